@@ -1,0 +1,37 @@
+"""The errors that a user can cause. Each message is one line: what, which file or value, and what to do next."""
+
+
+class I3DError(Exception):
+    """Base of every error that the toolkit raises for bad input; its text is one printable line."""
+
+
+class InputError(I3DError):
+    """An argument, an option or a list of inputs cannot be used (exit code 2)."""
+
+
+class VideoError(I3DError):
+    """One video cannot be read: the message names the file, the cause and the next step (exit code 3).
+
+    >>> str(VideoError("clip.mp4", "the file is empty (0 bytes)", "copy or download it again"))
+    'clip.mp4: the file is empty (0 bytes); copy or download it again'
+    """
+
+    def __init__(self, name: str, why: str, todo: str) -> None:
+        super().__init__(f"{printable(name)}: {why}; {todo}")
+        self.name, self.why, self.todo = name, why, todo
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str, str]]:
+        return type(self), (self.name, self.why, self.todo)
+
+
+class WeightsError(I3DError):
+    """A weights file is damaged or does not fit the network that was asked for."""
+
+
+def printable(name: str) -> str:
+    """`name` with line ends, escapes and undecodable bytes made visible, so that it stays on one line.
+
+    >>> printable("a\\nb\\x1b[31m")
+    'a\\\\nb\\\\x1b[31m'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
