@@ -1,0 +1,1 @@
+"""Video in: frames by index or time (`reader`), which frames (`sampling`), what becomes of them (`transforms`)."""

@@ -1,0 +1,364 @@
+"""Video files through PyAV (FFmpeg). The only place that calls `av.open` to read.
+
+FFmpeg gets the bytes through a Python file and no protocol at all, and only container formats of the list below:
+a playlist, a concat script, an SDP text or a device named "clip.mp4" cannot make it open anything else.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, cast
+
+import av
+import av.error
+import av.logging
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from i3d.errors import VideoError
+from i3d.video.reader import FrameHWC, Limits, Picture, Video, in_time
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+FORMATS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
+    "h264,hevc,m4v,mjpeg,dv,rm,wtv,swf,yuv4mpegpipe"
+)
+NO_PROTOCOL: Final = "none"  # a name that no protocol has; an empty list would allow all
+BUFFER_BYTES: Final = 1 << 18
+DEFAULT_PERIOD: Final = Fraction(1, 25)
+MIN_PERIOD: Final = Fraction(1, 1000)
+MAX_PERIOD: Final = Fraction(60)
+SHORT_BY_SECONDS: Final = 0.25  # a file that ends this much before its own header says is reported as cut short
+DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
+
+av.logging.set_level(None)  # FFmpeg's own chatter; what matters reaches the user as an error or a note
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Time stamps of all frames in display order, and which of them decoding can start from."""
+
+    pts: npt.NDArray[np.int64]
+    keyframes: npt.NDArray[np.int64]  # indices into `pts`
+
+
+class _SeekFailedError(Exception):
+    """Decoding after a seek did not give the frames that the scan promised."""
+
+
+class ContainerVideo(Video):
+    """A video file, or the bytes of one."""
+
+    def __init__(self, source: Path | bytes, *, limits: Limits) -> None:
+        super().__init__("(bytes)" if isinstance(source, bytes) else str(source), limits)
+        self._file = io.BytesIO(source) if isinstance(source, bytes) else _open_file(source, self.name)
+        self._container: InputContainer | None = None
+        self._fresh = False
+        self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are made to fit
+        self._orient: Callable[[FrameHWC], FrameHWC] | None = None
+        self._reformatter = VideoReformatter()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        self._file.close()
+
+    def _open(self) -> None:
+        """Bring the container to its start with a fresh decoder."""
+        if self._fresh:
+            return
+        if self._container is not None:
+            self._container.close()
+        self._file.seek(0)
+        max_pixels = str(self.limits.max_pixels)
+        try:
+            self._container = av.open(
+                self._file,
+                mode="r",
+                options={"format_whitelist": FORMATS, "protocol_whitelist": NO_PROTOCOL, "max_pixels": max_pixels},
+                buffer_size=BUFFER_BYTES,
+                metadata_errors="replace",
+            )
+        except DECODE_ERRORS as error:
+            self._file.seek(0)
+            raise VideoError(self.name, *_why_not_opened(self._file, error)) from error
+        self._stream = _video_stream(self._container, self.name)
+        self._time_base = self._stream.time_base or DEFAULT_PERIOD
+        codec = self._stream.codec_context
+        codec.options = {"max_pixels": max_pixels}  # the container's own option does not reach the decoder
+        codec.thread_count = 1
+        self._fresh = True
+
+    def pictures(self) -> Iterator[Picture]:
+        self._open()  # from the start, with a fresh decoder
+        stream, time_base = self._stream, self._time_base
+
+        def stamped() -> Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]]:
+            for frame in self._decode(self._packets()):
+                pts = None if frame.pts is None else frame.pts * time_base
+                yield pts, frame.duration * time_base if frame.duration else None, partial(self._rgb, frame)
+
+        end = Fraction(0)
+        try:
+            for picture in in_time(stamped(), period=_period(stream), name=self.name):
+                yield picture
+                end = picture.until
+        except DECODE_ERRORS as error:
+            failure = f"decoding failed after {self._num_decoded} frames ({_reason(error)})"
+            raise VideoError(self.name, failure, "repair or replace the file") from error
+        if end == 0:
+            raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
+        self._note_short(end)
+
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+        if not wanted:
+            return
+        done = -1  # the last index that was delivered
+        scan = self._scan() if wanted[-1] > 0 else None
+        if scan is not None and self._worth_seeking(wanted, scan):
+            try:
+                for picture in self._seeking(wanted, scan):
+                    yield picture
+                    done = picture.index
+                return
+            except (_SeekFailedError, *DECODE_ERRORS):
+                pass  # the container's index is no use: decode from the start, which is always right
+        left = {i for i in wanted if i > done}
+        for picture in islice(self.pictures(), wanted[-1] + 1):
+            if picture.index in left:
+                yield picture
+
+    @staticmethod
+    def _worth_seeking(wanted: Sequence[int], scan: Scan) -> bool:
+        """Whether a keyframe lets decoding skip something: it lies after one wanted frame and before the next."""
+        starts = scan.keyframes[np.searchsorted(scan.keyframes, np.array(wanted), side="right") - 1]
+        return bool(np.any(starts > np.array([0, *(i + 1 for i in wanted[:-1])])))
+
+    def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[Picture]:
+        if wanted[-1] >= len(scan.pts):
+            raise _SeekFailedError
+        frames: Iterator[VideoFrame] = iter(())
+        position = -1  # the frame that `frames` gives next; -1: none
+        for index in wanted:
+            start = int(scan.keyframes[np.searchsorted(scan.keyframes, index, side="right") - 1])
+            if position < 0 or start > position:
+                frames, position = self._from_keyframe(start, scan), start
+            frame: VideoFrame | None = None
+            while position <= index:
+                frame = next(frames, None)
+                if frame is None or frame.pts != scan.pts[position]:
+                    raise _SeekFailedError
+                position += 1
+            assert frame is not None
+            yield self._picture(frame, index, scan)
+
+    def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> Picture:
+        def seconds(i: int) -> Fraction:
+            return (int(scan.pts[i]) - int(scan.pts[0])) * self._time_base
+
+        until = seconds(index + 1) if index + 1 < len(scan.pts) else seconds(index) + _period(self._stream)
+        return Picture(index, seconds(index), until, partial(self._rgb, frame))
+
+    def _from_keyframe(self, start: int, scan: Scan) -> Iterator[VideoFrame]:
+        """Decoded frames from the keyframe with index `start` on; frames shown before it are dropped."""
+        self._open()
+        assert self._container is not None
+        pts = int(scan.pts[start])
+        if start > 0:
+            self._container.seek(pts, stream=self._stream)
+
+        def packets() -> Iterator[Packet[VideoStream]]:
+            begun = False
+            for packet in self._packets():
+                if not begun and packet.size:
+                    if not packet.is_keyframe:
+                        continue
+                    if packet.pts != pts:
+                        raise _SeekFailedError
+                    begun = True
+                yield packet
+
+        return (frame for frame in self._decode(packets()) if frame.pts is None or frame.pts >= pts)
+
+    def _scan(self) -> Scan | None:
+        """Read (not decode) all packets. None where packets and frames need not correspond one to one."""
+        self._open()
+        pts: list[int] = []
+        keys: list[int] = []
+        try:
+            for packet in self._packets():
+                if not packet.size:
+                    continue
+                if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                    return None
+                pts.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+        except DECODE_ERRORS:
+            return None
+        hidden_frames = self._stream.codec_context.name in ("vp8", "libvpx")  # packets that are never shown
+        if hidden_frames or not keys or len(set(pts)) < len(pts) or keys[0] != pts[0] or pts[0] != min(pts):
+            return None
+        ordered = np.array(sorted(pts), np.int64)
+        return Scan(ordered, np.searchsorted(ordered, np.array(sorted(keys), np.int64)))
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        assert self._container is not None
+        self._fresh = False
+        return self._container.demux(self._stream)
+
+    def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        self._num_decoded = damaged = 0
+        for packet in packets:
+            self._check_time()
+            for frame in packet.decode():
+                self._num_decoded += 1
+                if frame.width * frame.height > self.limits.max_pixels:
+                    raise ValueError(f"a frame of {frame.width} x {frame.height} is over the limit of pixels")
+                damaged += frame.is_corrupt
+                yield frame
+        if damaged:
+            self._note(f"{damaged} frames are damaged")
+
+    def _rgb(self, frame: VideoFrame) -> FrameHWC:
+        """RGB in display orientation, at the size of the first frame."""
+        if self._size is None or self._orient is None:
+            self._size, self._orient = (frame.width, frame.height), _orientation(frame, self.name)
+        width, height = self._size
+        alpha = any(component.is_alpha for component in frame.format.components)
+        pixels = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgba" if alpha else "rgb24", threads=1
+        ).to_ndarray()
+        frame_HWC = cast(FrameHWC, pixels)
+        return self._orient(on_black(frame_HWC) if alpha else frame_HWC)
+
+    def _note_short(self, end: Fraction) -> None:
+        """Say so if the video ends before its own header says: downloads and recordings are cut like that."""
+        promised = _promised_seconds(self._container, self._stream)
+        if promised is not None and promised - end > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
+            self._note(f"it ends at {float(end):.2f} s, its header says {float(promised):.2f} s: cut short?")
+
+
+def on_black(frame_HWC4: FrameHWC) -> FrameHWC:
+    """RGBA -> RGB, over black."""
+    alpha = frame_HWC4[..., 3:].astype(np.uint16)
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(frame_HWC4[..., :3])
+    return ((frame_HWC4[..., :3] * alpha + 127) // 255).astype(np.uint8)
+
+
+def _open_file(path: Path, name: str) -> IO[bytes]:
+    """The file for reading, or a VideoError. Pipes and devices are refused before they can block."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        raise VideoError(name, "no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        raise VideoError(name, f"cannot be opened ({_reason(error)})", "check the path and its rights") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise VideoError(name, "not a regular file", "give a video file, or a folder of frames")
+    raw = io.FileIO(handle)
+    raw.name = "video"  # FFmpeg is told nothing of the real name
+    return io.BufferedReader(raw, BUFFER_BYTES)
+
+
+def _why_not_opened(file: IO[bytes], error: Exception) -> tuple[str, str]:
+    """(cause, next step) for a file that FFmpeg does not open, from how it begins."""
+    head = file.read(1 << 12)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    again = "copy or download it again"
+    if not head:
+        return "the file is empty (0 bytes)", again
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "it is a web page, not a video", "the download went wrong: download it again"
+    if start.startswith((b"#extm3u", b"ffconcat", b"v=0", b"[playlist]", b"<mpd")):
+        return "it is a playlist or a script that names other files, and those are not opened", "give the video itself"
+    if start.startswith((b"\xff\xd8\xff", b"\x89png", b"bm", b"ii*\0", b"mm\0*")) or head[8:12] == b"WEBP":
+        return "it is a picture, not a video", "give a video, a .gif, or a folder of frames"
+    if all(c in b"\t\r\n\x1b" or c >= 32 for c in head):
+        return "it is text, not a video", "give the video itself (a list of videos ends in .txt or .csv)"
+    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):
+        return "the mp4 is cut short (its index, the moov atom, is missing or damaged)", again
+    return f"not a video in a format that is read here ({_reason(error)})", "convert it to mp4, or replace it"
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise VideoError(name, f"no video stream (found: {found})", "give a file with pictures in it")
+    if streams[0].codec_context is None:
+        raise VideoError(name, "its codec is not available in this FFmpeg build", "convert it to H.264")
+    return streams[0]
+
+
+def _period(stream: VideoStream) -> Fraction:
+    """The nominal time between two frames; headers may claim anything, so within reason."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and MIN_PERIOD <= 1 / rate <= MAX_PERIOD:
+            return 1 / rate
+    return DEFAULT_PERIOD
+
+
+def _promised_seconds(container: InputContainer | None, stream: VideoStream) -> Fraction | None:
+    """How long the header says that the video is, where it says so of the video and not of the sound."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    if container is not None and container.duration and len(container.streams) == 1:
+        return Fraction(container.duration, av.time_base)
+    return None
+
+
+def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
+    """What turns decoded pixels as the display matrix says. (ISO 14496-12: x' = a x + c y, y' = b x + d y.)"""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return lambda pixels: pixels
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
+    scale = max(abs(a), abs(b), 1)
+    match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
+        case (1, 0, 0, 1):
+            return lambda pixels: pixels
+        case (0, 1, -1, 0):  # shown turned clockwise
+            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, -1))
+        case (-1, 0, 0, -1):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1])
+        case (0, -1, 1, 0):
+            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, 1))
+        case (-1, 0, 0, 1):  # mirrored left to right
+            return lambda pixels: np.ascontiguousarray(pixels[:, ::-1])
+        case (1, 0, 0, -1):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1])
+        case (0, 1, 1, 0):  # mirrored along the diagonal
+            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2))
+        case (0, -1, -1, 0):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2))
+        case other:
+            raise VideoError(name, f"its display matrix {other} is no turn by 90 degrees", "convert it again")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]

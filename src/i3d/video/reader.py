@@ -1,0 +1,299 @@
+"""Frames of a video: by index, by time, or all of them at a rate. Nothing else in the package opens video.
+
+    with open_video("clip.mp4") as video:
+        video.frames_at([0, 10, 20]).frames_THWC          # uint8 RGB, as displayed
+        for frame_HWC in video.stream(fps=25): ...        # memory does not grow with the video
+
+A source is a path, bytes, a folder or sequence of image files, or an array. Frame i is always the i-th frame that
+decoding from the start gives; frame counts in headers are never used. Time 0 is the first frame. Pixels are taken
+as stored: a sample aspect ratio other than 1 is not applied, alpha lies on black, interlaced lines stay.
+
+Letters in names: T frames, H rows, W columns, C = 3 channels (RGB).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import VideoError, printable
+from i3d.video.sampling import slot_at
+
+FrameHWC = npt.NDArray[np.uint8]
+Transform = Callable[[FrameHWC], FrameHWC]
+Source = str | os.PathLike[str] | bytes | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8]
+
+MAX_GAP_SECONDS: Final = 600  # a jump in the time stamps beyond this is damage, not a still scene
+TIME_TOLERANCE: Final = Fraction(1, 1_000_000)  # a time given as a float may lie this little before its frame
+LOOKAHEAD_FRAMES: Final = 4  # how far AVI files are seen to shuffle the time stamps of their frames
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one video may cost. Damaged and hostile files claim anything, so what counts is what is decoded."""
+
+    max_pixels: int = 7680 * 4320  # per frame: 8K
+    max_seconds: float = 60.0  # by which decoding may lag behind the playing time of what it has decoded
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded frame, not yet converted to RGB."""
+
+    index: int
+    seconds: Fraction  # since the first frame
+    until: Fraction  # when the next frame takes its place
+    rgb: Callable[[], FrameHWC]
+
+
+@dataclass(frozen=True, repr=False)
+class Frames:
+    """Frames with their place in the video."""
+
+    frames_THWC: npt.NDArray[np.uint8]
+    indices_T: npt.NDArray[np.int64]
+    seconds_T: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        shape = self.frames_THWC.shape
+        if self.frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+            raise ValueError(f"frames must be uint8 (T, H, W, 3), got {self.frames_THWC.dtype} {shape}")
+        if not len(self.indices_T) == len(self.seconds_T) == shape[0]:
+            raise ValueError(f"{shape[0]} frames, {len(self.indices_T)} indices, {len(self.seconds_T)} times")
+
+    def __len__(self) -> int:
+        return len(self.frames_THWC)
+
+    def __repr__(self) -> str:
+        first, last = (f"{t:.3f}" for t in (self.seconds_T[0], self.seconds_T[-1])) if len(self) else ("-", "-")
+        return f"Frames({'x'.join(map(str, self.frames_THWC.shape))} uint8, {first} to {last} s)"
+
+
+class Video(ABC):
+    """An open video. Use it in a `with` statement, in one thread, and not across a fork."""
+
+    timed = True  # False: frames without times, each stands for one slot of whatever rate is asked for
+    frames_decoded = 0  # by `stream`, so far
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.limits = printable(name), limits
+        self._spent_seconds = 0.0
+        self._since: float | None = None  # when the stopwatch was started, while it runs
+        self._played = Fraction(0)
+        self._notes: dict[str, None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 (arrays have nothing to close)
+        """Let go of the file. Closing twice is fine."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the frames read so far: cut short, damaged, no time stamps."""
+        return tuple(self._notes)
+
+    @abstractmethod
+    def pictures(self) -> Iterator[Picture]:
+        """Every frame in display order, decoded one at a time, from the first."""
+
+    @abstractmethod
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+        """The frames of these increasing indices, decoding (and seeking) no more than it takes."""
+
+    def stream(self, *, fps: float | None = None, transform: Transform | None = None) -> Iterator[FrameHWC]:
+        """Every frame at `fps` (None: as they come), each passed through `transform` as soon as it is decoded.
+
+        Slots are filled by time stamps (`sampling.slot_at`), so a variable frame rate comes out right.
+        """
+        rate = None if fps is None or not self.timed else Fraction(fps).limit_denominator(1_000_000)
+        count = 0
+        for picture in self._on_time(self.pictures()):
+            self.frames_decoded = picture.index + 1
+            stop = count + 1 if rate is None else slot_at(picture.until, fps=rate)
+            if picture.index == 0:
+                stop = max(stop, 1)
+            if stop > count:
+                frame_HWC = self._convert(picture, transform)
+                while count < stop:
+                    count += 1
+                    yield frame_HWC
+
+    def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
+        """The frames at `indices`, in that order, repeats allowed. An index out of range is a VideoError."""
+        asked = np.asarray(list(indices), np.int64)
+        wanted = sorted({int(i) for i in asked})
+        if wanted and wanted[0] < 0:
+            raise ValueError(f"frame indices count from 0, got {wanted[0]}")
+        found: dict[int, tuple[FrameHWC, Fraction]] = {}
+        for picture in self._on_time(self.pictures_at(wanted)):
+            found[picture.index] = self._convert(picture, transform), picture.seconds
+        if missing := [i for i in wanted if i not in found]:
+            raise VideoError(self.name, f"there is no frame {missing[0]}", "ask for fewer, or check the file")
+        frames = [found[int(i)][0] for i in asked]
+        return Frames(
+            np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8),
+            asked,
+            np.array([float(found[int(i)][1]) for i in asked]),
+        )
+
+    def frames_at_seconds(self, seconds: Iterable[float], *, transform: Transform | None = None) -> Frames:
+        """The frames that are on the screen at these times since the first frame. A time outside is a VideoError."""
+        if not self.timed:
+            raise VideoError(self.name, "its frames have no times", "say how fast they were taken (frames_fps)")
+        asked = [Fraction(t) + TIME_TOLERANCE for t in seconds]
+        if asked and min(asked) < 0:
+            raise ValueError(f"times count from 0, got {float(min(asked)):.6f} s")
+        order = sorted(range(len(asked)), key=asked.__getitem__)
+        found: dict[int, tuple[FrameHWC, Picture]] = {}
+        position, end = 0, Fraction(0)
+        for picture in self._on_time(self.pictures()):
+            if position == len(order):
+                break
+            end = picture.until
+            if asked[order[position]] < end:
+                frame_HWC = self._convert(picture, transform)
+                while position < len(order) and asked[order[position]] < end:
+                    found[order[position]] = frame_HWC, picture
+                    position += 1
+        if position < len(order):
+            late = float(asked[order[position]])
+            raise VideoError(
+                self.name, f"there is no frame at {late:.3f} s, it ends at {float(end):.3f} s", "ask earlier"
+            )
+        rows = [found[i] for i in range(len(asked))]
+        return Frames(
+            np.stack([frame for frame, _ in rows]) if rows else np.empty((0, 0, 0, 3), np.uint8),
+            np.array([picture.index for _, picture in rows], np.int64),
+            np.array([float(picture.seconds) for _, picture in rows]),
+        )
+
+    def count_frames(self) -> int:
+        """How many frames the video really has, found by decoding all of them without converting any."""
+        return sum(1 for _ in self._on_time(self.pictures()))
+
+    def _note(self, note: str) -> None:
+        self._notes[note] = None
+
+    def _convert(self, picture: Picture, transform: Transform | None) -> FrameHWC:
+        self._start_watch()
+        frame_HWC = picture.rgb()
+        self._stop_watch()
+        return frame_HWC if transform is None else transform(frame_HWC)
+
+    def _on_time(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """The same pictures, as long as making them keeps within the time limit; only the reader's time counts."""
+        self._spent_seconds, self._played = 0.0, Fraction(0)
+        while True:
+            self._start_watch()
+            picture = next(pictures, None)
+            self._stop_watch()
+            if picture is None:
+                return
+            self._played = max(self._played, picture.seconds)
+            self._check_time()
+            yield picture
+
+    def _start_watch(self) -> None:
+        self._since = time.monotonic()
+
+    def _stop_watch(self) -> None:
+        if self._since is not None:
+            self._spent_seconds += time.monotonic() - self._since
+        self._since = None
+
+    def _check_time(self) -> None:
+        spent = self._spent_seconds + (0 if self._since is None else time.monotonic() - self._since)
+        if spent > self.limits.max_seconds + self._played:
+            raise VideoError(
+                self.name,
+                f"decoding took {spent:.1f} s for {float(self._played):.1f} s of video, "
+                f"over {self.limits.max_seconds:g} s more than it plays",
+                "check the file, or raise the time limit",
+            )
+
+
+def in_time(
+    stamped: Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]], *, period: Fraction, name: str
+) -> Iterator[Picture]:
+    """Pictures with usable times from (time stamp, duration, rgb) in display order.
+
+    The first frame is at 0. Stamps that are shuffled within a few frames (AVI) are put in order; one that is missing
+    or does not move forward is replaced by the last plus `period`. A frame lasts until the next one.
+    """
+    waiting: list[tuple[Fraction | None, Callable[[], FrameHWC]]] = []
+    stamps: list[Fraction] = []
+    first: Fraction | None = None
+    previous: tuple[int, Fraction, Callable[[], FrameHWC]] | None = None
+    last_duration: Fraction | None = None
+    stamped = iter(stamped)
+    index = 0
+    while True:
+        item = next(stamped, None)
+        if item is not None:
+            stamp, last_duration, rgb = item
+            waiting.append((stamp, rgb))
+            if stamp is not None:
+                heapq.heappush(stamps, stamp)
+            if len(waiting) <= LOOKAHEAD_FRAMES:
+                continue
+        if not waiting:
+            break
+        stamp, rgb = waiting.pop(0)
+        if stamp is not None:
+            stamp = heapq.heappop(stamps)
+        if first is None:
+            first = stamp or Fraction(0)
+        seconds = None if stamp is None else stamp - first
+        if previous is not None:
+            before = previous[1]
+            if seconds is None or seconds <= before:
+                seconds = before + period
+            elif seconds - before > MAX_GAP_SECONDS:
+                raise VideoError(
+                    name,
+                    f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}",
+                    "convert it to a plain mp4 again",
+                )
+            yield Picture(previous[0], before, seconds, previous[2])
+        previous = index, Fraction(0) if seconds is None else seconds, rgb
+        index += 1
+    if previous is not None:
+        length = last_duration if last_duration and 0 < last_duration <= MAX_GAP_SECONDS else period
+        yield Picture(previous[0], previous[1], previous[1] + length, previous[2])
+
+
+def open_video(source: Source, *, frames_fps: float | None = None, limits: Limits = Limits()) -> Video:
+    """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8.
+
+    Images and arrays carry no times: `frames_fps` says how fast they were taken; without it each stands for one
+    slot of whatever rate is asked for, and `notes` says so. Raises VideoError if there is nothing to read.
+    """
+    from i3d.video.container import ContainerVideo
+    from i3d.video.stills import ArrayVideo, ImagesVideo, images_in
+
+    if isinstance(source, bytes):
+        return ContainerVideo(source, limits=limits)
+    if isinstance(source, np.ndarray):
+        return ArrayVideo(source, frames_fps=frames_fps, limits=limits)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir():
+            return ImagesVideo(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
+        return ContainerVideo(path, limits=limits)
+    paths = [Path(p) for p in source]
+    name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"
+    return ImagesVideo(name, paths, frames_fps=frames_fps, limits=limits)

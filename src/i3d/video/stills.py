@@ -1,0 +1,120 @@
+"""Videos that come as pictures: folders and sequences of image files, and arrays."""
+
+from __future__ import annotations
+
+import io
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from i3d.errors import VideoError
+from i3d.video.container import on_black
+from i3d.video.reader import FrameHWC, Limits, Picture, Video
+
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+UNTIMED_PERIOD: Final = Fraction(1, 25)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which img_2 comes before img_10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files directly in a folder, in natural order. Hidden and other files are not frames."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(files, key=lambda p: natural_key(p.name))
+
+
+class _StillsVideo(Video):
+    """Frames that can be had in any order, at a constant rate or at none."""
+
+    def __init__(self, name: str, num_frames: int, *, frames_fps: float | None, limits: Limits) -> None:
+        super().__init__(name, limits)
+        if frames_fps is not None and not 0 < frames_fps <= 1000:
+            raise ValueError(f"frames_fps must be above 0 and at most 1000, got {frames_fps}")
+        self._num_frames = num_frames
+        self.timed = frames_fps is not None
+        self._period = UNTIMED_PERIOD if frames_fps is None else 1 / Fraction(frames_fps).limit_denominator(1_000_000)
+        if not self.timed:
+            self._note("its frames carry no times and are taken to be at the rate that the network expects")
+
+    def pictures(self) -> Iterator[Picture]:
+        return self.pictures_at(range(self._num_frames))
+
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+        for i in wanted:
+            if i < self._num_frames:
+                yield Picture(i, i * self._period, (i + 1) * self._period, partial(self._frame, i))
+
+    @abstractmethod
+    def _frame(self, index: int) -> FrameHWC: ...
+
+
+class ArrayVideo(_StillsVideo):
+    """An array (T, H, W, 3) uint8."""
+
+    def __init__(self, frames_THWC: FrameHWC, *, frames_fps: float | None, limits: Limits) -> None:
+        shape = frames_THWC.shape
+        if frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+            raise VideoError(
+                "(array)", f"it is {frames_THWC.dtype} of shape {shape}", "give uint8 RGB frames of shape (T, H, W, 3)"
+            )
+        super().__init__("(array)", len(frames_THWC), frames_fps=frames_fps, limits=limits)
+        self._frames_THWC = frames_THWC
+
+    def _frame(self, index: int) -> FrameHWC:
+        frame_HWC: FrameHWC = self._frames_THWC[index]
+        return frame_HWC
+
+
+class ImagesVideo(_StillsVideo):
+    """Image files, one a frame, all of one size."""
+
+    def __init__(self, name: str, paths: Sequence[Path], *, frames_fps: float | None, limits: Limits) -> None:
+        if not paths:
+            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise VideoError(name, f"the folder holds no image file ({kinds})", "give a folder of frames or a video")
+        super().__init__(name, len(paths), frames_fps=frames_fps, limits=limits)
+        self._paths = paths
+        self._size: tuple[int, int] | None = None  # height, width
+
+    def _frame(self, index: int) -> FrameHWC:
+        path = self._paths[index]
+        frame_HWC = read_image(path, max_pixels=self.limits.max_pixels)
+        self._size = self._size or frame_HWC.shape[:2]
+        if frame_HWC.shape[:2] != self._size:
+            height, width = frame_HWC.shape[:2]
+            expected = f"{self._size[1]} x {self._size[0]}"
+            raise VideoError(str(path), f"it is {width} x {height}, the frames before {expected}", "use one size")
+        return frame_HWC
+
+
+def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
+    """One picture as RGB (H, W, 3), turned as its EXIF data says, alpha on black. Damage is a VideoError."""
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            if image.width * image.height > max_pixels:
+                raise VideoError(
+                    str(path), f"{image.width} x {image.height} is over the pixel limit", "make it smaller"
+                )
+            if image.mode.startswith(("I", "F")):
+                raise VideoError(str(path), f"pixels of type {image.mode} are not 8-bit", "convert it to 8-bit")
+            turned = ImageOps.exif_transpose(image)
+            if turned.has_transparency_data:
+                return on_black(np.asarray(turned.convert("RGBA")))
+            return np.asarray(turned.convert("RGB"))
+    except VideoError:
+        raise
+    except FileNotFoundError:
+        raise VideoError(str(path), "no such file", "check the path") from None
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error

@@ -1,0 +1,110 @@
+"""What becomes of frames: pure functions of arrays.
+
+Letters in names: V views, T frames, H rows, W columns, C channels. Frames are uint8, RGB.
+Resizing is OpenCV's bilinear without anti-aliasing, with which the published checkpoints were trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+Frames = npt.NDArray[np.uint8]
+
+
+def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, int]:
+    """(height, width) scaled so that the shorter is `short_side`; halves round up, as in MMAction2.
+
+    256 x 454 to short side 224 -> 224 x 397
+    """
+    scale = short_side / min(height, width)
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def resize(frames_THWC: Frames, *, height: int, width: int) -> Frames:
+    """Resize every frame to `height` x `width`, whatever that does to its shape."""
+    if frames_THWC.shape[1:3] == (height, width):
+        return frames_THWC
+    return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
+
+
+def resize_frame(frame_HWC: Frames, *, height: int, width: int) -> Frames:
+    """Resize one frame."""
+    if frame_HWC.shape[:2] == (height, width):
+        return frame_HWC
+    resized: Frames = cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(
+        np.uint8, copy=False
+    )
+    return resized
+
+
+def resize_short_side(frames_THWC: Frames, *, short_side: int) -> Frames:
+    """Resize every frame so that its shorter side is `short_side`, keeping its shape."""
+    height, width = short_side_size(*frames_THWC.shape[1:3], short_side=short_side)
+    return resize(frames_THWC, height=height, width=width)
+
+
+def center_crop(frames_THWC: Frames, *, size: int) -> Frames:
+    """The middle `size` x `size` of every frame: (T, size, size, C)."""
+    top, left = (side - _fits(side, size) for side in frames_THWC.shape[1:3])
+    return _crop(frames_THWC, top=top // 2, left=left // 2, size=size)
+
+
+def three_crop(frames_THWC: Frames, *, size: int) -> Frames:
+    """Three squares along the longer side, in MMAction2's order (start, end, middle): (3, T, size, size, C)."""
+    height, width = frames_THWC.shape[1:3]
+    if size not in (height, width) or size > min(height, width):
+        raise ValueError(f"three_crop needs frames with one side of {size}, got {height} x {width}")
+    step = (max(height, width) - size) // 2
+    offsets = [0, 2 * step, step]
+    corners = [(0, at) for at in offsets] if height == size else [(at, 0) for at in offsets]
+    return np.stack([_crop(frames_THWC, top=top, left=left, size=size) for top, left in corners])
+
+
+def ten_crop(frames_THWC: Frames, *, size: int) -> Frames:
+    """Four corners and the middle, each followed by its mirror image: (10, T, size, size, C)."""
+    step_y, step_x = ((side - _fits(side, size)) // 4 for side in frames_THWC.shape[1:3])
+    corners = [(0, 0), (0, 4 * step_x), (4 * step_y, 0), (4 * step_y, 4 * step_x), (2 * step_y, 2 * step_x)]
+    crops = (_crop(frames_THWC, top=top, left=left, size=size) for top, left in corners)
+    return np.stack([view for crop in crops for view in (crop, flip(crop))])
+
+
+def flip(frames_THWC: Frames) -> Frames:
+    """Every frame mirrored left to right."""
+    return frames_THWC[:, :, ::-1]
+
+
+def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """uint8 (V, T, H, W, C), on any device -> float32 (V, C, T, H, W) = (value - mean) / std per channel.
+
+    The memory keeps the channels last, as the frames came and as convolutions run fastest.
+    """
+    import torch
+
+    channels = clips_VTHWC.shape[-1]
+    if clips_VTHWC.dtype != torch.uint8 or channels != len(mean) or channels != len(std):
+        raise ValueError(
+            f"normalize needs uint8 clips with {len(mean)} channels last, "
+            f"got {clips_VTHWC.dtype} of shape {tuple(clips_VTHWC.shape)}"
+        )
+    clips_VCTHW = clips_VTHWC.permute(0, 4, 1, 2, 3).to(torch.float32)
+    shape = (1, channels, 1, 1, 1)
+    mean_C = torch.tensor(mean, device=clips_VTHWC.device).reshape(shape)
+    std_C = torch.tensor(std, device=clips_VTHWC.device).reshape(shape)
+    return clips_VCTHW.sub_(mean_C).div_(std_C)
+
+
+def _crop(frames_THWC: Frames, *, top: int, left: int, size: int) -> Frames:
+    return frames_THWC[:, top : top + size, left : left + size]
+
+
+def _fits(side: int, size: int) -> int:
+    if side < size:
+        raise ValueError(f"a crop of {size} does not fit into a side of {side}; resize first")
+    return size

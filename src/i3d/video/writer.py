@@ -1,0 +1,53 @@
+"""Frames out: an mp4 or a GIF, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import av
+from PIL import Image
+
+from i3d.errors import InputError, printable
+from i3d.files import replacing
+from i3d.video.reader import FrameHWC
+
+SUFFIXES: Final = (".mp4", ".gif")
+
+
+def write_video(path: Path, frames: Iterable[FrameHWC], *, fps: Fraction) -> None:
+    """Write RGB frames (H, W, 3) of one size, H and W even, to an `.mp4` (H.264) or `.gif`, chosen by the name."""
+    iterator = iter(frames)
+    first_HWC = next(iterator, None)
+    if first_HWC is None:
+        raise ValueError("a video needs at least one frame")
+    match path.suffix.lower():
+        case ".mp4":
+            with replacing(path) as temporary:
+                _write_mp4(temporary, first_HWC, chain([first_HWC], iterator), fps)
+        case ".gif":
+            with replacing(path) as temporary:
+                _write_gif(temporary, chain([first_HWC], iterator), fps)
+        case _:
+            raise InputError(f"{printable(str(path))}: the name must end in {' or '.join(SUFFIXES)}")
+
+
+def _write_mp4(path: Path, first_HWC: FrameHWC, frames: Iterator[FrameHWC], fps: Fraction) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = first_HWC.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "20", "preset": "veryfast"}
+        for frame_HWC in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _write_gif(path: Path, frames: Iterator[FrameHWC], fps: Fraction) -> None:
+    images = (Image.fromarray(frame_HWC).quantize(dither=Image.Dither.NONE) for frame_HWC in frames)
+    first = next(images)
+    milliseconds = round(1000 / fps)
+    first.save(path, save_all=True, append_images=images, duration=milliseconds, loop=0, optimize=False)

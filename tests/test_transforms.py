@@ -1,0 +1,64 @@
+"""Transforms against MMAction2's own pixels (tests/golden), and the errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from i3d.video import transforms
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "mmaction2_transforms.npz")
+FRAMES_THWC = GOLDEN["frames"]
+
+
+def test_resizes_equal_mmaction2():
+    assert np.array_equal(transforms.resize_short_side(FRAMES_THWC, short_side=64), GOLDEN["resize_short_64"])
+    assert np.array_equal(transforms.resize(FRAMES_THWC, height=56, width=56), GOLDEN["resize_exact_56"])
+
+
+def test_crops_equal_mmaction2():
+    small_THWC = GOLDEN["resize_short_64"]
+    assert np.array_equal(transforms.center_crop(small_THWC, size=56), GOLDEN["center_crop_56"])
+    three = transforms.three_crop(small_THWC, size=64).reshape(-1, 64, 64, 3)
+    assert np.array_equal(three, GOLDEN["three_crop_64"])
+    ten = transforms.ten_crop(small_THWC, size=56).reshape(-1, 56, 56, 3)
+    assert np.array_equal(ten, GOLDEN["ten_crop_56"])
+
+
+def test_three_crop_of_portrait_frames_runs_downwards():
+    frames_THWC = np.arange(10, dtype=np.uint8)[None, :, None, None] * np.ones((1, 10, 4, 3), np.uint8)
+    crops = transforms.three_crop(frames_THWC, size=4)
+    assert crops[:, 0, 0, 0, 0].tolist() == [0, 6, 3]
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 400))
+def test_short_side_is_what_was_asked(height, width, short_side):
+    assert min(transforms.short_side_size(height, width, short_side=short_side)) == short_side
+
+
+def test_resize_to_the_same_size_copies_nothing():
+    assert transforms.resize(FRAMES_THWC, height=120, width=160) is FRAMES_THWC
+
+
+def test_a_crop_that_does_not_fit_says_so():
+    with pytest.raises(ValueError, match="crop of 200 does not fit into a side of 120"):
+        transforms.center_crop(FRAMES_THWC, size=200)
+    with pytest.raises(ValueError, match="one side of 64, got 120 x 160"):
+        transforms.three_crop(FRAMES_THWC, size=64)
+
+
+def test_normalize_maps_bytes_to_minus_one_and_one():
+    clip_VTHWC = torch.tensor([0, 255, 51], dtype=torch.uint8).reshape(1, 1, 1, 1, 3)
+    out = transforms.normalize(clip_VTHWC, mean=(127.5,) * 3, std=(127.5,) * 3)
+    assert out.shape == (1, 3, 1, 1, 1)
+    assert torch.allclose(out.flatten(), torch.tensor([-1.0, 1.0, 51 / 127.5 - 1]), atol=1e-6)
+
+
+def test_normalize_refuses_other_types_and_channels():
+    with pytest.raises(ValueError, match="uint8 clips with 3 channels last"):
+        transforms.normalize(torch.zeros(1, 1, 2, 2, 3), mean=(0.0,) * 3, std=(1.0,) * 3)
+    with pytest.raises(ValueError, match="uint8 clips with 3 channels last"):
+        transforms.normalize(torch.zeros(1, 1, 2, 2, 2, dtype=torch.uint8), mean=(0.0,) * 3, std=(1.0,) * 3)
