@@ -1,0 +1,1 @@
+"""The networks: each whole in one file, logits out."""

@@ -1,0 +1,181 @@
+"""Inception-I3D: BN-Inception v1 with filters inflated to 3D (Carreira & Zisserman 2017, arXiv:1705.07750).
+
+The function is that of DeepMind's kinetics-i3d (TensorFlow, `SAME` padding); the names of the entries in its
+state dict are those of pytorch-i3d, the field's most used port, so that its files load as they are.
+
+Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
+"""
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ENDPOINTS: Final = (
+    "Conv3d_1a_7x7",
+    "MaxPool3d_2a_3x3",
+    "Conv3d_2b_1x1",
+    "Conv3d_2c_3x3",
+    "MaxPool3d_3a_3x3",
+    "Mixed_3b",
+    "Mixed_3c",
+    "MaxPool3d_4a_3x3",
+    "Mixed_4b",
+    "Mixed_4c",
+    "Mixed_4d",
+    "Mixed_4e",
+    "Mixed_4f",
+    "MaxPool3d_5a_2x2",
+    "Mixed_5b",
+    "Mixed_5c",
+)
+NUM_FEATURES: Final = 1024
+HEAD_POOL_THW: Final = (2, 7, 7)
+MIN_FRAMES: Final = 9  # three halvings, rounded up, must leave the 2 frames that the head pools
+MIN_SIDE: Final = 193  # five halvings, rounded up, must leave the head's 7 pixels
+
+Triple = tuple[int, int, int]
+
+
+def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's `SAME`: (before, after), the odd one after. 224, kernel 7, stride 2 -> (2, 3)."""
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class Unit3D(nn.Module):
+    """Convolution, batch norm and ReLU, padded as TensorFlow's `SAME`."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        # With stride 1 and an odd kernel `SAME` is symmetric, and the convolution pads without a copy.
+        padding = (kernel - 1) // 2 if stride == 1 else 0
+        self.conv3d = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.bn = nn.BatchNorm3d(out_channels, eps=1e-3, momentum=0.001)
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        if self.stride > 1:
+            t, h, w = (same_padding(n, kernel=self.kernel, stride=self.stride) for n in x_NCTHW.shape[2:])
+            x_NCTHW = F.pad(x_NCTHW, (*w, *h, *t))
+        return F.relu(self.bn(self.conv3d(x_NCTHW)), inplace=True)
+
+
+class MaxPool3dSame(nn.Module):
+    """Max pooling, padded as TensorFlow's `SAME` (which a maximum never sees), without copying its input.
+
+    PyTorch pads both sides alike; where `SAME` pads one more at the end, `ceil_mode` lets the last window
+    hang over the edge instead.
+    """
+
+    def __init__(self, *, kernel_THW: Triple, stride_THW: Triple) -> None:
+        super().__init__()
+        self.kernel_THW, self.stride_THW = kernel_THW, stride_THW
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        sides = zip(x_NCTHW.shape[2:], self.kernel_THW, self.stride_THW, strict=True)
+        before_THW = [same_padding(n, kernel=k, stride=s)[0] for n, k, s in sides]
+        return F.max_pool3d(x_NCTHW, self.kernel_THW, self.stride_THW, padding=before_THW, ceil_mode=True)
+
+
+class Mixed(nn.Module):
+    """Inception module: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pool, 1x1x1, side by side along the channels."""
+
+    def __init__(self, in_channels: int, widths: tuple[int, int, int, int, int, int]) -> None:
+        super().__init__()
+        self.b0 = Unit3D(in_channels, widths[0])
+        self.b1a = Unit3D(in_channels, widths[1])
+        self.b1b = Unit3D(widths[1], widths[2], kernel=3)
+        self.b2a = Unit3D(in_channels, widths[3])
+        self.b2b = Unit3D(widths[3], widths[4], kernel=3)
+        self.b3a = MaxPool3dSame(kernel_THW=(3, 3, 3), stride_THW=(1, 1, 1))
+        self.b3b = Unit3D(in_channels, widths[5])
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        branches = [
+            self.b0(x_NCTHW),
+            self.b1b(self.b1a(x_NCTHW)),
+            self.b2b(self.b2a(x_NCTHW)),
+            self.b3b(self.b3a(x_NCTHW)),
+        ]
+        return torch.cat(branches, dim=1)
+
+
+class Head(nn.Module):
+    """The linear classifier, as a 1x1x1 convolution under the name that its weights have everywhere."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv3d = nn.Conv3d(NUM_FEATURES, num_classes, 1)
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        logits_NKTHW: Tensor = self.conv3d(x_NCTHW)
+        return logits_NKTHW
+
+
+class InceptionI3D(nn.Module):
+    """Float clips (N, C, T, H, W) in, logits (N, num_classes) out, averaged over time and space.
+
+    The published networks take RGB (3 channels) or optical flow (2), both scaled to [-1, 1], at 224 x 224;
+    any T >= 9, H and W >= 193 will do, smaller is a ValueError.
+    """
+
+    def __init__(self, *, in_channels: int = 3, num_classes: int = 400, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.Conv3d_1a_7x7 = Unit3D(in_channels, 64, kernel=7, stride=2)
+        self.MaxPool3d_2a_3x3 = MaxPool3dSame(kernel_THW=(1, 3, 3), stride_THW=(1, 2, 2))
+        self.Conv3d_2b_1x1 = Unit3D(64, 64)
+        self.Conv3d_2c_3x3 = Unit3D(64, 192, kernel=3)
+        self.MaxPool3d_3a_3x3 = MaxPool3dSame(kernel_THW=(1, 3, 3), stride_THW=(1, 2, 2))
+        self.Mixed_3b = Mixed(192, (64, 96, 128, 16, 32, 32))
+        self.Mixed_3c = Mixed(256, (128, 128, 192, 32, 96, 64))
+        self.MaxPool3d_4a_3x3 = MaxPool3dSame(kernel_THW=(3, 3, 3), stride_THW=(2, 2, 2))
+        self.Mixed_4b = Mixed(480, (192, 96, 208, 16, 48, 64))
+        self.Mixed_4c = Mixed(512, (160, 112, 224, 24, 64, 64))
+        self.Mixed_4d = Mixed(512, (128, 128, 256, 24, 64, 64))
+        self.Mixed_4e = Mixed(512, (112, 144, 288, 32, 64, 64))
+        self.Mixed_4f = Mixed(528, (256, 160, 320, 32, 128, 128))
+        self.MaxPool3d_5a_2x2 = MaxPool3dSame(kernel_THW=(2, 2, 2), stride_THW=(2, 2, 2))
+        self.Mixed_5b = Mixed(832, (256, 160, 320, 32, 128, 128))
+        self.Mixed_5c = Mixed(832, (384, 192, 384, 48, 128, 128))
+        self.dropout = nn.Dropout(dropout)
+        self.logits = Head(num_classes)
+
+    def forward(self, clips_NCTHW: Tensor) -> Tensor:
+        """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
+        self._check_input(clips_NCTHW)
+        x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
+        with torch.autocast(x_NCTHW.device.type, enabled=False):  # the CPU pools in no other type than float32
+            x_NCTHW = F.avg_pool3d(x_NCTHW.to(self.logits.conv3d.weight.dtype), HEAD_POOL_THW, stride=1)
+            logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
+        return logits_NKTHW.mean(dim=(2, 3, 4))
+
+    def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
+        """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`; Mixed_5c has 1024 channels."""
+        if endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint!r}")
+        self._check_channels(clips_NCTHW)
+        return self._run(clips_NCTHW, last=endpoint)
+
+    def _run(self, x_NCTHW: Tensor, *, last: str) -> Tensor:
+        for name in ENDPOINTS[: ENDPOINTS.index(last) + 1]:
+            x_NCTHW = self.get_submodule(name)(x_NCTHW)
+        return x_NCTHW
+
+    def _check_channels(self, clips_NCTHW: Tensor) -> None:
+        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != self.in_channels:
+            raise ValueError(
+                f"the network takes (N, {self.in_channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}"
+            )
+
+    def _check_input(self, clips_NCTHW: Tensor) -> None:
+        self._check_channels(clips_NCTHW)
+        frames, height, width = clips_NCTHW.shape[2:]
+        if frames < MIN_FRAMES or min(height, width) < MIN_SIDE:
+            raise ValueError(
+                f"the smallest clip that Inception-I3D classifies has {MIN_FRAMES} frames of {MIN_SIDE} x {MIN_SIDE}, "
+                f"got {frames} of {height} x {width}; repeat frames or resize"
+            )
