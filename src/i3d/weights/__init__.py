@@ -1,0 +1,1 @@
+"""Weights: our checkpoint file, the shipped pretrained network, and readers of other projects' files."""
