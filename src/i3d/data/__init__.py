@@ -1,0 +1,1 @@
+"""Which videos: what stands behind the paths, folders, patterns and lists that a user names."""

@@ -1,0 +1,230 @@
+"""`i3d predict`: from a video to its action.
+
+Read `Predictor.logits` first: open -> frames at a rate -> windows -> network -> logits of each window.
+Letters in names: T frames, H rows, W columns, C channels, V windows, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import InputError, VideoError
+from i3d.results.prediction import Prediction, best_labels
+from i3d.results.scoring import average_views, softmax
+
+if TYPE_CHECKING:
+    import torch
+
+    from i3d.models.inception import InceptionI3D
+    from i3d.recipes.settings import Protocol
+    from i3d.video.reader import FrameHWC, Limits, Source, Video
+
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS = get_args(Precision)
+OnWindow = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class VideoLogits:
+    """The network's word on one video: logits of each window and how many frames each window held."""
+
+    logits_VK: npt.NDArray[np.float32]
+    num_frames_V: npt.NDArray[np.int64]
+    frames_decoded: int
+    notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
+            raise ValueError(f"{len(self.logits_VK)} windows of logits, {len(self.num_frames_V)} of frames")
+
+
+class Predictor:
+    """The pretrained network, loaded once, for any number of videos.
+
+    predictor = Predictor(device="auto", precision="fp32")
+    predictor("clip.mp4").top1
+    """
+
+    def __init__(self, *, device: str = "auto", precision: Precision = "fp32") -> None:
+        import torch
+
+        from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400, load_pretrained
+
+        self.device = pick_device(device)
+        self.precision = check_precision(precision, self.device)
+        self._weights = INCEPTION_RGB_KINETICS400
+        model, self.card = load_pretrained(self._weights)
+        self.model: InceptionI3D = model.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    @property
+    def protocol_line(self) -> str:
+        """How the scores are made, in words."""
+        return f"{self.card.recipe.protocol_line}; {self.precision}"
+
+    @property
+    def weights_sha256(self) -> str:
+        """By which the weights are told from others."""
+        return self._weights.sha256
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        top_k: int = 5,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_window: OnWindow | None = None,
+    ) -> Prediction:
+        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
+        average = self.card.recipe.protocol.average
+        scores_K = average_views(seen.logits_VK, average=average, weights_V=seen.num_frames_V)
+        return Prediction(
+            path=source_name(source),
+            status="ok",
+            predictions=best_labels(softmax(scores_K), self.card.labels, k=top_k),
+            protocol=self.protocol_line,
+            frames=seen.frames_decoded,
+            error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
+        )
+
+    def logits(
+        self,
+        source: Source,
+        *,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_window: OnWindow | None = None,
+    ) -> VideoLogits:
+        """The logits of every window of one video. Memory does not grow with its length.
+
+        `on_window` is told, after each window, how many there were and how many seconds of video they held.
+        """
+        from i3d.video.reader import Limits, open_video
+
+        logits_VK, num_frames_V = [], []
+        with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
+            for clip_THWC in self._windows(video):
+                logits_VK.append(self._forward(clip_THWC))
+                num_frames_V.append(len(clip_THWC))
+                if on_window is not None:
+                    on_window(len(num_frames_V), sum(num_frames_V) / self.card.recipe.protocol.fps)
+            return VideoLogits(np.stack(logits_VK), np.array(num_frames_V), video.frames_decoded, video.notes)
+
+    def _windows(self, video: Video) -> Iterator[npt.NDArray[np.uint8]]:
+        from i3d.video.transforms import center_crop, resize_short_side, short_side_size
+
+        pre, protocol = self.card.recipe.preprocessing, self.card.recipe.protocol
+
+        def view(frame_HWC: FrameHWC) -> FrameHWC:
+            height, width = frame_HWC.shape[:2]
+            if prod(short_side_size(height, width, short_side=pre.short_side)) > video.limits.max_pixels:
+                raise VideoError(video.name, f"its frames of {width} x {height} are too narrow", "crop them first")
+            cropped_HWC: FrameHWC = center_crop(
+                resize_short_side(frame_HWC[None], short_side=pre.short_side), size=pre.crop
+            )[0]
+            return cropped_HWC.copy()
+
+        return windows_of(video.stream(fps=protocol.fps, transform=view), protocol)
+
+    def _forward(self, clip_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits (K) of one window; one too short for the network is looped."""
+        import torch
+
+        from i3d.models.inception import MIN_FRAMES
+        from i3d.video.sampling import loop
+        from i3d.video.transforms import normalize
+
+        if len(clip_THWC) < MIN_FRAMES:
+            clip_THWC = clip_THWC[loop(len(clip_THWC), length=MIN_FRAMES)]
+        pre = self.card.recipe.preprocessing
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+            clip_VTHWC = torch.from_numpy(clip_THWC).to(self.device)[None]
+            logits_VK: torch.Tensor = self.model(normalize(clip_VTHWC, mean=pre.mean, std=pre.std))
+        logits_K: npt.NDArray[np.float32] = logits_VK[0].float().cpu().numpy()
+        return logits_K
+
+
+def predict(
+    source: Source,
+    *,
+    top_k: int = 5,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    frames_fps: float | None = None,
+) -> Prediction:
+    """The most likely actions of one video, by the pretrained Kinetics-400 network.
+
+    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. The network is loaded
+    once per device and precision. Raises VideoError if the video cannot be read, InputError for a bad option.
+    """
+    return _predictor(device, precision)(source, top_k=top_k, frames_fps=frames_fps)
+
+
+@lru_cache(maxsize=2)
+def _predictor(device: str, precision: Precision) -> Predictor:
+    return Predictor(device=device, precision=precision)
+
+
+def windows_of(frames: Iterator[FrameHWC], protocol: Protocol) -> Iterator[npt.NDArray[np.uint8]]:
+    """Cut a stream of frames into clips (T, H, W, C) exactly as `sampling.windows` cuts their number.
+
+    At most two windows of frames are held at a time.
+    """
+    from i3d.video.sampling import windows
+
+    size = protocol.max_window_frames
+    held: list[FrameHWC] = []
+    for frame_HWC in frames:
+        held.append(frame_HWC)
+        if len(held) == 2 * size:
+            yield np.stack(held[:size])
+            del held[:size]
+    if held:
+        for start, stop in windows(len(held), max_frames=size):
+            yield np.stack(held[start:stop])
+
+
+def failed(source: Source, error: VideoError, protocol: str) -> Prediction:
+    """The row of a video that could not be read."""
+    return Prediction(source_name(source), "error", (), protocol, 0, str(error))
+
+
+def source_name(source: Source) -> str:
+    """What to call a source: its path as given, or what kind of thing it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return f"({type(source).__name__})"
+
+
+def pick_device(device: str) -> torch.device:
+    """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that is not there is an InputError."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        picked = torch.device(device)
+        torch.empty(1, device=picked)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps") from error
+    return picked
+
+
+def check_precision(precision: Precision, device: torch.device) -> Precision:
+    """`precision`, if it is one that this device can compute in."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError("fp16 is for CUDA devices; on a CPU use fp32 or bf16")
+    return precision

@@ -1,0 +1,1 @@
+"""Results: scores from logits (`scoring`), what is told of a video (`prediction`), tables, files, pictures."""

@@ -1,0 +1,49 @@
+"""From the logits of views to the scores of a video: pure functions.
+
+Letters in names: V views of one video, K classes.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Average = Literal["prob", "score"]
+Floats = npt.NDArray[np.float64]
+
+
+def softmax(logits_VK: npt.ArrayLike) -> Floats:
+    """Probabilities along the last axis."""
+    logits = np.asarray(logits_VK, np.float64)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def average_views(logits_VK: npt.ArrayLike, *, average: Average, weights_V: npt.ArrayLike | None = None) -> Floats:
+    """One score a class (K) for a video from the logits of its views (V, K).
+
+    "prob" averages the softmax of each view, "score" the logits themselves. `weights_V` (for instance the number of
+    frames of each view) need not sum to 1. The order of the views does not matter. NaN is a ValueError.
+    """
+    logits = np.asarray(logits_VK, np.float64)
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(f"logits must be (views, classes), got shape {logits.shape}")
+    if not np.isfinite(logits).all():
+        raise ValueError("the logits hold NaN or infinity")
+    weights = np.ones(len(logits)) if weights_V is None else np.asarray(weights_V, np.float64)
+    if weights.shape != (len(logits),) or (weights < 0).any() or not weights.sum() > 0:
+        raise ValueError(f"weights must be {len(logits)} numbers of at least 0, not all 0, got {weights.tolist()}")
+    if average not in ("prob", "score"):
+        raise ValueError(f"average must be 'prob' or 'score', got {average!r}")
+    scores = softmax(logits) if average == "prob" else logits
+    averaged: Floats = weights @ scores / weights.sum()
+    return averaged
+
+
+def top_k(scores_K: npt.ArrayLike, *, k: int) -> list[int]:
+    """The classes with the `k` highest scores (all if there are fewer), best first, ties by class number."""
+    scores = np.asarray(scores_K)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return [int(i) for i in np.argsort(-scores, kind="stable")[:k]]
