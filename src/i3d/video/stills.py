@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError
 from i3d.video.container import on_black
@@ -115,6 +115,8 @@ def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
         raise
     except FileNotFoundError:
         raise VideoError(str(path), "no such file", "check the path") from None
+    except UnidentifiedImageError:
+        raise VideoError(str(path), "not a picture (its content is in no known picture format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error

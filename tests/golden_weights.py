@@ -1,0 +1,44 @@
+"""The weights and inputs behind the golden logits, rebuilt from names and shapes (tests/golden/README.md)."""
+
+import json
+import re
+import zlib
+
+import numpy as np
+import torch
+
+
+def state_dict(path):
+    """Every entry drawn on its own from RandomState(crc32(name) ^ seed), scaled by its kind."""
+    content = json.loads(path.read_text())
+    recipe = content["recipe"]
+    return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape, _ in content["keys"]}
+
+
+def _entry(name, shape, recipe):
+    random = np.random.RandomState((zlib.crc32(name.encode()) ^ recipe["seed"]) & 0xFFFFFFFF)
+    if name.endswith("num_batches_tracked"):
+        return np.array(100, np.int64)
+    if name.endswith("running_var"):
+        values = random.uniform(0.5, 1.5, shape)
+    elif name.endswith(("running_mean", "bias")):
+        values = 0.1 * random.standard_normal(shape)
+    elif len(shape) == 1:
+        values = random.uniform(0.5, 1.0, shape)
+    else:
+        fan = {2: 1.0, 5: 2.0}[len(shape)] / np.prod(shape[1:])
+        values = random.standard_normal(shape) * np.sqrt(fan)
+    for pattern, gain in recipe.get("gains", ()):
+        values = values * gain if re.search(pattern, name) else values
+    return np.ascontiguousarray(values, np.float32)
+
+
+def clips_NCTHW(seed, shape):
+    """A blocky pattern that moves, with noise, as uint8 scaled to [-1, 1]."""
+    n, c, t, h, w = shape
+    random = np.random.RandomState(seed)
+    blocks = random.randint(0, 256, (n, c, -(-t // 4), -(-h // 16), -(-w // 16))).astype(np.int64)
+    full = blocks.repeat(4, 2).repeat(16, 3).repeat(16, 4)[:, :, :t, :h, :w]
+    moving = np.stack([np.roll(full[:, :, i], (i, 2 * i), (-2, -1)) for i in range(t)], 2)
+    noisy = np.clip(moving + random.randint(-40, 41, moving.shape), 0, 255).astype(np.uint8)
+    return noisy.astype(np.float32) * np.float32(2 / 255) - np.float32(1)

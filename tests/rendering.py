@@ -1,0 +1,69 @@
+"""Videos that the tests render: each frame carries its number in its pixels, so that a mistaken frame shows."""
+
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+
+BITS = 8
+
+
+def numbered_frame(number, *, height=48, width=64):
+    """Grey moving texture; across the upper half, `BITS` blocks, white for 1 and black for 0, spell the number."""
+    y, x = np.mgrid[0:height, 0:width]
+    texture = (96 + 40 * np.sin((x + 2 * number) / 7) + 30 * np.cos((y + number) / 5)).astype(np.uint8)
+    frame = np.stack([texture, texture // 2 + 60, 200 - texture], axis=-1)
+    block = width // BITS
+    for bit in range(BITS):
+        frame[: height // 2, bit * block : (bit + 1) * block] = 235 if number >> bit & 1 else 20
+    return frame
+
+
+def read_number(frame_HWC):
+    """The number that `numbered_frame` wrote."""
+    height, width = frame_HWC.shape[:2]
+    block = width // BITS
+    upper = frame_HWC[: height // 2].mean(axis=(0, 2))
+    return sum(int(upper[bit * block + block // 4 : (bit + 1) * block - block // 4].mean() > 128) << bit for bit in range(BITS))
+
+
+def render(path, *, num_frames=40, codec="libx264", fps=25, options=None, pix_fmt=None, height=48, width=64, **more):
+    """Encode numbered frames; `stamps` (in 1/1000 s) makes the frame rate variable, `container` are muxer options."""
+    frames = [numbered_frame(i, height=height, width=width) for i in range(num_frames)]
+    return encode(path, frames, codec=codec, fps=fps, options=options, pix_fmt=pix_fmt, **more)
+
+
+def encode(path, frames, *, codec="libx264", fps=25, options=None, pix_fmt=None, stamps=None, container=None, colours=None):
+    height, width = frames[0].shape[:2]
+    with av.open(str(path), "w", options=container or {}) as out:
+        stream = out.add_stream(codec, rate=fps)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = pix_fmt or stream.codec_context.codec.video_formats[0].name
+        stream.options = options or {}
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if colours is not None:
+            stream.codec_context.colorspace, stream.codec_context.color_range = colours
+        for i, frame_HWC in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")
+            if colours is not None:
+                space, span = colours
+                frame = frame.reformat(format=stream.pix_fmt, dst_colorspace=space, dst_color_range=span)
+            if stamps is not None:
+                frame.pts, frame.time_base = stamps[i], Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def set_display_matrix(path, matrix):
+    """Write a display matrix (a, b, c, d as whole numbers) into the video track header of an mp4."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd")
+    version = content[at + 4]
+    place = at + 4 + (52 if version else 40)  # ISO 14496-12 8.3.2: the matrix follows volume and a reserved field
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(content))
+    return path

@@ -1,0 +1,122 @@
+"""Inception-I3D against pytorch-i3d's own logits and stages (tests/golden), and its SAME padding against the rule."""
+
+from pathlib import Path
+
+import golden_weights
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
+
+GOLDEN = Path(__file__).parent / "golden"
+LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
+
+
+@pytest.fixture(scope="module")
+def model():
+    net = InceptionI3D()
+    net.load_state_dict(golden_weights.state_dict(GOLDEN / "piergiaj_rgb_keys.json"))
+    return net.eval()
+
+
+@pytest.mark.parametrize("case", ["a", "b", "c"])
+def test_logits_equal_pytorch_i3d(model, case):
+    clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS[f"{case}_seed"]), LOGITS[f"{case}_shape"]))
+    assert np.array_equal(clips.flatten()[:16], LOGITS[f"{case}_input_head"])
+    expected = LOGITS[f"{case}_logits"]
+    with torch.inference_mode():
+        logits = model(clips).numpy()
+    assert np.allclose(logits, expected.mean(axis=tuple(range(2, expected.ndim))), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("endpoint", ["Conv3d_1a_7x7", "Conv3d_2c_3x3", "Mixed_3c", "Mixed_4f", "Mixed_5c"])
+def test_stages_equal_pytorch_i3d(model, endpoint):
+    clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["c_seed"]), LOGITS["c_shape"]))
+    with torch.inference_mode():
+        stage = model.features(clips, endpoint=endpoint).double()
+    assert tuple(stage.shape) == tuple(LOGITS[f"c_stage_{endpoint}_shape"])
+    mean, std, largest = LOGITS[f"c_stage_{endpoint}_stats"]
+    assert np.allclose([stage.mean(), stage.std(correction=0), stage.abs().max()], [mean, std, largest], rtol=1e-5)
+
+
+def test_float64_logits_equal_pytorch_i3d_more_closely(model):
+    clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["a_seed"]), LOGITS["a_shape"])).double()
+    net = InceptionI3D().double().eval()
+    net.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        assert np.allclose(net(clips), LOGITS["a_logits_float64"][..., 0], atol=1e-7, rtol=0)
+
+
+@given(st.integers(1, 300), st.integers(1, 7), st.integers(1, 3))
+def test_same_padding_is_tensorflows(size, kernel, stride):
+    """TensorFlow: ceil(size / stride) outputs, the last window ends inside the padding, the odd one behind."""
+    before, after = same_padding(size, kernel=kernel, stride=stride)
+    outputs = -(-size // stride)
+    assert after - before in (0, 1)
+    assert (size + before + after - kernel) // stride + 1 >= outputs
+    assert before + after == max((outputs - 1) * stride + kernel - size, 0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(*[st.integers(1, 12)] * 3, st.sampled_from([((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2))]), st.booleans())
+def test_pooling_equals_explicit_padding(t, h, w, kernel_stride, small):
+    kernel, stride = ((2, 2, 2), (2, 2, 2)) if small else kernel_stride
+    x = torch.randn(1, 2, t, h, w)
+    pads = [same_padding(n, kernel=k, stride=s) for n, k, s in zip((t, h, w), kernel, stride, strict=True)]
+    padded = F.pad(x, (*pads[2], *pads[1], *pads[0]), value=-torch.inf)
+    expected = F.max_pool3d(padded, kernel, stride)
+    assert torch.equal(MaxPool3dSame(kernel_THW=kernel, stride_THW=stride)(x), expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(*[st.integers(1, 11)] * 3, st.sampled_from([(7, 2), (3, 1), (1, 1)]))
+def test_convolution_equals_explicit_padding(t, h, w, kernel_stride):
+    kernel, stride = kernel_stride
+    unit = Unit3D(2, 3, kernel=kernel, stride=stride).eval()
+    x = torch.randn(1, 2, t, h, w)
+    pads = [same_padding(n, kernel=kernel, stride=stride) for n in (t, h, w)]
+    padded = F.pad(x, (*pads[2], *pads[1], *pads[0]))
+    expected = F.relu(unit.bn(F.conv3d(padded, unit.conv3d.weight, stride=stride)))
+    with torch.no_grad():
+        assert torch.allclose(unit(x), expected, atol=1e-6)
+
+
+def test_smallest_input_and_one_below():
+    net = InceptionI3D(num_classes=3).eval()
+    with torch.inference_mode():
+        assert net(torch.zeros(1, 3, MIN_FRAMES, MIN_SIDE, MIN_SIDE)).shape == (1, 3)
+        for shape in [(MIN_FRAMES - 1, MIN_SIDE, MIN_SIDE), (MIN_FRAMES, MIN_SIDE - 1, 224), (MIN_FRAMES, 224, 192)]:
+            with pytest.raises(ValueError, match=f"has 9 frames of 193 x 193, got {shape[0]} of {shape[1]} x {shape[2]}"):
+                net(torch.zeros(1, 3, *shape))
+
+
+def test_flow_channels_any_classes_and_wrong_channels():
+    net = InceptionI3D(in_channels=2, num_classes=7).eval()
+    with torch.inference_mode():
+        assert net(torch.zeros(2, 2, 9, 193, 200)).shape == (2, 7)
+    with pytest.raises(ValueError, match=r"\(N, 2, T, H, W\), got shape \(1, 3, 9, 224, 224\)"):
+        net(torch.zeros(1, 3, 9, 224, 224))
+
+
+def test_endpoints_are_in_order_and_named():
+    net = InceptionI3D(num_classes=2).eval()
+    clips = torch.randn(1, 3, 8, 32, 32)
+    with torch.inference_mode():
+        widths = [net.features(clips, endpoint=name).shape[1] for name in ENDPOINTS]
+    assert widths == [64, 64, 64, 192, 192, 256, 480, 480, 512, 512, 512, 528, 832, 832, 832, 1024]
+    with pytest.raises(ValueError, match="one of Conv3d_1a_7x7, .* got 'Mixed_9z'"):
+        net.features(clips, endpoint="Mixed_9z")
+
+
+def test_state_dict_keys_are_those_of_pytorch_i3d():
+    assert set(InceptionI3D().state_dict()) == set(golden_weights.state_dict(GOLDEN / "piergiaj_rgb_keys.json"))
+
+
+def test_batch_of_two_equals_two_of_one(model):
+    clips = torch.randn(2, 3, 9, 193, 193)
+    with torch.inference_mode():
+        assert torch.allclose(model(clips), torch.cat([model(clips[:1]), model(clips[1:])]), atol=1e-5)

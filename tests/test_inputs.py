@@ -1,0 +1,85 @@
+"""Files, folders, patterns and lists become paths. (users.md: paths with spaces, BOM, CRLF; faults.md A6, A7)"""
+
+import pytest
+from PIL import Image
+
+from i3d.data.inputs import expand
+from i3d.errors import InputError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ["b/clip10.mp4", "b/clip2.MP4", "a/x (1).mkv", "a/notes.txt", "top.webm", "a/.hidden.mp4", "a/poster.jpg"]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    (tmp_path / "shots" / "one").mkdir(parents=True)
+    for i in range(3):
+        Image.new("RGB", (4, 4)).save(tmp_path / "shots" / "one" / f"{i}.png")
+    return tmp_path
+
+
+def test_a_folder_is_its_videos_and_frame_folders_in_natural_order(tree):
+    found = [p.removeprefix(f"{tree}/") for p in expand([str(tree)])]
+    assert found == ["top.webm", "a/x (1).mkv", "b/clip2.MP4", "b/clip10.mp4", "shots/one"]
+
+
+def test_a_folder_of_frames_is_one_video(tree):
+    assert expand(["shots/one"]) == ["shots/one"]
+    assert expand(["shots"]) == ["shots/one"]
+
+
+def test_order_of_arguments_is_kept(tree):
+    assert expand(["top.webm", "b"]) == ["top.webm", "b/clip2.MP4", "b/clip10.mp4"]
+    assert expand(["gone.mp4", "top.webm"]) == ["gone.mp4", "top.webm"]
+
+
+def test_patterns(tree):
+    assert expand(["b/*"]) == ["b/clip2.MP4", "b/clip10.mp4"]
+    assert expand(["**/*.mkv"]) == ["a/x (1).mkv"]
+    assert expand(["a/x (1).mkv"]) == ["a/x (1).mkv"]
+    (tree / "[1].mp4").write_bytes(b"")
+    assert expand(["[1].mp4"]) == ["[1].mp4"]
+    with pytest.raises(InputError, match="no file matches"):
+        expand(["*.nothing"])
+
+
+def test_lists_of_paths_and_of_mmaction2(tree):
+    text = "\ufefftop.webm\r\n\r\na/x (1).mkv 17\r\nshots/one 3 5\r\nabsent.mp4 1\r\n"
+    (tree / "list.txt").write_text(text, encoding="utf-8")
+    assert expand(["list.txt"]) == ["top.webm", "a/x (1).mkv", "shots/one", "absent.mp4 1"]
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("l.csv", ","), ("l.csv", ";"), ("l.tsv", "\t")])
+def test_tables_with_a_path_column(tree, name, delimiter):
+    rows = [["label", "file"], ["x", "top.webm"], ["y", '"b/clip2.MP4"']]
+    (tree / name).write_text("\n".join(delimiter.join(row) for row in rows))
+    assert expand([name]) == ["top.webm", "b/clip2.MP4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the list is empty"),
+        (b"a.mp4\nb\xff.mp4\n", "list.txt:2: not UTF-8"),
+    ],
+)
+def test_bad_lists(tree, content, message):
+    (tree / "list.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        expand(["list.txt"])
+
+
+def test_a_table_without_a_path_column(tree):
+    (tree / "l.csv").write_text("name,label\nx,1\n")
+    with pytest.raises(InputError, match=r"l.csv:1: no column path or file or video in 'name,label'"):
+        expand(["l.csv"])
+
+
+def test_nothing_there(tree):
+    (tree / "void").mkdir()
+    with pytest.raises(InputError, match="void: the folder holds no video and no frames"):
+        expand(["void"])
+    with pytest.raises(InputError, match="gone.mp4: no such file"):
+        expand(["gone.mp4"])
