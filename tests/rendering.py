@@ -25,7 +25,9 @@ def read_number(frame_HWC):
     height, width = frame_HWC.shape[:2]
     block = width // BITS
     upper = frame_HWC[: height // 2].mean(axis=(0, 2))
-    return sum(int(upper[bit * block + block // 4 : (bit + 1) * block - block // 4].mean() > 128) << bit for bit in range(BITS))
+    return sum(
+        int(upper[bit * block + block // 4 : (bit + 1) * block - block // 4].mean() > 128) << bit for bit in range(BITS)
+    )
 
 
 def render(path, *, num_frames=40, codec="libx264", fps=25, options=None, pix_fmt=None, height=48, width=64, **more):
@@ -34,7 +36,9 @@ def render(path, *, num_frames=40, codec="libx264", fps=25, options=None, pix_fm
     return encode(path, frames, codec=codec, fps=fps, options=options, pix_fmt=pix_fmt, **more)
 
 
-def encode(path, frames, *, codec="libx264", fps=25, options=None, pix_fmt=None, stamps=None, container=None, colours=None):
+def encode(
+    path, frames, *, codec="libx264", fps=25, options=None, pix_fmt=None, stamps=None, container=None, colours=None
+):
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", options=container or {}) as out:
         stream = out.add_stream(codec, rate=fps)

@@ -8,10 +8,10 @@ import socket
 import time
 
 import pytest
-from rendering import render
 
 from i3d.errors import VideoError
 from i3d.video.reader import open_video
+from rendering import render
 
 
 @pytest.fixture
@@ -39,9 +39,11 @@ def payloads(canary, port):
         "hls relative": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{canary.name}\n#EXT-X-ENDLIST\n",
         "hls http": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{http}\n#EXT-X-ENDLIST\n",
         "hls master": f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{http}\n",
-        "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
+        "a=rtpmap:96 H264/90000\n",
         "rtsp ram": f"rtsp://127.0.0.1:{port}/a\n",
-        "dash": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet><Representation><BaseURL>{http}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+        "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
+        f"<Representation><BaseURL>{http}</BaseURL></Representation></AdaptationSet></Period></MPD>",
         "smooth": f'<SmoothStreamingMedia><StreamIndex Url="{http}"/></SmoothStreamingMedia>',
         "image pattern": "secret%01d.ts",
         "lavfi": "testsrc",
@@ -64,16 +66,21 @@ def test_scripts_and_playlists_are_not_followed(tmp_path, canary, listener, suff
                 open_video(source)
             assert time.monotonic() - start < 2, name
             assert "\n" not in str(caught.value)
-    sockets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd.isdigit() and os.path.lexists(f"/proc/self/fd/{fd}")]
+    sockets = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if fd.isdigit() and os.path.lexists(f"/proc/self/fd/{fd}")
+    ]
     assert sum(link.startswith("socket:") for link in sockets) == 1  # the listener's own
 
 
 def test_paths_are_never_protocols(canary, listener):
     port = listener.getsockname()[1]
     for name in [
-        f"concat:{canary}|{canary}", f"subfile,,start,0,end,999,,:{canary}", f"cache:file:{canary}", f"async:file:{canary}",
-        f"file:{canary}", f"file://{canary}", f"http://127.0.0.1:{port}/a.mp4", f"rtsp://127.0.0.1:{port}/a",
-        f"tcp://127.0.0.1:{port}", f"udp://127.0.0.1:{port}", "pipe:0", "data:video/mp4;base64,AAAA", "fd:0", f"crypto:{canary}",
+        f"concat:{canary}|{canary}", f"subfile,,start,0,end,999,,:{canary}", f"cache:file:{canary}",
+        f"async:file:{canary}",         f"file:{canary}", f"file://{canary}", f"http://127.0.0.1:{port}/a.mp4", f"rtsp://127.0.0.1:{port}/a",
+        f"tcp://127.0.0.1:{port}", f"udp://127.0.0.1:{port}", "pipe:0", "data:video/mp4;base64,AA", "fd:0",
+        f"crypto:{canary}",
     ]:  # fmt: skip
         with pytest.raises(VideoError, match="no such file|cannot be opened"):
             open_video(name)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import golden_weights
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import golden_weights
 from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -90,7 +90,9 @@ def test_smallest_input_and_one_below():
     with torch.inference_mode():
         assert net(torch.zeros(1, 3, MIN_FRAMES, MIN_SIDE, MIN_SIDE)).shape == (1, 3)
         for shape in [(MIN_FRAMES - 1, MIN_SIDE, MIN_SIDE), (MIN_FRAMES, MIN_SIDE - 1, 224), (MIN_FRAMES, 224, 192)]:
-            with pytest.raises(ValueError, match=f"has 9 frames of 193 x 193, got {shape[0]} of {shape[1]} x {shape[2]}"):
+            with pytest.raises(
+                ValueError, match=f"has 9 frames of 193 x 193, got {shape[0]} of {shape[1]} x {shape[2]}"
+            ):
                 net(torch.zeros(1, 3, *shape))
 
 

@@ -10,7 +10,15 @@ from i3d.errors import InputError
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ["b/clip10.mp4", "b/clip2.MP4", "a/x (1).mkv", "a/notes.txt", "top.webm", "a/.hidden.mp4", "a/poster.jpg"]:
+    for name in [
+        "b/clip10.mp4",
+        "b/clip2.MP4",
+        "a/x (1).mkv",
+        "a/notes.txt",
+        "top.webm",
+        "a/.hidden.mp4",
+        "a/poster.jpg",
+    ]:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
@@ -28,6 +36,7 @@ def test_a_folder_is_its_videos_and_frame_folders_in_natural_order(tree):
 def test_a_folder_of_frames_is_one_video(tree):
     assert expand(["shots/one"]) == ["shots/one"]
     assert expand(["shots"]) == ["shots/one"]
+    assert expand(["shots/one/%d.png"]) == ["shots/one/%d.png"]
 
 
 def test_order_of_arguments_is_kept(tree):

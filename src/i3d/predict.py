@@ -39,6 +39,7 @@ class VideoLogits:
     logits_VK: npt.NDArray[np.float32]
     num_frames_V: npt.NDArray[np.int64]
     frames_decoded: int
+    timed: bool  # False: the frames carried no times
     notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -85,13 +86,13 @@ class Predictor:
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
-        average = self.card.recipe.protocol.average
+        average, fps = self.card.recipe.protocol.average, self.card.recipe.protocol.fps
         scores_K = average_views(seen.logits_VK, average=average, weights_V=seen.num_frames_V)
         return Prediction(
             path=source_name(source),
             status="ok",
             predictions=best_labels(softmax(scores_K), self.card.labels, k=top_k),
-            protocol=self.protocol_line,
+            protocol=self.protocol_line + ("" if seen.timed else f"; images without times, taken as {fps:g} fps"),
             frames=seen.frames_decoded,
             error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
         )
@@ -117,7 +118,8 @@ class Predictor:
                 num_frames_V.append(len(clip_THWC))
                 if on_window is not None:
                     on_window(len(num_frames_V), sum(num_frames_V) / self.card.recipe.protocol.fps)
-            return VideoLogits(np.stack(logits_VK), np.array(num_frames_V), video.frames_decoded, video.notes)
+            stacked_VK = np.stack(logits_VK)
+            return VideoLogits(stacked_VK, np.array(num_frames_V), video.frames_decoded, video.timed, video.notes)
 
     def _windows(self, video: Video) -> Iterator[npt.NDArray[np.uint8]]:
         from i3d.video.transforms import center_crop, resize_short_side, short_side_size

@@ -279,11 +279,13 @@ def in_time(
 def open_video(source: Source, *, frames_fps: float | None = None, limits: Limits = Limits()) -> Video:
     """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8.
 
+    A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
+
     Images and arrays carry no times: `frames_fps` says how fast they were taken; without it each stands for one
-    slot of whatever rate is asked for, and `notes` says so. Raises VideoError if there is nothing to read.
+    slot of whatever rate is asked for (`timed` is False). Raises VideoError if there is nothing to read.
     """
     from i3d.video.container import ContainerVideo
-    from i3d.video.stills import ArrayVideo, ImagesVideo, images_in
+    from i3d.video.stills import ArrayVideo, ImagesVideo, images_in, images_of_pattern
 
     if isinstance(source, bytes):
         return ContainerVideo(source, limits=limits)
@@ -293,6 +295,8 @@ def open_video(source: Source, *, frames_fps: float | None = None, limits: Limit
         path = Path(source)
         if path.is_dir():
             return ImagesVideo(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
+        if not path.exists() and (images := images_of_pattern(str(path))):
+            return ImagesVideo(str(path), images, frames_fps=frames_fps, limits=limits)
         return ContainerVideo(path, limits=limits)
     paths = [Path(p) for p in source]
     name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"

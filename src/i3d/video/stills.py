@@ -33,6 +33,16 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: natural_key(p.name))
 
 
+def images_of_pattern(pattern: str) -> list[Path]:
+    """The files of a numbered sequence, `shots/img_%05d.jpg`, in the order of their numbers; empty if it is none."""
+    path = Path(pattern)
+    found = re.fullmatch(r"([^%]*)%(?:0\d*)?d([^%]*)", path.name)
+    if found is None or not path.parent.is_dir():
+        return []
+    numbered = re.compile(f"{re.escape(found[1])}\\d+{re.escape(found[2])}")
+    return sorted((p for p in path.parent.iterdir() if numbered.fullmatch(p.name)), key=lambda p: natural_key(p.name))
+
+
 class _StillsVideo(Video):
     """Frames that can be had in any order, at a constant rate or at none."""
 
@@ -43,8 +53,6 @@ class _StillsVideo(Video):
         self._num_frames = num_frames
         self.timed = frames_fps is not None
         self._period = UNTIMED_PERIOD if frames_fps is None else 1 / Fraction(frames_fps).limit_denominator(1_000_000)
-        if not self.timed:
-            self._note("its frames carry no times and are taken to be at the rate that the network expects")
 
     def pictures(self) -> Iterator[Picture]:
         return self.pictures_at(range(self._num_frames))

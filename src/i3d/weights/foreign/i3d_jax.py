@@ -17,7 +17,8 @@ from i3d.errors import WeightsError
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 _ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,  # as numpy 1 called it
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
@@ -34,7 +35,7 @@ _BRANCHES: Mapping[str, str] = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows the three names which build a numpy array and refuses every other."""
+    """An unpickler that knows the names which build a numpy array and refuses every other."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

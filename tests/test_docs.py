@@ -1,0 +1,76 @@
+"""Every command and code block of README and docs that a reader can run is run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rendering import render
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language):
+    for page in PAGES:
+        for number, block in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        ):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """What the examples speak of: clip.mp4, a folder, a list, a table."""
+    monkeypatch.chdir(tmp_path)
+    clip = render(tmp_path / "clip.mp4", num_frames=15)
+    for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(clip, tmp_path / name)
+    (tmp_path / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
+    (tmp_path / "table.csv").write_text("label,path\nx,a.mp4\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", list(blocks("python")))
+def test_python_blocks_run(block, workplace):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", list(blocks("sh")))
+def test_i3d_commands_run(block, workplace):
+    for line in block.splitlines():
+        if line.startswith("i3d "):
+            words = shlex.split(line, comments=True)
+            command = [sys.executable, "-m", "i3d.cli", *words[1:]]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, (line, done.stderr)
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
+    clip = tmp_path / "bigbuckbunny.mp4"
+    fetched = subprocess.run([sys.executable, ROOT / "tools" / "demo_clip.py", clip], capture_output=True, text=True)
+    if fetched.returncode != 0:
+        pytest.skip(f"the demo clip cannot be fetched here: {fetched.stderr.splitlines()[-1]}")
+    done = subprocess.run(
+        [sys.executable, "-m", "i3d.cli", "predict", clip], capture_output=True, text=True, timeout=120
+    )
+    printed = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n")[1].splitlines()
+    told = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:6]]
+    shown = [line.rsplit(maxsplit=2) for line in printed[1:6]]
+    assert [row[0] for row in told] == [row[0] for row in shown]
+    assert [float(row[1]) for row in told] == pytest.approx([float(row[1]) for row in shown], abs=0.05)
+    assert done.stdout.splitlines()[6] == printed[6]

@@ -1,0 +1,145 @@
+"""`i3d.predict` and the `Predictor`: windows, looping, memory, options."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import i3d
+from i3d.predict import Predictor, windows_of
+from i3d.recipes.settings import Protocol
+from i3d.results.scoring import softmax
+from i3d.video.sampling import windows
+from rendering import numbered_frame, render
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(device="cpu")
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 16, 17, 40])
+def test_windows_of_a_stream_are_those_of_its_length(num_frames):
+    frames = (np.full((1, 1, 3), i, np.uint8) for i in range(num_frames))
+    got = [clip_THWC[:, 0, 0, 0].tolist() for clip_THWC in windows_of(frames, Protocol(max_window_frames=4))]
+    assert got == [list(range(a, b)) for a, b in windows(num_frames, max_frames=4)]
+
+
+def test_the_whole_way_by_hand(tmp_path, predictor):
+    """predict = decode, 25 fps, short side 256, centre crop 224, [-1, 1], logits, softmax: each step again."""
+    import av
+    import cv2
+
+    path = render(tmp_path / "clip.mp4", num_frames=12, height=120, width=200)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    width = int(200 * 256 / 120 + 0.5)
+    resized = [cv2.resize(frame, (width, 256)) for frame in frames]
+    left = (width - 224) // 2
+    clip_TCHW = np.stack([frame[16:240, left : left + 224] for frame in resized]).astype(np.float32) / 127.5 - 1
+    with torch.inference_mode():
+        logits = predictor.model(torch.from_numpy(clip_TCHW).permute(3, 0, 1, 2)[None])[0].numpy()
+    prediction = predictor(path, top_k=400)
+    expected = softmax(logits)
+    got = np.array(
+        [next(p.score for p in prediction.predictions if p.label == label) for label in predictor.card.labels]
+    )
+    assert np.allclose(got, expected, atol=1e-5)
+    assert prediction.frames == 12
+    assert prediction.status == "ok"
+    assert prediction.error == ""
+
+
+def test_short_clips_are_looped(predictor):
+    frames = np.stack([numbered_frame(i, height=64, width=64) for i in range(4)])
+    looped = frames[[0, 1, 2, 3, 0, 1, 2, 3, 0]]
+    assert np.allclose(predictor.logits(frames).logits_VK, predictor.logits(looped).logits_VK, atol=1e-5)
+    assert predictor.logits(frames[:1]).logits_VK.shape == (1, 400)
+
+
+def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkeypatch):
+    logits = iter(np.eye(3, dtype=np.float32) * 10)
+    monkeypatch.setattr(predictor, "_forward", lambda _clip: np.pad(next(logits), (0, 397)))
+    seen = predictor.logits(np.zeros((600, 4, 4, 3), np.uint8))
+    assert seen.num_frames_V.tolist() == [250, 175, 175]
+    assert seen.logits_VK.shape == (3, 400)
+
+
+def test_python_and_module_level_function_agree(tmp_path, predictor):
+    path = render(tmp_path / "clip.mp4", num_frames=10)
+    a, b = i3d.predict(path, device="cpu"), predictor(path)
+    assert a == b
+    assert len(a.predictions) == 5
+    assert a.top1.label in predictor.card.labels
+    assert "25 fps" in a.protocol
+    assert "centre crop 224" in a.protocol
+
+
+def test_images_without_times_are_said_in_the_protocol(predictor):
+    frames = np.zeros((9, 32, 32, 3), np.uint8)
+    assert "taken as 25 fps" in predictor(frames).protocol
+    assert "taken as" not in predictor(frames, frames_fps=25).protocol
+
+
+def test_bf16_is_close(tmp_path, predictor):
+    path = render(tmp_path / "clip.mp4", num_frames=10, height=96, width=128)
+    exact = predictor.logits(path).logits_VK
+    fast = Predictor(device="cpu", precision="bf16").logits(path).logits_VK
+    assert 0 < np.abs(fast - exact).max() < 0.02 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cdu"}, "device 'cdu' cannot be used"),
+        ({"precision": "half"}, "fp32, bf16, fp16, got 'half'"),
+        ({"device": "cpu", "precision": "fp16"}, "fp16 is for CUDA"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(i3d.InputError, match=message):
+        i3d.predict("clip.mp4", **options)
+
+
+def test_too_narrow_frames_are_an_error_not_a_flood(tmp_path, predictor):
+    frames = np.zeros((2, 2, 4096, 3), np.uint8)
+    with pytest.raises(i3d.VideoError, match="4096 x 2 are too narrow"):
+        predictor(frames)
+
+
+def test_importing_stays_light():
+    """Neither `import i3d` nor `i3d --help` loads torch, FFmpeg or OpenCV."""
+    for what in (
+        "import i3d",
+        "import i3d.cli, sys; sys.argv[1:] = ['--help']\ntry: i3d.cli.main()\nexcept SystemExit: pass",
+    ):
+        code = f"{what}\nimport sys; sys.exit(', '.join({{'torch', 'av', 'cv2', 'pydantic'}} & set(sys.modules)) or 0)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+MEMORY = """
+import sys
+import numpy as np
+from i3d.predict import Predictor
+predictor = Predictor(device="cpu")
+predictor._forward = lambda clip_THWC: np.zeros(400, np.float32)
+seen = predictor.logits(sys.argv[1])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+print(seen.num_frames_V.sum(), seen.frames_decoded, int(peak) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to measure memory")
+def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
+    """An hour against a minute, with the network itself left out: its cost does not depend on the video."""
+    peaks = {}
+    for seconds in (60, 3600):
+        path = render(tmp_path / f"{seconds}.mp4", num_frames=5 * seconds, fps=5, options={"preset": "ultrafast"})
+        done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
+        slots, decoded, peaks[seconds] = map(int, done.stdout.split())
+        assert (slots, decoded) == (25 * seconds, 5 * seconds)
+    assert peaks[3600] - peaks[60] < 40

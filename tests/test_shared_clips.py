@@ -1,0 +1,117 @@
+"""Real clips that lie beside the checkout, not in it: labelled Kinetics-style clips, strange and broken files."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i3d.errors import VideoError
+from i3d.predict import Predictor
+from i3d.video.reader import open_video
+
+CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.skipif(
+    not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project"
+)
+
+
+def index(folder):
+    path = CLIPS / folder / "index.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+
+
+@pytest.mark.parametrize("row", index("odd") + index("kinetics"), ids=lambda row: row["file"])
+def test_every_clip_gives_its_frames_or_one_line(row):
+    path = next(p for p in (CLIPS / "odd" / row["file"], CLIPS / "kinetics" / row["file"]) if p.exists())
+    for source in (path, path.read_bytes()):
+        if row["decodes"] != "yes":
+            with pytest.raises(VideoError) as caught, open_video(source) as video:
+                list(video.stream())
+            assert "\n" not in str(caught.value)
+            continue
+        with open_video(source) as video:
+            shapes = [frame.shape for frame in video.stream()]
+        width, height = int(row["width"]), int(row["height"])
+        expected = (width, height) if row["rotation"] in ("90", "-90") else (height, width)
+        assert shapes == [(*expected, 3)] * int(row["frames"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["odd/unordered.mov", "odd/tc_h265_video.mp4", "odd/tmbo_video2.webm", "odd/abseil_vfr.mkv", "odd/abseil_rot90.mp4",
+     "odd/sam2_04_coffee.mp4", "odd/iio_newtonscradle.gif", "odd/mma_part_0.mp4", "kinetics/ibmmax_basketball.mp4",
+     "kinetics/tmbo_babycrawling.avi", "kinetics/v_GGSY1Qvo990.mp4", "kinetics/v_Basketball_g01_c01.avi"],
+)  # fmt: skip
+def test_frame_by_index_equals_sequential_decoding(name):
+    with open_video(CLIPS / name) as video:
+        frames = list(video.stream())
+        random = np.random.RandomState(0)
+        for indices in [[len(frames) - 1], random.randint(0, len(frames), 6), random.randint(0, len(frames), 3)]:
+            assert np.array_equal(video.frames_at(indices).frames_THWC, [frames[i] for i in indices])
+
+
+def test_a_rotated_phone_clip_is_the_plain_one_turned():
+    with open_video(CLIPS / "odd" / "video_0.mov") as plain, open_video(CLIPS / "odd" / "video_90.mov") as turned:
+        assert next(plain.stream()).shape == (320, 568, 3)
+        assert next(turned.stream()).shape == (568, 320, 3)
+    with (
+        open_video(CLIPS / "odd" / "abseil_rot90.mp4") as turned,
+        open_video(CLIPS / "kinetics" / "abseiling_k400.mp4") as plain,
+    ):
+        assert np.array_equal(next(turned.stream()), np.rot90(next(plain.stream()), -1))
+
+
+def test_cut_short_is_said():
+    with open_video(CLIPS / "odd" / "abseil_truncated.mkv") as video:
+        assert len(list(video.stream())) == 69
+        assert "cut short" in video.notes[0]
+    for row in index("kinetics"):
+        with open_video(CLIPS / "kinetics" / row["file"]) as video:
+            video.count_frames()
+            assert video.notes == (), row["file"]
+
+
+def test_logits_of_the_reference_clip_equal_the_jax_implementation():
+    """All 79 frames of kinetics-i3d's sample, unresized, as `rgb / 127.5 - 1`."""
+    predictor = Predictor(device="cpu")
+    with open_video(CLIPS / "kinetics" / "v_CricketShot_g04_c01_rgb.gif") as video:
+        logits = predictor._forward(np.stack(list(video.stream())))
+    golden = np.load(GOLDEN / "jax_i3d_rgb_kinetics400.npz")["cricket_logits"][0]
+    assert np.abs(logits - golden).max() < 1e-3 * np.abs(golden).max()
+    assert predictor.card.labels[int(logits.argmax())] == "playing cricket"
+
+
+@pytest.mark.slow
+def test_the_label_of_every_kinetics_clip(tmp_path):
+    out = tmp_path / "r.csv"
+    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "kinetics", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    told = {Path(row["path"]).name: row["top1"] for row in csv.DictReader(out.read_text(encoding="utf-8").splitlines())}
+    allowed = {row["file"]: row["label"].split("|") for row in index("kinetics")}
+    assert told.keys() == allowed.keys()
+    assert [name for name in told if told[name] not in allowed[name]] == []
+
+
+@pytest.mark.slow
+def test_all_odd_clips_in_one_run(tmp_path):
+    out = tmp_path / "r.json"
+    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "odd", "--out", out, "--precision", "bf16"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    rows = {Path(row["path"]).name: row for row in json.loads(out.read_text())}
+    for entry in index("odd"):
+        row = rows.pop(entry["file"])
+        if entry["decodes"] == "yes":
+            assert (row["status"], row["frames"]) == ("ok", int(entry["frames"]))
+        else:
+            assert (row["status"], row["predictions"]) == ("error", [])
+            assert row["error"].startswith(row["path"])
+    assert list(rows) == ["abseil"]  # the folder of frames
+    assert rows["abseil"]["frames"] == 60
