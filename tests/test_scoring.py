@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from i3d.results.prediction import LabelScore, Prediction, best_labels
-from i3d.results.scoring import average_views, softmax, top_k
+from i3d.results.scoring import VideoScores, average_views, softmax, top_k
 
 logits = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 8)), elements=st.floats(-50, 50))
 
@@ -17,24 +17,29 @@ def test_averages_do_not_depend_on_the_order_of_views(logits_VK, random):
     order = list(range(len(logits_VK)))
     random.shuffle(order)
     for average in ("prob", "score"):
-        a = average_views(logits_VK, average=average)
-        b = average_views(logits_VK[order], average=average)
+        a = average_views(logits_VK, average=average).scores_K
+        b = average_views(logits_VK[order], average=average).scores_K
         assert np.allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 @given(logits)
 def test_prob_sums_to_one_and_weights_repeat_views(logits_VK):
-    assert np.isclose(average_views(logits_VK, average="prob").sum(), 1)
+    assert np.isclose(average_views(logits_VK, average="prob").scores_K.sum(), 1)
     weights = np.arange(1, len(logits_VK) + 1)
     repeated = np.repeat(logits_VK, weights, axis=0)
-    weighted = average_views(logits_VK, average="score", weights_V=weights)
-    assert np.allclose(weighted, average_views(repeated, average="score"))
+    weighted = average_views(logits_VK, average="score", weights_V=weights).scores_K
+    assert np.allclose(weighted, average_views(repeated, average="score").scores_K)
 
 
 def test_by_hand():
     logits_VK = np.log([[1.0, 3.0], [9.0, 1.0]])
-    assert np.allclose(average_views(logits_VK, average="prob"), [(0.25 + 0.9) / 2, (0.75 + 0.1) / 2])
-    assert np.allclose(softmax(average_views(logits_VK, average="score")), [3 / (3 + 3**0.5), 3**0.5 / (3 + 3**0.5)])
+    prob = average_views(logits_VK, average="prob")
+    assert np.allclose(prob.scores_K, [(0.25 + 0.9) / 2, (0.75 + 0.1) / 2])
+    assert prob.probabilities_K is prob.scores_K
+    score = average_views(logits_VK, average="score")
+    assert np.allclose(score.scores_K, [np.log(9) / 2, np.log(3) / 2])
+    assert np.allclose(score.probabilities_K, [3 / (3 + 3**0.5), 3**0.5 / (3 + 3**0.5)])
+    assert repr(score) == "VideoScores(2 classes, 'score' of 2 views, best [0, 1])"
 
 
 def test_softmax_of_large_logits_is_finite():
@@ -50,6 +55,13 @@ def test_bad_logits_are_refused():
         average_views([[1.0]], average="prob", weights_V=[0.0])
     with pytest.raises(ValueError, match="'prob' or 'score', got 'none'"):
         average_views([[1.0]], average="none")
+
+
+def test_scores_are_checked():
+    with pytest.raises(ValueError, match="must sum to 1, got 0.5"):
+        VideoScores(np.array([0.5]), "prob", 1)
+    with pytest.raises(ValueError, match="finite, one a class"):
+        VideoScores(np.array([np.inf]), "score", 1)
 
 
 def test_top_k_breaks_ties_by_class_and_gives_all_there_are():

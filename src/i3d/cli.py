@@ -10,19 +10,15 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
-    from i3d.predict import Predictor
+    from i3d.predict import Precision
     from i3d.results.prediction import Prediction
-    from i3d.results.tables import Journal
-    from i3d.video.reader import Limits
-
-MAX_STDIN_BYTES = 1 << 30
 
 app = typer.Typer(
     help="Recognise human actions in video with Inflated 3D ConvNets (I3D).",
@@ -31,6 +27,34 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+Videos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Video files, folders (of videos, or of the frames of one), patterns, or lists (.txt: one path a line; "
+        ".csv: a column path, file or video). '-' reads one video from the standard input.",
+        show_default=False,
+    ),
+]
+TopK = Annotated[int, typer.Option(min=1, help="How many classes to tell.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write all results to this .csv, .json or .jsonl; an interrupted run goes on.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from other runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Annotate = Annotated[
+    Path | None, typer.Option(help="Draw the labels on the video: an .mp4, or its first 10 s as .gif.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
+FramesFps = Annotated[
+    float | None, typer.Option(help="How fast the images of a folder were taken (default: as the network expects).")
+]
+TimeLimit = Annotated[
+    float, typer.Option(min=0, help="Seconds by which decoding may lag behind the playing time of a video.")
+]
+
+_debug = False
 
 
 def _print_version(wanted: bool) -> None:
@@ -43,40 +67,27 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    pass
+    global _debug
+    _debug = debug
 
 
 @app.command()
 def predict(
-    videos: Annotated[
-        list[str],
-        typer.Argument(
-            help="Video files, folders (of videos, or of the frames of one), patterns, or lists (.txt: one path a "
-            "line; .csv: a column path, file or video). '-' reads one video from the standard input.",
-            show_default=False,
-        ),
-    ],
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 5,
-    out: Annotated[
-        Path | None, typer.Option(help="Write all results to this .csv, .json or .jsonl; an interrupted run goes on.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what --out holds from other runs.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    annotate: Annotated[
-        Path | None, typer.Option(help="Draw the labels on the video: an .mp4, or its first 10 s as .gif.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")] = "fp32",
-    frames_fps: Annotated[
-        float | None, typer.Option(help="How fast the images of a folder were taken (default: as the network expects).")
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option(min=0, help="Seconds by which decoding may lag behind the playing time of a video.")
-    ] = 60.0,
+    videos: Videos,
+    top_k: TopK = 5,
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    annotate: Annotate = None,
+    device: Device = "auto",
+    precision: PrecisionName = "fp32",
+    frames_fps: FramesFps = None,
+    time_limit: TimeLimit = 60.0,
 ) -> None:
     """Tell the action in each video, by the pretrained Kinetics-400 network.
 
@@ -85,46 +96,44 @@ def predict(
     Example: i3d predict holiday/ --out actions.csv
     """
     from i3d.data.inputs import expand
-    from i3d.results.annotate import check_annotate
-    from i3d.results.tables import Journal, as_json, check_suffix, write_predictions
+    from i3d.predict import Predictor, predict_each
+    from i3d.results.annotate import annotate as draw
+    from i3d.results.tables import Journal, as_json, write_predictions
     from i3d.video.reader import Limits
 
-    paths = ["-"] if videos == ["-"] else expand(videos)
+    paths = expand(videos)
     limits = Limits(max_seconds=time_limit)
-    if out is not None:
-        _check_folder("--out", out)
-        check_suffix(out)
-    if annotate is not None:
-        _check_folder("--annotate", annotate)
-        check_annotate(annotate)
-        if len(paths) > 1:
-            raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
+    _check_outputs(out, annotate, num_videos=len(paths))
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
-    predictor = _loaded(device, precision)
-    journal = None
-    if out is not None:
-        settings = {"protocol": predictor.protocol_line, "weights": predictor.weights_sha256, "top_k": top_k}
-        settings |= {"device": predictor.device.type, "frames_fps": frames_fps}
-        journal = Journal(out, settings, paths, force=force)
-    rows = _predict_all(paths, predictor, journal, top_k=top_k, frames_fps=frames_fps, limits=limits, show=not json)
+    predictor = Predictor(device=device, precision=cast("Precision", precision))
+    settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
+    rows: list[Prediction] = []
+    with (
+        _Progress(paths) as bar,
+        nullcontext() if out is None else Journal(out, settings, paths, force=force) as journal,
+    ):
+        for row in predict_each(
+            predictor, paths, journal=journal, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=bar.window
+        ):
+            rows.append(row)
+            bar.next()
+            _tell(row, json=json, paths=paths)
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
     if json:
         typer.echo(as_json(rows))
-    elif any(row.status == "ok" for row in rows):
-        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else predictor.protocol_line}")
     bad = sum(row.status == "error" for row in rows)
-    if len(rows) > 1 or out is not None:
-        _say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
+    _say_summary(rows, bad, out, predictor.protocol_line, json=json)
     if annotate is not None and not bad:
-        _annotate(paths[0], rows[0], annotate, frames_fps=frames_fps, limits=limits)
+        draw(paths[0], rows[0], annotate, frames_fps=frames_fps, limits=limits)
+        _say(f"labels drawn on the video: {printable(str(annotate))}")
     if bad:
         raise typer.Exit(3)
 
 
 @app.command()
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def doctor(json: Json = False) -> None:
     """Check this installation: versions, devices, decoder, weights, and a computation with a known answer.
 
     Example: i3d doctor
@@ -145,78 +154,44 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON instead
         raise typer.Exit(1)
 
 
-def _check_folder(option: str, path: Path) -> None:
-    if not path.parent.is_dir():
-        where = printable(str(path.parent))
-        raise InputError(f"{option} {printable(str(path))}: there is no folder {where}; make it first")
+def _check_outputs(out: Path | None, annotate: Path | None, *, num_videos: int) -> None:
+    """Find out before the work, not after it, that its results could not be written."""
+    from i3d.results.annotate import check_annotate
+    from i3d.results.tables import check_suffix
 
-
-def _loaded(device: str, precision: str) -> Predictor:
-    from typing import cast
-
-    from i3d.predict import Precision, Predictor
-
-    return Predictor(device=device, precision=cast(Precision, precision))
-
-
-def _predict_all(
-    paths: list[str],
-    predictor: Predictor,
-    journal: Journal | None,
-    *,
-    top_k: int,
-    frames_fps: float | None,
-    limits: Limits,
-    show: bool,
-) -> list[Prediction]:
-    """One row a path, in order. What is wrong with a video is told on stderr as soon as it is known."""
-    from i3d.predict import failed
-
-    rows: list[Prediction] = []
-    with _Progress(len(paths)) as progress, journal or nullcontext():
-        for path in paths:
-            progress.begin(path)
-            row = journal.done(path) if journal else None
-            if row is None:
-                try:
-                    row = predictor(
-                        _source(path), top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=progress.window
-                    )
-                except VideoError as error:
-                    row = failed(path, error, predictor.protocol_line)
-                if journal:
-                    journal.add(row)
-            rows.append(row)
-            progress.end()
-            if row.error:
-                _say(f"error: {row.error}" if row.status == "error" else f"{printable(path)}: {row.error}")
-            if show and row.status == "ok":
-                _print_table(row) if len(paths) == 1 else _print_line(row, width=min(60, max(map(len, paths))))
-    return rows
+    for option, path in (("--out", out), ("--annotate", annotate)):
+        if path is not None and not path.parent.is_dir():
+            folder = printable(str(path.parent))
+            raise InputError(f"{option} {printable(str(path))}: there is no folder {folder}; make it first")
+    if out is not None:
+        check_suffix(out)
+    if annotate is not None:
+        check_annotate(annotate)
+        if num_videos > 1:
+            raise InputError(f"--annotate draws on one video, {num_videos} were given; name one")
 
 
 class _Progress:
     """A bar on stderr, if that is a terminal."""
 
-    def __init__(self, num_videos: int) -> None:
+    def __init__(self, paths: list[str]) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        columns = (
+        self._bar = Progress(
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}", markup=False),
-        )
-        self._bar = Progress(
-            *columns,
             console=console,
             disable=not console.is_terminal,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task("", total=num_videos)
+        self._names = [printable(path) for path in paths]
+        self._done = 0
+        self._task = self._bar.add_task(self._names[0], total=len(paths))
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -225,44 +200,39 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, path: str) -> None:
-        self._name = printable(path)
-        self._bar.update(self._task, description=self._name)
-
     def window(self, num_windows: int, seconds: float) -> None:
-        self._bar.update(self._task, description=f"{self._name}: {num_windows} windows, {seconds:.0f} s of video")
+        description = f"{self._names[self._done]}: {num_windows} windows, {seconds:.0f} s of video"
+        self._bar.update(self._task, description=description)
 
-    def end(self) -> None:
-        self._bar.advance(self._task)
-
-
-def _source(path: str) -> str | bytes:
-    """A path as it is; "-" is the standard input, read whole."""
-    if path != "-":
-        return path
-    content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
-    if len(content) > MAX_STDIN_BYTES:
-        raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")
-    return content
+    def next(self) -> None:
+        self._done += 1
+        self._bar.update(
+            self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
+        )
 
 
-def _print_table(row: Prediction) -> None:
-    typer.echo(printable(row.path))
-    width = max(len(p.label) for p in row.predictions)
-    for rank, p in enumerate(row.predictions, start=1):
-        typer.echo(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
+def _tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
+    """What is known of one video: its classes on stdout, what is wrong with it on stderr."""
+    if row.error:
+        _say(f"error: {row.error}" if row.status == "error" else f"{printable(row.path)}: {row.error}")
+    if json or row.status == "error":
+        return
+    if len(paths) == 1:
+        typer.echo(printable(row.path))
+        width = max(len(p.label) for p in row.predictions)
+        for rank, p in enumerate(row.predictions, start=1):
+            typer.echo(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
+    else:
+        width = min(60, max(map(len, paths)))
+        labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions)
+        typer.echo(f"{printable(row.path):<{width}}  {labels}")
 
 
-def _print_line(row: Prediction, *, width: int) -> None:
-    labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions[:3])
-    typer.echo(f"{printable(row.path):<{width}}  {labels}")
-
-
-def _annotate(path: str, row: Prediction, out: Path, *, frames_fps: float | None, limits: Limits) -> None:
-    from i3d.results.annotate import annotate
-
-    annotate(_source(path), row, out, frames_fps=frames_fps, limits=limits)
-    _say(f"labels drawn on the video: {printable(str(out))}")
+def _say_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
+    if not json and bad < len(rows):
+        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
+    if len(rows) > 1 or out is not None:
+        _say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
 
 
 def _say(message: str) -> None:
@@ -275,19 +245,24 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
-        app(standalone_mode=True)
+        app(prog_name="i3d")
     except I3DError as error:
-        _end(f"error: {error}", code=3 if isinstance(error, VideoError) else 2)
+        _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         where = f"{printable(str(error.filename))}: " if error.filename else ""
-        _end(f"error: {where}reading or writing failed ({error.strerror or error}); check disk and rights", code=1)
+        _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=1)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug predict ...`", error, code=1)
 
 
-def _end(message: str, *, code: int) -> NoReturn:
-    _say(message)
+def _end(message: str, error: Exception, *, code: int) -> NoReturn:
+    if _debug:
+        raise error
+    _say(f"error: {message}")
     sys.exit(code)
 
 

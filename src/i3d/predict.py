@@ -7,7 +7,8 @@ Letters in names: T frames, H rows, W columns, C channels, V windows, K classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -18,18 +19,20 @@ import numpy.typing as npt
 
 from i3d.errors import InputError, VideoError
 from i3d.results.prediction import Prediction, best_labels
-from i3d.results.scoring import average_views, softmax
+from i3d.results.scoring import average_views
 
 if TYPE_CHECKING:
     import torch
 
     from i3d.models.inception import InceptionI3D
     from i3d.recipes.settings import Protocol
+    from i3d.results.tables import Journal
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS = get_args(Precision)
 OnWindow = Callable[[int, float], None]
+MAX_STDIN_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ class Predictor:
         return f"{self.card.recipe.protocol_line}; {self.precision}"
 
     @property
-    def weights_sha256(self) -> str:
-        """By which the weights are told from others."""
-        return self._weights.sha256
+    def settings(self) -> dict[str, str]:
+        """What the numbers depend on, besides the video."""
+        return {"protocol": self.protocol_line, "weights": self._weights.sha256, "device": self.device.type}
 
     def __call__(
         self,
@@ -85,14 +88,17 @@ class Predictor:
         on_window: OnWindow | None = None,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        name, protocol = source_name(source), self.card.recipe.protocol
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
-        average, fps = self.card.recipe.protocol.average, self.card.recipe.protocol.fps
-        scores_K = average_views(seen.logits_VK, average=average, weights_V=seen.num_frames_V)
+        if not np.isfinite(seen.logits_VK).all():
+            raise VideoError(name, f"the network gave NaN or infinity in {self.precision}", "use --precision fp32")
+        scores = average_views(seen.logits_VK, average=protocol.average, weights_V=seen.num_frames_V)
+        taken_as = "" if seen.timed else f"; images without times, taken as {protocol.fps:g} fps"
         return Prediction(
-            path=source_name(source),
+            path=name,
             status="ok",
-            predictions=best_labels(softmax(scores_K), self.card.labels, k=top_k),
-            protocol=self.protocol_line + ("" if seen.timed else f"; images without times, taken as {fps:g} fps"),
+            predictions=best_labels(scores.probabilities_K, self.card.labels, k=top_k),
+            protocol=self.protocol_line + taken_as,
             frames=seen.frames_decoded,
             error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
         )
@@ -177,6 +183,46 @@ def _predictor(device: str, precision: Precision) -> Predictor:
     return Predictor(device=device, precision=precision)
 
 
+def predict_each(
+    predictor: Predictor,
+    paths: Sequence[str],
+    *,
+    journal: Journal | None = None,
+    top_k: int = 5,
+    frames_fps: float | None = None,
+    limits: Limits | None = None,
+    on_window: OnWindow | None = None,
+) -> Iterator[Prediction]:
+    """One row for each path, in order, as soon as it is known. A video that cannot be read is a row with its error.
+
+    "-" is the standard input. What the journal knows is not computed again, what is new is noted there.
+    """
+    for path in paths:
+        row = journal.done(path) if journal else None
+        if row is None:
+            try:
+                row = predictor(
+                    read_stdin() if path == "-" else path,
+                    top_k=top_k,
+                    frames_fps=frames_fps,
+                    limits=limits,
+                    on_window=on_window,
+                )
+            except VideoError as error:
+                row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
+            if journal:
+                journal.add(row)
+        yield row
+
+
+def read_stdin() -> bytes:
+    """The standard input, whole; over 1 GiB is an InputError."""
+    content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(content) > MAX_STDIN_BYTES:
+        raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")
+    return content
+
+
 def windows_of(frames: Iterator[FrameHWC], protocol: Protocol) -> Iterator[npt.NDArray[np.uint8]]:
     """Cut a stream of frames into clips (T, H, W, C) exactly as `sampling.windows` cuts their number.
 
@@ -194,11 +240,6 @@ def windows_of(frames: Iterator[FrameHWC], protocol: Protocol) -> Iterator[npt.N
     if held:
         for start, stop in windows(len(held), max_frames=size):
             yield np.stack(held[start:stop])
-
-
-def failed(source: Source, error: VideoError, protocol: str) -> Prediction:
-    """The row of a video that could not be read."""
-    return Prediction(source_name(source), "error", (), protocol, 0, str(error))
 
 
 def source_name(source: Source) -> str:

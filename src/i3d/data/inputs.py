@@ -15,6 +15,7 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
+STDIN: Final = "-"  # one video on the standard input
 LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
 PATH_COLUMNS: Final = ("path", "file", "video")
 
@@ -30,7 +31,9 @@ def expand(names: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for name in names:
         path = Path(name)
-        if path.is_dir():
+        if name == STDIN:
+            paths.append(name)
+        elif path.is_dir():
             paths += _in_folder(path)
         elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
             paths += _in_list(path)
@@ -41,7 +44,7 @@ def expand(names: Iterable[str]) -> list[str]:
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
-    if not any(os.path.lexists(path) or images_of_pattern(path) for path in paths):
+    if not any(path == STDIN or os.path.lexists(path) or images_of_pattern(path) for path in paths):
         raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video was named")
     return paths
 

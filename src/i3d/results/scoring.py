@@ -3,6 +3,7 @@
 Letters in names: V views of one video, K classes.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,8 +21,32 @@ def softmax(logits_VK: npt.ArrayLike) -> Floats:
     return probabilities
 
 
-def average_views(logits_VK: npt.ArrayLike, *, average: Average, weights_V: npt.ArrayLike | None = None) -> Floats:
-    """One score a class (K) for a video from the logits of its views (V, K).
+@dataclass(frozen=True, repr=False)
+class VideoScores:
+    """One score a class for a video: mean probabilities ("prob") or mean logits ("score")."""
+
+    scores_K: Floats
+    average: Average
+    num_views: int
+
+    def __post_init__(self) -> None:
+        if self.scores_K.ndim != 1 or len(self.scores_K) == 0 or not np.isfinite(self.scores_K).all():
+            raise ValueError(f"scores must be finite, one a class, got shape {self.scores_K.shape}: {self.scores_K}")
+        if self.average == "prob" and abs(self.scores_K.sum() - 1) > 1e-6:
+            raise ValueError(f"probabilities must sum to 1, got {self.scores_K.sum()}")
+
+    @property
+    def probabilities_K(self) -> Floats:
+        """The scores as probabilities: averaged logits go through the softmax last."""
+        return self.scores_K if self.average == "prob" else softmax(self.scores_K)
+
+    def __repr__(self) -> str:
+        best = top_k(self.scores_K, k=3)
+        return f"VideoScores({len(self.scores_K)} classes, {self.average!r} of {self.num_views} views, best {best})"
+
+
+def average_views(logits_VK: npt.ArrayLike, *, average: Average, weights_V: npt.ArrayLike | None = None) -> VideoScores:
+    """The scores of a video from the logits of its views (V, K).
 
     "prob" averages the softmax of each view, "score" the logits themselves. `weights_V` (for instance the number of
     frames of each view) need not sum to 1. The order of the views does not matter. NaN is a ValueError.
@@ -37,8 +62,7 @@ def average_views(logits_VK: npt.ArrayLike, *, average: Average, weights_V: npt.
     if average not in ("prob", "score"):
         raise ValueError(f"average must be 'prob' or 'score', got {average!r}")
     scores = softmax(logits) if average == "prob" else logits
-    averaged: Floats = weights @ scores / weights.sum()
-    return averaged
+    return VideoScores(weights @ scores / weights.sum(), average, len(logits))
 
 
 def top_k(scores_K: npt.ArrayLike, *, k: int) -> list[int]:

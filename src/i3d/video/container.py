@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, cast
@@ -135,7 +135,7 @@ class ContainerVideo(Video):
         if not wanted:
             return
         done = -1  # the last index that was delivered
-        scan = self._scan() if wanted[-1] > 0 else None
+        scan = self._scan if wanted[-1] > 0 else None
         if scan is not None and self._worth_seeking(wanted, scan):
             try:
                 for picture in self._seeking(wanted, scan):
@@ -148,6 +148,13 @@ class ContainerVideo(Video):
         for picture in islice(self.pictures(), wanted[-1] + 1):
             if picture.index in left:
                 yield picture
+
+    def timetable(self) -> list[Fraction] | None:
+        scan = self._scan
+        if scan is None:
+            return None
+        last = self._seconds_of(len(scan.pts) - 1, scan)
+        return [*(self._seconds_of(i, scan) for i in range(len(scan.pts))), last + _period(self._stream)]
 
     @staticmethod
     def _worth_seeking(wanted: Sequence[int], scan: Scan) -> bool:
@@ -174,11 +181,12 @@ class ContainerVideo(Video):
             yield self._picture(frame, index, scan)
 
     def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> Picture:
-        def seconds(i: int) -> Fraction:
-            return (int(scan.pts[i]) - int(scan.pts[0])) * self._time_base
+        seconds = self._seconds_of(index, scan)
+        until = self._seconds_of(index + 1, scan) if index + 1 < len(scan.pts) else seconds + _period(self._stream)
+        return Picture(index, seconds, until, partial(self._rgb, frame))
 
-        until = seconds(index + 1) if index + 1 < len(scan.pts) else seconds(index) + _period(self._stream)
-        return Picture(index, seconds(index), until, partial(self._rgb, frame))
+    def _seconds_of(self, index: int, scan: Scan) -> Fraction:
+        return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base
 
     def _from_keyframe(self, start: int, scan: Scan) -> Iterator[VideoFrame]:
         """Decoded frames from the keyframe with index `start` on; frames shown before it are dropped."""
@@ -201,8 +209,9 @@ class ContainerVideo(Video):
 
         return (frame for frame in self._decode(packets()) if frame.pts is None or frame.pts >= pts)
 
+    @cached_property
     def _scan(self) -> Scan | None:
-        """Read (not decode) all packets. None where packets and frames need not correspond one to one."""
+        """All packets, read and not decoded. None where packets and frames need not correspond one to one."""
         self._open()
         pts: list[int] = []
         keys: list[int] = []

@@ -17,6 +17,7 @@ import heapq
 import os
 import time
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -114,6 +115,10 @@ class Video(ABC):
     def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
         """The frames of these increasing indices, decoding (and seeking) no more than it takes."""
 
+    @abstractmethod
+    def timetable(self) -> list[Fraction] | None:
+        """When each frame is shown and when the last one ends, if that can be known without decoding."""
+
     def stream(self, *, fps: float | None = None, transform: Transform | None = None) -> Iterator[FrameHWC]:
         """Every frame at `fps` (None: as they come), each passed through `transform` as soon as it is decoded.
 
@@ -157,29 +162,25 @@ class Video(ABC):
         asked = [Fraction(t) + TIME_TOLERANCE for t in seconds]
         if asked and min(asked) < 0:
             raise ValueError(f"times count from 0, got {float(min(asked)):.6f} s")
-        order = sorted(range(len(asked)), key=asked.__getitem__)
-        found: dict[int, tuple[FrameHWC, Picture]] = {}
-        position, end = 0, Fraction(0)
-        for picture in self._on_time(self.pictures()):
-            if position == len(order):
-                break
-            end = picture.until
-            if asked[order[position]] < end:
-                frame_HWC = self._convert(picture, transform)
-                while position < len(order) and asked[order[position]] < end:
-                    found[order[position]] = frame_HWC, picture
-                    position += 1
-        if position < len(order):
-            late = float(asked[order[position]])
-            raise VideoError(
-                self.name, f"there is no frame at {late:.3f} s, it ends at {float(end):.3f} s", "ask earlier"
-            )
-        rows = [found[i] for i in range(len(asked))]
-        return Frames(
-            np.stack([frame for frame, _ in rows]) if rows else np.empty((0, 0, 0, 3), np.uint8),
-            np.array([picture.index for _, picture in rows], np.int64),
-            np.array([float(picture.seconds) for _, picture in rows]),
-        )
+        timetable = self.timetable()
+        if timetable is not None:
+            frames = self._shown_at(asked, timetable, transform)
+            if frames.seconds_T.tolist() == [float(timetable[i]) for i in frames.indices_T]:
+                return frames  # else packets promised other times than decoding gave, which counts
+        return self._shown_at(asked, self._timetable_by_decoding(), transform)
+
+    def _shown_at(
+        self, asked: Sequence[Fraction], timetable: Sequence[Fraction], transform: Transform | None
+    ) -> Frames:
+        late = next((t for t in asked if t >= timetable[-1]), None)
+        if late is not None:
+            what = f"there is no frame at {float(late):.3f} s, it ends at {float(timetable[-1]):.3f} s"
+            raise VideoError(self.name, what, "ask for an earlier one")
+        return self.frames_at([bisect_right(timetable, t) - 1 for t in asked], transform=transform)
+
+    def _timetable_by_decoding(self) -> list[Fraction]:
+        shown = [(picture.seconds, picture.until) for picture in self._on_time(self.pictures())]
+        return [*(start for start, _ in shown), shown[-1][1]]
 
     def count_frames(self) -> int:
         """How many frames the video really has, found by decoding all of them without converting any."""

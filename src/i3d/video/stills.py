@@ -62,6 +62,9 @@ class _StillsVideo(Video):
             if i < self._num_frames:
                 yield Picture(i, i * self._period, (i + 1) * self._period, partial(self._frame, i))
 
+    def timetable(self) -> list[Fraction]:
+        return [i * self._period for i in range(self._num_frames + 1)]
+
     @abstractmethod
     def _frame(self, index: int) -> FrameHWC: ...
 
