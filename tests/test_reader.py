@@ -419,14 +419,17 @@ def test_frames_of_absurd_size_are_refused_without_allocating_them(tmp_path):
     path = tmp_path / "bomb.gif"
     path.write_bytes(gif_bomb(16000, 8000))
     for source in (path, path.read_bytes()):
-        with pytest.raises(VideoError, match="bomb.gif|bytes"), open_video(source) as video:
+        with pytest.raises(VideoError, match="over 33,177,600 pixels"), open_video(source) as video:
             list(video.stream())
     assert peak_memory_mib() - before < 100
 
 
 def test_the_pixel_limit_is_a_setting(tmp_path):
     path = render(tmp_path / "clip.mp4", num_frames=3)
-    with pytest.raises(VideoError, match="clip.mp4: "), open_video(path, limits=Limits(max_pixels=1000)) as video:
+    with (
+        pytest.raises(VideoError, match="over 1,000 pixels"),
+        open_video(path, limits=Limits(max_pixels=1000)) as video,
+    ):
         list(video.stream())
 
 

@@ -126,6 +126,8 @@ class ContainerVideo(Video):
                 end = picture.until
         except DECODE_ERRORS as error:
             failure = f"decoding failed after {self._num_decoded} frames ({_reason(error)})"
+            if self._num_decoded == 0:
+                failure += f": it is damaged, or its frames have over {self.limits.max_pixels:,} pixels"
             raise VideoError(self.name, failure, "repair or replace the file") from error
         if end == 0:
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
@@ -244,7 +246,7 @@ class ContainerVideo(Video):
             for frame in packet.decode():
                 self._num_decoded += 1
                 if frame.width * frame.height > self.limits.max_pixels:
-                    raise ValueError(f"a frame of {frame.width} x {frame.height} is over the limit of pixels")
+                    raise ValueError(f"a frame has {frame.width} x {frame.height} pixels")
                 damaged += frame.is_corrupt
                 yield frame
         if damaged:
