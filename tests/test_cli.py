@@ -185,9 +185,25 @@ def test_other_results_are_not_replaced_without_force(clips, counting):
     assert Path("r.csv").read_text() == "precious"
     in_process("predict", "z.webm", "--out", "r.csv", "--force")
     assert "made with other settings" in in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
-    assert "it holds z.webm, which is not among" in in_process("predict", "é.mkv", "--out", "r.csv")
+    assert "holds results of z.webm, which is not in this run" in in_process("predict", "é.mkv", "--out", "r.csv")
+    Path("r.csv").unlink()
+    assert "other settings" in in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
     in_process("predict", "é.mkv", "--out", "r.csv", "--force")
     assert "z.webm" not in Path("r.csv").read_text()
+
+
+def test_a_damaged_journal_is_said(clips, counting):
+    in_process("predict", "z.webm", "--out", "r.csv")
+    with Path(".r.csv.resume").open("a") as file:
+        file.write("junk\n")
+    assert ".r.csv.resume: damaged" in in_process("predict", "z.webm", "--out", "r.csv")
+
+
+def test_the_standard_input_is_never_taken_as_unchanged(clips):
+    for name in ("z.webm", "é.mkv"):
+        with Path(name).open("rb") as file:
+            assert run("predict", "-", "--out", "r.json", stdin=file).returncode == 0
+        assert json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"] == i3d.predict(name).top1.score
 
 
 def test_a_killed_run_goes_on(clips):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Literal, get_args
@@ -169,13 +169,17 @@ def predict(
     device: str = "auto",
     precision: Precision = "fp32",
     frames_fps: float | None = None,
+    time_limit: float = 60.0,
 ) -> Prediction:
     """The most likely actions of one video, by the pretrained Kinetics-400 network.
 
     `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. The network is loaded
     once per device and precision. Raises VideoError if the video cannot be read, InputError for a bad option.
     """
-    return _predictor(device, precision)(source, top_k=top_k, frames_fps=frames_fps)
+    from i3d.video.reader import Limits
+
+    limits = Limits(max_seconds=time_limit)
+    return _predictor(device, precision)(source, top_k=top_k, frames_fps=frames_fps, limits=limits)
 
 
 @lru_cache(maxsize=2)
@@ -201,13 +205,9 @@ def predict_each(
         row = journal.done(path) if journal else None
         if row is None:
             try:
-                row = predictor(
-                    read_stdin() if path == "-" else path,
-                    top_k=top_k,
-                    frames_fps=frames_fps,
-                    limits=limits,
-                    on_window=on_window,
-                )
+                source = read_stdin() if path == "-" else path
+                row = predictor(source, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=on_window)
+                row = replace(row, path=path)
             except VideoError as error:
                 row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
             if journal:

@@ -73,19 +73,20 @@ class Journal:
     """What a run with `--out` has done so far, line by line, in a hidden file beside the output.
 
     It stays when the run is over, so that the same command later computes only what is new or changed. Its first line
-    holds the settings that made the numbers; with other settings, or with rows that the new run would drop, an
-    existing output is not touched unless `force` is given.
+    holds the settings that made the numbers; with other settings, or with rows that the new run would drop, nothing
+    is touched unless `force` is given.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], paths: Sequence[str], *, force: bool) -> None:
         self.path = out.with_name(f".{out.name}.resume")
         header = json.dumps({"i3d predict": 1, "settings": settings}, sort_keys=True)
         lines = [] if force else self._lines()
-        if not force and out.exists():
-            self._check(out, header, lines, paths)
-        kept = lines[1:] if lines and lines[0] == header else []
-        self._done = {entry["row"]["path"]: entry for entry in map(json.loads, kept)}
-        write_atomically(self.path, "".join(f"{line}\n" for line in [header, *kept]).encode())
+        if not force and not lines and out.exists():
+            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
+        self._done = self._entries(lines[1:])
+        if lines:
+            self._check(out, lines[0] == header, paths)
+        write_atomically(self.path, "".join(f"{line}\n" for line in [header, *lines[1:]]).encode())
         self._file = self.path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -96,14 +97,13 @@ class Journal:
 
     def done(self, path: str) -> Prediction | None:
         """The prediction of a video that was made with the same settings, if the file has not changed since."""
-        entry = self._done.get(path)
-        return from_dict(entry["row"]) if entry is not None and entry["signature"] == signature(path) else None
+        entry, now = self._done.get(path), signature(path)
+        return from_dict(entry["row"]) if entry is not None and now and entry["signature"] == now else None
 
     def add(self, row: Prediction) -> None:
         """Keep a prediction. Videos that failed are not kept: they are tried again."""
-        if row.status == "ok":
-            entry = {"row": as_dict(row), "signature": signature(row.path)}
-            self._file.write(json.dumps(entry) + "\n")
+        if row.status == "ok" and (now := signature(row.path)):
+            self._file.write(json.dumps({"row": as_dict(row), "signature": now}) + "\n")
             self._file.flush()
 
     def _lines(self) -> list[str]:
@@ -116,20 +116,27 @@ class Journal:
             raise InputError(f"{self.path}: cannot be read ({error}); delete it to start again") from error
         return text.split("\n")[:-1]
 
-    def _check(self, out: Path, header: str, lines: Sequence[str], paths: Sequence[str]) -> None:
-        if not lines:
-            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
-        if lines[0] != header:
-            raise InputError(f"--out {out}: made with other settings; choose another name, or replace it with --force")
-        if missing := sorted({json.loads(line)["row"]["path"] for line in lines[1:]} - set(paths)):
-            raise InputError(
-                f"--out {out}: it holds {printable(missing[0])}, which is not among the videos of this run; "
-                "choose another name, or replace it with --force"
-            )
+    def _entries(self, lines: Sequence[str]) -> dict[str, Any]:
+        try:
+            return {entry["row"]["path"]: entry for entry in map(json.loads, lines)}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.path}: damaged ({error}); delete it, or start again with --force") from error
+
+    def _check(self, out: Path, same_settings: bool, paths: Sequence[str]) -> None:
+        """Refuse to drop earlier results in silence."""
+        todo = "choose another --out, or replace them with --force"
+        if not same_settings:
+            raise InputError(f"--out {out}: {self.path.name} holds results made with other settings; {todo}")
+        if missing := sorted(self._done.keys() - set(paths)):
+            name = printable(missing[0])
+            raise InputError(f"--out {out}: {self.path.name} holds results of {name}, which is not in this run; {todo}")
 
 
 def signature(path: str) -> list[int]:
-    """By what a changed video is noticed: size and time of its last change (of a folder: of all its images)."""
+    """By what a changed video is noticed: size and time of its last change (of a folder: of all its images).
+
+    Empty for what is no file (the standard input), which is never taken as unchanged.
+    """
     try:
         files = images_in(Path(path)) if Path(path).is_dir() else [Path(path)]
         stats = [file.stat() for file in files]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -338,6 +339,8 @@ def _promised_seconds(container: InputContainer | None, stream: VideoStream) -> 
     """How long the header says that the video is, where it says so of the video and not of the sound."""
     if stream.duration and stream.time_base:
         return stream.duration * stream.time_base
+    if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
     if container is not None and container.duration and len(container.streams) == 1:
         return Fraction(container.duration, av.time_base)
     return None

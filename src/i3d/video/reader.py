@@ -125,17 +125,18 @@ class Video(ABC):
         Slots are filled by time stamps (`sampling.slot_at`), so a variable frame rate comes out right.
         """
         rate = None if fps is None or not self.timed else Fraction(fps).limit_denominator(1_000_000)
-        count = 0
+        count, first = 0, None
         for picture in self._on_time(self.pictures()):
             self.frames_decoded = picture.index + 1
+            first = first or picture
             stop = count + 1 if rate is None else slot_at(picture.until, fps=rate)
-            if picture.index == 0:
-                stop = max(stop, 1)
             if stop > count:
                 frame_HWC = self._convert(picture, transform)
                 while count < stop:
                     count += 1
                     yield frame_HWC
+        if count == 0 and first is not None:  # all of it is shorter than half a slot
+            yield self._convert(first, transform)
 
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order, repeats allowed. An index out of range is a VideoError."""
