@@ -1,5 +1,5 @@
 # `make demo` and `make test` set up everything by themselves: they need Python >= 3.11, pip and make.
-PYTHON ?= python3
+PYTHON ?= $(shell for p in python3.11 python3 python; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
@@ -117,8 +118,8 @@ def predict(
             predictor, paths, journal=journal, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=bar.window
         ):
             rows.append(row)
-            bar.next()
-            _tell(row, json=json, paths=paths)
+            with bar.next():
+                _tell(row, json=json, paths=paths)
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
     if json:
@@ -187,7 +188,8 @@ class _Progress:
             console=console,
             disable=not console.is_terminal,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._names = [printable(path) for path in paths]
         self._done = 0
@@ -204,7 +206,12 @@ class _Progress:
         description = f"{self._names[self._done]}: {num_windows} windows, {seconds:.0f} s of video"
         self._bar.update(self._task, description=description)
 
-    def next(self) -> None:
+    @contextmanager
+    def next(self) -> Iterator[None]:
+        """One more video is done; the bar steps aside while it is told of."""
+        self._bar.stop()
+        yield
+        self._bar.start()
         self._done += 1
         self._bar.update(
             self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
