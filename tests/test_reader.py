@@ -80,6 +80,27 @@ def test_frame_by_index_equals_sequential_decoding(tmp_path, codec, suffix, opti
         assert video.count_frames() == num_frames
 
 
+def test_unusual_streams_are_exact_too(tmp_path):
+    """Interlaced, fragmented, begun in mid-GOP (its first frames cannot be decoded), and two streams end to end."""
+    size = {"num_frames": 120, "height": 96, "width": 128}
+    plain = render(tmp_path / "a.ts", options={"g": "12", "bf": "2"}, **size).read_bytes()
+    (tmp_path / "twice.ts").write_bytes(plain + plain)
+    (tmp_path / "late.ts").write_bytes(plain[188 * 40 :])
+    render(tmp_path / "mbaff.ts", options={"x264-params": "interlaced=1:keyint=12:bframes=3"}, **size)
+    render(tmp_path / "fields.ts", codec="mpeg2video", options={"flags": "+ildct+ilme", "g": "12", "bf": "2"}, **size)
+    fragmented = {"movflags": "frag_keyframe+empty_moov"}
+    render(tmp_path / "fragmented.mp4", options={"g": "12", "bf": "3"}, container=fragmented, **size)
+    whole = list(range(120))
+    for name, expected in [("twice.ts", whole + whole), ("mbaff.ts", whole), ("fields.ts", whole), ("fragmented.mp4", whole),
+                           ("late.ts", None)]:  # fmt: skip
+        with open_video(tmp_path / name) as video:
+            sequential = list(video.stream())
+            assert numbers(sequential) == (expected or whole[120 - len(sequential) :])
+            assert video.notes == ()
+            for indices in np.random.RandomState(0).randint(0, len(sequential), (8, 3)):
+                assert np.array_equal(video.frames_at(indices).frames_THWC, [sequential[i] for i in indices])
+
+
 def test_seeking_skips_what_is_not_needed(tmp_path):
     path = render(tmp_path / "clip.mp4", options={"g": "10"}, num_frames=200)
     with open_video(path) as video:

@@ -115,12 +115,16 @@ class ContainerVideo(Video):
         self._open()  # from the start, with a fresh decoder
         stream, time_base = self._stream, self._time_base
 
+        first_stamp: Fraction | None = None
+        end = Fraction(0)
+
         def stamped() -> Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]]:
+            nonlocal first_stamp
             for frame in self._decode(self._packets()):
                 pts = None if frame.pts is None else frame.pts * time_base
+                first_stamp = pts if first_stamp is None else first_stamp
                 yield pts, frame.duration * time_base if frame.duration else None, partial(self._rgb, frame)
 
-        end = Fraction(0)
         try:
             for picture in in_time(stamped(), period=_period(stream), name=self.name):
                 yield picture
@@ -132,7 +136,7 @@ class ContainerVideo(Video):
             raise VideoError(self.name, failure, "repair or replace the file") from error
         if end == 0:
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
-        self._note_short(end)
+        self._note_short((first_stamp or Fraction(0)) + end)
 
     def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
         if not wanted:
@@ -267,9 +271,12 @@ class ContainerVideo(Video):
 
     def _note_short(self, end: Fraction) -> None:
         """Say so if the video ends before its own header says: downloads and recordings are cut like that."""
-        promised = _promised_seconds(self._container, self._stream)
-        if promised is not None and promised - end > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
-            self._note(f"it ends at {float(end):.2f} s, its header says {float(promised):.2f} s: cut short?")
+        promised = _promised_end(self._container, self._stream)
+        if promised is None:
+            return
+        missing = promised - end
+        if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
+            self._note(f"the last {float(missing):.2f} s that its header promises are missing: cut short?")
 
 
 def on_black(frame_HWC4: FrameHWC) -> FrameHWC:
@@ -335,14 +342,14 @@ def _period(stream: VideoStream) -> Fraction:
     return DEFAULT_PERIOD
 
 
-def _promised_seconds(container: InputContainer | None, stream: VideoStream) -> Fraction | None:
-    """How long the header says that the video is, where it says so of the video and not of the sound."""
+def _promised_end(container: InputContainer | None, stream: VideoStream) -> Fraction | None:
+    """The time stamp at which the header says that the video ends, where it says so of the video, not of the sound."""
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
     if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
     if container is not None and container.duration and len(container.streams) == 1:
-        return Fraction(container.duration, av.time_base)
+        return Fraction((container.start_time or 0) + container.duration, av.time_base)
     return None
 
 
