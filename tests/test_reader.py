@@ -91,8 +91,8 @@ def test_unusual_streams_are_exact_too(tmp_path):
     fragmented = {"movflags": "frag_keyframe+empty_moov"}
     render(tmp_path / "fragmented.mp4", options={"g": "12", "bf": "3"}, container=fragmented, **size)
     whole = list(range(120))
-    for name, expected in [("twice.ts", whole + whole), ("mbaff.ts", whole), ("fields.ts", whole), ("fragmented.mp4", whole),
-                           ("late.ts", None)]:  # fmt: skip
+    for name, expected in [("twice.ts", whole + whole), ("mbaff.ts", whole), ("fields.ts", whole),
+                           ("fragmented.mp4", whole), ("late.ts", None)]:  # fmt: skip
         with open_video(tmp_path / name) as video:
             sequential = list(video.stream())
             assert numbers(sequential) == (expected or whole[120 - len(sequential) :])
