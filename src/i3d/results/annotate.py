@@ -85,7 +85,7 @@ def _overlay(height: int, width: int, prediction: Prediction) -> npt.NDArray[np.
     lines = prediction.predictions[: max(1, min(MAX_LINES, height // 3 // step))]
     top = height - step * len(lines) - 4
     draw.rectangle((0, top, width, height), fill=(0, 0, 0, 170))
-    left, right = 6, width - 6
+    left, right = min(6, width // 4), width - min(6, width // 4)
     for row, line in enumerate(lines):
         upper, lower = top + 3 + row * step, top + row * step + step
         bar, ink = (
