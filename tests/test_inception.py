@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import golden_weights
 from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
+from i3d.recipes.settings import InceptionNetwork
 
 GOLDEN = Path(__file__).parent / "golden"
 LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
@@ -86,7 +87,7 @@ def test_convolution_equals_explicit_padding(t, h, w, kernel_stride):
 
 
 def test_smallest_input_and_one_below():
-    net = InceptionI3D(num_classes=3).eval()
+    net = InceptionI3D(InceptionNetwork(num_classes=3)).eval()
     with torch.inference_mode():
         assert net(torch.zeros(1, 3, MIN_FRAMES, MIN_SIDE, MIN_SIDE)).shape == (1, 3)
         for shape in [(MIN_FRAMES - 1, MIN_SIDE, MIN_SIDE), (MIN_FRAMES, MIN_SIDE - 1, 224), (MIN_FRAMES, 224, 192)]:
@@ -97,7 +98,7 @@ def test_smallest_input_and_one_below():
 
 
 def test_flow_channels_any_classes_and_wrong_channels():
-    net = InceptionI3D(in_channels=2, num_classes=7).eval()
+    net = InceptionI3D(InceptionNetwork(in_channels=2, num_classes=7)).eval()
     with torch.inference_mode():
         assert net(torch.zeros(2, 2, 9, 193, 200)).shape == (2, 7)
     with pytest.raises(ValueError, match=r"\(N, 2, T, H, W\), got shape \(1, 3, 9, 224, 224\)"):
@@ -105,7 +106,7 @@ def test_flow_channels_any_classes_and_wrong_channels():
 
 
 def test_endpoints_are_in_order_and_named():
-    net = InceptionI3D(num_classes=2).eval()
+    net = InceptionI3D(InceptionNetwork(num_classes=2)).eval()
     clips = torch.randn(1, 3, 8, 32, 32)
     with torch.inference_mode():
         widths = [net.features(clips, endpoint=name).shape[1] for name in ENDPOINTS]

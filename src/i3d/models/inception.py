@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from i3d.recipes.settings import InceptionNetwork
+
 ENDPOINTS: Final = (
     "Conv3d_1a_7x7",
     "MaxPool3d_2a_3x3",
@@ -54,7 +56,7 @@ class Unit3D(nn.Module):
         # With stride 1 and an odd kernel `SAME` is symmetric, and the convolution pads without a copy.
         padding = (kernel - 1) // 2 if stride == 1 else 0
         self.conv3d = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
-        self.bn = nn.BatchNorm3d(out_channels, eps=1e-3, momentum=0.001)
+        self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         if self.stride > 1:
@@ -122,10 +124,10 @@ class InceptionI3D(nn.Module):
     any T >= 9, H and W >= 193 will do, smaller is a ValueError.
     """
 
-    def __init__(self, *, in_channels: int = 3, num_classes: int = 400, dropout: float = 0.5) -> None:
+    def __init__(self, settings: InceptionNetwork = InceptionNetwork()) -> None:
         super().__init__()
-        self.in_channels, self.num_classes = in_channels, num_classes
-        self.Conv3d_1a_7x7 = Unit3D(in_channels, 64, kernel=7, stride=2)
+        self.settings = settings
+        self.Conv3d_1a_7x7 = Unit3D(settings.in_channels, 64, kernel=7, stride=2)
         self.MaxPool3d_2a_3x3 = MaxPool3dSame(kernel_THW=(1, 3, 3), stride_THW=(1, 2, 2))
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
         self.Conv3d_2c_3x3 = Unit3D(64, 192, kernel=3)
@@ -141,8 +143,11 @@ class InceptionI3D(nn.Module):
         self.MaxPool3d_5a_2x2 = MaxPool3dSame(kernel_THW=(2, 2, 2), stride_THW=(2, 2, 2))
         self.Mixed_5b = Mixed(832, (256, 160, 320, 32, 128, 128))
         self.Mixed_5c = Mixed(832, (384, 192, 384, 48, 128, 128))
-        self.dropout = nn.Dropout(dropout)
-        self.logits = Head(num_classes)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.logits = Head(settings.num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eps = settings.bn_eps
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
@@ -166,10 +171,9 @@ class InceptionI3D(nn.Module):
         return x_NCTHW
 
     def _check_channels(self, clips_NCTHW: Tensor) -> None:
-        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != self.in_channels:
-            raise ValueError(
-                f"the network takes (N, {self.in_channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}"
-            )
+        channels = self.settings.in_channels
+        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != channels:
+            raise ValueError(f"the network takes (N, {channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
 
     def _check_input(self, clips_NCTHW: Tensor) -> None:
         self._check_channels(clips_NCTHW)

@@ -1,6 +1,6 @@
 """The settings of a run. Frozen and strict: an unknown key or a value of another type is an error."""
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,10 +16,81 @@ class InceptionNetwork(Settings):
     in_channels: int = Field(default=3, ge=1)  # 3 = RGB, 2 = optical flow (x, y)
     num_classes: int = Field(default=400, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    bn_eps: float = Field(default=1e-3, gt=0)  # the MindSpore port has 1e-5
+
+
+RESNET_BLOCKS: Final = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+Pattern = tuple[Literal[0, 1], ...]
+Patterns = tuple[Pattern, Pattern, Pattern, Pattern]
+
+
+class ResNetNetwork(Settings):
+    """I3D-ResNet. A pattern holds one number a block and is repeated over its stage: (1, 0) on 3 blocks is 1 0 1."""
+
+    kind: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50, 101] = 50
+    in_channels: int = Field(default=3, ge=1)
+    num_classes: int = Field(default=400, ge=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    base_channels: int = Field(default=64, ge=1)
+    conv1_kernel_t: Literal[1, 3, 5, 7] = 5
+    conv1_stride_t: int = Field(default=2, ge=1)
+    pool1_stride_t: int = Field(default=2, ge=1)
+    pool2: bool = True  # halves the frames after layer1
+    temporal_strides: tuple[int, int, int, int] = (1, 1, 1, 1)
+    inflate: Patterns = ((1,), (1, 0), (1, 0), (0, 1))
+    inflate_style: Literal["3x1x1", "3x3x3"] = "3x1x1"
+    non_local: Patterns = ((0,), (0,), (0,), (0,))
+    non_local_mode: Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"] = "embedded_gaussian"
+    non_local_sub_sample: bool = True
+    non_local_use_scale: bool = False
+    frozen_stages: int = Field(default=-1, ge=-1, le=4)  # 0 = the stem, 1 = the stem and layer1 ...
+    norm_eval: bool = False  # batch norms keep their statistics in training
+    activation_checkpointing: bool = False  # less memory in training, a third more time
+    zero_init_residual: bool = False
+
+    @model_validator(mode="after")
+    def _patterns_fit(self) -> Self:
+        for name in ("inflate", "non_local"):
+            for stage, (pattern, blocks) in enumerate(zip(getattr(self, name), self.blocks, strict=True), start=1):
+                if not 1 <= len(pattern) <= blocks:
+                    raise ValueError(f"{name}: layer{stage} has {blocks} blocks, its pattern {pattern} does not fit")
+        if min(self.temporal_strides) < 1:
+            raise ValueError(f"temporal_strides must be at least 1, got {self.temporal_strides}")
+        return self
+
+    @property
+    def blocks(self) -> tuple[int, int, int, int]:
+        """Residual blocks of each stage."""
+        return RESNET_BLOCKS[self.depth]
+
+    @property
+    def inflated(self) -> tuple[tuple[bool, ...], ...]:
+        """For each stage, for each block: is it inflated?"""
+        return _spread(self.inflate, self.blocks)
+
+    @property
+    def non_local_at(self) -> tuple[tuple[bool, ...], ...]:
+        """For each stage, for each block: does a non-local block follow it?"""
+        return _spread(self.non_local, self.blocks)
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip whose frames pool2 can still pair."""
+        return self.conv1_stride_t * self.pool1_stride_t + 1 if self.pool2 else 1
+
+
+Network = Annotated[InceptionNetwork | ResNetNetwork, Field(discriminator="kind")]
+
+
+def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ...], ...]:
+    return tuple(
+        tuple(bool(pattern[i % len(pattern)]) for i in range(n)) for pattern, n in zip(patterns, blocks, strict=True)
+    )
 
 
 class Preprocessing(Settings):
-    """From RGB uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
+    """From uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
 
     short_side: int = Field(default=256, ge=1)
     crop: int = Field(default=224, ge=1)
@@ -35,28 +106,73 @@ class Preprocessing(Settings):
         return self
 
 
-class Protocol(Settings):
-    """Which views of a video are scored, and how their scores become one."""
+class WindowProtocol(Settings):
+    """All frames at a fixed rate are scored, in windows that follow each other."""
 
     fps: float = Field(default=25.0, gt=0)
     max_window_frames: int = Field(default=250, ge=1)
     crops: Literal["center"] = "center"
     average: Literal["score"] = "score"  # logits are averaged, the softmax comes last
 
+    @property
+    def line(self) -> str:
+        return f"all frames at {self.fps:g} fps in windows of at most {self.max_window_frames}"
+
+
+class ClipProtocol(Settings):
+    """Clips of `clip_len` frames, every `frame_interval`-th of the video's own, spread over it; all crops are scored.
+
+    Placements: "centred" in `num_clips` segments (MMAction2 0.x), "end_to_end" (MMAction2 1.x, SlowFast), or "dense"
+    (`num_clips` clips at each of 10 positions, from `sample_range` frames).
+    """
+
+    clip_len: int = Field(ge=1)
+    frame_interval: int = Field(ge=1)
+    num_clips: int = Field(ge=1)
+    placement: Literal["centred", "end_to_end", "dense"] = "centred"
+    crops: Literal["center", "three", "ten"] = "three"
+    average: Literal["prob", "score"] = "prob"
+
+    @property
+    def num_views(self) -> int:
+        crops = {"center": 1, "three": 3, "ten": 10}[self.crops]
+        return self.num_clips * crops * (10 if self.placement == "dense" else 1)
+
+    @property
+    def line(self) -> str:
+        clips = self.num_clips * (10 if self.placement == "dense" else 1)
+        where = {"centred": "in the middle of segments", "end_to_end": "from end to end", "dense": "sampled densely"}
+        return (
+            f"{clips} clip{'s' * (clips > 1)} of {self.clip_len} frames x stride {self.frame_interval} "
+            f"{where[self.placement]}"
+        )
+
 
 class Recipe(Settings):
     """A network with everything that its weights expect."""
 
     name: str
-    network: InceptionNetwork
+    network: Network
     preprocessing: Preprocessing = Preprocessing()
-    protocol: Protocol = Protocol()
+    protocol: WindowProtocol | ClipProtocol = WindowProtocol()
+    dataset: Literal["kinetics400", "kinetics600", "charades", ""] = "kinetics400"  # whose classes; "" = one's own
+    multi_label: bool = False  # classes are scored each on its own (sigmoid), not against each other (softmax)
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        if len(self.preprocessing.mean) != self.network.in_channels:
+            raise ValueError(
+                f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
+                f"{len(self.preprocessing.mean)}"
+            )
+        return self
 
     @property
     def protocol_line(self) -> str:
         """The protocol in words, to stand beside every number that it gave."""
         pre, how = self.preprocessing, self.protocol
-        return (
-            f"{self.name}: all frames at {how.fps:g} fps in windows of at most {how.max_window_frames}, "
-            f"short side {pre.short_side}, centre crop {pre.crop}, logits averaged over time"
-        )
+        crop = {"center": f"centre crop {pre.crop}", "three": f"3 crops of {pre.crop}", "ten": f"10 crops of {pre.crop}"}
+        averaged = "probabilities averaged" if how.average == "prob" else "logits averaged"
+        if isinstance(how, WindowProtocol):
+            averaged += " over time"
+        return f"{self.name}: {how.line}, short side {pre.short_side}, {crop[how.crops]}, {averaged}"

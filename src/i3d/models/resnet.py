@@ -1,0 +1,208 @@
+"""I3D-ResNet: a 2D ResNet whose kernels are inflated to 3D, as the I3D recipes of MMAction2 have it.
+
+He et al. 2016 (arXiv:1512.03385) inflated as in Carreira & Zisserman 2017 and Wang et al. 2018 (arXiv:1711.07971).
+Which blocks are inflated, the strides and the non-local blocks are settings (`recipes.settings.ResNetNetwork`).
+
+Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Final, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from i3d.models.non_local import NonLocal
+from i3d.recipes.settings import ResNetNetwork
+
+ENDPOINTS: Final = ("conv1", "layer1", "layer2", "layer3", "layer4")
+
+Triple = tuple[int, int, int]
+
+
+class ConvBN(nn.Module):
+    """Convolution, padded to keep the size at stride 1, and batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
+        super().__init__()
+        padding = tuple((k - 1) // 2 for k in kernel)
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.bn = nn.BatchNorm3d(out_channels)
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        out_NCTHW: Tensor = self.bn(self.conv(x_NCTHW))
+        return out_NCTHW
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions (ResNet-18, 34): 3x3x3 if inflated, else 1x3x3."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, *, stride: Triple, inflate: bool, inflate_style: str) -> None:  # noqa: ARG002
+        super().__init__()
+        kernel = (3 if inflate else 1, 3, 3)
+        self.conv1 = ConvBN(in_channels, width, kernel=kernel, stride=stride)
+        self.conv2 = ConvBN(width, width, kernel=kernel)
+        self.downsample = shortcut(in_channels, width, stride=stride)
+        self.non_local: nn.Module = nn.Identity()
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        return self.conv2.bn
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        out_NCTHW = self.conv2(F.relu(self.conv1(x_NCTHW), inplace=True))
+        return self.non_local(F.relu(out_NCTHW + self.downsample(x_NCTHW), inplace=True))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 (ResNet-50, 101). Inflated, style "3x1x1" widens the first to 3x1x1, "3x3x3" the second."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, *, stride: Triple, inflate: bool, inflate_style: str) -> None:
+        super().__init__()
+        first = 3 if inflate and inflate_style == "3x1x1" else 1
+        second = 3 if inflate and inflate_style == "3x3x3" else 1
+        self.conv1 = ConvBN(in_channels, width, kernel=(first, 1, 1))
+        self.conv2 = ConvBN(width, width, kernel=(second, 3, 3), stride=stride)
+        self.conv3 = ConvBN(width, width * self.expansion, kernel=(1, 1, 1))
+        self.downsample = shortcut(in_channels, width * self.expansion, stride=stride)
+        self.non_local: nn.Module = nn.Identity()
+
+    @property
+    def last_norm(self) -> nn.BatchNorm3d:
+        return self.conv3.bn
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        out_NCTHW = F.relu(self.conv1(x_NCTHW), inplace=True)
+        out_NCTHW = F.relu(self.conv2(out_NCTHW), inplace=True)
+        return self.non_local(F.relu(self.conv3(out_NCTHW) + self.downsample(x_NCTHW), inplace=True))
+
+
+def shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Module:
+    """What a residual is added to: the input itself, or a 1x1x1 projection of it where the shape changes."""
+    if stride == (1, 1, 1) and in_channels == out_channels:
+        return nn.Identity()
+    return ConvBN(in_channels, out_channels, kernel=(1, 1, 1), stride=stride)
+
+
+class ResNetI3D(nn.Module):
+    """Float clips (N, C, T, H, W) in, logits (N, num_classes) out: mean over time and space, dropout, linear.
+
+    The published networks take RGB, normalised by the ImageNet mean and deviation. Any H and W will do, and any T of
+    at least `settings.min_frames`; fewer is a ValueError.
+    """
+
+    def __init__(self, settings: ResNetNetwork) -> None:
+        super().__init__()
+        s, width = settings, settings.base_channels
+        self.settings = settings
+        self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
+        self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
+        self.pool2: nn.Module = nn.MaxPool3d((2, 1, 1)) if s.pool2 else nn.Identity()
+        block = Bottleneck if s.depth >= 50 else BasicBlock
+        self.layer1 = self._stage(0, width, block=block)
+        self.layer2 = self._stage(1, width * block.expansion, block=block)
+        self.layer3 = self._stage(2, 2 * width * block.expansion, block=block)
+        self.layer4 = self._stage(3, 4 * width * block.expansion, block=block)
+        self.dropout = nn.Dropout(s.dropout)
+        self.fc = nn.Linear(8 * width * block.expansion, s.num_classes)
+        self.reset_parameters()
+        self.train()
+
+    def _stage(self, stage: int, in_channels: int, *, block: type[BasicBlock | Bottleneck]) -> nn.Sequential:
+        """The residual blocks of one stage, each non-local block after the residual block of the same number."""
+        s, layers = self.settings, nn.Sequential()
+        width = s.base_channels * 2**stage
+        for i, (inflate, non_local) in enumerate(zip(s.inflated[stage], s.non_local_at[stage], strict=True)):
+            stride = (s.temporal_strides[stage], 2 if stage else 1, 2 if stage else 1) if i == 0 else (1, 1, 1)
+            unit = block(in_channels, width, stride=stride, inflate=inflate, inflate_style=s.inflate_style)
+            in_channels = width * block.expansion
+            if non_local:
+                unit.non_local = NonLocal(
+                    in_channels,
+                    mode=s.non_local_mode,
+                    sub_sample=s.non_local_sub_sample,
+                    use_scale=s.non_local_use_scale,
+                )
+            layers.append(unit)
+        return layers
+
+    def reset_parameters(self) -> None:
+        """He initialisation; the classifier from a normal distribution of standard deviation 0.01."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, NonLocal):
+                module.reset_parameters()
+            elif isinstance(module, BasicBlock | Bottleneck) and self.settings.zero_init_residual:
+                nn.init.zeros_(module.last_norm.weight)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for what the settings freeze: the first stages, and with `norm_eval` all batch norms."""
+        super().train(mode)
+        for name in ENDPOINTS[: self.settings.frozen_stages + 1]:
+            self.get_submodule(name).eval().requires_grad_(False)
+        if self.settings.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eval()
+        return self
+
+    def forward(self, clips_NCTHW: Tensor) -> Tensor:
+        """Logits (N, K)."""
+        x_NCTHW = self.features(clips_NCTHW)
+        logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4))))
+        return logits_NK
+
+    def features(self, clips_NCTHW: Tensor, *, endpoint: str = "layer4") -> Tensor:
+        """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`."""
+        if endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint!r}")
+        self._check_input(clips_NCTHW)
+        x_NCTHW = F.relu(self.conv1(clips_NCTHW), inplace=True)
+        for name in ENDPOINTS[1 : ENDPOINTS.index(endpoint) + 1]:
+            if name == "layer1":
+                x_NCTHW = self.pool1(x_NCTHW)
+            elif name == "layer2":
+                x_NCTHW = self.pool2(x_NCTHW)
+            for block in self.get_submodule(name).children():
+                x_NCTHW = self._run(block, x_NCTHW)
+        return x_NCTHW
+
+    def _run(self, block: nn.Module, x_NCTHW: Tensor) -> Tensor:
+        if self.settings.activation_checkpointing and self.training and torch.is_grad_enabled():
+            contexts = lambda: (nullcontext(), statistics_kept(block))  # noqa: E731
+            x_NCTHW = checkpoint(block, x_NCTHW, use_reentrant=False, context_fn=contexts)
+        else:
+            x_NCTHW = block(x_NCTHW)
+        return x_NCTHW
+
+    def _check_input(self, clips_NCTHW: Tensor) -> None:
+        s = self.settings
+        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != s.in_channels:
+            raise ValueError(f"the network takes (N, {s.in_channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
+        if clips_NCTHW.shape[2] < s.min_frames:
+            raise ValueError(
+                f"the shortest clip that this network classifies has {s.min_frames} frames, "
+                f"got {clips_NCTHW.shape[2]}; repeat frames"
+            )
+
+
+@contextmanager
+def statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Undo what a second run of the same clips (activation checkpointing) does to the running statistics."""
+    buffers = [(buffer, buffer.clone()) for buffer in block.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
