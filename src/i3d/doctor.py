@@ -113,11 +113,12 @@ def _self_check() -> Check:
     import numpy as np
     import torch
 
-    from i3d.weights.pretrained import ASSETS, load_pretrained
+    from i3d.files import ASSETS
+    from i3d.weights.load import load_model
 
     expected = json.loads((ASSETS / "self_check.json").read_text())
     clip_NTHWC = np.random.RandomState(expected["seed"]).uniform(-1, 1, expected["shape_NTHWC"]).astype(np.float32)
-    model, _ = load_pretrained()
+    model = load_model()
     start = time.perf_counter()
     with torch.inference_mode():
         logits_K = model(torch.from_numpy(clip_NTHWC).permute(0, 4, 1, 2, 3))[0].numpy()

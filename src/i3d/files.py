@@ -5,8 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from i3d.errors import InputError
+
+ASSETS: Final = Path(__file__).parent / "assets"  # what comes with the package
 
 
 @contextmanager

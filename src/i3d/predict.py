@@ -1,7 +1,7 @@
 """`i3d predict`: from a video to its action.
 
-Read `Predictor.logits` first: open -> frames at a rate -> windows -> network -> logits of each window.
-Letters in names: T frames, H rows, W columns, C channels, V windows, K classes.
+Read `Predictor.logits` first: open -> windows or clips of frames -> network -> logits of each view.
+Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, VideoError
+from i3d.errors import InputError, VideoError, printable
 from i3d.results.prediction import Prediction, best_labels
 from i3d.results.scoring import average_views
+from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
     import torch
 
-    from i3d.models.inception import InceptionI3D
-    from i3d.recipes.settings import Protocol
+    from i3d.recipes.settings import ClipProtocol, WindowProtocol
     from i3d.results.tables import Journal
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS = get_args(Precision)
+View = tuple[npt.NDArray[np.uint8], float]  # (T, H, W, C), and how many seconds of the video it adds
 OnWindow = Callable[[int, float], None]
 MAX_STDIN_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class VideoLogits:
-    """The network's word on one video: logits of each window and how many frames each window held."""
+    """The network's word on one video: logits of each view and how many frames each view held."""
 
     logits_VK: npt.NDArray[np.float32]
     num_frames_V: npt.NDArray[np.int64]
@@ -47,26 +49,39 @@ class VideoLogits:
 
     def __post_init__(self) -> None:
         if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
-            raise ValueError(f"{len(self.logits_VK)} windows of logits, {len(self.num_frames_V)} of frames")
+            raise ValueError(f"{len(self.logits_VK)} views of logits, {len(self.num_frames_V)} of frames")
 
 
 class Predictor:
-    """The pretrained network, loaded once, for any number of videos.
+    """A network, loaded once, for any number of videos.
 
     predictor = Predictor(device="auto", precision="fp32")
     predictor("clip.mp4").top1
     """
 
-    def __init__(self, *, device: str = "auto", precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = DEFAULT,
+        *,
+        recipe: str | None = None,
+        labels: Sequence[str] | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+    ) -> None:
         import torch
 
-        from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400, load_pretrained
+        from i3d.weights.load import load_weights, model_of
 
         self.device = pick_device(device)
         self.precision = check_precision(precision, self.device)
-        self._weights = INCEPTION_RGB_KINETICS400
-        model, self.card = load_pretrained(self._weights)
-        self.model: InceptionI3D = model.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.weights = load_weights(model, recipe=recipe, labels=labels)
+        self.card = self.weights.card
+        if self.card.recipe.network.in_channels != 3:
+            raise InputError(
+                f"{printable(str(model))}: its network takes {self.card.recipe.network.in_channels} channels (optical "
+                "flow); prediction is from RGB, give a network of 3 channels"
+            )
+        self.model = model_of(self.weights).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def protocol_line(self) -> str:
@@ -76,7 +91,7 @@ class Predictor:
     @property
     def settings(self) -> dict[str, str]:
         """What the numbers depend on, besides the video."""
-        return {"protocol": self.protocol_line, "weights": self._weights.sha256, "device": self.device.type}
+        return {"protocol": self.protocol_line, "weights": self.weights.sha256, "device": self.device.type}
 
     def __call__(
         self,
@@ -92,8 +107,14 @@ class Predictor:
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
         if not np.isfinite(seen.logits_VK).all():
             raise VideoError(name, f"the network gave NaN or infinity in {self.precision}", "use --precision fp32")
-        scores = average_views(seen.logits_VK, average=protocol.average, weights_V=seen.num_frames_V)
-        taken_as = "" if seen.timed else f"; images without times, taken as {protocol.fps:g} fps"
+        scores = average_views(
+            seen.logits_VK,
+            average=protocol.average,
+            weights_V=seen.num_frames_V,
+            multi_label=self.card.recipe.multi_label,
+        )
+        rate = getattr(protocol, "fps", None)  # clips are of a video's own frames, whatever their rate
+        taken_as = "" if seen.timed or rate is None else f"; images without times, taken as {rate:g} fps"
         return Prediction(
             path=name,
             status="ok",
@@ -111,52 +132,79 @@ class Predictor:
         limits: Limits | None = None,
         on_window: OnWindow | None = None,
     ) -> VideoLogits:
-        """The logits of every window of one video. Memory does not grow with its length.
+        """The logits of every view of one video. The memory of windows does not grow with its length.
 
-        `on_window` is told, after each window, how many there were and how many seconds of video they held.
+        `on_window` is told, after each view, how many there were and how many seconds of video they held.
         """
+        from i3d.recipes.settings import WindowProtocol
         from i3d.video.reader import Limits, open_video
 
-        logits_VK, num_frames_V = [], []
+        protocol = self.card.recipe.protocol
+        logits_VK, num_frames_V, seconds = [], [], 0.0
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-            for clip_THWC in self._windows(video):
+            if isinstance(protocol, WindowProtocol):
+                views = self._windows(video, protocol)
+            else:
+                views = self._clips(video, protocol)
+            for clip_THWC, lasts in views:
                 logits_VK.append(self._forward(clip_THWC))
                 num_frames_V.append(len(clip_THWC))
+                seconds += lasts
                 if on_window is not None:
-                    on_window(len(num_frames_V), sum(num_frames_V) / self.card.recipe.protocol.fps)
+                    on_window(len(num_frames_V), seconds)
             stacked_VK = np.stack(logits_VK)
             return VideoLogits(stacked_VK, np.array(num_frames_V), video.frames_decoded, video.timed, video.notes)
 
-    def _windows(self, video: Video) -> Iterator[npt.NDArray[np.uint8]]:
-        from i3d.video.transforms import center_crop, resize_short_side, short_side_size
+    def _windows(self, video: Video, protocol: WindowProtocol) -> Iterator[View]:
+        """Windows that follow each other, of frames at a rate."""
+        from i3d.video.transforms import center_crop
 
-        pre, protocol = self.card.recipe.preprocessing, self.card.recipe.protocol
+        crop = self.card.recipe.preprocessing.crop
 
         def view(frame_HWC: FrameHWC) -> FrameHWC:
-            height, width = frame_HWC.shape[:2]
-            if prod(short_side_size(height, width, short_side=pre.short_side)) > video.limits.max_pixels:
-                raise VideoError(video.name, f"its frames of {width} x {height} are too narrow", "crop them first")
-            cropped_HWC: FrameHWC = center_crop(
-                resize_short_side(frame_HWC[None], short_side=pre.short_side), size=pre.crop
-            )[0]
+            cropped_HWC: FrameHWC = center_crop(self._resized(video, frame_HWC)[None], size=crop)[0]
             return cropped_HWC.copy()
 
-        return windows_of(video.stream(fps=protocol.fps, transform=view), protocol)
+        for clip_THWC in windows_of(video.stream(fps=protocol.fps, transform=view), protocol):
+            yield clip_THWC, len(clip_THWC) / protocol.fps
+
+    def _clips(self, video: Video, protocol: ClipProtocol) -> Iterator[View]:
+        """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
+        from i3d.video.sampling import protocol_clips
+        from i3d.video.transforms import crops_of
+
+        indices_VT = protocol_clips(video.count_frames(), protocol)
+        wanted = np.unique(indices_VT)
+        frames = video.frames_at(wanted.tolist(), transform=lambda frame_HWC: self._resized(video, frame_HWC))
+        for indices_T in indices_VT:
+            clip_THWC = frames.frames_THWC[np.searchsorted(wanted, indices_T)]
+            lasts = float(np.ptp(frames.seconds_T[np.searchsorted(wanted, indices_T)]))
+            crops = crops_of(clip_THWC, size=self.card.recipe.preprocessing.crop, crops=protocol.crops)
+            yield from ((crop_THWC, lasts / len(crops)) for crop_THWC in crops)
+
+    def _resized(self, video: Video, frame_HWC: FrameHWC) -> FrameHWC:
+        from i3d.video.transforms import resize_short_side, short_side_size
+
+        height, width = frame_HWC.shape[:2]
+        short_side = self.card.recipe.preprocessing.short_side
+        if prod(short_side_size(height, width, short_side=short_side)) > video.limits.max_pixels:
+            raise VideoError(video.name, f"its frames of {width} x {height} are too narrow", "crop them first")
+        resized_HWC: FrameHWC = resize_short_side(frame_HWC[None], short_side=short_side)[0]
+        return resized_HWC
 
     def _forward(self, clip_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits (K) of one window; one too short for the network is looped."""
+        """Logits (K) of one view; one too short for the network is looped."""
         import torch
 
-        from i3d.models.inception import MIN_FRAMES
         from i3d.video.sampling import loop
         from i3d.video.transforms import normalize
 
-        if len(clip_THWC) < MIN_FRAMES:
-            clip_THWC = clip_THWC[loop(len(clip_THWC), length=MIN_FRAMES)]
+        if len(clip_THWC) < self.model.min_frames:
+            clip_THWC = clip_THWC[loop(len(clip_THWC), length=self.model.min_frames)]
         pre = self.card.recipe.preprocessing
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
-            clip_VTHWC = torch.from_numpy(clip_THWC).to(self.device)[None]
+            clip_VTHWC = torch.from_numpy(np.ascontiguousarray(clip_THWC)).to(self.device)[None]
             logits_VK: torch.Tensor = self.model(normalize(clip_VTHWC, mean=pre.mean, std=pre.std))
         logits_K: npt.NDArray[np.float32] = logits_VK[0].float().cpu().numpy()
         return logits_K
@@ -165,26 +213,45 @@ class Predictor:
 def predict(
     source: Source,
     *,
+    model: str | os.PathLike[str] = DEFAULT,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
     top_k: int = 5,
     device: str = "auto",
     precision: Precision = "fp32",
     frames_fps: float | None = None,
     time_limit: float = 60.0,
 ) -> Prediction:
-    """The most likely actions of one video, by the pretrained Kinetics-400 network.
+    """The most likely actions of one video, by the pretrained Kinetics-400 network or by another `model`.
 
-    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. The network is loaded
-    once per device and precision. Raises VideoError if the video cannot be read, InputError for a bad option.
+    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. `model`, `recipe` and
+    `labels` are those of `load_model`. The last two networks stay loaded, until their file changes. Raises VideoError
+    if the video cannot be read, WeightsError if the weights cannot, InputError for a bad option.
     """
     from i3d.video.reader import Limits
 
-    limits = Limits(max_seconds=time_limit)
-    return _predictor(device, precision)(source, top_k=top_k, frames_fps=frames_fps, limits=limits)
+    names = None if labels is None else tuple(labels)
+    predictor = _predictor(os.fspath(model), _changed_at(model), recipe, names, device, precision)
+    return predictor(source, top_k=top_k, frames_fps=frames_fps, limits=Limits(max_seconds=time_limit))
 
 
 @lru_cache(maxsize=2)
-def _predictor(device: str, precision: Precision) -> Predictor:
-    return Predictor(device=device, precision=precision)
+def _predictor(
+    model: str,
+    _changed_at: float,
+    recipe: str | None,
+    labels: tuple[str, ...] | None,
+    device: str,
+    precision: Precision,
+) -> Predictor:
+    return Predictor(model, recipe=recipe, labels=labels, device=device, precision=precision)
+
+
+def _changed_at(model: str | os.PathLike[str]) -> float:
+    try:
+        return Path(model).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def predict_each(
@@ -223,7 +290,7 @@ def read_stdin() -> bytes:
     return content
 
 
-def windows_of(frames: Iterator[FrameHWC], protocol: Protocol) -> Iterator[npt.NDArray[np.uint8]]:
+def windows_of(frames: Iterator[FrameHWC], protocol: WindowProtocol) -> Iterator[npt.NDArray[np.uint8]]:
     """Cut a stream of frames into clips (T, H, W, C) exactly as `sampling.windows` cuts their number.
 
     At most two windows of frames are held at a time.

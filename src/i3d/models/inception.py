@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.recipes.settings import InceptionNetwork
+from i3d.recipes.settings import InceptionNetwork, Preprocessing, Recipe
 
 ENDPOINTS: Final = (
     "Conv3d_1a_7x7",
@@ -124,6 +124,10 @@ class InceptionI3D(nn.Module):
     any T >= 9, H and W >= 193 will do, smaller is a ValueError.
     """
 
+    recipe: Recipe  # these three are set by `load_model`
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
     def __init__(self, settings: InceptionNetwork = InceptionNetwork()) -> None:
         super().__init__()
         self.settings = settings
@@ -148,6 +152,11 @@ class InceptionI3D(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip that can be classified."""
+        return MIN_FRAMES
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""

@@ -5,7 +5,6 @@ Letters in names: N clips, C channels, D inner channels (half of C), S places an
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,7 +60,8 @@ class NonLocal(nn.Module):
             case "concatenation":
                 y_NSD = self._concatenation(*self._embeddings(x_NCTHW), g_NRD)
         y_NDTHW = y_NSD.transpose(1, 2).reshape(-1, y_NSD.shape[2], *x_NCTHW.shape[2:])
-        return x_NCTHW + self.out(y_NDTHW)
+        out_NCTHW: Tensor = self.out(y_NDTHW)
+        return x_NCTHW + out_NCTHW
 
     def _embeddings(self, x_NCTHW: Tensor) -> tuple[Tensor, Tensor]:
         return _positions(self.theta(x_NCTHW)), _positions(self.pool(self.phi(x_NCTHW)))
@@ -86,6 +86,6 @@ def _attend(query_NSC: Tensor, key_NRC: Tensor, value_NRD: Tensor, *, scale: flo
     """
     width = value_NRD.shape[2]
     value_NRC = F.pad(value_NRD, (0, query_NSC.shape[2] - width))
-    heads = (x[:, None].contiguous() for x in (query_NSC, key_NRC, value_NRC))  # one head
-    attended: Tensor = F.scaled_dot_product_attention(*heads, scale=scale)
+    query, key, value = (x[:, None].contiguous() for x in (query_NSC, key_NRC, value_NRC))  # one head
+    attended = F.scaled_dot_product_attention(query, key, value, scale=scale)
     return attended[:, 0, :, :width]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from i3d.models.non_local import NonLocal
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import Preprocessing, Recipe, ResNetNetwork
 
 ENDPOINTS: Final = ("conv1", "layer1", "layer2", "layer3", "layer4")
 
@@ -28,7 +28,7 @@ class ConvBN(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
-        padding = tuple((k - 1) // 2 for k in kernel)
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels)
 
@@ -56,7 +56,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         out_NCTHW = self.conv2(F.relu(self.conv1(x_NCTHW), inplace=True))
-        return self.non_local(F.relu(out_NCTHW + self.downsample(x_NCTHW), inplace=True))
+        mixed_NCTHW: Tensor = self.non_local(F.relu(out_NCTHW + self.downsample(x_NCTHW), inplace=True))
+        return mixed_NCTHW
 
 
 class Bottleneck(nn.Module):
@@ -81,7 +82,8 @@ class Bottleneck(nn.Module):
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         out_NCTHW = F.relu(self.conv1(x_NCTHW), inplace=True)
         out_NCTHW = F.relu(self.conv2(out_NCTHW), inplace=True)
-        return self.non_local(F.relu(self.conv3(out_NCTHW) + self.downsample(x_NCTHW), inplace=True))
+        mixed_NCTHW: Tensor = self.non_local(F.relu(self.conv3(out_NCTHW) + self.downsample(x_NCTHW), inplace=True))
+        return mixed_NCTHW
 
 
 def shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Module:
@@ -97,6 +99,10 @@ class ResNetI3D(nn.Module):
     The published networks take RGB, normalised by the ImageNet mean and deviation. Any H and W will do, and any T of
     at least `settings.min_frames`; fewer is a ValueError.
     """
+
+    recipe: Recipe  # these three are set by `load_model`
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
 
     def __init__(self, settings: ResNetNetwork) -> None:
         super().__init__()
@@ -156,6 +162,11 @@ class ResNetI3D(nn.Module):
                 if isinstance(module, nn.BatchNorm3d):
                     module.eval()
         return self
+
+    @property
+    def min_frames(self) -> int:
+        """The shortest clip that can be classified."""
+        return self.settings.min_frames
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K)."""

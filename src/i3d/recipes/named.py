@@ -182,9 +182,7 @@ def inception_flow_charades() -> Recipe:
     """The same on optical flow."""
     flow = inception_flow_kinetics400()
     network = InceptionNetwork(in_channels=2, num_classes=157)
-    return _like(
-        inception_rgb_charades(), "inception_flow_charades", network=network, preprocessing=flow.preprocessing
-    )
+    return _like(inception_rgb_charades(), "inception_flow_charades", network=network, preprocessing=flow.preprocessing)
 
 
 def i3d_rgb() -> Recipe:

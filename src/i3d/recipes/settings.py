@@ -159,7 +159,10 @@ class Recipe(Settings):
     multi_label: bool = False  # classes are scored each on its own (sigmoid), not against each other (softmax)
 
     @model_validator(mode="after")
-    def _channels_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
+        pre = self.preprocessing
+        if self.protocol.crops == "three" and pre.crop != pre.short_side:
+            raise ValueError(f"three crops are as large as the short side, {pre.short_side}, not {pre.crop}")
         if len(self.preprocessing.mean) != self.network.in_channels:
             raise ValueError(
                 f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
@@ -171,7 +174,11 @@ class Recipe(Settings):
     def protocol_line(self) -> str:
         """The protocol in words, to stand beside every number that it gave."""
         pre, how = self.preprocessing, self.protocol
-        crop = {"center": f"centre crop {pre.crop}", "three": f"3 crops of {pre.crop}", "ten": f"10 crops of {pre.crop}"}
+        crop = {
+            "center": f"centre crop {pre.crop}",
+            "three": f"3 crops of {pre.crop}",
+            "ten": f"10 crops of {pre.crop}",
+        }
         averaged = "probabilities averaged" if how.average == "prob" else "logits averaged"
         if isinstance(how, WindowProtocol):
             averaged += " over time"

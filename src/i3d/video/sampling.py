@@ -3,11 +3,16 @@
 Letters in names: V views (clips), T frames of a view.
 """
 
+from __future__ import annotations
+
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from i3d.recipes.settings import ClipProtocol
 
 Indices = npt.NDArray[np.int64]
 
@@ -128,6 +133,20 @@ def dense_clips(
     offsets = np.arange(num_clips) * (sample_range // num_clips)
     starts = (positions[:, None] + offsets).reshape(-1) % num_frames
     return _clips(starts, clip_len=clip_len, frame_interval=frame_interval, num_frames=num_frames)
+
+
+def protocol_clips(num_frames: int, protocol: ClipProtocol) -> Indices:
+    """The clips that a protocol scores: int64 (V, T), before cropping."""
+    p = protocol
+    if p.placement == "dense":
+        return dense_clips(num_frames, clip_len=p.clip_len, frame_interval=p.frame_interval, num_clips=p.num_clips)
+    return uniform_clips(
+        num_frames,
+        clip_len=p.clip_len,
+        frame_interval=p.frame_interval,
+        num_clips=p.num_clips,
+        placement=p.placement,
+    )
 
 
 def _clips(starts_V: Indices, *, clip_len: int, frame_interval: int, num_frames: int) -> Indices:

@@ -6,7 +6,7 @@ Resizing is OpenCV's bilinear without anti-aliasing, with which the published ch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -73,6 +73,17 @@ def ten_crop(frames_THWC: Frames, *, size: int) -> Frames:
     corners = [(0, 0), (0, 4 * step_x), (4 * step_y, 0), (4 * step_y, 4 * step_x), (2 * step_y, 2 * step_x)]
     crops = (_crop(frames_THWC, top=top, left=left, size=size) for top, left in corners)
     return np.stack([view for crop in crops for view in (crop, flip(crop))])
+
+
+def crops_of(frames_THWC: Frames, *, size: int, crops: Literal["center", "three", "ten"]) -> Frames:
+    """All crops of a protocol: (views, T, size, size, C)."""
+    match crops:
+        case "center":
+            return center_crop(frames_THWC, size=size)[None]
+        case "three":
+            return three_crop(frames_THWC, size=size)
+        case "ten":
+            return ten_crop(frames_THWC, size=size)
 
 
 def flip(frames_THWC: Frames) -> Frames:

@@ -1,24 +1,26 @@
 """Our weights file: safetensors, with everything that its use needs as JSON in the metadata.
 
 Nothing in it can be executed. The JSON is a `Card`: recipe (network, preprocessing, protocol), class names,
-licence and origin.
+licence, origin and training.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError, model_validator
 
-from i3d.errors import WeightsError
+from i3d.errors import WeightsError, printable
 from i3d.recipes.settings import Recipe, Settings
+from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 
 if TYPE_CHECKING:
     import torch
+
+    from i3d.weights.foreign.pickles import Array
 
 METADATA_KEY = "i3d"
 
@@ -31,6 +33,7 @@ class Card(Settings):
     licence: str
     origin: Mapping[str, str]  # where the numbers come from: source, its hash, what was done to them
     published: Mapping[str, str] = {}  # figures that others published, quoted with whose they are
+    training: Mapping[str, str] = {}  # how they were trained, if it was here: data, epochs, best accuracy
 
     @model_validator(mode="after")
     def _one_label_per_class(self) -> Card:
@@ -48,30 +51,32 @@ def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -
     write_atomically(path, save(dict(state), metadata={METADATA_KEY: card.model_dump_json()}))
 
 
-def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[dict[str, torch.Tensor], Card]:
-    """Tensors (as stored) and card of a weights file. Raises WeightsError if it is damaged or not ours."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+def is_checkpoint(path: Path) -> bool:
+    """Is it a weights file of ours? Its header alone is looked at."""
+    return METADATA_KEY in safetensors_metadata(path)
 
+
+def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[str, Array], Card]:
+    """Entries (as stored) and card of a weights file. Raises WeightsError if it is damaged or not ours."""
+    name = printable(str(path))
+    file = read_weights_file(path)
+    if sha256 is not None and file_sha256(path) != sha256:
+        raise WeightsError(f"{name}: the file is damaged (its SHA-256 is not {sha256[:12]}...); install i3d again")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); give the path of a weights file") from error
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise WeightsError(f"{path}: the file is damaged (its SHA-256 is not {sha256[:12]}...); install i3d again")
-    try:
-        state = load(content)
-        card = Card.model_validate_json(_metadata(content)[METADATA_KEY])
-    except (SafetensorError, ValidationError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        card = Card.model_validate_json(file.meta[METADATA_KEY])
+    except KeyError as error:
+        raise WeightsError(f"{name}: not a weights file of i3d; `i3d convert` makes one of it") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the whole"
         raise WeightsError(
-            f"{path}: not a weights file of i3d ({reason}); give a .safetensors that i3d wrote"
+            f"{name}: what the file says of itself is not valid ({where}: {fault['msg']}); "
+            "it may be of a newer version of i3d"
         ) from error
-    return state, card
+    return file.arrays, card
 
 
-def _metadata(content: bytes) -> dict[str, Any]:
-    """The `__metadata__` of a safetensors file that the library has already accepted."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata: dict[str, Any] = header.get("__metadata__", {})
-    return metadata
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

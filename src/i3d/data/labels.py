@@ -1,0 +1,51 @@
+"""Class names: those of public datasets, and files of one's own."""
+
+from pathlib import Path
+from typing import Final
+
+from i3d.errors import InputError, printable
+from i3d.files import ASSETS
+
+SHIPPED: Final = {"kinetics400": "kinetics400_labels.txt"}
+
+
+def dataset_labels(dataset: str) -> tuple[str, ...] | None:
+    """The class names of a public dataset in the order of its class numbers, or None if they are not shipped."""
+    file = SHIPPED.get(dataset)
+    return None if file is None else tuple((ASSETS / file).read_text(encoding="utf-8").splitlines())
+
+
+def numbered_labels(num_classes: int) -> tuple[str, ...]:
+    """Names for classes that have none: 3 -> class 0, class 1, class 2."""
+    return tuple(f"class {i}" for i in range(num_classes))
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names from a file, one a line, or `name index` on every line as in MMAction2's `kinetics_class2ind.txt`.
+
+    Empty lines at the end, Windows line ends and a byte order mark do no harm. An empty or repeated name, and numbers
+    that do not count from 0 without gaps, are an InputError with the line.
+    """
+    where = printable(str(path))
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of class names") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not a text file in UTF-8; write one class name a line") from error
+    names = [line.strip() for line in lines]
+    if not names:
+        raise InputError(f"{where}: holds no class names; write one a line")
+    numbered = [name.rsplit(maxsplit=1) for name in names]
+    if all(len(parts) == 2 and parts[1].isascii() and parts[1].isdigit() for parts in numbered):
+        indices = [int(index) for _, index in numbered]
+        if sorted(indices) == list(range(len(names))):
+            names = [name for _, (name, _) in sorted(zip(indices, numbered, strict=True))]
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name or not name.isprintable():
+            raise InputError(f"{where}:{number}: {name!r}: not a class name; write one a line")
+        if name in seen:
+            raise InputError(f"{where}:{number}: {name!r}: is there twice (also on line {seen[name]}); rename one")
+        seen[name] = number
+    return tuple(names)

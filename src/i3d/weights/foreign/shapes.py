@@ -1,0 +1,89 @@
+"""Which network is it? What the shapes of its entries tell of its settings."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from i3d.errors import WeightsError
+from i3d.recipes.settings import RESNET_BLOCKS, InceptionNetwork, Network, ResNetNetwork
+
+Shape = tuple[int, ...]
+INCEPTION_STEM: Final = "Conv3d_1a_7x7.conv3d.weight"
+INCEPTION_HEAD: Final = "logits.conv3d.weight"
+
+
+def network_of_shapes(shapes: Mapping[str, Shape]) -> Network:
+    """The settings that entries under our names show; the others have their defaults."""
+    if INCEPTION_STEM in shapes:
+        head = shapes.get(INCEPTION_HEAD)
+        if head is None:
+            raise WeightsError("an Inception-I3D without its classifier (logits)")
+        return InceptionNetwork(in_channels=shapes[INCEPTION_STEM][1], num_classes=head[0])
+    if "fc.weight" not in shapes or "conv1.conv.weight" not in shapes:
+        raise WeightsError("an I3D-ResNet without its stem or its classifier")
+    stages = tuple(_count(shapes, f"layer{stage}") for stage in range(1, 5))
+    bottleneck = "layer1.0.conv3.conv.weight" in shapes
+    depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
+    if depth is None:
+        raise WeightsError(f"a ResNet of {stages} blocks, which is none of {', '.join(map(str, RESNET_BLOCKS))} layers")
+    stem = shapes["conv1.conv.weight"]
+    return ResNetNetwork.model_validate(
+        {
+            "depth": depth,
+            "in_channels": stem[1],
+            "num_classes": shapes["fc.weight"][0],
+            "base_channels": stem[0],
+            "conv1_kernel_t": stem[2] if len(stem) == 5 else 5,
+            **_inflation(shapes, stages, "conv1"),
+            **_inflation(shapes, stages, "conv2" if bottleneck else "conv1"),
+            **_non_local(shapes, stages),
+        }
+    )
+
+
+def visible(network: Network) -> tuple[Any, ...]:
+    """What of the settings can be seen in a state dict, but for widths and classes."""
+    if isinstance(network, InceptionNetwork):
+        return network.kind, network.in_channels
+    s = network
+    style = s.inflate_style if s.depth >= 50 else ""
+    embedded = "" if s.non_local_mode in ("embedded_gaussian", "dot_product") else s.non_local_mode
+    block = (embedded, s.non_local_sub_sample) if any(map(any, s.non_local_at)) else ()
+    return s.kind, s.depth, s.conv1_kernel_t, s.inflated, style, s.non_local_at, block
+
+
+def function_of(network: Network) -> tuple[Any, ...]:
+    """What decides the function that a network computes, but for widths, classes and weights."""
+    if isinstance(network, InceptionNetwork):
+        return *visible(network), network.bn_eps
+    s = network
+    block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
+    return *visible(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block
+
+
+def _count(shapes: Mapping[str, Shape], stage: str) -> int:
+    return len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")})
+
+
+def _inflation(shapes: Mapping[str, Shape], stages: tuple[int, ...], conv: str) -> dict[str, Any]:
+    """The pattern of blocks whose `conv` has 3 frames, if it has any."""
+    kernels = [[shapes.get(f"layer{s}.{i}.{conv}.conv.weight", ()) for i in range(n)] for s, n in enumerate(stages, 1)]
+    if not all(len(shape) == 5 for stage in kernels for shape in stage):
+        return {}
+    pattern = tuple(tuple(int(shape[2] == 3) for shape in stage) for stage in kernels)
+    style = {"conv1": "3x1x1", "conv2": "3x3x3"}[conv]
+    seen = any(map(any, pattern)) or conv == "conv1"
+    return {"inflate": pattern, "inflate_style": style} if seen else {}
+
+
+def _non_local(shapes: Mapping[str, Shape], stages: tuple[int, ...]) -> dict[str, Any]:
+    pattern = tuple(
+        tuple(int(f"layer{s}.{i}.non_local.g.weight" in shapes) for i in range(n)) for s, n in enumerate(stages, 1)
+    )
+    if not any(map(any, pattern)):
+        return {}
+    mode = "embedded_gaussian"
+    if not any(".non_local.theta." in name for name in shapes):
+        mode = "gaussian"
+    elif any(".non_local.project." in name for name in shapes):
+        mode = "concatenation"
+    return {"non_local": pattern, "non_local_mode": mode}

@@ -1,0 +1,171 @@
+"""TensorFlow V2 checkpoints (`model.ckpt.index` + `model.ckpt.data-00000-of-00001`), read without TensorFlow.
+
+The index is a sorted table in LevelDB's format: blocks of key-value pairs, whose keys share prefixes with the key
+before, each block followed by its compression and a masked CRC-32C; a footer of 48 bytes says where the index of
+the blocks lies. A value is a protocol buffer (`BundleEntryProto`) that tells type, shape and where in which data file.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import google_crc32c
+import numpy as np
+
+from i3d.errors import WeightsError, printable
+from i3d.weights.foreign.pickles import Array, numbers
+from i3d.weights.foreign.protobuf import fields, varint
+
+MAGIC: Final = bytes.fromhex("57fb808b247547db")
+FOOTER_BYTES: Final = 48
+TRAILER_BYTES: Final = 5  # of a block: 1 of compression, 4 of checksum
+DTYPES: Final = {
+    1: "<f4",
+    2: "<f8",
+    3: "<i4",
+    4: "|u1",
+    5: "<i2",
+    6: "|i1",
+    9: "<i8",
+    10: "|b1",
+    14: "bfloat16",
+    19: "<f2",
+}
+_MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a variable lies."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    num_bytes: int
+    crc32c: int
+
+
+def checkpoint_prefix(path: Path) -> Path | None:
+    """`model.ckpt` for model.ckpt itself, its index or a data file of it; None if there is no such checkpoint."""
+    matched = _MEMBER.match(path.name)
+    prefix = path.with_name(matched["prefix"]) if matched else path
+    return prefix if index_of(prefix).is_file() else None
+
+
+def index_of(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".index")
+
+
+def read_tensorflow(prefix: Path) -> dict[str, Array]:
+    """Every variable of a checkpoint, by its name. Raises WeightsError for damage, which the checksums find."""
+    num_shards, entries = read_index(index_of(prefix).read_bytes())
+    arrays = {}
+    for shard in range(num_shards):
+        path = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
+        if not path.is_file():
+            raise WeightsError(f"its data file {printable(path.name)} is missing; put it beside the index")
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            for name, entry in entries.items():
+                if entry.shard == shard:
+                    if entry.offset + entry.num_bytes > size:
+                        raise WeightsError(f"{printable(path.name)} ends before {printable(name)}")
+                    file.seek(entry.offset)
+                    arrays[name] = _variable(name, entry, file.read(entry.num_bytes))
+    return arrays
+
+
+def _variable(name: str, entry: Entry, content: bytes) -> Array:
+    if masked_crc32c(content) != entry.crc32c:
+        raise WeightsError(f"the numbers of {printable(name)} are damaged (their checksum is wrong)")
+    return numbers(content, dtype=entry.dtype).reshape(entry.shape)
+
+
+def read_index(content: bytes) -> tuple[int, dict[str, Entry]]:
+    """(number of data files, where each variable lies) of the bytes of an index file."""
+    if len(content) < FOOTER_BYTES or content[-8:] != MAGIC:
+        raise WeightsError("not an index of a TensorFlow checkpoint, or cut short")
+    footer = content[-FOOTER_BYTES:]
+    at = 0
+    for _ in range(2):  # the handle of the meta index, which is empty
+        _, at = varint(footer, at)
+    blocks = _block(content, *_handle(footer, at))
+    pairs = [pair for _, handle in blocks for pair in _block(content, *_handle(handle, 0))]
+    if not pairs or pairs[0][0] != b"":
+        raise WeightsError("an index without a header")
+    header = dict(fields(pairs[0][1]))
+    num_shards = header.get(1, 1)
+    if header.get(2, 0) != 0 or not isinstance(num_shards, int) or not 1 <= num_shards <= 1000:
+        raise WeightsError("a checkpoint of a big-endian machine, or of too many data files")
+    return num_shards, {key.decode("utf-8", "replace"): _entry(key, value) for key, value in pairs[1:]}
+
+
+def _handle(content: bytes, at: int) -> tuple[int, int]:
+    """(offset, size) of a block."""
+    offset, at = varint(content, at)
+    size, _ = varint(content, at)
+    return offset, size
+
+
+def _block(content: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
+    end = offset + size
+    if end + TRAILER_BYTES > len(content):
+        raise WeightsError("an index that is cut short")
+    if content[end] != 0:
+        raise WeightsError("a compressed index, which TensorFlow does not write")
+    if masked_crc32c(content[offset : end + 1]) != int.from_bytes(content[end + 1 : end + TRAILER_BYTES], "little"):
+        raise WeightsError("a damaged index (a checksum is wrong)")
+    return list(_pairs(content[offset:end]))
+
+
+def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values. After them come the offsets of the keys that share no prefix, and their number."""
+    num_restarts = int.from_bytes(block[-4:], "little")
+    end = len(block) - 4 * (num_restarts + 1)
+    at, key = 0, b""
+    while at < end:
+        shared, at = varint(block, at)
+        own, at = varint(block, at)
+        size, at = varint(block, at)
+        if shared > len(key) or at + own + size > end:
+            raise WeightsError("a damaged index")
+        key = key[:shared] + block[at : at + own]
+        yield key, block[at + own : at + own + size]
+        at += own + size
+
+
+def _entry(key: bytes, value: bytes) -> Entry:
+    """`BundleEntryProto`: 1 type, 2 shape, 3 data file, 4 offset, 5 size, 6 checksum, 7 slices."""
+    found: dict[int, int] = {}
+    shape: tuple[int, ...] = ()
+    for number, content in fields(value):
+        if number == 2 and isinstance(content, bytes):
+            shape = tuple(_dimension(inner) for n, inner in fields(content) if n == 2 and isinstance(inner, bytes))
+        elif isinstance(content, int):
+            found[number] = content
+        elif number == 7:
+            raise WeightsError(f"{printable(key.decode(errors='replace'))} is saved in slices; save it in one piece")
+    code = found.get(1, 0)
+    if code not in DTYPES:
+        raise WeightsError(f"{printable(key.decode(errors='replace'))} is of TensorFlow's type {code}, not of numbers")
+    itemsize = 2 if DTYPES[code] == "bfloat16" else np.dtype(DTYPES[code]).itemsize
+    size = found.get(5, 0)
+    if math.prod(shape) * itemsize != size:
+        raise WeightsError(f"{printable(key.decode(errors='replace'))}: {size} bytes for shape {shape}")
+    return Entry(DTYPES[code], shape, found.get(3, 0), found.get(4, 0), size, found.get(6, 0))
+
+
+def _dimension(message: bytes) -> int:
+    """`TensorShapeProto.Dim`: 1 size, 2 name."""
+    size = next((value for number, value in fields(message) if number == 1), 0)
+    return size if isinstance(size, int) else 0
+
+
+def masked_crc32c(content: bytes) -> int:
+    """CRC-32C, rotated and shifted as in LevelDB, so that checksums of checksums are no trouble."""
+    crc: int = google_crc32c.value(content)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

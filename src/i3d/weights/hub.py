@@ -1,0 +1,39 @@
+"""Files from the model hub, such as the 2D ImageNet networks that are inflated. Nothing is fetched unless asked for."""
+
+import re
+from pathlib import Path
+
+from i3d.errors import WeightsError
+
+FILE = "model.safetensors"
+TIMEOUT_SECONDS = 10
+
+
+def is_hub_name(source: str) -> bool:
+    """`owner/name`, if need be with `@revision`, and no such file here."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) is not None and not Path(source).exists()
+
+
+def fetch_from_hub(source: str) -> Path:
+    """The weights of a hub repository, from the local cache if they are there.
+
+    Raises WeightsError that says how to give a local file, if there is no network or no such repository.
+    """
+    from huggingface_hub import hf_hub_download, model_info
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, _, named = source.partition("@")
+    revision = named or None
+    try:
+        return Path(hf_hub_download(repository, FILE, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        pass  # not in the cache yet
+    try:
+        model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)  # fails at once where there is no network
+        return Path(hf_hub_download(repository, FILE, revision=revision))
+    except Exception as error:  # the client has errors of several libraries: no network, no such repository, no right
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise WeightsError(
+            f"{source}: there is no such file here, and it cannot be fetched from the model hub ({reason}); "
+            f"where there is a network, download {FILE} of {repository}, copy it here and give its path"
+        ) from error

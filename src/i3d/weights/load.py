@@ -1,0 +1,268 @@
+"""One door for weights: a shipped name, a file of ours or anybody's, or a 2D network -> a network that is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from i3d.errors import InputError, WeightsError, printable
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+    from i3d.models.build import I3D
+    from i3d.recipes.settings import Network
+    from i3d.weights.checkpoint import Card
+    from i3d.weights.recognise import Recognised
+
+    State = dict[str, torch.Tensor]
+    Shapes = Mapping[str, torch.Size]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """How the entries of a file compare with those of the network."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()  # the network has them, the file has not
+    unexpected: tuple[str, ...] = ()  # the file has them, the network has not
+    other_shape: tuple[str, ...] = ()  # both have them, of different shape
+    ignored: tuple[str, ...] = ()  # no weights: optimisers, counters, preprocessing
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} loaded", *_told("missing", self.missing), *_told("unexpected", self.unexpected)]
+        parts += [*_told("of another shape", self.other_shape), *_told("left aside as no weights", self.ignored)]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's whole state, float32, and what is known of it."""
+
+    state: State = field(repr=False)
+    card: Card
+    sha256: str  # of the file that they came from
+    kind: str  # what that file was
+    why: str  # how its recipe was found
+    labels_from: str
+    entries: Entries
+
+
+def load_model(
+    source: str | os.PathLike[str] = "inception_rgb_kinetics400",
+    *,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> I3D:
+    """The network of a shipped name or of a weights file, ours or foreign, in eval mode.
+
+    It takes normalised float clips (N, C, T, H, W) and gives logits (N, K), averaged over time. Beside it lie
+    `.recipe`, `.labels` and `.preprocessing`. A foreign file whose entries leave it open what it was trained by needs
+    the name of the `recipe`; `labels` replace those of the file. Raises WeightsError for a file that is damaged,
+    hostile or of another network, and InputError for an unknown name.
+    """
+    return model_of(load_weights(source, recipe=recipe, labels=labels))
+
+
+def load_weights(
+    source: str | os.PathLike[str],
+    *,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
+    in_channels: int | None = None,
+    partial: bool = False,
+) -> Weights:
+    """Read weights from anywhere, whole or not at all.
+
+    With `partial`, entries that are missing or of another shape keep fresh values (seed 0). 2D networks are inflated,
+    for `in_channels` other than RGB if need be.
+    """
+    from i3d.weights.checkpoint import file_sha256, is_checkpoint
+    from i3d.weights.hub import fetch_from_hub, is_hub_name
+    from i3d.weights.pretrained import PRETRAINED
+    from i3d.weights.recognise import recognise
+
+    name = str(source)
+    if name in PRETRAINED:
+        return _ours(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
+    path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
+    _check_name(name, path)
+    if is_checkpoint(path):
+        return _ours(path, recipe, labels)
+    found = recognise(path, recipe=recipe, in_channels=in_channels)
+    state, entries = _fitted(found, name, partial=partial)
+    sha256 = file_sha256(_main_file(path))
+    names, labels_from = _labels_of(found, labels)
+    card = _card_of(found, names, entries, source=name if is_hub_name(name) else path.name, sha256=sha256)
+    return Weights(state, card, sha256, f"{found.kind}, {found.layout}", found.why, labels_from, entries)
+
+
+def model_of(weights: Weights) -> I3D:
+    """A network with these weights, in eval mode."""
+    import torch
+
+    from i3d.models.build import build_network
+
+    recipe = weights.card.recipe
+    with torch.device("meta"):
+        model = build_network(recipe.network)
+    model.load_state_dict(weights.state, assign=True)
+    model.recipe, model.labels, model.preprocessing = recipe, weights.card.labels, recipe.preprocessing
+    return model.eval()
+
+
+def shapes_of(network: Network) -> Shapes:
+    """Every entry of a network's state dict and its shape. No memory is used."""
+    import torch
+
+    from i3d.models.build import build_network
+
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in build_network(network).state_dict().items()}
+
+
+def _ours(path: Path, recipe: str | None, labels: Sequence[str] | None, *, sha256: str | None = None) -> Weights:
+    from i3d.weights.checkpoint import Card, file_sha256, load_checkpoint
+
+    arrays, card = load_checkpoint(path, sha256=sha256)
+    name = printable(str(path))
+    if recipe is not None and recipe != card.recipe.name:
+        raise InputError(f"{name}: says itself that its recipe is {card.recipe.name}; leave --recipe {recipe} away")
+    if labels is not None:
+        card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
+    state = {entry: _tensor(array) for entry, array in arrays.items()}
+    expected = shapes_of(card.recipe.network)
+    entries = _compare(state, expected)
+    if len(entries.loaded) != len(expected) or entries.unexpected:
+        raise WeightsError(f"{name}: its entries do not fit the network that it says it is ({entries}); copy it again")
+    labels_from = "as given" if labels is not None else "in the file"
+    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, entries)
+
+
+def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entries]:
+    """The foreign entries as the network's whole state."""
+    from i3d.models.inflate import inflate_weights
+
+    expected = shapes_of(found.recipe.network)
+    state = {entry: _tensor(array) for entry, array in found.arrays.items()}
+    if found.images:
+        state = inflate_weights(state, expected)
+    for entry in expected:
+        if entry.endswith("num_batches_tracked"):  # a counter that other frameworks lack and inference does not use
+            state.setdefault(entry, _tensor(0))
+    entries = _compare(state, expected, unknown=found.unknown, ignored=found.ignored)
+    new = tuple(entry for entry in entries.missing if not (found.images and ".non_local." in entry))
+    if (new or entries.unexpected or entries.other_shape) and not partial:
+        raise WeightsError(f"{printable(name)}: does not fit {found.recipe.name}: {entries}; --partial keeps what fits")
+    kept = {entry: state[entry] for entry in entries.loaded}
+    if len(kept) < len(expected):
+        kept = {**_fresh(found.recipe.network), **kept}
+    return kept, entries
+
+
+def _fresh(network: Network) -> State:
+    """The state of a new network, the same at every call."""
+    import torch
+
+    from i3d.models.build import build_network
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return dict(build_network(network).state_dict())
+
+
+def _compare(
+    state: State, expected: Shapes, *, unknown: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
+) -> Entries:
+    def shapes(name: str) -> str:
+        return f"{name} {tuple(state[name].shape)} for {tuple(expected[name])}"
+
+    return Entries(
+        loaded=tuple(name for name in expected if name in state and state[name].shape == expected[name]),
+        missing=tuple(name for name in expected if name not in state),
+        unexpected=(*(printable(name) for name in state if name not in expected), *unknown),
+        other_shape=tuple(shapes(n) for n in expected if n in state and state[n].shape != expected[n]),
+        ignored=ignored,
+    )
+
+
+def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+    """(class names, where they come from)."""
+    from i3d.data.labels import dataset_labels, numbered_labels
+
+    num_classes = found.recipe.network.num_classes
+    if labels is not None:
+        return _checked(labels, num_classes), "as given"
+    if found.labels is not None and len(found.labels) == num_classes:
+        return found.labels, "in the file"
+    known = dataset_labels(found.recipe.dataset)
+    if known is not None and len(known) == num_classes:
+        return known, f"{found.recipe.dataset}, by the recipe"
+    return numbered_labels(num_classes), "none known: classes are numbered, --labels names them"
+
+
+def _card_of(found: Recognised, labels: tuple[str, ...], entries: Entries, *, source: str, sha256: str) -> Card:
+    """What the converted weights say of themselves."""
+    from i3d import __version__
+    from i3d.weights.checkpoint import Card
+
+    return Card(
+        recipe=found.recipe,
+        labels=labels,
+        licence="that of the source",
+        origin={
+            "source": printable(source),
+            "source_sha256": sha256,
+            "format": f"{found.kind}, {found.layout}",
+            "recipe": found.why,
+            "entries": str(entries),
+            "changes": f"{'inflated and ' * found.images}renamed by i3d {__version__}",
+        },
+    )
+
+
+def _checked(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
+    if len(labels) != num_classes:
+        raise InputError(f"there are {len(labels)} labels for a network of {num_classes} classes; give one for each")
+    return tuple(labels)
+
+
+def _check_name(name: str, path: Path) -> None:
+    """A name that is neither a file nor shipped: say which it could have been."""
+    from i3d.recipes.named import ALIASES, RECIPES
+    from i3d.weights.foreign.tensorflow import checkpoint_prefix
+    from i3d.weights.pretrained import PRETRAINED
+
+    if path.exists() or checkpoint_prefix(path) is not None:
+        return
+    if name in RECIPES or name in ALIASES:
+        raise InputError(f"no weights of {name} come with i3d, {', '.join(PRETRAINED)} do; give a file of its weights")
+    raise InputError(f"{printable(name)}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
+
+
+def _main_file(path: Path) -> Path:
+    """The file to take the hash of: of a TensorFlow checkpoint its index, which holds the checksums of its data."""
+    from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
+
+    prefix = checkpoint_prefix(path)
+    return path if prefix is None else index_of(prefix)
+
+
+def _tensor(array: object) -> torch.Tensor:
+    """A tensor of its own; numbers with a point become float32, in which networks compute."""
+    import numpy as np
+    import torch
+
+    values = np.asarray(array)
+    return torch.from_numpy(values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.int64))
+
+
+def _told(what: str, names: Sequence[str], *, most: int = 3) -> list[str]:
+    """["2 missing (a, b)"], or nothing."""
+    if not names:
+        return []
+    return [f"{len(names)} {what} ({', '.join(names[:most])}{' ...' * (len(names) > most)})"]
