@@ -33,12 +33,18 @@ def _entry(name, shape, recipe):
     return np.ascontiguousarray(values, np.float32)
 
 
-def clips_NCTHW(seed, shape):
-    """A blocky pattern that moves, with noise, as uint8 scaled to [-1, 1]."""
+MEAN_C = np.array([123.675, 116.28, 103.53], np.float32)
+STD_C = np.array([58.395, 57.12, 57.375], np.float32)
+
+
+def clips_NCTHW(seed, shape, norm="pm1"):
+    """A blocky pattern that moves, with noise, as uint8 scaled to [-1, 1] or, "imagenet", by mean and deviation."""
     n, c, t, h, w = shape
     random = np.random.RandomState(seed)
     blocks = random.randint(0, 256, (n, c, -(-t // 4), -(-h // 16), -(-w // 16))).astype(np.int64)
     full = blocks.repeat(4, 2).repeat(16, 3).repeat(16, 4)[:, :, :t, :h, :w]
     moving = np.stack([np.roll(full[:, :, i], (i, 2 * i), (-2, -1)) for i in range(t)], 2)
-    noisy = np.clip(moving + random.randint(-40, 41, moving.shape), 0, 255).astype(np.uint8)
-    return noisy.astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+    pixels = np.clip(moving + random.randint(-40, 41, moving.shape), 0, 255).astype(np.uint8).astype(np.float32)
+    if norm == "imagenet":
+        return (pixels - MEAN_C.reshape(1, 3, 1, 1, 1)) / STD_C.reshape(1, 3, 1, 1, 1)
+    return pixels * np.float32(2 / 255) - np.float32(1)

@@ -19,8 +19,8 @@ LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
 
 @pytest.fixture(scope="module")
 def model():
-    net = InceptionI3D()
-    net.load_state_dict(golden_weights.state_dict(GOLDEN / "piergiaj_rgb_keys.json"))
+    net = InceptionI3D(InceptionNetwork())
+    net.load_state_dict(golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json"))
     return net.eval()
 
 
@@ -46,7 +46,7 @@ def test_stages_equal_pytorch_i3d(model, endpoint):
 
 def test_float64_logits_equal_pytorch_i3d_more_closely(model):
     clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["a_seed"]), LOGITS["a_shape"])).double()
-    net = InceptionI3D().double().eval()
+    net = InceptionI3D(InceptionNetwork()).double().eval()
     net.load_state_dict(model.state_dict())
     with torch.inference_mode():
         assert np.allclose(net(clips), LOGITS["a_logits_float64"][..., 0], atol=1e-7, rtol=0)
@@ -116,7 +116,8 @@ def test_endpoints_are_in_order_and_named():
 
 
 def test_state_dict_keys_are_those_of_pytorch_i3d():
-    assert set(InceptionI3D().state_dict()) == set(golden_weights.state_dict(GOLDEN / "piergiaj_rgb_keys.json"))
+    names = golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json")
+    assert set(InceptionI3D(InceptionNetwork()).state_dict()) == set(names)
 
 
 def test_batch_of_two_equals_two_of_one(model):

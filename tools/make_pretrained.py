@@ -7,9 +7,10 @@ The file's SHA-256 is checked before anything else is done. Nothing of it is ins
 an unpickler that can build numpy arrays and nothing more. (Only the second form lets pip ask the archive for its
 name, for which pip runs its set-up script; pip checks the same hash first.)
 
-Written: src/i3d/assets/inception_rgb_kinetics400.safetensors; its numbers are the same in every run, its record has the
-fields of the version of i3d that writes it (the committed file was written by the first commit that has it). Kernels are float16; the small batch-norm vectors stay
-float32, and their running means take out the shift that rounding the kernels causes (`without_mean_shift`).
+Written: src/i3d/assets/inception_rgb_kinetics400.safetensors. Kernels are float16; the small batch-norm vectors stay
+float32, and their running means take out the shift that rounding the kernels causes (`without_mean_shift`). The
+numbers are the same in every run; the record beside them has the fields of the version of i3d that writes it, so that
+later versions give the committed file another hash.
 Printed: the hash to put into src/i3d/weights/pretrained.py, and how far the logits of the unrounded and of the
 shipped arrays are from those of an independent JAX implementation (tests/golden/jax_i3d_rgb_kinetics400.npz).
 """
@@ -68,9 +69,8 @@ def main() -> None:
     print(f"sha256 {hashlib.sha256(target.read_bytes()).hexdigest()}")
     print("largest difference of the logits from the JAX implementation, relative to the largest logit:")
     print(f"  unrounded float32 arrays  {difference(exact):.1e}")
-    print(
-        f"  shipped, float16 kernels  {difference({k: torch.from_numpy(v.astype(np.float32)) for k, v in rounded.items() if v.ndim}):.1e}"
-    )
+    shipped = {name: torch.from_numpy(array.astype(np.float32)) for name, array in rounded.items() if array.ndim}
+    print(f"  shipped, float16 kernels  {difference(shipped):.1e}")
 
 
 def fetch(folder: Path) -> Path:
@@ -139,7 +139,7 @@ def without_mean_shift(rounded: State, exact: State) -> State:
 
 def network(state: State) -> InceptionI3D:
     """The network with these weights, in eval mode."""
-    model = InceptionI3D()
+    model = InceptionI3D(InceptionNetwork())
     model.load_state_dict(state, strict=False)  # the arrays know no `num_batches_tracked`
     return model.eval()
 

@@ -5,9 +5,21 @@
 LabelScore(label='playing cricket', score=0.9951)
 """
 
+from i3d.convert import convert
 from i3d.errors import I3DError, InputError, VideoError, WeightsError
 from i3d.predict import predict
 from i3d.results.prediction import LabelScore, Prediction
+from i3d.weights.load import load_model
 
 __version__ = "0.1.0"
-__all__ = ["I3DError", "InputError", "LabelScore", "Prediction", "VideoError", "WeightsError", "predict"]
+__all__ = [
+    "I3DError",
+    "InputError",
+    "LabelScore",
+    "Prediction",
+    "VideoError",
+    "WeightsError",
+    "convert",
+    "load_model",
+    "predict",
+]

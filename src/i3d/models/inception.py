@@ -6,6 +6,7 @@ state dict are those of pytorch-i3d, the field's most used port, so that its fil
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch
@@ -45,6 +46,11 @@ def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def full_precision(device: str) -> AbstractContextManager[None]:
+    """No autocast, on devices that have it."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 class Unit3D(nn.Module):
@@ -128,7 +134,7 @@ class InceptionI3D(nn.Module):
     labels: tuple[str, ...]
     preprocessing: Preprocessing
 
-    def __init__(self, settings: InceptionNetwork = InceptionNetwork()) -> None:
+    def __init__(self, settings: InceptionNetwork) -> None:
         super().__init__()
         self.settings = settings
         self.Conv3d_1a_7x7 = Unit3D(settings.in_channels, 64, kernel=7, stride=2)
@@ -162,7 +168,7 @@ class InceptionI3D(nn.Module):
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
         self._check_input(clips_NCTHW)
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
-        with torch.autocast(x_NCTHW.device.type, enabled=False):  # the CPU pools in no other type than float32
+        with full_precision(x_NCTHW.device.type):  # the CPU pools in no other type than float32
             x_NCTHW = F.avg_pool3d(x_NCTHW.to(self.logits.conv3d.weight.dtype), HEAD_POOL_THW, stride=1)
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))

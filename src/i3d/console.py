@@ -1,0 +1,195 @@
+"""What the commands show on a terminal: progress, results, tables. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from i3d.errors import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from i3d.catalogue import Catalogue, Cost, Description
+    from i3d.convert import Conversion
+    from i3d.results.prediction import Prediction
+
+
+class Progress:
+    """A bar on stderr, if that is a terminal."""
+
+    def __init__(self, paths: list[str]) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        self._bar = progress.Progress(
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._names = [printable(path) for path in paths]
+        self._done = 0
+        self._task = self._bar.add_task(self._names[0], total=len(paths))
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def window(self, num_windows: int, seconds: float) -> None:
+        description = f"{self._names[self._done]}: {num_windows} views, {seconds:.0f} s of video"
+        self._bar.update(self._task, description=description)
+
+    @contextmanager
+    def next(self) -> Iterator[None]:
+        """One more video is done; the bar steps aside while it is told of."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+        self._done += 1
+        self._bar.update(
+            self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
+        )
+
+
+def tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
+    """What is known of one video: its classes on stdout, what is wrong with it on stderr."""
+    if row.error:
+        say(f"error: {row.error}" if row.status == "error" else f"{printable(row.path)}: {row.error}")
+    if json or row.status == "error":
+        return
+    if len(paths) == 1:
+        typer.echo(printable(row.path))
+        width = max(len(p.label) for p in row.predictions)
+        for rank, p in enumerate(row.predictions, start=1):
+            typer.echo(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
+    else:
+        width = min(60, max(map(len, paths)))
+        labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions)
+        typer.echo(f"{printable(row.path):<{width}}  {labels}")
+
+
+def say_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
+    if not json and bad < len(rows):
+        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
+    if len(rows) > 1 or out is not None:
+        say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
+
+
+def say(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def tell_conversion(done: Conversion) -> None:
+    """What was recognised, how its entries compare, where it went."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    entries = done.entries
+    lists = [("missing", entries.missing), ("unexpected", entries.unexpected), ("other shape", entries.other_shape)]
+    for name, value in [
+        ("source", f"{printable(done.source)} ({done.format})"),
+        ("network", done.network),
+        ("recipe", f"{done.recipe} ({done.recipe_from})"),
+        ("labels", done.labels_from),
+        (
+            "entries",
+            f"{len(entries.loaded)} loaded, {len(entries.missing)} missing, "
+            f"{len(entries.unexpected) + len(entries.other_shape)} unexpected"
+            + (f", {len(entries.ignored)} left aside as no weights" if entries.ignored else ""),
+        ),
+        *((name, _some(names)) for name, names in lists if names),
+        ("wrote", f"{printable(done.target)}, {done.num_bytes / 1e6:.1f} MB"),
+    ]:
+        table.add_row(name, value)
+    _print(table)
+
+
+def tell_catalogue(found: Catalogue) -> None:
+    """The shipped weights, the recipes, the networks."""
+    typer.echo("WEIGHTS in the package\n")
+    for w in found.weights:
+        typer.echo(f"{w.name}\n    {w.classes} classes, {w.megabytes:.1f} MB, {w.licence}, {_cost(w.cost)}")
+        typer.echo(f"    published: {w.published}\n")
+    typer.echo("RECIPES\n")
+    for r in found.recipes:
+        typer.echo("\n  = ".join((r.name, *r.aliases)))
+        typer.echo(f"    {r.network}, {r.classes} classes, {_cost(r.cost)}\n    scores {r.views}")
+        typer.echo(f"    published: top-1 / top-5 {r.published}\n" if r.published else "")
+    typer.echo("NETWORKS")
+    networks = _table("network", "parameters (M)", "GFLOPs a view", "view (C x T x H x W)")
+    for n in found.networks:
+        millions = f"{n.cost.parameters / 1e6:.2f}"
+        networks.add_row(n.name, millions, f"{n.cost.gflops:.1f}", _shape(n.cost.view_NCTHW[1:]))
+    _print(networks)
+    typer.echo(
+        "Accuracies are in percent on Kinetics-400 and quoted from their sources; none was measured here.\n"
+        "A multiply-add counts as two operations.\n"
+        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file."
+    )
+
+
+def tell_description(found: Description) -> None:
+    """A network layer by layer."""
+    if found.card is not None:
+        card = found.card
+        for name, value in [("recipe", card.recipe.name), ("licence", card.licence), *card.origin.items()]:
+            typer.echo(f"{name}: {value}")
+        typer.echo(f"classes: {_some(card.labels)}")
+    typer.echo(f"protocol: {found.recipe.protocol_line}")
+    table = _table("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs")
+    for layer in found.layers:
+        shape = _shape(layer.output_NCTHW[1:])
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.gflops:.3f}")
+    cost = found.cost
+    table.add_section()
+    table.add_row("in all", "", f"input {_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}")
+    _print(table)
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        numbers = column.startswith(("parameters", "GFLOPs", "MB", "classes"))
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+        console.width = console.measure(table).maximum
+    console.print(table)
+
+
+def _cost(cost: Cost) -> str:
+    return f"{cost.parameters / 1e6:.2f} M parameters, {cost.gflops:.1f} GFLOPs a view of {_shape(cost.view_NCTHW[1:])}"
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _some(names: Sequence[str], *, most: int = 8) -> str:
+    return f"{len(names)}: {', '.join(names[:most])}{' ...' * (len(names) > most)}"
