@@ -319,7 +319,7 @@ def test_doctor_finds_damaged_weights(tmp_path, monkeypatch, capsys):
     from i3d import doctor as module
     from i3d.weights import pretrained
 
-    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
+    shutil.copytree(files.ASSETS, tmp_path / "assets")
     damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1

@@ -9,7 +9,7 @@ import torch
 
 import i3d
 from i3d.predict import Predictor, windows_of
-from i3d.recipes.settings import Protocol
+from i3d.recipes.settings import WindowProtocol
 from i3d.results.scoring import softmax
 from i3d.video.sampling import windows
 from rendering import numbered_frame, render
@@ -23,7 +23,7 @@ def predictor():
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 16, 17, 40])
 def test_windows_of_a_stream_are_those_of_its_length(num_frames):
     frames = (np.full((1, 1, 3), i, np.uint8) for i in range(num_frames))
-    got = [clip_THWC[:, 0, 0, 0].tolist() for clip_THWC in windows_of(frames, Protocol(max_window_frames=4))]
+    got = [clip_THWC[:, 0, 0, 0].tolist() for clip_THWC in windows_of(frames, WindowProtocol(max_window_frames=4))]
     assert got == [list(range(a, b)) for a, b in windows(num_frames, max_frames=4)]
 
 

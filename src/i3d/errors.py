@@ -35,3 +35,8 @@ def printable(name: str) -> str:
     'a\\\\nb\\\\x1b[31m'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of a library says, or its name if it says nothing."""
+    return printable(next(iter(str(error).splitlines()), "")[:200]) or type(error).__name__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.results.prediction import Prediction, best_labels
 from i3d.results.scoring import average_views
 from i3d.weights.pretrained import DEFAULT
@@ -326,7 +326,7 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
         torch.empty(1, device=picked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps") from error
     return picked
 

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from i3d.errors import printable
 
 
 class Settings(BaseModel):
@@ -81,6 +83,12 @@ class ResNetNetwork(Settings):
 
 
 Network = Annotated[InceptionNetwork | ResNetNetwork, Field(discriminator="kind")]
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where and what the first fault of invalid settings is, on one line."""
+    fault = error.errors()[0]
+    return printable(f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}")
 
 
 def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ...], ...]:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from i3d.errors import VideoError
+from i3d.errors import VideoError, first_line
 from i3d.video.container import on_black
 from i3d.video.reader import FrameHWC, Limits, Picture, Video
 
@@ -129,5 +129,5 @@ def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
     except UnidentifiedImageError:
         raise VideoError(str(path), "not a picture (its content is in no known picture format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError, model_validator
 
 from i3d.errors import WeightsError, printable
-from i3d.recipes.settings import Recipe, Settings
+from i3d.recipes.settings import Recipe, Settings, first_fault
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 
 if TYPE_CHECKING:
@@ -67,10 +67,8 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[s
     except KeyError as error:
         raise WeightsError(f"{name}: not a weights file of i3d; `i3d convert` makes one of it") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "the whole"
         raise WeightsError(
-            f"{name}: what the file says of itself is not valid ({where}: {fault['msg']}); "
+            f"{name}: what the file says of itself is not valid ({first_fault(error)}); "
             "it may be of a newer version of i3d"
         ) from error
     return file.arrays, card

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from i3d.errors import WeightsError
+from i3d.errors import WeightsError, first_line
 
 FILE = "model.safetensors"
 TIMEOUT_SECONDS = 10
@@ -32,7 +32,7 @@ def fetch_from_hub(source: str) -> Path:
         model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)  # fails at once where there is no network
         return Path(hf_hub_download(repository, FILE, revision=revision))
     except Exception as error:  # the client has errors of several libraries: no network, no such repository, no right
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise WeightsError(
             f"{source}: there is no such file here, and it cannot be fetched from the model hub ({reason}); "
             f"where there is a network, download {FILE} of {repository}, copy it here and give its path"

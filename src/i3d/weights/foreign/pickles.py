@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import WeightsError, printable
+from i3d.errors import WeightsError, first_line, printable
 
 Array = npt.NDArray[Any]
 PersistentLoad = Callable[[Any], Any]
@@ -286,8 +286,7 @@ def unpickle(file: BinaryIO, *, persistent_load: PersistentLoad | None = None) -
     except WeightsError:
         raise
     except _UNPICKLING_ERRORS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"a damaged pickle ({printable(reason[:100])})") from error
+        raise WeightsError(f"a damaged pickle ({first_line(error)})") from error
 
 
 def _check_size(file: BinaryIO) -> None:

