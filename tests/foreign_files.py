@@ -9,6 +9,8 @@ import google_crc32c
 import numpy as np
 import torch
 
+from i3d.recipes.settings import RESNET_BLOCKS
+
 TF_MAGIC = bytes.fromhex("57fb808b247547db")
 TF_FLOAT = 1
 
@@ -168,3 +170,39 @@ def mindspore_arrays(state):
             room = "head.logits" if unit == "logits" else f"backbone.{unit[0].lower()}{unit[1:]}"
             arrays[f"{room}.{kinds[kind]}"] = tensor.numpy()
     return arrays
+
+
+def random_norm(name, width):
+    return {
+        f"{name}.weight": torch.rand(width) / 2 + 0.75,
+        f"{name}.bias": torch.randn(width) / 10,
+        f"{name}.running_mean": torch.randn(width) / 10,
+        f"{name}.running_var": torch.rand(width) + 0.5,
+        f"{name}.num_batches_tracked": torch.tensor(1),
+    }
+
+
+def kernel(out, inside, size):
+    return torch.randn(out, inside, size, size) * (2 / (inside * size**2)) ** 0.5
+
+
+def resnet_2d(depth, *, base=4, classes=10):
+    """A 2D ResNet's entries under the names of torchvision and timm."""
+    torch.manual_seed(depth)
+    state = {"conv1.weight": kernel(base, 3, 7), **random_norm("bn1", base)}
+    inside = base
+    for stage, blocks in enumerate(RESNET_BLOCKS[depth], start=1):
+        width = base * 2 ** (stage - 1)
+        outside = width * (4 if depth >= 50 else 1)
+        for i in range(blocks):
+            name = f"layer{stage}.{i}"
+            sizes = [(inside, width, 3), (width, width, 3)]
+            if depth >= 50:
+                sizes = [(inside, width, 1), (width, width, 3), (width, outside, 1)]
+            for n, (a, b, size) in enumerate(sizes, start=1):
+                state |= {f"{name}.conv{n}.weight": kernel(b, a, size), **random_norm(f"{name}.bn{n}", b)}
+            if i == 0 and (stage > 1 or inside != outside):
+                state |= {f"{name}.downsample.0.weight": kernel(outside, inside, 1)}
+                state |= random_norm(f"{name}.downsample.1", outside)
+            inside = outside
+    return {**state, "fc.weight": torch.randn(classes, inside) / 10, "fc.bias": torch.randn(classes)}

@@ -134,7 +134,7 @@ class Counting:
 def counting(monkeypatch):
     made = []
 
-    def make(**options):
+    def make(_model, **options):
         made.append(Counting(**options))
         return made[-1]
 
@@ -319,7 +319,7 @@ def test_doctor_finds_damaged_weights(tmp_path, monkeypatch, capsys):
     from i3d import doctor as module
     from i3d.weights import pretrained
 
-    shutil.copytree(files.ASSETS, tmp_path / "assets")
+    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
     damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1

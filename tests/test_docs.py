@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from foreign_files import resnet_2d
 from rendering import render
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +27,7 @@ def blocks(language):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """What the examples speak of: clip.mp4, a folder, a list, a table."""
+    """What the examples speak of: clip.mp4, a folder, a list, a table, weights of others."""
     monkeypatch.chdir(tmp_path)
     clip = render(tmp_path / "clip.mp4", num_frames=15)
     for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
@@ -33,6 +35,9 @@ def workplace(tmp_path, monkeypatch):
         shutil.copy(clip, tmp_path / name)
     (tmp_path / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
     (tmp_path / "table.csv").write_text("label,path\nx,a.mp4\n")
+    tiny = ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
+    shutil.copy(tiny, tmp_path / "epoch_100.pth")
+    save_file(resnet_2d(50), tmp_path / "resnet50.safetensors")
     return tmp_path
 
 

@@ -18,12 +18,14 @@ import golden_weights
 import i3d
 from i3d.cli import app
 from i3d.errors import InputError, WeightsError
+from i3d.recipes.named import RECIPES
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.mindspore import read_mindspore
 from i3d.weights.foreign.names import name_entries
 from i3d.weights.foreign.tensorflow import read_index, read_tensorflow
 from i3d.weights.load import load_weights
+from rendering import render
 
 GOLDEN = Path(__file__).parent / "golden"
 FOREIGN = GOLDEN / "foreign"
@@ -438,3 +440,88 @@ def test_names_that_lead_nowhere():
         i3d.load_model("i3d_r34_32x2x1_100e_kinetics400_rgb")
     with pytest.raises(InputError, match="nope.pth: no such file, and no shipped weights"):
         i3d.load_model("nope.pth")
+
+
+# Through the whole of predict
+
+
+def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
+    """10 clips x 3 crops from end to end, probabilities averaged, as MMAction2 1.x tests."""
+    from i3d.video.reader import open_video
+    from i3d.video.sampling import uniform_clips
+    from i3d.video.transforms import normalize, resize_short_side, three_crop
+
+    clip = render(tmp_path / "clip.mp4", num_frames=90, width=120, height=90)
+    model = i3d.load_model(TINY)
+    with open_video(clip) as video:
+        frames = video.frames_at(range(90)).frames_THWC
+    indices = uniform_clips(90, clip_len=32, frame_interval=2, num_clips=10, placement="end_to_end")
+    views = [crop for i in indices for crop in three_crop(resize_short_side(frames[i], short_side=256), size=256)]
+    pre = model.preprocessing
+    with torch.inference_mode():
+        logits = [model(normalize(torch.from_numpy(view.copy())[None], mean=pre.mean, std=pre.std)) for view in views]
+    wanted = torch.cat(logits).double().softmax(1).mean(0)
+    got = i3d.predict(clip, model=TINY, top_k=5)
+    assert len(views) == 30
+    for score in got.predictions:
+        assert abs(score.score - wanted["abcde".index(score.label)].item()) < 1e-5
+    assert got.protocol.startswith(
+        "i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb: 10 clips of 32 frames"
+    )
+    result = run("predict", clip, "--model", TINY, "--top-k", "5", "--json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)[0]["predictions"]
+    assert [row["label"] for row in told] == [row.label for row in got.predictions]
+
+
+def test_predict_takes_recipe_and_labels(tmp_path):
+    clip = render(tmp_path / "clip.mp4", num_frames=20)
+    (tmp_path / "names.txt").write_text("p\nq\nr\ns\nt\n")
+    recipe = "i3d_r50_video_inference_32x2x1_100e_kinetics400_rgb"
+    result = run("predict", clip, "--model", TINY, "--recipe", recipe, "--labels", tmp_path / "names.txt")
+    assert result.exit_code == 0
+    assert f"protocol: {recipe}: 1 clip of 32 frames x stride 2 in the middle of segments" in result.stdout
+    assert {line.split()[1] for line in result.stdout.splitlines()[1:6]} == set("pqrst")
+
+
+def test_classes_that_go_together_are_scored_each_on_its_own(tmp_path):
+    clip = render(tmp_path / "clip.mp4", num_frames=12)
+    state = golden_state("piergiaj_rgb")
+    state["logits.conv3d.weight"], state["logits.conv3d.bias"] = torch.zeros(157, 1024, 1, 1, 1), torch.zeros(157)
+    (tmp_path / "charades.pt").write_bytes(foreign_files.torch_bytes(state))
+    assert i3d.predict(clip, model=tmp_path / "charades.pt").top1.score == 0.5
+
+
+# i3d models
+
+
+def test_models_lists_everything():
+    result = run("models", "--json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert {row["name"] for row in told["recipes"]} == set(RECIPES)
+    by_name = {row["name"]: row["cost"] for row in told["networks"]}
+    assert by_name["r50"]["parameters"] == 28_043_472
+    assert round(by_name["r50"]["gflops"], 1) == 86.5
+    assert by_name["r50"]["view_NCTHW"] == [1, 3, 32, 256, 256]
+    (weights,) = told["weights"]
+    assert (weights["name"], weights["licence"]) == ("inception_rgb_kinetics400", "Apache-2.0")
+    assert "not measured on this file" in weights["published"]
+    text = run("models").stdout
+    assert "72.68 / 90.78 (MMAction2 0.x; 10 clips x 3 crops, frames 340x256)" in text
+    assert "none was measured here" in text
+
+
+@pytest.mark.parametrize("name", ["r50", "r18", "i3d_r50_fast_32x2x1_100e_kinetics400_rgb", "inception_flow", TINY])
+def test_models_show_adds_up(name):
+    result = run("models", "show", name, "--json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert sum(layer["parameters"] for layer in told["layers"]) == told["cost"]["parameters"]
+    assert abs(sum(layer["gflops"] for layer in told["layers"]) - told["cost"]["gflops"]) < 1e-6
+    assert run("models", "show", name).exit_code == 0
+
+
+def test_models_show_of_the_unknown():
+    result = run("models", "show", "r5")
+    assert "there is no network, recipe or file 'r5' (did you mean r50" in str(result.exception)

@@ -444,3 +444,28 @@ def test_the_command_line_refuses_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert not canary.exists()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_no_hostile_file_takes_much_memory(tmp_path):
+    """Every payload in one fresh process, whose peak is that of the worst."""
+    for number, (_, data) in enumerate(payloads(tmp_path / "canary")):
+        for name, wrap in (("pickle", bytes), ("zip", zipped), ("legacy", legacy)):
+            (tmp_path / f"{number}.{name}").write_bytes(wrap(data))
+    (tmp_path / "bomb").write_bytes(zipped(b"\0" * (300 << 20), compression=zipfile.ZIP_DEFLATED))
+    (tmp_path / "header").write_bytes(safetensors(b"{" + b"[" * (15 << 20)))
+    code = """
+import pathlib, resource, sys
+from i3d.errors import I3DError
+from i3d.weights.foreign.files import read_weights_file
+before, refused = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    try:
+        read_weights_file(path)
+    except I3DError:
+        refused += 1
+print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    refused_files, kilobytes = map(int, done.stdout.split())
+    assert refused_files == len(os.listdir(tmp_path)) == 3 * len(NAMES) + 2
+    assert kilobytes < 200 << 10
