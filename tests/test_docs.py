@@ -79,3 +79,24 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
     assert [row[0] for row in told] == [row[0] for row in shown]
     assert [float(row[1]) for row in told] == pytest.approx([float(row[1]) for row in shown], abs=0.05)
     assert done.stdout.splitlines()[6] == printed[6]
+
+
+def test_the_table_of_recipes_is_what_the_code_says():
+    from i3d.catalogue import cost_of, network_name
+    from i3d.recipes.named import PUBLISHED, RECIPES, named_recipe
+
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    told = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    assert list(told) == list(RECIPES)
+    for name, line in told.items():
+        recipe, figures = named_recipe(name), PUBLISHED.get(name)
+        cost = cost_of(recipe)
+        published = f"{figures.top1:.2f} / {figures.top5:.2f}" if figures else ""
+        cells = [
+            f"`{name}`",
+            network_name(recipe.network),
+            f"{cost.parameters / 1e6:.2f}",
+            f"{cost.gflops:.1f}",
+            published,
+        ]
+        assert [cell.strip() for cell in line.strip("|").split("|")] == cells
