@@ -469,3 +469,32 @@ print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     refused_files, kilobytes = map(int, done.stdout.split())
     assert refused_files == len(os.listdir(tmp_path)) == 3 * len(NAMES) + 2
     assert kilobytes < 200 << 10
+
+
+SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gaussian.json").read_text())["keys"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    data=st.data(), recipe=st.sampled_from([None, "i3d_r50_32x2x1_100e_kinetics400_rgb", "inception_rgb_kinetics400"])
+)
+def test_entries_of_impossible_shapes_are_errors(data, recipe):
+    from pydantic import ValidationError
+
+    from i3d.weights.foreign.files import WeightsFile
+    from i3d.weights.foreign.names import name_entries
+    from i3d.weights.recognise import choose_recipe
+
+    shapes = {name: tuple(shape) for name, shape, _ in SHAPES}
+    important = [n for n in shapes if "backbone.conv1" in n or "fc_cls" in n or "non_local" in n or "conv1.conv" in n]
+    for _ in range(data.draw(st.integers(1, 4))):
+        name = data.draw(st.sampled_from(important))
+        shapes[name] = tuple(data.draw(st.lists(st.sampled_from([0, 1, 2, 3, 5, 64, 4000]), max_size=6)))
+        if data.draw(st.booleans()):
+            del shapes[data.draw(st.sampled_from(sorted(shapes)))]
+    arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    try:
+        chosen, _ = choose_recipe(WeightsFile("x", arrays), name_entries(arrays), recipe=recipe, in_channels=None)
+        assert chosen.network.kind == "resnet"
+    except (WeightsError, ValidationError):  # the caller makes one line of the second
+        pass

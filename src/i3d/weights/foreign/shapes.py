@@ -14,23 +14,19 @@ INCEPTION_HEAD: Final = "logits.conv3d.weight"
 def network_of_shapes(shapes: Mapping[str, Shape]) -> Network:
     """The settings that entries under our names show; the others have their defaults."""
     if INCEPTION_STEM in shapes:
-        head = shapes.get(INCEPTION_HEAD)
-        if head is None:
-            raise WeightsError("an Inception-I3D without its classifier (logits)")
-        return InceptionNetwork(in_channels=shapes[INCEPTION_STEM][1], num_classes=head[0])
-    if "fc.weight" not in shapes or "conv1.conv.weight" not in shapes:
-        raise WeightsError("an I3D-ResNet without its stem or its classifier")
+        stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _kernel(shapes, INCEPTION_HEAD, (2, 5))
+        return InceptionNetwork(in_channels=stem[1], num_classes=head[0])
+    stem, head = _kernel(shapes, "conv1.conv.weight", (4, 5)), _kernel(shapes, "fc.weight", (2,))
     stages = tuple(_count(shapes, f"layer{stage}") for stage in range(1, 5))
     bottleneck = "layer1.0.conv3.conv.weight" in shapes
     depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
     if depth is None:
         raise WeightsError(f"a ResNet of {stages} blocks, which is none of {', '.join(map(str, RESNET_BLOCKS))} layers")
-    stem = shapes["conv1.conv.weight"]
     return ResNetNetwork.model_validate(
         {
             "depth": depth,
             "in_channels": stem[1],
-            "num_classes": shapes["fc.weight"][0],
+            "num_classes": head[0],
             "base_channels": stem[0],
             "conv1_kernel_t": stem[2] if len(stem) == 5 else 5,
             **_inflation(shapes, stages, "conv1"),
@@ -38,6 +34,15 @@ def network_of_shapes(shapes: Mapping[str, Shape]) -> Network:
             **_non_local(shapes, stages),
         }
     )
+
+
+def _kernel(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...]) -> Shape:
+    """The shape of an entry that no network can be without."""
+    if name not in shapes:
+        raise WeightsError(f"the network has no {name}, without which it cannot be known")
+    if len(shapes[name]) not in dimensions:
+        raise WeightsError(f"{name} has the shape {shapes[name]}, which no network has")
+    return shapes[name]
 
 
 def visible(network: Network) -> tuple[Any, ...]:
