@@ -15,8 +15,8 @@ class InceptionNetwork(Settings):
     """Inception-I3D (Carreira & Zisserman 2017, arXiv:1705.07750): BN-Inception v1 inflated to 3D."""
 
     kind: Literal["inception"] = "inception"
-    in_channels: int = Field(default=3, ge=1)  # 3 = RGB, 2 = optical flow (x, y)
-    num_classes: int = Field(default=400, ge=1)
+    in_channels: int = Field(default=3, ge=1, le=1024)  # 3 = RGB, 2 = optical flow (x, y)
+    num_classes: int = Field(default=400, ge=1, le=1_000_000)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     bn_eps: float = Field(default=1e-3, gt=0)  # the MindSpore port has 1e-5
 
@@ -31,10 +31,10 @@ class ResNetNetwork(Settings):
 
     kind: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 101] = 50
-    in_channels: int = Field(default=3, ge=1)
-    num_classes: int = Field(default=400, ge=1)
+    in_channels: int = Field(default=3, ge=1, le=1024)
+    num_classes: int = Field(default=400, ge=1, le=1_000_000)
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    base_channels: int = Field(default=64, ge=1)
+    base_channels: int = Field(default=64, ge=1, le=1024)
     conv1_kernel_t: Literal[1, 3, 5, 7] = 5
     conv1_stride_t: int = Field(default=2, ge=1)
     pool1_stride_t: int = Field(default=2, ge=1)

@@ -20,7 +20,7 @@ from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 if TYPE_CHECKING:
     import torch
 
-    from i3d.weights.foreign.pickles import Array
+    from i3d.weights.foreign.numbers import Array
 
 METADATA_KEY = "i3d"
 
@@ -39,6 +39,11 @@ class Card(Settings):
     def _one_label_per_class(self) -> Card:
         if len(self.labels) != self.recipe.network.num_classes:
             raise ValueError(f"{len(self.labels)} labels for {self.recipe.network.num_classes} classes")
+        told = (self.recipe.name, self.licence, *self.labels)
+        for record in (self.origin, self.published, self.training):
+            told += (*record.keys(), *record.values())
+        if not all(text.isprintable() for text in told):
+            raise ValueError("a text in it cannot be printed")
         return self
 
 

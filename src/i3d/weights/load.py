@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from i3d.models.build import I3D
     from i3d.recipes.settings import Network
     from i3d.weights.checkpoint import Card
+    from i3d.weights.foreign.numbers import Array
     from i3d.weights.recognise import Recognised
 
     State = dict[str, torch.Tensor]
     Shapes = Mapping[str, torch.Size]
+
+
+COUNTER = "num_batches_tracked"  # of batches that a batch norm has seen
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ def load_weights(
     path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
     _check_name(name, path)
     if is_checkpoint(path):
+        if in_channels is not None or partial:
+            raise InputError(
+                f"{printable(name)}: is a checkpoint of i3d already; --in-channels and --partial are not for it"
+            )
         return _ours(path, recipe, labels)
     found = recognise(path, recipe=recipe, in_channels=in_channels)
     state, entries = _fitted(found, name, partial=partial)
@@ -134,31 +142,35 @@ def _ours(path: Path, recipe: str | None, labels: Sequence[str] | None, *, sha25
         raise InputError(f"{name}: says itself that its recipe is {card.recipe.name}; leave --recipe {recipe} away")
     if labels is not None:
         card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
-    state = {entry: _tensor(array) for entry, array in arrays.items()}
     expected = shapes_of(card.recipe.network)
-    entries = _compare(state, expected)
+    entries = _compare({entry: array.shape for entry, array in arrays.items()}, expected)
     if len(entries.loaded) != len(expected) or entries.unexpected:
         raise WeightsError(f"{name}: its entries do not fit the network that it says it is ({entries}); copy it again")
+    state = {entry: _tensor(entry, array, name) for entry, array in arrays.items()}
     labels_from = "as given" if labels is not None else "in the file"
     return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, entries)
 
 
 def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entries]:
     """The foreign entries as the network's whole state."""
+    import numpy as np
+
     from i3d.models.inflate import inflate_weights
 
     expected = shapes_of(found.recipe.network)
-    state = {entry: _tensor(array) for entry, array in found.arrays.items()}
-    if found.images:
-        state = inflate_weights(state, expected)
+    arrays = dict(found.arrays)
     for entry in expected:
-        if entry.endswith("num_batches_tracked"):  # a counter that other frameworks lack and inference does not use
-            state.setdefault(entry, _tensor(0))
-    entries = _compare(state, expected, unknown=found.unknown, ignored=found.ignored)
+        if entry.endswith(COUNTER):  # other frameworks lack it, and inference does not use it
+            arrays.setdefault(entry, np.array(0))
+    if found.images:
+        tensors = {entry: _tensor(entry, array, name) for entry, array in arrays.items()}
+        arrays = {entry: tensor.numpy() for entry, tensor in inflate_weights(tensors, expected).items()}
+    shapes = {entry: array.shape for entry, array in arrays.items()}
+    entries = _compare(shapes, expected, unknown=found.unknown, ignored=found.ignored)
     new = tuple(entry for entry in entries.missing if not (found.images and ".non_local." in entry))
     if (new or entries.unexpected or entries.other_shape) and not partial:
         raise WeightsError(f"{printable(name)}: does not fit {found.recipe.name}: {entries}; --partial keeps what fits")
-    kept = {entry: state[entry] for entry in entries.loaded}
+    kept = {entry: _tensor(entry, arrays[entry], name) for entry in entries.loaded}
     if len(kept) < len(expected):
         kept = {**_fresh(found.recipe.network), **kept}
     return kept, entries
@@ -176,16 +188,22 @@ def _fresh(network: Network) -> State:
 
 
 def _compare(
-    state: State, expected: Shapes, *, unknown: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
+    found: Mapping[str, tuple[int, ...]],
+    expected: Shapes,
+    *,
+    unknown: tuple[str, ...] = (),
+    ignored: tuple[str, ...] = (),
 ) -> Entries:
-    def shapes(name: str) -> str:
-        return f"{name} {tuple(state[name].shape)} for {tuple(expected[name])}"
-
+    same = {name for name in expected if name in found and found[name] == tuple(expected[name])}
     return Entries(
-        loaded=tuple(name for name in expected if name in state and state[name].shape == expected[name]),
-        missing=tuple(name for name in expected if name not in state),
-        unexpected=(*(printable(name) for name in state if name not in expected), *unknown),
-        other_shape=tuple(shapes(n) for n in expected if n in state and state[n].shape != expected[n]),
+        loaded=tuple(name for name in expected if name in same),
+        missing=tuple(name for name in expected if name not in found),
+        unexpected=(*(printable(name[:100]) for name in found if name not in expected), *unknown),
+        other_shape=tuple(
+            f"{name} {found[name]} for {tuple(expected[name])}"
+            for name in expected
+            if name in found and name not in same
+        ),
         ignored=ignored,
     )
 
@@ -237,8 +255,11 @@ def _check_name(name: str, path: Path) -> None:
     from i3d.weights.foreign.tensorflow import checkpoint_prefix
     from i3d.weights.pretrained import PRETRAINED
 
-    if path.exists() or checkpoint_prefix(path) is not None:
-        return
+    try:
+        if path.exists() or checkpoint_prefix(path) is not None:
+            return
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"{printable(name[:100])}: cannot be a file ({error.strerror}); check the path") from error
     if name in RECIPES or name in ALIASES:
         raise InputError(f"no weights of {name} come with i3d, {', '.join(PRETRAINED)} do; give a file of its weights")
     raise InputError(f"{printable(name)}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
@@ -252,13 +273,25 @@ def _main_file(path: Path) -> Path:
     return path if prefix is None else index_of(prefix)
 
 
-def _tensor(array: object) -> torch.Tensor:
-    """A tensor of its own; numbers with a point become float32, in which networks compute."""
+def _tensor(entry: str, array: Array, name: str) -> torch.Tensor:
+    """A float32 tensor of its own (a counter: int64). Whole numbers, NaN, infinity, variances below 0 are refused."""
     import numpy as np
     import torch
 
-    values = np.asarray(array)
-    return torch.from_numpy(values.astype(np.float32) if values.dtype.kind == "f" else values.astype(np.int64))
+    wrong = WeightsError(f"{printable(name)}: {entry} does not hold what a network has there")
+    if entry.endswith(COUNTER):
+        if array.dtype.kind not in "iu":
+            raise wrong
+        return torch.from_numpy(array.astype(np.int64))
+    if array.dtype.kind != "f":
+        raise wrong
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{printable(name)}: {entry} holds NaN or infinity: the training that wrote it had failed")
+    if entry.endswith("running_var") and (values < 0).any():
+        raise wrong
+    return torch.from_numpy(values)
 
 
 def _told(what: str, names: Sequence[str], *, most: int = 3) -> list[str]:

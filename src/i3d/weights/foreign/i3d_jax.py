@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from i3d.errors import WeightsError
-from i3d.weights.foreign.pickles import Array, NumpyArray, unpickle
+from i3d.weights.foreign.numbers import Array
+from i3d.weights.foreign.pickles import NumpyArray, unpickle
 
 MAX_DEPTH: Final = 8
 
@@ -33,7 +34,9 @@ def _leaves(tree: dict[Any, Any], path: str = "", depth: int = 0) -> Iterator[tu
     if depth > MAX_DEPTH:
         raise WeightsError("dicts nested too deeply")
     for key, value in tree.items():
-        name = f"{path}/{key}" if path else str(key)
+        if not isinstance(key, str):
+            raise WeightsError("a dict whose keys are no names")
+        name = f"{path}/{key[:100]}" if path else key[:100]
         if isinstance(value, dict):
             yield from _leaves(value, name, depth + 1)
         else:

@@ -3,13 +3,10 @@
 `Checkpoint` has repeated values (field 1), each a name (1) and a tensor (2) of dimensions (1), type (2), bytes (3).
 """
 
-import math
 from typing import Final
 
-import numpy as np
-
 from i3d.errors import WeightsError, printable
-from i3d.weights.foreign.pickles import Array, numbers
+from i3d.weights.foreign.numbers import Array, itemsize, shaped_numbers
 from i3d.weights.foreign.protobuf import fields, varint
 
 DTYPES: Final = {
@@ -24,6 +21,7 @@ DTYPES: Final = {
     "UInt8": "|u1",
     "Bool": "|b1",
 }
+MAX_VALUES: Final = 20_000
 CHECKSUM_MARK: Final = b"crc_num"  # with `crc_check` the file ends with this and 10 bytes
 
 
@@ -48,8 +46,8 @@ def read_mindspore(content: bytes) -> dict[str, Array]:
         content = content[:-17]
     pieces: dict[str, list[bytes]] = {}
     kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for number, value in fields(content):
-        if number != 1 or not isinstance(value, bytes):
+    for count, (number, value) in enumerate(fields(content)):
+        if number != 1 or not isinstance(value, bytes) or count > MAX_VALUES:
             raise WeightsError("not a MindSpore checkpoint")
         name, kind, shape, data = _value(value)
         if kind in DTYPES:  # what else may lie in a checkpoint are texts of the training
@@ -87,8 +85,6 @@ def _packed(content: bytes) -> list[int]:
 
 
 def _tensor(name: str, kind: str, shape: tuple[int, ...], data: bytes) -> Array:
-    itemsize = 2 if kind == "BFloat16" else np.dtype(DTYPES[kind]).itemsize
-    shape = () if shape == (0,) and len(data) == itemsize else shape  # a scalar is saved with dimension 0
-    if math.prod(shape) * itemsize != len(data):
-        raise WeightsError(f"{printable(name)}: {len(data)} bytes for shape {shape}")
-    return numbers(data, dtype=DTYPES[kind]).reshape(shape)
+    dtype = DTYPES[kind]
+    shape = () if shape == (0,) and len(data) == itemsize(dtype) else shape  # a scalar is saved with dimension 0
+    return shaped_numbers(data, dtype=dtype, shape=shape, name=printable(name[:100]))

@@ -4,9 +4,10 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from i3d.errors import WeightsError
+from i3d.errors import WeightsError, printable
 from i3d.recipes.settings import ResNetNetwork
 
+MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
 
 
@@ -17,6 +18,8 @@ class _NotDataError(ValueError):
 def assignments(text: str) -> dict[str, Any]:
     """The variables of a config: literals, `dict(...)`, and names assigned before. Other statements are left out."""
     values: dict[str, Any] = {}
+    if len(text) > MAX_TEXT:
+        return {}
     try:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -26,7 +29,7 @@ def assignments(text: str) -> dict[str, Any]:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 try:
                     values[name] = _data(value, values)
-                except (_NotDataError, RecursionError):
+                except (_NotDataError, RecursionError, TypeError):
                     values.pop(name, None)
     return values
 
@@ -61,9 +64,10 @@ def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetN
     backbone = model.get("backbone") if isinstance(model, dict) else None
     if not isinstance(backbone, dict):
         return None
-    kind = str(backbone.get("type", "ResNet3d")).rsplit(".", 1)[-1]
+    kind = printable(str(backbone.get("type", "ResNet3d"))[:40]).rsplit(".", 1)[-1]
     if kind != "ResNet3d":
         raise WeightsError(f"its config is of a {kind}, which is not an I3D network")
+    _refuse_others(backbone, _dict(_dict(model).get("cls_head")))
     # Until 0.13 the stem's strides were 2 by default, with a kernel of 5 frames; later 1, with a kernel of 3.
     stride = 2 if "conv1_kernel" not in backbone and seen.conv1_kernel_t == 5 else 1
     non_local = _dict(backbone.get("non_local_cfg"))
@@ -80,6 +84,28 @@ def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetN
     return ResNetNetwork.model_validate({**seen.model_dump(), **changes})
 
 
+def _refuse_others(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Settings that would make another function of the same entries must be what our networks have."""
+    for name, only in [
+        ("style", "pytorch"),
+        ("num_stages", 4),
+        ("stage_blocks", None),
+        ("spatial_strides", [1, 2, 2, 2]),
+        ("dilations", [1, 1, 1, 1]),
+        ("conv1_stride_s", 2),
+        ("pool1_stride_s", 2),
+        ("with_pool1", True),
+        ("out_indices", [3]),
+    ]:
+        if backbone.get(name, only) != only:
+            raise WeightsError(f"its config sets {name} to another value than {only}, which is not supported")
+    norm, activation = _dict(backbone.get("norm_cfg")), _dict(backbone.get("act_cfg"))
+    if norm.get("type", "BN3d") not in ("BN", "BN3d", "SyncBN") or norm.get("eps", 1e-5) != 1e-5:
+        raise WeightsError("its config has another normalisation than batch norms of epsilon 1e-5")
+    if activation.get("type", "ReLU") != "ReLU" or head.get("spatial_type", "avg") != "avg":
+        raise WeightsError("its config has another activation than ReLU, or another pooling than the average")
+
+
 def testing_of_config(config: Mapping[str, Any], *, version_1: bool) -> dict[str, dict[str, Any]]:
     """{"protocol": ..., "preprocessing": ...}: the fields that the test pipeline of a config sets."""
     protocol: dict[str, Any] = {}
@@ -93,8 +119,10 @@ def testing_of_config(config: Mapping[str, Any], *, version_1: bool) -> dict[str
                 uniform = "end_to_end" if version_1 else "centred"
                 protocol["placement"] = "dense" if kind == "DenseSampleFrames" else uniform
             case "Resize":
-                scale = step.get("scale", ())
-                sides = [side for side in scale if isinstance(side, int) and side > 0] if scale else []
+                scale = step.get("scale")
+                sides = (
+                    [side for side in scale if isinstance(side, int) and side > 0] if isinstance(scale, list) else []
+                )
                 preprocessing |= {"short_side": min(sides)} if sides else {}
             case "CenterCrop" | "ThreeCrop" | "TenCrop" as kind:
                 protocol["crops"] = CROPS[kind]

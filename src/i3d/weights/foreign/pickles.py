@@ -5,19 +5,19 @@ for a builder of this module, or for an inert object if it belongs to a package 
 checkpoints; any other name is refused, so os.system, eval and their kin are never even looked up.
 """
 
+import math
 import pickle
-import pickletools
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from i3d.errors import WeightsError, first_line, printable
+from i3d.weights.foreign.numbers import MAX_SIZE, Array, checked_sizes, flat_numbers, itemsize, shaped_numbers
+from i3d.weights.foreign.pickle_scan import check_pickle
 
-Array = npt.NDArray[Any]
 PersistentLoad = Callable[[Any], Any]
 
 # Packages whose objects lie in checkpoints beside the weights (logs, configs, optimisers' enums). They are not needed.
@@ -35,7 +35,8 @@ _STORAGES: Final[Mapping[str, str]] = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
-MAX_INSTRUCTIONS: Final = 1_000_000  # a checkpoint of 300 entries with its optimiser has some 10,000
+MAX_PAIRS: Final = 10_000
+MAX_ENCODED_BYTES: Final = 64 << 20  # what old pickles keep as text instead of bytes
 _UNPICKLING_ERRORS: Final = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -89,17 +90,17 @@ class Storage(_Fixed):
     """The numbers that tensors share. A zip file has them at hand; in older files they follow the pickle."""
 
     def __init__(self, dtype: str, num_items: int, read: Callable[[int], bytes] | None = None) -> None:
-        if not isinstance(num_items, int) or num_items < 0:
-            raise WeightsError(f"a storage of {num_items!r} numbers")
+        if not isinstance(num_items, int) or not 0 <= num_items < MAX_SIZE:
+            raise WeightsError("a storage of an impossible size")
         self.dtype, self.num_items, self._read = dtype, num_items, read
         self._array: Array | None = None
 
     @property
     def num_bytes(self) -> int:
-        return self.num_items * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
+        return self.num_items * itemsize(self.dtype)
 
     def fill(self, content: bytes) -> None:
-        self._array = numbers(content, dtype=self.dtype)
+        self._array = flat_numbers(content, dtype=self.dtype)
 
     def array(self) -> Array:
         if self._array is None:
@@ -132,20 +133,19 @@ class Tensor(_Fixed):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * itemsize(self.storage.dtype)
+
     def array(self) -> Array:
         """Its numbers, as a view. A tensor that points outside its storage is a WeightsError."""
-        fields = (self.offset, *self.shape, *self.strides)
-        if len(self.shape) != len(self.strides) or not all(isinstance(n, int) and n >= 0 for n in fields):
-            raise WeightsError(f"a tensor of shape {self.shape}, strides {self.strides}, offset {self.offset}")
-        count = 1
-        for size in self.shape:
-            count *= size
+        count = math.prod(self.shape)
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if count and (last >= self.storage.num_items or count > self.storage.num_items):
             raise WeightsError(f"a tensor of shape {self.shape} in a storage of {self.storage.num_items} numbers")
         flat = self.storage.array()
         if not count:
-            return np.empty(self.shape, flat.dtype)
+            return np.empty(0, flat.dtype).reshape(tuple(min(size, 1) for size in self.shape))
         strides = tuple(s * flat.itemsize for s in self.strides)
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
 
@@ -169,9 +169,16 @@ class NumpyArray:
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, content = state
-        if isinstance(kind, _NumpyType) and kind.code and isinstance(content, bytes):
-            flat = np.frombuffer(content, np.dtype(kind.order + kind.code))
-            self._array = flat.reshape(shape, order="F" if fortran else "C")
+        self.fill(content, kind, shape, fortran=bool(fortran))
+
+    def fill(self, content: Any, kind: Any, shape: Any, *, fortran: bool) -> None:
+        """Take the numbers, if they are of a type that weights have."""
+        if isinstance(kind, _NumpyType) and kind.code and isinstance(content, (bytes, bytearray)):
+            sizes = checked_sizes(shape)
+            array = shaped_numbers(
+                bytes(content), dtype=kind.order + kind.code, shape=sizes[::-1] if fortran else sizes, name="an array"
+            )
+            self._array = array.T if fortran else array
 
     def array(self) -> Array | None:
         """The numbers, or None if they are of a type that weights never have."""
@@ -191,23 +198,52 @@ class _Builder(_Fixed):
 
 
 class _Dict(dict[Any, Any]):
-    """An OrderedDict, whose attributes (`_metadata`) may be set."""
+    """An OrderedDict. Python 2 gave its pairs at once; its attributes (`_metadata`) are not needed."""
+
+    def __init__(self, pairs: Any = ()) -> None:
+        super().__init__()
+        for pair in pairs if isinstance(pairs, (list, tuple)) and len(pairs) <= MAX_PAIRS else []:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise WeightsError("a dict of what are no pairs")
+            self[pair[0]] = pair[1]
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _numpy_array(content: Any = b"", kind: Any = None, shape: Any = (), order: Any = "C", *_: Any) -> NumpyArray:
+    """A numpy array as pickle protocol 5 has it."""
+    array = NumpyArray()
+    array.fill(content, kind, shape, fortran=order == "F")
+    return array
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise WeightsError("a tensor without a storage")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    sizes, steps, (first,) = checked_sizes(shape), checked_sizes(strides), checked_sizes([offset])
+    if len(sizes) != len(steps):
+        raise WeightsError("a tensor of impossible shape")
+    return Tensor(storage, first, sizes, steps)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise WeightsError(f"an unusual encoding, {printable(str(encoding))}")
-    return text.encode("latin1")
+class _Encoder:
+    """`_codecs.encode`, by which old pickles make bytes of text; not without measure."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ENCODED_BYTES
+
+    def __call__(self, text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
+        if not isinstance(text, str) or not isinstance(encoding, str) or encoding != "latin1":
+            raise WeightsError("bytes in an unusual encoding")
+        self._left -= len(text)
+        if self._left < 0:
+            raise WeightsError(f"over {MAX_ENCODED_BYTES >> 20} MB of bytes kept as text")
+        return text.encode("latin1")
 
 
 def _getattr(of: Any, *_: Any) -> Inert:
@@ -227,22 +263,24 @@ def _builders() -> dict[tuple[str, str], Any]:
         ("collections", "OrderedDict"): type("OrderedDict", (_Dict,), {}),
         ("collections", "defaultdict"): type("defaultdict", (Inert,), {}),
         ("collections", "Counter"): type("Counter", (Inert,), {}),
+        ("collections", "deque"): type("deque", (Inert,), {}),
         ("torch._utils", "_rebuild_tensor_v2"): _Builder(_tensor),
         ("torch._utils", "_rebuild_tensor"): _Builder(_tensor),
         ("torch._utils", "_rebuild_parameter"): _Builder(_parameter),
         ("torch.nn.parameter", "Parameter"): _Builder(_parameter),
-        ("torch", "Size"): _Builder(lambda sizes=(), *_: tuple(sizes)),
+        ("torch", "Size"): _Builder(lambda sizes=(), *_: checked_sizes(sizes)),
         ("torch", "device"): _Builder(_inert),
-        ("_codecs", "encode"): _Builder(_encode),
+        ("_codecs", "encode"): _Builder(_Encoder()),
         ("numpy", "ndarray"): Inert,
         ("numpy", "dtype"): _Builder(_NumpyType),
     }
     for module in _NUMPY:
         table[module, "_reconstruct"] = _Builder(NumpyArray)
         table[module, "scalar"] = _Builder(_inert)
+        table[module.replace("multiarray", "numeric"), "_frombuffer"] = _Builder(_numpy_array)
     for module in ("builtins", "__builtin__"):
         table[module, "getattr"] = _Builder(_getattr)
-        for name in ("set", "frozenset", "complex", "slice"):
+        for name in ("set", "frozenset", "complex", "slice", "list", "dict", "tuple", "int", "float", "str", "bool"):
             table[module, name] = _Builder(_inert)
     for name, dtype in _STORAGES.items():
         table["torch", name] = table["torch.cuda", name] = StorageType(dtype)
@@ -253,12 +291,13 @@ class _DataOnly(pickle.Unpickler):
     def __init__(self, file: BinaryIO, persistent_load: PersistentLoad | None) -> None:
         super().__init__(file, encoding="utf-8")
         self._builders = _builders()
+        self._unknown = type("Unknown", (Inert,), {})
         self._persistent_load = persistent_load
 
     def find_class(self, module: str, name: str) -> Any:
         found = self._builders.get((module, name))
         if found is None and module.split(".")[0] in INERT_PACKAGES:
-            found = self._builders[module, name] = type("Unknown", (Inert,), {})
+            found = self._unknown
         if found is None and module == "torch" and name.isidentifier() and name[:1].islower() and len(name) < 16:
             if name.rstrip("0123456789_") not in ("float", "bfloat", "int", "uint", "bool", "half", "double", "long"):
                 raise WeightsError(f"refused to load torch.{printable(name)}")
@@ -280,28 +319,10 @@ def unpickle(file: BinaryIO, *, persistent_load: PersistentLoad | None = None) -
     """
     start = file.tell()
     try:
-        _check_size(file)
+        check_pickle(file)
         file.seek(start)
         return _DataOnly(file, persistent_load).load()
     except WeightsError:
         raise
     except _UNPICKLING_ERRORS as error:
         raise WeightsError(f"a damaged pickle ({first_line(error)})") from error
-
-
-def _check_size(file: BinaryIO) -> None:
-    """Walk through the instructions without following them: memory must be asked for in proportion to their number."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
-            raise WeightsError(f"a pickle that asks for {argument} places of memory")
-        if opcode.name.startswith("EXT"):
-            raise WeightsError("a pickle that calls registered extensions")
-        if count > MAX_INSTRUCTIONS:
-            raise WeightsError(f"a pickle of over {MAX_INSTRUCTIONS} instructions")
-
-
-def numbers(content: bytes, *, dtype: str) -> Array:
-    """A flat array of little-endian numbers; bfloat16, which numpy lacks, becomes float32 without loss."""
-    if dtype == "bfloat16":
-        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
-    return np.frombuffer(content, np.dtype(dtype))

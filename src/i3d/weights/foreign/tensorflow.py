@@ -5,6 +5,7 @@ before, each block followed by its compression and a masked CRC-32C; a footer of
 the blocks lies. A value is a protocol buffer (`BundleEntryProto`) that tells type, shape and where in which data file.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 import google_crc32c
-import numpy as np
 
 from i3d.errors import WeightsError, printable
-from i3d.weights.foreign.pickles import Array, numbers
+from i3d.weights.foreign.numbers import Array, checked_sizes, itemsize, shaped_numbers
 from i3d.weights.foreign.protobuf import fields, varint
 
+MAX_NAME_BYTES: Final = 500
 MAGIC: Final = bytes.fromhex("57fb808b247547db")
 FOOTER_BYTES: Final = 48
 TRAILER_BYTES: Final = 5  # of a block: 1 of compression, 4 of checksum
@@ -52,7 +53,9 @@ class Entry:
 def checkpoint_prefix(path: Path) -> Path | None:
     """`model.ckpt` for model.ckpt itself, its index or a data file of it; None if there is no such checkpoint."""
     matched = _MEMBER.match(path.name)
-    prefix = path.with_name(matched["prefix"]) if matched else path
+    if not path.name or (matched is None and path.exists()):
+        return None  # a file of that very name is what it is, whatever lies beside it
+    prefix = path.with_name(matched["prefix"]) if matched and matched["prefix"] else path
     return prefix if index_of(prefix).is_file() else None
 
 
@@ -70,6 +73,8 @@ def read_tensorflow(prefix: Path) -> dict[str, Array]:
             raise WeightsError(f"its data file {printable(path.name)} is missing; put it beside the index")
         with path.open("rb") as file:
             size = file.seek(0, 2)
+            if sum(entry.num_bytes for entry in entries.values() if entry.shard == shard) > size:
+                raise WeightsError(f"{printable(path.name)} is smaller than what the index says it holds")
             for name, entry in entries.items():
                 if entry.shard == shard:
                     if entry.offset + entry.num_bytes > size:
@@ -82,7 +87,7 @@ def read_tensorflow(prefix: Path) -> dict[str, Array]:
 def _variable(name: str, entry: Entry, content: bytes) -> Array:
     if masked_crc32c(content) != entry.crc32c:
         raise WeightsError(f"the numbers of {printable(name)} are damaged (their checksum is wrong)")
-    return numbers(content, dtype=entry.dtype).reshape(entry.shape)
+    return shaped_numbers(content, dtype=entry.dtype, shape=entry.shape, name=printable(name))
 
 
 def read_index(content: bytes) -> tuple[int, dict[str, Entry]]:
@@ -94,7 +99,10 @@ def read_index(content: bytes) -> tuple[int, dict[str, Entry]]:
     for _ in range(2):  # the handle of the meta index, which is empty
         _, at = varint(footer, at)
     blocks = _block(content, *_handle(footer, at))
-    pairs = [pair for _, handle in blocks for pair in _block(content, *_handle(handle, 0))]
+    handles = [_handle(handle, 0) for _, handle in blocks]
+    if any(after[0] < before[0] + before[1] for before, after in itertools.pairwise(handles)):
+        raise WeightsError("an index whose blocks overlap")
+    pairs = [pair for handle in handles for pair in _block(content, *handle)]
     if not pairs or pairs[0][0] != b"":
         raise WeightsError("an index without a header")
     header = dict(fields(pairs[0][1]))
@@ -131,7 +139,7 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, at = varint(block, at)
         own, at = varint(block, at)
         size, at = varint(block, at)
-        if shared > len(key) or at + own + size > end:
+        if shared > len(key) or at + own + size > end or shared + own > MAX_NAME_BYTES:
             raise WeightsError("a damaged index")
         key = key[:shared] + block[at : at + own]
         yield key, block[at + own : at + own + size]
@@ -152,9 +160,8 @@ def _entry(key: bytes, value: bytes) -> Entry:
     code = found.get(1, 0)
     if code not in DTYPES:
         raise WeightsError(f"{printable(key.decode(errors='replace'))} is of TensorFlow's type {code}, not of numbers")
-    itemsize = 2 if DTYPES[code] == "bfloat16" else np.dtype(DTYPES[code]).itemsize
     size = found.get(5, 0)
-    if math.prod(shape) * itemsize != size:
+    if math.prod(checked_sizes(shape)) * itemsize(DTYPES[code]) != size:
         raise WeightsError(f"{printable(key.decode(errors='replace'))}: {size} bytes for shape {shape}")
     return Entry(DTYPES[code], shape, found.get(3, 0), found.get(4, 0), size, found.get(6, 0))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final
 
-from i3d.errors import WeightsError, first_line
+from i3d.errors import WeightsError, first_line, printable
+from i3d.weights.foreign.numbers import MAX_SIZE
 from i3d.weights.foreign.pickles import Storage, StorageType, StorageView, unpickle
 
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -76,7 +77,7 @@ def _storage_id(pid: Any, *, length: int) -> tuple[StorageType, str, int]:
     """("storage", type, key, device, number of items[, view])."""
     match pid:
         case ("storage", StorageType() as kind, str() as key, str(), int() as num_items, *rest) if (
-            len(rest) == length - 5 and num_items >= 0
+            len(rest) == length - 5 and 0 <= num_items < MAX_SIZE and len(key) < 40 and key.isprintable()
         ):
             return kind, key, num_items
     raise WeightsError("a tensor of an unknown kind")
@@ -92,16 +93,17 @@ def _reader(archive: zipfile.ZipFile, name: str) -> Callable[[int], bytes]:
     def read(num_bytes: int) -> bytes:
         content = _member(archive, name, max_bytes=num_bytes)
         if len(content) != num_bytes:
-            raise WeightsError(f"{name} holds {len(content)} bytes, its tensors need {num_bytes}")
+            raise WeightsError(f"{printable(name[:100])} holds {len(content)} bytes, its tensors need {num_bytes}")
         return content
 
     return read
 
 
-def _member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes:
+def _member(archive: zipfile.ZipFile, path: str, *, max_bytes: int) -> bytes:
     """A file of the archive, its checksum verified. PyTorch never compresses, so sizes can be believed or refuted."""
+    name = printable(path[:100])
     try:
-        info = archive.getinfo(name)
+        info = archive.getinfo(path)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise WeightsError(f"{name} is compressed, which PyTorch never does")
         if info.file_size > max_bytes or info.header_offset + info.file_size > _size(archive):

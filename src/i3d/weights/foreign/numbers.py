@@ -1,0 +1,42 @@
+"""Numbers as files hold them -> arrays. Sizes are checked before anything is computed with them."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import WeightsError
+
+Array = npt.NDArray[Any]
+MAX_DIMENSIONS: Final = 8
+MAX_SIZE: Final = 1 << 40
+
+
+def checked_sizes(sizes: Any) -> tuple[int, ...]:
+    """A shape (or strides, or an offset) as a file claims it: at most 8 whole numbers from 0 to 2^40."""
+    if not isinstance(sizes, (tuple, list)) or len(sizes) > MAX_DIMENSIONS:
+        raise WeightsError("a tensor of impossible shape")
+    if not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in sizes):
+        raise WeightsError("a tensor of impossible shape")
+    return tuple(sizes)
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one number."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def flat_numbers(content: bytes, *, dtype: str) -> Array:
+    """A flat array of little-endian numbers; bfloat16, which numpy lacks, becomes float32 without loss."""
+    if dtype == "bfloat16":
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(content, np.dtype(dtype))
+
+
+def shaped_numbers(content: bytes, *, dtype: str, shape: Any, name: str) -> Array:
+    """An array of a shape that its bytes fill exactly."""
+    sizes = checked_sizes(shape)
+    if math.prod(sizes) * itemsize(dtype) != len(content):
+        raise WeightsError(f"{name}: {len(content)} bytes for shape {sizes}")
+    return flat_numbers(content, dtype=dtype).reshape(sizes)
