@@ -244,6 +244,13 @@ def test_a_published_config_is_known_by_its_name(tmp_path):
     [
         (("type='ResNet3d'", "type='ResNet3dSlowOnly'"), "which is not an I3D network"),
         (("to_bgr=False", "to_bgr=True"), "BGR frames"),
+        (("depth=50,", "depth=50, style='caffe',"), "sets style to another value than pytorch"),
+        (("depth=50,", "depth=50, dilations=(1, 1, 1, 2),"), "sets dilations to another value"),
+        (("depth=50,", "depth=50, norm_cfg=dict(type='BN3d', eps=1e-3),"), "another normalisation"),
+        (("depth=50,", "depth=50, act_cfg=dict(type='LeakyReLU'),"), "another activation than ReLU"),
+        (("num_classes=400", "num_classes=400, spatial_type='max'"), "another pooling than the average"),
+        (("num_classes=400", "num_classes=400, dropout_ratio='x'"), "the config in it is not understood"),
+        (("depth=50,", "depth=50, temporal_strides=1,"), "the config in it is not understood"),
     ],
 )
 def test_configs_of_other_networks_are_refused(tmp_path, change, reason):

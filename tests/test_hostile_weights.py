@@ -95,6 +95,15 @@ def payloads(canary):
     yield "many", opcodes(b"N0" * 1_500_000, b"N")
     yield "huge string", opcodes(b"\x8e" + struct.pack("<Q", 1 << 60) + b"abc")
     yield "huge number", opcodes(b"\x8b" + struct.pack("<I", 1 << 30) + b"abc")
+    nested = b"K\x01\x85q\x00" + b"".join(b"0h" + bytes([i, 104, i, 0x86, 113, i + 1]) for i in range(60))
+    yield "hash of nested tuples", opcodes(b"}", nested, b"Ns")
+    text = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
+    encode = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
+    yield "bytes made again and again", opcodes(b"](", text, encode * 2000, b"e")
+    sizes = b"](" + b"K\x01" * 50_000 + b"eq\x00"
+    yield "sizes made again and again", opcodes(b"](", sizes, b"ctorch\nSize\n(h\x00tR" * 2000, b"e")
+    yield "a class for every instruction", opcodes(b"".join(b"cmmcv\nx%d\n0" % i for i in range(90_000)), b"N")
+    yield "impossible shape", opcodes(b"ctorch\nSize\n((" + b"K\x01" * 65 + b"ttR")
     yield "dict in itself", opcodes(b"}q\x00X\x06\x00\x00\x00paramsh\x00sX\x0b\x00\x00\x00batch_statsh\x00s")
 
 
@@ -498,3 +507,74 @@ def test_entries_of_impossible_shapes_are_errors(data, recipe):
         assert chosen.network.kind == "resnet"
     except (WeightsError, ValidationError):  # the caller makes one line of the second
         pass
+
+
+def test_damaged_tensorflow_indices_stay_small(tmp_path):
+    entry = foreign_files.field(1, 1) + foreign_files.field(2, b"") + foreign_files.field(5, 4)
+    long_names = [(b"", foreign_files.field(1, 1))] + [(b"a" * 2000 + b"%05d" % i, entry) for i in range(2000)]
+    block = foreign_files.table_block(long_names)
+    handle = foreign_files.varint(0) + foreign_files.varint(len(block) - 5)
+    for name, handles in (("names", [(b"z", handle)]), ("again", [(b"%05d" % i, handle) for i in range(2000)])):
+        top = foreign_files.table_block(handles)
+        where = foreign_files.varint(len(block)) + foreign_files.varint(len(top) - 5)
+        footer = (foreign_files.varint(0) + foreign_files.varint(0) + where).ljust(40, b"\0") + foreign_files.TF_MAGIC
+        (tmp_path / f"{name}.index").write_bytes(block + top + footer)
+        assert len(refused(tmp_path / f"{name}.index")) < 800
+
+
+def test_a_file_beside_an_index_is_what_it_is(tmp_path):
+    (tmp_path / "model.ckpt").write_bytes(foreign_files.torch_bytes({"state_dict": STATE}))
+    (tmp_path / "model.ckpt.index").write_bytes(b"x")
+    assert read_weights_file(tmp_path / "model.ckpt").kind == "PyTorch file"
+    assert "not an index" in refused(tmp_path / "model.ckpt.index")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("fc.weight", torch.ones(10, 128, dtype=torch.int64)),
+        ("conv1.bn.running_mean", torch.ones(4, dtype=torch.bool)),
+        ("conv1.bn.running_var", -torch.ones(4)),
+        ("conv1.bn.weight", torch.full((4,), 1e200, dtype=torch.float64)),
+        ("conv1.bn.weight", torch.tensor([1.0, 2.0, torch.inf, 3.0])),
+        ("conv1.bn.weight", None),
+    ],
+)
+def test_numbers_that_no_network_has(tmp_path, entry, value):
+    """In a foreign file: whole numbers, negative variances, what overflows float32; and scales are never made up."""
+    import i3d
+    from i3d.models.build import build_network
+    from i3d.recipes.settings import ResNetNetwork
+
+    state = dict(build_network(ResNetNetwork(base_channels=4, num_classes=10)).state_dict())
+    torch.save(state, tmp_path / "good.pth")
+    assert i3d.load_model(tmp_path / "good.pth").settings.base_channels == 4
+    if value is None:
+        del state[entry]
+    else:
+        state[entry] = value
+    torch.save(state, tmp_path / "bad.pth")
+    with pytest.raises(WeightsError, match=entry):
+        i3d.load_model(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize("name", [".", "/", "..", "", "a\0b", "x" * 300, "runs/" + "x" * 300])
+def test_paths_that_no_file_can_have(name):
+    import i3d
+
+    with pytest.raises(I3DError) as caught:
+        i3d.load_model(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_records_that_would_write_on_the_terminal(tmp_path):
+    import i3d
+    from i3d.weights.checkpoint import load_checkpoint
+
+    path = FOREIGN.parent.parent.parent / "src" / "i3d" / "assets" / "inception_rgb_kinetics400.safetensors"
+    _, card = load_checkpoint(path)
+    told = json.loads(card.model_dump_json())
+    told["labels"][0] = "a\x1b[31m\nb"
+    (tmp_path / "a.safetensors").write_bytes(save({"x": torch.zeros(1)}, metadata={"i3d": json.dumps(told)}))
+    with pytest.raises(WeightsError, match="a text in it cannot be printed"):
+        i3d.load_model(tmp_path / "a.safetensors")

@@ -1,6 +1,7 @@
 """Inflation: a still video gives the features that its image gives to the 2D network."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -227,8 +228,9 @@ def test_what_the_hub_gives_is_inflated(monkeypatch, tmp_path):
     assert json.loads(weights.card.model_dump_json())["origin"]["changes"].startswith("inflated and renamed")
 
 
-def test_hub_names():
+def test_hub_names(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
     assert hub.is_hub_name("timm/resnet50.tv_in1k")
     assert hub.is_hub_name("timm/resnet50.tv_in1k@main")
-    for name in ("resnet50.pth", "a/b/c", "/a/b", "timm/", __file__):
+    for name in ("resnet50.pth", "a/b/c", "/a/b", "timm/", "runs/epoch_1.pth", "tests/absent", "../x", __file__):
         assert not hub.is_hub_name(name)

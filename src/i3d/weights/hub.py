@@ -5,13 +5,17 @@ from pathlib import Path
 
 from i3d.errors import WeightsError, first_line
 
+FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".index", ".bin", ".tar", ".pkl", ".txt")
 FILE = "model.safetensors"
 TIMEOUT_SECONDS = 10
 
 
 def is_hub_name(source: str) -> bool:
-    """`owner/name`, if need be with `@revision`, and no such file here."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", source) is not None and not Path(source).exists()
+    """`owner/name`, if need be with `@revision`, and no such file or folder here: a mistyped path is never sent out."""
+    path = Path(source)
+    if path.suffix in FILE_SUFFIXES or path.parent.is_dir():
+        return False
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?", source) is not None
 
 
 def fetch_from_hub(source: str) -> Path:

@@ -4,7 +4,6 @@ Nothing is executed and PyTorch is not needed. A file that cannot be read is a W
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,17 +117,17 @@ def _plain(meta: Any) -> dict[str, Any]:
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
     """The `__metadata__` of a safetensors file; empty for any other file."""
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not path.is_file():
         return {}
-    with path.open("rb") as file:
-        start = file.read(9)
-        header_bytes = int.from_bytes(start[:8], "little")
-        if start[8:] != b"{" or header_bytes > MAX_HEADER_BYTES:
-            return {}
-        try:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            header_bytes = int.from_bytes(start[:8], "little")
+            if start[8:] != b"{" or header_bytes > MAX_HEADER_BYTES:
+                return {}
             metadata = json.loads(b"{" + file.read(header_bytes - 1)).get("__metadata__")
-        except (ValueError, AttributeError, RecursionError):
-            return {}
+    except (OSError, ValueError, AttributeError, RecursionError):  # whoever reads the whole file will tell of it
+        return {}
     return metadata if isinstance(metadata, dict) else {}
 
 
