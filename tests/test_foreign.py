@@ -260,6 +260,19 @@ def test_configs_of_other_networks_are_refused(tmp_path, change, reason):
         load_weights(tmp_path / "a.pth")
 
 
+def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tmp_path):
+    mean, std = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([1.0, 2.0, 4.0])
+    preprocessor = {"data_preprocessor.mean": mean.reshape(3, 1, 1), "data_preprocessor.std": std.reshape(3, 1, 1)}
+    save_file({**golden_state("i3d_r50"), **preprocessor}, tmp_path / "a.safetensors")
+    weights = load_weights(tmp_path / "a.safetensors")
+    assert weights.card.recipe.preprocessing.mean == (10.0, 20.0, 30.0)
+    assert weights.card.recipe.preprocessing.std == (1.0, 2.0, 4.0)
+    assert set(weights.entries.ignored) == {"data_preprocessor.mean", "data_preprocessor.std"}
+    save_file({**golden_state("i3d_r50"), "data_preprocessor.std": torch.zeros(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="std above 0"):
+        load_weights(tmp_path / "a.safetensors")
+
+
 def test_networks_of_the_same_entries_ask_for_the_recipe(tmp_path):
     save_file(golden_state("i3d_r50_nl_dot_product"), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError) as caught:
@@ -403,6 +416,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
     [
         ("x.pth", [], "the result is a .safetensors file"),
         ("no/x.safetensors", [], "there is no folder"),
+        ("folder.safetensors", ["--force"], "is a folder; choose another name"),
         ("there.safetensors", [], "exists already; choose another name or use --force"),
         ("x.safetensors", ["--in-channels", "2"], "this one is inflated already"),
         ("x.safetensors", ["--recipe", "i3d_r5O_32x2x1"], "no recipe 'i3d_r5O_32x2x1'; did you mean i3d_r50_"),
@@ -410,6 +424,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
 )
 def test_bad_options_of_convert(tmp_path, target, options, reason):
     (tmp_path / "there.safetensors").write_bytes(b"x")
+    (tmp_path / "folder.safetensors").mkdir()
     result = run("convert", TINY, tmp_path / target, *options)
     assert reason in str(result.exception)
     assert (tmp_path / "there.safetensors").read_bytes() == b"x"

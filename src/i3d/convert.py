@@ -56,6 +56,8 @@ def convert(
         raise InputError(f"{printable(str(path))}: the result is a {SUFFIX} file; name it so")
     if not path.parent.is_dir():
         raise InputError(f"{printable(str(path))}: there is no folder {printable(str(path.parent))}; make it first")
+    if path.is_dir():
+        raise InputError(f"{printable(str(path))}: is a folder; choose another name")
     if path.exists() and not force:
         raise InputError(f"{printable(str(path))}: exists already; choose another name or use --force")
     weights = load_weights(source, recipe=recipe, labels=labels, in_channels=in_channels, partial=partial)

@@ -43,6 +43,7 @@ def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None 
     try:
         named = name_entries(file.arrays)
         chosen, why = choose_recipe(file, named, recipe=recipe, in_channels=in_channels)
+        chosen = _with_normalisation(chosen, file.arrays)
     except WeightsError as error:
         raise WeightsError(f"{printable(str(path))}: {error}") from error
     except ValidationError as error:
@@ -175,6 +176,18 @@ def _with_network(recipe: Recipe, network: Network) -> Recipe:
     if network.num_classes != recipe.network.num_classes:
         changes["dataset"] = ""
     return Recipe(**{**dict(recipe), **changes})
+
+
+def _with_normalisation(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
+    """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if they lie among the entries."""
+    found = {
+        name: tuple(float(value) for value in array.reshape(-1)[: recipe.network.in_channels + 1])
+        for name in ("mean", "std")
+        if (array := arrays.get(f"data_preprocessor.{name}")) is not None
+    }
+    if not found:
+        return recipe
+    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **found})})
 
 
 def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
