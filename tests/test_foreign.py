@@ -355,7 +355,10 @@ def test_strict_by_default_and_partial_if_asked(tmp_path):
     assert not target.exists()
     result = run("convert", source, target, "--partial")
     assert result.exit_code == 0
-    assert "319 loaded, 1 missing, 2 unexpected" in result.stdout
+    assert "319 loaded, 1 missing, 2 unexpected, 0 of another shape" in result.stdout
+    clip = render(tmp_path / "clip.mp4", num_frames=12)
+    warned = run("predict", clip, "--model", target, "--top-k", "1")
+    assert "warning: the weights are not whole: 319 loaded, 1 missing (layer4.2.conv3.conv.weight)" in warned.stderr
     assert "layer4.2.conv3.conv.weight" in result.stdout
     again = load_weights(source, partial=True).state["layer4.2.conv3.conv.weight"]
     assert torch.equal(i3d.load_model(target).layer4[2].conv3.conv.weight, again)  # fresh values are reproducible
@@ -407,8 +410,18 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
 
     (tmp_path / "kinetics_class2ind.txt").write_text("air drumming 1\nabseiling 0\n")
     assert read_labels(tmp_path / "kinetics_class2ind.txt") == ("abseiling", "air drumming")
-    (tmp_path / "names.txt").write_text("take 1\ntake 2\n")  # numbers that do not count from 0 belong to the names
-    assert read_labels(tmp_path / "names.txt") == ("take 1", "take 2")
+    for content, reason in [
+        ("a 1\nb 2\n", "are not 0 to 1, each once"),
+        ("a 0\nb 0\n", "are not 0 to 1, each once"),
+        ("0 a\n1 b\n", "a number stands before each name"),
+    ]:
+        (tmp_path / "names.txt").write_text(content)
+        with pytest.raises(InputError, match=reason):
+            read_labels(tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_text("take 1\nwalk\n")
+    assert read_labels(tmp_path / "names.txt") == ("take 1", "walk")
+    with pytest.raises(InputError, match="a sequence of names"):
+        i3d.load_model(TINY, labels="names.txt")
 
 
 @pytest.mark.parametrize(
@@ -487,6 +500,7 @@ def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     assert len(views) == 30
     for score in got.predictions:
         assert abs(score.score - wanted["abcde".index(score.label)].item()) < 1e-5
+    assert got.frames == 90
     assert got.protocol.startswith(
         "i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb: 10 clips of 32 frames"
     )
@@ -504,6 +518,14 @@ def test_predict_takes_recipe_and_labels(tmp_path):
     assert result.exit_code == 0
     assert f"protocol: {recipe}: 1 clip of 32 frames x stride 2 in the middle of segments" in result.stdout
     assert {line.split()[1] for line in result.stdout.splitlines()[1:6]} == set("pqrst")
+
+
+def test_other_labels_are_other_settings_so_that_no_run_goes_on_with_them(tmp_path):
+    from i3d.predict import Predictor
+
+    plain, renamed = Predictor(TINY), Predictor(TINY, labels=tuple("vwxyz"))
+    assert plain.settings != renamed.settings
+    assert plain.settings == Predictor(TINY).settings
 
 
 def test_classes_that_go_together_are_scored_each_on_its_own(tmp_path):

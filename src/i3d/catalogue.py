@@ -130,7 +130,7 @@ def catalogue() -> Catalogue:
     return Catalogue(tuple(networks), tuple(recipes), tuple(weights))
 
 
-def describe(name: str) -> Description:
+def describe(name: str, *, recipe: str | None = None) -> Description:
     """The layers of a network, a recipe, shipped weights or a weights file. An unknown name is an InputError."""
     from pathlib import Path
 
@@ -140,17 +140,17 @@ def describe(name: str) -> Description:
 
     card = None
     if name in PRETRAINED or Path(name).exists():
-        card = load_weights(name).card
-        recipe = card.recipe
+        card = load_weights(name, recipe=recipe).card
+        found = card.recipe
     elif name in NETWORKS or name in OTHER_DEPTHS:
-        recipe = recipe_of_network(name)
+        found = recipe_of_network(name)
     elif name in RECIPES or name in ALIASES:
-        recipe = named_recipe(name)
+        found = named_recipe(name)
     else:
         near = _nearest(name, [*NETWORKS, *OTHER_DEPTHS, *RECIPES, *ALIASES])
         raise InputError(f"there is no network, recipe or file {name!r}{near}; `i3d models` lists all")
-    cost, layers = _examine(recipe.network, view_of(recipe))
-    return Description(name, recipe, card, cost, layers)
+    cost, layers = _examine(found.network, view_of(found))
+    return Description(name, found, card, cost, layers)
 
 
 def recipe_of_network(name: str) -> Recipe:

@@ -123,6 +123,8 @@ def predict(
     predictor = Predictor(
         model, recipe=recipe, labels=_names(labels), device=device, precision=cast("Precision", precision)
     )
+    if predictor.weights.gaps:
+        console.say(f"warning: the weights are not whole: {predictor.weights.gaps}")
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []
     with (
@@ -211,6 +213,7 @@ def list_models(context: typer.Context, json: Json = False) -> None:
 @models.command("show")
 def show_model(
     name: Annotated[str, typer.Argument(help="A network, a recipe, shipped weights or a weights file.")],
+    recipe: RecipeName = None,
     json: Json = False,
 ) -> None:
     """Show a network layer by layer, with the shapes of one view.
@@ -221,7 +224,7 @@ def show_model(
 
     from i3d.catalogue import describe
 
-    found = describe(name)
+    found = describe(name, recipe=recipe)
     if json:
         typer.echo(dumps(found.as_dict(), indent=2))
     else:

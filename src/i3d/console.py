@@ -99,6 +99,8 @@ def tell_conversion(done: Conversion) -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     entries = done.entries
     lists = [("missing", entries.missing), ("unexpected", entries.unexpected), ("other shape", entries.other_shape)]
     for name, value in [
@@ -109,7 +111,7 @@ def tell_conversion(done: Conversion) -> None:
         (
             "entries",
             f"{len(entries.loaded)} loaded, {len(entries.missing)} missing, "
-            f"{len(entries.unexpected) + len(entries.other_shape)} unexpected"
+            f"{len(entries.unexpected)} unexpected, {len(entries.other_shape)} of another shape"
             + (f", {len(entries.ignored)} left aside as no weights" if entries.ignored else ""),
         ),
         *((name, _some(names)) for name, names in lists if names),

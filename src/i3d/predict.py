@@ -91,7 +91,12 @@ class Predictor:
     @property
     def settings(self) -> dict[str, str]:
         """What the numbers depend on, besides the video."""
-        return {"protocol": self.protocol_line, "weights": self.weights.sha256, "device": self.device.type}
+        return {
+            "protocol": self.protocol_line,
+            "weights": self.weights.sha256,
+            "labels": "|".join(self.card.labels),
+            "device": self.device.type,
+        }
 
     def __call__(
         self,
@@ -173,7 +178,9 @@ class Predictor:
         from i3d.video.sampling import protocol_clips
         from i3d.video.transforms import crops_of
 
-        indices_VT = protocol_clips(video.count_frames(), protocol)
+        num_frames = video.count_frames()
+        video.frames_decoded = num_frames
+        indices_VT = protocol_clips(num_frames, protocol)
         wanted = np.unique(indices_VT)
         frames = video.frames_at(wanted.tolist(), transform=lambda frame_HWC: self._resized(video, frame_HWC))
         for indices_T in indices_VT:

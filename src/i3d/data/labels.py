@@ -39,8 +39,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
     numbered = [name.rsplit(maxsplit=1) for name in names]
     if all(len(parts) == 2 and parts[1].isascii() and parts[1].isdigit() for parts in numbered):
         indices = [int(index) for _, index in numbered]
-        if sorted(indices) == list(range(len(names))):
-            names = [name for _, (name, _) in sorted(zip(indices, numbered, strict=True))]
+        if sorted(indices) != list(range(len(names))):
+            raise InputError(
+                f"{where}: the numbers behind its names are not 0 to {len(names) - 1}, each once; "
+                "number the classes so, or write names alone"
+            )
+        names = [name for _, (name, _) in sorted(zip(indices, numbered, strict=True))]
+    elif all(name.split(maxsplit=1)[0].isdigit() for name in names if name) and len(names) > 1:
+        raise InputError(f"{where}: a number stands before each name; write `name number`, or names alone")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name or not name.isprintable():

@@ -55,6 +55,13 @@ class Weights:
     labels_from: str
     entries: Entries
 
+    @property
+    def gaps(self) -> str:
+        """What was not in the file, or in the one it was converted from, and has fresh values; "" if nothing."""
+        told = self.card.origin.get("entries", "")
+        inflated = self.card.origin.get("changes", "").startswith("inflated")
+        return told if " of another shape" in told or (" missing" in told and not inflated) else ""
+
 
 def load_model(
     source: str | os.PathLike[str] = "inception_rgb_kinetics400",
@@ -137,9 +144,9 @@ def _ours(path: Path, recipe: str | None, labels: Sequence[str] | None, *, sha25
     from i3d.weights.checkpoint import Card, file_sha256, load_checkpoint
 
     arrays, card = load_checkpoint(path, sha256=sha256)
-    name = printable(str(path))
+    name = printable(path.name)
     if recipe is not None and recipe != card.recipe.name:
-        raise InputError(f"{name}: says itself that its recipe is {card.recipe.name}; leave --recipe {recipe} away")
+        raise InputError(f"{name}: has the recipe {card.recipe.name} in it; for {recipe} convert the original again")
     if labels is not None:
         card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
     expected = shapes_of(card.recipe.network)
@@ -169,7 +176,9 @@ def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entr
     entries = _compare(shapes, expected, unknown=found.unknown, ignored=found.ignored)
     new = tuple(entry for entry in entries.missing if not (found.images and ".non_local." in entry))
     if (new or entries.unexpected or entries.other_shape) and not partial:
-        raise WeightsError(f"{printable(name)}: does not fit {found.recipe.name}: {entries}; --partial keeps what fits")
+        raise WeightsError(
+            f"{printable(name)}: does not fit {found.recipe.name}: {entries}; `i3d convert --partial` keeps what fits"
+        )
     kept = {entry: _tensor(entry, arrays[entry], name) for entry in entries.loaded}
     if len(kept) < len(expected):
         kept = {**_fresh(found.recipe.network), **kept}
@@ -244,6 +253,8 @@ def _card_of(found: Recognised, labels: tuple[str, ...], entries: Entries, *, so
 
 
 def _checked(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise InputError(f"labels must be a sequence of names, got the text {labels[:40]!r}; read a file of them first")
     if len(labels) != num_classes:
         raise InputError(f"there are {len(labels)} labels for a network of {num_classes} classes; give one for each")
     return tuple(labels)
