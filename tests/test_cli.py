@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -122,6 +123,7 @@ class Counting:
 
     def __init__(self, **_options):
         self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
+        self.weights = SimpleNamespace(gaps="")
 
     def __call__(self, source, **_options):
         if Path(source).stat().st_size == 0:
