@@ -62,7 +62,7 @@ def test_zero_is_refused_by_name(bad):
 
 
 def test_unknown_placement_is_refused():
-    with pytest.raises(ValueError, match="'centred' or 'end_to_end', got 'middle'"):
+    with pytest.raises(ValueError, match="'centred', or 'end_to_end' not sampled twice, got 'middle'"):
         uniform_clips(9, clip_len=1, frame_interval=1, num_clips=1, placement="middle")
 
 

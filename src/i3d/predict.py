@@ -180,7 +180,7 @@ class Predictor:
 
         num_frames = video.count_frames()
         video.frames_decoded = num_frames
-        indices_VT = protocol_clips(num_frames, protocol)
+        indices_VT = protocol_clips(num_frames, protocol, fps=video.fps if protocol.target_fps else None)
         wanted = np.unique(indices_VT)
         frames = video.frames_at(wanted.tolist(), transform=lambda frame_HWC: self._resized(video, frame_HWC))
         for indices_T in indices_VT:

@@ -6,7 +6,7 @@ from typing import Final
 from i3d.errors import InputError, printable
 from i3d.files import ASSETS
 
-SHIPPED: Final = {"kinetics400": "kinetics400_labels.txt"}
+SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
 
 
 def dataset_labels(dataset: str) -> tuple[str, ...] | None:

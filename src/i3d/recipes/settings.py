@@ -138,21 +138,33 @@ class ClipProtocol(Settings):
     frame_interval: int = Field(ge=1)
     num_clips: int = Field(ge=1)
     placement: Literal["centred", "end_to_end", "dense"] = "centred"
+    sample_range: int = Field(default=64, ge=1)
+    target_fps: float | None = Field(default=None, gt=0)  # stretches the clips of videos with another rate
+    twice: bool = False  # centred clips and those at the starts of their segments
+    out_of_bound: Literal["loop", "repeat_last"] = "loop"
     crops: Literal["center", "three", "ten"] = "three"
     average: Literal["prob", "score"] = "prob"
 
     @property
     def num_views(self) -> int:
         crops = {"center": 1, "three": 3, "ten": 10}[self.crops]
-        return self.num_clips * crops * (10 if self.placement == "dense" else 1)
+        return self.num_clips * crops * (10 if self.placement == "dense" else 1 + self.twice)
+
+    @model_validator(mode="after")
+    def _placement_agrees(self) -> Self:
+        if self.twice and self.placement != "centred":
+            raise ValueError(f"only centred clips can be sampled twice, not {self.placement} ones")
+        if self.target_fps is not None and self.placement == "dense":
+            raise ValueError("dense clips keep the rate of the video: target_fps is for the other placements")
+        return self
 
     @property
     def line(self) -> str:
-        clips = self.num_clips * (10 if self.placement == "dense" else 1)
+        clips = self.num_clips * (10 if self.placement == "dense" else 1 + self.twice)
         where = {"centred": "in the middle of segments", "end_to_end": "from end to end", "dense": "sampled densely"}
         return (
             f"{clips} clip{'s' * (clips > 1)} of {self.clip_len} frames x stride {self.frame_interval} "
-            f"{where[self.placement]}"
+            f"{where[self.placement]}" + (f" at {self.target_fps:g} fps" if self.target_fps else "")
         )
 
 

@@ -44,6 +44,7 @@ BUFFER_BYTES: Final = 1 << 18
 DEFAULT_PERIOD: Final = Fraction(1, 25)
 MIN_PERIOD: Final = Fraction(1, 1000)
 MAX_PERIOD: Final = Fraction(60)
+SKIPPING_CODECS: Final = ("h264", "hevc")
 SHORT_BY_SECONDS: Final = 0.25  # a file that ends this much before its own header says is reported as cut short
 DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
 
@@ -65,19 +66,24 @@ class _SeekFailedError(Exception):
 class ContainerVideo(Video):
     """A video file, or the bytes of one."""
 
-    def __init__(self, source: Path | bytes, *, limits: Limits) -> None:
-        super().__init__("(bytes)" if isinstance(source, bytes) else str(source), limits)
+    def __init__(self, source: Path | bytes, *, limits: Limits, name: str | None = None) -> None:
+        super().__init__(name or ("(bytes)" if isinstance(source, bytes) else str(source)), limits)
         self._file = io.BytesIO(source) if isinstance(source, bytes) else _open_file(source, self.name)
         self._container: InputContainer | None = None
         self._fresh = False
         self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are made to fit
         self._orient: Callable[[FrameHWC], FrameHWC] | None = None
         self._reformatter = VideoReformatter()
+        self._damaged = 0
         try:
             self._open()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*super().notes, *([f"{self._damaged} frames are damaged"] if self._damaged else []))
 
     def close(self) -> None:
         if self._container is not None:
@@ -143,7 +149,7 @@ class ContainerVideo(Video):
             return
         done = -1  # the last index that was delivered
         scan = self._scan if wanted[-1] > 0 else None
-        if scan is not None and self._worth_seeking(wanted, scan):
+        if scan is not None:
             try:
                 for picture in self._seeking(wanted, scan):
                     yield picture
@@ -163,29 +169,34 @@ class ContainerVideo(Video):
         last = self._seconds_of(len(scan.pts) - 1, scan)
         return [*(self._seconds_of(i, scan) for i in range(len(scan.pts))), last + _period(self._stream)]
 
-    @staticmethod
-    def _worth_seeking(wanted: Sequence[int], scan: Scan) -> bool:
-        """Whether a keyframe lets decoding skip something: it lies after one wanted frame and before the next."""
-        starts = scan.keyframes[np.searchsorted(scan.keyframes, np.array(wanted), side="right") - 1]
-        return bool(np.any(starts > np.array([0, *(i + 1 for i in wanted[:-1])])))
-
     def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[Picture]:
+        """Seek only where a keyframe lies between one wanted frame and the next: decoding on is cheaper else."""
         if wanted[-1] >= len(scan.pts):
             raise _SeekFailedError
+        wanted_pts = frozenset(scan.pts[list(wanted)].tolist())
         frames: Iterator[VideoFrame] = iter(())
-        position = -1  # the frame that `frames` gives next; -1: none
+        position = -1  # the frame that `frames` gives next, at the earliest; -1: none
         for index in wanted:
             start = int(scan.keyframes[np.searchsorted(scan.keyframes, index, side="right") - 1])
             if position < 0 or start > position:
-                frames, position = self._from_keyframe(start, scan), start
-            frame: VideoFrame | None = None
+                frames, position = self._from_keyframe(start, scan, wanted_pts), start
+            frame = None
             while position <= index:
                 frame = next(frames, None)
-                if frame is None or frame.pts != scan.pts[position]:
+                if frame is None or frame.pts is None:
                     raise _SeekFailedError
-                position += 1
-            assert frame is not None
+                position = self._place_of(frame.pts, position, scan) + 1
+            if frame is None or frame.pts != scan.pts[index]:
+                raise _SeekFailedError
             yield self._picture(frame, index, scan)
+
+    def _place_of(self, pts: int, position: int, scan: Scan) -> int:
+        """The index of the decoded frame that was to be `position`, or a later one where the decoder may skip."""
+        if pts == scan.pts[position]:
+            return position
+        if not self._may_skip:
+            raise _SeekFailedError
+        return position + int(np.searchsorted(scan.pts[position:], pts))
 
     def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> Picture:
         seconds = self._seconds_of(index, scan)
@@ -195,11 +206,16 @@ class ContainerVideo(Video):
     def _seconds_of(self, index: int, scan: Scan) -> Fraction:
         return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base
 
-    def _from_keyframe(self, start: int, scan: Scan) -> Iterator[VideoFrame]:
-        """Decoded frames from the keyframe with index `start` on; frames shown before it are dropped."""
+    def _from_keyframe(self, start: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
+        """Decoded frames from the keyframe with index `start` on; frames shown before it are dropped.
+
+        The decoder may leave out frames that are neither wanted nor needed by others.
+        """
         self._open()
         assert self._container is not None
         pts = int(scan.pts[start])
+        codec = self._stream.codec_context
+        skips = self._may_skip
         if start > 0:
             self._container.seek(pts, stream=self._stream)
 
@@ -212,6 +228,8 @@ class ContainerVideo(Video):
                     if packet.pts != pts:
                         raise _SeekFailedError
                     begun = True
+                if skips:
+                    codec.skip_frame = "DEFAULT" if packet.pts in wanted_pts else "NONREF"
                 yield packet
 
         return (frame for frame in self._decode(packets()) if frame.pts is None or frame.pts >= pts)
@@ -239,23 +257,28 @@ class ContainerVideo(Video):
         ordered = np.array(sorted(pts), np.int64)
         return Scan(ordered, np.searchsorted(ordered, np.array(sorted(keys), np.int64)))
 
+    @property
+    def _may_skip(self) -> bool:
+        """Packets are frames, their time stamps true, and leaving some out is worth it."""
+        assert self._container is not None
+        is_true = any(name in self._container.format.name for name in ("mov", "matroska"))
+        return is_true and self._stream.codec_context.name in SKIPPING_CODECS
+
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         assert self._container is not None
         self._fresh = False
         return self._container.demux(self._stream)
 
     def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-        self._num_decoded = damaged = 0
+        self._num_decoded = 0
         for packet in packets:
             self._check_time()
             for frame in packet.decode():
                 self._num_decoded += 1
                 if frame.width * frame.height > self.limits.max_pixels:
                     raise ValueError(f"a frame has {frame.width} x {frame.height} pixels")
-                damaged += frame.is_corrupt
+                self._damaged += frame.is_corrupt
                 yield frame
-        if damaged:
-            self._note(f"{damaged} frames are damaged")
 
     def _rgb(self, frame: VideoFrame) -> FrameHWC:
         """RGB in display orientation, at the size of the first frame."""

@@ -17,10 +17,11 @@ import heapq
 import os
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -39,12 +40,19 @@ TIME_TOLERANCE: Final = Fraction(1, 1_000_000)  # a time given as a float may li
 LOOKAHEAD_FRAMES: Final = 4  # how far AVI files are seen to shuffle the time stamps of their frames
 
 
+class NoSuchFrameError(VideoError):
+    """A frame was asked for that decoding did not give."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one video may cost. Damaged and hostile files claim anything, so what counts is what is decoded."""
 
     max_pixels: int = 7680 * 4320  # per frame: 8K
     max_seconds: float = 60.0  # by which decoding may lag behind the playing time of what it has decoded
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,40 @@ class Video(ABC):
     def timetable(self) -> list[Fraction] | None:
         """When each frame is shown and when the last one ends, if that can be known without decoding."""
 
+    @cached_property
+    def num_frames(self) -> int:
+        """How many frames there are: from the packets where they tell, else by decoding all of them."""
+        timetable = self.timetable()
+        return self.count_frames() if timetable is None else len(timetable) - 1
+
+    @cached_property
+    def fps(self) -> float | None:
+        """Frames per second on average; None where frames have no times."""
+        if not self.timed:
+            return None
+        timetable = self.timetable() or self._timetable_by_decoding()
+        return float((len(timetable) - 1) / timetable[-1])
+
+    def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
+        """(first, stop) of the frames that are on the screen in a part of the video; None: its own start or end.
+
+        The part that is asked for may end after the video (by any time), but must not begin there.
+        """
+        if start_seconds is None and end_seconds is None:
+            return 0, self.num_frames
+        if not self.timed:
+            raise VideoError(self.name, "its frames have no times", "say how fast they were taken (frames_fps)")
+        timetable = self.timetable() or self._timetable_by_decoding()
+        start = Fraction(start_seconds or 0) + TIME_TOLERANCE
+        if start >= timetable[-1]:
+            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(timetable[-1]):.3f} s"
+            raise VideoError(self.name, what, "correct its start")
+        first = bisect_right(timetable, start) - 1
+        stop = len(timetable) - 1
+        if end_seconds is not None:
+            stop = min(bisect_left(timetable, Fraction(end_seconds) - TIME_TOLERANCE), stop)
+        return first, max(stop, first + 1)
+
     def stream(self, *, fps: float | None = None, transform: Transform | None = None) -> Iterator[FrameHWC]:
         """Every frame at `fps` (None: as they come), each passed through `transform` as soon as it is decoded.
 
@@ -141,20 +183,28 @@ class Video(ABC):
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order, repeats allowed. An index out of range is a VideoError."""
         asked = np.asarray(list(indices), np.int64)
-        wanted = sorted({int(i) for i in asked})
-        if wanted and wanted[0] < 0:
-            raise ValueError(f"frame indices count from 0, got {wanted[0]}")
-        found: dict[int, tuple[FrameHWC, Fraction]] = {}
-        for picture in self._on_time(self.pictures_at(wanted)):
-            found[picture.index] = self._convert(picture, transform), picture.seconds
-        if missing := [i for i in wanted if i not in found]:
-            raise VideoError(self.name, f"there is no frame {missing[0]}", "ask for fewer, or check the file")
+        found = {index: (frame, seconds) for index, frame, seconds in self.each(np.unique(asked), transform=transform)}
         frames = [found[int(i)][0] for i in asked]
         return Frames(
             np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8),
             asked,
             np.array([float(found[int(i)][1]) for i in asked]),
         )
+
+    def each(
+        self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None
+    ) -> Iterator[tuple[int, FrameHWC, Fraction]]:
+        """(index, frame, seconds) at these increasing indices, one at a time. An index out of range is a VideoError."""
+        wanted = indices.tolist()
+        if wanted and wanted[0] < 0:
+            raise ValueError(f"frame indices count from 0, got {wanted[0]}")
+        num_found = 0
+        for picture in self._on_time(self.pictures_at(wanted)):
+            yield picture.index, self._convert(picture, transform), picture.seconds
+            num_found += 1
+        if num_found < len(wanted):
+            what = f"there is no frame {wanted[num_found]}"
+            raise NoSuchFrameError(self.name, what, "ask for fewer, or check the file")
 
     def frames_at_seconds(self, seconds: Iterable[float], *, transform: Transform | None = None) -> Frames:
         """The frames that are on the screen at these times since the first frame. A time outside is a VideoError."""
@@ -278,19 +328,21 @@ def in_time(
         yield Picture(previous[0], previous[1], previous[1] + length, previous[2])
 
 
-def open_video(source: Source, *, frames_fps: float | None = None, limits: Limits = Limits()) -> Video:
+def open_video(
+    source: Source, *, frames_fps: float | None = None, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+) -> Video:
     """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8.
 
     A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
 
     Images and arrays carry no times: `frames_fps` says how fast they were taken; without it each stands for one
-    slot of whatever rate is asked for (`timed` is False). Raises VideoError if there is nothing to read.
+    slot of whatever rate is asked for (`timed` is False). `name` is what errors call bytes. Raises VideoError if there is nothing to read.
     """
     from i3d.video.container import ContainerVideo
     from i3d.video.stills import ArrayVideo, ImagesVideo, images_in, images_of_pattern
 
     if isinstance(source, bytes):
-        return ContainerVideo(source, limits=limits)
+        return ContainerVideo(source, limits=limits, name=name)
     if isinstance(source, np.ndarray):
         return ArrayVideo(source, frames_fps=frames_fps, limits=limits)
     if isinstance(source, (str, os.PathLike)):

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from i3d.recipes.augmentation import TrainSampling
     from i3d.recipes.settings import ClipProtocol
 
 Indices = npt.NDArray[np.int64]
+OutOfBound = Literal["loop", "repeat_last"]
 
 
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
@@ -79,7 +81,7 @@ def sliding_windows(num_frames: int, *, clip_len: int, stride: int) -> Indices:
     """
     _check(num_frames=num_frames, clip_len=clip_len, stride=stride)
     starts = np.arange(0, max(num_frames - clip_len, 0) + 1, stride)
-    return _clips(starts, clip_len=clip_len, frame_interval=1, num_frames=num_frames)
+    return clips_at(starts, np.arange(clip_len, dtype=np.int64), num_frames=num_frames)
 
 
 def uniform_clips(
@@ -89,26 +91,36 @@ def uniform_clips(
     frame_interval: int,
     num_clips: int,
     placement: Literal["centred", "end_to_end"],
+    rate: float | None = None,
+    twice: bool = False,
+    out_of_bound: OutOfBound = "loop",
 ) -> Indices:
-    """`num_clips` clips spread evenly over a video, as at test time: int64 (V, T), out-of-range frames looped.
+    """`num_clips` clips spread evenly over a video, as at test time: int64 (V, T).
 
     "centred" puts each clip in the middle of its segment (MMAction2 0.x `SampleFrames`); "end_to_end" puts the
-    first at the start and the last at the end (MMAction2 1.x, SlowFast).
+    first at the start and the last at the end (MMAction2 1.x, SlowFast). `twice` (centred) adds the clips that begin
+    where the segments do. `rate` = fps of the video / fps wanted stretches the clips (`clips_at`).
 
         300 frames, 2 clips of 32 x 2 -> centred starts 59, 177; end_to_end starts 0, 237
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
     if placement == "centred":
-        span = clip_len * frame_interval
+        span = _span(clip_len, frame_interval, rate)
         step = (num_frames - span + 1) / num_clips
-        starts = np.arange(num_clips) * step + step / 2 if num_frames >= span else np.zeros(num_clips)
-    elif placement == "end_to_end":
-        span = (clip_len - 1) * frame_interval + 1
+        fits = num_frames > span - 1
+        starts = np.arange(num_clips) * step + step / 2 if fits else np.zeros(num_clips)
+        if twice and fits:
+            starts = np.concatenate([starts, np.arange(num_clips) * step])
+    elif placement == "end_to_end" and not twice:
+        span = (clip_len - 1) * frame_interval + 1 if rate is None else _span(clip_len, frame_interval, rate)
         room = max(num_frames - span, 0)
-        starts = np.round(np.arange(num_clips) * (room / (num_clips - 1))) if num_clips > 1 else np.array([room // 2])
+        between = room / max(num_clips - 1, 1)
+        between = between if rate is None else np.floor(between)
+        starts = np.round(np.arange(num_clips) * between) if num_clips > 1 else np.array([room // 2])
     else:
-        raise ValueError(f"placement must be 'centred' or 'end_to_end', got {placement!r}")
-    return _clips(starts.astype(np.int64), clip_len=clip_len, frame_interval=frame_interval, num_frames=num_frames)
+        raise ValueError(f"placement must be 'centred', or 'end_to_end' not sampled twice, got {placement!r}, {twice=}")
+    offsets_T = _offsets(clip_len, frame_interval, rate)
+    return clips_at(starts.astype(np.int64), offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
 
 
 def dense_clips(
@@ -119,8 +131,9 @@ def dense_clips(
     num_clips: int,
     sample_range: int = 64,
     num_positions: int = 10,
+    out_of_bound: OutOfBound = "loop",
 ) -> Indices:
-    """Dense test sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T), looped.
+    """Dense test sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
 
     At each of `num_positions` places spread over the video, `num_clips` clips share `sample_range` frames.
 
@@ -132,25 +145,161 @@ def dense_clips(
     positions = np.linspace(0, last, num=num_positions, dtype=np.int64)
     offsets = np.arange(num_clips) * (sample_range // num_clips)
     starts = (positions[:, None] + offsets).reshape(-1) % num_frames
-    return _clips(starts, clip_len=clip_len, frame_interval=frame_interval, num_frames=num_frames)
+    offsets_T = _offsets(clip_len, frame_interval, None)
+    return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
 
 
-def protocol_clips(num_frames: int, protocol: ClipProtocol) -> Indices:
-    """The clips that a protocol scores: int64 (V, T), before cropping."""
+def random_clips(
+    num_frames: int,
+    *,
+    clip_len: int,
+    frame_interval: int,
+    num_clips: int,
+    rng: np.random.Generator,
+    rate: float | None = None,
+    jitter: bool = False,
+    out_of_bound: OutOfBound = "loop",
+) -> Indices:
+    """One clip at a random place of each of `num_clips` equal segments, as in training: int64 (V, T).
+
+    Where the segments leave no choice, the starts are drawn from all that fit, in order (MMAction2 `SampleFrames`).
+    `jitter` moves each frame on by less than `frame_interval`; `rate` as in `uniform_clips`.
+
+        300 frames, 3 clips of 16 x 2 -> starts drawn from 0..88, 89..177, 178..266
+    """
+    _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
+    span = _span(clip_len, frame_interval, rate)
+    room = int(num_frames - span + 1)  # how many starts keep the clip in the video
+    segment = room // num_clips
+    if segment > 0:
+        starts = np.arange(num_clips) * segment + rng.integers(segment, size=num_clips)
+    elif room > 0 and num_frames > max(num_clips, span):
+        starts = np.sort(rng.integers(room, size=num_clips))
+    elif room > 0:
+        starts = np.around(np.arange(num_clips) * (room / num_clips)).astype(np.int64)
+    else:
+        starts = np.zeros(num_clips, np.int64)
+    offsets_T = _offsets(clip_len, frame_interval, rate)
+    moved_VT = rng.integers(frame_interval, size=(num_clips, clip_len)) if jitter else None
+    return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound, moved_VT=moved_VT)
+
+
+def random_dense_clips(
+    num_frames: int,
+    *,
+    clip_len: int,
+    frame_interval: int,
+    num_clips: int,
+    rng: np.random.Generator,
+    sample_range: int = 64,
+    out_of_bound: OutOfBound = "loop",
+) -> Indices:
+    """`num_clips` clips that share `sample_range` frames from a random place (MMAction2 `DenseSampleFrames`).
+
+    300 frames, 1 clip of 32 x 2 -> a start drawn from 0..235
+    """
+    _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
+    _check(sample_range=sample_range)
+    room = num_frames - sample_range
+    first = int(rng.integers(room)) if room > 0 else 0
+    starts = (first + np.arange(num_clips) * (sample_range // num_clips)) % num_frames
+    offsets_T = _offsets(clip_len, frame_interval, None)
+    return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
+
+
+def clips_at(
+    starts_V: Indices,
+    offsets_T: Indices,
+    *,
+    num_frames: int,
+    out_of_bound: OutOfBound = "loop",
+    moved_VT: Indices | None = None,
+) -> Indices:
+    """The frames of clips that begin at `starts_V`: int64 (V, T), those past the end made valid.
+
+    "loop" goes on from the first frame of the video, "repeat_last" stays at the last frame of the clip that exists.
+
+        6 frames, start 0, offsets 0 2 4 6 8 -> loop 0 2 4 0 2; repeat_last 0 2 4 4 4
+    """
+    indices_VT = starts_V[:, None] + offsets_T
+    if moved_VT is not None:
+        indices_VT = indices_VT + moved_VT
+    if out_of_bound == "loop":
+        return indices_VT % num_frames
+    if out_of_bound == "repeat_last":
+        inside_VT = indices_VT < num_frames
+        last_V = np.where(inside_VT, indices_VT, 0).max(axis=1)
+        return np.where(inside_VT, indices_VT, last_V[:, None])
+    raise ValueError(f"out_of_bound must be 'loop' or 'repeat_last', got {out_of_bound!r}")
+
+
+def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None = None) -> Indices:
+    """The clips that a protocol scores: int64 (V, T), before cropping. `fps` is the video's, where it is known."""
     p = protocol
     if p.placement == "dense":
-        return dense_clips(num_frames, clip_len=p.clip_len, frame_interval=p.frame_interval, num_clips=p.num_clips)
+        return dense_clips(
+            num_frames,
+            clip_len=p.clip_len,
+            frame_interval=p.frame_interval,
+            num_clips=p.num_clips,
+            sample_range=p.sample_range,
+            out_of_bound=p.out_of_bound,
+        )
     return uniform_clips(
         num_frames,
         clip_len=p.clip_len,
         frame_interval=p.frame_interval,
         num_clips=p.num_clips,
         placement=p.placement,
+        rate=rate_of(fps, p.target_fps),
+        twice=p.twice,
+        out_of_bound=p.out_of_bound,
     )
 
 
-def _clips(starts_V: Indices, *, clip_len: int, frame_interval: int, num_frames: int) -> Indices:
-    return (starts_V[:, None] + np.arange(clip_len, dtype=np.int64) * frame_interval) % num_frames
+def training_clips(
+    num_frames: int, sampling: TrainSampling, *, rng: np.random.Generator, fps: float | None = None
+) -> Indices:
+    """The clips that one draw of training sees: int64 (V, T). `fps` is the video's, where it is known."""
+    s = sampling
+    if s.placement == "dense":
+        return random_dense_clips(
+            num_frames,
+            clip_len=s.clip_len,
+            frame_interval=s.frame_interval,
+            num_clips=s.num_clips,
+            sample_range=s.sample_range,
+            out_of_bound=s.out_of_bound,
+            rng=rng,
+        )
+    return random_clips(
+        num_frames,
+        clip_len=s.clip_len,
+        frame_interval=s.frame_interval,
+        num_clips=s.num_clips,
+        rate=rate_of(fps, s.target_fps),
+        jitter=s.temporal_jitter,
+        out_of_bound=s.out_of_bound,
+        rng=rng,
+    )
+
+
+def rate_of(fps: float | None, target_fps: float | None) -> float | None:
+    """How many frames of a video of `fps` pass in one of `target_fps`; 1 if its fps is not known; None: no target."""
+    return None if target_fps is None else (fps or target_fps) / target_fps
+
+
+def _span(clip_len: int, frame_interval: int, rate: float | None) -> float:
+    """How many frames of the video a clip takes, its last interval whole."""
+    span = clip_len * frame_interval
+    return span if rate is None else max(1.0, span * rate)
+
+
+def _offsets(clip_len: int, frame_interval: int, rate: float | None) -> Indices:
+    """Frames of a clip from its start: multiples of the interval, or spread over the stretched span (SlowFast)."""
+    if rate is None:
+        return np.arange(clip_len, dtype=np.int64) * frame_interval
+    return np.linspace(0, _span(clip_len, frame_interval, rate) - 1, clip_len).astype(np.int64)
 
 
 def _check(**at_least_one: int) -> None:

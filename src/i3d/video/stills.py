@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -43,7 +44,7 @@ def images_of_pattern(pattern: str) -> list[Path]:
     return sorted((p for p in path.parent.iterdir() if numbered.fullmatch(p.name)), key=lambda p: natural_key(p.name))
 
 
-class _StillsVideo(Video):
+class StillsVideo(Video):
     """Frames that can be had in any order, at a constant rate or at none."""
 
     def __init__(self, name: str, num_frames: int, *, frames_fps: float | None, limits: Limits) -> None:
@@ -69,7 +70,7 @@ class _StillsVideo(Video):
     def _frame(self, index: int) -> FrameHWC: ...
 
 
-class ArrayVideo(_StillsVideo):
+class ArrayVideo(StillsVideo):
     """An array (T, H, W, 3) uint8."""
 
     def __init__(self, frames_THWC: FrameHWC, *, frames_fps: float | None, limits: Limits) -> None:
@@ -86,7 +87,7 @@ class ArrayVideo(_StillsVideo):
         return frame_HWC
 
 
-class ImagesVideo(_StillsVideo):
+class ImagesVideo(StillsVideo):
     """Image files, one a frame, all of one size."""
 
     def __init__(self, name: str, paths: Sequence[Path], *, frames_fps: float | None, limits: Limits) -> None:
@@ -110,18 +111,25 @@ class ImagesVideo(_StillsVideo):
 
 def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
     """One picture as RGB (H, W, 3), turned as its EXIF data says, alpha on black. Damage is a VideoError."""
+    return _read(path, max_pixels=max_pixels, convert=_rgb)
+
+
+def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
+    """One picture as grey values (H, W), as flow is stored. Damage is a VideoError."""
+    return _read(path, max_pixels=max_pixels, convert=_grey)
+
+
+def _read(path: Path, *, max_pixels: int, convert: Callable[[Image.Image, bytes], FrameHWC]) -> FrameHWC:
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > max_pixels:
                 raise VideoError(
                     str(path), f"{image.width} x {image.height} is over the pixel limit", "make it smaller"
                 )
             if image.mode.startswith(("I", "F")):
                 raise VideoError(str(path), f"pixels of type {image.mode} are not 8-bit", "convert it to 8-bit")
-            turned = ImageOps.exif_transpose(image)
-            if turned.has_transparency_data:
-                return on_black(np.asarray(turned.convert("RGBA")))
-            return np.asarray(turned.convert("RGB"))
+            return convert(image, content)
     except VideoError:
         raise
     except FileNotFoundError:
@@ -131,3 +139,27 @@ def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         reason = first_line(error)
         raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error
+
+
+def _rgb(image: Image.Image, content: bytes) -> FrameHWC:
+    if image.format == "JPEG" and image.mode in ("RGB", "L") and _is_plain(image, content):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)  # the same pixels, in less time
+        if pixels is not None:
+            return cast(FrameHWC, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels))
+    turned = ImageOps.exif_transpose(image)
+    if turned.has_transparency_data:
+        return on_black(np.asarray(turned.convert("RGBA")))
+    return np.asarray(turned.convert("RGB"))
+
+
+def _grey(image: Image.Image, content: bytes) -> FrameHWC:
+    if image.format == "JPEG" and image.mode == "L" and _is_plain(image, content):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if pixels is not None:
+            return cast(FrameHWC, pixels)
+    return np.asarray(image.convert("L"))
+
+
+def _is_plain(image: Image.Image, content: bytes) -> bool:
+    """Whole (OpenCV shows half a picture without a word) and not turned."""
+    return content.endswith(b"\xff\xd9") and "exif" not in image.info

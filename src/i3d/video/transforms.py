@@ -87,8 +87,31 @@ def crops_of(frames_THWC: Frames, *, size: int, crops: Literal["center", "three"
 
 
 def flip(frames_THWC: Frames) -> Frames:
-    """Every frame mirrored left to right."""
-    return frames_THWC[:, :, ::-1]
+    """Every frame mirrored left to right; of flow (2 channels), the movement along x too."""
+    flipped_THWC = frames_THWC[:, :, ::-1]
+    if flipped_THWC.shape[-1] != 2:
+        return flipped_THWC
+    flipped_THWC = flipped_THWC.copy()
+    mirror_flow(flipped_THWC)
+    return flipped_THWC
+
+
+def mirror_flow(frames_HWC: Frames) -> None:
+    """In a mirror, things move the other way along x: 255 - x, in place, if the frames are flow (2 channels)."""
+    if frames_HWC.shape[-1] == 2:
+        np.subtract(255, frames_HWC[..., 0], out=frames_HWC[..., 0])
+
+
+def crop_boxes(
+    height: int, width: int, *, size: int, crops: Literal["center", "three", "ten"]
+) -> list[tuple[int, int, bool]]:
+    """(top, left, mirrored) of each crop of a protocol, in the order of `crops_of`."""
+    places = np.indices((height, width)).transpose(1, 2, 0)  # each pixel holds where it is
+    views = crops_of(places[None], size=size, crops=crops)  # type: ignore[arg-type]
+    return [
+        (int(view[0, 0, :, 0].min()), int(view[0, 0, :, 1].min()), bool(view[0, 0, 0, 1] > view[0, 0, -1, 1]))
+        for view in views
+    ]
 
 
 def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

@@ -1,0 +1,372 @@
+"""The clips of a dataset with their labels, as one compact table that worker processes share.
+
+    annotations = read_annotations(Path("train.csv"))      # any list or layout: see `docs/data.md`
+    annotations[7]                                          # Clip(path=..., labels=(3,), ...)
+
+Letters in names: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import InputError, printable
+
+SPLITS: Final = ("train", "val", "test")
+PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
+COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "groups_N", "splits_N", "lines_N")
+Label = str | int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: a video file, a folder of frames, or a part of one."""
+
+    path: str  # relative to the root of its annotations, or absolute
+    labels: tuple[int, ...]  # class numbers; one, or several if classes go together, or none if they are not known
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    num_frames: int | None = None  # of a folder of frames, as the list says; None: a video, or not told
+    first_frame: int = 0  # of a folder of frames that begins in its middle
+    is_frames: bool = False
+    group: str = ""  # what a split must not straddle
+    split: str = ""
+    line: int = 0  # in the list; 0: there is none
+
+
+@dataclass
+class Rows:
+    """What a reader of some format found, before labels become numbers. Readers `add` and nothing else."""
+
+    paths: list[str] = field(default_factory=list)
+    labels: list[tuple[Label, ...]] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("i"))
+    starts: array[float] = field(default_factory=lambda: array("d"))
+    ends: array[float] = field(default_factory=lambda: array("d"))
+    num_frames: array[int] = field(default_factory=lambda: array("i"))
+    first_frames: array[int] = field(default_factory=lambda: array("i"))
+    groups: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] | None = None  # if the format itself tells all classes
+    is_frames: bool = False
+
+    def add(
+        self,
+        path: str,
+        labels: tuple[Label, ...],
+        *,
+        line: int = 0,
+        start: float = np.nan,
+        end: float = np.nan,
+        num_frames: int = -1,
+        first_frame: int = 0,
+        group: str = "",
+        split: str = "",
+    ) -> None:
+        self.paths.append(path)
+        self.labels.append(labels)
+        self.lines.append(line)
+        self.starts.append(start)
+        self.ends.append(end)
+        self.num_frames.append(num_frames)
+        self.first_frames.append(first_frame)
+        self.groups.append(group)
+        self.splits.append(split)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Annotations:
+    """Clips and classes. The columns are arrays: processes share their memory, and a quarter million clips is small."""
+
+    source: str  # the list or folder
+    root: str  # what paths are relative to
+    classes: tuple[str, ...]
+    is_frames: bool  # folders of frames, not videos
+    warnings: tuple[str, ...]
+    paths_utf8: npt.NDArray[np.uint8]
+    path_ends_N: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]  # of all clips, one after the other
+    label_ends_N: npt.NDArray[np.int64]
+    starts_N: npt.NDArray[np.float64]  # seconds; NaN: not told
+    ends_N: npt.NDArray[np.float64]
+    num_frames_N: npt.NDArray[np.int32]  # -1: not told
+    first_frames_N: npt.NDArray[np.int32]
+    groups_N: npt.NDArray[np.int32]  # numbers of `group_names`
+    group_names: tuple[str, ...]
+    splits_N: npt.NDArray[np.int8]  # numbers of SPLITS; -1: none
+    lines_N: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.path_ends_N)
+
+    def __repr__(self) -> str:
+        what = "frame folders" if self.is_frames else "videos"
+        return f"Annotations({len(self)} {what}, {len(self.classes)} classes, from {printable(self.source)})"
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        start, end, frames = self.starts_N[index], self.ends_N[index], int(self.num_frames_N[index])
+        split = int(self.splits_N[index])
+        return Clip(
+            self.path(index),
+            self.labels_of(index),
+            None if np.isnan(start) else float(start),
+            None if np.isnan(end) else float(end),
+            None if frames < 0 else frames,
+            int(self.first_frames_N[index]),
+            self.is_frames,
+            self.group_names[self.groups_N[index]],
+            SPLITS[split] if split >= 0 else "",
+            int(self.lines_N[index]),
+        )
+
+    def path(self, index: int) -> str:
+        """The path as it is listed."""
+        begin = self.path_ends_N[index - 1] if index else 0
+        return self.paths_utf8[begin : self.path_ends_N[index]].tobytes().decode("utf-8", "surrogateescape")
+
+    def file(self, index: int) -> str:
+        """The path to open."""
+        return os.path.join(self.root, self.path(index))  # noqa: PTH118 (names that are not UTF-8)
+
+    def labels_of(self, index: int) -> tuple[int, ...]:
+        """Class numbers of one clip."""
+        begin = self.label_ends_N[index - 1] if index else 0
+        return tuple(self.labels[begin : self.label_ends_N[index]].tolist())
+
+    def where(self, index: int) -> str:
+        """`file:line` of a clip in its list, to stand before an error."""
+        line = int(self.lines_N[index])
+        return printable(self.source) + (f":{line}" if line else "")
+
+    @cached_property
+    def class_counts_K(self) -> npt.NDArray[np.int64]:
+        """How many clips each class has."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def select(self, chosen: Sequence[int] | npt.NDArray[Any]) -> Self:
+        """Only the clips of these indices (or of this mask), in that order."""
+        indices = np.arange(len(self))[np.asarray(chosen)] if len(self) else np.empty(0, np.int64)
+        paths, path_ends = _gather(self.paths_utf8, self.path_ends_N, indices)
+        labels, label_ends = _gather(self.labels, self.label_ends_N, indices)
+        return replace(
+            self,
+            paths_utf8=paths,
+            path_ends_N=path_ends,
+            labels=labels,
+            label_ends_N=label_ends,
+            **{name: getattr(self, name)[indices] for name in COLUMNS},
+        )
+
+    def map_columns(self, change: Callable[[Any], Any]) -> Self:
+        """The same with every column changed, as for a way to another process."""
+        return replace(self, **{name: change(getattr(self, name)) for name in (*PIECES, *COLUMNS)})
+
+    def of_split(self, split: str) -> Self:
+        """The clips of "train", "val" or "test". A split without clips is an InputError."""
+        chosen = self.splits_N == SPLITS.index(split)
+        if not chosen.any():
+            present = [name for i, name in enumerate(SPLITS) if (self.splits_N == i).any()]
+            told = f"it has {', '.join(present)}" if present else "no clip says its split"
+            raise InputError(f"{printable(self.source)}: no clip of the split {split!r}: {told}")
+        return self.select(chosen)
+
+
+def build(
+    rows: Rows,
+    *,
+    source: Path,
+    root: Path,
+    classes: tuple[str, ...] | None = None,
+    multi_label: bool = False,
+    allow_outside: bool = False,
+) -> Annotations:
+    """Check what a reader found and make it a table. `classes` gives the class names; without, the list does."""
+    if not rows.paths:
+        raise InputError(f"{printable(str(source))}: it lists no clip; put one on each line")
+    _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
+    names, ids_N = _numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
+    warnings = [*_repeats(rows, ids_N, source=source), *_remarks(names, ids_N, told=classes is not None)]
+    groups = sorted(set(rows.groups))
+    number_of = {name: i for i, name in enumerate(groups)}
+    encoded = [path.encode("utf-8", "surrogateescape") for path in rows.paths]
+    return Annotations(
+        source=str(source),
+        root=str(root),
+        classes=names,
+        is_frames=rows.is_frames,
+        warnings=tuple(warnings),
+        paths_utf8=np.frombuffer(b"".join(encoded), np.uint8),
+        path_ends_N=np.cumsum([len(path) for path in encoded], dtype=np.int64),
+        labels=np.array([label for labels in ids_N for label in labels], np.int32),
+        label_ends_N=np.cumsum([len(labels) for labels in ids_N], dtype=np.int64),
+        starts_N=np.array(rows.starts),
+        ends_N=np.array(rows.ends),
+        num_frames_N=np.array(rows.num_frames, np.int32),
+        first_frames_N=np.array(rows.first_frames, np.int32),
+        groups_N=np.array([number_of[name] for name in rows.groups], np.int32),
+        group_names=tuple(groups),
+        splits_N=np.array([SPLITS.index(name) if name else -1 for name in rows.splits], np.int8),
+        lines_N=np.array(rows.lines, np.int32),
+    )
+
+
+def clean_label(name: str) -> str:
+    """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -> None:
+    """No path may be empty, hold a NUL, or lead out of the root."""
+    base = os.path.abspath(root)  # noqa: PTH100 (lexical: symbolic links inside the root are the user's own)
+    for path, line in zip(rows.paths, rows.lines, strict=True):
+        if path and "\0" not in path and not path.startswith(("/", "~", "\\")) and ".." not in path:
+            continue
+        where = f"{printable(str(source))}{f':{line}' if line else ''}: {printable(path)!r}"
+        if not path.strip() or "\0" in path:
+            raise InputError(f"{where}: not a path; correct the line")
+        whole = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
+        if not allow_outside and os.path.commonpath([base, whole]) != base:
+            raise InputError(
+                f"{where}: leads out of the root {printable(str(root))}; say --root, or --allow-outside if it is meant"
+            )
+
+
+def _numbers(
+    rows: Rows, classes: tuple[str, ...] | None, *, source: Path, multi_label: bool
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Class names, and the class numbers of each clip. Labels are names if a class has that name, else numbers."""
+
+    def wrong(index: int, label: Label, why: str) -> InputError:
+        line = rows.lines[index]
+        return InputError(f"{printable(str(source))}{f':{line}' if line else ''}: {printable(str(label))!r}: {why}")
+
+    known: dict[Label, int] = {}
+    by_number = all(isinstance(label, int) or (label.isascii() and label.isdigit()) for label in _first_labels(rows))
+    if classes is not None:
+        known = {clean_label(name): i for i, name in enumerate(classes)}
+        by_number = by_number and not any(str(label) in known for label in _first_labels(rows))
+    if by_number:
+        return _by_number(rows, classes, wrong, multi_label=multi_label)
+    if classes is None:
+        names = sorted({clean_label(str(label)) for labels in rows.labels for label in labels})
+        known = {name: i for i, name in enumerate(names)}
+        for index, labels in enumerate(rows.labels):
+            for label in labels:
+                if not str(label).isprintable():
+                    raise wrong(index, label, "a class name with characters that cannot be seen; write it anew")
+        classes = tuple(names)
+    ids_N: list[tuple[int, ...]] = []
+    for index, labels in enumerate(rows.labels):
+        try:
+            ids_N.append(tuple([known[label if type(label) is int else clean_label(str(label))] for label in labels]))
+        except KeyError as error:
+            raise wrong(index, error.args[0], f"is not one of the {len(known)} classes{_near(known, error)}") from None
+        if len(labels) > 1 and not multi_label:
+            raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
+    return classes, ids_N
+
+
+def _by_number(
+    rows: Rows, classes: tuple[str, ...] | None, wrong: Any, *, multi_label: bool
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    ids_N: list[tuple[int, ...]] = []
+    for index, labels in enumerate(rows.labels):
+        try:
+            ids_N.append(tuple([int(label) for label in labels]))
+        except ValueError:
+            bad = next(label for label in labels if not str(label).isdigit())
+            raise wrong(index, bad, "not a class number (whole, from 0)") from None
+        if len(labels) > 1 and not multi_label:
+            raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
+    highest = max((label for labels in ids_N for label in labels), default=-1)
+    lowest = min((label for labels in ids_N for label in labels), default=0)
+    if lowest < 0:
+        index = next(i for i, labels in enumerate(ids_N) if min(labels, default=0) < 0)
+        raise wrong(index, min(ids_N[index]), "class numbers count from 0")
+    if classes is not None and highest >= len(classes):
+        index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) >= len(classes))
+        hint = "; its numbers seem to count from 1, they must from 0" if lowest == 1 and highest == len(classes) else ""
+        allowed = f"there are {len(classes)} classes, 0 to {len(classes) - 1}"
+        raise wrong(index, max(ids_N[index]), f"{allowed}{hint or '; correct the line or give the right class file'}")
+    if classes is None and highest > 1_000_000:
+        index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) == highest)
+        raise wrong(index, highest, "more than a million classes; correct the line")
+    return classes or tuple(f"class {i}" for i in range(highest + 1)), ids_N
+
+
+def _first_labels(rows: Rows) -> tuple[Label, ...]:
+    return next((labels for labels in rows.labels if labels), ())
+
+
+def _near(known: dict[Label, int], error: KeyError) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(error.args[0]), [str(name) for name in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; correct it or give the right class file"
+
+
+def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
+    """Clips that are listed twice. With other labels, that is an error."""
+    keys: Sequence[Any] = rows.paths
+    if not np.isnan(rows.starts).all() or not np.isnan(rows.ends).all() or any(rows.first_frames):
+        parts = [np.nan_to_num(np.array(column), nan=-1).tolist() for column in (rows.starts, rows.ends)]
+        keys = list(zip(rows.paths, *parts, rows.first_frames, strict=True))
+    num_repeated = len(keys) - len(set(keys))
+    if not num_repeated:
+        return []
+    first: dict[Any, int] = {}
+    example = ""
+    for i, key in enumerate(keys):
+        before = first.setdefault(key, i)
+        if before != i:
+            example = example or printable(rows.paths[i])
+            if set(ids_N[before]) != set(ids_N[i]):
+                where = f"{printable(str(source))}{f':{rows.lines[i]}' if rows.lines[i] else ''}"
+                raise InputError(
+                    f"{where}: {printable(rows.paths[i])!r}: is also on line {rows.lines[before]} with another label; "
+                    "keep one"
+                )
+    return [f"{num_repeated} clips are listed more than once, {example} for one"]
+
+
+def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], *, told: bool) -> list[str]:
+    """What is allowed but seldom meant."""
+    used = {label for labels in ids_N for label in labels}
+    remarks = []
+    if len(used) == 1 and len(names) == 1:
+        remarks.append(f"all clips are of one class, {names[0]!r}: there is nothing to tell apart")
+    missing = [name for i, name in enumerate(names) if i not in used]
+    if missing and used and (told or len(missing) < len(names)):
+        examples = ", ".join(map(repr, missing[:3])) + (" ..." if len(missing) > 3 else "")
+        remarks.append(f"{len(missing)} of {len(names)} classes have no clip: {examples}")
+    folded = Counter(name.casefold() for name in names)
+    if alike := [name for name in names if folded[name.casefold()] > 1]:
+        remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
+    return remarks
+
+
+def _gather(
+    values: npt.NDArray[Any], ends_N: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Those of consecutive pieces of `values`, which end at `ends_N`, that `indices` name."""
+    starts_N = np.concatenate([[0], ends_N[:-1]])
+    lengths = (ends_N - starts_N)[indices]
+    ends = np.cumsum(lengths)
+    places = np.repeat(starts_N[indices] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
+    return values[places], ends

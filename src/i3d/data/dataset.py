@@ -1,0 +1,274 @@
+"""From annotations to clips: open, sample, decode, resize, crop, change. One function reads so: `_training_clip`.
+
+A training sample is a function of (seed, epoch, index) and of nothing else: not of the worker, the rank, or what was
+read before. Clips stay uint8 with the channels last; `transforms.normalize` makes floats of them on the device.
+
+Letters in names: N clips of a batch, V views, T frames, D different frames, H rows, W columns, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from i3d.data.annotations import Annotations
+from i3d.data.batch import Bad, Batch, Views
+from i3d.data.frame_folders import FrameNames, Modality, names_in, open_frames
+from i3d.data.missing import check_present
+from i3d.data.order import epoch_order
+from i3d.data.shards import Shards
+from i3d.data.stages import Stages
+from i3d.errors import InputError, VideoError, printable
+from i3d.recipes.augmentation import Augmentation, TrainSampling
+from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.video.geometry import draw_geometry
+from i3d.video.photometric import change_pixels
+from i3d.video.reader import DEFAULT_LIMITS, Limits, Video, open_video
+from i3d.video.sampling import protocol_clips, training_clips
+from i3d.video.transforms import crop_boxes, resize_frame, short_side_size
+
+MAX_TRIES: Final = 20  # clips in a row that may be unreadable before training stops whatever the limit
+Key = tuple[int, int]  # epoch, index
+
+
+@dataclass(frozen=True)
+class TrainView:
+    """What training sees of a clip: one random draw."""
+
+    sampling: TrainSampling
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True)
+class TestView:
+    """What validation and testing see of a clip: the clips and crops of a protocol."""
+
+    __test__ = False  # for pytest: not a test
+
+    protocol: ClipProtocol
+    preprocessing: Preprocessing
+
+
+class ClipDataset(torch.utils.data.Dataset[Batch]):
+    """Clips by (epoch, index). A missing file is an InputError at once, before anything is read."""
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        view: TrainView | TestView,
+        *,
+        seed: int = 0,
+        modality: Modality = "rgb",
+        names: FrameNames | None = None,
+        multi_label: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.annotations, self.view, self.seed = annotations, view, seed
+        self.multi_label, self.limits = multi_label, limits
+        self.stages = Stages()
+        self.shards = Shards.of(Path(annotations.root))
+        check_present(annotations, self.shards)
+        self.names = names
+        if annotations.is_frames and names is None:
+            self.names = names_in(self._folder(0), modality=modality)
+        if modality == "flow" and not annotations.is_frames:
+            raise InputError(f"{printable(annotations.source)}: flow is read from folders of frames; these are videos")
+        self.num_channels = self.names.num_channels if self.names is not None else 3
+        if isinstance(view, TrainView):
+            self._no_flip, self._mirrored = _flips(view.augmentation, annotations.classes)
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, key: Key) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """A whole batch, each clip written where it stays."""
+        self.stages.start()
+        if isinstance(self.view, TrainView):
+            return self._training_batch(keys, self.view)
+        return self._test_batch(keys, self.view)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Where processes are not forked, the columns still go to them as shared memory."""
+        return {**self.__dict__, "annotations": self.annotations.map_columns(_to_shared)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.annotations = self.annotations.map_columns(lambda tensor: tensor.numpy())
+
+    def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
+        s, size = view.sampling, view.augmentation.size
+        clips_NVTHWC = _empty((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
+        indices, labels, bad = [], [], []
+        for place, (epoch, index) in enumerate(keys):
+            for candidate in self._candidates(epoch, index):
+                try:
+                    labels.append(self._training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
+                except VideoError as error:
+                    bad.append(Bad(candidate, str(error)))
+                else:
+                    indices.append(candidate)
+                    break
+            else:
+                raise InputError(f"{len(bad)} clips in a row cannot be read; the first: {bad[0].reason}")
+        batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad))
+        self.stages.lap("collate")
+        return batch
+
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        """A clip, and those that take its place if it cannot be read: the next ones in the order of the epoch."""
+        yield index
+        order = epoch_order(len(self), seed=self.seed, epoch=epoch)
+        place = int(np.flatnonzero(order == index)[0])
+        for k in range(1, min(MAX_TRIES, len(self))):
+            yield int(order[(place + k) % len(self)])
+
+    def _training_clip(
+        self, epoch: int, index: int, view: TrainView, out_VTHWC: npt.NDArray[np.uint8]
+    ) -> tuple[int, ...]:
+        """Draw one clip and write it to `out_VTHWC`; its class numbers."""
+        rng = np.random.default_rng((self.seed, epoch, index))
+        labels = self.annotations.labels_of(index)
+        with self._open(index) as video:
+            self.stages.lap("open")
+            first, num_frames, fps = self._extent(video, index, wants_fps=view.sampling.target_fps is not None)
+            indices_VT = training_clips(num_frames, view.sampling, rng=rng, fps=fps) + first
+            self.stages.lap("seek")
+            geometry, slots = None, _slots(indices_VT)
+            for frame, frame_HWC, _ in video.each(np.unique(indices_VT)):
+                self.stages.lap("decode")
+                if geometry is None:
+                    height, width = frame_HWC.shape[:2]
+                    may_flip = not self._no_flip.intersection(labels)
+                    geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
+                resized_HWC = geometry.resize(frame_HWC)
+                self.stages.lap("resize")
+                (v, t), *others = slots[frame]
+                geometry.crop(resized_HWC, out_VTHWC[v, t])
+                for other in others:
+                    out_VTHWC[other] = out_VTHWC[v, t]
+                self.stages.lap("crop")
+        change_pixels(out_VTHWC.reshape(-1, *out_VTHWC.shape[2:]), view.augmentation, rng=rng)
+        self.stages.lap("change")
+        if geometry is not None and geometry.flip:
+            labels = tuple(self._mirrored.get(label, label) for label in labels)
+        return labels
+
+    def _test_batch(self, keys: Sequence[Key], view: TestView) -> Batch:
+        views, indices, bad = [], [], []
+        for _, index in keys:
+            try:
+                views.append(self._test_views(index, view))
+                indices.append(index)
+            except VideoError as error:
+                bad.append(Bad(index, str(error)))
+        labels = self._targets([self.annotations.labels_of(index) for index in indices])
+        empty = torch.empty(0, dtype=torch.uint8)
+        self.stages.lap("collate")
+        return Batch(empty, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
+
+    def _test_views(self, index: int, view: TestView) -> Views:
+        """Every frame that some clip shows, once, resized; and where the clips and crops lie."""
+        pre, protocol = view.preprocessing, view.protocol
+        with self._open(index) as video:
+            self.stages.lap("open")
+            first, num_frames, fps = self._extent(video, index, wants_fps=protocol.target_fps is not None)
+            indices_VT = protocol_clips(num_frames, protocol, fps=fps) + first
+            wanted_D = np.unique(indices_VT)
+            self.stages.lap("seek")
+            frames_DHWC, boxes = torch.empty(0), []
+            for d, (_, frame_HWC, _) in enumerate(video.each(wanted_D)):
+                self.stages.lap("decode")
+                if d == 0:
+                    height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
+                    frames_DHWC = _empty((len(wanted_D), height, width, self.num_channels))
+                    boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
+                _resize_into(frame_HWC, frames_DHWC[d].numpy())
+                self.stages.lap("resize")
+        places_VT = torch.from_numpy(np.searchsorted(wanted_D, indices_VT))
+        return Views(frames_DHWC, places_VT, tuple(boxes), pre.crop)
+
+    def _open(self, index: int) -> Video:
+        clip = self.annotations[index]
+        if self.names is not None:
+            return open_frames(
+                self._folder(index),
+                self.names,
+                num_frames=clip.num_frames,
+                first_frame=clip.first_frame,
+                limits=self.limits,
+            )
+        file = self.annotations.file(index)
+        if self.shards is not None:
+            return open_video(self.shards.file(clip.path).read_bytes(), name=file, limits=self.limits)
+        return open_video(file, limits=self.limits)
+
+    def _folder(self, index: int) -> Any:
+        if self.shards is not None:
+            return self.shards.folder(self.annotations.path(index))
+        return Path(self.annotations.file(index))
+
+    def _extent(self, video: Video, index: int, *, wants_fps: bool) -> tuple[int, int, float | None]:
+        """(first frame, number of frames, fps if it is wanted) of the listed part of a video."""
+        clip = self.annotations[index]
+        first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
+        return first, stop - first, video.fps if wants_fps else None
+
+    def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
+        if not self.multi_label:
+            return torch.tensor([labels[0] if labels else -1 for labels in labels_N], dtype=torch.int64)
+        targets_NK = torch.zeros(len(labels_N), len(self.annotations.classes))
+        for row, labels in zip(targets_NK, labels_N, strict=True):
+            row[list(labels)] = 1
+        return targets_NK
+
+
+def _flips(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozenset[int], dict[int, int]]:
+    """Class numbers that must not be mirrored, and those that become another in the mirror."""
+    pairs = [*augmentation.mirrored, *((b, a) for a, b in augmentation.mirrored)]
+    number_of = {name: i for i, name in enumerate(classes)}
+    for name in (*augmentation.no_flip, *(name for pair in pairs for name in pair)):
+        if name not in number_of:
+            raise InputError(f"no_flip and mirrored: {printable(name)!r}: is not one of the {len(classes)} classes")
+    forbidden = frozenset(number_of[name] for name in augmentation.no_flip)
+    return forbidden, {number_of[a]: number_of[b] for a, b in pairs}
+
+
+def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:
+    """For each frame, all (view, time) that show it."""
+    slots: dict[int, list[tuple[int, int]]] = {}
+    for (v, t), frame in np.ndenumerate(indices_VT):
+        slots.setdefault(int(frame), []).append((v, t))
+    return slots
+
+
+def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8]) -> None:
+    height, width = out_HWC.shape[:2]
+    if frame_HWC.shape == out_HWC.shape:
+        out_HWC[...] = frame_HWC
+    elif frame_HWC.shape[2] == 3:
+        cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
+    else:
+        out_HWC[...] = resize_frame(frame_HWC, height=height, width=width)
+
+
+def _to_shared(column: Any) -> Any:
+    return torch.from_numpy(np.array(column)).share_memory_()  # type: ignore[no-untyped-call]
+
+
+def _empty(shape: tuple[int, ...]) -> torch.Tensor:
+    """An uint8 tensor; in a worker, of memory that it shares with the main process, so that nobody copies it."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
+    tensor: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+    return tensor

@@ -1,0 +1,153 @@
+"""Clips as folders of numbered pictures, RGB or optical flow.
+
+    img_00001.jpg                            RGB: `img_{:05d}.jpg`, first number 1 (or 0, or any)
+    flow_x_00001.jpg flow_y_00001.jpg        flow: `flow_{axis}_{:05d}.jpg`; MMAction2's `{}_{:05d}.jpg` is the same
+    flow_00001.jpg                           packed flow: x is red, y is green
+
+Flow is uint8 with two channels, x then y: 127.5 is no movement.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from i3d.errors import InputError, VideoError, printable
+from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video
+from i3d.video.stills import IMAGE_SUFFIXES, ImagesVideo, StillsVideo, read_grey, read_image
+
+Modality = Literal["rgb", "flow"]
+_NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
+_AXIS: Final = re.compile(r"(?:^|(?<=[_\-]))[xy](?=[_\-]?$)")
+
+
+@dataclass(frozen=True)
+class FrameNames:
+    """How the pictures of a folder are named: a template with one number, for pairs of flow also an `{axis}`."""
+
+    template: str = "img_{:05d}.jpg"
+    first: int = 1  # the number of the first picture
+    modality: Modality = "rgb"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", self.template.replace("{}", "{axis}", 1))
+        try:
+            unlike = self.name(0) != self.name(1)
+        except (KeyError, IndexError, ValueError):
+            unlike = False
+        if not unlike or "/" in self.template:
+            raise InputError(
+                f"template {self.template!r}: is no name with a number; write img_{{:05d}}.jpg, or "
+                "flow_{axis}_{:05d}.jpg for flow"
+            )
+        if self.modality == "rgb" and self.paired:
+            raise InputError(f"template {self.template!r}: {{axis}} is for flow; leave it out for rgb")
+
+    @property
+    def paired(self) -> bool:
+        """Whether x and y lie in two files."""
+        return "{axis}" in self.template
+
+    @property
+    def num_channels(self) -> int:
+        return 3 if self.modality == "rgb" else 2
+
+    def name(self, index: int, axis: str = "x") -> str:
+        """The file of frame `index`, which counts from 0."""
+        return self.template.format(self.first + index, axis=axis)
+
+
+def names_in(folder: Path, *, modality: Modality) -> FrameNames:
+    """How the pictures in a folder are named, from the names themselves."""
+    try:
+        found = [
+            m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
+        ]
+    except OSError as error:
+        raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for match in found:
+        kinds.setdefault((match[1], match[3]), []).append(match[2])
+    flow_kinds = {kind for kind in kinds if _AXIS.search(kind[0]) or "flow" in kind[0].lower()}
+    chosen = flow_kinds if modality == "flow" else kinds.keys() - flow_kinds
+    if modality == "flow" and any(_AXIS.search(prefix) for prefix, _ in chosen):
+        chosen = {kind for kind in chosen if _AXIS.search(kind[0]) and _AXIS.search(kind[0])[0] == "x"}  # type: ignore[index]
+    if len(chosen) != 1:
+        seen = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered pictures"
+        raise InputError(
+            f"{printable(str(folder))}: cannot tell the {modality} frames from their names ({printable(seen)}); "
+            "say --template, such as img_{:05d}.jpg"
+        )
+    (prefix, suffix) = next(iter(chosen))
+    numbers = kinds[prefix, suffix]
+    digits = len(min(numbers, key=len))
+    padded = any(number.startswith("0") and len(number) > 1 for number in numbers) or digits == len(
+        max(numbers, key=len)
+    )
+    prefix = prefix.replace("{", "{{").replace("}", "}}")
+    if modality == "flow":
+        prefix = _AXIS.sub("{axis}", prefix)
+    return FrameNames(
+        f"{prefix}{{:0{digits}d}}{suffix}" if padded else f"{prefix}{{:d}}{suffix}", min(map(int, numbers)), modality
+    )
+
+
+def open_frames(
+    folder: Path,
+    names: FrameNames,
+    *,
+    num_frames: int | None = None,
+    first_frame: int = 0,
+    frames_fps: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Video:
+    """The frames of a folder as a video; `num_frames` from `first_frame` on, or as many as follow without a gap."""
+    if num_frames is None:
+        num_frames = count_frames(folder, names) - first_frame
+        if num_frames < 1:
+            raise VideoError(str(folder), f"no frame {names.name(first_frame)}", "check the folder and --template")
+    if names.modality == "flow":
+        return FlowVideo(folder, names, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
+    paths = [folder / names.name(first_frame + i) for i in range(num_frames)]
+    return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits)
+
+
+def count_frames(folder: Path, names: FrameNames) -> int:
+    """How many frames follow each other without a gap, from the first on."""
+    try:
+        there = {p.name for p in folder.iterdir()}
+    except OSError as error:
+        raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
+    count = 0
+    while names.name(count) in there and (not names.paired or names.name(count, "y") in there):
+        count += 1
+    return count
+
+
+class FlowVideo(StillsVideo):
+    """Optical flow from pictures: frames are (H, W, 2), x then y."""
+
+    def __init__(
+        self, folder: Path, names: FrameNames, num_frames: int, first: int, *, frames_fps: float | None, limits: Limits
+    ) -> None:
+        super().__init__(str(folder), num_frames, frames_fps=frames_fps, limits=limits)
+        self._folder, self._names, self._first = folder, names, first
+
+    def _frame(self, index: int) -> FrameHWC:
+        read = partial(read_grey, max_pixels=self.limits.max_pixels)
+        path = self._folder / self._names.name(self._first + index)
+        if self._names.paired:
+            other = self._folder / self._names.name(self._first + index, "y")
+            x_HW, y_HW = read(path), read(other)
+            if x_HW.shape != y_HW.shape:
+                raise VideoError(str(other), f"{y_HW.shape} pixels, its x has {x_HW.shape}", "compute the flow again")
+            return np.stack([x_HW, y_HW], axis=-1)
+        rgb_HWC = read_image(path, max_pixels=self.limits.max_pixels)
+        if (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
+            return np.ascontiguousarray(rgb_HWC[..., :2])
+        raise VideoError(str(path), "it is grey; packed flow has x in red, y in green", "say --template with {axis}")

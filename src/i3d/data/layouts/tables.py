@@ -1,0 +1,209 @@
+"""Tables with a header: CSV and TSV files, JSON lines, and the CSV files of Kinetics.
+
+path,label,start,end,split,group                      one's own; only the path is needed, others are ignored
+label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_000011_000021.mp4`
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from i3d.data.annotations import SPLITS, Label, Rows
+from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
+from i3d.errors import InputError, printable
+
+KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
+SPLIT_NAMES: Final = {
+    "": "",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
+    **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
+}
+MAX_NESTING: Final = 20
+Record = tuple[int, dict[str, Any]]  # line, columns
+
+
+def read_table(path: Path, lines: list[str], *, multi_label: bool) -> Rows:
+    """A table with a column `path`, `file` or `video`."""
+    rows = Rows()
+    column = ""
+    for line, record in _records(path, lines):
+        column = column or _path_column(path, line, record)
+        name = record.get(column)
+        if not isinstance(name, str) or not name.strip():
+            raise _fault(path, line, name, f"no {column} in this row; give every row one")
+        start, end = (_seconds(path, line, record, key) for key in ("start", "end"))
+        if start >= end:
+            raise _fault(path, line, record.get("end"), f"the end is not after the start, {record.get('start')}")
+        rows.add(
+            name.strip(),
+            _labels_in(path, line, record.get("label"), multi_label=multi_label),
+            line=line,
+            start=start,
+            end=end,
+            split=_split(path, line, record.get("split")),
+            group=str(record.get("group") or ""),
+        )
+    return rows
+
+
+def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
+    """A CSV of Kinetics. Each file is looked for below the root: flat, in a folder of its class, or of its split."""
+    rows = Rows()
+    found = files_below(root)
+    for line, record in _records(path, lines):
+        youtube_id = str(record.get("youtube_id") or "").strip()
+        start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
+        if not youtube_id or math.isnan(start) or math.isnan(end):
+            raise _fault(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
+        label = str(record.get("label") or "").strip().strip('"')
+        split = _split(path, line, record.get("split"))
+        stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
+        name = _of_split(found.get(stem) or found.get(youtube_id) or [], label, split) or f"{stem}.mp4"
+        rows.add(name, (label,) if label else (), line=line, split=split, group=youtube_id)
+    return rows
+
+
+def files_below(root: Path) -> dict[str, list[str]]:
+    """All videos below a folder, relative to it, by their names without suffix."""
+    found: dict[str, list[str]] = {}
+    for place, folders, files in os.walk(root):
+        folders.sort()
+        relative = os.path.relpath(place, root)
+        for file in sorted(files):
+            stem, suffix = os.path.splitext(file)  # noqa: PTH122 (many names, fast)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                found.setdefault(stem, []).append(file if relative == "." else f"{relative}/{file}")
+    return found
+
+
+def _of_split(paths: list[str], label: str, split: str) -> str:
+    """Of several files with one name, the one whose folders name its class and split."""
+
+    def agreement(path: str) -> int:
+        folders = path.split("/")[:-1]
+        return (label in folders or label.replace(" ", "_") in folders) + 2 * any(
+            split and SPLIT_NAMES.get(folder.lower()) == split for folder in folders
+        )
+
+    return max(paths, key=agreement, default="")
+
+
+def _records(path: Path, lines: list[str]) -> Iterator[Record]:
+    """(line, columns) of every row; names of columns in lower case."""
+    first = next((line for line in lines if line.strip()), "")
+    return _json_records(path, lines) if first.lstrip().startswith("{") else _csv_records(path, lines)
+
+
+def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
+    skipped = next(i for i, line in enumerate(lines) if line.strip())
+    header_line = lines[skipped]
+    delimiter = max(",\t;", key=header_line.count)
+    reader = csv.reader((line + "\n" for line in lines[skipped:]), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader)]
+        if repeated := next((name for name in header if name and header.count(name) > 1), None):
+            raise _fault(path, skipped + 1, repeated, "a column of this name is there twice; rename one")
+        for fields in reader:
+            line = skipped + reader.line_num
+            if not any(field.strip() for field in fields) or fields[0].startswith("#"):
+                continue
+            if [field.strip().lower() for field in fields] == header:
+                raise _fault(path, line, delimiter.join(fields), "the header again; remove it")
+            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
+                why = f"{len(fields)} fields, the header has {len(header)}; quote what holds a {delimiter!r}"
+                raise _fault(path, line, delimiter.join(fields), why)
+            yield line, dict(zip(header, fields, strict=False))
+    except csv.Error as error:
+        raise _fault(
+            path, skipped + reader.line_num, "", f"not a row of a table ({error}); correct the quotes"
+        ) from None
+
+
+def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        record = parse_json(line, where=f"{printable(str(path))}:{number}")
+        if not isinstance(record, dict):
+            raise _fault(path, number, line, 'each line must be an object such as {"path": "a.mp4", "label": "run"}')
+        yield number, {str(key).lower(): value for key, value in record.items()}
+
+
+def parse_json(text: str, *, where: str) -> Any:
+    """JSON of bounded depth, without NaN, infinities and repeated keys."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            raise ValueError("a key is there twice")
+        return result
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number of JSON")
+
+    depth = most = 0
+    for c in text if text.count("[") + text.count("{") > MAX_NESTING else "":
+        depth += (c in "[{") - (c in "]}")
+        most = max(most, depth)
+    if most > MAX_NESTING:
+        raise InputError(f"{where}: nested {most} deep; at most {MAX_NESTING} are read: check the file")
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{where}: not JSON ({printable(reason)}); correct it") from None
+
+
+def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
+    column = next((name for name in PATH_COLUMNS if name in record), None)
+    if column is None:
+        raise _fault(path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; name one so")
+    return column
+
+
+def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
+    """One label, or several: a list, or (only if classes go together) divided by `|`."""
+    values: Iterable[Any] = value if isinstance(value, list) else [value]
+    if multi_label and isinstance(value, str):
+        values = value.split("|")
+    labels: list[Label] = []
+    for item in values:
+        if item is None or item == "":
+            continue
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            raise _fault(path, line, item, "not a label: a name or a whole number; correct it")
+        label = item.strip() if isinstance(item, str) else item
+        if label != "":
+            labels.append(label)
+    return tuple(labels)
+
+
+def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
+    value = record.get(key)
+    if value is None or value == "":
+        return math.nan
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < 1e7:
+        raise _fault(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
+    return seconds
+
+
+def _split(path: Path, line: int, value: Any) -> str:
+    name = SPLIT_NAMES.get(str(value or "").strip().lower())
+    if name is None:
+        raise _fault(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
+    return name
+
+
+def _fault(path: Path, line: int, value: Any, why: str) -> InputError:
+    return InputError(f"{printable(str(path))}:{line}: {printable(str(value)[:120])!r}: {why}")

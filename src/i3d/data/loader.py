@@ -1,0 +1,109 @@
+"""Batches of clips, made by worker processes, in an order that does not depend on how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import cv2
+import torch
+
+from i3d.data.batch import Bad, Batch
+from i3d.data.dataset import ClipDataset, Key, TrainView
+from i3d.data.order import Order, evaluation_batches, training_batches
+from i3d.errors import InputError
+
+PREFETCH: Final = 2  # batches that each worker makes ahead
+
+
+class ClipLoader:
+    """The batches of one rank.
+
+        for batch in loader.batches(epoch=3, first=120):   # goes on in the middle of epoch 3
+            ...
+
+    In training, clips that cannot be read are replaced (by the next in the order of the epoch) and counted; once more
+    than `max_bad` of the dataset's clips are bad, it stops with an InputError. In validation and testing nothing is
+    replaced: a bad clip stops at once, unless `max_bad` lets it be left out; it is in `bad` either way.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        batch_size: int,
+        num_workers: int = 2,
+        rank: int = 0,
+        num_ranks: int = 1,
+        max_bad: float | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset, self.batch_size, self.rank, self.num_ranks = dataset, batch_size, rank, num_ranks
+        self.is_training = isinstance(dataset.view, TrainView)
+        self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
+        if not 0 <= self.max_bad <= 1:
+            raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
+        self.bad: dict[int, Bad] = {}
+        self._keys = _Keys()
+        self._loader = torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=self._keys,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin_memory,
+            worker_init_fn=_one_thread,
+            persistent_workers=num_workers > 0,
+            prefetch_factor=PREFETCH if num_workers else None,
+            generator=torch.Generator(),  # else it draws from the global one, and a resumed run has other dropout
+        )
+
+    def num_batches(self, *, epoch: int = 0) -> int:
+        """How many batches an epoch has on this rank."""
+        return len(self._order(epoch))
+
+    def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `first` on."""
+        self._keys.batches = [[(epoch, int(i)) for i in order] for order in self._order(epoch)[first:]]
+        for batch in self._loader:
+            for bad in batch.bad:
+                self._count(bad)
+            yield batch
+
+    def _order(self, epoch: int) -> list[Order]:
+        num_clips, ranks = len(self.dataset), {"rank": self.rank, "num_ranks": self.num_ranks}
+        if self.is_training:
+            return training_batches(num_clips, batch_size=self.batch_size, seed=self.dataset.seed, epoch=epoch, **ranks)
+        return evaluation_batches(num_clips, batch_size=self.batch_size, **ranks)
+
+    def _count(self, bad: Bad) -> None:
+        self.bad.setdefault(bad.index, bad)
+        num_clips = len(self.dataset)
+        if len(self.bad) > self.max_bad * num_clips:
+            first = next(iter(self.bad.values()))
+            raise InputError(
+                f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% "
+                f"allows; the first: {first.reason} (`i3d data check` lists all)"
+            )
+
+
+class _Keys:
+    """What DataLoader asks for the keys of each batch; set anew for every epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(_worker: int) -> None:
+    """Workers are what runs side by side, not threads in them."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,38 @@
+"""Which clips make up which batch: pure functions of (seed, epoch), the same on every rank and after every resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Order = npt.NDArray[np.int64]
+
+
+def epoch_order(num_clips: int, *, seed: int, epoch: int) -> Order:
+    """All clips once, shuffled by seed and epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(num_clips)
+
+
+def training_batches(
+    num_clips: int, *, batch_size: int, seed: int, epoch: int, rank: int = 0, num_ranks: int = 1
+) -> list[Order]:
+    """The batches of one rank in one epoch, each of at most `batch_size` clips.
+
+    All ranks have equally many batches and in each of them equally many clips: if the last batch of all ranks does not
+    divide, it is filled up from the start of the order.
+
+        10 clips, 2 ranks of 2 -> batches of 2 2 1 clips on each rank
+    """
+    if num_clips < 1 or batch_size < 1 or not 0 <= rank < num_ranks:
+        raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {num_ranks=}")
+    order = epoch_order(num_clips, seed=seed, epoch=epoch)
+    missing = -num_clips % num_ranks
+    order = np.concatenate([order, np.resize(order, missing)])
+    whole = batch_size * num_ranks
+    return [order[first : first + whole][rank::num_ranks] for first in range(0, len(order), whole)]
+
+
+def evaluation_batches(num_clips: int, *, batch_size: int, rank: int = 0, num_ranks: int = 1) -> list[Order]:
+    """The batches of one rank in the order of the list; all ranks together have every clip exactly once."""
+    mine = np.arange(rank, num_clips, num_ranks, dtype=np.int64)
+    return [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]

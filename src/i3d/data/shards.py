@@ -1,0 +1,173 @@
+"""Datasets of many small files as a few tar files with an index: any file is one seek away.
+
+    packed/shard-00000.tar ...     plain tar: any tool unpacks them
+    packed/index.npz               where each file lies in them; arrays only, no pickle
+    packed/clips.csv               the list: path, label, ...
+
+Reading needs no archive code: the index tells where the bytes of a file are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import InputError, VideoError, first_line, printable
+
+INDEX: Final = "index.npz"
+LIST: Final = "clips.csv"
+SHARD: Final = "shard-{:05d}.tar"
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """One file in a shard; reads as a `Path` does."""
+
+    shards: Shards
+    name: str
+    number: int
+
+    @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1]  # noqa: PTH122
+
+    def read_bytes(self) -> bytes:
+        return self.shards.read(self.number)
+
+    def __str__(self) -> str:
+        return f"{self.shards.root}:{self.name}"
+
+
+@dataclass(frozen=True)
+class PackedFolder:
+    """One folder of files in shards, as far as frames need it."""
+
+    shards: Shards
+    name: str
+
+    def __truediv__(self, file: str) -> PackedFile:
+        return self.shards.file(f"{self.name}/{file}")
+
+    def iterdir(self) -> Iterator[Path]:
+        """The files, by their names alone."""
+        return (Path(name) for name in self.shards.names_in(self.name))
+
+    def __str__(self) -> str:
+        return f"{self.shards.root}:{self.name}"
+
+
+class Shards:
+    """An opened index. Shards are opened when they are first read, by each process for itself."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            with np.load(root / INDEX, allow_pickle=False) as arrays:
+                self._names_utf8: npt.NDArray[np.uint8] = arrays["names_utf8"]
+                self._name_ends: npt.NDArray[np.int64] = arrays["name_ends"]
+                self._shards: npt.NDArray[np.int32] = arrays["shards"]
+                self._offsets: npt.NDArray[np.int64] = arrays["offsets"]
+                self._sizes: npt.NDArray[np.int64] = arrays["sizes"]
+                self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            where = printable(str(root / INDEX))
+            raise InputError(f"{where}: not the index of shards ({first_line(error)}); pack again") from error
+        self._check()
+        self._files: dict[int, int] = {}
+        self._pid = os.getpid()
+
+    @classmethod
+    def of(cls, root: Path) -> Self | None:
+        """The shards in a folder, if it is one of shards."""
+        return cls(root) if (root / INDEX).is_file() else None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self._numbers or name in self._folders)
+
+    def file(self, name: str) -> PackedFile:
+        """One file by its name. Missing, it is a VideoError."""
+        number = self._numbers.get(name)
+        if number is None:
+            raise VideoError(f"{self.root}:{name}", "no such file in the shards", "pack again, or check the list")
+        return PackedFile(self, name, number)
+
+    def folder(self, name: str) -> PackedFolder:
+        return PackedFolder(self, name.rstrip("/"))
+
+    def names_in(self, folder: str) -> list[str]:
+        first, stop = self._folders.get(folder, (0, 0))
+        return [self._name(number).rpartition("/")[2] for number in range(first, stop)]
+
+    def read(self, number: int) -> bytes:
+        """The bytes of a file."""
+        if self._pid != os.getpid():  # after a fork
+            self._files, self._pid = {}, os.getpid()
+        shard = int(self._shards[number])
+        try:
+            if shard not in self._files:
+                self._files[shard] = os.open(self.root / SHARD.format(shard), os.O_RDONLY)
+            content = os.pread(self._files[shard], int(self._sizes[number]), int(self._offsets[number]))
+        except OSError as error:
+            raise VideoError(
+                f"{self.root}:{self._name(number)}", f"cannot be read ({error.strerror})", "pack again"
+            ) from error
+        if len(content) < self._sizes[number]:
+            raise VideoError(f"{self.root}:{self._name(number)}", "its shard is cut short", "copy or pack it again")
+        return content
+
+    def close(self) -> None:
+        for handle in self._files.values():
+            os.close(handle)
+        self._files = {}
+
+    def __del__(self) -> None:
+        if getattr(self, "_pid", None) == os.getpid():
+            self.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"root": self.root}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__init__(state["root"])  # type: ignore[misc]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {self._name(number): number for number in range(len(self._name_ends))}
+
+    @cached_property
+    def _folders(self) -> dict[str, tuple[int, int]]:
+        """First and past-the-last file of each folder; files of one folder follow each other."""
+        folders: dict[str, tuple[int, int]] = {}
+        for name, number in self._numbers.items():
+            folder = name.rpartition("/")[0]
+            folders[folder] = folders.get(folder, (number, 0))[0], number + 1
+        return folders
+
+    def _name(self, number: int) -> str:
+        begin = self._name_ends[number - 1] if number else 0
+        return self._names_utf8[begin : self._name_ends[number]].tobytes().decode("utf-8", "surrogateescape")
+
+    def _check(self) -> None:
+        """The shards are those that the index was made for, and it points into them."""
+        where = printable(str(self.root / INDEX))
+        lengths = {len(a) for a in (self._name_ends, self._shards, self._offsets, self._sizes)}
+        if len(lengths) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
+            raise InputError(f"{where}: its columns do not fit together; pack again")
+        for shard, size in enumerate(self._shard_sizes):
+            file = self.root / SHARD.format(shard)
+            found = file.stat().st_size if file.is_file() else -1
+            if found != size:
+                state = "is missing" if found < 0 else f"has {found:,} bytes, not {size:,}"
+                raise InputError(f"{printable(str(file))}: {state}; copy it again, or pack again")
+        ends = self._offsets + self._sizes
+        if len(ends) and (
+            self._shards.max() >= len(self._shard_sizes) or (ends > self._shard_sizes[self._shards]).any()
+        ):
+            raise InputError(f"{where}: points outside its shards; pack again")

@@ -1,0 +1,40 @@
+"""Text files that users write: UTF-8, whatever line ends, with or without a byte order mark."""
+
+from pathlib import Path
+from typing import Final
+
+from i3d.errors import InputError, printable
+
+MAX_LINE_CHARACTERS: Final = 65_536
+MAX_BYTES: Final = 2**30
+UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file, without its byte order mark. What cannot be read is an InputError with the line."""
+    where = printable(str(path))
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{where}: {path.stat().st_size:,} bytes is more than a list may have; split it")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path and its rights") from error
+    if content.startswith(UTF16_MARKS):
+        raise InputError(f"{where}:1: it is UTF-16; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{where}:{line}: not UTF-8; save it as UTF-8") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without their ends (only LF, CRLF and CR end one). A monstrous line is an InputError."""
+    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    longest = max(range(len(lines)), key=lambda i: len(lines[i]))
+    if len(lines[longest]) > MAX_LINE_CHARACTERS:
+        raise InputError(
+            f"{printable(str(path))}:{longest + 1}: a line of {len(lines[longest]):,} characters; "
+            f"at most {MAX_LINE_CHARACTERS:,} are read: check the file"
+        )
+    return lines

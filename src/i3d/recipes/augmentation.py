@@ -1,0 +1,124 @@
+"""How a clip is drawn from a video in training: which frames, which region, which changes. One draw for a whole clip."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from i3d.recipes.settings import Settings
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Strength = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainSampling(Settings):
+    """Clips of `clip_len` frames, every `frame_interval`-th of the video's own (or of `target_fps`).
+
+    Placements: "segments" draws one start in each of `num_clips` equal parts of the video (MMAction2 `SampleFrames`),
+    "dense" draws one start for all, which share `sample_range` frames (`DenseSampleFrames`).
+    """
+
+    clip_len: int = Field(default=32, ge=1)
+    frame_interval: int = Field(default=2, ge=1)
+    num_clips: int = Field(default=1, ge=1)
+    placement: Literal["segments", "dense"] = "segments"
+    sample_range: int = Field(default=64, ge=1)
+    target_fps: float | None = Field(default=None, gt=0)
+    temporal_jitter: bool = False  # each frame moves on by less than `frame_interval`
+    out_of_bound: Literal["loop", "repeat_last"] = "loop"
+
+    @model_validator(mode="after")
+    def _placement_agrees(self) -> Self:
+        if self.placement == "dense" and (self.target_fps is not None or self.temporal_jitter):
+            raise ValueError("dense clips keep the rate of the video: no target_fps and no temporal_jitter")
+        return self
+
+
+class RandomResizedCrop(Settings):
+    """A box of random area (as a share of the frame) and aspect ratio (width / height), at a random place."""
+
+    kind: Literal["random_resized"] = "random_resized"
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.aspect[0] <= self.aspect[1]:
+            raise ValueError(f"area {self.area} must lie in 0 to 1 and both ranges rise, aspect is {self.aspect}")
+        return self
+
+
+class MultiScaleCrop(Settings):
+    """A box whose sides are drawn from `scales` times the short side, at one of a few places, or anywhere."""
+
+    kind: Literal["multi_scale"] = "multi_scale"
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(1.0, 0.8), min_length=1)
+    max_gap: int = Field(default=1, ge=0)  # how far apart in `scales` width and height may be
+    places: Literal["5", "13", "random"] = "5"  # corners and middle; these and 8 between them; anywhere
+
+
+class RandomCrop(Settings):
+    """A square of the size of the input, at a random place."""
+
+    kind: Literal["random"] = "random"
+
+
+class CenterCrop(Settings):
+    """A square of the size of the input, in the middle."""
+
+    kind: Literal["center"] = "center"
+
+
+Crop = Annotated[RandomResizedCrop | MultiScaleCrop | RandomCrop | CenterCrop, Field(discriminator="kind")]
+
+
+class RandomErasing(Settings):
+    """One box of every frame, the same in all, becomes noise (Zhong et al. 2020, arXiv:1708.04896)."""
+
+    probability: Probability = 0.25
+    area: tuple[float, float] = (0.02, 1 / 3)
+    aspect: tuple[float, float] = (0.3, 10 / 3)
+
+
+class RandAugment(Settings):
+    """`num_ops` operations drawn from 14, all of one magnitude (Cubuk et al. 2020, arXiv:1909.13719)."""
+
+    num_ops: int = Field(default=2, ge=1)
+    magnitude: float = Field(default=9, ge=0, le=10)
+
+
+class Augmentation(Settings):
+    """From decoded frames to the `size` x `size` input, in this order. The default is MMAction2's for I3D-R50."""
+
+    resize: int | tuple[int, int] | None = 256  # the short side, or (height, width) whatever that does to shapes
+    crop: Crop = MultiScaleCrop(max_gap=0)
+    size: int = Field(default=224, ge=1)
+    fused: bool = False  # resize, crop and resize to `size` become one resampling ("lazy")
+    flip: Probability = 0.5
+    no_flip: tuple[str, ...] = ()  # classes that a mirror would falsify
+    mirrored: tuple[tuple[str, str], ...] = ()  # pairs of classes that a mirror turns into each other
+    rotation_degrees: float = Field(default=0, ge=0, le=180)  # drawn from -that to +that; what comes in is black
+    pixel_dropout: Strength = 0  # up to this share of the pixels becomes black, the same in all frames
+    brightness: Strength = 0  # factors drawn from 1 - that to 1 + that
+    contrast: Strength = 0
+    saturation: Strength = 0
+    hue: float = Field(default=0, ge=0, le=0.5)  # as a share of the colour circle
+    rand_augment: RandAugment | None = None
+    erasing: RandomErasing | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or self.size,)
+        if min(sides) < 1:
+            raise ValueError(f"resize must be at least 1, got {self.resize}")
+        if isinstance(self.crop, RandomCrop | CenterCrop) and min(sides) < self.size:
+            raise ValueError(f"a crop of {self.size} does not fit into frames resized to {self.resize}")
+        if both := {name for pair in self.mirrored for name in pair} & set(self.no_flip):
+            raise ValueError(f"{sorted(both)[0]!r} is in no_flip and in mirrored: a class is in one of them")
+        return self
+
+
+class Mixing(Settings):
+    """Pairs of clips of one batch are blended, with soft targets. Both on: each batch draws one of the two."""
+
+    mixup_alpha: float = Field(default=0, ge=0)  # Zhang et al. 2018, arXiv:1710.09412
+    cutmix_alpha: float = Field(default=0, ge=0)  # Yun et al. 2019, arXiv:1905.04899

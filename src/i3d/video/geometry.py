@@ -1,0 +1,153 @@
+"""Where a clip looks: one draw of resize, crop and flip, applied to every frame of the clip.
+
+Letters in names: H rows, W columns, C channels. Resampling is OpenCV's bilinear, as in `transforms`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop
+from i3d.video.transforms import Frames, mirror_flow, resize_frame, short_side_size
+
+if TYPE_CHECKING:
+    from i3d.recipes.augmentation import Crop
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What happens to each frame: resize to `resized`, cut out `box`, resize that to `size` x `size`, mirror.
+
+    `fused` resamples once, from the source's own pixels of the box, instead of twice.
+    """
+
+    source: tuple[int, int]  # height, width
+    resized: tuple[int, int]
+    box: Box  # in the resized frame
+    size: int
+    flip: bool = False
+    fused: bool = False
+
+    def apply(self, frame_HWC: Frames, out_HWC: Frames | None = None) -> Frames:
+        """The region as (size, size, C) uint8, in `out_HWC` if that is given (contiguous)."""
+        return self.crop(self.resize(frame_HWC), out_HWC)
+
+    def resize(self, frame_HWC: Frames) -> Frames:
+        """The first step: the whole frame at its new size, or untouched if resampling is fused."""
+        if frame_HWC.shape[:2] != self.source:
+            raise ValueError(f"the draw was for frames of {self.source}, this one is {frame_HWC.shape[:2]}")
+        return frame_HWC if self.fused else resize_frame(frame_HWC, height=self.resized[0], width=self.resized[1])
+
+    def crop(self, frame_HWC: Frames, out_HWC: Frames | None = None) -> Frames:
+        """The second step: the box at the size of the input, mirrored if the draw says so."""
+        out_HWC = np.empty((self.size, self.size, frame_HWC.shape[2]), np.uint8) if out_HWC is None else out_HWC
+        box = self.source_box() if self.fused else self.box
+        region_HWC = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
+        if region_HWC.shape[:2] != (self.size, self.size):
+            if not self.flip:
+                cv2.resize(region_HWC, (self.size, self.size), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
+                return out_HWC
+            region_HWC = resize_frame(region_HWC, height=self.size, width=self.size)
+        if self.flip:
+            cv2.flip(region_HWC, 1, dst=out_HWC)
+            mirror_flow(out_HWC)
+        else:
+            out_HWC[...] = region_HWC
+        return out_HWC
+
+    def source_box(self) -> Box:
+        """The box in the pixels of the source, rounded to whole ones: never empty, never outside."""
+        (height, width), (rows, columns) = self.source, self.resized
+        top, left = round(self.box.top * height / rows), round(self.box.left * width / columns)
+        bottom = round((self.box.top + self.box.height) * height / rows)
+        right = round((self.box.left + self.box.width) * width / columns)
+        top, left = min(top, height - 1), min(left, width - 1)
+        return Box(top, left, max(bottom - top, 1), max(right - left, 1))
+
+
+def draw_geometry(
+    augmentation: Augmentation, *, height: int, width: int, rng: np.random.Generator, may_flip: bool = True
+) -> Geometry:
+    """One draw for frames of `height` x `width`."""
+    resized = resized_size(augmentation.resize, height=height, width=width)
+    box = draw_box(augmentation.crop, height=resized[0], width=resized[1], size=augmentation.size, rng=rng)
+    flip = bool(rng.random() < augmentation.flip) and may_flip
+    return Geometry((height, width), resized, box, augmentation.size, flip, augmentation.fused)
+
+
+def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: int) -> tuple[int, int]:
+    """(height, width) after resizing to a short side, to an exact size, or not at all."""
+    match resize:
+        case None:
+            return height, width
+        case int():
+            return short_side_size(height, width, short_side=resize)
+        case _:
+            return resize
+
+
+def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
+    """The region of a frame of `height` x `width` that a crop shows."""
+    match crop:
+        case RandomResizedCrop():
+            return _random_resized(crop, height, width, rng)
+        case MultiScaleCrop():
+            return _multi_scale(crop, height, width, size, rng)
+        case RandomCrop():
+            _fits(size, height, width)
+            return Box(_upto(height - size, rng), _upto(width - size, rng), size, size)
+        case CenterCrop():
+            _fits(size, height, width)
+            return Box((height - size) // 2, (width - size) // 2, size, size)
+
+
+def _random_resized(crop: RandomResizedCrop, height: int, width: int, rng: np.random.Generator) -> Box:
+    """Ten tries for a box that fits, else the largest square in the middle."""
+    aspects = np.exp(rng.uniform(np.log(crop.aspect[0]), np.log(crop.aspect[1]), size=10))
+    areas = rng.uniform(*crop.area, size=10) * (height * width)
+    widths = np.round(np.sqrt(areas * aspects)).astype(int)
+    heights = np.round(np.sqrt(areas / aspects)).astype(int)
+    for box_height, box_width in zip(heights.tolist(), widths.tolist(), strict=True):
+        if 0 < box_height <= height and 0 < box_width <= width:
+            return Box(_upto(height - box_height, rng), _upto(width - box_width, rng), box_height, box_width)
+    side = min(height, width)
+    return Box((height - side) // 2, (width - side) // 2, side, side)
+
+
+def _multi_scale(crop: MultiScaleCrop, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
+    """Sides within 3 pixels of the input's become the input's, so that they need no resampling."""
+    sides = [int(min(height, width) * scale) for scale in crop.scales]
+    sides = [size if abs(side - size) < 3 and size <= min(height, width) else max(side, 1) for side in sides]
+    pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= crop.max_gap]
+    box_height, box_width = pairs[int(rng.integers(len(pairs)))]
+    if crop.places == "random":
+        return Box(_upto(height - box_height, rng), _upto(width - box_width, rng), box_height, box_width)
+    step_y, step_x = (height - box_height) // 4, (width - box_width) // 4
+    places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    if crop.places == "13":
+        places += [(2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
+    y, x = places[int(rng.integers(len(places)))]
+    return Box(y * step_y, x * step_x, box_height, box_width)
+
+
+def _upto(most: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(most + 1))
+
+
+def _fits(size: int, height: int, width: int) -> None:
+    if size > min(height, width):
+        raise ValueError(f"a crop of {size} does not fit into {height} x {width}; resize first")

@@ -1,0 +1,134 @@
+"""What a clip looks like: changes of pixels after the crop, drawn once and applied to all frames alike.
+
+Letters in names: T frames, H rows, W columns, C channels. Clips are uint8, RGB, changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from i3d.video.transforms import Frames
+
+if TYPE_CHECKING:
+    from i3d.recipes.augmentation import Augmentation, RandAugment, RandomErasing
+
+GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def change_pixels(clip_THWC: Frames, augmentation: Augmentation, *, rng: np.random.Generator) -> None:
+    """All changes of `augmentation` after the flip, in its order."""
+    a = augmentation
+    if a.rotation_degrees:
+        rotate(clip_THWC, degrees=float(rng.uniform(-a.rotation_degrees, a.rotation_degrees)))
+    if a.pixel_dropout:
+        drop_pixels(clip_THWC, share=float(rng.uniform(0, a.pixel_dropout)), rng=rng)
+    if a.brightness or a.contrast or a.saturation or a.hue:
+        jitter_colours(
+            clip_THWC,
+            brightness=_factor(a.brightness, rng),
+            contrast=_factor(a.contrast, rng),
+            saturation=_factor(a.saturation, rng),
+            hue=float(rng.uniform(-a.hue, a.hue)),
+        )
+    if a.rand_augment is not None:
+        rand_augment(clip_THWC, a.rand_augment, rng=rng)
+    if a.erasing is not None:
+        erase(clip_THWC, a.erasing, rng=rng)
+
+
+def rotate(clip_THWC: Frames, *, degrees: float) -> None:
+    """Turn every frame about its middle, counter-clockwise; what comes in from outside is black."""
+    height, width = clip_THWC.shape[1:3]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    for frame_HWC in clip_THWC:
+        cv2.warpAffine(frame_HWC.copy(), matrix, (width, height), dst=frame_HWC, flags=cv2.INTER_LINEAR)
+
+
+def drop_pixels(clip_THWC: Frames, *, share: float, rng: np.random.Generator) -> None:
+    """Make `share` of the pixels black, the same ones in every frame."""
+    clip_THWC[:, rng.random(clip_THWC.shape[1:3]) < share] = 0
+
+
+def jitter_colours(clip_THWC: Frames, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
+    """Multiply brightness, contrast (about the clip's mean grey) and saturation; turn the hue by a share of a circle."""
+    if clip_THWC.shape[-1] != 3:
+        raise ValueError(f"colours need 3 channels, got {clip_THWC.shape[-1]}; leave colour changes out for flow")
+    if (brightness, contrast) != (1, 1):
+        grey = float(clip_THWC.reshape(-1, 3).mean(axis=0, dtype=np.float64) @ GREY) * brightness
+        values = np.arange(256) * brightness
+        table = np.clip(np.rint((values - grey) * contrast + grey), 0, 255).astype(np.uint8)
+        for frame_HWC in clip_THWC:
+            cv2.LUT(frame_HWC, table, dst=frame_HWC)
+    if saturation != 1:
+        mix = np.eye(3, dtype=np.float32) * saturation + (1 - saturation) * GREY[None]
+        for frame_HWC in clip_THWC:
+            cv2.transform(frame_HWC, mix, dst=frame_HWC)
+    if hue:
+        turned = ((np.arange(256) + round(hue * 256)) % 256).astype(np.uint8)
+        for frame_HWC in clip_THWC:
+            hsv_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2HSV_FULL)
+            hsv_HWC[..., 0] = turned[hsv_HWC[..., 0]]
+            cv2.cvtColor(hsv_HWC, cv2.COLOR_HSV2RGB_FULL, dst=frame_HWC)
+
+
+def erase(clip_THWC: Frames, erasing: RandomErasing, *, rng: np.random.Generator) -> None:
+    """With the given probability, fill one box of every frame with one picture of noise."""
+    if rng.random() >= erasing.probability:
+        return
+    height, width, channels = clip_THWC.shape[1:]
+    for _ in range(10):
+        area = rng.uniform(*erasing.area) * height * width
+        aspect = float(np.exp(rng.uniform(np.log(erasing.aspect[0]), np.log(erasing.aspect[1]))))
+        box_height, box_width = round((area / aspect) ** 0.5), round((area * aspect) ** 0.5)
+        if 0 < box_height <= height and 0 < box_width <= width:
+            top, left = int(rng.integers(height - box_height + 1)), int(rng.integers(width - box_width + 1))
+            noise = rng.integers(256, size=(box_height, box_width, channels), dtype=np.uint8)
+            clip_THWC[:, top : top + box_height, left : left + box_width] = noise
+            return
+
+
+def rand_augment(clip_THWC: Frames, settings: RandAugment, *, rng: np.random.Generator) -> None:
+    """`num_ops` of the 14 operations of RandAugment, drawn with replacement; Pillow's, with its ranges of the paper."""
+    names = sorted(_OPERATIONS)
+    for _ in range(settings.num_ops):
+        operation = _OPERATIONS[names[int(rng.integers(len(names)))]]
+        level = settings.magnitude / 10 * (1 if rng.random() < 0.5 else -1)
+        for frame_HWC in clip_THWC:
+            frame_HWC[...] = np.asarray(operation(Image.fromarray(frame_HWC), level))
+
+
+def _affine(a: float, b: float, c: float, d: float) -> Callable[[Image.Image, float], Image.Image]:
+    """Shear by a and b, move by c and d (shares of the width and height), times the level."""
+    return lambda image, level: image.transform(
+        image.size,
+        Image.Transform.AFFINE,
+        (1, a * level, c * level * image.width, b * level, 1, d * level * image.height),
+        resample=Image.Resampling.BILINEAR,
+    )
+
+
+_OPERATIONS: Final[dict[str, Callable[[Image.Image, float], Image.Image]]] = {
+    "identity": lambda image, _: image,
+    "auto_contrast": lambda image, _: ImageOps.autocontrast(image),
+    "equalize": lambda image, _: ImageOps.equalize(image),
+    "rotate": lambda image, level: image.rotate(30 * level, resample=Image.Resampling.BILINEAR),
+    "posterize": lambda image, level: ImageOps.posterize(image, 8 - round(4 * abs(level))),
+    "solarize": lambda image, level: ImageOps.solarize(image, round(256 * (1 - abs(level)))),
+    "color": lambda image, level: ImageEnhance.Color(image).enhance(1 + 0.9 * level),
+    "contrast": lambda image, level: ImageEnhance.Contrast(image).enhance(1 + 0.9 * level),
+    "brightness": lambda image, level: ImageEnhance.Brightness(image).enhance(1 + 0.9 * level),
+    "sharpness": lambda image, level: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * level),
+    "shear_x": _affine(0.3, 0, 0, 0),
+    "shear_y": _affine(0, 0.3, 0, 0),
+    "translate_x": _affine(0, 0, 0.45, 0),
+    "translate_y": _affine(0, 0, 0, 0.45),
+}
+
+
+def _factor(strength: float, rng: np.random.Generator) -> float:
+    return float(rng.uniform(1 - strength, 1 + strength))
