@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.video.sampling import dense_clips, indices_at_rate, loop, sliding_windows, slot_at, uniform_clips, windows
+from i3d.recipes.settings import ClipProtocol
+from i3d.video.sampling import (
+    dense_clips,
+    indices_at_rate,
+    loop,
+    protocol_clips,
+    random_clips,
+    random_dense_clips,
+    rate_of,
+    sliding_windows,
+    slot_at,
+    uniform_clips,
+    windows,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACEMENTS = {"v0": "centred", "v1": "end_to_end"}
@@ -143,3 +156,80 @@ def test_rate_equals_the_fps_filter_of_ffmpeg(fps):
     seconds = [Fraction(int(t), 1000) for t in stamps]
     ours = indices_at_rate(seconds, end_seconds=seconds[-1] + Fraction(40, 1000), fps=Fraction(fps)).tolist()
     assert shown == ours
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_training_starts_cover_the_ranges_of_mmaction2(version):
+    cases = json.loads((GOLDEN / f"mmaction2_{version}_train_sampling_ranges.json").read_text())
+    rng = np.random.default_rng(0)
+    for case in cases:
+        settings = {key: case[key] for key in ("num_frames", "clip_len", "frame_interval", "num_clips")}
+        starts = np.array([random_clips(**settings, rng=rng)[:, 0] for _ in range(4000)])
+        assert starts.min(axis=0).tolist() == case["first_frame_min"], settings
+        assert starts.max(axis=0).tolist() == case["first_frame_max"], settings
+
+
+def test_dense_training_starts():
+    rng = np.random.default_rng(0)
+    clips = np.array(
+        [random_dense_clips(300, clip_len=32, frame_interval=2, num_clips=2, rng=rng) for _ in range(4000)]
+    )
+    assert (clips[:, 0, 0].min(), clips[:, 0, 0].max()) == (0, 235)
+    assert (clips[:, 1, 0] - clips[:, 0, 0] == 32).all()
+    short = random_dense_clips(40, clip_len=32, frame_interval=2, num_clips=1, rng=rng)
+    assert short[0, :21].tolist() == [*range(0, 40, 2), 0]
+
+
+@given(
+    st.integers(1, 400), st.integers(1, 64), st.integers(1, 8), st.integers(1, 10),
+    st.sampled_from([None, 0.5, 1.0, 2.4]), st.booleans(), st.sampled_from(["loop", "repeat_last"]), st.integers(0, 99),
+)  # fmt: skip
+def test_random_clips_lie_in_the_video(num_frames, clip_len, interval, num_clips, rate, jitter, bound, seed):
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        settings = {"clip_len": clip_len, "frame_interval": interval, "num_clips": num_clips, "out_of_bound": bound}
+        return random_clips(num_frames, **settings, rng=rng, rate=rate, jitter=jitter)
+
+    clips_VT = draw(seed)
+    assert clips_VT.shape == (num_clips, clip_len)
+    assert clips_VT.dtype == np.int64
+    assert 0 <= clips_VT.min() <= clips_VT.max() < num_frames
+    assert np.array_equal(clips_VT, draw(seed))
+    if bound == "repeat_last" and not jitter:
+        assert (np.diff(clips_VT, axis=1) >= 0).all()
+
+
+def test_frames_past_the_end_loop_or_repeat_the_last_of_the_clip():
+    settings = {"clip_len": 5, "frame_interval": 2, "num_clips": 1}
+    rng = np.random.default_rng(0)
+    assert random_clips(6, **settings, rng=rng).tolist() == [[0, 2, 4, 0, 2]]
+    assert random_clips(6, **settings, rng=rng, out_of_bound="repeat_last").tolist() == [[0, 2, 4, 4, 4]]
+    with pytest.raises(ValueError, match="out_of_bound must be 'loop' or 'repeat_last', got 'wrap'"):
+        random_clips(6, **settings, rng=rng, out_of_bound="wrap")
+
+
+def test_sampled_twice_adds_the_clips_at_the_starts_of_segments():
+    once = uniform_clips(300, clip_len=32, frame_interval=2, num_clips=2, placement="centred")
+    twice = uniform_clips(300, clip_len=32, frame_interval=2, num_clips=2, placement="centred", twice=True)
+    assert twice[:2].tolist() == once.tolist()
+    assert twice[2:, 0].tolist() == [0, 118]
+    protocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=2, twice=True, crops="three")
+    assert protocol.num_views == 12
+    assert protocol_clips(300, protocol).tolist() == twice.tolist()
+
+
+def test_a_target_rate_stretches_the_clip():
+    # 60 fps asked as 30: 8 frames of stride 2 span 32 frames of the video (SlowFast's linspace)
+    clips = uniform_clips(32, clip_len=8, frame_interval=2, num_clips=1, placement="end_to_end", rate=rate_of(60, 30))
+    assert clips.tolist() == [[0, 4, 8, 13, 17, 22, 26, 31]]
+    assert rate_of(None, 30) == 1
+    assert rate_of(25, None) is None
+
+
+def test_jitter_moves_frames_by_less_than_the_interval():
+    moved = np.concatenate([
+        random_clips(64, clip_len=8, frame_interval=8, num_clips=1, rng=np.random.default_rng(i), jitter=True)
+        - np.arange(0, 64, 8)
+        for i in range(50)
+    ])  # fmt: skip
+    assert set(moved.reshape(-1).tolist()) == set(range(8))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from i3d import console
+from i3d.cli_data import benchmark, data
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ def convert(
         console.tell_conversion(done)
 
 
+app.add_typer(data, name="data")
+app.add_typer(benchmark, name="benchmark")
 models = typer.Typer(help="List networks, recipes and shipped weights, or show one.", rich_markup_mode=None)
 app.add_typer(models, name="models", invoke_without_command=True)
 

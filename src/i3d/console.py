@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from i3d.benchmark import DataSpeed
     from i3d.catalogue import Catalogue, Cost, Description
     from i3d.convert import Conversion
     from i3d.results.prediction import Prediction
@@ -64,6 +65,39 @@ class Progress:
         self._bar.update(
             self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
         )
+
+
+class Steps:
+    """A bar of equal steps on stderr, if that is a terminal."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        columns = (
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        self._bar = progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task(what, total=total)
+
+    def __enter__(self) -> Steps:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def done(self, number: int) -> None:
+        """So many steps are done."""
+        self._bar.update(self._task, completed=number)
+
+    def one(self, *_: object) -> None:
+        """One more step is done."""
+        self._bar.advance(self._task)
 
 
 def tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
@@ -163,13 +197,42 @@ def tell_description(found: Description) -> None:
     _print(table)
 
 
+def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[list[int]]) -> None:
+    """Clips of each class and split; of many classes, only the sums."""
+    table = _table("class", *(f"clips {name}" for name in splits))
+    if len(classes) <= 50:
+        for k, name in enumerate(classes):
+            table.add_row(printable(name), *(str(row[k]) for row in counts_SK))
+        table.add_section()
+    table.add_row(f"all {len(classes)}", *(str(sum(row)) for row in counts_SK))
+    _print(table)
+
+
+def tell_data_speed(speed: DataSpeed) -> None:
+    """Where a clip's time goes, clips a second, and the bottleneck."""
+    stages = _table("stage", "ms of a clip", "share")
+    for name, ms in speed.stage_ms.items():
+        stages.add_row(name, f"{ms:.2f}", f"{100 * ms / speed.clip_ms:.0f} %")
+    stages.add_section()
+    stages.add_row("all", f"{speed.clip_ms:.2f}", "")
+    _print(stages)
+    speeds = _table("workers", "clips/s", "clips/s of each")
+    for workers, rate in speed.clips_per_second.items():
+        speeds.add_row(
+            str(workers) if workers else "0 (in this process)", f"{rate:.1f}", f"{rate / max(workers, 1):.1f}"
+        )
+    _print(speeds)
+    typer.echo(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
+    typer.echo(f"bottleneck: {speed.bottleneck}")
+
+
 def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        numbers = column.startswith(("parameters", "GFLOPs", "MB", "classes"))
+        numbers = column.startswith(("parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share"))
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     return table
 

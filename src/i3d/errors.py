@@ -37,6 +37,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
+def quoted(value: object, *, most: int = 120) -> str:
+    """A value as it stands in a message: in quotes, on one line, not endless."""
+    return f"'{printable(str(value)[:most])}'"
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an error of a library says, or its name if it says nothing."""
     return printable(next(iter(str(error).splitlines()), "")[:200]) or type(error).__name__

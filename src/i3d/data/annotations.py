@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
@@ -138,7 +138,7 @@ class Annotations:
     def path(self, index: int) -> str:
         """The path as it is listed."""
         begin = self.path_ends_N[index - 1] if index else 0
-        return self.paths_utf8[begin : self.path_ends_N[index]].tobytes().decode("utf-8", "surrogateescape")
+        return self.paths_utf8[begin : self.path_ends_N[index]].tobytes().decode("utf-8", "surrogatepass")
 
     def file(self, index: int) -> str:
         """The path to open."""
@@ -161,7 +161,7 @@ class Annotations:
 
     def select(self, chosen: Sequence[int] | npt.NDArray[Any]) -> Self:
         """Only the clips of these indices (or of this mask), in that order."""
-        indices = np.arange(len(self))[np.asarray(chosen)] if len(self) else np.empty(0, np.int64)
+        indices = np.arange(len(self))[np.asarray(chosen)] if len(chosen) else np.empty(0, np.int64)
         paths, path_ends = _gather(self.paths_utf8, self.path_ends_N, indices)
         labels, label_ends = _gather(self.labels, self.label_ends_N, indices)
         return replace(
@@ -204,7 +204,7 @@ def build(
     warnings = [*_repeats(rows, ids_N, source=source), *_remarks(names, ids_N, told=classes is not None)]
     groups = sorted(set(rows.groups))
     number_of = {name: i for i, name in enumerate(groups)}
-    encoded = [path.encode("utf-8", "surrogateescape") for path in rows.paths]
+    encoded = [path.encode("utf-8", "surrogatepass") for path in rows.paths]
     return Annotations(
         source=str(source),
         root=str(root),
@@ -237,7 +237,7 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
     for path, line in zip(rows.paths, rows.lines, strict=True):
         if path and "\0" not in path and not path.startswith(("/", "~", "\\")) and ".." not in path:
             continue
-        where = f"{printable(str(source))}{f':{line}' if line else ''}: {printable(path)!r}"
+        where = f"{printable(str(source))}{f':{line}' if line else ''}: {quoted(path)}"
         if not path.strip() or "\0" in path:
             raise InputError(f"{where}: not a path; correct the line")
         whole = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
@@ -254,7 +254,7 @@ def _numbers(
 
     def wrong(index: int, label: Label, why: str) -> InputError:
         line = rows.lines[index]
-        return InputError(f"{printable(str(source))}{f':{line}' if line else ''}: {printable(str(label))!r}: {why}")
+        return InputError(f"{printable(str(source))}{f':{line}' if line else ''}: {quoted(label)}: {why}")
 
     known: dict[Label, int] = {}
     by_number = all(isinstance(label, int) or (label.isascii() and label.isdigit()) for label in _first_labels(rows))
@@ -291,14 +291,14 @@ def _by_number(
             ids_N.append(tuple([int(label) for label in labels]))
         except ValueError:
             bad = next(label for label in labels if not str(label).isdigit())
-            raise wrong(index, bad, "not a class number (whole, from 0)") from None
+            raise wrong(index, bad, "not a class number (whole, from 0); correct it") from None
         if len(labels) > 1 and not multi_label:
             raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
     highest = max((label for labels in ids_N for label in labels), default=-1)
     lowest = min((label for labels in ids_N for label in labels), default=0)
     if lowest < 0:
         index = next(i for i, labels in enumerate(ids_N) if min(labels, default=0) < 0)
-        raise wrong(index, min(ids_N[index]), "class numbers count from 0")
+        raise wrong(index, min(ids_N[index]), "class numbers count from 0; correct it")
     if classes is not None and highest >= len(classes):
         index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) >= len(classes))
         hint = "; its numbers seem to count from 1, they must from 0" if lowest == 1 and highest == len(classes) else ""
@@ -339,7 +339,7 @@ def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[
             if set(ids_N[before]) != set(ids_N[i]):
                 where = f"{printable(str(source))}{f':{rows.lines[i]}' if rows.lines[i] else ''}"
                 raise InputError(
-                    f"{where}: {printable(rows.paths[i])!r}: is also on line {rows.lines[before]} with another label; "
+                    f"{where}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} with another label; "
                     "keep one"
                 )
     return [f"{num_repeated} clips are listed more than once, {example} for one"]

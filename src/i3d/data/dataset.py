@@ -25,7 +25,7 @@ from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
 from i3d.data.shards import Shards
 from i3d.data.stages import Stages
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError, printable, quoted
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.geometry import draw_geometry
@@ -73,6 +73,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.annotations, self.view, self.seed = annotations, view, seed
         self.multi_label, self.limits = multi_label, limits
         self.stages = Stages()
+        self._shared: Annotations | None = None
         self.shards = Shards.of(Path(annotations.root))
         check_present(annotations, self.shards)
         self.names = names
@@ -99,7 +100,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Where processes are not forked, the columns still go to them as shared memory."""
-        return {**self.__dict__, "annotations": self.annotations.map_columns(_to_shared)}
+        self._shared = self.annotations.map_columns(_to_shared)  # must live until the other process has it
+        return {**self.__dict__, "annotations": self._shared, "_shared": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -238,7 +240,7 @@ def _flips(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozen
     number_of = {name: i for i, name in enumerate(classes)}
     for name in (*augmentation.no_flip, *(name for pair in pairs for name in pair)):
         if name not in number_of:
-            raise InputError(f"no_flip and mirrored: {printable(name)!r}: is not one of the {len(classes)} classes")
+            raise InputError(f"no_flip and mirrored: {quoted(name)}: is not one of the {len(classes)} classes")
     forbidden = frozenset(number_of[name] for name in augmentation.no_flip)
     return forbidden, {number_of[a]: number_of[b] for a, b in pairs}
 

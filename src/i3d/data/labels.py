@@ -37,7 +37,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{where}: holds no class names; write one a line")
     numbered = [name.rsplit(maxsplit=1) for name in names]
-    if all(len(parts) == 2 and parts[1].isascii() and parts[1].isdigit() for parts in numbered):
+    has_numbers = all(len(parts) == 2 and parts[1].isascii() and parts[1].isdigit() for parts in numbered)
+    if has_numbers and len({name for name, _ in numbered}) == len(names):  # not "class 0", "class 1" ...
         indices = [int(index) for _, index in numbered]
         if sorted(indices) != list(range(len(names))):
             raise InputError(

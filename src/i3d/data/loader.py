@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import cv2
@@ -45,17 +47,18 @@ class ClipLoader:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
         self.bad: dict[int, Bad] = {}
         self._keys = _Keys()
-        self._loader = torch.utils.data.DataLoader(
-            dataset,
-            batch_sampler=self._keys,
-            num_workers=num_workers,
-            collate_fn=_as_it_is,
-            pin_memory=pin_memory,
-            worker_init_fn=_one_thread,
-            persistent_workers=num_workers > 0,
-            prefetch_factor=PREFETCH if num_workers else None,
-            generator=torch.Generator(),  # else it draws from the global one, and a resumed run has other dropout
-        )
+        with _as_many_workers_as_asked():
+            self._loader = torch.utils.data.DataLoader(
+                dataset,
+                batch_sampler=self._keys,
+                num_workers=num_workers,
+                collate_fn=_as_it_is,
+                pin_memory=pin_memory,
+                worker_init_fn=_one_thread,
+                persistent_workers=num_workers > 0,
+                prefetch_factor=PREFETCH if num_workers else None,
+                generator=torch.Generator(),  # else it draws from the global one, and a resumed run has other dropout
+            )
 
     def num_batches(self, *, epoch: int = 0) -> int:
         """How many batches an epoch has on this rank."""
@@ -64,7 +67,9 @@ class ClipLoader:
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         self._keys.batches = [[(epoch, int(i)) for i in order] for order in self._order(epoch)[first:]]
-        for batch in self._loader:
+        with _as_many_workers_as_asked():
+            batches = iter(self._loader)
+        for batch in batches:
             for bad in batch.bad:
                 self._count(bad)
             yield batch
@@ -97,6 +102,14 @@ class _Keys:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+@contextmanager
+def _as_many_workers_as_asked() -> Iterator[None]:
+    """Without PyTorch's advice against more workers than cores, which is wrong where they wait for storage."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 def _as_it_is(batch: Any) -> Any:

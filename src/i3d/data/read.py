@@ -10,9 +10,9 @@ from i3d.data.annotations import SPLITS, Annotations, Rows, build
 from i3d.data.inputs import PATH_COLUMNS
 from i3d.data.labels import dataset_labels, read_labels
 from i3d.data.layouts import folders, mmaction2, splits, tables
-from i3d.data.shards import INDEX, LIST
+from i3d.data.shards import CLASSES, INDEX, LIST, Shards
 from i3d.data.text import read_lines
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -80,7 +80,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     kind = _kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
-            rows = tables.read_table(source, lines, multi_label=multi_label)
+            rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
         case "kinetics":
             rows = tables.read_kinetics(source, lines, root=base)
         case "ucf101":
@@ -122,11 +122,19 @@ def _rows_of_folder(
     if kind not in ("auto", "folders"):
         raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
     if (source / LIST).is_file() and (source / INDEX).is_file():
-        return tables.read_table(source / LIST, read_lines(source / LIST), multi_label=multi_label), source
+        return _rows_of_shards(source, multi_label=multi_label), source
     lists = {} if kind == "folders" else _lists_of_splits(source)
     if lists:
         return _rows_of_lists(source, lists, multi_label=multi_label), source
     return folders.read_folders(root or source), root or source
+
+
+def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
+    rows = tables.read_table(source / LIST, read_lines(source / LIST), root=source, multi_label=multi_label)
+    rows.is_frames = bool(rows.paths) and Shards(source).has_folder(rows.paths[0])
+    if (source / CLASSES).is_file():
+        rows.classes = read_labels(source / CLASSES)
+    return rows
 
 
 def _lists_of_splits(folder: Path) -> dict[str, Path]:
@@ -174,7 +182,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
         return "hmdb51"
     if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
         raise InputError(
-            f"{printable(str(source))}:1: {printable(first[:120])!r}: no column {', '.join(PATH_COLUMNS)} or "
+            f"{printable(str(source))}:1: {quoted(first)}: no column {', '.join(PATH_COLUMNS)} or "
             "youtube_id; name the column of the paths so"
         )
     return "auto"
@@ -190,4 +198,4 @@ def _check_labelled(found: Annotations) -> None:
     lengths[1:] -= found.label_ends_N[:-1]
     if not lengths.all():
         index = int((lengths == 0).argmax())
-        raise InputError(f"{found.where(index)}: {printable(found.path(index))!r}: has no label; add one")
+        raise InputError(f"{found.where(index)}: {quoted(found.path(index))}: has no label; add one")

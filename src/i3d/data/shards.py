@@ -3,6 +3,7 @@
     packed/shard-00000.tar ...     plain tar: any tool unpacks them
     packed/index.npz               where each file lies in them; arrays only, no pickle
     packed/clips.csv               the list: path, label, ...
+    packed/classes.txt             the class names in the order of their numbers
 
 Reading needs no archive code: the index tells where the bytes of a file are.
 """
@@ -10,6 +11,8 @@ Reading needs no archive code: the index tells where the bytes of a file are.
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +26,7 @@ from i3d.errors import InputError, VideoError, first_line, printable
 
 INDEX: Final = "index.npz"
 LIST: Final = "clips.csv"
+CLASSES: Final = "classes.txt"
 SHARD: Final = "shard-{:05d}.tar"
 
 
@@ -69,14 +73,14 @@ class Shards:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            with np.load(root / INDEX, allow_pickle=False) as arrays:
+            with (root / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 self._names_utf8: npt.NDArray[np.uint8] = arrays["names_utf8"]
                 self._name_ends: npt.NDArray[np.int64] = arrays["name_ends"]
                 self._shards: npt.NDArray[np.int32] = arrays["shards"]
                 self._offsets: npt.NDArray[np.int64] = arrays["offsets"]
                 self._sizes: npt.NDArray[np.int64] = arrays["sizes"]
                 self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             where = printable(str(root / INDEX))
             raise InputError(f"{where}: not the index of shards ({first_line(error)}); pack again") from error
         self._check()
@@ -89,7 +93,7 @@ class Shards:
         return cls(root) if (root / INDEX).is_file() else None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._numbers or name in self._folders)
+        return isinstance(name, str) and (name in self._numbers or self.has_folder(name))
 
     def file(self, name: str) -> PackedFile:
         """One file by its name. Missing, it is a VideoError."""
@@ -97,6 +101,9 @@ class Shards:
         if number is None:
             raise VideoError(f"{self.root}:{name}", "no such file in the shards", "pack again, or check the list")
         return PackedFile(self, name, number)
+
+    def has_folder(self, name: str) -> bool:
+        return name.rstrip("/") in self._folders
 
     def folder(self, name: str) -> PackedFolder:
         return PackedFolder(self, name.rstrip("/"))
@@ -152,7 +159,7 @@ class Shards:
 
     def _name(self, number: int) -> str:
         begin = self._name_ends[number - 1] if number else 0
-        return self._names_utf8[begin : self._name_ends[number]].tobytes().decode("utf-8", "surrogateescape")
+        return self._names_utf8[begin : self._name_ends[number]].tobytes().decode("utf-8", "surrogatepass")
 
     def _check(self) -> None:
         """The shards are those that the index was made for, and it points into them."""

@@ -16,6 +16,10 @@ class Stages:
         self.seconds = dict.fromkeys(NAMES, 0.0)
         self._last = 0.0
 
+    def reset(self) -> None:
+        """Forget the laps so far."""
+        self.seconds = dict.fromkeys(NAMES, 0.0)
+
     def start(self) -> None:
         """The next lap begins now."""
         if self.on:

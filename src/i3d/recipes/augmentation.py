@@ -1,4 +1,4 @@
-"""How a clip is drawn from a video in training: which frames, which region, which changes. One draw for a whole clip."""
+"""How a clip is drawn from a video in training: which frames, which region, which changes; one draw for all frames."""
 
 from typing import Annotated, Literal, Self
 
@@ -107,7 +107,8 @@ class Augmentation(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        sides = self.resize if isinstance(self.resize, tuple) else (self.resize or self.size,)
+        resize = self.size if self.resize is None else self.resize
+        sides = resize if isinstance(resize, tuple) else (resize,)
         if min(sides) < 1:
             raise ValueError(f"resize must be at least 1, got {self.resize}")
         if isinstance(self.crop, RandomCrop | CenterCrop) and min(sides) < self.size:

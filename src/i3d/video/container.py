@@ -10,7 +10,6 @@ import io
 import os
 import re
 import stat
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +26,7 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from i3d.errors import VideoError
+from i3d.video.orientation import orientation
 from i3d.video.reader import FrameHWC, Limits, Picture, Video, in_time
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class ContainerVideo(Video):
     def _rgb(self, frame: VideoFrame) -> FrameHWC:
         """RGB in display orientation, at the size of the first frame."""
         if self._size is None or self._orient is None:
-            self._size, self._orient = (frame.width, frame.height), _orientation(frame, self.name)
+            self._size, self._orient = (frame.width, frame.height), orientation(frame, self.name)
         width, height = self._size
         alpha = any(component.is_alpha for component in frame.format.components)
         pixels = self._reformatter.reformat(
@@ -374,34 +374,6 @@ def _promised_end(container: InputContainer | None, stream: VideoStream) -> Frac
     if container is not None and container.duration and len(container.streams) == 1:
         return Fraction((container.start_time or 0) + container.duration, av.time_base)
     return None
-
-
-def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
-    """What turns decoded pixels as the display matrix says. (ISO 14496-12: x' = a x + c y, y' = b x + d y.)"""
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
-        return lambda pixels: pixels
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
-    scale = max(abs(a), abs(b), 1)
-    match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
-        case (1, 0, 0, 1):
-            return lambda pixels: pixels
-        case (0, 1, -1, 0):  # shown turned clockwise
-            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, -1))
-        case (-1, 0, 0, -1):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1])
-        case (0, -1, 1, 0):
-            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, 1))
-        case (-1, 0, 0, 1):  # mirrored left to right
-            return lambda pixels: np.ascontiguousarray(pixels[:, ::-1])
-        case (1, 0, 0, -1):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1])
-        case (0, 1, 1, 0):  # mirrored along the diagonal
-            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2))
-        case (0, -1, -1, 0):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2))
-        case other:
-            raise VideoError(name, f"its display matrix {other} is no turn by 90 degrees", "convert it again")
 
 
 def _reason(error: Exception) -> str:

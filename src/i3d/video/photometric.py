@@ -55,7 +55,7 @@ def drop_pixels(clip_THWC: Frames, *, share: float, rng: np.random.Generator) ->
 
 
 def jitter_colours(clip_THWC: Frames, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
-    """Multiply brightness, contrast (about the clip's mean grey) and saturation; turn the hue by a share of a circle."""
+    """Multiply brightness, contrast (about the mean grey) and saturation; turn the hue by a share of the circle."""
     if clip_THWC.shape[-1] != 3:
         raise ValueError(f"colours need 3 channels, got {clip_THWC.shape[-1]}; leave colour changes out for flow")
     if (brightness, contrast) != (1, 1):

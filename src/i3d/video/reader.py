@@ -336,7 +336,8 @@ def open_video(
     A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
 
     Images and arrays carry no times: `frames_fps` says how fast they were taken; without it each stands for one
-    slot of whatever rate is asked for (`timed` is False). `name` is what errors call bytes. Raises VideoError if there is nothing to read.
+    slot of whatever rate is asked for (`timed` is False). `name` is what errors call bytes. Raises VideoError if
+    there is nothing to read.
     """
     from i3d.video.container import ContainerVideo
     from i3d.video.stills import ArrayVideo, ImagesVideo, images_in, images_of_pattern

@@ -106,8 +106,8 @@ def crop_boxes(
     height: int, width: int, *, size: int, crops: Literal["center", "three", "ten"]
 ) -> list[tuple[int, int, bool]]:
     """(top, left, mirrored) of each crop of a protocol, in the order of `crops_of`."""
-    places = np.indices((height, width)).transpose(1, 2, 0)  # each pixel holds where it is
-    views = crops_of(places[None], size=size, crops=crops)  # type: ignore[arg-type]
+    places = np.stack([*np.indices((height, width)), np.zeros((height, width), int)], axis=-1)  # where each is
+    views = crops_of(places[None], size=size, crops=crops)
     return [
         (int(view[0, 0, :, 0].min()), int(view[0, 0, :, 1].min()), bool(view[0, 0, 0, 1] > view[0, 0, -1, 1]))
         for view in views

@@ -18,12 +18,13 @@ from typing import Final
 
 from i3d.data.annotations import Label, Rows
 from i3d.data.inputs import VIDEO_SUFFIXES
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 LOOKED_AT: Final = 50  # lines by which the kind of a list is told
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
 _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNORECASE | re.DOTALL)
 _NUMBERS: Final = re.compile(r"(.*?\S)((?:[ \t,]+-?\d+)+)", re.DOTALL)
+_NAMED: Final = re.compile(r".*?\S[ \t,]+\d+[ \t,]+\D.*", re.DOTALL)  # folder, number of frames, name of a class
 Line = tuple[int, str]
 
 
@@ -40,7 +41,7 @@ def read_list(
         if not parse(number, text):
             expected = ("folder frames label", "folder first frames label")[with_offset] if frames else "path label"
             raise InputError(
-                f"{printable(str(path))}:{number}: {printable(text[:120])!r}: not a line of the form `{expected}`; "
+                f"{printable(str(path))}:{number}: {quoted(text)}: not a line of the form `{expected}`; "
                 "correct it, or say --format if this is another kind of list"
             )
     return rows
@@ -52,6 +53,8 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
         if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
             return False
         found = _NUMBERS.fullmatch(text)
+        if found is None and _NAMED.fullmatch(text):
+            return True
         if found is None:
             continue
         numbers = found[2].replace(",", " ").split()

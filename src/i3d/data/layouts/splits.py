@@ -16,7 +16,7 @@ from typing import Any, Final
 from i3d.data.annotations import Rows
 from i3d.data.layouts.tables import files_below, parse_json
 from i3d.data.text import read_lines, read_text
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
@@ -33,7 +33,7 @@ def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Ro
         if not line.strip():
             continue
         found = re.fullmatch(r"\s*([^/\s]+)/(\S+)(?:\s+(\d+))?\s*", line)
-        where = f"{printable(str(path))}:{number}: {printable(line[:120])!r}"
+        where = f"{printable(str(path))}:{number}: {quoted(line)}"
         label = None if found is None else known.get(found[1].casefold())
         if found is None or label is None:
             raise InputError(f"{where}: not a line `Class/video.avi number` of a class of UCF101; correct it")
@@ -55,7 +55,7 @@ def ucf101_classes(path: Path) -> tuple[str, ...] | None:
         if fields := line.split():
             if len(fields) != 2 or fields[0] != str(len(names) + 1):
                 raise InputError(
-                    f"{printable(str(index))}:{number}: {printable(line[:80])!r}: expected `{len(names) + 1} Name`; "
+                    f"{printable(str(index))}:{number}: {quoted(line)}: expected `{len(names) + 1} Name`; "
                     "number the classes from 1"
                 )
             names.append(fields[1])
@@ -79,7 +79,7 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
             found = re.fullmatch(r"\s*(\S.*?)\s+([012])\s*", line)
             if found is None:
                 raise InputError(
-                    f"{printable(str(file))}:{number}: {printable(line[:120])!r}: not a line `video.avi 1` "
+                    f"{printable(str(file))}:{number}: {quoted(line)}: not a line `video.avi 1` "
                     "(1 train, 2 test, 0 neither); correct it"
                 )
             if found[2] != "0":
@@ -96,7 +96,7 @@ def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
             continue
         clip, _, label = line.strip().partition(";")
         if not clip.isdigit():
-            raise InputError(f"{printable(str(path))}:{number}: {printable(line[:120])!r}: not `id;label`; correct it")
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: not `id;label`; correct it")
         rows.add(clip, (label,) if label else (), line=number, split=split)
     return rows
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from i3d.data.annotations import SPLITS, Label, Rows
 from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, printable, quoted
 
 KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
 SPLIT_NAMES: Final = {
@@ -29,8 +29,8 @@ MAX_NESTING: Final = 20
 Record = tuple[int, dict[str, Any]]  # line, columns
 
 
-def read_table(path: Path, lines: list[str], *, multi_label: bool) -> Rows:
-    """A table with a column `path`, `file` or `video`."""
+def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
+    """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
     column = ""
     for line, record in _records(path, lines):
@@ -40,7 +40,8 @@ def read_table(path: Path, lines: list[str], *, multi_label: bool) -> Rows:
             raise _fault(path, line, name, f"no {column} in this row; give every row one")
         start, end = (_seconds(path, line, record, key) for key in ("start", "end"))
         if start >= end:
-            raise _fault(path, line, record.get("end"), f"the end is not after the start, {record.get('start')}")
+            why = f"the end is not after the start, {record.get('start')}; correct it"
+            raise _fault(path, line, record.get("end"), why)
         rows.add(
             name.strip(),
             _labels_in(path, line, record.get("label"), multi_label=multi_label),
@@ -49,7 +50,9 @@ def read_table(path: Path, lines: list[str], *, multi_label: bool) -> Rows:
             end=end,
             split=_split(path, line, record.get("split")),
             group=str(record.get("group") or ""),
+            num_frames=_count(path, line, record.get("num_frames")),
         )
+    rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
     return rows
 
 
@@ -132,7 +135,7 @@ def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
             continue
         record = parse_json(line, where=f"{printable(str(path))}:{number}")
         if not isinstance(record, dict):
-            raise _fault(path, number, line, 'each line must be an object such as {"path": "a.mp4", "label": "run"}')
+            raise _fault(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
         yield number, {str(key).lower(): value for key, value in record.items()}
 
 
@@ -198,6 +201,14 @@ def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
     return seconds
 
 
+def _count(path: Path, line: int, value: Any) -> int:
+    if value is None or value == "":
+        return -1
+    if not str(value).isdigit() or not 1 <= int(value) < 2**31:
+        raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it or leave it out")
+    return int(value)
+
+
 def _split(path: Path, line: int, value: Any) -> str:
     name = SPLIT_NAMES.get(str(value or "").strip().lower())
     if name is None:
@@ -206,4 +217,4 @@ def _split(path: Path, line: int, value: Any) -> str:
 
 
 def _fault(path: Path, line: int, value: Any, why: str) -> InputError:
-    return InputError(f"{printable(str(path))}:{line}: {printable(str(value)[:120])!r}: {why}")
+    return InputError(f"{printable(str(path))}:{line}: {quoted(value)}: {why}")

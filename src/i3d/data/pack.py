@@ -1,0 +1,118 @@
+"""Pack the files of a dataset into indexed tar shards (`data.shards` reads them)."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from i3d.data.annotations import Annotations
+from i3d.data.missing import check_present
+from i3d.data.shards import CLASSES, INDEX, LIST, SHARD
+from i3d.data.write import write_classes, write_list
+from i3d.errors import InputError, printable, quoted
+from i3d.video.stills import images_in
+
+BLOCK: Final = 512  # bytes; what tar rounds up to
+
+
+@dataclass
+class _Index:
+    names: list[bytes] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    shard_sizes: list[int] = field(default_factory=list)
+
+
+def pack(
+    annotations: Annotations,
+    out: Path,
+    *,
+    shard_bytes: int = 1 << 30,
+    on_clip: Callable[[int], None] | None = None,
+) -> int:
+    """Copy every file of the clips into shards of about `shard_bytes` in the new folder `out`; the number of files.
+
+    The folder appears whole or not at all. Start and end times, splits and groups stay in its list.
+    """
+    if shard_bytes < BLOCK:
+        raise InputError(f"shard_bytes {shard_bytes}: must be at least {BLOCK}")
+    if out.exists():
+        raise InputError(f"{printable(str(out))}: is there already; choose a new folder, or remove that one")
+    if not out.parent.is_dir():
+        raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; make it first")
+    check_present(annotations, None)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        index = _write_shards(annotations, temporary, shard_bytes, on_clip)
+        np.savez(
+            temporary / INDEX,
+            names_utf8=np.frombuffer(b"".join(index.names), np.uint8),
+            name_ends=np.cumsum([len(name) for name in index.names], dtype=np.int64),
+            shards=np.array(index.shards, np.int32),
+            offsets=np.array(index.offsets, np.int64),
+            sizes=np.array(index.sizes, np.int64),
+            shard_sizes=np.array(index.shard_sizes, np.int64),
+        )
+        write_list(replace(annotations, root=str(temporary)), temporary / LIST)
+        write_classes(annotations.classes, temporary / CLASSES)
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return len(index.names)
+
+
+def _write_shards(
+    annotations: Annotations, folder: Path, shard_bytes: int, on_clip: Callable[[int], None] | None
+) -> _Index:
+    index = _Index()
+    files = _files(annotations, on_clip)
+    following = next(files, None)
+    while following is not None:
+        shard = folder / SHARD.format(len(index.shard_sizes))
+        with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
+            while following is not None and tar.offset < shard_bytes:
+                _add(tar, *following, index)
+                following = next(files, None)
+        with shard.open("rb+") as written:
+            os.fsync(written.fileno())
+        index.shard_sizes.append(shard.stat().st_size)
+    return index
+
+
+def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> Iterator[tuple[str, Path]]:
+    """(name in the shards, file) of every file, those of one clip one after the other, each once."""
+    done: set[str] = set()
+    for number in range(len(annotations)):
+        path, place = annotations.path(number).rstrip("/"), Path(annotations.file(number))
+        if path.startswith("/") or ".." in path.split("/"):
+            raise InputError(f"{annotations.where(number)}: {quoted(path)}: leads out of the root; pack from above it")
+        if path not in done and annotations.is_frames:
+            yield from ((f"{path}/{image.name}", image) for image in images_in(place))
+        elif path not in done:
+            yield path, place
+        done.add(path)
+        if on_clip is not None:
+            on_clip(number + 1)
+
+
+def _add(tar: tarfile.TarFile, name: str, file: Path, index: _Index) -> None:
+    content = file.read_bytes()
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+    index.names.append(name.encode("utf-8", "surrogatepass"))
+    index.shards.append(len(index.shard_sizes))
+    index.offsets.append(tar.offset - (len(content) + BLOCK - 1) // BLOCK * BLOCK)
+    index.sizes.append(len(content))

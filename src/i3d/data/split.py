@@ -1,0 +1,139 @@
+"""Divide a dataset into training, validation and test, so that what belongs together stays together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.data.annotations import SPLITS, Annotations
+from i3d.errors import InputError, quoted
+
+UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
+
+
+@dataclass(frozen=True)
+class Split:
+    """Annotations with a split for each clip, and what could not be had."""
+
+    annotations: Annotations
+    counts_SK: npt.NDArray[np.int64]  # clips of each split (train, val, test) and class
+    num_groups: int
+    warnings: tuple[str, ...]
+
+
+def split(
+    annotations: Annotations,
+    *,
+    val: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    group_by: str | None = None,
+    keep: bool = True,
+) -> Split:
+    """Give each clip a split. Clips of one group never straddle, and every class is divided in about the same shares.
+
+    A group is what the list says (`group`), or the first parenthesis of the regular expression `group_by` in the path,
+    or UCF101's numbering of clips, or else the file: parts of one video are together. Clips that have a split keep it
+    (`keep`), with their whole group.
+    """
+    if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
+        raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
+    groups_N = _groups(annotations, group_by)
+    num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
+    counts_G = _class_counts(annotations, groups_N, num_groups)
+    fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
+    shares_S = np.array([1 - val - test, val, test])
+    splits_G = _assign(counts_G, fixed_G, shares_S, seed=seed)
+    splits_N = splits_G[groups_N].astype(np.int8)
+    counts_SK = np.stack([
+        np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
+    ])  # fmt: skip
+    changed = replace(annotations, splits_N=splits_N)
+    return Split(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, shares_S))
+
+
+def _groups(annotations: Annotations, group_by: str | None) -> npt.NDArray[np.int64]:
+    """A number for the group of every clip."""
+    try:
+        pattern = re.compile(group_by or UCF101_GROUP)
+    except re.error as error:
+        raise InputError(f"--group-by {group_by!r}: not a regular expression ({error}); correct it") from None
+    if group_by and not pattern.groups:
+        raise InputError(f"--group-by {group_by!r}: has no parenthesis; put one around what names the group")
+    keys = []
+    for index in range(len(annotations)):
+        path = annotations.path(index)
+        named = annotations.group_names[annotations.groups_N[index]]
+        found = pattern.search(path) if group_by or not named else None
+        if group_by and found is None:
+            where = annotations.where(index)
+            raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
+        keys.append(("pattern", found[1]) if found else ("group", named) if named else ("path", path))
+    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.int64)
+
+
+def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[dict[int, int]]:
+    """For each group, how many clips of which class (most have one class of hundreds)."""
+    counts: list[dict[int, int]] = [{} for _ in range(num_groups)]
+    for index, group in enumerate(groups_N.tolist()):
+        for label in annotations.labels_of(index) or (-1,):
+            counts[group][label] = counts[group].get(label, 0) + 1
+    return counts
+
+
+def _fixed(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> npt.NDArray[np.int64]:
+    """The split that a group has already; -1: none. A group that has two is an InputError."""
+    fixed_G = np.full(num_groups, -1)
+    for index in np.flatnonzero(annotations.splits_N >= 0).tolist():
+        group, known = groups_N[index], int(annotations.splits_N[index])
+        if fixed_G[group] not in (-1, known):
+            raise InputError(
+                f"{annotations.where(index)}: {quoted(annotations.path(index))}: its group is in "
+                f"{SPLITS[fixed_G[group]]} and in {SPLITS[known]}; put it into one, or divide anew (--anew)"
+            )
+        fixed_G[group] = known
+    return fixed_G
+
+
+def _assign(
+    counts_G: list[dict[int, int]], fixed_G: npt.NDArray[np.int64], shares_S: npt.NDArray[np.float64], *, seed: int
+) -> npt.NDArray[np.int64]:
+    """Large groups first, each to the split that lacks most of its classes; small ones even out what is left."""
+    rng = np.random.default_rng(seed)
+    sizes_G = np.array([sum(counts.values()) for counts in counts_G])
+    order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
+    totals: dict[int, int] = {}
+    for counts in counts_G:
+        for label, count in counts.items():
+            totals[label] = totals.get(label, 0) + count
+    lack_KS = {label: total * shares_S for label, total in totals.items()}
+    splits_G = fixed_G.copy()
+    for group in [*(g for g in order if fixed_G[g] >= 0), *(g for g in order if fixed_G[g] < 0)]:
+        if splits_G[group] < 0:
+            need_S = sum(lack_KS[label] * count for label, count in counts_G[group].items())
+            splits_G[group] = int(np.argmax(np.where(shares_S > 0, need_S, -np.inf)))
+        for label, count in counts_G[group].items():
+            lack_KS[label][splits_G[group]] -= count
+    return splits_G
+
+
+def _labels_of(annotations: Annotations, chosen_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    lengths_N = np.diff(annotations.label_ends_N, prepend=0)
+    return annotations.labels[np.repeat(chosen_N, lengths_N)]
+
+
+def _warnings(
+    classes: tuple[str, ...], counts_SK: npt.NDArray[np.int64], shares_S: npt.NDArray[np.float64]
+) -> tuple[str, ...]:
+    """Classes that some split lacks: too few groups to divide."""
+    warnings = []
+    for s in np.flatnonzero(shares_S):
+        lacking = [classes[k] for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]
+        if lacking:
+            named = ", ".join(map(repr, lacking[:5])) + (" ..." if len(lacking) > 5 else "")
+            warnings.append(f"{SPLITS[s]} has no clip of {len(lacking)} classes, which have too few groups: {named}")
+    return tuple(warnings)

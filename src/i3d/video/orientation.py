@@ -1,0 +1,43 @@
+"""Which way up a decoded frame is shown."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from i3d.errors import VideoError
+from i3d.video.reader import FrameHWC
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+
+def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
+    """What turns decoded pixels as the display matrix says. (ISO 14496-12: x' = a x + c y, y' = b x + d y.)"""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return lambda pixels: pixels
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
+    scale = max(abs(a), abs(b), 1)
+    match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
+        case (1, 0, 0, 1):
+            return lambda pixels: pixels
+        case (0, 1, -1, 0):  # shown turned clockwise
+            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, -1))
+        case (-1, 0, 0, -1):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1])
+        case (0, -1, 1, 0):
+            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, 1))
+        case (-1, 0, 0, 1):  # mirrored left to right
+            return lambda pixels: np.ascontiguousarray(pixels[:, ::-1])
+        case (1, 0, 0, -1):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1])
+        case (0, 1, 1, 0):  # mirrored along the diagonal
+            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2))
+        case (0, -1, -1, 0):
+            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2))
+        case other:
+            raise VideoError(name, f"its display matrix {other} is no turn by 90 degrees", "convert it again")

@@ -1,0 +1,465 @@
+"""Clips from annotations: the right frames, the same stream whoever reads it, and bad files told of."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.frame_folders import FrameNames, names_in
+from i3d.data.loader import ClipLoader
+from i3d.data.order import evaluation_batches, training_batches
+from i3d.data.pack import pack
+from i3d.data.read import read_annotations
+from i3d.data.shards import Shards
+from i3d.errors import InputError
+from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, RandomResizedCrop, TrainSampling
+from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.video.sampling import random_clips
+from i3d.video.transforms import crops_of, resize_short_side
+from rendering import numbered_frame, read_number, render
+
+PLAIN = Augmentation(resize=None, crop=CenterCrop(), size=48, flip=0.0)
+SHORT = TrainSampling(clip_len=4, frame_interval=2)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    lines = ["path,label,split,group"]
+    for i in range(12):
+        name = f"clip {i} (ü).mp4"
+        render(root / name, num_frames=20 + i, options={"g": "8"})
+        lines.append(f"{name},{('run', 'walk', 'left')[i % 3]},{'train' if i < 9 else 'val'},p{i // 2}")
+    (root / "clips.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("frames")
+    lines = []
+    for i in range(4):
+        folder = root / f"c {i}"
+        folder.mkdir()
+        for k in range(12):
+            frame = numbered_frame(k + 1)
+            cv2.imwrite(str(folder / f"img_{k + 1:05d}.jpg"), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+            for axis, shift in (("x", 10), ("y", 60)):
+                flow = np.full((48, 64), shift + k, np.uint8)
+                cv2.imwrite(str(folder / f"flow_{axis}_{k + 1:05d}.jpg"), flow)
+        lines.append(f"c {i} 12 {i % 2}")
+    (root / "list.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def digests(loader, *, epoch=0, first=0):
+    return [
+        hashlib.sha256(
+            batch.clips_NVTHWC.numpy().tobytes() + batch.labels_N.numpy().tobytes() + batch.indices_N.numpy().tobytes()
+        ).hexdigest()
+        for batch in loader.batches(epoch=epoch, first=first)
+    ]
+
+
+def train_view(**changes):
+    augmentation = Augmentation(
+        resize=48, size=40, crop=RandomResizedCrop(), brightness=0.3, rand_augment=RandAugment(num_ops=1)
+    )
+    return TrainView(SHORT, augmentation.model_copy(update=changes))
+
+
+# the right frames
+
+
+def test_a_training_clip_holds_the_frames_that_were_drawn(videos):
+    annotations = read_annotations(videos / "clips.csv")
+    dataset = ClipDataset(annotations, TrainView(SHORT, PLAIN), seed=5)
+    for index in range(len(annotations)):
+        batch = dataset[2, index]
+        assert batch.clips_NVTHWC.shape == (1, 1, 4, 48, 48, 3)
+        rng = np.random.default_rng((5, 2, index))
+        drawn = random_clips(20 + index, clip_len=4, frame_interval=2, num_clips=1, rng=rng)
+        assert numbers_of(batch.clips_NVTHWC[0, 0].numpy()) == [(int(i) >> 1) & 63 for i in drawn[0]]
+        assert batch.labels_N.tolist() == list(annotations.labels_of(index))
+
+
+def numbers_of(clip_THWC):
+    """The middle 48 of 64 columns show bits 1 to 6 of each frame's number."""
+    return [
+        sum(int(frame[:24, 8 * bit + 2 : 8 * bit + 6].mean() > 128) << bit for bit in range(6)) for frame in clip_THWC
+    ]
+
+
+def test_parts_of_a_video(videos):
+    source = videos / "parts.csv"
+    source.write_text('path,label,start,end\n"clip 0 (ü).mp4",a,0.2,0.52\n"clip 0 (ü).mp4",a,0.6,9\n')
+    annotations = read_annotations(source)
+    protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=1, placement="end_to_end", crops="center")
+    pre = Preprocessing(short_side=48, crop=48)
+    dataset = ClipDataset(annotations, TestView(protocol, pre))
+    shown = [dataset[0, index].views_N[0] for index in range(2)]
+    numbers = [[read_number(frame) for frame in views.frames_DHWC.numpy()] for views in shown]
+    assert numbers[0] == [5, 7, 9, 11]  # frames 5 to 12 (8 of them): start 0 of room 1
+    assert numbers[1][0] == 15
+    late = source.with_name("late.csv")
+    late.write_text('path,label,start\n"clip 0 (ü).mp4",a,7\n')
+    batch = ClipDataset(read_annotations(late), TestView(protocol, pre))[0, 0]
+    assert "the part begins at 7.000 s, the video ends at 0.800 s" in batch.bad[0].reason
+
+
+def test_test_views_are_the_clips_and_crops_of_the_protocol(videos):
+    annotations = read_annotations(videos / "clips.csv")
+    protocol = ClipProtocol(clip_len=4, frame_interval=3, num_clips=3, crops="ten")
+    dataset = ClipDataset(annotations, TestView(protocol, Preprocessing(short_side=40, crop=36)))
+    views = dataset[0, 3].views_N[0]
+    assert len(views) == 30
+    clips = views.clips()
+    assert clips.shape == (30, 4, 36, 36, 3)
+    assert torch.equal(views.clips(7, 12), clips[7:12])
+    frames = views.frames_DHWC.numpy()
+    whole = np.concatenate([
+        crops_of(frames[indices.numpy()], size=36, crops="ten") for indices in views.indices_VT
+    ])  # fmt: skip
+    assert np.array_equal(clips.numpy(), whole)
+    from i3d.video.reader import open_video
+
+    with open_video(annotations.file(3)) as video:
+        every = video.frames_at(range(video.num_frames)).frames_THWC
+        resized = resize_short_side(every, short_side=40)
+    assert all((resized == frame).all(axis=(1, 2, 3)).any() for frame in frames)
+
+
+def test_frame_folders(folders):
+    annotations = read_annotations(folders / "list.txt")
+    dataset = ClipDataset(annotations, TrainView(TrainSampling(clip_len=12, frame_interval=1), PLAIN))
+    assert dataset.names == FrameNames("img_{:05d}.jpg", 1)
+    assert numbers_of(dataset[0, 1].clips_NVTHWC[0, 0].numpy()) == [(k + 1) >> 1 & 63 for k in range(12)]
+
+
+@pytest.mark.parametrize("template", ["flow_{axis}_{:05d}.jpg", "flow_{}_{:05d}.jpg", None])
+def test_flow_folders(folders, template):
+    annotations = read_annotations(folders / "list.txt")
+    names = None if template is None else FrameNames(template, 1, "flow")
+    view = TrainView(TrainSampling(clip_len=12, frame_interval=1), PLAIN)
+    clip = ClipDataset(annotations, view, modality="flow", names=names)[0, 0].clips_NVTHWC[0, 0]
+    assert clip.shape == (12, 48, 48, 2)
+    assert clip[:, 0, 0].tolist() == [[10 + k, 60 + k] for k in range(12)]
+    mirrored = TrainView(view.sampling, PLAIN.model_copy(update={"flip": 1.0}))
+    clip = ClipDataset(annotations, mirrored, modality="flow", names=names)[0, 0].clips_NVTHWC[0, 0]
+    assert clip[:, 0, 0].tolist() == [[245 - k, 60 + k] for k in range(12)]
+
+
+def test_packed_flow_and_numbers_from_0(tmp_path):
+    for k in range(5):
+        packed = np.zeros((48, 64, 3), np.uint8)
+        packed[..., 0], packed[..., 1] = 50 + k, 100 + k
+        (tmp_path / "a").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"a/{k}.png"), packed[..., ::-1])
+    (tmp_path / "list.txt").write_text("a 5 0\n")
+    assert names_in(tmp_path / "a", modality="rgb") == FrameNames("{:01d}.png", 0)
+    view = TrainView(TrainSampling(clip_len=5, frame_interval=1), PLAIN)
+    names = FrameNames("{:d}.png", 0, "flow")
+    clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, modality="flow", names=names)[0, 0].clips_NVTHWC
+    assert clip[0, 0, :, 0, 0].tolist() == [[50 + k, 100 + k] for k in range(5)]
+    with pytest.raises(InputError, match="cannot tell the flow frames from their names"):
+        ClipDataset(read_annotations(tmp_path / "list.txt"), view, modality="flow")
+
+
+def test_more_frames_listed_than_there_are_is_a_bad_clip(folders, tmp_path):
+    shutil.copytree(folders / "c 0", tmp_path / "c 0")
+    (tmp_path / "l.txt").write_text("c 0 13 0\n")
+    view = TestView(
+        ClipProtocol(clip_len=13, frame_interval=1, num_clips=1, crops="center"), Preprocessing(short_side=48, crop=48)
+    )
+    batch = ClipDataset(read_annotations(tmp_path / "l.txt"), view)[0, 0]
+    assert "img_00013.jpg: no such file" in batch.bad[0].reason
+    assert len(batch) == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "modality", "message"),
+    [
+        ("img.jpg", "rgb", "is no name with a number"),
+        ("{:05d}/{:d}.jpg", "rgb", "is no name with a number"),
+        ("flow_{axis}_{:05d}.jpg", "rgb", "{axis} is for flow"),
+        ("{nonsense}_{:05d}.jpg", "flow", "is no name with a number"),
+    ],
+)
+def test_templates_that_make_no_sense(template, modality, message):
+    with pytest.raises(InputError, match=message):
+        FrameNames(template, 1, modality)
+
+
+# one stream
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_stream_does_not_depend_on_workers(videos, workers):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
+    alone = [digests(ClipLoader(dataset, batch_size=5, num_workers=0), epoch=epoch) for epoch in (0, 1)]
+    loader = ClipLoader(dataset, batch_size=5, num_workers=workers)
+    assert [digests(loader, epoch=epoch) for epoch in (0, 1)] == alone
+    assert alone[0] != alone[1]
+
+
+def test_a_resumed_epoch_goes_on_where_it_was(videos):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
+    whole = digests(ClipLoader(dataset, batch_size=2, num_workers=0), epoch=4)
+    for first, workers in ((3, 0), (3, 2), (5, 1)):
+        assert digests(ClipLoader(dataset, batch_size=2, num_workers=workers), epoch=4, first=first) == whole[first:]
+
+
+def test_a_sample_does_not_depend_on_the_rank(videos):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
+
+    def samples(rank, num_ranks, batch_size):
+        loader = ClipLoader(dataset, batch_size=batch_size, num_workers=0, rank=rank, num_ranks=num_ranks)
+        return {
+            int(index): clip.numpy().tobytes()
+            for batch in loader.batches(epoch=1)
+            for index, clip in zip(batch.indices_N, batch.clips_NVTHWC, strict=True)
+        }
+
+    assert samples(0, 2, 2) | samples(1, 2, 2) == samples(0, 1, 5)
+
+
+def test_another_seed_is_another_stream_and_the_global_generators_do_not_matter(videos):
+    annotations = read_annotations(videos / "clips.csv")
+    stream = digests(ClipLoader(ClipDataset(annotations, train_view(), seed=3), batch_size=4, num_workers=0))
+    torch.manual_seed(99)
+    np.random.seed(99)
+    state = torch.get_rng_state()
+    again = digests(ClipLoader(ClipDataset(annotations, train_view(), seed=3), batch_size=4, num_workers=1))
+    assert again == stream
+    assert torch.equal(torch.get_rng_state(), state)
+    assert digests(ClipLoader(ClipDataset(annotations, train_view(), seed=4), batch_size=4, num_workers=0)) != stream
+
+
+@pytest.mark.slow
+def test_processes_that_are_not_forked_get_the_columns_as_shared_memory(videos):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
+    alone = digests(ClipLoader(dataset, batch_size=6, num_workers=0))
+    loader = ClipLoader(dataset, batch_size=6, num_workers=1)
+    loader._loader.multiprocessing_context = "spawn"
+    assert digests(loader) == alone
+
+
+def test_batches_of_workers_lie_in_shared_memory(videos):
+    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view())
+    batch = next(ClipLoader(dataset, batch_size=2, num_workers=1).batches())
+    assert batch.clips_NVTHWC.is_shared()
+    assert batch.clips_NVTHWC.dtype == torch.uint8
+
+
+def test_every_rank_has_equal_batches_and_no_clip_is_lost():
+    for num_clips in (1, 2, 3, 10, 17):
+        for num_ranks in (1, 2, 3):
+            parts = [
+                training_batches(num_clips, batch_size=2, seed=1, epoch=0, rank=rank, num_ranks=num_ranks)
+                for rank in range(num_ranks)
+            ]
+            assert len({tuple(map(len, part)) for part in parts}) == 1
+            seen = sorted(int(i) for part in parts for batch in part for i in batch)
+            assert set(seen) == set(range(num_clips))
+            assert len(seen) == num_clips + -num_clips % num_ranks
+            tested = [
+                i for rank in range(num_ranks)
+                for batch in evaluation_batches(num_clips, batch_size=2, rank=rank, num_ranks=num_ranks) for i in batch
+            ]  # fmt: skip
+            assert sorted(tested) == list(range(num_clips))
+
+
+# labels
+
+
+def test_classes_that_may_not_flip_or_turn_into_others(videos):
+    annotations = read_annotations(videos / "clips.csv")
+    run, walk, left = (annotations.classes.index(name) for name in ("run", "walk", "left"))
+    mirrored = PLAIN.model_copy(update={"flip": 1.0, "no_flip": ("run",), "mirrored": (("left", "walk"),)})
+    dataset = ClipDataset(annotations, TrainView(SHORT, mirrored))
+    straight = ClipDataset(annotations, TrainView(SHORT, PLAIN))
+    for index, expected, flips in ((0, run, False), (1, left, True), (2, walk, True)):
+        batch, plain = dataset[0, index], straight[0, index]
+        assert batch.labels_N.tolist() == [expected]
+        shown = plain.clips_NVTHWC.flip(4) if flips else plain.clips_NVTHWC
+        assert torch.equal(batch.clips_NVTHWC, shown)
+    with pytest.raises(InputError, match="'jump': is not one of the 3 classes"):
+        ClipDataset(annotations, TrainView(SHORT, mirrored.model_copy(update={"no_flip": ("jump",)})))
+
+
+def test_classes_that_go_together_are_rows_of_0_and_1(videos):
+    source = videos / "multi.csv"
+    source.write_text('path,label\n"clip 0 (ü).mp4",a|c\n"clip 1 (ü).mp4",b\n')
+    annotations = read_annotations(source, multi_label=True)
+    dataset = ClipDataset(annotations, TrainView(SHORT, PLAIN), multi_label=True)
+    assert dataset.__getitems__([(0, 0), (0, 1)]).labels_N.tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+# bad files
+
+
+@pytest.fixture
+def some_bad(videos, tmp_path):
+    for path in videos.glob("*.mp4"):
+        os.link(path, tmp_path / path.name)
+    shutil.copy(videos / "clips.csv", tmp_path)
+    for index in (4, 7):
+        (tmp_path / f"clip {index} (ü).mp4").unlink()
+        (tmp_path / f"clip {index} (ü).mp4").write_bytes(b"<html>404</html>")
+    return tmp_path
+
+
+def test_bad_clips_are_replaced_by_the_next_of_the_order_and_counted(some_bad):
+    dataset = ClipDataset(read_annotations(some_bad / "clips.csv"), train_view(), seed=1)
+    order = [int(i) for batch in training_batches(12, batch_size=12, seed=1, epoch=0) for i in batch]
+    expected = [
+        next(order[(place + k) % 12] for k in range(12) if order[(place + k) % 12] not in (4, 7)) for place in range(12)
+    ]
+    loader = ClipLoader(dataset, batch_size=4, num_workers=2, max_bad=0.2)
+    batches = list(loader.batches())
+    assert [int(i) for batch in batches for i in batch.indices_N] == expected
+    assert [int(label) for batch in batches for label in batch.labels_N] == [
+        dataset.annotations.labels_of(i)[0] for i in expected
+    ]
+    assert sorted(loader.bad) == [4, 7]
+    assert "clip 4 (ü).mp4: it is a web page" in loader.bad[4].reason
+    assert digests(ClipLoader(dataset, batch_size=4, num_workers=0, max_bad=0.2)) == digests(loader)
+
+
+def test_too_many_bad_clips_stop_the_run(some_bad):
+    dataset = ClipDataset(read_annotations(some_bad / "clips.csv"), train_view(), seed=1)
+    with pytest.raises(
+        InputError, match=r"1 of 12 clips cannot be read, more than --max-bad 1% allows; the first: .*ü"
+    ):
+        list(ClipLoader(dataset, batch_size=4, num_workers=0).batches())
+    for path in some_bad.glob("*.mp4"):
+        path.unlink()
+        path.touch()
+    with pytest.raises(InputError, match="12 clips in a row cannot be read; the first: .* the file is empty"):
+        list(ClipLoader(dataset, batch_size=4, num_workers=0, max_bad=1.0).batches())
+
+
+def test_in_testing_nothing_is_replaced(some_bad):
+    view = TestView(
+        ClipProtocol(clip_len=4, frame_interval=2, num_clips=1, crops="center"), Preprocessing(short_side=48, crop=48)
+    )
+    dataset = ClipDataset(read_annotations(some_bad / "clips.csv"), view)
+    with pytest.raises(InputError, match="1 of 12 clips cannot be read, more than --max-bad 0%"):
+        list(ClipLoader(dataset, batch_size=4, num_workers=0).batches())
+    loader = ClipLoader(dataset, batch_size=4, num_workers=1, max_bad=0.5)
+    assert [int(i) for batch in loader.batches() for i in batch.indices_N] == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert sorted(loader.bad) == [4, 7]
+
+
+def test_missing_files_are_fatal_at_once(videos, tmp_path):
+    shutil.copy(videos / "clips.csv", tmp_path)
+    with pytest.raises(InputError, match=r"clips\.csv:2: .*none of the 12 clips is below .*--root"):
+        ClipDataset(read_annotations(tmp_path / "clips.csv"), train_view())
+    for path in videos.glob("*.mp4"):
+        os.link(path, tmp_path / path.name)
+    (tmp_path / "clip 3 (ü).mp4").unlink()
+    with pytest.raises(InputError, match=r"clips\.csv:5: 'clip 3 \(ü\)\.mp4': no such file below .*1 of 12 clips"):
+        ClipDataset(read_annotations(tmp_path / "clips.csv"), train_view())
+
+
+def test_flow_needs_frames(videos):
+    with pytest.raises(InputError, match="flow is read from folders of frames"):
+        ClipDataset(read_annotations(videos / "clips.csv"), train_view(), modality="flow")
+
+
+# shards
+
+
+def test_shards_give_the_same_stream_as_the_files(videos, tmp_path):
+    annotations = read_annotations(videos / "clips.csv")
+    assert pack(annotations, tmp_path / "packed", shard_bytes=20_000) == 12
+    packed = read_annotations(tmp_path / "packed")
+    assert len(list((tmp_path / "packed").glob("shard-*.tar"))) > 1
+    assert packed.classes == annotations.classes
+    assert [replace(clip, line=0) for clip in packed] == [replace(clip, line=0) for clip in annotations]
+    loaders = [
+        ClipLoader(ClipDataset(a, train_view(), seed=3), batch_size=5, num_workers=2) for a in (annotations, packed)
+    ]
+    assert digests(loaders[0]) == digests(loaders[1])
+    import tarfile
+
+    with tarfile.open(tmp_path / "packed/shard-00000.tar") as tar:
+        name = tar.getnames()[0]
+        assert tar.extractfile(name).read() == (videos / name).read_bytes()
+
+
+def test_shards_of_frames(folders, tmp_path):
+    annotations = read_annotations(folders / "list.txt")
+    pack(annotations, tmp_path / "packed")
+    packed = read_annotations(tmp_path / "packed")
+    assert packed.is_frames
+    view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
+    for modality in ("rgb", "flow"):
+        sets = [ClipDataset(a, view, seed=2, modality=modality) for a in (annotations, packed)]
+        for index in range(4):
+            assert torch.equal(*(s[0, index].clips_NVTHWC for s in sets))
+
+
+def test_damaged_shards_are_told(videos, tmp_path):
+    annotations = read_annotations(videos / "clips.csv")
+    pack(annotations, tmp_path / "packed")
+    with pytest.raises(InputError, match="is there already"):
+        pack(annotations, tmp_path / "packed")
+    shard = tmp_path / "packed/shard-00000.tar"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-600])
+    with pytest.raises(InputError, match=r"shard-00000\.tar: has [\d,]+ bytes, not"):
+        Shards(tmp_path / "packed")
+    shard.unlink()
+    with pytest.raises(InputError, match="is missing; copy it again"):
+        Shards(tmp_path / "packed")
+    shard.write_bytes(whole)
+    index = tmp_path / "packed/index.npz"
+    index.write_bytes(index.read_bytes()[:200])
+    with pytest.raises(InputError, match="not the index of shards"):
+        Shards(tmp_path / "packed")
+
+
+def test_an_interrupted_packing_leaves_nothing(videos, tmp_path):
+    def stop(number):
+        if number == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(read_annotations(videos / "clips.csv"), tmp_path / "packed", on_clip=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+# what lasts
+
+
+@pytest.mark.slow
+def test_5000_opens_a_third_of_them_broken_keep_memory_and_descriptors(some_bad):
+    names = sorted(some_bad.glob("*.mp4"))
+    broken = some_bad / "cut.mp4"
+    broken.write_bytes(names[0].read_bytes()[:900])
+    lines = ["path,label"] + [f"{path.name},a" for path in names[:2]] + ["cut.mp4,a"]
+    (some_bad / "mixed.csv").write_text("\n".join(lines))
+    view = TestView(
+        ClipProtocol(clip_len=2, frame_interval=1, num_clips=1, crops="center"), Preprocessing(short_side=48, crop=48)
+    )
+    dataset = ClipDataset(read_annotations(some_bad / "mixed.csv"), view)
+
+    def memory():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    for _ in range(200):
+        dataset.__getitems__([(0, 0), (0, 1), (0, 2)])
+    before, descriptors = memory(), len(os.listdir("/proc/self/fd"))
+    for _ in range(5000 // 3):
+        batch = dataset.__getitems__([(0, 0), (0, 1), (0, 2)])
+        assert len(batch.bad) == 1
+    assert memory() - before < 20e6
+    assert len(os.listdir("/proc/self/fd")) == descriptors
