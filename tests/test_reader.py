@@ -15,6 +15,7 @@ from PIL import Image
 from i3d.errors import VideoError
 from i3d.video.reader import Limits, open_video
 from i3d.video.sampling import indices_at_rate
+from i3d.video.stills import read_image
 from rendering import encode, numbered_frame, read_number, render, set_display_matrix
 
 # Every codec that this FFmpeg encodes and that a user may meet, in a container of its time.
@@ -624,3 +625,65 @@ def test_stamps_that_stand_still_or_run_back_move_on_by_the_nominal_period():
     assert picture_times([None] * 3) == [0, 1, 2]
     times = picture_times([100, 101, 102, *range(20)])
     assert all(b > a for a, b in zip(times, times[1:], strict=False))
+
+
+def test_444_of_older_x264_is_decoded_from_its_start(tmp_path):
+    """Its version stands in the first packet only, and FFmpeg decodes by it."""
+    path = render(tmp_path / "444.mp4", num_frames=40, pix_fmt="yuv444p", options={"g": "10", "bf": "0"})
+    content = path.read_bytes()
+    at = content.index(b"x264 - core ") + len(b"x264 - core ")
+    path.write_bytes(content[:at] + b"142" + content[at + 3 :])
+    with open_video(path) as video:
+        every = video.frames_at(range(40)).frames_THWC
+    with open_video(path) as video:
+        assert np.array_equal(video.frames_at([15, 35]).frames_THWC, every[[15, 35]])
+
+
+def test_frames_cut_off_by_an_edit_list_are_not_counted(tmp_path):
+    """Cutting without encoding leaves frames that are decoded and not shown."""
+    whole = render(tmp_path / "whole.mp4", num_frames=60, options={"g": "30"})
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None:
+                packet.pts -= 20 * 512
+                packet.dts -= 20 * 512
+                packet.stream = stream
+                out.mux(packet)
+    with open_video(cut) as video:
+        numbers = [read_number(frame) for frame in video.stream()]
+    with open_video(cut) as video:
+        assert video.num_frames == len(numbers)
+        asked = [0, 3, 12, len(numbers) - 1]
+        assert [read_number(f) for f in video.frames_at(asked).frames_THWC] == [numbers[i] for i in asked]
+        assert len(numbers) < 60
+
+
+def test_parts_count_and_rate(tmp_path):
+    path = render(tmp_path / "a.mp4", num_frames=40, fps=20)
+    with open_video(path) as video:
+        assert video.num_frames == 40
+        assert video.fps == pytest.approx(20)
+        assert video.frames_between(None, None) == (0, 40)
+        assert video.frames_between(0.5, 1.0) == (10, 20)
+        assert video.frames_between(0.51, 0.52) == (10, 11)
+        assert video.frames_between(1.9, 99) == (38, 40)
+        with pytest.raises(VideoError, match="the part begins at 2.000 s, the video ends at 2.000 s"):
+            video.frames_between(2.0, None)
+
+
+def test_jpeg_frames_decode_as_pillow_does_and_smaller_only_if_asked(tmp_path):
+    pixels = numbered_frame(5, height=96, width=160)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=90)
+    reference = np.asarray(Image.open(tmp_path / "a.jpg"))
+    assert np.array_equal(read_image(tmp_path / "a.jpg", max_pixels=10**6), reference)
+    assert read_image(tmp_path / "a.jpg", max_pixels=10**6, at_least=49).shape == (96, 160, 3)
+    half = read_image(tmp_path / "a.jpg", max_pixels=10**6, at_least=48)
+    assert half.shape == (48, 80, 3)
+    averaged = reference.reshape(48, 2, 80, 2, 3).mean(axis=(1, 3))
+    assert np.abs(half - averaged).mean() < 3
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VideoError, match="not a picture that can be read"):
+        read_image(tmp_path / "a.jpg", max_pixels=10**6)

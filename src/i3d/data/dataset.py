@@ -57,7 +57,11 @@ class TestView:
 
 
 class ClipDataset(torch.utils.data.Dataset[Batch]):
-    """Clips by (epoch, index). A missing file is an InputError at once, before anything is read."""
+    """Clips by (epoch, index). A missing file is an InputError at once, before anything is read.
+
+    `reduced_jpeg`: JPEG frames that are at least twice as large as needed are decoded at a half, a quarter or an eighth
+    of their size. That saves time and changes the pixels (docs/data.md tells how much), so it is off by default.
+    """
 
     def __init__(
         self,
@@ -68,10 +72,12 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         modality: Modality = "rgb",
         names: FrameNames | None = None,
         multi_label: bool = False,
+        reduced_jpeg: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.multi_label, self.limits = multi_label, limits
+        self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.stages = Stages()
         self._shared: Annotations | None = None
         self.shards = Shards.of(Path(annotations.root))
@@ -208,6 +214,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 num_frames=clip.num_frames,
                 first_frame=clip.first_frame,
                 limits=self.limits,
+                at_least=self._at_least,
             )
         file = self.annotations.file(index)
         if self.shards is not None:
@@ -243,6 +250,13 @@ def _flips(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozen
             raise InputError(f"no_flip and mirrored: {quoted(name)}: is not one of the {len(classes)} classes")
     forbidden = frozenset(number_of[name] for name in augmentation.no_flip)
     return forbidden, {number_of[a]: number_of[b] for a, b in pairs}
+
+
+def _needed_short_side(view: TrainView | TestView) -> int | None:
+    if isinstance(view, TestView):
+        return view.preprocessing.short_side
+    resize = view.augmentation.resize
+    return resize if isinstance(resize, int) else None
 
 
 def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:

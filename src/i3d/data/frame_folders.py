@@ -105,8 +105,12 @@ def open_frames(
     first_frame: int = 0,
     frames_fps: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    at_least: int | None = None,
 ) -> Video:
-    """The frames of a folder as a video; `num_frames` from `first_frame` on, or as many as follow without a gap."""
+    """The frames of a folder as a video; `num_frames` from `first_frame` on, or as many as follow without a gap.
+
+    `at_least`: JPEG frames of RGB may be decoded smaller, down to this short side (`stills.read_image`).
+    """
     if num_frames is None:
         num_frames = count_frames(folder, names) - first_frame
         if num_frames < 1:
@@ -114,7 +118,7 @@ def open_frames(
     if names.modality == "flow":
         return FlowVideo(folder, names, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
     paths = [folder / names.name(first_frame + i) for i in range(num_frames)]
-    return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits)
+    return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits, at_least=at_least)
 
 
 def count_frames(folder: Path, names: FrameNames) -> int:

@@ -56,7 +56,7 @@ class Scan:
     """Time stamps of all frames in display order, and which of them decoding can start from."""
 
     pts: npt.NDArray[np.int64]
-    keyframes: npt.NDArray[np.int64]  # indices into `pts`
+    key_pts: npt.NDArray[np.int64]  # some may lie before the first frame that is shown (an edit list cuts them off)
 
 
 class _SeekFailedError(Exception):
@@ -177,9 +177,10 @@ class ContainerVideo(Video):
         frames: Iterator[VideoFrame] = iter(())
         position = -1  # the frame that `frames` gives next, at the earliest; -1: none
         for index in wanted:
-            start = int(scan.keyframes[np.searchsorted(scan.keyframes, index, side="right") - 1])
+            key = int(scan.key_pts[np.searchsorted(scan.key_pts, scan.pts[index], side="right") - 1])
+            start = int(np.searchsorted(scan.pts, key))
             if position < 0 or start > position:
-                frames, position = self._from_keyframe(start, scan, wanted_pts), start
+                frames, position = self._from_keyframe(key, scan, wanted_pts), start
             frame = None
             while position <= index:
                 frame = next(frames, None)
@@ -206,17 +207,16 @@ class ContainerVideo(Video):
     def _seconds_of(self, index: int, scan: Scan) -> Fraction:
         return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base
 
-    def _from_keyframe(self, start: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
-        """Decoded frames from the keyframe with index `start` on; frames shown before it are dropped.
+    def _from_keyframe(self, pts: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
+        """Decoded frames from the keyframe with the time stamp `pts` on; frames shown before it are dropped.
 
         The decoder may leave out frames that are neither wanted nor needed by others.
         """
         self._open()
         assert self._container is not None
-        pts = int(scan.pts[start])
         codec = self._stream.codec_context
         skips = self._may_skip
-        if start > 0:
+        if pts > scan.key_pts[0]:
             self._container.seek(pts, stream=self._stream)
 
         def packets() -> Iterator[Packet[VideoStream]]:
@@ -238,15 +238,15 @@ class ContainerVideo(Video):
     def _scan(self) -> Scan | None:
         """All packets, read and not decoded. None where packets and frames need not correspond one to one."""
         self._open()
-        pts: list[int] = []
-        keys: list[int] = []
+        pts, keys, shown = [], [], []
         try:
             for packet in self._packets():
                 if not packet.size:
                     continue
-                if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                if packet.pts is None or packet.is_corrupt or (packet.is_discard and not self._has_edit_lists):
                     return None
                 pts.append(packet.pts)
+                shown.append(not packet.is_discard)  # what an edit list cuts off is decoded and not shown
                 if packet.is_keyframe:
                     keys.append(packet.pts)
         except DECODE_ERRORS:
@@ -254,14 +254,27 @@ class ContainerVideo(Video):
         hidden_frames = self._stream.codec_context.name in ("vp8", "libvpx")  # packets that are never shown
         if hidden_frames or not keys or len(set(pts)) < len(pts) or keys[0] != pts[0] or pts[0] != min(pts):
             return None
-        ordered = np.array(sorted(pts), np.int64)
-        return Scan(ordered, np.searchsorted(ordered, np.array(sorted(keys), np.int64)))
+        if self._needs_its_start:
+            keys = keys[:1]
+        shown_pts = np.sort(np.array(pts, np.int64)[shown])
+        return Scan(shown_pts, np.sort(np.array(keys, np.int64))) if len(shown_pts) else None
+
+    @property
+    def _needs_its_start(self) -> bool:
+        """4:4:4 of older x264 is coded unlike the standard: FFmpeg mends that where it has read the first packet."""
+        codec = self._stream.codec_context
+        return codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
+
+    @property
+    def _has_edit_lists(self) -> bool:
+        assert self._container is not None
+        return "mov" in self._container.format.name
 
     @property
     def _may_skip(self) -> bool:
         """Packets are frames, their time stamps true, and leaving some out is worth it."""
         assert self._container is not None
-        is_true = any(name in self._container.format.name for name in ("mov", "matroska"))
+        is_true = self._has_edit_lists or "matroska" in self._container.format.name
         return is_true and self._stream.codec_context.name in SKIPPING_CODECS
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
