@@ -1,0 +1,213 @@
+"""One video, or a part of one, becomes a folder of JPEG frames: whole or not at all.
+
+    FrameJob(...).run(settings)      FolderMade(num_frames=61, ...), or BadVideo(reason=...)
+
+The folder is written elsewhere and renamed when it is whole. A record in it (RECORD) tells of which video and with
+which settings it was made, and how many bytes its frames have, so that a later run can see whether to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from i3d.data.frame_folders import FrameNames
+from i3d.data.shards import Shards
+from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.files import write_atomically
+from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
+from i3d.video.sampling import indices_at_rate
+from i3d.video.transforms import resize_frame, short_side_size
+
+RECORD: Final = ".i3d-frames.json"
+PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How frames are written. An impossible value is an InputError."""
+
+    short_side: int | None = None  # pixels; None: as it is
+    jpeg_quality: int = 95
+    template: str = "img_{:05d}.jpg"
+    first: int = 1  # the number of the first picture
+    fps: float | None = None  # None: every frame
+
+    def __post_init__(self) -> None:
+        if self.short_side is not None and self.short_side < 1:
+            raise InputError(f"short_side {self.short_side}: must be at least 1, or None to keep the size")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"jpeg_quality {self.jpeg_quality}: must be from 1 to 100; 95 is usual")
+        if self.first < 0:
+            raise InputError(f"first {self.first}: must be at least 0; 1 is usual")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"fps {self.fps:g}: must be above 0 and at most 1000, or None for every frame")
+        if not self.names.template.lower().endswith((".jpg", ".jpeg")):
+            raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
+
+    @property
+    def names(self) -> FrameNames:
+        return FrameNames(self.template, self.first)
+
+
+@dataclass(frozen=True)
+class BadVideo:
+    """A video of which no frames were written."""
+
+    path: str  # as it is listed
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderMade:
+    """A whole folder of frames."""
+
+    num_frames: int
+    notes: tuple[str, ...]  # what a user should know of the video: cut short, damaged
+    kept: bool  # whether an earlier run had made it
+
+
+@dataclass(frozen=True)
+class FrameJob:
+    """One folder of frames to make."""
+
+    path: str  # of the video, as it is listed
+    file: str
+    shards: Path | None  # the folder of shards that holds the video
+    start_seconds: float | None
+    end_seconds: float | None
+    out: Path
+    folder: str  # in `out`
+    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def target(self) -> Path:
+        return self.out / self.folder
+
+    @property
+    def part(self) -> Path:
+        """Where the folder lies until it is whole."""
+        return self.out / PARTS / sha256(self.folder.encode()).hexdigest()[:16]
+
+    def origin(self, settings: FrameSettings) -> dict[str, Any]:
+        """What the content of the folder depends on."""
+        return {"video": self.path, "start": self.start_seconds, "end": self.end_seconds, **asdict(settings)}
+
+    def clean(self) -> None:
+        """Remove what an interrupted run left of it, other than a whole folder."""
+        for place in (self.part, self.part.with_suffix(".old")):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def run(self, settings: FrameSettings) -> FolderMade | BadVideo:
+        """Make the folder if it is not there. A place that cannot be written is an InputError."""
+        try:
+            return _kept(self, settings) or _made(self, settings)
+        except VideoError as error:
+            return BadVideo(self.path, str(error))
+        except (MemoryError, cv2.error) as error:
+            return BadVideo(self.path, f"{printable(self.file)}: {first_line(error)}; check the file, or replace it")
+        except OSError as error:
+            raise not_written(self.out, error) from error
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record; empty if it is damaged, None if there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def not_written(out: Path, error: OSError) -> InputError:
+    where = printable(str(out))
+    return InputError(f"{where}: cannot be written ({error.strerror}); make room, or choose another place")
+
+
+def _kept(job: FrameJob, settings: FrameSettings) -> FolderMade | None:
+    """What an earlier run wrote, if it is all there: a machine that loses power may keep names and lose contents."""
+    record = read_record(job.target / RECORD)
+    if not record or any(record.get(key) != value for key, value in job.origin(settings).items()):
+        return None
+    with os.scandir(job.target) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    found = [sizes.get(settings.names.name(i), 0) for i in range(record.get("num_frames", 0))]
+    return FolderMade(len(found), tuple(record["notes"]), True) if sum(found) == record.get("num_bytes") else None
+
+
+def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
+    """Write the folder elsewhere, and rename it when it is whole."""
+    job.clean()
+    job.part.mkdir(parents=True)
+    names, num_frames, num_bytes = settings.names, 0, 0
+    try:
+        with _open(job) as video:
+            for frame_HWC in _frames(video, job, settings.fps):
+                content = _jpeg(frame_HWC, job, settings)
+                with (job.part / names.name(num_frames)).open("wb") as file:
+                    num_bytes += file.write(content)
+                num_frames += 1
+            notes = video.notes
+        record = {**job.origin(settings), "num_frames": num_frames, "num_bytes": num_bytes, "notes": notes}
+        write_atomically(job.part / RECORD, json.dumps(record, indent=1).encode())
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        if job.target.exists():
+            job.target.rename(job.part.with_suffix(".old"))
+        job.part.rename(job.target)
+    finally:
+        job.clean()
+    return FolderMade(num_frames, notes, False)
+
+
+def _open(job: FrameJob) -> Video:
+    if job.shards is None:
+        return open_video(job.file, limits=job.limits)
+    return open_video(_opened(job.shards).file(job.path).read_bytes(), name=job.file, limits=job.limits)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: Path) -> Shards:
+    return Shards(root)
+
+
+def _frames(video: Video, job: FrameJob, fps: float | None) -> Iterator[FrameHWC]:
+    """Every frame of the video or of its part, or those at a rate; the time of a part begins at its first frame."""
+    if job.start_seconds is None and job.end_seconds is None:
+        yield from video.stream(fps=fps)
+        return
+    first, stop = video.frames_between(job.start_seconds, job.end_seconds)
+    indices = np.arange(first, stop)
+    if fps is not None:
+        table = video.timetable() or [Fraction(0), *(picture.until for picture in video.pictures())]
+        seconds_T, end = [t - table[first] for t in table[first:stop]], table[stop] - table[first]
+        rate = Fraction(fps).limit_denominator(1_000_000)
+        indices = first + indices_at_rate(seconds_T, end_seconds=end, fps=rate)
+    wanted, repeats = np.unique(indices, return_counts=True)
+    for (_, frame_HWC, _), times in zip(video.each(wanted), repeats.tolist(), strict=True):
+        for _ in range(times):
+            yield frame_HWC
+
+
+def _jpeg(frame_HWC: FrameHWC, job: FrameJob, settings: FrameSettings) -> bytes:
+    if settings.short_side is not None:
+        height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
+        frame_HWC = resize_frame(frame_HWC, height=height, width=width)
+    bgr_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR)
+    good, content = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    if not good:
+        size = f"{frame_HWC.shape[1]} x {frame_HWC.shape[0]}"
+        raise VideoError(job.file, f"its frames, {size}, cannot be written as JPEG", "make them smaller (--short-side)")
+    return bytes(content.data)
