@@ -10,10 +10,11 @@ Flow is uint8 with two channels, x then y: 127.5 is no movement.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, overload
 
 import numpy as np
 
@@ -117,8 +118,30 @@ def open_frames(
             raise VideoError(str(folder), f"no frame {names.name(first_frame)}", "check the folder and --template")
     if names.modality == "flow":
         return FlowVideo(folder, names, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
-    paths = [folder / names.name(first_frame + i) for i in range(num_frames)]
+    paths = _Paths(folder, names, first_frame, num_frames)
     return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits, at_least=at_least)
+
+
+@dataclass(frozen=True)
+class _Paths(Sequence[Path]):
+    """The files of a folder's frames, each named when it is wanted: clips show few of them."""
+
+    folder: Path
+    names: FrameNames
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.count))]
+        return self.folder / self.names.name(self.first + index)
 
 
 def count_frames(folder: Path, names: FrameNames) -> int:

@@ -70,7 +70,7 @@ class ContainerVideo(Video):
         super().__init__(name or ("(bytes)" if isinstance(source, bytes) else str(source)), limits)
         self._file = io.BytesIO(source) if isinstance(source, bytes) else _open_file(source, self.name)
         self._container: InputContainer | None = None
-        self._fresh = False
+        self._fresh, self._decoder_used = False, False
         self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are made to fit
         self._orient: Callable[[FrameHWC], FrameHWC] | None = None
         self._reformatter = VideoReformatter()
@@ -115,7 +115,7 @@ class ContainerVideo(Video):
         codec = self._stream.codec_context
         codec.options = {"max_pixels": max_pixels}  # the container's own option does not reach the decoder
         codec.thread_count = 1
-        self._fresh = True
+        self._fresh, self._decoder_used = True, False
 
     def pictures(self) -> Iterator[Picture]:
         self._open()  # from the start, with a fresh decoder
@@ -212,11 +212,12 @@ class ContainerVideo(Video):
 
         The decoder may leave out frames that are neither wanted nor needed by others.
         """
-        self._open()
+        if self._decoder_used or not self._may_skip:
+            self._open()
         assert self._container is not None
         codec = self._stream.codec_context
         skips = self._may_skip
-        if pts > scan.key_pts[0]:
+        if pts > scan.key_pts[0] or not self._fresh:
             self._container.seek(pts, stream=self._stream)
 
         def packets() -> Iterator[Packet[VideoStream]]:
@@ -284,6 +285,7 @@ class ContainerVideo(Video):
 
     def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
         self._num_decoded = 0
+        self._decoder_used = True
         for packet in packets:
             self._check_time()
             for frame in packet.decode():

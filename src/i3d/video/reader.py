@@ -98,7 +98,7 @@ class Video(ABC):
         self.name, self.limits = printable(name), limits
         self._spent_seconds = 0.0
         self._since: float | None = None  # when the stopwatch was started, while it runs
-        self._played = Fraction(0)
+        self._played = 0.0  # seconds of video that were decoded
         self._notes: dict[str, None] = {}
 
     def __enter__(self) -> Self:
@@ -248,14 +248,14 @@ class Video(ABC):
 
     def _on_time(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """The same pictures, as long as making them keeps within the time limit; only the reader's time counts."""
-        self._spent_seconds, self._played = 0.0, Fraction(0)
+        self._spent_seconds, self._played = 0.0, 0.0
         while True:
             self._start_watch()
             picture = next(pictures, None)
             self._stop_watch()
             if picture is None:
                 return
-            self._played = max(self._played, picture.seconds)
+            self._played = max(self._played, float(picture.seconds))
             self._check_time()
             yield picture
 
@@ -272,7 +272,7 @@ class Video(ABC):
         if spent > self.limits.max_seconds + self._played:
             raise VideoError(
                 self.name,
-                f"decoding took {spent:.1f} s for {float(self._played):.1f} s of video, "
+                f"decoding took {spent:.1f} s for {self._played:.1f} s of video, "
                 f"over {self.limits.max_seconds:g} s more than it plays",
                 "check the file, or raise the time limit",
             )

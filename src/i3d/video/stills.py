@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
 from i3d.video.container import on_black
+from i3d.video.jpeg import decode_grey, decode_rgb, plain_jpeg
 from i3d.video.reader import FrameHWC, Limits, Picture, Video
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -123,17 +123,37 @@ def read_image(path: Path, *, max_pixels: int, at_least: int | None = None) -> F
     `at_least`: a JPEG may come at a half, a quarter or an eighth of its size, as long as its short side is not smaller
     than this. That is quicker, and not the same as decoding all of it and resizing: the decoder averages.
     """
-    return _read(path, max_pixels=max_pixels, convert=partial(_rgb, at_least=at_least))
+    content = _content(path)
+    header = plain_jpeg(content)
+    if header is not None and header.height * header.width <= max_pixels:
+        frame_HWC = decode_rgb(content, header, at_least=at_least)
+        if frame_HWC is not None:
+            return frame_HWC
+    return _by_pillow(path, content, max_pixels=max_pixels, convert=_rgb)
 
 
 def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
     """One picture as grey values (H, W), as flow is stored. Damage is a VideoError."""
-    return _read(path, max_pixels=max_pixels, convert=_grey)
+    content = _content(path)
+    header = plain_jpeg(content)
+    if header is not None and header.height * header.width <= max_pixels:
+        frame_HW = decode_grey(content)
+        if frame_HW is not None:
+            return frame_HW
+    return _by_pillow(path, content, max_pixels=max_pixels, convert=lambda image: np.asarray(image.convert("L")))
 
 
-def _read(path: Path, *, max_pixels: int, convert: Callable[[Image.Image, bytes], FrameHWC]) -> FrameHWC:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise VideoError(str(path), "no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        raise VideoError(str(path), f"cannot be read ({first_line(error)})", "check the path and its rights") from error
+
+
+def _by_pillow(path: Path, content: bytes, *, max_pixels: int, convert: Callable[[Image.Image], FrameHWC]) -> FrameHWC:
+    try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > max_pixels:
                 raise VideoError(
@@ -141,11 +161,9 @@ def _read(path: Path, *, max_pixels: int, convert: Callable[[Image.Image, bytes]
                 )
             if image.mode.startswith(("I", "F")):
                 raise VideoError(str(path), f"pixels of type {image.mode} are not 8-bit", "convert it to 8-bit")
-            return convert(image, content)
+            return convert(image)
     except VideoError:
         raise
-    except FileNotFoundError:
-        raise VideoError(str(path), "no such file", "check the path") from None
     except UnidentifiedImageError:
         raise VideoError(str(path), "not a picture (its content is in no known picture format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
@@ -153,33 +171,8 @@ def _read(path: Path, *, max_pixels: int, convert: Callable[[Image.Image, bytes]
         raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error
 
 
-def _rgb(image: Image.Image, content: bytes, *, at_least: int | None) -> FrameHWC:
-    if image.format == "JPEG" and image.mode in ("RGB", "L") and _is_plain(image, content):
-        scale = _reduction(min(image.size), at_least)
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), scale)  # in full, the same pixels as Pillow's
-        if pixels is not None:
-            return cast(FrameHWC, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels))
+def _rgb(image: Image.Image) -> FrameHWC:
     turned = ImageOps.exif_transpose(image)
     if turned.has_transparency_data:
         return on_black(np.asarray(turned.convert("RGBA")))
     return np.asarray(turned.convert("RGB"))
-
-
-def _reduction(short_side: int, at_least: int | None) -> int:
-    """OpenCV's flag for the smallest decoding whose short side is at least that."""
-    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-    fitting = [flag for factor, flag in flags.items() if at_least is not None and -(-short_side // factor) >= at_least]
-    return fitting[0] if fitting else cv2.IMREAD_COLOR
-
-
-def _grey(image: Image.Image, content: bytes) -> FrameHWC:
-    if image.format == "JPEG" and image.mode == "L" and _is_plain(image, content):
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is not None:
-            return cast(FrameHWC, pixels)
-    return np.asarray(image.convert("L"))
-
-
-def _is_plain(image: Image.Image, content: bytes) -> bool:
-    """Whole (OpenCV shows half a picture without a word) and not turned."""
-    return content.endswith(b"\xff\xd9") and "exif" not in image.info
