@@ -13,6 +13,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.dataset import ClipDataset
+    from i3d.data.preview import Preview
 
 data = typer.Typer(help="Look at, check, divide and prepare datasets.", no_args_is_help=True, rich_markup_mode=None)
 benchmark = typer.Typer(help="Measure how fast things are.", no_args_is_help=True, rich_markup_mode=None)
@@ -45,6 +46,8 @@ Template = Annotated[
     str | None, typer.Option(help="Names of frames, such as img_{:05d}.jpg or flow_{axis}_{:05d}.jpg.")
 ]
 FirstIndex = Annotated[int, typer.Option(min=0, help="The number of the first frame, with --template.")]
+ClipRecipe = Annotated[str, typer.Option("--recipe", help="Clip length and sizes are this recipe's (`i3d models`).")]
+DEFAULT_RECIPE = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
@@ -151,14 +154,115 @@ def pack(
     console.say(f"{files} files of {len(found)} clips packed; give {_name(out)} wherever a dataset is asked for")
 
 
+@data.command("extract-frames")
+def extract_frames(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to: a folder of pictures for each clip, and list.txt.")
+    ],
+    short_side: Annotated[
+        int | None, typer.Option(min=1, help="Make the shorter side of frames so long; without, it stays.")
+    ] = None,
+    jpeg_quality: Annotated[int, typer.Option(min=1, max=100, help="100 is best and largest.")] = 95,
+    fps: Annotated[float | None, typer.Option(help="Frames a second; without, every frame.")] = None,
+    template: Annotated[str, typer.Option(help="Names of the pictures.")] = "img_{:05d}.jpg",
+    first_index: FirstIndex = 1,
+    workers: Workers = 2,
+    force: Annotated[bool, typer.Option("--force", help="Make folders anew that have other settings.")] = False,
+    root: Root = None,
+    split: SplitName = None,
+    classes: Classes = None,
+    format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
+) -> None:
+    """Write the frames of videos as JPEG, with MMAction2's lists of them. An interrupted run goes on.
+
+    Example: i3d data extract-frames clips/ --out frames --short-side 256 --workers 8
+    """
+    from i3d.data.extract_frames import extract_frames as run
+
+    found = _read(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
+    with console.Steps("extracting frames", len(found)) as steps:
+        done = run(
+            found,
+            out,
+            short_side=short_side,
+            jpeg_quality=jpeg_quality,
+            template=template,
+            first=first_index,
+            fps=fps,
+            num_workers=workers,
+            on_clip=steps.done,
+            force=force,
+        )
+    for path, note in done.notes:
+        console.say(f"warning: {printable(path)}: {note}")
+    for bad in done.bad:
+        console.say(f"error: {bad.reason}")
+    kept = f", {done.num_kept} were there" if done.num_kept else ""
+    console.say(
+        f"{done.num_written + done.num_kept} of {done.num_clips} clips, {done.num_frames} frames{kept}; "
+        f"the list is {_name(done.list_file)}"
+    )
+    if done.bad:
+        raise typer.Exit(3)
+
+
+@data.command()
+def preview(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="The folder for clips.png and statistics.png.")],
+    clips: Annotated[int, typer.Option(min=1, max=100, help="How many clips to show.")] = 16,
+    recipe: ClipRecipe = DEFAULT_RECIPE,
+    seed: Seed = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="The same clips, drawn as in this epoch.")] = 0,
+    root: Root = None,
+    split: SplitName = None,
+    classes: Classes = None,
+    format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
+    modality: Modality = "rgb",
+    template: Template = None,
+    first_index: FirstIndex = 1,
+    json: Json = False,
+) -> None:
+    """Draw a sheet of clips as training will see them, and what the dataset is made of.
+
+    Example: i3d data preview clips/ --out preview
+    """
+    from i3d.data.preview import preview as run
+
+    found = _read(source, root, split, classes, format, fold, multi_label, allow_outside)
+    dataset = _dataset(found, "train", recipe, modality, template, first_index, seed=seed)
+    with console.Steps("looking", 1) as steps:
+        done = run(dataset, out, num_clips=clips, epoch=epoch, on_clip=steps.done_of)
+    if json:
+        typer.echo(_preview_json(done))
+    else:
+        console.tell_preview(done)
+    for bad in done.unreadable:
+        console.say(f"error: {bad.reason}")
+    console.say(f"look at {' and '.join(_name(picture) for picture in done.pictures)}")
+
+
+def _preview_json(done: Preview) -> str:
+    from dataclasses import asdict
+    from json import dumps
+
+    sizes = {f"{width}x{height}": count for (width, height), count in done.sizes.items()}
+    return dumps({**asdict(done), "sizes": sizes}, indent=2, default=str)
+
+
 @benchmark.command("data")
 def benchmark_data(
     source: Source,
     clips: Annotated[int, typer.Option(min=1, help="How many clips to load.")] = 64,
     view: Annotated[str, typer.Option(help="train (random clips) or test (all views of the recipe).")] = "train",
-    recipe: Annotated[str, typer.Option(help="Clip length and sizes are this recipe's (`i3d models`).")] = (
-        "i3d_r50_32x2x1_100e_kinetics400_rgb"
-    ),
+    recipe: ClipRecipe = DEFAULT_RECIPE,
     batch: Annotated[int, typer.Option(min=1, help="Clips of a batch.")] = 8,
     workers: Annotated[list[int] | None, typer.Option(min=0, help="Numbers of worker processes to try.")] = None,
     root: Root = None,
@@ -221,7 +325,14 @@ def _read(
 
 
 def _dataset(
-    found: Annotations, view: str, recipe: str, modality: str, template: str | None, first_index: int
+    found: Annotations,
+    view: str,
+    recipe: str,
+    modality: str,
+    template: str | None,
+    first_index: int,
+    *,
+    seed: int = 0,
 ) -> ClipDataset:
     """Clips as training or testing by a recipe sees them."""
     from i3d.data.dataset import ClipDataset, TestView, TrainView
@@ -241,9 +352,8 @@ def _dataset(
     sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
     training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
     names = None if template is None else FrameNames(template, first_index, cast(Any, modality))
-    return ClipDataset(
-        found, training if view == "train" else TestView(protocol, pre), modality=cast(Any, modality), names=names
-    )
+    chosen_view = training if view == "train" else TestView(protocol, pre)
+    return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
 
 
 def _say_root(found: Annotations, out: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from i3d.benchmark import DataSpeed
     from i3d.catalogue import Catalogue, Cost, Description
     from i3d.convert import Conversion
+    from i3d.data.preview import Preview
     from i3d.results.prediction import Prediction
 
 
@@ -94,6 +95,10 @@ class Steps:
     def done(self, number: int) -> None:
         """So many steps are done."""
         self._bar.update(self._task, completed=number)
+
+    def done_of(self, number: int, total: int) -> None:
+        """So many of so many steps are done."""
+        self._bar.update(self._task, completed=number, total=total)
 
     def one(self, *_: object) -> None:
         """One more step is done."""
@@ -206,6 +211,24 @@ def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[li
         table.add_section()
     table.add_row(f"all {len(classes)}", *(str(sum(row)) for row in counts_SK))
     _print(table)
+
+
+def tell_preview(found: Preview) -> None:
+    """Clips of each class (of many, the largest and the smallest), lengths, sizes."""
+    counts = sorted(found.class_counts.items(), key=lambda item: -item[1])
+    table = _table("class", "clips")
+    shown = counts if len(counts) <= 40 else [*counts[:15], ("...", -1), *counts[-15:]]
+    for name, count in shown:
+        table.add_row(printable(name), str(count) if count >= 0 else "")
+    table.add_section()
+    table.add_row(f"all {len(counts)}", str(sum(found.class_counts.values())))
+    _print(table)
+    for what, values, unit in (("lengths", found.durations, " s"), ("", found.lengths, " frames")):
+        if values is not None:
+            typer.echo(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
+    sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
+    typer.echo("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
+    typer.echo(f"(lengths and sizes of {found.num_looked_at} clips)")
 
 
 def tell_data_speed(speed: DataSpeed) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.labels import is_visible
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
@@ -268,7 +269,7 @@ def _numbers(
         known = {name: i for i, name in enumerate(names)}
         for index, labels in enumerate(rows.labels):
             for label in labels:
-                if not str(label).isprintable():
+                if not is_visible(str(label)):
                     raise wrong(index, label, "a class name with characters that cannot be seen; write it anew")
         classes = tuple(names)
     ids_N: list[tuple[int, ...]] = []

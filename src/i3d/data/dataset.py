@@ -146,7 +146,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         """Draw one clip and write it to `out_VTHWC`; its class numbers."""
         rng = np.random.default_rng((self.seed, epoch, index))
         labels = self.annotations.labels_of(index)
-        with self._open(index) as video:
+        with self.open_clip(index) as video:
             self.stages.lap("open")
             first, num_frames, fps = self._extent(video, index, wants_fps=view.sampling.target_fps is not None)
             indices_VT = training_clips(num_frames, view.sampling, rng=rng, fps=fps) + first
@@ -187,7 +187,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _test_views(self, index: int, view: TestView) -> Views:
         """Every frame that some clip shows, once, resized; and where the clips and crops lie."""
         pre, protocol = view.preprocessing, view.protocol
-        with self._open(index) as video:
+        with self.open_clip(index) as video:
             self.stages.lap("open")
             first, num_frames, fps = self._extent(video, index, wants_fps=protocol.target_fps is not None)
             indices_VT = protocol_clips(num_frames, protocol, fps=fps) + first
@@ -205,7 +205,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         places_VT = torch.from_numpy(np.searchsorted(wanted_D, indices_VT))
         return Views(frames_DHWC, places_VT, tuple(boxes), pre.crop)
 
-    def _open(self, index: int) -> Video:
+    def open_clip(self, index: int) -> Video:
+        """The whole video of a clip, to be used in a `with` statement."""
         clip = self.annotations[index]
         if self.names is not None:
             return open_frames(

@@ -129,10 +129,10 @@ class _Paths(Sequence[Path]):
     folder: Path
     names: FrameNames
     first: int
-    count: int
+    num_frames: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.num_frames
 
     @overload
     def __getitem__(self, index: int) -> Path: ...
@@ -140,7 +140,7 @@ class _Paths(Sequence[Path]):
     def __getitem__(self, index: slice) -> Sequence[Path]: ...
     def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.count))]
+            return [self[i] for i in range(*index.indices(self.num_frames))]
         return self.folder / self.names.name(self.first + index)
 
 

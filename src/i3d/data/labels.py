@@ -20,6 +20,11 @@ def numbered_labels(num_classes: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(num_classes))
 
 
+def is_visible(name: str) -> bool:
+    """Whether a class name has no characters that cannot be seen, but for the joiners that some scripts need."""
+    return name.replace("\u200c", "").replace("\u200d", "").isprintable()
+
+
 def read_labels(path: Path) -> tuple[str, ...]:
     """Class names from a file, one a line, or `name index` on every line as in MMAction2's `kinetics_class2ind.txt`.
 
@@ -50,7 +55,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise InputError(f"{where}: a number stands before each name; write `name number`, or names alone")
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
-        if not name or not name.isprintable():
+        if not name or not is_visible(name):
             raise InputError(f"{where}:{number}: {name!r}: not a class name; write one a line")
         if name in seen:
             raise InputError(f"{where}:{number}: {name!r}: is there twice (also on line {seen[name]}); rename one")

@@ -162,7 +162,7 @@ def _look(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Facts | Bad
     """Size and length of the listed part of a video. Only its first frame is decoded, where that suffices."""
     clip = dataset.annotations[index]
     try:
-        with dataset._open(index) as video:
+        with dataset.open_clip(index) as video:
             height, width = next(video.stream()).shape[:2]
             told = video.timetable() is not None
             if not told and not may_decode:

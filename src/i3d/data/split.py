@@ -106,8 +106,9 @@ def _assign(
     rng = np.random.default_rng(seed)
     sizes_G = np.array([sum(counts.values()) for counts in counts_G])
     order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
-    totals: dict[int, int] = {}
-    for counts in counts_G:
+    totals: dict[int, int] = {}  # of what is divided: not of what lies in a split that gets no share
+    divided = (counts for counts, known in zip(counts_G, fixed_G, strict=True) if known < 0 or shares_S[known] > 0)
+    for counts in divided:
         for label, count in counts.items():
             totals[label] = totals.get(label, 0) + count
     lack_KS = {label: total * shares_S for label, total in totals.items()}
@@ -117,7 +118,8 @@ def _assign(
             need_S = sum(lack_KS[label] * count for label, count in counts_G[group].items())
             splits_G[group] = int(np.argmax(np.where(shares_S > 0, need_S, -np.inf)))
         for label, count in counts_G[group].items():
-            lack_KS[label][splits_G[group]] -= count
+            if label in lack_KS:
+                lack_KS[label][splits_G[group]] -= count
     return splits_G
 
 
