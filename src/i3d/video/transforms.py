@@ -127,11 +127,10 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
             f"normalize needs uint8 clips with {len(mean)} channels last, "
             f"got {clips_VTHWC.dtype} of shape {tuple(clips_VTHWC.shape)}"
         )
-    clips_VCTHW = clips_VTHWC.permute(0, 4, 1, 2, 3).to(torch.float32)
-    shape = (1, channels, 1, 1, 1)
-    mean_C = torch.tensor(mean, device=clips_VTHWC.device).reshape(shape)
-    std_C = torch.tensor(std, device=clips_VTHWC.device).reshape(shape)
-    return clips_VCTHW.sub_(mean_C).div_(std_C)
+    width, device = clips_VTHWC.shape[3], clips_VTHWC.device
+    mean_WC, std_WC = (torch.tensor(values, device=device).repeat(width) for values in (mean, std))
+    rows = clips_VTHWC.flatten(3).to(torch.float32)  # (V, T, H, W * C): whole rows at a time, not 3 channels
+    return rows.sub_(mean_WC).div_(std_WC).unflatten(3, (width, channels)).permute(0, 4, 1, 2, 3)
 
 
 def _crop(frames_THWC: Frames, *, top: int, left: int, size: int) -> Frames:

@@ -1,0 +1,109 @@
+"""`i3d data` and `i3d benchmark data` as a user calls them."""
+
+import json
+import re
+
+import pytest
+
+from i3d.data.read import read_annotations
+from rendering import render
+from test_cli import run
+
+
+@pytest.fixture
+def actions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("run (fast)", "wälk"):
+        for i in range(6):
+            path = tmp_path / "actions" / label / f"p{i // 2}_{i} é.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            render(path, num_frames=12 + i)
+    return tmp_path
+
+
+def test_split_then_read(actions):
+    done = run("data", "split", "actions", "--out", "actions/clips.csv", "--val", "0.34", "--group-by", r"(p\d)_")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"run \(fast\) +4 +2 +0", done.stdout)
+    assert done.stderr == "12 clips in 3 groups divided, in actions/clips.csv\n"
+    found = read_annotations(actions / "actions/clips.csv")
+    assert [len(found.of_split(split)) for split in ("train", "val")] == [8, 4]
+    told = run("data", "split", "actions", "--out", "elsewhere.csv", "--json", "--group-by", r"(p\d)_")
+    assert json.loads(told.stdout)["clips"]["train"] == {"run (fast)": 4, "wälk": 4}
+    assert "say --root actions with it" in told.stderr
+    wrong = run("data", "split", "actions", "--out", "clips.txt")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "error: --out clips.txt: must end in .csv, .tsv or .jsonl, which can hold a split\n"
+
+
+def test_list_writes_the_classes_beside(actions):
+    done = run("data", "list", "actions", "--out", "actions/l.txt")
+    assert done.returncode == 0, done.stderr
+    assert (actions / "actions/l.txt").read_text().splitlines()[0] == "run (fast)/p0_0 é.mp4 0"
+    assert (actions / "actions/l.classes.txt").read_text() == "run (fast)\nwälk\n"
+    again = read_annotations(actions / "actions/l.txt", classes=("run (fast)", "wälk"))
+    assert len(again) == 12
+    wrong = run("data", "list", "actions/l.txt", "--out", "x.csv", "--classes", "ucf1O1")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: ucf1O1: cannot be read")
+
+
+def test_pack_and_benchmark(actions):
+    done = run("data", "pack", "actions", "--out", "packed")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "12 files of 12 clips packed; give packed wherever a dataset is asked for\n"
+    speed = run("benchmark", "data", "packed", "--clips", "4", "--batch", "2", "--workers", "1", "--json")
+    assert speed.returncode == 0, speed.stderr
+    told = json.loads(speed.stdout)
+    assert set(told["stage_ms"]) == {"open", "seek", "decode", "resize", "crop", "change", "collate"}
+    assert told["clip_ms"] == pytest.approx(sum(told["stage_ms"].values()))
+    assert set(told["clips_per_second"]) == {"0", "1"}
+    assert max(told["stage_ms"], key=told["stage_ms"].get) == told["bottleneck"].split(",")[0]
+    table = run("benchmark", "data", "actions", "--clips", "2", "--view", "test", "--workers", "1")
+    assert "bottleneck: " in table.stdout
+    assert "of the test view" in table.stdout
+
+
+def test_extract_frames_and_go_on(actions):
+    (actions / "actions/wälk/broken.mp4").write_bytes(b"")
+    done = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "1")
+    assert done.returncode == 3
+    assert "broken.mp4: the file is empty (0 bytes)" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("12 of 13 clips, 174 frames; the list is frames/list.txt")
+    assert len(read_annotations(actions / "frames/list.txt")) == 12
+    again = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "0")
+    assert "12 were there" in again.stderr
+
+
+def test_preview(actions):
+    done = run("data", "preview", "actions", "--out", "look", "--clips", "4")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"wälk +6", done.stdout)
+    assert "sizes    64x48 (12)" in done.stdout
+    assert done.stderr == "look at look/clips.png and look/statistics.png\n"
+    told = json.loads(run("data", "preview", "actions", "--out", "look", "--clips", "4", "--json").stdout)
+    assert told["sizes"] == {"64x48": 12}
+    assert told["class_counts"] == {"run (fast)": 6, "wälk": 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "list", "nowhere", "--out", "x.csv"], "nowhere: no such file or folder; check the path"),
+        (
+            ["data", "preview", "actions", "--out", "p", "--modality", "lidar"],
+            "--modality 'lidar': is neither rgb nor flow",
+        ),
+        (["data", "preview", "actions", "--out", "p", "--modality", "flow"], "flow is read from folders of frames"),
+        (["data", "preview", "actions", "--out", "p", "--recipe", "r50"], "there is no recipe 'r50'"),
+        (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--clips", "0"], "clips"),
+        (["benchmark", "data", "actions", "--view", "all"], "--view 'all': is neither train nor test"),
+        (["benchmark", "data", "actions", "--recipe", "inception_rgb_kinetics400"], "scores all frames of a video"),
+        (["data", "split", "actions", "--out", "x.csv", "--val", "2"], "must be shares from 0 to 1"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(actions, arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ")
+    assert done.stdout == ""
