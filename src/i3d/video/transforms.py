@@ -130,7 +130,7 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
     width, device = clips_VTHWC.shape[3], clips_VTHWC.device
     mean_WC, std_WC = (torch.tensor(values, device=device).repeat(width) for values in (mean, std))
     rows = clips_VTHWC.flatten(3).to(torch.float32)  # (V, T, H, W * C): whole rows at a time, not 3 channels
-    return rows.sub_(mean_WC).div_(std_WC).unflatten(3, (width, channels)).permute(0, 4, 1, 2, 3)
+    return rows.sub_(mean_WC).div_(std_WC).view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
 
 
 def _crop(frames_THWC: Frames, *, top: int, left: int, size: int) -> Frames:
