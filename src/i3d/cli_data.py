@@ -13,6 +13,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.dataset import ClipDataset
+    from i3d.data.frame_folders import FrameNames
     from i3d.data.preview import Preview
 
 data = typer.Typer(help="Look at, check, divide and prepare datasets.", no_args_is_help=True, rich_markup_mode=None)
@@ -211,6 +212,66 @@ def extract_frames(
 
 
 @data.command()
+def check(
+    source: Source,
+    out: Annotated[Path | None, typer.Option(help="Write a row for every clip to this .csv.")] = None,
+    min_frames: Annotated[int, typer.Option(min=1, help="Shorter clips are told of.")] = 1,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one clip may take.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each may crash or hang without harm.")] = 2,
+    fix: Annotated[
+        Path | None, typer.Option(help="Encode what can be decoded of damaged clips anew, into this folder.")
+    ] = None,
+    root: Root = None,
+    split: SplitName = None,
+    classes: Classes = None,
+    format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
+    modality: Modality = "rgb",
+    template: Template = None,
+    first_index: FirstIndex = 1,
+    json: Json = False,
+) -> None:
+    """Decode every clip to its end, and name what is missing, broken, cut short, too short or there twice.
+
+    Example: i3d data check clips/ --out report.csv
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from i3d.data.check import check as run
+    from i3d.data.check import clips_of, write_report
+
+    if out is not None and (out.suffix.lower() != ".csv" or not out.parent.is_dir()):
+        raise InputError(f"--out {_name(out)}: must be a .csv in a folder that is there")
+    found = clips_of(source) or _read(
+        source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False
+    )
+    names = _frame_names(modality, template, first_index)
+    with console.Steps("checking", len(found)) as steps:
+        report = run(
+            found,
+            min_frames=min_frames,
+            time_limit=time_limit,
+            num_workers=workers,
+            fix=fix,
+            modality=cast(Any, modality),
+            names=names,
+            on_clip=steps.one,
+        )
+    if out is not None:
+        write_report(out, report)
+    if json:
+        rows = [asdict(row) for row in report.rows]
+        typer.echo(dumps({"clips": len(rows), "problems": report.counts, "rows": rows}, indent=2))
+    else:
+        console.tell_check(report)
+    if report.num_bad:
+        raise typer.Exit(3)
+
+
+@data.command()
 def preview(
     source: Source,
     out: Annotated[Path, typer.Option(help="The folder for clips.png and statistics.png.")],
@@ -336,7 +397,6 @@ def _dataset(
 ) -> ClipDataset:
     """Clips as training or testing by a recipe sees them."""
     from i3d.data.dataset import ClipDataset, TestView, TrainView
-    from i3d.data.frame_folders import FrameNames
     from i3d.recipes.augmentation import Augmentation, TrainSampling
     from i3d.recipes.named import named_recipe
     from i3d.recipes.settings import ClipProtocol
@@ -347,13 +407,20 @@ def _dataset(
         raise InputError(f"--recipe {recipe}: scores all frames of a video, not clips; choose one that scores clips")
     if view not in ("train", "test"):
         raise InputError(f"--view {view!r}: is neither train nor test")
-    if modality not in ("rgb", "flow"):
-        raise InputError(f"--modality {modality!r}: is neither rgb nor flow")
     sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
     training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
-    names = None if template is None else FrameNames(template, first_index, cast(Any, modality))
+    names = _frame_names(modality, template, first_index)
     chosen_view = training if view == "train" else TestView(protocol, pre)
     return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
+
+
+def _frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:
+    """How frames are named, if the options say so."""
+    from i3d.data.frame_folders import FrameNames
+
+    if modality not in ("rgb", "flow"):
+        raise InputError(f"--modality {modality!r}: is neither rgb nor flow")
+    return None if template is None else FrameNames(template, first_index, cast(Any, modality))
 
 
 def _say_root(found: Annotations, out: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from i3d.benchmark import DataSpeed
     from i3d.catalogue import Catalogue, Cost, Description
     from i3d.convert import Conversion
+    from i3d.data.check import Report
     from i3d.data.preview import Preview
     from i3d.results.prediction import Prediction
 
@@ -211,6 +212,19 @@ def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[li
         table.add_section()
     table.add_row(f"all {len(classes)}", *(str(sum(row)) for row in counts_SK))
     _print(table)
+
+
+def tell_check(report: Report) -> None:
+    """The clips that something is wrong with, and how many there are of each kind."""
+    bad = [row for row in report.rows if row.problem != "ok"]
+    if bad:
+        table = _table("problem", "clip", "why")
+        for row in bad:
+            why = row.reason + (f"; encoded anew: {row.fixed_to}" if row.fixed_to else "")
+            table.add_row(row.problem, printable(row.path), printable(why))
+        _print(table)
+    kinds = ", ".join(f"{count} {problem}" for problem, count in report.counts.items())
+    typer.echo(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
 
 
 def tell_preview(found: Preview) -> None:

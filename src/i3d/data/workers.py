@@ -9,18 +9,20 @@ A pool of the standard library does not tell which of its jobs was at fault when
 from __future__ import annotations
 
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import cv2
 
 from i3d.errors import I3DError, InputError
 
+POLL_SECONDS: Final = 0.05  # how late a process may be found to be late
 J = TypeVar("J")
 A = TypeVar("A")
 
@@ -30,15 +32,17 @@ class Died:
     """The process that had this job came to an end: by a crash, or because the system ran out of memory."""
 
     how: str  # SIGSEGV, SIGKILL, exit code 1 ...
+    timed_out: bool = False  # it was killed because the job took longer than it may
 
 
 def each_job(
-    run: Callable[[J], A], jobs: Sequence[J], *, num_workers: int
+    run: Callable[[J], A], jobs: Sequence[J], *, num_workers: int, time_limit: float | None = None
 ) -> Generator[tuple[int, A | Died], None, None]:
     """(number, `run(job)`) of all jobs, in processes that are started afresh ("spawn"); with 0 workers, in this one.
 
     Each process has one job at a time, so one that dies takes only that job with it, and another takes its place. An
-    I3DError of `run` is raised here; any other error is printed and ends its process. Close the generator to end all.
+    I3DError of `run` is raised here; any other error is printed and ends its process. A process whose job takes more
+    than `time_limit` seconds is killed (not with 0 workers). Close the generator to end all.
     """
     if num_workers == 0:
         yield from ((number, run(job)) for number, job in enumerate(jobs))
@@ -50,7 +54,9 @@ def each_job(
             while len(workers) < min(num_workers, len(left) + len(workers)):
                 worker = _Worker(run)
                 workers[worker.pipe] = worker
-            for pipe in wait(list(workers)):
+            for late in [worker for worker in workers.values() if time_limit and worker.has_worked > time_limit]:
+                late.kill()
+            for pipe in wait(list(workers), timeout=None if time_limit is None else POLL_SECONDS):
                 worker = workers[pipe]
                 try:
                     answer = worker.pipe.recv()
@@ -79,9 +85,20 @@ class _Worker(Generic[J, A]):
         self.process.start()
         theirs.close()
         self.number = -1  # of its job; before the first, it only says that it is there
+        self._since, self._timed_out = 0.0, False
+
+    @property
+    def has_worked(self) -> float:
+        """Seconds since it was given its job."""
+        return 0.0 if self.number < 0 else time.monotonic() - self._since
+
+    def kill(self) -> None:
+        """End it whatever it does; its pipe then tells that it died."""
+        self._timed_out = True
+        self.process.kill()
 
     def give(self, number: int, job: J) -> None:
-        self.number = number
+        self.number, self._since = number, time.monotonic()
         with suppress(OSError):  # if it has died, `recv` will tell
             self.pipe.send(job)
 
@@ -92,7 +109,7 @@ class _Worker(Generic[J, A]):
         if self.number < 0:
             todo = "call from under `if __name__ == '__main__'`, or with num_workers=0"
             raise InputError(f"worker processes do not start ({how}); {todo}")
-        return Died(how)
+        return Died(how, self._timed_out)
 
     def end(self, *, at_once: bool = False) -> None:
         self.pipe.close()

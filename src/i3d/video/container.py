@@ -27,7 +27,7 @@ from av.video.reformatter import VideoReformatter
 
 from i3d.errors import VideoError
 from i3d.video.orientation import orientation
-from i3d.video.reader import FrameHWC, Limits, Picture, Video, in_time
+from i3d.video.reader import FrameHWC, Limits, NoPicturesError, Picture, Video, in_time
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -74,7 +74,6 @@ class ContainerVideo(Video):
         self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are made to fit
         self._orient: Callable[[FrameHWC], FrameHWC] | None = None
         self._reformatter = VideoReformatter()
-        self._damaged = 0
         try:
             self._open()
         except BaseException:
@@ -83,7 +82,7 @@ class ContainerVideo(Video):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes, *([f"{self._damaged} frames are damaged"] if self._damaged else []))
+        return (*super().notes, *([f"{self.num_damaged} frames are damaged"] if self.num_damaged else []))
 
     def close(self) -> None:
         if self._container is not None:
@@ -292,7 +291,7 @@ class ContainerVideo(Video):
                 self._num_decoded += 1
                 if frame.width * frame.height > self.limits.max_pixels:
                     raise ValueError(f"a frame has {frame.width} x {frame.height} pixels")
-                self._damaged += frame.is_corrupt
+                self.num_damaged += frame.is_corrupt
                 yield frame
 
     def _rgb(self, frame: VideoFrame) -> FrameHWC:
@@ -314,6 +313,7 @@ class ContainerVideo(Video):
             return
         missing = promised - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
+            self.missing_seconds = float(missing)
             self._note(f"the last {float(missing):.2f} s that its header promises are missing: cut short?")
 
 
@@ -366,7 +366,7 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise VideoError(name, f"no video stream (found: {found})", "give a file with pictures in it")
+        raise NoPicturesError(name, f"no video stream (found: {found})", "give a file with pictures in it")
     if streams[0].codec_context is None:
         raise VideoError(name, "its codec is not available in this FFmpeg build", "convert it to H.264")
     return streams[0]

@@ -40,6 +40,10 @@ TIME_TOLERANCE: Final = Fraction(1, 1_000_000)  # a time given as a float may li
 LOOKAHEAD_FRAMES: Final = 4  # how far AVI files are seen to shuffle the time stamps of their frames
 
 
+class NoPicturesError(VideoError):
+    """The file is whole and holds no video: sound alone, for instance."""
+
+
 class NoSuchFrameError(VideoError):
     """A frame was asked for that decoding did not give."""
 
@@ -93,6 +97,8 @@ class Video(ABC):
 
     timed = True  # False: frames without times, each stands for one slot of whatever rate is asked for
     frames_decoded = 0  # by `stream`, so far
+    num_damaged = 0  # frames of those read so far that the decoder had to patch
+    missing_seconds = 0.0  # that the header promises and the file, read to its end, has not
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = printable(name), limits
@@ -168,7 +174,7 @@ class Video(ABC):
         """
         rate = None if fps is None or not self.timed else Fraction(fps).limit_denominator(1_000_000)
         count, first = 0, None
-        for picture in self._on_time(self.pictures()):
+        for picture in self.on_time(self.pictures()):
             self.frames_decoded = picture.index + 1
             first = first or picture
             stop = count + 1 if rate is None else slot_at(picture.until, fps=rate)
@@ -199,7 +205,7 @@ class Video(ABC):
         if wanted and wanted[0] < 0:
             raise ValueError(f"frame indices count from 0, got {wanted[0]}")
         num_found = 0
-        for picture in self._on_time(self.pictures_at(wanted)):
+        for picture in self.on_time(self.pictures_at(wanted)):
             yield picture.index, self._convert(picture, transform), picture.seconds
             num_found += 1
         if num_found < len(wanted):
@@ -230,12 +236,12 @@ class Video(ABC):
         return self.frames_at([bisect_right(timetable, t) - 1 for t in asked], transform=transform)
 
     def _timetable_by_decoding(self) -> list[Fraction]:
-        shown = [(picture.seconds, picture.until) for picture in self._on_time(self.pictures())]
+        shown = [(picture.seconds, picture.until) for picture in self.on_time(self.pictures())]
         return [*(start for start, _ in shown), shown[-1][1]]
 
     def count_frames(self) -> int:
         """How many frames the video really has, found by decoding all of them without converting any."""
-        return sum(1 for _ in self._on_time(self.pictures()))
+        return sum(1 for _ in self.on_time(self.pictures()))
 
     def _note(self, note: str) -> None:
         self._notes[note] = None
@@ -246,7 +252,7 @@ class Video(ABC):
         self._stop_watch()
         return frame_HWC if transform is None else transform(frame_HWC)
 
-    def _on_time(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    def on_time(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
         """The same pictures, as long as making them keeps within the time limit; only the reader's time counts."""
         self._spent_seconds, self._played = 0.0, 0.0
         while True:

@@ -24,6 +24,7 @@ def read_folders(root: Path) -> Rows:
     rows = Rows()
     classes: dict[str, None] = {}
     for top in splits if has_splits else [""]:
+        _no_strays(root / top)
         for name in _folders(root / top):
             classes[name] = None
             _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
@@ -34,6 +35,16 @@ def read_folders(root: Path) -> Rows:
         )
     rows.classes = tuple(sorted(classes))
     return rows
+
+
+def _no_strays(place: Path) -> None:
+    """Videos beside the folders of classes have no class: nothing is left out in silence."""
+    strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    if strays:
+        raise InputError(
+            f"{printable(str(place))}: {len(strays)} videos lie beside the folders of classes, such as "
+            f"{printable(strays[0])}; move each into the folder of its class, or give a list"
+        )
 
 
 def split_of(name: str) -> str:
