@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "files", "recipes", "video", "data", "models", "weights", "results", "verbs", "console",
-    "cli_data", "cli",
+    "cli_options", "cli_data", "cli_benchmark", "cli",
 ]  # fmt: skip
 VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict"}
 # What may only be called in one module each.

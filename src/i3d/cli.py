@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from i3d import console
-from i3d.cli_data import benchmark, data
+from i3d.cli_benchmark import benchmark
+from i3d.cli_data import data
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:

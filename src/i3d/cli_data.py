@@ -1,4 +1,4 @@
-"""`i3d data ...`: look at, check, divide and prepare datasets; and `i3d benchmark data`."""
+"""`i3d data ...`: look at, check, divide and prepare datasets."""
 
 from __future__ import annotations
 
@@ -8,50 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
+from i3d.cli_options import (
+    DEFAULT_RECIPE,
+    AllowOutside,
+    Classes,
+    ClipRecipe,
+    FirstIndex,
+    Fold,
+    Format,
+    Json,
+    Modality,
+    MultiLabel,
+    Root,
+    Seed,
+    Source,
+    SplitName,
+    Template,
+    Workers,
+    clip_dataset,
+    frame_names,
+    read_dataset,
+)
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
-    from i3d.data.dataset import ClipDataset
-    from i3d.data.frame_folders import FrameNames
     from i3d.data.preview import Preview
 
 data = typer.Typer(help="Look at, check, divide and prepare datasets.", no_args_is_help=True, rich_markup_mode=None)
-benchmark = typer.Typer(help="Measure how fast things are.", no_args_is_help=True, rich_markup_mode=None)
-
-Source = Annotated[
-    Path,
-    typer.Argument(
-        help="A list (MMAction2's, CSV, TSV, JSON lines, Kinetics, UCF101, Something-Something) or a class folder.",
-        show_default=False,
-    ),
-]
-Root = Annotated[Path | None, typer.Option(help="What paths of the list are relative to (default: its folder).")]
-SplitName = Annotated[str | None, typer.Option("--split", help="Only train, val or test.")]
-Classes = Annotated[
-    str | None,
-    typer.Option(help="Class names: a file, or kinetics400, kinetics600, ucf101, hmdb51 (default: from the list)."),
-]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        help="auto, folders, videos, frames, frames-offset, table, kinetics, ucf101, hmdb51, something-v1 or -v2.",
-    ),
-]
-Fold = Annotated[int, typer.Option(min=1, max=3, help="Which of UCF101's and HMDB51's three divisions.")]
-MultiLabel = Annotated[bool, typer.Option("--multi-label", help="Clips may have several classes.")]
-AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Accept paths that lead out of the root.")]
-Modality = Annotated[str, typer.Option(help="rgb or flow (folders of frames).")]
-Template = Annotated[
-    str | None, typer.Option(help="Names of frames, such as img_{:05d}.jpg or flow_{axis}_{:05d}.jpg.")
-]
-FirstIndex = Annotated[int, typer.Option(min=0, help="The number of the first frame, with --template.")]
-ClipRecipe = Annotated[str, typer.Option("--recipe", help="Clip length and sizes are this recipe's (`i3d models`).")]
-DEFAULT_RECIPE = "i3d_r50_32x2x1_100e_kinetics400_rgb"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
-Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
 
 
 @data.command("list")
@@ -74,7 +58,7 @@ def list_(
     """
     from i3d.data.write import write_classes, write_list
 
-    found = _read(source, root, split, classes, format, fold, multi_label, allow_outside)
+    found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
     write_list(found, out)
     names = out.with_suffix(".classes.txt")
     write_classes(found.classes, names)
@@ -114,7 +98,7 @@ def split(
 
     if out.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--out {_name(out)}: must end in .csv, .tsv or .jsonl, which can hold a split")
-    found = _read(source, root, None, classes, format, 1, multi_label, allow_outside)
+    found = read_dataset(source, root, None, classes, format, 1, multi_label, allow_outside)
     done = divide(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
     write_list(done.annotations, out)
     for warning in done.warnings:
@@ -149,7 +133,7 @@ def pack(
     """
     from i3d.data.pack import pack as run
 
-    found = _read(source, root, split, classes, format, fold, multi_label, False)
+    found = read_dataset(source, root, split, classes, format, fold, multi_label, False)
     with console.Steps("packing", len(found)) as steps:
         files = run(found, out, shard_bytes=shard_megabytes << 20, on_clip=steps.done)
     console.say(f"{files} files of {len(found)} clips packed; give {_name(out)} wherever a dataset is asked for")
@@ -184,7 +168,7 @@ def extract_frames(
     """
     from i3d.data.extract_frames import extract_frames as run
 
-    found = _read(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
+    found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
     with console.Steps("extracting frames", len(found)) as steps:
         done = run(
             found,
@@ -245,10 +229,10 @@ def check(
 
     if out is not None and (out.suffix.lower() != ".csv" or not out.parent.is_dir()):
         raise InputError(f"--out {_name(out)}: must be a .csv in a folder that is there")
-    found = clips_of(source) or _read(
+    found = clips_of(source) or read_dataset(
         source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False
     )
-    names = _frame_names(modality, template, first_index)
+    names = frame_names(modality, template, first_index)
     with console.Steps("checking", len(found)) as steps:
         report = run(
             found,
@@ -297,8 +281,8 @@ def preview(
     """
     from i3d.data.preview import preview as run
 
-    found = _read(source, root, split, classes, format, fold, multi_label, allow_outside)
-    dataset = _dataset(found, "train", recipe, modality, template, first_index, seed=seed)
+    found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
+    dataset = clip_dataset(found, "train", recipe, modality, template, first_index, seed=seed)
     with console.Steps("looking", 1) as steps:
         done = run(dataset, out, num_clips=clips, epoch=epoch, on_clip=steps.done_of)
     if json:
@@ -316,111 +300,6 @@ def _preview_json(done: Preview) -> str:
 
     sizes = {f"{width}x{height}": count for (width, height), count in done.sizes.items()}
     return dumps({**asdict(done), "sizes": sizes}, indent=2, default=str)
-
-
-@benchmark.command("data")
-def benchmark_data(
-    source: Source,
-    clips: Annotated[int, typer.Option(min=1, help="How many clips to load.")] = 64,
-    view: Annotated[str, typer.Option(help="train (random clips) or test (all views of the recipe).")] = "train",
-    recipe: ClipRecipe = DEFAULT_RECIPE,
-    batch: Annotated[int, typer.Option(min=1, help="Clips of a batch.")] = 8,
-    workers: Annotated[list[int] | None, typer.Option(min=0, help="Numbers of worker processes to try.")] = None,
-    root: Root = None,
-    split: SplitName = None,
-    format: Format = "auto",  # noqa: A002
-    modality: Modality = "rgb",
-    template: Template = None,
-    first_index: FirstIndex = 1,
-    json: Json = False,
-) -> None:
-    """Measure how fast clips come, where a clip's time goes, and what to do about it.
-
-    Example: i3d benchmark data train.csv --workers 1 --workers 4
-    """
-    from dataclasses import asdict
-    from json import dumps
-
-    from i3d.benchmark import benchmark_data as run
-
-    found = _read(source, root, split, None, format, 1, True, False, need_labels=False)
-    dataset = _dataset(found, view, recipe, modality, template, first_index)
-    speed = run(dataset, num_clips=clips, batch_size=batch if view == "train" else 1, workers=tuple(workers or (1, 2)))
-    for reason in speed.bad:
-        console.say(f"warning: {reason}")
-    if json:
-        typer.echo(dumps({**asdict(speed), "clip_ms": speed.clip_ms, "bottleneck": speed.bottleneck}, indent=2))
-    else:
-        console.tell_data_speed(speed)
-
-
-def _read(
-    source: Path,
-    root: Path | None,
-    split: str | None,
-    classes: str | None,
-    format: str,  # noqa: A002
-    fold: int,
-    multi_label: bool,
-    allow_outside: bool,
-    *,
-    need_labels: bool = True,
-) -> Annotations:
-    """The annotations that the options ask for; their warnings are told."""
-    from i3d.data.read import class_names, read_annotations
-
-    found = read_annotations(
-        source,
-        root=root,
-        split=split,
-        classes=None if classes is None else class_names(classes),
-        format=cast(Any, format),
-        fold=fold,
-        multi_label=multi_label,
-        allow_outside=allow_outside,
-        need_labels=need_labels,
-    )
-    for warning in found.warnings:
-        console.say(f"warning: {printable(warning)}")
-    return found
-
-
-def _dataset(
-    found: Annotations,
-    view: str,
-    recipe: str,
-    modality: str,
-    template: str | None,
-    first_index: int,
-    *,
-    seed: int = 0,
-) -> ClipDataset:
-    """Clips as training or testing by a recipe sees them."""
-    from i3d.data.dataset import ClipDataset, TestView, TrainView
-    from i3d.recipes.augmentation import Augmentation, TrainSampling
-    from i3d.recipes.named import named_recipe
-    from i3d.recipes.settings import ClipProtocol
-
-    chosen = named_recipe(recipe)
-    protocol, pre = chosen.protocol, chosen.preprocessing
-    if not isinstance(protocol, ClipProtocol):
-        raise InputError(f"--recipe {recipe}: scores all frames of a video, not clips; choose one that scores clips")
-    if view not in ("train", "test"):
-        raise InputError(f"--view {view!r}: is neither train nor test")
-    sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
-    training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
-    names = _frame_names(modality, template, first_index)
-    chosen_view = training if view == "train" else TestView(protocol, pre)
-    return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
-
-
-def _frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:
-    """How frames are named, if the options say so."""
-    from i3d.data.frame_folders import FrameNames
-
-    if modality not in ("rgb", "flow"):
-        raise InputError(f"--modality {modality!r}: is neither rgb nor flow")
-    return None if template is None else FrameNames(template, first_index, cast(Any, modality))
 
 
 def _say_root(found: Annotations, out: Path) -> None:

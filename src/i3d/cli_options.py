@@ -1,0 +1,119 @@
+"""What several commands ask for alike: options that say which dataset, and what they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from i3d import console
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.data.annotations import Annotations
+    from i3d.data.dataset import ClipDataset
+    from i3d.data.frame_folders import FrameNames
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="A list (MMAction2's, CSV, TSV, JSON lines, Kinetics, UCF101, Something-Something) or a class folder.",
+        show_default=False,
+    ),
+]
+Root = Annotated[Path | None, typer.Option(help="What paths of the list are relative to (default: its folder).")]
+SplitName = Annotated[str | None, typer.Option("--split", help="Only train, val or test.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Class names: a file, or kinetics400, kinetics600, ucf101, hmdb51 (default: from the list)."),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="auto, folders, videos, frames, frames-offset, table, kinetics, ucf101, hmdb51, something-v1 or -v2.",
+    ),
+]
+Fold = Annotated[int, typer.Option(min=1, max=3, help="Which of UCF101's and HMDB51's three divisions.")]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="Clips may have several classes.")]
+AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Accept paths that lead out of the root.")]
+Modality = Annotated[str, typer.Option(help="rgb or flow (folders of frames).")]
+Template = Annotated[
+    str | None, typer.Option(help="Names of frames, such as img_{:05d}.jpg or flow_{axis}_{:05d}.jpg.")
+]
+FirstIndex = Annotated[int, typer.Option(min=0, help="The number of the first frame, with --template.")]
+ClipRecipe = Annotated[str, typer.Option("--recipe", help="Clip length and sizes are this recipe's (`i3d models`).")]
+DEFAULT_RECIPE = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
+
+
+def read_dataset(
+    source: Path,
+    root: Path | None,
+    split: str | None,
+    classes: str | None,
+    format: str,  # noqa: A002
+    fold: int,
+    multi_label: bool,
+    allow_outside: bool,
+    *,
+    need_labels: bool = True,
+) -> Annotations:
+    """The annotations that the options ask for; their warnings are told."""
+    from i3d.data.read import class_names, read_annotations
+
+    found = read_annotations(
+        source,
+        root=root,
+        split=split,
+        classes=None if classes is None else class_names(classes),
+        format=cast(Any, format),
+        fold=fold,
+        multi_label=multi_label,
+        allow_outside=allow_outside,
+        need_labels=need_labels,
+    )
+    for warning in found.warnings:
+        console.say(f"warning: {printable(warning)}")
+    return found
+
+
+def clip_dataset(
+    found: Annotations,
+    view: str,
+    recipe: str,
+    modality: str,
+    template: str | None,
+    first_index: int,
+    *,
+    seed: int = 0,
+) -> ClipDataset:
+    """Clips as training or testing by a recipe sees them."""
+    from i3d.data.dataset import ClipDataset, TestView, TrainView
+    from i3d.recipes.augmentation import Augmentation, TrainSampling
+    from i3d.recipes.named import named_recipe
+    from i3d.recipes.settings import ClipProtocol
+
+    chosen = named_recipe(recipe)
+    protocol, pre = chosen.protocol, chosen.preprocessing
+    if not isinstance(protocol, ClipProtocol):
+        raise InputError(f"--recipe {recipe}: scores all frames of a video, not clips; choose one that scores clips")
+    if view not in ("train", "test"):
+        raise InputError(f"--view {view!r}: is neither train nor test")
+    sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
+    training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
+    names = frame_names(modality, template, first_index)
+    chosen_view = training if view == "train" else TestView(protocol, pre)
+    return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
+
+
+def frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:
+    """How frames are named, if the options say so."""
+    from i3d.data.frame_folders import FrameNames
+
+    if modality not in ("rgb", "flow"):
+        raise InputError(f"--modality {modality!r}: is neither rgb nor flow")
+    return None if template is None else FrameNames(template, first_index, cast(Any, modality))
