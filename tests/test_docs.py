@@ -33,6 +33,10 @@ def workplace(tmp_path, monkeypatch):
     for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(clip, tmp_path / name)
+    for i in range(10):
+        place = tmp_path / "actions" / ("run", "walk")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        render(place / f"{i}.mp4", num_frames=20 + i)
     (tmp_path / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
     (tmp_path / "table.csv").write_text("label,path\nx,a.mp4\n")
     tiny = ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
