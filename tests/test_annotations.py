@@ -400,6 +400,10 @@ def test_repeated_clips_and_empty_classes_are_warnings(tmp_path):
         "1 clips are listed more than once, a.mp4 for one",
         "1 of 2 classes have no clip: 'walk'",
     )
+    astride = "path,label,split\na.mp4,run,train\nb.mp4,run,train\nb.mp4,run,val\n"
+    assert read_annotations(write(tmp_path / "c.csv", astride)).warnings[0] == (
+        "1 clips are listed more than once, b.mp4 for one; b.mp4 is in train and in val"
+    )
     parts = "path,label,start,end\na.mp4,run,0,1\na.mp4,walk,1,2\n"
     assert read_annotations(write(tmp_path / "b.csv", parts)).warnings == ()
 

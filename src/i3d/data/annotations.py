@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.labels import is_visible
+from i3d.data.labels import is_visible, numbered_labels
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
@@ -308,7 +308,7 @@ def _by_number(
     if classes is None and highest > 1_000_000:
         index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) == highest)
         raise wrong(index, highest, "more than a million classes; correct the line")
-    return classes or tuple(f"class {i}" for i in range(highest + 1)), ids_N
+    return classes or numbered_labels(highest + 1), ids_N
 
 
 def _first_labels(rows: Rows) -> tuple[Label, ...]:
@@ -332,18 +332,20 @@ def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[
     if not num_repeated:
         return []
     first: dict[Any, int] = {}
-    example = ""
+    example = astride = ""
     for i, key in enumerate(keys):
         before = first.setdefault(key, i)
         if before != i:
             example = example or printable(rows.paths[i])
+            if rows.splits[i] != rows.splits[before] and not astride:
+                astride = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
                 where = f"{printable(str(source))}{f':{rows.lines[i]}' if rows.lines[i] else ''}"
                 raise InputError(
                     f"{where}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} with another label; "
                     "keep one"
                 )
-    return [f"{num_repeated} clips are listed more than once, {example} for one"]
+    return [f"{num_repeated} clips are listed more than once, {example} for one{astride}"]
 
 
 def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], *, told: bool) -> list[str]:
