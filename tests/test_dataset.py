@@ -342,8 +342,25 @@ def test_too_many_bad_clips_stop_the_run(some_bad):
     for path in some_bad.glob("*.mp4"):
         path.unlink()
         path.touch()
-    with pytest.raises(InputError, match="12 clips in a row cannot be read; the first: .* the file is empty"):
-        list(ClipLoader(dataset, batch_size=4, num_workers=0, max_bad=1.0).batches())
+    for workers in (0, 1):
+        loader = ClipLoader(dataset, batch_size=4, num_workers=workers, max_bad=1.0)
+        with pytest.raises(InputError, match="12 clips in a row cannot be read; the first: .* empty") as caught:
+            list(loader.batches())
+        assert "\n" not in str(caught.value)
+
+
+def test_frames_that_do_not_suit_are_told(videos, folders, tmp_path):
+    small = TrainView(SHORT, Augmentation(resize=None, crop=CenterCrop(), size=99))
+    with pytest.raises(InputError, match="a crop of 99 does not fit into frames of 64 x 48; resize them first"):
+        ClipDataset(read_annotations(videos / "clips.csv"), small)[0, 0]
+    coloured = TrainView(SHORT, PLAIN.model_copy(update={"hue": 0.1}))
+    with pytest.raises(InputError, match="flow has no colours"):
+        ClipDataset(read_annotations(folders / "list.txt"), coloured, modality="flow")
+    render(tmp_path / "sliver.mp4", num_frames=4, height=2, width=2000)
+    (tmp_path / "l.txt").write_text("sliver.mp4 0\n")
+    view = TestView(ClipProtocol(clip_len=2, frame_interval=1, num_clips=1), Preprocessing(short_side=256, crop=256))
+    [bad] = ClipDataset(read_annotations(tmp_path / "l.txt"), view)[0, 0].bad
+    assert "its frames of 2000 x 2 are too narrow" in bad.reason
 
 
 def test_in_testing_nothing_is_replaced(some_bad):

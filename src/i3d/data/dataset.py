@@ -25,7 +25,7 @@ from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
 from i3d.data.shards import Shards
 from i3d.data.stages import Stages
-from i3d.errors import InputError, VideoError, printable, quoted
+from i3d.errors import I3DError, InputError, VideoError, printable, quoted
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.geometry import draw_geometry
@@ -89,6 +89,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             raise InputError(f"{printable(annotations.source)}: flow is read from folders of frames; these are videos")
         self.num_channels = self.names.num_channels if self.names is not None else 3
         if isinstance(view, TrainView):
+            if self.num_channels != 3 and view.augmentation.changes_colours:
+                raise InputError(
+                    "flow has no colours: leave brightness, contrast, saturation, hue and rand_augment out"
+                )
             self._no_flip, self._mirrored = _flips(view.augmentation, annotations.classes)
 
     def __len__(self) -> int:
@@ -100,9 +104,14 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """A whole batch, each clip written where it stays."""
         self.stages.start()
-        if isinstance(self.view, TrainView):
-            return self._training_batch(keys, self.view)
-        return self._test_batch(keys, self.view)
+        try:
+            if isinstance(self.view, TrainView):
+                return self._training_batch(keys, self.view)
+            return self._test_batch(keys, self.view)
+        except I3DError as error:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return error  # type: ignore[return-value]  # `ClipLoader` raises it; DataLoader would wrap a traceback in it
 
     def __getstate__(self) -> dict[str, Any]:
         """Where processes are not forked, the columns still go to them as shared memory."""
@@ -158,6 +167,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     height, width = frame_HWC.shape[:2]
                     may_flip = not self._no_flip.intersection(labels)
                     geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
+                    self._check_size(video, geometry.resized, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
                 self.stages.lap("resize")
                 (v, t), *others = slots[frame]
@@ -198,6 +208,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 self.stages.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
+                    self._check_size(video, (height, width), frame_HWC.shape)
                     frames_DHWC = _empty((len(wanted_D), height, width, self.num_channels))
                     boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
@@ -232,6 +243,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         clip = self.annotations[index]
         first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
         return first, stop - first, video.fps if wants_fps else None
+
+    def _check_size(self, video: Video, resized: tuple[int, int], shape: tuple[int, ...]) -> None:
+        """A sliver of a video would become monstrous at the short side of the others."""
+        if resized[0] * resized[1] > self.limits.max_pixels:
+            raise VideoError(video.name, f"its frames of {shape[1]} x {shape[0]} are too narrow", "crop them first")
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:

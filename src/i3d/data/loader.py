@@ -13,7 +13,7 @@ import torch
 from i3d.data.batch import Bad, Batch
 from i3d.data.dataset import ClipDataset, Key, TrainView
 from i3d.data.order import Order, evaluation_batches, training_batches
-from i3d.errors import InputError
+from i3d.errors import I3DError, InputError
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 
@@ -70,6 +70,8 @@ class ClipLoader:
         with _as_many_workers_as_asked():
             batches = iter(self._loader)
         for batch in batches:
+            if isinstance(batch, I3DError):
+                raise batch
             for bad in batch.bad:
                 self._count(bad)
             yield batch

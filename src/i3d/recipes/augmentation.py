@@ -105,6 +105,11 @@ class Augmentation(Settings):
     rand_augment: RandAugment | None = None
     erasing: RandomErasing | None = None
 
+    @property
+    def changes_colours(self) -> bool:
+        """Whether it is for RGB alone."""
+        return bool(self.brightness or self.contrast or self.saturation or self.hue or self.rand_augment)
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         resize = self.size if self.resize is None else self.resize

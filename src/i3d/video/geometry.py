@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop
 from i3d.video.transforms import Frames, mirror_flow, resize_frame, short_side_size
 
@@ -150,4 +151,4 @@ def _upto(most: int, rng: np.random.Generator) -> int:
 
 def _fits(size: int, height: int, width: int) -> None:
     if size > min(height, width):
-        raise ValueError(f"a crop of {size} does not fit into {height} x {width}; resize first")
+        raise InputError(f"a crop of {size} does not fit into frames of {width} x {height}; resize them first")
