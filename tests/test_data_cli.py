@@ -86,6 +86,20 @@ def test_preview(actions):
     assert told["class_counts"] == {"run (fast)": 6, "wälk": 6}
 
 
+def test_check(actions):
+    (actions / "actions/wälk/broken.mp4").write_bytes(b"")
+    done = run("data", "check", "actions", "--out", "report.csv", "--workers", "1")
+    assert done.returncode == 3
+    assert re.search(r"empty +wälk/broken\.mp4 +the file is empty \(0 bytes\)", done.stdout)
+    assert "12 of 13 clips are sound; 1 empty" in done.stdout
+    assert len((actions / "report.csv").read_text().splitlines()) == 14
+    told = json.loads(run("data", "check", "actions", "--min-frames", "13", "--json", "--workers", "1").stdout)
+    assert told["counts"] == {"empty": 1, "too short": 2, "ok": 10}
+    (actions / "actions/wälk/broken.mp4").unlink()
+    fine = run("data", "check", "actions", "--workers", "1")
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, "12 of 12 clips are sound\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +113,8 @@ def test_preview(actions):
         (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--clips", "0"], "clips"),
         (["benchmark", "data", "actions", "--view", "all"], "--view 'all': is neither train nor test"),
         (["benchmark", "data", "actions", "--recipe", "inception_rgb_kinetics400"], "scores all frames of a video"),
+        (["data", "check", "actions", "--out", "r.txt"], "--out r.txt: must be a .csv in a folder that is there"),
+        (["data", "check", "actions", "--near-duplicates", "some"], "is not one of across-splits, all, none"),
         (["data", "split", "actions", "--out", "x.csv", "--val", "2"], "must be shares from 0 to 1"),
     ],
 )

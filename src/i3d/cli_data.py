@@ -200,7 +200,11 @@ def check(
     source: Source,
     out: Annotated[Path | None, typer.Option(help="Write a row for every clip to this .csv.")] = None,
     min_frames: Annotated[int, typer.Option(min=1, help="Shorter clips are told of.")] = 1,
-    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one clip may take.")] = 60.0,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds that one clip may take.")] = 300.0,
+    memory_limit: Annotated[float, typer.Option(min=0.5, help="GiB that one process may take.")] = 4.0,
+    near_duplicates: Annotated[
+        str, typer.Option(help="Tell of clips that look alike: across-splits, all or none.")
+    ] = "across-splits",
     workers: Annotated[int, typer.Option(min=1, help="Processes; each may crash or hang without harm.")] = 2,
     fix: Annotated[
         Path | None, typer.Option(help="Encode what can be decoded of damaged clips anew, into this folder.")
@@ -225,33 +229,43 @@ def check(
     from json import dumps
 
     from i3d.data.check import check as run
-    from i3d.data.check import clips_of, write_report
+    from i3d.data.check import write_report
+    from i3d.data.read import class_names
 
     if out is not None and (out.suffix.lower() != ".csv" or not out.parent.is_dir()):
         raise InputError(f"--out {_name(out)}: must be a .csv in a folder that is there")
-    found = clips_of(source) or read_dataset(
-        source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False
-    )
-    names = frame_names(modality, template, first_index)
-    with console.Steps("checking", len(found)) as steps:
+    frame_names(modality, template, first_index)  # tells of options that make no sense
+    with console.Steps("checking", 1) as steps:
         report = run(
-            found,
-            min_frames=min_frames,
-            time_limit=time_limit,
-            num_workers=workers,
-            fix=fix,
+            source,
+            root=root,
+            split=split,
+            classes=None if classes is None else class_names(classes),
+            format=cast(Any, format),
+            fold=fold,
+            multi_label=multi_label,
+            allow_outside=allow_outside,
             modality=cast(Any, modality),
-            names=names,
+            template=template,
+            first_index=first_index,
+            num_workers=workers,
+            time_limit=time_limit,
+            memory_limit_gib=memory_limit,
+            min_frames=min_frames,
+            near_duplicates=cast(Any, near_duplicates),
+            fix=fix,
+            on_count=steps.total,
             on_clip=steps.one,
         )
+    for warning in report.warnings:
+        console.say(f"warning: {printable(warning)}")
     if out is not None:
         write_report(out, report)
     if json:
-        rows = [asdict(row) for row in report.rows]
-        typer.echo(dumps({"clips": len(rows), "problems": report.counts, "rows": rows}, indent=2))
+        typer.echo(dumps(asdict(report), indent=2))
     else:
         console.tell_check(report)
-    if report.num_bad:
+    if report.exit_bad:
         raise typer.Exit(3)
 
 

@@ -101,6 +101,10 @@ class Steps:
         """So many of so many steps are done."""
         self._bar.update(self._task, completed=number, total=total)
 
+    def total(self, total: int) -> None:
+        """So many steps there are."""
+        self._bar.update(self._task, total=total)
+
     def one(self, *_: object) -> None:
         """One more step is done."""
         self._bar.advance(self._task)
@@ -216,14 +220,14 @@ def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[li
 
 def tell_check(report: Report) -> None:
     """The clips that something is wrong with, and how many there are of each kind."""
-    bad = [row for row in report.rows if row.problem != "ok"]
+    bad = [row for row in report.rows if row.status != "ok"]
     if bad:
-        table = _table("problem", "clip", "why")
+        table = _table("status", "clip", "why")
         for row in bad:
-            why = row.reason + (f"; encoded anew: {row.fixed_to}" if row.fixed_to else "")
-            table.add_row(row.problem, printable(row.path), printable(why))
+            why = row.reason + (f": {row.fixed_to}" if row.fixed_to else "")
+            table.add_row(row.status, printable(row.path), printable(why))
         _print(table)
-    kinds = ", ".join(f"{count} {problem}" for problem, count in report.counts.items())
+    kinds = ", ".join(f"{count} {status}" for status, count in report.counts.items() if status != "ok")
     typer.echo(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
 
 

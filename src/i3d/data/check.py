@@ -1,7 +1,10 @@
-"""Look at every clip of a dataset before training does: is it there, whole, long enough, and there only once?
+"""What is wrong with the clips of a dataset: every frame is decoded, and every clip compared with the others.
 
-report = check(Path("train.csv"))
-report.num_bad, report.rows[0].problem
+    report = check(Path("clips"))
+    report.counts                       # {"ok": 118, "truncated": 2}
+    write_report(Path("report.csv"), report)
+
+Clips are decoded in processes that are ended when they take too long; one that crashes takes no other with it.
 """
 
 from __future__ import annotations
@@ -9,249 +12,353 @@ from __future__ import annotations
 import csv
 import io
 import os
-import stat
+from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from i3d.data.annotations import Annotations, Rows, build
-from i3d.data.check_clip import ClipFacts, ClipJob, look_at
-from i3d.data.frame_folders import FrameNames, Modality, names_in
-from i3d.data.inputs import VIDEO_SUFFIXES, expand
-from i3d.data.missing import missing_clips
-from i3d.data.repair import RepairJob, repair
+from i3d.data.annotations import SPLITS
+from i3d.data.check_clip import STATUSES, Allowance, ClipJob, Facts, Problem, Status, limited, look
+from i3d.data.check_list import Listed, clips_of, frame_names
+from i3d.data.duplicates import Fingerprint, Looks, alike
+from i3d.data.fix import FixJob, check_folder, fix_all, target_of
+from i3d.data.frame_folders import FrameNames, Modality
+from i3d.data.read import Format
+from i3d.data.shards import Shards
 from i3d.data.workers import Died, each_job
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
-from i3d.video.reader import Limits
 
-PROBLEMS: Final = (
-    "missing", "empty", "unreadable", "no video", "truncated", "damaged", "wrong count", "too short", "timeout",
-    "crashed", "duplicate", "near-duplicate",
-)  # fmt: skip
-REPAIRABLE: Final = ("truncated", "damaged")
-NEAR_BITS: Final = 8  # of 192: what another size or bit rate changes; other clips of one scene differ by more
-NEAR_SECONDS: Final = 0.1  # as a share: how unlike in length near-duplicates may be
-BAND_BITS: Final = 16
+Near = Literal["across-splits", "all", "none"]
+FIXABLE: Final = ("truncated", "damaged")
+UNTIMED_FPS: Final = 25  # to compare the lengths of folders of frames
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes what begins so
 
 
 @dataclass(frozen=True)
-class ClipRow:
-    """One clip. `problem` is "ok" or one of PROBLEMS; `reason` says more."""
+class ClipReport:
+    """One row: a clip as it is listed, and what was found. Width to sha256 are those of its whole file."""
 
     path: str
-    problem: str
-    reason: str
+    line: int  # in the list; 0: there is none
     split: str
-    label: str
-    num_frames: int
-    listed_frames: int | None
-    width: int
-    height: int
-    seconds: float | None
-    num_bytes: int
-    line: int
-    sha256: str
-    fixed_to: str = ""
+    labels: tuple[str, ...]
+    status: Status  # the most serious of what was found
+    reason: str  # all that was found, on one line
+    num_frames: int | None = None  # of the clip, that could be decoded
+    listed_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    sha256: str = ""
+    duplicate_of: str = ""  # the path of an earlier clip
+    fixed_to: str = ""  # the file that it was encoded to anew
 
 
 @dataclass(frozen=True)
 class Report:
-    """All clips in the order of the list."""
+    """All clips, in the order of the list, and how many there are of each status."""
 
-    rows: tuple[ClipRow, ...]
+    source: str
+    rows: tuple[ClipReport, ...] = field(repr=False)
+    counts: dict[str, int]  # the most serious first
+    warnings: tuple[str, ...]  # of the list itself
 
     @property
-    def num_bad(self) -> int:
-        return sum(row.problem != "ok" for row in self.rows)
+    def exit_bad(self) -> int:
+        """How many clips are not in order."""
+        return len(self.rows) - self.counts.get("ok", 0)
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many clips have which problem."""
-        found = [row.problem for row in self.rows]
-        return {problem: found.count(problem) for problem in PROBLEMS if problem in found}
+
+@dataclass
+class _File:
+    """A file or a folder of frames, the clips that are of it, and what is kept of its facts."""
+
+    job: ClipJob
+    clips: list[int]
+    facts: Facts | None = None
 
 
 def check(
-    annotations: Annotations,
+    source: Path,
     *,
-    min_frames: int = 1,
-    time_limit: float = 60.0,
-    num_workers: int = 2,
-    fix: Path | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    format: Format = "auto",  # noqa: A002 (the word that users know)
+    fold: int = 1,
+    multi_label: bool = False,
+    allow_outside: bool = False,
     modality: Modality = "rgb",
-    names: FrameNames | None = None,
-    on_clip: Callable[[ClipRow], None] | None = None,
+    template: str | None = None,
+    first_index: int = 1,
+    num_workers: int = 2,
+    time_limit: float = 300.0,
+    memory_limit_gib: float = 4.0,
+    min_frames: int = 1,
+    near_duplicates: Near = "across-splits",
+    fix: Path | None = None,
+    on_count: Callable[[int], None] | None = None,
+    on_clip: Callable[[ClipReport], None] | None = None,
 ) -> Report:
-    """Decode every frame of every clip, each in a process that is killed after `time_limit` seconds.
+    """Decode every clip of a list, of a folder of classes, or of a plain folder of videos and folders of frames.
 
-    Duplicates have the same bytes; near-duplicates are in different splits and look alike at three places. `fix`: a new
-    folder, to which what can be decoded of truncated and damaged clips is encoded anew; nothing else is ever written.
+    `root` to `allow_outside` are those of `read_annotations`; labels are not needed. `modality`, `template` and
+    `first_index` say which pictures of a folder are frames. `time_limit`: seconds a clip may take, and a process may
+    allocate `memory_limit_gib`. `min_frames`: clips with fewer are too short. `near_duplicates`: whether clips that
+    look alike are told of if they are in different splits, anyway, or not. `fix`: the folder to which what can be
+    decoded of cut and damaged videos is encoded anew; originals stay. `on_count` is told how many clips there are,
+    `on_clip` each clip when it was decoded, before it is compared with others. An unusable option or list is an
+    InputError; a bad clip never is.
     """
-    if min_frames < 1 or time_limit <= 0 or num_workers < 1:
-        raise InputError("min_frames and num_workers must be at least 1, time_limit above 0")
-    if (Path(annotations.root) / "index.npz").is_file():
-        raise InputError(f"{printable(annotations.root)}: shards hold what was checked before; check their source")
-    missing = frozenset(missing_clips(annotations))
-    rows: list[ClipRow | None] = [None] * len(annotations)
-    prints: list[tuple[int, ...]] = [()] * len(annotations)
-    for index in missing:
-        rows[index] = _row(annotations, index, ClipFacts("missing", "no such file; restore it or drop the line"))
-    todo = [index for index in range(len(annotations)) if index not in missing]
-    jobs = [_job(annotations, index, modality, names, min_frames, time_limit) for index in todo]
-    with closing(each_job(look_at, jobs, num_workers=min(num_workers, len(jobs)), time_limit=time_limit)) as answers:
-        for number, facts in answers:
-            index = todo[number]
-            facts = _told(facts, time_limit) if isinstance(facts, Died) else facts
-            rows[index], prints[index] = _row(annotations, index, facts), facts.fingerprint
-            if on_clip is not None:
-                on_clip(rows[index])  # type: ignore[arg-type]
-    checked = [row for row in rows if row is not None]
-    checked = _near_duplicates(_duplicates(checked), prints)
+    if num_workers < 1 or time_limit <= 0 or memory_limit_gib < 0.5 or min_frames < 1:
+        given = f"num_workers {num_workers}, time_limit {time_limit:g}, memory_limit_gib {memory_limit_gib:g}"
+        raise InputError(f"{given}, min_frames {min_frames}: must be at least 1, above 0, at least 0.5, and at least 1")
+    if near_duplicates not in get_args(Near):
+        raise InputError(f"near_duplicates {near_duplicates!r}: is not one of {', '.join(get_args(Near))}")
+    options: dict[str, Any] = {"root": root, "split": split, "classes": classes, "format": format, "fold": fold}
+    options |= {"multi_label": multi_label, "allow_outside": allow_outside}
+    clips, base, warnings = clips_of(source, options, one_naming=template is not None or modality == "flow")
     if fix is not None:
-        checked = _repaired(annotations, checked, fix, names, time_limit, num_workers)
-    return Report(tuple(checked))
-
-
-def clips_of(source: Path) -> Annotations | None:
-    """A plain folder of videos, without classes, as annotations; None if it is no such folder."""
-    if not source.is_dir() or not any(p.suffix.lower() in VIDEO_SUFFIXES for p in source.iterdir() if p.is_file()):
-        return None
-    rows = Rows()
-    for path in expand([str(source)]):
-        rows.add(os.path.relpath(path, source), ())
-    return build(rows, source=source, root=source)
+        check_folder(fix, base)
+    shards = Shards.of(base)
+    names = frame_names(clips, shards, modality, None if template is None else (template, first_index))
+    if on_count is not None:
+        on_count(len(clips))
+    checking = _Checking(clips, None if shards is None else base, names, min_frames)
+    allowed = Allowance(time_limit, int(memory_limit_gib * 2**30))
+    checking.look_at_all(num_workers, allowed, on_clip)
+    checking.find_duplicates()
+    if near_duplicates != "none":
+        checking.find_alike(across_splits=near_duplicates == "across-splits")
+    if fix is not None:
+        checking.fix(fix, num_workers, allowed)
+    rows = tuple(checking.row(index) for index in range(len(clips)))
+    counted = Counter(row.status for row in rows)
+    return Report(str(source), rows, {status: counted[status] for status in STATUSES if counted[status]}, warnings)
 
 
 def write_report(path: Path, report: Report) -> None:
-    """All rows as CSV, written whole or not at all."""
-    text = io.StringIO()
-    columns = [field.name for field in fields(ClipRow)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    """Write the rows as CSV, whole or not at all.
+
+    No cell is a formula to a spreadsheet: paths that would be begin with `./`, other texts with an apostrophe.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label" if f.name == "labels" else f.name for f in fields(ClipReport)])
     for row in report.rows:
-        values = {name: getattr(row, name) for name in columns}
-        writer.writerow({name: "" if value is None else value for name, value in values.items()})
-    write_atomically(path, text.getvalue().encode("utf-8", "backslashreplace"))
+        writer.writerow([_cell(f.name, getattr(row, f.name)) for f in fields(ClipReport)])
+    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def _job(
-    annotations: Annotations, index: int, modality: Modality, names: FrameNames | None, min_frames: int, limit: float
-) -> ClipJob:
-    path, clip = annotations.file(index), annotations[index]
-    is_folder = Path(path).is_dir()
+def _cell(name: str, value: Any) -> str:
+    if value is None or (name == "line" and not value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = "|".join(value) if isinstance(value, tuple) else str(value)
+    if text.startswith(FORMULA) and not isinstance(value, int):
+        text = f"./{text}" if name in ("path", "duplicate_of", "fixed_to") else f"'{text}"
     try:
-        known = names or (names_in(Path(path), modality=modality) if is_folder else None)
-    except InputError:
-        known = None  # decoding it as a plain folder of pictures tells more
-    limits = Limits(max_seconds=limit)
-    return ClipJob(path, known if is_folder else None, clip.num_frames, clip.first_frame, limits, min_frames)
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return printable(text)
+    return text
 
 
-def _told(died: Died, time_limit: float) -> ClipFacts:
-    if died.timed_out:
-        return ClipFacts("timeout", f"not decoded in {time_limit:g} s; check the file, or raise --time-limit")
-    return ClipFacts("crashed", f"decoding it ended the process ({died.how}); replace the file")
+class _Checking:
+    """The clips of a dataset, and what becomes known of them."""
+
+    def __init__(self, clips: Sequence[Listed], shards: Path | None, names: FrameNames | None, min_frames: int) -> None:
+        self.clips, self.min_frames = clips, min_frames
+        self.has_offsets = any(clip.first_frame for clip in clips)
+        self.rows: list[ClipReport] = []
+        self.problems: list[list[Problem]] = [[] for _ in clips]
+        self.remarks: list[str] = [""] * len(clips)
+        numbers: dict[str, int] = {}
+        self.files: list[_File] = []
+        for index, clip in enumerate(clips):
+            self.rows.append(ClipReport(clip.path, clip.line, clip.split, clip.labels, "ok", ""))
+            file = os.path.normpath(clip.file)
+            number = numbers.setdefault(file, len(self.files))
+            if number == len(self.files):
+                self.files.append(
+                    _File(ClipJob(clip.file, clip.path, shards, clip.is_frames, names if clip.is_frames else None), [])
+                )
+            self.files[number].clips.append(index)
+
+    def look_at_all(self, num_workers: int, allowed: Allowance, on_clip: Callable[[ClipReport], None] | None) -> None:
+        """Decode every file."""
+        run = partial(limited, run=look, allowed=allowed)
+        with closing(each_job(run, [file.job for file in self.files], num_workers=num_workers)) as running:
+            for number, answer in running:
+                file = self.files[number]
+                if isinstance(answer, Died):
+                    answer = Facts((_death(answer, allowed.seconds),))
+                for index in file.clips:
+                    self._tell(index, answer)
+                    if on_clip is not None:
+                        on_clip(self.row(index))
+                file.facts = replace(answer, starts=array("d", answer.starts[-1:]))
+
+    def _tell(self, index: int, facts: Facts) -> None:
+        """What the facts of its file say of a clip."""
+        clip = self.clips[index]
+        num_frames, more = self._extent(clip, facts)
+        self.problems[index] += [*facts.problems, *more]
+        self.remarks[index] = facts.remark
+        if num_frames and num_frames < self.min_frames:
+            few = f"{num_frames} {'frame' if num_frames == 1 else 'frames'}, at least {self.min_frames} are wanted"
+            self.problems[index].append(("too short", few))
+        self.rows[index] = replace(
+            self.rows[index],
+            num_frames=num_frames,
+            listed_frames=clip.num_frames,
+            width=facts.width,
+            height=facts.height,
+            fps=facts.fps,
+            seconds=facts.seconds,
+            bytes=facts.num_bytes,
+            sha256=facts.content,
+        )
+
+    def _extent(self, clip: Listed, facts: Facts) -> tuple[int | None, list[Problem]]:
+        """How many frames of its file are the clip's, and what is wrong with that."""
+        if clip.start_seconds is not None or clip.end_seconds is not None:
+            if not facts.num_frames:
+                return facts.num_frames, []
+            if facts.frame_seconds is None:
+                return 0, [("unreadable", "its frames have no times; leave its start and end out")]
+            if shown := facts.frames_between(clip.start_seconds, clip.end_seconds):
+                return shown, []
+            what = f"the part begins at {clip.start_seconds or 0:.3f} s, the video ends at {facts.seconds:.3f} s"
+            return 0, [("too short", f"{what}; correct its start")]
+        if facts.num_there is None:
+            return facts.num_frames, []
+        there, listed = facts.num_there, clip.num_frames
+        gap: list[Problem] = [("damaged", facts.gap)] if facts.gap else []
+        if listed is None:
+            return facts.num_frames, gap
+        stop = clip.first_frame + listed
+        if stop > there or (stop < there and not self.has_offsets):
+            numbers = f"{clip.first_frame} to {stop - 1}" if self.has_offsets else f"{listed:,}"
+            wrong = f"its list says {numbers} frames, there are {there:,}"
+            gap = [("wrong count", f"{wrong}: {facts.gap}" if facts.gap else f"{wrong}; correct the list")]
+        num_frames = max(min(stop, there) - clip.first_frame, 0) if self.has_offsets else facts.num_frames
+        return num_frames, gap
+
+    def row(self, index: int) -> ClipReport:
+        """A clip with the most serious of its problems, and all of them in words."""
+        problems = sorted(self.problems[index], key=lambda problem: STATUSES.index(problem[0]))
+        reasons = [why for _, why in problems] + [self.remarks[index]] * bool(self.remarks[index])
+        return replace(
+            self.rows[index], status=problems[0][0] if problems else "ok", reason=printable(" | ".join(reasons))
+        )
+
+    def find_duplicates(self) -> None:
+        """Clips of the same bytes: the later of two, if both are the same part, or if they are in different splits."""
+        clips_of_content: dict[str, list[int]] = {}
+        for file in self.files:
+            if file.facts is not None and file.facts.num_frames:
+                clips_of_content.setdefault(file.facts.content, []).extend(file.clips)
+        for clips in clips_of_content.values():
+            first_of_part: dict[object, int] = {}
+            for place, index in enumerate(sorted(clips) if len(clips) > 1 else ()):
+                clip = self.clips[index]
+                length = clip.num_frames if self.has_offsets else None
+                part = (clip.start_seconds, clip.end_seconds, clip.first_frame, length)
+                if part in first_of_part:
+                    self._tell_alike(index, first_of_part[part], "duplicate", "the same content as")
+                    continue
+                first_of_part[part] = index
+                earlier = (other for other in sorted(clips)[:place] if self._divided(other, index))
+                if (other := next(earlier, None)) is not None:
+                    self._tell_alike(index, other, "near-duplicate", "another part of the same video as")
+
+    def find_alike(self, *, across_splits: bool) -> None:
+        """Clips that look like an earlier one."""
+        known: list[tuple[_File, Facts, Fingerprint]] = [
+            (file, file.facts, file.facts.fingerprint)
+            for file in self.files
+            if file.facts is not None and file.facts.fingerprint is not None
+        ]
+        if len(known) < 2:
+            return
+        contents = {facts.content: number for number, (_, facts, _) in enumerate(known)}
+        looks = Looks(
+            hashes_NT=np.stack([one.hashes_T for _, _, one in known]),
+            grey_NTHW=np.stack([one.grey_THW for _, _, one in known]),
+            seconds_N=np.array([facts.seconds or (facts.num_frames or 0) / UNTIMED_FPS for _, facts, _ in known]),
+            contents_N=np.array([contents[facts.content] for _, facts, _ in known]),
+            splits_N=np.array([self._splits(file) for file, _, _ in known]),
+        )
+        for later, earlier in sorted(alike(looks, across_splits=across_splits).items()):
+            for index in known[later][0].clips:
+                others = known[earlier][0].clips
+                chosen = (other for other in others if not across_splits or self._divided(other, index))
+                if (other := next(chosen, None)) is not None:
+                    self._tell_alike(index, other, "near-duplicate", "looks like")
+
+    def _splits(self, file: _File) -> int:
+        """The set of the splits that a file is in, as bits."""
+        return sum({1 << SPLITS.index(self.clips[i].split) for i in file.clips if self.clips[i].split})
+
+    def _divided(self, one: int, other: int) -> bool:
+        """Whether two clips are in different splits."""
+        splits = {self.clips[one].split, self.clips[other].split}
+        return len(splits) == 2 and "" not in splits
+
+    def _tell_alike(self, index: int, other: int, status: Status, what: str) -> None:
+        clip, first = self.clips[index], self.clips[other]
+        same = clip.file == first.file and status == "duplicate"
+        words = f"is also on line {first.line}" if same and first.line else f"{what} {first.path}"
+        if self._divided(index, other):
+            words += f", which is in {first.split}, this in {clip.split}"
+        if clip.labels and first.labels and set(clip.labels) != set(first.labels):
+            words += f", there labelled {' + '.join(first.labels)}, here {' + '.join(clip.labels)}"
+        todo = "keep both in one split, or one of them" if status == "near-duplicate" else "keep one"
+        self.problems[index].append((status, f"{words}; {todo}"))
+        if not self.rows[index].duplicate_of:
+            self.rows[index] = replace(self.rows[index], duplicate_of=first.path)
+
+    def fix(self, folder: Path, num_workers: int, allowed: Allowance) -> None:
+        """Encode anew what can be decoded of damaged files."""
+        jobs: list[FixJob] = []
+        files: list[_File] = []
+        for file in self.files:
+            facts = file.facts
+            if facts is None or not facts.num_frames or facts.frame_seconds is None:
+                continue
+            if not facts.remark and not any(status in FIXABLE for status, _ in facts.problems):
+                continue
+            target = target_of(file.job.name, folder)
+            if target is None:
+                self._remark(file, "not encoded anew: it lies outside of the dataset")
+                continue
+            jobs.append(FixJob(file.job, facts.frame_seconds, target))
+            files.append(file)
+        with closing(fix_all(jobs, folder, num_workers=num_workers, allowed=allowed)) as running:
+            for number, fixed in running:
+                self._remark(files[number], fixed.note if fixed.path else f"not encoded anew: {fixed.note}")
+                for index in files[number].clips:
+                    self.rows[index] = replace(self.rows[index], fixed_to=fixed.path)
+
+    def _remark(self, file: _File, words: str) -> None:
+        for index in file.clips:
+            self.remarks[index] = " | ".join(filter(None, (self.remarks[index], words)))
 
 
-def _row(annotations: Annotations, index: int, facts: ClipFacts) -> ClipRow:
-    clip = annotations[index]
-    return ClipRow(
-        path=clip.path,
-        problem=facts.problem or "ok",
-        reason=facts.reason,
-        split=clip.split,
-        label="|".join(annotations.classes[label] for label in clip.labels),
-        num_frames=facts.num_frames,
-        listed_frames=clip.num_frames,
-        width=facts.width,
-        height=facts.height,
-        seconds=facts.seconds,
-        num_bytes=facts.num_bytes,
-        line=clip.line,
-        sha256=facts.sha256,
-    )
-
-
-def _duplicates(rows: Sequence[ClipRow]) -> list[ClipRow]:
-    """Clips with the bytes of an earlier one, if they are not parts of one file."""
-    first: dict[str, ClipRow] = {}
-    found = []
-    for row in rows:
-        before = first.setdefault(row.sha256, row) if row.sha256 else row
-        if before.path != row.path and row.problem == "ok":
-            where = f" (in {row.split} and in {before.split})" if before.split != row.split else ""
-            other = f", which is labelled {before.label}" if before.label != row.label else ""
-            row = replace(row, problem="duplicate", reason=printable(f"the same bytes as {before.path}{other}{where}"))
-        found.append(row)
-    return found
-
-
-def _near_duplicates(rows: list[ClipRow], prints: Sequence[tuple[int, ...]]) -> list[ClipRow]:
-    """Clips that look like one of another split. Only those that agree in some 16 bits are compared."""
-    shown = [i for i, row in enumerate(rows) if row.problem == "ok" and row.split and prints[i]]
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for i in shown:
-        whole = _joined(prints[i])
-        for band in range(64 * len(prints[i]) // BAND_BITS):
-            buckets.setdefault((band, whole >> band * BAND_BITS & (1 << BAND_BITS) - 1), []).append(i)
-    near: dict[int, int] = {}
-    for members in buckets.values():
-        splits = np.array([hash(rows[i].split) for i in members])
-        if len(members) < 2 or (splits == splits[0]).all():
-            continue
-        bits = np.array([prints[i] for i in members], np.uint64)
-        for k, i in enumerate(members):
-            unlike = np.bitwise_count(bits[:k] ^ bits[k]).sum(axis=1) <= NEAR_BITS
-            for j in np.flatnonzero(unlike & (splits[:k] != splits[k])).tolist():
-                if _as_long(rows[i], rows[members[j]]):
-                    near.setdefault(i, members[j])
-    for i, j in near.items():
-        other = rows[j]
-        reason = printable(f"looks like {other.path} (in {rows[i].split} and in {other.split}); look at both")
-        rows[i] = replace(rows[i], problem="near-duplicate", reason=reason)
-    return rows
-
-
-def _joined(prints: tuple[int, ...]) -> int:
-    return sum(bits << 64 * k for k, bits in enumerate(prints))
-
-
-def _as_long(a: ClipRow, b: ClipRow) -> bool:
-    x, y = (row.seconds if row.seconds is not None else float(row.num_frames) for row in (a, b))
-    return abs(x - y) <= NEAR_SECONDS * max(x, y)
-
-
-def _repaired(
-    annotations: Annotations,
-    rows: list[ClipRow],
-    fix: Path,
-    names: FrameNames | None,
-    time_limit: float,
-    num_workers: int,
-) -> list[ClipRow]:
-    """Encode what can be decoded of bad clips to new files; the rows tell where, or why not."""
-    del names
-    root = Path(annotations.root).resolve()
-    if fix.exists() and (not stat.S_ISDIR(fix.stat().st_mode) or root.is_relative_to(fix.resolve())):
-        raise InputError(f"--fix {printable(str(fix))}: holds the dataset, or is no folder; choose a new folder")
-    chosen = [i for i, row in enumerate(rows) if row.problem in REPAIRABLE and Path(annotations.file(i)).is_file()]
-    targets = [fix / Path(rows[i].path.lstrip("/")).with_suffix(".mp4") for i in chosen]
-    if outside := [target for target in targets if ".." in target.parts]:
-        raise InputError(f"--fix: {printable(str(outside[0]))}: leads out of the folder; check from a root above it")
-    jobs = [RepairJob(annotations.file(i), str(target)) for i, target in zip(chosen, targets, strict=True)]
-    with closing(each_job(repair, jobs, num_workers=min(num_workers, len(jobs)), time_limit=5 * time_limit)) as answers:
-        for number, answer in answers if jobs else ():
-            i = chosen[number]
-            row = rows[i]
-            if isinstance(answer, Died):
-                rows[i] = replace(row, reason=f"{row.reason}; mending it failed ({answer.how})")
-            elif answer:
-                rows[i] = replace(row, reason=f"{row.reason}; not mended: {answer}")
-            else:
-                rows[i] = replace(row, fixed_to=str(targets[number]))
-    return rows
+def _death(died: Died, seconds: float) -> Problem:
+    """What is told of a clip whose process came to an end."""
+    if died.how == "SIGALRM":
+        return "timeout", f"decoding it took over {seconds:g} s; replace it, or raise the time limit"
+    memory = ", perhaps because memory ran out" if died.how == "SIGKILL" else ""
+    return "crashed", f"decoding it ended its process ({died.how}{memory}); replace it"
