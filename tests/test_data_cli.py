@@ -13,11 +13,11 @@ from test_cli import run
 @pytest.fixture
 def actions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for label in ("run (fast)", "wälk"):
+    for label, quality in (("run (fast)", "20"), ("wälk", "22")):  # no two files are the same
         for i in range(6):
             path = tmp_path / "actions" / label / f"p{i // 2}_{i} é.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            render(path, num_frames=12 + i)
+            render(path, num_frames=12 + i, options={"crf": quality})
     return tmp_path
 
 
