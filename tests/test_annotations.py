@@ -358,7 +358,13 @@ def test_something_something_v2(tmp_path):
         ("a.jsonl", '{"path": "a.mp4", "label": 1.5}\n', r"a\.jsonl:1: '1\.5': not a label"),
         ("a.jsonl", '{"path": "a.mp4", "label": NaN}\n', r"a\.jsonl:1: not JSON \(NaN is no number"),
         ("a.jsonl", '{"path": "a.mp4", "path": "b.mp4"}\n', r"a\.jsonl:1: not JSON \(a key is there twice"),
-        ("a.jsonl", '{"path": ' + "[" * 50 + "\n", r"a\.jsonl:1: nested 51 deep"),
+        ("a.jsonl", '{"path": ' + "[" * 50_000 + "\n", r"a\.jsonl:1: not JSON"),
+        ("a.txt", "a.mp4 0\nb.mp4 \u00b2\n", r"a\.txt:2: '\u00b2': not a class number"),
+        ("a.txt", "a.mp4 -1\nb.mp4 0\n", r"a\.txt:1: '-1': class numbers count from 0"),
+        ("a.txt", "a.mp4 3.0\n", r"a\.txt:1: '3\.0': not a class number"),
+        ("a.txt", "./a.mp4 0\na.mp4 1\n", r"a\.txt:2: 'a\.mp4': is also on line 1 with another label"),
+        ("a.csv", "path,label,num_frames\na.mp4,run,\u00b2\n", r"a\.csv:2: '\u00b2': num_frames is not a whole number"),
+        ("a.jsonl", '{"path": "a.mp4", "label": "run", "start": 1' + "0" * 400 + "}\n", r"start is not a time"),
         ("a.jsonl", '{"path": "a.mp4", "label": "run"}\n[1]\n', r"a\.jsonl:2: .* not an object; write lines"),
         ("a.jsonl", '{"path": "a.mp4"\n', r"a\.jsonl:1: not JSON"),
         ("k.csv", "label,youtube_id,time_start,time_end\nrun,,1,2\n", r"k\.csv:2: '': a row needs youtube_id"),
@@ -370,6 +376,29 @@ def test_errors_name_file_line_value_and_reason(tmp_path, name, content, message
         read_annotations(source, classes=("run", "walk"))
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["," * 60_000 + "x", "1 " * 30_000 + "x", "a" + " ," * 30_000, f"a{' ' * 60_000}x"])
+@pytest.mark.parametrize("kind", ["auto", "videos", "frames", "frames-offset", "table", "hmdb51"])
+def test_garbage_is_refused_quickly(tmp_path, line, kind):
+    source = write(tmp_path / ("run_test_split1.txt" if kind == "hmdb51" else "a.txt"), line + "\n")
+    start = time.process_time()
+    with pytest.raises(InputError) as caught:
+        read_annotations(source, format=kind, classes=("run", "walk"))
+    assert time.process_time() - start < 3
+    assert len(str(caught.value)) < 1000
+
+
+def test_empty_lists_of_any_format(tmp_path):
+    for kind in ("table", "kinetics", "ucf101", "something-v1", "frames", "videos"):
+        with pytest.raises(InputError, match="it lists no clip"):
+            read_annotations(write(tmp_path / "e.txt", "\n\n"), format=kind)
+
+
+def test_names_that_begin_with_a_hash_are_clips(tmp_path):
+    found = read_annotations(write(tmp_path / "a.txt", "# a remark\n#dance/1.mp4 0\n"))
+    assert [clip.path for clip in found] == ["#dance/1.mp4"]
+    assert len(read_annotations(write(tmp_path / "a.csv", "path,label\n#1.mp4,x\n"))) == 1
 
 
 def test_a_missing_source_and_wrong_choices(tmp_path):

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.annotations import Rows, build
+from i3d.data.labels import read_labels
 from i3d.data.read import read_annotations
 from i3d.data.split import split
-from i3d.data.write import write_list
+from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError
 
 
@@ -83,6 +84,17 @@ def test_where_groups_come_from(tmp_path):
     assert done.num_groups == 10  # parts of one video stay together
 
 
+def test_parts_of_a_file_stay_together_whatever_their_groups_and_spelling(tmp_path):
+    rows = [f"{'./' * (k % 2)}v{i}.mp4,a,{k},{k + 1},{f'g{i}' if k else ''}" for i in range(20) for k in range(3)]
+    source = tmp_path / "l.csv"
+    source.write_text("path,label,start,end,group\n" + "\n".join(rows))
+    done = split(read_annotations(source), val=0.3)
+    assert done.num_groups == 20
+    splits = {}
+    for clip in done.annotations:
+        assert splits.setdefault(clip.path.removeprefix("./"), clip.split) == clip.split
+
+
 def test_splits_that_are_there_stay(tmp_path):
     source = tmp_path / "l.csv"
     source.write_text(
@@ -149,3 +161,11 @@ def test_lists_of_frames_count_them(tmp_path):
     offsets.write_text("run/a 1 2 0\nwalk/b 0 5 1\n")
     write_list(read_annotations(offsets, format="frames-offset"), tmp_path / "o2.txt")
     assert (tmp_path / "o2.txt").read_text() == offsets.read_text()
+
+
+@pytest.mark.parametrize(
+    "names", [("run 1", "walk 0"), ("1", "2", "10"), ("class 0",), ("run", "walk"), ("level 1", "floor 0")]
+)
+def test_class_files_are_read_back_as_they_were_written(tmp_path, names):
+    write_classes(names, tmp_path / "classes.txt")
+    assert read_labels(tmp_path / "classes.txt") == names

@@ -58,6 +58,7 @@ def list_(
     """
     from i3d.data.write import write_classes, write_list
 
+    _not_onto_itself(source, out)
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
     write_list(found, out)
     names = out.with_suffix(".classes.txt")
@@ -98,6 +99,7 @@ def split(
 
     if out.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--out {_name(out)}: must end in .csv, .tsv or .jsonl, which can hold a split")
+    _not_onto_itself(source, out)
     found = read_dataset(source, root, None, classes, format, 1, multi_label, allow_outside)
     done = divide(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
     write_list(done.annotations, out)
@@ -314,6 +316,11 @@ def _preview_json(done: Preview) -> str:
 
     sizes = {f"{width}x{height}": count for (width, height), count in done.sizes.items()}
     return dumps({**asdict(done), "sizes": sizes}, indent=2, default=str)
+
+
+def _not_onto_itself(source: Path, out: Path) -> None:
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"--out {_name(out)}: is the source itself; choose another name")
 
 
 def _say_root(found: Annotations, out: Path) -> None:

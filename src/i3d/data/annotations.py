@@ -9,6 +9,7 @@ Letters in names: N clips, K classes.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from array import array
 from collections import Counter
@@ -28,6 +29,7 @@ SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
 COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "groups_N", "splits_N", "lines_N")
 Label = str | int
+_NUMERIC: Final = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)  # what is meant as a number, right or wrong
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,11 @@ def build(
     )
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number that a program could mean: plain digits, at most nine."""
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
 def clean_label(name: str) -> str:
     """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
@@ -257,8 +264,16 @@ def _numbers(
         line = rows.lines[index]
         return InputError(f"{printable(str(source))}{f':{line}' if line else ''}: {quoted(label)}: {why}")
 
+    seen: set[str] = set()
+    for name in classes or ():
+        if not is_visible(name) or clean_label(name) in seen:
+            where = f"{printable(str(source))}: {quoted(ascii(name)[1:-1])}"
+            raise InputError(
+                f"{where}: a class name that looks like another, or has characters that cannot be seen; rename it"
+            )
+        seen.add(clean_label(name))
     known: dict[Label, int] = {}
-    by_number = all(isinstance(label, int) or (label.isascii() and label.isdigit()) for label in _first_labels(rows))
+    by_number = all(isinstance(label, int) or _NUMERIC.fullmatch(label) for label in _first_labels(rows))
     if classes is not None:
         known = {clean_label(name): i for i, name in enumerate(classes)}
         by_number = by_number and not any(str(label) in known for label in _first_labels(rows))
@@ -289,9 +304,9 @@ def _by_number(
     ids_N: list[tuple[int, ...]] = []
     for index, labels in enumerate(rows.labels):
         try:
-            ids_N.append(tuple([int(label) for label in labels]))
+            ids_N.append(tuple([label if isinstance(label, int) else _number(label) for label in labels]))
         except ValueError:
-            bad = next(label for label in labels if not str(label).isdigit())
+            bad = next(x for x in labels if not isinstance(x, int) and not is_number(x.removeprefix("-")))
             raise wrong(index, bad, "not a class number (whole, from 0); correct it") from None
         if len(labels) > 1 and not multi_label:
             raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
@@ -311,6 +326,12 @@ def _by_number(
     return classes or numbered_labels(highest + 1), ids_N
 
 
+def _number(text: str) -> int:
+    if not is_number(text.removeprefix("-")):
+        raise ValueError
+    return int(text)
+
+
 def _first_labels(rows: Rows) -> tuple[Label, ...]:
     return next((labels for labels in rows.labels if labels), ())
 
@@ -325,9 +346,11 @@ def _near(known: dict[Label, int], error: KeyError) -> str:
 def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
     """Clips that are listed twice. With other labels, that is an error."""
     keys: Sequence[Any] = rows.paths
+    if any("./" in path or "//" in path for path in rows.paths):
+        keys = [os.path.normpath(path) for path in rows.paths]
     if not np.isnan(rows.starts).all() or not np.isnan(rows.ends).all() or any(rows.first_frames):
         parts = [np.nan_to_num(np.array(column), nan=-1).tolist() for column in (rows.starts, rows.ends)]
-        keys = list(zip(rows.paths, *parts, rows.first_frames, strict=True))
+        keys = list(zip(keys, *parts, rows.first_frames, strict=True))
     num_repeated = len(keys) - len(set(keys))
     if not num_repeated:
         return []

@@ -164,8 +164,19 @@ class FlowVideo(StillsVideo):
     ) -> None:
         super().__init__(str(folder), num_frames, frames_fps=frames_fps, limits=limits)
         self._folder, self._names, self._first = folder, names, first
+        self._size: tuple[int, int] | None = None  # height, width of the first frame
 
     def _frame(self, index: int) -> FrameHWC:
+        frame_HWC = self._flow(index)
+        self._size = self._size or frame_HWC.shape[:2]
+        if frame_HWC.shape[:2] != self._size:
+            height, width = frame_HWC.shape[:2]
+            path = self._folder / self._names.name(self._first + index)
+            expected = f"{self._size[1]} x {self._size[0]}"
+            raise VideoError(str(path), f"it is {width} x {height}, the frames before {expected}", "use one size")
+        return frame_HWC
+
+    def _flow(self, index: int) -> FrameHWC:
         read = partial(read_grey, max_pixels=self.limits.max_pixels)
         path = self._folder / self._names.name(self._first + index)
         if self._names.paired:
@@ -175,6 +186,7 @@ class FlowVideo(StillsVideo):
                 raise VideoError(str(other), f"{y_HW.shape} pixels, its x has {x_HW.shape}", "compute the flow again")
             return np.stack([x_HW, y_HW], axis=-1)
         rgb_HWC = read_image(path, max_pixels=self.limits.max_pixels)
-        if (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
+        is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # nothing moves: both channels are alike
+        if is_still or (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
             return np.ascontiguousarray(rgb_HWC[..., :2])
         raise VideoError(str(path), "it is grey; packed flow has x in red, y in green", "say --template with {axis}")

@@ -66,7 +66,12 @@ def pack(
         write_list(replace(annotations, root=str(temporary)), temporary / LIST)
         write_classes(annotations.classes, temporary / CLASSES)
         temporary.chmod(0o755)
-        temporary.rename(out)
+        try:
+            temporary.rename(out)
+        except OSError as error:
+            raise InputError(
+                f"{printable(str(out))}: appeared meanwhile ({error.strerror}); choose a new folder"
+            ) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -80,7 +80,7 @@ class Shards:
                 self._offsets: npt.NDArray[np.int64] = arrays["offsets"]
                 self._sizes: npt.NDArray[np.int64] = arrays["sizes"]
                 self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             where = printable(str(root / INDEX))
             raise InputError(f"{where}: not the index of shards ({first_line(error)}); pack again") from error
         self._check()
@@ -164,6 +164,9 @@ class Shards:
     def _check(self) -> None:
         """The shards are those that the index was made for, and it points into them."""
         where = printable(str(self.root / INDEX))
+        columns = (self._names_utf8, self._name_ends, self._shards, self._offsets, self._sizes, self._shard_sizes)
+        if any(column.ndim != 1 or column.dtype.kind not in "iu" for column in columns):
+            raise InputError(f"{where}: its columns are not lists of whole numbers; pack again")
         lengths = {len(a) for a in (self._name_ends, self._shards, self._offsets, self._sizes)}
         if len(lengths) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
             raise InputError(f"{where}: its columns do not fit together; pack again")
@@ -173,8 +176,18 @@ class Shards:
             if found != size:
                 state = "is missing" if found < 0 else f"has {found:,} bytes, not {size:,}"
                 raise InputError(f"{printable(str(file))}: {state}; copy it again, or pack again")
-        ends = self._offsets + self._sizes
-        if len(ends) and (
-            self._shards.max() >= len(self._shard_sizes) or (ends > self._shard_sizes[self._shards]).any()
-        ):
+        self._check_places(where)
+
+    def _check_places(self, where: str) -> None:
+        """Files lie in the shards, and their names in the names."""
+        ends, starts = self._name_ends, np.concatenate([[0], self._name_ends[:-1]])
+        if len(ends) and ((ends <= starts).any() or ends[-1] != len(self._names_utf8)):
+            raise InputError(f"{where}: its names do not fit together; pack again")
+        if len(ends) and (self._shards.min() < 0 or self._shards.max() >= len(self._shard_sizes)):
             raise InputError(f"{where}: points outside its shards; pack again")
+        if (self._shard_sizes[self._shards] - self._offsets < self._sizes).any():
+            raise InputError(f"{where}: points outside its shards; pack again")
+        try:
+            self._names_utf8.tobytes().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise InputError(f"{where}: its names are not UTF-8; pack again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 
@@ -72,8 +73,24 @@ def _groups(annotations: Annotations, group_by: str | None) -> npt.NDArray[np.in
             where = annotations.where(index)
             raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
         keys.append(("pattern", found[1]) if found else ("group", named) if named else ("path", path))
-    numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys], np.int64)
+    files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
+    return _joined(keys, files)
+
+
+def _joined(keys: list[tuple[str, str]], files: list[tuple[str, str]]) -> npt.NDArray[np.int64]:
+    """Numbers of groups, where clips with the same key are together, and those of the same file as well."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(key: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for key, file in zip(keys, files, strict=True):
+        parent[root(file)] = root(key)
+    numbers: dict[tuple[str, str], int] = {}
+    return np.array([numbers.setdefault(root(key), len(numbers)) for key in keys], np.int64)
 
 
 def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[dict[int, int]]:

@@ -37,8 +37,10 @@ def write_list(annotations: Annotations, out: Path, *, kind: ListKind | None = N
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
-    """Class names, one a line, in the order of their numbers."""
-    write_atomically(out, "".join(f"{name}\n" for name in classes).encode())
+    """Class names, one a line, in the order of their numbers; these follow where names alone would mislead."""
+    with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
+    lines = (f"{name} {number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
+    write_atomically(out, "".join(lines).encode())
 
 
 def _kind_of(out: Path, annotations: Annotations) -> ListKind:

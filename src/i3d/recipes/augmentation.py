@@ -42,9 +42,13 @@ class RandomResizedCrop(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"area {self.area} must lie in 0 to 1 and both ranges rise, aspect is {self.aspect}")
+        _check_ranges(self.area, self.aspect)
         return self
+
+
+def _check_ranges(area: tuple[float, float], aspect: tuple[float, float]) -> None:
+    if not 0 < area[0] <= area[1] <= 1 or not 0 < aspect[0] <= aspect[1] < 1000:
+        raise ValueError(f"area {area} must lie in 0 to 1 and both ranges rise, aspect is {aspect}")
 
 
 class MultiScaleCrop(Settings):
@@ -77,6 +81,11 @@ class RandomErasing(Settings):
     probability: Probability = 0.25
     area: tuple[float, float] = (0.02, 1 / 3)
     aspect: tuple[float, float] = (0.3, 10 / 3)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        _check_ranges(self.area, self.aspect)
+        return self
 
 
 class RandAugment(Settings):
@@ -118,6 +127,9 @@ class Augmentation(Settings):
             raise ValueError(f"resize must be at least 1, got {self.resize}")
         if isinstance(self.crop, RandomCrop | CenterCrop) and min(sides) < self.size:
             raise ValueError(f"a crop of {self.size} does not fit into frames resized to {self.resize}")
+        paired = [name for pair in self.mirrored for name in pair]
+        if len(set(paired)) < len(paired):
+            raise ValueError(f"mirrored {self.mirrored}: a class stands in two pairs; it has one mirror image")
         if both := {name for pair in self.mirrored for name in pair} & set(self.no_flip):
             raise ValueError(f"{sorted(both)[0]!r} is in no_flip and in mirrored: a class is in one of them")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -25,7 +26,8 @@ UNTIMED_PERIOD: Final = Fraction(1, 25)
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which img_2 comes before img_10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [*parts, (2, 0, name)]  # 1.mp4 and 01.mp4 differ: no order is left to the file system
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -145,6 +147,8 @@ def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
 
 def _content(path: Path) -> bytes:
     try:
+        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
+            raise VideoError(str(path), "not a regular file", "replace the frame")
         return path.read_bytes()
     except FileNotFoundError:
         raise VideoError(str(path), "no such file", "check the path") from None

@@ -16,15 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from i3d.data.annotations import Label, Rows
+from i3d.data.annotations import Label, Rows, is_number
 from i3d.data.inputs import VIDEO_SUFFIXES
 from i3d.errors import InputError, printable, quoted
 
 LOOKED_AT: Final = 50  # lines by which the kind of a list is told
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
 _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNORECASE | re.DOTALL)
-_NUMBERS: Final = re.compile(r"(.*?\S)((?:[ \t,]+-?\d+)+)", re.DOTALL)
-_NAMED: Final = re.compile(r".*?\S[ \t,]+\d+[ \t,]+\D.*", re.DOTALL)  # folder, number of frames, name of a class
+_DIVIDED: Final = re.compile(r"([ \t,]+)")
 Line = tuple[int, str]
 
 
@@ -32,7 +31,9 @@ def read_list(
     path: Path, lines: list[str], *, root: Path, frames: bool | None, with_offset: bool, multi_label: bool
 ) -> Rows:
     """`frames`: whether the list names folders of frames; None: found out from the lines and from what is on disk."""
-    numbered = [(n, text) for n, line in enumerate(lines, start=1) if (text := line.strip()) and text[0] != "#"]
+    numbered = [
+        (n, text) for n, line in enumerate(lines, start=1) if (text := line.strip()) and not text.startswith("# ")
+    ]
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
     rows = Rows(is_frames=frames)
@@ -52,14 +53,13 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
     for _, text in lines[:LOOKED_AT]:
         if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
             return False
-        found = _NUMBERS.fullmatch(text)
-        if found is None and _NAMED.fullmatch(text):
-            return True
-        if found is None:
+        head, numbers = _tail_numbers(text)
+        if not numbers:
+            if _named_after_counts(text, 1) is not None:
+                return True
             continue
-        numbers = found[2].replace(",", " ").split()
         for kept in range(len(numbers)):
-            candidate = root / " ".join([found[1], *numbers[:kept]])
+            candidate = root / " ".join([head, *numbers[:kept]])
             if candidate.is_dir():
                 return True
             if candidate.is_file():
@@ -87,11 +87,11 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
     num_counts = 1 + with_offset
 
     def parse(number: int, text: str) -> bool:
-        found = _NUMBERS.fullmatch(text)
-        if found is None:
-            return _named(number, text)
-        numbers = found[2].replace(",", " ").split()
-        head, fields = found[1].rstrip(" ,\t"), numbers
+        head, numbers = _tail_numbers(text)
+        if not numbers:
+            named = _named_after_counts(text, num_counts)
+            return named is not None and _add(number, named[0], named[1], (named[2],))
+        fields = numbers
         extra = len(numbers) - num_counts - 1
         if extra > 0:  # the folder's own name ends in numbers, or there are several labels
             keep = (
@@ -107,12 +107,6 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
             return False
         return _add(number, head, fields[:num_counts], tuple(fields[num_counts:]))
 
-    def _named(number: int, text: str) -> bool:
-        """The label is a name: `folder frames playing guitar`."""
-        counts = r"[ \t,]+".join([r"(\d+)"] * num_counts)
-        found = re.fullmatch(rf"(.*?\S)[ \t,]+{counts}[ \t,]+(\D.*)", text, re.DOTALL)
-        return found is not None and _add(number, found[1], list(found.groups()[1:-1]), (found[num_counts + 2],))
-
     def _add(number: int, folder: str, counts: list[str], labels: tuple[Label, ...]) -> bool:
         first, frames = (int(counts[0]), int(counts[1])) if with_offset else (0, int(counts[0]))
         if not 1 <= frames < 2**31 or not 0 <= first < 2**31:
@@ -123,9 +117,28 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
     return parse
 
 
+def _tail_numbers(text: str) -> tuple[str, list[str]]:
+    """What stands before the numbers at the end of a line, and these: "a b 12 3" -> "a b", 12 3."""
+    parts = _DIVIDED.split(text)
+    end = len(parts)
+    while end > 2 and is_number(parts[end - 1].removeprefix("-")):
+        end -= 2
+    return "".join(parts[:end]), parts[end + 1 :: 2]
+
+
+def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], str] | None:
+    """Folder, numbers and the name of a class: "a b 120 playing guitar" -> "a b", 120, playing guitar."""
+    parts = _DIVIDED.split(text)
+    for at in range(2, len(parts) - 2 * num_counts, 2):
+        counts = parts[at : at + 2 * num_counts : 2]
+        if all(map(is_number, counts)) and not parts[at + 2 * num_counts][:1].isdigit():
+            return "".join(parts[: at - 1]), counts, "".join(parts[at + 2 * num_counts :])
+    return None
+
+
 def _labels(text: str) -> tuple[Label, ...]:
     """Numbers, or one name."""
     fields = text.replace(",", " ").split()
-    if all(field.isdigit() for field in fields):
+    if all(map(is_number, fields)):
         return tuple(fields)
     return (text.strip(),)

@@ -29,6 +29,7 @@ def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Ro
     split = "test" if named is not None and named[1] == "test" else "train"
     rows = Rows(classes=classes)
     known = {name.casefold(): name for name in classes}
+    number_of = {name: i for i, name in enumerate(classes)}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -37,8 +38,8 @@ def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Ro
         label = None if found is None else known.get(found[1].casefold())
         if found is None or label is None:
             raise InputError(f"{where}: not a line `Class/video.avi number` of a class of UCF101; correct it")
-        if found[3] is not None and classes.index(label) != int(found[3]) - 1:
-            right = classes.index(label) + 1
+        if found[3] is not None and number_of[label] != int(found[3][:9]) - 1:
+            right = number_of[label] + 1
             raise InputError(f"{where}: class {label} has the number {right} in classInd.txt; correct one of them")
         group = _GROUP.fullmatch(found[2])
         rows.add(f"{found[1]}/{found[2]}", (label,), line=number, split=split, group=group[1] if group else "")
@@ -76,14 +77,15 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
         for number, line in enumerate(read_lines(file), start=1):
             if not line.strip():
                 continue
-            found = re.fullmatch(r"\s*(\S.*?)\s+([012])\s*", line)
-            if found is None:
+            name, _, mark = line.strip().replace("\t", " ").rpartition(" ")
+            if not name or mark not in ("0", "1", "2"):
                 raise InputError(
                     f"{printable(str(file))}:{number}: {quoted(line)}: not a line `video.avi 1` "
                     "(1 train, 2 test, 0 neither); correct it"
                 )
-            if found[2] != "0":
-                rows.add(f"{match[1]}/{found[1]}", (match[1],), line=number, split=("train", "test")[found[2] == "2"])
+            if mark != "0":
+                split = ("train", "test")[mark == "2"]
+                rows.add(f"{match[1]}/{name.strip()}", (match[1],), line=number, split=split)
     rows.classes = tuple(names)
     return rows
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import SPLITS, Label, Rows
+from i3d.data.annotations import SPLITS, Label, Rows, is_number
 from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, first_line, printable, quoted
 
 KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
 SPLIT_NAMES: Final = {
@@ -25,7 +25,6 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
     **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
 }
-MAX_NESTING: Final = 20
 Record = tuple[int, dict[str, Any]]  # line, columns
 
 
@@ -101,6 +100,8 @@ def _of_split(paths: list[str], label: str, split: str) -> str:
 def _records(path: Path, lines: list[str]) -> Iterator[Record]:
     """(line, columns) of every row; names of columns in lower case."""
     first = next((line for line in lines if line.strip()), "")
+    if not first:
+        return iter(())
     return _json_records(path, lines) if first.lstrip().startswith("{") else _csv_records(path, lines)
 
 
@@ -115,7 +116,7 @@ def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
             raise _fault(path, skipped + 1, repeated, "a column of this name is there twice; rename one")
         for fields in reader:
             line = skipped + reader.line_num
-            if not any(field.strip() for field in fields) or fields[0].startswith("#"):
+            if not any(field.strip() for field in fields):
                 continue
             if [field.strip().lower() for field in fields] == header:
                 raise _fault(path, line, delimiter.join(fields), "the header again; remove it")
@@ -140,28 +141,22 @@ def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
 
 
 def parse_json(text: str, *, where: str) -> Any:
-    """JSON of bounded depth, without NaN, infinities and repeated keys."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            raise ValueError("a key is there twice")
-        return result
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no number of JSON")
-
-    depth = most = 0
-    for c in text if text.count("[") + text.count("{") > MAX_NESTING else "":
-        depth += (c in "[{") - (c in "]}")
-        most = max(most, depth)
-    if most > MAX_NESTING:
-        raise InputError(f"{where}: nested {most} deep; at most {MAX_NESTING} are read: check the file")
+    """JSON without NaN, infinities and repeated keys; what is nested too deep for Python is an InputError as well."""
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{where}: not JSON ({printable(reason)}); correct it") from None
+        raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is there twice")
+    return result
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
@@ -194,7 +189,7 @@ def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
         return math.nan
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < 1e7:
         raise _fault(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
@@ -204,7 +199,7 @@ def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
 def _count(path: Path, line: int, value: Any) -> int:
     if value is None or value == "":
         return -1
-    if not str(value).isdigit() or not 1 <= int(value) < 2**31:
+    if not is_number(str(value)) or not 1 <= int(value) < 2**31:
         raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it or leave it out")
     return int(value)
 
