@@ -271,6 +271,16 @@ def test_ucf101(tmp_path):
         read_annotations(tmp_path / "trainlist01.txt")
 
 
+def test_a_fold_that_is_not_there_is_not_replaced_by_class_folders(tmp_path):
+    touch(tmp_path, "ucf/ApplyLipstick/v_x.avi")
+    write(tmp_path / "splits/trainlist01.txt", "ApplyLipstick/v_x.avi 2\n")
+    with pytest.raises(InputError, match=r"no file trainlist02\.txt; choose a fold that is there"):
+        read_annotations(str(tmp_path / "splits"), root=str(tmp_path / "ucf"), fold=2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no list that .*ucf could be the root of"):
+        read_annotations(tmp_path / "empty", root=tmp_path / "ucf")
+
+
 def test_ucf101_without_its_index_takes_the_shipped_names(tmp_path):
     write(tmp_path / "testlist03.txt", "HandStandPushups/v_HandStandPushups_g01_c01.avi\n")
     found = read_annotations(tmp_path / "testlist03.txt")

@@ -71,7 +71,12 @@ def test_where_groups_come_from(tmp_path):
     people = tmp_path / "p.txt"
     people.write_text("".join(f"p{i % 7}_{i}.mp4 0\n" for i in range(70)))
     assert split(read_annotations(people), val=0.3).num_groups == 70
-    assert split(read_annotations(people), val=0.3, group_by=r"(p\d)_").num_groups == 7
+    done = split(read_annotations(people), val=0.3, group_by=r"(p\d)_")
+    assert done.num_groups == 7
+    write_list(done.annotations, tmp_path / "again.csv")
+    assert split(read_annotations(tmp_path / "again.csv"), val=0.3, keep=False).num_groups == 7  # the list keeps them
+    kept = split(read_annotations(tmp_path / "again.csv"), val=0.3)
+    assert kept.warnings == ("all clips have a split already and keep it; say --anew to divide them anew",)
     with pytest.raises(InputError, match=r"p\.txt:1: 'p0_0\.mp4': does not match --group-by"):
         split(read_annotations(people), group_by=r"(q\d)_")
     with pytest.raises(InputError, match="has no parenthesis"):
@@ -132,6 +137,16 @@ def test_tables_hold_everything(tmp_path, name):
         assert (a.path, a.labels, a.start_seconds, a.end_seconds, a.split, a.group) == (
             b.path, b.labels, b.start_seconds, b.end_seconds, b.split, b.group,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl"])
+def test_classes_without_names_keep_their_numbers(tmp_path, name):
+    (tmp_path / "in.txt").write_text("a.mp4 3\nb.mp4 11\nc.mp4 0\n")
+    write_list(read_annotations(tmp_path / "in.txt"), tmp_path / name)
+    assert [clip.labels for clip in read_annotations(tmp_path / name)] == [(3,), (11,), (0,)]
+    (tmp_path / "m.txt").write_text("a.mp4 3 5\nb.mp4 11\n")
+    write_list(read_annotations(tmp_path / "m.txt", multi_label=True), tmp_path / name)
+    assert [clip.labels for clip in read_annotations(tmp_path / name, multi_label=True)] == [(3, 5), (11,)]
 
 
 def test_mmaction2_lists_hold_what_they_can(tmp_path):

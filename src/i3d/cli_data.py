@@ -324,6 +324,15 @@ def _not_onto_itself(source: Path, out: Path) -> None:
 
 
 def _say_root(found: Annotations, out: Path) -> None:
+    """What whoever reads the list should know of where its clips are."""
+    from i3d.data.missing import missing_clips
+    from i3d.data.shards import Shards
+
+    if missing := missing_clips(found, Shards.of(Path(found.root))):
+        first = printable(found.path(missing[0]))
+        console.say(
+            f"warning: {len(missing)} of {len(found)} clips are not below {printable(found.root)}, {first} for one"
+        )
     if Path(found.root).resolve() != out.parent.resolve():
         console.say(f"its paths are relative to {printable(found.root)}: say --root {printable(found.root)} with it")
 

@@ -381,6 +381,8 @@ def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], *, told: bool
     if missing and used and (told or len(missing) < len(names)):
         examples = ", ".join(map(repr, missing[:3])) + (" ..." if len(missing) > 3 else "")
         remarks.append(f"{len(missing)} of {len(names)} classes have no clip: {examples}")
+    if several := next((name for name in names if "|" in name), None):
+        remarks.append(f"class names hold a `|`, such as {several!r}; say --multi-label if they are several classes")
     folded = Counter(name.casefold() for name in names)
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")

@@ -23,9 +23,9 @@ CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
 
 
 def read_annotations(
-    source: Path,
+    source: Path | str,
     *,
-    root: Path | None = None,
+    root: Path | str | None = None,
     split: str | None = None,
     classes: tuple[str, ...] | None = None,
     format: Format = "auto",  # noqa: A002 (the word that users know)
@@ -45,6 +45,7 @@ def read_annotations(
         raise InputError(f"format {format!r}: is not one of {', '.join(get_args(Format))}")
     if split is not None and split not in SPLITS:
         raise InputError(f"split {split!r}: is not one of {', '.join(SPLITS)}")
+    source, root = Path(source), None if root is None else Path(root)
     if not source.exists():
         raise InputError(f"{printable(str(source))}: no such file or folder; check the path")
     rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
@@ -119,6 +120,10 @@ def _rows_of_folder(
             for path, labels, line, group in zip(part.paths, part.labels, part.lines, part.groups, strict=True):
                 rows.add(path, labels, line=line, split=name, group=group)
         return rows, base
+    if kind in ("auto", "ucf101") and any(splits.UCF_FILE.fullmatch(p.name) for p in source.iterdir()):
+        raise InputError(
+            f"{printable(str(source))}: no file trainlist0{fold}.txt; choose a fold that is there (--fold)"
+        )
     if kind not in ("auto", "folders"):
         raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
     if (source / LIST).is_file() and (source / INDEX).is_file():
@@ -126,7 +131,9 @@ def _rows_of_folder(
     lists = {} if kind == "folders" else _lists_of_splits(source)
     if lists:
         return _rows_of_lists(source, lists, multi_label=multi_label), source
-    return folders.read_folders(root or source), root or source
+    if root is not None and root.resolve() != source.resolve():
+        raise InputError(f"{printable(str(source))}: holds no list that {printable(str(root))} could be the root of")
+    return folders.read_folders(source), source
 
 
 def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:

@@ -42,7 +42,7 @@ def split(
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
-    groups_N = _groups(annotations, group_by)
+    groups_N, names_N = _groups(annotations, group_by)
     num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
@@ -52,12 +52,18 @@ def split(
     counts_SK = np.stack([
         np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
     ])  # fmt: skip
-    changed = replace(annotations, splits_N=splits_N)
+    names = tuple(dict.fromkeys(names_N))
+    number_of = {name: i for i, name in enumerate(names)}
+    named_N = np.array([number_of[name] for name in names_N], np.int32)
+    changed = replace(annotations, splits_N=splits_N, groups_N=named_N, group_names=names)
+    if (fixed_G >= 0).all():
+        kept = "all clips have a split already and keep it; say --anew to divide them anew"
+        return Split(changed, counts_SK, num_groups, (kept,))
     return Split(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, shares_S))
 
 
-def _groups(annotations: Annotations, group_by: str | None) -> npt.NDArray[np.int64]:
-    """A number for the group of every clip."""
+def _groups(annotations: Annotations, group_by: str | None) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """A number for the group of every clip, and what it is called; "" where it is the file alone."""
     try:
         pattern = re.compile(group_by or UCF101_GROUP)
     except re.error as error:
@@ -74,7 +80,7 @@ def _groups(annotations: Annotations, group_by: str | None) -> npt.NDArray[np.in
             raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
         keys.append(("pattern", found[1]) if found else ("group", named) if named else ("path", path))
     files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
-    return _joined(keys, files)
+    return _joined(keys, files), ["" if kind == "path" else name for kind, name in keys]
 
 
 def _joined(keys: list[tuple[str, str]], files: list[tuple[str, str]]) -> npt.NDArray[np.int64]:

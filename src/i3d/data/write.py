@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from i3d.data.annotations import Annotations, Clip
 from i3d.data.frame_folders import count_frames, names_in
+from i3d.data.labels import numbered_labels
 from i3d.errors import InputError, printable, quoted
 from i3d.files import write_atomically
 
@@ -58,8 +59,9 @@ def _kind_of(out: Path, annotations: Annotations) -> ListKind:
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
     """One object a clip, without the fields that no clip has."""
     rows = []
+    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # no names: the numbers stay
     for clip in annotations:
-        names = [annotations.classes[label] for label in clip.labels]
+        names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
             "path": clip.path,
             "label": names[0] if len(names) == 1 else (names or None),
@@ -84,6 +86,7 @@ def _table(annotations: Annotations, delimiter: str) -> str:
     for row in rows:
         label = row.get("label", "")
         if isinstance(label, list):
+            label = [str(name) for name in label]
             if any("|" in name for name in label):
                 raise InputError(f"{printable(row['path'])}: a class name with `|` cannot stand in a table; use .jsonl")
             label = "|".join(label)
