@@ -90,13 +90,8 @@ def preview(
         raise InputError(f"{printable(str(out))}: cannot be made ({error.strerror}); choose another folder") from error
     shown = choose(annotations, num_clips=num_clips, seed=dataset.seed)
     sample = _sample(len(dataset), seed=dataset.seed)
-    facts: dict[int, _Facts | Bad] = {}
     to_open = sorted({*shown, *sample})
-    for done, index in enumerate(to_open, start=1):
-        num_decoded = sum(isinstance(found, _Facts) and not found.told for found in facts.values())
-        facts[index] = _look(dataset, index, may_decode=num_decoded < MAX_DECODED)
-        if on_clip is not None:
-            on_clip(done, len(to_open) + len(shown))
+    facts = _look_at_all(dataset, to_open, lambda done: on_clip and on_clip(done, len(to_open) + len(shown)))
     bad = {index: found for index, found in facts.items() if isinstance(found, Bad)}
     entries = []
     for done, index in enumerate(shown, start=1):
@@ -131,6 +126,18 @@ def preview(
         sizes=dict(_sizes(known)),
         unreadable=tuple(found for _, found in sorted(bad.items())),
     )
+
+
+def _look_at_all(
+    dataset: ClipDataset, indices: Sequence[int], on_done: Callable[[int], object]
+) -> dict[int, _Facts | Bad]:
+    """The facts of these clips; of those that must be decoded for them, only of the first."""
+    facts: dict[int, _Facts | Bad] = {}
+    for done, index in enumerate(indices, start=1):
+        num_decoded = sum(isinstance(found, _Facts) and not found.told for found in facts.values())
+        facts[index] = _look(dataset, index, may_decode=num_decoded < MAX_DECODED)
+        on_done(done)
+    return facts
 
 
 def choose(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:

@@ -196,7 +196,7 @@ def random_dense_clips(
 ) -> Indices:
     """`num_clips` clips that share `sample_range` frames from a random place (MMAction2 `DenseSampleFrames`).
 
-    300 frames, 1 clip of 32 x 2 -> a start drawn from 0..235
+    Example, as it draws: 300 frames, 1 clip of 32 x 2 -> a start from 0..235
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
     _check(sample_range=sample_range)
