@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from i3d.data.annotations import Rows, build
 from i3d.data.labels import dataset_labels
 from i3d.data.read import class_names, read_annotations
+from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError
 
 
@@ -506,3 +507,73 @@ def test_a_quarter_million_lines_are_small_and_quick(tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 10_000
     tracemalloc.stop()
     assert pickle.loads(pickle.dumps(clip)) == clip
+
+
+# what an audit found
+
+
+def test_the_file_of_a_line_is_the_list_and_not_its_folder(tmp_path):
+    write(tmp_path / "run_test_split1.txt", "a.avi 1\n../../b.avi 2\n")
+    write(tmp_path / "walk_test_split1.txt", "c.avi 1\n")
+    with pytest.raises(InputError, match=r"run_test_split1\.txt:2: '.*b\.avi': leads out of the root"):
+        read_annotations(tmp_path)
+
+
+def test_class_names_beside_a_list_number_its_classes(tmp_path):
+    write(tmp_path / "val.csv", "path,label\na.mp4,2\nb.mp4,10\n")
+    assert read_annotations(tmp_path / "val.csv").labels.tolist() == [2, 10]
+    write(tmp_path / "val.classes.txt", "1 0\n10 1\n2 2\n")
+    found = read_annotations(tmp_path / "val.csv")
+    assert (found.classes, found.labels.tolist()) == (("1", "10", "2"), [2, 1])
+
+
+def test_numbered_class_folders_keep_their_numbers_on_their_way_through_a_table(tmp_path):
+    touch(tmp_path, "1/a.mp4", "2/b.mp4", "10/c.mp4")
+    found = read_annotations(tmp_path)
+    write_list(found, tmp_path / "clips.csv")
+    write_classes(found.classes, tmp_path / "clips.classes.txt")
+    again = read_annotations(tmp_path / "clips.csv")
+    assert (again.classes, again.labels.tolist()) == (found.classes, found.labels.tolist())
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    touch(tmp_path, "store/x_000001_000011.mp4")
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "yoga").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "round").symlink_to(tmp_path / "k")
+    write(tmp_path / "k.csv", "label,youtube_id,time_start,time_end,split\nyoga,x,1,11,train\n")
+    assert [c.path for c in read_annotations(tmp_path / "k.csv", root=tmp_path / "k")] == ["yoga/x_000001_000011.mp4"]
+    assert [c.path for c in read_annotations(tmp_path / "k")] == ["yoga/x_000001_000011.mp4"]
+
+
+def test_of_an_uncut_video_of_kinetics_only_the_part_is_the_clip(tmp_path):
+    touch(tmp_path, "x.mp4", "y_000003_000013.mp4")
+    write(tmp_path / "k.csv", "label,youtube_id,time_start,time_end\nyoga,x,1,11\nyoga,y,3,13\n")
+    clips = list(read_annotations(tmp_path / "k.csv"))
+    assert [(c.path, c.start_seconds, c.end_seconds) for c in clips] == [
+        ("x.mp4", 1, 11), ("y_000003_000013.mp4", None, None),
+    ]  # fmt: skip
+
+
+def test_a_split_without_its_list_and_a_class_without_training_clips_are_told(tmp_path):
+    touch(tmp_path, "train/a_000001_000011.mp4", "val/c_000001_000011.mp4")
+    header = "label,youtube_id,time_start,time_end,split\n"
+    write(tmp_path / "kinetics-400_train.csv", f"{header}yoga,a,1,11,train\n")
+    write(tmp_path / "cls2index.json", json.dumps({"yoga": 1, "archery": 0}))
+    found = read_annotations(tmp_path)
+    assert "val/ is left out: no list of val lies beside it" in found.warnings
+    alone = read_annotations(tmp_path / "kinetics-400_train.csv", root=tmp_path)
+    assert (alone.classes, alone.labels.tolist()) == (("archery", "yoga"), [1])
+    write(tmp_path / "own.csv", "path,label,split\na.mp4,run,train\nb.mp4,swim,val\n")
+    assert read_annotations(tmp_path / "own.csv").warnings == ("1 classes have clips, but none in train: 'swim'",)
+
+
+def test_what_systems_leave_in_folders_is_no_class(tmp_path):
+    touch(tmp_path, "run/a.mp4", "walk/b.mp4", "__MACOSX/run/._a.mp4", "@eaDir/a.mp4")
+    assert read_annotations(tmp_path).classes == ("run", "walk")
+
+
+def test_a_video_is_no_list(tmp_path):
+    touch(tmp_path, "a.mp4")
+    with pytest.raises(InputError, match=r"a\.mp4: is a video; give a list of videos, or a folder of classes"):
+        read_annotations(tmp_path / "a.mp4")

@@ -368,3 +368,14 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "worker processes do not start (exit code 1); call from under `if __name__" in done.stderr
+
+
+def test_a_replaced_video_is_extracted_anew(videos, tmp_path):
+    render(tmp_path / "a.mp4", num_frames=6)
+    (tmp_path / "list.txt").write_text("a.mp4 0\n")
+    extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
+    render(tmp_path / "a.mp4", num_frames=9)
+    done = extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
+    assert (done.num_written, done.num_kept, done.num_frames) == (1, 0, 9)
+    with pytest.raises(InputError, match="is where the videos are"):
+        extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path, short_side=None)

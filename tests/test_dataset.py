@@ -163,7 +163,7 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"a/{k}.png"), packed[..., ::-1])
     (tmp_path / "list.txt").write_text("a 5 0\n")
-    assert names_in(tmp_path / "a", modality="rgb") == FrameNames("{:01d}.png", 0)
+    assert names_in(tmp_path / "a", modality="rgb") == FrameNames("{:d}.png", 0)
     view = TrainView(TrainSampling(clip_len=5, frame_interval=1), PLAIN)
     names = FrameNames("{:d}.png", 0, "flow")
     clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, modality="flow", names=names)[0, 0].clips_NVTHWC
@@ -358,7 +358,9 @@ def test_frames_that_do_not_suit_are_told(videos, folders, tmp_path):
         ClipDataset(read_annotations(folders / "list.txt"), coloured, modality="flow")
     render(tmp_path / "sliver.mp4", num_frames=4, height=2, width=2000)
     (tmp_path / "l.txt").write_text("sliver.mp4 0\n")
-    view = TestView(ClipProtocol(clip_len=2, frame_interval=1, num_clips=1), Preprocessing(short_side=256, crop=256))
+    view = TestView(
+        ClipProtocol(clip_len=2, frame_interval=1, num_clips=1, crops="center"), Preprocessing(short_side=256, crop=256)
+    )
     [bad] = ClipDataset(read_annotations(tmp_path / "l.txt"), view)[0, 0].bad
     assert "its frames of 2000 x 2 are too narrow" in bad.reason
 
@@ -480,3 +482,76 @@ def test_5000_opens_a_third_of_them_broken_keep_memory_and_descriptors(some_bad)
         assert len(batch.bad) == 1
     assert memory() - before < 20e6
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+# what an audit found
+
+
+def test_frames_that_lack_a_number_are_told_and_one_folder_does_not_shift_the_others(folders, tmp_path):
+    for i in range(4):
+        shutil.copytree(folders / f"c {i}", tmp_path / f"run/c {i}")
+    (tmp_path / "run/c 0/img_00001.jpg").unlink()
+    (tmp_path / "run/c 1/img_00005.jpg").unlink()
+    annotations = read_annotations(tmp_path)
+    dataset = ClipDataset(
+        annotations, TestView(ClipProtocol(clip_len=2, frame_interval=1, num_clips=1, crops="center"), Preprocessing())
+    )
+    assert dataset.names == FrameNames("img_{:05d}.jpg", 1)
+    reasons = {bad.index: bad.reason for i in range(4) for bad in dataset[0, i].bad}
+    assert reasons.keys() == {0, 1}
+    assert "img_00001.jpg is missing, img_00002.jpg is there" in reasons[0]
+    assert "img_00005.jpg is missing, img_00006.jpg is there" in reasons[1]
+
+
+def test_an_empty_first_folder_does_not_hide_the_names(folders, tmp_path):
+    shutil.copytree(folders / "c 1", tmp_path / "c 1")
+    (tmp_path / "c 0").mkdir()
+    (tmp_path / "list.txt").write_text("c 0 12 0\nc 1 12 1\n")
+    view = ClipProtocol(clip_len=2, frame_interval=1, num_clips=1, crops="center")
+    dataset = ClipDataset(read_annotations(tmp_path / "list.txt"), TestView(view, Preprocessing()))
+    assert dataset[0, 1].labels_N.tolist() == [1]
+    assert "img_00001.jpg: no such file" in dataset[0, 0].bad[0].reason
+
+
+def test_a_link_to_nothing_is_a_missing_file(videos, tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "list.txt").write_text("a.mp4 0\n")
+    with pytest.raises(InputError, match="none of the 1 clips is below"):
+        ClipDataset(read_annotations(tmp_path / "list.txt"), train_view())
+
+
+class _Deadly(ClipDataset):
+    def __getitems__(self, keys):
+        os._exit(9)
+
+
+def test_a_worker_that_dies_names_its_clips(videos):
+    loader = ClipLoader(_Deadly(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)
+    with pytest.raises(InputError, match=r"died \(.*\) at one of these: .*clip \d+ .*i3d data check"):
+        list(loader.batches())
+
+
+def test_one_pass_at_a_time(videos):
+    loader = ClipLoader(ClipDataset(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=0)
+    first = loader.batches()
+    next(first)
+    next(loader.batches(epoch=1))
+    with pytest.raises(RuntimeError, match="another pass over this loader has begun"):
+        next(first)
+
+
+def test_packing_notices_frames_that_lack_and_packs_nothing_twice(folders, tmp_path):
+    shutil.copytree(folders / "c 1", tmp_path / "c 1")
+    (tmp_path / "list.txt").write_text("c 1 40 0\n")
+    with pytest.raises(InputError, match=r"list.txt:1: 'c 1': holds 36 pictures, its list says 40"):
+        pack(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
+    (tmp_path / "list.txt").write_text("c 1 12 0\n")
+    pack(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
+    with pytest.raises(InputError, match="is packed already"):
+        pack(read_annotations(tmp_path / "packed"), tmp_path / "again")
+
+
+def test_an_array_of_somebody_else_does_not_make_a_folder_one_of_shards(videos, tmp_path):
+    shutil.copytree(videos, tmp_path / "v")
+    np.savez(tmp_path / "v/index.npz", a=np.zeros(3))
+    assert len(ClipDataset(read_annotations(tmp_path / "v/clips.csv"), train_view())) == 12

@@ -9,11 +9,15 @@ import typer
 from i3d import console
 from i3d.cli_options import (
     DEFAULT_RECIPE,
+    AllowOutside,
+    Classes,
     ClipRecipe,
     FirstIndex,
+    Fold,
     Format,
     Json,
     Modality,
+    MultiLabel,
     Root,
     Source,
     SplitName,
@@ -35,7 +39,11 @@ def benchmark_data(
     workers: Annotated[list[int] | None, typer.Option(min=0, help="Numbers of worker processes to try.")] = None,
     root: Root = None,
     split: SplitName = None,
+    classes: Classes = None,
     format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
     modality: Modality = "rgb",
     template: Template = None,
     first_index: FirstIndex = 1,
@@ -50,7 +58,7 @@ def benchmark_data(
 
     from i3d.benchmark import benchmark_data as run
 
-    found = read_dataset(source, root, split, None, format, 1, True, False, need_labels=False)
+    found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
     dataset = clip_dataset(found, view, recipe, modality, template, first_index)
     speed = run(dataset, num_clips=clips, batch_size=batch if view == "train" else 1, workers=tuple(workers or (1, 2)))
     for reason in speed.bad:

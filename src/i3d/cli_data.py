@@ -49,6 +49,9 @@ def list_(
     fold: Fold = 1,
     multi_label: MultiLabel = False,
     allow_outside: AllowOutside = False,
+    modality: Modality = "rgb",
+    template: Template = None,
+    first_index: FirstIndex = 1,
 ) -> None:
     """Write any layout as any list, and the class names beside it (.classes.txt).
 
@@ -60,7 +63,7 @@ def list_(
 
     _not_onto_itself(source, out)
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
-    write_list(found, out)
+    write_list(found, out, names=frame_names(modality, template, first_index))
     names = out.with_suffix(".classes.txt")
     write_classes(found.classes, names)
     console.say(f"{len(found)} clips of {len(found.classes)} classes, in {_name(out)} and {_name(names)}")
@@ -81,6 +84,7 @@ def split(
     root: Root = None,
     classes: Classes = None,
     format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
     multi_label: MultiLabel = False,
     allow_outside: AllowOutside = False,
     json: Json = False,
@@ -95,14 +99,15 @@ def split(
 
     from i3d.data.annotations import SPLITS
     from i3d.data.split import split as divide
-    from i3d.data.write import write_list
+    from i3d.data.write import write_classes, write_list
 
     if out.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--out {_name(out)}: must end in .csv, .tsv or .jsonl, which can hold a split")
     _not_onto_itself(source, out)
-    found = read_dataset(source, root, None, classes, format, 1, multi_label, allow_outside)
+    found = read_dataset(source, root, None, classes, format, fold, multi_label, allow_outside)
     done = divide(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
     write_list(done.annotations, out)
+    write_classes(found.classes, out.with_suffix(".classes.txt"))
     for warning in done.warnings:
         console.say(f"warning: {warning}")
     if json:
@@ -308,6 +313,8 @@ def preview(
     for bad in done.unreadable:
         console.say(f"error: {bad.reason}")
     console.say(f"look at {' and '.join(_name(picture) for picture in done.pictures)}")
+    if done.unreadable:
+        raise typer.Exit(3)
 
 
 def _preview_json(done: Preview) -> str:

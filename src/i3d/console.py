@@ -239,7 +239,7 @@ def tell_preview(found: Preview) -> None:
     for name, count in shown:
         table.add_row(printable(name), str(count) if count >= 0 else "")
     table.add_section()
-    table.add_row(f"all {len(counts)}", str(sum(found.class_counts.values())))
+    table.add_row(f"all {len(counts)}", str(found.num_clips))
     _print(table)
     for what, values, unit in (("lengths", found.durations, " s"), ("", found.lengths, " frames")):
         if values is not None:

@@ -9,8 +9,6 @@ Letters in names: N clips, K classes.
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +20,13 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.labels import is_visible, numbered_labels
+from i3d.data.class_numbers import class_numbers
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
-COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "groups_N", "splits_N", "lines_N")
+COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "groups_N", "splits_N", "lines_N", "files_N")
 Label = str | int
-_NUMERIC: Final = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)  # what is meant as a number, right or wrong
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,18 @@ class Rows:
     splits: list[str] = field(default_factory=list)
     classes: tuple[str, ...] | None = None  # if the format itself tells all classes
     is_frames: bool = False
+    warnings: list[str] = field(default_factory=list)
+    file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
+    files: array[int] = field(default_factory=lambda: array("h"))
+
+    def begin(self, file: Path) -> None:
+        """What is added from now on is from this list."""
+        self.file_names.append(str(file))
+
+    def where(self, index: int, source: Path) -> str:
+        """`file:line` of a row, to stand before an error."""
+        name = self.file_names[self.files[index]] if self.file_names else str(source)
+        return printable(name) + (f":{self.lines[index]}" if self.lines[index] else "")
 
     def add(
         self,
@@ -86,6 +95,7 @@ class Rows:
         self.first_frames.append(first_frame)
         self.groups.append(group)
         self.splits.append(split)
+        self.files.append(max(len(self.file_names) - 1, 0))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -109,6 +119,8 @@ class Annotations:
     group_names: tuple[str, ...]
     splits_N: npt.NDArray[np.int8]  # numbers of SPLITS; -1: none
     lines_N: npt.NDArray[np.int32]
+    files_N: npt.NDArray[np.int16]  # numbers of `file_names`
+    file_names: tuple[str, ...]  # the lists
 
     def __len__(self) -> int:
         return len(self.path_ends_N)
@@ -155,7 +167,7 @@ class Annotations:
     def where(self, index: int) -> str:
         """`file:line` of a clip in its list, to stand before an error."""
         line = int(self.lines_N[index])
-        return printable(self.source) + (f":{line}" if line else "")
+        return printable(self.file_names[self.files_N[index]]) + (f":{line}" if line else "")
 
     @cached_property
     def class_counts_K(self) -> npt.NDArray[np.int64]:
@@ -203,8 +215,9 @@ def build(
     if not rows.paths:
         raise InputError(f"{printable(str(source))}: it lists no clip; put one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
-    names, ids_N = _numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
-    warnings = [*_repeats(rows, ids_N, source=source), *_remarks(names, ids_N, told=classes is not None)]
+    names, ids_N = class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
+    remarks = _remarks(names, ids_N, rows.splits, told=classes is not None)
+    warnings = [*rows.warnings, *_repeats(rows, ids_N, source=source), *remarks]
     groups = sorted(set(rows.groups))
     number_of = {name: i for i, name in enumerate(groups)}
     encoded = [path.encode("utf-8", "surrogatepass") for path in rows.paths]
@@ -226,26 +239,18 @@ def build(
         group_names=tuple(groups),
         splits_N=np.array([SPLITS.index(name) if name else -1 for name in rows.splits], np.int8),
         lines_N=np.array(rows.lines, np.int32),
+        files_N=np.array(rows.files, np.int16),
+        file_names=tuple(rows.file_names) or (str(source),),
     )
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a whole number that a program could mean: plain digits, at most nine."""
-    return text.isascii() and text.isdigit() and len(text) <= 9
-
-
-def clean_label(name: str) -> str:
-    """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -> None:
     """No path may be empty, hold a NUL, or lead out of the root."""
     base = os.path.abspath(root)  # noqa: PTH100 (lexical: symbolic links inside the root are the user's own)
-    for path, line in zip(rows.paths, rows.lines, strict=True):
+    for index, path in enumerate(rows.paths):
         if path and "\0" not in path and not path.startswith(("/", "~", "\\")) and ".." not in path:
             continue
-        where = f"{printable(str(source))}{f':{line}' if line else ''}: {quoted(path)}"
+        where = f"{rows.where(index, source)}: {quoted(path)}"
         if not path.strip() or "\0" in path:
             raise InputError(f"{where}: not a path; correct the line")
         whole = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
@@ -253,94 +258,6 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
             raise InputError(
                 f"{where}: leads out of the root {printable(str(root))}; say --root, or --allow-outside if it is meant"
             )
-
-
-def _numbers(
-    rows: Rows, classes: tuple[str, ...] | None, *, source: Path, multi_label: bool
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Class names, and the class numbers of each clip. Labels are names if a class has that name, else numbers."""
-
-    def wrong(index: int, label: Label, why: str) -> InputError:
-        line = rows.lines[index]
-        return InputError(f"{printable(str(source))}{f':{line}' if line else ''}: {quoted(label)}: {why}")
-
-    seen: set[str] = set()
-    for name in classes or ():
-        if not is_visible(name) or clean_label(name) in seen:
-            where = f"{printable(str(source))}: {quoted(ascii(name)[1:-1])}"
-            raise InputError(
-                f"{where}: a class name that looks like another, or has characters that cannot be seen; rename it"
-            )
-        seen.add(clean_label(name))
-    known: dict[Label, int] = {}
-    by_number = all(isinstance(label, int) or _NUMERIC.fullmatch(label) for label in _first_labels(rows))
-    if classes is not None:
-        known = {clean_label(name): i for i, name in enumerate(classes)}
-        by_number = by_number and not any(str(label) in known for label in _first_labels(rows))
-    if by_number:
-        return _by_number(rows, classes, wrong, multi_label=multi_label)
-    if classes is None:
-        names = sorted({clean_label(str(label)) for labels in rows.labels for label in labels})
-        known = {name: i for i, name in enumerate(names)}
-        for index, labels in enumerate(rows.labels):
-            for label in labels:
-                if not is_visible(str(label)):
-                    raise wrong(index, label, "a class name with characters that cannot be seen; write it anew")
-        classes = tuple(names)
-    ids_N: list[tuple[int, ...]] = []
-    for index, labels in enumerate(rows.labels):
-        try:
-            ids_N.append(tuple([known[label if type(label) is int else clean_label(str(label))] for label in labels]))
-        except KeyError as error:
-            raise wrong(index, error.args[0], f"is not one of the {len(known)} classes{_near(known, error)}") from None
-        if len(labels) > 1 and not multi_label:
-            raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
-    return classes, ids_N
-
-
-def _by_number(
-    rows: Rows, classes: tuple[str, ...] | None, wrong: Any, *, multi_label: bool
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    ids_N: list[tuple[int, ...]] = []
-    for index, labels in enumerate(rows.labels):
-        try:
-            ids_N.append(tuple([label if isinstance(label, int) else _number(label) for label in labels]))
-        except ValueError:
-            bad = next(x for x in labels if not isinstance(x, int) and not is_number(x.removeprefix("-")))
-            raise wrong(index, bad, "not a class number (whole, from 0); correct it") from None
-        if len(labels) > 1 and not multi_label:
-            raise wrong(index, labels[1], "a second label; say --multi-label if classes go together")
-    highest = max((label for labels in ids_N for label in labels), default=-1)
-    lowest = min((label for labels in ids_N for label in labels), default=0)
-    if lowest < 0:
-        index = next(i for i, labels in enumerate(ids_N) if min(labels, default=0) < 0)
-        raise wrong(index, min(ids_N[index]), "class numbers count from 0; correct it")
-    if classes is not None and highest >= len(classes):
-        index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) >= len(classes))
-        hint = "; its numbers seem to count from 1, they must from 0" if lowest == 1 and highest == len(classes) else ""
-        allowed = f"there are {len(classes)} classes, 0 to {len(classes) - 1}"
-        raise wrong(index, max(ids_N[index]), f"{allowed}{hint or '; correct the line or give the right class file'}")
-    if classes is None and highest > 1_000_000:
-        index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) == highest)
-        raise wrong(index, highest, "more than a million classes; correct the line")
-    return classes or numbered_labels(highest + 1), ids_N
-
-
-def _number(text: str) -> int:
-    if not is_number(text.removeprefix("-")):
-        raise ValueError
-    return int(text)
-
-
-def _first_labels(rows: Rows) -> tuple[Label, ...]:
-    return next((labels for labels in rows.labels if labels), ())
-
-
-def _near(known: dict[Label, int], error: KeyError) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(str(error.args[0]), [str(name) for name in known], n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; correct it or give the right class file"
 
 
 def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
@@ -363,15 +280,14 @@ def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[
             if rows.splits[i] != rows.splits[before] and not astride:
                 astride = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
-                where = f"{printable(str(source))}{f':{rows.lines[i]}' if rows.lines[i] else ''}"
                 raise InputError(
-                    f"{where}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} with another label; "
-                    "keep one"
+                    f"{rows.where(i, source)}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} "
+                    "with another label; keep one"
                 )
     return [f"{num_repeated} clips are listed more than once, {example} for one{astride}"]
 
 
-def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], *, told: bool) -> list[str]:
+def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], splits: list[str], *, told: bool) -> list[str]:
     """What is allowed but seldom meant."""
     used = {label for labels in ids_N for label in labels}
     remarks = []
@@ -379,14 +295,20 @@ def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], *, told: bool
         remarks.append(f"all clips are of one class, {names[0]!r}: there is nothing to tell apart")
     missing = [name for i, name in enumerate(names) if i not in used]
     if missing and used and (told or len(missing) < len(names)):
-        examples = ", ".join(map(repr, missing[:3])) + (" ..." if len(missing) > 3 else "")
-        remarks.append(f"{len(missing)} of {len(names)} classes have no clip: {examples}")
+        remarks.append(f"{len(missing)} of {len(names)} classes have no clip: {_some(missing)}")
+    trained = {label for labels, split in zip(ids_N, splits, strict=True) if split == "train" for label in labels}
+    if "train" in splits and (untrained := [names[label] for label in sorted(used - trained)]):
+        remarks.append(f"{len(untrained)} classes have clips, but none in train: {_some(untrained)}")
     if several := next((name for name in names if "|" in name), None):
         remarks.append(f"class names hold a `|`, such as {several!r}; say --multi-label if they are several classes")
     folded = Counter(name.casefold() for name in names)
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
     return remarks
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (" ..." if len(names) > 3 else "")
 
 
 def _gather(

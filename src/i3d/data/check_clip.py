@@ -26,7 +26,7 @@ from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 from i3d.data.containers import cut_short, misnamed
 from i3d.data.duplicates import Fingerprint, fingerprint
-from i3d.data.frame_folders import FrameNames, count_frames, open_frames
+from i3d.data.frame_folders import FrameNames, frames_in_a_row, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
 from i3d.video.reader import TIME_TOLERANCE, FrameHWC, Limits, NoPicturesError, Picture, Video, open_video
@@ -236,13 +236,12 @@ class _Findings:
             files = [path.name for path in images_in(folder)]
             num_frames = len(files)
         else:
-            num_frames = count_frames(folder, names)
+            num_frames, later = frames_in_a_row(folder, names)
             axes = ("x", "y") if names.paired else ("x",)
             files = [names.name(i, axis) for i in range(num_frames) for axis in axes]
-            there = {path.name for path in folder.iterdir()}
-            if later := sum(names.name(i) in there for i in range(num_frames + 1, num_frames + len(there))):
-                missing = printable(names.name(num_frames))
-                self.known["gap"] = f"{missing} is missing, and {later} frames follow it; restore it, or number anew"
+            if later:
+                gap = f"{printable(names.name(num_frames))} is missing, and {len(later)} frames follow it"
+                self.known["gap"] = f"{gap}; restore it, or number anew"
         if not files:
             what = "the folder holds no picture" if names is None else f"the folder holds no {names.name(0)}"
             return self.add("empty", f"{what}; check the folder and --template")

@@ -6,17 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, Modality, names_in
+from i3d.data.frame_folders import FrameNames, Modality, names_of
 from i3d.data.inputs import VIDEO_SUFFIXES, expand
 from i3d.data.read import read_annotations
 from i3d.data.shards import Shards
-from i3d.errors import InputError, VideoError, printable
-from i3d.video.stills import images_in
-
-MAX_ASKED: Final = 20  # folders that are asked how frames are named, until one tells
+from i3d.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -80,19 +77,15 @@ def _plain(folder: Path, one_naming: bool) -> list[Listed]:
 def frame_names(
     clips: Sequence[Listed], shards: Shards | None, modality: Modality, told: tuple[str, int] | None
 ) -> FrameNames | None:
-    """How the pictures of all folders are named: as is told, or as in the first folder that tells. None: anyhow."""
+    """How the pictures of all folders are named: as is told, or as in most of them. None: anyhow."""
     if told is not None:
         return FrameNames(told[0], told[1], modality)
     of_frames = [clip for clip in clips if clip.is_frames]
     if modality == "flow" and len(of_frames) < len(clips):
         raise InputError(f"{printable(clips[0].path)}: flow is read from folders of frames; this is a video")
-    for clip in of_frames[:MAX_ASKED]:
-        folder: Any = Path(clip.file) if shards is None else shards.folder(clip.path)
-        try:
-            return names_in(folder, modality=modality)
-        except VideoError:  # missing, which is told later
-            continue
-        except InputError:
-            if images_in(folder):
-                raise
-    return None
+
+    def folder(number: int) -> Any:
+        clip = of_frames[number]
+        return Path(clip.file) if shards is None else shards.folder(clip.path)
+
+    return names_of(folder, len(of_frames), modality=modality) if of_frames else None

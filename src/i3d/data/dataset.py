@@ -20,7 +20,7 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.batch import Bad, Batch, Views
-from i3d.data.frame_folders import FrameNames, Modality, names_in, open_frames
+from i3d.data.frame_folders import FrameNames, Modality, folder_of, open_frames, the_names
 from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
 from i3d.data.shards import Shards
@@ -84,7 +84,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         check_present(annotations, self.shards)
         self.names = names
         if annotations.is_frames and names is None:
-            self.names = names_in(self._folder(0), modality=modality)
+            self.names = the_names(annotations, self.shards, modality=modality)
         if modality == "flow" and not annotations.is_frames:
             raise InputError(f"{printable(annotations.source)}: flow is read from folders of frames; these are videos")
         self.num_channels = self.names.num_channels if self.names is not None else 3
@@ -221,7 +221,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         clip = self.annotations[index]
         if self.names is not None:
             return open_frames(
-                self._folder(index),
+                folder_of(self.annotations, self.shards, index),
                 self.names,
                 num_frames=clip.num_frames,
                 first_frame=clip.first_frame,
@@ -232,11 +232,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if self.shards is not None:
             return open_video(self.shards.file(clip.path).read_bytes(), name=file, limits=self.limits)
         return open_video(file, limits=self.limits)
-
-    def _folder(self, index: int) -> Any:
-        if self.shards is not None:
-            return self.shards.folder(self.annotations.path(index))
-        return Path(self.annotations.file(index))
 
     def _extent(self, video: Video, index: int, *, wants_fps: bool) -> tuple[int, int, float | None]:
         """(first frame, number of frames, fps if it is wanted) of the listed part of a video."""

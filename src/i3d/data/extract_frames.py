@@ -28,7 +28,7 @@ from i3d.data.frame_jobs import PARTS, RECORD, BadVideo, FolderMade, FrameJob, F
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
 from i3d.data.workers import Died, each_job
-from i3d.data.write import write_classes
+from i3d.data.write import classes_file, write_classes
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
 from i3d.video.reader import DEFAULT_LIMITS, Limits
@@ -82,6 +82,8 @@ def extract_frames(
         raise InputError(f"num_workers {num_workers}: must be at least 0")
     if annotations.is_frames:
         raise InputError(f"{printable(annotations.source)}: these are folders of frames already; give videos")
+    if out.resolve() == Path(annotations.root).resolve():
+        raise InputError(f"{printable(str(out))}: is where the videos are; choose a folder for the frames alone")
     shards = Shards.of(Path(annotations.root))
     check_present(annotations, shards)
     jobs, numbers_N = _plan(annotations, out, None if shards is None else shards.root, limits)
@@ -205,11 +207,7 @@ def _check_place(
     elif not force and (changed := _changed(before, asdict(settings))):
         raise InputError(f"{printable(str(out / RECORD))}: made with other settings ({changed}); {again}")
     classes = out / CLASSES
-    if (
-        not force
-        and classes.exists()
-        and classes.read_bytes() != "".join(f"{c}\n" for c in annotations.classes).encode()
-    ):
+    if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
         todo = "give the same classes (--classes), choose another folder, or say --force"
         raise InputError(
             f"{printable(str(classes))}: other classes than those of {printable(annotations.source)}; {todo}"

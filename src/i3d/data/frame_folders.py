@@ -10,20 +10,25 @@ Flow is uint8 with two channels, x then y: 127.5 is no movement.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, overload
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 
+from i3d.data.annotations import Annotations
+from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, printable
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.stills import IMAGE_SUFFIXES, ImagesVideo, StillsVideo, read_grey, read_image
 
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
+_LAST_NUMBER: Final = re.compile(r"(\d{1,9})\D*\.\w+$", re.ASCII)
+MAX_ASKED: Final = 20  # folders that are asked how frames are named
 _AXIS: Final = re.compile(r"(?:^|(?<=[_\-]))[xy](?=[_\-]?$)")
 
 
@@ -93,9 +98,46 @@ def names_in(folder: Path, *, modality: Modality) -> FrameNames:
     prefix = prefix.replace("{", "{{").replace("}", "}}")
     if modality == "flow":
         prefix = _AXIS.sub("{axis}", prefix)
-    return FrameNames(
-        f"{prefix}{{:0{digits}d}}{suffix}" if padded else f"{prefix}{{:d}}{suffix}", min(map(int, numbers)), modality
-    )
+    number = f"{{:0{digits}d}}" if padded and digits > 1 else "{:d}"
+    return FrameNames(f"{prefix}{number}{suffix}", min(map(int, numbers)), modality)
+
+
+def names_of(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNames | None:
+    """How the pictures in many folders are named: as in most of some of them, which are spread over all.
+
+    The first number is the smallest: a folder may lack its first frame, and may be missing or empty itself. None: all
+    that were asked are. If there are pictures and none tells, that is an InputError.
+    """
+    found: list[FrameNames] = []
+    untold: InputError | None = None
+    for number in sorted({i * num_folders // MAX_ASKED for i in range(MAX_ASKED)}):
+        try:
+            found.append(names_in(folder(number), modality=modality))
+        except VideoError:  # missing, which is told where it is read
+            continue
+        except InputError as error:
+            if any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder(number).iterdir()):
+                untold = untold or error
+    if found:
+        [(template, _)] = Counter(names.template for names in found).most_common(1)
+        return FrameNames(template, min(names.first for names in found if names.template == template), modality)
+    if untold is not None:
+        raise untold
+    return None
+
+
+def the_names(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNames:
+    """How the pictures in the folders of a dataset are named. That no folder tells is an InputError."""
+    names = names_of(partial(folder_of, annotations, shards), len(annotations), modality=modality)
+    if names is None:
+        where, path = annotations.where(0), printable(annotations.path(0))
+        raise InputError(f"{where}: {path!r}: holds no frame, as other folders; extract them, or say --root")
+    return names
+
+
+def folder_of(annotations: Annotations, shards: Shards | None, index: int) -> Any:
+    """The folder of a clip: a Path, or what reads as one."""
+    return Path(annotations.file(index)) if shards is None else shards.folder(annotations.path(index))
 
 
 def open_frames(
@@ -108,7 +150,7 @@ def open_frames(
     limits: Limits = DEFAULT_LIMITS,
     at_least: int | None = None,
 ) -> Video:
-    """The frames of a folder as a video; `num_frames` from `first_frame` on, or as many as follow without a gap.
+    """The frames of a folder as a video; `num_frames` from `first_frame` on, or all.
 
     `at_least`: JPEG frames of RGB may be decoded smaller, down to this short side (`stills.read_image`).
     """
@@ -145,7 +187,16 @@ class _Paths(Sequence[Path]):
 
 
 def count_frames(folder: Path, names: FrameNames) -> int:
-    """How many frames follow each other without a gap, from the first on."""
+    """How many frames there are. A number that is left out is a VideoError: something was lost."""
+    count, later = frames_in_a_row(folder, names)
+    if later:
+        gap = f"{names.name(count)} is missing, {names.name(later[0])} is there"
+        raise VideoError(str(folder), gap, "extract its frames again, or list how many it has")
+    return count
+
+
+def frames_in_a_row(folder: Path, names: FrameNames) -> tuple[int, list[int]]:
+    """How many frames follow each other without a gap, from the first on, and which are there behind a gap."""
     try:
         there = {p.name for p in folder.iterdir()}
     except OSError as error:
@@ -153,7 +204,8 @@ def count_frames(folder: Path, names: FrameNames) -> int:
     count = 0
     while names.name(count) in there and (not names.paired or names.name(count, "y") in there):
         count += 1
-    return count
+    numbers = {int(found[1]) - names.first for name in there if (found := _LAST_NUMBER.search(name))}
+    return count, sorted(number for number in numbers if number > count and names.name(number) in there)
 
 
 class FlowVideo(StillsVideo):

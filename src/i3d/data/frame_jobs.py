@@ -31,6 +31,7 @@ from i3d.video.sampling import indices_at_rate
 from i3d.video.transforms import resize_frame, short_side_size
 
 RECORD: Final = ".i3d-frames.json"
+ENDS: Final = 1 << 16  # bytes of a video's beginning and end by which it is known
 PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
 
 
@@ -104,6 +105,20 @@ class FrameJob:
         """What the content of the folder depends on."""
         return {"video": self.path, "start": self.start_seconds, "end": self.end_seconds, **asdict(settings)}
 
+    @property
+    def content(self) -> str:
+        """What tells this video from another of the same name: its size, beginning and end."""
+        if self.shards is not None:
+            data = _opened(self.shards).file(self.path).read_bytes()
+            size, ends = len(data), data[:ENDS] + data[-ENDS:]
+        else:
+            with Path(self.file).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                ends = file.read(ENDS)
+                file.seek(max(size - ENDS, 0))
+                ends += file.read()
+        return sha256(f"{size} ".encode() + ends).hexdigest()[:16]
+
     def clean(self) -> None:
         """Remove what an interrupted run left of it, other than a whole folder."""
         for place in (self.part, self.part.with_suffix(".old")):
@@ -140,7 +155,11 @@ def not_written(out: Path, error: OSError) -> InputError:
 def _kept(job: FrameJob, settings: FrameSettings) -> FolderMade | None:
     """What an earlier run wrote, if it is all there: a machine that loses power may keep names and lose contents."""
     record = read_record(job.target / RECORD)
-    if not record or any(record.get(key) != value for key, value in job.origin(settings).items()):
+    if (
+        not record
+        or record.get("content") != job.content
+        or any(record.get(key) != value for key, value in job.origin(settings).items())
+    ):
         return None
     with os.scandir(job.target) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
@@ -161,7 +180,13 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
                     num_bytes += file.write(content)
                 num_frames += 1
             notes = video.notes
-        record = {**job.origin(settings), "num_frames": num_frames, "num_bytes": num_bytes, "notes": notes}
+        record = {
+            **job.origin(settings),
+            "content": job.content,
+            "num_frames": num_frames,
+            "num_bytes": num_bytes,
+            "notes": notes,
+        }
         write_atomically(job.part / RECORD, json.dumps(record, indent=1).encode())
         job.target.parent.mkdir(parents=True, exist_ok=True)
         if job.target.exists():

@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +53,7 @@ def _in_folder(folder: Path) -> list[str]:
     if _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir()):
         return [str(folder)]
     found: list[str] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in walk(folder):
         folders.sort(key=natural_key)
         here = Path(place)
         if here != folder and _is_clip(here, min_images=2):
@@ -63,6 +63,18 @@ def _in_folder(folder: Path) -> list[str]:
     if not found:
         raise InputError(f"{printable(str(folder))}: the folder holds no video and no frames; check the path")
     return found
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` that follows links to folders, each folder once: links may run in a circle."""
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = os.stat(place)  # noqa: PTH116 (many folders, fast)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        yield place, folders, files
 
 
 def _is_clip(folder: Path, *, min_images: int) -> bool:

@@ -1,5 +1,6 @@
 """Class names: those of public datasets, and files of one's own."""
 
+import unicodedata
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,11 @@ def dataset_labels(dataset: str) -> tuple[str, ...] | None:
 def numbered_labels(num_classes: int) -> tuple[str, ...]:
     """Names for classes that have none: 3 -> class 0, class 1, class 2."""
     return tuple(f"class {i}" for i in range(num_classes))
+
+
+def clean_label(name: str) -> str:
+    """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_visible(name: str) -> bool:

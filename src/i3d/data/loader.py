@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final
 
 import cv2
@@ -13,9 +14,11 @@ import torch
 from i3d.data.batch import Bad, Batch
 from i3d.data.dataset import ClipDataset, Key, TrainView
 from i3d.data.order import Order, evaluation_batches, training_batches
-from i3d.errors import I3DError, InputError
+from i3d.errors import I3DError, InputError, first_line, printable
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
+CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
+MAX_NAMED: Final = 10  # clips
 
 
 class ClipLoader:
@@ -47,11 +50,13 @@ class ClipLoader:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
         self.bad: dict[int, Bad] = {}
         self._keys = _Keys()
+        self._pass = 0
         with _as_many_workers_as_asked():
             self._loader = torch.utils.data.DataLoader(
                 dataset,
                 batch_sampler=self._keys,
                 num_workers=num_workers,
+                timeout=CLIP_SECONDS * batch_size if num_workers else 0,
                 collate_fn=_as_it_is,
                 pin_memory=pin_memory,
                 worker_init_fn=_one_thread,
@@ -67,14 +72,37 @@ class ClipLoader:
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         self._keys.batches = [[(epoch, int(i)) for i in order] for order in self._order(epoch)[first:]]
+        self._pass += 1
+        this_pass = self._pass
         with _as_many_workers_as_asked():
             batches = iter(self._loader)
-        for batch in batches:
+        for number in count():
+            if self._pass != this_pass:
+                raise RuntimeError(
+                    "another pass over this loader has begun; make a second loader for passes side by side"
+                )
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise self._lost_worker(error, number) from error
             if isinstance(batch, I3DError):
                 raise batch
             for bad in batch.bad:
                 self._count(bad)
             yield batch
+
+    def _lost_worker(self, error: RuntimeError, number: int) -> InputError:
+        """A worker died (a crash, no memory), or hangs: the clips that the workers had."""
+        at_work = self._keys.batches[number : number + max(PREFETCH * self._loader.num_workers, 1)]
+        paths = [printable(self.dataset.annotations.file(index)) for keys in at_work for _, index in keys]
+        more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+        what = "hangs" if "timed out" in str(error) else "died"
+        return InputError(
+            f"a process that loads clips {what} ({first_line(error)}) at one of these: {', '.join(paths[:MAX_NAMED])}"
+            f"{more}; run `i3d data check` on them, or use fewer or no workers if memory ran out"
+        )
 
     def _order(self, epoch: int) -> list[Order]:
         num_clips, ranks = len(self.dataset), {"rank": self.rank, "num_ranks": self.num_ranks}

@@ -29,12 +29,17 @@ def missing_clips(annotations: Annotations, shards: Shards | None = None) -> lis
         folder, name = os.path.split(os.path.join(annotations.root, path.rstrip("/")))  # noqa: PTH118
         if folder not in listed:
             try:
-                listed[folder] = frozenset(entry.name for entry in os.scandir(folder or "."))
+                listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _is_there(entry))
             except OSError:
                 listed[folder] = frozenset()
         if name not in listed[folder]:
             missing.append(index)
     return missing
+
+
+def _is_there(entry: os.DirEntry[str]) -> bool:
+    """Not so is a link to what is gone."""
+    return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110
 
 
 def _line(annotations: Annotations, missing: list[int]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.missing import check_present
-from i3d.data.shards import CLASSES, INDEX, LIST, SHARD
+from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
 from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable, quoted
 from i3d.video.stills import images_in
@@ -50,6 +50,8 @@ def pack(
         raise InputError(f"{printable(str(out))}: is there already; choose a new folder, or remove that one")
     if not out.parent.is_dir():
         raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; make it first")
+    if Shards.of(Path(annotations.root)) is not None:
+        raise InputError(f"{printable(annotations.root)}: is packed already; give the files themselves")
     check_present(annotations, None)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
@@ -104,7 +106,11 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
         if path.startswith("/") or ".." in path.split("/"):
             raise InputError(f"{annotations.where(number)}: {quoted(path)}: leads out of the root; pack from above it")
         if path not in done and annotations.is_frames:
-            yield from ((f"{path}/{image.name}", image) for image in images_in(place))
+            images, listed = images_in(place), int(annotations.num_frames_N[number])
+            if len(images) < max(listed, 1):
+                why = f"holds {len(images)} pictures" + (f", its list says {listed}" if listed > 0 else "")
+                raise InputError(f"{annotations.where(number)}: {quoted(path)}: {why}; extract its frames again")
+            yield from ((f"{path}/{image.name}", image) for image in images)
         elif path not in done:
             yield path, place
         done.add(path)

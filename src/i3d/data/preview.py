@@ -42,7 +42,8 @@ class Preview:
     """What was drawn, and the numbers in it."""
 
     pictures: tuple[Path, ...]
-    class_counts: dict[str, int]  # clips of each class
+    num_clips: int
+    class_counts: dict[str, int]  # clips of each class; those of several classes count in each
     num_looked_at: int  # clips that the three below are of
     durations: Range | None  # seconds; None: not known, or folders of frames, which have no times
     lengths: Range | None  # frames
@@ -119,6 +120,7 @@ def preview(
     )
     return Preview(
         pictures=pictures,
+        num_clips=len(annotations),
         class_counts=dict(zip(annotations.classes, annotations.class_counts_K.tolist(), strict=True)),
         num_looked_at=len(known),
         durations=_range([found.seconds for found in known]),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from i3d.data.annotations import SPLITS, Annotations, Rows, build
-from i3d.data.inputs import PATH_COLUMNS
+from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
 from i3d.data.labels import dataset_labels, read_labels
 from i3d.data.layouts import folders, mmaction2, splits, tables
-from i3d.data.shards import CLASSES, INDEX, LIST, Shards
+from i3d.data.shards import CLASSES, LIST, Shards, is_packed
 from i3d.data.text import read_lines
 from i3d.errors import InputError, printable, quoted
 
@@ -38,7 +38,8 @@ def read_annotations(
 
     `root`: what paths are relative to; without, the folder of the list (MMAction2's `data_prefix`). `split`: only
     the clips of "train", "val" or "test". `classes`: class names in the order of their numbers; without, they come
-    from the source. `fold`: of UCF101's and HMDB51's three. `need_labels`: a clip without a label is an error.
+    from the source, or from `LIST.classes.txt` beside it, which `i3d data list` writes. `fold`: of UCF101's and
+    HMDB51's three. `need_labels`: a clip without a label is an error.
     Anything wrong is an InputError `file:line: value: reason; next step`.
     """
     if format not in get_args(Format):
@@ -48,7 +49,12 @@ def read_annotations(
     source, root = Path(source), None if root is None else Path(root)
     if not source.exists():
         raise InputError(f"{printable(str(source))}: no such file or folder; check the path")
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError(f"{printable(str(source))}: is a video; give a list of videos, or a folder of classes")
     rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
+    beside = source.with_suffix(".classes.txt")
+    if classes is None and rows.classes is None and source.is_file() and beside.is_file():
+        classes = read_labels(beside)
     if root is not None and not root.is_dir():
         raise InputError(f"{printable(str(root))}: there is no such folder; give the one that holds the clips (--root)")
     found = build(rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside)
@@ -84,6 +90,8 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
             rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
         case "kinetics":
             rows = tables.read_kinetics(source, lines, root=base)
+            if (source.parent / CLASS_NUMBERS).is_file():
+                rows.classes = splits.json_classes(source.parent / CLASS_NUMBERS)
         case "ucf101":
             known = splits.ucf101_classes(source) or dataset_labels("ucf101") or ()
             rows = splits.read_ucf101(source, lines, classes=known)
@@ -117,6 +125,7 @@ def _rows_of_folder(
             known = splits.ucf101_classes(file) or dataset_labels("ucf101") or ()
             part = splits.read_ucf101(file, read_lines(file), classes=known)
             rows.classes = part.classes
+            rows.begin(file)
             for path, labels, line, group in zip(part.paths, part.labels, part.lines, part.groups, strict=True):
                 rows.add(path, labels, line=line, split=name, group=group)
         return rows, base
@@ -126,7 +135,7 @@ def _rows_of_folder(
         )
     if kind not in ("auto", "folders"):
         raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
-    if (source / LIST).is_file() and (source / INDEX).is_file():
+    if (source / LIST).is_file() and is_packed(source):
         return _rows_of_shards(source, multi_label=multi_label), source
     lists = {} if kind == "folders" else _lists_of_splits(source)
     if lists:
@@ -160,13 +169,26 @@ def _lists_of_splits(folder: Path) -> dict[str, Path]:
 
 def _rows_of_lists(folder: Path, lists: dict[str, Path], *, multi_label: bool) -> Rows:
     rows = Rows()
+    for place in sorted(p.name for p in folder.iterdir() if p.is_dir()):
+        split = tables.SPLIT_NAMES.get(place)
+        if split and split not in lists:
+            rows.warnings.append(f"{place}/ is left out: no list of {split} lies beside it")
     for split, file in lists.items():
+        rows.begin(file)
         place = next(name for name, same in tables.SPLIT_NAMES.items() if same == split and (folder / name).is_dir())
         part, _ = _rows(file, folder / place, "auto", fold=1, multi_label=multi_label)
         rows.is_frames = part.is_frames
         for i, (path, labels) in enumerate(zip(part.paths, part.labels, strict=True)):
-            frames, group = part.num_frames[i], part.groups[i]
-            rows.add(f"{place}/{path}", labels, line=part.lines[i], num_frames=frames, group=group, split=split)
+            rows.add(
+                f"{place}/{path}",
+                labels,
+                line=part.lines[i],
+                start=part.starts[i],
+                end=part.ends[i],
+                num_frames=part.num_frames[i],
+                group=part.groups[i],
+                split=split,
+            )
     if (folder / CLASS_NUMBERS).is_file():
         rows.classes = splits.json_classes(folder / CLASS_NUMBERS)
     return rows

@@ -30,6 +30,11 @@ CLASSES: Final = "classes.txt"
 SHARD: Final = "shard-{:05d}.tar"
 
 
+def is_packed(root: Path) -> bool:
+    """Whether a folder is one of shards."""
+    return (root / INDEX).is_file() and next(root.glob("shard-*.tar"), None) is not None
+
+
 @dataclass(frozen=True)
 class PackedFile:
     """One file in a shard; reads as a `Path` does."""
@@ -74,6 +79,8 @@ class Shards:
         self.root = root
         try:
             with (root / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
+                    raise ValueError("its columns are compressed, which ours are not")
                 self._names_utf8: npt.NDArray[np.uint8] = arrays["names_utf8"]
                 self._name_ends: npt.NDArray[np.int64] = arrays["name_ends"]
                 self._shards: npt.NDArray[np.int32] = arrays["shards"]
@@ -90,7 +97,7 @@ class Shards:
     @classmethod
     def of(cls, root: Path) -> Self | None:
         """The shards in a folder, if it is one of shards."""
-        return cls(root) if (root / INDEX).is_file() else None
+        return cls(root) if is_packed(root) else None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._numbers or self.has_folder(name))

@@ -38,3 +38,8 @@ def read_lines(path: Path) -> list[str]:
             f"at most {MAX_LINE_CHARACTERS:,} are read: check the file"
         )
     return lines
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number that a program could mean: plain digits, at most nine."""
+    return text.isascii() and text.isdigit() and len(text) <= 9

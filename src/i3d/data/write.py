@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from i3d.data.annotations import Annotations, Clip
-from i3d.data.frame_folders import count_frames, names_in
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames, count_frames, folder_of, the_names
 from i3d.data.labels import numbered_labels
+from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
 from i3d.files import write_atomically
 
@@ -18,11 +19,14 @@ ListKind = Literal["table", "jsonl", "videos", "frames"]
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
-def write_list(annotations: Annotations, out: Path, *, kind: ListKind | None = None) -> None:
+def write_list(
+    annotations: Annotations, out: Path, *, kind: ListKind | None = None, names: FrameNames | None = None
+) -> None:
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's lists of videos or of frame folders (.txt).
 
     `kind` None: what the name says; a .txt is of what the annotations are of. Paths stay relative to their root.
-    MMAction2's lists number the classes and hold neither times, splits nor groups: what would be lost is an InputError.
+    `names`: of frames, where folders must be counted; without, they are found out. MMAction2's lists number the
+    classes and hold neither times, splits nor groups: what would be lost is an InputError.
     """
     kind = kind or _kind_of(out, annotations)
     if kind not in get_args(ListKind):
@@ -33,15 +37,20 @@ def write_list(annotations: Annotations, out: Path, *, kind: ListKind | None = N
         case "jsonl":
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(annotations))
         case _:
-            text = _mmaction2(annotations, out, frames=kind == "frames")
+            text = _mmaction2(annotations, out, frames=kind == "frames", names=names)
     write_atomically(out, text.encode("utf-8", "surrogateescape"))
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
-    """Class names, one a line, in the order of their numbers; these follow where names alone would mislead."""
+    """Class names, one a line, in the order of their numbers."""
+    write_atomically(out, classes_file(classes))
+
+
+def classes_file(classes: tuple[str, ...]) -> bytes:
+    """The content of a file of class names; their numbers follow where names alone would mislead."""
     with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
     lines = (f"{name} {number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
-    write_atomically(out, "".join(lines).encode())
+    return "".join(lines).encode()
 
 
 def _kind_of(out: Path, annotations: Annotations) -> ListKind:
@@ -60,7 +69,7 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
     """One object a clip, without the fields that no clip has."""
     rows = []
     are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # no names: the numbers stay
-    for clip in annotations:
+    for index, clip in enumerate(annotations):
         names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
             "path": clip.path,
@@ -72,7 +81,7 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
             "num_frames": clip.num_frames,
         }
         if clip.first_frame:
-            raise _lost(annotations, clip, "frames from the middle of a folder", "a list with offsets")
+            raise _lost(annotations, index, "frames from the middle of a folder", "a list with offsets")
         rows.append({key: value for key, value in values.items() if value is not None})
     return rows
 
@@ -94,31 +103,30 @@ def _table(annotations: Annotations, delimiter: str) -> str:
     return text.getvalue()
 
 
-def _mmaction2(annotations: Annotations, out: Path, *, frames: bool) -> str:
+def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, names: FrameNames | None) -> str:
     if frames != annotations.is_frames:
         what = "frame folders" if annotations.is_frames else "videos"
         raise InputError(f"{printable(str(out))}: the clips are {what}; choose that kind of list")
     lines = []
-    names = None
+    shards = Shards.of(Path(annotations.root))
     for index, clip in enumerate(annotations):
         if clip.start_seconds is not None or clip.end_seconds is not None:
-            raise _lost(annotations, clip, "a start or an end", "a table (.csv)")
+            raise _lost(annotations, index, "a start or an end", "a table (.csv)")
         labels = " ".join(map(str, clip.labels))
         if frames:
             count = clip.num_frames
             if count is None:
-                folder = Path(annotations.file(index))
-                names = names or names_in(folder, modality="rgb")
-                count = count_frames(folder, names)
+                names = names or the_names(annotations, shards)
+                count = count_frames(folder_of(annotations, shards, index), names)
             offset = f"{clip.first_frame} " if annotations.first_frames_N.any() else ""
             lines.append(f"{clip.path} {offset}{count} {labels}\n")
         else:
             lines.append(f"{clip.path} {labels}\n")
         if "\n" in clip.path or "\r" in clip.path:
-            raise _lost(annotations, clip, "a line end in its name", "JSON lines (.jsonl)")
+            raise _lost(annotations, index, "a line end in its name", "JSON lines (.jsonl)")
     return "".join(lines)
 
 
-def _lost(annotations: Annotations, clip: Clip, what: str, better: str) -> InputError:
-    where = f"{printable(annotations.source)}{f':{clip.line}' if clip.line else ''}"
-    return InputError(f"{where}: {quoted(clip.path)}: has {what}, which this list cannot hold; write {better}")
+def _lost(annotations: Annotations, index: int, what: str, better: str) -> InputError:
+    where, path = annotations.where(index), quoted(annotations.path(index))
+    return InputError(f"{where}: {path}: has {what}, which this list cannot hold; write {better}")

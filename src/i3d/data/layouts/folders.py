@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from i3d.data.annotations import Rows
-from i3d.data.inputs import VIDEO_SUFFIXES
+from i3d.data.inputs import VIDEO_SUFFIXES, walk
 from i3d.data.layouts.tables import SPLIT_NAMES
 from i3d.errors import InputError, printable
 from i3d.video.stills import IMAGE_SUFFIXES, natural_key
+
+JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 
 
 def read_folders(root: Path) -> Rows:
@@ -55,11 +58,14 @@ def split_of(name: str) -> str:
 
 def _folders(place: Path) -> list[str]:
     with os.scandir(place) as entries:
-        return sorted((e.name for e in entries if e.is_dir() and not e.name.startswith(".")), key=natural_key)
+        return sorted(
+            (e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in JUNK),
+            key=natural_key,
+        )
 
 
 def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
-    for place, folders, files in os.walk(root / folder):
+    for place, folders, files in walk(root / folder):
         folders.sort(key=natural_key)
         relative = os.path.relpath(place, root)
         shown = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from i3d.data.annotations import Label, Rows, is_number
+from i3d.data.annotations import Label, Rows
 from i3d.data.inputs import VIDEO_SUFFIXES
+from i3d.data.text import is_number
 from i3d.errors import InputError, printable, quoted
 
 LOOKED_AT: Final = 50  # lines by which the kind of a list is told
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
 _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNORECASE | re.DOTALL)
+_WHOLE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _DIVIDED: Final = re.compile(r"([ \t,]+)")
 Line = tuple[int, str]
 
@@ -84,7 +86,7 @@ def _video(rows: Rows) -> Callable[[int, str], bool]:
 
 
 def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: bool) -> Callable[[int, str], bool]:
-    num_counts = 1 + with_offset
+    num_counts, base = 1 + with_offset, str(root)
 
     def parse(number: int, text: str) -> bool:
         head, numbers = _tail_numbers(text)
@@ -98,7 +100,7 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
                 extra
                 if not multi_label
                 else next(
-                    (k for k in range(extra, 0, -1) if os.path.isdir(root / " ".join([head, *numbers[:k]]))),  # noqa: PTH112
+                    (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{' '.join([head, *numbers[:k]])}")),  # noqa: PTH112
                     0,
                 )
             )
@@ -121,7 +123,7 @@ def _tail_numbers(text: str) -> tuple[str, list[str]]:
     """What stands before the numbers at the end of a line, and these: "a b 12 3" -> "a b", 12 3."""
     parts = _DIVIDED.split(text)
     end = len(parts)
-    while end > 2 and is_number(parts[end - 1].removeprefix("-")):
+    while end > 2 and _WHOLE.fullmatch(parts[end - 1]):
         end -= 2
     return "".join(parts[:end]), parts[end + 1 :: 2]
 

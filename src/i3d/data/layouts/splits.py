@@ -74,6 +74,7 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
         match = HMDB_FILE.fullmatch(file.name)
         assert match is not None
         names.append(match[1])
+        rows.begin(file)
         for number, line in enumerate(read_lines(file), start=1):
             if not line.strip():
                 continue

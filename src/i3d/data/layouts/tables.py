@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import SPLITS, Label, Rows, is_number
-from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
+from i3d.data.annotations import SPLITS, Label, Rows
+from i3d.data.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk
+from i3d.data.text import is_number
 from i3d.errors import InputError, first_line, printable, quoted
 
 KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
@@ -32,18 +33,25 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
     column = ""
+    known: dict[str, tuple[Label, ...]] = {}  # many rows have one label: it is looked at, and kept, once
     for line, record in _records(path, lines):
         column = column or _path_column(path, line, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
             raise _fault(path, line, name, f"no {column} in this row; give every row one")
-        start, end = (_seconds(path, line, record, key) for key in ("start", "end"))
+        start, end = _seconds(path, line, record, "start"), _seconds(path, line, record, "end")
         if start >= end:
             why = f"the end is not after the start, {record.get('start')}; correct it"
             raise _fault(path, line, record.get("end"), why)
+        label = record.get("label")
+        labels = known.get(label) if isinstance(label, str) else None
+        if labels is None:
+            labels = _labels_in(path, line, label, multi_label=multi_label)
+            if isinstance(label, str):
+                known[label] = labels
         rows.add(
             name.strip(),
-            _labels_in(path, line, record.get("label"), multi_label=multi_label),
+            labels,
             line=line,
             start=start,
             end=end,
@@ -67,15 +75,18 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
         label = str(record.get("label") or "").strip().strip('"')
         split = _split(path, line, record.get("split"))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
-        name = _of_split(found.get(stem) or found.get(youtube_id) or [], label, split) or f"{stem}.mp4"
-        rows.add(name, (label,) if label else (), line=line, split=split, group=youtube_id)
+        cut, whole = found.get(stem), found.get(youtube_id)  # of a whole video, only the part is the clip
+        name = _of_split(cut or whole or [], label, split) or f"{stem}.mp4"
+        part = (start, end) if whole and not cut else (math.nan, math.nan)
+        labels = (label,) if label else ()
+        rows.add(name, labels, line=line, start=part[0], end=part[1], split=split, group=youtube_id)
     return rows
 
 
 def files_below(root: Path) -> dict[str, list[str]]:
     """All videos below a folder, relative to it, by their names without suffix."""
     found: dict[str, list[str]] = {}
-    for place, folders, files in os.walk(root):
+    for place, folders, files in walk(root):
         folders.sort()
         relative = os.path.relpath(place, root)
         for file in sorted(files):
@@ -116,9 +127,9 @@ def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
             raise _fault(path, skipped + 1, repeated, "a column of this name is there twice; rename one")
         for fields in reader:
             line = skipped + reader.line_num
-            if not any(field.strip() for field in fields):
+            if not "".join(fields).strip():
                 continue
-            if [field.strip().lower() for field in fields] == header:
+            if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
                 raise _fault(path, line, delimiter.join(fields), "the header again; remove it")
             if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
                 why = f"{len(fields)} fields, the header has {len(header)}; quote what holds a {delimiter!r}"
@@ -131,20 +142,22 @@ def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
 
 
 def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
+    where = printable(str(path))
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        record = parse_json(line, where=f"{printable(str(path))}:{number}")
+        record = parse_json(line, where=where, line=number)
         if not isinstance(record, dict):
             raise _fault(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
-        yield number, {str(key).lower(): value for key, value in record.items()}
+        yield number, {key.lower(): value for key, value in record.items()}
 
 
-def parse_json(text: str, *, where: str) -> Any:
+def parse_json(text: str, *, where: str, line: int = 0) -> Any:
     """JSON without NaN, infinities and repeated keys; what is nested too deep for Python is an InputError as well."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        return _JSON.decode(text)
     except (ValueError, RecursionError) as error:
+        where += f":{line}" if line else ""
         raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
 
 
@@ -157,6 +170,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
@@ -205,6 +221,8 @@ def _count(path: Path, line: int, value: Any) -> int:
 
 
 def _split(path: Path, line: int, value: Any) -> str:
+    if value is None:
+        return ""
     name = SPLIT_NAMES.get(str(value or "").strip().lower())
     if name is None:
         raise _fault(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
