@@ -561,7 +561,7 @@ def test_a_split_without_its_list_and_a_class_without_training_clips_are_told(tm
     write(tmp_path / "kinetics-400_train.csv", f"{header}yoga,a,1,11,train\n")
     write(tmp_path / "cls2index.json", json.dumps({"yoga": 1, "archery": 0}))
     found = read_annotations(tmp_path)
-    assert "val/ is left out: no list of val lies beside it" in found.warnings
+    assert "val/ is left out: no list of its clips lies beside it" in found.warnings
     alone = read_annotations(tmp_path / "kinetics-400_train.csv", root=tmp_path)
     assert (alone.classes, alone.labels.tolist()) == (("archery", "yoga"), [1])
     write(tmp_path / "own.csv", "path,label,split\na.mp4,run,train\nb.mp4,swim,val\n")

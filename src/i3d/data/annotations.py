@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.class_numbers import class_numbers
+from i3d.data.labels import LOOK_ALIKE, scripts_in
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
@@ -301,10 +302,19 @@ def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], splits: list[
         remarks.append(f"{len(untrained)} classes have clips, but none in train: {_some(untrained)}")
     if several := next((name for name in names if "|" in name), None):
         remarks.append(f"class names hold a `|`, such as {several!r}; say --multi-label if they are several classes")
+    if mixed := next((name for name in names if not name.isascii() and len(scripts_in(name)) > 1), None):
+        alphabets = " and ".join(sorted(scripts_in(mixed)))
+        remarks.append(
+            f"class name {mixed!r} has letters of {alphabets}, which look alike; was {_plain(mixed)!r} meant?"
+        )
     folded = Counter(name.casefold() for name in names)
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
     return remarks
+
+
+def _plain(name: str) -> str:
+    return "".join(LOOK_ALIKE.get(letter, letter) for letter in name)
 
 
 def _some(names: list[str]) -> str:

@@ -8,6 +8,7 @@ from i3d.errors import InputError, printable
 from i3d.files import ASSETS
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
+LOOK_ALIKE: Final = dict(zip("аеорсухАВЕКМНОРСТХαορυ", "aeopcyxABEKMHOPCTXaopu", strict=True))
 
 
 def dataset_labels(dataset: str) -> tuple[str, ...] | None:
@@ -24,6 +25,12 @@ def numbered_labels(num_classes: int) -> tuple[str, ...]:
 def clean_label(name: str) -> str:
     """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def scripts_in(name: str) -> set[str]:
+    """Those of the alphabets whose letters look alike that a name has letters of."""
+    kinds = {unicodedata.name(letter, "").split(" ")[0] for letter in name}
+    return kinds & {"LATIN", "CYRILLIC", "GREEK"}
 
 
 def is_visible(name: str) -> bool:

@@ -137,7 +137,7 @@ def _rows_of_folder(
         raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
     if (source / LIST).is_file() and is_packed(source):
         return _rows_of_shards(source, multi_label=multi_label), source
-    lists = {} if kind == "folders" else _lists_of_splits(source)
+    lists = [] if kind == "folders" else _lists_of_splits(source)
     if lists:
         return _rows_of_lists(source, lists, multi_label=multi_label), source
     if root is not None and root.resolve() != source.resolve():
@@ -153,34 +153,45 @@ def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
     return rows
 
 
-def _lists_of_splits(folder: Path) -> dict[str, Path]:
-    """Lists that lie beside the folders of their splits.
+def _lists_of_splits(folder: Path) -> list[tuple[str, Path, str]]:
+    """(split, list, folder of its clips) of lists that lie beside the folders of their splits.
 
     MindSpore's port: `kinetics-400_train.csv` and train/. Ascend's: `train_label` (MMAction2's lines) and train/.
     """
-    found = {}
-    for path in sorted(folder.iterdir()):
+    entries = sorted(folder.iterdir())
+    places = {p.name: split for p in entries if p.is_dir() and (split := tables.SPLIT_NAMES.get(p.name.lower()))}
+    found = []
+    for path in entries:
         named = SPLIT_LIST.fullmatch(path.name.lower())
         split = tables.SPLIT_NAMES.get(named[1]) if named is not None and path.is_file() else None
-        if split and any((folder / name).is_dir() for name, same in tables.SPLIT_NAMES.items() if same == split):
-            found[split] = path
+        if named is None or not split:
+            continue
+        same = [name for name, of in places.items() if of == split]
+        place = next((name for name in same if name.lower() == named[1]), next(iter(same), None))
+        if place is not None:
+            found.append((split, path, place))
     return found
 
 
-def _rows_of_lists(folder: Path, lists: dict[str, Path], *, multi_label: bool) -> Rows:
+def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_label: bool) -> Rows:
     rows = Rows()
+    listed = {place for _, _, place in lists}
     for place in sorted(p.name for p in folder.iterdir() if p.is_dir()):
-        split = tables.SPLIT_NAMES.get(place)
-        if split and split not in lists:
-            rows.warnings.append(f"{place}/ is left out: no list of {split} lies beside it")
-    for split, file in lists.items():
+        if tables.SPLIT_NAMES.get(place.lower()) and place not in listed:
+            rows.warnings.append(f"{place}/ is left out: no list of its clips lies beside it")
+    for number, (split, file, place) in enumerate(lists):
         rows.begin(file)
-        place = next(name for name, same in tables.SPLIT_NAMES.items() if same == split and (folder / name).is_dir())
         part, _ = _rows(file, folder / place, "auto", fold=1, multi_label=multi_label)
+        if number and part.is_frames != rows.is_frames:
+            raise InputError(f"{printable(str(file))}: lists other clips than the list before it: videos and frames")
         rows.is_frames = part.is_frames
+        if all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir():
+            prefix = ""  # its paths start from the folder of the list
+        else:
+            prefix = f"{place}/"
         for i, (path, labels) in enumerate(zip(part.paths, part.labels, strict=True)):
             rows.add(
-                f"{place}/{path}",
+                f"{prefix}{path}",
                 labels,
                 line=part.lines[i],
                 start=part.starts[i],
@@ -201,7 +212,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
     if "youtube_id" in fields:
         return "kinetics"
-    if any(field in PATH_COLUMNS for field in fields):
+    if any(field in PATH_COLUMNS for field in fields) and not any(map(str.isdigit, fields)):
         return "table"
     if re.fullmatch(r"\d+(;.*)?", first):
         return "something-v1"

@@ -23,7 +23,9 @@ JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "Sy
 def read_folders(root: Path) -> Rows:
     """Every video (or folder of frames) below a folder of its class, in natural order."""
     splits = {name: split_of(name) for name in _folders(root)}
-    has_splits = bool(splits) and all(splits.values())
+    has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
+    if has_splits:
+        splits = {name: split for name, split in splits.items() if split}  # annotations/ and logs/ are no classes
     rows = Rows()
     classes: dict[str, None] = {}
     for top in splits if has_splits else [""]:
@@ -38,6 +40,11 @@ def read_folders(root: Path) -> Rows:
         )
     rows.classes = tuple(sorted(classes))
     return rows
+
+
+def _holds_clips(place: Path) -> bool:
+    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk(place) for file in files)
 
 
 def _no_strays(place: Path) -> None:

@@ -38,6 +38,7 @@ def read_list(
     ]
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
+        with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
     rows = Rows(is_frames=frames)
     parse = _frame_folder(root, rows, with_offset=with_offset, multi_label=multi_label) if frames else _video(rows)
     for number, text in numbered:
@@ -55,18 +56,27 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
     for _, text in lines[:LOOKED_AT]:
         if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
             return False
-        head, numbers = _tail_numbers(text)
+        _, numbers = _tail_numbers(text)
         if not numbers:
             if _named_after_counts(text, 1) is not None:
                 return True
             continue
         for kept in range(len(numbers)):
-            candidate = root / " ".join([head, *numbers[:kept]])
+            candidate = root / _folder(text, len(numbers) - kept)
             if candidate.is_dir():
                 return True
             if candidate.is_file():
                 return False
         if len(numbers) >= 2:
+            return True
+    return False
+
+
+def _has_offsets(lines: list[Line], root: Path) -> bool:
+    """Whether `a 30 250 1` means frames from the middle of `a`: that folder is there, and `a 30` is not."""
+    for _, text in lines[:LOOKED_AT]:
+        head, numbers = _tail_numbers(text)
+        if len(numbers) == 3 and (root / head).is_dir() and not (root / _folder(text, 2)).is_dir():
             return True
     return False
 
@@ -100,11 +110,11 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
                 extra
                 if not multi_label
                 else next(
-                    (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{' '.join([head, *numbers[:k]])}")),  # noqa: PTH112
+                    (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{_folder(text, len(numbers) - k)}")),  # noqa: PTH112
                     0,
                 )
             )
-            head, fields = " ".join([head, *numbers[:keep]]), numbers[keep:]
+            head, fields = _folder(text, len(numbers) - keep), numbers[keep:]
         if len(fields) < num_counts:
             return False
         return _add(number, head, fields[:num_counts], tuple(fields[num_counts:]))
@@ -126,6 +136,11 @@ def _tail_numbers(text: str) -> tuple[str, list[str]]:
     while end > 2 and _WHOLE.fullmatch(parts[end - 1]):
         end -= 2
     return "".join(parts[:end]), parts[end + 1 :: 2]
+
+
+def _folder(text: str, num_fields: int) -> str:
+    """What stands before the last fields of a line, as it is written."""
+    return "".join(_DIVIDED.split(text)[: -2 * num_fields])
 
 
 def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], str] | None:

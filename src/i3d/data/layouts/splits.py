@@ -20,6 +20,7 @@ from i3d.errors import InputError, printable, quoted
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
+_UCF_LINE: Final = re.compile(r"\s*([^/\s]+)/(\S+)(?:\s+(\d+))?\s*")
 _GROUP: Final = re.compile(r"(v_.+_g\d+)_c\d+\.\w+")
 
 
@@ -33,14 +34,14 @@ def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Ro
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        found = re.fullmatch(r"\s*([^/\s]+)/(\S+)(?:\s+(\d+))?\s*", line)
-        where = f"{printable(str(path))}:{number}: {quoted(line)}"
+        found = _UCF_LINE.fullmatch(line)
         label = None if found is None else known.get(found[1].casefold())
         if found is None or label is None:
-            raise InputError(f"{where}: not a line `Class/video.avi number` of a class of UCF101; correct it")
+            why = "not a line `Class/video.avi number` of a class of UCF101; correct it"
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
         if found[3] is not None and number_of[label] != int(found[3][:9]) - 1:
-            right = number_of[label] + 1
-            raise InputError(f"{where}: class {label} has the number {right} in classInd.txt; correct one of them")
+            why = f"class {label} has the number {number_of[label] + 1} in classInd.txt; correct one of them"
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
         group = _GROUP.fullmatch(found[2])
         rows.add(f"{found[1]}/{found[2]}", (label,), line=number, split=split, group=group[1] if group else "")
     return rows
@@ -65,29 +66,25 @@ def ucf101_classes(path: Path) -> tuple[str, ...] | None:
 
 def read_hmdb51(folder: Path, *, fold: int) -> Rows:
     """All classes of one fold (1 to 3) from the folder of split files."""
-    files = sorted(p for p in folder.iterdir() if (m := HMDB_FILE.fullmatch(p.name)) and int(m[2]) == fold)
+    found = ((p, HMDB_FILE.fullmatch(p.name)) for p in folder.iterdir())
+    files = {match[1]: p for p, match in found if match is not None and int(match[2]) == fold}
     if not files:
         raise InputError(f"{printable(str(folder))}: no file `CLASS_test_split{fold}.txt`; choose a fold that is there")
-    rows = Rows()
-    names = []
-    for file in files:
-        match = HMDB_FILE.fullmatch(file.name)
-        assert match is not None
-        names.append(match[1])
+    rows = Rows(classes=tuple(sorted(files)))
+    for name, file in sorted(files.items()):
         rows.begin(file)
         for number, line in enumerate(read_lines(file), start=1):
             if not line.strip():
                 continue
-            name, _, mark = line.strip().replace("\t", " ").rpartition(" ")
-            if not name or mark not in ("0", "1", "2"):
+            clip, _, mark = line.strip().replace("\t", " ").rpartition(" ")
+            if not clip or mark not in ("0", "1", "2"):
                 raise InputError(
                     f"{printable(str(file))}:{number}: {quoted(line)}: not a line `video.avi 1` "
                     "(1 train, 2 test, 0 neither); correct it"
                 )
             if mark != "0":
                 split = ("train", "test")[mark == "2"]
-                rows.add(f"{match[1]}/{name.strip()}", (match[1],), line=number, split=split)
-    rows.classes = tuple(names)
+                rows.add(f"{name}/{clip.strip()}", (name,), line=number, split=split)
     return rows
 
 
@@ -113,7 +110,7 @@ def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
     rows = Rows()
     on_disk = files_below(root)
     for number, item in enumerate(found):
-        if not isinstance(item, dict) or not isinstance(item.get("id"), str | int):
+        if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
             raise InputError(f"{where}: clip {number}: no id; each clip is an object with id, label and template")
         name = str(item["id"])
         label = _class_of(item)

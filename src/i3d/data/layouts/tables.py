@@ -72,6 +72,8 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
         start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
         if not youtube_id or math.isnan(start) or math.isnan(end):
             raise _fault(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
+        if start >= end:
+            raise _fault(path, line, record.get("time_end"), "the end is not after the start; correct it")
         label = str(record.get("label") or "").strip().strip('"')
         split = _split(path, line, record.get("split"))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"

@@ -1,0 +1,119 @@
+"""How a network is trained: what it starts from, what it sees, what it minimises, how fast it moves."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from i3d.recipes.augmentation import Augmentation, Mixing, TrainSampling
+from i3d.recipes.settings import ClipProtocol, Settings
+
+Rate = Annotated[float, Field(gt=0, lt=1e6)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SGD(Settings):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: Rate = 0.01  # for `Training.base_batch` clips a step
+    momentum: Share = 0.9
+    weight_decay: float = Field(default=1e-4, ge=0)
+    nesterov: bool = False
+
+
+class AdamW(Settings):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: Rate = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.05, ge=0)
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
+
+
+class StepSchedule(Settings):
+    """The rate is multiplied by `gamma` at the start of each of these epochs (counted from 0)."""
+
+    kind: Literal["step"] = "step"
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = (40, 80)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+
+
+class CosineSchedule(Settings):
+    """Half a cosine from the full rate down to `end` times it, after every step."""
+
+    kind: Literal["cosine"] = "cosine"
+    end: Share = 0.0
+
+
+class PiecewiseSchedule(Settings):
+    """`factors[i]` times the rate until step `until[i]`, and the last factor after that."""
+
+    kind: Literal["piecewise"] = "piecewise"
+    until: tuple[Annotated[int, Field(ge=1)], ...]
+    factors: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if list(self.until) != sorted(set(self.until)) or len(self.factors) != len(self.until) + 1:
+            raise ValueError(f"until {self.until} must rise, and factors {self.factors} be one more")
+        return self
+
+
+Schedule = Annotated[StepSchedule | CosineSchedule | PiecewiseSchedule, Field(discriminator="kind")]
+
+
+class Loss(Settings):
+    """What is minimised: cross-entropy, or of classes that go together the binary one of each class."""
+
+    label_smoothing: Share = 0.0
+    focal_gamma: float = Field(default=0.0, ge=0, le=10)  # 0: plain (Lin et al. 2017, arXiv:1708.02002)
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: a clip counts for 1 / (clips of its class)
+    logit_adjustment: float = Field(default=0.0, ge=0)  # times log of a class's share (Menon et al. 2021)
+
+
+class Training(Settings):
+    """A training run. The defaults are MMAction2's for I3D-R50 on Kinetics-400."""
+
+    init: str = "timm/resnet50.tv_in1k"  # weights to start from: a file, a hub name, or "" for fresh ones
+    input: Literal["videos", "frames"] = "videos"  # what the published recipe reads
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=8, ge=1)  # clips of a step on each device
+    accumulate: int = Field(default=1, ge=1)  # batches of which the gradients are added up before a step
+    base_batch: int = Field(default=64, ge=0)  # clips of a step for which the rate is; 0: it is as it is
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = StepSchedule()
+    warmup_epochs: float = Field(default=0.0, ge=0)  # the rate grows linearly over them
+    warmup_start: float = Field(default=0.1, gt=0, le=1)  # from this share of it
+    head_lr: float = Field(default=1.0, gt=0)  # times the rate, for the classifier
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # times the rate for every stage further from the classifier
+    clip_grad_norm: float = Field(default=40.0, ge=0)  # 0: gradients are not clipped
+    freeze: tuple[str, ...] = ()  # what stays as it is: beginnings of entries' names; ("*",) is all but the classifier
+    freeze_norms: bool = False  # batch norms keep their statistics
+    sync_norms: bool = False  # batch norms take statistics over all devices (GPUs alone)
+    ema_decay: Share = 0.0  # of a running average of the weights, which is then what is validated and kept; 0: none
+    loss: Loss = Loss()
+    balance: Literal["none", "classes"] = "none"  # classes: every class is drawn equally often
+    sampling: TrainSampling = TrainSampling()
+    augmentation: Augmentation = Augmentation()
+    mixing: Mixing = Mixing()
+    validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
+    validation_crop: int = Field(default=224, ge=1)
+    validate_every: int = Field(default=5, ge=1)  # epochs
+    patience: int = Field(default=0, ge=0)  # validations without a better one after which it stops; 0: it goes on
+    best_by: Literal["top1", "mean_class"] = "top1"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    loss_scale: float = Field(default=0.0, ge=0)  # fp16; 0: found as it goes
+    save_every: int = Field(default=500, ge=1)  # steps; after every epoch in any case
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.loss_scale and self.precision != "fp16":
+            raise ValueError(f"loss_scale is for fp16, not for {self.precision}")
+        if self.sync_norms and self.freeze_norms:
+            raise ValueError("norms that are frozen cannot be synchronised: choose one")
+        if self.mixing.is_on and (self.loss.focal_gamma or self.loss.class_weights != "none"):
+            raise ValueError("mixed clips have no one class: no focal loss and no class weights with mixup or cutmix")
+        return self
