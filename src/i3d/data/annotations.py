@@ -304,17 +304,12 @@ def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], splits: list[
         remarks.append(f"class names hold a `|`, such as {several!r}; say --multi-label if they are several classes")
     if mixed := next((name for name in names if not name.isascii() and len(scripts_in(name)) > 1), None):
         alphabets = " and ".join(sorted(scripts_in(mixed)))
-        remarks.append(
-            f"class name {mixed!r} has letters of {alphabets}, which look alike; was {_plain(mixed)!r} meant?"
-        )
+        meant = "".join(LOOK_ALIKE.get(letter, letter) for letter in mixed)
+        remarks.append(f"class name {mixed!r} has letters of {alphabets}, which look alike; was {meant!r} meant?")
     folded = Counter(name.casefold() for name in names)
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
     return remarks
-
-
-def _plain(name: str) -> str:
-    return "".join(LOOK_ALIKE.get(letter, letter) for letter in name)
 
 
 def _some(names: list[str]) -> str:

@@ -140,3 +140,7 @@ class Mixing(Settings):
 
     mixup_alpha: float = Field(default=0, ge=0)  # Zhang et al. 2018, arXiv:1710.09412
     cutmix_alpha: float = Field(default=0, ge=0)  # Yun et al. 2019, arXiv:1905.04899
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.mixup_alpha or self.cutmix_alpha)
