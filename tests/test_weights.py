@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save
 
 from i3d.errors import WeightsError
-from i3d.recipes.settings import InceptionNetwork, Preprocessing, Recipe
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import InceptionNetwork, Preprocessing
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.load import load_model
 from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400

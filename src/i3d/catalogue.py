@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from i3d.errors import InputError
 
 if TYPE_CHECKING:
-    from i3d.recipes.settings import Network, Recipe
+    from i3d.recipes.recipe import Recipe
+    from i3d.recipes.settings import Network
     from i3d.weights.checkpoint import Card
 
 NETWORKS: Final[Mapping[str, str]] = {  # name -> a recipe that has it
@@ -193,7 +194,7 @@ def cost_of(recipe: Recipe) -> Cost:
 
 def published_for(recipe: str) -> str:
     """The published accuracy of a recipe with its protocol and source, or ""."""
-    from i3d.recipes.named import PUBLISHED
+    from i3d.recipes.published import PUBLISHED
 
     found = PUBLISHED.get(recipe)
     return f"{found.top1:.2f} / {found.top5:.2f} ({found.source}; {found.protocol})" if found else ""

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.recipes.settings import InceptionNetwork, Preprocessing, Recipe
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import InceptionNetwork, Preprocessing
 
 ENDPOINTS: Final = (
     "Conv3d_1a_7x7",

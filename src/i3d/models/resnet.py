@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from i3d.models.non_local import NonLocal
-from i3d.recipes.settings import Preprocessing, Recipe, ResNetNetwork
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Preprocessing, ResNetNetwork
 
 ENDPOINTS: Final = ("conv1", "layer1", "layer2", "layer3", "layer4")
 

@@ -80,6 +80,7 @@ class Training(Settings):
     init: str = "timm/resnet50.tv_in1k"  # weights to start from: a file, a hub name, or "" for fresh ones
     input: Literal["videos", "frames"] = "videos"  # what the published recipe reads
     epochs: int = Field(default=100, ge=1)
+    steps: int | None = Field(default=None, ge=1)  # instead of epochs
     batch_size: int = Field(default=8, ge=1)  # clips of a step on each device
     accumulate: int = Field(default=1, ge=1)  # batches of which the gradients are added up before a step
     base_batch: int = Field(default=64, ge=0)  # clips of a step for which the rate is; 0: it is as it is

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError, model_validator
 
 from i3d.errors import WeightsError, printable
-from i3d.recipes.settings import Recipe, Settings, first_fault
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Settings, first_fault
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from i3d.errors import WeightsError, first_line, printable
 from i3d.recipes.named import RECIPES, named_recipe
-from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, Recipe, ResNetNetwork, first_fault
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, ResNetNetwork, first_fault
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
 from i3d.weights.foreign.mmaction2_config import assignments, network_of_config, testing_of_config
 from i3d.weights.foreign.names import Named, name_entries
@@ -43,7 +44,7 @@ def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None 
     try:
         named = name_entries(file.arrays)
         chosen, why = choose_recipe(file, named, recipe=recipe, in_channels=in_channels)
-        chosen = _with_normalisation(chosen, file.arrays)
+        chosen = _with_normalisation(chosen, file.arrays).model_copy(update={"training": None})  # it was not ours
     except WeightsError as error:
         raise WeightsError(f"{printable(str(path))}: {error}") from error
     except ValidationError as error:

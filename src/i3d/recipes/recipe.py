@@ -1,0 +1,46 @@
+"""A recipe: a network with everything that its weights expect, and how it is trained."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from i3d.recipes.settings import ClipProtocol, Network, Preprocessing, Settings, WindowProtocol
+from i3d.recipes.training import Training
+
+
+class Recipe(Settings):
+    """A network with everything that its weights expect."""
+
+    name: str
+    network: Network
+    preprocessing: Preprocessing = Preprocessing()
+    protocol: WindowProtocol | ClipProtocol = WindowProtocol()
+    dataset: Literal["kinetics400", "kinetics600", "charades", ""] = "kinetics400"  # whose classes; "" = one's own
+    training: Training | None = None  # how such weights are trained here; None: they were trained elsewhere
+    multi_label: bool = False  # classes are scored each on its own (sigmoid), not against each other (softmax)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        pre = self.preprocessing
+        if self.protocol.crops == "three" and pre.crop != pre.short_side:
+            raise ValueError(f"three crops are as large as the short side, {pre.short_side}, not {pre.crop}")
+        if len(self.preprocessing.mean) != self.network.in_channels:
+            raise ValueError(
+                f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
+                f"{len(self.preprocessing.mean)}"
+            )
+        return self
+
+    @property
+    def protocol_line(self) -> str:
+        """The protocol in words, to stand beside every number that it gave."""
+        pre, how = self.preprocessing, self.protocol
+        crop = {
+            "center": f"centre crop {pre.crop}",
+            "three": f"3 crops of {pre.crop}",
+            "ten": f"10 crops of {pre.crop}",
+        }
+        averaged = "probabilities averaged" if how.average == "prob" else "logits averaged"
+        if isinstance(how, WindowProtocol):
+            averaged += " over time"
+        return f"{self.name}: {how.line}, short side {pre.short_side}, {crop[how.crops]}, {averaged}"

@@ -1,0 +1,1 @@
+"""Parts of a training run: rates, losses, state, logs."""

@@ -1,0 +1,64 @@
+"""What training minimises, as pure functions of logits and targets.
+
+Letters in names: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from i3d.recipes.training import Loss
+
+
+def loss_of(
+    logits_NK: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    *,
+    class_weights_K: Tensor | None = None,
+    class_shares_K: Tensor | None = None,
+) -> Tensor:
+    """The mean loss of some clips, in float32 or better.
+
+    `targets`: class numbers (N) int64; float rows (N, K) that add up to 1, of mixed clips; or float rows of 0 and 1
+    of classes that go together, if `logits_NK` are to be judged each on its own (their dtype tells: see `is_binary`).
+    `class_weights_K` weigh clips by their class; `class_shares_K` are for the logit adjustment.
+    """
+    logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK
+    if loss.logit_adjustment and class_shares_K is not None:
+        logits_NK = logits_NK + loss.logit_adjustment * class_shares_K.clamp_min(1e-9).log()
+    if targets.dtype == torch.int64 and loss.focal_gamma:
+        log_probability_N = F.log_softmax(logits_NK, dim=-1).gather(1, targets[:, None])[:, 0]
+        weight_N = (1 - log_probability_N.exp()) ** loss.focal_gamma
+        if class_weights_K is not None:
+            weight_N = weight_N * class_weights_K[targets]
+        return -(weight_N * log_probability_N).mean()
+    return F.cross_entropy(logits_NK, targets, weight=class_weights_K, label_smoothing=loss.label_smoothing)
+
+
+def binary_loss_of(
+    logits_NK: Tensor, targets_NK: Tensor, loss: Loss, *, class_weights_K: Tensor | None = None
+) -> Tensor:
+    """The mean over clips and classes of the binary cross-entropy, for classes that go together.
+
+    `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh what is there against what is not.
+    """
+    logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK
+    smooth_NK = targets_NK * (1 - loss.label_smoothing) + 0.5 * loss.label_smoothing
+    smooth_NK = smooth_NK.to(logits_NK.dtype)
+    values_NK = F.binary_cross_entropy_with_logits(logits_NK, smooth_NK, pos_weight=class_weights_K, reduction="none")
+    if loss.focal_gamma:
+        right_NK = torch.where(targets_NK > 0.5, torch.sigmoid(logits_NK), torch.sigmoid(-logits_NK))
+        values_NK = values_NK * (1 - right_NK) ** loss.focal_gamma
+    return values_NK.mean()
+
+
+def balanced_weights(counts_K: npt.NDArray[np.int64]) -> Tensor:
+    """A weight for each class that makes up for how rare it is; the mean over the clips is 1. Absent classes: 0."""
+    present_K = counts_K > 0
+    weights_K = np.where(present_K, counts_K.sum() / (np.maximum(counts_K, 1) * max(present_K.sum(), 1)), 0.0)
+    return torch.from_numpy(weights_K.astype(np.float32))

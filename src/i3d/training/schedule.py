@@ -1,0 +1,34 @@
+"""The learning rate as a pure function of the step: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+from i3d.recipes.training import CosineSchedule, PiecewiseSchedule, StepSchedule, Training
+
+
+def rate_factor(step: int, training: Training, *, steps_per_epoch: int, total_steps: int) -> float:
+    """What the full rate is multiplied by at a step, which counts from 0.
+
+    Step schedule of (40, 80), 100 steps an epoch: 1 up to step 3999, 0.1 from 4000 on, 0.01 from 8000 on.
+    """
+    match training.schedule:
+        case StepSchedule(epochs=epochs, gamma=gamma):
+            factor = gamma ** bisect_right(epochs, step // steps_per_epoch)
+        case CosineSchedule(end=end):
+            progress = min(step / max(total_steps, 1), 1.0)
+            factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
+        case PiecewiseSchedule(until=until, factors=factors):
+            factor = factors[bisect_right(until, step)]
+    warmup_steps = round(training.warmup_epochs * steps_per_epoch)
+    if step < warmup_steps:
+        factor *= training.warmup_start + (1 - training.warmup_start) * step / warmup_steps
+    return factor
+
+
+def full_rate(training: Training, *, clips_a_step: int) -> float:
+    """The rate for so many clips a step, by the linear rule (Goyal et al. 2017, arXiv:1706.02677)."""
+    if not training.base_batch:
+        return training.optimizer.lr
+    return training.optimizer.lr * clips_a_step / training.base_batch
