@@ -9,10 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
-    "errors", "files", "recipes", "video", "data", "models", "weights", "results", "verbs", "console",
-    "cli_options", "cli_data", "cli_benchmark", "cli",
+    "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs", "console",
+    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli", "__main__",
 ]  # fmt: skip
-VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict"}
+VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict", "runs", "train"}
 # What may only be called in one module each.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},

@@ -17,6 +17,7 @@ import typer
 from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
+from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
@@ -186,6 +187,9 @@ def convert(
         console.tell_conversion(done)
 
 
+app.command()(train)
+app.command()(runs)
+app.command()(plot)
 app.add_typer(data, name="data")
 app.add_typer(benchmark, name="benchmark")
 models = typer.Typer(help="List networks, recipes and shipped weights, or show one.", rich_markup_mode=None)

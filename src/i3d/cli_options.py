@@ -54,7 +54,7 @@ def read_dataset(
     source: Path,
     root: Path | None,
     split: str | None,
-    classes: str | None,
+    classes: str | tuple[str, ...] | None,
     format: str,  # noqa: A002
     fold: int,
     multi_label: bool,
@@ -69,7 +69,7 @@ def read_dataset(
         source,
         root=root,
         split=split,
-        classes=None if classes is None else class_names(classes),
+        classes=class_names(classes) if isinstance(classes, str) else classes,
         format=cast(Any, format),
         fold=fold,
         multi_label=multi_label,

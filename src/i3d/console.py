@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from i3d.data.check import Report
     from i3d.data.preview import Preview
     from i3d.results.prediction import Prediction
+    from i3d.runs import RunSummary
+    from i3d.train import Trained
 
 
 class Progress:
@@ -108,6 +110,44 @@ class Steps:
     def one(self, *_: object) -> None:
         """One more step is done."""
         self._bar.advance(self._task)
+
+
+class Training:
+    """A training run on stderr: a line that changes on a terminal, a line for each interval elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._quiet = quiet
+        self._status = self._console.status("starting") if self._console.is_terminal and not quiet else None
+        self._since: tuple[float, int] | None = None
+
+    def __enter__(self) -> Training:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def step(self, step: int, total: int, figures: dict[str, float], *, epoch: int) -> None:
+        f = figures
+        left = (total - step) * f["step_seconds"]
+        line = (
+            f"epoch {epoch + 1}, step {step} of {total}: "
+            f"loss {f['loss']:.4f}, top-1 {f['top1']:.3f}, lr {f['lr']:.2e}, "
+            f"{f['clips_per_second']:.2f} clips/s, {100 * f['data_wait']:.0f} % waiting for data, "
+            f"{f['memory_gib']:.1f} GiB, {_duration(left)} left"
+        )
+        if self._status is not None:
+            self._status.update(line)
+        elif not self._quiet:
+            say(line)
+
+    def told(self, message: str) -> None:
+        say(message)
 
 
 def tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
@@ -247,6 +287,43 @@ def tell_preview(found: Preview) -> None:
     sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
     typer.echo("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
     typer.echo(f"(lengths and sizes of {found.num_looked_at} clips)")
+
+
+def tell_trained(done: Trained) -> None:
+    """What came of a run, and what to do with it."""
+    where = printable(str(done.work_dir))
+    if done.speed:
+        s = done.speed
+        typer.echo(
+            f"{s['step_seconds']:.3f} s a step, {s['clips_per_second']:.2f} clips/s in all, "
+            f"{s['clips_per_second'] / s['num_ranks']:.2f} on each of {s['num_ranks']:.0f} devices, "
+            f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the most; "
+            "nothing is kept"
+        )
+    elif done.stopped_by:
+        typer.echo(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command goes on from there")
+    else:
+        best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
+        name = "last" if done.best is None else "best"
+        typer.echo(f"{done.steps} steps done{best}; weights, log and curves are in {where}")
+        typer.echo(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
+
+
+def tell_runs(found: Sequence[RunSummary]) -> None:
+    """Runs side by side, and the settings in which they differ."""
+    differ = list(found[0].settings)
+    table = _table("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ)
+    for run in found:
+        best = "" if run.best is None else f"{run.best:.4f}"
+        loss = "" if run.loss is None else f"{run.loss:.4f}"
+        row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
+        table.add_row(*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ))
+    _print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes = max(0, round(seconds / 60))
+    return f"{minutes // 1440} d {minutes // 60 % 24} h" if minutes >= 1440 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def tell_data_speed(speed: DataSpeed) -> None:

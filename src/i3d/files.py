@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -39,6 +40,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path`, or leave `path` as it was."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name survives a loss of power, too; where folders cannot be synced, the system sees to it."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

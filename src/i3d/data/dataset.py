@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,6 +122,13 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.annotations = self.annotations.map_columns(lambda tensor: tensor.numpy())
+
+    @cached_property
+    def rarest_N(self) -> npt.NDArray[np.int64]:
+        """The class of every clip; of several, that with the fewest clips; -1 without one."""
+        counts_K = self.annotations.class_counts_K
+        labels = (self.annotations.labels_of(index) for index in range(len(self)))
+        return np.array([min(found, key=lambda k: counts_K[k], default=-1) for found in labels], np.int64)
 
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 
 from i3d.data.batch import Bad, Batch
 from i3d.data.dataset import ClipDataset, Key, TrainView
-from i3d.data.order import Order, evaluation_batches, training_batches
+from i3d.data.order import Order, balanced_order, evaluation_batches, training_batches
 from i3d.errors import I3DError, InputError, first_line, printable
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
@@ -29,7 +30,8 @@ class ClipLoader:
 
     In training, clips that cannot be read are replaced (by the next in the order of the epoch) and counted; once more
     than `max_bad` of the dataset's clips are bad, it stops with an InputError. In validation and testing nothing is
-    replaced: a bad clip stops at once, unless `max_bad` lets it be left out; it is in `bad` either way.
+    replaced: a bad clip stops at once, unless `max_bad` lets it be left out; it is in `bad` either way. `balanced`
+    draws every class equally often.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class ClipLoader:
         num_ranks: int = 1,
         max_bad: float | None = None,
         pin_memory: bool = False,
+        balanced: bool = False,
     ) -> None:
         self.dataset, self.batch_size, self.rank, self.num_ranks = dataset, batch_size, rank, num_ranks
         self.is_training = isinstance(dataset.view, TrainView)
+        self.balanced = balanced
         self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
@@ -107,7 +111,9 @@ class ClipLoader:
     def _order(self, epoch: int) -> list[Order]:
         num_clips, ranks = len(self.dataset), {"rank": self.rank, "num_ranks": self.num_ranks}
         if self.is_training:
-            return training_batches(num_clips, batch_size=self.batch_size, seed=self.dataset.seed, epoch=epoch, **ranks)
+            seed = self.dataset.seed
+            order = balanced_order(self.dataset.rarest_N, seed=seed, epoch=epoch) if self.balanced else None
+            return training_batches(num_clips, batch_size=self.batch_size, seed=seed, epoch=epoch, order=order, **ranks)
         return evaluation_batches(num_clips, batch_size=self.batch_size, **ranks)
 
     def _count(self, bad: Bad) -> None:
@@ -147,6 +153,9 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _one_thread(_worker: int) -> None:
-    """Workers are what runs side by side, not threads in them."""
+    """Workers are what runs side by side, not threads in them. The main process sees to signals."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

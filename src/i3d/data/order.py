@@ -13,19 +13,39 @@ def epoch_order(num_clips: int, *, seed: int, epoch: int) -> Order:
     return np.random.default_rng((seed, epoch)).permutation(num_clips)
 
 
+def balanced_order(classes_N: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Order:
+    """As many clips as there are, every class equally often (but for one): clips of rare classes come again.
+
+    The clips of a class come in a shuffled round, so that none comes again before all have come.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    members = [rng.permutation(np.flatnonzero(classes_N == label)) for label in np.unique(classes_N)]
+    rounds = -(-len(classes_N) // len(members))
+    drawn_RK = np.stack([np.resize(clips, rounds) for clips in members], axis=1)
+    chosen_N: Order = rng.permuted(drawn_RK, axis=1).reshape(-1)[: len(classes_N)]
+    return rng.permutation(chosen_N)
+
+
 def training_batches(
-    num_clips: int, *, batch_size: int, seed: int, epoch: int, rank: int = 0, num_ranks: int = 1
+    num_clips: int,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    order: Order | None = None,
 ) -> list[Order]:
     """The batches of one rank in one epoch, each of at most `batch_size` clips.
 
     All ranks have equally many batches and in each of them equally many clips: if the last batch of all ranks does not
-    divide, it is filled up from the start of the order.
+    divide, it is filled up from the start of the order. `order` None: `epoch_order`.
 
         10 clips, 2 ranks of 2 -> batches of 2 2 1 clips on each rank
     """
     if num_clips < 1 or batch_size < 1 or not 0 <= rank < num_ranks:
         raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {num_ranks=}")
-    order = epoch_order(num_clips, seed=seed, epoch=epoch)
+    order = epoch_order(num_clips, seed=seed, epoch=epoch) if order is None else order
     missing = -num_clips % num_ranks
     order = np.concatenate([order, np.resize(order, missing)])
     whole = batch_size * num_ranks

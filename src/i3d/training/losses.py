@@ -24,8 +24,7 @@ def loss_of(
 ) -> Tensor:
     """The mean loss of some clips, in float32 or better.
 
-    `targets`: class numbers (N) int64; float rows (N, K) that add up to 1, of mixed clips; or float rows of 0 and 1
-    of classes that go together, if `logits_NK` are to be judged each on its own (their dtype tells: see `is_binary`).
+    `targets`: class numbers (N) int64, or float rows (N, K) that add up to 1, of mixed clips.
     `class_weights_K` weigh clips by their class; `class_shares_K` are for the logit adjustment.
     """
     logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK

@@ -12,8 +12,7 @@ from i3d.models.build import I3D
 from i3d.models.inception import ENDPOINTS as INCEPTION_ENDPOINTS
 from i3d.models.resnet import ENDPOINTS as RESNET_ENDPOINTS
 from i3d.recipes.training import SGD, AdamW, Training
-
-HEADS = ("fc.", "logits.")  # the classifiers of I3D-ResNet and Inception-I3D
+from i3d.weights.start import HEADS
 
 
 def freeze(model: I3D, training: Training) -> None:

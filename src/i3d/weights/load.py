@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from i3d.models.build import I3D
+    from i3d.recipes.recipe import Recipe
     from i3d.recipes.settings import Network
     from i3d.weights.checkpoint import Card
     from i3d.weights.foreign.numbers import Array
@@ -82,7 +83,7 @@ def load_model(
 def load_weights(
     source: str | os.PathLike[str],
     *,
-    recipe: str | None = None,
+    recipe: str | Recipe | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int | None = None,
     partial: bool = False,
@@ -140,12 +141,14 @@ def shapes_of(network: Network) -> Shapes:
         return {name: tensor.shape for name, tensor in build_network(network).state_dict().items()}
 
 
-def _ours(path: Path, recipe: str | None, labels: Sequence[str] | None, *, sha256: str | None = None) -> Weights:
+def _ours(
+    path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
+) -> Weights:
     from i3d.weights.checkpoint import Card, file_sha256, load_checkpoint
 
     arrays, card = load_checkpoint(path, sha256=sha256)
     name = printable(path.name)
-    if recipe is not None and recipe != card.recipe.name:
+    if isinstance(recipe, str) and recipe != card.recipe.name:
         raise InputError(f"{name}: has the recipe {card.recipe.name} in it; for {recipe} convert the original again")
     if labels is not None:
         card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})

@@ -33,7 +33,7 @@ class Recognised:
     labels: tuple[str, ...] | None  # if the file holds class names
 
 
-def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None = None) -> Recognised:
+def recognise(path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None) -> Recognised:
     """Read a foreign file and find out what it is. Raises WeightsError that names the file.
 
     The recipe is the one that is asked for, else that of a config in the file, else the published one whose network
@@ -63,7 +63,7 @@ def recognise(path: Path, *, recipe: str | None = None, in_channels: int | None 
 
 
 def choose_recipe(
-    file: WeightsFile, named: Named, *, recipe: str | None, in_channels: int | None
+    file: WeightsFile, named: Named, *, recipe: str | Recipe | None, in_channels: int | None
 ) -> tuple[Recipe, str]:
     """(recipe, how it was found)."""
     seen = network_of_shapes({entry: array.shape for entry, array in named.arrays.items()})
@@ -73,20 +73,21 @@ def choose_recipe(
     if in_channels is not None:
         raise WeightsError("other input channels are for 2D networks, this one is inflated already")
     if recipe is not None:
-        asked = named_recipe(recipe)
+        asked = recipe if isinstance(recipe, Recipe) else named_recipe(recipe)
         if visible(asked.network) != visible(seen):
-            raise WeightsError(f"the file holds {in_words(seen)}, the recipe {recipe} is for {in_words(asked.network)}")
+            wanted = in_words(asked.network)
+            raise WeightsError(f"the file holds {in_words(seen)}, the recipe {asked.name} is for {wanted}")
         return _with_widths(asked, seen), "as asked for"
     return _by_config(file, seen) or _by_entries(file, seen)
 
 
-def _for_images(seen: Network, name: str | None, in_channels: int | None) -> tuple[Recipe, str]:
+def _for_images(seen: Network, asked: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
     """A 2D network fits every recipe of its kind and depth."""
-    if name is None:
+    if asked is None:
         same_kind = _of_depth(seen, lambda network: network.kind == seen.kind)
         recipe, why = same_kind[0], "the plain one; --recipe names another"
     else:
-        recipe, why = named_recipe(name), "as asked for"
+        recipe, why = asked if isinstance(asked, Recipe) else named_recipe(asked), "as asked for"
     network = recipe.network
     if network.kind != seen.kind or getattr(network, "depth", 0) != getattr(seen, "depth", 0):
         raise WeightsError(f"the file holds {in_words(seen)}, the recipe {recipe.name} is for {in_words(network)}")

@@ -1,0 +1,244 @@
+"""`i3d train`, `i3d runs`, `i3d plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from i3d import console
+from i3d.cli_options import (
+    AllowOutside,
+    Classes,
+    FirstIndex,
+    Fold,
+    Format,
+    Json,
+    MultiLabel,
+    Root,
+    Seed,
+    Template,
+    frame_names,
+    read_dataset,
+)
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.data.annotations import Annotations
+    from i3d.recipes.recipe import Recipe
+    from i3d.train import Trained
+
+DataOption = Annotated[
+    Path,
+    typer.Option("--data", help="What to train on: any list, or a folder of classes.", show_default=False),
+]
+ValOption = Annotated[
+    Path | None, typer.Option("--val", help="What to validate on (default: the split `val` of --data, if it has one).")
+]
+WorkDir = Annotated[
+    Path, typer.Option(help="The folder of the run; the same command goes on in it.", show_default=False)
+]
+RecipeOption = Annotated[
+    str,
+    typer.Option("--recipe", help="A recipe by name (`i3d models`), or a .yaml or .json.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting of the recipe: training.optimizer.lr=0.02")
+]
+
+
+def train(
+    data: DataOption,
+    work_dir: WorkDir,
+    recipe: RecipeOption,
+    val: ValOption = None,
+    root: Root = None,
+    val_root: Annotated[Path | None, typer.Option(help="The same for --val.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: a file of any kind, a hub name, or none (fresh ones).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips of a step on each device.")] = None,
+    accumulate: Annotated[int | None, typer.Option(min=1, help="Batches whose gradients make one step.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="The learning rate as it is, not scaled to the batch by the linear rule.")
+    ] = None,
+    settings: Settings = None,
+    validate: Annotated[bool, typer.Option(help="Validate as often as the recipe says, and at the end.")] = True,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, npu (npu is untested).")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load clips, for each device.")] = 2,
+    seed: Seed = 0,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Only repeatable operations.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: slow to start, then faster.")] = False,
+    fsdp: Annotated[bool, typer.Option("--fsdp", help="Divide weights and optimiser among the devices.")] = False,
+    max_bad: Annotated[str, typer.Option(help="How many clips may be unreadable: 1%, or 0.")] = "1%",
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Measure the speed of so many steps; nothing is kept.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
+    classes: Classes = None,
+    format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
+    template: Template = None,
+    first_index: FirstIndex = 1,
+    json: Json = False,
+) -> None:
+    """Train by a recipe. The same command again goes on where it was ended, to the same weights.
+
+    Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val val.txt --work-dir run
+
+    Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
+
+    Example: i3d train --recipe i3d_rgb --data clips/ --work-dir run --set training.augmentation.flip=0 --max-steps 50
+    """
+    from i3d.train import train as run
+    from i3d.training.setup import Machine
+
+    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, multi_label)
+    options = (format, fold, multi_label, allow_outside)
+    clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
+    modality = "flow" if chosen.network.in_channels == 2 else "rgb"
+    with console.Training(quiet=json) as watcher:
+        done = run(
+            chosen,
+            clips,
+            to_validate,
+            work_dir=work_dir,
+            seed=seed,
+            machine=Machine(device, workers, deterministic, compile_, fsdp),
+            rate=lr,
+            max_bad=_share(max_bad),
+            max_steps=max_steps,
+            names=frame_names(modality, template, first_index),
+            tensorboard=tensorboard,
+            watcher=watcher,
+        )
+    _tell(done, json=json)
+    if done.stopped_by:
+        raise typer.Exit(128 + done.stopped_by)
+
+
+def _recipe(
+    name: str,
+    settings: list[str] | None,
+    init: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    accumulate: int | None,
+    precision: str | None,
+    multi_label: bool,
+) -> Recipe:
+    """The recipe, then --set, then the options that have a name of their own."""
+    from i3d.recipes.io import changed, load_recipe, with_training
+
+    changes: dict[str, Any] = {
+        "init": {"none": ""}.get(init or "", init),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "precision": precision,
+    }
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if epochs is not None:
+        changes["steps"] = None
+    found = with_training(changed(load_recipe(name), settings or []), changes)
+    return found.model_copy(update={"multi_label": True}) if multi_label else found
+
+
+def _clips(
+    recipe: Recipe,
+    data: Path,
+    val: Path | None,
+    root: Path | None,
+    val_root: Path | None,
+    classes: str | None,
+    options: tuple[str, int, bool, bool],
+    *,
+    validate: bool,
+) -> tuple[Annotations, Annotations | None]:
+    """Clips to train on and to validate on, which number their classes alike."""
+    from i3d.data.labels import dataset_labels, numbered_labels
+
+    clips = read_dataset(data, root, None, classes, *options)
+    known = dataset_labels(recipe.dataset)
+    numbers_alone = clips.classes == numbered_labels(len(clips.classes))
+    if classes is None and known is not None and numbers_alone and len(clips.classes) <= len(known):
+        classes = recipe.dataset
+        clips = read_dataset(data, root, None, classes, *options)
+        console.say(f"class numbers are those of {classes}, by the recipe")
+    if val is None:
+        has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
+        to_validate = clips.of_split("val") if has_val and validate else None
+        return clips.of_split("train") if has_train else clips, to_validate
+    chosen = clips.of_split("train") if (clips.splits_N == 0).any() else clips
+    if not validate:
+        return chosen, None
+    found = read_dataset(val, val_root or root, None, clips.classes, *options)
+    return chosen, found.of_split("val") if (found.splits_N == 1).any() else found
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"--max-bad {text!r}: not a share; write 1% or 0.01")
+    return share
+
+
+def _tell(done: Trained, *, json: bool) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    for reason in done.bad:
+        console.say(f"warning: {reason}")
+    if json:
+        typer.echo(dumps(asdict(done), indent=2, default=str))
+    else:
+        console.tell_trained(done)
+
+
+def plot(
+    logs: Annotated[list[Path], typer.Argument(help="Logs (ours, MMAction2's *.log.json), or folders of runs.")],
+    out: Annotated[Path, typer.Option(help="The picture to write, a .png.")] = Path("curves.png"),
+) -> None:
+    """Draw the curves of one or several runs.
+
+    Example: i3d plot run1 run2 --out both.png
+    """
+    from i3d.training.curves import draw_curves
+    from i3d.training.run_folder import LOG
+
+    if out.suffix.lower() != ".png" or not out.parent.is_dir():
+        raise InputError(f"--out {printable(str(out))}: must be a .png in a folder that is there")
+    paths = [path / LOG if path.is_dir() else path for path in logs]
+    names = [path.parent.name if path.name == LOG else path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in logs]
+    draw_curves(out, dict(zip(names, paths, strict=True)))
+    console.say(f"look at {printable(str(out))}")
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="A folder with folders of runs in it, or of one run.")],
+    json: Json = False,
+) -> None:
+    """List the runs below a folder: recipe, progress, best validation, and in which settings they differ.
+
+    Example: i3d runs runs/
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from i3d.runs import runs as find
+
+    found = find(folder)
+    if json:
+        typer.echo(dumps([asdict(run) for run in found], indent=2, default=str))
+    else:
+        console.tell_runs(found)

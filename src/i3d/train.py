@@ -1,0 +1,231 @@
+"""Train: a recipe and clips become weights. The loop reads from top to bottom; what a step is, `training.step` tells.
+
+    result = train(named_recipe("i3d_r50_video_32x2x1_100e_kinetics400_rgb"), clips, validation, work_dir=Path("run"))
+
+The same call in the same folder goes on where the last one was ended, by whatever, and gives the same weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.data.annotations import Annotations
+    from i3d.data.frame_folders import FrameNames
+    from i3d.recipes.recipe import Recipe
+    from i3d.training.journal import Watcher
+    from i3d.training.run import Run
+    from i3d.training.run_folder import RunFolder
+    from i3d.training.setup import Machine
+    from i3d.training.stopping import Stopping
+
+WARM_UP: Final = 3  # steps that a performance run does not measure
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a run, or of its part until it was stopped."""
+
+    work_dir: Path
+    steps: int
+    total_steps: int
+    best: float | None  # of the validations, by the recipe's `best_by`
+    best_step: int
+    validation: dict[str, float]  # the figures of the last one
+    bad: tuple[str, ...]  # clips that could not be read, with the reason
+    stopped_by: int = 0  # the signal
+    speed: dict[str, float] = field(default_factory=dict)  # of a performance run
+
+
+def train(
+    recipe: Recipe,
+    annotations: Annotations,
+    validation: Annotations | None = None,
+    *,
+    work_dir: Path,
+    seed: int = 0,
+    machine: Machine | None = None,
+    rate: float | None = None,
+    max_bad: float = 0.01,
+    max_steps: int | None = None,
+    names: FrameNames | None = None,
+    tensorboard: bool = False,
+    watcher: Watcher | None = None,
+) -> Trained:
+    """Train by `recipe.training`, on one device or on those of all processes that torchrun started.
+
+    `rate`: the learning rate as it is, instead of the recipe's by the linear rule; `max_bad`: the share of clips that
+    may be unreadable; `max_steps`: a performance run, which stops after so many steps and keeps nothing; `names`: of
+    frames. SIGTERM and SIGINT end the run after the step that is being made, saved. A loss that is not a number,
+    another run in the folder, and one of other settings there are an InputError.
+    """
+    from i3d.files import write_atomically
+    from i3d.training.journal import Journal
+    from i3d.training.run_folder import DONE, RECIPE, RunFolder, this_start
+    from i3d.training.setup import Machine
+    from i3d.training.state import position_of, states_in
+    from i3d.training.stopping import Stopping
+
+    recipe = _fitted(recipe, annotations, validation)
+    folder, machine = RunFolder(work_dir), machine or Machine()
+    with Stopping() as stopping:
+        try:
+            run, contract = _start(
+                recipe, annotations, validation, folder, machine, seed, rate, max_bad, names, watcher
+            )
+            if max_steps is not None:
+                return _loop(run, stopping, max_steps, keep=False)
+            before = folder.agree(contract)
+            if before is not None and before[DONE]:
+                run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
+                run.position = position_of(states_in(folder.checkpoints)[0])
+                return _result(run)
+            run.go_on()
+            if run.is_first_rank:
+                folder.record_start(contract, before, this_start(seed))
+                write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
+                run.journal = Journal(folder, step=run.position.step, tensorboard=tensorboard)
+            return _loop(run, stopping, run.total_steps, keep=True)
+        finally:
+            folder.release()
+
+
+def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Trained:
+    """To the last step: load, step, log, validate, save."""
+    from i3d.training.run import LOG_EVERY
+    from i3d.training.schedule import rate_factor
+    from i3d.training.step import train_step
+
+    training, per_epoch = run.parts.training, run.steps_per_epoch
+    stop, warm = 0, run.stopwatch.mark()
+    while run.position.step < last_step and not stop:
+        epoch, first = divmod(run.position.step, per_epoch)
+        for batches in run.steps_of(epoch, first):
+            factor = rate_factor(run.position.step, training, steps_per_epoch=per_epoch, total_steps=run.total_steps)
+            run.count(train_step(run.parts, batches, step=run.position.step, rate=run.rate * factor))
+            step = run.position.step
+            warm = run.stopwatch.mark() if step <= min(WARM_UP, last_step - 1) else warm
+            is_end = step % per_epoch == 0 or step == last_step
+            if step % LOG_EVERY == 0 or is_end:
+                run.log(run.rate * factor, epoch)
+            stop = run.agreed_signal(stopping)
+            if is_end or stop:
+                break
+            if keep and step % training.save_every == 0:
+                run.save()
+        if keep and _end_epoch(run, epoch):
+            break
+    run.look_at_last()
+    if not keep:
+        speed = run.stopwatch.figures(run.num_ranks, since=warm)
+        return _result(run, stopped_by=stop, speed={**speed, "num_ranks": run.num_ranks})
+    return _result(run, stopped_by=stop) if stop else _finish(run)
+
+
+def _end_epoch(run: Run, epoch: int) -> bool:
+    """Validate if an epoch is over and it is time, save; whether the run ends early for want of anything better."""
+    training, step = run.parts.training, run.position.step
+    is_over, is_last = step % run.steps_per_epoch == 0, step == run.total_steps
+    if run.validation is not None and ((is_over and (epoch + 1) % training.validate_every == 0) or is_last):
+        run.validate(epoch)
+    run.save()
+    return 0 < training.patience <= run.position.num_worse
+
+
+def _finish(run: Run) -> Trained:
+    from i3d.training.curves import draw_curves
+    from i3d.training.run_folder import CURVES, LAST, LOG
+
+    with run.averaged():
+        run.write_weights(LAST)
+    if run.is_first_rank:
+        draw_curves(run.folder / CURVES, {run.folder.path.name: run.folder / LOG})
+        run.folder.record_end({"steps": run.position.step, "best": run.position.best, **run.figures})
+    return _result(run)
+
+
+def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = None) -> Trained:
+    position = run.position
+    return Trained(
+        work_dir=run.folder.path,
+        steps=position.step,
+        total_steps=run.total_steps,
+        best=position.best,
+        best_step=position.best_step,
+        validation=run.figures,
+        bad=tuple(found.reason for found in run.loader.bad.values()),
+        stopped_by=stopped_by,
+        speed=speed or {},
+    )
+
+
+def _start(
+    recipe: Recipe,
+    annotations: Annotations,
+    validation: Annotations | None,
+    folder: RunFolder,
+    machine: Machine,
+    seed: int,
+    rate: float | None,
+    max_bad: float,
+    names: FrameNames | None,
+    watcher: Watcher | None,
+) -> tuple[Run, dict[str, Any]]:
+    """Everything up to the first step; and what a resumed run must agree with."""
+    from i3d.training.journal import Stopwatch
+    from i3d.training.run import Run
+    from i3d.training.run_folder import fingerprint
+    from i3d.training.setup import build_accelerator, build_loaders, build_parts
+
+    assert recipe.training is not None
+    accelerator = build_accelerator(recipe.training, machine)
+    if accelerator.is_main_process:
+        folder.take()
+    loader, to_validate = build_loaders(
+        recipe,
+        annotations,
+        validation,
+        accelerator=accelerator,
+        machine=machine,
+        seed=seed,
+        names=names,
+        max_bad=max_bad,
+    )
+    parts, full, told = build_parts(recipe, annotations, accelerator=accelerator, machine=machine, seed=seed, rate=rate)
+    per_epoch = -(-loader.num_batches() // recipe.training.accumulate)
+    total = recipe.training.steps or recipe.training.epochs * per_epoch
+    stopwatch = Stopwatch(parts.device)
+    run = Run(parts, loader, to_validate, folder, None, stopwatch, watcher, full, per_epoch, total)
+    for line in told:
+        run.tell(line)
+    contract = {
+        "recipe": recipe.model_dump(mode="json"),
+        "rate": full,
+        "seed": seed,
+        "clips": fingerprint(annotations),
+        "validation": fingerprint(validation) if validation is not None else None,
+        "num_ranks": accelerator.num_processes,
+    }
+    return run, contract
+
+
+def _fitted(recipe: Recipe, annotations: Annotations, validation: Annotations | None) -> Recipe:
+    """The recipe for the classes of the clips."""
+    where = printable(annotations.source)
+    if recipe.training is None:
+        raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
+    if validation is not None and validation.classes != annotations.classes:
+        raise InputError(
+            f"{printable(validation.source)}: has other classes than {where}; give both the same class file (--classes)"
+        )
+    if len(annotations.classes) < 2:
+        raise InputError(f"{where}: all clips are of one class; there is nothing to tell apart")
+    changes: dict[str, Any] = {}
+    if recipe.network.num_classes != len(annotations.classes):
+        network = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
+        changes = {"network": network, "dataset": ""}
+    return type(recipe)(**{**dict(recipe), **changes})

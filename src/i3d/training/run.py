@@ -1,0 +1,223 @@
+"""A run as it goes: its parts, where it is, and what it does between two steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from i3d.data.batch import Bad, Batch
+from i3d.data.loader import ClipLoader
+from i3d.errors import InputError, printable
+from i3d.training.journal import Journal, Stopwatch, Watcher
+from i3d.training.run_folder import BEST, RunFolder
+from i3d.training.state import Position, load_newest, save_state, scale_of, whole
+from i3d.training.step import Parts, Stepped
+from i3d.training.stopping import Stopping
+from i3d.training.validation import validate
+from i3d.weights.checkpoint import Card, save_checkpoint
+
+LOG_EVERY: Final = 20  # steps
+
+
+@dataclass
+class Run:
+    parts: Parts
+    loader: ClipLoader
+    validation: ClipLoader | None
+    folder: RunFolder
+    journal: Journal | None  # of the first rank
+    stopwatch: Stopwatch
+    watcher: Watcher | None
+    rate: float  # the full one
+    steps_per_epoch: int
+    total_steps: int
+    position: Position = field(default_factory=lambda: Position(step=0))
+    figures: dict[str, float] = field(default_factory=dict)  # of the last validation
+    _last: Stepped | None = None  # not looked at yet
+
+    @property
+    def num_ranks(self) -> int:
+        return int(self.parts.accelerator.num_processes)
+
+    @property
+    def is_first_rank(self) -> bool:
+        return bool(self.parts.accelerator.is_main_process)
+
+    def go_on(self) -> None:
+        """Take up the newest state in the folder, if there is any. All ranks must find the same."""
+        found, faults = load_newest(self.folder.checkpoints, self.parts)
+        for fault in faults:
+            self.tell(f"warning: {fault}; the state before it is taken")
+        steps = self.gathered(found.step if found else -1)
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"{printable(str(self.folder.path))}: the processes see states of different steps, "
+                f"{', '.join(map(str, steps))}; --work-dir must be on storage that all share"
+            )
+        if found is not None:
+            self.position = found
+            self.loader.bad = {index: Bad(index, reason) for index, reason in found.bad}
+            self.tell(f"going on from step {found.step} of {self.total_steps}")
+
+    def steps_of(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+        """The batches of each step of an epoch, from its step `first` on."""
+        accumulate = self.parts.training.accumulate
+        batches: list[Batch] = []
+        for batch in self.stopwatch.waiting(self.loader.batches(epoch=epoch, first=first * accumulate)):
+            batches.append(batch)
+            if len(batches) == accumulate:
+                yield batches
+                batches = []
+        if batches:
+            yield batches
+
+    def count(self, stepped: Stepped) -> None:
+        """One more step is done. Its loss is looked at when the next is under way, so that no device is waited for."""
+        self.look_at_last()
+        self._last = stepped
+        self.stopwatch.stepped(stepped.num_clips)
+        self.position = self.position.model_copy(update={"step": self.position.step + 1})
+
+    def look_at_last(self) -> None:
+        """Add up what the last step gave. A loss that is no number stops all ranks, before anything is saved."""
+        stepped, self._last = self._last, None
+        if stepped is None:
+            return
+        loss = float(stepped.loss)
+        has_norm = stepped.grad_norm is not None and self.parts.training.precision != "fp16"  # fp16 skips such steps
+        norm = float(stepped.grad_norm) if has_norm and stepped.grad_norm is not None else 0.0
+        is_bad = not math.isfinite(loss) or not math.isfinite(norm)
+        if any(self.gathered(int(is_bad))):
+            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradients are not finite (norm {norm})"
+            self._stop_at_nan(stepped, what if is_bad else "the loss of another process is not a number")
+        position = self.position
+        self.position = position.model_copy(
+            update={
+                "loss_sum": position.loss_sum + loss,
+                "num_right": position.num_right + int(stepped.num_right),
+                "num_clips": position.num_clips + stepped.num_clips,
+                "num_steps": position.num_steps + 1,
+            }
+        )
+
+    def _stop_at_nan(self, stepped: Stepped, what: str) -> None:
+        files = [printable(self.loader.dataset.annotations.file(index)) for index in stepped.indices]
+        named = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+        raise InputError(
+            f"step {self.position.step}: {what}; its clips: {named}; states on the disk are of steps before. "
+            "Try a lower rate (--lr), --precision fp32, or `i3d data check`"
+        )
+
+    def log(self, rate: float, epoch: int) -> None:
+        """A line of the log: the means since the last line, over all ranks."""
+        self.look_at_last()
+        position, num_ranks = self.position, self.parts.accelerator.num_processes
+        if not position.num_steps:
+            return
+        sums = torch.tensor(
+            [position.loss_sum, position.num_right, position.num_clips], dtype=torch.float64, device="cpu"
+        )
+        if num_ranks > 1:
+            sums = self.parts.accelerator.reduce(_fitting(sums, self.parts.device)).double().cpu()
+        figures = {
+            "loss": sums[0].item() / (position.num_steps * num_ranks),
+            "top1": sums[1].item() / max(sums[2].item(), 1),
+            "lr": rate,
+        }
+        timing = self.stopwatch.figures(num_ranks)
+        if self.journal is not None:
+            self.journal.write({"step": position.step, "epoch": epoch, **figures})
+            self.journal.write_timing({"step": position.step, **timing})
+        if self.watcher is not None and self.is_first_rank:
+            self.watcher.step(position.step, self.total_steps, {**figures, **timing}, epoch=epoch)
+        empty = {"loss_sum": 0.0, "num_right": 0, "num_clips": 0, "num_steps": 0}
+        self.position = position.model_copy(update=empty)
+        self.stopwatch.restart()
+
+    def save(self) -> None:
+        """The state to the disk. A disk that is full costs this one: the run goes on, and says so."""
+        self.look_at_last()
+        bad = tuple((index, found.reason) for index, found in sorted(self.loader.bad.items()))
+        scale = scale_of(self.parts.accelerator.scaler)
+        self.position = self.position.model_copy(update={"bad": bad, "scale": scale})
+        try:
+            save_state(self.folder.checkpoints, self.parts, self.position)
+        except (OSError, InputError) as error:
+            self.tell(f"warning: step {self.position.step}: the state could not be saved ({error}); make room")
+        self.gathered(0)  # nobody goes on before it is on the disk
+        self.stopwatch.restart()
+
+    def validate(self, epoch: int) -> None:
+        """The figures of all clips to validate on, by the averaged weights if there are any; the best are kept."""
+        parts, position = self.parts, self.position
+        assert self.validation is not None
+        self.look_at_last()
+        with self.averaged():
+            found = validate(parts, self.validation)
+            self.figures = found.figures
+            chosen = "mean_average_precision" if parts.recipe.multi_label else parts.training.best_by
+            value = found.figures.get(chosen, -math.inf)
+            is_better = position.best is None or value > position.best
+            if is_better:
+                self.write_weights(BEST)
+        num_worse = 0 if is_better else position.num_worse + 1
+        better = {"best": value, "best_step": position.step} if is_better else {}
+        self.position = self.position.model_copy(update={**better, "num_worse": num_worse})
+        line = {"validation": found.figures, "clips": found.num_clips, "bad": found.num_bad}
+        if self.journal is not None:
+            self.journal.write({"step": position.step, "epoch": epoch, **line})
+        told = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
+        self.tell(f"epoch {epoch + 1}, step {position.step}: validation {told} ({found.num_clips} clips)")
+        self.stopwatch.restart()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The network with the averaged weights, if they are kept."""
+        ema = self.parts.ema
+        return ema.in_place_of(self.parts.net) if ema is not None else nullcontext()
+
+    def write_weights(self, name: str) -> None:
+        """The weights as they are, in one file with all that predicting with them needs. All ranks call it."""
+        parts, position = self.parts, self.position
+        state = {entry: whole(value) for entry, value in parts.net.state_dict().items()}
+        if not self.is_first_rank:
+            return
+        annotations = self.loader.dataset.annotations
+        card = Card(
+            recipe=parts.recipe,
+            labels=annotations.classes,
+            licence="that of the clips and of the weights that it started from",
+            origin={"source": "trained by i3d train", "data": printable(Path(annotations.source).name)},
+            training={
+                "steps": str(position.step),
+                "epochs": f"{position.step / self.steps_per_epoch:g}",
+                "seed": str(parts.seed),
+                "started_from": printable(parts.training.init or "fresh weights"),
+                **{f"validation_{key}": f"{value:.4f}" for key, value in self.figures.items()},
+            },
+        )
+        save_checkpoint(self.folder / name, state, card)
+
+    def agreed_signal(self, stopping: Stopping) -> int:
+        """The signal that some rank got, if any: all leave at the same step."""
+        return max(self.gathered(stopping.signal))
+
+    def gathered(self, value: int) -> list[int]:
+        """A number of every rank."""
+        if self.parts.accelerator.num_processes == 1:
+            return [value]
+        found: torch.Tensor = self.parts.accelerator.gather(torch.tensor([value], device=self.parts.device))
+        return [int(number) for number in found]
+
+    def tell(self, message: str) -> None:
+        if self.watcher is not None and self.is_first_rank:
+            self.watcher.told(message)
+
+
+def _fitting(sums: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return sums.float().to(device) if device.type == "mps" else sums.to(device)

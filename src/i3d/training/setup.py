@@ -1,0 +1,190 @@
+"""From a recipe and clips to the parts of a run: device, processes, network, optimiser, loaders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    FullyShardedDataParallelPlugin,
+    GradScalerKwargs,
+    InitProcessGroupKwargs,
+)
+from torch import nn
+
+from i3d.data.annotations import Annotations
+from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.frame_folders import FrameNames
+from i3d.data.loader import ClipLoader
+from i3d.errors import InputError
+from i3d.models.build import build_network
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Preprocessing
+from i3d.recipes.training import Training
+from i3d.training.ema import Ema
+from i3d.training.losses import balanced_weights
+from i3d.training.optimizer import build_optimizer, freeze
+from i3d.training.schedule import full_rate
+from i3d.training.step import Parts, seed_step
+from i3d.weights.start import start_from
+
+Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
+TIMEOUT = timedelta(minutes=30)  # for the slowest rank, which may validate or wait for storage
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes; none of it changes what is computed but for rounding."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps, npu
+    num_workers: int = 2
+    deterministic: bool = False
+    compile: bool = False
+    sharded: bool = False  # FSDP: weights, gradients and optimiser are divided among the ranks
+
+
+def build_accelerator(training: Training, machine: Machine) -> Accelerator:
+    """The device, the processes that torchrun started, and mixed precision."""
+    if ":" in machine.device:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = machine.device
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
+    GradientState._reset_state()
+    on_cpu = machine.device == "cpu"
+    if training.precision == "fp16" and (on_cpu or not (torch.cuda.is_available() or _has("npu") or _has("mps"))):
+        raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
+    scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
+    if training.loss_scale:
+        scaler.growth_interval = 2**30
+    handlers: list[Any] = [InitProcessGroupKwargs(timeout=TIMEOUT), DistributedDataParallelKwargs(), scaler]
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
+        cpu=on_cpu,
+        kwargs_handlers=handlers,
+        fsdp_plugin=FullyShardedDataParallelPlugin(fsdp_version=2) if machine.sharded else None,
+    )
+    kind = machine.device.split(":")[0]
+    if kind != "auto" and accelerator.device.type != kind:
+        raise InputError(
+            f"--device {machine.device}: there is none here, only {accelerator.device.type}; see `i3d doctor`"
+        )
+    return accelerator
+
+
+def build_parts(
+    recipe: Recipe,
+    annotations: Annotations,
+    *,
+    accelerator: Accelerator,
+    machine: Machine,
+    seed: int,
+    rate: float | None,
+) -> tuple[Parts, float, list[str]]:
+    """The network with its first weights, ready to train; (parts, the full rate, what was decided)."""
+    training = _training_of(recipe)
+    if machine.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    seed_step(seed, 0, 0)
+    net = build_network(recipe.network)
+    told = [start_from(training.init, net, recipe)]
+    freeze(net, training)
+    if training.sync_norms:
+        if accelerator.device.type == "cpu":
+            raise InputError(
+                "sync_norms: PyTorch synchronises batch norms on GPUs alone; leave it out, or freeze_norms"
+            )
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    net.to(accelerator.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    clips_a_step = training.batch_size * training.accumulate * accelerator.num_processes
+    full = full_rate(training, clips_a_step=clips_a_step) if rate is None else rate
+    told.append(_rate_line(training, full, clips_a_step, given=rate is not None))
+    optimizer = build_optimizer(net, training, rate=full)
+    running: nn.Module = torch.compile(net) if machine.compile else net  # type: ignore[assignment]
+    model, prepared = accelerator.prepare(running, optimizer)
+    ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
+    parts = Parts(
+        recipe,
+        training,
+        accelerator,
+        model,
+        accelerator.unwrap_model(model, keep_torch_compile=False),
+        prepared,
+        ema,
+        seed,
+    )
+    _weigh_classes(parts, annotations)
+    return parts, full, told
+
+
+def build_loaders(
+    recipe: Recipe,
+    annotations: Annotations,
+    validation: Annotations | None,
+    *,
+    accelerator: Accelerator,
+    machine: Machine,
+    seed: int,
+    names: FrameNames | None,
+    max_bad: float,
+) -> tuple[ClipLoader, ClipLoader | None]:
+    """Clips to train on and, if there are any, to validate on; each rank has its own."""
+    training, pre = _training_of(recipe), recipe.preprocessing
+    common: dict[str, Any] = {"num_workers": machine.num_workers, "pin_memory": accelerator.device.type == "cuda"}
+    common |= {"rank": accelerator.process_index, "num_ranks": accelerator.num_processes}
+    data: dict[str, Any] = {"seed": seed, "names": names, "multi_label": recipe.multi_label}
+    data["modality"] = "flow" if recipe.network.in_channels == 2 else "rgb"
+    dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
+    loader = ClipLoader(
+        dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common
+    )
+    if validation is None:
+        return loader, None
+    resized = Preprocessing(
+        short_side=max(pre.short_side, training.validation_crop),
+        crop=training.validation_crop,
+        mean=pre.mean,
+        std=pre.std,
+    )
+    seen = ClipDataset(validation, TestView(training.validation, resized), **data)
+    return loader, ClipLoader(seen, batch_size=1, **common)
+
+
+def _training_of(recipe: Recipe) -> Training:
+    if recipe.training is None:
+        raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
+    return recipe.training
+
+
+def _weigh_classes(parts: Parts, annotations: Annotations) -> None:
+    counts_K, loss = annotations.class_counts_K, parts.training.loss
+    if loss.class_weights == "balanced":
+        if parts.recipe.multi_label:
+            rest_K = len(annotations) - counts_K
+            parts.class_weights_K = torch.from_numpy((rest_K / np.maximum(counts_K, 1)).astype(np.float32)).to(
+                parts.device
+            )
+        else:
+            parts.class_weights_K = balanced_weights(counts_K).to(parts.device)
+    if loss.logit_adjustment:
+        shares_K = counts_K / max(counts_K.sum(), 1)
+        parts.class_shares_K = torch.from_numpy(shares_K.astype(np.float32)).to(parts.device)
+
+
+def _rate_line(training: Training, full: float, clips_a_step: int, *, given: bool) -> str:
+    if given or not training.base_batch:
+        return f"learning rate {full:g}, as it is given, with {clips_a_step} clips a step"
+    recipe = f"{training.optimizer.lr:g} for {training.base_batch}"
+    return f"learning rate {full:g} for {clips_a_step} clips a step (linear rule; the recipe has {recipe})"
+
+
+def _has(kind: str) -> bool:
+    module: Any = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    return bool(module is not None and module.is_available())

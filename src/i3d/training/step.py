@@ -1,0 +1,141 @@
+"""One step: some batches in, gradients of all of them, one move of the weights.
+
+What is random in a step (dropout, mixing) is drawn anew from (seed, step, rank): a run that goes on has no generator to
+restore, and the networks of two ranks drop other features.
+
+Letters in names: N clips, V views, T frames, H rows, W columns, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedType
+from torch import Tensor, nn
+
+from i3d.data.batch import Batch
+from i3d.data.mixing import mix
+from i3d.models.build import I3D
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.training import Training
+from i3d.training.ema import Ema
+from i3d.training.losses import binary_loss_of, loss_of
+from i3d.training.optimizer import set_mode, set_rate
+from i3d.video.transforms import normalize
+
+
+@dataclass
+class Parts:
+    """What a step moves, and what it needs."""
+
+    recipe: Recipe
+    training: Training
+    accelerator: Accelerator
+    model: nn.Module  # as it runs: wrapped for several processes, compiled
+    net: I3D  # the network itself
+    optimizer: Any  # accelerate's wrapper of the optimiser
+    ema: Ema | None
+    seed: int
+    class_weights_K: Tensor | None = None
+    class_shares_K: Tensor | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a part of the weights (FSDP)."""
+        return bool(self.accelerator.distributed_type == DistributedType.FSDP)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What a step gave; tensors stay on the device, so that nobody waits for them."""
+
+    loss: Tensor  # mean over this rank's clips
+    num_right: Tensor  # clips whose best class is right; of mixed clips and of several classes: its heaviest
+    num_clips: int
+    grad_norm: Tensor | None  # before clipping
+    indices: tuple[int, ...]  # of the clips, to be named if the loss is not a number
+
+
+def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float) -> Stepped:
+    """Add up the gradients of the batches, each in proportion to its clips, and step with this learning rate."""
+    training, accelerator = parts.training, parts.accelerator
+    set_mode(parts.model, training)
+    set_rate(parts.optimizer, rate)
+    rng = seed_step(parts.seed, step, accelerator.process_index)
+    total = sum(len(batch) for batch in batches)
+    loss_sum = torch.zeros((), device=parts.device)
+    right_sum = torch.zeros((), device=parts.device, dtype=torch.int64)
+    num_views = 0
+    for number, batch in enumerate(batches):
+        clips_NCTHW, targets = to_device(parts, batch)
+        if training.mixing.is_on:
+            clips_NCTHW, targets = _mixed(parts, clips_NCTHW, targets, rng)
+        with _without_sync(parts) if number < len(batches) - 1 else nullcontext():
+            with accelerator.autocast():
+                logits_NK = parts.model(clips_NCTHW)
+            loss = _loss(parts, logits_NK, targets)
+            accelerator.backward(loss * (len(batch) / total))
+        loss_sum = loss_sum + loss.detach() * (len(batch) / total)
+        heaviest_N = targets if targets.dim() == 1 else targets.argmax(dim=-1)
+        right_sum = right_sum + (logits_NK.detach().argmax(dim=-1) == heaviest_N).sum()
+        num_views += len(clips_NCTHW)
+    norm = _clip(parts)
+    parts.optimizer.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    if parts.ema is not None and not accelerator.optimizer_step_was_skipped:
+        parts.ema.update(parts.net)
+    indices = tuple(int(index) for batch in batches for index in batch.indices_N)
+    return Stepped(loss_sum, right_sum, num_views, norm, indices)
+
+
+def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
+    """Set PyTorch's generators for this step; the generator for everything else."""
+    drawn = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0]) >> 1)
+    return np.random.default_rng((seed, step, rank))
+
+
+def to_device(parts: Parts, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Normalised float clips (N * V, C, T, H, W) and their targets. Clips that are float already are left so."""
+    clips_NVTHWC, pre = batch.clips_NVTHWC, parts.recipe.preprocessing
+    num_views = clips_NVTHWC.shape[1]
+    clips_NTHWC = clips_NVTHWC.flatten(0, 1).to(parts.device, non_blocking=True)
+    targets = batch.labels_N.repeat_interleave(num_views, dim=0).to(parts.device, non_blocking=True)
+    if clips_NTHWC.is_floating_point():
+        return clips_NTHWC.permute(0, 4, 1, 2, 3), targets
+    return normalize(clips_NTHWC, mean=pre.mean, std=pre.std), targets
+
+
+def _loss(parts: Parts, logits_NK: Tensor, targets: Tensor) -> Tensor:
+    loss = parts.training.loss
+    if parts.recipe.multi_label:
+        return binary_loss_of(logits_NK, targets, loss, class_weights_K=parts.class_weights_K)
+    return loss_of(logits_NK, targets, loss, class_weights_K=parts.class_weights_K, class_shares_K=parts.class_shares_K)
+
+
+def _mixed(parts: Parts, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    num_classes = parts.recipe.network.num_classes
+    rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
+    return mix(clips_NCTHW, rows_NK, parts.training.mixing, rng=rng)
+
+
+def _without_sync(parts: Parts) -> AbstractContextManager[None]:
+    """Gradients of all but the last batch of a step stay on their rank."""
+    context: AbstractContextManager[None] = parts.accelerator.no_sync(parts.model)
+    return context
+
+
+def _clip(parts: Parts) -> Tensor | None:
+    limit = parts.training.clip_grad_norm
+    norm = parts.accelerator.clip_grad_norm_(parts.model.parameters(), limit or float("inf"))
+    return None if norm is None else norm.detach() if isinstance(norm, Tensor) else torch.tensor(float(norm))
