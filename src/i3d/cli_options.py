@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -76,7 +77,7 @@ def read_dataset(
         allow_outside=allow_outside,
         need_labels=need_labels,
     )
-    for warning in found.warnings:
+    for warning in found.warnings if os.environ.get("RANK", "0") == "0" else ():
         console.say(f"warning: {printable(warning)}")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,6 +196,8 @@ def _tell(done: Trained, *, json: bool) -> None:
     from dataclasses import asdict
     from json import dumps
 
+    if os.environ.get("RANK", "0") != "0":  # torchrun's: the first process speaks for all
+        return
     for reason in done.bad:
         console.say(f"warning: {reason}")
     if json:

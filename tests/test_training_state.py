@@ -1,0 +1,156 @@
+"""States of a run: whole or not at all, wherever the machine stops; and each part of one is needed."""
+
+import ctypes
+import errno
+import os
+import signal
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+
+from i3d.errors import InputError
+from i3d.models.build import build_network
+from i3d.recipes.named import named_recipe
+from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.training import AdamW, Training
+from i3d.training.ema import Ema
+from i3d.training.optimizer import build_optimizer
+from i3d.training.state import METADATA_KEY, Position, load_newest, position_of, save_state, states_in
+from i3d.training.step import Parts
+
+TRACEME, SYSCALL = 0, 24  # of ptrace(2)
+NOT_ALLOWED = 77
+
+
+def make_parts(*, seed=0, steps=2, adamw=False):
+    """A tiny network after some steps."""
+    torch.manual_seed(seed)
+    training = Training(init="", ema_decay=0.9, optimizer=AdamW()) if adamw else Training(init="", ema_decay=0.9)
+    recipe = named_recipe("i3d_r50_video_32x2x1_100e_kinetics400_rgb")
+    net = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=3))
+    optimizer = build_optimizer(net, training, rate=0.1)
+    accelerator = Accelerator(cpu=True)
+    parts = Parts(recipe, training, accelerator, net, net, optimizer, Ema(net, decay=0.9), seed)
+    for _ in range(steps):
+        net(torch.randn(2, 3, 6, 32, 32)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        parts.ema.update(net)
+    return parts
+
+
+def everything(parts):
+    optimizer = {
+        f"{name}.{key}": value.clone()
+        for name, parameter in parts.net.named_parameters()
+        for key, value in parts.optimizer.state[parameter].items()
+    }
+    state = {name: value.clone() for name, value in parts.net.state_dict().items()}
+    return state, {name: value.clone() for name, value in parts.ema.state.items()}, optimizer
+
+
+@pytest.mark.parametrize("adamw", [False, True])
+def test_a_state_gives_back_everything(tmp_path, adamw):
+    parts = make_parts(adamw=adamw)
+    save_state(tmp_path, parts, Position(step=7, best=0.5, best_step=5, bad=((3, "why"),), loss_sum=0.1))
+    other = make_parts(seed=1, steps=1, adamw=adamw)
+    position, faults = load_newest(tmp_path, other)
+    assert faults == []
+    assert (position.step, position.best, position.bad, position.loss_sum) == (7, 0.5, ((3, "why"),), 0.1)
+    for mine, theirs in zip(everything(parts), everything(other), strict=True):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
+    parts = make_parts()
+    for step in (1, 2, 3):
+        save_state(tmp_path, parts, Position(step=step))
+    assert [path.name for path in states_in(tmp_path)] == ["step-00000003.safetensors", "step-00000002.safetensors"]
+    newest, older = states_in(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    position, faults = load_newest(tmp_path, parts)
+    assert position.step == 2
+    assert "step-00000003.safetensors: cannot be read" in faults[0]
+    older.write_bytes(b"")
+    with pytest.raises(InputError, match="nor any other state"):
+        load_newest(tmp_path, parts)
+    assert load_newest(tmp_path / "nothing", parts) == (None, [])
+
+
+@pytest.mark.parametrize("kind", ["model.", "ema.", "optimizer."])
+def test_every_entry_is_needed(tmp_path, kind):
+    parts = make_parts()
+    path = save_state(tmp_path, parts, Position(step=1))
+    tensors = load_file(path)
+    lost = next(name for name in tensors if name.startswith(kind))
+    metadata = {METADATA_KEY: position_of(path).model_dump_json()}
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, path, metadata=metadata)
+    with pytest.raises(InputError, match=f"{lost} is missing"):
+        load_newest(tmp_path, parts)
+    save_file({**tensors, f"{kind}strange": torch.zeros(1)}, path, metadata=metadata)
+    if kind != "optimizer.":
+        with pytest.raises(InputError, match="belongs to no"):
+            load_newest(tmp_path, parts)
+
+
+def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
+    parts = make_parts()
+    save_state(tmp_path, parts, Position(step=1))
+    from i3d.training import state
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, parts, Position(step=2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_save_may_be_cut_at_every_system_call(tmp_path):
+    """A child saves under ptrace and is killed as it enters its k-th system call, for every k."""
+    parts, libc = make_parts(), ctypes.CDLL(None, use_errno=True)
+    for step in (1, 2):
+        save_state(tmp_path, parts, Position(step=step))
+    num_calls = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            if libc.ptrace(TRACEME, 0, 0, 0) == -1:
+                os._exit(NOT_ALLOWED)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            save_state(tmp_path, parts, Position(step=3 + num_calls))
+            os._exit(0)
+        is_over = run_until(libc, child, num_calls)
+        newest = load_newest(tmp_path, parts)[0].step
+        assert newest in (2 + num_calls, 3 + num_calls)
+        save_state(tmp_path, parts, Position(step=3 + num_calls))
+        if is_over:
+            break
+        num_calls += 1
+    assert num_calls > 20
+
+
+def run_until(libc, child, num_calls):
+    """Let a traced child enter so many system calls, then kill it; whether it came to its end before."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_ALLOWED:
+        pytest.skip("this system does not let a process trace another")
+    entered = 0
+    while True:
+        libc.ptrace(SYSCALL, child, 0, 0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            return True
+        if os.WIFSIGNALED(status):
+            return False
+        entered += 1
+        if entered > 2 * num_calls:  # each call stops at its entry and at its end
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False

@@ -1,0 +1,79 @@
+"""Small training runs in processes of their own, to be killed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rendering import encode, numbered_frame
+
+RECIPE = """
+base: i3d_r50_video_32x2x1_100e_kinetics400_rgb
+network: {depth: 18, base_channels: 4}
+preprocessing: {short_side: 32, crop: 32}
+protocol: {clip_len: 6, frame_interval: 1, num_clips: 1}
+training:
+  init: ""
+  epochs: 12
+  batch_size: 2
+  accumulate: 2
+  base_batch: 0
+  optimizer: {lr: 0.02}
+  schedule: {kind: cosine}
+  ema_decay: 0.8
+  sampling: {clip_len: 6, frame_interval: 1}
+  augmentation: {resize: 32, size: 28, brightness: 0.2, erasing: {probability: 0.5}}
+  mixing: {mixup_alpha: 0.3}
+  validation: {clip_len: 6, frame_interval: 1}
+  validation_crop: 28
+  validate_every: 1
+  save_every: 1
+"""
+KEPT = ("log.jsonl", "best.safetensors", "last.safetensors")
+
+
+def make_clips(folder, *, num_train=12, num_val=4):
+    """Videos of three classes, which tint the frames, and a list of them."""
+    lines = ["path,label,split"]
+    for i in range(num_train + num_val):
+        frames = [numbered_frame(8 * i + k, height=36, width=48) for k in range(10)]
+        for frame in frames:
+            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
+        encode(folder / f"{i}.mp4", frames, options={"g": "5"})
+        lines.append(f"{i}.mp4,{'abc'[i % 3]},{'train' if i < num_train else 'val'}")
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    return folder
+
+
+def command(clips, work_dir, *more, num_processes=1):
+    """The command line of a run."""
+    start = [sys.executable, "-m", "i3d"]
+    if num_processes > 1:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+        start += ["-m", "i3d"]
+    options = ["--recipe", clips / "tiny.yaml", "--data", clips / "clips.csv", "--work-dir", work_dir]
+    return list(map(str, [*start, "train", *options, "--device", "cpu", "--deterministic", *more]))
+
+
+def start(arguments, log=None):
+    """Start a run in a process group of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent / "src")}
+    out = log.open("ab") if log else subprocess.DEVNULL
+    return subprocess.Popen(arguments, stdout=out, stderr=out, env=environment, start_new_session=True)
+
+
+def finish(arguments, *, expected=0):
+    """Run to the end; what it printed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent / "src")}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
+    return done.stdout + done.stderr
+
+
+def digests(work_dir):
+    """A hash of all that a run leaves, but for times: log, weights, the last state (weights, EMA, optimiser)."""
+    states = sorted((work_dir / "checkpoints").glob("step-*.safetensors"))
+    paths = [*(work_dir / name for name in KEPT), states[-1]]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
