@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from i3d.models.conv import Conv3d
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
 
@@ -62,7 +63,7 @@ class Unit3D(nn.Module):
         self.kernel, self.stride = kernel, stride
         # With stride 1 and an odd kernel `SAME` is symmetric, and the convolution pads without a copy.
         padding = (kernel - 1) // 2 if stride == 1 else 0
-        self.conv3d = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.conv3d = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:

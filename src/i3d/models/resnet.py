@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from i3d.models.conv import Conv3d
 from i3d.models.non_local import NonLocal
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
@@ -30,7 +31,7 @@ class ConvBN(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
+        self.conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:

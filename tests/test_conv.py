@@ -1,0 +1,97 @@
+"""3D convolutions run as 2D ones: the same numbers, the same entries, right gradients in bfloat16."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from i3d.models.build import build_network
+from i3d.models.conv import Conv3d
+from i3d.recipes.settings import ResNetNetwork
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
+        ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
+        ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        ((1, 3, 3), (2, 1, 1), (0, 1, 1)),
+        ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
+        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+        ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
+        ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
+        ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
+    ],
+)
+def test_the_function_and_its_gradients_are_those_of_pytorch(kernel, stride, padding, layout):
+    torch.manual_seed(0)
+    ours = Conv3d(5, 7, kernel, stride=stride, padding=padding, bias=True).double()
+    theirs = nn.Conv3d(5, 7, kernel, stride=stride, padding=padding, bias=True).double()
+    theirs.load_state_dict(ours.state_dict())
+    clips = [torch.randn(2, 5, 7, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for _ in "ab"]
+    outputs = []
+    for layer, clip in zip((ours, theirs), clips, strict=True):
+        clip = clip.to(memory_format=layout).requires_grad_()
+        out = layer(clip)
+        out.square().sum().backward()
+        outputs.append((out, clip.grad, layer.weight.grad, layer.bias.grad))
+    for mine, wanted in zip(*outputs, strict=True):
+        assert mine.shape == wanted.shape
+        assert torch.allclose(mine, wanted, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_gradients_of_a_bf16_step_of_r50_are_right():
+    """2 clips of 3x32x224x224, where some 3D convolutions of oneDNN give NaN on CPUs with AMX.
+
+    The gradient of an untrained network is chaotic (0.3 % noise on the input turns it around in float32, too), so each
+    convolution is held against float32 on the inputs and output gradients of a float32 step; and of the whole step,
+    batch norms in evaluation, every gradient must be finite and its norm within 3 %.
+    """
+    torch.manual_seed(0)
+    net = build_network(ResNetNetwork(dropout=0.0)).to(memory_format=torch.channels_last_3d).eval()
+    clips = F.interpolate(torch.randn(2, 3, 8, 14, 14), size=(32, 224, 224), mode="trilinear")
+    clips = clips.to(memory_format=torch.channels_last_3d)
+    seen, handles = [], []
+    for name, module in net.named_modules():
+        if isinstance(module, Conv3d):
+            note = lambda module, inputs, output, name=name: hold(seen, name, module, inputs[0], output)  # noqa: E731
+            handles.append(module.register_forward_hook(note))
+    exact = gradients(net, clips, bf16=False)
+    for handle in handles:
+        handle.remove()
+    assert len(seen) == 53
+    for name, module, given, grads in seen:
+        assert off(weight_gradient(module, given, grads[0]), exact[f"{name}.weight"]) < 0.03, name
+    rough = gradients(net, clips, bf16=True)
+    for name, wanted in exact.items():
+        assert torch.isfinite(rough[name]).all(), name
+        assert abs(rough[name].norm() / wanted.norm() - 1) < 0.03, name
+
+
+def hold(seen, name, module, given, output):
+    grads = []
+    output.register_hook(lambda grad: grads.append(grad.detach()))
+    seen.append((name, module, given.detach(), grads))
+
+
+def weight_gradient(module, given, grad):
+    module.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = module(given)
+    out.backward(grad.to(out.dtype))
+    return module.weight.grad.clone()
+
+
+def gradients(net, clips, *, bf16):
+    net.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = net(clips)
+    F.cross_entropy(logits.float(), torch.tensor([3, 7])).backward()
+    return {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+
+
+def off(value, wanted):
+    return float((value - wanted).norm() / wanted.norm())
