@@ -60,8 +60,8 @@ def command(clips, work_dir, *more, num_processes=1):
 def start(arguments, log=None):
     """Start a run in a process group of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent / "src")}
-    out = log.open("ab") if log else subprocess.DEVNULL
-    return subprocess.Popen(arguments, stdout=out, stderr=out, env=environment, start_new_session=True)
+    with (log or Path(os.devnull)).open("ab") as out:
+        return subprocess.Popen(arguments, stdout=out, stderr=out, env=environment, start_new_session=True)
 
 
 def finish(arguments, *, expected=0):

@@ -1,9 +1,9 @@
 """3D convolutions that run as 2D ones where their kernels allow it: the same numbers, faster on CPUs.
 
 A (1, k, k) kernel sees one frame at a time: it is a 2D convolution of N * T images. A (k, 1, 1) kernel of stride 1 in
-space sees one place at a time: it is a (k, 1) convolution of the (T, H * W) plane. With the channels last in memory both
-are views, without a copy. In bfloat16 they also go around a fault of oneDNN on CPUs with AMX, where the weight gradient
-of some 3D convolutions comes out wrong.
+space sees one place at a time: it is a (k, 1) convolution of the (T, H * W) plane. With the channels last in memory
+both are views, without a copy. In bfloat16 they also go around a fault of oneDNN on CPUs with AMX: the weight
+gradient of some 3D convolutions comes out wrong.
 
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """

@@ -8,6 +8,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from i3d.models.conv import Conv3d
+
 Mode = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 
@@ -28,14 +30,14 @@ class NonLocal(nn.Module):
         self.mode = mode
         self.pool: nn.Module = nn.MaxPool3d((1, 2, 2)) if sub_sample else nn.Identity()
         self.scale = inner**-0.5 if use_scale else 1.0
-        self.g = nn.Conv3d(channels, inner, 1)
+        self.g = Conv3d(channels, inner, 1)
         if mode != "gaussian":
-            self.theta = nn.Conv3d(channels, inner, 1)
-            self.phi = nn.Conv3d(channels, inner, 1)
+            self.theta = Conv3d(channels, inner, 1)
+            self.phi = Conv3d(channels, inner, 1)
         if mode == "concatenation":
             self.project = nn.Linear(2 * inner, 1, bias=False)
         self.out = nn.Sequential()
-        self.out.add_module("conv", nn.Conv3d(inner, channels, 1, bias=False))
+        self.out.add_module("conv", Conv3d(inner, channels, 1, bias=False))
         self.out.add_module("bn", nn.BatchNorm3d(channels))
         self.reset_parameters()
 

@@ -143,6 +143,7 @@ class Run:
     def save(self) -> None:
         """The state to the disk. A disk that is full costs this one: the run goes on, and says so."""
         self.look_at_last()
+        self._check_weights()
         bad = tuple((index, found.reason) for index, found in sorted(self.loader.bad.items()))
         scale = scale_of(self.parts.accelerator.scaler)
         self.position = self.position.model_copy(update={"bad": bad, "scale": scale})
@@ -152,6 +153,15 @@ class Run:
             self.tell(f"warning: step {self.position.step}: the state could not be saved ({error}); make room")
         self.gathered(0)  # nobody goes on before it is on the disk
         self.stopwatch.restart()
+
+    def _check_weights(self) -> None:
+        """Weights that are not finite are never written, however finite the last loss was."""
+        sound = [value.isfinite().all() for value in self.parts.net.state_dict().values() if value.is_floating_point()]
+        if any(self.gathered(int(not bool(torch.stack([_whole_truth(s) for s in sound]).all())))):
+            raise InputError(
+                f"step {self.position.step}: the weights are not finite any more; states on the disk are of steps "
+                "before. Try a lower rate (--lr), --precision fp32, or `i3d data check`"
+            )
 
     def validate(self, epoch: int) -> None:
         """The figures of all clips to validate on, by the averaged weights if there are any; the best are kept."""
@@ -217,6 +227,10 @@ class Run:
     def tell(self, message: str) -> None:
         if self.watcher is not None and self.is_first_rank:
             self.watcher.told(message)
+
+
+def _whole_truth(value: torch.Tensor) -> torch.Tensor:
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
 def _fitting(sums: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from i3d.data.batch import Views
 from i3d.data.loader import ClipLoader
+from i3d.errors import InputError, printable
 from i3d.results.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.results.scoring import average_views
 from i3d.training.step import Parts
@@ -40,7 +41,7 @@ def validate(parts: Parts, loader: ClipLoader) -> Validated:
     num_scored, views = 0, None
     for batch in loader.batches():
         for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
-            scores_NK[index] = score(parts, views)
+            scores_NK[index] = _checked(score(parts, views), loader, index)
             seen_N[index] = 1
             num_scored += 1
     if parts.is_sharded and views is not None:  # the ranks compute together: each as often as the others
@@ -63,10 +64,22 @@ def score(parts: Parts, views: Views) -> Tensor:
         clips_VCTHW = normalize(on_device.clips(first, first + MAX_VIEWS), mean=pre.mean, std=pre.std)
         with parts.accelerator.autocast():
             logits.append(parts.net(clips_VCTHW).float().cpu())
+    logits_VK = torch.cat(logits)
+    if not logits_VK.isfinite().all():
+        return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
     averaged = average_views(
-        torch.cat(logits).numpy(), average=parts.training.validation.average, multi_label=parts.recipe.multi_label
+        logits_VK.numpy(), average=parts.training.validation.average, multi_label=parts.recipe.multi_label
     )
     return torch.from_numpy(averaged.scores_K)
+
+
+def _checked(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
+    if not scores_K.isfinite().all():
+        file = printable(loader.dataset.annotations.file(index))
+        raise InputError(
+            f"validation: the scores of {file} are not finite; training has diverged: lower the rate (--lr)"
+        )
+    return scores_K
 
 
 def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: Parts) -> dict[str, float]:

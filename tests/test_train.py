@@ -1,0 +1,277 @@
+"""Training runs: the references' numbers, what a run shows, how it stops, several processes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import golden_weights
+from i3d.data.batch import Batch
+from i3d.models.build import build_network
+from i3d.recipes.named import named_recipe
+from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.training import Training
+from i3d.train import _loop
+from i3d.training import step as step_module
+from i3d.training.journal import Stopwatch
+from i3d.training.optimizer import build_optimizer
+from i3d.training.run import Run
+from i3d.training.run_folder import RunFolder
+from i3d.training.setup import Machine, build_accelerator
+from i3d.training.step import Parts
+from i3d.training.stopping import Stopping
+from test_resnet import GOLDEN, golden_state
+from training_runs import command, finish, make_clips, start
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def run(clips, tmp_path_factory):
+    """A run that went to its end: (folder, what it printed)."""
+    work_dir = tmp_path_factory.mktemp("runs") / "run"
+    return work_dir, finish(command(clips, work_dir, "--workers", "1", "--epochs", "3"))
+
+
+def lines(path):
+    return [json.loads(text) for text in path.read_text().splitlines()]
+
+
+# the references' numbers
+
+
+class Given:
+    """What the loop asks of a loader, with clips that are normalised already."""
+
+    def __init__(self, batches):
+        self._batches, self.bad, self.dataset = batches, {}, SimpleNamespace()
+
+    def batches(self, *, epoch, first):  # noqa: ARG002
+        return iter(self._batches[first:])
+
+
+@pytest.mark.slow
+def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
+    golden = np.load(GOLDEN / "train_i3d_r50.npz")
+    training = Training(init="", freeze_norms=False)
+    recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb").model_copy(update={"training": training})
+    net = build_network(ResNetNetwork(dropout=0.0))
+    net.load_state_dict(golden_state("i3d_r50"))
+    net.double()
+    parts = Parts(
+        recipe, training, build_accelerator(training, Machine(device="cpu")), net, net,
+        build_optimizer(net, training, rate=0.01), None, 0,
+    )  # fmt: skip
+    labels = torch.from_numpy(golden["labels"]).long()
+    batches = []
+    for seed in golden["seeds"]:
+        clips_NCTHW = torch.from_numpy(golden_weights.clips_NCTHW(int(seed), golden["shape"], "imagenet")).double()
+        clips_NVTHWC = clips_NCTHW.permute(0, 2, 3, 4, 1)[:, None]
+        batches.append(Batch(clips_NVTHWC, (), labels, torch.arange(2), ()))
+    stepped = []
+    plain = step_module.train_step
+    monkeypatch.setattr(step_module, "train_step", lambda *a, **k: stepped.append(plain(*a, **k)) or stepped[-1])
+    run = Run(parts, Given(batches), None, RunFolder(tmp_path), None, Stopwatch(parts.device), None, 0.01, 4, 4)
+    assert _loop(run, Stopping(), 4, keep=False).steps == 4
+    assert np.allclose([s.loss.item() for s in stepped], golden["loss64"], rtol=1e-6, atol=0)
+    assert np.allclose([s.grad_norm.item() for s in stepped], golden["grad_norm64"], rtol=1e-6, atol=0)
+    state = net.state_dict()
+    for probe in (key for key in golden.files if key.endswith("@64")):
+        name = probe.removesuffix("@64").removeprefix("backbone.").replace("cls_head.fc_cls", "fc")
+        assert np.allclose(state[name].flatten()[:32], golden[probe], rtol=1e-6, atol=1e-12), probe
+
+
+# what a run shows
+
+
+def test_what_a_run_leaves_and_tells(run):
+    work_dir, told = run
+    assert "learning rate 0.02, as it is given, with 4 clips a step" in told
+    assert re.search(r"epoch 3, step 9 of 9: loss \d\.\d+, top-1 \d\.\d+, lr .* clips/s, .* % waiting for data", told)
+    assert f"i3d predict clip.mp4 --model {work_dir}/best.safetensors" in told
+    log = lines(work_dir / "log.jsonl")
+    assert [line["step"] for line in log] == [3, 3, 6, 6, 9, 9]
+    assert all(line["validation"].keys() == {"top1", "top5", "mean_class"} for line in log[1::2])
+    assert [line["step"] for line in lines(work_dir / "timing.jsonl")] == [3, 6, 9]
+    record = json.loads((work_dir / "run.json").read_text())
+    assert record["done"] is True
+    assert record["starts"][0]["command"][1:2] == ["train"]
+    assert record["starts"][0]["packages"]["torch"] == torch.__version__
+    assert json.loads((work_dir / "recipe.json").read_text())["training"]["epochs"] == 3
+    assert (work_dir / "curves.png").stat().st_size > 10_000
+    assert sorted(p.name for p in (work_dir / "checkpoints").iterdir()) == [
+        "step-00000008.safetensors", "step-00000009.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_weights_predict_with_their_own_names(run, clips):
+    import i3d
+
+    found = i3d.predict(clips / "3.mp4", model=str(run[0] / "best.safetensors"))
+    assert {score.label for score in found.predictions} == {"a", "b", "c"}
+
+
+def test_a_run_that_is_done_says_so(run, clips):
+    before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
+    told = finish(command(clips, run[0], "--workers", "0", "--epochs", "3"))
+    assert "done already" in told
+    assert "9 steps done" in told
+    assert before == {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
+
+
+def test_another_run_in_the_folder_is_refused(run, clips):
+    told = finish(command(clips, run[0], "--epochs", "4"), expected=2)
+    assert "started with other settings (recipe.training.epochs was 3, now 4)" in told
+    told = finish(command(clips, run[0], "--epochs", "3", "--seed", "1"), expected=2)
+    assert "seed was 0, now 1" in told
+
+
+def test_a_performance_run_keeps_nothing(clips, tmp_path):
+    told = finish(command(clips, tmp_path / "p", "--max-steps", "5"))
+    assert re.search(r"\d\.\d+ s a step, .* clips/s in all, .* on each of 1 devices, .* GiB at the most; nothing", told)
+    assert not list((tmp_path / "p").rglob("*.safetensors"))
+
+
+def test_going_on_from_ones_own_weights(run, clips, tmp_path):
+    told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--max-steps", "1"))
+    assert "weights: " in told
+    assert "122 entries" in told
+
+
+# how a run stops
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_and_end(clips, tmp_path, number, code):
+    log = tmp_path / "log"
+    process = start(command(clips, tmp_path / "run", "--workers", "1", "--set", "training.save_every=1000"), log)
+    wait_for(tmp_path / "run" / "log.jsonl")
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert "saved; the same command goes on from there" in log.read_text()
+    [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
+    told = finish(command(clips, tmp_path / "run", "--workers", "1", "--set", "training.save_every=1000"))
+    assert f"going on from step {int(newest.stem.split('-')[1])} of 36" in told
+
+
+def wait_for(path, *, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists() or not path.stat().st_size:
+        assert time.monotonic() < end, path
+        time.sleep(0.02)
+
+
+def test_two_runs_do_not_share_a_folder(clips, tmp_path):
+    process = start(command(clips, tmp_path / "run", "--workers", "0"))
+    wait_for(tmp_path / "run" / ".lock")
+    time.sleep(0.1)
+    told = finish(command(clips, tmp_path / "run", "--workers", "0"), expected=2)
+    assert f"another run is at work in it (process {process.pid} on {socket.gethostname()})" in told
+    process.kill()
+    process.wait()
+    finish(command(clips, tmp_path / "run", "--workers", "0"))
+
+
+@pytest.mark.parametrize(
+    ("save_every", "message"),
+    [
+        (1000, r"error: step 1: the (loss is|gradients are not).*; its clips: .*\d\.mp4; states"),
+        (1, "weights are not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_stop_before_anything_is_saved(clips, tmp_path, save_every, message):
+    options = ["--lr", "1e30", "--set", "training.clip_grad_norm=0", "--set", f"training.save_every={save_every}"]
+    assert re.search(message, finish(command(clips, tmp_path / "run", *options), expected=2))
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_bad_clips_are_limited_and_told(clips, tmp_path):
+    folder = make_clips(tmp_path / "c" if (tmp_path / "c").mkdir() is None else tmp_path)
+    (folder / "2.mp4").write_bytes(b"no video")
+    told = finish(command(folder, tmp_path / "run", "--epochs", "1"), expected=2)
+    assert "1 of 12 clips cannot be read, more than --max-bad 1% allows; the first: " in told
+    told = finish(command(folder, tmp_path / "run", "--epochs", "1", "--max-bad", "10%"))
+    assert re.search(r"warning: .*2\.mp4: ", told)
+    (folder / "3.mp4").unlink()
+    told = finish(command(folder, tmp_path / "other", "--epochs", "1"), expected=2)
+    assert "'3.mp4': no such file" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--recipe", "nothing"], "there is no recipe 'nothing'"),
+        (["--set", "training.epoch=3"], "training has no 'epoch'; it has init, "),
+        (["--set", "training.epochs=0"], "training.epochs: Input should be greater than or equal to 1"),
+        (["--precision", "fp16"], "precision fp16: this device is a CPU; use bf16 or fp32"),
+        (["--init", "nowhere.pth"], "nowhere.pth: no such file"),
+        (["--max-bad", "lots"], "--max-bad 'lots': not a share"),
+        (["--recipe", "inception_rgb_charades"], "says nothing of training"),
+        (["--set", "training.sync_norms=true"], "sync_norms: PyTorch synchronises batch norms on GPUs alone"),
+    ],
+)
+def test_wrong_use_is_one_line(clips, tmp_path, options, message):
+    told = finish(command(clips, tmp_path / "run", *options), expected=2)
+    assert message in told
+    assert told.strip().splitlines()[-1].startswith("error: ")
+
+
+# several processes
+
+
+def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
+    """Batch norms keep their statistics, no dropout and no mixing, which are drawn for each process."""
+    options = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
+    options += ["--set", "training.mixing.mixup_alpha=0"]
+    finish(command(clips, tmp_path / "one", *options, "--batch-size", "4", "--accumulate", "1"))
+    finish(command(clips, tmp_path / "two", *options, "--batch-size", "2", "--accumulate", "1", num_processes=2))
+    finish(command(clips, tmp_path / "add", *options, "--batch-size", "2", "--accumulate", "2"))
+    one, two, added = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two", "add"))
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, rtol=1e-6, atol=1e-6), name
+        assert torch.allclose(added[name], value, rtol=1e-6, atol=1e-6), name
+    figures = [[line.get("validation") for line in lines(tmp_path / n / "log.jsonl")] for n in ("one", "two")]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.slow
+def test_two_agents_on_the_loopback(clips, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes, logs = [], []
+    for node in (0, 1):
+        agent = ["--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1", "--rdzv-backend=c10d"]
+        agent += [f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", f"--rdzv-conf=is_host={int(node == 0)}"]
+        full = command(clips, tmp_path / "run", "--epochs", "2", num_processes=2)
+        logs.append(tmp_path / f"log{node}")
+        processes.append(start([*full[:3], *agent, *full[5:]], logs[-1]))
+    assert [process.wait(120) for process in processes] == [0, 0], [log.read_text()[-2000:] for log in logs]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["contract"]["num_ranks"] == 2
+    assert record["done"] is True
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_run_within_seconds(clips, tmp_path):
+    log = tmp_path / "log"
+    process = start(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "500", num_processes=2), log)
+    wait_for(tmp_path / "run" / "log.jsonl")
+    ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    begin = time.monotonic()
+    assert process.wait(60) != 0
+    assert time.monotonic() - begin < 30
+    assert "SIGKILL" in log.read_text()
