@@ -7,6 +7,7 @@ The same call in the same folder goes on where the last one was ended, by whatev
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -70,6 +71,8 @@ def train(
     from i3d.training.state import position_of, states_in
     from i3d.training.stopping import Stopping
 
+    if rate is not None and not 0 < rate < math.inf:
+        raise InputError(f"learning rate {rate}: must be above 0 (--lr)")
     recipe = _fitted(recipe, annotations, validation)
     folder, machine = RunFolder(work_dir), machine or Machine()
     with Stopping() as stopping:
