@@ -32,7 +32,7 @@ from i3d.training.step import Parts
 from i3d.training.stopping import Stopping
 from test_resnet import GOLDEN, golden_state
 from test_training_state import make_parts
-from training_runs import command, finish, make_clips, start
+from training_runs import command, digests, finish, make_clips, start
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +249,36 @@ def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
         assert torch.allclose(added[name], value, rtol=1e-6, atol=1e-6), name
     figures = [[line.get("validation") for line in lines(tmp_path / n / "log.jsonl")] for n in ("one", "two")]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, tmp_path):
+    options = ["--epochs", "6", "--workers", "0", "--set", "training.save_every=1000"]
+    finish(command(clips, tmp_path / "plain", *options, num_processes=2))
+    finish(command(clips, tmp_path / "sharded", *options, "--fsdp", num_processes=2))
+    plain, sharded = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "sharded"))
+    for name, value in plain.items():
+        assert torch.allclose(sharded[name], value, rtol=1e-5, atol=1e-6), name
+    process = start(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
+    wait_for(tmp_path / "cut" / "log.jsonl")
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert "going on from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
+    assert digests(tmp_path / "cut") == digests(tmp_path / "sharded")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_worker_that_is_killed_ends_the_run_within_seconds(clips, tmp_path, workers):
+    log = tmp_path / "log"
+    process = start(command(clips, tmp_path / "run", "--workers", workers, "--epochs", "500"), log)
+    wait_for(tmp_path / "run" / "log.jsonl")
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    begin = time.monotonic()
+    assert process.wait(30) == 2
+    assert time.monotonic() - begin < 5
+    assert re.search(r"error: a process that loads clips died .* at one of these: .*\.mp4", log.read_text())
 
 
 @pytest.mark.slow

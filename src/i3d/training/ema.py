@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema:
@@ -21,8 +22,8 @@ class Ema:
         mine, theirs = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                mine.append(self.state[name])
-                theirs.append(value)
+                mine.append(_here(self.state[name]))
+                theirs.append(_here(value))
             else:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(mine, theirs, 1 - self.decay)
@@ -40,3 +41,8 @@ class Ema:
             yield
         finally:
             model.load_state_dict(own)
+
+
+def _here(value: Tensor) -> Tensor:
+    """The part of a tensor that lies on this rank."""
+    return value.to_local() if isinstance(value, DTensor) else value

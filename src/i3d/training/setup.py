@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,12 +13,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    FullyShardedDataParallelPlugin,
     GradScalerKwargs,
     InitProcessGroupKwargs,
 )
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 from i3d.data.annotations import Annotations
 from i3d.data.dataset import ClipDataset, TestView, TrainView
@@ -25,6 +25,8 @@ from i3d.data.frame_folders import FrameNames
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.models.build import build_network
+from i3d.models.inception import Mixed
+from i3d.models.resnet import BasicBlock, Bottleneck
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -62,13 +64,14 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
     if training.loss_scale:
         scaler.growth_interval = 2**30
-    handlers: list[Any] = [InitProcessGroupKwargs(timeout=TIMEOUT), DistributedDataParallelKwargs(), scaler]
+    handlers: list[Any] = [InitProcessGroupKwargs(timeout=TIMEOUT), scaler]
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
         cpu=on_cpu,
         kwargs_handlers=handlers,
-        fsdp_plugin=FullyShardedDataParallelPlugin(fsdp_version=2) if machine.sharded else None,
     )
+    if machine.sharded and accelerator.num_processes < 2:
+        raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
     kind = machine.device.split(":")[0]
     if kind != "auto" and accelerator.device.type != kind:
         raise InputError(
@@ -102,13 +105,22 @@ def build_parts(
                 "sync_norms: PyTorch synchronises batch norms on GPUs alone; leave it out, or freeze_norms"
             )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
-    net.to(accelerator.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    layout = torch.contiguous_format if machine.sharded else torch.channels_last_3d  # FSDP takes no other
+    net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     clips_a_step = training.batch_size * training.accumulate * accelerator.num_processes
     full = full_rate(training, clips_a_step=clips_a_step) if rate is None else rate
     told.append(_rate_line(training, full, clips_a_step, given=rate is not None))
+    if machine.sharded:
+        for unit in [module for module in net.modules() if isinstance(module, BasicBlock | Bottleneck | Mixed)]:
+            fully_shard(unit)
+        fully_shard(net, reshard_after_forward=True)
     optimizer = build_optimizer(net, training, rate=full)
     running: nn.Module = torch.compile(net) if machine.compile else net  # type: ignore[assignment]
-    model, prepared = accelerator.prepare(running, optimizer)
+    if machine.sharded:
+        model, prepared = running, accelerator.prepare(optimizer)
+    else:
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        model, prepared = accelerator.prepare(running, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
     parts = Parts(
         recipe,
@@ -119,6 +131,7 @@ def build_parts(
         prepared,
         ema,
         seed,
+        machine.sharded,
     )
     _weigh_classes(parts, annotations)
     return parts, full, told

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from i3d.data.batch import Batch
 from i3d.data.mixing import mix
@@ -41,13 +43,9 @@ class Parts:
     optimizer: Any  # accelerate's wrapper of the optimiser
     ema: Ema | None
     seed: int
+    is_sharded: bool = False  # each rank holds a part of the weights (FSDP)
     class_weights_K: Tensor | None = None
     class_shares_K: Tensor | None = None
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each rank holds a part of the weights (FSDP)."""
-        return bool(self.accelerator.distributed_type == DistributedType.FSDP)
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +78,7 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
         clips_NCTHW, targets = to_device(parts, batch)
         if training.mixing.is_on:
             clips_NCTHW, targets = _mixed(parts, clips_NCTHW, targets, rng)
-        with _without_sync(parts) if number < len(batches) - 1 else nullcontext():
+        with _without_sync(parts, is_last=number == len(batches) - 1):
             with accelerator.autocast():
                 logits_NK = parts.model(clips_NCTHW)
             loss = _loss(parts, logits_NK, targets)
@@ -92,6 +90,7 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
     norm = _clip(parts)
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)
+    share_buffers(parts)
     if parts.ema is not None and not accelerator.optimizer_step_was_skipped:
         parts.ema.update(parts.net)
     indices = tuple(int(index) for batch in batches for index in batch.indices_N)
@@ -129,13 +128,29 @@ def _mixed(parts: Parts, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Ge
     return mix(clips_NCTHW, rows_NK, parts.training.mixing, rng=rng)
 
 
-def _without_sync(parts: Parts) -> AbstractContextManager[None]:
+def _without_sync(parts: Parts, *, is_last: bool) -> AbstractContextManager[None]:
     """Gradients of all but the last batch of a step stay on their rank."""
-    context: AbstractContextManager[None] = parts.accelerator.no_sync(parts.model)
+    if isinstance(parts.model, FSDPModule):
+        parts.model.set_requires_gradient_sync(is_last)
+        return nullcontext()
+    context: AbstractContextManager[None] = nullcontext() if is_last else parts.accelerator.no_sync(parts.model)
     return context
+
+
+def share_buffers(parts: Parts) -> None:
+    """The statistics of batch norms become those of the first rank everywhere, as what is saved and averaged."""
+    buffers = [buffer for buffer in parts.net.buffers() if buffer.is_floating_point()]
+    if parts.accelerator.num_processes == 1 or not buffers:
+        return
+    flat = torch.cat([buffer.flatten() for buffer in buffers])
+    torch.distributed.broadcast(flat, src=0)
+    for buffer, shared in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(shared.view_as(buffer))
 
 
 def _clip(parts: Parts) -> Tensor | None:
     limit = parts.training.clip_grad_norm
     norm = parts.accelerator.clip_grad_norm_(parts.model.parameters(), limit or float("inf"))
-    return None if norm is None else norm.detach() if isinstance(norm, Tensor) else torch.tensor(float(norm))
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    return norm.detach() if isinstance(norm, Tensor) else None
