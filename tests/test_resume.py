@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -47,9 +48,9 @@ def test_killed_at_random_instants(clips, whole, tmp_path, num_processes, worker
         time.sleep(rng.uniform(0.3, 0.95) * seconds)
         is_over = process.poll() is not None
         kill(process)
-        if is_over:
-            break
         num_done += 1
+        if is_over:  # the machine was quicker than expected: once more from the start
+            assert digests(tmp_path / "run") == wanted
+            shutil.rmtree(tmp_path / "run")
     finish(arguments)
     assert digests(tmp_path / "run") == wanted
-    assert num_done >= 1

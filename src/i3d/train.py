@@ -7,6 +7,7 @@ The same call in the same folder goes on where the last one was ended, by whatev
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,10 @@ def train(
             run, contract = _start(
                 recipe, annotations, validation, folder, machine, seed, rate, max_bad, names, watcher
             )
+            run.check_alike(json.dumps(contract))
             if max_steps is not None:
-                return _loop(run, stopping, max_steps, keep=False)
+                with run.workers_watched():
+                    return _loop(run, stopping, max_steps, keep=False)
             before = folder.agree(contract)
             if before is not None and before[DONE]:
                 run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
@@ -92,7 +95,8 @@ def train(
                 folder.record_start(contract, before, this_start(seed))
                 write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
                 run.journal = Journal(folder, step=run.position.step, tensorboard=tensorboard)
-            return _loop(run, stopping, run.total_steps, keep=True)
+            with run.workers_watched():
+                return _loop(run, stopping, run.total_steps, keep=True)
         finally:
             folder.release()
 
@@ -147,7 +151,7 @@ def _finish(run: Run) -> Trained:
         run.write_weights(LAST)
     if run.is_first_rank:
         draw_curves(run.folder / CURVES, {run.folder.path.name: run.folder / LOG})
-        run.folder.record_end({"steps": run.position.step, "best": run.position.best, **run.figures})
+        run.folder.record_end({"steps": run.position.step, "best": run.position.best, **dict(run.position.figures)})
     return _result(run)
 
 
@@ -159,7 +163,7 @@ def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = N
         total_steps=run.total_steps,
         best=position.best,
         best_step=position.best_step,
-        validation=run.figures,
+        validation=dict(position.figures),
         bad=tuple(found.reason for found in run.loader.bad.values()),
         stopped_by=stopped_by,
         speed=speed or {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ from i3d.errors import I3DError, InputError, first_line, printable
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
+POLL_SECONDS: Final = 3  # how often workers are looked after that give nothing
 MAX_NAMED: Final = 10  # clips
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (its size is asked for, nothing is written)
 
 
 class ClipLoader:
@@ -54,13 +57,15 @@ class ClipLoader:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
         self.bad: dict[int, Bad] = {}
         self._keys = _Keys()
-        self._pass = 0
+        self._pass = self._number = 0
+        if num_workers and isinstance(dataset.view, TrainView):
+            _check_shared_memory(dataset, dataset.view, batch_size * num_workers * PREFETCH)
         with _as_many_workers_as_asked():
             self._loader = torch.utils.data.DataLoader(
                 dataset,
                 batch_sampler=self._keys,
                 num_workers=num_workers,
-                timeout=CLIP_SECONDS * batch_size if num_workers else 0,
+                timeout=POLL_SECONDS if num_workers else 0,
                 collate_fn=_as_it_is,
                 pin_memory=pin_memory,
                 worker_init_fn=_one_thread,
@@ -80,26 +85,29 @@ class ClipLoader:
         this_pass = self._pass
         with _as_many_workers_as_asked():
             batches = iter(self._loader)
-        for number in count():
+        waited = 0
+        for self._number in count():
             if self._pass != this_pass:
-                raise RuntimeError(
-                    "another pass over this loader has begun; make a second loader for passes side by side"
-                )
+                raise RuntimeError("another pass over this loader has begun; two at a time need two loaders")
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
-                raise self._lost_worker(error, number) from error
+                waited += POLL_SECONDS
+                if "timed out" in str(error) and waited < CLIP_SECONDS * self.batch_size:
+                    continue
+                raise self.lost_worker(error) from error
+            waited = 0
             if isinstance(batch, I3DError):
                 raise batch
             for bad in batch.bad:
                 self._count(bad)
             yield batch
 
-    def _lost_worker(self, error: RuntimeError, number: int) -> InputError:
-        """A worker died (a crash, no memory), or hangs: the clips that the workers had."""
-        at_work = self._keys.batches[number : number + max(PREFETCH * self._loader.num_workers, 1)]
+    def lost_worker(self, error: RuntimeError) -> InputError:
+        """What to tell if a worker died (a crash, no memory), or hangs: the clips that the workers had."""
+        at_work = self._keys.batches[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
         paths = [printable(self.dataset.annotations.file(index)) for keys in at_work for _, index in keys]
         more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
         what = "hangs" if "timed out" in str(error) else "died"
@@ -118,6 +126,10 @@ class ClipLoader:
 
     def _count(self, bad: Bad) -> None:
         self.bad.setdefault(bad.index, bad)
+        self.check_bad()
+
+    def check_bad(self) -> None:
+        """An InputError if more clips are bad than the limit allows."""
         num_clips = len(self.dataset)
         if len(self.bad) > self.max_bad * num_clips:
             first = next(iter(self.bad.values()))
@@ -146,6 +158,22 @@ def _as_many_workers_as_asked() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
+
+
+def _check_shared_memory(dataset: ClipDataset, view: TrainView, num_clips: int) -> None:
+    """Workers hand over batches in shared memory, of which containers often have little."""
+    s, size = view.sampling, view.augmentation.size
+    needed = num_clips * s.num_clips * s.clip_len * size * size * dataset.num_channels
+    try:
+        found = os.statvfs(SHARED_MEMORY)
+    except (OSError, AttributeError):
+        return  # another system, which keeps it elsewhere
+    free = found.f_bavail * found.f_frsize
+    if free < needed:
+        raise InputError(
+            f"{SHARED_MEMORY}: {free / 2**20:,.0f} MiB are free, the workers' batches take {needed / 2**20:,.0f}; "
+            "use fewer workers or smaller batches, or start the container with a larger --shm-size"
+        )
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,6 @@ class Run:
     steps_per_epoch: int
     total_steps: int
     position: Position = field(default_factory=lambda: Position(step=0))
-    figures: dict[str, float] = field(default_factory=dict)  # of the last validation
     _last: Stepped | None = None  # not looked at yet
 
     @property
@@ -48,6 +48,18 @@ class Run:
     @property
     def is_first_rank(self) -> bool:
         return bool(self.parts.accelerator.is_main_process)
+
+    def check_alike(self, contract: str) -> None:
+        """All ranks must train the same: clips, recipe, versions."""
+        from i3d import __version__
+
+        told = f"{contract} {__version__} {torch.__version__}"
+        number = int(hashlib.sha256(told.encode()).hexdigest()[:12], 16)
+        if len(set(self.gathered(number))) > 1:
+            raise InputError(
+                "the processes do not train the same: their clips, settings or versions of i3d or torch differ; "
+                "give all of them the same files and command"
+            )
 
     def go_on(self) -> None:
         """Take up the newest state in the folder, if there is any. All ranks must find the same."""
@@ -84,6 +96,16 @@ class Run:
         self.stopwatch.stepped(stepped.num_clips)
         self.position = self.position.model_copy(update={"step": self.position.step + 1})
 
+    @contextmanager
+    def workers_watched(self) -> Iterator[None]:
+        """PyTorch tells of a worker that died wherever the process happens to be: as an error that names its clips."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise self.loader.lost_worker(error) from error
+
     def look_at_last(self) -> None:
         """Add up what the last step gave. A loss that is no number stops all ranks, before anything is saved."""
         stepped, self._last = self._last, None
@@ -114,9 +136,24 @@ class Run:
             "Try a lower rate (--lr), --precision fp32, or `i3d data check`"
         )
 
+    def share_bad(self) -> None:
+        """Every rank knows the unreadable clips of all; more than the limit stop the run."""
+        loader = self.loader
+        if self.num_ranks == 1:
+            return
+        seen_N = torch.zeros(len(loader.dataset), dtype=torch.int32)
+        seen_N[list(loader.bad)] = 1
+        total_N = self.parts.accelerator.reduce(seen_N.to(self.parts.device)).cpu()
+        for index in torch.nonzero(total_N)[:, 0].tolist():
+            if index not in loader.bad:
+                file = printable(loader.dataset.annotations.file(index))
+                loader.bad[index] = Bad(index, f"{file}: another process could not read it")
+        loader.check_bad()
+
     def log(self, rate: float, epoch: int) -> None:
         """A line of the log: the means since the last line, over all ranks."""
         self.look_at_last()
+        self.share_bad()
         position, num_ranks = self.position, self.parts.accelerator.num_processes
         if not position.num_steps:
             return
@@ -143,6 +180,7 @@ class Run:
     def save(self) -> None:
         """The state to the disk. A disk that is full costs this one: the run goes on, and says so."""
         self.look_at_last()
+        self.share_bad()
         self._check_weights()
         bad = tuple((index, found.reason) for index, found in sorted(self.loader.bad.items()))
         scale = scale_of(self.parts.accelerator.scaler)
@@ -170,7 +208,7 @@ class Run:
         self.look_at_last()
         with self.averaged():
             found = validate(parts, self.validation)
-            self.figures = found.figures
+            self.position = position = position.model_copy(update={"figures": tuple(found.figures.items())})
             chosen = "mean_average_precision" if parts.recipe.multi_label else parts.training.best_by
             value = found.figures.get(chosen, -math.inf)
             is_better = position.best is None or value > position.best
@@ -208,7 +246,7 @@ class Run:
                 "epochs": f"{position.step / self.steps_per_epoch:g}",
                 "seed": str(parts.seed),
                 "started_from": printable(parts.training.init or "fresh weights"),
-                **{f"validation_{key}": f"{value:.4f}" for key, value in self.figures.items()},
+                **{f"validation_{key}": f"{value:.4f}" for key, value in position.figures},
             },
         )
         save_checkpoint(self.folder / name, state, card)
