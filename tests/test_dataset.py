@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from i3d.data import loader as loader_module
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames, names_in
 from i3d.data.loader import ClipLoader
@@ -529,6 +531,22 @@ class _Deadly(ClipDataset):
 def test_a_worker_that_dies_names_its_clips(videos):
     loader = ClipLoader(_Deadly(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)
     with pytest.raises(InputError, match=r"died \(.*\) at one of these: .*clip \d+ .*i3d data check"):
+        list(loader.batches())
+
+
+class _Sleepy(ClipDataset):
+    def __getitems__(self, keys):
+        time.sleep(8 if (0, 5) in keys else 0)
+        return super().__getitems__(keys)
+
+
+def test_a_worker_that_is_slow_is_waited_for_and_one_that_hangs_is_told(videos, monkeypatch):
+    monkeypatch.setattr(loader_module, "POLL_SECONDS", 1)
+    loader = ClipLoader(_Sleepy(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)
+    assert len(list(loader.batches())) == 6
+    monkeypatch.setattr(loader_module, "CLIP_SECONDS", 1)
+    loader = ClipLoader(_Sleepy(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)
+    with pytest.raises(InputError, match=r"hangs \(.*\) at one of these: .*clip 5"):
         list(loader.batches())
 
 

@@ -7,7 +7,6 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any, Final
 
 import cv2
@@ -85,8 +84,8 @@ class ClipLoader:
         this_pass = self._pass
         with _as_many_workers_as_asked():
             batches = iter(self._loader)
-        waited = 0
-        for self._number in count():
+        self._number = waited = 0
+        while True:
             if self._pass != this_pass:
                 raise RuntimeError("another pass over this loader has begun; two at a time need two loaders")
             try:
@@ -104,6 +103,7 @@ class ClipLoader:
             for bad in batch.bad:
                 self._count(bad)
             yield batch
+            self._number += 1
 
     def lost_worker(self, error: RuntimeError) -> InputError:
         """What to tell if a worker died (a crash, no memory), or hangs: the clips that the workers had."""
