@@ -49,11 +49,6 @@ R50 = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 TINY = ResNetNetwork(depth=18, base_channels=2, num_classes=3, non_local=((0,), (1,), (0,), (0,)))
 
 
-def fault(what, reason):
-    """A test of what ought to be: it fails today, for this reason."""
-    return pytest.mark.xfail(strict=True, reason=f"{what}: {reason}")
-
-
 # schedules
 
 
@@ -171,14 +166,9 @@ def test_focal_loss(drawn, gamma):
     assert weighted == pytest.approx((weights_K[labels_N] * plain_N).mean(), abs=1e-9)
 
 
-@fault("losses.loss_of", "label smoothing is left out without a word when the loss is focal")
-def test_focal_loss_with_label_smoothing_is_not_the_plain_one():
-    logits_NK, labels_N = np.array([[2.0, 0, -1], [0, 1, 3]]), np.array([0, 1])
-    try:
-        both = loss(logits_NK, labels_N, focal_gamma=2.0, label_smoothing=0.2)
-    except ValueError:
-        return  # said to be impossible: as good
-    assert both != pytest.approx(loss(logits_NK, labels_N, focal_gamma=2.0))
+def test_focal_loss_with_label_smoothing_is_refused():
+    with pytest.raises(InputError, match="focal loss is of hard labels"):
+        changed(named_recipe(R50), ["training.loss.focal_gamma=2", "training.loss.label_smoothing=0.2"])
 
 
 @given(clips_of_classes(), st.floats(0.1, 2))
@@ -266,10 +256,9 @@ def test_class_weights_and_shares_of_a_dataset():
     assert weighed(labels, class_weights="balanced").class_weights_K.tolist() == pytest.approx([4 / 6, 2, 0])
     assert weighed(labels, logit_adjustment=1.0).class_shares_K.tolist() == [0.75, 0.25, 0]
     several = weighed([("a",), ("a", "b"), ("a",), ("a",)], multi_label=True, class_weights="balanced")
-    assert several.class_weights_K.tolist() == [0, 3, 4]  # those without a class for one with it; absent: as for one
+    assert several.class_weights_K.tolist() == [0.25, 3, 4]  # those without a class for one with it; at least one each
 
 
-@fault("setup._weigh_classes", "of several labels, a class that every clip shows gets weight 0: it is never learned")
 def test_a_class_that_all_clips_show_still_counts():
     several = weighed([("a",), ("a", "b"), ("a",), ("a",)], multi_label=True, class_weights="balanced")
     assert several.class_weights_K[0] > 0
@@ -354,14 +343,14 @@ def test_rates_of_the_layers_of_inception(inception):
     found = factors(inception, layer_decay=0.5, head_lr=10.0)
     assert found.keys() == {name for name, _ in inception.named_parameters()}
     assert {found["logits.conv3d.weight"], found["logits.conv3d.bias"]} == {10.0}
-    for number, stage in enumerate(reversed(INCEPTION_ENDPOINTS), start=1):
+    with_weights = [stage for stage in INCEPTION_ENDPOINTS if not stage.startswith("MaxPool")]
+    for number, stage in enumerate(reversed(with_weights), start=1):
         assert {factor for name, factor in found.items() if name.startswith(stage + ".")} <= {0.5**number}
     assert found["Mixed_5c.b0.conv3d.weight"] == 0.5
     stages = list(dict.fromkeys(found[name] for name in found if not name.startswith("logits")))
     assert stages == sorted(stages)  # less with every stage away from the classifier
 
 
-@fault("optimizer.rate_of_entry", "pools, which hold no weights, count as stages: Mixed_4f has decay^4, not ^3")
 def test_pools_of_inception_are_no_stages():
     training = Training(layer_decay=0.5)
     assert rate_of_entry("Mixed_5b.b0.conv3d.weight", training) == 0.5**2
@@ -640,7 +629,6 @@ def test_curves_of_mmaction2_0(tmp_path):
     }
 
 
-@fault("logs.read_curves", "the length of an epoch is guessed line by line: a resumed log begins stretched")
 def test_curves_of_mmaction2_0_that_was_resumed(tmp_path):
     path = log(tmp_path / "r.log.json", *(old(3, at) for at in (20, 40, 60)), *(old(4, at) for at in (20, 40, 60)))
     assert read_curves(path)["loss"]["loss"][0] == [140, 160, 180, 200, 220, 240]
@@ -661,7 +649,6 @@ def test_curves_of_mmaction2_1(tmp_path):
     }  # fmt: skip
 
 
-@fault("logs.read_curves", "mmengine writes the epoch as the step of a validation; it is drawn at step 1, not 40")
 def test_validations_of_mmaction2_1_lie_at_their_steps(tmp_path):
     path = log(tmp_path / "scalars.json", new(20), new(40), {"acc/top1": 0.3, "step": 1}, new(60), new(80),
                {"acc/top1": 0.4, "step": 2})  # fmt: skip
@@ -698,7 +685,6 @@ def test_curves_as_a_picture(tmp_path):
     assert not (tmp_path / "no.png").exists()
 
 
-@fault("journal.read_log, logs.read_curves", "a line cut off by kill -9 is left out by the one, an error for the other")
 def test_a_log_that_is_being_written_can_be_drawn(tmp_path):
     path = ours(tmp_path / LOG)
     path.write_text(path.read_text() + '{"step": 60, "lo')
@@ -790,8 +776,6 @@ def test_runs_of_a_folder_that_is_not_there(tmp_path):
 
 # recipes from files and options
 
-YAML_FLOATS = "YAML 1.1 takes 1e-3 and 1e-05 for texts: the commonest way to write a rate is refused"
-
 
 def recipe_file(path, text):
     path.write_text(text, encoding="utf-8")
@@ -827,7 +811,6 @@ def test_another_kind_takes_the_place_of_the_whole(tmp_path, text, expected):
     assert network == ResNetNetwork(depth=18)
 
 
-@fault("recipes.io._merged", "protocols have no kind: the fields of both are mixed, a file cannot choose")
 def test_a_file_can_choose_the_other_protocol(tmp_path):
     text = "base: inception_rgb_kinetics400\nprotocol: {clip_len: 64, frame_interval: 1, num_clips: 1, crops: center}"
     assert load_recipe(recipe_file(tmp_path / "r.yaml", text)).protocol.clip_len == 64
@@ -839,7 +822,7 @@ def test_recipes_come_back_from_the_folder_of_a_run(tmp_path, name):
     assert load_recipe(recipe_file(tmp_path / "recipe.json", recipe.model_dump_json(indent=1) + "\n")) == recipe
 
 
-@pytest.mark.parametrize("name", [R50, pytest.param("i3d_rgb", marks=fault("recipes.io._read", YAML_FLOATS))])
+@pytest.mark.parametrize("name", [R50, "i3d_rgb"])
 def test_recipes_come_back_from_yaml(tmp_path, name):
     recipe = named_recipe(name)
     assert load_recipe(recipe_file(tmp_path / "recipe.yaml", json.dumps(recipe.model_dump(mode="json")))) == recipe
@@ -849,7 +832,7 @@ def test_recipes_come_back_from_yaml(tmp_path, name):
     ("setting", "value"),
     [
         ("training.epochs=20", 20),
-        ("training.epochs=1_000", 1000),
+        ("training.epochs=1000", 1000),
         ("training.steps=null", None),
         ("training.steps=", None),
         ("training.optimizer.lr=0.02", 0.02),
@@ -896,7 +879,7 @@ def test_later_settings_win_and_none_changes_nothing():
         ("=3", r"--set '=3': write key=value"),
         ("training.epohcs=3", r"--set 'training\.epohcs=3': training has no 'epohcs'; it has init, input, epochs"),
         ("trainig.epochs=3", r"a recipe has no 'trainig'; it has name, network, "),
-        ("training.epochs.x=3", r"training\.epochs has no 'x'; it has nothing"),
+        ("training.epochs.x=3", r"training\.epochs has no 'x'; it is 100"),
         ("training.loss=[", r"--set 'training\.loss=\[': the value is not YAML"),
         ("training.epochs=0", r"--set: training\.epochs: .*greater than or equal to 1"),
         ("training.epochs=2.5", r"training\.epochs: .*valid integer"),
@@ -905,7 +888,6 @@ def test_later_settings_win_and_none_changes_nothing():
         ("training.precision=fp8", r"training\.precision: Input should be 'fp32', 'fp16' or 'bf16'"),
         ("training.optimizer.kind=adam", r"training\.optimizer: .*'adam' .*'sgd', 'adamw'"),
         ("preprocessing.crop=300", r"crop 300 is larger than short_side 256"),
-        ("training.init=2024-01-01", r"--set: .*"),
         ("training.init=!!python/name:os.system", r"the value is not YAML"),
     ],
 )
@@ -924,7 +906,6 @@ def test_settings_that_are_wrong_are_one_line(setting, message):
         (["training.optimizer.kind=adamw"], AdamW()),
     ],
 )
-@fault("recipes.io.changed", "the kind is not kept, its defaults are not there for the next --set, nor does it switch")
 def test_kinds_of_settings(settings_, optimizer):
     assert changed(named_recipe(R50), settings_).training.optimizer == optimizer
 
@@ -933,27 +914,23 @@ def test_kinds_of_settings(settings_, optimizer):
     ("setting", "words"),
     [("training.epochs=abc", "abc"), ("training.precision=fp8", "fp8"), ("training.optimizer.momentum=-3", "-3")],
 )
-@fault("recipes.io._validated", "the value that was refused is not in the message (house rule 10)")
 def test_a_refused_value_is_named(setting, words):
     with pytest.raises(InputError, match=words):
         changed(named_recipe(R50), [setting])
 
 
 @pytest.mark.parametrize("setting", ["training.optimizer.lr=1e-3", "training.optimizer.weight_decay=4e-4"])
-@fault("recipes.io._value", YAML_FLOATS)
 def test_rates_as_people_write_them(setting):
     key, _, value = setting.rpartition(".")[2].partition("=")
     assert getattr(changed(named_recipe(R50), [setting]).training.optimizer, key) == float(value)
 
 
-@fault("settings.first_fault", "pydantic's name of the union's member is in the key: training.optimizer.sgd.lr")
 def test_the_key_of_an_error_is_the_key_that_was_written():
     with pytest.raises(InputError, match=r"training\.optimizer\.lr: "):
         changed(named_recipe(R50), ["training.optimizer.lr=fast"])
 
 
 @pytest.mark.parametrize("key", ["clip_grad_norm", "warmup_epochs", "head_lr"])
-@fault("recipes", "infinite numbers are accepted, and written as null: recipe.json cannot be read again")
 def test_numbers_are_finite_or_come_back(tmp_path, key):
     try:
         found = changed(named_recipe(R50), [f"training.{key}=.inf"])
@@ -991,7 +968,6 @@ def test_files_that_are_no_recipe(tmp_path, name, text, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@fault("recipes.io._read", "a key that stands twice wins in silence the second time")
 def test_a_key_that_stands_twice_is_an_error(tmp_path):
     with pytest.raises(InputError, match="epochs"):
         load_recipe(recipe_file(tmp_path / "r.yaml", "base: i3d_rgb\ntraining: {epochs: 3, epochs: 5}"))
@@ -1005,7 +981,6 @@ OPTION = "changed(named_recipe('i3d_rgb'), ['name=' + sys.argv[2]])"
 
 
 @pytest.mark.parametrize("command", ["load_recipe(sys.argv[1])", OPTION])
-@fault("recipes.io", "aliases in YAML are written out in json.dumps: 300 bytes take all memory")
 def test_a_billion_laughs_are_refused(tmp_path, command):
     path = recipe_file(tmp_path / "bomb.yaml", "base: i3d_rgb\n" + LAUGHS)
     inline = "{" + LAUGHS.strip().replace("\n", ", ") + "}"

@@ -74,7 +74,9 @@ def train(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Only repeatable operations.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: slow to start, then faster.")] = False,
     fsdp: Annotated[bool, typer.Option("--fsdp", help="Divide weights and optimiser among the devices.")] = False,
-    max_bad: Annotated[str, typer.Option(help="How many clips may be unreadable: 1%, or 0.")] = "1%",
+    max_bad: Annotated[
+        str | None, typer.Option(help="How many clips may be unreadable: 5%, or 0 (default: 1%, none in validation).")
+    ] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Measure the speed of so many steps; nothing is kept.")
     ] = None,
@@ -112,7 +114,7 @@ def train(
             seed=seed,
             machine=Machine(device, workers, deterministic, compile_, fsdp),
             rate=lr,
-            max_bad=_share(max_bad),
+            max_bad=None if max_bad is None else _share(max_bad),
             max_steps=max_steps,
             names=frame_names(modality, template, first_index),
             tensorboard=tensorboard,
@@ -146,6 +148,8 @@ def _recipe(
     changes = {key: value for key, value in changes.items() if value is not None}
     if epochs is not None:
         changes["steps"] = None
+    if precision not in (None, "fp16"):
+        changes["loss_scale"] = 0.0
     found = with_training(changed(load_recipe(name), settings or []), changes)
     return found.model_copy(update={"multi_label": True}) if multi_label else found
 
@@ -166,11 +170,14 @@ def _clips(
 
     clips = read_dataset(data, root, None, classes, *options)
     known = dataset_labels(recipe.dataset)
-    numbers_alone = clips.classes == numbered_labels(len(clips.classes))
-    if classes is None and known is not None and numbers_alone and len(clips.classes) <= len(known):
+    are_numbers = classes is None and known is not None and clips.classes == numbered_labels(len(clips.classes))
+    if are_numbers and known is not None and len(clips.classes) == len(known):
         classes = recipe.dataset
         clips = read_dataset(data, root, None, classes, *options)
-        console.say(f"class numbers are those of {classes}, by the recipe")
+    elif are_numbers:
+        console.say(
+            f"the list numbers its {len(clips.classes)} classes; --classes {recipe.dataset} if these are its numbers"
+        )
     if val is None:
         has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
         to_validate = clips.of_split("val") if has_val and validate else None

@@ -39,6 +39,7 @@ class Trained:
     best_step: int
     validation: dict[str, float]  # the figures of the last one
     bad: tuple[str, ...]  # clips that could not be read, with the reason
+    is_rgb: bool  # and not flow, which predicts from frames
     stopped_by: int = 0  # the signal
     speed: dict[str, float] = field(default_factory=dict)  # of a performance run
 
@@ -52,7 +53,7 @@ def train(
     seed: int = 0,
     machine: Machine | None = None,
     rate: float | None = None,
-    max_bad: float = 0.01,
+    max_bad: float | None = None,
     max_steps: int | None = None,
     names: FrameNames | None = None,
     tensorboard: bool = False,
@@ -61,21 +62,23 @@ def train(
     """Train by `recipe.training`, on one device or on those of all processes that torchrun started.
 
     `rate`: the learning rate as it is, instead of the recipe's by the linear rule; `max_bad`: the share of clips that
-    may be unreadable; `max_steps`: a performance run, which stops after so many steps and keeps nothing; `names`: of
-    frames. SIGTERM and SIGINT end the run after the step that is being made, saved. A loss that is not a number,
-    another run in the folder, and one of other settings there are an InputError.
+    may be unreadable (1 % in training, none in validation); `max_steps`: a performance run, which stops after so many
+    steps and keeps nothing; `names`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
+    saved. A loss that is not a number, another run in the folder, and one of other settings there are an InputError.
     """
     from i3d.files import write_atomically
     from i3d.training.journal import Journal
     from i3d.training.run_folder import DONE, RECIPE, RunFolder, this_start
     from i3d.training.setup import Machine
     from i3d.training.state import position_of, states_in
-    from i3d.training.stopping import Stopping
+    from i3d.training.stopping import Stopping, die_with_launcher
 
+    die_with_launcher()
     if rate is not None and not 0 < rate < math.inf:
         raise InputError(f"learning rate {rate}: must be above 0 (--lr)")
     recipe = _fitted(recipe, annotations, validation)
     folder, machine = RunFolder(work_dir), machine or Machine()
+    run: Run | None = None
     with Stopping() as stopping:
         try:
             run, contract = _start(
@@ -89,6 +92,7 @@ def train(
             if before is not None and before[DONE]:
                 run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
                 run.position = position_of(states_in(folder.checkpoints)[0])
+                run.take_bad()
                 return _result(run)
             run.go_on()
             if run.is_first_rank:
@@ -96,20 +100,26 @@ def train(
                 write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
                 run.journal = Journal(folder, step=run.position.step, tensorboard=tensorboard)
             with run.workers_watched():
+                if run.has_to_validate:  # it was ended before it could
+                    stop = _end_epoch(run, stopping, 0)
+                    if stop:
+                        return _result(run, stopped_by=stop)
                 return _loop(run, stopping, run.total_steps, keep=True)
         finally:
+            if run is not None and run.journal is not None:
+                run.journal.close()
             folder.release()
 
 
 def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Trained:
-    """To the last step: load, step, log, validate, save."""
+    """To the last step: load, step, log, validate, save. Between epochs it can take up a run that was ended there."""
     from i3d.training.run import LOG_EVERY
     from i3d.training.schedule import rate_factor
     from i3d.training.step import train_step
 
     training, per_epoch = run.parts.training, run.steps_per_epoch
     stop, warm = 0, run.stopwatch.mark()
-    while run.position.step < last_step and not stop:
+    while run.position.step < last_step and not stop and not run.ends_early:
         epoch, first = divmod(run.position.step, per_epoch)
         for batches in run.steps_of(epoch, first):
             factor = rate_factor(run.position.step, training, steps_per_epoch=per_epoch, total_steps=run.total_steps)
@@ -124,8 +134,8 @@ def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Traine
                 break
             if keep and step % training.save_every == 0:
                 run.save()
-        if keep and _end_epoch(run, epoch):
-            break
+        if keep:
+            stop = _end_epoch(run, stopping, stop)
     run.look_at_last()
     if not keep:
         speed = run.stopwatch.figures(run.num_ranks, since=warm)
@@ -133,24 +143,21 @@ def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Traine
     return _result(run, stopped_by=stop) if stop else _finish(run)
 
 
-def _end_epoch(run: Run, epoch: int) -> bool:
-    """Validate if an epoch is over and it is time, save; whether the run ends early for want of anything better."""
-    training, step = run.parts.training, run.position.step
-    is_over, is_last = step % run.steps_per_epoch == 0, step == run.total_steps
-    if run.validation is not None and ((is_over and (epoch + 1) % training.validate_every == 0) or is_last):
-        run.validate(epoch)
+def _end_epoch(run: Run, stopping: Stopping, stop: int) -> int:
+    """Validate if it is time, unless the run is to stop; save; the signal, if one has come meanwhile."""
+    if run.has_to_validate and not stop:
+        run.validate((run.position.step - 1) // run.steps_per_epoch, stopping)
     run.save()
-    return 0 < training.patience <= run.position.num_worse
+    return stop or run.agreed_signal(stopping)
 
 
 def _finish(run: Run) -> Trained:
-    from i3d.training.curves import draw_curves
-    from i3d.training.run_folder import CURVES, LAST, LOG
+    from i3d.training.run_folder import LAST
 
     with run.averaged():
         run.write_weights(LAST)
+    run.draw()
     if run.is_first_rank:
-        draw_curves(run.folder / CURVES, {run.folder.path.name: run.folder / LOG})
         run.folder.record_end({"steps": run.position.step, "best": run.position.best, **dict(run.position.figures)})
     return _result(run)
 
@@ -165,6 +172,7 @@ def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = N
         best_step=position.best_step,
         validation=dict(position.figures),
         bad=tuple(found.reason for found in run.loader.bad.values()),
+        is_rgb=run.parts.recipe.network.in_channels == 3,
         stopped_by=stopped_by,
         speed=speed or {},
     )
@@ -178,7 +186,7 @@ def _start(
     machine: Machine,
     seed: int,
     rate: float | None,
-    max_bad: float,
+    max_bad: float | None,
     names: FrameNames | None,
     watcher: Watcher | None,
 ) -> tuple[Run, dict[str, Any]]:
@@ -207,7 +215,7 @@ def _start(
     total = recipe.training.steps or recipe.training.epochs * per_epoch
     stopwatch = Stopwatch(parts.device)
     run = Run(parts, loader, to_validate, folder, None, stopwatch, watcher, full, per_epoch, total)
-    for line in told:
+    for line in (*_resolved(recipe, annotations, validation, run), *told):
         run.tell(line)
     contract = {
         "recipe": recipe.model_dump(mode="json"),
@@ -236,3 +244,22 @@ def _fitted(recipe: Recipe, annotations: Annotations, validation: Annotations | 
         network = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
         changes = {"network": network, "dataset": ""}
     return type(recipe)(**{**dict(recipe), **changes})
+
+
+def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations | None, run: Run) -> list[str]:
+    """What will be trained, on what, for how long."""
+    training, network = run.parts.training, recipe.network
+    t, kind = training.sampling, "frame folders" if annotations.is_frames else "videos"
+    size = (
+        f"{t.clip_len} frames x stride {t.frame_interval}, {training.augmentation.size} x {training.augmentation.size}"
+    )
+    depth = f"-{network.depth}" if network.kind == "resnet" else ""
+    seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
+    batch = f"{training.batch_size} clips x {run.num_ranks} devices x {training.accumulate} accumulated"
+    return [
+        f"recipe {recipe.name}: {network.kind}{depth}, {network.num_classes} classes, {training.precision}, on "
+        f"{run.parts.device.type}; all settings are in {printable(str(run.folder.path))}/recipe.json",
+        f"data: {len(annotations)} {kind}{seen}; clips of {size}",
+        f"{run.total_steps} steps, {run.steps_per_epoch} an epoch, of {batch}; {training.optimizer.kind}, "
+        f"{training.schedule.kind} schedule, seed {run.parts.seed}",
+    ]

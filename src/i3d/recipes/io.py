@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from i3d.errors import InputError, first_line, printable, quoted
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import first_fault
+from i3d.recipes.yaml import read_yaml
 
 MAX_BYTES = 1 << 20
 
@@ -47,6 +49,8 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if not sign or not key:
             raise InputError(f"--set {quoted(setting)}: write key=value, such as training.epochs=20")
         _put(fields, key.split("."), _value(text, setting), setting)
+        with suppress(ValidationError, TypeError, ValueError):  # a setting may need the next one to make sense
+            fields = Recipe.model_validate_json(json.dumps(fields)).model_dump(mode="json")
     return _validated(fields, where="--set") if settings else recipe
 
 
@@ -58,42 +62,42 @@ def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
     fields = recipe.model_dump(mode="json")
     fields["training"] |= changes
-    return _validated(fields, where="settings")
+    return _validated(fields, where="options")
 
 
 def _put(fields: dict[str, Any], keys: list[str], value: Any, setting: str) -> None:
     place: Any = fields
     for number, key in enumerate(keys):
-        if not isinstance(place, dict) or key not in place:
-            known = ", ".join(place) if isinstance(place, dict) else "nothing"
+        if not isinstance(place, dict) or (key not in place and not (key == "kind" or "kind" in place)):
             where = ".".join(keys[:number]) or "a recipe"
-            raise InputError(f"--set {quoted(setting)}: {where} has no {key!r}; it has {known}")
-        if number == len(keys) - 1:
-            place[key] = value
-        place = place[key]
+            known = f"it has {', '.join(place)}" if isinstance(place, dict) else f"it is {json.dumps(place)}"
+            raise InputError(f"--set {quoted(setting)}: {where} has no {key!r}; {known}")
+        if number < len(keys) - 1:
+            place = place.get(key)
+        elif key == "kind" and value != place.get("kind"):
+            place.clear()
+            place["kind"] = value
+        else:
+            place[key] = _joined(place.get(key), value, key)
 
 
 def _value(text: str, setting: str) -> Any:
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return read_yaml(text)
+    except ValueError as error:
         raise InputError(f"--set {quoted(setting)}: the value is not YAML ({first_line(error)})") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
     where = printable(str(path))
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{where}: {path.stat().st_size:,} bytes is more than a recipe may have")
         text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        found = json.loads(text) if path.suffix.lower() == ".json" else read_yaml(text)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not YAML or JSON ({first_line(error)})") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise InputError(f"{where}: not the settings of a recipe; write `base: NAME` and what differs")
@@ -101,14 +105,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the changes, setting by setting; another `kind` takes the place of the whole."""
-    merged = dict(base)
-    for key, value in changes.items():
-        before = merged.get(key)
-        if isinstance(before, dict) and isinstance(value, dict) and value.get("kind") in (None, before.get("kind")):
-            value = _merged(before, value)
-        merged[key] = value
-    return merged
+    """`base` with the changes, setting by setting."""
+    return {**base, **{key: _joined(base.get(key), value, key) for key, value in changes.items()}}
+
+
+def _joined(before: Any, value: Any, key: str) -> Any:
+    """A group of settings is changed setting by setting; one of another kind takes the place of the whole."""
+    if not isinstance(before, dict) or not isinstance(value, dict):
+        return value
+    is_other_protocol = key == "protocol" and not value.keys() <= before.keys()
+    if is_other_protocol or value.get("kind") not in (None, before.get("kind")):
+        return value
+    return _merged(before, value)
 
 
 def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:

@@ -20,6 +20,7 @@ NON_LOCAL: Final = ((0,), (0, 1), (0, 1), (0,))  # after every second block of l
 ALL: Final = ((1,), (1,), (1,), (1,))
 EIGHT: Final = TrainSampling(clip_len=8, frame_interval=8)
 SIXTY_FOUR: Final = TrainSampling(clip_len=64, frame_interval=1)
+AT_25_FPS: Final = TrainSampling(clip_len=64, frame_interval=1, target_fps=25.0)
 END_TO_END: Final = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, placement="end_to_end", crops="center")
 
 
@@ -190,7 +191,7 @@ def inception_flow_kinetics400() -> Recipe:
     """
     two = Preprocessing(mean=(127.5, 127.5), std=(127.5, 127.5))
     until, factors = (97_000, 104_500, 115_000, 140_000, 150_000), (1.0, 0.1, 0.01, 1.0, 0.1, 0.01)
-    training = _inception_training(155_000, PiecewiseSchedule(until=until, factors=factors), input="frames")
+    training = _inception_training(155_000, PiecewiseSchedule(until=until, factors=factors), SIXTY_FOUR, input="frames")
     return _like(
         inception_rgb_kinetics400(),
         "inception_flow_kinetics400",
@@ -255,7 +256,9 @@ def _training(**changes: Any) -> Training:
     return Training(**{"input": "frames", **changes})
 
 
-def _inception_training(steps: int, schedule: PiecewiseSchedule, **changes: Any) -> Training:
+def _inception_training(
+    steps: int, schedule: PiecewiseSchedule, sampling: TrainSampling = AT_25_FPS, **changes: Any
+) -> Training:
     """That of the paper, as kinetics-i3d's documents give it: 64 frames at 25 fps, random 224 crops, 64 devices x 6."""
     return Training(
         init="",
@@ -265,15 +268,16 @@ def _inception_training(steps: int, schedule: PiecewiseSchedule, **changes: Any)
         optimizer=SGD(lr=0.1, weight_decay=1e-7),
         schedule=schedule,
         clip_grad_norm=0.0,
-        sampling=SIXTY_FOUR,
+        sampling=sampling,
         augmentation=Augmentation(crop=RandomCrop()),
-        validation=_one_clip(SIXTY_FOUR),
+        validation=_one_clip(sampling),
         **changes,
     )
 
 
 def _one_clip(sampling: TrainSampling) -> ClipProtocol:
-    return ClipProtocol(clip_len=sampling.clip_len, frame_interval=sampling.frame_interval, num_clips=1, crops="center")
+    length, interval, fps = sampling.clip_len, sampling.frame_interval, sampling.target_fps
+    return ClipProtocol(clip_len=length, frame_interval=interval, target_fps=fps, num_clips=1, crops="center")
 
 
 def _like(recipe: Recipe, name: str, **changes: Any) -> Recipe:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from i3d.recipes.settings import ClipProtocol, Network, Preprocessing, Settings, WindowProtocol
-from i3d.recipes.training import Training
+from i3d.recipes.training import Loss, Training
 
 
 class Recipe(Settings):
@@ -21,7 +21,9 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        pre = self.preprocessing
+        pre, loss = self.preprocessing, self.training.loss if self.training is not None else Loss()
+        if loss.focal_gamma and loss.label_smoothing and not self.multi_label:
+            raise ValueError("focal loss is of hard labels: leave label_smoothing or focal_gamma at 0")
         if self.protocol.crops == "three" and pre.crop != pre.short_side:
             raise ValueError(f"three crops are as large as the short side, {pre.short_side}, not {pre.crop}")
         if len(self.preprocessing.mean) != self.network.in_channels:

@@ -6,9 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from i3d.errors import printable
 
+# By which pydantic tells the members of a union apart; they stand in the places that it names, users do not know them.
+TAGS: Final = frozenset({
+    "inception", "resnet", "WindowProtocol", "ClipProtocol", "sgd", "adamw", "step", "cosine", "piecewise",
+    "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
+})  # fmt: skip
+
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class InceptionNetwork(Settings):
@@ -86,9 +92,12 @@ Network = Annotated[InceptionNetwork | ResNetNetwork, Field(discriminator="kind"
 
 
 def first_fault(error: ValidationError) -> str:
-    """Where and what the first fault of invalid settings is, on one line."""
+    """Where and what the first fault of invalid settings is, and the value, on one line."""
     fault = error.errors()[0]
-    return printable(f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}")
+    place = ".".join(str(part) for part in fault["loc"] if part not in TAGS) or "the whole"
+    value = fault["input"]
+    got = "" if isinstance(value, dict) or fault["type"] == "missing" else f", got {str(value)[:60]!r}"
+    return printable(f"{place}: {fault['msg']}{got}")
 
 
 def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ...], ...]:

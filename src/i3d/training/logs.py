@@ -20,19 +20,33 @@ def read_curves(path: Path) -> Curves:
     Ours have the key `validation`; MMAction2's have `mode` "train" or "val" (0.x, with `epoch` and `iter`), or none
     (1.x: training lines have a loss, `acc/top1` lines are of validation).
     """
+    lines = _parsed(path)
+    per_epoch = max(
+        (line["iter"] for line in lines if line.get("mode") == "train" and _is_number(line.get("iter"))), default=0
+    )
     curves: Curves = {}
-    per_epoch = 0
-    for number, text in enumerate(_lines(path), start=1):
+    last = 0.0
+    for line in lines:
+        step = _step_of(line, per_epoch, last)
+        if step is not None:
+            last = step
+            _add(curves, line, step)
+    return curves
+
+
+def _parsed(path: Path) -> list[dict[str, Any]]:
+    lines, texts = [], _lines(path)
+    for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
         except ValueError as error:
+            if number == len(texts) and number > 1:
+                break  # a run that was killed while it wrote
             raise InputError(f"{printable(str(path))}:{number}: not a line of JSON; is this a log?") from error
         if not isinstance(line, dict):
             raise InputError(f"{printable(str(path))}:{number}: not an object; is this a log?")
-        if line.get("mode") == "train" and isinstance(line.get("iter"), int):
-            per_epoch = max(per_epoch, line["iter"])
-        _add(curves, line, per_epoch)
-    return curves
+        lines.append(line)
+    return lines
 
 
 def _lines(path: Path) -> list[str]:
@@ -44,12 +58,22 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{printable(str(path))}: not a text file; is this a log?") from error
 
 
-def _add(curves: Curves, line: dict[str, Any], per_epoch: int) -> None:
+def _step_of(line: dict[str, Any], per_epoch: int, last: float) -> float | None:
+    """The step that a line tells of; None for the head of a log, which holds versions."""
+    if line.get("mode") in ("train", "val") and _is_number(line.get("epoch")):  # MMAction2 0.x counts in epochs
+        before = (line["epoch"] - 1) * per_epoch
+        return float(before + line.get("iter", 0) if line["mode"] == "train" else before + per_epoch)
+    if any(key.startswith("acc/") for key in line):  # MMAction2 1.x gives the epoch for the step of a validation
+        return last
     step = line.get("step", line.get("iter"))
-    if line.get("mode") in ("train", "val") and isinstance(line.get("epoch"), int):  # MMAction2 0.x counts in epochs
-        step = (line["epoch"] - 1) * per_epoch + line["iter"] if line["mode"] == "train" else line["epoch"] * per_epoch
-    if not isinstance(step, int | float):
-        return  # the head of a log, which holds versions
+    return float(step) if _is_number(step) and step is not None else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _add(curves: Curves, line: dict[str, Any], step: float) -> None:
     figures = line.get("validation")
     if not isinstance(figures, dict):
         figures = {key.removeprefix("acc/"): v for key, v in line.items() if key.startswith("acc/")}
@@ -63,7 +87,7 @@ def _add(curves: Curves, line: dict[str, Any], per_epoch: int) -> None:
 
 
 def _append(curves: Curves, kind: str, name: str, step: float, value: Any) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if _is_number(value):
         steps, values = curves.setdefault(kind, {}).setdefault(name, ([], []))
         steps.append(step)
         values.append(value)

@@ -59,8 +59,10 @@ def rate_of_entry(name: str, training: Training) -> float:
     """The share of the rate that an entry of the network gets: less with every stage away from the classifier."""
     if name.startswith(HEADS):
         return training.head_lr
-    stages = RESNET_ENDPOINTS if name.split(".")[0] in RESNET_ENDPOINTS else INCEPTION_ENDPOINTS
-    distance = len(stages) - stages.index(name.split(".")[0])
+    first = name.split(".")[0]
+    stages = RESNET_ENDPOINTS if first in RESNET_ENDPOINTS else INCEPTION_ENDPOINTS
+    with_weights = [stage for stage in stages if not stage.startswith("MaxPool")]
+    distance = len(with_weights) - with_weights.index(first)
     return float(training.layer_decay**distance)
 
 

@@ -15,8 +15,9 @@ import torch
 from i3d.data.batch import Bad, Batch
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
+from i3d.training.curves import draw_curves
 from i3d.training.journal import Journal, Stopwatch, Watcher
-from i3d.training.run_folder import BEST, RunFolder
+from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
 from i3d.training.state import Position, load_newest, save_state, scale_of, whole
 from i3d.training.step import Parts, Stepped
 from i3d.training.stopping import Stopping
@@ -40,6 +41,23 @@ class Run:
     total_steps: int
     position: Position = field(default_factory=lambda: Position(step=0))
     _last: Stepped | None = None  # not looked at yet
+
+    @property
+    def is_between_epochs(self) -> bool:
+        step = self.position.step
+        return step > 0 and (step % self.steps_per_epoch == 0 or step == self.total_steps)
+
+    @property
+    def has_to_validate(self) -> bool:
+        """Whether a validation is due after the epoch that is over."""
+        step = self.position.step
+        is_time = step % (self.steps_per_epoch * self.parts.training.validate_every) == 0 or step == self.total_steps
+        return self.validation is not None and self.is_between_epochs and is_time and self.position.validated < step
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the last validations brought nothing better, for longer than the recipe has patience."""
+        return 0 < self.parts.training.patience <= self.position.num_worse
 
     @property
     def num_ranks(self) -> int:
@@ -74,8 +92,12 @@ class Run:
             )
         if found is not None:
             self.position = found
-            self.loader.bad = {index: Bad(index, reason) for index, reason in found.bad}
+            self.take_bad()
             self.tell(f"going on from step {found.step} of {self.total_steps}")
+
+    def take_bad(self) -> None:
+        """The unreadable clips that the run knew of."""
+        self.loader.bad = {index: Bad(index, reason) for index, reason in self.position.bad}
 
     def steps_of(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, from its step `first` on."""
@@ -201,28 +223,43 @@ class Run:
                 "before. Try a lower rate (--lr), --precision fp32, or `i3d data check`"
             )
 
-    def validate(self, epoch: int) -> None:
-        """The figures of all clips to validate on, by the averaged weights if there are any; the best are kept."""
+    def validate(self, epoch: int, stopping: Stopping) -> None:
+        """The figures of all clips to validate on, by the averaged weights if there are any; the best are kept.
+
+        A signal ends it: the run does it anew when it goes on.
+        """
         parts, position = self.parts, self.position
         assert self.validation is not None
         self.look_at_last()
         with self.averaged():
-            found = validate(parts, self.validation)
+            found = validate(parts, self.validation, is_over=lambda: self.num_ranks == 1 and bool(stopping.signal))
+            if found is None:
+                return
             self.position = position = position.model_copy(update={"figures": tuple(found.figures.items())})
             chosen = "mean_average_precision" if parts.recipe.multi_label else parts.training.best_by
-            value = found.figures.get(chosen, -math.inf)
+            value = found.figures.get(chosen, -1.0)  # without a clip that can be read
             is_better = position.best is None or value > position.best
             if is_better:
                 self.write_weights(BEST)
-        num_worse = 0 if is_better else position.num_worse + 1
         better = {"best": value, "best_step": position.step} if is_better else {}
-        self.position = self.position.model_copy(update={**better, "num_worse": num_worse})
+        done = {"num_worse": 0 if is_better else position.num_worse + 1, "validated": position.step}
+        self.position = position.model_copy(update={**better, **done})
         line = {"validation": found.figures, "clips": found.num_clips, "bad": found.num_bad}
         if self.journal is not None:
             self.journal.write({"step": position.step, "epoch": epoch, **line})
+            self.draw()
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
         self.tell(f"epoch {epoch + 1}, step {position.step}: validation {told} ({found.num_clips} clips)")
         self.stopwatch.restart()
+
+    def draw(self) -> None:
+        """The curves so far. A picture that cannot be drawn ends no run."""
+        if not self.is_first_rank:
+            return
+        try:
+            draw_curves(self.folder / CURVES, {self.folder.path.name: self.folder / LOG})
+        except (OSError, InputError) as error:
+            self.tell(f"warning: no curves were drawn ({error})")
 
     def averaged(self) -> AbstractContextManager[None]:
         """The network with the averaged weights, if they are kept."""

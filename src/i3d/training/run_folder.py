@@ -117,8 +117,6 @@ def fingerprint(annotations: Annotations) -> str:
 
 def this_start(seed: int) -> dict[str, Any]:
     """The command, the versions, the machine and the time."""
-    from importlib.metadata import version
-
     from i3d import __version__
 
     packages = ("torch", "accelerate", "numpy", "av", "opencv-contrib-python-headless", "safetensors")
@@ -129,15 +127,24 @@ def this_start(seed: int) -> dict[str, Any]:
         "i3d": __version__,
         "git": _git_state(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "machine": {"host": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
         "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_telling(name)},
     }
 
 
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed under this name"
+
+
 def _is_telling(name: str) -> bool:
-    beginnings = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "SLURM", "ACCELERATE")
-    return name.startswith(beginnings) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+    beginnings = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "ACCELERATE")
+    return name.startswith(beginnings) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID")
 
 
 def _git_state() -> str:

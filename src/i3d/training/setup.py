@@ -54,6 +54,7 @@ class Machine:
 
 def build_accelerator(training: Training, machine: Machine) -> Accelerator:
     """The device, the processes that torchrun started, and mixed precision."""
+    os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
     if ":" in machine.device:
         os.environ["ACCELERATE_TORCH_DEVICE"] = machine.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
@@ -93,8 +94,8 @@ def build_parts(
     training = _training_of(recipe)
     if machine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(machine.deterministic)
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
     told = [start_from(training.init, net, recipe)]
@@ -146,7 +147,7 @@ def build_loaders(
     machine: Machine,
     seed: int,
     names: FrameNames | None,
-    max_bad: float,
+    max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
     """Clips to train on and, if there are any, to validate on; each rank has its own."""
     training, pre = _training_of(recipe), recipe.preprocessing
@@ -167,7 +168,7 @@ def build_loaders(
         std=pre.std,
     )
     seen = ClipDataset(validation, TestView(training.validation, resized), **data)
-    return loader, ClipLoader(seen, batch_size=1, **common)
+    return loader, ClipLoader(seen, batch_size=1, max_bad=max_bad, **common)
 
 
 def _training_of(recipe: Recipe) -> Training:
@@ -178,14 +179,11 @@ def _training_of(recipe: Recipe) -> Training:
 
 def _weigh_classes(parts: Parts, annotations: Annotations) -> None:
     counts_K, loss = annotations.class_counts_K, parts.training.loss
-    if loss.class_weights == "balanced":
-        if parts.recipe.multi_label:
-            rest_K = len(annotations) - counts_K
-            parts.class_weights_K = torch.from_numpy((rest_K / np.maximum(counts_K, 1)).astype(np.float32)).to(
-                parts.device
-            )
-        else:
-            parts.class_weights_K = balanced_weights(counts_K).to(parts.device)
+    if loss.class_weights == "balanced" and parts.recipe.multi_label:
+        rest_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)
+        parts.class_weights_K = torch.from_numpy(rest_K.astype(np.float32)).to(parts.device)
+    elif loss.class_weights == "balanced":
+        parts.class_weights_K = balanced_weights(counts_K).to(parts.device)
     if loss.logit_adjustment:
         shares_K = counts_K / max(counts_K.sum(), 1)
         parts.class_shares_K = torch.from_numpy(shares_K.astype(np.float32)).to(parts.device)

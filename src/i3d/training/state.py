@@ -35,6 +35,7 @@ class Position(Settings):
     best: float | None = None  # the best validation so far
     best_step: int = 0
     num_worse: int = 0  # validations since then
+    validated: int = 0  # the step of the last validation
     figures: tuple[tuple[str, float], ...] = ()  # of the last validation
     bad: tuple[tuple[int, str], ...] = ()  # clips that could not be read: index, reason
     loss_sum: float = 0.0  # of the steps that are not in the log yet

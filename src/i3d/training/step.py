@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from i3d.training.ema import Ema
 from i3d.training.losses import binary_loss_of, loss_of
 from i3d.training.optimizer import set_mode, set_rate
 from i3d.video.transforms import normalize
+
+STEPS: Final = 0x57E9  # sets these numbers apart from those of the samples, which come from (seed, epoch, index)
 
 
 @dataclass
@@ -99,9 +101,9 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
 
 def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
     """Set PyTorch's generators for this step; the generator for everything else."""
-    drawn = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
-    torch.manual_seed(int(drawn[0]) >> 1)
-    return np.random.default_rng((seed, step, rank))
+    key = (seed, step, rank, STEPS)
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1)
+    return np.random.default_rng(key)
 
 
 def to_device(parts: Parts, batch: Batch) -> tuple[Tensor, Tensor]:

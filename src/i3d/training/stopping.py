@@ -5,11 +5,15 @@ A second signal ends it at once.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 
 
 class Stopping:
@@ -33,3 +37,12 @@ class Stopping:
         if self.signal:
             os._exit(128 + number)
         self.signal = number
+
+
+def die_with_launcher() -> None:
+    """A process that torchrun started ends when torchrun is killed, instead of waiting for the others for ever."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # it was killed before
+        os._exit(128 + signal.SIGKILL)

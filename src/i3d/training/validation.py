@@ -5,6 +5,7 @@ Letters in names: N clips, V views, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +33,19 @@ class Validated:
 
 
 @torch.no_grad()
-def validate(parts: Parts, loader: ClipLoader) -> Validated:
-    """Score the clips of a loader with the network as it is. All ranks get the figures of all clips."""
+def validate(parts: Parts, loader: ClipLoader, *, is_over: Callable[[], bool]) -> Validated | None:
+    """Score the clips of a loader with the network as it is. All ranks get the figures of all clips.
+
+    None if it was interrupted, as `is_over` tells.
+    """
     parts.net.eval()
     num_clips, num_classes = len(loader.dataset), parts.recipe.network.num_classes
     scores_NK = torch.zeros(num_clips, num_classes, dtype=torch.float64)
     seen_N = torch.zeros(num_clips, dtype=torch.int64)
     num_scored, views = 0, None
     for batch in loader.batches():
+        if is_over():
+            return None
         for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
             scores_NK[index] = _checked(score(parts, views), loader, index)
             seen_N[index] = 1
