@@ -200,7 +200,7 @@ def _rest_0(training: Training, datasets: dict[str, Table]) -> Table:
     elif isinstance(schedule, CosineSchedule):
         policy = _dict(policy="CosineAnnealing", min_lr=schedule.end * lr)
     found = _dict(
-        data=_dict(videos_per_gpu=training.batch_size, workers_per_gpu=4, **datasets),
+        data=_dict(videos_per_gpu=training.batch_size, workers_per_gpu=2, **datasets),
         optimizer=_optimizer(training),
         optimizer_config=_dict(grad_clip=_dict(max_norm=training.clip_grad_norm, norm_type=2)),
         lr_config=policy,
@@ -220,7 +220,7 @@ def _rest_1(training: Training, datasets: dict[str, Table]) -> Table:
     elif isinstance(schedule, CosineSchedule):
         scheduler = [_dict(type="CosineAnnealingLR", eta_min=schedule.end * lr)]
     loaders = {
-        f"{split}_dataloader": _dict(batch_size=training.batch_size, num_workers=8, dataset=dataset)
+        f"{split}_dataloader": _dict(batch_size=training.batch_size, num_workers=2, dataset=dataset)
         for split, dataset in datasets.items()
     }
     clip = _dict(max_norm=training.clip_grad_norm, norm_type=2)
