@@ -80,6 +80,8 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
         part.close()
     sync = backbone.sub("norm_cfg").kind == "SyncBN"
     depth = backbone.take("depth", 50)
+    if depth not in RESNET_BLOCKS:
+        raise backbone.wrong("depth", f"must be one of {', '.join(map(str, RESNET_BLOCKS))}")
     kernel, stride = _stem(backbone, version=version, notes=notes)
     patterns = {key: _patterns(backbone, key, depth) for key in ("inflate", "non_local")}
     network: dict[str, Any] = {
@@ -126,8 +128,7 @@ def _patterns(backbone: Section, key: str, depth: int) -> tuple[tuple[int, ...],
     stages = [[stage] if type(stage) is int else stage for stage in value] if isinstance(value, list) else []
     if len(stages) != 4 or not all(isinstance(s, list) and s and all(one in (0, 1) for one in s) for s in stages):
         raise backbone.wrong(key, "must be 0 and 1 for the blocks of four stages")
-    all_blocks = RESNET_BLOCKS.get(depth, (99,) * 4)
-    return tuple(_shortest(stage[:blocks]) for stage, blocks in zip(stages, all_blocks, strict=True))
+    return tuple(_shortest(stage[:blocks]) for stage, blocks in zip(stages, RESNET_BLOCKS[depth], strict=True))
 
 
 def _shortest(stage: list[int]) -> tuple[int, ...]:
