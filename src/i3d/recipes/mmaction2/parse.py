@@ -18,6 +18,7 @@ from i3d.errors import InputError, first_line, printable, quoted
 MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
 MAX_SIZE: Final = 20_000  # of a string or a list that is put together
 MAX_BASES: Final = 32
+HUGE: Final = 10**18  # no number of a config is so large
 BASE: Final = "_base_"
 DELETE: Final = "_delete_"
 FILE_WORDS: Final = re.compile(r"\{\{\s*(fileDirname|fileBasename|fileBasenameNoExtension|fileExtname)\s*\}\}")
@@ -173,7 +174,7 @@ def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:
     match node:
         case ast.Constant(value=str() as value):
             return FILE_WORDS.sub(lambda word: str(names.get("{{" + word[1] + "}}", word[0])), value)
-        case ast.Constant(value=bool() | int() | float() | None as value):
+        case ast.Constant(value=bool() | int() | float() | None as value) if value is None or abs(value) < HUGE:
             return value
         case ast.Name(id=name) if name in names:
             return names[name]
@@ -217,9 +218,11 @@ def _table(node: ast.expr, names: Mapping[str, Any], file: str) -> Table:
                 raise _NotDataError(expression, f"** of {_source(expression)}, which is no dict")
             table.update(value)
             table.places.update(value.places)
+        elif not isinstance(key, str | int):
+            raise _NotDataError(expression, f"the key {quoted(key)} is no name")
         else:
-            table[key] = value
-            table.places[key] = f"{file}:{expression.lineno}"
+            table[str(key)] = value
+            table.places[str(key)] = f"{file}:{expression.lineno}"
     return table
 
 
@@ -233,7 +236,7 @@ def _computed(node: ast.expr, op: ast.operator, left: Any, right: Any) -> Any:
         value = compute(left, right)
     except ArithmeticError as error:
         raise _NotDataError(node, f"{_source(node)} cannot be computed ({error})") from None
-    if (joined and len(value) > MAX_SIZE) or (isinstance(value, int) and abs(value) > 10**18):
+    if len(value) > MAX_SIZE if joined else not abs(value) < HUGE:
         raise _NotDataError(node, f"{_source(node)} is larger than anything in a config")
     return value
 
