@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs", "console",
-    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli", "__main__",
+    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli", "doors", "__main__",
 ]  # fmt: skip
 VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict", "runs", "train"}
 # What may only be called in one module each.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
@@ -287,12 +288,17 @@ def _check_outputs(out: Path | None, annotate: Path | None, *, num_videos: int) 
 
 
 def main() -> None:
-    """Entry point of the command `i3d`: errors become one line and an exit code."""
+    """Entry point of the command `i3d`."""
+    told(lambda: app(prog_name="i3d"))
+
+
+def told(command: Callable[[], object]) -> None:
+    """Run a command; its errors become one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     try:
-        app(prog_name="i3d")
+        command()
     except I3DError as error:
         _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
     except BrokenPipeError:  # the reader of our output has seen enough

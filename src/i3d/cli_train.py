@@ -42,7 +42,11 @@ WorkDir = Annotated[
 ]
 RecipeOption = Annotated[
     str,
-    typer.Option("--recipe", help="A recipe by name (`i3d models`), or a .yaml or .json.", show_default=False),
+    typer.Option(
+        "--recipe",
+        help="A recipe by name (`i3d models`), a .yaml or .json, or an MMAction2 config (.py; parsed, never executed).",
+        show_default=False,
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting of the recipe: training.optimizer.lr=0.02")

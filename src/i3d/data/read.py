@@ -68,7 +68,7 @@ def read_annotations(
 def class_names(name_or_file: str) -> tuple[str, ...]:
     """Class names by the name of a public dataset (kinetics400, kinetics600, ucf101, hmdb51), or from a file."""
     path = Path(name_or_file)
-    shipped = None if path.exists() else dataset_labels(name_or_file)
+    shipped = None if path.is_file() else dataset_labels(name_or_file)
     if shipped is not None:
         return shipped
     if path.suffix.lower() == ".json":

@@ -20,11 +20,19 @@ MAX_BYTES = 1 << 20
 
 
 def load_recipe(name_or_file: str) -> Recipe:
-    """A named recipe, or one in a YAML or JSON file.
+    """A named recipe, or one in a YAML or JSON file or in a config of MMAction2 (.py), which is not executed.
 
     A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ.
+    A config that is not there is the published recipe of its name, `configs/recognition/i3d/NAME.py`.
     """
     path = Path(name_or_file)
+    if path.suffix == ".py":
+        from i3d.recipes.mmaction2.parse import read_config
+        from i3d.recipes.mmaction2.translate import translate
+
+        if not path.exists():
+            return named_recipe(path.stem)
+        return translate(read_config(path), where=printable(str(path)), name=path.stem).recipe
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         return named_recipe(name_or_file)
     where = printable(str(path))

@@ -59,8 +59,9 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = machine.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
     GradientState._reset_state()
-    on_cpu = machine.device == "cpu"
-    if training.precision == "fp16" and (on_cpu or not (torch.cuda.is_available() or _has("npu") or _has("mps"))):
+    has_other = torch.cuda.is_available() or _has("npu") or _has("mps")
+    on_cpu = machine.device == "cpu" or (machine.device == "auto" and not has_other)  # else ranks would not meet
+    if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
     if training.loss_scale:

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from i3d.errors import WeightsError, first_line, printable
+from i3d.recipes.mmaction2.parse import assignments
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, ResNetNetwork, first_fault
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
-from i3d.weights.foreign.mmaction2_config import assignments, network_of_config, testing_of_config
+from i3d.weights.foreign.mmaction2_config import network_of_config, testing_of_config
 from i3d.weights.foreign.names import Named, name_entries
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import function_of, network_of_shapes, visible

@@ -1,61 +1,12 @@
-"""The config text that MMAction2 keeps in its checkpoints, parsed as data. It is Python, and never executed."""
+"""What the config says that MMAction2 keeps in its checkpoints; `i3d.recipes.mmaction2.parse` reads it."""
 
-import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.settings import ResNetNetwork
 
-MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
-
-
-class _NotDataError(ValueError):
-    """An expression that is more than a literal."""
-
-
-def assignments(text: str) -> dict[str, Any]:
-    """The variables of a config: literals, `dict(...)`, and names assigned before. Other statements are left out."""
-    values: dict[str, Any] = {}
-    if len(text) > MAX_TEXT:
-        return {}
-    try:
-        statements = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    for statement in statements:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                try:
-                    values[name] = _data(value, values)
-                except (_NotDataError, RecursionError, TypeError):
-                    values.pop(name, None)
-    return values
-
-
-def _data(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [_data(item, names) for item in items]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _data(operand, names)
-            if isinstance(value, (int, float)):
-                return -value
-        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
-            pairs = zip(keys, values, strict=True)
-            return {_data(key, names): _data(value, names) for key, value in pairs if key is not None}
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            found: dict[str, Any] = {}
-            for keyword in keywords:
-                value = _data(keyword.value, names)
-                found.update({keyword.arg: value} if keyword.arg else value)
-            return found
-    raise _NotDataError
 
 
 def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetNetwork | None:

@@ -1,0 +1,193 @@
+"""The `model` of a config as settings of a network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from i3d.recipes.mmaction2.pipelines import normalisation
+from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.settings import RESNET_BLOCKS
+
+TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
+OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
+
+
+@dataclass
+class Model:
+    network: dict[str, Any]  # fields of ResNetNetwork
+    init: str
+    average: str  # of views
+    multi_label: bool
+    label_smoothing: float
+    sync_norms: bool
+    norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
+
+
+def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
+    """What `model` says. Another network than I3D-ResNet, and what ours cannot do, is an InputError with the line."""
+    if (kind := model.kind) != "Recognizer3D":
+        raise model.unknown(f"the recognizer {kind}", "Recognizer3D")
+    backbone, head = model.sub("backbone"), model.sub("cls_head")
+    if backbone.kind != "ResNet3d":
+        raise backbone.unknown("the network", "ResNet3d, which is I3D")
+    if head.kind != "I3DHead":
+        raise head.unknown("the classifier", "I3DHead")
+    network, sync_norms = _network(backbone, version=version, notes=notes)
+    network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
+    multi_label, label_smoothing = _head(head)
+    preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
+    norm: dict[str, tuple[float, ...]] = {}
+    if "data_preprocessor" in model:
+        preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
+        preprocessor.only("format_shape", "NCTHW")
+        norm = normalisation(preprocessor)
+        preprocessor.close()
+    averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
+    head.ignore("average_clips")
+    model.only("train_cfg", None)
+    testing.ignore("average_clips", "max_testing_views")
+    for part in (testing, head, model):
+        part.close()
+    init = _init(backbone)
+    backbone.close()
+    return Model(network, init, averages[0] if averages else "", multi_label, label_smoothing, sync_norms, norm)
+
+
+def average_clips(part: Section) -> str:
+    """How the views of a video are averaged; "" if it is left to the command."""
+    value = part.any("average_clips")
+    if value not in (None, "prob", "score"):
+        raise part.wrong("average_clips", "must be 'prob' or 'score'")
+    return value or ""
+
+
+def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict[str, Any], bool]:
+    for key, values in [
+        ("num_stages", (4,)), ("out_indices", ([3],)), ("spatial_strides", ([1, 2, 2, 2],)),
+        ("dilations", ([1, 1, 1, 1],)), ("conv1_stride_s", (2,)), ("pool1_stride_s", (2,)), ("with_pool1", (True,)),
+        ("style", ("pytorch",)),
+    ]:  # fmt: skip
+        backbone.only(key, *values)
+    for key, kinds in [("conv_cfg", ("Conv3d",)), ("act_cfg", ("ReLU",)), ("norm_cfg", ("BN", "BN3d", "SyncBN"))]:
+        part = backbone.sub(key)
+        if part.table and part.kind not in kinds:
+            raise part.unknown(key, ", ".join(kinds))
+        part.only("eps", 1e-5)
+        part.only("requires_grad", True)
+        part.ignore("inplace", "type")
+        part.close()
+    sync = backbone.sub("norm_cfg").kind == "SyncBN"
+    depth = backbone.take("depth", 50)
+    if depth not in RESNET_BLOCKS:
+        raise backbone.wrong("depth", f"must be one of {', '.join(map(str, RESNET_BLOCKS))}")
+    kernel, stride = _stem(backbone, version=version, notes=notes)
+    patterns = {key: _patterns(backbone, key, depth) for key in ("inflate", "non_local")}
+    network: dict[str, Any] = {
+        "kind": "resnet",
+        "depth": depth,
+        "in_channels": backbone.take("in_channels", 3),
+        "base_channels": backbone.take("base_channels", 64),
+        "conv1_kernel_t": kernel,
+        "conv1_stride_t": backbone.take("conv1_stride_t", stride),
+        "pool1_stride_t": backbone.take("pool1_stride_t", stride),
+        "pool2": backbone.take("with_pool2", True),
+        "temporal_strides": tuple(int(v) for v in backbone.numbers("temporal_strides", 4) or (1, 1, 1, 1)),
+        "inflate": patterns["inflate"] or ((1,),) * 4,
+        "inflate_style": backbone.take("inflate_style", "3x1x1"),
+        "non_local": patterns["non_local"] or ((0,),) * 4,
+        "frozen_stages": backbone.take("frozen_stages", -1),
+        "norm_eval": backbone.take("norm_eval", False),
+        "activation_checkpointing": backbone.take("with_cp", False),
+        "zero_init_residual": backbone.take("zero_init_residual", True),
+    }
+    return network | _non_local(backbone), sync
+
+
+def _stem(backbone: Section, *, version: int, notes: list[str]) -> tuple[int, int]:
+    """Frames of the first kernel, and the strides that go with it where none are given."""
+    kernel = [int(v) for v in backbone.numbers("conv1_kernel", 3)]
+    if kernel[1:] not in ([], [7, 7]):
+        raise backbone.wrong("conv1_kernel", "must be (frames, 7, 7)")
+    if kernel:
+        return kernel[0], 1
+    if version == 0:  # until 0.13 this was the default, and the configs of then left it out
+        notes.append(f"{backbone.place('type')}: no conv1_kernel: taken as (5, 7, 7) with strides 2, as until 0.13")
+        return 5, 2
+    return 3, 1
+
+
+def _patterns(backbone: Section, key: str, depth: int) -> tuple[tuple[int, ...], ...]:
+    """(1, 0, 1, 0) becomes (1, 0), which is repeated; a number is for all blocks of a stage."""
+    value = backbone.any(key)
+    if value is None:
+        return ()
+    if type(value) is int:
+        value = [value] * 4
+    stages = [[stage] if type(stage) is int else stage for stage in value] if isinstance(value, list) else []
+    if len(stages) != 4 or not all(isinstance(s, list) and s and all(one in (0, 1) for one in s) for s in stages):
+        raise backbone.wrong(key, "must be 0 and 1 for the blocks of four stages")
+    return tuple(_shortest(stage[:blocks]) for stage, blocks in zip(stages, RESNET_BLOCKS[depth], strict=True))
+
+
+def _shortest(stage: list[int]) -> tuple[int, ...]:
+    """The shortest beginning of a pattern that gives all of it when it is repeated."""
+    lengths = range(1, len(stage) + 1)
+    fits = (n for n in lengths if all(value == stage[i % n] for i, value in enumerate(stage)))
+    return tuple(stage[: next(fits)])
+
+
+def _non_local(backbone: Section) -> dict[str, Any]:
+    part = backbone.sub("non_local_cfg")
+    norm = part.sub("norm_cfg")
+    norm.only("type", "BN3d", "BN")
+    norm.only("requires_grad", True)
+    norm.close()
+    part.only("type", "NonLocal3d")
+    if not part.table:
+        return {}
+    found = {
+        "non_local_mode": part.take("mode", "embedded_gaussian"),
+        "non_local_sub_sample": part.take("sub_sample", False),
+        "non_local_use_scale": part.take("use_scale", True),
+    }
+    part.close()
+    return found
+
+
+def _head(head: Section) -> tuple[bool, float]:
+    """(several classes go together, label smoothing)."""
+    head.only("spatial_type", "avg")
+    head.only("init_std", 0.01)
+    head.ignore("in_channels", "topk")  # the network knows its channels; top-1 and top-5 are always told
+    loss = head.sub("loss_cls")
+    loss.only("loss_weight", 1.0, 1)
+    kind = loss.kind or "CrossEntropyLoss"
+    if kind not in ("CrossEntropyLoss", "BCELossWithLogits"):
+        raise loss.unknown("the loss", "CrossEntropyLoss, BCELossWithLogits")
+    loss.close()
+    multi_label = kind == "BCELossWithLogits"
+    if head.take("multi_class", multi_label) is not multi_label:
+        raise head.wrong("multi_class", f"does not go with {kind}", "use BCELossWithLogits with multi_class=True")
+    return multi_label, head.take("label_smooth_eps", 0.0)
+
+
+def _init(backbone: Section) -> str:
+    """Weights to start from, by our names: torchvision's are those of the same name on the model hub."""
+    backbone.only("pretrained2d", True, False)  # files tell by themselves whether they are 2D
+    part, key = backbone, "pretrained"
+    if "init_cfg" in backbone:
+        part, key = backbone.sub("init_cfg"), "checkpoint"
+        part.only("type", "Pretrained")
+    else:
+        backbone.ignore("init_cfg")
+    name = part.take(key, "")
+    if part is not backbone:
+        part.close()
+        backbone.ignore("pretrained")
+    if found := TORCHVISION.fullmatch(name):
+        return f"timm/{found[1]}.tv_in1k"
+    if "://" in name:
+        raise part.wrong(key, "is fetched by nothing here", "download the file and give its path, or None")
+    return name

@@ -1,0 +1,127 @@
+"""`--cfg-options key.path=value` in MMAction2's own key paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+from i3d.errors import InputError, printable, quoted
+from i3d.recipes.mmaction2.parse import Table
+from i3d.recipes.mmaction2.translate import HARMLESS, TOP_KEYS, version_of
+
+FLAG: Final = "--cfg-options"
+SPELLINGS: Final = (  # the same in 0.x and in 1.x
+    ("total_epochs", "train_cfg.max_epochs"),
+    ("runner.max_epochs", "train_cfg.max_epochs"),
+    ("evaluation.interval", "train_cfg.val_interval"),
+    ("evaluation.save_best", "default_hooks.checkpoint.save_best"),
+    ("data.videos_per_gpu", "train_dataloader.batch_size"),
+    ("data.workers_per_gpu", "train_dataloader.num_workers"),
+    ("data.train", "train_dataloader.dataset"),
+    ("data.val", "val_dataloader.dataset"),
+    ("data.test", "test_dataloader.dataset"),
+    ("optimizer_config.grad_clip", "optim_wrapper.clip_grad"),
+    ("optimizer", "optim_wrapper.optimizer"),
+    ("lr_config", "param_scheduler"),
+    ("fp16", "optim_wrapper"),
+)
+RATES: Final = ("optimizer.lr", "optim_wrapper.optimizer.lr")
+
+
+def with_options(table: Table, options: Sequence[str]) -> Table:
+    """The config with `key.path=value` options; numbers in a path count the items of a list."""
+    version = version_of(table)
+    for option in options:
+        path, sign, text = option.partition("=")
+        keys = path.strip().split(".")
+        if not sign or not all(keys):
+            raise InputError(f"{FLAG} {quoted(option)}: write key.path=value, such as {RATES[version]}=0.01")
+        _check_top(table, path.strip(), version, option)
+        table = _put(table, keys, value_of(text.strip()), option)
+    return table
+
+
+def version_asked(options: Sequence[str]) -> int | None:
+    """Which version's key paths the options are; None if they tell nothing."""
+    for option in options:
+        top = option.split("=")[0].split(".")[0].strip()
+        if (top in TOP_KEYS[0]) != (top in TOP_KEYS[1]):
+            return int(top in TOP_KEYS[1])
+    return 1 if any(option.startswith("train_cfg.") for option in options) else None
+
+
+def sets_rate(options: Sequence[str]) -> bool:
+    """Whether a learning rate is given, which is then taken as it is."""
+    return any(option.split("=")[0].strip() in RATES for option in options)
+
+
+def value_of(text: str) -> Any:
+    """MMCV's way: numbers, true, false, None, texts, and lists of them as `[a,b]`, `(a,b)` or `a,b`."""
+    parts = _split(text)
+    if len(parts) > 1:
+        return [value_of(part) for part in parts if part]
+    if text[:1] + text[-1:] in ("[]", "()"):
+        inner = text[1:-1].strip()
+        return [value_of(part) for part in _split(inner) if part]
+    if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
+        return text[1:-1]
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text in ("None", "none", "null"):
+        return None
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
+        return float(text)
+    return text
+
+
+def _split(text: str) -> list[str]:
+    """At the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _check_top(table: Table, path: str, version: int, option: str) -> None:
+    top = path.split(".")[0]
+    if top in TOP_KEYS[version] or top in HARMLESS:
+        return
+    for spelling in SPELLINGS:
+        ours, theirs = spelling[version], spelling[1 - version]
+        if path == theirs or path.startswith(f"{theirs}."):
+            said = f"{ours}{path.removeprefix(theirs)}"
+            raise InputError(f"{FLAG} {quoted(option)}: this is a {version}.x config; write {said}=...")
+    if top in table:
+        raise InputError(
+            f"{FLAG} {quoted(option)}: {printable(top)} is a variable, used already where the config was read; "
+            "give the key that it is used for, such as data.train.ann_file"
+        )
+    near = get_close_matches(top, TOP_KEYS[version], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(TOP_KEYS[version]))}"
+    raise InputError(f"{FLAG} {quoted(option)}: there is no key {quoted(top)}; {hint}")
+
+
+def _put(place: Any, keys: list[str], value: Any, option: str) -> Any:
+    """A copy of a dict or list of the config with a value in it. New keys are checked where the config is read."""
+    key, rest = keys[0], keys[1:]
+    if isinstance(place, list):
+        if not key.isdigit() or int(key) >= len(place):
+            raise InputError(f"{FLAG} {quoted(option)}: {quoted(key)} is no item of a list of {len(place)}, from 0")
+        items = list(place)
+        items[int(key)] = _put(items[int(key)], rest, value, option) if rest else value
+        return items
+    if not isinstance(place, Table):
+        raise InputError(f"{FLAG} {quoted(option)}: {quoted(key)} would lie in {quoted(place)}, which is no dict")
+    found = place.copied()
+    before = found.get(key)
+    found[key] = _put(Table() if before is None else before, rest, value, option) if rest else value
+    found.places[key] = f"{FLAG} {quoted(option)}" if not rest else found.places.get(key, f"{FLAG} {quoted(option)}")
+    return found

@@ -1,0 +1,258 @@
+"""MMAction2's configs are Python files. They are parsed as data here, and never executed.
+
+What is understood: literals, `dict(...)`, names assigned before, `+` and other arithmetic of them, f-strings of them,
+`_base_` with `_delete_=True`, `{{_base_.name}}` and `_base_.name`, `{{ fileDirname }}` and its like.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from i3d.errors import InputError, first_line, printable, quoted
+
+MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
+MAX_SIZE: Final = 20_000  # of a string or a list that is put together
+MAX_BASES: Final = 32
+HUGE: Final = 10**18  # no number of a config is so large
+BASE: Final = "_base_"
+DELETE: Final = "_delete_"
+FILE_WORDS: Final = re.compile(r"\{\{\s*(fileDirname|fileBasename|fileBasenameNoExtension|fileExtname)\s*\}\}")
+ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+class Table(dict[str, Any]):
+    """A dict of a config which knows where each of its keys was written, as `file:line`."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None, places: Mapping[str, str] | None = None) -> None:
+        super().__init__(values or {})
+        self.places: dict[str, str] = dict(places or {})
+
+    def copied(self) -> Table:
+        return Table(self, self.places)
+
+
+class _NotDataError(ValueError):
+    """An expression that is more than data."""
+
+    def __init__(self, node: ast.AST, what: str) -> None:
+        super().__init__(what)
+        self.line = getattr(node, "lineno", 1)
+
+
+def read_config(path: Path) -> Table:
+    """The variables of a config and of its bases, merged. What is not understood is an InputError `file:line: ...`."""
+    return _read(path, "", [])
+
+
+def assignments(text: str) -> dict[str, Any]:
+    """The variables of the text of a config that MMAction2 left in a checkpoint. What is more than data is left out."""
+    try:
+        statements = _statements(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    values: dict[str, Any] = {}
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                try:
+                    values[name] = _data(value, values, "")
+                except (_NotDataError, RecursionError, TypeError):
+                    values.pop(name, None)
+    return values
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{len(text):,} letters are more than a config may have")
+    return ast.parse(text).body
+
+
+def _read(path: Path, asked_by: str, above: list[Path]) -> Table:
+    where, resolved = printable(str(path)), path.resolve()
+    if resolved in above or len(above) >= MAX_BASES:
+        raise InputError(f"{asked_by}: {BASE} {where}: is a config that leads back to itself; remove one of them")
+    try:
+        if not path.is_file():
+            lead = f"{asked_by}: {BASE} " if asked_by else ""
+            raise InputError(f"{lead}{where}: there is no such file; check the path")
+        statements = _statements(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
+    except SyntaxError as error:
+        line = error.lineno or 1
+        raise InputError(f"{where}:{line}: not Python ({first_line(error)}); correct the line") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"{where}: not a config in Python ({first_line(error)})") from error
+    try:
+        base = _bases(path, statements, [*above, resolved])
+        return merged(base, _variables(path, statements, base))
+    except _NotDataError as error:
+        raise InputError(
+            f"{where}:{error.line}: {error}; a config is parsed and never executed: write its value out"
+        ) from None
+    except RecursionError as error:
+        raise InputError(f"{where}: is nested too deeply for a config") from error
+
+
+def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
+    """The variables of the bases; two of them must not set the same."""
+    base = Table()
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == BASE:
+                place = f"{printable(str(path))}:{statement.lineno}"
+                found = _data(value, {}, place)
+                for file in [found] if isinstance(found, str) else found:
+                    if not isinstance(file, str) or "::" in file or not file.endswith(".py"):
+                        raise _NotDataError(statement, f"{BASE} {quoted(file)}: not a .py file beside this one")
+                    one = _read(path.parent / file, place, above)
+                    if both := base.keys() & one.keys():
+                        raise _NotDataError(statement, f"two of its {BASE} files set {sorted(both)[0]!r}")
+                    base = Table({**base, **one}, {**base.places, **one.places})
+    return base
+
+
+def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:
+    values = Table()
+    names: dict[str, Any] = {BASE: base, **_file_words(path)}
+    where = printable(str(path))
+    for statement in statements:
+        match statement:
+            case ast.Expr(value=ast.Constant()) | ast.Pass():
+                continue
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                if name != BASE:
+                    names[name] = values[name] = _data(value, names, where)
+                    values.places[name] = f"{where}:{statement.lineno}"
+            case _:
+                raise _NotDataError(statement, f"{_source(statement)} is more than `name = value`")
+    return values
+
+
+def _file_words(path: Path) -> dict[str, str]:
+    return {
+        "{{fileDirname}}": str(path.parent),
+        "{{fileBasename}}": path.name,
+        "{{fileBasenameNoExtension}}": path.stem,
+        "{{fileExtname}}": path.suffix,
+    }
+
+
+def merged(base: Table, changes: Table) -> Table:
+    """`base` with the changes, key by key as MMEngine does it; `_delete_=True` in a dict replaces the whole of it."""
+    found = base.copied()
+    for key, value in changes.items():
+        before = found.get(key)
+        if isinstance(value, Table):
+            if value.get(DELETE):
+                value = Table({k: v for k, v in value.items() if k != DELETE}, value.places)
+            elif isinstance(before, Table):
+                value = merged(before, value)
+            elif key in found and before is not None:
+                raise InputError(
+                    f"{changes.places.get(key, '')}: {key}: is a dict here and none in its {BASE}; "
+                    f"add {DELETE}=True to replace it"
+                )
+        found[key] = value
+        found.places[key] = changes.places.get(key, "")
+    return found
+
+
+def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:
+    """The value of an expression that is data; tuples become lists."""
+    match node:
+        case ast.Constant(value=str() as value):
+            return FILE_WORDS.sub(lambda word: str(names.get("{{" + word[1] + "}}", word[0])), value)
+        case ast.Constant(value=bool() | int() | float() | None as value) if value is None or abs(value) < HUGE:
+            return value
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_data(item, names, file) for item in items]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            value = _data(operand, names, file)
+            if isinstance(value, (int, float)):
+                return -value
+        case ast.Dict() | ast.Call(func=ast.Name(id="dict"), args=[]):
+            return _table(node, names, file)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _computed(node, op, _data(left, names, file), _data(right, names, file))
+        case ast.JoinedStr(values=parts):
+            return "".join(_part(part, names, file) for part in parts)
+        case ast.Set(elts=[ast.Set(elts=[inner])]):  # {{_base_.name}}
+            return _data(inner, names, file)
+        case ast.Attribute(value=ast.Name() | ast.Attribute() as value, attr=name):
+            table = _data(value, names, file)
+            if isinstance(table, Table) and name in table:
+                return table[name]
+        case ast.Subscript(value=value, slice=index):
+            try:
+                return _data(value, names, file)[_data(index, names, file)]
+            except (LookupError, TypeError):
+                pass
+    raise _NotDataError(node, f"{_source(node)} is not data")
+
+
+def _table(node: ast.expr, names: Mapping[str, Any], file: str) -> Table:
+    pairs: list[tuple[Any, ast.expr]] = []
+    if isinstance(node, ast.Dict):
+        pairs = [(key and _data(key, names, file), value) for key, value in zip(node.keys, node.values, strict=True)]
+    elif isinstance(node, ast.Call):
+        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    table = Table()
+    for key, expression in pairs:
+        value = _data(expression, names, file)
+        if key is None:
+            if not isinstance(value, Table):
+                raise _NotDataError(expression, f"** of {_source(expression)}, which is no dict")
+            table.update(value)
+            table.places.update(value.places)
+        elif not isinstance(key, str | int):
+            raise _NotDataError(expression, f"the key {quoted(key)} is no name")
+        else:
+            table[str(key)] = value
+            table.places[str(key)] = f"{file}:{expression.lineno}"
+    return table
+
+
+def _computed(node: ast.expr, op: ast.operator, left: Any, right: Any) -> Any:
+    compute = ARITHMETIC.get(type(op))
+    numbers = all(isinstance(value, (int, float)) for value in (left, right))
+    joined = isinstance(op, ast.Add) and isinstance(left, (str, list)) and type(left) is type(right)
+    if compute is None or not (numbers or joined):
+        raise _NotDataError(node, f"{_source(node)} is not data")
+    try:
+        value = compute(left, right)
+    except ArithmeticError as error:
+        raise _NotDataError(node, f"{_source(node)} cannot be computed ({error})") from None
+    if len(value) > MAX_SIZE if joined else not abs(value) < HUGE:
+        raise _NotDataError(node, f"{_source(node)} is larger than anything in a config")
+    return value
+
+
+def _part(node: ast.expr, names: Mapping[str, Any], file: str) -> str:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.FormattedValue(value=expression, conversion=-1, format_spec=None):
+            value = _data(expression, names, file)
+            if isinstance(value, (str, int, float)):
+                return str(value)
+    raise _NotDataError(node, f"{_source(node)} in an f-string is more than a name")
+
+
+def _source(node: ast.AST) -> str:
+    """The code of a node, short and on one line."""
+    text = " ".join(ast.unparse(node).split())
+    return quoted(text, most=80)

@@ -1,0 +1,245 @@
+"""The steps of MMAction2's pipelines as settings. Ours have a fixed order, so steps in another one are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from i3d.errors import InputError
+from i3d.recipes.mmaction2.section import Section
+
+INTO_VIDEOS: Final = ("DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit", "DecordDecode", "OpenCVDecode", "PyAVDecode",
+                      "PIMSDecode")  # fmt: skip
+INTO_FRAMES: Final = ("RawFrameDecode", "FrameSelector")
+PACKING: Final = ("FormatShape", "Collect", "ToTensor", "PackActionInputs")
+CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
+# When a step comes: a later one before an earlier one is another pipeline than ours. A flip may come anywhere.
+ORDER: Final = ("sample", "resize", "crop", "size", "rotate", "colour", "normalise")
+
+
+@dataclass
+class Pipeline:
+    """What a pipeline does, in our words: fields of `TrainSampling` or `ClipProtocol`, of `Augmentation` and so on."""
+
+    sampling: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
+    norm: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    crops: str = "center"
+    crop: int = 0  # of a test pipeline
+    frames: bool | None = None  # whether it decodes folders of frames; None: it does not say
+    stage: int = 0  # in ORDER
+
+    def comes(self, stage: str, step: Section) -> None:
+        if ORDER.index(stage) < self.stage:
+            raise InputError(
+                f"{step.place('type')}: {step.path}: this step comes later than in ours, which are in the order "
+                f"{', '.join(ORDER)}; move it, or leave it out"
+            )
+        self.stage = ORDER.index(stage)
+
+    @property
+    def short_side(self) -> int:
+        """What frames are resized to before a crop; that crop if they are not."""
+        resize = self.augmentation.get("resize")
+        return resize if isinstance(resize, int) else self.crop
+
+
+def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -> Pipeline:
+    """A pipeline; `placement`: where `SampleFrames` puts the clips of a test, which the version decides."""
+    found = Pipeline()
+    for step in steps:
+        kind = step.kind
+        if kind in INTO_VIDEOS or kind in INTO_FRAMES:
+            step.ignore(*step.table)  # how files are opened changes nothing of what is in them
+            if found.frames is not (kind in INTO_FRAMES) and found.frames is not None:
+                raise step.wrong("type", "decodes something else than the step before it")
+            found.frames = kind in INTO_FRAMES
+        elif kind in PACKING:
+            step.only("input_format", "NCTHW")
+            step.ignore(*step.table)
+        elif kind in ("SampleFrames", "DenseSampleFrames"):
+            found.comes("sample", step)
+            found.sampling = _sampling(step, dense=kind[0] == "D", for_training=for_training, placement=placement)
+        elif kind == "Normalize":
+            found.comes("normalise", step)
+            found.norm = normalisation(step)
+        elif kind == "Resize":
+            _resize(step, found)
+        elif for_training:
+            _train_step(step, kind, found)
+        else:
+            _test_step(step, kind, found)
+        step.close()
+    return found
+
+
+def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation, of a step or of 1.x's data_preprocessor."""
+    step.only("to_bgr", False, why="must be False: networks see RGB here")
+    step.only("to_rgb", False, why="must be False: frames are RGB already")
+    step.only("adjust_magnitude", False)
+    return {key: tuple(float(v) for v in step.numbers(key)) for key in ("mean", "std") if key in step}
+
+
+def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "clip_len": step.take("clip_len", 1),
+        "frame_interval": step.take("frame_interval", 1),
+        "num_clips": step.take("num_clips", 1),
+    }
+    step.only("keep_tail_frames", False)
+    step.ignore("start_index")  # the data set's counts
+    if dense:
+        found |= {"placement": "dense", "sample_range": step.take("sample_range", 64)}
+        step.only("num_sample_positions", 10)
+    elif not for_training:
+        found["placement"] = placement
+    if not dense and "target_fps" in step:
+        found["target_fps"] = step.take("target_fps", 0.0)
+    found["out_of_bound"] = step.take("out_of_bound_opt", "loop")
+    if for_training:
+        step.only("test_mode", False)
+        step.only("twice_sample", False)
+        found["temporal_jitter"] = step.take("temporal_jitter", False)
+    else:
+        if not step.take("test_mode", False):
+            raise step.wrong("test_mode", "is not True: clips would be drawn at random", "write test_mode=True")
+        step.only("temporal_jitter", False)
+        found["twice"] = step.take("twice_sample", False)
+    return found
+
+
+def _resize(step: Section, found: Pipeline) -> None:
+    """Either the first one, of whole frames, or that of the crop to the size of the input."""
+    keep, scale = step.take("keep_ratio", True), step.pair("scale")
+    step.only("interpolation", "bilinear")
+    fused = step.take("lazy", False)
+    width, height = (int(side) for side in scale)
+    size: int | tuple[int, int]
+    if keep and min(width, height) != -1:
+        why = "keeps the shape within a box"
+        raise step.wrong("scale", why, "write (-1, SIDE) for a short side of SIDE, or keep_ratio=False")
+    size = max(width, height) if keep else (height, width)
+    if found.stage >= ORDER.index("crop"):
+        found.comes("size", step)
+        if keep or height != width:
+            raise step.wrong("scale", "must be square after a crop, with keep_ratio=False")
+        found.augmentation["size"] = width
+    else:
+        found.comes("resize", step)
+        found.augmentation["resize"] = size
+    if fused:
+        found.augmentation["fused"] = True
+
+
+def _train_step(step: Section, kind: str, found: Pipeline) -> None:
+    augmentation = found.augmentation
+    if kind in ("RandomResizedCrop", "MultiScaleCrop", "RandomCrop", "CenterCrop"):
+        found.comes("crop", step)
+        _train_crop(step, kind, found)
+        if step.take("lazy", False):
+            augmentation["fused"] = True
+        return
+    match kind:
+        case "Flip":
+            augmentation["flip"] = _flip(step)
+        case "Fuse":
+            augmentation["fused"] = True
+        case "ColorJitter":
+            found.comes("colour", step)
+            for name, default in [("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1)]:
+                augmentation[name] = step.take(name, default)
+        case "Imgaug":
+            found.comes("rotate", step)
+            _imgaug(step, augmentation)
+        case _:
+            raise step.unknown(
+                "a step",
+                "SampleFrames, DenseSampleFrames, Resize, RandomResizedCrop, MultiScaleCrop, RandomCrop, CenterCrop, "
+                "Flip, Fuse, ColorJitter, Imgaug, Normalize and what decodes and packs",
+            )
+
+
+def _train_crop(step: Section, kind: str, found: Pipeline) -> None:
+    augmentation = found.augmentation
+    match kind:
+        case "RandomResizedCrop":
+            augmentation["crop"] = {
+                "kind": "random_resized",
+                "area": step.pair("area_range", (0.08, 1.0)),
+                "aspect": step.pair("aspect_ratio_range", (3 / 4, 4 / 3)),
+            }
+        case "MultiScaleCrop":
+            places = "random" if step.take("random_crop", False) else str(step.take("num_fixed_crops", 5))
+            augmentation["crop"] = {
+                "kind": "multi_scale",
+                "scales": tuple(float(scale) for scale in step.numbers("scales") or (1.0,)),
+                "max_gap": step.take("max_wh_scale_gap", 1),
+                "places": places,
+            }
+            step.ignore("input_size", "num_fixed_crops")  # the Resize after it says the size
+        case "RandomCrop" | "CenterCrop":
+            key = "size" if kind == "RandomCrop" else "crop_size"
+            augmentation["crop"] = {"kind": "random" if kind == "RandomCrop" else "center"}
+            augmentation["size"] = _side(step, key)
+
+
+def _side(step: Section, key: str) -> int:
+    """A size that is one number, or two alike."""
+    value = step.any(key)
+    sides = value if isinstance(value, list) else [value]
+    if not sides or any(type(side) is not int or side != sides[0] for side in sides):
+        raise step.wrong(key, "must be a whole number, of a square")
+    return int(sides[0])
+
+
+def _flip(step: Section) -> float:
+    step.only("direction", "horizontal")
+    step.ignore("lazy")
+    todo = "write class names: --set 'training.augmentation.mirrored=[[push left, push right]]' of `i3d train`"
+    for key in ("flip_label_map", "left_kp", "right_kp"):
+        if key in step:
+            raise step.wrong(key, "is told by class names here", todo)
+        step.ignore(key)
+    return step.take("flip_ratio", 0.5)
+
+
+def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
+    if not isinstance(step.any("transforms"), list):
+        raise step.wrong("transforms", "is a set of imgaug's own", "list Fliplr, Rotate and Dropout")
+    for one in step.each("transforms"):
+        match one.kind:
+            case "Fliplr":
+                augmentation["flip"] = one.take("p", 0.5)
+            case "Rotate":
+                low, high = one.pair("rotate")
+                if low != -high:
+                    raise one.wrong("rotate", "must reach as far to both sides")
+                augmentation["rotation_degrees"] = float(high)
+            case "Dropout":
+                low, high = one.pair("p")
+                if low != 0:
+                    raise one.wrong("p", "must begin with 0")
+                augmentation["pixel_dropout"] = float(high)
+            case _:
+                raise one.unknown("imgaug's", "Fliplr, Rotate, Dropout")
+        one.close()
+
+
+def _test_step(step: Section, kind: str, found: Pipeline) -> None:
+    match kind:
+        case "CenterCrop" | "ThreeCrop" | "TenCrop":
+            found.comes("crop", step)
+            found.crops, found.crop = CROPS[kind], _side(step, "crop_size")
+            step.ignore("lazy")
+        case "Flip":
+            step.only("flip_ratio", 0, 0.0, why="must be 0 in a test")
+            step.ignore("direction", "lazy", "flip_label_map", "left_kp", "right_kp")
+        case "Fuse":
+            pass
+        case _:
+            raise step.unknown(
+                "a step of a test",
+                "SampleFrames, DenseSampleFrames, Resize, CenterCrop, ThreeCrop, TenCrop, Flip, Fuse, Normalize "
+                "and what decodes and packs",
+            )

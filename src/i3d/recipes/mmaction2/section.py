@@ -1,0 +1,121 @@
+"""A part of a config, of which every key must be understood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+from i3d.errors import InputError, printable, quoted
+from i3d.recipes.mmaction2.parse import Table
+
+T = TypeVar("T")
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "True or False",
+    list: "a list",
+    Table: "a dict",
+}
+
+
+class Section:
+    """Keys are taken out one by one; `close` refuses what is left, with the line where it was written."""
+
+    def __init__(self, table: Table, path: str, where: str) -> None:
+        self.table, self.path, self._where = table, path, where
+        self._taken: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return self.table.get(key) is not None
+
+    @property
+    def kind(self) -> str:
+        """Its `type`, without the package that may stand before it."""
+        return self.take("type", "").rsplit(".", 1)[-1]
+
+    def take(self, key: str, default: T) -> T:
+        """The value of a key, of the type that the default has; the default if it is not there, or None."""
+        self._taken.add(key)
+        value = self.table.get(key)
+        if value is None:
+            return default
+        wanted = type(default)
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise self.wrong(key, f"must be {KINDS[wanted]}")
+        return value
+
+    def any(self, key: str) -> Any:
+        """The value of a key, whatever it is, or None."""
+        self._taken.add(key)
+        return self.table.get(key)
+
+    def only(self, key: str, *allowed: Any, why: str = "") -> None:
+        """A key that may only have values which change nothing here."""
+        value = self.any(key)
+        if key in self.table and not any(value == one and type(value) is type(one) for one in allowed):
+            words = " or ".join(quoted(one) if isinstance(one, str) else str(one) for one in allowed)
+            raise self.wrong(key, why or f"must be {words} here")
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that say nothing about what is computed."""
+        self._taken.update(keys)
+
+    def numbers(self, key: str, count: int | None = None) -> list[float]:
+        """A list of numbers, [] if it is not there."""
+        value = self.any(key)
+        if value is None:
+            return []
+        if isinstance(value, list) and all(type(v) in (int, float) for v in value) and count in (None, len(value)):
+            return cast(list[float], value)
+        raise self.wrong(key, f"must be {'' if count is None else f'{count} '}numbers")
+
+    def pair(self, key: str, default: tuple[float, float] | None = None) -> tuple[float, float]:
+        """Two numbers; without a default they must be there."""
+        found = self.numbers(key, 2) or default
+        if found is None:
+            raise self.wrong(key, "is missing", "give its two numbers")
+        return found[0], found[1]
+
+    def sub(self, key: str) -> Section:
+        """A dict within; an empty one if it is not there."""
+        value = self.any(key)
+        if value is not None and not isinstance(value, Table):
+            raise self.wrong(key, "must be a dict")
+        return Section(value or Table(), f"{self.path}.{key}".strip("."), self.place(key))
+
+    def each(self, key: str) -> Iterator[Section]:
+        """The dicts of a list, or the one dict in its place."""
+        value = self.any(key)
+        items = [value] if isinstance(value, Table) else value or []
+        for number, item in enumerate(items if isinstance(items, list) else [items]):
+            if not isinstance(item, Table):
+                raise self.wrong(key, "must be a list of dicts")
+            place = item.places.get("type", self.place(key))
+            yield Section(item, f"{self.path}.{key}[{number}]".strip("."), place)
+
+    def close(self) -> None:
+        """Nothing may be left but what is None, which is as good as not there."""
+        for key, value in self.table.items():
+            if key not in self._taken and value is not None:
+                near = get_close_matches(key, self._taken, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(self._taken)) or 'none'}"
+                raise self.wrong(key, "is not supported", hint)
+
+    def place(self, key: str) -> str:
+        """`file:line` of a key."""
+        return self.table.places.get(key) or self._where
+
+    def wrong(self, key: str, why: str, todo: str = "change or remove it") -> InputError:
+        value = self.table.get(key)
+        shown = "" if isinstance(value, (Table, list)) or key not in self.table else f" = {quoted(value)}"
+        name = printable(f"{self.path}.{key}".strip("."))
+        return InputError(f"{self.place(key)}: {name}{shown} {why}; {todo}")
+
+    def unknown(self, what: str, allowed: str) -> InputError:
+        """The `type` of this part is none that is supported."""
+        shown = quoted(self.table.get("type", "no type"))
+        return InputError(f"{self.place('type')}: {what} {shown} is not supported; supported: {allowed}")

@@ -1,0 +1,266 @@
+"""A config as a recipe and the lists of its clips."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from i3d.errors import InputError
+from i3d.recipes.mmaction2.model import Model, average_clips, read_model
+from i3d.recipes.mmaction2.parse import Table
+from i3d.recipes.mmaction2.pipelines import read_pipeline
+from i3d.recipes.mmaction2.section import Section
+from i3d.recipes.mmaction2.training import DEVICES, read_training_0, read_training_1
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import first_fault
+
+ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
+                    "default_hooks", "default_scope", "val_evaluator", "test_evaluator", "env_cfg"}  # fmt: skip
+# What says nothing about what is computed: logs, processes, devices, names.
+HARMLESS: Final = {
+    "checkpoint_config", "log_config", "log_level", "dist_params", "workflow", "cudnn_benchmark", "gpu_ids", "launcher",
+    "find_unused_parameters", "opencv_num_threads", "mp_start_method", "omnisource", "default_scope", "env_cfg",
+    "log_processor", "vis_backends", "visualizer", "val_cfg", "test_cfg", "val_evaluator", "test_evaluator",
+    "auto_resume", "resume", "seed", "deterministic",
+}  # fmt: skip
+# What would change the run, and is not supported.
+REFUSED: Final = {
+    "custom_imports": "imports code, and nothing of a config is executed",
+    "custom_hooks": "adds hooks of its own",
+    "module_hooks": "adds hooks to modules",
+    "model_wrapper_cfg": "wraps the model",
+    "runner_type": "runs another loop",
+    "randomness": "is --seed and --deterministic here",
+    "precise_bn": "is not built",
+    "multigrid": "is not built",
+    "strategy": "is not built",
+}
+TOP_KEYS: Final = {  # what a config of 0.x and one of 1.x sets besides
+    0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
+        "load_from", "resume_from", "work_dir", "train_cfg"},
+    1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
+        "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """The clips of one split, as a data set of a config names them."""
+
+    ann_file: str
+    prefix: str  # what its paths start from; "" is the current folder
+    format: Literal["videos", "frames", "frames-offset"]
+    template: str | None  # of the names of frames; None: the first folder tells
+    first_index: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a config says, in our words."""
+
+    recipe: Recipe
+    lists: dict[str, ClipList]
+    num_workers: int
+    work_dir: str
+    notes: tuple[str, ...]  # what was assumed or left out
+
+
+def version_of(table: Table) -> int:
+    """0 or 1, which spell almost everything differently."""
+    return int(bool(ONLY_IN_1 & table.keys()))
+
+
+def translate(table: Table, *, where: str, name: str, placement: str = "", base_batch: int | None = None) -> Config:
+    """A config as a recipe.
+
+    `where`: the file, for errors; `placement`: of the clips of a test, else as the version has it; `base_batch`: the
+    clips of a step that its learning rate is for, 0 if it is taken as it is. What is not supported is an InputError
+    `file:line: key = value ...`.
+    """
+    version, notes = version_of(table), list[str]()
+    config = Section(table, "", where)
+    for key, why in REFUSED.items():
+        if key in table and table[key] not in (None, [], {}, False):
+            raise config.wrong(key, why, "remove it")
+    if "model" not in config:
+        raise InputError(f"{where}: has no `model`; give a whole config, not a part that others take as their _base_")
+    model = read_model(config.sub("model"), version=version, notes=notes)
+    if version == 0 and not model.average:
+        testing = config.sub("test_cfg")
+        model.average = average_clips(testing)
+    loaders = {split: _loader(config, split, version) for split in ("train", "val", "test")}
+    placement = placement or ("end_to_end" if version else "centred")
+    parts = {
+        split: _Part(loader, split, placement=placement, multi_label=model.multi_label)
+        for split, loader in loaders.items()
+        if loader is not None
+    }
+    fields: dict[str, Any] = {"name": name, "network": model.network, "multi_label": model.multi_label}
+    fields["dataset"] = {400: "kinetics400", 600: "kinetics600"}.get(model.network["num_classes"], "")
+    fields |= _testing(model, parts, config)
+    if "train" in parts:
+        fields["training"] = _training(config, model, parts, version, base_batch, fields["preprocessing"])
+    _check_rest(config, version)
+    workers = parts["train"].num_workers if "train" in parts else 2
+    lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        raise InputError(f"{where}: as a recipe, {first_fault(error)}") from error
+    return Config(recipe, lists, workers, config.take("work_dir", ""), tuple(notes))
+
+
+class _Part:
+    """What a config says of one split: its list, its pipeline, how it is loaded."""
+
+    def __init__(self, loader: Section, split: str, *, placement: str, multi_label: bool) -> None:
+        self.loader, self.split = loader, split
+        self.batch_size = loader.take("batch_size", loader.take("videos_per_gpu", 1))
+        self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
+        data = loader.sub("dataset")
+        if data.kind not in ("VideoDataset", "RawframeDataset"):
+            raise data.unknown("the data set", "VideoDataset, RawframeDataset")
+        frames = data.kind == "RawframeDataset"
+        self.pipeline = read_pipeline(list(data.each("pipeline")), for_training=split == "train", placement=placement)
+        if not self.pipeline.sampling:
+            raise data.wrong("pipeline", "samples no frames", "begin it with SampleFrames")
+        if self.pipeline.frames is not None and self.pipeline.frames is not frames:
+            raise data.wrong("type", "does not go with the steps that decode", "use those for videos or for raw frames")
+        self.frames, self.flow = frames, data.take("modality", "RGB") == "Flow"
+        data.only("modality", "RGB", "Flow")
+        self.balanced = data.take("sample_by_class", False)
+        data.only("power", 0, 0.0)
+        if data.take("multi_class", False) is not multi_label:
+            raise data.wrong("multi_class", "does not go with the loss of the model")
+        data.ignore("num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data")
+        self.clips = self._clips(data)
+        data.close()
+        loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "drop_last", "shuffle", "collate_fn")
+        loader.ignore("batch_size", "num_workers", "workers_per_gpu", "videos_per_gpu")
+        sampler = loader.sub("sampler")
+        if sampler.kind not in ("", "DefaultSampler"):
+            raise sampler.unknown("the sampler", "DefaultSampler")
+        loader.close()
+
+    def _clips(self, data: Section) -> ClipList | None:
+        root = data.take("data_root", "")
+        prefix = data.any("data_prefix")
+        if isinstance(prefix, Table):
+            within = data.sub("data_prefix")
+            prefix = within.take("img" if self.frames else "video", "")
+            within.close()
+        elif not isinstance(prefix, (str, type(None))):
+            raise data.wrong("data_prefix", "must be a folder")
+        offset = data.take("with_offset", False)
+        template = data.take("filename_tmpl", "") or None
+        first = data.take("start_index", 1 if self.frames else 0)
+        ann_file = data.take("ann_file", "")
+        if not ann_file:
+            return None
+        kind: Any = ("frames-offset" if offset else "frames") if self.frames else "videos"
+        joined = [str(Path(root, part)) if root and part else part for part in (ann_file, prefix or "")]
+        return ClipList(joined[0], joined[1] or root, kind, template, first)
+
+
+def _loader(config: Section, split: str, version: int) -> Section | None:
+    """1.x's data loader of a split; a 0.x config put into the same form."""
+    if version == 1:
+        loader = config.sub(f"{split}_dataloader")
+        return loader if loader.table else None
+    data = config.sub("data")
+    dataset, own = data.sub(split), data.sub(f"{split}_dataloader")
+    if not dataset.table:
+        return None
+    table = Table({"dataset": dataset.table}, {"dataset": dataset.place("type")})
+    for key in ("videos_per_gpu", "workers_per_gpu"):
+        if data.any(key) is not None:
+            table[key], table.places[key] = data.any(key), data.place(key)
+    table.update(own.table)
+    table.places.update(own.table.places)
+    known = {"videos_per_gpu", "workers_per_gpu"}
+    data.ignore(*known, *(f"{one}{tail}" for one in ("train", "val", "test") for tail in ("", "_dataloader")))
+    data.close()
+    return Section(table, f"data.{split}", dataset.place("type"))
+
+
+def _testing(model: Model, parts: dict[str, _Part], config: Section) -> dict[str, Any]:
+    """Preprocessing and protocol: those of the test, or if there is none of the validation."""
+    split: str = "test" if "test" in parts else "val"
+    if split not in parts:
+        raise config.wrong("data", "has no test pipeline", "add `test` or `val`")
+    found, average = parts[split].pipeline, model.average or "prob"
+    norms = [model.norm, *(part.pipeline.norm for part in parts.values())]
+    given = [norm for norm in norms if norm]
+    if not given or any(norm != given[0] for norm in given):
+        raise config.wrong("model", "and its pipelines must have one mean and standard deviation for all")
+    pre = {"short_side": found.short_side, "crop": found.crop, **given[0]}
+    protocol = {**found.sampling, "crops": found.crops, "average": average}
+    return {"preprocessing": pre, "protocol": protocol}
+
+
+def _training(
+    config: Section,
+    model: Model,
+    parts: dict[str, _Part],
+    version: int,
+    base_batch: int | None,
+    pre: dict[str, Any],
+) -> dict[str, Any]:
+    train = parts["train"]
+    fields = (read_training_1 if version else read_training_0)(config)
+    fields |= {
+        "init": config.take("load_from", "") or model.init,
+        "input": "frames" if train.frames else "videos",
+        "batch_size": train.batch_size,
+        "base_batch": default_base_batch(config.table) if base_batch is None else base_batch,
+        "sync_norms": model.sync_norms,
+        "loss": {"label_smoothing": model.label_smoothing},
+        "balance": "classes" if train.balanced else "none",
+        "sampling": train.pipeline.sampling,
+        "augmentation": _augmentation(train),
+    }
+    if "val" in parts:
+        seen = parts["val"].pipeline
+        if seen.short_side != max(pre["short_side"], seen.crop):
+            raise parts["val"].loader.wrong("pipeline", f"must resize to {pre['short_side']}, as that of the test does")
+        average = model.average or "prob"
+        fields["validation"] = {**seen.sampling, "crops": seen.crops, "average": average}
+        fields["validation_crop"] = seen.crop
+    return fields
+
+
+def _augmentation(train: _Part) -> dict[str, Any]:
+    found = {"resize": None, "flip": 0.0, **train.pipeline.augmentation}
+    if "crop" not in found or "size" not in found:
+        where = train.loader.place("dataset")
+        raise InputError(
+            f"{where}: the pipeline of training does not bring clips to one size; end it with a crop and "
+            "Resize(scale=(224, 224), keep_ratio=False)"
+        )
+    return found
+
+
+def default_base_batch(table: Table) -> int:
+    """Clips of a step that the rate of a config is for: as it says, or on eight devices."""
+    scaling = table.get("auto_scale_lr")
+    if isinstance(scaling, Table) and type(scaling.get("base_batch_size")) is int:
+        return int(scaling["base_batch_size"])
+    loader = table.get("train_dataloader", table.get("data"))
+    sizes = [loader.get(key) for key in ("batch_size", "videos_per_gpu")] if isinstance(loader, Table) else []
+    return DEVICES * next((size for size in sizes if type(size) is int), 1)
+
+
+def _check_rest(config: Section, version: int) -> None:
+    """Other names at the top level are variables, which MMAction2 does not read either; but a slip is told."""
+    for key in ("resume_from", "resume"):
+        if isinstance(config.any(key), str):
+            raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")
+    known = HARMLESS | TOP_KEYS[version]
+    for key in config.table.keys() - known - REFUSED.keys():
+        if near := get_close_matches(key, known, n=1, cutoff=0.9):
+            raise config.wrong(key, "is not supported", f"did you mean {near[0]}?")

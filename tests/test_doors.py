@@ -1,0 +1,562 @@
+"""MMAction2's configs and commands: parsed and never executed, the same recipes, refused with the line."""
+
+import random
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from foreign_files import mindspore_arrays, mindspore_bytes
+from i3d import load_model
+from i3d.doors import read_asked
+from i3d.errors import InputError
+from i3d.recipes.io import load_recipe
+from i3d.recipes.mmaction2.options import value_of
+from i3d.recipes.mmaction2.parse import read_config
+from i3d.recipes.mmaction2.translate import translate
+from i3d.recipes.mmaction2.written import config_of
+from i3d.recipes.named import RECIPES, named_recipe
+from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.training import AdamW, CosineSchedule
+from mmaction2_configs import (
+    CONFIGS_0,
+    DOT_1,
+    MODEL_1,
+    NAME_1,
+    PLAIN_1,
+    RUNTIME_1,
+    SCHEDULE_1,
+    config_0,
+    data_1,
+    write_configs_1,
+)
+from rendering import numbered_frame, render
+
+ROOT = Path(__file__).parent.parent
+RAW = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+VIDEO = "i3d_r50_video_32x2x1_100e_kinetics400_rgb"
+NAMES_1 = [PLAIN_1, DOT_1, *(NAME_1.format(*x) for x in [("", "dense-"), ("-heavy", ""), ("-nl-gaussian", ""),
+           ("-nl-embedded-gaussian", "")])]  # fmt: skip
+# Settings that make a documented command end within seconds: another network, short clips, small frames.
+TINY_MODEL = ["model.backbone.depth=18", "model.backbone.base_channels=2", "model.backbone.pretrained=None"]
+
+
+def tiny_0(*, videos):
+    """The same for a 0.x recipe; steps are counted with DecordInit first for videos."""
+    first = int(videos)
+    return [
+        "total_epochs=1",
+        "data.videos_per_gpu=1",
+        "data.workers_per_gpu=0",
+        *TINY_MODEL,
+        *(f"data.{split}.pipeline.{first}.clip_len=8" for split in ("train", "val")),
+        f"data.train.pipeline.{first + 4}.scale=64,64",
+        f"data.val.pipeline.{first + 3}.crop_size=64",
+    ]
+
+
+TINY_1 = ["train_cfg.max_epochs=1", "train_dataloader.batch_size=1", "train_dataloader.num_workers=0", *TINY_MODEL,
+          "train_dataloader.dataset.pipeline.1.clip_len=8", "val_dataloader.dataset.pipeline.1.clip_len=8",
+          "train_dataloader.dataset.pipeline.5.scale=64,64",
+          "val_dataloader.dataset.pipeline.4.crop_size=64"]  # fmt: skip
+
+
+@pytest.fixture
+def kinetics(tmp_path, monkeypatch):
+    """The tree of MMAction2's documents, with two clips a split; it is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "data" / "kinetics400"
+    for split in ("train", "val"):
+        videos, frames = root / f"videos_{split}", root / f"rawframes_{split}"
+        videos.mkdir(parents=True)
+        for i in range(2):
+            render(videos / f"{i}.mp4", num_frames=12)
+            (frames / str(i)).mkdir(parents=True)
+            for k in range(12):
+                cv2.imwrite(str(frames / str(i) / f"img_{k + 1:05d}.jpg"), numbered_frame(k))
+        (root / f"kinetics400_{split}_list_videos.txt").write_text("0.mp4 0\n1.mp4 1\n")
+        (root / f"kinetics400_{split}_list_rawframes.txt").write_text("0 12 0\n1 12 1\n")
+    return tmp_path
+
+
+def config(tmp_path, text, name="my_config"):
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    return path
+
+
+def door(*words, **more):
+    command = [sys.executable, ROOT / "tools" / "train.py", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, **more)
+
+
+# the same recipes
+
+
+def test_the_six_configs_of_1x_are_the_published_recipes(tmp_path):
+    written = write_configs_1(tmp_path / "configs")
+    assert sorted(written) == sorted(NAMES_1)
+    for name, path in written.items():
+        assert load_recipe(str(path)) == named_recipe(name)
+
+
+@pytest.mark.parametrize("name", CONFIGS_0)
+def test_configs_of_0x_are_the_published_recipes(tmp_path, name):
+    assert load_recipe(str(config(tmp_path, CONFIGS_0[name], name))) == named_recipe(name)
+
+
+def test_a_config_that_is_not_there_is_the_published_recipe():
+    assert load_recipe(f"configs/recognition/i3d/{RAW}.py") == named_recipe(RAW)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_recipes_written_as_configs_are_read_as_they_were(version):
+    for name in RECIPES:
+        recipe = named_recipe(name)
+        if isinstance(recipe.network, ResNetNetwork):
+            placement = "end_to_end" if "8xb8" in name else "centred"
+            table = config_of(recipe, {}, version=version)
+            found = translate(table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch)
+            assert found.recipe == recipe
+
+
+def test_where_the_clips_lie(tmp_path):
+    more = ", with_offset=True, filename_tmpl='image_{:05d}.png', start_index=0"
+    found = read_asked(str(config(tmp_path, config_0(data=more))), []).config
+    clips = found.lists["train"]
+    assert (clips.ann_file, clips.prefix) == (
+        "data/kinetics400/kinetics400_train_list_rawframes.txt",
+        "data/kinetics400/rawframes_train",
+    )
+    assert (clips.format, clips.template, clips.first_index) == ("frames-offset", "image_{:05d}.png", 0)
+    assert found.num_workers == 4
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    clips = read_asked(str(path), ["val_dataloader.dataset.data_root=/data"]).config.lists["val"]
+    assert (clips.prefix, clips.format) == ("/data/data/kinetics400/videos_val", "videos")
+
+
+def test_lists_of_published_recipes_have_the_documented_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lists = read_asked(RAW, []).config.lists
+    assert lists["train"].ann_file == "data/kinetics400/kinetics400_train_list_rawframes.txt"
+    assert read_asked(VIDEO, []).config.lists["val"].ann_file.endswith("/kinetics400_val_list_videos.txt")
+    (tmp_path / "data" / "kinetics400").mkdir(parents=True)
+    (tmp_path / "data" / "kinetics400" / "kinetics_val_list.txt").write_text("")  # earlier
+    assert read_asked(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
+
+
+def test_other_settings_of_0x(tmp_path):
+    more = """\
+        optimizer = dict(type='AdamW', lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
+        optimizer_config = dict(grad_clip=None)
+        lr_config = dict(policy='CosineAnnealing', min_lr=0.0002, warmup='linear', warmup_by_epoch=True,
+                         warmup_iters=10, warmup_ratio=0.01)
+        evaluation = dict(interval=3, save_best='mean_class_accuracy')
+        load_from = 'start.pth'
+        runner = dict(type='EpochBasedRunner', max_epochs=30)
+        work_dir = './work_dirs/mine/'
+        """
+    found = read_asked(str(config(tmp_path, config_0(more=more))), [])
+    training = found.config.recipe.training
+    assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
+    assert training.schedule == CosineSchedule(end=0.1)
+    assert (training.warmup_epochs, training.warmup_start, training.clip_grad_norm) == (10, 0.01, 0)
+    assert (training.epochs, training.validate_every, training.best_by) == (30, 3, "mean_class")
+    assert (training.init, found.config.work_dir, found.name) == ("start.pth", "./work_dirs/mine/", "my_config")
+
+
+def test_other_settings_of_1x(tmp_path):
+    path = write_configs_1(tmp_path / "configs")[PLAIN_1]
+    more = """\
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=8, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=50, eta_min=0, by_epoch=True, begin=0, end=50)]
+optim_wrapper = dict(_delete_=True, type='AmpOptimWrapper', dtype='bfloat16', accumulative_counts=4,
+                     optimizer=dict(type='SGD', lr=2 * 0.01, momentum=0.9, nesterov=True))
+train_cfg = dict(max_epochs=50)
+model = dict(cls_head=dict(num_classes=12, label_smooth_eps=0.1, multi_class=True,
+                           loss_cls=dict(type='BCELossWithLogits')))
+train_dataloader = dict(dataset=dict(multi_class=True))
+val_dataloader = dict(dataset=dict(multi_class=True))
+test_dataloader = dict(dataset=dict(multi_class=True))
+"""
+    recipe = load_recipe(str(config(path.parent, f"_base_ = '{path.name}'\n{more}")))
+    training = recipe.training
+    assert (training.warmup_epochs, training.warmup_start, training.schedule) == (8, 0.1, CosineSchedule())
+    assert (training.precision, training.accumulate, training.clip_grad_norm) == ("bf16", 4, 0)
+    assert (training.optimizer.lr, training.optimizer.weight_decay, training.optimizer.nesterov) == (0.02, 0, True)
+    assert (recipe.multi_label, training.loss.label_smoothing, recipe.network.num_classes) == (True, 0.1, 12)
+    assert recipe.dataset == ""
+
+
+# Python that is data, and Python that is not
+
+
+def test_what_is_understood_of_python(tmp_path):
+    config(tmp_path, "a = dict(x=1, y=dict(z=2))\nb = dict(x=1)\nc = 'kept'\n", "base")
+    text = """\
+'''A text at the top.'''
+_base_ = ['base.py']
+name = 'clips'
+a = dict(y=dict(_delete_=True, w=[*()] if False else 3))
+"""
+    path = config(tmp_path, text)
+    with pytest.raises(InputError, match=r"my_config.py:4: '\[\*\(\)\] if False else 3' is not data"):
+        read_config(path)
+    text = """\
+_base_ = ['base.py']
+name, = 'x'
+"""
+    with pytest.raises(InputError, match=r"my_config.py:2: 'name, = 'x'' is more than `name = value`"):
+        read_config(config(tmp_path, text))
+    text = """\
+_base_ = ['base.py']
+name = 'clips'
+a = dict(y=dict(_delete_=True, w=3))
+b = {'y': -1, **dict(z=(1, 2) + (3,))}
+d = f'{name}_{1}/' + 'x'
+e = {{_base_.a}}
+f = _base_.a.y.z * 8 / 4
+g = '{{ fileBasenameNoExtension }}'
+h = b['z'][1]
+"""
+    found = read_config(config(tmp_path, text))
+    assert found == {
+        "a": {"x": 1, "y": {"w": 3}}, "b": {"x": 1, "y": -1, "z": [1, 2, 3]}, "c": "kept", "name": "clips",
+        "d": "clips_1/x", "e": {"x": 1, "y": {"z": 2}}, "f": 4.0, "g": "my_config", "h": 2,
+    }  # fmt: skip
+    assert found["a"].places["y"] == f"{tmp_path}/my_config.py:3"
+    assert found.places["c"] == f"{tmp_path}/base.py:3"
+
+
+HOSTILE = [
+    "import os\nos.system('touch harmed')\n",
+    "model = __import__('os').system('touch harmed')\n",
+    "x = [open('harmed', 'w') for _ in (1,)]\n",
+    "class A:\n    open('harmed', 'w')\n",
+    "x = (lambda: 1)()\n",
+    "x = f\"{open('harmed', 'w')}\"\n",
+    'x = dict(y=exec(\'open("harmed", "w")\'))\n',
+    "@open('harmed', 'w')\ndef f(): pass\n",
+    "x = y = open('harmed', 'w')\n",
+    "with open('harmed', 'w'): pass\n",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_config_is_never_executed(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    path = config(tmp_path, f"_base_ = []\n{text}")
+    with pytest.raises(InputError, match=rf"^{path}:[23]: .*parsed and never executed"):
+        load_recipe(str(path))
+    if text == HOSTILE[0]:
+        done = door(path)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_configs_that_would_grow_without_end_are_refused(tmp_path):
+    for text in ["a = 'x' + 'x'\n" + "a = a + a\n" * 60, "a = 9\n" + "a = a * a\n" * 60, "a = " + "[" * 9000]:
+        with pytest.raises(InputError, match=r"my_config.py:?\d*: "):
+            read_config(config(tmp_path, text))
+    with pytest.raises(InputError, match="leads back to itself"):
+        read_config(config(tmp_path, "_base_ = 'my_config.py'\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("_base_ = 'gone.py'\n", r"my_config.py:1: _base_ .*gone.py: there is no such file"),
+        ("_base_ = 'mmaction::i3d.py'\n", r"my_config.py:1: _base_ 'mmaction::i3d.py': not a .py file beside"),
+        ("a = dict(\n", r"my_config.py:1: not Python"),
+        ("a = b\n", r"my_config.py:1: 'b' is not data"),
+        ("a = 1 / 0\n", r"my_config.py:1: '1 / 0' cannot be computed"),
+        ("a = 1\n", r"my_config.py: has no `model`"),
+        ("a = dict(**[1])\n", r"my_config.py:1: \*\* of '\[1\]', which is no dict"),
+    ],
+)
+def test_files_that_are_no_configs_are_refused(tmp_path, text, told):
+    with pytest.raises(InputError, match=told):
+        load_recipe(str(config(tmp_path, text)))
+
+
+def test_a_dict_over_something_else_needs_delete(tmp_path):
+    config(tmp_path, "a = dict(b=1)\n", "base")
+    with pytest.raises(InputError, match=r"my_config.py:3: b: is a dict here and none in its _base_; add _delete_"):
+        read_config(config(tmp_path, "_base_ = 'base.py'\na = dict(\n    b=dict(c=2))\n"))
+
+
+REFUSED = [
+    ("type='ResNet3d'", "type='ResNet3dSlowFast'", "model.backbone|the network 'ResNet3dSlowFast' is not supported"),
+    ("type='Recognizer3D'", "type='Recognizer2D'", "the recognizer Recognizer2D"),
+    ("type='I3DHead'", "type='TSNHead'", "the classifier 'TSNHead' is not supported; supported: I3DHead"),
+    ("dict(type='Flip', flip_ratio=0.5)", "dict(type='PoseFlip')", "a step 'PoseFlip' is not supported; supported:"),
+    ("flip_ratio=0.5", "flip_ration=0.5", r"flip_ration = '0.5' is not supported; did you mean flip_ratio\?"),
+    ("flip_ratio=0.5", "flip_ratio=0.5, flip_label_map={1: 2}", "flip_label_map is told by class names here"),
+    ("type='SGD'", "type='LARS'", "the optimizer 'LARS' is not supported; supported: SGD, AdamW"),
+    ("momentum=0.9", "momentum='0.9'", "optimizer.momentum = '0.9' must be a number"),
+    ("policy='step'", "policy='poly'", "lr_config.policy = 'poly' is not supported; use 'step'"),
+    ("step=[40, 80]", "step=[40, 80], warmup='linear', warmup_iters=9", "warmup_iters = '9' is counted in steps"),
+    ("depth=50", "depth=152", "depth = '152' must be one of 18, 34, 50, 101"),
+    ("norm_eval=False", "norm_eval=False, style='caffe'", "style = 'caffe' must be 'pytorch' here"),
+    ("'torchvision://resnet50'", "'https://x/y.pth'", "is fetched by nothing here; download the file"),
+    ("to_bgr=False", "to_bgr=True", "to_bgr = 'True' must be False: networks see RGB"),
+    ("keep_ratio=False", "keep_ratio=True", "keeps the shape within a box"),
+    ("scale=(-1, 256)", "scale=(340, 256)", r"scale keeps the shape within a box; write \(-1, SIDE\)"),
+    ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),
+    ("log_level = 'INFO'", "log_level = 'INFO'\nevaluations = dict()", r"evaluations is not supported; did you mean"),
+    ("log_level = 'INFO'", "custom_imports = dict(imports=['os'])", "custom_imports imports code"),
+    ("workflow = ", "custom_hooks = [dict(type='A')]\nworkflow = ", "custom_hooks adds hooks of its own"),
+    ("type=dataset_type", "type='AVADataset'", "the data set 'AVADataset' is not supported"),
+    ("test_mode=True", "test_mode=False", "test_mode = 'False' is not True: clips would be drawn at random"),
+    ("resume_from = None", "resume_from = 'a.pth'", "resume_from = 'a.pth' cannot be gone on with here"),
+    ("clip_len=32", "clip_len=[32]", "clip_len must be a whole number"),
+    ("crop_size=224", "crop_size=(224, 200)", "crop_size must be a whole number, of a square"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "told"), REFUSED, ids=[f"{a[:24]}" for _, a, _ in REFUSED])
+def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, told):
+    text = config_0()
+    assert before in text
+    path = config(tmp_path, text.replace(before, after, 1))
+    with pytest.raises(InputError) as caught:
+        load_recipe(str(path))
+    message = str(caught.value)
+    assert re.search(told, message), message
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    if number := re.match(rf"{path}:(\d+): ", message):
+        changed = text[: text.index(before)].count("\n") + 1
+        assert int(number[1]) in (changed, changed + after.count("\n"))
+
+
+WRONG = ["None", "[]", "{}", "dict()", "-1", "0", "1e400", "'x'", "[1]", "True", "(1, 2)", "{1: 2}", "{[1]: 2}", "...",
+         "dict(type='SGD')", "99999999999", "9" * 400]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_stands_in_a_config_it_is_a_recipe_or_one_line(tmp_path, seed):
+    rng = random.Random(seed)
+    texts = [MODEL_1 + SCHEDULE_1 + RUNTIME_1 + data_1(), *CONFIGS_0.values()]
+    for _ in range(80):
+        text = rng.choice(texts)
+        values = list(re.finditer(r"=\s*('[^']*'|[\d.]+|True|False|None|\([^()]*\)|\[[^\[\]]*\])", text))
+        at = rng.choice(values)
+        text = text[: at.start(1)] + rng.choice(WRONG) + text[at.end(1) :]
+        try:
+            load_recipe(str(config(tmp_path, text)))
+        except InputError as error:
+            assert str(error).startswith(f"{tmp_path}/my_config.py:")
+            assert "\n" not in str(error)
+
+
+# --cfg-options
+
+
+def test_options_change_published_recipes():
+    options = ["total_epochs=7", "data.videos_per_gpu=2", "optimizer.lr=0.005", "model.cls_head.num_classes=3",
+               "model.backbone.pretrained=None", "data.train.ann_file=mine.txt", "data.workers_per_gpu=5",
+               "evaluation.interval=2", "load_from=old.pth", "lr_config.step=3,5",
+               "model.backbone.with_cp=True"]  # fmt: skip
+    found = read_asked(f"configs/recognition/i3d/{RAW}.py", options).config
+    training, network = found.recipe.training, found.recipe.network
+    assert (training.epochs, training.batch_size, training.validate_every) == (7, 2, 2)
+    assert (training.optimizer.lr, training.base_batch) == (0.005, 0)  # a rate that is given is taken as it is
+    assert (network.num_classes, network.activation_checkpointing, found.recipe.dataset) == (3, True, "")
+    assert (training.init, training.schedule.epochs) == ("old.pth", (3, 5))
+    assert (found.lists["train"].ann_file, found.num_workers) == ("mine.txt", 5)
+    rest = named_recipe(RAW).training
+    same = ("augmentation", "sampling", "validation", "clip_grad_norm")
+    assert all(getattr(training, name) == getattr(rest, name) for name in same)
+    assert found.recipe.protocol == named_recipe(RAW).protocol
+
+
+def test_options_in_the_spelling_of_1x():
+    options = ["train_dataloader.batch_size=2", "optim_wrapper.optimizer.lr=0.02", "train_cfg.max_epochs=9",
+               "val_dataloader.dataset.ann_file=v.txt"]  # fmt: skip
+    for name in (PLAIN_1, RAW):  # the published recipe stays what it is, whatever is spelled how
+        found = read_asked(name, options)
+        training = found.config.recipe.training
+        assert (training.batch_size, training.optimizer.lr, training.epochs, training.base_batch) == (2, 0.02, 9, 0)
+        assert found.config.recipe.protocol == named_recipe(name).protocol
+        assert found.config.lists["val"].ann_file == "v.txt"
+        assert found.version == int(name == PLAIN_1)
+    assert read_asked(PLAIN_1, options, as_written=False).config.recipe.training.base_batch == 64
+
+
+def test_without_a_rate_the_linear_rule_holds(tmp_path):
+    assert read_asked(RAW, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
+    path = str(config(tmp_path, config_0()))
+    assert read_asked(path, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("total_epochs", "write key.path=value"),
+        ("total_epoch=3", "there is no key 'total_epoch'; did you mean total_epochs"),
+        ("model.backbone.dept=18", r"model.backbone.dept = '18' is not supported; did you mean depth\?"),
+        ("train_dataloader.batch_size=3", "this is a 0.x config; write data.videos_per_gpu="),
+        ("optim_wrapper.optimizer.lr=3", "this is a 0.x config; write optimizer.lr="),
+        ("img_norm_cfg.to_bgr=True", "img_norm_cfg is a variable, used already"),
+        ("data.train.pipeline.40.scale=3", "'40' is no item of a list of 10"),
+        ("total_epochs.x=3", "'x' would lie in '100', which is no dict"),
+        ("data.videos_per_gpu=many", "videos_per_gpu = 'many' must be a whole number"),
+    ],
+)
+def test_options_that_have_no_counterpart_are_refused(tmp_path, option, told):
+    with pytest.raises(InputError, match=told) as caught:
+        read_asked(str(config(tmp_path, config_0())), [option])
+    assert str(caught.value).startswith("--cfg-options ")
+
+
+def test_values_of_options():
+    assert value_of("a,b") == ["a", "b"]
+    assert value_of("[(1,2.5),(true,None)]") == [[1, 2.5], [True, None]]
+    assert [value_of(text) for text in ("1e-3", "-4", "'4'", "x=y", "")] == [0.001, -4, "4", "x=y", ""]
+
+
+def test_recipes_of_others_have_no_key_paths():
+    assert read_asked("i3d_rgb", []).config.recipe == named_recipe("i3d_rgb")
+    with pytest.raises(InputError, match="no recipe of MMAction2.*i3d train --recipe i3d_rgb --set"):
+        read_asked("i3d_rgb", ["total_epochs=1"])
+
+
+# the commands
+
+
+def test_the_documented_command(kinetics):
+    words = [f"configs/recognition/i3d/{RAW}.py", "--work-dir", f"work_dirs/{RAW}", "--validate", "--seed", "0",
+             "--deterministic"]  # fmt: skip
+    done = door(*words, "--cfg-options", *tiny_0(videos=False))
+    assert done.returncode == 0, done.stderr
+    folder = kinetics / "work_dirs" / RAW
+    assert {"best.safetensors", "last.safetensors", "log.jsonl", "recipe.json"} <= {p.name for p in folder.iterdir()}
+    assert "validation top1" in done.stderr
+    again = door(*words, "--resume-from", str(folder), "--cfg-options", *tiny_0(videos=False))
+    assert again.returncode == 0, again.stderr
+    assert "done already" in again.stderr
+
+
+def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
+    path = write_configs_1(kinetics / "configs")[PLAIN_1]
+    done = door(path, "--no-validate", "--cfg-options", *TINY_1)
+    assert done.returncode == 0, done.stderr
+    assert "validation" not in done.stderr
+    assert (kinetics / "work_dirs" / PLAIN_1 / "last.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([RAW, "--gpus", "4"], "use bash tools/dist_train.sh i3d_r50_32x2x1_100e_kinetics400_rgb 4"),
+        ([RAW, "--gpu-ids", "0", "2"], "use CUDA_VISIBLE_DEVICES=0,2 bash tools/dist_train.sh"),
+        ([RAW, "--launcher", "pytorch"], "no launcher has started this process; use bash tools/dist_train.sh"),
+        ([RAW, "--launcher", "slurm"], "processes are started by torchrun here"),
+        ([RAW, "--validate", "--no-validate"], "choose one of them"),
+        ([RAW, "--test-last"], "testing is not built yet"),
+        ([RAW, "--resume-from", "a.pth"], "there is no such file or folder"),
+        ([RAW, "--resume", "old.pth"], "start from its weights: --cfg-options load_from=old.pth"),
+        ([RAW], "kinetics400_train_list_rawframes.txt: there is no such list of clips for train"),
+        (["configs/i3d_r50_32x2x1.py"], "there is no recipe 'i3d_r50_32x2x1'; did you mean"),
+        (["tsn.py", "--work_dir", "x"], "there is no recipe 'tsn'"),
+    ],
+)
+def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, told):
+    from i3d.cli import told as run
+    from i3d.doors import train
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.pth").touch()
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: train(words))
+    message = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert told in message
+    assert message.splitlines()[-1].startswith("error: ")
+
+
+# the documents
+
+
+def documented():
+    for page in ("from-mmaction2.md", "from-mindspore.md", "from-ascend.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line and not line.startswith("#"):
+                    yield pytest.param(line, id=f"{page} {line[:60]}")
+
+
+@pytest.fixture
+def workplace(kinetics):
+    """What the documents speak of, beside data/kinetics400: the trees of the ports, their weights, a config."""
+    videos = kinetics / "data" / "kinetics400"
+    for split in ("train", "val"):
+        port, ascend = kinetics / "kinetics-400" / split, kinetics / "kinetics400" / split
+        lines = ["label,youtube_id,time_start,time_end,split"]
+        labels = []
+        for i, name in enumerate(["abseiling", "zumba"]):
+            (ascend / name).mkdir(parents=True)
+            port.mkdir(parents=True, exist_ok=True)
+            shutil.copy(videos / f"videos_{split}" / f"{i}.mp4", port / f"{name[0] * 11}_000000_000010.mp4")
+            shutil.copy(videos / f"videos_{split}" / f"{i}.mp4", ascend / name / f"{i}.mp4")
+            lines.append(f"{name},{name[0] * 11},0,10,{split}")
+            labels.append(f"{name}/{i}.mp4 {i}")
+        (port.parent / f"kinetics-400_{split}.csv").write_text("\n".join(lines))
+        (ascend.parent / f"{split}_label").write_text("\n".join(labels))
+    config(kinetics, CONFIGS_0[VIDEO])
+    shutil.copy(ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth", kinetics / "epoch_100.pth")
+    (kinetics / "tools").symlink_to(ROOT / "tools")
+    return kinetics
+
+
+def tiny(words):
+    """A documented command on two CPU processes at most, with settings that make it end within seconds."""
+    words = [{"npu": "cpu", "--nproc-per-node=8": "--nproc-per-node=2"}.get(word, word) for word in words]
+    if words[0] == "bash":
+        words[3] = "2"
+    if words[:2] == ["python", "tools/train.py"] or words[:2] == ["bash", "tools/dist_train.sh"]:
+        name = words[2]
+        options = TINY_1 if "8xb8" in name else tiny_0(videos="video" in name or "my_config" in name)
+        return [*words, "--cfg-options", *options]
+    settings = {"sampling.clip_len": 9, "validation.clip_len": 9}
+    if "i3d_rgb" in words:  # Inception takes no smaller frames
+        settings |= {"augmentation.resize": 193, "augmentation.size": 193, "validation_crop": 193}
+        network = []
+    else:
+        settings |= {"augmentation.size": 64, "validation_crop": 64, "precision": "fp32", "loss_scale": 0, "init": "''"}
+        network = ["--set", "network.depth=18", "--set", "network.base_channels=2"]
+    changes = [word for key, value in settings.items() for word in ("--set", f"training.{key}={value}")]
+    return [*words, *network, *changes, "--epochs", "1", "--batch-size", "1", "--workers", "0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", list(documented()))
+def test_documented_commands_run(line, workplace, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("PYTHON", sys.executable)
+    words = shlex.split(line)
+    if "i3d_rgb_kinetics400.ckpt" in words:
+        state = load_model().state_dict()
+        Path("i3d_rgb_kinetics400.ckpt").write_bytes(mindspore_bytes(mindspore_arrays(state)))
+    if "run1p/last.safetensors" in words:  # of the run before
+        before = [*words[: words.index("--work-dir")], "--work-dir", "run1p", "--device", "cpu"]
+        assert ended(tiny(before)).returncode == 0
+    done = ended(tiny(words))
+    assert done.returncode == 0, done.stderr
+
+
+def ended(words):
+    start = {"python": [sys.executable], "i3d": [sys.executable, "-m", "i3d"], "bash": ["bash"],
+             "torchrun": [sys.executable, "-m", "torch.distributed.run"]}[words[0]]  # fmt: skip
+    return subprocess.run([*start, *words[1:]], capture_output=True, text=True, timeout=200)
