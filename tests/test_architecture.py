@@ -83,8 +83,10 @@ def test_public_names():
         "convert",
         "load_model",
         "predict",
+        "train",
     ]
     assert callable(i3d.predict)
+    assert callable(i3d.train)
 
 
 def test_wheel_contents_are_tracked():

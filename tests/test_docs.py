@@ -16,6 +16,20 @@ from rendering import render
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+TINY_RECIPE = """
+base: i3d_r50_video_32x2x1_100e_kinetics400_rgb
+network: {depth: 18, base_channels: 4}
+preprocessing: {short_side: 32, crop: 32}
+protocol: {clip_len: 6, frame_interval: 1, num_clips: 1}
+training:
+  init: ""
+  epochs: 1
+  sampling: {clip_len: 6, frame_interval: 1}
+  augmentation: {resize: 32, size: 28}
+  validation: {clip_len: 6, frame_interval: 1}
+  validation_crop: 28
+"""
+
 
 def blocks(language):
     for page in PAGES:
@@ -42,6 +56,7 @@ def workplace(tmp_path, monkeypatch):
     tiny = ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
     shutil.copy(tiny, tmp_path / "epoch_100.pth")
     save_file(resnet_2d(50), tmp_path / "resnet50.safetensors")
+    (tmp_path / "my.yaml").write_text(TINY_RECIPE)
     return tmp_path
 
 

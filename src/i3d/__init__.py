@@ -9,6 +9,7 @@ from i3d.convert import convert
 from i3d.errors import I3DError, InputError, VideoError, WeightsError
 from i3d.predict import predict
 from i3d.results.prediction import LabelScore, Prediction
+from i3d.train import train
 from i3d.weights.load import load_model
 
 __version__ = "0.1.0"
@@ -22,4 +23,5 @@ __all__ = [
     "convert",
     "load_model",
     "predict",
+    "train",
 ]

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, first_line, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
     from i3d.recipes.recipe import Recipe
+    from i3d.recipes.training import Training
     from i3d.training.journal import Watcher
     from i3d.training.run import Run
     from i3d.training.run_folder import RunFolder
@@ -197,6 +198,7 @@ def _start(
     from i3d.training.setup import build_accelerator, build_loaders, build_parts
 
     assert recipe.training is not None
+    _check_clip(recipe, recipe.training)
     accelerator = build_accelerator(recipe.training, machine)
     if accelerator.is_main_process:
         folder.take()
@@ -263,3 +265,21 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
         f"{run.total_steps} steps, {run.steps_per_epoch} an epoch, of {batch}; {training.optimizer.kind}, "
         f"{training.schedule.kind} schedule, seed {run.parts.seed}",
     ]
+
+
+def _check_clip(recipe: Recipe, training: Training) -> None:
+    """The network can take the clips: it is run on tensors without memory."""
+    import torch
+
+    from i3d.models.build import build_network
+
+    num_frames, side = training.sampling.clip_len, training.augmentation.size
+    shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            build_network(recipe.network)(torch.empty(shape))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"recipe {recipe.name}: its network cannot take {training.batch_size} clips of {num_frames} frames of "
+            f"{side} x {side} ({first_line(error)}); change training.sampling.clip_len or training.augmentation.size"
+        ) from error
