@@ -51,6 +51,16 @@ RecipeOption = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting of the recipe: training.optimizer.lr=0.02")
 ]
+Init = Annotated[
+    str | None, typer.Option(help="Weights to start from: a file of any kind, a hub name, or none (fresh ones).")
+]
+Rate = Annotated[
+    float | None, typer.Option("--lr", help="The learning rate as it is, not scaled to the batch by the linear rule.")
+]
+MaxBad = Annotated[
+    str | None, typer.Option(help="How many clips may be unreadable: 5%, or 0 (default: 1%, none in validation).")
+]
+MaxSteps = Annotated[int | None, typer.Option(min=1, help="Measure the speed of so many steps; nothing is kept.")]
 
 
 def train(
@@ -60,15 +70,11 @@ def train(
     val: ValOption = None,
     root: Root = None,
     val_root: Annotated[Path | None, typer.Option(help="The same for --val.")] = None,
-    init: Annotated[
-        str | None, typer.Option(help="Weights to start from: a file of any kind, a hub name, or none (fresh ones).")
-    ] = None,
+    init: Init = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Clips of a step on each device.")] = None,
     accumulate: Annotated[int | None, typer.Option(min=1, help="Batches whose gradients make one step.")] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="The learning rate as it is, not scaled to the batch by the linear rule.")
-    ] = None,
+    lr: Rate = None,
     settings: Settings = None,
     validate: Annotated[bool, typer.Option(help="Validate as often as the recipe says, and at the end.")] = True,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
@@ -78,12 +84,8 @@ def train(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Only repeatable operations.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: slow to start, then faster.")] = False,
     fsdp: Annotated[bool, typer.Option("--fsdp", help="Divide weights and optimiser among the devices.")] = False,
-    max_bad: Annotated[
-        str | None, typer.Option(help="How many clips may be unreadable: 5%, or 0 (default: 1%, none in validation).")
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Measure the speed of so many steps; nothing is kept.")
-    ] = None,
+    max_bad: MaxBad = None,
+    max_steps: MaxSteps = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
     classes: Classes = None,
     format: Format = "auto",  # noqa: A002

@@ -37,7 +37,11 @@ _Loader.add_implicit_resolver(
 def read_yaml(text: str) -> Any:
     """The data in a text. What is no YAML, or more than plain data, is a ValueError of one line."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
