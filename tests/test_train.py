@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -200,6 +201,19 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     run = Run(parts, Given([]), None, RunFolder(tmp_path), None, Stopwatch(parts.device), None, 0.01, 4, 4)
     with pytest.raises(InputError, match="step 0: the weights are not finite any more"):
         run.save()
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit, of util-linux, is not there")
+def test_a_disk_that_is_full_costs_saves_and_not_the_run(clips, tmp_path):
+    """Files may have 100 kB, the state has more: as good as a full disk."""
+    limited = ["prlimit", "--fsize=100000", *command(clips, tmp_path / "run", "--epochs", "2")]
+    told = finish(limited, expected=1)
+    assert re.search(r"warning: step 3: the state could not be saved \(.*File too large", told)
+    assert "warning: step 3: best.safetensors could not be written" in told
+    assert re.search(r"error: .*writing failed", told)  # of the last weights
+    assert lines(tmp_path / "run" / "log.jsonl")[-1]["step"] == 6
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+    assert "6 steps done" in finish(command(clips, tmp_path / "run", "--epochs", "2"))
 
 
 def test_bad_clips_are_limited_and_told(clips, tmp_path):

@@ -123,7 +123,7 @@ def i3d_r34_32x2x1_100e_kinetics400_rgb() -> Recipe:
 
 
 def i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1() -> Recipe:
-    """The Ascend port: the video recipe in mixed precision, loss scale 128; 56.26 after 40 epochs on one device."""
+    """The Ascend port: the video recipe in mixed precision, loss scale 128; 56.26 after 40 epochs."""
     training = _training(input="videos", precision="fp16", loss_scale=128.0)
     name = "i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1"
     return _like(i3d_r50_video_32x2x1_100e_kinetics400_rgb(), name, training=training)

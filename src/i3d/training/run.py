@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import SafetensorError
 
 from i3d.data.batch import Bad, Batch
 from i3d.data.loader import ClipLoader
@@ -25,6 +26,7 @@ from i3d.training.validation import validate
 from i3d.weights.checkpoint import Card, save_checkpoint
 
 LOG_EVERY: Final = 20  # steps
+UNWRITTEN: Final = (OSError, InputError, SafetensorError)  # by a disk that is full, or gone
 
 
 @dataclass
@@ -209,7 +211,7 @@ class Run:
         self.position = self.position.model_copy(update={"bad": bad, "scale": scale})
         try:
             save_state(self.folder.checkpoints, self.parts, self.position)
-        except (OSError, InputError) as error:
+        except UNWRITTEN as error:
             self.tell(f"warning: step {self.position.step}: the state could not be saved ({error}); make room")
         self.gathered(0)  # nobody goes on before it is on the disk
         self.stopwatch.restart()
@@ -240,7 +242,7 @@ class Run:
             value = found.figures.get(chosen, -1.0)  # without a clip that can be read
             is_better = position.best is None or value > position.best
             if is_better:
-                self.write_weights(BEST)
+                self._keep_best()
         better = {"best": value, "best_step": position.step} if is_better else {}
         done = {"num_worse": 0 if is_better else position.num_worse + 1, "validated": position.step}
         self.position = position.model_copy(update={**better, **done})
@@ -251,6 +253,13 @@ class Run:
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
         self.tell(f"epoch {epoch + 1}, step {position.step}: validation {told} ({found.num_clips} clips)")
         self.stopwatch.restart()
+
+    def _keep_best(self) -> None:
+        """A disk that is full costs the file of this one, and is told."""
+        try:
+            self.write_weights(BEST)
+        except UNWRITTEN as error:
+            self.tell(f"warning: step {self.position.step}: {BEST} could not be written ({error}); make room")
 
     def draw(self) -> None:
         """The curves so far. A picture that cannot be drawn ends no run."""
