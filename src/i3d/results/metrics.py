@@ -5,6 +5,8 @@ Letters in names: N clips, K classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -52,6 +54,71 @@ def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) 
     if not precisions:
         raise ValueError("no clip has a class: there is no average precision")
     return float(np.mean(precisions))
+
+
+def confusion_matrix(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """(K, K): how many clips of class i have their highest score at class j; of equal scores the lower number."""
+    scores, labels = _checked(scores_NK, labels_N)
+    num_classes = scores.shape[1]
+    found: npt.NDArray[np.int64] = np.bincount(
+        labels * num_classes + np.argmax(scores, axis=1), minlength=num_classes**2
+    ).reshape(num_classes, num_classes)
+    return found
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Of every class: how much of what is called so is so, how much of it is found, their harmonic mean, its clips.
+
+    NaN where there is nothing to divide by: precision of a class that is never called, recall of one without clips.
+    """
+
+    precision_K: Scores
+    recall_K: Scores
+    f1_K: Scores
+    num_clips_K: Labels
+
+
+def class_figures(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> ClassFigures:
+    """Precision, recall and F1 of every class."""
+    confusion_KK = confusion_matrix(scores_NK, labels_N)
+    right_K, called_K, there_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        precision_K, recall_K = right_K / called_K, right_K / there_K
+        f1_K = 2 * right_K / (called_K + there_K)
+    return ClassFigures(precision_K, recall_K, f1_K, there_K)
+
+
+def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15) -> float:
+    """How far the highest probability is from how often it is right (Guo et al. 2017, arXiv:1706.04599).
+
+    Clips go into equally wide bins by their highest probability; the gap between the mean probability and the
+    accuracy of each bin is weighed by its clips.
+    """
+    probabilities, labels = _checked(probabilities_NK, labels_N)
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    if probabilities.min() < 0 or probabilities.max() > 1 + 1e-9:
+        raise ValueError("calibration is of probabilities, from 0 to 1")
+    highest_N, right_N = probabilities.max(axis=1), np.argmax(probabilities, axis=1) == labels
+    bins_N = np.clip(np.ceil(highest_N * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    gaps_B = np.bincount(bins_N, weights=highest_N - right_N, minlength=num_bins)
+    return float(np.abs(gaps_B).sum() / len(labels))
+
+
+def bootstrap_interval(
+    values_N: npt.ArrayLike, *, share: float = 0.95, num_draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The interval that holds the mean of the values, by drawing as many of them again and again (percentiles)."""
+    values = np.asarray(values_N, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"an interval needs finite values (N), got shape {values.shape}")
+    if not 0 < share < 1 or num_draws < 1:
+        raise ValueError(f"share must lie between 0 and 1 and num_draws be at least 1, got {share} and {num_draws}")
+    rng = np.random.default_rng(seed)
+    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)])
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
 
 
 def _checked(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> tuple[Scores, Labels]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:
     figure = Figure(figsize=(11, 7), layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(2, 2)
-    titles = [("loss", "Loss"), ("accuracy", "Accuracy"), ("lr", "Learning rate"), ("validation", "Validation")]
+    titles = [
+        ("loss", "Loss"),
+        ("accuracy", "Accuracy on training clips"),
+        ("lr", "Learning rate"),
+        ("validation", "Validation"),
+    ]
     for axes, (kind, title) in zip(panels.flat, titles, strict=True):
         drawn = False
         for name, curves in runs.items():
-            for label, (steps, values) in curves.get(kind, {}).items():
+            for style, (label, (steps, values)) in zip(cycle(("-", "--", ":")), curves.get(kind, {}).items()):
                 marker = "o" if kind == "validation" or len(steps) == 1 else ""
                 text = f"{name} {label}".replace("$", "\\$") if len(runs) > 1 else label
-                axes.plot(steps, values, label=text, marker=marker, markersize=4, linewidth=1.5)
+                axes.plot(steps, values, label=text, marker=marker, markersize=4, linestyle=style)
                 drawn = True
         axes.set_title(title, loc="left")
         axes.set_xlabel("step")
