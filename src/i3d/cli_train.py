@@ -77,6 +77,7 @@ def train(
     lr: Rate = None,
     settings: Settings = None,
     validate: Annotated[bool, typer.Option(help="Validate as often as the recipe says, and at the end.")] = True,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Epochs from one validation to the next.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, npu (npu is untested).")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that load clips, for each device.")] = 2,
@@ -107,7 +108,7 @@ def train(
     from i3d.train import train as run
     from i3d.training.setup import Machine
 
-    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, multi_label)
+    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
     options = (format, fold, multi_label, allow_outside)
     clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
     modality = "flow" if chosen.network.in_channels == 2 else "rgb"
@@ -139,6 +140,7 @@ def _recipe(
     batch_size: int | None,
     accumulate: int | None,
     precision: str | None,
+    validate_every: int | None,
     multi_label: bool,
 ) -> Recipe:
     """The recipe, then --set, then the options that have a name of their own."""
@@ -150,6 +152,7 @@ def _recipe(
         "batch_size": batch_size,
         "accumulate": accumulate,
         "precision": precision,
+        "validate_every": validate_every,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
     if epochs is not None:
