@@ -42,6 +42,14 @@ def test_the_function_and_its_gradients_are_those_of_pytorch(kernel, stride, pad
         assert torch.allclose(mine, wanted, rtol=1e-12, atol=1e-10)
 
 
+def test_a_strided_1x1_convolution_of_few_channels_does_not_crash():
+    """As `conv2d` of stride 2, PyTorch 2.13 ends the process in the backward pass at this size."""
+    layer = Conv3d(8, 16, (1, 1, 1), stride=(1, 2, 2), bias=False).to(memory_format=torch.channels_last_3d)
+    clip = torch.randn(2, 8, 2, 56, 56).to(memory_format=torch.channels_last_3d).requires_grad_()
+    layer(clip).sum().backward()
+    assert torch.isfinite(clip.grad).all()
+
+
 @pytest.mark.slow
 def test_gradients_of_a_bf16_step_of_r50_are_right():
     """2 clips of 3x32x224x224, where some 3D convolutions of oneDNN give NaN on CPUs with AMX.

@@ -136,7 +136,7 @@ def test_a_run_that_is_done_says_so(run, clips):
 
 def test_another_run_in_the_folder_is_refused(run, clips):
     told = finish(command(clips, run[0], "--epochs", "4"), expected=2)
-    assert "started with other settings (recipe.training.epochs was 3, now 4)" in told
+    assert "started with other settings (training.epochs was 3, now 4)" in told
     told = finish(command(clips, run[0], "--epochs", "3", "--seed", "1"), expected=2)
     assert "seed was 0, now 1" in told
 
@@ -167,6 +167,65 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
     told = finish(command(clips, tmp_path / "run", "--workers", "1", "--set", "training.save_every=1000"))
     assert f"going on from step {int(newest.stem.split('-')[1])} of 36" in told
+
+
+def test_a_signal_to_the_whole_group_saves_too(clips, tmp_path):
+    process = start(command(clips, tmp_path / "run", "--workers", "2", "--set", "training.save_every=1000"))
+    wait_for(tmp_path / "run" / "log.jsonl")
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout`, systemd and schedulers do
+    assert process.wait(30) == 143
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
+    """Workers outlive the process for seconds; the folder must not be held by them."""
+    arguments = command(clips, tmp_path / "run", "--workers", "2", "--epochs", "4")
+    process = start(arguments)
+    wait_for(tmp_path / "run" / "log.jsonl")
+    process.kill()
+    process.wait()
+    assert "going on from step" in finish(arguments)
+
+
+def test_a_done_run_may_lose_its_states(clips, tmp_path):
+    arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1")
+    finish(arguments)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    told = finish(arguments)
+    assert "done already" in told
+    assert "3 steps done, best validation" in told
+
+
+def test_states_of_another_run_are_refused(clips, tmp_path):
+    finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1"))
+    (tmp_path / "run" / "run.json").unlink()
+    told = finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1", "--seed", "3"), expected=2)
+    assert "its states are of a run with other settings or clips" in told
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_between_two_lines_of_the_log(clips, tmp_path):
+    """Each rank has its own sums: the log of the rest is the same to the bit."""
+    options = ["--workers", "0", "--epochs", "3", "--set", "training.accumulate=1", "--set", "training.save_every=1"]
+    finish(command(clips, tmp_path / "whole", *options, num_processes=2))
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    newest = sorted((tmp_path / "cut" / "checkpoints").iterdir())[-1]
+    assert newest.stem == "step-00000009"
+    newest.unlink()  # the one before is of step 8: 2 steps after the last line
+    record = json.loads((tmp_path / "cut" / "run.json").read_text())
+    (tmp_path / "cut" / "run.json").write_text(json.dumps({**record, "done": False}))
+    assert "going on from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options, num_processes=2))
+    assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+
+
+def test_changed_ways_of_computing_are_told(run, clips, tmp_path):
+    work_dir = tmp_path / "run"
+    process = start(command(clips, work_dir, "--workers", "0"))
+    wait_for(work_dir / "log.jsonl")
+    process.terminate()
+    process.wait()
+    arguments = [word for word in command(clips, work_dir, "--workers", "0") if word != "--deterministic"]
+    assert "warning: deterministic was True, now False: from here on the run is not the same" in finish(arguments)
 
 
 def wait_for(path, *, seconds=60):

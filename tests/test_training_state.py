@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import json
 import os
 import signal
 
@@ -17,7 +18,7 @@ from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, Training
 from i3d.training.ema import Ema
 from i3d.training.optimizer import build_optimizer
-from i3d.training.state import METADATA_KEY, Position, load_newest, position_of, save_state, states_in
+from i3d.training.state import METADATA_KEY, Position, Sums, load_newest, position_of, save_state, states_in
 from i3d.training.step import Parts
 
 TRACEME, SYSCALL = 0, 24  # of ptrace(2)
@@ -41,6 +42,10 @@ def make_parts(*, seed=0, steps=2, adamw=False):
     return parts
 
 
+def at(step, **more):
+    return Position.first("contract").model_copy(update={"step": step, **more})
+
+
 def everything(parts):
     optimizer = {
         f"{name}.{key}": value.clone()
@@ -54,11 +59,13 @@ def everything(parts):
 @pytest.mark.parametrize("adamw", [False, True])
 def test_a_state_gives_back_everything(tmp_path, adamw):
     parts = make_parts(adamw=adamw)
-    save_state(tmp_path, parts, Position(step=7, best=0.5, best_step=5, bad=((3, "why"),), loss_sum=0.1))
+    save_state(tmp_path, parts, at(7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(Sums(loss=0.1),)))
     other = make_parts(seed=1, steps=1, adamw=adamw)
     position, faults = load_newest(tmp_path, other)
     assert faults == []
-    assert (position.step, position.best, position.bad, position.loss_sum) == (7, 0.5, ((3, "why"),), 0.1)
+    assert position.model_dump(exclude={"entries"}) == at(
+        7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(Sums(loss=0.1),)
+    ).model_dump(exclude={"entries"})
     for mine, theirs in zip(everything(parts), everything(other), strict=True):
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
@@ -67,7 +74,7 @@ def test_a_state_gives_back_everything(tmp_path, adamw):
 def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
     parts = make_parts()
     for step in (1, 2, 3):
-        save_state(tmp_path, parts, Position(step=step))
+        save_state(tmp_path, parts, at(step))
     assert [path.name for path in states_in(tmp_path)] == ["step-00000003.safetensors", "step-00000002.safetensors"]
     newest, older = states_in(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -83,7 +90,7 @@ def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
 @pytest.mark.parametrize("kind", ["model.", "ema.", "optimizer."])
 def test_every_entry_is_needed(tmp_path, kind):
     parts = make_parts()
-    path = save_state(tmp_path, parts, Position(step=1))
+    path = save_state(tmp_path, parts, at(1))
     tensors = load_file(path)
     lost = next(name for name in tensors if name.startswith(kind))
     metadata = {METADATA_KEY: position_of(path).model_dump_json()}
@@ -98,7 +105,7 @@ def test_every_entry_is_needed(tmp_path, kind):
 
 def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
     parts = make_parts()
-    save_state(tmp_path, parts, Position(step=1))
+    save_state(tmp_path, parts, at(1))
     from i3d.training import state
 
     def full(*args, **options):
@@ -106,7 +113,7 @@ def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(state, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        save_state(tmp_path, parts, Position(step=2))
+        save_state(tmp_path, parts, at(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
 
 
@@ -115,7 +122,7 @@ def test_a_save_may_be_cut_at_every_system_call(tmp_path):
     """A child saves under ptrace and is killed as it enters its k-th system call, for every k."""
     parts, libc = make_parts(), ctypes.CDLL(None, use_errno=True)
     for step in (1, 2):
-        save_state(tmp_path, parts, Position(step=step))
+        save_state(tmp_path, parts, at(step))
     num_calls = 0
     while True:
         child = os.fork()
@@ -123,12 +130,12 @@ def test_a_save_may_be_cut_at_every_system_call(tmp_path):
             if libc.ptrace(TRACEME, 0, 0, 0) == -1:
                 os._exit(NOT_ALLOWED)
             os.kill(os.getpid(), signal.SIGSTOP)
-            save_state(tmp_path, parts, Position(step=3 + num_calls))
+            save_state(tmp_path, parts, at(3 + num_calls))
             os._exit(0)
         is_over = run_until(libc, child, num_calls)
         newest = load_newest(tmp_path, parts)[0].step
         assert newest in (2 + num_calls, 3 + num_calls)
-        save_state(tmp_path, parts, Position(step=3 + num_calls))
+        save_state(tmp_path, parts, at(3 + num_calls))
         if is_over:
             break
         num_calls += 1
@@ -154,3 +161,14 @@ def run_until(libc, child, num_calls):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return False
+
+
+@pytest.mark.parametrize("field", sorted(set(Position.model_fields) - {"entries"}))
+def test_every_field_of_a_position_is_needed(tmp_path, field):
+    parts = make_parts()
+    path = save_state(tmp_path, parts, at(1))
+    told = json.loads(position_of(path).model_dump_json())
+    del told[field]
+    save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(told)})
+    with pytest.raises(InputError, match=f"{field}: Field required"):
+        load_newest(tmp_path, parts)

@@ -66,7 +66,8 @@ def train(arguments: Sequence[str] | None = None) -> None:
         )
     for reason in done.bad:
         console.say(f"warning: {reason}")
-    console.tell_trained(done)
+    if os.environ.get("RANK", "0") == "0":  # torchrun's: the first process speaks for all
+        console.tell_trained(done)
     if done.stopped_by:
         raise SystemExit(128 + done.stopped_by)
 

@@ -7,9 +7,10 @@ The same call in the same folder goes on where the last one was ended, by whatev
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,11 +68,9 @@ def train(
     steps and keeps nothing; `names`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
     saved. A loss that is not a number, another run in the folder, and one of other settings there are an InputError.
     """
-    from i3d.files import write_atomically
-    from i3d.training.journal import Journal
-    from i3d.training.run_folder import DONE, RECIPE, RunFolder, this_start
+    from i3d.training.run_folder import DONE, RunFolder
     from i3d.training.setup import Machine
-    from i3d.training.state import position_of, states_in
+    from i3d.training.state import Position
     from i3d.training.stopping import Stopping, die_with_launcher
 
     die_with_launcher()
@@ -83,33 +82,50 @@ def train(
     with Stopping() as stopping:
         try:
             run, contract = _start(
-                recipe, annotations, validation, folder, machine, seed, rate, max_bad, names, watcher
+                recipe, annotations, validation, folder, machine, seed, rate, max_bad, names, watcher, max_steps is None
             )
-            run.check_alike(json.dumps(contract))
+            told = json.dumps(contract)
+            run.check_alike(told)
+            run.position = Position.first(hashlib.sha256(told.encode()).hexdigest())
             if max_steps is not None:
                 with run.workers_watched():
                     return _loop(run, stopping, max_steps, keep=False)
             before = folder.agree(contract)
             if before is not None and before[DONE]:
                 run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
-                run.position = position_of(states_in(folder.checkpoints)[0])
+                run.position = Position.model_validate_json(json.dumps(before["position"]))
                 run.take_bad()
                 return _result(run)
             run.go_on()
             if run.is_first_rank:
-                folder.record_start(contract, before, this_start(seed))
-                write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
-                run.journal = Journal(folder, step=run.position.step, tensorboard=tensorboard)
+                _write_down(run, contract, before, machine, tensorboard=tensorboard)
             with run.workers_watched():
-                if run.has_to_validate:  # it was ended before it could
-                    stop = _end_epoch(run, stopping, 0)
-                    if stop:
-                        return _result(run, stopped_by=stop)
-                return _loop(run, stopping, run.total_steps, keep=True)
+                stop = _end_epoch(run, stopping, 0) if run.has_to_validate else 0  # it was ended before it could
+                return _result(run, stopped_by=stop) if stop else _loop(run, stopping, run.total_steps, keep=True)
         finally:
             if run is not None and run.journal is not None:
                 run.journal.close()
             folder.release()
+
+
+def _write_down(
+    run: Run, contract: dict[str, Any], before: dict[str, Any] | None, machine: Machine, *, tensorboard: bool
+) -> None:
+    """This start, the recipe and the logs. What is computed otherwise than at the last start is told."""
+    import torch
+
+    from i3d.files import write_atomically
+    from i3d.training.journal import Journal
+    from i3d.training.run_folder import RECIPE, this_start
+
+    folder, position = run.folder, run.position
+    computes = {**asdict(machine), "num_threads": torch.get_num_threads(), "torch": torch.__version__}
+    computes |= {"device": run.parts.device.type, "num_workers": "any"}
+    for change in folder.differs(before, computes) if before is not None else ():
+        run.tell(f"warning: {change}: from here on the run is not the same to the bit")
+    folder.record_start(contract, before, this_start(run.parts.seed, computes))
+    write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
+    run.journal = Journal(folder, step=position.step, validated=position.validated, tensorboard=tensorboard)
 
 
 def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Trained:
@@ -147,6 +163,7 @@ def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Traine
 def _end_epoch(run: Run, stopping: Stopping, stop: int) -> int:
     """Validate if it is time, unless the run is to stop; save; the signal, if one has come meanwhile."""
     if run.has_to_validate and not stop:
+        run.save()  # a validation takes long: what ends it must not cost the epoch
         run.validate((run.position.step - 1) // run.steps_per_epoch, stopping)
     run.save()
     return stop or run.agreed_signal(stopping)
@@ -159,7 +176,9 @@ def _finish(run: Run) -> Trained:
         run.write_weights(LAST)
     run.draw()
     if run.is_first_rank:
-        run.folder.record_end({"steps": run.position.step, "best": run.position.best, **dict(run.position.figures)})
+        if run.journal is not None:
+            run.journal.sync()
+        run.folder.record_end(run.position.model_copy(update={"entries": ()}).model_dump(mode="json"))
     return _result(run)
 
 
@@ -190,6 +209,7 @@ def _start(
     max_bad: float | None,
     names: FrameNames | None,
     watcher: Watcher | None,
+    keep: bool,
 ) -> tuple[Run, dict[str, Any]]:
     """Everything up to the first step; and what a resumed run must agree with."""
     from i3d.training.journal import Stopwatch
@@ -200,7 +220,7 @@ def _start(
     assert recipe.training is not None
     _check_clip(recipe, recipe.training)
     accelerator = build_accelerator(recipe.training, machine)
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and keep:
         folder.take()
     loader, to_validate = build_loaders(
         recipe,
@@ -250,6 +270,8 @@ def _fitted(recipe: Recipe, annotations: Annotations, validation: Annotations | 
 
 def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations | None, run: Run) -> list[str]:
     """What will be trained, on what, for how long."""
+    from i3d.recipes.settings import ClipProtocol
+
     training, network = run.parts.training, recipe.network
     t, kind = training.sampling, "frame folders" if annotations.is_frames else "videos"
     size = (
@@ -258,7 +280,12 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
     depth = f"-{network.depth}" if network.kind == "resnet" else ""
     seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
     batch = f"{training.batch_size} clips x {run.num_ranks} devices x {training.accumulate} accumulated"
+    scored = recipe.protocol
+    seen_in_training = (training.sampling.clip_len, training.sampling.frame_interval)
+    others = isinstance(scored, ClipProtocol) and (scored.clip_len, scored.frame_interval) != seen_in_training
+    differs = f"note: predict and test score {scored.line}: change `protocol` if that is not meant"
     return [
+        *([differs] if others else []),
         f"recipe {recipe.name}: {network.kind}{depth}, {network.num_classes} classes, {training.precision}, on "
         f"{run.parts.device.type}; all settings are in {printable(str(run.folder.path))}/recipe.json",
         f"data: {len(annotations)} {kind}{seen}; clips of {size}",

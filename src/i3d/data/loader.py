@@ -19,7 +19,9 @@ from i3d.errors import I3DError, InputError, first_line, printable
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
+REPEATS: Final = 20  # bits of the epoch above which a clip that comes again in it is counted: another draw
 POLL_SECONDS: Final = 3  # how often workers are looked after that give nothing
+GRACE_SECONDS: Final = 30  # that a worker goes on after SIGTERM
 MAX_NAMED: Final = 10  # clips
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (its size is asked for, nothing is written)
 
@@ -79,7 +81,11 @@ class ClipLoader:
 
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
-        self._keys.batches = [[(epoch, int(i)) for i in order] for order in self._order(epoch)[first:]]
+        num_clips = len(self.dataset)
+        self._keys.batches = [
+            [(epoch + (int(i) // num_clips << REPEATS), int(i) % num_clips) for i in order]
+            for order in self._order(epoch)[first:]
+        ]
         self._pass += 1
         this_pass = self._pass
         with _as_many_workers_as_asked():
@@ -182,8 +188,9 @@ def _as_it_is(batch: Any) -> Any:
 
 def _one_thread(_worker: int) -> None:
     """Workers are what runs side by side, not threads in them. The main process sees to signals."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    # A signal to the whole group must not take the workers away from the step that is being made.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

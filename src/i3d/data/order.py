@@ -16,14 +16,25 @@ def epoch_order(num_clips: int, *, seed: int, epoch: int) -> Order:
 def balanced_order(classes_N: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Order:
     """As many clips as there are, every class equally often (but for one): clips of rare classes come again.
 
-    The clips of a class come in a shuffled round, so that none comes again before all have come.
+    The clips of a class come in a shuffled round, so that none comes again before all have come. A clip that comes for
+    the k-th time (from 0) has its number plus k times the number of clips: it is drawn anew.
     """
     rng = np.random.default_rng((seed, epoch))
     members = [rng.permutation(np.flatnonzero(classes_N == label)) for label in np.unique(classes_N)]
     rounds = -(-len(classes_N) // len(members))
     drawn_RK = np.stack([np.resize(clips, rounds) for clips in members], axis=1)
-    chosen_N: Order = rng.permuted(drawn_RK, axis=1).reshape(-1)[: len(classes_N)]
-    return rng.permutation(chosen_N)
+    chosen_N: Order = rng.permutation(rng.permuted(drawn_RK, axis=1).reshape(-1)[: len(classes_N)])
+    return chosen_N + len(classes_N) * _occurrences(chosen_N)
+
+
+def _occurrences(values_N: Order) -> Order:
+    """How often each value came before: 5 7 5 5 -> 0 0 1 2."""
+    order = np.argsort(values_N, kind="stable")
+    ranked_N = values_N[order]
+    first_N = np.maximum.accumulate(np.where(np.diff(ranked_N, prepend=-1) != 0, np.arange(len(order)), 0))
+    counts_N: Order = np.empty(len(order), np.int64)
+    counts_N[order] = np.arange(len(order)) - first_N
+    return counts_N
 
 
 def training_batches(

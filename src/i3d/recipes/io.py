@@ -6,23 +6,26 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, printable, quoted
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import first_fault
+from i3d.recipes.settings import TAGS, first_fault
 from i3d.recipes.yaml import read_yaml
 
-MAX_BYTES = 1 << 20
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 4
+SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
-def load_recipe(name_or_file: str) -> Recipe:
+def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     """A named recipe, or one in a YAML or JSON file or in a config of MMAction2 (.py), which is not executed.
 
-    A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ.
+    A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ;
+    the base may be another file, relative to it.
     A config that is not there is the published recipe of its name, `configs/recognition/i3d/NAME.py`.
     """
     path = Path(name_or_file)
@@ -38,12 +41,19 @@ def load_recipe(name_or_file: str) -> Recipe:
     where = printable(str(path))
     found = _read(path)
     base = found.pop("base", None)
+    if base is None and "network" not in found:
+        raise InputError(f"{where}: names no base; write `base: NAME` (`i3d models`) and what differs")
     if base is not None and not isinstance(base, str):
         raise InputError(f"{where}: base {quoted(base)}: not the name of a recipe")
-    fields = _merged(named_recipe(base).model_dump(mode="json"), found) if base else found
-    if base and "name" not in found:
-        fields["name"] = path.stem
-    return _validated(fields, where=where)
+    if base is not None:
+        is_file = Path(base).suffix.lower() in SUFFIXES
+        if is_file and depth > MAX_DEPTH:
+            raise InputError(f"{where}: base {quoted(base)}: a base of a base of a base; write one recipe")
+        before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
+        found = {"name": path.stem, **_merged(before.model_dump(mode="json"), found)} | (
+            {} if "name" in found else {"name": path.stem}
+        )
+    return _validated(found, where=where)
 
 
 def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -131,6 +141,17 @@ def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: {first_fault(error)}; see docs/training.md") from error
+        raise InputError(f"{where}: {first_fault(error)}{_known(error, fields)}; see docs/training.md") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {first_line(error)}") from error
+
+
+def _known(error: ValidationError, fields: Mapping[str, Any]) -> str:
+    """If the fault is an unknown key: those that its neighbours are."""
+    fault = error.errors()[0]
+    if fault["type"] != "extra_forbidden":
+        return ""
+    place: Any = fields
+    for part in [part for part in fault["loc"][:-1] if part not in TAGS]:
+        place = place[part]
+    return f"; known are {', '.join(sorted(key for key in place if key != fault['loc'][-1]))}"

@@ -94,7 +94,8 @@ Network = Annotated[InceptionNetwork | ResNetNetwork, Field(discriminator="kind"
 def first_fault(error: ValidationError) -> str:
     """Where and what the first fault of invalid settings is, and the value, on one line."""
     fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"] if part not in TAGS) or "the whole"
+    *around, last = fault["loc"] or ("the whole",)
+    place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
     value = fault["input"]
     got = "" if isinstance(value, dict) or fault["type"] == "missing" else f", got {str(value)[:60]!r}"
     return printable(f"{place}: {fault['msg']}{got}")

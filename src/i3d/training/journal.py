@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,24 +35,46 @@ class Watcher(Protocol):
 class Journal:
     """The logs of a run. Lines after `step` are taken out: the run goes on from there and writes them anew."""
 
-    def __init__(self, folder: RunFolder, *, step: int, tensorboard: bool = False) -> None:
+    def __init__(self, folder: RunFolder, *, step: int, validated: int, tensorboard: bool = False) -> None:
         for name in (LOG, TIMING):
-            kept = [line for line in read_log(folder / name) if line["step"] <= step]
+            kept = [
+                line
+                for line in read_log(folder / name)
+                if line["step"] <= step and ("validation" not in line or line["step"] <= validated)
+            ]
             write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
-        self._log, self._timing = ((folder / name).open("a", encoding="utf-8") for name in (LOG, TIMING))
+        self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
+        self._unwritten: list[bytes] = []
         self._board = _board(folder.path, step) if tensorboard else None
 
     def write(self, line: dict[str, Any]) -> None:
-        """One line of figures."""
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
+        """One line of figures. What a full disk does not take is written once there is room, or raised by `sync`."""
+        self._unwritten.append((json.dumps(line) + "\n").encode())
+        with suppress(OSError):
+            self._flush()
         self._to_board(line)
+
+    def sync(self) -> None:
+        """Everything is on the disk: a state that is newer than its log would lose lines."""
+        self._flush()
+        os.fsync(self._log.fileno())
+
+    def _flush(self) -> None:
+        while self._unwritten:
+            end = os.fstat(self._log.fileno()).st_size
+            try:
+                written = self._log.write(self._unwritten[0])
+                if written != len(self._unwritten[0]):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._log.name)
+            except OSError:
+                self._log.truncate(end)
+                raise
+            del self._unwritten[0]
 
     def write_timing(self, line: dict[str, Any]) -> None:
         """One line of speed. A disk that is full does not stop the run for that."""
         with suppress(OSError):
-            self._timing.write(json.dumps(line) + "\n")
-            self._timing.flush()
+            self._timing.write((json.dumps(line) + "\n").encode())
         self._to_board(line)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from i3d.errors import InputError, printable
 from i3d.training.curves import draw_curves
 from i3d.training.journal import Journal, Stopwatch, Watcher
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
-from i3d.training.state import Position, load_newest, save_state, scale_of, whole
+from i3d.training.state import Position, Sums, load_newest, save_state, scale_of, whole
 from i3d.training.step import Parts, Stepped
 from i3d.training.stopping import Stopping
 from i3d.training.validation import validate
@@ -41,7 +41,8 @@ class Run:
     rate: float  # the full one
     steps_per_epoch: int
     total_steps: int
-    position: Position = field(default_factory=lambda: Position(step=0))
+    position: Position = field(default_factory=Position.first)
+    sums: Sums = field(default_factory=Sums)  # of this rank, since the last line of the log
     _last: Stepped | None = None  # not looked at yet
 
     @property
@@ -93,7 +94,13 @@ class Run:
                 f"{', '.join(map(str, steps))}; --work-dir must be on storage that all share"
             )
         if found is not None:
+            if found.contract != self.position.contract:
+                raise InputError(
+                    f"{printable(str(self.folder.path))}: its states are of a run with other settings or clips; "
+                    "give the same, or another --work-dir"
+                )
             self.position = found
+            self.sums = found.sums_R[self.parts.accelerator.process_index]
             self.take_bad()
             self.tell(f"going on from step {found.step} of {self.total_steps}")
 
@@ -114,7 +121,7 @@ class Run:
             yield batches
 
     def count(self, stepped: Stepped) -> None:
-        """One more step is done. Its loss is looked at when the next is under way, so that no device is waited for."""
+        """One more step is done. Its loss is looked at when the next is under way."""
         self.look_at_last()
         self._last = stepped
         self.stopwatch.stepped(stepped.num_clips)
@@ -138,19 +145,22 @@ class Run:
         loss = float(stepped.loss)
         has_norm = stepped.grad_norm is not None and self.parts.training.precision != "fp16"  # fp16 skips such steps
         norm = float(stepped.grad_norm) if has_norm and stepped.grad_norm is not None else 0.0
-        is_bad = not math.isfinite(loss) or not math.isfinite(norm)
-        if any(self.gathered(int(is_bad))):
-            what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradients are not finite (norm {norm})"
-            self._stop_at_nan(stepped, what if is_bad else "the loss of another process is not a number")
-        position = self.position
-        self.position = position.model_copy(
-            update={
-                "loss_sum": position.loss_sum + loss,
-                "num_right": position.num_right + int(stepped.num_right),
-                "num_clips": position.num_clips + stepped.num_clips,
-                "num_steps": position.num_steps + 1,
-            }
+        flags = self.gathered(2 * (not math.isfinite(loss)) + (not math.isfinite(norm)))
+        if any(flags):
+            mine, elsewhere = flags[self.parts.accelerator.process_index], any(flag & 2 for flag in flags)
+            if not mine & 2 and elsewhere:
+                raise InputError(
+                    f"step {self.position.step}: the loss of another process is not a number; it names its clips"
+                )
+            what = f"the loss is {loss}" if mine & 2 else f"the gradients are not finite (norm {norm})"
+            self._stop_at_nan(stepped, what)
+        sums = self.sums
+        self.sums = Sums(
+            loss=sums.loss + loss,
+            num_right=sums.num_right + int(stepped.num_right),
+            num_clips=sums.num_clips + stepped.num_clips,
         )
+        self.position = self.position.model_copy(update={"num_steps": self.position.num_steps + 1})
 
     def _stop_at_nan(self, stepped: Stepped, what: str) -> None:
         files = [printable(self.loader.dataset.annotations.file(index)) for index in stepped.indices]
@@ -181,9 +191,7 @@ class Run:
         position, num_ranks = self.position, self.parts.accelerator.num_processes
         if not position.num_steps:
             return
-        sums = torch.tensor(
-            [position.loss_sum, position.num_right, position.num_clips], dtype=torch.float64, device="cpu"
-        )
+        sums = torch.tensor([self.sums.loss, self.sums.num_right, self.sums.num_clips], dtype=torch.float64)
         if num_ranks > 1:
             sums = self.parts.accelerator.reduce(_fitting(sums, self.parts.device)).double().cpu()
         figures = {
@@ -197,8 +205,8 @@ class Run:
             self.journal.write_timing({"step": position.step, **timing})
         if self.watcher is not None and self.is_first_rank:
             self.watcher.step(position.step, self.total_steps, {**figures, **timing}, epoch=epoch)
-        empty = {"loss_sum": 0.0, "num_right": 0, "num_clips": 0, "num_steps": 0}
-        self.position = position.model_copy(update=empty)
+        self.sums = Sums()
+        self.position = position.model_copy(update={"num_steps": 0})
         self.stopwatch.restart()
 
     def save(self) -> None:
@@ -208,13 +216,22 @@ class Run:
         self._check_weights()
         bad = tuple((index, found.reason) for index, found in sorted(self.loader.bad.items()))
         scale = scale_of(self.parts.accelerator.scaler)
-        self.position = self.position.model_copy(update={"bad": bad, "scale": scale})
+        self.position = self.position.model_copy(update={"bad": bad, "scale": scale, "sums_R": self._sums_of_all()})
         try:
+            if self.journal is not None:
+                self.journal.sync()
             save_state(self.folder.checkpoints, self.parts, self.position)
         except UNWRITTEN as error:
             self.tell(f"warning: step {self.position.step}: the state could not be saved ({error}); make room")
         self.gathered(0)  # nobody goes on before it is on the disk
         self.stopwatch.restart()
+
+    def _sums_of_all(self) -> tuple[Sums, ...]:
+        if self.num_ranks == 1:
+            return (self.sums,)
+        mine = torch.tensor([[self.sums.loss, self.sums.num_right, self.sums.num_clips]], dtype=torch.float64)
+        rows = self.parts.accelerator.gather(_fitting(mine, self.parts.device)).double().cpu().tolist()
+        return tuple(Sums(loss=row[0], num_right=int(row[1]), num_clips=int(row[2])) for row in rows)
 
     def _check_weights(self) -> None:
         """Weights that are not finite are never written, however finite the last loss was."""
@@ -234,7 +251,7 @@ class Run:
         assert self.validation is not None
         self.look_at_last()
         with self.averaged():
-            found = validate(parts, self.validation, is_over=lambda: self.num_ranks == 1 and bool(stopping.signal))
+            found = validate(parts, self.validation, is_over=lambda: bool(self.agreed_signal(stopping)))
             if found is None:
                 return
             self.position = position = position.model_copy(update={"figures": tuple(found.figures.items())})

@@ -31,6 +31,7 @@ RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timi
 BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 LOCK: Final = ".lock"
+LISTS: Final = {"clips": "the clips of training", "validation": "the clips of validation"}
 DONE: Final = "done"  # key in run.json
 
 
@@ -57,7 +58,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --work-dir") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # processes that it forks do not hold it
         except OSError:
             self._lock.seek(0)
             holder = printable(self._lock.read(200).strip() or "unknown")
@@ -98,9 +99,13 @@ class RunFolder:
         starts = [*(before or {}).get("starts", []), start]
         self._write_run({"contract": contract, "starts": starts, DONE: False})
 
-    def record_end(self, summary: dict[str, Any]) -> None:
+    def differs(self, before: dict[str, Any], machine: dict[str, Any]) -> list[str]:
+        """How this start computes otherwise than the last one: the rest of the run is then not the same to the bit."""
+        return _changes(before["starts"][-1].get("machine", {}), machine)
+
+    def record_end(self, position: dict[str, Any]) -> None:
         record = json.loads((self.path / RUN).read_text())
-        self._write_run({**record, DONE: True, "summary": summary})
+        self._write_run({**record, DONE: True, "position": position})
 
     def _write_run(self, record: dict[str, Any]) -> None:
         write_atomically(self.path / RUN, (json.dumps(record, indent=1) + "\n").encode())
@@ -115,7 +120,7 @@ def fingerprint(annotations: Annotations) -> str:
     return digest.hexdigest()[:16]
 
 
-def this_start(seed: int) -> dict[str, Any]:
+def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
     """The command, the versions, the machine and the time."""
     from i3d import __version__
 
@@ -128,7 +133,8 @@ def this_start(seed: int) -> dict[str, Any]:
         "git": _git_state(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
-        "machine": {"host": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
+        "machine": machine,
+        "host": {"name": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
         "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_telling(name)},
     }
 
@@ -162,4 +168,12 @@ def _changes(before: Any, now: Any, name: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [*before, *(key for key in now if key not in before)]
         return [c for key in keys for c in _changes(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
-    return [] if before == now else [f"{name} was {before}, now {now}"]
+    if before == now:
+        return []
+    if name in LISTS:
+        return [f"{LISTS[name]} are others"]
+    return [f"{name.removeprefix('recipe.')} was {_shown(before)}, now {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value in (None, "") else str(value)

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import (
+    GradientAccumulationPlugin,
     GradScalerKwargs,
     InitProcessGroupKwargs,
 )
@@ -54,7 +55,8 @@ class Machine:
 
 def build_accelerator(training: Training, machine: Machine) -> Accelerator:
     """The device, the processes that torchrun started, and mixed precision."""
-    os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+        del os.environ[name]  # the recipe decides, not a launcher's defaults
     if ":" in machine.device:
         os.environ["ACCELERATE_TORCH_DEVICE"] = machine.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
@@ -71,6 +73,7 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
         cpu=on_cpu,
         kwargs_handlers=handlers,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # `train_step` does it
     )
     if machine.sharded and accelerator.num_processes < 2:
         raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
@@ -96,7 +99,8 @@ def build_parts(
     if machine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(machine.deterministic)
+    # On GPUs, pools in 3D have no deterministic backward pass: PyTorch then warns once, as MMAction2's flag allows.
+    torch.use_deterministic_algorithms(machine.deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
     told = [start_from(training.init, net, recipe)]

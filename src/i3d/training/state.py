@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from pydantic import ValidationError
@@ -22,28 +22,44 @@ from i3d.errors import InputError, first_line, printable
 from i3d.files import replacing
 from i3d.recipes.settings import Settings, first_fault
 from i3d.training.step import Parts
+from i3d.weights.start import STATE_KEY
 
-METADATA_KEY: Final = "i3d_training"
+METADATA_KEY: Final = STATE_KEY
 NAME: Final = re.compile(r"step-(\d{8})\.safetensors")
 KEPT: Final = 2
 
 
-class Position(Settings):
-    """Where a run is, besides its tensors."""
+class Sums(Settings):
+    """Of the steps that are not in the log yet, on one rank."""
 
-    step: int  # steps done
-    best: float | None = None  # the best validation so far
-    best_step: int = 0
-    num_worse: int = 0  # validations since then
-    validated: int = 0  # the step of the last validation
-    figures: tuple[tuple[str, float], ...] = ()  # of the last validation
-    bad: tuple[tuple[int, str], ...] = ()  # clips that could not be read: index, reason
-    loss_sum: float = 0.0  # of the steps that are not in the log yet
+    loss: float = 0.0
     num_right: int = 0
     num_clips: int = 0
-    num_steps: int = 0
-    scale: tuple[float, int] | None = None  # fp16: the scale of the loss, and steps since it grew
-    entries: tuple[str, ...] = ()  # of the file
+
+
+class Position(Settings):
+    """Where a run is, besides its tensors. Nothing in a file may be missing."""
+
+    step: int  # steps done
+    contract: str  # a hash of the settings and clips
+    best: float | None  # the best validation so far
+    best_step: int
+    num_worse: int  # validations since then
+    validated: int  # the step of the last validation
+    figures: tuple[tuple[str, float], ...]  # of that
+    bad: tuple[tuple[int, str], ...]  # clips that could not be read: index, reason
+    sums_R: tuple[Sums, ...]  # of each rank
+    num_steps: int  # that these are of
+    scale: tuple[float, int] | None  # fp16: the scale of the loss, and steps since it grew
+    entries: tuple[str, ...]  # of the file
+
+    @classmethod
+    def first(cls, contract: str = "") -> Self:
+        """Before the first step."""
+        return cls(
+            step=0, contract=contract, best=None, best_step=0, num_worse=0, validated=0, figures=(), bad=(), sums_R=(),
+            num_steps=0, scale=None, entries=(),
+        )  # fmt: skip
 
 
 def save_state(folder: Path, parts: Parts, position: Position) -> Path | None:

@@ -21,6 +21,7 @@ from i3d.training.step import Parts
 from i3d.video.transforms import normalize
 
 MAX_VIEWS = 8  # views that run at once
+AGREE_EVERY = 4  # clips, after which the ranks agree on whether to stop
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ def validate(parts: Parts, loader: ClipLoader, *, is_over: Callable[[], bool]) -
     scores_NK = torch.zeros(num_clips, num_classes, dtype=torch.float64)
     seen_N = torch.zeros(num_clips, dtype=torch.int64)
     num_scored, views = 0, None
-    for batch in loader.batches():
-        if is_over():
+    batches = loader.batches()
+    for number in range(-(-num_clips // parts.accelerator.num_processes)):  # as many rounds on every rank
+        if number % AGREE_EVERY == 0 and is_over():
             return None
-        for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
+        batch = next(batches, None)
+        for index, views in zip(*(batch.indices_N.tolist(), batch.views_N) if batch else ((), ()), strict=True):
             scores_NK[index] = _checked(score(parts, views), loader, index)
             seen_N[index] = 1
             num_scored += 1

@@ -11,6 +11,7 @@ from i3d.models.build import I3D
 from i3d.recipes.recipe import Recipe
 from i3d.weights.load import Weights, load_weights
 
+STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
 HEADS: Final = ("fc.", "logits.")  # the classifiers of I3D-ResNet and Inception-I3D
 
 
@@ -21,7 +22,7 @@ def start_from(source: str, net: I3D, recipe: Recipe) -> str:
     fresh ones that the network has. The classifier stays fresh if the source has other classes or is a 2D network.
     Anything else that is missing or does not fit is a WeightsError.
     """
-    if not source:
+    if source in ("", "none"):
         return "weights: fresh"
     found = _load(source, recipe)
     images = "inflated" in found.card.origin.get("changes", "")
@@ -49,10 +50,15 @@ def _load(source: str, recipe: Recipe) -> Weights:
     from pathlib import Path
 
     from i3d.weights.checkpoint import is_checkpoint
+    from i3d.weights.foreign.files import safetensors_metadata
     from i3d.weights.hub import is_hub_name
     from i3d.weights.pretrained import PRETRAINED
 
     path = Path(source)
+    if path.is_file() and STATE_KEY in safetensors_metadata(path):
+        raise WeightsError(
+            f"{printable(source)}: is the state of a run, to go on from; give its last.safetensors or best.safetensors"
+        )
     if source in PRETRAINED or (not is_hub_name(source) and path.is_file() and is_checkpoint(path)):
         return load_weights(source)
     return load_weights(source, recipe=recipe, partial=True)
