@@ -43,9 +43,9 @@ class Journal:
                 if line["step"] <= step and ("validation" not in line or line["step"] <= validated)
             ]
             write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
-        self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
         self._unwritten: list[bytes] = []
         self._board = _board(folder.path, step) if tensorboard else None
+        self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
 
     def write(self, line: dict[str, Any]) -> None:
         """One line of figures. What a full disk does not take is written once there is room, or raised by `sync`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from i3d.training.validation import validate
 from i3d.weights.checkpoint import Card, save_checkpoint
 
 LOG_EVERY: Final = 20  # steps
+DRAW_EVERY: Final = 30.0  # seconds, at the most often
 UNWRITTEN: Final = (OSError, InputError, SafetensorError)  # by a disk that is full, or gone
 
 
@@ -44,6 +46,7 @@ class Run:
     position: Position = field(default_factory=Position.first)
     sums: Sums = field(default_factory=Sums)  # of this rank, since the last line of the log
     _last: Stepped | None = None  # not looked at yet
+    _drawn: float = field(default_factory=time.monotonic)  # the curves; first at the start
 
     @property
     def is_between_epochs(self) -> bool:
@@ -266,7 +269,8 @@ class Run:
         line = {"validation": found.figures, "clips": found.num_clips, "bad": found.num_bad}
         if self.journal is not None:
             self.journal.write({"step": position.step, "epoch": epoch, **line})
-            self.draw()
+            if time.monotonic() - self._drawn > DRAW_EVERY:
+                self.draw()
         told = ", ".join(f"{name} {value:.4f}" for name, value in found.figures.items())
         self.tell(f"epoch {epoch + 1}, step {position.step}: validation {told} ({found.num_clips} clips)")
         self.stopwatch.restart()
@@ -282,6 +286,7 @@ class Run:
         """The curves so far. A picture that cannot be drawn ends no run."""
         if not self.is_first_rank:
             return
+        self._drawn = time.monotonic()
         try:
             draw_curves(self.folder / CURVES, {self.folder.path.name: self.folder / LOG})
         except (OSError, InputError) as error:
