@@ -1,0 +1,35 @@
+"""What the commands show on a terminal: progress, results, tables. Results go to stdout, all else to stderr."""
+
+from i3d.console.progress import Progress, Steps, Training
+from i3d.console.results import (
+    say_summary,
+    tell,
+    tell_catalogue,
+    tell_check,
+    tell_conversion,
+    tell_data_speed,
+    tell_description,
+    tell_preview,
+    tell_runs,
+    tell_split,
+    tell_trained,
+)
+from i3d.console.words import say
+
+__all__ = [
+    "Progress",
+    "Steps",
+    "Training",
+    "say",
+    "say_summary",
+    "tell",
+    "tell_catalogue",
+    "tell_check",
+    "tell_conversion",
+    "tell_data_speed",
+    "tell_description",
+    "tell_preview",
+    "tell_runs",
+    "tell_split",
+    "tell_trained",
+]

@@ -1,0 +1,31 @@
+"""Tables on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def table(*columns: str) -> Table:
+    """An empty table; numbers stand on the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        numbers = column.startswith(("parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share"))
+        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    return made
+
+
+def show(shown: Table) -> None:
+    """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+        console.width = console.measure(shown).maximum
+    console.print(shown)
