@@ -23,9 +23,9 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from i3d.data.annotations import SPLITS
+from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check_clip import STATUSES, Allowance, ClipJob, Facts, Problem, Status, limited, look
-from i3d.data.check_list import Listed, clips_of, frame_names
+from i3d.data.check_list import Listed, clips_of, frame_names, of_annotations
 from i3d.data.duplicates import Fingerprint, Looks, alike
 from i3d.data.fix import FixJob, check_folder, fix_all, target_of
 from i3d.data.frame_folders import FrameNames, Modality
@@ -38,6 +38,8 @@ from i3d.files import write_atomically
 Near = Literal["across-splits", "all", "none"]
 FIXABLE: Final = ("truncated", "damaged")
 UNTIMED_FPS: Final = 25  # to compare the lengths of folders of frames
+TIME_LIMIT: Final = 300.0  # seconds
+MEMORY_LIMIT_GIB: Final = 4.0
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes what begins so
 
 
@@ -101,8 +103,8 @@ def check(
     template: str | None = None,
     first_index: int = 1,
     num_workers: int = 2,
-    time_limit: float = 300.0,
-    memory_limit_gib: float = 4.0,
+    time_limit: float = TIME_LIMIT,
+    memory_limit_gib: float = MEMORY_LIMIT_GIB,
     min_frames: int = 1,
     near_duplicates: Near = "across-splits",
     fix: Path | None = None,
@@ -136,14 +138,28 @@ def check(
     checking = _Checking(clips, None if shards is None else base, names, min_frames)
     allowed = Allowance(time_limit, int(memory_limit_gib * 2**30))
     checking.look_at_all(num_workers, allowed, on_clip)
-    checking.find_duplicates()
-    if near_duplicates != "none":
-        checking.find_alike(across_splits=near_duplicates == "across-splits")
+    checking.compare(near_duplicates)
     if fix is not None:
         checking.fix(fix, num_workers, allowed)
-    rows = tuple(checking.row(index) for index in range(len(clips)))
-    counted = Counter(row.status for row in rows)
-    return Report(str(source), rows, {status: counted[status] for status in STATUSES if counted[status]}, warnings)
+    return checking.report(str(source), warnings)
+
+
+def check_annotations(
+    annotations: Annotations,
+    *,
+    names: FrameNames | None = None,
+    num_workers: int = 2,
+    near_duplicates: Near = "all",
+    on_clip: Callable[[ClipReport], None] | None = None,
+) -> Report:
+    """The same of clips that were read already; a row for each, in their order. `names` are those of frames."""
+    base, clips = Path(annotations.root), list(of_annotations(annotations))
+    shards = Shards.of(base)
+    names = names or frame_names(clips, shards, "rgb", None)
+    checking = _Checking(clips, None if shards is None else base, names, 1)
+    checking.look_at_all(num_workers, Allowance(TIME_LIMIT, int(MEMORY_LIMIT_GIB * 2**30)), on_clip)
+    checking.compare(near_duplicates)
+    return checking.report(annotations.source, annotations.warnings)
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -254,6 +270,17 @@ class _Checking:
             gap = [("wrong count", f"{wrong}: {facts.gap}" if facts.gap else f"{wrong}; correct the list")]
         num_frames = max(min(stop, there) - clip.first_frame, 0) if self.has_offsets else facts.num_frames
         return num_frames, gap
+
+    def compare(self, near: Near) -> None:
+        """Clips with others: the same bytes, and, if asked for, those that look alike."""
+        self.find_duplicates()
+        if near != "none":
+            self.find_alike(across_splits=near == "across-splits")
+
+    def report(self, source: str, warnings: tuple[str, ...]) -> Report:
+        rows = tuple(self.row(index) for index in range(len(self.clips)))
+        counted = Counter(row.status for row in rows)
+        return Report(source, rows, {status: counted[status] for status in STATUSES if counted[status]}, warnings)
 
     def row(self, index: int) -> ClipReport:
         """A clip with the most serious of its problems, and all of them in words."""

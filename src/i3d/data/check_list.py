@@ -47,10 +47,10 @@ def clips_of(source: Path, options: dict[str, Any], *, one_naming: bool) -> tupl
         if not is_layout or options["root"] is not None or options["split"] is not None:
             raise  # it is about a list, or an option
         return _plain(source, one_naming), source, (f"taken as a plain folder, without classes and splits: {error}",)
-    return list(_of_annotations(annotations)), Path(annotations.root), annotations.warnings
+    return list(of_annotations(annotations)), Path(annotations.root), annotations.warnings
 
 
-def _of_annotations(annotations: Annotations) -> Iterator[Listed]:
+def of_annotations(annotations: Annotations) -> Iterator[Listed]:
     for index, clip in enumerate(annotations):
         yield Listed(
             clip.path,

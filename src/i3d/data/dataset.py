@@ -62,6 +62,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     `reduced_jpeg`: JPEG frames that are at least twice as large as needed are decoded at a half, a quarter or an eighth
     of their size. That saves time and changes the pixels (docs/data.md tells how much), so it is off by default.
+    `numbers_N`: from which the draws of each clip come, instead of from its index.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         multi_label: bool = False,
         reduced_jpeg: bool = False,
         limits: Limits = DEFAULT_LIMITS,
+        numbers_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
+        self.numbers_N = np.arange(len(annotations)) if numbers_N is None else numbers_N
         self.multi_label, self.limits = multi_label, limits
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.stages = Stages()
@@ -161,7 +164,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self, epoch: int, index: int, view: TrainView, out_VTHWC: npt.NDArray[np.uint8]
     ) -> tuple[int, ...]:
         """Draw one clip and write it to `out_VTHWC`; its class numbers."""
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, epoch, int(self.numbers_N[index])))
         labels = self.annotations.labels_of(index)
         with self.open_clip(index) as video:
             self.stages.lap("open")

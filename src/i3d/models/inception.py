@@ -175,6 +175,13 @@ class InceptionI3D(nn.Module):
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))
 
+    def pooled(self, clips_NCTHW: Tensor) -> Tensor:
+        """What the classifier sees of each clip, averaged over time and space: (N, 1024) float32."""
+        self._check_input(clips_NCTHW)
+        x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c").float()
+        with full_precision(x_NCTHW.device.type):
+            return F.avg_pool3d(x_NCTHW, HEAD_POOL_THW, stride=1).mean(dim=(2, 3, 4))
+
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`; Mixed_5c has 1024 channels."""
         if endpoint not in ENDPOINTS:

@@ -176,6 +176,10 @@ class ResNetI3D(nn.Module):
         logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4))))
         return logits_NK
 
+    def pooled(self, clips_NCTHW: Tensor) -> Tensor:
+        """What the classifier sees of each clip, averaged over time and space: (N, C) float32."""
+        return self.features(clips_NCTHW).float().mean(dim=(2, 3, 4))
+
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "layer4") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`."""
         if endpoint not in ENDPOINTS:

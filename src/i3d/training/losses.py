@@ -5,6 +5,8 @@ Letters in names: N clips, K classes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from i3d.recipes.training import Loss
+
+Reduction = Literal["mean", "none"]
 
 
 def loss_of(
@@ -21,8 +25,9 @@ def loss_of(
     *,
     class_weights_K: Tensor | None = None,
     class_shares_K: Tensor | None = None,
+    reduction: Reduction = "mean",
 ) -> Tensor:
-    """The mean loss of some clips, in float32 or better.
+    """The mean loss of some clips, in float32 or better; or the loss (N) of each.
 
     `targets`: class numbers (N) int64, or float rows (N, K) that add up to 1, of mixed clips.
     `class_weights_K` weigh clips by their class; `class_shares_K` are for the logit adjustment.
@@ -35,14 +40,21 @@ def loss_of(
         weight_N = (1 - log_probability_N.exp()) ** loss.focal_gamma
         if class_weights_K is not None:
             weight_N = weight_N * class_weights_K[targets]
-        return -(weight_N * log_probability_N).mean()
-    return F.cross_entropy(logits_NK, targets, weight=class_weights_K, label_smoothing=loss.label_smoothing)
+        losses_N = -weight_N * log_probability_N
+        return losses_N.mean() if reduction == "mean" else losses_N
+    smoothing = loss.label_smoothing
+    return F.cross_entropy(logits_NK, targets, weight=class_weights_K, label_smoothing=smoothing, reduction=reduction)
 
 
 def binary_loss_of(
-    logits_NK: Tensor, targets_NK: Tensor, loss: Loss, *, class_weights_K: Tensor | None = None
+    logits_NK: Tensor,
+    targets_NK: Tensor,
+    loss: Loss,
+    *,
+    class_weights_K: Tensor | None = None,
+    reduction: Reduction = "mean",
 ) -> Tensor:
-    """The mean over clips and classes of the binary cross-entropy, for classes that go together.
+    """The mean over clips and classes of the binary cross-entropy, for classes that go together; or that (N) of each.
 
     `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh what is there against what is not.
     """
@@ -53,7 +65,7 @@ def binary_loss_of(
     if loss.focal_gamma:
         right_NK = torch.where(targets_NK > 0.5, torch.sigmoid(logits_NK), torch.sigmoid(-logits_NK))
         values_NK = values_NK * (1 - right_NK) ** loss.focal_gamma
-    return values_NK.mean()
+    return values_NK.mean() if reduction == "mean" else values_NK.mean(dim=1)
 
 
 def balanced_weights(counts_K: npt.NDArray[np.int64]) -> Tensor:

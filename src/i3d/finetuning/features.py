@@ -1,0 +1,164 @@
+"""What the classifier sees of every view of every clip, computed once and kept.
+
+An entry of the cache is found by the content of its clip and by all that the numbers depend on: the network without its
+classifier, the view, the draw, the precision, the kind of device.
+
+Letters in names: N clips, V views, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from i3d.data.annotations import Annotations
+from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.frame_folders import FrameNames
+from i3d.data.loader import ClipLoader
+from i3d.errors import InputError, printable
+from i3d.finetuning.cache import Cache, key_of
+from i3d.models.build import I3D
+from i3d.recipes.settings import Preprocessing
+from i3d.video.transforms import normalize
+from i3d.weights.start import HEADS
+
+VERSION: Final = 1  # of how features are made; another number, other keys
+Floats = npt.NDArray[np.float32]
+OnClip = Callable[[int, int], None]  # features of so many clips are there, of so many
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network up to its classifier, with what its clips must be like and how it computes."""
+
+    net: I3D = field(repr=False)
+    preprocessing: Preprocessing
+    device: torch.device
+    precision: str  # fp32, or bf16
+    digest: str  # of its weights
+
+    @classmethod
+    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: str) -> Trunk:
+        """The network is moved to the device and put into evaluation mode."""
+        digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
+        for name, value in net.state_dict().items():
+            if not name.startswith(HEADS) and value.is_floating_point():
+                digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        return cls(net, preprocessing, device, precision, digest.hexdigest())
+
+    def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
+        """Features (V, C) of uint8 clips, one view at a time: no number depends on its neighbours."""
+        pre = self.preprocessing
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in clips_VTHWC.to(self.device))
+            rows = [self.net.pooled(clip_VCTHW).float().cpu() for clip_VCTHW in clips]
+        return torch.cat(rows).numpy()
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips with what each is known by: the SHA-256 of its content."""
+
+    annotations: Annotations
+    contents_N: tuple[str, ...]
+    names: FrameNames | None = None
+
+    def part(self, index: int) -> list[Any]:
+        """Which part of its file a clip is."""
+        clip = self.annotations[index]
+        return [clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames]
+
+    def select(self, chosen: Sequence[int]) -> Clips:
+        contents_N = tuple(self.contents_N[index] for index in chosen)
+        return Clips(self.annotations.select(list(chosen)), contents_N, self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features (N, V, C) float32, and how many of their draws were computed just now."""
+
+    values_NVC: Floats
+    mirrored_NV: npt.NDArray[np.bool_]  # views in a mirror that gives them another class
+    num_computed: int
+
+
+def clip_features(
+    trunk: Trunk,
+    clips: Clips,
+    view: TrainView | TestView,
+    *,
+    num_draws: int = 1,
+    seed: int = 0,
+    cache: Cache,
+    num_workers: int = 2,
+    on_clip: OnClip | None = None,
+) -> Features:
+    """Features of every view of every clip: of a training view `num_draws` random ones, else those of the protocol.
+
+    The draws of a clip come from the seed and its content: clips that are added change none of the others'. A clip
+    that cannot be read is an InputError.
+    """
+    draws = range(num_draws if isinstance(view, TrainView) else 1)
+    keys_ND = [
+        [_key(trunk, clips, index, view, seed, draw) for draw in draws] for index in range(len(clips.contents_N))
+    ]
+    found = {key: values for keys in keys_ND for key in keys if (values := cache.array(key)) is not None}
+    total, num_computed = sum(len(keys) for keys in keys_ND), 0
+    for draw in draws:
+        missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in found]
+        for place, values_VC in (
+            _computed(trunk, clips.select(missing), view, draw, seed, num_workers) if missing else ()
+        ):
+            key = keys_ND[missing[place]][draw]
+            cache.keep_array(key, values_VC)
+            num_computed += key not in found
+            found[key] = values_VC
+            if on_clip is not None:
+                on_clip(len(found), total)
+    rows = [np.concatenate([found[key] for key in keys]) for keys in keys_ND]
+    rows_NVC = np.stack(rows)  # with one more column, which tells of mirrors
+    return Features(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed)
+
+
+def _computed(trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int, seed: int, num_workers: int) -> Any:
+    """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
+    numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
+    modality: Any = "flow" if trunk.net.settings.in_channels == 2 else "rgb"
+    dataset = ClipDataset(clips.annotations, view, seed=seed, names=clips.names, modality=modality, numbers_N=numbers_N)
+    loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
+    for batch in loader.batches(epoch=draw):
+        for bad in batch.bad:
+            raise InputError(f"{printable(bad.reason)}; `i3d data check` found nothing: was it changed since?")
+        index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
+        values_VC = trunk(batch.clips_NVTHWC[0] if is_training else batch.views_N[0].clips())
+        mirrored = is_training and int(batch.labels_N[0]) != (*clips.annotations.labels_of(index), -1)[0]
+        yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
+
+
+def _key(trunk: Trunk, clips: Clips, index: int, view: TrainView | TestView, seed: int, draw: int) -> str:
+    if isinstance(view, TrainView):
+        augmentation = view.augmentation.model_dump(mode="json", exclude={"no_flip", "mirrored"})
+        named = {clips.annotations.classes[label] for label in clips.annotations.labels_of(index)}
+        flips = [bool(named & set(view.augmentation.no_flip)), any(named & set(p) for p in view.augmentation.mirrored)]
+        seen: Any = [view.sampling.model_dump(mode="json"), augmentation, flips, seed, draw]
+    else:
+        seen = [view.protocol.model_dump(mode="json", exclude={"average"}), view.preprocessing.model_dump(mode="json")]
+    return key_of(
+        kind="features",
+        version=VERSION,
+        content=clips.contents_N[index],
+        part=clips.part(index),
+        trunk=trunk.digest,
+        input=trunk.preprocessing.model_dump(mode="json"),
+        view=seen,
+        precision=trunk.precision,
+        device=trunk.device.type,
+        torch=torch.__version__,
+    )

@@ -1,0 +1,184 @@
+"""Classifiers on features: fitted to the optimum, in double precision, with a penalty that held-out clips choose.
+
+Letters in names: R rows (views of clips), N clips, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from i3d.recipes.training import Loss
+from i3d.training.losses import binary_loss_of, loss_of
+
+Doubles = npt.NDArray[np.float64]
+PENALTIES: Final = (
+    30.0,
+    10.0,
+    3.0,
+    1.0,
+    0.3,
+    0.1,
+    0.03,
+    0.01,
+    0.003,
+    0.001,
+    0.0001,
+)  # from the simplest head to the closest
+TOLERANCE: Final = 1e-8  # of the gradient
+ROUGH: Final = 1e-4  # the same, where heads are only compared
+MAX_ITERATIONS: Final = 2000
+NUM_PARTS: Final = 5  # of the clips, each held out once
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Views of clips with their targets; views of one clip, and clips of one group, have the same group number."""
+
+    features_RC: Doubles
+    targets_RK: Doubles  # rows of 0 and 1
+    weights_R: Doubles
+    groups_R: npt.NDArray[np.int64]
+
+    def select(self, chosen_R: npt.NDArray[np.bool_]) -> Rows:
+        return Rows(
+            self.features_RC[chosen_R], self.targets_RK[chosen_R], self.weights_R[chosen_R], self.groups_R[chosen_R]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear classifier: logits = features @ weight_KC.T + bias_K."""
+
+    weight_KC: Doubles
+    bias_K: Doubles
+
+    def logits(self, features_RC: npt.ArrayLike) -> Doubles:
+        """Logits (R, K)."""
+        logits_RK: Doubles = np.asarray(features_RC, np.float64) @ self.weight_KC.T + self.bias_K
+        return logits_RK
+
+
+def fit_linear(rows: Rows, loss: Loss, *, penalty: float, multi_label: bool = False) -> Head:
+    """The minimum of the weighted mean loss plus `penalty / 2` times the squared weights of scaled features.
+
+    Features are scaled to deviation 1 first; the bias is not penalised. The minimum is unique (but of a focal loss),
+    and found by L-BFGS.
+    """
+    return _fit(rows, loss, [penalty], multi_label=multi_label, tolerance=TOLERANCE)[0]
+
+
+def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float) -> list[Head]:
+    """A head for each penalty, each begun at the one before.
+
+    The best weights are combinations of the rows: they are looked for in the coordinates that the rows span.
+    """
+    mean_C, std_C = _scale(rows.features_RC)
+    left_RD, singular_D, basis_DC = np.linalg.svd((rows.features_RC - mean_C) / std_C, full_matrices=False)
+    features_RD = torch.from_numpy(left_RD * singular_D)
+    targets_RK, shares_R = torch.from_numpy(rows.targets_RK), torch.from_numpy(rows.weights_R / rows.weights_R.sum())
+    shares_K = (shares_R @ targets_RK).clamp_min(1e-9)
+    weight_KD = torch.zeros(targets_RK.shape[1], len(singular_D), dtype=torch.float64, requires_grad=True)
+    bias_K = torch.zeros(targets_RK.shape[1], dtype=torch.float64, requires_grad=True)
+    heads = []
+    for penalty in penalties:
+
+        def value(penalty: float = penalty) -> Tensor:
+            logits_RK = features_RD @ weight_KD.T + bias_K
+            losses_R = _losses(logits_RK, targets_RK, loss, shares_K, multi_label=multi_label)
+            return shares_R @ losses_R + 0.5 * penalty * weight_KD.square().sum()
+
+        _minimise(value, [weight_KD, bias_K], tolerance=tolerance)
+        scaled_KC = weight_KD.detach().numpy() @ basis_DC / std_C
+        heads.append(Head(scaled_KC, bias_K.detach().numpy() - scaled_KC @ mean_C))
+    return heads
+
+
+def _scale(features_RC: Doubles) -> tuple[Doubles, Doubles]:
+    """Mean and deviation of each feature; one that is the same everywhere has deviation 1."""
+    mean_C, std_C = features_RC.mean(axis=0), features_RC.std(axis=0)
+    return mean_C, np.where(std_C > 1e-6 * max(float(std_C.max()), 1e-12), std_C, 1.0)
+
+
+def fit_prototypes(rows: Rows) -> Head:
+    """The nearest class mean in scaled features, as a linear classifier: for very few clips.
+
+    The mean of a class is drawn to that of all clips the more, the fewer clips it has. Logits are scaled so that the
+    clips themselves are as likely as they can be.
+    """
+    mean_C, std_C = _scale(rows.features_RC)
+    scaled_RC = (rows.features_RC - mean_C) / std_C
+    weights_RK = rows.weights_R[:, None] * rows.targets_RK
+    counts_K = weights_RK.sum(axis=0)
+    means_KC = (weights_RK.T @ scaled_RC) / np.maximum(counts_K, 1e-12)[:, None]
+    means_KC *= (counts_K / (counts_K + 1))[:, None]
+    plain_RK = scaled_RC @ means_KC.T - 0.5 * np.square(means_KC).sum(axis=1)
+    scales = np.geomspace(1e-4, 1, 33)
+    shares_R = rows.weights_R / rows.weights_R.sum()
+    values = [float(shares_R @ _cross_entropy(s * plain_RK, rows.targets_RK)) for s in scales]
+    scale = float(scales[int(np.argmin(values))])
+    weight_KC = scale * means_KC / std_C
+    return Head(weight_KC, -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C)
+
+
+def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:
+    """(the penalty under which held-out groups are most likely, that mean log-likelihood). With one group: the middle.
+
+    Groups are divided into parts at random, by the seed; each part is held out once.
+    """
+    groups = np.unique(rows.groups_R)
+    if len(groups) < 2:
+        return PENALTIES[len(PENALTIES) // 2], float("nan")
+    number = np.random.default_rng((seed, 0xF01D)).permutation(len(groups)) % min(NUM_PARTS, len(groups))
+    parts_R = number[np.searchsorted(groups, rows.groups_R)]
+    scores = np.zeros(len(PENALTIES))
+    for part in np.unique(number):
+        held, rest = rows.select(parts_R == part), rows.select(parts_R != part)
+        heads = _fit(rest, loss, PENALTIES, multi_label=multi_label, tolerance=ROUGH)
+        targets_RK, ones_K = torch.from_numpy(held.targets_RK), torch.ones(held.targets_RK.shape[1])
+        for i, head in enumerate(heads):
+            logits_RK = torch.from_numpy(head.logits(held.features_RC))
+            losses_R = _losses(logits_RK, targets_RK, Loss(), ones_K, multi_label=multi_label).numpy()
+            scores[i] -= held.weights_R @ losses_R / rows.weights_R.sum()
+    best = int(np.argmax(scores))
+    return PENALTIES[best], float(scores[best])
+
+
+def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, shares_K: Tensor, *, multi_label: bool) -> Tensor:
+    """The loss (R) of each row."""
+    if multi_label:
+        return binary_loss_of(logits_RK, targets_RK, loss, reduction="none")
+    targets = targets_RK.argmax(dim=1) if loss.focal_gamma else targets_RK
+    return loss_of(logits_RK, targets, loss, class_shares_K=shares_K, reduction="none")
+
+
+def _cross_entropy(logits_RK: Doubles, targets_RK: Doubles) -> Doubles:
+    shifted_RK = logits_RK - logits_RK.max(axis=1, keepdims=True)
+    logs_RK = shifted_RK - np.log(np.exp(shifted_RK).sum(axis=1, keepdims=True))
+    values_R: Doubles = -(targets_RK * logs_RK).sum(axis=1)
+    return values_R
+
+
+def _minimise(value: Callable[[], Tensor], parameters: list[Tensor], *, tolerance: float) -> None:
+    optimizer = torch.optim.LBFGS(
+        parameters,
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=tolerance,
+        tolerance_change=1e-12,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        found = value()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    optimizer.step(step)  # type: ignore[no-untyped-call]
