@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.errors import InputError, quoted
 
+Key = tuple[str, str]  # what kind of thing keeps clips together, and which one
 UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
 
 
@@ -33,16 +35,17 @@ def split(
     seed: int = 0,
     group_by: str | None = None,
     keep: bool = True,
+    alike: Sequence[tuple[int, int]] = (),
 ) -> Split:
     """Give each clip a split. Clips of one group never straddle, and every class is divided in about the same shares.
 
     A group is what the list says (`group`), or the first parenthesis of the regular expression `group_by` in the path,
     or UCF101's numbering of clips, or else the file: parts of one video are together. Clips that have a split keep it
-    (`keep`), with their whole group.
+    (`keep`), with their whole group. `alike`: pairs of clips that stay together besides, as they show the same.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
-    groups_N, names_N = _groups(annotations, group_by)
+    groups_N, names_N = groups_of(annotations, group_by, alike)
     num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
@@ -62,7 +65,22 @@ def split(
     return Split(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, shares_S))
 
 
-def _groups(annotations: Annotations, group_by: str | None) -> tuple[npt.NDArray[np.int64], list[str]]:
+def folds_of(
+    annotations: Annotations, num_folds: int, *, seed: int = 0, alike: Sequence[tuple[int, int]] = ()
+) -> npt.NDArray[np.int64]:
+    """The fold (0 to `num_folds` - 1) of each clip: groups stay together, classes are divided evenly."""
+    groups_N, _ = groups_of(annotations, None, alike)
+    num_groups = int(groups_N.max()) + 1
+    if not 2 <= num_folds <= num_groups:
+        raise InputError(f"--folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
+    counts_G = _class_counts(annotations, groups_N, num_groups)
+    fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
+    return fold_G[groups_N]
+
+
+def groups_of(
+    annotations: Annotations, group_by: str | None = None, alike: Sequence[tuple[int, int]] = ()
+) -> tuple[npt.NDArray[np.int64], list[str]]:
     """A number for the group of every clip, and what it is called; "" where it is the file alone."""
     try:
         pattern = re.compile(group_by or UCF101_GROUP)
@@ -80,22 +98,23 @@ def _groups(annotations: Annotations, group_by: str | None) -> tuple[npt.NDArray
             raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
         keys.append(("pattern", found[1]) if found else ("group", named) if named else ("path", path))
     files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
-    return _joined(keys, files), ["" if kind == "path" else name for kind, name in keys]
+    pairs = [*zip(keys, files, strict=True), *((keys[one], keys[other]) for one, other in alike)]
+    return _joined(keys, pairs), ["" if kind == "path" else name for kind, name in keys]
 
 
-def _joined(keys: list[tuple[str, str]], files: list[tuple[str, str]]) -> npt.NDArray[np.int64]:
-    """Numbers of groups, where clips with the same key are together, and those of the same file as well."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
+def _joined(keys: list[Key], pairs: list[tuple[Key, Key]]) -> npt.NDArray[np.int64]:
+    """Numbers of groups, where clips with the same key are together, and those whose keys are a pair as well."""
+    parent: dict[Key, Key] = {}
 
-    def root(key: tuple[str, str]) -> tuple[str, str]:
+    def root(key: Key) -> Key:
         while parent.setdefault(key, key) != key:
             parent[key] = parent[parent[key]]
             key = parent[key]
         return key
 
-    for key, file in zip(keys, files, strict=True):
-        parent[root(file)] = root(key)
-    numbers: dict[tuple[str, str], int] = {}
+    for one, other in pairs:
+        parent[root(other)] = root(one)
+    numbers: dict[Key, int] = {}
     return np.array([numbers.setdefault(root(key), len(numbers)) for key in keys], np.int64)
 
 

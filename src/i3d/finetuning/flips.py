@@ -1,0 +1,65 @@
+"""Classes that a mirror would falsify, found by their names: "turn left" in a mirror is "turn right".
+
+mirror_rule(("turn_left", "turn_right", "left_hook"))
+MirrorRule(pairs=(("turn_left", "turn_right"),), alone=("left_hook",))
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+OPPOSITE: Final = {
+    "left": "right",
+    "right": "left",
+    "leftward": "rightward",
+    "rightward": "leftward",
+    "leftwards": "rightwards",
+    "rightwards": "leftwards",
+    "clockwise": "anticlockwise",
+    "anticlockwise": "clockwise",
+    "counterclockwise": "clockwise",
+    "cw": "ccw",
+    "ccw": "cw",
+}
+WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of names like turn_left, turnLeft, TURN LEFT
+
+
+@dataclass(frozen=True)
+class MirrorRule:
+    """What a mirror does to classes."""
+
+    pairs: tuple[tuple[str, str], ...]  # each becomes the other
+    alone: tuple[str, ...]  # would become a class that there is not
+
+    def __bool__(self) -> bool:
+        return bool(self.pairs or self.alone)
+
+
+def mirror_rule(classes: tuple[str, ...]) -> MirrorRule:
+    """The pairs and single classes whose names speak of a side or of a sense of rotation."""
+    there = {_key(name): name for name in classes}
+    pairs: list[tuple[str, str]] = []
+    alone: list[str] = []
+    for name in classes:
+        if any(name in pair for pair in pairs) or not set(_key(name).split()) & OPPOSITE.keys():
+            continue
+        twins = [there[key] for key in _mirrored(_key(name)) if key in there and there[key] != name]
+        if twins:
+            pairs.append((name, twins[0]))
+        else:
+            alone.append(name)
+    return MirrorRule(tuple(pairs), tuple(alone))
+
+
+def _key(name: str) -> str:
+    """A name in small words; "counter-clockwise" and the like are one word."""
+    words = " ".join(word.lower() for word in WORD.findall(name))
+    return re.sub(r"\b(anti|counter) clockwise\b", r"\1clockwise", words)
+
+
+def _mirrored(key: str) -> list[str]:
+    """What a name may be called in a mirror."""
+    words = " ".join(OPPOSITE.get(word, word) for word in key.split())
+    return [words, words.replace("anticlockwise", "counterclockwise")]
