@@ -89,9 +89,7 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
         raise ValueError("classes that go together have no confusion matrix")
     num_classes = len(evaluation.classes)
     chosen_S = (
-        most_confused(figures.confusion_KK, most=MOST_CLASSES)
-        if num_classes > MOST_CLASSES
-        else np.arange(num_classes)
+        most_confused(figures.confusion_KK, most=MOST_CLASSES) if num_classes > MOST_CLASSES else np.arange(num_classes)
     )
     names = [evaluation.classes[k] for k in chosen_S]
     cell = _cell(len(names))
@@ -138,7 +136,9 @@ def _clips(number: int) -> str:
 
 def _cell(num_classes: int) -> int:
     """The side of a cell: 2 -> 112, 12 -> 52, 20 -> 42."""
-    return next(side for most, side in ((3, 112), (6, 80), (9, 64), (14, 52), (MOST_CLASSES, 42)) if num_classes <= most)
+    return next(
+        side for most, side in ((3, 112), (6, 80), (9, 64), (14, 52), (MOST_CLASSES, 42)) if num_classes <= most
+    )
 
 
 def _room(names: Sequence[str]) -> int:
@@ -173,7 +173,7 @@ def _write_counts(page: Page, confusion_KK: Labels, chosen_S: Labels, left: int,
                     1 - (top + i * cell + cell / 2 + 1) / page.height,
                     text,
                     fontsize=min(12, max(8, cell / 8)) if len(text) < 6 else 6.5,
-                    color="white" if shares_KK[true, said] > 0.5 else INK,
+                    color="white" if shares_KK[true, said] > 0.7 else INK,
                     ha="center",
                     va="center_baseline",
                 )
