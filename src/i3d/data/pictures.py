@@ -134,7 +134,7 @@ def draw_sheet(
     side, column = tile_side(size), _column_width(size)
     left, top = place(len(entries) - 1, len(entries), size=size)
     width = MARGIN + column + (0 if len(entries) <= ONE_COLUMN else COLUMN_GAP + column) + MARGIN
-    with _page(path, width, top + side + MARGIN) as page:
+    with open_page(path, width, top + side + MARGIN) as page:
         page.head(title, lines, room=width - 2 * MARGIN - (90 if is_flow else 0))
         if is_flow:
             page.image(_wheel(64), width - MARGIN - 64, 24)
@@ -164,7 +164,7 @@ def draw_statistics(
     spent = len(histograms) * (TITLES + LINE + axis)
     each = min(max(150, (left_height - spent) // len(histograms)), 300)
     height = first + max(left_height, spent + len(histograms) * each - axis // 3) + MARGIN
-    with _page(path, 2 * MARGIN + 2 * column + 2 * MARGIN, height) as page:
+    with open_page(path, 2 * MARGIN + 2 * column + 2 * MARGIN, height) as page:
         page.head(title, lines, room=2 * column)
         top = first
         for chart in bars:
@@ -198,7 +198,7 @@ def _wheel(side: int) -> Pixels:
 
 
 @contextmanager
-def _page(path: Path, width: int, height: int) -> Iterator[_Page]:
+def open_page(path: Path, width: int, height: int) -> Iterator[Page]:
     """A page to draw on, written when the block ends. It looks the same whatever a matplotlibrc says."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -211,14 +211,14 @@ def _page(path: Path, width: int, height: int) -> Iterator[_Page]:
         matplotlib.rcdefaults()
         matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)]
         figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-        page = _Page(figure, FigureCanvasAgg(figure), width, height)
+        page = Page(figure, FigureCanvasAgg(figure), width, height)
         yield page
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 @dataclass(frozen=True)
-class _Page:
+class Page:
     figure: Figure
     canvas: FigureCanvasAgg
     width: int
@@ -252,7 +252,7 @@ class _Page:
             va="top",
             parse_math=False,
         )
-        width = self._fit(line, room)
+        width = self.fit(line, room)
         if ghost:
             line.remove()
         return width
@@ -296,7 +296,7 @@ class _Page:
             label = axes.annotate(
                 printable(name), (0, row), (-6, 0), fontsize=8.5, color=INK if is_bar else SOFT, ha="right", **words
             )
-            self._fit(label, MAX_NAME)
+            self.fit(label, MAX_NAME)
             length = count if isinstance(count, int) else 0
             axes.barh(row, length, height=0.62, color=BAR)
             text = f"{count:,}" if isinstance(count, int) else count
@@ -342,7 +342,7 @@ class _Page:
             (left / self.width, bottom / self.height, width / self.width, height / self.height), facecolor="none"
         )
 
-    def _fit(self, line: Any, room: float | None) -> float:
+    def fit(self, line: Any, room: float | None) -> float:
         """Leave out the middle of a text until it fits; its width then."""
         text, kept = line.get_text(), len(line.get_text())
         while True:

@@ -34,26 +34,31 @@ def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> fl
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
-    """For classes that go together: the mean over classes that occur of their average precision.
+    """For classes that go together: the mean over classes that occur of their average precision."""
+    precisions_K = average_precisions(scores_NK, targets_NK)
+    if np.isnan(precisions_K).all():
+        raise ValueError("no clip has a class: there is no average precision")
+    return float(np.mean(precisions_K[~np.isnan(precisions_K)]))
 
-    The average precision of a class is the mean, over the clips that show it, of the precision among all clips of at
-    least that score.
+
+def average_precisions(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> Scores:
+    """The average precision of every class (K); NaN for one that does not occur.
+
+    It is the mean, over the clips that show the class, of the precision among all clips of at least that score.
     """
     scores = np.asarray(scores_NK, np.float64)
     targets = np.asarray(targets_NK) > 0.5
     if scores.ndim != 2 or scores.shape != targets.shape or not np.isfinite(scores).all():
         raise ValueError(f"scores and targets must be finite (N, K), got {scores.shape} and {targets.shape}")
-    precisions = []
+    precisions_K = np.full(scores.shape[1], np.nan)
     for k in np.flatnonzero(targets.any(axis=0)):
         shown_N = targets[:, k]
         order = np.sort(scores[:, k])
         at_least_N = len(scores) - np.searchsorted(order, scores[shown_N, k], side="left")
         hits = np.sort(scores[shown_N, k])
         hits_N = len(hits) - np.searchsorted(hits, scores[shown_N, k], side="left")
-        precisions.append(float((hits_N / at_least_N).mean()))
-    if not precisions:
-        raise ValueError("no clip has a class: there is no average precision")
-    return float(np.mean(precisions))
+        precisions_K[k] = (hits_N / at_least_N).mean()
+    return precisions_K
 
 
 def confusion_matrix(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -89,12 +94,19 @@ def class_figures(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> ClassFig
     return ClassFigures(precision_K, recall_K, f1_K, there_K)
 
 
-def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15) -> float:
-    """How far the highest probability is from how often it is right (Guo et al. 2017, arXiv:1706.04599).
+@dataclass(frozen=True)
+class CalibrationBins:
+    """Clips in B equally wide bins by their highest probability; means are NaN where there are none."""
 
-    Clips go into equally wide bins by their highest probability; the gap between the mean probability and the
-    accuracy of each bin is weighed by its clips.
-    """
+    num_clips_B: Labels
+    probability_B: Scores  # mean of the highest probabilities
+    accuracy_B: Scores  # how often they are right
+
+
+def calibration_bins(
+    probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15
+) -> CalibrationBins:
+    """How often the highest probability is right, by how high it is."""
     probabilities, labels = _checked(probabilities_NK, labels_N)
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
@@ -102,8 +114,22 @@ def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, 
         raise ValueError("calibration is of probabilities, from 0 to 1")
     highest_N, right_N = probabilities.max(axis=1), np.argmax(probabilities, axis=1) == labels
     bins_N = np.clip(np.ceil(highest_N * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    gaps_B = np.bincount(bins_N, weights=highest_N - right_N, minlength=num_bins)
-    return float(np.abs(gaps_B).sum() / len(labels))
+    num_clips_B, sure_B, right_B = (
+        np.bincount(bins_N, weights=weights, minlength=num_bins) for weights in (None, highest_N, right_N)
+    )
+    with np.errstate(invalid="ignore"):
+        return CalibrationBins(num_clips_B, sure_B / num_clips_B, right_B / num_clips_B)
+
+
+def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15) -> float:
+    """How far the highest probability is from how often it is right (Guo et al. 2017, arXiv:1706.04599).
+
+    Clips go into equally wide bins by their highest probability; the gap between the mean probability and the
+    accuracy of each bin is weighed by its clips.
+    """
+    bins = calibration_bins(probabilities_NK, labels_N, num_bins=num_bins)
+    gaps_B = np.abs(np.nan_to_num(bins.probability_B - bins.accuracy_B))
+    return float((gaps_B * bins.num_clips_B).sum() / bins.num_clips_B.sum())
 
 
 def bootstrap_interval(
