@@ -138,6 +138,9 @@ def _computed(trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int,
             raise InputError(f"{printable(bad.reason)}; `i3d data check` found nothing: was it changed since?")
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
         values_VC = trunk(batch.clips_NVTHWC[0] if is_training else batch.views_N[0].clips())
+        if not np.isfinite(values_VC).all():
+            file = printable(clips.annotations.file(index))
+            raise InputError(f"{file}: the network gives NaN or infinity in {trunk.precision}; use --precision fp32")
         mirrored = is_training and int(batch.labels_N[0]) != (*clips.annotations.labels_of(index), -1)[0]
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
 

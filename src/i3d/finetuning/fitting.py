@@ -1,0 +1,139 @@
+"""Heads on the features of clips: which rows they are fitted on, what they score, and the model that holds them.
+
+Letters in names: N clips, V views, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from i3d.data.annotations import Annotations
+from i3d.errors import printable
+from i3d.finetuning.choices import Plan
+from i3d.finetuning.features import Features
+from i3d.finetuning.head import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
+from i3d.models.build import build_network
+from i3d.recipes.recipe import Recipe
+from i3d.results.evaluation import Evaluation
+from i3d.results.scoring import average_views
+from i3d.training.losses import balanced_weights
+from i3d.weights.checkpoint import Card, save_checkpoint
+from i3d.weights.load import Weights
+from i3d.weights.start import HEADS
+
+
+@dataclass(frozen=True, eq=False)
+class Seeing:
+    """Features of all clips: as a test sees them, and of random views of those to train on."""
+
+    test: Features
+    drawn: Features | None  # the same clips
+
+
+def rows_of(
+    seeing: Seeing,
+    annotations: Annotations,
+    groups_N: npt.NDArray[np.int64],
+    chosen: Sequence[int],
+    plan: Plan,
+) -> Rows:
+    """The views of some clips as rows to fit on; every clip weighs the same, or every class."""
+    parts = [seeing.test, *([seeing.drawn] if seeing.drawn is not None else [])]
+    values_NVC = np.concatenate([part.values_NVC[chosen] for part in parts], axis=1).astype(np.float64)
+    mirrored_NV = np.concatenate([part.mirrored_NV[chosen] for part in parts], axis=1)
+    num_views, num_classes = values_NVC.shape[1], len(annotations.classes)
+    twins = _twins(annotations.classes, plan)
+    targets_NVK = np.zeros((len(chosen), num_views, num_classes))
+    for n, index in enumerate(chosen):
+        for v in range(num_views):
+            for label in annotations.labels_of(index):
+                targets_NVK[n, v, twins.get(label, label) if mirrored_NV[n, v] else label] = 1
+    weights_N = np.ones(len(chosen))
+    if plan.balance in ("loss", "sampler") and not plan.multi_label:
+        labels_N = np.array([annotations.labels_of(index)[0] for index in chosen])
+        weights_N = balanced_weights(np.bincount(labels_N, minlength=num_classes)).numpy()[labels_N].astype(np.float64)
+    return Rows(
+        features_RC=values_NVC.reshape(len(chosen) * num_views, -1),
+        targets_RK=targets_NVK.reshape(-1, num_classes),
+        weights_R=np.repeat(weights_N / num_views, num_views),
+        groups_R=np.repeat(groups_N[chosen], num_views),
+    )
+
+
+def fit_head(rows: Rows, plan: Plan, *, seed: int) -> tuple[Head, str]:
+    """The head that the plan asks for, and how it was fitted, in words."""
+    if plan.head == "prototype":
+        return fit_prototypes(rows), "class means (prototypes)"
+    loss = plan.training.loss.model_copy(update={"class_weights": "none"})  # the rows have their weights
+    penalty, _ = choose_penalty(rows, loss, multi_label=plan.multi_label, seed=seed)
+    return fit_linear(rows, loss, penalty=penalty, multi_label=plan.multi_label), f"linear, penalty {penalty:g}"
+
+
+def accuracy_on(head: Head, rows: Rows) -> float:
+    """The share of rows whose highest logit is at a class of theirs."""
+    best_R = head.logits(rows.features_RC).argmax(axis=1)
+    return float(rows.targets_RK[np.arange(len(best_R)), best_R].mean())
+
+
+def scores_of(head: Head, test: Features, chosen: Sequence[int], recipe: Recipe) -> Doubles:
+    """Scores (N, K) of some clips, averaged over their views as the protocol of the recipe says."""
+    average = recipe.protocol.average
+    scores = [
+        average_views(head.logits(test.values_NVC[index]), average=average, multi_label=recipe.multi_label).scores_K
+        for index in chosen
+    ]
+    return np.stack(scores)
+
+
+def evaluation_of(
+    scores_NK: Doubles, annotations: Annotations, chosen: Sequence[int], recipe: Recipe, *, model: str, sha256: str
+) -> Evaluation:
+    """What a test of these clips gave."""
+    return Evaluation(
+        model=model,
+        weights_sha256=sha256,
+        recipe=recipe.name,
+        protocol=recipe.protocol_line,
+        data=printable(annotations.source),
+        classes=annotations.classes,
+        files_N=tuple(annotations.file(index) for index in chosen),
+        labels_N=tuple(annotations.labels_of(index) for index in chosen),
+        scores_NK=scores_NK,
+        are_probabilities=recipe.protocol.average == "prob",
+        multi_label=recipe.multi_label,
+        bad=(),
+    )
+
+
+def write_model(
+    path: Path, weights: Weights, head: Head, recipe: Recipe, classes: tuple[str, ...], told: Mapping[str, str]
+) -> None:
+    """The whole network with this head, in one file with all that its use needs."""
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in build_network(recipe.network).state_dict().items()}
+    state = {name: weights.state[name] for name in shapes if not name.startswith(HEADS)}
+    for name, shape in shapes.items():
+        if name.startswith(HEADS):
+            values = head.weight_KC if name.endswith("weight") else head.bias_K
+            state[name] = torch.from_numpy(values).float().reshape(shape).contiguous()
+    card = Card(
+        recipe=recipe,
+        labels=classes,
+        licence="that of the clips and of the weights that it started from",
+        origin={"source": "trained by i3d train", "started_from": weights.card.recipe.name, "weights": weights.sha256},
+        training={key: printable(value) for key, value in told.items()},
+    )
+    save_checkpoint(path, state, card)
+
+
+def _twins(classes: tuple[str, ...], plan: Plan) -> dict[int, int]:
+    """Class numbers that a mirror turns into each other."""
+    number = {name: i for i, name in enumerate(classes)}
+    pairs = plan.training.augmentation.mirrored
+    return {number[a]: number[b] for one, other in pairs for a, b in ((one, other), (other, one))}

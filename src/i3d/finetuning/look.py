@@ -1,0 +1,131 @@
+"""The first look at a set of clips: decode all once, leave out what cannot be read, divide the rest, say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from i3d.data.annotations import Annotations
+from i3d.data.check import ClipReport, Report, check_annotations
+from i3d.data.frame_folders import FrameNames
+from i3d.data.split import split
+from i3d.data.write import write_classes, write_list
+from i3d.errors import InputError, printable
+from i3d.finetuning.cache import Cache, key_of
+from i3d.finetuning.features import Clips
+from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, is_readable
+from i3d.results.tables import signature
+
+VERSION: Final = 1  # of what a look finds
+SPLIT: Final = "split.csv"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Clips that can be read, with their splits, and what was found."""
+
+    clips: Clips
+    troubles: tuple[Trouble, ...]
+    alike: tuple[tuple[int, int], ...]  # clips that show the same, by their places among those that can be read
+    told: tuple[str, ...]
+    seconds: float | None  # the middle length; None: frames without times
+    num_frames: int  # the middle number
+
+
+def look(
+    annotations: Annotations,
+    *,
+    names: FrameNames | None,
+    cache: Cache,
+    num_workers: int,
+    val: float,
+    group_by: str | None,
+    seed: int,
+    max_bad: float,
+    on_clip: Callable[[ClipReport], None] | None = None,
+) -> Seen:
+    """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
+
+    Clips that have a split keep it; of others, the share `val` is for validation, and clips that show the same stay
+    together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
+    """
+    report = _report(annotations, names, cache, num_workers, on_clip)
+    readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
+    lost = len(report.rows) - len(readable)
+    if lost > max_bad * len(report.rows) and readable:
+        first = next(row for row in report.rows if not is_readable(row))
+        raise InputError(
+            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows; the first: "
+            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
+        )
+    kept = annotations.select(readable) if readable else annotations
+    place = {index: n for n, index in enumerate(readable)}
+    alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
+    told: tuple[str, ...] = ()
+    if readable and (kept.splits_N < 0).all() and val > 0 and len(set(kept.labels.tolist())) > 1:
+        done = split(kept, val=val, seed=seed, group_by=group_by, alike=alike)
+        kept = done.annotations
+        told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
+    elif readable:
+        told = (f"{len(kept)} clips: {_counts(kept)}",)
+    divided = _with_splits(annotations, kept, readable)
+    troubles = find_troubles(divided, report)
+    if stops := [trouble.words for trouble in troubles if trouble.stops]:
+        raise InputError(f"{printable(annotations.source)}: {'; '.join(stops)}")
+    rows = [report.rows[index] for index in readable]
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    return Seen(
+        clips=Clips(kept, tuple(row.sha256 for row in rows), names),
+        troubles=tuple(troubles),
+        alike=alike,
+        told=told,
+        seconds=median(seconds) if len(seconds) == len(rows) else None,
+        num_frames=int(median(row.num_frames or 0 for row in rows)),
+    )
+
+
+def write_split(annotations: Annotations, folder: Path) -> Path:
+    """The list of the clips with their splits, and the class names beside it."""
+    write_list(annotations, folder / SPLIT)
+    write_classes(annotations.classes, (folder / SPLIT).with_suffix(".classes.txt"))
+    return folder / SPLIT
+
+
+def _report(
+    annotations: Annotations,
+    names: FrameNames | None,
+    cache: Cache,
+    num_workers: int,
+    on_clip: Callable[[ClipReport], None] | None,
+) -> Report:
+    """That of `check`, from the cache if no clip, label or file has changed."""
+    seen = [[asdict(clip), signature(annotations.file(index))] for index, clip in enumerate(annotations)]
+    key = key_of(kind="look", version=VERSION, clips=seen, classes=annotations.classes, names=str(names))
+    known = cache.record(key)
+    if known is not None:
+        rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
+        return Report(annotations.source, rows, known["counts"], annotations.warnings)
+    report = check_annotations(annotations, names=names, num_workers=max(num_workers, 1), on_clip=on_clip)
+    if all(signature for _, signature in seen):  # shards have none
+        cache.keep_record(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
+    return report
+
+
+def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int]) -> Annotations:
+    """All clips, those that can be read with the splits that they got."""
+    splits_N = annotations.splits_N.copy()
+    splits_N[readable] = kept.splits_N
+    return replace(annotations, splits_N=splits_N)
+
+
+def _counts(annotations: Annotations) -> str:
+    counts = np.bincount(annotations.splits_N + 1, minlength=4)
+    told = [
+        f"{counts[s]} {name}" for s, name in ((1, "to train on"), (2, "to validate on"), (3, "to test on")) if counts[s]
+    ]
+    return ", ".join([*told, *([f"{counts[0]} without a split"] if counts[0] else [])])
