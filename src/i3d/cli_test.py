@@ -32,6 +32,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.predict import Precision
+    from i3d.results.evaluation import Evaluation
 
 ModelArgument = Annotated[
     str,
@@ -81,11 +82,8 @@ def run_test(
     Example: i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
     from dataclasses import replace
-    from json import dumps
 
     from i3d.evaluate import evaluate
-    from i3d.results.evaluation import figures_of
-    from i3d.results.evaluation_file import figures_as_dict, write_evaluation
     from i3d.weights.load import load_weights
 
     _check_out(out)
@@ -111,7 +109,16 @@ def run_test(
             max_bad=bad_share,
             on_clip=bar.clip,
         )
-    found = replace(found, model=model)
+    _tell(replace(found, model=model), out, bad_as_wrong=bad_as_wrong, json=json)
+
+
+def _tell(found: Evaluation, out: Path | None, *, bad_as_wrong: bool, json: bool) -> None:
+    """Write the file, name the bad clips, tell the figures; exit code 3 if a clip was bad."""
+    from json import dumps
+
+    from i3d.results.evaluation import figures_of
+    from i3d.results.evaluation_file import figures_as_dict, write_evaluation
+
     figures = figures_of(found, bad_as_wrong=bad_as_wrong)
     if out is not None:
         write_evaluation(out, found, figures)
