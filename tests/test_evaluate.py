@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import i3d
 from i3d.cli import app
 from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.pack import pack
 from i3d.data.read import read_annotations
 from i3d.evaluate import evaluate
 from i3d.models.build import build_network
@@ -135,6 +136,23 @@ def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
     assert found.labels_N == ((num_classes - 1,),)
     assert found.model == str(FOREIGN)
+
+
+@pytest.mark.parametrize("protocol", ["clips", "windows"])
+def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, protocol):
+    with open_video(clips / "0.mp4") as video:
+        frames = list(video.stream())
+    (tmp_path / "0").mkdir()
+    for k, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "0" / f"img_{k + 1:05d}.png"), frame[..., ::-1])
+    (tmp_path / "list.csv").write_text("path,label\n0,a\n")
+    found = test(models[protocol], read_annotations(tmp_path / "list.csv"))
+    predictor = Predictor(models[protocol], device="cpu")
+    assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
+    videos = read_annotations(clips / "clips.csv")
+    pack(videos, tmp_path / "packed")
+    packed = test(models[protocol], read_annotations(tmp_path / "packed"))
+    assert np.array_equal(packed.scores_NK, test(models[protocol], videos).scores_NK)
 
 
 # windows of a dataset
