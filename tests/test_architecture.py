@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs", "console",
-    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli", "doors", "__main__",
+    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
-VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict", "runs", "train"}
+VERBS = {"benchmark", "catalogue", "convert", "doctor", "evaluate", "predict", "runs", "train"}
 # What may only be called in one module each.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},
@@ -81,12 +81,14 @@ def test_public_names():
         "VideoError",
         "WeightsError",
         "convert",
+        "evaluate",
         "load_model",
         "predict",
         "train",
     ]
     assert callable(i3d.predict)
     assert callable(i3d.train)
+    assert callable(i3d.evaluate)
 
 
 def test_wheel_contents_are_tracked():

@@ -18,6 +18,8 @@ import typer
 from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
+from i3d.cli_options import Device, Json, PrecisionName, RecipeName
+from i3d.cli_test import run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 
@@ -46,7 +48,6 @@ Out = Annotated[
     Path | None, typer.Option(help="Write all results to this .csv, .json or .jsonl; an interrupted run goes on.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from other runs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Annotate = Annotated[
     Path | None, typer.Option(help="Draw the labels on the video: an .mp4, or its first 10 s as .gif.")
 ]
@@ -54,12 +55,7 @@ Model = Annotated[
     str,
     typer.Option(help="Shipped weights by name, or a weights file: of i3d, MMAction2, pytorch-i3d, kinetics-i3d ..."),
 ]
-RecipeName = Annotated[
-    str | None, typer.Option("--recipe", help="What a foreign file was trained by, if it does not tell (`i3d models`).")
-]
 Labels = Annotated[Path | None, typer.Option(help="Class names, one a line, instead of those of the weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
 FramesFps = Annotated[
     float | None, typer.Option(help="How fast the images of a folder were taken (default: as the network expects).")
 ]
@@ -189,6 +185,7 @@ def convert(
 
 
 app.command()(train)
+app.command("test")(run_test)
 app.command()(runs)
 app.command()(plot)
 app.add_typer(data, name="data")

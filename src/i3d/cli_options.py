@@ -46,6 +46,11 @@ Template = Annotated[
 FirstIndex = Annotated[int, typer.Option(min=0, help="The number of the first frame, with --template.")]
 ClipRecipe = Annotated[str, typer.Option("--recipe", help="Clip length and sizes are this recipe's (`i3d models`).")]
 DEFAULT_RECIPE = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="What a foreign file was trained by, if it does not tell (`i3d models`).")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
@@ -109,6 +114,17 @@ def clip_dataset(
     names = frame_names(modality, template, first_index)
     chosen_view = training if view == "train" else TestView(protocol, pre)
     return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
+
+
+def share(max_bad: str) -> float:
+    """The share that --max-bad says: 1% or 0.01."""
+    try:
+        found = float(max_bad.removesuffix("%")) / (100 if max_bad.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise InputError(f"--max-bad {max_bad!r}: not a share; write 1% or 0.01")
+    return found
 
 
 def frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:

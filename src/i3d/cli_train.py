@@ -22,6 +22,7 @@ from i3d.cli_options import (
     Template,
     frame_names,
     read_dataset,
+    share,
 )
 from i3d.errors import InputError, printable
 
@@ -121,7 +122,7 @@ def train(
             seed=seed,
             machine=Machine(device, workers, deterministic, compile_, fsdp),
             rate=lr,
-            max_bad=None if max_bad is None else _share(max_bad),
+            max_bad=None if max_bad is None else share(max_bad),
             max_steps=max_steps,
             names=frame_names(modality, template, first_index),
             tensorboard=tensorboard,
@@ -196,16 +197,6 @@ def _clips(
         return chosen, None
     found = read_dataset(val, val_root or root, None, clips.classes, *options)
     return chosen, found.of_split("val") if (found.splits_N == 1).any() else found
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InputError(f"--max-bad {text!r}: not a share; write 1% or 0.01")
-    return share
 
 
 def _tell(done: Trained, *, json: bool) -> None:

@@ -10,8 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import prod
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -162,58 +161,39 @@ class Predictor:
 
     def _windows(self, video: Video, protocol: WindowProtocol) -> Iterator[View]:
         """Windows that follow each other, of frames at a rate."""
-        from i3d.video.transforms import center_crop
+        from i3d.data.views import window_frames
 
-        crop = self.card.recipe.preprocessing.crop
-
-        def view(frame_HWC: FrameHWC) -> FrameHWC:
-            cropped_HWC: FrameHWC = center_crop(self._resized(video, frame_HWC)[None], size=crop)[0]
-            return cropped_HWC.copy()
-
-        for clip_THWC in windows_of(video.stream(fps=protocol.fps, transform=view), protocol):
+        for clip_THWC in windows_of(window_frames(video, protocol, self.card.recipe.preprocessing), protocol):
             yield clip_THWC, len(clip_THWC) / protocol.fps
 
     def _clips(self, video: Video, protocol: ClipProtocol) -> Iterator[View]:
         """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
+        from i3d.data.views import resized
         from i3d.video.sampling import protocol_clips
         from i3d.video.transforms import crops_of
 
+        pre = self.card.recipe.preprocessing
         num_frames = video.count_frames()
         video.frames_decoded = num_frames
         indices_VT = protocol_clips(num_frames, protocol, fps=video.fps if protocol.target_fps else None)
         wanted = np.unique(indices_VT)
-        frames = video.frames_at(wanted.tolist(), transform=lambda frame_HWC: self._resized(video, frame_HWC))
+        frames = video.frames_at(wanted.tolist(), transform=partial(resized, video, short_side=pre.short_side))
         for indices_T in indices_VT:
             clip_THWC = frames.frames_THWC[np.searchsorted(wanted, indices_T)]
             lasts = float(np.ptp(frames.seconds_T[np.searchsorted(wanted, indices_T)]))
-            crops = crops_of(clip_THWC, size=self.card.recipe.preprocessing.crop, crops=protocol.crops)
+            crops = crops_of(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from ((crop_THWC, lasts / len(crops)) for crop_THWC in crops)
-
-    def _resized(self, video: Video, frame_HWC: FrameHWC) -> FrameHWC:
-        from i3d.video.transforms import resize_short_side, short_side_size
-
-        height, width = frame_HWC.shape[:2]
-        short_side = self.card.recipe.preprocessing.short_side
-        if prod(short_side_size(height, width, short_side=short_side)) > video.limits.max_pixels:
-            raise VideoError(video.name, f"its frames of {width} x {height} are too narrow", "crop them first")
-        resized_HWC: FrameHWC = resize_short_side(frame_HWC[None], short_side=short_side)[0]
-        return resized_HWC
 
     def _forward(self, clip_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits (K) of one view; one too short for the network is looped."""
         import torch
 
-        from i3d.video.sampling import loop
-        from i3d.video.transforms import normalize
+        from i3d.models.forward import autocast, forward
 
-        if len(clip_THWC) < self.model.min_frames:
-            clip_THWC = clip_THWC[loop(len(clip_THWC), length=self.model.min_frames)]
-        pre = self.card.recipe.preprocessing
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32"):
+        with torch.inference_mode(), autocast(self.device, self.precision):
             clip_VTHWC = torch.from_numpy(np.ascontiguousarray(clip_THWC)).to(self.device)[None]
-            logits_VK: torch.Tensor = self.model(normalize(clip_VTHWC, mean=pre.mean, std=pre.std))
-        logits_K: npt.NDArray[np.float32] = logits_VK[0].float().cpu().numpy()
+            logits_VK = forward(self.model, clip_VTHWC, self.card.recipe.preprocessing)
+        logits_K: npt.NDArray[np.float32] = logits_VK[0].cpu().numpy()
         return logits_K
 
 

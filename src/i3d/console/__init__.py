@@ -1,6 +1,7 @@
 """What the commands show on a terminal: progress, results, tables. Results go to stdout, all else to stderr."""
 
-from i3d.console.progress import Progress, Steps, Training
+from i3d.console.evaluations import tell_evaluation
+from i3d.console.progress import Progress, Steps, Testing, Training
 from i3d.console.results import (
     say_summary,
     tell,
@@ -19,6 +20,7 @@ from i3d.console.words import say
 __all__ = [
     "Progress",
     "Steps",
+    "Testing",
     "Training",
     "say",
     "say_summary",
@@ -28,6 +30,7 @@ __all__ = [
     "tell_conversion",
     "tell_data_speed",
     "tell_description",
+    "tell_evaluation",
     "tell_preview",
     "tell_runs",
     "tell_split",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from i3d.console.words import say
 from i3d.errors import printable
@@ -72,7 +73,7 @@ class Steps:
         self._bar = progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._bar.add_task(what, total=total)
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -94,6 +95,22 @@ class Steps:
     def one(self, *_: object) -> None:
         """One more step is done."""
         self._bar.advance(self._task)
+
+
+class Testing(Steps):
+    """A bar of clips with the share of those so far that were recognised."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__("testing", total)
+        self._num_right = self._num_told = 0
+
+    def clip(self, is_right: bool | None) -> None:
+        """One more clip is done."""
+        self.one()
+        if is_right is not None:
+            self._num_right += is_right
+            self._num_told += 1
+            self._bar.update(self._task, description=f"top-1 {self._num_right / self._num_told:.3f}")
 
 
 class Training:

@@ -15,7 +15,9 @@ def table(*columns: str) -> Table:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        numbers = column.startswith(("parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share"))
+        numbers = column.startswith(
+            ("parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1")
+        )
         made.add_column(column, justify="right" if numbers else "left", overflow="fold")
     return made
 

@@ -26,16 +26,18 @@ from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
 from i3d.data.shards import Shards
 from i3d.data.stages import Stages
+from i3d.data.views import check_size, window_frames
 from i3d.errors import I3DError, InputError, VideoError, printable, quoted
 from i3d.recipes.augmentation import Augmentation, TrainSampling
-from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import change_pixels
 from i3d.video.reader import DEFAULT_LIMITS, Limits, Video, open_video
-from i3d.video.sampling import protocol_clips, training_clips
+from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import crop_boxes, resize_frame, short_side_size
 
 MAX_TRIES: Final = 20  # clips in a row that may be unreadable before training stops whatever the limit
+MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is scored whole; `i3d predict` has no limit
 Key = tuple[int, int]  # epoch, index
 
 
@@ -49,11 +51,11 @@ class TrainView:
 
 @dataclass(frozen=True)
 class TestView:
-    """What validation and testing see of a clip: the clips and crops of a protocol."""
+    """What validation and testing see of a clip: the clips and crops of a protocol, or its windows."""
 
     __test__ = False  # for pytest: not a test
 
-    protocol: ClipProtocol
+    protocol: ClipProtocol | WindowProtocol
     preprocessing: Preprocessing
 
 
@@ -178,7 +180,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     height, width = frame_HWC.shape[:2]
                     may_flip = not self._no_flip.intersection(labels)
                     geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
-                    self._check_size(video, geometry.resized, frame_HWC.shape)
+                    check_size(video, geometry.resized, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
                 self.stages.lap("resize")
                 (v, t), *others = slots[frame]
@@ -196,7 +198,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         views, indices, bad = [], [], []
         for _, index in keys:
             try:
-                views.append(self._test_views(index, view))
+                if isinstance(view.protocol, WindowProtocol):
+                    views.append(self._windows(index, view.protocol, view.preprocessing))
+                else:
+                    views.append(self._clips_and_crops(index, view.protocol, view.preprocessing))
                 indices.append(index)
             except VideoError as error:
                 bad.append(Bad(index, str(error)))
@@ -205,9 +210,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.stages.lap("collate")
         return Batch(empty, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
 
-    def _test_views(self, index: int, view: TestView) -> Views:
+    def _clips_and_crops(self, index: int, protocol: ClipProtocol, pre: Preprocessing) -> Views:
         """Every frame that some clip shows, once, resized; and where the clips and crops lie."""
-        pre, protocol = view.preprocessing, view.protocol
         with self.open_clip(index) as video:
             self.stages.lap("open")
             first, num_frames, fps = self._extent(video, index, wants_fps=protocol.target_fps is not None)
@@ -219,13 +223,41 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 self.stages.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
-                    self._check_size(video, (height, width), frame_HWC.shape)
+                    check_size(video, (height, width), frame_HWC.shape)
                     frames_DHWC = _empty((len(wanted_D), height, width, self.num_channels))
                     boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
                 self.stages.lap("resize")
         places_VT = torch.from_numpy(np.searchsorted(wanted_D, indices_VT))
-        return Views(frames_DHWC, places_VT, tuple(boxes), pre.crop)
+        return Views(frames_DHWC, places_VT, (protocol.clip_len,) * len(places_VT), tuple(boxes), pre.crop)
+
+    def _windows(self, index: int, protocol: WindowProtocol, pre: Preprocessing) -> Views:
+        """All frames at the rate of the protocol, resized and cropped, each once; and where the windows lie."""
+        clip = self.annotations[index]
+        with self.open_clip(index) as video:
+            self.stages.lap("open")
+            is_part = clip.start_seconds is not None or clip.end_seconds is not None
+            between = video.frames_between(clip.start_seconds, clip.end_seconds) if is_part else None
+            self.stages.lap("seek")
+            different_D: list[npt.NDArray[np.uint8]] = []
+            places: list[int] = []
+            for frame_HWC in window_frames(video, protocol, pre, between=between):
+                if not different_D or frame_HWC is not different_D[-1]:
+                    different_D.append(frame_HWC)
+                    self.stages.lap("decode")
+                    if len(different_D) * frame_HWC.size > MAX_WINDOW_BYTES:
+                        seconds = len(places) / protocol.fps
+                        what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
+                        raise VideoError(video.name, what, "list it in parts (columns start and end)")
+                places.append(len(different_D) - 1)
+        frames_DHWC = _empty((len(different_D), *different_D[0].shape))
+        np.stack(different_D, out=frames_DHWC.numpy())
+        cuts = windows(len(places), max_frames=protocol.max_window_frames)
+        num_frames_V = tuple(stop - start for start, stop in cuts)
+        places_VT = torch.zeros(len(cuts), max(num_frames_V), dtype=torch.int64)
+        for row_T, (start, stop) in zip(places_VT, cuts, strict=True):
+            row_T[: stop - start] = torch.tensor(places[start:stop])
+        return Views(frames_DHWC, places_VT, num_frames_V, ((0, 0, False),), pre.crop)
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, to be used in a `with` statement."""
@@ -249,11 +281,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         clip = self.annotations[index]
         first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
         return first, stop - first, video.fps if wants_fps else None
-
-    def _check_size(self, video: Video, resized: tuple[int, int], shape: tuple[int, ...]) -> None:
-        """A sliver of a video would become monstrous at the short side of the others."""
-        if resized[0] * resized[1] > self.limits.max_pixels:
-            raise VideoError(video.name, f"its frames of {shape[1]} x {shape[0]} are too narrow", "crop them first")
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:

@@ -15,10 +15,10 @@ from torch import Tensor
 from i3d.data.batch import Views
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
+from i3d.models.forward import logits_of
 from i3d.results.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.results.scoring import average_views
 from i3d.training.step import Parts
-from i3d.video.transforms import normalize
 
 MAX_VIEWS = 8  # views that run at once
 AGREE_EVERY = 4  # clips, after which the ranks agree on whether to stop
@@ -67,13 +67,8 @@ def validate(parts: Parts, loader: ClipLoader, *, is_over: Callable[[], bool]) -
 
 def score(parts: Parts, views: Views) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
-    pre, logits = parts.recipe.preprocessing, []
-    on_device = views.to(parts.device)
-    for first in range(0, len(views), MAX_VIEWS):
-        clips_VCTHW = normalize(on_device.clips(first, first + MAX_VIEWS), mean=pre.mean, std=pre.std)
-        with parts.accelerator.autocast():
-            logits.append(parts.net(clips_VCTHW).float().cpu())
-    logits_VK = torch.cat(logits)
+    with parts.accelerator.autocast():
+        logits_VK = logits_of(parts.net, views, parts.recipe.preprocessing, device=parts.device, max_views=MAX_VIEWS)
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
     averaged = average_views(

@@ -167,17 +167,25 @@ class Video(ABC):
             stop = min(bisect_left(timetable, Fraction(end_seconds) - TIME_TOLERANCE), stop)
         return first, max(stop, first + 1)
 
-    def stream(self, *, fps: float | None = None, transform: Transform | None = None) -> Iterator[FrameHWC]:
+    def stream(
+        self,
+        *,
+        fps: float | None = None,
+        transform: Transform | None = None,
+        between: tuple[int, int] | None = None,
+    ) -> Iterator[FrameHWC]:
         """Every frame at `fps` (None: as they come), each passed through `transform` as soon as it is decoded.
 
-        Slots are filled by time stamps (`sampling.slot_at`), so a variable frame rate comes out right.
+        Slots are filled by time stamps (`sampling.slot_at`), so a variable frame rate comes out right; a frame that
+        fills several is the same array again. `between`: only the frames first..stop, time 0 is then the first of them.
         """
         rate = None if fps is None or not self.timed else Fraction(fps).limit_denominator(1_000_000)
         count, first = 0, None
-        for picture in self.on_time(self.pictures()):
+        pictures = self.pictures() if between is None else self.pictures_at(range(*between))
+        for picture in self.on_time(pictures):
             self.frames_decoded = picture.index + 1
             first = first or picture
-            stop = count + 1 if rate is None else slot_at(picture.until, fps=rate)
+            stop = count + 1 if rate is None else slot_at(picture.until - first.seconds, fps=rate)
             if stop > count:
                 frame_HWC = self._convert(picture, transform)
                 while count < stop:

@@ -1,0 +1,40 @@
+"""Through a network: uint8 views in, logits out. Prediction, validation and testing go this way.
+
+Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from i3d.video.sampling import loop
+from i3d.video.transforms import normalize
+
+if TYPE_CHECKING:
+    from i3d.data.batch import Views
+    from i3d.models.build import I3D
+    from i3d.recipes.settings import Preprocessing
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The arithmetic of a precision (fp32, bf16, fp16), as a context."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
+def forward(net: I3D, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+    """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
+    num_frames = clips_VTHWC.shape[1]
+    if num_frames < net.min_frames:
+        clips_VTHWC = clips_VTHWC[:, loop(num_frames, length=net.min_frames)]
+    logits_VK: Tensor = net(normalize(clips_VTHWC, mean=pre.mean, std=pre.std))
+    return logits_VK.float()
+
+
+def logits_of(net: I3D, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
+    """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""
+    on_device = views.to(device)
+    return torch.cat([forward(net, on_device.clips(*run), pre).cpu() for run in views.runs(max_views)])

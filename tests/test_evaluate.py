@@ -1,0 +1,465 @@
+"""`i3d test` and `i3d.evaluate`: clips become scores and figures, the same scores as `i3d predict` gives."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import i3d
+from i3d.cli import app
+from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.pack import pack
+from i3d.data.read import read_annotations
+from i3d.evaluate import evaluate
+from i3d.models.build import build_network
+from i3d.predict import Predictor
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
+from i3d.results.evaluation import figures_of
+from i3d.results.evaluation_file import read_evaluation, write_evaluation
+from i3d.results.scoring import softmax
+from i3d.video.reader import open_video
+from i3d.video.transforms import center_crop, resize_short_side
+from i3d.weights.checkpoint import Card, save_checkpoint
+from rendering import encode, numbered_frame, read_number
+
+FOREIGN = Path(__file__).parent / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
+CLIPS = ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three")
+WINDOWS = WindowProtocol(fps=20.0, max_window_frames=8)
+
+
+def save_model(path, *, labels=("a", "b", "c"), protocol=CLIPS, channels=3, multi_label=False, change=None):
+    """A tiny network with fresh weights in a file of its own; `change` is made to its state."""
+    torch.manual_seed(3)
+    network = ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
+    pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * channels, std=(60.0,) * channels)
+    recipe = Recipe(
+        name="tiny", network=network, preprocessing=pre, protocol=protocol, dataset="", multi_label=multi_label
+    )
+    net = build_network(network)
+    state = net.state_dict()
+    state["fc.weight"] *= 100  # else all scores are alike
+    if change is not None:
+        change(state)
+    save_checkpoint(path, state, Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Six videos of three classes and two rates, and lists of them."""
+    root = tmp_path_factory.mktemp("clips")
+    lines = []
+    for i in range(6):
+        frames = [numbered_frame(10 * i + k, height=36, width=48) for k in range(26 + i)]
+        for frame in frames:
+            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
+        encode(root / f"{i}.mp4", frames, fps=(25, 12)[i % 2], options={"g": "5"})
+        lines.append(f"{i}.mp4,{'abc'[i % 3]}")
+    (root / "clips.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    splits = ("train", "train", "val", "val", "test", "test")
+    told = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
+    (root / "splits.csv").write_text("\n".join(["path,label,split", *told]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "clips": save_model(root / "clips.safetensors"),
+        "windows": save_model(root / "windows.safetensors", protocol=WINDOWS),
+    }
+
+
+def run(*arguments, expected=0):
+    done = CliRunner().invoke(app, ["test", *map(str, arguments), "--device", "cpu", "--workers", "0"])
+    if expected != 2:
+        assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
+        return done.stdout, done.stderr
+    assert isinstance(done.exception, i3d.InputError), (done.output, done.exception)
+    return str(done.exception)
+
+
+def test(model, annotations, **options):
+    return evaluate(model, annotations, **{"device": "cpu", "num_workers": 0, **options})
+
+
+test.__test__ = False
+
+
+def predicted(predictor, file):
+    """The probabilities that `predict` gives, in the order of the classes."""
+    found = {p.label: p.score for p in predictor(file, top_k=1000).predictions}
+    return [found[label] for label in predictor.card.labels]
+
+
+# the same scores as predict
+
+
+@pytest.mark.parametrize("protocol", ["clips", "windows"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_scores_are_those_of_predict(clips, models, protocol, workers):
+    found = test(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
+    predictor = Predictor(models[protocol], device="cpu")
+    expected_NK = [predicted(predictor, file) for file in found.files_N]
+    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    assert found.probabilities_NK.std(axis=0).max() > 1e-2  # the clips do differ
+    assert found.protocol == predictor.protocol_line
+    assert found.weights_sha256 == predictor.weights.sha256
+    assert found.are_probabilities == (protocol == "clips")
+    assert [len(views) for views in views_of(clips / "clips.csv", models[protocol])][:2] == (
+        [9, 9] if protocol == "clips" else [3, 6]
+    )
+
+
+def views_of(source, model):
+    card = Predictor(model, device="cpu").card
+    dataset = ClipDataset(read_annotations(source), TestView(card.recipe.protocol, card.recipe.preprocessing))
+    return [dataset[0, index].views_N[0] for index in range(len(dataset))]
+
+
+def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
+    """MMAction2's file by its path: its classes have numbers, and so has the list."""
+    predictor = Predictor(FOREIGN, device="cpu")
+    num_classes = len(predictor.card.labels)
+    source = tmp_path / "list.txt"
+    source.write_text(f"1.mp4 {num_classes - 1}\n")
+    found = test(FOREIGN, read_annotations(source, root=clips))
+    expected_NK = [predicted(predictor, file) for file in found.files_N]
+    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    assert found.labels_N == ((num_classes - 1,),)
+    assert found.model == str(FOREIGN)
+
+
+@pytest.mark.parametrize("protocol", ["clips", "windows"])
+def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, protocol):
+    with open_video(clips / "0.mp4") as video:
+        frames = list(video.stream())
+    (tmp_path / "0").mkdir()
+    for k, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "0" / f"img_{k + 1:05d}.png"), frame[..., ::-1])
+    (tmp_path / "list.csv").write_text("path,label\n0,a\n")
+    found = test(models[protocol], read_annotations(tmp_path / "list.csv"))
+    predictor = Predictor(models[protocol], device="cpu")
+    assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
+    videos = read_annotations(clips / "clips.csv")
+    pack(videos, tmp_path / "packed")
+    packed = test(models[protocol], read_annotations(tmp_path / "packed"))
+    assert np.array_equal(packed.scores_NK, test(models[protocol], videos).scores_NK)
+
+
+# windows of a dataset
+
+
+def test_windows_of_a_part_hold_its_frames(clips, tmp_path):
+    source = tmp_path / "parts.csv"
+    source.write_text("path,label,start,end\n0.mp4,a,0.2,0.6\n0.mp4,a,,0.36\n0.mp4,a,0,9\n0.mp4,a,,\n0.mp4,b,7,8\n")
+    annotations = read_annotations(source, root=clips)
+    view = TestView(WindowProtocol(fps=25.0, max_window_frames=8), Preprocessing(short_side=36, crop=36))
+    dataset = ClipDataset(annotations, view)
+    with open_video(clips / "0.mp4") as video:
+        frames = list(video.stream(fps=25.0))
+    cropped = center_crop(resize_short_side(np.stack(frames), short_side=36), size=36)
+    for index, (first, stop) in enumerate([(5, 15), (0, 9), (0, 26), (0, 26)]):
+        views = dataset[0, index].views_N[0]
+        assert sum(views.num_frames_V) == stop - first
+        shown = [clip for run in views.runs(2) for clips_THWC in views.clips(*run) for clip in clips_THWC]
+        assert np.array_equal(torch.stack(shown).numpy(), cropped[first:stop])
+    assert views.num_frames_V == (8, 8, 5, 5)
+    assert "the part begins at 7.000 s" in dataset[0, 4].bad[0].reason
+
+
+def test_a_part_at_another_rate_begins_with_its_own_first_frame(clips):
+    with open_video(clips / "0.mp4") as video:
+        numbers = [read_number(frame) for frame in video.stream(fps=12.5, between=(10, 18))]
+        whole = [read_number(frame) for frame in video.stream(fps=50.0)]
+    assert numbers == [10, 12, 14, 16]
+    assert whole == [k // 2 for k in range(52)]
+
+
+def test_windows_show_a_frame_that_is_held_once(clips, models):
+    views = views_of(clips / "clips.csv", models["windows"])[1]
+    assert len(views.frames_DHWC) == 27  # of a video at 12 fps, in slots of 1/20 s
+    assert sum(views.num_frames_V) == 45
+
+
+def test_runs_are_of_one_length():
+    from i3d.data.batch import Views
+
+    views = Views(torch.zeros(9, 4, 4, 3), torch.zeros(5, 4, dtype=torch.int64), (4, 4, 4, 2, 2), ((0, 0, False),), 4)
+    assert list(views.runs(2)) == [(0, 2), (2, 3), (3, 5)]
+    assert list(views.runs(9)) == [(0, 3), (3, 5)]
+    assert views.lengths_V.tolist() == [4, 4, 4, 2, 2]
+
+
+def test_folders_of_flow(tmp_path):
+    """A network of two channels, clips and windows: the scores are those of the frames, put in by hand."""
+    rng = np.random.default_rng(0)
+    flow_DHW2 = rng.integers(0, 256, (10, 32, 40, 2), dtype=np.uint8)
+    (tmp_path / "x").mkdir()
+    for k, frame in enumerate(flow_DHW2):
+        for axis in (0, 1):
+            cv2.imwrite(str(tmp_path / "x" / f"flow_{'xy'[axis]}_{k + 1:05d}.png"), frame[..., axis])
+    (tmp_path / "list.txt").write_text("x 10 1\n")
+    annotations = read_annotations(tmp_path / "list.txt")
+    for protocol in (
+        WindowProtocol(max_window_frames=10),
+        ClipProtocol(clip_len=10, frame_interval=1, num_clips=1, crops="center"),
+    ):
+        model = save_model(tmp_path / "flow.safetensors", labels=("a", "b"), channels=2, protocol=protocol)
+        found = test(model, annotations)
+        net = i3d.load_model(model)
+        clip_THWC = torch.from_numpy(flow_DHW2[:, :, 4:36]).float()
+        with torch.inference_mode():
+            logits_VK = net(((clip_THWC - 127.5) / 60).permute(3, 0, 1, 2)[None]).numpy()
+        assert np.allclose(found.probabilities_NK, softmax(logits_VK), atol=1e-5)
+    out, _ = run(model, "--data", tmp_path / "list.txt", "--template", "flow_{}_{:05d}.png")
+    assert "top-1" in out
+
+
+# classes
+
+
+def test_classes_are_matched_by_name(clips, models, tmp_path):
+    other = save_model(tmp_path / "other.safetensors", labels=("c", "more", "a", "b"))
+    annotations = read_annotations(clips / "clips.csv")
+    found = test(other, annotations)
+    assert found.classes == ("c", "more", "a", "b")
+    assert found.labels_N == ((2,), (3,), (0,), (2,), (3,), (0,))
+    few = read_annotations(clips / "clips.csv").select([1, 4])
+    assert test(models["clips"], few).labels_N == ((1,), (1,))
+
+
+def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
+    other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
+    message = run(other, "--data", clips / "clips.csv", expected=2)
+    assert "clips.csv: 2 classes that" in message
+    assert "does not have: 'b', 'c'; it knows 'a', 'x', 'y', 'z'" in message
+    (tmp_path / "numbers.txt").write_text("0.mp4 0\n1.mp4 1\n")
+    message = run(models["clips"], "--data", tmp_path / "numbers.txt", "--root", clips, expected=2)
+    assert "numbers its 2 classes" in message
+    assert "name them with --classes" in message
+    nameless = save_model(tmp_path / "nameless.safetensors", labels=("class 0", "class 1", "class 2"))
+    assert "i3d convert --labels" in run(nameless, "--data", clips / "clips.csv", expected=2)
+    (tmp_path / "names.txt").write_text("c\nb\n")
+    options = ("--data", tmp_path / "numbers.txt", "--root", clips, "--classes", tmp_path / "names.txt", "--out")
+    run(models["clips"], *options, tmp_path / "named.json")
+    assert read_evaluation(tmp_path / "named.json").labels_N == ((2,), (1,))
+
+
+def test_clips_without_a_class_or_with_several_are_told(clips, models, tmp_path):
+    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a\n1.mp4,\n2.mp4,b\n3.mp4,c\n")
+    assert "l.csv:3: '1.mp4': has no label" in run(
+        models["clips"], "--data", tmp_path / "l.csv", "--root", clips, expected=2
+    )
+    (tmp_path / "m.csv").write_text("path,label\n0.mp4,a|b\n1.mp4,c\n")
+    message = run(models["clips"], "--data", tmp_path / "m.csv", "--root", clips, "--multi-label", expected=2)
+    assert "has 2 classes; tiny names one of each clip" in message
+
+
+def test_classes_that_go_together(clips, tmp_path):
+    model = save_model(tmp_path / "multi.safetensors", multi_label=True)
+    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
+    out, _ = run(model, "--data", tmp_path / "l.csv", "--root", clips, "--out", tmp_path / "r.json")
+    found = read_evaluation(tmp_path / "r.json")
+    assert found.multi_label
+    assert found.labels_N == ((0, 2), (1,), (1, 2), (0,))
+    expected_NK = [predicted(Predictor(model, device="cpu"), file) for file in found.files_N]
+    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    precisions = []
+    for k in range(3):
+        shown = [n for n in range(4) if k in found.labels_N[n]]
+        ranks = [[m for m in range(4) if found.scores_NK[m, k] >= found.scores_NK[n, k]] for n in shown]
+        precisions.append(np.mean([np.mean([m in shown for m in rank]) for rank in ranks]))
+    assert f"mean average precision {np.mean(precisions):.4f} of 4 clips" in out
+    assert "top-1" not in out
+    assert "--bad-as-wrong" in run(model, "--data", tmp_path / "l.csv", "--bad-as-wrong", expected=2)
+
+
+# what is told
+
+
+def test_the_table_and_the_figures(clips, models, tmp_path):
+    out, err = run(models["clips"], "--data", clips / "clips.csv", "--out", tmp_path / "r.json")
+    found = read_evaluation(tmp_path / "r.json")
+    right = [int(scores.argmax()) == i % 3 for i, scores in enumerate(found.scores_NK)]
+    assert f"top-1 {np.mean(right):.4f} (95 % interval " in out
+    assert "of 6 clips\n" in out
+    called = [int(scores.argmax()) for scores in found.scores_NK]
+    recalls = [np.mean([right[k], right[k + 3]]) for k in range(3)]
+    assert f"mean class {np.mean(recalls):.4f}" in out
+    rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split()) and words[0] in "abc"}
+    for k, name in enumerate("abc"):
+        num_right = right[k] + right[k + 3]
+        precision = f"{num_right / called.count(k):.3f}" if k in called else "-"
+        assert rows[name] == ["2", precision, f"{num_right / 2:.3f}", f"{2 * num_right / (called.count(k) + 2):.3f}"]
+    assert 'always "a" would give 0.3333' in out
+    assert ('the model is no better than always naming "a"' in out) == (np.mean(right) <= 1 / 3)
+    assert "top-5" not in out  # of three classes
+    assert f"protocol: tiny: {CLIPS.line}" in out
+    assert "r.json" in err
+
+
+def test_numbers_by_hand(clips, models):
+    found = test(models["clips"], read_annotations(clips / "clips.csv"))
+    scores_NK = np.eye(3)[[0, 1, 2, 0, 1, 0]] * 0.7 + 0.1
+    figures = figures_of(replace(found, scores_NK=scores_NK))
+    assert figures.top1 == pytest.approx(5 / 6)
+    assert figures.calibration == pytest.approx(5 / 6 - 0.8)
+    assert figures.largest_class == pytest.approx(1 / 3)
+    assert figures.by_class.precision_K.tolist() == pytest.approx([2 / 3, 1, 1])
+    assert figures.by_class.recall_K.tolist() == pytest.approx([1, 1, 1 / 2])
+    assert figures.confusion_KK.tolist() == [[2, 0, 0], [0, 2, 0], [1, 0, 1]]
+
+
+def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
+    from i3d.console import tell_evaluation
+
+    found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+    names = tuple(f"name {k:02d}" for k in range(30))
+    labels = tuple((k,) for k in range(30))
+    scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
+    many = replace(found, classes=names, files_N=("x",) * 30, labels_N=labels, scores_NK=scores_NK)
+    tell_evaluation(many, figures_of(many))
+    out = capsys.readouterr().out
+    assert "the 10 classes with the lowest F1, of 30" in out
+    shown = [line.split()[1] for line in out.splitlines() if line.startswith(" name ")]
+    assert shown == [f"{k:02d}" for k in range(20, 30)]
+    assert "top-5" in out
+
+
+def test_json_says_its_protocol(clips, models):
+    out, _ = run(models["windows"], "--data", clips / "clips.csv", "--json")
+    figures = json.loads(out)
+    assert figures["protocol"].startswith("tiny: all frames at 20 fps in windows of at most 8")
+    assert figures["num_clips"] == 6
+    assert len(figures["by_class"]) == len(figures["confusion"]) == 3
+
+
+def test_which_split_is_tested(clips, models):
+    source = clips / "splits.csv"
+    _, err = run(models["clips"], "--data", source)
+    assert "tested is the split test, 2 of 6 clips" in err
+    out, err = run(models["clips"], "--data", source, "--split", "train")
+    assert "of 2 clips" in out
+    assert "tested is" not in err
+    text = source.read_text()
+    source.with_name("val.csv").write_text(text.replace(",test", ",train"))
+    assert "the split val, 2 of 6" in run(models["clips"], "--data", source.with_name("val.csv"))[1]
+    source.with_name("all.csv").write_text(text.replace(",test", ",train").replace(",val", ",train"))
+    out, err = run(models["clips"], "--data", source.with_name("all.csv"))
+    assert "all 6 clips are tested, those of train too" in err
+    assert "of 6 clips" in out
+
+
+# what goes wrong
+
+
+@pytest.fixture
+def some_bad(clips, tmp_path):
+    for i in range(6):
+        os.link(clips / f"{i}.mp4", tmp_path / f"{i}.mp4")
+    (tmp_path / "4.mp4").unlink()
+    (tmp_path / "4.mp4").write_bytes(b"<html>404</html>")
+    (tmp_path / "clips.csv").write_text((clips / "clips.csv").read_text())
+    return tmp_path
+
+
+@pytest.mark.parametrize("protocol", ["clips", "windows"])
+def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
+    data = some_bad / "clips.csv"
+    message = run(models[protocol], "--data", data, expected=2)
+    assert "1 of 6 clips cannot be read, more than --max-bad 1% allows; the first: " in message
+    options = (models[protocol], "--data", data, "--max-bad", "20%", "--out", some_bad / "r.json")
+    out, err = run(*options, expected=3)
+    assert "of 5 clips (1 unreadable, left out)" in out
+    assert "4.mp4: it is a web page" in err
+    found = read_evaluation(some_bad / "r.json")
+    assert [(Path(bad.file).name, bad.labels) for bad in found.bad] == [("4.mp4", (1,))]
+    assert "web page" in found.bad[0].reason
+    top1 = figures_of(found).top1
+    out, _ = run(*options, "--bad-as-wrong", expected=3)
+    assert f"top-1 {top1 * 5 / 6:.4f}" in out
+    assert "of 6 clips (1 unreadable, counted as wrong)" in out
+
+
+def test_missing_files_and_nothing_to_score(some_bad, models):
+    (some_bad / "3.mp4").unlink()
+    assert "3.mp4" in run(models["clips"], "--data", some_bad / "clips.csv", "--max-bad", "100%", expected=2)
+    only = read_annotations(some_bad / "clips.csv").select([4])
+    with pytest.raises(i3d.InputError, match="none of the 1 clips can be read; the first: .*web page"):
+        test(models["clips"], only, max_bad=1.0)
+
+
+def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
+    def overflow(state):
+        state["fc.weight"] = torch.full_like(state["fc.weight"], 3e38)
+
+    model = save_model(tmp_path / "nan.safetensors", change=overflow)
+    message = run(model, "--data", clips / "clips.csv", expected=2)
+    assert "0.mp4: the network gave NaN or infinity in fp32" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--out", "r.csv"), "must be a .json"),
+        (("--max-bad", "much"), "not a share"),
+        (("--split", "best"), "split 'best': is not one of train, val, test"),
+        (("--precision", "fp16"), "fp16 is for CUDA"),
+    ],
+)
+def test_bad_options(clips, models, options, message):
+    assert message in run(models["clips"], "--data", clips / "clips.csv", *options, expected=2)
+
+
+def test_other_frames_than_the_network_takes(clips, tmp_path):
+    flow = save_model(tmp_path / "flow.safetensors", channels=2)
+    assert "flow is read from folders of frames" in run(flow, "--data", clips / "clips.csv", expected=2)
+
+
+# the file
+
+
+def test_the_file_gives_back_what_was_written(clips, models, tmp_path):
+    found = test(models["windows"], read_annotations(clips / "clips.csv"))
+    write_evaluation(tmp_path / "r.json", found, figures_of(found))
+    again = read_evaluation(tmp_path / "r.json")
+    assert np.array_equal(again.scores_NK, found.scores_NK)
+    assert all(getattr(again, name) == value for name, value in vars(found).items() if name != "scores_NK")
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert (told["format"], told["version"], told["sha256"]) == ("i3d evaluation", 1, found.weights_sha256)
+    assert told["figures"]["top1"] == figures_of(found).top1
+    assert told["clips"][0]["file"].endswith("0.mp4")
+
+
+def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
+    found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+    path = tmp_path / "r.json"
+    with pytest.raises(i3d.InputError, match="cannot be read"):
+        read_evaluation(path)
+    write_evaluation(path, found, figures_of(found))
+    good = json.loads(path.read_text())
+    for change, message in [
+        ({"version": 2}, "version '2', read is 1"),
+        ({"format": "x"}, "not an evaluation"),
+        ({"classes": ["a", "b"]}, "damaged"),
+        ({"clips": [{"file": "x", "labels": [7], "scores": [0.1, 0.2, 0.7]}]}, "damaged .labels"),
+        ({"clips": [{"file": "x", "labels": [0], "scores": [0.1, float("nan"), 0.7]}]}, "NaN"),
+        ({"clips": [{"file": "x", "labels": [0]}]}, "damaged .no 'scores'"),
+        ({"model": 3}, "damaged .'3' is no text"),
+        ({"multi_label": "no"}, "neither true nor false"),
+    ]:
+        path.write_text(json.dumps({**good, **change}))
+        with pytest.raises(i3d.InputError, match=message):
+            read_evaluation(path)
+    path.write_text("{")
+    with pytest.raises(i3d.InputError, match="not JSON"):
+        read_evaluation(path)
