@@ -9,8 +9,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
-    "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs", "console",
-    "cli_options", "cli_data", "cli_benchmark", "cli_train", "cli_test", "cli", "doors", "__main__",
+    "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs",
+    "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark", "cli_finetune", "cli_train",
+    "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
 VERBS = {"benchmark", "catalogue", "convert", "doctor", "evaluate", "predict", "runs", "train"}
 # What may only be called in one module each.

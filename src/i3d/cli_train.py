@@ -9,6 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from i3d import console
+from i3d.cli_finetune import (
+    GUIDED,
+    Balance,
+    CacheFolder,
+    Flip,
+    Folds,
+    GroupBy,
+    Guided,
+    Head,
+    LayerDecay,
+    Mode,
+    Norms,
+    SelfTest,
+    TestClips,
+    ValShare,
+    Views,
+    Yes,
+    run_guided,
+)
 from i3d.cli_options import (
     AllowOutside,
     Classes,
@@ -45,8 +64,8 @@ RecipeOption = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="A recipe by name (`i3d models`), a .yaml or .json, or an MMAction2 config (.py; parsed, never executed).",
-        show_default=False,
+        help="finetune (your own clips), a recipe by name (`i3d models`), a .yaml or .json, or an MMAction2 config "
+        "(.py; parsed, never executed).",
     ),
 ]
 Settings = Annotated[
@@ -67,7 +86,7 @@ MaxSteps = Annotated[int | None, typer.Option(min=1, help="Measure the speed of 
 def train(
     data: DataOption,
     work_dir: WorkDir,
-    recipe: RecipeOption,
+    recipe: RecipeOption = GUIDED,
     val: ValOption = None,
     root: Root = None,
     val_root: Annotated[Path | None, typer.Option(help="The same for --val.")] = None,
@@ -89,6 +108,20 @@ def train(
     max_bad: MaxBad = None,
     max_steps: MaxSteps = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
+    mode: Mode = None,
+    head: Head = None,
+    views: Views = None,
+    test_clips: TestClips = None,
+    norms: Norms = None,
+    flip: Flip = None,
+    balance: Balance = None,
+    layer_decay: LayerDecay = None,
+    folds: Folds = 0,
+    val_share: ValShare = 0.2,
+    group_by: GroupBy = None,
+    self_test: SelfTest = True,
+    cache: CacheFolder = None,
+    yes: Yes = False,
     classes: Classes = None,
     format: Format = "auto",  # noqa: A002
     fold: Fold = 1,
@@ -98,7 +131,13 @@ def train(
     first_index: FirstIndex = 1,
     json: Json = False,
 ) -> None:
-    """Train by a recipe. The same command again goes on where it was ended, to the same weights.
+    """Train on your own clips, or by a published recipe. The same command again goes on where it was ended.
+
+    Without --recipe, the pretrained network learns your classes, and what you do not say is chosen and told.
+
+    Example: i3d train --data clips/ --work-dir my
+
+    Example: i3d train --data clips/ --work-dir my2 --finetune head --folds 5
 
     Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val val.txt --work-dir run
 
@@ -109,8 +148,36 @@ def train(
     from i3d.train import train as run
     from i3d.training.setup import Machine
 
-    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
+    machine = Machine(device, workers, deterministic, compile_, fsdp)
     options = (format, fold, multi_label, allow_outside)
+    guided = Guided(
+        mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, cache,
+        yes,
+    )  # fmt: skip
+    if recipe == GUIDED:
+        for name, value in {"--val": val, "--max-steps": max_steps}.items():
+            if value is not None:
+                raise InputError(f"{name}: goes with a published recipe (--recipe); put a column `split` into --data")
+        run_guided(
+            guided,
+            read_dataset(data, root, None, classes, *options),
+            work_dir=work_dir,
+            init=init,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            precision=precision,
+            settings=[*(settings or []), *_as_settings(accumulate, validate_every)],
+            machine=machine,
+            max_bad=max_bad,
+            seed=seed,
+            names=(template, first_index),
+            multi_label=multi_label,
+            json=json,
+        )
+        return
+    guided.check_unused()
+    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
     clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
     modality = "flow" if chosen.network.in_channels == 2 else "rgb"
     with console.Training(quiet=json) as watcher:
@@ -120,7 +187,7 @@ def train(
             to_validate,
             work_dir=work_dir,
             seed=seed,
-            machine=Machine(device, workers, deterministic, compile_, fsdp),
+            machine=machine,
             rate=lr,
             max_bad=None if max_bad is None else share(max_bad),
             max_steps=max_steps,
@@ -131,6 +198,11 @@ def train(
     _tell(done, json=json)
     if done.stopped_by:
         raise typer.Exit(128 + done.stopped_by)
+
+
+def _as_settings(accumulate: int | None, validate_every: int | None) -> list[str]:
+    told = {"accumulate": accumulate, "validate_every": validate_every}
+    return [f"training.{name}={value}" for name, value in told.items() if value is not None]
 
 
 def _recipe(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from i3d.console.tables import show, table
 from i3d.console.words import say
 from i3d.errors import printable
+
+if TYPE_CHECKING:
+    from i3d.finetuning.choices import Choice
 
 
 class Progress:
@@ -149,6 +153,23 @@ class Training:
 
     def told(self, message: str) -> None:
         say(message)
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Some of the work before or after training is done. Elsewhere than on a terminal, only the end is told."""
+        line = f"{what}: {done} of {total}"
+        if self._status is not None:
+            self._status.update(line)
+        elif done == total and not self._quiet:
+            say(line)
+
+    def chosen(self, choices: Sequence[Choice]) -> None:
+        """What was chosen for the user, why, and how it is overruled."""
+        from rich.console import Console
+
+        made = table("chosen", "", "because", "other: flag")
+        for choice in choices:
+            made.add_row(choice.what, printable(choice.value), printable(choice.why), choice.flag)
+        show(made, Console(stderr=True, highlight=False, markup=False))
 
 
 def _duration(seconds: float) -> str:

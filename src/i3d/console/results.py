@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import typer
 
+from i3d.console.evaluations import tell_evaluation
 from i3d.console.tables import show
 from i3d.console.tables import table as new_table
 from i3d.console.words import say
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from i3d.convert import Conversion
     from i3d.data.check import Report
     from i3d.data.preview import Preview
+    from i3d.finetune import Finetuned
     from i3d.results.prediction import Prediction
     from i3d.runs import RunSummary
     from i3d.train import Trained
@@ -158,6 +162,29 @@ def tell_preview(found: Preview) -> None:
     sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
     typer.echo("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
     typer.echo(f"(lengths and sizes of {found.num_looked_at} clips)")
+
+
+def tell_finetuned(done: Finetuned) -> None:
+    """The figures of the test, what to think of them, and how to use the model."""
+    folder = printable(str(done.work_dir))
+    if done.stopped_by:
+        return say(f"stopped by a signal; the same command goes on in {folder}")
+    if done.evaluation is not None and done.figures is not None:
+        typer.echo(f"tested on {done.tested_on}")
+        tell_evaluation(done.evaluation, done.figures)
+    else:
+        say("nothing was held out to test on (--val-share, or a column `split`)")
+    if done.fold_accuracies:
+        mean, spread = fmean(done.fold_accuracies), stdev(done.fold_accuracies)
+        folds = ", ".join(f"{value:.4f}" for value in done.fold_accuracies)
+        typer.echo(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
+        typer.echo("the figures are of models that did not know these clips; the model that is kept has learnt all")
+    typer.echo("")
+    for sentence in done.diagnosis:
+        typer.echo(printable(sentence))
+    typer.echo(f"\nreport: {folder}/report.html" if done.evaluation is not None else "")
+    typer.echo(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(done.model)))}")
+    return None
 
 
 def tell_trained(done: Trained) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -22,11 +23,11 @@ def table(*columns: str) -> Table:
     return made
 
 
-def show(shown: Table) -> None:
+def show(shown: Table, console: Console | None = None) -> None:
     """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    console = console or Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 10_000
         console.width = console.measure(shown).maximum

@@ -24,7 +24,9 @@ from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.finetuning.cache import Cache, key_of
 from i3d.models.build import I3D
+from i3d.models.forward import autocast
 from i3d.recipes.settings import Preprocessing
+from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
 from i3d.weights.start import HEADS
 
@@ -55,10 +57,12 @@ class Trunk:
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips, one view at a time: no number depends on its neighbours."""
-        pre = self.preprocessing
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in clips_VTHWC.to(self.device))
-            rows = [self.net.pooled(clip_VCTHW).float().cpu() for clip_VCTHW in clips]
+        pre, looped_VTHWC = self.preprocessing, clips_VTHWC
+        if clips_VTHWC.shape[1] < self.net.min_frames:
+            looped_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=self.net.min_frames)]
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in looped_VTHWC.to(self.device))
+            rows = [self.net.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]
         return torch.cat(rows).numpy()
 
 

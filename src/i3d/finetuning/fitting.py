@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.split import folds_of, groups_of
 from i3d.errors import printable
 from i3d.finetuning.choices import Plan
 from i3d.finetuning.features import Features
@@ -33,7 +34,9 @@ class Seeing:
     """Features of all clips: as a test sees them, and of random views of those to train on."""
 
     test: Features
-    drawn: Features | None  # the same clips
+    drawn: Features | None  # of the clips that are learnt
+    places: Mapping[int, int]  # of these among them, by their indices
+    num_computed: int = 0  # views that were not in the cache
 
 
 def rows_of(
@@ -44,9 +47,10 @@ def rows_of(
     plan: Plan,
 ) -> Rows:
     """The views of some clips as rows to fit on; every clip weighs the same, or every class."""
-    parts = [seeing.test, *([seeing.drawn] if seeing.drawn is not None else [])]
-    values_NVC = np.concatenate([part.values_NVC[chosen] for part in parts], axis=1).astype(np.float64)
-    mirrored_NV = np.concatenate([part.mirrored_NV[chosen] for part in parts], axis=1)
+    places = [seeing.places.get(index, -1) for index in chosen]
+    parts = [(seeing.test, chosen), *([(seeing.drawn, places)] if seeing.drawn is not None else [])]
+    values_NVC = np.concatenate([part.values_NVC[rows] for part, rows in parts], axis=1).astype(np.float64)
+    mirrored_NV = np.concatenate([part.mirrored_NV[rows] for part, rows in parts], axis=1)
     num_views, num_classes = values_NVC.shape[1], len(annotations.classes)
     twins = _twins(annotations.classes, plan)
     targets_NVK = np.zeros((len(chosen), num_views, num_classes))
@@ -137,3 +141,37 @@ def _twins(classes: tuple[str, ...], plan: Plan) -> dict[int, int]:
     number = {name: i for i, name in enumerate(classes)}
     pairs = plan.training.augmentation.mirrored
     return {number[a]: number[b] for one, other in pairs for a, b in ((one, other), (other, one))}
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Which clips are learnt, and which are held out, by their indices; `folds_N` where every clip is held out once."""
+
+    learnt: list[int]
+    held_out: list[int]
+    validation: list[int]  # clips by which the training of layers chooses its best weights
+    tested_on: str  # what `held_out` is called; "" if there is nothing
+    groups_N: npt.NDArray[np.int64]
+    folds_N: npt.NDArray[np.int64] | None = None
+
+    def of_fold(self, fold: int) -> tuple[list[int], list[int]]:
+        """(learnt, held out) of one fold."""
+        assert self.folds_N is not None
+        return np.flatnonzero(self.folds_N != fold).tolist(), np.flatnonzero(self.folds_N == fold).tolist()
+
+
+def parts_of(annotations: Annotations, *, folds: int, seed: int, alike: Sequence[tuple[int, int]]) -> Parts:
+    """The clips without a split, or of `train`, are learnt; those of `test`, or else of `val`, are held out.
+
+    With folds all clips are learnt in the end, and each is held out once before; their splits do not matter.
+    """
+    groups_N, _ = groups_of(annotations, None, alike)
+    if folds:
+        every = list(range(len(annotations)))
+        folds_N = folds_of(annotations, folds, seed=seed, alike=alike)
+        return Parts(every, [], [], f"{folds} folds", groups_N, folds_N)
+    learnt, val, test = (
+        np.flatnonzero(chosen).tolist()
+        for chosen in (annotations.splits_N <= 0, annotations.splits_N == 1, annotations.splits_N == 2)
+    )
+    return Parts(learnt, test or val, val, "test" if test else "val" if val else "", groups_N)

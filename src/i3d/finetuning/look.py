@@ -1,4 +1,4 @@
-"""The first look at a set of clips: decode all once, leave out what cannot be read, divide the rest, say what is wrong."""
+"""The first look at a set of clips: decode all, leave out what cannot be read, divide the rest, say what is wrong."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def look(
     if lost > max_bad * len(report.rows) and readable:
         first = next(row for row in report.rows if not is_readable(row))
         raise InputError(
-            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows; the first: "
+            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows: "
             f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
         )
     kept = annotations.select(readable) if readable else annotations

@@ -1,0 +1,151 @@
+"""From one's own clips to a model that recognises them.
+
+    done = finetune(read_annotations(Path("clips")), work_dir=Path("my"))
+    done.model                          # my/best.safetensors, which `predict` and `test` take
+
+`finetune` reads from top to bottom: look at the clips, choose, compute features, learn eight by heart, fit the
+classifier, train layers if they are to move, test, and say in words what came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from i3d.weights.pretrained import DEFAULT
+
+if TYPE_CHECKING:
+    from i3d.data.annotations import Annotations
+    from i3d.data.frame_folders import FrameNames
+    from i3d.finetuning.cache import Cache
+    from i3d.finetuning.choices import Asked, Choice
+    from i3d.finetuning.job import Watcher
+    from i3d.finetuning.trouble import Trouble
+    from i3d.results.evaluation import Evaluation, Figures
+    from i3d.training.setup import Machine
+
+START, BEST, LAST = "start.safetensors", "best.safetensors", "last.safetensors"
+RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
+MAX_BAD = 0.1  # of the clips: if more cannot be read, something else is wrong
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What came out."""
+
+    work_dir: Path
+    model: Path
+    mode: str
+    choices: tuple[Choice, ...]
+    troubles: tuple[Trouble, ...]
+    diagnosis: tuple[str, ...]
+    evaluation: Evaluation | None = field(repr=False)  # of clips that it did not learn; None: there are none
+    figures: Figures | None = field(repr=False)
+    tested_on: str  # test, val, or so many folds; "" without a test
+    fold_accuracies: tuple[float, ...]
+    num_computed: int  # views whose features were not in the cache
+    stopped_by: int = 0  # the signal that ended the training of layers
+
+
+def finetune(
+    annotations: Annotations,
+    *,
+    work_dir: Path,
+    watcher: Watcher | None = None,
+    init: str = DEFAULT,
+    asked: Asked | None = None,
+    settings: Sequence[str] = (),
+    val: float = 0.2,
+    group_by: str | None = None,
+    folds: int = 0,
+    self_test: bool = True,
+    max_bad: float = MAX_BAD,
+    machine: Machine | None = None,
+    seed: int = 0,
+    cache: Cache | None = None,
+    names: FrameNames | None = None,
+    multi_label: bool = False,
+) -> Finetuned:
+    """Learn the classes of some clips, starting from weights that know others; what is not `asked` for is chosen.
+
+    Clips without a split are divided (`val`), by groups; with `folds`, all are tested by cross-validation, and the
+    model then learns from all. `init`: a shipped name or any weights file; `settings`: `key=value` of the recipe that
+    was made; `max_bad`: the share of clips that may be unreadable. The folder gets the model (`best.safetensors`),
+    `split.csv`, `report.html`, `confusion.png`, `test.json`, `preview/` and `finetune.json`. Clips that nothing can
+    be learnt from, a self-test that fails, and a folder with another run are an InputError.
+    """
+    from i3d.data.frame_folders import the_names
+    from i3d.data.shards import Shards
+    from i3d.finetuning import record, steps
+    from i3d.finetuning.cache import Cache
+    from i3d.finetuning.choices import Asked
+    from i3d.finetuning.diagnosis import diagnose
+    from i3d.finetuning.fitting import accuracy_on, parts_of
+    from i3d.finetuning.job import BEST, START, Job, Nobody, counter
+    from i3d.finetuning.look import look
+    from i3d.finetuning.plan import make_plan
+    from i3d.predict import pick_device
+    from i3d.results.evaluation import figures_of
+    from i3d.training.run_folder import RunFolder
+    from i3d.training.setup import Machine
+    from i3d.weights.load import load_weights
+
+    machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
+    weights, device, folder = load_weights(init), pick_device(machine.device), RunFolder(work_dir)
+    is_flow = weights.card.recipe.network.in_channels == 2
+    if names is None and annotations.is_frames:
+        names = the_names(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
+    seen = look(
+        annotations,
+        names=names,
+        cache=cache,
+        num_workers=machine.num_workers,
+        val=0.0 if folds else val,
+        group_by=group_by,
+        seed=seed,
+        max_bad=max_bad,
+        on_clip=counter(watcher, "checking clips", len(annotations)),
+    )
+    planned = make_plan(
+        seen, weights, init, asked or Asked(), device=device, settings=settings, multi_label=multi_label
+    )
+    parts = parts_of(seen.clips.annotations, folds=folds, seed=seed, alike=seen.alike)
+    job = Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher)
+    is_head = planned.plan.mode == "head"
+    folder.take()
+    try:
+        record.begin(job)
+        seeing = steps.see(job)
+        if self_test:
+            steps.test_oneself(job, seeing)
+        head = steps.fit(job, seeing, parts.learnt, work_dir / (BEST if is_head else START))
+    finally:
+        folder.release()
+    evaluation: Evaluation | None
+    evaluation, accuracies, stop = steps.cross_validate(job, seeing) if folds else (None, (), 0)
+    if not is_head and not stop:
+        stop = steps.move_layers(job, work_dir, parts.learnt, parts.validation, self_test=self_test)
+    if parts.held_out and not stop:
+        evaluation = steps.test(job, seeing, head, parts.held_out, work_dir / BEST)
+    trained = accuracy_on(head, steps.rows(job, seeing, parts.learnt)) if is_head else None
+    figures, diagnosis = None, list[str]()
+    if evaluation is not None:
+        figures = figures_of(evaluation)
+        diagnosis = diagnose(evaluation, figures, trained=trained, troubles=seen.troubles)
+    record.end(job, evaluation, figures, accuracies, diagnosis)
+    return Finetuned(
+        work_dir=work_dir,
+        model=work_dir / BEST,
+        mode=planned.plan.mode,
+        choices=planned.choices,
+        troubles=seen.troubles,
+        diagnosis=tuple(diagnosis),
+        evaluation=evaluation,
+        figures=figures,
+        tested_on=parts.tested_on,
+        fold_accuracies=accuracies,
+        num_computed=seeing.num_computed,
+        stopped_by=stop,
+    )

@@ -1,0 +1,80 @@
+"""From the weights to start from and the clips to a recipe: what `choices` decides, and what the user sets besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from i3d.finetuning.choices import Asked, Choice, Facts, Plan, choose
+from i3d.finetuning.look import Seen
+from i3d.models.inception import ENDPOINTS
+from i3d.recipes.io import changed
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Network
+from i3d.weights.load import Weights
+
+LAST_INCEPTION = ("Mixed_5b", "Mixed_5c")  # what `last` trains besides the classifier
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the recipe that it makes, and why it is so."""
+
+    plan: Plan
+    recipe: Recipe
+    choices: tuple[Choice, ...]
+
+
+def make_plan(
+    seen: Seen,
+    weights: Weights,
+    init: str,
+    asked: Asked,
+    *,
+    device: torch.device,
+    settings: Sequence[str],
+    multi_label: bool,
+) -> Planned:
+    """Choose for these clips, and write it as a recipe of the network that the weights are of."""
+    start, annotations = weights.card.recipe, seen.clips.annotations
+    to_train = annotations.select(annotations.splits_N <= 0)
+    facts = Facts(
+        classes=annotations.classes,
+        counts_K=tuple(to_train.class_counts_K.tolist()),
+        seconds=seen.seconds,
+        num_frames=seen.num_frames,
+        device=device.type,
+        has_fast_bf16=has_fast_bf16(),
+        preprocessing=start.preprocessing,
+        is_rgb=start.network.in_channels == 3,
+        multi_label=multi_label,
+    )
+    plan, choices = choose(facts, asked)
+    network = start.network.model_copy(update={"num_classes": len(annotations.classes)})
+    frozen = before_last(network) if plan.mode == "last" else ()
+    made = Recipe(
+        name=f"finetune_{plan.mode}",
+        network=network,
+        preprocessing=start.preprocessing,
+        protocol=plan.protocol,
+        dataset="",
+        training=plan.training.model_copy(update={"init": init, "freeze": frozen}),
+        multi_label=multi_label,
+    )
+    recipe = changed(made, settings)
+    return Planned(plan, recipe, tuple(choices))
+
+
+def before_last(network: Network) -> tuple[str, ...]:
+    """Beginnings of the entries that stay as they are when the last layers learn."""
+    if network.kind == "inception":
+        return tuple(f"{name}." for name in ENDPOINTS if not name.startswith("MaxPool") and name not in LAST_INCEPTION)
+    return ("conv1.", "layer1.", "layer2.", "layer3.")
+
+
+def has_fast_bf16() -> bool:
+    """Whether the CPU multiplies matrices of bfloat16 in tiles (AMX), as PyTorch tells."""
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(told.get("amx_bf16"))

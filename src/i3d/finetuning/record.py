@@ -1,0 +1,105 @@
+"""What a run of fine-tuning leaves in its folder, before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from i3d.data.dataset import ClipDataset, TrainView
+from i3d.data.preview import preview
+from i3d.errors import InputError, printable
+from i3d.files import write_atomically
+from i3d.finetuning.job import Job
+from i3d.finetuning.look import write_split
+from i3d.results.confusion import draw_confusion
+from i3d.results.evaluation import Evaluation, Figures
+from i3d.results.evaluation_file import figures_as_dict, write_evaluation
+from i3d.results.report import write_report
+from i3d.training.run_folder import CURVES, fingerprint
+
+RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
+
+
+def begin(job: Job) -> None:
+    """Tell what was seen and chosen; the split, the record, and pictures of what training will see.
+
+    A folder that holds another run is an InputError.
+    """
+    record: dict[str, Any] = {
+        "contract": _contract(job),
+        "choices": [asdict(choice) for choice in job.planned.choices],
+        "troubles": [asdict(trouble) for trouble in job.seen.troubles],
+    }
+    path, tell = job.work_dir / RECORD, job.watcher.told
+    if path.exists():
+        _check_same(path, record["contract"])
+    for line in job.seen.told:
+        tell(line)
+    for trouble in job.seen.troubles:
+        tell(f"warning: {trouble.words}")
+    tell(f"{printable(str(write_split(job.annotations, job.work_dir)))}: the clips with their splits")
+    job.watcher.chosen(job.planned.choices)
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    _preview(job)
+
+
+def end(
+    job: Job,
+    evaluation: Evaluation | None,
+    figures: Figures | None,
+    accuracies: Sequence[float],
+    diagnosis: Sequence[str],
+) -> None:
+    """Scores, figures, the picture of the confusion and the report."""
+    path = job.work_dir / RECORD
+    record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(accuracies)}
+    if evaluation is not None and figures is not None:
+        write_evaluation(job.work_dir / TEST, evaluation, figures)
+        record["figures"] = figures_as_dict(evaluation, figures)
+        pictures = {}
+        if not evaluation.multi_label:
+            draw_confusion(job.work_dir / CONFUSION, evaluation)
+        if (job.work_dir / CURVES).exists():
+            pictures["curves"] = (job.work_dir / CURVES).read_bytes()
+        pictures["what training saw"] = (job.work_dir / PREVIEW / "clips.png").read_bytes()
+        write_report(job.work_dir / REPORT, evaluation, notes=diagnosis, pictures=pictures)
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _preview(job: Job) -> None:
+    out = job.work_dir / PREVIEW
+    if (out / "clips.png").exists():
+        return
+    learnt = job.annotations.select(job.parts.learnt)
+    view = TrainView(job.training.sampling, job.training.augmentation)
+    modality: Any = "flow" if job.recipe.network.in_channels == 2 else "rgb"
+    done = preview(ClipDataset(learnt, view, seed=job.seed, names=job.seen.clips.names, modality=modality), out)
+    job.watcher.told(f"{printable(str(done.pictures[0]))}: what training sees")
+
+
+def _contract(job: Job) -> dict[str, Any]:
+    """What a run that goes on in the same folder must agree with."""
+    return {
+        "recipe": job.recipe.model_dump(mode="json"),
+        "views": job.planned.plan.views,
+        "head": job.planned.plan.head,
+        "weights": job.weights.sha256,
+        "clips": fingerprint(job.annotations),
+        "tested_on": job.parts.tested_on,
+        "seed": job.seed,
+    }
+
+
+def _check_same(path: Path, contract: dict[str, Any]) -> None:
+    try:
+        before = json.loads(path.read_text())["contract"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or take another --work-dir") from error
+    differ = [key for key in contract if before.get(key) != contract[key]]
+    if differ:
+        raise InputError(
+            f"{printable(str(path.parent))}: holds a run with another {', '.join(differ)}; take another --work-dir"
+        )

@@ -1,0 +1,138 @@
+"""The steps of fine-tuning that compute: features, heads, layers, tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from i3d.data.dataset import TestView, TrainView
+from i3d.errors import printable
+from i3d.evaluate import evaluate
+from i3d.files import write_atomically
+from i3d.finetuning.features import Trunk, clip_features
+from i3d.finetuning.fitting import Seeing, evaluation_of, fit_head, rows_of, scores_of, write_model
+from i3d.finetuning.head import Head, Rows
+from i3d.finetuning.job import BEST, LAST, START, Job, counter
+from i3d.finetuning.self_test import check_features, check_training, choose_few
+from i3d.predict import Precision, pick_device
+from i3d.results.evaluation import Evaluation
+from i3d.results.metrics import top_k_accuracy
+from i3d.train import train
+from i3d.weights.checkpoint import file_sha256
+from i3d.weights.load import model_of
+
+
+def see(job: Job) -> Seeing:
+    """Features of all clips as a test sees them, and of random views of them."""
+    plan, recipe, clips = job.planned.plan, job.recipe, job.seen.clips
+    device = pick_device(job.machine.device)
+    trunk = Trunk.of(model_of(job.weights), recipe.preprocessing, device=device, precision=plan.precision)
+    common: dict[str, Any] = {"cache": job.cache, "num_workers": job.machine.num_workers, "seed": job.seed}
+
+    def telling(what: str) -> Any:
+        return lambda done, total: job.watcher.working(what, done, total)
+
+    test = clip_features(
+        trunk, clips, TestView(recipe.protocol, recipe.preprocessing), on_clip=telling("features"), **common
+    )
+    drawn = None
+    if plan.views > 1:
+        view = TrainView(job.training.sampling, job.training.augmentation)
+        learnt = clips.select(job.parts.learnt)
+        drawn = clip_features(
+            trunk, learnt, view, num_draws=plan.views - 1, on_clip=telling("features of random views"), **common
+        )
+    computed = test.num_computed + (drawn.num_computed if drawn else 0)
+    folder = printable(str(job.cache.folder))
+    job.watcher.told(f"features: {computed} computed and kept in {folder}, all others were there")
+    return Seeing(test, drawn, {index: place for place, index in enumerate(job.parts.learnt)}, computed)
+
+
+def test_oneself(job: Job, seeing: Seeing) -> None:
+    """Eight clips by heart, from their features."""
+    learnt = job.annotations.select(job.parts.learnt)
+    few = choose_few(learnt, seed=job.seed)
+    job.watcher.told(check_features(seeing.test.values_NVC[job.parts.learnt], learnt, few))
+
+
+def rows(job: Job, seeing: Seeing, learnt: list[int]) -> Rows:
+    """The views of some clips, to fit on."""
+    return rows_of(seeing, job.annotations, job.parts.groups_N, learnt, job.planned.plan)
+
+
+def fit(job: Job, seeing: Seeing, learnt: list[int], path: Path) -> Head:
+    """A head on some clips, in a file with the whole network."""
+    plan = job.planned.plan
+    head, how = fit_head(rows(job, seeing, learnt), plan, seed=job.seed)
+    told = {"clips": str(len(learnt)), "seed": str(job.seed), "started_from": job.init, "classifier": how}
+    write_model(path, job.weights, head, job.recipe, job.annotations.classes, told)
+    job.watcher.told(f"classifier: {how}, on {len(learnt)} clips")
+    return head
+
+
+def move_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int], *, self_test: bool) -> int:
+    """Train layers from the fitted classifier on; the signal that ended it, or 0. The model is BEST in the folder."""
+    recipe = job.recipe.model_copy(update={"training": job.training.model_copy(update={"init": str(folder / START)})})
+    clips = job.annotations.select(learnt)
+    names, machine = job.seen.clips.names, job.machine
+    if self_test:
+        few = choose_few(clips, seed=job.seed)
+        job.watcher.told(check_training(recipe, clips, few, machine=machine, seed=job.seed, rate=None, names=names))
+    to_validate = job.annotations.select(held_out) if held_out else None
+    done = train(
+        recipe, clips, to_validate, work_dir=folder, seed=job.seed, machine=machine, names=names, watcher=job.watcher
+    )
+    if not held_out and not done.stopped_by:
+        write_atomically(folder / BEST, (folder / LAST).read_bytes())
+    return done.stopped_by
+
+
+def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path) -> Evaluation:
+    """What the model says to clips that it did not learn: from their features where only the head is new."""
+    if job.planned.plan.mode == "head":
+        scores_NK = scores_of(head, seeing.test, held_out, job.recipe)
+        return evaluation_of(
+            scores_NK, job.annotations, held_out, job.recipe, model=str(model), sha256=file_sha256(model)
+        )
+    clips = job.annotations.select(held_out)
+    found = evaluate(
+        str(model),
+        clips,
+        device=job.machine.device,
+        precision=cast(Precision, job.planned.plan.precision),
+        num_workers=job.machine.num_workers,
+        names=job.seen.clips.names,
+        on_clip=counter(job.watcher, "testing", len(clips)),
+    )
+    return replace(found, data=printable(job.annotations.source))
+
+
+def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[float, ...], int]:
+    """Every clip is held out once: all their scores together, the accuracy of each fold, the signal that ended it.
+
+    Where layers move, it is the last weights of a fold that are tested: no choice is made on the clips held out.
+    """
+    assert job.parts.folds_N is not None
+    annotations, num_folds = job.annotations, int(job.parts.folds_N.max()) + 1
+    scores_NK = np.zeros((len(annotations), len(annotations.classes)))
+    accuracies = []
+    for fold in range(num_folds):
+        learnt, held_out = job.parts.of_fold(fold)
+        place = job.work_dir / f"fold_{fold + 1}"
+        place.mkdir(exist_ok=True)
+        is_head = job.planned.plan.mode == "head"
+        head = fit(job, seeing, learnt, place / (BEST if is_head else START))
+        if not is_head and (stop := move_layers(job, place, learnt, [], self_test=False)):
+            return None, (), stop
+        scores_NK[held_out] = test(job, seeing, head, held_out, place / BEST).scores_NK
+        labels_N = [annotations.labels_of(index)[0] for index in held_out]
+        if not job.recipe.multi_label:
+            accuracies.append(top_k_accuracy(scores_NK[held_out], labels_N))
+            job.watcher.told(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} of {len(held_out)} clips")
+    every = list(range(len(annotations)))
+    model = f"{num_folds} models, each of the other folds"
+    found = evaluation_of(scores_NK, annotations, every, job.recipe, model=model, sha256="")
+    return found, tuple(accuracies), 0
