@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from commands import run_here
 from foreign_files import resnet_2d
 from rendering import render
 
@@ -71,9 +72,7 @@ def test_python_blocks_run(block, workplace):
 def test_i3d_commands_run(block, workplace):
     for line in block.splitlines():
         if line.startswith("i3d "):
-            words = shlex.split(line, comments=True)
-            command = [sys.executable, "-m", "i3d.cli", *words[1:]]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            done = run_here(shlex.split(line, comments=True))
             assert done.returncode == 0, (line, done.stderr)
 
 
