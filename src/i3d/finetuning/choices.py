@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from i3d.errors import InputError
 from i3d.finetuning.flips import MirrorRule, mirror_rule
 from i3d.recipes.augmentation import Augmentation, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
@@ -138,10 +139,22 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         best_by="mean_class" if _unevenness(facts, least) >= 1.5 else "top1",
         precision=precision,
     )
-    norms: Norms = "frozen"
-    if mode != "head":
+    if mode == "head":
+        _check_head(asked)
+        norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
+    else:
         training, norms = _moving(training, facts, pick)
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
+
+
+def _check_head(asked: Asked) -> None:
+    """What has no meaning where no layer moves is refused."""
+    for name in ("epochs", "batch_size", "lr", "layer_decay"):
+        if getattr(asked, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag}: the classifier alone is fitted to its optimum; say --finetune last or all")
+    if asked.norms == "trained":
+        raise InputError("--norms trained: no layer moves with --finetune head; say last or all, or re-estimated")
 
 
 def _mode(facts: Facts, least: int) -> tuple[Mode, str]:
