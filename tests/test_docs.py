@@ -44,6 +44,7 @@ def blocks(language):
 def workplace(tmp_path, monkeypatch):
     """What the examples speak of: clip.mp4, a folder, a list, a table, weights of others."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path / "cache"))
     clip = render(tmp_path / "clip.mp4", num_frames=15)
     for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -122,8 +122,12 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
     views = pick("views of a clip", "--views", "views", lambda: _views(facts, protocol))
     precision = pick("precision", "--precision", "precision", lambda: _precision(facts))
     balance: Balance = pick("balance", "--balance", "balance", lambda: _balance(facts, least))
-    flip = _flip(facts, pick)
-    augmentation = _augmentation(facts, flip, pick)
+    if mode == "head" and views == 1:  # no random view is made
+        flip: tuple[Flip, MirrorRule] = _flip(facts, _Chooser(asked))
+        augmentation = _augmentation(facts, flip, _Chooser(asked))
+    else:
+        flip = _flip(facts, pick)
+        augmentation = _augmentation(facts, flip, pick)
     training = Training(
         optimizer=SGD(),
         schedule=CosineSchedule(),
