@@ -183,7 +183,10 @@ def _protocol(facts: Facts, pick: _Chooser) -> ClipProtocol:
 
     def clips() -> tuple[int, str]:
         number = max(1, min(round(at_25 / WINDOW_FRAMES), MOST_TEST_CLIPS))
-        return number, f"of {length} frames every {interval}, {span} of the {at_25:.0f} frames of a video (25 fps)"
+        return (
+            number,
+            f"one spans {span} frames ({length} x stride {interval}, 25 fps), the middle video has {at_25:.0f}",
+        )
 
     num_clips = pick("clips a video at test", "--test-clips", "test_clips", clips)
     rate = FPS if facts.seconds else None
