@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything by themselves: they need Python >= 3.11, pip and make.
+# `make demo`, `make tour` and `make test` set up everything by themselves: they need Python >= 3.11, pip and make.
 PYTHON ?= $(shell for p in python3.11 python3 python; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,11 +6,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := build/demo
 CLIP := $(DEMO)/bigbuckbunny.mp4
 
-.PHONY: demo test check clean
+.PHONY: demo tour test check clean
 
 demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))
 	@mkdir -p $(DEMO)
 	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
+
+# Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. Some 3 minutes on two cores.
+tour: $(VENV)/.core
+	$(BIN)/python tools/tour.py build/tour
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
