@@ -1,12 +1,17 @@
-"""Render the clips of `make tour`: eight motions of which no single frame tells the class.
+"""Render the clips of `make tour`: six motions of which no single frame tells the class.
 
     python tools/render_tour.py build/tour/clips
 
-A scene is a textured object before a textured ground. Four motions lead the view through one and the same pose, which
-every clip shows in its middle: sideways, upwards, around its middle, towards the camera; the object, which is nearer,
-moves more. Each is rendered once and written twice, the second time from the last frame to the first, as the opposite
-class: the two have the same frames, in another order. Scenes that are held out have their own shapes, textures, colours
-and speeds.
+A scene is a textured object before a textured ground. Three motions lead the view through one and the same pose, which
+every clip shows in its middle: sideways, upwards, towards the camera; the object, which is nearer, moves more. Each is
+rendered once and written twice, the second time from the last frame to the first, as the opposite class: the two have
+the same frames, in another order. Scenes that are held out have their own shapes, textures, colours and speeds.
+
+Tried and left out, as a linear classifier on the features of the shipped network is right for too few: a view that
+turns clockwise or anticlockwise (86 % of 80 clips of 40 scenes in five folds, beside 96 % of those that approach or
+recede; 16 frames x 1, 1 clip, centre crop 224, bf16 on a CPU); and, of 24 clips of 12 scenes in four folds with 32
+frames, an object that circles (50 %), one of which halves open or close (46 %), one of which parts scatter or gather
+(71 %). An object that moves over a ground that stays is harder than a view that moves: left and right 7 of 10.
 
 Letters in names: T frames, H rows, W columns, C = 3 colours.
 """
@@ -31,7 +36,6 @@ from i3d.video.writer import write_video
 MOTIONS: Final = {  # the class of the frames in order, and of the same frames in reverse order
     "side": ("moves_right", "moves_left"),
     "height": ("moves_up", "moves_down"),
-    "turn": ("turns_clockwise", "turns_anticlockwise"),
     "depth": ("approaches", "recedes"),
 }
 CLASSES: Final = tuple(name for pair in MOTIONS.values() for name in pair)
@@ -52,7 +56,7 @@ OBJECT_CELLS: Final = ((3, 1.0), (6, 0.9), (12, 0.4))
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What eight clips show: an object, a ground, the pose that they have in common and how far each motion goes."""
+    """What six clips show: an object, a ground, the pose that they have in common and how far each motion goes."""
 
     name: str
     ground_HWC: Picture
@@ -64,7 +68,6 @@ class Scene:
     scale: float  # 1: the object is as wide as the frame
     side: float  # from the middle to either end, in pixels
     height: float
-    turn: float  # in degrees
     depth: float  # the factor of size
     bend: float  # 0: an even speed
 
@@ -75,27 +78,24 @@ def scene(name: str, split: str, rng: np.random.Generator) -> Scene:
     shapes = SHAPES[split]
     return Scene(
         name=name,
-        ground_HWC=_texture(
-            2 * SIDE, GROUND_CELLS, hue=hue, value=rng.uniform(70, 160), contrast=rng.uniform(30, 50), rng=rng
-        ),
+        ground_HWC=_texture(2 * SIDE, GROUND_CELLS, hue=hue, value=rng.uniform(70, 160), contrast=40, rng=rng),
         object_HWC=_texture(
             2 * HALF,
             OBJECT_CELLS,
             hue=hue + rng.uniform(50, 130),
             value=rng.uniform(90, 190),
-            contrast=rng.uniform(60, 80),
+            contrast=70,
             rng=rng,
         ),
         mask_HW=_mask(shapes[int(rng.integers(len(shapes)))]),
-        x=SIDE / 2 + rng.uniform(-15, 15),
-        y=SIDE / 2 + rng.uniform(-15, 15),
+        x=SIDE / 2 + rng.uniform(-10, 10),
+        y=SIDE / 2 + rng.uniform(-10, 10),
         degrees=rng.uniform(0, 360),
-        scale=rng.uniform(0.4, 0.6),
-        side=rng.uniform(28, 45),
-        height=rng.uniform(28, 45),
-        turn=rng.uniform(17, 32),
-        depth=rng.uniform(1.25, 1.5),
-        bend=rng.uniform(0, 0.3),
+        scale=rng.uniform(0.45, 0.65),
+        side=rng.uniform(32, 45),
+        height=rng.uniform(32, 45),
+        depth=rng.uniform(1.35, 1.6),
+        bend=rng.uniform(0, 0.15),
     )
 
 
@@ -109,26 +109,19 @@ def frames(scene: Scene, motion: str) -> list[FrameHWC]:
                 scene,
                 right=scene.side * u * (motion == "side"),
                 down=-scene.height * u * (motion == "height"),
-                degrees=scene.turn * u * (motion == "turn"),
                 size=scene.depth ** (u * (motion == "depth")),
             )
         )
     return drawn
 
 
-def _draw(scene: Scene, *, right: float, down: float, degrees: float, size: float) -> FrameHWC:
-    """The view, moved by so many pixels, turned clockwise about its middle by `degrees`, magnified by `size`."""
+def _draw(scene: Scene, *, right: float, down: float, size: float) -> FrameHWC:
+    """The view, moved by so many pixels, or magnified about its middle."""
     middle = np.array([SIDE / 2, SIDE / 2])
     moved = np.array([right, down])
-    view_23 = _around(middle, middle, degrees=degrees, size=size)
-    object_middle = view_23 @ np.array([scene.x, scene.y, 1]) + PARALLAX * moved
-    ground_23 = _around(2 * middle, middle + moved, degrees=degrees, size=size)
-    object_23 = _around(
-        np.array([HALF, HALF]),
-        object_middle,
-        degrees=scene.degrees + degrees,
-        size=scene.scale * size**PARALLAX,
-    )
+    object_middle = middle + size * (np.array([scene.x, scene.y]) - middle) + PARALLAX * moved
+    ground_23 = _around(2 * middle, middle + moved, degrees=0, size=size)
+    object_23 = _around(np.array([HALF, HALF]), object_middle, degrees=scene.degrees, size=scene.scale * size**PARALLAX)
     ground_HWC = _warped(scene.ground_HWC, ground_23, border=cv2.BORDER_REFLECT)
     object_HWC = _warped(scene.object_HWC, object_23, border=cv2.BORDER_REFLECT)
     mask_HW1 = _warped(scene.mask_HW, object_23, border=cv2.BORDER_CONSTANT)[..., None]
@@ -214,7 +207,7 @@ def render(out: Path, *, clips_per_class: int, seed: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to write to")
-    parser.add_argument("--clips-per-class", type=int, default=40, help="a fifth of them is held out (default: 40)")
+    parser.add_argument("--clips-per-class", type=int, default=48, help="a fifth of them is held out (default: 48)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if asked.clips_per_class < 2:

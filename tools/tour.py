@@ -30,7 +30,7 @@ def main() -> None:
     for old in (clips, run, cache):  # features that are there already would make it look faster than it is
         shutil.rmtree(old, ignore_errors=True)
     data, model = clips / "clips.csv", run / "best.safetensors"
-    twins = [clips / name / "test00.mp4" for name in ("turns_clockwise", "turns_anticlockwise")]
+    twins = [clips / name / "test00.mp4" for name in ("moves_left", "moves_right")]
     begun = time.monotonic()
     _do("python", "tools/render_tour.py", clips)
     _do("i3d", "train", "--data", data, "--work-dir", run, "--cache", cache, "--yes")
@@ -40,9 +40,7 @@ def main() -> None:
     print(
         f"\n{top1:.1%} of the held-out clips are recognised. One frame cannot tell: each frame of a clip is one of its"
     )
-    print(
-        f"opposite too, and the middle one is the same in all {len(CLASSES)} classes, so that chance is {CHANCE:.1%}."
-    )
+    print(f"opposite too, and the middle one is the same in all {len(CLASSES)} classes: chance is {CHANCE:.1%}.")
     print(f"It took {time.monotonic() - begun:.0f} s. Look at {run / 'report.html'}")
     if top1 < LEAST_TOP1:
         sys.exit(f"error: fewer than {LEAST_TOP1:.0%} are recognised")
