@@ -39,12 +39,12 @@ MOTIONS: Final = {  # the class of the frames in order, and of the same frames i
     "depth": ("approaches", "recedes"),
 }
 CLASSES: Final = tuple(name for pair in MOTIONS.values() for name in pair)
-NUM_FRAMES: Final = 17  # odd: the one in the middle is the same in all clips of a scene
+NUM_FRAMES: Final = 33  # odd: the one in the middle is the same in all clips of a scene
 FPS: Final = Fraction(25)
 SIDE: Final = 256
 HALF: Final = 128  # of the object's picture
 SHAPES: Final = {"train": ("disc", "square", "triangle", "star"), "test": ("pentagon", "ring", "cross")}
-HELD_OUT: Final = 0.2  # of the scenes
+HELD_OUT: Final = 0.25  # of the scenes
 PARALLAX: Final = 1.25  # what the object moves while the ground moves 1
 
 Picture = npt.NDArray[np.float32]
@@ -92,9 +92,9 @@ def scene(name: str, split: str, rng: np.random.Generator) -> Scene:
         y=SIDE / 2 + rng.uniform(-10, 10),
         degrees=rng.uniform(0, 360),
         scale=rng.uniform(0.45, 0.65),
-        side=rng.uniform(32, 45),
-        height=rng.uniform(32, 45),
-        depth=rng.uniform(1.35, 1.6),
+        side=rng.uniform(60, 90),
+        height=rng.uniform(60, 90),
+        depth=rng.uniform(1.5, 2.0),
         bend=rng.uniform(0, 0.15),
     )
 
@@ -207,7 +207,7 @@ def render(out: Path, *, clips_per_class: int, seed: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to write to")
-    parser.add_argument("--clips-per-class", type=int, default=48, help="a fifth of them is held out (default: 48)")
+    parser.add_argument("--clips-per-class", type=int, default=28, help="a fourth of them is held out (default: 28)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if asked.clips_per_class < 2:
