@@ -34,7 +34,7 @@ def main() -> None:
     begun = time.monotonic()
     _do("python", "tools/render_tour.py", clips)
     _do("i3d", "train", "--data", data, "--work-dir", run, "--cache", cache, "--yes")
-    _do("i3d", "test", model, "--data", data, "--split", "test", "--out", tested)
+    _do("i3d", "test", model, "--data", data, "--split", "test", "--precision", "bf16", "--out", tested)
     _do("i3d", "predict", *twins, "--model", model, "--top-k", "2")
     top1 = float(json.loads(tested.read_text(encoding="utf-8"))["figures"]["top1"])
     print(
