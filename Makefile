@@ -3,6 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do command -v $$p && break
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+JOBS ?= 2
 DEMO := build/demo
 CLIP := $(DEMO)/bigbuckbunny.mp4
 
@@ -17,7 +18,7 @@ tour: $(VENV)/.core
 	$(BIN)/python tools/tour.py build/tour
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

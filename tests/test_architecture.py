@@ -68,7 +68,8 @@ def test_functions_fit_a_screen_and_files_a_sitting():
         assert text.count("\n") <= 400, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 72, f"{path}:{node.lineno} {node.name}"
+                length = node.end_lineno - node.body[0].lineno  # without the parameters: commands have many options
+                assert length < 60, f"{path}:{node.lineno} {node.name}"
 
 
 def test_public_names():
@@ -83,6 +84,7 @@ def test_public_names():
         "WeightsError",
         "convert",
         "evaluate",
+        "finetune",
         "load_model",
         "predict",
         "train",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from commands import run_here
 from foreign_files import resnet_2d
 from rendering import render
 
@@ -43,6 +44,7 @@ def blocks(language):
 def workplace(tmp_path, monkeypatch):
     """What the examples speak of: clip.mp4, a folder, a list, a table, weights of others."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path / "cache"))
     clip = render(tmp_path / "clip.mp4", num_frames=15)
     for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -71,9 +73,7 @@ def test_python_blocks_run(block, workplace):
 def test_i3d_commands_run(block, workplace):
     for line in block.splitlines():
         if line.startswith("i3d "):
-            words = shlex.split(line, comments=True)
-            command = [sys.executable, "-m", "i3d.cli", *words[1:]]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            done = run_here(shlex.split(line, comments=True))
             assert done.returncode == 0, (line, done.stderr)
 
 

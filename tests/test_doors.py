@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from commands import run_here
 from foreign_files import mindspore_arrays, mindspore_bytes
 from i3d import load_model
 from i3d.doors import read_asked
@@ -92,6 +93,8 @@ def config(tmp_path, text, name="my_config"):
 
 
 def door(*words, **more):
+    if not more:
+        return run_here(["python", "tools/train.py", *words])
     command = [sys.executable, ROOT / "tools" / "train.py", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, **more)
 
@@ -557,6 +560,7 @@ def test_documented_commands_run(line, workplace, monkeypatch):
 
 
 def ended(words):
-    start = {"python": [sys.executable], "i3d": [sys.executable, "-m", "i3d"], "bash": ["bash"],
-             "torchrun": [sys.executable, "-m", "torch.distributed.run"]}[words[0]]  # fmt: skip
+    if words[0] in ("i3d", "python"):
+        return run_here(words)
+    start = {"bash": ["bash"], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}[words[0]]
     return subprocess.run([*start, *words[1:]], capture_output=True, text=True, timeout=200)

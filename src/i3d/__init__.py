@@ -8,6 +8,7 @@ LabelScore(label='playing cricket', score=0.9951)
 from i3d.convert import convert
 from i3d.errors import I3DError, InputError, VideoError, WeightsError
 from i3d.evaluate import evaluate
+from i3d.finetune import finetune
 from i3d.predict import predict
 from i3d.results.prediction import LabelScore, Prediction
 from i3d.train import train
@@ -23,6 +24,7 @@ __all__ = [
     "WeightsError",
     "convert",
     "evaluate",
+    "finetune",
     "load_model",
     "predict",
     "train",

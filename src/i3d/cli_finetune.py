@@ -84,19 +84,16 @@ class Guided:
 def run_guided(
     guided: Guided,
     clips: Annotations,
-    *,
     work_dir: Path,
     init: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    precision: str | None,
+    moves: dict[str, Any],
     settings: list[str],
     machine: Machine,
     max_bad: str | None,
     seed: int,
     names: tuple[str | None, int],
     multi_label: bool,
+    *,
     json: bool,
 ) -> None:
     """Fine-tune, and tell what came out."""
@@ -111,14 +108,12 @@ def run_guided(
         head=_one_of("--head", guided.head, HeadKind),
         views=guided.views,
         test_clips=guided.test_clips,
-        precision=_one_of("--precision", precision, ("fp32", "bf16")),
+        precision=_one_of("--precision", moves.pop("precision"), ("fp32", "bf16")),
         norms=_one_of("--norms", guided.norms, Norms),
         flip=_one_of("--flip", guided.flip, Flip) or _asked_about(clips.classes, quiet=json or guided.yes),
         balance=_one_of("--balance", guided.balance, Balance),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
         layer_decay=guided.layer_decay,
+        **moves,
     )
     template, first_index = names
     modality = "flow" if template is not None and "{axis}" in template else "rgb"

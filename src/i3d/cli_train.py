@@ -142,8 +142,6 @@ def train(
     Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val val.txt --work-dir run
 
     Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
-
-    Example: i3d train --recipe i3d_rgb --data clips/ --work-dir run --set training.augmentation.flip=0 --max-steps 50
     """
     from i3d.train import train as run
     from i3d.training.setup import Machine
@@ -155,27 +153,12 @@ def train(
         yes,
     )  # fmt: skip
     if recipe == GUIDED:
-        for name, value in {"--val": val, "--max-steps": max_steps}.items():
-            if value is not None:
-                raise InputError(f"{name}: goes with a published recipe (--recipe); put a column `split` into --data")
-        run_guided(
-            guided,
-            read_dataset(data, root, None, classes, *options),
-            work_dir=work_dir,
-            init=init,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            precision=precision,
-            settings=[*(settings or []), *_as_settings(accumulate, validate_every)],
-            machine=machine,
-            max_bad=max_bad,
-            seed=seed,
-            names=(template, first_index),
-            multi_label=multi_label,
-            json=json,
-        )
-        return
+        _check_guided(val, val_root, max_steps, validate=validate, tensorboard=tensorboard)
+        clips = read_dataset(data, root, None, classes, *options)
+        more = [*(settings or []), *_as_settings(accumulate, validate_every)]
+        moves = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+        names, bad = (template, first_index), max_bad
+        return run_guided(guided, clips, work_dir, init, moves, more, machine, bad, seed, names, multi_label, json=json)
     guided.check_unused()
     chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
     clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
@@ -198,6 +181,16 @@ def train(
     _tell(done, json=json)
     if done.stopped_by:
         raise typer.Exit(128 + done.stopped_by)
+    return None
+
+
+def _check_guided(
+    val: Path | None, val_root: Path | None, max_steps: int | None, *, validate: bool, tensorboard: bool
+) -> None:
+    given = {"--val": val, "--val-root": val_root, "--max-steps": max_steps, "--tensorboard": tensorboard or None}
+    given["--no-validate"] = None if validate else True
+    for name in (name for name, value in given.items() if value is not None):
+        raise InputError(f"{name}: goes with a published recipe (--recipe); put a column `split` into --data")
 
 
 def _as_settings(accumulate: int | None, validate_every: int | None) -> list[str]:

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from i3d.data.frame_folders import FrameNames
     from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked, Choice
-    from i3d.finetuning.job import Watcher
+    from i3d.finetuning.job import Job, Watcher
     from i3d.finetuning.trouble import Trouble
     from i3d.results.evaluation import Evaluation, Figures
     from i3d.training.setup import Machine
 
-START, BEST, LAST = "start.safetensors", "best.safetensors", "last.safetensors"
-RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 MAX_BAD = 0.1  # of the clips: if more cannot be read, something else is wrong
 
 
@@ -78,22 +76,18 @@ def finetune(
     """
     from i3d.data.frame_folders import the_names
     from i3d.data.shards import Shards
-    from i3d.finetuning import record, steps
     from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked
-    from i3d.finetuning.diagnosis import diagnose
-    from i3d.finetuning.fitting import accuracy_on, parts_of
-    from i3d.finetuning.job import BEST, START, Job, Nobody, counter
+    from i3d.finetuning.fitting import parts_of
+    from i3d.finetuning.job import Job, Nobody, counter
     from i3d.finetuning.look import look
     from i3d.finetuning.plan import make_plan
     from i3d.predict import pick_device
-    from i3d.results.evaluation import figures_of
-    from i3d.training.run_folder import RunFolder
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights
 
     machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
-    weights, device, folder = load_weights(init), pick_device(machine.device), RunFolder(work_dir)
+    weights, device = load_weights(init), pick_device(machine.device)
     is_flow = weights.card.recipe.network.in_channels == 2
     if names is None and annotations.is_frames:
         names = the_names(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
@@ -112,35 +106,47 @@ def finetune(
         seen, weights, init, asked or Asked(), device=device, settings=settings, multi_label=multi_label
     )
     parts = parts_of(seen.clips.annotations, folds=folds, seed=seed, alike=seen.alike)
-    job = Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher)
-    is_head = planned.plan.mode == "head"
+    return _run(Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher), self_test=self_test)
+
+
+def _run(job: Job, *, self_test: bool) -> Finetuned:
+    """From the decisions to the model and what is to be said of it."""
+    from i3d.finetuning import record, steps
+    from i3d.finetuning.diagnosis import diagnose
+    from i3d.finetuning.fitting import accuracy_on
+    from i3d.finetuning.job import BEST, START
+    from i3d.results.evaluation import figures_of
+    from i3d.training.run_folder import RunFolder
+
+    folder, parts, is_head = RunFolder(job.work_dir), job.parts, job.planned.plan.mode == "head"
     folder.take()
     try:
         record.begin(job)
+        job = steps.with_norms(job)
         seeing = steps.see(job)
         if self_test:
             steps.test_oneself(job, seeing)
-        head = steps.fit(job, seeing, parts.learnt, work_dir / (BEST if is_head else START))
+        head = steps.fit(job, seeing, parts.learnt, job.work_dir / (BEST if is_head else START))
     finally:
         folder.release()
     evaluation: Evaluation | None
-    evaluation, accuracies, stop = steps.cross_validate(job, seeing) if folds else (None, (), 0)
+    evaluation, accuracies, stop = steps.cross_validate(job, seeing) if parts.has_folds else (None, (), 0)
     if not is_head and not stop:
-        stop = steps.move_layers(job, work_dir, parts.learnt, parts.validation, self_test=self_test)
+        stop = steps.move_layers(job, job.work_dir, parts.learnt, parts.validation, self_test=self_test)
     if parts.held_out and not stop:
-        evaluation = steps.test(job, seeing, head, parts.held_out, work_dir / BEST)
+        evaluation = steps.test(job, seeing, head, parts.held_out, job.work_dir / BEST)
     trained = accuracy_on(head, steps.rows(job, seeing, parts.learnt)) if is_head else None
     figures, diagnosis = None, list[str]()
     if evaluation is not None:
         figures = figures_of(evaluation)
-        diagnosis = diagnose(evaluation, figures, trained=trained, troubles=seen.troubles)
+        diagnosis = diagnose(evaluation, figures, trained=trained, troubles=job.seen.troubles)
     record.end(job, evaluation, figures, accuracies, diagnosis)
     return Finetuned(
-        work_dir=work_dir,
-        model=work_dir / BEST,
-        mode=planned.plan.mode,
-        choices=planned.choices,
-        troubles=seen.troubles,
+        work_dir=job.work_dir,
+        model=job.work_dir / BEST,
+        mode=job.planned.plan.mode,
+        choices=job.planned.choices,
+        troubles=job.seen.troubles,
         diagnosis=tuple(diagnosis),
         evaluation=evaluation,
         figures=figures,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from i3d.errors import InputError
 from i3d.finetuning.flips import MirrorRule, mirror_rule
 from i3d.recipes.augmentation import Augmentation, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
@@ -29,7 +30,7 @@ UNEVEN: Final = 3.0  # clips of the largest class for one of the smallest
 WINDOW_FRAMES: Final = 64  # that the pretrained network was trained on, at 25 fps
 FPS: Final = 25.0
 MOST_VIEWS: Final = 4  # of a clip, to fit a head on
-ENOUGH_VIEWS: Final = 160  # of all clips together, on a CPU
+ENOUGH_VIEWS: Final = 100  # of all clips together, on a CPU
 MOST_TEST_CLIPS: Final = 4
 CPU_VIEWS: Final = 320  # clips that a CPU trains on in some ten minutes
 GPU_VIEWS: Final = 20_000
@@ -121,8 +122,12 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
     views = pick("views of a clip", "--views", "views", lambda: _views(facts, protocol))
     precision = pick("precision", "--precision", "precision", lambda: _precision(facts))
     balance: Balance = pick("balance", "--balance", "balance", lambda: _balance(facts, least))
-    flip = _flip(facts, pick)
-    augmentation = _augmentation(facts, flip, pick)
+    if mode == "head" and views == 1:  # no random view is made
+        flip: tuple[Flip, MirrorRule] = _flip(facts, _Chooser(asked))
+        augmentation = _augmentation(facts, flip, _Chooser(asked))
+    else:
+        flip = _flip(facts, pick)
+        augmentation = _augmentation(facts, flip, pick)
     training = Training(
         optimizer=SGD(),
         schedule=CosineSchedule(),
@@ -138,10 +143,22 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         best_by="mean_class" if _unevenness(facts, least) >= 1.5 else "top1",
         precision=precision,
     )
-    norms: Norms = "frozen"
-    if mode != "head":
+    if mode == "head":
+        _check_head(asked)
+        norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
+    else:
         training, norms = _moving(training, facts, pick)
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
+
+
+def _check_head(asked: Asked) -> None:
+    """What has no meaning where no layer moves is refused."""
+    for name in ("epochs", "batch_size", "lr", "layer_decay"):
+        if getattr(asked, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag}: the classifier alone is fitted to its optimum; say --finetune last or all")
+    if asked.norms == "trained":
+        raise InputError("--norms trained: no layer moves with --finetune head; say last or all, or re-estimated")
 
 
 def _mode(facts: Facts, least: int) -> tuple[Mode, str]:

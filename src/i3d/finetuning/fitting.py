@@ -154,6 +154,10 @@ class Parts:
     groups_N: npt.NDArray[np.int64]
     folds_N: npt.NDArray[np.int64] | None = None
 
+    @property
+    def has_folds(self) -> bool:
+        return self.folds_N is not None
+
     def of_fold(self, fold: int) -> tuple[list[int], list[int]]:
         """(learnt, held out) of one fold."""
         assert self.folds_N is not None

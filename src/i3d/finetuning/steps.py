@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
-from i3d.data.dataset import TestView, TrainView
+from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loader import ClipLoader
 from i3d.errors import printable
 from i3d.evaluate import evaluate
 from i3d.files import write_atomically
@@ -17,12 +19,36 @@ from i3d.finetuning.fitting import Seeing, evaluation_of, fit_head, rows_of, sco
 from i3d.finetuning.head import Head, Rows
 from i3d.finetuning.job import BEST, LAST, START, Job, counter
 from i3d.finetuning.self_test import check_features, check_training, choose_few
+from i3d.models.forward import logits_of
 from i3d.predict import Precision, pick_device
 from i3d.results.evaluation import Evaluation
 from i3d.results.metrics import top_k_accuracy
 from i3d.train import train
 from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import model_of
+
+
+@torch.no_grad()
+def with_norms(job: Job) -> Job:
+    """The job with batch norms whose statistics are those of the clips that are learnt, if that was chosen."""
+    if job.planned.plan.norms != "re-estimated":
+        return job
+    pre, device = job.recipe.preprocessing, pick_device(job.machine.device)
+    net = model_of(job.weights).to(device)
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm3d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    clips = job.annotations.select(job.parts.learnt)
+    view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
+    modality: Any = "flow" if net.settings.in_channels == 2 else "rgb"
+    dataset = ClipDataset(clips, view, names=job.seen.clips.names, modality=modality)
+    for batch in ClipLoader(dataset, batch_size=1, num_workers=job.machine.num_workers).batches():
+        logits_of(net, batch.views_N[0], pre, device=device, max_views=1)
+    job.watcher.told(f"batch norms: statistics of {len(clips)} clips")
+    weights = replace(job.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
+    return replace(job, weights=weights)
 
 
 def see(job: Job) -> Seeing:
