@@ -13,7 +13,7 @@ demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))
 	@mkdir -p $(DEMO)
 	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
 
-# Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. Some 3 minutes on two cores.
+# Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. Under 3 minutes on two cores.
 tour: $(VENV)/.core
 	$(BIN)/python tools/tour.py build/tour
 
