@@ -13,7 +13,8 @@ demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))
 	@mkdir -p $(DEMO)
 	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
 
-# Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. Under 3 minutes on two cores.
+# Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. It took 3 min 24 s in one
+# thread on two busy cores (load 3; 178 s of processor time).
 tour: $(VENV)/.core
 	$(BIN)/python tools/tour.py build/tour
 
