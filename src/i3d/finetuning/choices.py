@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from i3d.errors import InputError
 from i3d.finetuning.flips import MirrorRule, mirror_rule
-from i3d.recipes.augmentation import Augmentation, MultiScaleCrop, RandomResizedCrop, TrainSampling
+from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
 
@@ -122,12 +122,11 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
     views = pick("views of a clip", "--views", "views", lambda: _views(facts, protocol))
     precision = pick("precision", "--precision", "precision", lambda: _precision(facts))
     balance: Balance = pick("balance", "--balance", "balance", lambda: _balance(facts, least))
+    pre = facts.preprocessing
     if mode == "head" and views == 1:  # no random view is made
-        flip: tuple[Flip, MirrorRule] = _flip(facts, _Chooser(asked))
-        augmentation = _augmentation(facts, flip, _Chooser(asked))
+        augmentation = Augmentation(resize=pre.short_side, size=min(224, pre.crop), crop=CenterCrop(), flip=0.0)
     else:
-        flip = _flip(facts, pick)
-        augmentation = _augmentation(facts, flip, pick)
+        augmentation = _augmentation(facts, _flip(facts, pick), pick)
     training = Training(
         optimizer=SGD(),
         schedule=CosineSchedule(),

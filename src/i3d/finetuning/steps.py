@@ -73,7 +73,7 @@ def see(job: Job) -> Seeing:
         )
     computed = test.num_computed + (drawn.num_computed if drawn else 0)
     folder = printable(str(job.cache.folder))
-    job.watcher.told(f"features: {computed} computed and kept in {folder}, all others were there")
+    job.watcher.told(f"features: {computed} computed now, all are kept in {folder}")
     return Seeing(test, drawn, {index: place for place, index in enumerate(job.parts.learnt)}, computed)
 
 
