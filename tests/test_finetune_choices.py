@@ -53,8 +53,10 @@ def flags():
     return set(re.findall(r"--[a-z][a-z-]*", run_here(["i3d", "train", "--help"]).stdout))
 
 
-def refused(told, mode):
+def refused(told, mode, head):
     """Whether something was asked for that has no meaning where no layer moves."""
+    if mode == "head" and head == "prototype" and told["balance"] in ("focal", "logit-adjust"):
+        return True
     return mode == "head" and (told["norms"] == "trained" or any(told[name] is not None for name in MOVING))
 
 
@@ -63,7 +65,8 @@ def refused(told, mode):
 def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen, told):
     asked = Asked(**told)
     mode = asked.mode or choose(seen, Asked())[0].mode
-    if refused(told, mode):
+    head = asked.head or choose(seen, Asked())[0].head
+    if refused(told, mode, head):
         with pytest.raises(InputError, match=r"^--"):
             choose(seen, asked)
         return
@@ -150,6 +153,13 @@ def test_settings_of_layers_are_refused_where_none_moves():
         with pytest.raises(InputError, match="--finetune"):
             choose(facts([10, 10]), asked)
         assert choose(facts([10, 10]), Asked(**{**vars(asked), "mode": "last"}))[0].mode == "last"
+
+
+@pytest.mark.parametrize("balance", ["focal", "logit-adjust"])
+def test_class_means_have_no_loss(balance):
+    with pytest.raises(InputError, match="--head linear"):
+        choose(facts([10, 10]), Asked(head="prototype", balance=balance))
+    assert choose(facts([10, 10]), Asked(mode="all", head="prototype", balance=balance))[0].balance == balance
 
 
 # mirrors
