@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import run_here
 from i3d.errors import VideoError
 from i3d.predict import Predictor
 from i3d.video.reader import open_video
@@ -94,6 +95,31 @@ def test_the_label_of_every_kinetics_clip(tmp_path):
     allowed = {row["file"]: row["label"].split("|") for row in index("kinetics")}
     assert told.keys() == allowed.keys()
     assert [name for name in told if told[name] not in allowed[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CLIPS / "weizmann").is_dir(), reason="the Weizmann clips are not here")
+def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
+    """By the list's own split, people who were not seen: one view of each clip, the classifier alone."""
+    listed = [f"{row['file']},{row['label']},{row['group']},{row['split']}" for row in index("weizmann")]
+    (tmp_path / "weizmann.csv").write_text("\n".join(["path,label,group,split", *listed]) + "\n")
+    options = [
+        "--root",
+        CLIPS / "weizmann",
+        "--work-dir",
+        tmp_path / "W",
+        "--cache",
+        tmp_path / "cache",
+        "--workers",
+        0,
+    ]
+    command = ["i3d", "train", "--data", tmp_path / "weizmann.csv", "--finetune", "head", "--views", 1, "--json"]
+    done = run_here([*command, *options, "--device", "cpu"])
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["tested_on"] == "val"
+    assert told["figures"]["num_clips"] == sum(row["split"] == "val" for row in index("weizmann"))
+    assert told["figures"]["top1"] >= 0.98
 
 
 @pytest.mark.slow

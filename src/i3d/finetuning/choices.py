@@ -143,14 +143,14 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         precision=precision,
     )
     if mode == "head":
-        _check_head(asked)
+        _check_head(asked, head)
         norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
     else:
         training, norms = _moving(training, facts, pick)
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
 
 
-def _check_head(asked: Asked) -> None:
+def _check_head(asked: Asked, head: HeadKind) -> None:
     """What has no meaning where no layer moves is refused."""
     for name in ("epochs", "batch_size", "lr", "layer_decay"):
         if getattr(asked, name) is not None:
@@ -158,6 +158,8 @@ def _check_head(asked: Asked) -> None:
             raise InputError(f"{flag}: the classifier alone is fitted to its optimum; say --finetune last or all")
     if asked.norms == "trained":
         raise InputError("--norms trained: no layer moves with --finetune head; say last or all, or re-estimated")
+    if head == "prototype" and asked.balance in ("focal", "logit-adjust"):
+        raise InputError(f"--balance {asked.balance}: is a loss, and class means have none; say --head linear as well")
 
 
 def _mode(facts: Facts, least: int) -> tuple[Mode, str]:

@@ -55,6 +55,12 @@ class Trunk:
         net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
         return cls(net, preprocessing, device, precision, digest.hexdigest())
 
+    @property
+    def num_channels(self) -> int:
+        """Of a feature: what the classifier is made for."""
+        state = self.net.state_dict()
+        return next(int(v.shape[1]) for name, v in state.items() if name.startswith(HEADS) and name.endswith("weight"))
+
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips, one view at a time: no number depends on its neighbours."""
         pre, looped_VTHWC = self.preprocessing, clips_VTHWC
@@ -113,7 +119,8 @@ def clip_features(
     keys_ND = [
         [_key(trunk, clips, index, view, seed, draw) for draw in draws] for index in range(len(clips.contents_N))
     ]
-    found = {key: values for keys in keys_ND for key in keys if (values := cache.array(key)) is not None}
+    kept = {key: values for keys in keys_ND for key in keys if (values := cache.array(key)) is not None}
+    found = {key: values for key, values in kept.items() if values.shape[1:] == (trunk.num_channels + 1,)}
     total, num_computed = sum(len(keys) for keys in keys_ND), 0
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in found]

@@ -96,14 +96,21 @@ def scores_of(head: Head, test: Features, chosen: Sequence[int], recipe: Recipe)
 
 
 def evaluation_of(
-    scores_NK: Doubles, annotations: Annotations, chosen: Sequence[int], recipe: Recipe, *, model: str, sha256: str
+    scores_NK: Doubles,
+    annotations: Annotations,
+    chosen: Sequence[int],
+    recipe: Recipe,
+    *,
+    precision: str,
+    model: str,
+    sha256: str,
 ) -> Evaluation:
     """What a test of these clips gave."""
     return Evaluation(
         model=model,
         weights_sha256=sha256,
         recipe=recipe.name,
-        protocol=recipe.protocol_line,
+        protocol=f"{recipe.protocol_line}; {precision}",
         data=printable(annotations.source),
         classes=annotations.classes,
         files_N=tuple(annotations.file(index) for index in chosen),

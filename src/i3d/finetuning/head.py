@@ -79,7 +79,7 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
 
     The best weights are combinations of the rows: they are looked for in the coordinates that the rows span.
     """
-    mean_C, std_C = _scale(rows.features_RC)
+    mean_C, std_C = _scale(rows)
     left_RD, singular_D, basis_DC = np.linalg.svd((rows.features_RC - mean_C) / std_C, full_matrices=False)
     features_RD = torch.from_numpy(left_RD * singular_D)
     targets_RK, shares_R = torch.from_numpy(rows.targets_RK), torch.from_numpy(rows.weights_R / rows.weights_R.sum())
@@ -100,9 +100,11 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
     return heads
 
 
-def _scale(features_RC: Doubles) -> tuple[Doubles, Doubles]:
-    """Mean and deviation of each feature; one that is the same everywhere has deviation 1."""
-    mean_C, std_C = features_RC.mean(axis=0), features_RC.std(axis=0)
+def _scale(rows: Rows) -> tuple[Doubles, Doubles]:
+    """Mean and deviation of each feature, by weight; one that is the same everywhere has deviation 1."""
+    shares_R = rows.weights_R / rows.weights_R.sum()
+    mean_C: Doubles = shares_R @ rows.features_RC
+    std_C: Doubles = np.sqrt(shares_R @ np.square(rows.features_RC - mean_C))
     return mean_C, np.where(std_C > 1e-6 * max(float(std_C.max()), 1e-12), std_C, 1.0)
 
 
@@ -112,7 +114,7 @@ def fit_prototypes(rows: Rows) -> Head:
     The mean of a class is drawn to that of all clips the more, the fewer clips it has. Logits are scaled so that the
     clips themselves are as likely as they can be.
     """
-    mean_C, std_C = _scale(rows.features_RC)
+    mean_C, std_C = _scale(rows)
     scaled_RC = (rows.features_RC - mean_C) / std_C
     weights_RK = rows.weights_R[:, None] * rows.targets_RK
     counts_K = weights_RK.sum(axis=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -13,7 +14,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.check import ClipReport, Report, check_annotations
 from i3d.data.frame_folders import FrameNames
-from i3d.data.split import split
+from i3d.data.split import groups_of, split
 from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable
 from i3d.finetuning.cache import Cache, key_of
@@ -54,6 +55,7 @@ def look(
     Clips that have a split keep it; of others, the share `val` is for validation, and clips that show the same stay
     together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
     """
+    grouped = annotations if group_by is None else _grouped(annotations, group_by)  # a wrong pattern is told at once
     report = _report(annotations, names, cache, num_workers, on_clip)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     lost = len(report.rows) - len(readable)
@@ -63,17 +65,17 @@ def look(
             f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows: "
             f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
         )
-    kept = annotations.select(readable) if readable else annotations
+    kept = grouped.select(readable) if readable else grouped
     place = {index: n for n, index in enumerate(readable)}
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
     if readable and (kept.splits_N < 0).all() and val > 0 and len(set(kept.labels.tolist())) > 1:
-        done = split(kept, val=val, seed=seed, group_by=group_by, alike=alike)
+        done = split(kept, val=val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
     elif readable:
         told = (f"{len(kept)} clips: {_counts(kept)}",)
-    divided = _with_splits(annotations, kept, readable)
+    divided = _with_splits(grouped, kept, readable)
     troubles = find_troubles(divided, report)
     if stops := [trouble.words for trouble in troubles if trouble.stops]:
         raise InputError(f"{printable(annotations.source)}: {'; '.join(stops)}")
@@ -107,13 +109,21 @@ def _report(
     seen = [[asdict(clip), signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     key = key_of(kind="look", version=VERSION, clips=seen, classes=annotations.classes, names=str(names))
     known = cache.record(key)
-    if known is not None:
+    with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
         return Report(annotations.source, rows, known["counts"], annotations.warnings)
     report = check_annotations(annotations, names=names, num_workers=max(num_workers, 1), on_clip=on_clip)
     if all(signature for _, signature in seen):  # shards have none
         cache.keep_record(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
+
+
+def _grouped(annotations: Annotations, group_by: str) -> Annotations:
+    """The clips in the groups that their paths tell, for a split as well as for folds and held-out groups."""
+    _, names_N = groups_of(annotations, group_by)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names_N))}
+    groups_N = np.array([numbers[name] for name in names_N], np.int32)
+    return replace(annotations, groups_N=groups_N, group_names=tuple(numbers))
 
 
 def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int]) -> Annotations:

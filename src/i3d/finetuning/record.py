@@ -12,13 +12,13 @@ from i3d.data.dataset import ClipDataset, TrainView
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
-from i3d.finetuning.job import Job
+from i3d.finetuning.job import BEST, Job
 from i3d.finetuning.look import write_split
 from i3d.results.confusion import draw_confusion
 from i3d.results.evaluation import Evaluation, Figures
 from i3d.results.evaluation_file import figures_as_dict, write_evaluation
 from i3d.results.report import write_report
-from i3d.training.run_folder import CURVES, fingerprint
+from i3d.training.run_folder import CURVES, RUN, fingerprint
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 
@@ -26,7 +26,8 @@ RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confus
 def begin(job: Job) -> None:
     """Tell what was seen and chosen; the split, the record, and pictures of what training will see.
 
-    A folder that holds another run is an InputError.
+    A folder that holds another run is an InputError; one that came to nothing (its self-test failed, its clips were
+    corrected) gives way.
     """
     record: dict[str, Any] = {
         "contract": _contract(job),
@@ -34,8 +35,10 @@ def begin(job: Job) -> None:
         "troubles": [asdict(trouble) for trouble in job.seen.troubles],
     }
     path, tell = job.work_dir / RECORD, job.watcher.told
-    if path.exists():
+    if path.exists() and any((job.work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
         _check_same(path, record["contract"])
+    elif path.exists():
+        (job.work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
     for line in job.seen.told:
         tell(line)
     for trouble in job.seen.troubles:

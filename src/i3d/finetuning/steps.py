@@ -121,7 +121,13 @@ def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path)
     if job.planned.plan.mode == "head":
         scores_NK = scores_of(head, seeing.test, held_out, job.recipe)
         return evaluation_of(
-            scores_NK, job.annotations, held_out, job.recipe, model=str(model), sha256=file_sha256(model)
+            scores_NK,
+            job.annotations,
+            held_out,
+            job.recipe,
+            precision=job.planned.plan.precision,
+            model=str(model),
+            sha256=file_sha256(model),
         )
     clips = job.annotations.select(held_out)
     found = evaluate(
@@ -160,5 +166,6 @@ def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[f
             job.watcher.told(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} of {len(held_out)} clips")
     every = list(range(len(annotations)))
     model = f"{num_folds} models, each of the other folds"
-    found = evaluation_of(scores_NK, annotations, every, job.recipe, model=model, sha256="")
+    precision = job.planned.plan.precision
+    found = evaluation_of(scores_NK, annotations, every, job.recipe, precision=precision, model=model, sha256="")
     return found, tuple(accuracies), 0

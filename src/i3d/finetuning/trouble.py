@@ -27,6 +27,7 @@ UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "t
 MOST: Final = 5  # files that are named
 NEIGHBOURS: Final = 5
 MAX_COMPARED: Final = 2000  # clips whose lengths and sizes are compared
+DEVIATIONS: Final = 3  # above chance: with 2, four facts of 20 clips in two classes alarm falsely in 16 % of sets
 IMBALANCE: Final = 5.0  # clips of the largest class for one of the smallest
 FACTS: Final = {
     "length": "how long a clip is",
@@ -166,7 +167,7 @@ def _leaks(
     for name, words in FACTS.items():
         values_N = np.array([_fact(report.rows[index], name) for index in chosen])
         share = told_by(values_N, labels_N[chosen], groups_N)
-        if share >= 0.5 + chance / 2 and len(chosen) * (share - chance) ** 2 > 4 * chance * (1 - chance):
+        if share >= 0.5 + chance / 2 and len(chosen) * (share - chance) ** 2 > DEVIATIONS**2 * chance * (1 - chance):
             troubles.append(
                 Trouble(
                     "leak",

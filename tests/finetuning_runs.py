@@ -1,0 +1,92 @@
+"""Small runs of fine-tuning, in this process: rendered clips, a tiny network, a cache of their own."""
+
+import csv
+import json
+import zlib
+
+import numpy as np
+import torch
+
+from commands import run_here
+from i3d.models.build import build_network
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork
+from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
+from rendering import encode
+
+OTHER = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [0, 1, 1], [1, 0, 1]])  # colours of classes
+
+
+def save_tiny(path, *, labels=("x", "y", "z"), name="tiny"):
+    """A tiny network with fresh weights, in a file of its own."""
+    torch.manual_seed(3)
+    network = ResNetNetwork(depth=18, base_channels=4, num_classes=len(labels))
+    pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
+    protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
+    recipe = Recipe(name=name, network=network, preprocessing=pre, protocol=protocol, dataset="")
+    state = build_network(network).state_dict()
+    save_checkpoint(path, state, Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"}))
+    return path
+
+
+def frames_of(number, colour, *, num_frames=12, height=36, width=48):
+    """A moving texture of its own for every number, tinted: the same number is the same movement."""
+    random = np.random.default_rng(number)
+    noise = random.integers(0, 120, (height // 6 + 1, width // 6 + 1)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
+    speed = int(random.integers(1, 5))
+    frames = []
+    for k in range(num_frames):
+        grey = np.roll(noise, speed * k, axis=1)[:height, :width]
+        frames.append((30 + grey[..., None] * 0.4 + 60 * OTHER[colour % len(OTHER)]).astype(np.uint8))
+    return frames
+
+
+def make_clip(path, colour, *, number=None, **options):
+    """One video; without a number, its path gives one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = zlib.crc32(f"{path.parent.name}/{path.name}".encode()) if number is None else number
+    return encode(path, frames_of(number, colour, **options), options={"g": "6", "crf": "15"})
+
+
+def make_folder(root, classes, per_class=6, **options):
+    """A folder of a folder for each class."""
+    for colour, name in enumerate(classes):
+        for i in range(per_class if isinstance(per_class, int) else per_class[colour]):
+            make_clip(root / name / f"{i}.mp4", colour, **options)
+    return root
+
+
+def write_csv(path, rows, header="path,label"):
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def train_command(data, work_dir, tiny, *more, cache=None):
+    start = ["i3d", "train", "--data", data, "--work-dir", work_dir, "--init", tiny, "--device", "cpu", "--workers", 0]
+    return [*start, "--cache", cache or work_dir.parent / "cache", *more]
+
+
+def train(data, work_dir, tiny, *more, cache=None, expected=0):
+    """`i3d train`: what it printed; where an error is expected, its one line."""
+    done = run_here(train_command(data, work_dir, tiny, *more, cache=cache))
+    assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
+    assert "Traceback" not in done.stderr
+    if expected == 2:
+        lines = [line for line in done.stderr.strip().splitlines() if line.startswith("error")]
+        assert len(lines) == 1, done.stderr
+        return lines[0]
+    return done.stdout + done.stderr
+
+
+def scores_in(path):
+    """Scores by file, of what a test wrote."""
+    return {row["file"]: row["scores"] for row in json.loads(path.read_text())["clips"]}
+
+
+def splits_in(work_dir):
+    """The rows of split.csv."""
+    return list(csv.DictReader((work_dir / "split.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def state_of(path):
+    return load_checkpoint(path)[0]

@@ -1,0 +1,250 @@
+"""`i3d train --data clips/ --work-dir W`: from clips to a model that carries everything."""
+
+import json
+import re
+import shutil
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+
+from commands import run_here
+from finetuning_runs import make_clip, make_folder, save_tiny, scores_in, splits_in, state_of, train, write_csv
+
+CLASSES = ("ein Hund läuft", "日本 b")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Clips of two classes with odd names, a copy among them, and a tiny network."""
+    root = tmp_path_factory.mktemp("finetune")
+    make_folder(root / "clips", CLASSES, 7)
+    shutil.copy(root / "clips" / CLASSES[0] / "1.mp4", root / "clips" / CLASSES[0] / "copy of 1.mp4")
+    save_tiny(root / "tiny.safetensors")
+    return root
+
+
+@pytest.fixture(scope="module")
+def head(root):
+    """A run that chooses everything but the precision; what it printed."""
+    return train(root / "clips", root / "head", root / "tiny.safetensors", "--precision", "fp32")
+
+
+def start(root, work_dir, *more, data="clips", expected=0):
+    common = ("--precision", "fp32", "--views", 1)
+    return train(root / data, root / work_dir, root / "tiny.safetensors", *common, *more, expected=expected)
+
+
+def moved(root, before, work_dir, name="best.safetensors"):
+    """The entries that differ between two models."""
+    one, other = state_of(root / before), state_of(root / work_dir / name)
+    return {key for key in one if one[key].shape != other[key].shape or not np.array_equal(one[key], other[key])}
+
+
+def has_moved(root, work_dir):
+    return moved(root, f"{work_dir}/start.safetensors", work_dir)
+
+
+# what a run leaves and says
+
+
+def test_all_is_left_and_said(root, head):
+    folder = root / "head"
+    for name in ("best.safetensors", "split.csv", "test.json", "confusion.png", "report.html", "preview/clips.png"):
+        assert (folder / name).stat().st_size > 0, name
+    rows = splits_in(folder)
+    assert {row["split"] for row in rows} == {"train", "val"}
+    assert {row["label"] for row in rows} == set(CLASSES)
+    sides = {row["path"].rsplit("/", 1)[1]: row["split"] for row in rows if row["label"] == CLASSES[0]}
+    assert sides["1.mp4"] == sides["copy of 1.mp4"]
+    for said in ("self-test: 8 clips learnt by heart, 100 %", "chosen", "because", "--finetune", "tested on val"):
+        assert said in head, said
+    for said in ("mean class", "always", "few to test on", "protocol: finetune_head", "; fp32"):
+        assert said in head, said
+    assert f"next: i3d predict clip.mp4 --model {folder}/best.safetensors" in head
+    record = json.loads((folder / "finetune.json").read_text())
+    assert all(choice["why"] and choice["flag"].startswith("--") for choice in record["choices"])
+    assert record["figures"]["num_clips"] == len(scores_in(folder / "test.json"))
+
+
+def test_what_was_learnt_is_tested_as_it_was(root, head, tmp_path):
+    """Only the weights go along: elsewhere, `i3d test` gives the same scores and `i3d predict` the same classes."""
+    model = shutil.copy(root / "head" / "best.safetensors", tmp_path / "m.safetensors")
+    held = {row["path"]: row["label"] for row in splits_in(root / "head") if row["split"] == "val"}
+    other = write_csv(tmp_path / "other.csv", [f"{path},{label}" for path, label in held.items()])
+    out = tmp_path / "again.json"
+    words = ["i3d", "test", model, "--data", other, "--root", root / "clips", "--out", out, "--device", "cpu"]
+    done = run_here([*words, "--workers", 0])
+    assert done.returncode == 0, done.stderr
+    before, again = scores_in(root / "head" / "test.json"), scores_in(out)
+    assert before.keys() == again.keys()
+    assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-5
+    clip, label = next(iter(held.items()))
+    done = run_here(["i3d", "predict", root / "clips" / clip, "--model", model, "--device", "cpu", "--json"])
+    assert done.returncode == 0, done.stderr
+    found = {p["label"]: p["score"] for p in json.loads(done.stdout)[0]["predictions"]}
+    assert found.keys() == set(CLASSES)
+    assert found[label] == pytest.approx(before[str(root / "clips" / clip)][CLASSES.index(label)], abs=1e-4)
+
+
+def test_only_the_classifier_is_another(root, head):
+    assert moved(root, "tiny.safetensors", "head") == {"fc.weight", "fc.bias"}
+    assert state_of(root / "head/best.safetensors")["fc.weight"].shape[0] == 2
+
+
+def test_bf16_is_said_and_gives_nearly_the_same(root, head, tmp_path):
+    said = train(root / "clips", root / "bf16", root / "tiny.safetensors", "--precision", "bf16", "--views", 1)
+    assert "; bf16" in said
+    out = tmp_path / "again.json"
+    data = ["--data", root / "bf16" / "split.csv", "--root", root / "clips", "--split", "val"]
+    done = run_here(
+        ["i3d", "test", root / "bf16/best.safetensors", *data, "--precision", "bf16", "--out", out, "--workers", 0]
+    )
+    assert done.returncode == 0, done.stderr
+    before, again = scores_in(root / "bf16" / "test.json"), scores_in(out)
+    assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-3
+
+
+# layers
+
+
+def test_last_moves_the_last_stage_and_the_classifier(root):
+    said = start(root, "last", "--finetune", "last", "--epochs", 1, "--head", "prototype")
+    changed = has_moved(root, "last")
+    assert changed
+    assert {name.split(".")[0] for name in changed} == {"layer4", "fc"}
+    assert not any("running" in name for name in changed)
+    assert "learnt by heart in" in said
+
+
+def test_all_moves_everything_but_the_norms_statistics_and_goes_on_from_a_model(root, head):
+    said = train(
+        root / "clips", root / "all", root / "head/best.safetensors", "--finetune", "all", "--epochs", 1, "--views", 1,
+        "--head", "prototype",
+    )  # fmt: skip
+    assert "weights: " in said
+    changed, every = has_moved(root, "all"), state_of(root / "all/best.safetensors")
+    fixed = {name for name in every if "running" in name or "num_batches" in name}
+    assert fixed.isdisjoint(changed)
+    assert {name.split(".")[0] for name in changed} == {name.split(".")[0] for name in every}
+    weights = {name for name in every if name not in fixed and "bn" not in name and "norm" not in name}
+    assert {name for name in weights if name.endswith("conv.weight") or "fc" in name} <= changed
+    assert (root / "all/curves.png").exists()
+
+
+def test_norms_that_are_re_estimated_change_statistics_only(root):
+    said = start(root, "norms", "--norms", "re-estimated")
+    changed = moved(root, "tiny.safetensors", "norms")
+    assert {name.rsplit(".", 1)[1] for name in changed - {"fc.weight", "fc.bias"}} <= {
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
+    assert any("running_mean" in name for name in changed)
+    assert "batch norms: statistics of" in said
+
+
+@pytest.mark.parametrize("balance", ["sampler", "loss", "focal", "logit-adjust"])
+@pytest.mark.parametrize("mode", ["head", "all"])
+def test_every_balance(root, mode, balance):
+    more = ["--epochs", 1, "--no-self-test", "--head", "prototype"] if mode == "all" else []
+    start(root, f"{mode}-{balance}", "--finetune", mode, "--balance", balance, *more)
+    record = json.loads((root / f"{mode}-{balance}" / "finetune.json").read_text())
+    training = record["contract"]["recipe"]["training"]
+    told = (training["balance"], training["loss"]["class_weights"], training["loss"]["focal_gamma"])
+    adjusted = training["loss"]["logit_adjustment"]
+    assert (*told, adjusted) == {
+        "sampler": ("classes", "none", 0, 0),
+        "loss": ("none", "balanced", 0, 0),
+        "focal": ("none", "none", 2, 0),
+        "logit-adjust": ("none", "none", 0, 1),
+    }[balance]
+
+
+# several clips of a video, mirrors, several labels, folds
+
+
+def test_several_clips_of_a_video_and_mirrored_classes(root, tmp_path):
+    for i in range(4):
+        for colour, name in enumerate(("turn left", "turn right")):
+            make_clip(root / "turns" / name / f"{i}.mp4", colour, num_frames=24)
+    for flip in ("swap", "on", "off"):
+        work_dir = root / f"flip-{flip}"
+        said = train(
+            root / "turns", work_dir, root / "tiny.safetensors", "--views", 3, "--test-clips", 3, "--flip", flip,
+            "--head", "prototype", "--precision", "fp32",
+        )  # fmt: skip
+        augmentation = json.loads((work_dir / "finetune.json").read_text())["contract"]["recipe"]["training"][
+            "augmentation"
+        ]
+        assert augmentation["flip"] == (0 if flip == "off" else 0.5)
+        assert augmentation["mirrored"] == ([["turn left", "turn right"]] if flip == "swap" else [])
+        assert "3 clips of" in said
+    assert "in a mirror" not in said
+    data = ["--data", root / "flip-off" / "split.csv", "--root", root / "turns", "--split", "val", "--workers", 0]
+    done = run_here(["i3d", "test", root / "flip-off/best.safetensors", *data, "--out", tmp_path / "t.json"])
+    assert done.returncode == 0, done.stderr
+    before, again = scores_in(root / "flip-off/test.json"), scores_in(tmp_path / "t.json")
+    assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-5
+
+
+def test_several_labels_of_a_clip(root):
+    rows = [
+        f"{CLASSES[i % 2]}/{i // 2}.mp4,{('a', 'b', 'a;b')[i % 3]},{'val' if i > 9 else 'train'}" for i in range(14)
+    ]
+    write_csv(root / "clips" / "many.csv", rows, header="path,label,split")
+    said = start(root, "many", "--multi-label", data="clips/many.csv")
+    assert "mean average precision" in said
+    record = json.loads((root / "many/test.json").read_text())
+    assert record["multi_label"]
+    assert (root / "many/report.html").exists()
+
+
+def test_folds_hold_every_clip_out_once_by_groups(root):
+    rows = [f"{name}/{i}.mp4,{name},g{i // 2}{name}" for name in CLASSES for i in range(7)]
+    write_csv(root / "clips" / "grouped.csv", rows, header="path,label,group")
+    said = start(root, "folds", "--folds", 3, data="clips/grouped.csv")
+    found = scores_in(root / "folds/test.json")
+    assert len(found) == 14
+    record = json.loads((root / "folds/finetune.json").read_text())
+    accuracies = record["fold_accuracies"]
+    assert len(accuracies) == 3
+    assert f"mean {fmean(accuracies):.4f}, standard deviation {stdev(accuracies):.4f}" in said
+    counted = [int(number) for number in re.findall(r"fold \d of 3: top-1 [\d.]+ of (\d+) clips", said)]
+    assert sum(counted) == 14
+    assert record["figures"]["num_clips"] == 14
+    assert record["figures"]["top1"] == pytest.approx(np.dot(accuracies, counted) / 14)
+
+
+def test_folds_group_by_what_is_in_the_path(root):
+    """Clip 0 of both classes together, and so on: with seven groups there are no more than seven folds."""
+    said = start(root, "by-path", "--folds", 8, "--group-by", r"/(?:copy of )?(\d)\.mp4", expected=2)
+    assert "at most 7" in said
+
+
+def test_labels_at_random_are_found_useless(root):
+    rows = [f"{CLASSES[i % 2]}/{i // 2}.mp4,{'ab'[int(c)]}" for i, c in enumerate("01101001100101")]
+    write_csv(root / "clips" / "random.csv", rows)
+    said = start(root, "random", "--folds", 2, data="clips/random.csv")
+    assert "self-test: 8 clips learnt by heart, 100 %" in said
+    assert "useless as it is" in said or "not sure that the model is of any use" in said
+
+
+def test_python_says_the_same(root, head):
+    import i3d
+    from i3d.data.read import read_annotations
+    from i3d.finetuning.cache import Cache
+    from i3d.finetuning.choices import Asked
+    from i3d.training.setup import Machine
+
+    done = i3d.finetune(
+        read_annotations(root / "clips"),
+        work_dir=root / "python",
+        init=str(root / "tiny.safetensors"),
+        asked=Asked(precision="fp32"),
+        machine=Machine("cpu", 0),
+        cache=Cache(root / "cache"),
+    )
+    assert (done.mode, done.num_computed, done.tested_on) == ("head", 0, "val")
+    assert done.model.read_bytes() == (root / "head/best.safetensors").read_bytes()
+    assert done.evaluation.scores_NK.shape == (len(scores_in(root / "head/test.json")), 2)

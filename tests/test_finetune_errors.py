@@ -1,0 +1,181 @@
+"""What `i3d train` of one's own clips does not take: one line that says what to do, and no half of anything."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import i3d.finetuning.steps
+from commands import run_here
+from finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, write_csv
+from rendering import encode
+
+FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("errors")
+    make_folder(root / "clips", ("a", "b"), 5)
+    save_tiny(root / "tiny.safetensors")
+    train(root / "clips", root / "done", root / "tiny.safetensors", *FAST)
+    return root
+
+
+def error(root, *more, work_dir="W", data="clips", fast=FAST):
+    said = train(root / data, root / work_dir, root / "tiny.safetensors", *fast, *more, expected=2)
+    assert not (root / work_dir / "best.safetensors").exists() or work_dir in ("done", "state")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--folds", 1], "--folds 1: must be at least 2"),
+        (["--folds", 1000], "--folds 1000: must be at least 2 and at most 10"),
+        (["--balance", "magic"], "none, sampler, loss, focal, logit-adjust"),
+        (["--finetune", "most"], "head, last, all"),
+        (["--norms", "batch"], "frozen, trained, re-estimated"),
+        (["--norms", "trained"], "--finetune"),
+        (["--precision", "fp8"], "fp32, bf16"),
+        (["--finetune", "head", "--lr", 0.1], "--lr"),
+        (["--finetune", "head", "--epochs", 3], "--epochs"),
+        (["--finetune", "head", "--batch-size", 3], "--batch-size"),
+        (["--finetune", "head", "--layer-decay", 0.5], "--layer-decay"),
+        (["--recipe", "i3d_rgb", "--folds", 3], "--folds"),
+        (["--recipe", "i3d_rgb", "--finetune", "head"], "--finetune"),
+        (["--recipe", "i3d_rgb", "--no-self-test"], "--no-self-test"),
+        (["--val", "v.csv"], "--val"),
+        (["--max-steps", 3], "--max-steps"),
+        (["--max-bad", "lots"], "lots"),
+        (["--group-by", "("], "not a regular expression"),
+        (["--val-share", 1.5], "1.5"),
+        (["--init", "nothing-of-this-name"], "nothing-of-this-name"),
+        (["--set", "training.nonsense=1"], "nonsense"),
+        (["--balance", "focal"], "--balance focal"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_wrong_options_are_one_line(root, words, said):
+    fast = FAST if "--recipe" not in words and "--precision" not in words else ()
+    assert said in error(root, *words, fast=fast)
+
+
+@pytest.mark.parametrize("words", [["--views", 0], ["--test-clips", 0], ["--folds", -1], ["--layer-decay", 2]])
+def test_numbers_out_of_range(root, words):
+    done = run_here(train_command(root / "clips", root / "W", root / "tiny.safetensors", *words))
+    assert done.returncode == 2
+    assert str(words[0]) in done.stderr
+    assert not (root / "W" / "best.safetensors").exists()
+
+
+def test_the_folder_of_another_run_is_left_as_it_is(root):
+    before = (root / "done" / "best.safetensors").read_bytes()
+    assert "seed; take another --work-dir" in error(root, "--seed", 5, work_dir="done")
+    assert "views" in error(root, "--views", 3, work_dir="done")
+    shutil.copytree(root / "clips", root / "more")
+    make_clip(root / "more" / "b" / "new.mp4", 1)
+    assert "clips" in error(root, work_dir="done", data="more")
+    assert (root / "done" / "best.safetensors").read_bytes() == before
+    train(root / "clips", root / "done", root / "tiny.safetensors", *FAST)
+    assert (root / "done" / "best.safetensors").read_bytes() == before
+
+
+def test_a_record_that_cannot_be_read(root):
+    shutil.copytree(root / "done", root / "hurt")
+    (root / "hurt" / "finetune.json").write_text("{")
+    said = train(root / "clips", root / "hurt", root / "tiny.safetensors", *FAST, expected=2)
+    assert "finetune.json" in said
+
+
+def test_a_folder_that_cannot_be_written(root):
+    (root / "file").write_text("")
+    said = train(
+        root / "clips", root / "file" / "W", root / "tiny.safetensors", *FAST, cache=root / "cache", expected=2
+    )
+    assert "choose another --work-dir" in said
+    said = train(root / "clips", root / "W3", root / "tiny.safetensors", *FAST, cache=root / "file", expected=2)
+    assert "--cache" in said
+
+
+def test_the_state_of_a_run_is_no_model(root):
+    more = ["--finetune", "last", "--epochs", 1, "--no-self-test", *FAST]
+    train(root / "clips", root / "state", root / "tiny.safetensors", *more)
+    state = max((root / "state" / "checkpoints").glob("step-*.safetensors"))
+    said = train(root / "clips", root / "W2", state, *FAST, expected=2)
+    assert state.name in said
+
+
+@pytest.mark.parametrize("step", ["fit", "test", "see"])
+def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    work_dir = root / f"stopped-{step}"
+    name = {"fit": "write_model", "test": "scores_of", "see": "clip_features"}[step]
+    monkeypatch.setattr(i3d.finetuning.steps, name, stop)
+    done = run_here(train_command(root / "clips", work_dir, root / "tiny.safetensors", *FAST))
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert not [path for path in work_dir.rglob(".*") if path.name != ".lock"]
+    assert (work_dir / "best.safetensors").exists() == (step == "test")
+    monkeypatch.undo()
+    train(root / "clips", work_dir, root / "tiny.safetensors", *FAST)
+    assert (work_dir / "best.safetensors").read_bytes() == (root / "done" / "best.safetensors").read_bytes()
+
+
+# clips
+
+
+def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root):
+    shutil.copytree(root / "clips", root / "broken")
+    (root / "broken" / "a" / "broken.mp4").write_bytes(b"no video at all" * 100)
+    assert "more than --max-bad" not in train(
+        root / "broken", root / "most", root / "tiny.safetensors", *FAST, "--max-bad", "10%"
+    )
+    assert "a/broken.mp4" not in (root / "most" / "split.csv").read_text()
+    assert "a/broken.mp4" in (root / "most" / "finetune.json").read_text()
+    said = error(root, "--max-bad", "0", data="broken")
+    assert "1 of 11 clips cannot be read" in said
+    assert "broken.mp4" in said
+
+
+def test_one_class_is_an_error(root):
+    shutil.copytree(root / "clips" / "a", root / "single" / "a")
+    assert "all clips to train on are of one class, 'a'" in error(root, data="single")
+
+
+def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
+    for i in range(3):
+        make_clip(root / "twice" / "a" / f"{i}.mp4", 0)
+        make_clip(root / "twice" / "b" / f"{i}.mp4", 1)
+    shutil.copy(root / "twice" / "a" / "1.mp4", root / "twice" / "b" / "wrong.mp4")
+    rows = [f"{p.parent.name}/{p.name},{p.parent.name},train" for p in sorted((root / "twice").rglob("*.mp4"))]
+    write_csv(root / "twice" / "clips.csv", rows, header="path,label,split")
+    said = error(root, data="twice/clips.csv")
+    assert "self-test" in said
+    assert "a/1.mp4 (a)" in said
+    assert "b/wrong.mp4 (b)" in said
+    before = (root / "W" / "preview" / "clips.png").read_bytes()
+    kept = [row for row in rows if "wrong" not in row]
+    write_csv(root / "twice" / "clips.csv", kept[:-1], header="path,label,split")
+    work_dir = shutil.copytree(root / "W", root / "corrected")
+    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST)  # the same command, as it is told
+    assert (work_dir / "preview" / "clips.png").read_bytes() != before
+
+
+def test_blank_clips_fail_the_self_test(root):
+    rows = []
+    for i in range(8):
+        black = [np.zeros((36, 48, 3), np.uint8)] * (12 + i)
+        (root / "black").mkdir(exist_ok=True)
+        encode(root / "black" / f"{i}.mp4", black)
+        rows.append(f"{i}.mp4,{'ab'[i % 2]},train")
+    write_csv(root / "black" / "clips.csv", rows, header="path,label,split")
+    assert "are they the same clip, or blank" in error(root, data="black/clips.csv")
+
+
+def test_a_rate_that_diverges_fails_the_self_test(root):
+    said = error(root, "--finetune", "all", "--lr", "1e5")
+    assert "self-test" in said
+    assert "--lr" in said

@@ -1,0 +1,285 @@
+"""What is wrong with a set of clips is said before anything is trained; what came out, after."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from i3d.data.check import ClipReport, Report
+from i3d.data.read import read_annotations
+from i3d.errors import InputError
+from i3d.finetuning.diagnosis import diagnose, wilson
+from i3d.finetuning.self_test import check_features, choose_few
+from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, told_by
+from i3d.results.evaluation import Evaluation, figures_of
+
+
+class Made:
+    """A made list and what `check` would say of it: (label, split, what differs from a sound clip)."""
+
+    def __init__(self, folder, clips, *, classes=None):
+        lines = [f"{i}.mp4,{label},{split}" for i, (label, split, _) in enumerate(clips)]
+        has_splits = any(split for _, split, _ in clips)
+        if not has_splits:
+            lines = [line.rstrip(",") for line in lines]
+        (folder / "clips.csv").write_text("\n".join(["path,label" + ",split" * has_splits, *lines]) + "\n")
+        self.annotations = read_annotations(folder / "clips.csv", classes=classes)
+        sound = {"num_frames": 50, "width": 64, "height": 48, "fps": 25.0, "seconds": 2.0, "bytes": 50_000}
+        rows = []
+        for i, (label, split, changes) in enumerate(clips):
+            told = {"status": "ok", "reason": "", **sound, "sha256": f"{i:064x}", **changes}
+            rows.append(ClipReport(path=f"{i}.mp4", line=i + 2, split=split, labels=(label,), **told))
+        self.report = Report("clips.csv", tuple(rows), {}, ())
+
+    @property
+    def troubles(self):
+        return find_troubles(self.annotations, self.report)
+
+    @property
+    def kinds(self):
+        return [trouble.kind for trouble in self.troubles]
+
+    def words(self, kind):
+        (found,) = (trouble.words for trouble in self.troubles if trouble.kind == kind)
+        return found
+
+
+def alternate(number, *, change=lambda _: {}, split=lambda _: ""):
+    return [("ab"[i % 2], split(i), change(i)) for i in range(number)]
+
+
+def test_nothing_is_wrong_with_sound_clips(tmp_path):
+    assert Made(tmp_path, alternate(40)).kinds == []
+    assert Made(tmp_path, alternate(40, split=lambda i: ("train", "val")[i // 2 % 2])).kinds == []
+
+
+def test_one_class_stops(tmp_path):
+    (found,) = Made(tmp_path, [("a", "", {})] * 6).troubles
+    assert found.kind == "one class"
+    assert found.stops
+    assert "'a'" in found.words
+    only_val = Made(tmp_path, [("a", "train", {})] * 6 + [("b", "val", {})] * 6)
+    assert only_val.troubles[0].stops
+
+
+def test_a_class_that_a_file_names_and_no_clip_has(tmp_path):
+    made = Made(tmp_path, alternate(20), classes=("a", "b", "juggling", "fencing"))
+    assert made.kinds == ["empty class"]
+    assert "'juggling', 'fencing'" in made.words("empty class")
+    assert "2 of 4 classes" in made.words("empty class")
+
+
+def test_fewer_clips_than_classes_stops(tmp_path):
+    made = Made(tmp_path, alternate(4), classes=tuple("abcdef"))
+    assert made.troubles[0].kind == "few clips"
+    assert made.troubles[0].stops
+    assert "4 clips for 6 classes" in made.troubles[0].words
+
+
+def test_a_class_of_one_clip_is_named(tmp_path):
+    made = Made(tmp_path, [*[("a", "", {})] * 3, ("b", "", {})])
+    assert "1 of 2 classes have one clip to train on: 'b'" in made.words("few clips")
+    assert not any(trouble.stops for trouble in made.troubles)
+
+
+def test_a_clip_in_two_classes(tmp_path):
+    made = Made(
+        tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 5 else {})
+    )
+    assert "5.mp4 and 2.mp4 (b and a)" in made.words("two classes")
+    assert alike_pairs(made.report) == [(5, 2)]
+    same = Made(
+        tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
+    )
+    assert same.kinds == []
+
+
+def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
+    def change(i):
+        return {"status": "near-duplicate", "duplicate_of": "0.mp4"} if i in (2, 8) else {}
+
+    made = Made(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
+    assert made.kinds == ["duplicates"]
+    assert "1 clips show the same" in made.words("duplicates")
+    assert "8.mp4 and 0.mp4 (test and train)" in made.words("duplicates")
+
+
+def test_unreadable_and_damaged_clips_are_named(tmp_path):
+    states = {1: "missing", 3: "no video", 4: "truncated", 6: "wrong count"}
+    made = Made(
+        tmp_path,
+        alternate(
+            12,
+            change=lambda i: {
+                "status": states.get(i, "ok"),
+                "reason": "why" if i in states else "",
+                "num_frames": None if i in (1, 3) else 50,
+            },
+        ),
+    )
+    assert made.kinds == ["unreadable", "damaged"]
+    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in made.words("unreadable")
+    assert "4.mp4 (why)" in made.words("damaged")
+
+
+def test_no_clip_that_can_be_read_stops(tmp_path):
+    made = Made(tmp_path, alternate(6, change=lambda _: {"status": "empty", "reason": "0 bytes", "num_frames": None}))
+    assert [trouble.kind for trouble in made.troubles if trouble.stops] == ["unreadable", "one class"]
+
+
+def test_imbalance(tmp_path):
+    made = Made(tmp_path, [("a", "", {})] * 20 + [("b", "", {})] * 4)
+    assert "'a' has 20 clips to train on, 'b' 4" in made.words("imbalance")
+    assert Made(tmp_path, [("a", "", {})] * 19 + [("b", "", {})] * 4).kinds == []
+
+
+# facts that tell the class
+
+
+LEAKS = {
+    "length": (lambda i: {"seconds": 2.0 + 3 * (i % 2) + i / 100}, "how long a clip is"),
+    "size": (lambda i: {"width": 64 + 32 * (i % 2), "height": 48 + 24 * (i % 2)}, "the size of the frames"),
+    "rate": (lambda i: {"fps": (25.0, 30.0)[i % 2]}, "the frame rate"),
+    "bytes": (lambda i: {"bytes": 50_000 + 40_000 * (i % 2) + 100 * i}, "the bytes of a frame"),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_classes_that_differ_by_a_fact_of_their_files_only(tmp_path, name):
+    change, words = LEAKS[name]
+    made = Made(tmp_path, alternate(24, change=change))
+    assert made.kinds == ["leak"]
+    assert made.words("leak").startswith(f"{words} alone tells the class in 100%")
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("number", [6, 20, 60])
+def test_random_facts_are_no_alarm(tmp_path, seed, num_classes, number):
+    random = np.random.default_rng(seed)
+
+    def change(_):
+        width, rate = random.choice([64, 96, 128]), random.choice([24.0, 25.0, 30.0])
+        return {
+            "seconds": random.uniform(1, 10),
+            "width": int(width),
+            "fps": float(rate),
+            "bytes": int(random.uniform(2e4, 9e4)),
+        }
+
+    clips = [("abcde"[i % num_classes], "", change(i)) for i in range(number)]
+    assert "leak" not in Made(tmp_path, clips).kinds
+
+
+def test_uneven_classes_of_the_same_mix_of_sizes_are_no_alarm(tmp_path):
+    clips = [("aaaab"[i % 5], "", {"width": (64, 96)[i // 5 % 2]}) for i in range(40)]
+    assert "leak" not in Made(tmp_path, clips).kinds
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.5, float("nan")]), st.integers(0, 3)), min_size=2, max_size=30))
+def test_how_well_a_number_tells_the_class_is_a_share(rows):
+    values_N, labels_N = np.array([v for v, _ in rows]), np.array([k for _, k in rows])
+    for groups_N in (np.arange(len(rows)), np.zeros(len(rows), int)):
+        assert 0 <= told_by(values_N, labels_N, groups_N) <= 1
+    assert told_by(values_N, labels_N, np.zeros(len(rows), int)) == 0  # nothing to compare with
+
+
+# what came out
+
+
+def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
+    scores_NK = np.eye(len(classes))[list(said)] * sure
+    scores_NK = np.exp(scores_NK) / np.exp(scores_NK).sum(axis=1, keepdims=True)
+    return Evaluation(
+        model="m",
+        weights_sha256="",
+        recipe="r",
+        protocol="p",
+        data="d",
+        classes=classes,
+        files_N=tuple(f"{i}.mp4" for i in range(len(labels))),
+        labels_N=tuple((k,) for k in labels),
+        scores_NK=scores_NK,
+        are_probabilities=True,
+        multi_label=False,
+        bad=(),
+    )
+
+
+def told(labels, said, *, trained=None, troubles=()):
+    found = evaluation(labels, said)
+    return " ".join(diagnose(found, figures_of(found), trained=trained, troubles=troubles))
+
+
+def test_a_model_no_better_than_the_largest_class_is_useless():
+    words = told([0] * 60 + [1] * 40, [i % 2 for i in range(100)])
+    assert "useless" in words
+    assert "always saying 'a' would be right for 60%" in words
+    assert "It is not sure that the model is of any use" in told([0, 1] * 20, [0, 1] * 11 + [1, 0] * 9)
+
+
+def test_a_good_model_on_many_clips_is_called_sound_and_on_few_it_is_not():
+    assert told([0, 1] * 100, [0, 1] * 100) == "Nothing is wrong that could be seen."
+    assert "2 clips are few to test on" in told([0, 1], [0, 1])
+    assert "from 34% to 100%" in told([0, 1], [0, 1])
+
+
+def test_what_else_is_wrong():
+    assert "It says 'a' to 40 of 40 clips" in told([0, 1] * 20, [0] * 40)
+    assert "It over-fits" in told([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, trained=1.0)
+    assert "It under-fits" in told([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, trained=0.71)
+    assert "Rare classes are recognised worse" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
+    assert "'b' (2 of 10 right, most often taken for 'a')" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
+    leak = [Trouble("leak", "the size")]
+    assert "too good" in told([0, 1] * 100, [0, 1] * 100, troubles=leak)
+
+
+@given(st.integers(1, 10_000), st.data())
+def test_the_interval_holds_the_share_and_shrinks(number, data):
+    share = data.draw(st.integers(0, number)) / number
+    low, high = wilson(share, number)
+    assert -1e-12 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+    wide = wilson(share, number * 4)
+    assert wide[1] - wide[0] < high - low
+
+
+# eight clips by heart, from features
+
+
+def labelled(folder, labels):
+    return Made(folder, [(label, "", {}) for label in labels]).annotations
+
+
+@pytest.mark.parametrize("labels", ["abababab", "aabbaabb", "abcdefgh", "aaaaaaab", "ab"])
+def test_any_labels_of_different_clips_are_learnt_by_heart(tmp_path, labels):
+    features_NVC = np.random.default_rng(0).normal(size=(len(labels), 3, 32)).astype(np.float32)
+    annotations = labelled(tmp_path, labels)
+    assert check_features(features_NVC, annotations, choose_few(annotations, seed=0)).endswith("100 %")
+
+
+def test_the_same_clip_in_two_classes_is_named_with_its_twin(tmp_path):
+    features_NVC = np.random.default_rng(0).normal(size=(8, 1, 32)).astype(np.float32)
+    features_NVC[5] = features_NVC[2]
+    annotations = labelled(tmp_path, "abababab")
+    with pytest.raises(InputError, match="self-test") as caught:
+        check_features(features_NVC, annotations, range(8))
+    for named in ("2.mp4 (a)", "5.mp4 (b)"):
+        assert named in str(caught.value)
+
+
+def test_blank_clips_are_not_learnt(tmp_path):
+    annotations = labelled(tmp_path, "abababab")
+    with pytest.raises(InputError, match="are they the same clip, or blank"):
+        check_features(np.ones((8, 2, 32), np.float32), annotations, range(8))
+
+
+@given(st.lists(st.sampled_from("abcdefghijkl"), min_size=1, max_size=40), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_the_few_are_of_as_many_classes_as_there_are(tmp_path_factory, labels, seed):
+    annotations = labelled(tmp_path_factory.mktemp("few"), labels)
+    few = choose_few(annotations, seed=seed)
+    assert len(set(few)) == len(few) == min(8, len(labels))
+    assert len({labels[i] for i in few}) == min(8, len(set(labels)))
+    assert choose_few(annotations, seed=seed) == few
