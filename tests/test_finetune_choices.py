@@ -53,8 +53,14 @@ def flags():
     return set(re.findall(r"--[a-z][a-z-]*", run_here(["i3d", "train", "--help"]).stdout))
 
 
-def refused(told, mode, head):
-    """Whether something was asked for that has no meaning where no layer moves."""
+def refused(told, seen, mode, head, views):
+    """Whether something was asked for that has no meaning for such classes, or where no layer moves."""
+    if told["flip"] == "swap":  # these class names speak of no sides
+        return True
+    if mode == "head" and views == 1 and told["flip"] == "on":
+        return True
+    if mode == "head" and seen.multi_label and told["balance"] in ("loss", "sampler"):
+        return True
     if mode == "head" and head == "prototype" and told["balance"] in ("focal", "logit-adjust"):
         return True
     return mode == "head" and (told["norms"] == "trained" or any(told[name] is not None for name in MOVING))
@@ -66,7 +72,8 @@ def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen
     asked = Asked(**told)
     mode = asked.mode or choose(seen, Asked())[0].mode
     head = asked.head or choose(seen, Asked())[0].head
-    if refused(told, mode, head):
+    views = told["views"] or choose(seen, Asked(test_clips=told["test_clips"]))[0].views
+    if refused(told, seen, mode, head, views):
         with pytest.raises(InputError, match=r"^--"):
             choose(seen, asked)
         return

@@ -40,7 +40,9 @@ LayerDecay = Annotated[
     float | None, typer.Option(min=0.01, max=1, help="Times the rate for each layer further from the classifier.")
 ]
 Folds = Annotated[int, typer.Option(min=0, help="Test on all clips by so many folds, with --finetune.")]
-ValShare = Annotated[float, typer.Option(help="The share to validate on, of clips without a split.")]
+ValShare = Annotated[
+    float | None, typer.Option(help="The share to validate on, of clips without a split (default: 0.2).")
+]
 GroupBy = Annotated[
     str | None, typer.Option(help="A regular expression; what its parenthesis finds in a path keeps clips together.")
 ]
@@ -64,7 +66,7 @@ class Guided:
     balance: str | None = None
     layer_decay: float | None = None
     folds: int = 0
-    val_share: float = 0.2
+    val_share: float | None = None
     group_by: str | None = None
     self_test: bool = True
     cache: Path | None = None

@@ -117,7 +117,7 @@ def train(
     balance: Balance = None,
     layer_decay: LayerDecay = None,
     folds: Folds = 0,
-    val_share: ValShare = 0.2,
+    val_share: ValShare = None,
     group_by: GroupBy = None,
     self_test: SelfTest = True,
     cache: CacheFolder = None,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def finetune(
     init: str = DEFAULT,
     asked: Asked | None = None,
     settings: Sequence[str] = (),
-    val: float = 0.2,
+    val: float | None = None,
     group_by: str | None = None,
     folds: int = 0,
     self_test: bool = True,
@@ -68,26 +69,35 @@ def finetune(
 ) -> Finetuned:
     """Learn the classes of some clips, starting from weights that know others; what is not `asked` for is chosen.
 
-    Clips without a split are divided (`val`), by groups; with `folds`, all are tested by cross-validation, and the
-    model then learns from all. `init`: a shipped name or any weights file; `settings`: `key=value` of the recipe that
-    was made; `max_bad`: the share of clips that may be unreadable. The folder gets the model (`best.safetensors`),
+    Clips without a split are divided (`val`, a fifth), by groups; with `folds`, all are tested by cross-validation, and
+    the model then learns from all. `init`: a shipped name or any weights file; `settings`: `key=value` of the recipe
+    that was made; `max_bad`: the share of clips that may be unreadable. The folder gets `best.safetensors` (the model),
     `split.csv`, `report.html`, `confusion.png`, `test.json`, `preview/` and `finetune.json`. Clips that nothing can
     be learnt from, a self-test that fails, and a folder with another run are an InputError.
     """
     from i3d.data.frame_folders import the_names
     from i3d.data.shards import Shards
     from i3d.finetuning.cache import Cache
-    from i3d.finetuning.choices import Asked
+    from i3d.finetuning.choices import Asked, check_asked
     from i3d.finetuning.fitting import parts_of
     from i3d.finetuning.job import Job, Nobody, counter
     from i3d.finetuning.look import look
     from i3d.finetuning.plan import make_plan
     from i3d.predict import pick_device
+    from i3d.training.run_folder import RunFolder
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights
 
     machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
+    asked = asked or Asked()
+    check_asked(asked, multi_label=multi_label)
+    if folds == 1:
+        raise InputError("--folds 1: must be at least 2, or 0 for none")
+    if folds and val is not None:
+        raise InputError(f"--folds {folds}: holds out each clip once; leave --val-share out")
+    RunFolder(work_dir).take_and_release()
     weights, device = load_weights(init), pick_device(machine.device)
+    has_split = bool((annotations.splits_N >= 0).any())
     is_flow = weights.card.recipe.network.in_channels == 2
     if names is None and annotations.is_frames:
         names = the_names(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
@@ -96,15 +106,13 @@ def finetune(
         names=names,
         cache=cache,
         num_workers=machine.num_workers,
-        val=0.0 if folds else val,
+        val=0.0 if folds and not has_split else val,
         group_by=group_by,
         seed=seed,
         max_bad=max_bad,
         on_clip=counter(watcher, "checking clips", len(annotations)),
     )
-    planned = make_plan(
-        seen, weights, init, asked or Asked(), device=device, settings=settings, multi_label=multi_label
-    )
+    planned = make_plan(seen, weights, init, asked, device=device, settings=settings, multi_label=multi_label)
     parts = parts_of(seen.clips.annotations, folds=folds, seed=seed, alike=seen.alike)
     return _run(Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher), self_test=self_test)
 

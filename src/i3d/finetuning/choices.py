@@ -124,6 +124,8 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
     balance: Balance = pick("balance", "--balance", "balance", lambda: _balance(facts, least))
     pre = facts.preprocessing
     if mode == "head" and views == 1:  # no random view is made
+        if asked.flip in ("on", "swap"):
+            raise InputError(f"--flip {asked.flip}: no random view is made; say --views 2 or more")
         augmentation = Augmentation(resize=pre.short_side, size=min(224, pre.crop), crop=CenterCrop(), flip=0.0)
     else:
         augmentation = _augmentation(facts, _flip(facts, pick), pick)
@@ -143,14 +145,22 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         precision=precision,
     )
     if mode == "head":
-        _check_head(asked, head)
+        _check_head(asked, head, multi_label=facts.multi_label)
         norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
     else:
         training, norms = _moving(training, facts, pick)
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
 
 
-def _check_head(asked: Asked, head: HeadKind) -> None:
+def check_asked(asked: Asked, *, multi_label: bool) -> None:
+    """What does not go together is an InputError, before anything is decoded."""
+    if multi_label and asked.head == "prototype":
+        raise InputError("--head prototype: is for classes that exclude each other; leave it out with --multi-label")
+    if asked.mode == "head":
+        _check_head(asked, asked.head or "linear", multi_label=multi_label)
+
+
+def _check_head(asked: Asked, head: HeadKind, *, multi_label: bool) -> None:
     """What has no meaning where no layer moves is refused."""
     for name in ("epochs", "batch_size", "lr", "layer_decay"):
         if getattr(asked, name) is not None:
@@ -160,6 +170,10 @@ def _check_head(asked: Asked, head: HeadKind) -> None:
         raise InputError("--norms trained: no layer moves with --finetune head; say last or all, or re-estimated")
     if head == "prototype" and asked.balance in ("focal", "logit-adjust"):
         raise InputError(f"--balance {asked.balance}: is a loss, and class means have none; say --head linear as well")
+    if multi_label and asked.balance in ("loss", "sampler"):
+        raise InputError(
+            f"--balance {asked.balance}: with several classes a clip, the classifier alone has focal, or none"
+        )
 
 
 def _mode(facts: Facts, least: int) -> tuple[Mode, str]:
@@ -213,7 +227,7 @@ def _precision(facts: Facts) -> tuple[str, str]:
 
 def _balance(facts: Facts, least: int) -> tuple[Balance, str]:
     ratio = _unevenness(facts, least)
-    if ratio >= UNEVEN:
+    if ratio >= UNEVEN and not facts.multi_label:
         return "loss", f"the largest class has {ratio:.0f} times the clips of the smallest: rare classes count more"
     return "none", "classes are about equally large"
 
@@ -236,6 +250,10 @@ def _loss(balance: Balance) -> Loss:
 
 def _flip(facts: Facts, pick: _Chooser) -> tuple[Flip, MirrorRule]:
     rule = mirror_rule(facts.classes)
+    if pick.asked.flip == "swap" and not rule:
+        raise InputError(
+            "--flip swap: no class name speaks of left and right, or of a sense of rotation; say on or off"
+        )
 
     def chosen() -> tuple[Flip, str]:
         if not rule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from i3d.results.tables import signature
 
 VERSION: Final = 1  # of what a look finds
 SPLIT: Final = "split.csv"
+VAL_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def look(
     names: FrameNames | None,
     cache: Cache,
     num_workers: int,
-    val: float,
+    val: float | None,
     group_by: str | None,
     seed: int,
     max_bad: float,
@@ -52,9 +54,11 @@ def look(
 ) -> Seen:
     """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
 
-    Clips that have a split keep it; of others, the share `val` is for validation, and clips that show the same stay
-    together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
+    Clips that have a split keep it; of others, the share `val` (0.2) is for validation, and clips that show the same
+    stay together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
     """
+    if val is not None and (annotations.splits_N >= 0).any():
+        raise InputError(f"--val-share {val:g}: {printable(annotations.source)} says a split already; leave one out")
     grouped = annotations if group_by is None else _grouped(annotations, group_by)  # a wrong pattern is told at once
     report = _report(annotations, names, cache, num_workers, on_clip)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
@@ -69,8 +73,8 @@ def look(
     place = {index: n for n, index in enumerate(readable)}
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
-    if readable and (kept.splits_N < 0).all() and val > 0 and len(set(kept.labels.tolist())) > 1:
-        done = split(kept, val=val, seed=seed, alike=alike)
+    if readable and (kept.splits_N < 0).all() and val != 0 and len(set(kept.labels.tolist())) > 1:
+        done = split(kept, val=VAL_SHARE if val is None else val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
     elif readable:
@@ -107,7 +111,8 @@ def _report(
 ) -> Report:
     """That of `check`, from the cache if no clip, label or file has changed."""
     seen = [[asdict(clip), signature(annotations.file(index))] for index, clip in enumerate(annotations)]
-    key = key_of(kind="look", version=VERSION, clips=seen, classes=annotations.classes, names=str(names))
+    root = os.path.abspath(annotations.root)  # noqa: PTH100
+    key = key_of(kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, names=str(names))
     known = cache.record(key)
     with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])

@@ -70,6 +70,11 @@ class RunFolder:
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
 
+    def take_and_release(self) -> None:
+        """Find out before the work that the folder can be used."""
+        self.take()
+        self.release()
+
     def release(self) -> None:
         if self._lock is not None:
             self._lock.close()
