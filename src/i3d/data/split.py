@@ -45,7 +45,7 @@ def split(
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
-    groups_N, names_N = groups_of(annotations, group_by, alike)
+    groups_N, _ = groups_of(annotations, group_by, alike)
     num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
@@ -55,10 +55,7 @@ def split(
     counts_SK = np.stack([
         np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
     ])  # fmt: skip
-    names = tuple(dict.fromkeys(names_N))
-    number_of = {name: i for i, name in enumerate(names)}
-    named_N = np.array([number_of[name] for name in names_N], np.int32)
-    changed = replace(annotations, splits_N=splits_N, groups_N=named_N, group_names=names)
+    changed = replace(with_groups(annotations, group_by), splits_N=splits_N)
     if (fixed_G >= 0).all():
         kept = "all clips have a split already and keep it; say --anew to divide them anew"
         return Split(changed, counts_SK, num_groups, (kept,))
@@ -76,6 +73,15 @@ def folds_of(
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
     return fold_G[groups_N]
+
+
+def with_groups(annotations: Annotations, group_by: str | None = None) -> Annotations:
+    """The same clips, with the groups that `groups_of` finds by their names written down as a list's own."""
+    _, names_N = groups_of(annotations, group_by)
+    names = tuple(dict.fromkeys(names_N))
+    number_of = {name: i for i, name in enumerate(names)}
+    named_N = np.array([number_of[name] for name in names_N], np.int32)
+    return replace(annotations, groups_N=named_N, group_names=names)
 
 
 def groups_of(

@@ -13,7 +13,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.check import ClipReport, Report, check_annotations
 from i3d.data.frame_folders import FrameNames
-from i3d.data.split import split
+from i3d.data.split import split, with_groups
 from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable
 from i3d.finetuning.cache import Cache, key_of
@@ -63,12 +63,14 @@ def look(
             f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows: "
             f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
         )
+    if group_by:
+        annotations = with_groups(annotations, group_by)
     kept = annotations.select(readable) if readable else annotations
     place = {index: n for n, index in enumerate(readable)}
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
     if readable and (kept.splits_N < 0).all() and val > 0 and len(set(kept.labels.tolist())) > 1:
-        done = split(kept, val=val, seed=seed, group_by=group_by, alike=alike)
+        done = split(kept, val=val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
     elif readable:
