@@ -72,6 +72,11 @@ def folds_of(
         raise InputError(f"--folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
+    if len(np.unique(fold_G)) < num_folds:
+        raise InputError(
+            f"--folds {num_folds}: {num_groups} groups of these sizes fill no more than "
+            f"{len(np.unique(fold_G))} folds evenly; say --folds {len(np.unique(fold_G))}"
+        )
     return fold_G[groups_N]
 
 
@@ -150,7 +155,10 @@ def _fixed(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups
 def _assign(
     counts_G: list[dict[int, int]], fixed_G: npt.NDArray[np.int64], shares_S: npt.NDArray[np.float64], *, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Large groups first, each to the split that lacks most of its classes; small ones even out what is left."""
+    """Large groups first, each to the split that lacks most of its classes; small ones even out what is left.
+
+    Where several lack as much of these, it is the one that lacks most clips: else rare classes fill the first alone.
+    """
     rng = np.random.default_rng(seed)
     sizes_G = np.array([sum(counts.values()) for counts in counts_G])
     order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
@@ -160,14 +168,17 @@ def _assign(
         for label, count in counts.items():
             totals[label] = totals.get(label, 0) + count
     lack_KS = {label: total * shares_S for label, total in totals.items()}
-    splits_G = fixed_G.copy()
+    lack_S, splits_G = sum(totals.values()) * shares_S, fixed_G.copy()
     for group in [*(g for g in order if fixed_G[g] >= 0), *(g for g in order if fixed_G[g] < 0)]:
         if splits_G[group] < 0:
             need_S = sum(lack_KS[label] * count for label, count in counts_G[group].items())
-            splits_G[group] = int(np.argmax(np.where(shares_S > 0, need_S, -np.inf)))
+            need_S = np.where(shares_S > 0, need_S, -np.inf)
+            equal = np.flatnonzero(np.isclose(need_S, need_S.max(), rtol=0, atol=1e-9))
+            splits_G[group] = equal[np.argmax(lack_S[equal])]
         for label, count in counts_G[group].items():
             if label in lack_KS:
                 lack_KS[label][splits_G[group]] -= count
+                lack_S[splits_G[group]] -= count
     return splits_G
 
 
