@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from i3d.data.annotations import Annotations
+from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check import ClipReport, Report, check_annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.split import split, with_groups
@@ -51,8 +51,8 @@ def look(
 ) -> Seen:
     """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
 
-    Clips that have a split keep it; of others, the share `val` is for validation, and clips that show the same stay
-    together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
+    Clips that have a split keep it; of others, the share `val` is for validation if no clip is yet, and clips that show
+    the same stay together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
     """
     report = _report(annotations, names, cache, num_workers, on_clip)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
@@ -69,7 +69,7 @@ def look(
     place = {index: n for n, index in enumerate(readable)}
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
-    if readable and (kept.splits_N < 0).all() and val > 0 and len(set(kept.labels.tolist())) > 1:
+    if readable and _lacks_validation(kept) and val > 0 and len(set(kept.labels.tolist())) > 1:
         done = split(kept, val=val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
@@ -123,6 +123,11 @@ def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int
     splits_N = annotations.splits_N.copy()
     splits_N[readable] = kept.splits_N
     return replace(annotations, splits_N=splits_N)
+
+
+def _lacks_validation(annotations: Annotations) -> bool:
+    """Whether some clips have no split, and none is to validate on."""
+    return bool((annotations.splits_N < 0).any() and not (annotations.splits_N == SPLITS.index("val")).any())
 
 
 def _counts(annotations: Annotations) -> str:
