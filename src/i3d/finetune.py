@@ -113,7 +113,6 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
     """From the decisions to the model and what is to be said of it."""
     from i3d.finetuning import record, steps
     from i3d.finetuning.diagnosis import diagnose
-    from i3d.finetuning.fitting import accuracy_on
     from i3d.finetuning.job import BEST, START
     from i3d.results.evaluation import figures_of
     from i3d.training.run_folder import RunFolder
@@ -135,7 +134,7 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
         stop = steps.move_layers(job, job.work_dir, parts.learnt, parts.validation, self_test=self_test)
     if parts.held_out and not stop:
         evaluation = steps.test(job, seeing, head, parts.held_out, job.work_dir / BEST)
-    trained = accuracy_on(head, steps.rows(job, seeing, parts.learnt)) if is_head else None
+    trained = steps.accuracy_of_learnt(job, seeing, head) if is_head and not job.recipe.multi_label else None
     figures, diagnosis = None, list[str]()
     if evaluation is not None:
         figures = figures_of(evaluation)

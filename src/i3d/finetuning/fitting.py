@@ -79,12 +79,6 @@ def fit_head(rows: Rows, plan: Plan, *, seed: int) -> tuple[Head, str]:
     return fit_linear(rows, loss, penalty=penalty, multi_label=plan.multi_label), f"linear, penalty {penalty:g}"
 
 
-def accuracy_on(head: Head, rows: Rows) -> float:
-    """The share of rows whose highest logit is at a class of theirs."""
-    best_R = head.logits(rows.features_RC).argmax(axis=1)
-    return float(rows.targets_RK[np.arange(len(best_R)), best_R].mean())
-
-
 def scores_of(head: Head, test: Features, chosen: Sequence[int], recipe: Recipe) -> Doubles:
     """Scores (N, K) of some clips, averaged over their views as the protocol of the recipe says."""
     average = recipe.protocol.average

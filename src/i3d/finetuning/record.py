@@ -86,6 +86,7 @@ def _contract(job: Job) -> dict[str, Any]:
         "recipe": job.recipe.model_dump(mode="json"),
         "views": job.planned.plan.views,
         "head": job.planned.plan.head,
+        "norms": job.planned.plan.norms,
         "weights": job.weights.sha256,
         "clips": fingerprint(job.annotations),
         "tested_on": job.parts.tested_on,

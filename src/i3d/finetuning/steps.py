@@ -136,6 +136,13 @@ def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path)
     return replace(found, data=printable(job.annotations.source))
 
 
+def accuracy_of_learnt(job: Job, seeing: Seeing, head: Head) -> float:
+    """The accuracy of a fitted classifier on the clips that it learnt, seen as a test sees them."""
+    learnt = job.parts.learnt
+    labels_N = [job.annotations.labels_of(index)[0] for index in learnt]
+    return top_k_accuracy(scores_of(head, seeing.test, learnt, job.recipe), labels_N)
+
+
 def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[float, ...], int]:
     """Every clip is held out once: all their scores together, the accuracy of each fold, the signal that ended it.
 
@@ -154,8 +161,8 @@ def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[f
         if not is_head and (stop := move_layers(job, place, learnt, [], self_test=False)):
             return None, (), stop
         scores_NK[held_out] = test(job, seeing, head, held_out, place / BEST).scores_NK
-        labels_N = [annotations.labels_of(index)[0] for index in held_out]
         if not job.recipe.multi_label:
+            labels_N = [annotations.labels_of(index)[0] for index in held_out]
             accuracies.append(top_k_accuracy(scores_NK[held_out], labels_N))
             job.watcher.told(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} of {len(held_out)} clips")
     every = list(range(len(annotations)))
