@@ -143,12 +143,23 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         best_by="mean_class" if _unevenness(facts, least) >= 1.5 else "top1",
         precision=precision,
     )
+    _check_multi_label(facts, mode, head, balance)
     if mode == "head":
         _check_head(asked)
+        if head == "prototype" and balance in ("focal", "logit-adjust"):
+            raise InputError(f"--balance {balance}: class means have no loss; say --head linear, or --balance loss")
         norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
     else:
         training, norms = _moving(training, facts, pick)
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
+
+
+def _check_multi_label(facts: Facts, mode: Mode, head: HeadKind, balance: Balance) -> None:
+    """What has no meaning where classes go together is refused."""
+    if facts.multi_label and head == "prototype":
+        raise InputError("--head prototype: a clip of several classes has no nearest class mean; say --head linear")
+    if facts.multi_label and (balance == "logit-adjust" or (mode == "head" and balance in ("sampler", "loss"))):
+        raise InputError(f"--balance {balance}: does nothing to clips of several classes; say none or focal")
 
 
 def _check_head(asked: Asked) -> None:
@@ -212,6 +223,8 @@ def _precision(facts: Facts) -> tuple[str, str]:
 
 def _balance(facts: Facts, least: int) -> tuple[Balance, str]:
     ratio = _unevenness(facts, least)
+    if facts.multi_label:
+        return "none", "classes go together: each is told from all clips without it"
     if ratio >= UNEVEN:
         return "loss", f"the largest class has {ratio:.0f} times the clips of the smallest: rare classes count more"
     return "none", "classes are about equally large"

@@ -59,7 +59,8 @@ def rows_of(
             for label in annotations.labels_of(index):
                 targets_NVK[n, v, twins.get(label, label) if mirrored_NV[n, v] else label] = 1
     weights_N = np.ones(len(chosen))
-    if plan.balance in ("loss", "sampler") and not plan.multi_label:
+    is_balanced = plan.training.loss.class_weights != "none" or plan.training.balance != "none"
+    if is_balanced and not plan.multi_label:
         labels_N = np.array([annotations.labels_of(index)[0] for index in chosen])
         weights_N = balanced_weights(np.bincount(labels_N, minlength=num_classes)).numpy()[labels_N].astype(np.float64)
     return Rows(
