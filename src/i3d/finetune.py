@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def finetune(
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights
 
+    if not 0 <= val < 1:
+        raise InputError(f"--val-share {val:g}: must be a share, from 0 (validate on none) to below 1")
     machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
     weights, device = load_weights(init), pick_device(machine.device)
     is_flow = weights.card.recipe.network.in_channels == 2
@@ -138,7 +141,9 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
     figures, diagnosis = None, list[str]()
     if evaluation is not None:
         figures = figures_of(evaluation)
-        diagnosis = diagnose(evaluation, figures, trained=trained, troubles=job.seen.troubles)
+        diagnosis = diagnose(
+            evaluation, figures, trained=trained, troubles=job.seen.troubles, is_of_all=parts.has_folds
+        )
     record.end(job, evaluation, figures, accuracies, diagnosis)
     return Finetuned(
         work_dir=job.work_dir,

@@ -196,7 +196,8 @@ def _protocol(facts: Facts, pick: _Chooser) -> ClipProtocol:
         number = max(1, min(round(at_25 / WINDOW_FRAMES), MOST_TEST_CLIPS))
         return (
             number,
-            f"one spans {span} frames ({length} x stride {interval}, 25 fps), the middle video has {at_25:.0f}",
+            f"one spans {span} frames ({length} x stride {interval}{', 25 fps' if facts.seconds else ''}), the middle "
+            f"video has {at_25:.0f}",
         )
 
     num_clips = pick("clips a video at test", "--test-clips", "test_clips", clips)
@@ -270,7 +271,10 @@ def _augmentation(facts: Facts, flip: tuple[Flip, MirrorRule], pick: _Chooser) -
         colours = 0.0
     else:
         crop, colours = MultiScaleCrop(scales=(1.0, 0.875, 0.75)), 0.2 if facts.is_rgb else 0.0
-        told = "mild crops, colours, mirror", f"{per_class:.0f} clips a class: mild changes make more of them"
+        told = (
+            f"mild crops, {'colours, ' if facts.is_rgb else ''}mirror",
+            f"{per_class:.0f} clips a class: mild changes make more of them",
+        )
     pick.choices.append(Choice("augmentation", *told, "--set training.augmentation..."))
     pre = facts.preprocessing
     return Augmentation(

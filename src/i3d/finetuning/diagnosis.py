@@ -17,9 +17,17 @@ ONE_CLASS = 0.9  # of what is said
 
 
 def diagnose(
-    evaluation: Evaluation, figures: Figures, *, trained: float | None, troubles: Sequence[Trouble]
+    evaluation: Evaluation,
+    figures: Figures,
+    *,
+    trained: float | None,
+    troubles: Sequence[Trouble],
+    is_of_all: bool = False,
 ) -> list[str]:
-    """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known."""
+    """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known.
+
+    `is_of_all`: every clip was held out once, so that there are no more to test on.
+    """
     if evaluation.multi_label:
         return [f"The mean average precision is {figures.mean_average_precision:.2f} on {figures.num_clips} clips."]
     assert figures.top1 is not None
@@ -31,7 +39,7 @@ def diagnose(
         *_fit(figures.top1, trained),
         *_uneven(figures),
         *_weak(evaluation, figures),
-        *_small(figures),
+        *_small(figures, is_of_all=is_of_all),
     ]
     if any(trouble.kind in ("duplicates", "leak") for trouble in troubles):
         found.append("These scores may be too good: see what was said of the clips at the start.")
@@ -69,7 +77,7 @@ def _fit(top1: float, trained: float | None) -> list[str]:
     if trained - top1 >= OVER_FIT:
         return [
             f"It over-fits: its own clips are right for {trained:.0%}, new ones for {top1:.0%}. More clips, and more "
-            "different ones, help most; then fewer layers that learn (--finetune head)."
+            "different ones, help most."
         ]
     if trained < 0.8:
         return [
@@ -104,12 +112,22 @@ def _weak(evaluation: Evaluation, figures: Figures) -> list[str]:
     return [f"Weakest: {'; '.join(told)}."] if told else []
 
 
-def _small(figures: Figures) -> list[str]:
+def _small(figures: Figures, *, is_of_all: bool) -> list[str]:
+    assert figures.top1 is not None
     assert figures.top1_interval is not None
-    low, high = figures.top1_interval
+    low, high = _wilson(figures.top1, figures.num_clips)  # the bootstrap of clips that are all right has no width
+    low, high = min(low, figures.top1_interval[0]), max(high, figures.top1_interval[1])
     if high - low < WIDE:
         return []
     return [
         f"{figures.num_clips} clips are few to test on: the accuracy on others like them may be anything from "
-        f"{low:.0%} to {high:.0%}; --folds 5 tests on all."
+        f"{low:.0%} to {high:.0%}{'.' if is_of_all else '; --folds 5 tests on all.'}"
     ]
+
+
+def _wilson(share: float, num_clips: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share: of 3 of 3 it is 0.44 to 1."""
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * num_clips)) / (1 + z2 / num_clips)
+    half = np.sqrt(z2 * (share * (1 - share) / num_clips + z2 / (4 * num_clips**2))) / (1 + z2 / num_clips)
+    return float(middle - half), float(middle + half)

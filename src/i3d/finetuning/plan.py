@@ -66,6 +66,8 @@ def make_plan(
         multi_label=multi_label,
     )
     recipe = changed(made, settings)
+    for key, _, value in (setting.partition("=") for setting in settings):
+        choices.append(Choice(key, value, "as you say", "--set"))
     if plan.mode == "head":
         _check_settings(settings)
     if recipe.training is None:

@@ -12,13 +12,13 @@ from i3d.data.dataset import ClipDataset, TrainView
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
-from i3d.finetuning.job import Job
+from i3d.finetuning.job import BEST, Job
 from i3d.finetuning.look import write_split
 from i3d.results.confusion import draw_confusion
 from i3d.results.evaluation import Evaluation, Figures
 from i3d.results.evaluation_file import figures_as_dict, write_evaluation
 from i3d.results.report import write_report
-from i3d.training.run_folder import CURVES, fingerprint
+from i3d.training.run_folder import CURVES, RUN, fingerprint
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 
@@ -36,6 +36,9 @@ def begin(job: Job) -> None:
     path, tell = job.work_dir / RECORD, job.watcher.told
     if path.exists():
         _check_same(path, record["contract"])
+    elif there := [name for name in (BEST, RUN) if (job.work_dir / name).exists()]:
+        where = printable(str(job.work_dir))
+        raise InputError(f"{where}: holds a run of another kind ({there[0]}); take another --work-dir, or its --recipe")
     for line in job.seen.told:
         tell(line)
     for trouble in job.seen.troubles:
