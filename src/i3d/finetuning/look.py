@@ -54,7 +54,7 @@ def look(
     Clips that have a split keep it; of others, the share `val` is for validation if no clip is yet, and clips that show
     the same stay together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
     """
-    report = _report(annotations, names, cache, num_workers, on_clip)
+    report = _of_parts(_report(annotations, names, cache, num_workers, on_clip), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     lost = len(report.rows) - len(readable)
     if lost > max_bad * len(report.rows) and readable:
@@ -116,6 +116,19 @@ def _report(
     if all(signature for _, signature in seen):  # shards have none
         cache.keep_record(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
+
+
+def _of_parts(report: Report, annotations: Annotations) -> Report:
+    """The report with lengths and bytes of the part of its video that a clip is, by start and end."""
+    rows = list(report.rows)
+    for index, row in enumerate(rows):
+        clip = annotations[index]
+        if row.seconds and (clip.start_seconds is not None or clip.end_seconds is not None):
+            first, last = clip.start_seconds or 0.0, row.seconds if clip.end_seconds is None else clip.end_seconds
+            share = max(min(last, row.seconds) - first, 0.0) / row.seconds
+            num_bytes = None if row.bytes is None else round(share * row.bytes)
+            rows[index] = replace(row, seconds=share * row.seconds, bytes=num_bytes)
+    return replace(report, rows=tuple(rows))
 
 
 def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int]) -> Annotations:
