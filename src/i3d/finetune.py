@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
@@ -87,8 +86,6 @@ def finetune(
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights
 
-    if not 0 <= val < 1:
-        raise InputError(f"--val-share {val:g}: must be a share, from 0 (validate on none) to below 1")
     machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
     weights, device = load_weights(init), pick_device(machine.device)
     is_flow = weights.card.recipe.network.in_channels == 2

@@ -54,6 +54,8 @@ def look(
     Clips that have a split keep it; of others, the share `val` is for validation if no clip is yet, and clips that show
     the same stay together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
     """
+    if not 0 <= val < 1:
+        raise InputError(f"--val-share {val:g}: must be a share, from 0 (validate on none) to below 1")
     report = _of_parts(_report(annotations, names, cache, num_workers, on_clip), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     lost = len(report.rows) - len(readable)
