@@ -99,12 +99,12 @@ def run_guided(
     json: bool,
 ) -> None:
     """Fine-tune, and tell what came out."""
-    from i3d.finetune import MAX_BAD, finetune
+    from i3d.finetune import finetune
     from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked, Balance, Flip, HeadKind, Mode, Norms
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("--recipe finetune: runs in one process; with torchrun give its recipe.json as --recipe")
+        raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
     asked = Asked(
         mode=_one_of("--finetune", guided.mode, Mode),
         head=_one_of("--head", guided.head, HeadKind),
@@ -131,7 +131,7 @@ def run_guided(
             group_by=guided.group_by,
             folds=guided.folds,
             self_test=guided.self_test,
-            max_bad=MAX_BAD if max_bad is None else share(max_bad),
+            max_bad=None if max_bad is None else share(max_bad),
             machine=machine,
             seed=seed,
             cache=Cache(guided.cache) if guided.cache else None,
@@ -144,7 +144,7 @@ def run_guided(
 
 
 def _asked_about(classes: tuple[str, ...], *, quiet: bool) -> Any:
-    """On a terminal: whether classes whose names speak of sides change places in a mirror. None: it is chosen."""
+    """On a terminal: "off" if the user says that classes named after sides do not change places; else it is chosen."""
     from i3d.finetuning.flips import mirror_rule
 
     rule = mirror_rule(classes)
@@ -154,7 +154,7 @@ def _asked_about(classes: tuple[str, ...], *, quiet: bool) -> Any:
         console.say(f"in a mirror, {printable(one)!r} becomes {printable(other)!r}")
     for name in rule.alone:
         console.say(f"in a mirror, {printable(name)!r} is of no class: it is not mirrored")
-    return "swap" if typer.confirm("Is that so? (no: nothing is mirrored)", default=True, err=True) else "off"
+    return None if typer.confirm("Is that so? (no: nothing is mirrored)", default=True, err=True) else "off"
 
 
 def _one_of(flag: str, value: str | None, allowed: Any) -> Any:
@@ -172,12 +172,12 @@ def _tell(done: Finetuned, *, json: bool) -> None:
 
     if json:
         told: dict[str, Any] = {
-            "model": str(done.model),
+            "model": str(done.model) if done.model.exists() else None,
             "mode": done.mode,
             "choices": [asdict(choice) for choice in done.choices],
             "troubles": [asdict(trouble) for trouble in done.troubles],
             "diagnosis": done.diagnosis,
-            "tested_on": done.tested_on,
+            "tested_on": done.tested_on if done.evaluation is not None else "",
             "fold_accuracies": done.fold_accuracies,
             "features_computed": done.num_computed,
             "stopped_by": done.stopped_by,

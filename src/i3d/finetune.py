@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from i3d.results.evaluation import Evaluation, Figures
     from i3d.training.setup import Machine
 
-MAX_BAD = 0.1  # of the clips: if more cannot be read, something else is wrong
-
 
 @dataclass(frozen=True)
 class Finetuned:
@@ -60,7 +58,7 @@ def finetune(
     group_by: str | None = None,
     folds: int = 0,
     self_test: bool = True,
-    max_bad: float = MAX_BAD,
+    max_bad: float | None = None,
     machine: Machine | None = None,
     seed: int = 0,
     cache: Cache | None = None,
@@ -119,10 +117,10 @@ def finetune(
 
 def _run(job: Job, *, self_test: bool) -> Finetuned:
     """From the decisions to the model and what is to be said of it."""
+    from i3d.files import write_atomically
     from i3d.finetuning import record, steps
     from i3d.finetuning.diagnosis import diagnose
-    from i3d.finetuning.fitting import accuracy_on
-    from i3d.finetuning.job import BEST, START
+    from i3d.finetuning.job import BEST, LAST, START
     from i3d.results.evaluation import figures_of
     from i3d.training.run_folder import RunFolder
 
@@ -135,6 +133,8 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
         if self_test:
             steps.test_oneself(job, seeing)
         head = steps.fit(job, seeing, parts.learnt, job.work_dir / (BEST if is_head else START))
+        if is_head:
+            write_atomically(job.work_dir / LAST, (job.work_dir / BEST).read_bytes())
     finally:
         folder.release()
     evaluation: Evaluation | None
@@ -143,11 +143,13 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
         stop = steps.move_layers(job, job.work_dir, parts.learnt, parts.validation, self_test=self_test)
     if parts.held_out and not stop:
         evaluation = steps.test(job, seeing, head, parts.held_out, job.work_dir / BEST)
-    trained = accuracy_on(head, steps.rows(job, seeing, parts.learnt)) if is_head else None
+    trained = None if job.recipe.multi_label else steps.accuracy_of_learnt(job, seeing, head)
     figures, diagnosis = None, list[str]()
     if evaluation is not None:
         figures = figures_of(evaluation)
-        diagnosis = diagnose(evaluation, figures, trained=trained, troubles=job.seen.troubles)
+        diagnosis = diagnose(
+            evaluation, figures, trained=trained, troubles=job.seen.troubles, is_of_all=parts.has_folds
+        )
     record.end(job, evaluation, figures, accuracies, diagnosis)
     return Finetuned(
         work_dir=job.work_dir,

@@ -45,7 +45,7 @@ def split(
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
-    groups_N, names_N = groups_of(annotations, group_by, alike)
+    groups_N, _ = groups_of(annotations, group_by, alike)
     num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
@@ -55,10 +55,7 @@ def split(
     counts_SK = np.stack([
         np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
     ])  # fmt: skip
-    names = tuple(dict.fromkeys(names_N))
-    number_of = {name: i for i, name in enumerate(names)}
-    named_N = np.array([number_of[name] for name in names_N], np.int32)
-    changed = replace(annotations, splits_N=splits_N, groups_N=named_N, group_names=names)
+    changed = replace(with_groups(annotations, group_by), splits_N=splits_N)
     if (fixed_G >= 0).all():
         kept = "all clips have a split already and keep it; say --anew to divide them anew"
         return Split(changed, counts_SK, num_groups, (kept,))
@@ -75,7 +72,21 @@ def folds_of(
         raise InputError(f"--folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
+    if len(np.unique(fold_G)) < num_folds:
+        raise InputError(
+            f"--folds {num_folds}: {num_groups} groups of these sizes fill no more than "
+            f"{len(np.unique(fold_G))} folds evenly; say --folds {len(np.unique(fold_G))}"
+        )
     return fold_G[groups_N]
+
+
+def with_groups(annotations: Annotations, group_by: str | None = None) -> Annotations:
+    """The same clips, with the groups that `groups_of` finds by their names written down as a list's own."""
+    _, names_N = groups_of(annotations, group_by)
+    names = tuple(dict.fromkeys(names_N))
+    number_of = {name: i for i, name in enumerate(names)}
+    named_N = np.array([number_of[name] for name in names_N], np.int32)
+    return replace(annotations, groups_N=named_N, group_names=names)
 
 
 def groups_of(
@@ -144,7 +155,10 @@ def _fixed(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups
 def _assign(
     counts_G: list[dict[int, int]], fixed_G: npt.NDArray[np.int64], shares_S: npt.NDArray[np.float64], *, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Large groups first, each to the split that lacks most of its classes; small ones even out what is left."""
+    """Large groups first, each to the split that lacks most of its classes; small ones even out what is left.
+
+    Where several lack as much of these, it is the one that lacks most clips: else rare classes fill the first alone.
+    """
     rng = np.random.default_rng(seed)
     sizes_G = np.array([sum(counts.values()) for counts in counts_G])
     order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
@@ -154,14 +168,17 @@ def _assign(
         for label, count in counts.items():
             totals[label] = totals.get(label, 0) + count
     lack_KS = {label: total * shares_S for label, total in totals.items()}
-    splits_G = fixed_G.copy()
+    lack_S, splits_G = sum(totals.values()) * shares_S, fixed_G.copy()
     for group in [*(g for g in order if fixed_G[g] >= 0), *(g for g in order if fixed_G[g] < 0)]:
         if splits_G[group] < 0:
             need_S = sum(lack_KS[label] * count for label, count in counts_G[group].items())
-            splits_G[group] = int(np.argmax(np.where(shares_S > 0, need_S, -np.inf)))
+            need_S = np.where(shares_S > 0, need_S, -np.inf)
+            equal = np.flatnonzero(np.isclose(need_S, need_S.max(), rtol=0, atol=1e-9))
+            splits_G[group] = equal[np.argmax(lack_S[equal])]
         for label, count in counts_G[group].items():
             if label in lack_KS:
                 lack_KS[label][splits_G[group]] -= count
+                lack_S[splits_G[group]] -= count
     return splits_G
 
 

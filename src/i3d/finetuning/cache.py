@@ -3,7 +3,7 @@
     cache = Cache.usual()
     cache.array(key), cache.keep_array(key, values)
 
-An entry is written whole or not at all. One that is damaged is told of and computed anew.
+An entry is written whole or not at all. One that is damaged is computed anew.
 """
 
 from __future__ import annotations

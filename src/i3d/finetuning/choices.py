@@ -144,8 +144,9 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
         best_by="mean_class" if _unevenness(facts, least) >= 1.5 else "top1",
         precision=precision,
     )
+    _check_multi_label(facts, mode, balance)
     if mode == "head":
-        _check_head(asked, head, multi_label=facts.multi_label)
+        _check_head(asked, head)
         norms: Norms = pick("batch norms", "--norms", "norms", lambda: ("frozen", "no layer moves"))
     else:
         training, norms = _moving(training, facts, pick)
@@ -155,12 +156,18 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
 def check_asked(asked: Asked, *, multi_label: bool) -> None:
     """What does not go together is an InputError, before anything is decoded."""
     if multi_label and asked.head == "prototype":
-        raise InputError("--head prototype: is for classes that exclude each other; leave it out with --multi-label")
+        raise InputError("--head prototype: a clip of several classes has no nearest class mean; leave it out")
     if asked.mode == "head":
-        _check_head(asked, asked.head or "linear", multi_label=multi_label)
+        _check_head(asked, asked.head or "linear")
 
 
-def _check_head(asked: Asked, head: HeadKind, *, multi_label: bool) -> None:
+def _check_multi_label(facts: Facts, mode: Mode, balance: Balance) -> None:
+    """What has no meaning where classes go together is refused."""
+    if facts.multi_label and (balance == "logit-adjust" or (mode == "head" and balance in ("sampler", "loss"))):
+        raise InputError(f"--balance {balance}: does nothing to clips of several classes; say none or focal")
+
+
+def _check_head(asked: Asked, head: HeadKind) -> None:
     """What has no meaning where no layer moves is refused."""
     for name in ("epochs", "batch_size", "lr", "layer_decay"):
         if getattr(asked, name) is not None:
@@ -170,10 +177,6 @@ def _check_head(asked: Asked, head: HeadKind, *, multi_label: bool) -> None:
         raise InputError("--norms trained: no layer moves with --finetune head; say last or all, or re-estimated")
     if head == "prototype" and asked.balance in ("focal", "logit-adjust"):
         raise InputError(f"--balance {asked.balance}: is a loss, and class means have none; say --head linear as well")
-    if multi_label and asked.balance in ("loss", "sampler"):
-        raise InputError(
-            f"--balance {asked.balance}: with several classes a clip, the classifier alone has focal, or none"
-        )
 
 
 def _mode(facts: Facts, least: int) -> tuple[Mode, str]:
@@ -200,7 +203,8 @@ def _protocol(facts: Facts, pick: _Chooser) -> ClipProtocol:
         number = max(1, min(round(at_25 / WINDOW_FRAMES), MOST_TEST_CLIPS))
         return (
             number,
-            f"one spans {span} frames ({length} x stride {interval}, 25 fps), the middle video has {at_25:.0f}",
+            f"one spans {span} frames ({length} x stride {interval}{', 25 fps' if facts.seconds else ''}), the middle "
+            f"video has {at_25:.0f}",
         )
 
     num_clips = pick("clips a video at test", "--test-clips", "test_clips", clips)
@@ -227,7 +231,9 @@ def _precision(facts: Facts) -> tuple[str, str]:
 
 def _balance(facts: Facts, least: int) -> tuple[Balance, str]:
     ratio = _unevenness(facts, least)
-    if ratio >= UNEVEN and not facts.multi_label:
+    if facts.multi_label:
+        return "none", "classes go together: each is told from all clips without it"
+    if ratio >= UNEVEN:
         return "loss", f"the largest class has {ratio:.0f} times the clips of the smallest: rare classes count more"
     return "none", "classes are about equally large"
 
@@ -276,7 +282,10 @@ def _augmentation(facts: Facts, flip: tuple[Flip, MirrorRule], pick: _Chooser) -
         colours = 0.0
     else:
         crop, colours = MultiScaleCrop(scales=(1.0, 0.875, 0.75)), 0.2 if facts.is_rgb else 0.0
-        told = "mild crops, colours, mirror", f"{per_class:.0f} clips a class: mild changes make more of them"
+        told = (
+            f"mild crops, {'colours, ' if facts.is_rgb else ''}mirror",
+            f"{per_class:.0f} clips a class: mild changes make more of them",
+        )
     pick.choices.append(Choice("augmentation", *told, "--set training.augmentation..."))
     pre = facts.preprocessing
     return Augmentation(
@@ -289,6 +298,8 @@ def _moving(training: Training, facts: Facts, pick: _Chooser) -> tuple[Training,
     on_cpu = facts.device == "cpu"
     batch_size = pick("batch", "--batch-size", "batch_size", lambda: (4 if on_cpu else 8, "fits the memory"))
     accumulate = max(1, 8 // batch_size)
+    if accumulate > 1:
+        pick.choices.append(Choice("accumulated", str(accumulate), "batches of a step, about 8 clips", "--accumulate"))
 
     def epochs() -> tuple[int, str]:
         most = (CPU_VIEWS if on_cpu else GPU_VIEWS) // max(facts.num_clips, 1)

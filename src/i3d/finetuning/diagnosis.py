@@ -17,9 +17,17 @@ ONE_CLASS = 0.9  # of what is said
 
 
 def diagnose(
-    evaluation: Evaluation, figures: Figures, *, trained: float | None, troubles: Sequence[Trouble]
+    evaluation: Evaluation,
+    figures: Figures,
+    *,
+    trained: float | None,
+    troubles: Sequence[Trouble],
+    is_of_all: bool = False,
 ) -> list[str]:
-    """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known."""
+    """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known.
+
+    `is_of_all`: every clip was held out once, so that there are no more to test on.
+    """
     if evaluation.multi_label:
         return [f"The mean average precision is {figures.mean_average_precision:.2f} on {figures.num_clips} clips."]
     assert figures.top1 is not None
@@ -31,7 +39,7 @@ def diagnose(
         *_fit(figures.top1, trained),
         *_uneven(figures),
         *_weak(evaluation, figures),
-        *_small(figures),
+        *_small(figures, is_of_all=is_of_all),
     ]
     if any(trouble.kind in ("duplicates", "leak") for trouble in troubles):
         found.append("These scores may be too good: see what was said of the clips at the start.")
@@ -46,6 +54,9 @@ def _worth(evaluation: Evaluation, figures: Figures) -> list[str]:
     always = (
         f"always saying {evaluation.classes[int(counts_K.argmax())]!r} would be right for {figures.largest_class:.0%}"
     )
+    if figures.largest_class == 1:
+        name = evaluation.classes[int(counts_K.argmax())]
+        return [f"All clips that were held out are of one class, {name!r}: they tell little."]
     if figures.top1 <= figures.largest_class:
         return [f"The model is useless as it is: it is right for {figures.top1:.0%}, and {always}."]
     if figures.top1_interval[0] <= figures.largest_class:
@@ -69,7 +80,7 @@ def _fit(top1: float, trained: float | None) -> list[str]:
     if trained - top1 >= OVER_FIT:
         return [
             f"It over-fits: its own clips are right for {trained:.0%}, new ones for {top1:.0%}. More clips, and more "
-            "different ones, help most; then fewer layers that learn (--finetune head)."
+            "different ones, help most."
         ]
     if trained < 0.8:
         return [
@@ -104,14 +115,14 @@ def _weak(evaluation: Evaluation, figures: Figures) -> list[str]:
     return [f"Weakest: {'; '.join(told)}."] if told else []
 
 
-def _small(figures: Figures) -> list[str]:
+def _small(figures: Figures, *, is_of_all: bool) -> list[str]:
     assert figures.top1 is not None
     low, high = wilson(figures.top1, figures.num_clips)
     if high - low < WIDE:
         return []
     return [
         f"{figures.num_clips} clips are few to test on: the accuracy on others like them may be anything from "
-        f"{low:.0%} to {high:.0%}; --folds 5 tests on all."
+        f"{low:.0%} to {high:.0%}{'.' if is_of_all else '; --folds 5 tests on all.'}"
     ]
 
 

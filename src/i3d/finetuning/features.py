@@ -142,17 +142,23 @@ def _computed(trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int,
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
     modality: Any = "flow" if trunk.net.settings.in_channels == 2 else "rgb"
-    dataset = ClipDataset(clips.annotations, view, seed=seed, names=clips.names, modality=modality, numbers_N=numbers_N)
+    dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
+        clips.annotations, view, seed=seed, names=clips.names, modality=modality, multi_label=True, numbers_N=numbers_N
+    )
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):
         for bad in batch.bad:
-            raise InputError(f"{printable(bad.reason)}; `i3d data check` found nothing: was it changed since?")
+            raise InputError(
+                f"{printable(bad.reason)}; it could be decoded before; repair it (`i3d data check --fix`) "
+                "or take it out"
+            )
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
         values_VC = trunk(batch.clips_NVTHWC[0] if is_training else batch.views_N[0].clips())
         if not np.isfinite(values_VC).all():
             file = printable(clips.annotations.file(index))
             raise InputError(f"{file}: the network gives NaN or infinity in {trunk.precision}; use --precision fp32")
-        mirrored = is_training and int(batch.labels_N[0]) != (*clips.annotations.labels_of(index), -1)[0]
+        seen = batch.labels_N[0].nonzero()[:, 0].tolist()
+        mirrored = is_training and seen != sorted(set(clips.annotations.labels_of(index)))
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
 
 

@@ -59,7 +59,8 @@ def rows_of(
             for label in annotations.labels_of(index):
                 targets_NVK[n, v, twins.get(label, label) if mirrored_NV[n, v] else label] = 1
     weights_N = np.ones(len(chosen))
-    if plan.balance in ("loss", "sampler") and not plan.multi_label:
+    is_balanced = plan.training.loss.class_weights != "none" or plan.training.balance != "none"
+    if is_balanced and not plan.multi_label:
         labels_N = np.array([annotations.labels_of(index)[0] for index in chosen])
         weights_N = balanced_weights(np.bincount(labels_N, minlength=num_classes)).numpy()[labels_N].astype(np.float64)
     return Rows(
@@ -77,12 +78,6 @@ def fit_head(rows: Rows, plan: Plan, *, seed: int) -> tuple[Head, str]:
     loss = plan.training.loss.model_copy(update={"class_weights": "none"})  # the rows have their weights
     penalty, _ = choose_penalty(rows, loss, multi_label=plan.multi_label, seed=seed)
     return fit_linear(rows, loss, penalty=penalty, multi_label=plan.multi_label), f"linear, penalty {penalty:g}"
-
-
-def accuracy_on(head: Head, rows: Rows) -> float:
-    """The share of rows whose highest logit is at a class of theirs."""
-    best_R = head.logits(rows.features_RC).argmax(axis=1)
-    return float(rows.targets_RK[np.arange(len(best_R)), best_R].mean())
 
 
 def scores_of(head: Head, test: Features, chosen: Sequence[int], recipe: Recipe) -> Doubles:

@@ -23,7 +23,7 @@ OPPOSITE: Final = {
     "cw": "ccw",
     "ccw": "cw",
 }
-WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of names like turn_left, turnLeft, TURN LEFT
+WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W_A-Za-z]+")  # of turn_left, turnLeft2, TURN LEFT, links
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def mirror_rule(classes: tuple[str, ...]) -> MirrorRule:
     for name in classes:
         if any(name in pair for pair in pairs) or not set(_key(name).split()) & OPPOSITE.keys():
             continue
-        twins = [there[key] for key in _mirrored(_key(name)) if key in there and there[key] != name]
+        paired = {name, *(one for pair in pairs for one in pair)}
+        twins = [there[key] for key in _mirrored(_key(name)) if key in there and there[key] not in paired]
         if twins:
             pairs.append((name, twins[0]))
         else:

@@ -33,6 +33,7 @@ PENALTIES: Final = (
 )  # from the simplest head to the closest
 TOLERANCE: Final = 1e-8  # of the gradient
 ROUGH: Final = 1e-4  # the same, where heads are only compared
+ABSENT: Final = -100.0  # the bias of a class without clips: it is never said
 MAX_ITERATIONS: Final = 2000
 NUM_PARTS: Final = 5  # of the clips, each held out once
 
@@ -111,8 +112,8 @@ def _scale(rows: Rows) -> tuple[Doubles, Doubles]:
 def fit_prototypes(rows: Rows) -> Head:
     """The nearest class mean in scaled features, as a linear classifier: for very few clips.
 
-    The mean of a class is drawn to that of all clips the more, the fewer clips it has. Logits are scaled so that the
-    clips themselves are as likely as they can be.
+    The mean of a class is drawn to that of all clips the more, the less its clips weigh. Logits are scaled so that the
+    clips themselves are as likely as they can be. A class without clips is never the nearest.
     """
     mean_C, std_C = _scale(rows)
     scaled_RC = (rows.features_RC - mean_C) / std_C
@@ -126,7 +127,8 @@ def fit_prototypes(rows: Rows) -> Head:
     values = [float(shares_R @ _cross_entropy(s * plain_RK, rows.targets_RK)) for s in scales]
     scale = float(scales[int(np.argmin(values))])
     weight_KC = scale * means_KC / std_C
-    return Head(weight_KC, -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C)
+    bias_K = -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C
+    return Head(weight_KC, np.where(counts_K > 0, bias_K, ABSENT))
 
 
 def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from i3d.data.annotations import Annotations
+from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check import ClipReport, Report, check_annotations
 from i3d.data.frame_folders import FrameNames
-from i3d.data.split import groups_of, split
+from i3d.data.split import split, with_groups
 from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable
 from i3d.finetuning.cache import Cache, key_of
@@ -26,6 +26,7 @@ from i3d.results.tables import signature
 VERSION: Final = 1  # of what a look finds
 SPLIT: Final = "split.csv"
 VAL_SHARE: Final = 0.2
+MAX_BAD: Final = 0.1  # of the clips: if more cannot be read, something else is wrong
 
 
 @dataclass(frozen=True)
@@ -49,37 +50,42 @@ def look(
     val: float | None,
     group_by: str | None,
     seed: int,
-    max_bad: float,
+    max_bad: float | None,
     on_clip: Callable[[ClipReport], None] | None = None,
 ) -> Seen:
     """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
 
-    Clips that have a split keep it; of others, the share `val` (0.2) is for validation, and clips that show the same
-    stay together. More than the share `max_bad` unreadable, and a trouble that stops, are an InputError.
+    Clips that have a split keep it; of others, the share `val` (0.2) is for validation if no clip is yet. Clips that
+    show the same stay together. More unreadable than the share `max_bad` (0.1, or one clip), and a trouble that stops,
+    are an InputError.
     """
-    if val is not None and (annotations.splits_N >= 0).any():
+    if val is not None and not 0 <= val < 1:
+        raise InputError(f"--val-share {val:g}: must be a share, from 0 (validate on none) to below 1")
+    if val is not None and not _lacks_validation(annotations):
         raise InputError(f"--val-share {val:g}: {printable(annotations.source)} says a split already; leave one out")
-    grouped = annotations if group_by is None else _grouped(annotations, group_by)  # a wrong pattern is told at once
-    report = _report(annotations, names, cache, num_workers, on_clip)
+    if group_by:
+        annotations = with_groups(annotations, group_by)  # a wrong pattern is told at once
+    report = _of_parts(_report(annotations, names, cache, num_workers, on_clip), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     lost = len(report.rows) - len(readable)
-    if lost > max_bad * len(report.rows) and readable:
+    share = MAX_BAD if max_bad is None else max_bad
+    if lost > max(share * len(report.rows), max_bad is None) and readable:
         first = next(row for row in report.rows if not is_readable(row))
         raise InputError(
-            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows: "
+            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * share:g}% allows: "
             f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
         )
-    kept = grouped.select(readable) if readable else grouped
+    kept = annotations.select(readable) if readable else annotations
     place = {index: n for n, index in enumerate(readable)}
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
-    if readable and (kept.splits_N < 0).all() and val != 0 and len(set(kept.labels.tolist())) > 1:
+    if readable and _lacks_validation(kept) and val != 0 and len(set(kept.labels.tolist())) > 1:
         done = split(kept, val=VAL_SHARE if val is None else val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
     elif readable:
         told = (f"{len(kept)} clips: {_counts(kept)}",)
-    divided = _with_splits(grouped, kept, readable)
+    divided = _with_splits(annotations, kept, readable)
     troubles = find_troubles(divided, report)
     if stops := [trouble.words for trouble in troubles if trouble.stops]:
         raise InputError(f"{printable(annotations.source)}: {'; '.join(stops)}")
@@ -123,12 +129,17 @@ def _report(
     return report
 
 
-def _grouped(annotations: Annotations, group_by: str) -> Annotations:
-    """The clips in the groups that their paths tell, for a split as well as for folds and held-out groups."""
-    _, names_N = groups_of(annotations, group_by)
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names_N))}
-    groups_N = np.array([numbers[name] for name in names_N], np.int32)
-    return replace(annotations, groups_N=groups_N, group_names=tuple(numbers))
+def _of_parts(report: Report, annotations: Annotations) -> Report:
+    """The report with lengths and bytes of the part of its video that a clip is, by start and end."""
+    rows = list(report.rows)
+    for index, row in enumerate(rows):
+        clip = annotations[index]
+        if row.seconds and (clip.start_seconds is not None or clip.end_seconds is not None):
+            first, last = clip.start_seconds or 0.0, row.seconds if clip.end_seconds is None else clip.end_seconds
+            share = max(min(last, row.seconds) - first, 0.0) / row.seconds
+            num_bytes = None if row.bytes is None else round(share * row.bytes)
+            rows[index] = replace(row, seconds=share * row.seconds, bytes=num_bytes)
+    return replace(report, rows=tuple(rows))
 
 
 def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int]) -> Annotations:
@@ -136,6 +147,11 @@ def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int
     splits_N = annotations.splits_N.copy()
     splits_N[readable] = kept.splits_N
     return replace(annotations, splits_N=splits_N)
+
+
+def _lacks_validation(annotations: Annotations) -> bool:
+    """Whether some clips have no split, and none is to validate on."""
+    return bool((annotations.splits_N < 0).any() and not (annotations.splits_N == SPLITS.index("val")).any())
 
 
 def _counts(annotations: Annotations) -> str:

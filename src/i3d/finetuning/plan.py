@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from i3d.errors import InputError, quoted
 from i3d.finetuning.choices import Asked, Choice, Facts, Plan, choose
 from i3d.finetuning.look import Seen
 from i3d.models.inception import ENDPOINTS
 from i3d.recipes.io import changed
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Network
+from i3d.recipes.settings import ClipProtocol, Network
 from i3d.weights.load import Weights
 
+FITTED = ("augmentation", "sampling", "loss", "balance", "precision")  # settings that the classifier alone heeds
 LAST_INCEPTION = ("Mixed_5b", "Mixed_5c")  # what `last` trains besides the classifier
 
 
@@ -64,7 +66,28 @@ def make_plan(
         multi_label=multi_label,
     )
     recipe = changed(made, settings)
+    for key, _, value in (setting.partition("=") for setting in settings):
+        choices.append(Choice(key, value, "as you say", "--set"))
+    if plan.mode == "head":
+        _check_settings(settings)
+    if recipe.training is None:
+        raise InputError("--set training: there is nothing to train by without it; leave it out")
+    if not isinstance(recipe.protocol, ClipProtocol):
+        raise InputError(
+            "--set protocol: fine-tuning fits and tests on clips, not on windows; set clip_len, num_clips ..."
+        )
+    plan = replace(plan, training=recipe.training, protocol=recipe.protocol, precision=recipe.training.precision)
     return Planned(plan, recipe, tuple(choices))
+
+
+def _check_settings(settings: Sequence[str]) -> None:
+    """Settings of steps have no meaning where the classifier alone is fitted."""
+    for setting in settings:
+        section, _, name = setting.partition("=")[0].partition(".")
+        if section == "training" and name.split(".")[0] not in FITTED:
+            raise InputError(
+                f"{quoted(setting)}: the classifier alone is fitted to its optimum; say --finetune last or all"
+            )
 
 
 def before_last(network: Network) -> tuple[str, ...]:

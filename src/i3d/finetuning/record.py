@@ -12,6 +12,7 @@ from i3d.data.dataset import ClipDataset, TrainView
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
+from i3d.finetuning.cache import key_of
 from i3d.finetuning.job import BEST, Job
 from i3d.finetuning.look import write_split
 from i3d.results.confusion import draw_confusion
@@ -39,6 +40,9 @@ def begin(job: Job) -> None:
         _check_same(path, record["contract"])
     elif path.exists():
         (job.work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
+    elif there := [name for name in (BEST, RUN) if (job.work_dir / name).exists()]:
+        where = printable(str(job.work_dir))
+        raise InputError(f"{where}: holds a run of another kind ({there[0]}); take another --work-dir, or its --recipe")
     for line in job.seen.told:
         tell(line)
     for trouble in job.seen.troubles:
@@ -89,7 +93,9 @@ def _contract(job: Job) -> dict[str, Any]:
         "recipe": job.recipe.model_dump(mode="json"),
         "views": job.planned.plan.views,
         "head": job.planned.plan.head,
+        "norms": job.planned.plan.norms,
         "weights": job.weights.sha256,
+        "contents": key_of(contents=job.seen.clips.contents_N),
         "clips": fingerprint(job.annotations),
         "tested_on": job.parts.tested_on,
         "seed": job.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -19,13 +19,17 @@ from i3d.finetuning.fitting import Seeing, evaluation_of, fit_head, rows_of, sco
 from i3d.finetuning.head import Head, Rows
 from i3d.finetuning.job import BEST, LAST, START, Job, counter
 from i3d.finetuning.self_test import check_features, check_training, choose_few
-from i3d.models.forward import logits_of
+from i3d.models.forward import forward
 from i3d.predict import Precision, pick_device
 from i3d.results.evaluation import Evaluation
 from i3d.results.metrics import top_k_accuracy
 from i3d.train import train
+from i3d.training.journal import read_log
+from i3d.training.run_folder import LOG
 from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import model_of
+
+NORM_CLIPS: Final = 8  # over which statistics are taken, and then their mean over all batches
 
 
 @torch.no_grad()
@@ -44,8 +48,8 @@ def with_norms(job: Job) -> Job:
     view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
     modality: Any = "flow" if net.settings.in_channels == 2 else "rgb"
     dataset = ClipDataset(clips, view, names=job.seen.clips.names, modality=modality)
-    for batch in ClipLoader(dataset, batch_size=1, num_workers=job.machine.num_workers).batches():
-        logits_of(net, batch.views_N[0], pre, device=device, max_views=1)
+    for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.machine.num_workers).batches():
+        forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
     job.watcher.told(f"batch norms: statistics of {len(clips)} clips")
     weights = replace(job.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
     return replace(job, weights=weights)
@@ -142,6 +146,19 @@ def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path)
     return replace(found, data=printable(job.annotations.source))
 
 
+def accuracy_of_learnt(job: Job, seeing: Seeing, head: Head) -> float | None:
+    """The share of the clips that are learnt that the model recognises.
+
+    Of a new head, as a test sees them; where layers moved, as the last steps of training saw them; None: no step did.
+    """
+    learnt = job.parts.learnt
+    if job.planned.plan.mode != "head":
+        told = [line["top1"] for line in read_log(job.work_dir / LOG) if "loss" in line]
+        return float(told[-1]) if told else None
+    scores_NK = scores_of(head, seeing.test, learnt, job.recipe)
+    return top_k_accuracy(scores_NK, [job.annotations.labels_of(index)[0] for index in learnt])
+
+
 def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[float, ...], int]:
     """Every clip is held out once: all their scores together, the accuracy of each fold, the signal that ended it.
 
@@ -160,8 +177,8 @@ def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[f
         if not is_head and (stop := move_layers(job, place, learnt, [], self_test=False)):
             return None, (), stop
         scores_NK[held_out] = test(job, seeing, head, held_out, place / BEST).scores_NK
-        labels_N = [annotations.labels_of(index)[0] for index in held_out]
         if not job.recipe.multi_label:
+            labels_N = [annotations.labels_of(index)[0] for index in held_out]
             accuracies.append(top_k_accuracy(scores_NK[held_out], labels_N))
             job.watcher.told(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} of {len(held_out)} clips")
     every = list(range(len(annotations)))

@@ -132,7 +132,11 @@ def _classes(
 def _same(annotations: Annotations, report: Report) -> list[Trouble]:
     """Clips that show the same: in two classes, or on both sides of the split."""
     two, across = [], []
-    for later, earlier in alike_pairs(report):
+    first = {(row.path, _part(annotations, i)): i for i, row in reversed([*enumerate(report.rows)])}
+    for later, _ in alike_pairs(report):
+        earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
+        if earlier is None:  # another part of that file
+            continue
         named = f"{report.rows[later].path} and {report.rows[earlier].path}"
         classes = [" + ".join(report.rows[index].labels) for index in (earlier, later)]
         if set(report.rows[later].labels) != set(report.rows[earlier].labels):
@@ -150,6 +154,12 @@ def _same(annotations: Annotations, report: Report) -> list[Trouble]:
             Trouble("duplicates", f"{words}; the scores will be too good (`i3d data split --anew` divides better)")
         )
     return troubles
+
+
+def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
+    """Which part of its file a clip is."""
+    clip = annotations[index]
+    return clip.start_seconds, clip.end_seconds, clip.first_frame
 
 
 def _leaks(
