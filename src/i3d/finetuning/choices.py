@@ -330,5 +330,10 @@ def _moving(training: Training, facts: Facts, pick: _Chooser) -> tuple[Training,
         "patience": 5,
         "freeze_norms": chosen != "trained",
     }
+    pick.choices.append(
+        Choice(
+            "schedule", "cosine", "half an epoch of warm-up, then down to 0 at the end", "--set training.schedule..."
+        )
+    )
     pick.choices.append(Choice("early stop", "5", "validations without a better one", "--set training.patience=0"))
     return Training(**{**dict(training), **changes}), chosen
