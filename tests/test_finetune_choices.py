@@ -59,7 +59,8 @@ def refused(told, seen, mode, head, views):
         return True
     if mode == "head" and views == 1 and told["flip"] == "on":
         return True
-    if mode == "head" and seen.multi_label and told["balance"] in ("loss", "sampler"):
+    nothing = ("logit-adjust", "loss", "sampler") if mode == "head" else ("logit-adjust",)
+    if seen.multi_label and told["balance"] in nothing:
         return True
     if mode == "head" and head == "prototype" and told["balance"] in ("focal", "logit-adjust"):
         return True

@@ -71,8 +71,8 @@ def test_numbers_out_of_range(root, words):
 
 def test_the_folder_of_another_run_is_left_as_it_is(root):
     before = (root / "done" / "best.safetensors").read_bytes()
-    assert "seed; take another --work-dir" in error(root, "--seed", 5, work_dir="done")
-    assert "views" in error(root, "--views", 3, work_dir="done")
+    assert "seed was 0, now 5" in error(root, "--seed", 5, work_dir="done")
+    assert "views was 1, now 3" in error(root, "--views", 3, work_dir="done")
     shutil.copytree(root / "clips", root / "more")
     make_clip(root / "more" / "b" / "new.mp4", 1)
     assert "clips" in error(root, work_dir="done", data="more")
@@ -179,3 +179,14 @@ def test_a_rate_that_diverges_fails_the_self_test(root):
     said = error(root, "--finetune", "all", "--lr", "1e5")
     assert "self-test" in said
     assert "--lr" in said
+
+
+def test_a_work_dir_among_the_clips_is_refused(root, monkeypatch):
+    clips = root / "clips"
+    clips.mkdir(exist_ok=True)
+    monkeypatch.chdir(clips)
+    for data, work_dir in ((".", "run"), (clips, clips), (clips, "../clips/a/b")):
+        done = run_here(["i3d", "train", "--data", data, "--work-dir", work_dir])
+        assert done.returncode == 2
+        assert "put it beside" in done.stderr
+    assert not (clips / "run").exists()

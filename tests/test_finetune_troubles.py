@@ -91,7 +91,8 @@ def test_a_clip_in_two_classes(tmp_path):
     same = Made(
         tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
     )
-    assert same.kinds == []
+    assert same.kinds == ["twice"]
+    assert "4.mp4 and 2.mp4" in same.words("twice")
 
 
 def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
@@ -99,7 +100,7 @@ def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
         return {"status": "near-duplicate", "duplicate_of": "0.mp4"} if i in (2, 8) else {}
 
     made = Made(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
-    assert made.kinds == ["duplicates"]
+    assert made.kinds == ["duplicates", "twice"]
     assert "1 clips show the same" in made.words("duplicates")
     assert "8.mp4 and 0.mp4 (test and train)" in made.words("duplicates")
 

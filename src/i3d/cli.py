@@ -306,7 +306,7 @@ def told(command: Callable[[], object]) -> None:
         _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=1)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug predict ...`", error, code=1)
+        _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)
 
 
 def _end(message: str, error: Exception, *, code: int) -> NoReturn:

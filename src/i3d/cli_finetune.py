@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -119,7 +121,7 @@ def run_guided(
     )
     template, first_index = names
     modality = "flow" if template is not None and "{axis}" in template else "rgb"
-    with console.Training(quiet=json) as watcher:
+    with _going_on(work_dir), console.Training(quiet=json) as watcher:
         done = finetune(
             clips,
             work_dir=work_dir,
@@ -141,6 +143,18 @@ def run_guided(
     _tell(done, json=json)
     if done.stopped_by:
         raise typer.Exit(128 + done.stopped_by)
+
+
+@contextmanager
+def _going_on(work_dir: Path) -> Iterator[None]:
+    """Say at an interruption that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.say(
+            f"interrupted; what was computed is kept, and the same command goes on in {printable(str(work_dir))}"
+        )
+        raise
 
 
 def _asked_about(classes: tuple[str, ...], *, quiet: bool) -> Any:

@@ -146,6 +146,7 @@ def train(
     from i3d.train import train as run
     from i3d.training.setup import Machine
 
+    _check_beside(data, work_dir)
     machine = Machine(device, workers, deterministic, compile_, fsdp)
     options = (format, fold, multi_label, allow_outside)
     guided = Guided(
@@ -184,13 +185,23 @@ def train(
     return None
 
 
+def _check_beside(data: Path, work_dir: Path) -> None:
+    """What a run writes must not become part of a folder of clips."""
+    if data.is_dir() and work_dir.resolve().is_relative_to(data.resolve()):
+        raise InputError(
+            f"--work-dir {printable(str(work_dir))}: lies in --data {printable(str(data))}, whose folders are classes; "
+            "put it beside"
+        )
+
+
 def _check_guided(
     val: Path | None, val_root: Path | None, max_steps: int | None, *, validate: bool, tensorboard: bool
 ) -> None:
     given = {"--val": val, "--val-root": val_root, "--max-steps": max_steps, "--tensorboard": tensorboard or None}
     given["--no-validate"] = None if validate else True
     for name in (name for name, value in given.items() if value is not None):
-        raise InputError(f"{name}: goes with a published recipe (--recipe); put a column `split` into --data")
+        todo = "put a column `split` into --data" if name.startswith("--val") else "leave it out"
+        raise InputError(f"{name}: goes with a published recipe (--recipe); {todo}")
 
 
 def _as_settings(accumulate: int | None, validate_every: int | None) -> list[str]:

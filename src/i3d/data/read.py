@@ -52,7 +52,7 @@ def read_annotations(
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         raise InputError(f"{printable(str(source))}: is a video; give a list of videos, or a folder of classes")
     rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
-    beside = source.with_suffix(".classes.txt")
+    beside = source.absolute().with_suffix(".classes.txt")  # `.` has no name
     if classes is None and rows.classes is None and source.is_file() and beside.is_file():
         classes = read_labels(beside)
     if root is not None and not root.is_dir():

@@ -263,7 +263,7 @@ def _flip(facts: Facts, pick: _Chooser) -> tuple[Flip, MirrorRule]:
 
     def chosen() -> tuple[Flip, str]:
         if not rule:
-            return "on", "no class name speaks of left or right: a mirror keeps every class"
+            return "on", "no class name says left or right (in English): a mirror keeps every class"
         pairs = [f"{a!r} becomes {b!r}" for a, b in rule.pairs] + [f"{name!r} is never mirrored" for name in rule.alone]
         return "swap", "in a mirror " + ", ".join(pairs[:4]) + (" ..." if len(pairs) > 4 else "")
 
@@ -275,15 +275,15 @@ def _augmentation(facts: Facts, flip: tuple[Flip, MirrorRule], pick: _Chooser) -
     mirrors: dict[str, Any] = {"flip": 0.0 if mode == "off" else 0.5}
     if mode == "swap":
         mirrors |= {"mirrored": rule.pairs, "no_flip": rule.alone}
-    per_class = facts.num_clips / max(len(facts.classes), 1)
+    per_class = facts.num_clips / max(sum(count > 0 for count in facts.counts_K), 1)
     if per_class >= 200:
         crop: Any = RandomResizedCrop()
-        told = "crops of any size, mirror", f"{per_class:.0f} clips a class bear strong changes"
+        told = "crops of any size", f"{per_class:.0f} clips a class bear strong changes"
         colours = 0.0
     else:
         crop, colours = MultiScaleCrop(scales=(1.0, 0.875, 0.75)), 0.2 if facts.is_rgb else 0.0
         told = (
-            f"mild crops, {'colours, ' if facts.is_rgb else ''}mirror",
+            f"mild crops{', colours' if facts.is_rgb else ''}",
             f"{per_class:.0f} clips a class: mild changes make more of them",
         )
     pick.choices.append(Choice("augmentation", *told, "--set training.augmentation..."))

@@ -73,7 +73,7 @@ def look(
         first = next(row for row in report.rows if not is_readable(row))
         raise InputError(
             f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * share:g}% allows: "
-            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all)"
+            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
         )
     kept = annotations.select(readable) if readable else annotations
     place = {index: n for n, index in enumerate(readable)}

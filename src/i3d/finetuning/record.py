@@ -19,7 +19,7 @@ from i3d.results.confusion import draw_confusion
 from i3d.results.evaluation import Evaluation, Figures
 from i3d.results.evaluation_file import figures_as_dict, write_evaluation
 from i3d.results.report import write_report
-from i3d.training.run_folder import CURVES, RUN, fingerprint
+from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 
@@ -90,15 +90,15 @@ def _preview(job: Job) -> None:
 def _contract(job: Job) -> dict[str, Any]:
     """What a run that goes on in the same folder must agree with."""
     return {
-        "recipe": job.recipe.model_dump(mode="json"),
+        "seed": job.seed,
         "views": job.planned.plan.views,
         "head": job.planned.plan.head,
         "norms": job.planned.plan.norms,
-        "weights": job.weights.sha256,
-        "contents": key_of(contents=job.seen.clips.contents_N),
-        "clips": fingerprint(job.annotations),
         "tested_on": job.parts.tested_on,
-        "seed": job.seed,
+        "weights": job.weights.sha256,
+        "clips": fingerprint(job.annotations),
+        "contents": key_of(contents=job.seen.clips.contents_N),
+        "recipe": job.recipe.model_dump(mode="json"),
     }
 
 
@@ -107,8 +107,9 @@ def _check_same(path: Path, contract: dict[str, Any]) -> None:
         before = json.loads(path.read_text())["contract"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{printable(str(path))}: cannot be read; restore it, or take another --work-dir") from error
-    differ = [key for key in contract if before.get(key) != contract[key]]
-    if differ:
+    if changed := changes_between(before, json.loads(json.dumps(contract))):
+        told = "; ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise InputError(
-            f"{printable(str(path.parent))}: holds a run with another {', '.join(differ)}; take another --work-dir"
+            f"{printable(str(path.parent))}: holds a run with other settings ({printable(told)}); give the same, or "
+            "another --work-dir"
         )

@@ -21,7 +21,16 @@ from i3d.data.split import groups_of
 from i3d.errors import printable
 
 Kind = Literal[
-    "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "leak", "imbalance"
+    "one class",
+    "few clips",
+    "empty class",
+    "unreadable",
+    "damaged",
+    "two classes",
+    "duplicates",
+    "twice",
+    "leak",
+    "imbalance",
 ]
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MOST: Final = 5  # files that are named
@@ -131,7 +140,7 @@ def _classes(
 
 def _same(annotations: Annotations, report: Report) -> list[Trouble]:
     """Clips that show the same: in two classes, or on both sides of the split."""
-    two, across = [], []
+    two, across, twice = [], [], []
     first = {(row.path, _part(annotations, i)): i for i, row in reversed([*enumerate(report.rows)])}
     for later, _ in alike_pairs(report):
         earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
@@ -144,6 +153,8 @@ def _same(annotations: Annotations, report: Report) -> list[Trouble]:
         splits = [int(annotations.splits_N[index]) for index in (earlier, later)]
         if min(splits) >= 0 and splits[0] != splits[1]:
             across.append(f"{named} ({SPLITS[splits[1]]} and {SPLITS[splits[0]]})")
+        elif set(report.rows[later].labels) == set(report.rows[earlier].labels):
+            twice.append(named)
     troubles = []
     if two:
         words = f"{len(two)} clips show the same as a clip of another class: {_named(two)}"
@@ -153,6 +164,9 @@ def _same(annotations: Annotations, report: Report) -> list[Trouble]:
         troubles.append(
             Trouble("duplicates", f"{words}; the scores will be too good (`i3d data split --anew` divides better)")
         )
+    if twice:
+        words = f"{len(twice)} clips show the same as another of their class: {_named(twice)}"
+        troubles.append(Trouble("twice", f"{words}; they stay on one side of the split, and count twice"))
     return troubles
 
 

@@ -91,7 +91,7 @@ class RunFolder:
             raise InputError(
                 f"{printable(str(path))}: cannot be read; restore it, or start anew in another --work-dir"
             ) from error
-        if changed := _changes(before, contract):
+        if changed := changes_between(before, contract):
             told = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise InputError(
                 f"{printable(str(self.path))}: its run was started with other settings ({printable(told)}); "
@@ -106,7 +106,7 @@ class RunFolder:
 
     def differs(self, before: dict[str, Any], machine: dict[str, Any]) -> list[str]:
         """How this start computes otherwise than the last one: the rest of the run is then not the same to the bit."""
-        return _changes(before["starts"][-1].get("machine", {}), machine)
+        return changes_between(before["starts"][-1].get("machine", {}), machine)
 
     def record_end(self, position: dict[str, Any]) -> None:
         record = json.loads((self.path / RUN).read_text())
@@ -168,11 +168,11 @@ def _git_state() -> str:
     return found.stdout.strip()
 
 
-def _changes(before: Any, now: Any, name: str = "") -> list[str]:
+def changes_between(before: Any, now: Any, name: str = "") -> list[str]:
     """What differs between two trees of settings, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [*before, *(key for key in now if key not in before)]
-        return [c for key in keys for c in _changes(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
+        return [c for key in keys for c in changes_between(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
     if before == now:
         return []
     if name in LISTS:
