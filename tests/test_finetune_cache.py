@@ -57,7 +57,7 @@ def test_other_settings_give_other_features(root):
     assert drawn > 0
     assert start(root, "seed", "--seed", 1) == drawn  # of other random views; what the test sees is as it was
     assert start(root, "precision", "--precision", "bf16") == first
-    assert start(root, "clips", "--test-clips", 2) == 6
+    assert start(root, "two", "--test-clips", 2) == 6
     assert start(root, "colours", "--set", "training.augmentation.brightness=0.3") == drawn
     save_tiny(root / "tiny.safetensors", labels=("other", "class", "names"), name="another")
     assert start(root, "labels") == 0  # the network below the classifier is the same
