@@ -350,7 +350,7 @@ def test_a_worker_that_is_killed_ends_the_run(clips, tmp_path, workers):
     wait_for(tmp_path / "run" / "log.jsonl")
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    # Within seconds; if it held a lock that the others wait for, these first end their grace of 30 seconds.
+    # Mostly within seconds; why it takes longer at times is not known yet.
     assert process.wait(100) == 2
     assert re.search(r"error: a process that loads clips died .* at one of these: .*\.mp4", log.read_text())
 

@@ -91,6 +91,8 @@ def finetune(
     check_asked(asked, multi_label=multi_label)
     if folds == 1:
         raise InputError("--folds 1: must be at least 2, or 0 for none")
+    if folds and asked.norms == "re-estimated":
+        raise InputError(f"--folds {folds}: statistics of all clips would know those held out; say --norms frozen")
     if folds and val is not None:
         raise InputError(f"--folds {folds}: holds out each clip once; leave --val-share out")
     RunFolder(work_dir).take_and_release()
