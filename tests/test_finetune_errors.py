@@ -53,6 +53,7 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
         (["--init", "nothing-of-this-name"], "nothing-of-this-name"),
         (["--set", "training.nonsense=1"], "nonsense"),
         (["--balance", "focal"], "--balance focal"),
+        (["--folds", 3, "--norms", "re-estimated"], "say --norms frozen"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
