@@ -344,14 +344,15 @@ def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_worker_that_is_killed_ends_the_run(clips, tmp_path, workers):
+def test_a_worker_that_is_killed_ends_the_run_within_seconds(clips, tmp_path, workers):
     log = tmp_path / "log"
     process = start(command(clips, tmp_path / "run", "--workers", workers, "--epochs", "500"), log)
     wait_for(tmp_path / "run" / "log.jsonl")
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    # Mostly within seconds; why it takes longer at times is not known yet.
-    assert process.wait(100) == 2
+    killed_at = time.monotonic()
+    assert process.wait(30) == 2
+    assert time.monotonic() - killed_at < 15
     assert re.search(r"error: a process that loads clips died .* at one of these: .*\.mp4", log.read_text())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 import warnings
@@ -98,7 +100,7 @@ class ClipLoader:
                 batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as error:
+            except (RuntimeError, ConnectionError, EOFError) as error:
                 waited += POLL_SECONDS
                 if "timed out" in str(error) and waited < CLIP_SECONDS * self.batch_size:
                     continue
@@ -111,7 +113,7 @@ class ClipLoader:
             yield batch
             self._number += 1
 
-    def lost_worker(self, error: RuntimeError) -> InputError:
+    def lost_worker(self, error: Exception) -> InputError:
         """What to tell if a worker died (a crash, no memory), or hangs: the clips that the workers had."""
         at_work = self._keys.batches[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
         paths = [printable(self.dataset.annotations.file(index)) for keys in at_work for _, index in keys]
@@ -164,6 +166,19 @@ def _as_many_workers_as_asked() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Workers that are left when the process ends are ended at once: their grace would hold it up.
+
+    Such are left where one has died and PyTorch's handler of that signal interrupts the starting or ending of others.
+    """
+    workers = multiprocessing.active_children()
+    if workers and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would raise an error for each of them
+    for worker in workers:
+        worker.kill()
 
 
 def _check_shared_memory(dataset: ClipDataset, view: TrainView, num_clips: int) -> None:
