@@ -128,7 +128,7 @@ def test_test_views_are_the_clips_and_crops_of_the_protocol(videos):
     assert torch.equal(views.clips(7, 12), clips[7:12])
     frames = views.frames_DHWC.numpy()
     whole = np.concatenate([
-        crops_of(frames[indices.numpy()], size=36, crops="ten") for indices in views.indices_VT
+        crops_of(frames[indices.numpy()], size=36, crops="ten") for indices in views.indices_VT[::10]
     ])  # fmt: skip
     assert np.array_equal(clips.numpy(), whole)
     from i3d.video.reader import open_video

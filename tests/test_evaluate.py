@@ -17,65 +17,27 @@ from i3d.data.dataset import ClipDataset, TestView
 from i3d.data.pack import pack
 from i3d.data.read import read_annotations
 from i3d.evaluate import evaluate
-from i3d.models.build import build_network
 from i3d.predict import Predictor
-from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
+from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.results.evaluation import figures_of
-from i3d.results.evaluation_file import read_evaluation, write_evaluation
+from i3d.results.evaluation_file import read_evaluation, write_evaluations
 from i3d.results.scoring import softmax
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
-from i3d.weights.checkpoint import Card, save_checkpoint
-from rendering import encode, numbered_frame, read_number
+from rendering import read_number
+from testing_runs import CLIPS, make_clips, save_model, save_models
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
-CLIPS = ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three")
-WINDOWS = WindowProtocol(fps=20.0, max_window_frames=8)
-
-
-def save_model(path, *, labels=("a", "b", "c"), protocol=CLIPS, channels=3, multi_label=False, change=None):
-    """A tiny network with fresh weights in a file of its own; `change` is made to its state."""
-    torch.manual_seed(3)
-    network = ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
-    pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * channels, std=(60.0,) * channels)
-    recipe = Recipe(
-        name="tiny", network=network, preprocessing=pre, protocol=protocol, dataset="", multi_label=multi_label
-    )
-    net = build_network(network)
-    state = net.state_dict()
-    state["fc.weight"] *= 100  # else all scores are alike
-    if change is not None:
-        change(state)
-    save_checkpoint(path, state, Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"}))
-    return path
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Six videos of three classes and two rates, and lists of them."""
-    root = tmp_path_factory.mktemp("clips")
-    lines = []
-    for i in range(6):
-        frames = [numbered_frame(10 * i + k, height=36, width=48) for k in range(26 + i)]
-        for frame in frames:
-            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
-        encode(root / f"{i}.mp4", frames, fps=(25, 12)[i % 2], options={"g": "5"})
-        lines.append(f"{i}.mp4,{'abc'[i % 3]}")
-    (root / "clips.csv").write_text("\n".join(["path,label", *lines]) + "\n")
-    splits = ("train", "train", "val", "val", "test", "test")
-    told = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
-    (root / "splits.csv").write_text("\n".join(["path,label,split", *told]) + "\n")
-    return root
+    return make_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "clips": save_model(root / "clips.safetensors"),
-        "windows": save_model(root / "windows.safetensors", protocol=WINDOWS),
-    }
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 def run(*arguments, expected=0):
@@ -113,7 +75,7 @@ def test_scores_are_those_of_predict(clips, models, protocol, workers):
     assert found.probabilities_NK.std(axis=0).max() > 1e-2  # the clips do differ
     assert found.protocol == predictor.protocol_line
     assert found.weights_sha256 == predictor.weights.sha256
-    assert found.are_probabilities == (protocol == "clips")
+    assert found.average == ("prob" if protocol == "clips" else "score")
     assert [len(views) for views in views_of(clips / "clips.csv", models[protocol])][:2] == (
         [9, 9] if protocol == "clips" else [3, 6]
     )
@@ -193,10 +155,11 @@ def test_windows_show_a_frame_that_is_held_once(clips, models):
 def test_runs_are_of_one_length():
     from i3d.data.batch import Views
 
-    views = Views(torch.zeros(9, 4, 4, 3), torch.zeros(5, 4, dtype=torch.int64), (4, 4, 4, 2, 2), ((0, 0, False),), 4)
+    clips = [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [6, 7], [7, 8]]
+    views = Views.of(torch.zeros(9, 4, 4, 3), [(clips, [(0, 0, False)])], size=4)
     assert list(views.runs(2)) == [(0, 2), (2, 3), (3, 5)]
     assert list(views.runs(9)) == [(0, 3), (3, 5)]
-    assert views.lengths_V.tolist() == [4, 4, 4, 2, 2]
+    assert views.num_frames_V == (4, 4, 4, 2, 2)
 
 
 def test_folders_of_flow(tmp_path):
@@ -326,7 +289,8 @@ def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     names = tuple(f"name {k:02d}" for k in range(30))
     labels = tuple((k,) for k in range(30))
     scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
-    many = replace(found, classes=names, files_N=("x",) * 30, labels_N=labels, scores_NK=scores_NK)
+    more = {"files_N": ("x",) * 30, "names_N": ("x",) * 30, "num_views_N": (9,) * 30}
+    many = replace(found, classes=names, labels_N=labels, scores_NK=scores_NK, **more)
     tell_evaluation(many, figures_of(many))
     out = capsys.readouterr().out
     assert "the 10 classes with the lowest F1, of 30" in out
@@ -410,7 +374,23 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--out", "r.csv"), "must be a .json"),
+        (("--out", "r.txt"), "must be a .json, .yaml, .yml, .csv in a folder that is there"),
+        (("--out", "nowhere/r.json"), "in a folder that is there"),
+        (("--out", "r.pkl"), "a pickle can run any code when it is read"),
+        (("--out-format", "xml"), "is neither i3d nor mmaction2"),
+        (("--out", "r.csv", "--out-format", "mmaction2"), "a list of lists; take .json or .yaml"),
+        (
+            ("--out", "r.json", "--out-format", "mmaction2", "--protocols", "1x1,3x1"),
+            "holds the scores of one protocol",
+        ),
+        (("--report", "r.pdf"), "must be a .html"),
+        (("--average-clips", "none"), "say --out"),
+        (("--average-clips", "none", "--out", "r.csv"), "no room for the logits of every view"),
+        (("--average-clips", "max"), "is neither prob nor score"),
+        (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
+        (("--protocols", "windows"), "tiny scores clips"),
+        (("--set", "network.depth=50"), "a test can change protocol and preprocessing, nothing else"),
+        (("--set", "protocol.clips=3"), "protocol has no 'clips'"),
         (("--max-bad", "much"), "not a share"),
         (("--split", "best"), "split 'best': is not one of train, val, test"),
         (("--precision", "fp16"), "fp16 is for CUDA"),
@@ -430,13 +410,14 @@ def test_other_frames_than_the_network_takes(clips, tmp_path):
 
 def test_the_file_gives_back_what_was_written(clips, models, tmp_path):
     found = test(models["windows"], read_annotations(clips / "clips.csv"))
-    write_evaluation(tmp_path / "r.json", found, figures_of(found))
+    write_evaluations(tmp_path / "r.json", [(found, figures_of(found))])
     again = read_evaluation(tmp_path / "r.json")
     assert np.array_equal(again.scores_NK, found.scores_NK)
     assert all(getattr(again, name) == value for name, value in vars(found).items() if name != "scores_NK")
     told = json.loads((tmp_path / "r.json").read_text())
     assert (told["format"], told["version"], told["sha256"]) == ("i3d evaluation", 1, found.weights_sha256)
-    assert told["figures"]["top1"] == figures_of(found).top1
+    assert told["protocols"]["windows"]["figures"]["top1"] == figures_of(found).top1
+    assert told["counts"] == {"clips": 6, "unreadable": 0}
     assert told["clips"][0]["file"].endswith("0.mp4")
 
 
@@ -445,17 +426,22 @@ def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
     path = tmp_path / "r.json"
     with pytest.raises(i3d.InputError, match="cannot be read"):
         read_evaluation(path)
-    write_evaluation(path, found, figures_of(found))
+    write_evaluations(path, [(found, figures_of(found))])
     good = json.loads(path.read_text())
+    clip = good["clips"][0]
     for change, message in [
         ({"version": 2}, "version '2', read is 1"),
         ({"format": "x"}, "not an evaluation"),
         ({"classes": ["a", "b"]}, "damaged"),
-        ({"clips": [{"file": "x", "labels": [7], "scores": [0.1, 0.2, 0.7]}]}, "damaged .labels"),
-        ({"clips": [{"file": "x", "labels": [0], "scores": [0.1, float("nan"), 0.7]}]}, "NaN"),
-        ({"clips": [{"file": "x", "labels": [0]}]}, "damaged .no 'scores'"),
+        ({"clips": [{**clip, "labels": [7]}]}, "damaged .labels"),
+        ({"clips": [{**clip, "scores": {"3x3": [0.1, float("nan"), 0.7]}}]}, "NaN"),
+        ({"clips": [{**clip, "scores": {"3x3": [0.1, 2, 0.7]}}]}, "probabilities lie between 0 and 1"),
+        ({"clips": [{**clip, "scores": {"9x9": [0.1, 0.2, 0.7]}}]}, "damaged .no '3x3'"),
+        ({"clips": [{"file": "x", "name": "x", "labels": [0]}]}, "damaged .no 'scores'"),
         ({"model": 3}, "damaged .'3' is no text"),
         ({"multi_label": "no"}, "neither true nor false"),
+        ({"protocols": {}}, "no protocols"),
+        ({"protocols": []}, "damaged"),
     ]:
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(i3d.InputError, match=message):

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluations import made
 from i3d.data.check import ClipReport, Report
 from i3d.data.read import read_annotations
 from i3d.errors import InputError
 from i3d.finetuning.diagnosis import diagnose, wilson
 from i3d.finetuning.self_test import check_features, choose_few
 from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, told_by
-from i3d.results.evaluation import Evaluation, figures_of
+from i3d.results.evaluation import figures_of
 
 
 class Made:
@@ -192,20 +193,7 @@ def test_how_well_a_number_tells_the_class_is_a_share(rows):
 def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
     scores_NK = np.eye(len(classes))[list(said)] * sure
     scores_NK = np.exp(scores_NK) / np.exp(scores_NK).sum(axis=1, keepdims=True)
-    return Evaluation(
-        model="m",
-        weights_sha256="",
-        recipe="r",
-        protocol="p",
-        data="d",
-        classes=classes,
-        files_N=tuple(f"{i}.mp4" for i in range(len(labels))),
-        labels_N=tuple((k,) for k in labels),
-        scores_NK=scores_NK,
-        are_probabilities=True,
-        multi_label=False,
-        bad=(),
-    )
+    return made(scores_NK, labels, classes=classes)
 
 
 def told(labels, said, *, trained=None, troubles=()):

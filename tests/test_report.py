@@ -2,15 +2,17 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
 
+from evaluations import made
 from i3d.data.pictures import DPI
 from i3d.results.confusion import confusions, draw_confusion, most_confused, row_shares
-from i3d.results.evaluation import BadClip, Evaluation, figures_of
+from i3d.results.evaluation import BadClip, figures_of
 from i3d.results.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
 from i3d.results.report import matrix_of, write_report
 from i3d.results.worst import middles, stills_of, worst_clips, wrong_clips
@@ -65,7 +67,9 @@ def evaluation_of(num_classes=3, num_clips=60, *, classes=None, files=None, bad=
     scores_NK[np.arange(num_clips), labels_N] += 2
     second_N = (labels_N + np.arange(num_clips) % 2) % num_classes if multi_label else labels_N
     labels = [tuple({int(one), int(other)}) for one, other in zip(labels_N, second_N, strict=True)]
-    return Evaluation(
+    return made(
+        scores_NK,
+        labels,
         model="best.safetensors",
         weights_sha256="ab" * 32,
         recipe="some_recipe",
@@ -73,9 +77,7 @@ def evaluation_of(num_classes=3, num_clips=60, *, classes=None, files=None, bad=
         data="list.txt",
         classes=tuple(classes or (f"class {k}" for k in range(num_classes))),
         files_N=tuple(files or (f"gone/{i}.mp4" for i in range(num_clips))),
-        labels_N=tuple(labels),
-        scores_NK=scores_NK,
-        are_probabilities=False,
+        average="score",
         multi_label=multi_label,
         bad=tuple(bad),
     )
@@ -124,7 +126,7 @@ def test_every_figure_is_that_of_the_evaluation(tmp_path):
 def test_all_text_is_escaped_and_nothing_is_loaded(tmp_path):
     classes = [HOSTILE, '" onmouseover="x', "{{ 7 * 7 }} & a\nb\x1b"]
     file = 'clips/"><img src=http://evil.example/x onerror=alert(1)>\udcff.mp4'
-    bad = [BadClip(f"{HOSTILE}.mp4", (0,), f"cannot be read {HOSTILE}")]
+    bad = [BadClip(f"{HOSTILE}.mp4", HOSTILE, (0,), f"cannot be read {HOSTILE}", 0)]
     evaluation = evaluation_of(classes=classes, files=[file] * 60, bad=bad)
     draw_confusion(tmp_path / "confusion.png", evaluation)
     pictures = {HOSTILE: (tmp_path / "confusion.png").read_bytes()}
@@ -155,7 +157,9 @@ def test_the_worst_clips_have_stills_and_unreadable_ones_say_why(tmp_path):
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[:300])
     files = [str((whole, cut, tmp_path / "gone.mp4", "nul\0.mp4")[i % 4]) for i in range(60)]
-    evaluation = evaluation_of(files=files, bad=[BadClip("empty.mp4", (1,), "the file is empty (0 bytes)")])
+    evaluation = evaluation_of(
+        files=files, bad=[BadClip("empty.mp4", "empty.mp4", (1,), "the file is empty (0 bytes)", 0)]
+    )
     worst = worst_clips(evaluation, most=24)
     assert [clip.file for clip in worst] == [files[i] for i in wrong_clips(evaluation)[:24]]
     assert [clip.said_probability for clip in worst] == sorted((c.said_probability for c in worst), reverse=True)
@@ -218,7 +222,7 @@ def test_classes_that_go_together_have_average_precisions(tmp_path):
 def test_a_result_no_better_than_the_largest_class_says_so(tmp_path):
     evaluation = evaluation_of(2, 12, seed=1)
     scores_NK = np.random.default_rng(0).normal(size=(12, 2))
-    weak = Evaluation(**{**vars(evaluation), "scores_NK": scores_NK})
+    weak = replace(evaluation, scores_NK=scores_NK)
     warning = "do not show that the network is better"
     assert warning in report_of(tmp_path, weak)[1].text
     assert warning not in report_of(tmp_path, evaluation_of(8, 100))[1].text
@@ -227,9 +231,7 @@ def test_a_result_no_better_than_the_largest_class_says_so(tmp_path):
 def test_when_all_is_right_and_classes_are_empty(tmp_path):
     labels = ((0,), (0,), (1,))
     scores_NK = np.eye(3)[[0, 0, 1]]
-    evaluation = Evaluation(
-        "m", "", "r", "p", "d", ("a", "b", "never"), ("x", "y", "z"), labels, scores_NK, True, False, ()
-    )  # fmt: skip
+    evaluation = made(scores_NK, labels, classes=("a", "b", "never"))
     _, page = report_of(tmp_path, evaluation)
     assert "No clip is taken for another class." in page.text
     assert "No clip has its highest score at a wrong class." in page.text

@@ -34,6 +34,16 @@ def test_three_crop_of_portrait_frames_runs_downwards():
     assert crops[:, 0, 0, 0, 0].tolist() == [0, 6, 3]
 
 
+def test_three_crops_that_are_smaller_than_the_short_side_lie_in_its_middle():
+    places = np.stack([*np.indices((12, 20)), np.zeros((12, 20), int)], axis=-1).astype(np.uint8)
+    for frames_HWC, corners in [
+        (places, [(2, 0), (2, 12), (2, 6)]),
+        (places.transpose(1, 0, 2), [(2, 0), (2, 12), (2, 6)]),
+    ]:
+        crops = transforms.three_crop(frames_HWC[None], size=8)
+        assert [(int(c[0, ..., 0].min()), int(c[0, ..., 1].min())) for c in crops] == corners
+
+
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 400))
 def test_short_side_is_what_was_asked(height, width, short_side):
     assert min(transforms.short_side_size(height, width, short_side=short_side)) == short_side
@@ -46,8 +56,8 @@ def test_resize_to_the_same_size_copies_nothing():
 def test_a_crop_that_does_not_fit_says_so():
     with pytest.raises(ValueError, match="crop of 200 does not fit into a side of 120"):
         transforms.center_crop(FRAMES_THWC, size=200)
-    with pytest.raises(ValueError, match="one side of 64, got 120 x 160"):
-        transforms.three_crop(FRAMES_THWC, size=64)
+    with pytest.raises(ValueError, match="crop of 121 does not fit into a side of 120"):
+        transforms.three_crop(FRAMES_THWC, size=121)
 
 
 def test_normalize_maps_bytes_to_minus_one_and_one():

@@ -192,12 +192,29 @@ def cost_of(recipe: Recipe) -> Cost:
     return _examine(recipe.network, view_of(recipe))[0]
 
 
+def gflops_of_view(recipe: Recipe, *, num_frames: int) -> float:
+    """GFLOPs on a view of so many frames; one too short for the network is looped."""
+    batch, channels, _, height, width = view_of(recipe)
+    frames = max(num_frames, _min_frames(recipe.network))
+    return _examine(recipe.network, (batch, channels, frames, height, width))[0].gflops
+
+
 def published_for(recipe: str) -> str:
     """The published accuracy of a recipe with its protocol and source, or ""."""
     from i3d.recipes.published import PUBLISHED
 
     found = PUBLISHED.get(recipe)
     return f"{found.top1:.2f} / {found.top5:.2f} ({found.source}; {found.protocol})" if found else ""
+
+
+@lru_cache
+def _min_frames(network: Network) -> int:
+    import torch
+
+    from i3d.models.build import build_network
+
+    with torch.device("meta"):
+        return build_network(network).min_frames
 
 
 @lru_cache

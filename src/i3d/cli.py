@@ -19,7 +19,8 @@ from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_options import Device, Json, PrecisionName, RecipeName
-from i3d.cli_test import run_test
+from i3d.cli_results import fuse, score
+from i3d.cli_test import run_probe, run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 
@@ -112,7 +113,7 @@ def predict(
     from i3d.data.inputs import expand
     from i3d.predict import Predictor, predict_each
     from i3d.results.annotate import annotate as draw
-    from i3d.results.tables import Journal, as_json, write_predictions
+    from i3d.results.tables import PredictionJournal, as_json, write_predictions
     from i3d.video.reader import Limits
 
     paths = expand(videos)
@@ -129,7 +130,7 @@ def predict(
     rows: list[Prediction] = []
     with (
         console.Progress(paths) as bar,
-        nullcontext() if out is None else Journal(out, settings, paths, force=force) as journal,
+        nullcontext() if out is None else PredictionJournal(out, settings, paths, force=force) as journal,
     ):
         for row in predict_each(
             predictor, paths, journal=journal, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=bar.window
@@ -186,6 +187,9 @@ def convert(
 
 app.command()(train)
 app.command("test")(run_test)
+app.command("probe")(run_probe)
+app.command()(score)
+app.command()(fuse)
 app.command()(runs)
 app.command()(plot)
 app.add_typer(data, name="data")

@@ -56,6 +56,11 @@ Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks for all that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def read_dataset(
     source: Path,
     root: Path | None,
@@ -82,7 +87,7 @@ def read_dataset(
         allow_outside=allow_outside,
         need_labels=need_labels,
     )
-    for warning in found.warnings if os.environ.get("RANK", "0") == "0" else ():
+    for warning in found.warnings if is_first() else ():
         console.say(f"warning: {printable(warning)}")
     return found
 

@@ -1,7 +1,8 @@
-"""`i3d test`."""
+"""`i3d test` and `i3d probe`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -20,19 +21,23 @@ from i3d.cli_options import (
     PrecisionName,
     RecipeName,
     Root,
+    Seed,
     SplitName,
     Template,
     Workers,
     frame_names,
+    is_first,
     read_dataset,
     share,
 )
-from i3d.errors import InputError, printable
+from i3d.cli_results import check_report, finish
+from i3d.errors import InputError
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
+    from i3d.data.frame_folders import FrameNames
     from i3d.predict import Precision
-    from i3d.results.evaluation import Evaluation
+    from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
     str,
@@ -43,17 +48,117 @@ DataOption = Annotated[
     typer.Option("--data", help="What to test on: any list, or a folder of classes.", show_default=False),
 ]
 MaxViews = Annotated[
-    int | None, typer.Option(min=1, help="Views that run at once (default: 8 clips, or 1 window); less takes less.")
+    int | None,
+    typer.Option(min=1, help="Views that run at once (default: 256 frames); fewer take less memory."),
 ]
 MaxBad = Annotated[str, typer.Option(help="How many clips may be unreadable: 5%, or 0.")]
 BadAsWrong = Annotated[bool, typer.Option("--bad-as-wrong", help="Count unreadable clips as wrong.")]
-Out = Annotated[Path | None, typer.Option(help="Write all scores and figures to this .json.")]
+Protocols = Annotated[
+    str | None,
+    typer.Option(help="Clips x crops, all from one pass: 1x1,3x1,10x1,10x3 (default: what the model's recipe says)."),
+]
+ProtocolName = Annotated[str | None, typer.Option("--protocol", help="Clips x crops, such as 1x1.")]
+AverageClips = Annotated[
+    str | None,
+    typer.Option(help="Average prob(abilities) or score(s, logits) of the views; none keeps each view's in --out."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of the protocol or preprocessing, such as protocol.clip_len=16. Repeatable."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Write all scores and figures to this .json, .yaml or .csv; an interrupted test goes on."),
+]
+OutFormat = Annotated[str, typer.Option(help="i3d, or mmaction2: a list of score vectors in the order of the list.")]
+Report = Annotated[Path | None, typer.Option(help="Write figures, confusion, worst clips to this one .html file.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from other tests.")]
+FoldNorms = Annotated[
+    bool, typer.Option("--fuse-conv-bn", help="Fold batch norms into convolutions: faster, last digits differ.")
+]
 
 
 def run_test(
     model: ModelArgument,
     data: DataOption,
     recipe: RecipeName = None,
+    protocols: Protocols = None,
+    average_clips: AverageClips = None,
+    set_: Settings = None,
+    split: SplitName = None,
+    root: Root = None,
+    classes: Classes = None,
+    format: Format = "auto",  # noqa: A002
+    fold: Fold = 1,
+    multi_label: MultiLabel = False,
+    allow_outside: AllowOutside = False,
+    template: Template = None,
+    first_index: FirstIndex = 1,
+    device: Device = "auto",
+    precision: PrecisionName = "fp32",
+    workers: Workers = 2,
+    max_views: MaxViews = None,
+    fuse_conv_bn: FoldNorms = False,
+    max_bad: MaxBad = "1%",
+    bad_as_wrong: BadAsWrong = False,
+    out: Out = None,
+    out_format: OutFormat = "i3d",
+    report: Report = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Test a model on labelled clips: how many it recognises, of which class, by which protocol.
+
+    Every clip is scored as `i3d predict` scores it. Without --split, the split test is taken, else val, else all. Under
+    torchrun each process scores its share. Exit code 3: some clip could not be read.
+
+    Example: i3d test run/best.safetensors --data actions/clips.csv --out result.json --report report.html
+
+    Example: i3d test run/best.safetensors --data actions/clips.csv --protocols 1x1,3x1,10x1
+
+    Example: i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
+    """
+    from i3d.evaluate import Means, evaluate_each, variants_of
+    from i3d.results.exports import check_out
+
+    keeps_views = average_clips == "none"
+    names = [name.strip() for name in protocols.split(",")] if protocols else []
+    check_out(out, out_format, num_protocols=len(names) or 1, keeps_views=keeps_views)
+    check_report(report)
+    if keeps_views and (out is None or report is not None):
+        raise InputError("--average-clips none: keeps the logits of every view; say --out, and leave --report out")
+    bad_share = share(max_bad)
+    weights = _loaded(model, recipe)
+    average = None if keeps_views else average_clips
+    variants = variants_of(weights, protocols=names, average=average, settings=set_ or [])
+    if bad_as_wrong and weights.card.recipe.multi_label:
+        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
+    options = (format, fold, multi_label or weights.card.recipe.multi_label, allow_outside)
+    clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
+    with console.Testing(len(clips)) as bar:
+        found = evaluate_each(
+            weights,
+            clips,
+            variants=variants,
+            means=Means(device, cast("Precision", precision), workers, max_views, fuse_conv_bn),
+            names=_frame_names(weights, template, first_index),
+            max_bad=bad_share,
+            keep_views=keeps_views,
+            resume=None if out is None else (out, force),
+            on_clip=bar.clip,
+        )
+    named = [replace(evaluation, model=model) for evaluation in found]
+    if is_first():  # of the processes that torchrun started
+        finish(named, out, form=out_format, report=report, bad_as_wrong=bad_as_wrong, json=json)
+    if found[0].bad:
+        raise typer.Exit(3)
+
+
+def run_probe(
+    model: ModelArgument,
+    data: DataOption,
+    recipe: RecipeName = None,
+    protocol: ProtocolName = None,
     split: SplitName = None,
     root: Root = None,
     classes: Classes = None,
@@ -68,78 +173,59 @@ def run_test(
     workers: Workers = 2,
     max_views: MaxViews = None,
     max_bad: MaxBad = "1%",
-    bad_as_wrong: BadAsWrong = False,
-    out: Out = None,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Test a model on labelled clips: how many it recognises, of which class, by which protocol.
+    """Ask whether a model sees motion, or scenery: the same test with the frames of each view in other orders.
 
-    Every clip is scored as `i3d predict` scores it. Without --split, the split test is taken, else val, else all.
-    Exit code 3: some clip could not be read.
+    Frames are shuffled (by --seed), reversed, and the middle one repeated. What is lost is what the model had from
+    their order, from the direction of time, and from motion.
 
-    Example: i3d test run/best.safetensors --data actions/clips.csv --out result.json
-
-    Example: i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
+    Example: i3d probe run/best.safetensors --data actions/clips.csv --protocol 1x1
     """
-    from dataclasses import replace
-
-    from i3d.evaluate import evaluate
-    from i3d.weights.load import load_weights
-
-    _check_out(out)
-    bad_share = share(max_bad)
-    weights = load_weights(model, recipe=recipe)
-    if weights.gaps:
-        console.say(f"warning: the weights are not whole: {weights.gaps}")
-    chosen = weights.card.recipe
-    if bad_as_wrong and chosen.multi_label:
-        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
-    options = (format, fold, multi_label or chosen.multi_label, allow_outside)
-    clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
-    names = frame_names("flow" if chosen.network.in_channels == 2 else "rgb", template, first_index)
-    with console.Testing(len(clips)) as bar:
-        found = evaluate(
-            weights,
-            clips,
-            device=device,
-            precision=cast("Precision", precision),
-            num_workers=workers,
-            max_views=max_views,
-            names=names,
-            max_bad=bad_share,
-            on_clip=bar.clip,
-        )
-    _tell(replace(found, model=model), out, bad_as_wrong=bad_as_wrong, json=json)
-
-
-def _tell(found: Evaluation, out: Path | None, *, bad_as_wrong: bool, json: bool) -> None:
-    """Write the file, name the bad clips, tell the figures; exit code 3 if a clip was bad."""
     from json import dumps
 
-    from i3d.results.evaluation import figures_of
-    from i3d.results.evaluation_file import figures_as_dict, write_evaluation
+    from i3d.evaluate import Means
+    from i3d.probe import probe
 
-    figures = figures_of(found, bad_as_wrong=bad_as_wrong)
-    if out is not None:
-        write_evaluation(out, found, figures)
-    for bad in found.bad:
-        console.say(f"error: {bad.reason}")
-    if json:
-        typer.echo(dumps(figures_as_dict(found, figures), indent=2))
-    else:
-        console.tell_evaluation(found, figures)
-    if out is not None:
-        console.say(f"scores and figures: {printable(str(out))}")
-    if found.bad:
+    bad_share = share(max_bad)
+    weights = _loaded(model, recipe)
+    options = (format, fold, multi_label or weights.card.recipe.multi_label, allow_outside)
+    clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
+    with console.Testing(len(clips)) as bar:
+        found = probe(
+            weights,
+            clips,
+            protocol=protocol,
+            means=Means(device, cast("Precision", precision), workers, max_views),
+            names=_frame_names(weights, template, first_index),
+            max_bad=bad_share,
+            seed=seed,
+            on_clip=bar.clip,
+        )
+    bad = found.evaluations["forward"].bad
+    if is_first():
+        for clip in bad:
+            console.say(f"error: {clip.reason}")
+        if json:
+            typer.echo(dumps(found.as_dict(), indent=2))
+        else:
+            console.tell_probe(found)
+    if bad:
         raise typer.Exit(3)
 
 
-def _check_out(out: Path | None) -> None:
-    """Find out before the work, not after it, that its results could not be written."""
-    if out is None:
-        return
-    if out.suffix.lower() != ".json" or not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"--out {printable(str(out))}: must be a .json in a folder that is there")
+def _loaded(model: str, recipe: str | None) -> Weights:
+    from i3d.weights.load import load_weights
+
+    weights = load_weights(model, recipe=recipe)
+    if weights.gaps and is_first():
+        console.say(f"warning: the weights are not whole: {weights.gaps}")
+    return weights
+
+
+def _frame_names(weights: Weights, template: str | None, first_index: int) -> FrameNames | None:
+    return frame_names("flow" if weights.card.recipe.network.in_channels == 2 else "rgb", template, first_index)
 
 
 def _chosen(clips: Annotations, split: str | None) -> Annotations:
@@ -151,7 +237,12 @@ def _chosen(clips: Annotations, split: str | None) -> Annotations:
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
             found = clips.of_split(name)
-            console.say(f"tested is the split {name}, {len(found)} of {len(clips)} clips (--split takes another)")
+            _say(f"tested is the split {name}, {len(found)} of {len(clips)} clips (--split takes another)")
             return found
-    console.say(f"there is no split test or val: all {len(clips)} clips are tested, those of train too")
+    _say(f"there is no split test or val: all {len(clips)} clips are tested, those of train too")
     return clips
+
+
+def _say(message: str) -> None:
+    if is_first():
+        console.say(message)

@@ -1,40 +1,52 @@
-"""`i3d test`: a model and labelled clips become scores. Read `evaluate` first: load -> open -> sample -> score.
+"""`i3d test`: a model and labelled clips become scores. Read `evaluate_each` first: load -> open -> score -> gather.
 
     found = evaluate("run/best.safetensors", read_annotations(Path("clips.csv"), split="test"))
     figures_of(found).top1
 
-Letters in names: N clips, V views, K classes.
+Letters in names: N clips, V views, R rows, K classes.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, printable
 from i3d.predict import Precision, check_precision, pick_device
-from i3d.results.scoring import average_views
 
 if TYPE_CHECKING:
-    import torch
-
     from i3d.data.annotations import Annotations
-    from i3d.data.batch import Views
+    from i3d.data.dataset import ClipDataset
     from i3d.data.frame_folders import FrameNames, Modality
     from i3d.data.loader import ClipLoader
-    from i3d.models.build import I3D
-    from i3d.recipes.recipe import Recipe
     from i3d.results.evaluation import Evaluation
-    from i3d.results.metrics import Scores
+    from i3d.testing.kept import Kept, OfClip
+    from i3d.testing.ranks import Ranks
+    from i3d.testing.scorer import Scorer, Variant
     from i3d.weights.load import Weights
 
 OnClip = Callable[[bool | None], None]
 MAX_BAD = 0.01  # of the clips, as in training
-MAX_NAMED = 5  # classes
+
+
+@dataclass(frozen=True)
+class Means:
+    """How a test computes; but for rounding, none of it changes what comes out."""
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    num_workers: int = 2
+    max_views: int | None = None  # that run at once; None: as many as have 256 frames
+    fold_norms: bool = False  # into the convolutions before them
+
+
+PLAIN: Final = Means()
 
 
 def evaluate(
@@ -52,174 +64,227 @@ def evaluate(
 ) -> Evaluation:
     """Score each clip once by the protocol of the model's recipe, as `predict` does; `figures_of` counts.
 
-    `model`: weights of any kind, by name or file, or loaded already; `recipe`: what a foreign file was trained by, if
-    it does not tell. Classes are matched by name. `max_views` that run at once (default: 8 clips, or 1 window).
-    `names`: of frames. Clips that cannot be read are in `bad`; more than `max_bad` of them (default 1 %), a missing
-    file, a class that the model does not have, and scores that are not numbers are an InputError. `on_clip` is told
-    of each clip whether it was recognised: None if it could not be read, or if classes go together.
+    `max_views`: that run at once. The rest, and the errors, are those of `evaluate_each`.
     """
-    from i3d.data.dataset import ClipDataset, TestView
-    from i3d.data.loader import ClipLoader
+    means = Means(device, precision, num_workers, max_views)
+    return evaluate_each(model, annotations, recipe=recipe, means=means, names=names, max_bad=max_bad, on_clip=on_clip)[
+        0
+    ]
+
+
+def evaluate_each(
+    model: str | os.PathLike[str] | Weights,
+    annotations: Annotations,
+    *,
+    variants: Sequence[Variant] = (),
+    recipe: str | None = None,
+    means: Means = PLAIN,
+    names: FrameNames | None = None,
+    max_bad: float | None = None,
+    keep_views: bool = False,
+    resume: tuple[Path, bool] | None = None,
+    seed: int = 0,
+    on_clip: OnClip | None = None,
+) -> tuple[Evaluation, ...]:
+    """Score each clip once by each variant (`variants_of`; default: the recipe's protocol), decoding it once.
+
+    `model`: weights of any kind, by name or file, or loaded already; `recipe`: what a foreign file was trained by, if
+    it does not tell. Classes are matched by name. `names`: of frames. Clips that cannot be read are in `bad`; more
+    than `max_bad` of them (default 1 %), a missing file, a class that the model does not have, and scores that are
+    not numbers are an InputError. `keep_views` keeps the logits of every view. `resume`: the output beside which is
+    noted what is done, and whether what is there may be replaced. Under torchrun each process scores its share, and
+    all get all. `seed`: of shuffled frames. `on_clip` is told of each clip whether it was recognised by the first
+    variant: None if it could not be read, or if classes go together.
+    """
+    from i3d.testing.kept import Kept
+    from i3d.testing.labels import match_classes
+    from i3d.testing.ranks import own_device, ranks_on
+    from i3d.testing.scorer import Scorer
     from i3d.weights.load import Weights, load_weights
 
-    picked = pick_device(device)
-    check_precision(precision, picked)
+    picked = pick_device(own_device(means.device))
+    check_precision(means.precision, picked)
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     told = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
-    chosen = weights.card.recipe
+    chosen = tuple(variants) or variants_of(weights)
+    scorer = Scorer.of(
+        weights,
+        chosen,
+        device=picked,
+        precision=means.precision,
+        max_views=means.max_views,
+        keep_views=keep_views,
+        fold=means.fold_norms,
+        seed=seed,
+    )
     numbers_K = match_classes(annotations, weights.card.labels, told)
-    check_labels(annotations, chosen)
-    modality: Modality = "flow" if chosen.network.in_channels == 2 else "rgb"
-    dataset = ClipDataset(
-        annotations,
-        TestView(chosen.protocol, chosen.preprocessing),
-        modality=modality,
-        names=names,
-        multi_label=chosen.multi_label,
-    )
-    if dataset.num_channels != chosen.network.in_channels:
-        raise InputError(
-            f"{printable(annotations.source)}: its frames have {dataset.num_channels} channels, the network of "
-            f"{printable(told)} takes {chosen.network.in_channels}; list the other frames, or say --template"
-        )
-    loader = ClipLoader(
-        dataset,
-        batch_size=1,
-        num_workers=num_workers,
-        max_bad=MAX_BAD if max_bad is None else max_bad,
-        pin_memory=picked.type == "cuda",
-    )
-    scorer = Scorer.of(weights, picked, precision, max_views)
-    scores = _scores(scorer, loader, numbers_K, on_clip)
-    return _evaluation(scorer, loader, scores, numbers_K, told)
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A network on its device, and how views become scores."""
-
-    weights: Weights
-    model: I3D
-    device: torch.device
-    precision: Precision
-    max_views: int
-
-    @classmethod
-    def of(cls, weights: Weights, device: torch.device, precision: Precision, max_views: int | None) -> Scorer:
-        import torch
-
-        from i3d.recipes.settings import WindowProtocol
-        from i3d.weights.load import model_of
-
-        if max_views is not None and max_views < 1:
-            raise InputError(f"max_views must be at least 1, got {max_views}")
-        most = 1 if isinstance(weights.card.recipe.protocol, WindowProtocol) else 8
-        model = model_of(weights).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return cls(weights, model, device, precision, max_views or most)
-
-    def scores_of(self, views: Views, name: str) -> Scores:
-        """The scores (K) of one video, averaged over its views."""
-        import torch
-
-        from i3d.models.forward import autocast, logits_of
-
-        recipe = self.weights.card.recipe
+    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad)
+    dataset = test.dataset(names)
+    with ranks_on(picked) as ranks:
+        out, force = resume or (None, False)
+        kept = Kept(out, test.settings, annotations, force=force, ranks=ranks)
         try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                logits_VK = logits_of(
-                    self.model, views, recipe.preprocessing, device=self.device, max_views=self.max_views
-                ).numpy()
-        except torch.OutOfMemoryError as error:
+            scores, bad = test.run(dataset, kept, ranks, means.num_workers, on_clip)
+        finally:
+            kept.close()
+    return tuple(test.evaluation(variant, scores, bad) for variant in chosen)
+
+
+def variants_of(
+    weights: Weights, *, protocols: Sequence[str] = (), average: str | None = None, settings: Sequence[str] = ()
+) -> tuple[Variant, ...]:
+    """The ways to test weights: by their own protocol, or by those of short names such as 10x3.
+
+    `average`: "prob" or "score", else as the recipe says; `settings`: `key=value` of the protocol or preprocessing.
+    """
+    from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
+    from i3d.testing.scorer import Variant
+
+    recipe = with_average(with_test_settings(weights.card.recipe, list(settings)), average)
+    found = [with_protocol(recipe, name) for name in protocols] or [recipe]
+    return tuple({name: Variant(name, one) for one in found if (name := name_of(one.protocol))}.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Test:
+    """What is tested, and on what."""
+
+    scorer: Scorer
+    weights: Weights
+    annotations: Annotations
+    numbers_K: tuple[int, ...]  # the model's number of each class of the list
+    told: str  # what the model is called
+    max_bad: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scores depend on, besides the clips."""
+        s = self.scorer
+        return {
+            "weights": self.weights.sha256,
+            "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
+            "precision": s.precision,
+            "device": s.device.type,
+            "views": s.keep_views,
+            "seed": s.seed,
+        }
+
+    def dataset(self, names: FrameNames | None) -> ClipDataset:
+        """The clips with the views of all protocols. What the network cannot take is an InputError."""
+        from i3d.data.dataset import ClipDataset, TestView
+        from i3d.testing.labels import check_labels
+
+        recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
+        check_labels(self.annotations, recipe)
+        channels = recipe.network.in_channels
+        modality: Modality = "flow" if channels == 2 else "rgb"
+        view = TestView(protocol, recipe.preprocessing, tuple(others))
+        dataset = ClipDataset(self.annotations, view, modality=modality, names=names, multi_label=recipe.multi_label)
+        if dataset.num_channels != channels:
             raise InputError(
-                f"{printable(name)}: {self.max_views} views at once are too many for the memory of {self.device}; "
-                "use a smaller --max-views"
-            ) from error
-        if not np.isfinite(logits_VK).all():
-            todo = "its weights are damaged" if self.precision == "fp32" else "use --precision fp32"
-            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {self.precision}; {todo}")
-        average, lengths_V = recipe.protocol.average, views.lengths_V
-        return average_views(logits_VK, average=average, weights_V=lengths_V, multi_label=recipe.multi_label).scores_K
+                f"{printable(self.annotations.source)}: its frames have {dataset.num_channels} channels, the network "
+                f"of {printable(self.told)} takes {channels}; list the other frames, or say --template"
+            )
+        return dataset
 
+    def run(
+        self, dataset: ClipDataset, kept: Kept, ranks: Ranks, num_workers: int, on_clip: OnClip | None
+    ) -> tuple[dict[int, OfClip], dict[int, str]]:
+        """The scores of every clip that can be read, and why the others cannot, by their indices."""
+        from i3d.data.loader import ClipLoader
+        from i3d.testing.kept import row_of, scored_of
 
-def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str) -> tuple[int, ...]:
-    """The model's number of each class of a list, by its name; of a list of numbers and as many classes, the same."""
-    from i3d.data.labels import clean_label, numbered_labels
-
-    listed = annotations.classes
-    are_numbers = listed == numbered_labels(len(listed))
-    if listed == labels or (are_numbers and len(listed) == len(labels)):
-        return tuple(range(len(listed)))
-    number_of = {clean_label(name): number for number, name in reversed(list(enumerate(labels)))}
-    missing = [name for name in listed if clean_label(name) not in number_of]
-    if not missing:
-        return tuple(number_of[clean_label(name)] for name in listed)
-    where = f"{printable(annotations.source)}: "
-    if are_numbers:
-        raise InputError(
-            f"{where}numbers its {len(listed)} classes, {printable(model)} has {len(labels)}; name them with --classes"
+        scores = kept.known()
+        left = [index for index in range(len(self.annotations)) if index not in scores]
+        loader = ClipLoader(
+            dataset,
+            batch_size=1,
+            num_workers=min(num_workers, len(left)),
+            rank=ranks.rank,
+            num_ranks=ranks.num_ranks,
+            max_bad=self.max_bad,
+            only=np.array(left, np.int64),
+            pin_memory=self.scorer.device.type == "cuda",
         )
-    named = ", ".join(quoted(name) for name in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
-    if labels == numbered_labels(len(labels)):
-        todo = "its classes have no names: give it some with `i3d convert --labels`"
-    else:
-        todo = f"it knows {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
-    raise InputError(f"{where}{len(missing)} classes that {printable(model)} does not have: {named}; {todo}")
+        for index in scores if on_clip is not None else ():
+            self._tell(on_clip, scores[index], index)
+        mine = self._score(loader, kept, on_clip)
+        lines = [json.dumps([index, row_of(scored)]) for index, scored in mine.items()]
+        lines += [json.dumps([index, bad.reason]) for index, bad in loader.bad.items()]
+        bad = {}
+        for line in ranks.gather(lines):
+            index, found = json.loads(line)
+            if isinstance(found, str):
+                bad[index] = found
+            else:
+                scores[index] = scored_of(found, "what another process sent")
+        self._check(scores, bad)
+        return scores, bad
+
+    def _score(self, loader: ClipLoader, kept: Kept, on_clip: OnClip | None) -> dict[int, OfClip]:
+        """The scores of those clips of this rank that are not known yet."""
+        found = {}
+        for batch in loader.batches():
+            for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
+                found[index] = self.scorer(views, self.annotations.file(index), index=index)
+                kept.keep(index, found[index])
+                self._tell(on_clip, found[index], index)
+            for _ in batch.bad if on_clip is not None else ():
+                on_clip(None)  # type: ignore[misc]
+        return found
+
+    def _tell(self, on_clip: OnClip | None, scored: OfClip, index: int) -> None:
+        if on_clip is None:
+            return
+        values_RK = scored[self.scorer.variants[0].name].values_RK
+        number = self.numbers_K[self.annotations.labels_of(index)[0]]
+        is_right = int(values_RK.mean(axis=0).argmax()) == number
+        on_clip(None if self.weights.card.recipe.multi_label else is_right)
+
+    def _check(self, scores: Mapping[int, OfClip], bad: Mapping[int, str]) -> None:
+        num_clips = len(self.annotations)
+        if not scores:
+            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values()))}")
+        if len(bad) > self.max_bad * num_clips:
+            raise InputError(
+                f"{len(bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% allows; "
+                f"the first: {next(iter(bad.values()))} (`i3d data check` lists all)"
+            )
+
+    def evaluation(self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str]) -> Evaluation:
+        """What one variant gave, in the order of the list."""
+        from i3d.results.evaluation import BadClip, Evaluation, ViewLogits
+        from i3d.testing.cost import mean_gflops
+        from i3d.testing.scorer import averaged
+
+        clips, read = self.annotations, sorted(scores)
+        found = [scores[index][variant.name] for index in read]
+        is_whole = self.scorer.keep_views
+        rows = [averaged(f.values_RK, f.num_frames_V, variant.recipe) if is_whole else f.values_RK[0] for f in found]
+
+        def labels(index: int) -> tuple[int, ...]:
+            return tuple(self.numbers_K[label] for label in clips.labels_of(index))
+
+        return Evaluation(
+            name=variant.name,
+            model=self.told,
+            weights_sha256=self.weights.sha256,
+            recipe=variant.recipe.name,
+            protocol=f"{variant.line}; {self.scorer.precision}",
+            data=clips.source,
+            classes=self.weights.card.labels,
+            files_N=tuple(clips.file(index) for index in read),
+            names_N=tuple(clips.name(index) for index in read),
+            labels_N=tuple(labels(index) for index in read),
+            scores_NK=np.stack(rows),
+            average=variant.recipe.protocol.average,
+            num_views_N=tuple(len(f.num_frames_V) for f in found),
+            multi_label=variant.recipe.multi_label,
+            bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
+            gflops=mean_gflops(variant.recipe, [f.num_frames_V for f in found]),
+            views_N=tuple(ViewLogits(f.values_RK, f.num_frames_V) for f in found) if is_whole else (),
+        )
 
 
-def check_labels(annotations: Annotations, recipe: Recipe) -> None:
-    """Every clip has a class; several only where they go together."""
-    for index in range(len(annotations)):
-        num_labels = len(annotations.labels_of(index))
-        where = f"{annotations.where(index)}: {quoted(annotations.path(index))}: "
-        if num_labels == 0:
-            raise InputError(f"{where}has no label; add one, a test needs it")
-        if num_labels > 1 and not recipe.multi_label:
-            raise InputError(f"{where}has {num_labels} classes; {recipe.name} names one of each clip, keep one")
-
-
-def _scores(
-    scorer: Scorer, loader: ClipLoader, numbers_K: tuple[int, ...], on_clip: OnClip | None
-) -> dict[int, Scores]:
-    """The scores of every clip that can be read, by its index."""
-    annotations, scores = loader.dataset.annotations, {}
-    is_single = not scorer.weights.card.recipe.multi_label
-    for batch in loader.batches():
-        for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
-            scores[index] = scores_K = scorer.scores_of(views, annotations.file(index))
-            if on_clip is not None:
-                on_clip(int(scores_K.argmax()) == numbers_K[annotations.labels_of(index)[0]] if is_single else None)
-        for _ in batch.bad if on_clip is not None else ():
-            on_clip(None)  # type: ignore[misc]
-    if not scores:
-        first = next(iter(loader.bad.values()))
-        raise InputError(f"none of the {len(annotations)} clips can be read; the first: {first.reason}")
-    return scores
-
-
-def _evaluation(
-    scorer: Scorer, loader: ClipLoader, scores: dict[int, Scores], numbers_K: tuple[int, ...], told: str
-) -> Evaluation:
-    from i3d.results.evaluation import BadClip, Evaluation
-
-    annotations, card = loader.dataset.annotations, scorer.weights.card
-    read = sorted(scores)
-
-    def labels(index: int) -> tuple[int, ...]:
-        return tuple(numbers_K[label] for label in annotations.labels_of(index))
-
-    return Evaluation(
-        model=told,
-        weights_sha256=scorer.weights.sha256,
-        recipe=card.recipe.name,
-        protocol=f"{card.recipe.protocol_line}; {scorer.precision}",
-        data=annotations.source,
-        classes=card.labels,
-        files_N=tuple(annotations.file(index) for index in read),
-        labels_N=tuple(labels(index) for index in read),
-        scores_NK=np.stack([scores[index] for index in read]),
-        are_probabilities=card.recipe.protocol.average == "prob",
-        multi_label=card.recipe.multi_label,
-        bad=tuple(
-            BadClip(annotations.file(index), labels(index), bad.reason) for index, bad in sorted(loader.bad.items())
-        ),
-    )
+def _settings_of(variant: Variant) -> str:
+    return variant.recipe.model_dump_json(include={"name", "network", "preprocessing", "protocol", "multi_label"})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from i3d.recipes.settings import ClipProtocol, WindowProtocol
-    from i3d.results.tables import Journal
+    from i3d.results.tables import PredictionJournal
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -245,7 +245,7 @@ def predict_each(
     predictor: Predictor,
     paths: Sequence[str],
     *,
-    journal: Journal | None = None,
+    journal: PredictionJournal | None = None,
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
@@ -256,7 +256,7 @@ def predict_each(
     "-" is the standard input. What the journal knows is not computed again, what is new is noted there.
     """
     for path in paths:
-        row = journal.done(path) if journal else None
+        row = journal.prediction(path) if journal else None
         if row is None:
             try:
                 source = read_stdin() if path == "-" else path
@@ -265,7 +265,7 @@ def predict_each(
             except VideoError as error:
                 row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
             if journal:
-                journal.add(row)
+                journal.keep(row)
         yield row
 
 

@@ -1,6 +1,6 @@
 """What the commands show on a terminal: progress, results, tables. Results go to stdout, all else to stderr."""
 
-from i3d.console.evaluations import tell_evaluation
+from i3d.console.evaluations import tell_evaluation, tell_fused, tell_metrics, tell_probe, tell_protocols
 from i3d.console.progress import Progress, Steps, Testing, Training
 from i3d.console.results import (
     say_summary,
@@ -33,7 +33,11 @@ __all__ = [
     "tell_description",
     "tell_evaluation",
     "tell_finetuned",
+    "tell_fused",
+    "tell_metrics",
     "tell_preview",
+    "tell_probe",
+    "tell_protocols",
     "tell_runs",
     "tell_split",
     "tell_trained",

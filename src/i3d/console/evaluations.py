@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +13,8 @@ from i3d.console.tables import table as new_table
 from i3d.errors import printable
 
 if TYPE_CHECKING:
+    from i3d.fuse import Swept
+    from i3d.probe import Probe
     from i3d.results.evaluation import Evaluation, Figures
 
 MOST: Final = 20  # classes that are all shown
@@ -20,22 +23,55 @@ WORST: Final = 10  # of more classes, those with the lowest F1
 
 def tell_evaluation(found: Evaluation, figures: Figures) -> None:
     """A table of classes, then the figures, each a line, and how they were made."""
-    left_out = "counted as wrong" if figures.bad_as_wrong else "left out"
-    bad = f" ({figures.num_bad} unreadable, {left_out})" if figures.num_bad else ""
     if figures.mean_average_precision is not None:
+        bad = _bad(figures)
         typer.echo(f"mean average precision {figures.mean_average_precision:.4f} of {figures.num_clips} clips{bad}")
     else:
-        _tell_classes(found, figures)
-        _tell_accuracy(found, figures, bad)
-    typer.echo(f"protocol: {found.protocol}")
+        tell_classes(found, figures)
+        _tell_accuracy(found, figures)
+    typer.echo(f"protocol: {printable(found.protocol)}")
 
 
-def _tell_classes(found: Evaluation, figures: Figures) -> None:
+def tell_protocols(tested: Sequence[tuple[Evaluation, Figures]]) -> None:
+    """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
+    from i3d.results.evaluation import cheapest
+
+    is_single = tested[0][1].top1 is not None
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else ("mean average precision",)
+    table = new_table("protocol", "views", "GFLOPs a video", *columns)
+    for e, f in tested:
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else (f.mean_average_precision,)
+        views = f"{np.mean(e.num_views_N):.1f}".removesuffix(".0")
+        cost = "-" if e.gflops is None else f"{e.gflops:,.1f}"
+        table.add_row(e.name, views, cost, *map(_number, numbers))
+    show(table)
+    typer.echo(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
+    cheap = cheapest(tested)
+    if cheap is not None and len(tested) > 1:
+        typer.echo(f"the cheapest within half a point of the best: {cheap.name}")
+    for e, _ in tested:
+        typer.echo(f"{e.name}: {printable(e.protocol)}")
+
+
+def tell_metrics(found: Evaluation, figures: Figures, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
+    """The metrics that were asked for, by their names."""
+    if "per_class" in metrics:
+        tell_classes(found, figures, every=True)
+    if "confusion" in metrics and figures.confusion_KK is not None:
+        tell_confusion(found, figures)
+    for name, value in numbers.items():
+        typer.echo(f"{name} {value:.4f}")
+    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
+    typer.echo(f"protocol: {printable(found.protocol)}")
+
+
+def tell_classes(found: Evaluation, figures: Figures, *, every: bool = False) -> None:
+    """Precision, recall and F1 of each class that occurs; of many, the weakest."""
     by = figures.by_class
     assert by is not None
     there = [k for k in range(len(found.classes)) if by.num_clips_K[k] or not np.isnan(by.precision_K[k])]
     shown = there
-    if len(there) > MOST:
+    if len(there) > MOST and not every:
         shown = sorted(there, key=lambda k: (by.f1_K[k], k))[:WORST]
         typer.echo(f"the {WORST} classes with the lowest F1, of {len(there)} (--out writes all)")
     table = new_table("class", "clips", "precision", "recall", "F1")
@@ -46,13 +82,64 @@ def _tell_classes(found: Evaluation, figures: Figures) -> None:
     show(table)
 
 
-def _tell_accuracy(found: Evaluation, figures: Figures, bad: str) -> None:
+def tell_confusion(found: Evaluation, figures: Figures) -> None:
+    """What is taken for what, the commonest mistakes first."""
+    from i3d.results.confusion import confusions
+
+    assert figures.confusion_KK is not None
+    table = new_table("class", "taken for", "clips", "share of the class")
+    for pair in confusions(figures.confusion_KK)[:MOST]:
+        said = printable(found.classes[pair.said])
+        table.add_row(printable(found.classes[pair.true]), said, str(pair.num_clips), f"{pair.share:.3f}")
+    show(table)
+
+
+def tell_probe(found: Probe) -> None:
+    """Accuracy with the frames in each order, of all and of each class, and what that says."""
+    forward = found.evaluations["forward"]
+    counts_K = np.bincount([labels[0] for labels in forward.labels_N], minlength=len(found.classes))
+    table = new_table("class", "clips", *found.accuracy)
+    there = [k for k in range(len(found.classes)) if found.recall_K and counts_K[k]]
+    shown = there
+    if len(there) > MOST:
+        shown = sorted(there, key=lambda k: found.recall_K["frozen"][k] - found.recall_K["forward"][k])[:WORST]
+        typer.echo(f"the {WORST} classes that lose most with the middle frame alone, of {len(there)} (--json: all)")
+    for k in shown:
+        recalls = (f"{rows[k]:.3f}" for rows in found.recall_K.values())
+        table.add_row(printable(found.classes[k]), str(counts_K[k]), *recalls)
+    table.add_section()
+    name = "mean average precision" if forward.multi_label else "all"
+    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in found.accuracy.values()))
+    show(table)
+    for sentence in found.verdict:
+        typer.echo(sentence)
+    typer.echo(f"protocol: {printable(forward.protocol)}")
+
+
+def tell_fused(tested: Sequence[tuple[Evaluation, Figures]], names: Sequence[str], swept: Swept | None) -> None:
+    """The streams alone and together, on the same clips."""
+    is_single = tested[0][1].top1 is not None
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else ("mean average precision",)
+    table = new_table("scores", *columns)
+    for name, (_, f) in zip(names, tested, strict=True):
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else (f.mean_average_precision,)
+        table.add_row(printable(name), *map(_number, numbers))
+    show(table)
+    fused, figures = tested[-1]
+    if swept is not None:
+        weights = ", ".join(f"{weight:g}" for weight in swept.weights)
+        typer.echo(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
+    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
+    typer.echo(f"protocol: {printable(fused.protocol)}")
+
+
+def _tell_accuracy(found: Evaluation, figures: Figures) -> None:
     f = figures
     assert f.top1 is not None
     assert f.top1_interval is not None
     assert f.largest_class is not None
     low, high = f.top1_interval
-    typer.echo(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{bad}")
+    typer.echo(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
     if f.top5 is not None:
         typer.echo(f"top-5 {f.top5:.4f}")
     typer.echo(f"mean class {f.mean_class:.4f}")
@@ -61,3 +148,14 @@ def _tell_accuracy(found: Evaluation, figures: Figures, bad: str) -> None:
     typer.echo(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         typer.echo(f'the model is no better than always naming "{largest}"')
+
+
+def _bad(figures: Figures) -> str:
+    left_out = "counted as wrong" if figures.bad_as_wrong else "left out"
+    return f" ({figures.num_bad} unreadable, {left_out})" if figures.num_bad else ""
+
+
+def _number(value: float | tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value[0]:.3f} to {value[1]:.3f}" if isinstance(value, tuple) else f"{value:.4f}"

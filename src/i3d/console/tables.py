@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+
+NUMBERS: Final = (
+    "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1", "views", "top-",
+    "mean", "95 %", "forward", "shuffled", "reversed", "frozen",
+)  # fmt: skip
 
 
 def table(*columns: str) -> Table:
@@ -16,9 +22,7 @@ def table(*columns: str) -> Table:
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        numbers = column.startswith(
-            ("parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1")
-        )
+        numbers = column.startswith(NUMBERS)
         made.add_column(column, justify="right" if numbers else "left", overflow="fold")
     return made
 

@@ -160,6 +160,17 @@ class Annotations:
         """The path to open."""
         return os.path.join(self.root, self.path(index))  # noqa: PTH118 (names that are not UTF-8)
 
+    def name(self, index: int) -> str:
+        """The path as it is listed, with the part that is meant: `a.mp4 [1.5 s to 3 s]`, `a [frames 30 to 49]`."""
+        clip = self[index]
+        if clip.start_seconds is not None or clip.end_seconds is not None:
+            end = "its end" if clip.end_seconds is None else f"{clip.end_seconds:.10g} s"
+            return f"{clip.path} [{clip.start_seconds or 0:.10g} s to {end}]"
+        if clip.first_frame:
+            end = "the last" if clip.num_frames is None else str(clip.first_frame + clip.num_frames - 1)
+            return f"{clip.path} [frames {clip.first_frame} to {end}]"
+        return clip.path
+
     def labels_of(self, index: int) -> tuple[int, ...]:
         """Class numbers of one clip."""
         begin = self.label_ends_N[index - 1] if index else 0

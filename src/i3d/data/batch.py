@@ -5,12 +5,12 @@ Letters in names: N clips of a batch, V views, T frames, D different frames, H r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
+
+Box = tuple[int, int, bool]  # top, left, mirrored
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,34 @@ class Views:
     """All views of one video, without a copy of the frames that they share."""
 
     frames_DHWC: torch.Tensor  # uint8
-    indices_VT: torch.Tensor  # int64, which frames a clip shows; rows of shorter clips are filled up
-    num_frames_V: tuple[int, ...]  # of each clip
-    boxes: tuple[tuple[int, int, bool], ...]  # top, left, mirrored
-    size: int
+    indices_VT: torch.Tensor  # int64, which frames a view shows; rows of shorter views are filled up
+    num_frames_V: tuple[int, ...]  # of each view
+    boxes_V: tuple[Box, ...]
+    size: int  # of the boxes
+    groups: tuple[tuple[int, ...], ...] = ()  # the views of each of several protocols
+
+    @classmethod
+    def of(
+        cls,
+        frames_DHWC: torch.Tensor,
+        protocols: Sequence[tuple[Sequence[Sequence[int]], Sequence[Box]]],
+        *,
+        size: int,
+    ) -> Views:
+        """The views of several protocols, each (frames of its clips, its boxes); a view of several is there once."""
+        numbers: dict[tuple[tuple[int, ...], Box], int] = {}
+        groups = []
+        for clips, boxes in protocols:
+            keys = [(tuple(int(frame) for frame in clip), box) for clip in clips for box in boxes]
+            groups.append(tuple(numbers.setdefault(key, len(numbers)) for key in keys))
+        num_frames_V = tuple(len(clip) for clip, _ in numbers)
+        indices_VT = torch.zeros(len(numbers), max(num_frames_V), dtype=torch.int64)
+        for row_T, (clip, _) in zip(indices_VT, numbers, strict=True):
+            row_T[: len(clip)] = torch.tensor(clip)
+        return cls(frames_DHWC, indices_VT, num_frames_V, tuple(box for _, box in numbers), size, tuple(groups))
 
     def __len__(self) -> int:
-        return len(self.indices_VT) * len(self.boxes)
+        return len(self.indices_VT)
 
     def __repr__(self) -> str:
         return f"Views({len(self)} of {len(self.frames_DHWC)} frames {tuple(self.frames_DHWC.shape[1:])})"
@@ -44,35 +65,37 @@ class Views:
         """
         chosen = []
         for view in range(first, len(self) if stop is None else min(stop, len(self))):
-            clip, (top, left, mirrored) = view // len(self.boxes), self.boxes[view % len(self.boxes)]
+            top, left, mirrored = self.boxes_V[view]
             region_DHWC = self.frames_DHWC[:, top : top + self.size, left : left + self.size]
-            clip_THWC = region_DHWC[self.indices_VT[clip, : self.num_frames_V[clip]]]
+            clip_THWC = region_DHWC[self.indices_VT[view, : self.num_frames_V[view]]]
             chosen.append(_mirrored(clip_THWC) if mirrored else clip_THWC)
         return torch.stack(chosen)
-
-    @property
-    def lengths_V(self) -> npt.NDArray[np.int64]:
-        """How many frames each view has, by which its scores are weighed."""
-        return np.repeat(np.array(self.num_frames_V, np.int64), len(self.boxes))
 
     def runs(self, most: int) -> Iterator[tuple[int, int]]:
         """(first, stop) of neighbours of one length, at most so many: views that go through a network together.
 
         views of 4 4 4 2 2 frames, at most 2 -> (0, 2) (2, 3) (3, 5)
         """
-        lengths_V, first = self.lengths_V, 0
+        lengths_V, first = self.num_frames_V, 0
         for stop in range(1, len(self) + 1):
             if stop == len(self) or stop - first == most or lengths_V[stop] != lengths_V[first]:
                 yield first, stop
                 first = stop
 
+    def reordered(self, order: Callable[[int, int], Sequence[int]]) -> Views:
+        """The same views with their frames in the order that `order(view, number of frames)` says."""
+        indices_VT = self.indices_VT.clone()
+        for view, length in enumerate(self.num_frames_V):
+            indices_VT[view, :length] = self.indices_VT[view, torch.as_tensor(order(view, length))]
+        return replace(self, indices_VT=indices_VT)
+
     def to(self, device: torch.device) -> Views:
         """The same on another device."""
         frames_DHWC = self.frames_DHWC.to(device, non_blocking=True)
-        return Views(frames_DHWC, self.indices_VT.to(device), self.num_frames_V, self.boxes, self.size)
+        return replace(self, frames_DHWC=frames_DHWC, indices_VT=self.indices_VT.to(device))
 
     def pin_memory(self) -> Views:
-        return Views(self.frames_DHWC.pin_memory(), self.indices_VT, self.num_frames_V, self.boxes, self.size)
+        return replace(self, frames_DHWC=self.frames_DHWC.pin_memory())
 
 
 @dataclass(frozen=True)

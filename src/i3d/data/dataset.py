@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.batch import Bad, Batch, Views
+from i3d.data.batch import Bad, Batch, Box, Views
 from i3d.data.frame_folders import FrameNames, Modality, folder_of, open_frames, the_names
 from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
@@ -29,7 +29,7 @@ from i3d.data.stages import Stages
 from i3d.data.views import check_size, window_frames
 from i3d.errors import I3DError, InputError, VideoError, printable, quoted
 from i3d.recipes.augmentation import Augmentation, TrainSampling
-from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
+from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import change_pixels
 from i3d.video.reader import DEFAULT_LIMITS, Limits, Video, open_video
@@ -55,8 +55,13 @@ class TestView:
 
     __test__ = False  # for pytest: not a test
 
-    protocol: ClipProtocol | WindowProtocol
+    protocol: Protocol
     preprocessing: Preprocessing
+    others: tuple[Protocol, ...] = ()  # whose views come along; a view of several protocols is there once
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        return self.protocol, *self.others
 
 
 class ClipDataset(torch.utils.data.Dataset[Batch]):
@@ -198,10 +203,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         views, indices, bad = [], [], []
         for _, index in keys:
             try:
-                if isinstance(view.protocol, WindowProtocol):
-                    views.append(self._windows(index, view.protocol, view.preprocessing))
-                else:
-                    views.append(self._clips_and_crops(index, view.protocol, view.preprocessing))
+                views.append(self._views(index, view))
                 indices.append(index)
             except VideoError as error:
                 bad.append(Bad(index, str(error)))
@@ -210,29 +212,55 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.stages.lap("collate")
         return Batch(empty, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
 
-    def _clips_and_crops(self, index: int, protocol: ClipProtocol, pre: Preprocessing) -> Views:
-        """Every frame that some clip shows, once, resized; and where the clips and crops lie."""
+    def _views(self, index: int, view: TestView) -> Views:
+        """The views of all protocols: frames at a rate for windows, and apart from them, frames by number for clips."""
+        pre = view.preprocessing
+        of_clips = [protocol for protocol in view.protocols if isinstance(protocol, ClipProtocol)]
+        laid: dict[Protocol, tuple[Sequence[Sequence[int]], Sequence[Box]]] = {}
+        frames = [self._clip_frames(index, of_clips, pre, laid)] if of_clips else []
+        for protocol in view.protocols:
+            if isinstance(protocol, WindowProtocol):
+                first = sum(map(len, frames))
+                frames_DHWC, places = self._window_frames(index, protocol, pre, whole=bool(of_clips))
+                cuts = windows(len(places), max_frames=protocol.max_window_frames)
+                boxes = crop_boxes(*frames_DHWC.shape[1:3], size=pre.crop, crops="center")
+                laid[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
+                frames.append(frames_DHWC)
+        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=_empty(_joined_shape(frames)))
+        return Views.of(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
+
+    def _clip_frames(
+        self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, laid: dict[Protocol, Any]
+    ) -> torch.Tensor:
+        """Every frame (D, H, W, C) that some clip shows, once, resized. Where clips and crops lie goes to `laid`."""
         with self.open_clip(index) as video:
             self.stages.lap("open")
-            first, num_frames, fps = self._extent(video, index, wants_fps=protocol.target_fps is not None)
-            indices_VT = protocol_clips(num_frames, protocol, fps=fps) + first
-            wanted_D = np.unique(indices_VT)
+            wants_fps = any(protocol.target_fps is not None for protocol in protocols)
+            first, num_frames, fps = self._extent(video, index, wants_fps=wants_fps)
+            clips = [protocol_clips(num_frames, p, fps=fps if p.target_fps else None) + first for p in protocols]
+            wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
             self.stages.lap("seek")
-            frames_DHWC, boxes = torch.empty(0), []
+            frames_DHWC = torch.empty(0)
             for d, (_, frame_HWC, _) in enumerate(video.each(wanted_D)):
                 self.stages.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(video, (height, width), frame_HWC.shape)
                     frames_DHWC = _empty((len(wanted_D), height, width, self.num_channels))
-                    boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
                 self.stages.lap("resize")
-        places_VT = torch.from_numpy(np.searchsorted(wanted_D, indices_VT))
-        return Views(frames_DHWC, places_VT, (protocol.clip_len,) * len(places_VT), tuple(boxes), pre.crop)
+        for protocol, indices_VT in zip(protocols, clips, strict=True):
+            boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
+            laid[protocol] = np.searchsorted(wanted_D, indices_VT).tolist(), boxes
+        return frames_DHWC
 
-    def _windows(self, index: int, protocol: WindowProtocol, pre: Preprocessing) -> Views:
-        """All frames at the rate of the protocol, resized and cropped, each once; and where the windows lie."""
+    def _window_frames(
+        self, index: int, protocol: WindowProtocol, pre: Preprocessing, *, whole: bool
+    ) -> tuple[torch.Tensor, list[int]]:
+        """All frames at the rate of the protocol, each once, resized, and cropped if not `whole`; which fill its slots.
+
+        ((D, H, W, C), a place for each slot of the rate)
+        """
         clip = self.annotations[index]
         with self.open_clip(index) as video:
             self.stages.lap("open")
@@ -241,7 +269,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             self.stages.lap("seek")
             different_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in window_frames(video, protocol, pre, between=between):
+            for frame_HWC in window_frames(video, protocol, pre, between=between, whole=whole):
                 if not different_D or frame_HWC is not different_D[-1]:
                     different_D.append(frame_HWC)
                     self.stages.lap("decode")
@@ -252,12 +280,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 places.append(len(different_D) - 1)
         frames_DHWC = _empty((len(different_D), *different_D[0].shape))
         np.stack(different_D, out=frames_DHWC.numpy())
-        cuts = windows(len(places), max_frames=protocol.max_window_frames)
-        num_frames_V = tuple(stop - start for start, stop in cuts)
-        places_VT = torch.zeros(len(cuts), max(num_frames_V), dtype=torch.int64)
-        for row_T, (start, stop) in zip(places_VT, cuts, strict=True):
-            row_T[: stop - start] = torch.tensor(places[start:stop])
-        return Views(frames_DHWC, places_VT, num_frames_V, ((0, 0, False),), pre.crop)
+        return frames_DHWC, places
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, to be used in a `with` statement."""
@@ -325,6 +348,10 @@ def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8
         cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
     else:
         out_HWC[...] = resize_frame(frame_HWC, height=height, width=width)
+
+
+def _joined_shape(frames: list[torch.Tensor]) -> tuple[int, ...]:
+    return sum(map(len, frames)), *frames[0].shape[1:]
 
 
 def _to_shared(column: Any) -> Any:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import cv2
+import numpy as np
 import torch
 
 from i3d.data.batch import Bad, Batch
@@ -37,7 +38,7 @@ class ClipLoader:
     In training, clips that cannot be read are replaced (by the next in the order of the epoch) and counted; once more
     than `max_bad` of the dataset's clips are bad, it stops with an InputError. In validation and testing nothing is
     replaced: a bad clip stops at once, unless `max_bad` lets it be left out; it is in `bad` either way. `balanced`
-    draws every class equally often.
+    draws every class equally often; of validation and testing, `only` some clips may be left.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class ClipLoader:
         max_bad: float | None = None,
         pin_memory: bool = False,
         balanced: bool = False,
+        only: Order | None = None,
     ) -> None:
         self.dataset, self.batch_size, self.rank, self.num_ranks = dataset, batch_size, rank, num_ranks
         self.is_training = isinstance(dataset.view, TrainView)
-        self.balanced = balanced
+        self.balanced, self.only = balanced, only
         self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
@@ -130,7 +132,8 @@ class ClipLoader:
             seed = self.dataset.seed
             order = balanced_order(self.dataset.rarest_N, seed=seed, epoch=epoch) if self.balanced else None
             return training_batches(num_clips, batch_size=self.batch_size, seed=seed, epoch=epoch, order=order, **ranks)
-        return evaluation_batches(num_clips, batch_size=self.batch_size, **ranks)
+        chosen = np.arange(num_clips) if self.only is None else self.only
+        return [chosen[places] for places in evaluation_batches(len(chosen), batch_size=self.batch_size, **ranks)]
 
     def _count(self, bad: Bad) -> None:
         self.bad.setdefault(bad.index, bad)

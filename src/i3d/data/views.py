@@ -11,16 +11,26 @@ from i3d.video.transforms import center_crop, resize_frame, short_side_size
 
 
 def window_frames(
-    video: Video, protocol: WindowProtocol, pre: Preprocessing, *, between: tuple[int, int] | None = None
+    video: Video,
+    protocol: WindowProtocol,
+    pre: Preprocessing,
+    *,
+    between: tuple[int, int] | None = None,
+    whole: bool = False,
 ) -> Iterator[FrameHWC]:
-    """Every frame (crop, crop, C) at the rate of the protocol, or of those first..stop; windows are cut of them."""
+    """Every frame at the rate of the protocol, or of those first..stop; windows are cut of them.
 
-    def cropped(frame_HWC: FrameHWC) -> FrameHWC:
+    (crop, crop, C), or `whole` as it is before the crop.
+    """
+
+    def changed(frame_HWC: FrameHWC) -> FrameHWC:
         small_HWC = resized(video, frame_HWC, short_side=pre.short_side)
+        if whole:
+            return small_HWC.copy()
         square_HWC: FrameHWC = center_crop(small_HWC[None], size=pre.crop)[0]
         return square_HWC.copy()
 
-    return video.stream(fps=protocol.fps, transform=cropped, between=between)
+    return video.stream(fps=protocol.fps, transform=changed, between=between)
 
 
 def resized(video: Video, frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:

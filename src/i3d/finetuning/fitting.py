@@ -20,7 +20,9 @@ from i3d.finetuning.choices import Plan
 from i3d.finetuning.features import Features
 from i3d.finetuning.head import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
 from i3d.models.build import build_network
+from i3d.recipes.protocols import name_of
 from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol
 from i3d.results.evaluation import Evaluation
 from i3d.results.scoring import average_views
 from i3d.training.losses import balanced_weights
@@ -101,7 +103,10 @@ def evaluation_of(
     sha256: str,
 ) -> Evaluation:
     """What a test of these clips gave."""
+    protocol = recipe.protocol
+    num_views = protocol.num_views if isinstance(protocol, ClipProtocol) else 1
     return Evaluation(
+        name=name_of(recipe.protocol),
         model=model,
         weights_sha256=sha256,
         recipe=recipe.name,
@@ -109,9 +114,11 @@ def evaluation_of(
         data=printable(annotations.source),
         classes=annotations.classes,
         files_N=tuple(annotations.file(index) for index in chosen),
+        names_N=tuple(annotations.name(index) for index in chosen),
         labels_N=tuple(annotations.labels_of(index) for index in chosen),
         scores_NK=scores_NK,
-        are_probabilities=recipe.protocol.average == "prob",
+        average=recipe.protocol.average,
+        num_views_N=(num_views,) * len(chosen),
         multi_label=recipe.multi_label,
         bad=(),
     )

@@ -21,7 +21,7 @@ from i3d.errors import InputError, printable
 from i3d.finetuning.cache import Cache, key_of
 from i3d.finetuning.features import Clips
 from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, is_readable
-from i3d.results.tables import signature
+from i3d.results.journal import signature
 
 VERSION: Final = 1  # of what a look finds
 SPLIT: Final = "split.csv"

@@ -17,7 +17,7 @@ from i3d.finetuning.job import BEST, Job
 from i3d.finetuning.look import write_split
 from i3d.results.confusion import draw_confusion
 from i3d.results.evaluation import Evaluation, Figures
-from i3d.results.evaluation_file import figures_as_dict, write_evaluation
+from i3d.results.evaluation_file import figures_as_dict, write_evaluations
 from i3d.results.report import write_report
 from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
 
@@ -64,7 +64,7 @@ def end(
     path = job.work_dir / RECORD
     record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(accuracies)}
     if evaluation is not None and figures is not None:
-        write_evaluation(job.work_dir / TEST, evaluation, figures)
+        write_evaluations(job.work_dir / TEST, [(evaluation, figures)])
         record["figures"] = figures_as_dict(evaluation, figures)
         pictures = {}
         if not evaluation.multi_label:

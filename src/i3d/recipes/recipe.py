@@ -1,11 +1,13 @@
 """A recipe: a network with everything that its weights expect, and how it is trained."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import model_validator
 
 from i3d.recipes.settings import ClipProtocol, Network, Preprocessing, Settings, WindowProtocol
 from i3d.recipes.training import Loss, Training
+
+AVERAGED: Final = {"prob": "probabilities averaged", "score": "logits averaged"}
 
 
 class Recipe(Settings):
@@ -21,11 +23,9 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        pre, loss = self.preprocessing, self.training.loss if self.training is not None else Loss()
+        loss = self.training.loss if self.training is not None else Loss()
         if loss.focal_gamma and loss.label_smoothing and not self.multi_label:
             raise ValueError("focal loss is of hard labels: leave label_smoothing or focal_gamma at 0")
-        if self.protocol.crops == "three" and pre.crop != pre.short_side:
-            raise ValueError(f"three crops are as large as the short side, {pre.short_side}, not {pre.crop}")
         if len(self.preprocessing.mean) != self.network.in_channels:
             raise ValueError(
                 f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
@@ -42,7 +42,7 @@ class Recipe(Settings):
             "three": f"3 crops of {pre.crop}",
             "ten": f"10 crops of {pre.crop}",
         }
-        averaged = "probabilities averaged" if how.average == "prob" else "logits averaged"
+        averaged = AVERAGED[how.average]
         if isinstance(how, WindowProtocol):
             averaged += " over time"
         return f"{self.name}: {how.line}, short side {pre.short_side}, {crop[how.crops]}, {averaged}"

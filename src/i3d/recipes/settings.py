@@ -130,7 +130,7 @@ class WindowProtocol(Settings):
     fps: float = Field(default=25.0, gt=0)
     max_window_frames: int = Field(default=250, ge=1)
     crops: Literal["center"] = "center"
-    average: Literal["score"] = "score"  # logits are averaged, the softmax comes last
+    average: Literal["score", "prob"] = "score"  # logits are averaged, the softmax comes last
 
     @property
     def line(self) -> str:
@@ -176,3 +176,6 @@ class ClipProtocol(Settings):
             f"{clips} clip{'s' * (clips > 1)} of {self.clip_len} frames x stride {self.frame_interval} "
             f"{where[self.placement]}" + (f" at {self.target_fps:g} fps" if self.target_fps else "")
         )
+
+
+Protocol = ClipProtocol | WindowProtocol

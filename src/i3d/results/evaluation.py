@@ -5,7 +5,9 @@ Letters in names: N clips that could be read, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from i3d.results.metrics import (
     mean_class_accuracy,
     top_k_accuracy,
 )
-from i3d.results.scoring import softmax
+from i3d.results.scoring import Average, sigmoid, softmax
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,25 @@ class BadClip:
     """A clip that has no scores, because its file could not be read."""
 
     file: str
+    name: str  # as it is listed
     labels: tuple[int, ...]
     reason: str
+    place: int  # in the list, from 0
+
+
+@dataclass(frozen=True, eq=False)
+class ViewLogits:
+    """What the network says of each view of one clip."""
+
+    logits_VK: Scores
+    num_frames_V: tuple[int, ...]  # by which views are weighed
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The scores of every clip of a dataset by one model. The protocol stands beside every number made of them."""
 
+    name: str  # of the protocol: 10x3 is 10 clips x 3 crops
     model: str  # the weights, as they were given
     weights_sha256: str
     recipe: str
@@ -44,26 +57,43 @@ class Evaluation:
     data: str  # the list or folder
     classes: tuple[str, ...]
     files_N: tuple[str, ...]
+    names_N: tuple[str, ...]  # as they are listed, with the part
     labels_N: tuple[tuple[int, ...], ...]  # class numbers: one, or several if classes go together
-    scores_NK: Scores  # of each clip, averaged over its views: probabilities, or logits
-    are_probabilities: bool  # what the scores are
+    scores_NK: Scores  # of each clip, averaged over its views
+    average: Average  # what of the views was averaged: probabilities, or logits ("score")
+    num_views_N: tuple[int, ...]
     multi_label: bool
     bad: tuple[BadClip, ...]
+    gflops: float | None = None  # of the network on one clip, on average; a multiply-add counts as two
+    views_N: tuple[ViewLogits, ...] = ()  # only if they were asked for
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
-        if self.scores_NK.shape != shape or len(self.labels_N) != shape[0]:
-            raise ValueError(f"scores {self.scores_NK.shape} and {len(self.labels_N)} labels of {shape} clips, classes")
+        lengths = {len(self.names_N), len(self.labels_N), len(self.num_views_N)}
+        if self.scores_NK.shape != shape or lengths != {shape[0]}:
+            raise ValueError(f"scores {self.scores_NK.shape} and {lengths} names, labels of {shape} clips, classes")
         for file, scores_K in zip(self.files_N, self.scores_NK, strict=True):
             if not np.isfinite(scores_K).all():
                 raise ValueError(f"the scores of {file} hold NaN or infinity")
+        if self.average == "prob" and self.scores_NK.size:
+            low, high = self.scores_NK.min(), self.scores_NK.max()
+            if low < -1e-9 or high > 1 + 1e-9:
+                raise ValueError(f"probabilities lie between 0 and 1, not from {low:g} to {high:g}")
 
     @property
     def probabilities_NK(self) -> Scores:
         """Between 0 and 1; of classes that exclude each other, rows add up to 1."""
-        if self.are_probabilities:
+        if self.average == "prob":
             return self.scores_NK
-        return 0.5 * (1 + np.tanh(self.scores_NK / 2)) if self.multi_label else softmax(self.scores_NK)
+        return sigmoid(self.scores_NK) if self.multi_label else softmax(self.scores_NK)
+
+    def select(self, chosen: Sequence[int]) -> Self:
+        """Only the clips of these numbers; those that could not be read are left out."""
+        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N")
+        picked: dict[str, Any] = {
+            name: tuple(values[n] for n in chosen) for name in names if (values := getattr(self, name))
+        }
+        return replace(self, **picked, scores_NK=self.scores_NK[list(chosen)], bad=())
 
     @property
     def class_N(self) -> Labels:
@@ -87,6 +117,14 @@ class Figures:
     mean_average_precision: float | None = None  # of classes that go together
     by_class: ClassFigures | None = None
     confusion_KK: Labels | None = None
+
+
+def cheapest(tested: Sequence[tuple[Evaluation, Figures]], *, within: float = 0.005) -> Evaluation | None:
+    """The protocol that costs least, of those whose accuracy is at most `within` below the best; None without costs."""
+    of = [(e, f.top1 if f.top1 is not None else f.mean_average_precision or 0.0) for e, f in tested]
+    best = max(accuracy for _, accuracy in of)
+    near = [e for e, accuracy in of if accuracy >= best - within - 1e-12 and e.gflops is not None]
+    return min(near, key=lambda e: e.gflops or 0.0, default=None)
 
 
 def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures:

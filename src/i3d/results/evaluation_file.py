@@ -1,69 +1,116 @@
-"""An evaluation as a JSON file that says itself what it is: every clip with its scores, and the figures.
+"""Evaluations as a file that says itself what it is: every clip with its scores by each protocol, and the figures.
 
 Scores have all their digits: reading gives the numbers that were written. The figures are for readers without this
-package; `figures_of` makes them anew of the scores.
+package; `figures_of` makes them anew of the scores. Other formats, which are not read back: `results/exports.py`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import yaml
 
 from i3d.errors import InputError, first_line, printable
 from i3d.files import write_atomically
-from i3d.results.evaluation import BadClip, Evaluation, Figures
+from i3d.recipes.recipe import AVERAGED
+from i3d.recipes.yaml import read_yaml
+from i3d.results.evaluation import BadClip, Evaluation, Figures, ViewLogits
+from i3d.results.metrics import Scores
+from i3d.results.scoring import Average, average_views
 
 FORMAT: Final = "i3d evaluation"
 VERSION: Final = 1
+YAML: Final = (".yaml", ".yml")
+Tested = tuple[Evaluation, Figures]
 
 
-def write_evaluation(path: Path, evaluation: Evaluation, figures: Figures) -> None:
-    """Write it to `path`, whole or not at all; each clip is a line."""
-    e = evaluation
-    head = {
+def write_evaluations(path: Path, tested: Sequence[Tested]) -> None:
+    """Write what several protocols gave for the same clips to a .json or .yaml, whole or not at all."""
+    data = as_dict(tested)
+    if path.suffix.lower() in YAML:
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        plain = json.loads(json.dumps(data, allow_nan=False))
+        text = yaml.dump(plain, Dumper=dumper, sort_keys=False, default_flow_style=None, width=1 << 30)
+    else:
+        rows = {name: data.pop(name) for name in ("clips", "bad")}
+        fields = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()]
+        fields += [f'"{name}": {_lines(found)}' for name, found in rows.items()]
+        text = "{" + ",\n".join(fields) + "}\n"
+    write_atomically(path, text.encode())
+
+
+def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
+    """All of it as what JSON has. The evaluations are of the same clips and model."""
+    one = tested[0][0]
+    if any(
+        (e.files_N, e.classes, e.weights_sha256) != (one.files_N, one.classes, one.weights_sha256) for e, _ in tested
+    ):
+        raise ValueError("the evaluations are not of the same clips and model")
+    is_whole = bool(one.views_N)
+    return {
         "format": FORMAT,
         "version": VERSION,
-        "model": e.model,
-        "sha256": e.weights_sha256,
-        "recipe": e.recipe,
-        "protocol": e.protocol,
-        "data": e.data,
-        "classes": e.classes,
-        "are_probabilities": e.are_probabilities,
-        "multi_label": e.multi_label,
-        "figures": figures_as_dict(e, figures),
+        "model": one.model,
+        "sha256": one.weights_sha256,
+        "recipe": one.recipe,
+        "data": one.data,
+        "classes": list(one.classes),
+        "multi_label": one.multi_label,
+        "counts": {"clips": len(one.files_N), "unreadable": len(one.bad)},
+        "protocols": {
+            e.name: {
+                "protocol": e.protocol,
+                "average": e.average,
+                "gflops_per_video": e.gflops,
+                "figures": None if is_whole else figures_as_dict(e, figures),
+            }
+            for e, figures in tested
+        },
+        "clips": [_clip([e for e, _ in tested], n) for n in range(len(one.files_N))],
+        "bad": [asdict(bad) for bad in one.bad],
     }
-    clips = [
-        {"file": file, "labels": labels, "scores": scores_K.tolist()}
-        for file, labels, scores_K in zip(e.files_N, e.labels_N, e.scores_NK, strict=True)
-    ]
-    fields = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in head.items()]
-    fields += [f'"clips": {_lines(clips)}', f'"bad": {_lines([asdict(bad) for bad in e.bad])}']
-    write_atomically(path, ("{" + ",\n".join(fields) + "}\n").encode())
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """What `write_evaluation` wrote. Any other file is an InputError."""
+def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Evaluation, ...]:
+    """What `write_evaluations` wrote. Any other file is an InputError.
+
+    `average`: how the views are to be averaged, if the file has the logits of each view (else that is an InputError).
+    """
     where = printable(str(path))
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of `i3d test --out`") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({first_line(error)}); write it anew with `i3d test --out`") from error
+    data = _read(path, where)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise InputError(f"{where}: not an evaluation; give a file of `i3d test --out`")
+        raise InputError(f"{where}: not an evaluation; give a .json or .yaml of `i3d test --out`")
     if data.get("version") != VERSION:
         raise InputError(f"{where}: version {str(data.get('version'))[:20]!r}, read is {VERSION}; test again")
     try:
-        return _evaluation(data)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        found = tuple(_evaluation(data, name, told, average) for name, told in data["protocols"].items())
+        if not found:
+            raise ValueError("no protocols")
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         why = f"no {first_line(error)}" if isinstance(error, KeyError) else first_line(error)
         raise InputError(f"{where}: damaged ({why}); write it anew with `i3d test --out`") from error
+    if average is not None and not found[0].views_N and any(e.average != average for e in found):
+        raise InputError(
+            f"{where}: holds scores that are averaged already ({AVERAGED[found[0].average]}); test again with "
+            f"--average-clips {average}, or with none, which keeps the logits of every view"
+        )
+    return found
+
+
+def read_evaluation(path: Path, *, protocol: str | None = None, average: Average | None = None) -> Evaluation:
+    """One evaluation of a file: the only one, or that of a protocol by its short name."""
+    found = {e.name: e for e in read_evaluations(path, average=average)}
+    if protocol is None and len(found) == 1:
+        return next(iter(found.values()))
+    if protocol not in found:
+        what = f"has no protocol {protocol!r}" if protocol else "has several protocols"
+        raise InputError(f"{printable(str(path))}: {what}; it has {', '.join(found)}, choose one (--protocol)")
+    return found[protocol]
 
 
 def figures_as_dict(evaluation: Evaluation, figures: Figures) -> dict[str, Any]:
@@ -84,27 +131,78 @@ def figures_as_dict(evaluation: Evaluation, figures: Figures) -> dict[str, Any]:
     return told
 
 
-def _evaluation(data: dict[str, Any]) -> Evaluation:
-    classes = tuple(_text(name) for name in data["classes"])
-    clips = data["clips"]
-    scores = [clip["scores"] for clip in clips]
-    return Evaluation(
+def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
+    one = evaluations[0]
+    row: dict[str, Any] = {"file": one.files_N[n], "name": one.names_N[n], "labels": list(one.labels_N[n])}
+    row["views"] = {e.name: e.num_views_N[n] for e in evaluations}
+    if one.views_N:
+        row["frames"] = {e.name: list(e.views_N[n].num_frames_V) for e in evaluations}
+        row["logits"] = {e.name: e.views_N[n].logits_VK.tolist() for e in evaluations}
+    else:
+        row["scores"] = {e.name: e.scores_NK[n].tolist() for e in evaluations}
+    return row
+
+
+def _read(path: Path, where: str) -> Any:
+    try:
+        content = path.read_bytes()
+        return read_yaml(content.decode()) if path.suffix.lower() in YAML else json.loads(content)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of `i3d test --out`") from error
+    except (ValueError, RecursionError) as error:
+        kind = "YAML" if path.suffix.lower() in YAML else "JSON"
+        raise InputError(f"{where}: not {kind} ({first_line(error)}); write it anew with `i3d test --out`") from error
+
+
+def _evaluation(data: dict[str, Any], name: str, told: dict[str, Any], average: Average | None) -> Evaluation:
+    classes, clips = tuple(_text(label) for label in data["classes"]), data["clips"]
+    shape, multi_label = (len(clips), len(classes)), _truth(data["multi_label"])
+    own: Average = told["average"]
+    if own not in AVERAGED:
+        raise ValueError(f"average {str(own)[:20]!r}")
+    views_N = tuple(_views(clip, name, len(classes)) for clip in clips) if clips and "logits" in clips[0] else ()
+    chosen = average if average and views_N else own
+    scores = (
+        [
+            average_views(v.logits_VK, average=chosen, weights_V=v.num_frames_V, multi_label=multi_label).scores_K
+            for v in views_N
+        ]
+        if views_N
+        else [clip["scores"][name] for clip in clips]
+    )
+    evaluation = Evaluation(
+        name=_text(name),
         model=_text(data["model"]),
         weights_sha256=_text(data["sha256"]),
         recipe=_text(data["recipe"]),
-        protocol=_text(data["protocol"]),
+        protocol=_text(told["protocol"]),
         data=_text(data["data"]),
         classes=classes,
         files_N=tuple(_text(clip["file"]) for clip in clips),
+        names_N=tuple(_text(clip["name"]) for clip in clips),
         labels_N=tuple(_labels(clip["labels"], len(classes)) for clip in clips),
-        scores_NK=np.array(scores, np.float64).reshape(len(clips), len(classes)),
-        are_probabilities=_truth(data["are_probabilities"]),
-        multi_label=_truth(data["multi_label"]),
-        bad=tuple(
-            BadClip(_text(bad["file"]), _labels(bad["labels"], len(classes)), _text(bad["reason"]))
-            for bad in data["bad"]
-        ),
+        scores_NK=np.array(scores, np.float64).reshape(shape),
+        average=chosen,
+        num_views_N=tuple(int(clip["views"][name]) for clip in clips),
+        multi_label=multi_label,
+        bad=tuple(_bad(bad, len(classes)) for bad in data["bad"]),
+        gflops=None if told["gflops_per_video"] is None else float(told["gflops_per_video"]),
+        views_N=views_N,
     )
+    return replace(evaluation, protocol=evaluation.protocol.replace(AVERAGED[own], AVERAGED[chosen]))
+
+
+def _views(clip: dict[str, Any], name: str, num_classes: int) -> ViewLogits:
+    logits_VK: Scores = np.array(clip["logits"][name], np.float64)
+    frames = tuple(int(frames) for frames in clip["frames"][name])
+    if logits_VK.shape != (len(frames), num_classes) or not np.isfinite(logits_VK).all():
+        raise ValueError(f"logits of {str(clip['name'])[:60]!r}")
+    return ViewLogits(logits_VK, frames)
+
+
+def _bad(bad: dict[str, Any], num_classes: int) -> BadClip:
+    labels = _labels(bad["labels"], num_classes)
+    return BadClip(_text(bad["file"]), _text(bad["name"]), labels, _text(bad["reason"]), int(bad["place"]))
 
 
 def _labels(values: Any, num_classes: int) -> tuple[int, ...]:

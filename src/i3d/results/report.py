@@ -18,7 +18,7 @@ import numpy as np
 from i3d.errors import printable
 from i3d.files import ASSETS, write_atomically
 from i3d.results.confusion import confusions, most_confused, row_shares
-from i3d.results.evaluation import Evaluation, Figures, figures_of
+from i3d.results.evaluation import Evaluation, Figures, cheapest, figures_of
 from i3d.results.metrics import Labels, average_precisions, calibration_bins
 from i3d.results.worst import worst_clips, wrong_clips
 
@@ -73,6 +73,19 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class ProtocolRow:
+    """A protocol with what it gives and costs."""
+
+    name: str
+    words: str
+    views: float  # of a clip, on average
+    gflops: str
+    value: float | None
+    interval: tuple[float, float] | None
+    is_cheapest: bool  # within half a point of the best
+
+
+@dataclass(frozen=True)
 class Bin:
     """A bin of the reliability diagram; `low`, `width` and `height` are shares of the plot."""
 
@@ -109,23 +122,35 @@ def write_report(
     title: str | None = None,
     notes: Sequence[str] = (),
     pictures: Mapping[str, bytes] | None = None,
+    others: Sequence[Evaluation] = (),
+    bad_as_wrong: bool = False,
 ) -> None:
     """Write the report of a test into one HTML file. `pictures` are PNGs by their names, put at its end.
 
-    Without a single clip with scores, and with a picture that is no PNG, that is a ValueError.
+    `others`: the same clips by other protocols, for a table. Without a single clip with scores, and with a picture
+    that is no PNG, that is a ValueError.
     """
-    write_atomically(out, report_html(evaluation, title=title, notes=notes, pictures=pictures or {}).encode())
+    page = report_html(
+        evaluation, title=title, notes=notes, pictures=pictures or {}, others=others, bad_as_wrong=bad_as_wrong
+    )
+    write_atomically(out, page.encode())
 
 
 def report_html(
-    evaluation: Evaluation, *, title: str | None, notes: Sequence[str], pictures: Mapping[str, bytes]
+    evaluation: Evaluation,
+    *,
+    title: str | None,
+    notes: Sequence[str],
+    pictures: Mapping[str, bytes],
+    others: Sequence[Evaluation] = (),
+    bad_as_wrong: bool = False,
 ) -> str:
     """The report as text. The stills of the worst clips are read from their files."""
     from i3d import __version__
 
     if not_png := [name for name, content in pictures.items() if not content.startswith(PNG)]:
         raise ValueError(f"pictures must be PNG files, {printable(not_png[0])} is not")
-    figures = figures_of(evaluation)
+    figures = figures_of(evaluation, bad_as_wrong=bad_as_wrong)
     is_single = figures.confusion_KK is not None
     pairs = confusions(figures.confusion_KK) if figures.confusion_KK is not None else []
     return _page().render(
@@ -142,6 +167,7 @@ def report_html(
         recognised=_recognised(evaluation, figures),
         warnings=_warnings(figures),
         notes=[line for note in notes for line in note.splitlines() if line.strip()],
+        protocols=_protocols([evaluation, *others], bad_as_wrong=bad_as_wrong) if others else [],
         pairs=pairs[:MOST_PAIRS],
         pairs_words=_pairs_words(len(pairs)),
         matrix=matrix_of(evaluation.classes, figures.confusion_KK) if figures.confusion_KK is not None else None,
@@ -247,6 +273,24 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
+def _protocols(evaluations: Sequence[Evaluation], *, bad_as_wrong: bool) -> list[ProtocolRow]:
+    """The same clips by each protocol, the cheapest of the good ones marked."""
+    tested = [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in evaluations]
+    cheap = cheapest(tested)
+    return [
+        ProtocolRow(
+            name=e.name,
+            words=e.protocol,
+            views=float(np.mean(e.num_views_N)),
+            gflops="–" if e.gflops is None else f"{e.gflops:,.1f}",
+            value=f.top1 if f.top1 is not None else f.mean_average_precision,
+            interval=f.top1_interval,
+            is_cheapest=e is cheap,
+        )
+        for e, f in tested
+    ]
+
+
 def _numbers(figures: Figures) -> list[Number]:
     found = [
         ("Top-5 accuracy", figures.top5, "the class is among the five highest scores"),
@@ -270,7 +314,8 @@ def _warnings(figures: Figures) -> list[str]:
     if figures.top1_interval and figures.largest_class and figures.top1_interval[0] <= figures.largest_class:
         words.append("These clips do not show that the network is better than always naming the largest class.")
     if num_bad := figures.num_bad:
-        words.append(f"{_count(num_bad, 'clip')} could not be read and {'is' if num_bad == 1 else 'are'} left out.")
+        what = "counted as wrong" if figures.bad_as_wrong else "left out"
+        words.append(f"{_count(num_bad, 'clip')} could not be read and {'is' if num_bad == 1 else 'are'} {what}.")
     return words
 
 

@@ -1,16 +1,16 @@
-"""Predictions as files: CSV, JSON, JSON lines; and the journal from which an interrupted run goes on."""
+"""Predictions as files: CSV, JSON, JSON lines; and kept for a run that goes on."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
+from i3d.results.journal import Journal, signature
 from i3d.results.prediction import LabelScore, Prediction
-from i3d.video.stills import images_in
 
 SUFFIXES: Final = (".csv", ".json", ".jsonl")
 
@@ -69,77 +69,14 @@ def _csv(rows: Iterable[Prediction], *, top_k: int) -> str:
     return text.getvalue()
 
 
-class Journal:
-    """What a run with `--out` has done so far, line by line, in a hidden file beside the output.
+class PredictionJournal(Journal):
+    """The predictions of a run. Videos that failed are not kept: they are tried again."""
 
-    It stays when the run is over, so that the same command later computes only what is new or changed. Its first line
-    holds the settings that made the numbers; with other settings, or with rows that the new run would drop, nothing
-    is touched unless `force` is given.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any], paths: Sequence[str], *, force: bool) -> None:
-        self.path = out.with_name(f".{out.name}.resume")
-        header = json.dumps({"i3d predict": 1, "settings": settings}, sort_keys=True)
-        lines = [] if force else self._lines()
-        if not force and not lines and out.exists():
-            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
-        self._done = self._entries(lines[1:])
-        if lines:
-            self._check(out, lines[0] == header, paths)
-        write_atomically(self.path, "".join(f"{line}\n" for line in [header, *lines[1:]]).encode())
-        self._file = self.path.open("a", encoding="utf-8")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def done(self, path: str) -> Prediction | None:
+    def prediction(self, path: str) -> Prediction | None:
         """The prediction of a video that was made with the same settings, if the file has not changed since."""
-        entry, now = self._done.get(path), signature(path)
-        return from_dict(entry["row"]) if entry is not None and now and entry["signature"] == now else None
+        row = self.done(path, signature(path))
+        return None if row is None else from_dict(row)
 
-    def add(self, row: Prediction) -> None:
-        """Keep a prediction. Videos that failed are not kept: they are tried again."""
-        if row.status == "ok" and (now := signature(row.path)):
-            self._file.write(json.dumps({"row": as_dict(row), "signature": now}) + "\n")
-            self._file.flush()
-
-    def _lines(self) -> list[str]:
-        """The whole lines of an earlier journal; a last one that was cut off by a kill is left out."""
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path}: cannot be read ({error}); delete it to start again") from error
-        return text.split("\n")[:-1]
-
-    def _entries(self, lines: Sequence[str]) -> dict[str, Any]:
-        try:
-            return {entry["row"]["path"]: entry for entry in map(json.loads, lines)}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.path}: damaged ({error}); delete it, or start again with --force") from error
-
-    def _check(self, out: Path, same_settings: bool, paths: Sequence[str]) -> None:
-        """Refuse to drop earlier results in silence."""
-        todo = "choose another --out, or replace them with --force"
-        if not same_settings:
-            raise InputError(f"--out {out}: {self.path.name} holds results made with other settings; {todo}")
-        if missing := sorted(self._done.keys() - set(paths)):
-            name = printable(missing[0])
-            raise InputError(f"--out {out}: {self.path.name} holds results of {name}, which is not in this run; {todo}")
-
-
-def signature(path: str) -> list[int]:
-    """By what a changed video is noticed: size and time of its last change (of a folder: of all its images).
-
-    Empty for what is no file (the standard input), which is never taken as unchanged.
-    """
-    try:
-        files = images_in(Path(path)) if Path(path).is_dir() else [Path(path)]
-        stats = [file.stat() for file in files]
-    except OSError:
-        return []
-    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
+    def keep(self, row: Prediction) -> None:
+        if row.status == "ok":
+            self.add(row.path, signature(row.path), as_dict(row))

@@ -57,13 +57,15 @@ def center_crop(frames_THWC: Frames, *, size: int) -> Frames:
 
 
 def three_crop(frames_THWC: Frames, *, size: int) -> Frames:
-    """Three squares along the longer side, in MMAction2's order (start, end, middle): (3, T, size, size, C)."""
+    """Three squares along the longer side, in MMAction2's order (start, end, middle): (3, T, size, size, C).
+
+    Along the shorter side, if that is longer than `size`, they lie in the middle (as SlowFast's).
+    """
     height, width = frames_THWC.shape[1:3]
-    if size not in (height, width) or size > min(height, width):
-        raise ValueError(f"three_crop needs frames with one side of {size}, got {height} x {width}")
-    step = (max(height, width) - size) // 2
-    offsets = [0, 2 * step, step]
-    corners = [(0, at) for at in offsets] if height == size else [(at, 0) for at in offsets]
+    _fits(min(height, width), size)
+    across, along = sorted((height, width))
+    middle, step = (across - size) // 2, (along - size) // 2
+    corners = [(middle, at) if height <= width else (at, middle) for at in (0, 2 * step, step)]
     return np.stack([_crop(frames_THWC, top=top, left=left, size=size) for top, left in corners])
 
 

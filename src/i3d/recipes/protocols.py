@@ -1,0 +1,71 @@
+"""Protocols by short names: 10x3 is 10 clips x 3 crops, "windows" is all frames."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from i3d.errors import InputError, quoted
+from i3d.recipes.io import changed
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
+
+CROPS: Final = {1: "center", 3: "three", 10: "ten"}
+WINDOWS: Final = "windows"
+CLIP_LEN: Final = 64  # of clips for networks that see windows: what the paper trains on
+SETTABLE: Final = ("protocol", "preprocessing")
+
+
+def name_of(protocol: Protocol) -> str:
+    """The short name of a protocol: clips x crops."""
+    if isinstance(protocol, WindowProtocol):
+        return WINDOWS
+    num_crops = next(number for number, name in CROPS.items() if name == protocol.crops)
+    return f"{protocol.num_views // num_crops}x{num_crops}"
+
+
+def with_protocol(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with the clips and crops of a short name; all else is the recipe's.
+
+    Networks that see windows of all frames take clips of 64 frames at the same rate.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
+    own = recipe.protocol
+    if name == WINDOWS and isinstance(own, WindowProtocol):
+        return recipe
+    if found is None:
+        has_windows = isinstance(own, WindowProtocol)
+        also = f", or {WINDOWS}" if has_windows else ""
+        why = f"; {recipe.name} scores clips" if name == WINDOWS else ""
+        raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}{why}")
+    num_clips, crops = int(found[1]), CROPS[int(found[2])]
+    if isinstance(own, WindowProtocol):
+        fields: dict[str, Any] = {"clip_len": CLIP_LEN, "frame_interval": 1, "target_fps": own.fps}
+        fields["average"] = own.average
+    else:
+        if own.placement == "dense" and num_clips % 10:
+            raise InputError(
+                f"protocol {quoted(name)}: {recipe.name} samples densely, 10 clips at a time; take 10x1 or 10x3, "
+                "or another placement (--set protocol.placement=centred)"
+            )
+        num_clips //= 10 if own.placement == "dense" else 1
+        fields = own.model_dump() | {"twice": False}
+    protocol = ClipProtocol(**fields | {"num_clips": num_clips, "crops": crops})
+    return Recipe(**dict(recipe) | {"protocol": protocol})
+
+
+def with_test_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with `key=value` settings of its protocol or preprocessing; others made the weights what they are."""
+    for setting in settings:
+        if setting.partition(".")[0] not in SETTABLE:
+            raise InputError(f"--set {quoted(setting)}: a test can change {' and '.join(SETTABLE)}, nothing else")
+    return changed(recipe, settings)
+
+
+def with_average(recipe: Recipe, average: str | None) -> Recipe:
+    """The recipe with another way to average views: "prob" or "score" (logits)."""
+    if average is None:
+        return recipe
+    if average not in ("prob", "score"):
+        raise InputError(f"average {quoted(average)}: is neither prob nor score")
+    return Recipe(**dict(recipe) | {"protocol": recipe.protocol.model_copy(update={"average": average})})

@@ -1,0 +1,1 @@
+"""How clips become scores: `scorer` (views -> scores), `kept` (what is done already), `ranks` (several processes)."""

@@ -1,0 +1,66 @@
+"""What a test has done so far, so that the same command goes on where it was ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from i3d.data.annotations import Annotations
+from i3d.data.shards import INDEX, Shards
+from i3d.errors import InputError
+from i3d.results.journal import Journal, signature
+from i3d.testing.ranks import Ranks
+from i3d.testing.scorer import Scored
+
+OfClip = dict[str, Scored]  # by the names of the variants
+
+
+class Kept:
+    """The scores of clips beside an output file; without one, nothing is kept."""
+
+    def __init__(
+        self, out: Path | None, settings: dict[str, Any], clips: Annotations, *, force: bool, ranks: Ranks
+    ) -> None:
+        self._clips, self._shards = clips, Shards.of(Path(clips.root))
+        self._journal: Journal | None = None
+        if out is not None:
+            keys = {clips.name(index) for index in range(len(clips))}
+            self._journal = Journal(out, settings, keys, force=force, rank=ranks.rank, wait=ranks.wait)
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.__exit__()
+
+    def known(self) -> dict[int, OfClip]:
+        """Clips that are done, and whose files have not changed since, by their indices."""
+        if self._journal is None:
+            return {}
+        found = {}
+        for index in range(len(self._clips)):
+            row = self._journal.done(self._clips.name(index), self._signature(index))
+            if row is not None:
+                found[index] = scored_of(row, str(self._journal.path))
+        return found
+
+    def keep(self, index: int, scored: OfClip) -> None:
+        """One more clip is done."""
+        if self._journal is not None:
+            self._journal.add(self._clips.name(index), self._signature(index), row_of(scored))
+
+    def _signature(self, index: int) -> Sequence[int]:
+        if self._shards is None:
+            return signature(self._clips.file(index))
+        return signature(str(self._shards.root / INDEX))
+
+
+def row_of(scored: OfClip) -> dict[str, Any]:
+    return {name: found.as_row() for name, found in scored.items()}
+
+
+def scored_of(row: dict[str, Any], where: str) -> OfClip:
+    """The inverse of `row_of`; what is none is an InputError."""
+    try:
+        return {name: Scored.from_row(found) for name, found in row.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: damaged ({error}); delete it, or start again with --force") from error

@@ -1,0 +1,46 @@
+"""Whether a list and a model speak of the same classes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from i3d.data.annotations import Annotations
+from i3d.data.labels import clean_label, numbered_labels
+from i3d.errors import InputError, printable, quoted
+from i3d.recipes.recipe import Recipe
+
+MAX_NAMED: Final = 5  # classes
+
+
+def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str) -> tuple[int, ...]:
+    """The model's number of each class of a list, by its name; of a list of numbers and as many classes, the same."""
+    listed = annotations.classes
+    are_numbers = listed == numbered_labels(len(listed))
+    if listed == labels or (are_numbers and len(listed) == len(labels)):
+        return tuple(range(len(listed)))
+    number_of = {clean_label(name): number for number, name in reversed(list(enumerate(labels)))}
+    missing = [name for name in listed if clean_label(name) not in number_of]
+    if not missing:
+        return tuple(number_of[clean_label(name)] for name in listed)
+    where = f"{printable(annotations.source)}: "
+    if are_numbers:
+        raise InputError(
+            f"{where}numbers its {len(listed)} classes, {printable(model)} has {len(labels)}; name them with --classes"
+        )
+    named = ", ".join(quoted(name) for name in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
+    if labels == numbered_labels(len(labels)):
+        todo = "its classes have no names: give it some with `i3d convert --labels`"
+    else:
+        todo = f"it knows {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
+    raise InputError(f"{where}{len(missing)} classes that {printable(model)} does not have: {named}; {todo}")
+
+
+def check_labels(annotations: Annotations, recipe: Recipe) -> None:
+    """Every clip has a class; several only where they go together."""
+    for index in range(len(annotations)):
+        num_labels = len(annotations.labels_of(index))
+        where = f"{annotations.where(index)}: {quoted(annotations.path(index))}: "
+        if num_labels == 0:
+            raise InputError(f"{where}has no label; add one, a test needs it")
+        if num_labels > 1 and not recipe.multi_label:
+            raise InputError(f"{where}has {num_labels} classes; {recipe.name} names one of each clip, keep one")

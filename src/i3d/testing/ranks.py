@@ -1,0 +1,77 @@
+"""The processes of a test: each scores its share, then all have all. One process is the same without a launcher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import torch
+import torch.distributed as dist
+
+TIMEOUT: Final = timedelta(hours=6)  # for the slowest rank: shares of a list may differ
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all."""
+
+    rank: int
+    num_ranks: int
+    device: torch.device  # over which they speak
+
+    def wait(self) -> None:
+        """Return once all have come here."""
+        if self.num_ranks > 1:
+            self.gather([])
+
+    def gather(self, lines: Sequence[str]) -> list[str]:
+        """The lines of all ranks, on every rank, in the order of the ranks. No line may hold a line end."""
+        if self.num_ranks == 1:
+            return list(lines)
+        content = "".join(f"{line}\n" for line in lines).encode()
+        size = torch.tensor([len(content)], device=self.device)
+        sizes = [torch.zeros_like(size) for _ in range(self.num_ranks)]
+        dist.all_gather(sizes, size)
+        most = max(int(size) for size in sizes)
+        mine = torch.zeros(most, dtype=torch.uint8)
+        if content:
+            mine[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        parts = [torch.zeros(most, dtype=torch.uint8, device=self.device) for _ in range(self.num_ranks)]
+        dist.all_gather(parts, mine.to(self.device))
+        texts = [part[: int(size)].cpu().numpy().tobytes().decode() for part, size in zip(parts, sizes, strict=True)]
+        return [line for text in texts for line in text.split("\n")[:-1]]
+
+
+def under_launcher() -> bool:
+    """Whether torchrun, or one that speaks as it does, has started this process among others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def own_device(device: str) -> str:
+    """The device of this process: under a launcher each has its own GPU."""
+    if not under_launcher() or device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return device
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+@contextmanager
+def ranks_on(device: torch.device) -> Iterator[Ranks]:
+    """The ranks that a launcher started, connected; else this process alone."""
+    if not under_launcher():
+        yield Ranks(0, 1, device)
+        return
+    was_there = dist.is_initialized()
+    if not was_there:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
+        yield Ranks(dist.get_rank(), dist.get_world_size(), speaks)
+    finally:
+        if not was_there:
+            dist.destroy_process_group()

@@ -1,0 +1,473 @@
+"""Several protocols from one pass: the same scores as each alone, and as a plain loop over views; probes; formats."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+import i3d
+from evaluations import made
+from i3d.cli import app
+from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.read import read_annotations
+from i3d.evaluate import Means, evaluate_each, variants_of
+from i3d.models.build import build_network
+from i3d.models.fold import fold_norms
+from i3d.probe import compare, probe
+from i3d.recipes.named import named_recipe
+from i3d.recipes.protocols import name_of, with_average, with_protocol
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
+from i3d.results.evaluation import cheapest, figures_of
+from i3d.results.evaluation_file import read_evaluation, read_evaluations, write_evaluations
+from i3d.results.scoring import softmax
+from i3d.video.reader import open_video
+from i3d.video.sampling import protocol_clips
+from i3d.weights.load import load_weights, model_of
+from testing_runs import make_clips, save_model, save_models
+
+HERE = Means(device="cpu", num_workers=0)
+DENSE = ClipProtocol(clip_len=6, frame_interval=1, num_clips=2, crops="center", placement="dense", sample_range=12)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+def run(command, *arguments, expected=0):
+    done = CliRunner().invoke(app, [command, *map(str, arguments)])
+    if expected != 2:
+        assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
+        return done.stdout, done.stderr
+    assert isinstance(done.exception, i3d.InputError), (done.output, done.exception)
+    return str(done.exception)
+
+
+def try_test(model, data, *options, expected=0):
+    return run("test", model, "--data", data, "--device", "cpu", "--workers", "0", *options, expected=expected)
+
+
+# which views
+
+
+@pytest.mark.parametrize(
+    ("protocol", "crop"),
+    [
+        (ClipProtocol(clip_len=6, frame_interval=2, num_clips=2, crops="ten"), 28),
+        (ClipProtocol(clip_len=6, frame_interval=1, num_clips=10, crops="three"), 32),
+        (DENSE, 32),
+        (ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three", placement="end_to_end"), 24),
+    ],
+    ids=["ten", "three", "dense", "three within"],
+)  # fmt: skip
+def test_scores_are_those_of_a_plain_loop_over_views(clips, tmp_path, protocol, crop):
+    """Each view by itself: its frames one by one, resized and cropped here, through the network, averaged."""
+    import cv2
+
+    model = save_model(tmp_path / "m.safetensors", protocol=protocol, crop=crop)
+    annotations = read_annotations(clips / "clips.csv").select([0, 3])
+    found = i3d.evaluate(model, annotations, device="cpu", num_workers=0)
+    net = i3d.load_model(model)
+    for n, file in enumerate(found.files_N):
+        with open_video(file) as video:
+            frames = [cv2.resize(frame, (43, 32)) for frame in video.stream()]
+        probabilities = []
+        for indices in protocol_clips(len(frames), protocol):
+            for top, left, mirrored in places(protocol.crops, crop):
+                view = [frames[i][top : top + crop, left : left + crop] for i in indices]
+                view = np.stack([frame[:, ::-1] if mirrored else frame for frame in view])
+                x = (torch.from_numpy(view).float() - 127.5) / 60
+                with torch.inference_mode():
+                    probabilities.append(net(x.permute(3, 0, 1, 2)[None]).double().softmax(1)[0].numpy())
+        assert len(probabilities) == protocol.num_views == found.num_views_N[n]
+        assert np.allclose(found.scores_NK[n], np.mean(probabilities, axis=0), rtol=0, atol=1e-6)
+
+
+def places(crops, size, height=32, width=43):
+    """(top, left, mirrored) of the crops of a frame of 32 x 43, as MMAction2 cuts them."""
+    if crops == "center":
+        return [((height - size) // 2, (width - size) // 2, False)]
+    if crops == "three":
+        step = (width - size) // 2
+        return [((height - size) // 2, left, False) for left in (0, 2 * step, step)]
+    y, x = (height - size) // 4, (width - size) // 4
+    corners = [(0, 0), (0, 4 * x), (4 * y, 0), (4 * y, 4 * x), (2 * y, 2 * x)]
+    return [(*corner, mirrored) for corner in corners for mirrored in (False, True)]
+
+
+@pytest.mark.parametrize("kind", ["clips", "windows"])
+def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
+    annotations = read_annotations(clips / "clips.csv")
+    weights = load_weights(models[kind])
+    names = ["1x1", "3x1", "3x3"] + (["windows"] if kind == "windows" else [])
+    options = {"settings": ["preprocessing.crop=28"], "protocols": names}
+    together = evaluate_each(weights, annotations, variants=variants_of(weights, **options), means=HERE)
+    assert [e.name for e in together] == names
+    for e in together:
+        (alone,) = evaluate_each(
+            weights, annotations, variants=variants_of(weights, **options | {"protocols": [e.name]}), means=HERE
+        )
+        assert np.allclose(alone.scores_NK, e.scores_NK, rtol=1e-5, atol=1e-5)
+        assert (alone.protocol, alone.num_views_N, alone.gflops) == (e.protocol, e.num_views_N, e.gflops)
+    assert together[1].num_views_N == (3,) * 6
+    assert together[2].num_views_N == (9,) * 6
+    assert together[2].gflops == pytest.approx(9 * together[0].gflops)
+    assert not np.allclose(together[0].scores_NK, together[1].scores_NK, atol=1e-4)
+
+
+def test_each_view_and_frame_is_there_once(clips):
+    annotations = read_annotations(clips / "clips.csv")
+    recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
+    own = recipe.protocol.model_copy(update={"clip_len": 4})
+    recipe = Recipe(**dict(recipe) | {"protocol": own, "preprocessing": Preprocessing(short_side=32, crop=32)})
+    first, *others = [with_protocol(recipe, name).protocol for name in ("1x1", "3x1", "10x1", "10x3")]
+    views = ClipDataset(annotations, TestView(first, recipe.preprocessing, tuple(others)))[0, 0].views_N[0]
+    assert [len(group) for group in views.groups] == [1, 3, 10, 30]
+    assert views.groups[2] == views.groups[3][2::3]  # the middle crops
+    assert len(views) == 30 + 3  # the only clip of 1x1 is the middle one of 3x1
+    assert views.groups[0] == views.groups[1][1:2]
+    shown = {(tuple(row.tolist()), box) for row, box in zip(views.indices_VT, views.boxes_V, strict=True)}
+    assert len(shown) == len(views)
+    assert len(views.frames_DHWC) <= 26
+
+
+def test_names_of_protocols():
+    recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
+    assert name_of(recipe.protocol) == "10x3"
+    assert with_protocol(recipe, "10x3").protocol == recipe.protocol
+    assert with_protocol(recipe, "1x10").protocol.num_views == 10
+    dense = named_recipe("i3d_r50_dense_32x2x1_100e_kinetics400_rgb")
+    assert name_of(dense.protocol) == "10x3"
+    assert with_protocol(dense, "20x1").protocol.num_views == 20
+    with pytest.raises(i3d.InputError, match="samples densely, 10 clips at a time"):
+        with_protocol(dense, "1x1")
+    inception = named_recipe("inception_rgb_kinetics400")
+    assert name_of(inception.protocol) == "windows"
+    clip = with_protocol(inception, "3x1").protocol
+    assert (clip.clip_len, clip.target_fps, clip.num_clips, clip.average) == (64, 25.0, 3, "score")
+    assert "probabilities averaged" in with_average(inception, "prob").protocol_line
+    for name in ("0x1", "3", "3x2", "x", "-1x1", "10x3 "):
+        with pytest.raises(i3d.InputError, match="write CLIPSxCROPS"):
+            with_protocol(recipe, name)
+
+
+def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
+    out, err = try_test(
+        models["clips"], clips / "clips.csv", "--protocols", "1x1,3x1,3x3", "--out", tmp_path / "r.json",
+        "--report", tmp_path / "r.html",
+    )  # fmt: skip
+    rows = [line.split() for line in out.splitlines() if line.startswith((" 1x1", " 3x1", " 3x3"))]
+    found = read_evaluations(tmp_path / "r.json")
+    for row, e, num_views in zip(rows, found, (1, 3, 9), strict=True):
+        figures = figures_of(e)
+        assert row[:2] == [e.name, str(num_views)]
+        assert float(row[3]) == pytest.approx(figures.top1, abs=1e-4)
+        low, high = figures.top1_interval
+        assert row[4:7] == [f"{low:.3f}", "to", f"{high:.3f}"]
+        assert f"{e.name}: {e.protocol}" in out
+    assert f"the cheapest within half a point of the best: {cheapest([(e, figures_of(e)) for e in found]).name}" in out
+    page = (tmp_path / "r.html").read_text()
+    assert "By protocol" in page
+    assert all(e.protocol in page for e in found)
+    assert "r.json" in err
+    assert "r.html" in err
+
+
+def test_the_cheapest_of_the_good_ones():
+    truth = [0] * 200 + [1]
+
+    def with_accuracy(right, gflops):
+        scores_NK = np.eye(2)[[0 if n < right else 1 for n in range(200)] + [1]]
+        e = made(scores_NK, truth, gflops=gflops)
+        return e, figures_of(e)
+
+    tested = [with_accuracy(197, 1.0), with_accuracy(199, 10.0), with_accuracy(200, 30.0)]
+    assert cheapest(tested) is tested[1][0]  # 197 are more than half a point worse
+    assert cheapest(tested[:1]) is tested[0][0]
+    assert cheapest([with_accuracy(5, None)]) is None
+
+
+# averages and files
+
+
+def test_averages_of_views(clips, models, tmp_path):
+    data = clips / "clips.csv"
+    plain, _ = try_test(models["clips"], data, "--out", tmp_path / "prob.json")
+    try_test(models["clips"], data, "--average-clips", "score", "--out", tmp_path / "score.json")
+    out, err = try_test(models["clips"], data, "--average-clips", "none", "--out", tmp_path / "none.json")
+    assert out == ""
+    assert "`i3d score" in err
+    prob, score = read_evaluation(tmp_path / "prob.json"), read_evaluation(tmp_path / "score.json")
+    raw = read_evaluation(tmp_path / "none.json")
+    assert [views.logits_VK.shape for views in raw.views_N] == [(9, 3)] * 6
+    assert np.allclose(prob.scores_NK, [softmax(v.logits_VK).mean(axis=0) for v in raw.views_N], atol=1e-12)
+    assert np.allclose(score.scores_NK, [v.logits_VK.mean(axis=0) for v in raw.views_N], atol=1e-12)
+    assert np.array_equal(raw.scores_NK, prob.scores_NK)  # the recipe's own average
+    for average, expected in (("prob", prob), ("score", score)):
+        again = read_evaluation(tmp_path / "none.json", average=average)
+        assert np.array_equal(again.scores_NK, expected.scores_NK)
+        assert again.protocol == expected.protocol
+    assert run("score", tmp_path / "none.json")[0] == plain
+    assert (
+        run("score", tmp_path / "none.json", "--average-clips", "score")[0]
+        .splitlines()[-1]
+        .endswith("logits averaged; fp32")
+    )
+    message = run("score", tmp_path / "prob.json", "--average-clips", "score", expected=2)
+    assert "holds scores that are averaged already (probabilities averaged)" in message
+    try_test(
+        models["clips"], data, "--average-clips", "none", "--out", tmp_path / "l.json", "--out-format", "mmaction2"
+    )
+    assert np.allclose(json.loads((tmp_path / "l.json").read_text()), [v.logits_VK for v in raw.views_N])
+
+
+def test_windows_weigh_by_their_frames(clips, models, tmp_path):
+    try_test(models["windows"], clips / "clips.csv", "--average-clips", "none", "--out", tmp_path / "n.json")
+    raw = read_evaluation(tmp_path / "n.json")
+    plain = i3d.evaluate(models["windows"], read_annotations(clips / "clips.csv"), device="cpu", num_workers=0)
+    assert max(len(set(v.num_frames_V)) for v in raw.views_N) > 1
+    assert np.array_equal(raw.scores_NK, plain.scores_NK)
+
+
+def test_formats(clips, models, tmp_path):
+    data = clips / "clips.csv"
+    for name in ("r.json", "r.yaml", "r.csv"):
+        try_test(models["clips"], data, "--protocols", "1x1,3x3", "--out", tmp_path / name)
+    found = read_evaluations(tmp_path / "r.json")
+    for one, other in zip(found, read_evaluations(tmp_path / "r.yaml"), strict=True):
+        assert np.array_equal(one.scores_NK, other.scores_NK)
+        assert {**vars(one), "scores_NK": 0} == {**vars(other), "scores_NK": 0}
+    plain = yaml.safe_load((tmp_path / "r.yaml").read_text())
+    assert plain["clips"][0]["scores"]["3x3"] == found[1].scores_NK[0].tolist()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
+    assert len(rows) == 12
+    assert [(row["clip"], row["labels"]) for row in rows[6:]] == [(f"{i}.mp4", "abc"[i % 3]) for i in range(6)]
+    assert [[float(row[name]) for name in "abc"] for row in rows[6:]] == found[1].scores_NK.tolist()
+    assert all(
+        row["recognised_as"] == "abc"[int(s.argmax())] for row, s in zip(rows[6:], found[1].scores_NK, strict=True)
+    )
+    assert {row["protocol"] for row in rows} == {e.protocol for e in found}
+    assert "several protocols; it has 1x1, 3x3" in run(
+        "score", tmp_path / "r.json", "--metrics", "per_class", expected=2
+    )
+    out, _ = run("score", tmp_path / "r.json", "--metrics", "top_k_accuracy", "--top-k", "1,2", "--protocol", "3x3")
+    assert f"top1 {figures_of(found[1]).top1:.4f}" in out
+    right = [np.argsort(-scores)[:2].tolist().count(i % 3) for i, scores in enumerate(found[1].scores_NK)]
+    assert f"top2 {np.mean(right):.4f}" in out
+
+
+def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_path):
+    for i in range(6):
+        os.link(clips / f"{i}.mp4", tmp_path / f"{i}.mp4")
+    (tmp_path / "2.mp4").unlink()
+    (tmp_path / "2.mp4").write_bytes(b"")
+    (tmp_path / "clips.csv").write_text((clips / "clips.csv").read_text())
+    for name in ("r.json", "r.yaml"):
+        options = ("--max-bad", "50%", "--out", tmp_path / name, "--out-format", "mmaction2")
+        _, err = try_test(models["clips"], tmp_path / "clips.csv", *options, expected=3)
+        assert "1 clips could not be read; null stands in their places" in err
+        found = yaml.safe_load((tmp_path / name).read_text())
+        whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), device="cpu", num_workers=0)
+        assert found[2] is None
+        for i in (0, 1, 3, 4, 5):
+            assert np.allclose(found[i], whole.scores_NK[i], atol=1e-12)
+    _, err = try_test(
+        models["clips"], tmp_path / "clips.csv", "--max-bad", "50%", "--out", tmp_path / "b.csv", expected=3
+    )
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "b.csv").read_text())))
+    assert [row["status"] for row in rows] == ["ok"] * 5 + ["error"]
+    assert "empty" in rows[-1]["error"]
+
+
+def test_folded_batch_norms_give_the_same(clips, models):
+    non_local = named_recipe("i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb").network
+    for settings in (InceptionNetwork(num_classes=5), non_local):
+        torch.manual_seed(0)
+        net = build_network(settings)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+        with pytest.raises(ValueError, match="eval"):
+            fold_norms(net.train())
+        net.eval()
+        clip = torch.randn(1, 3, 10, 200, 200)
+        with torch.inference_mode():
+            before = net(clip)
+            norms = sum(isinstance(module, torch.nn.BatchNorm3d) for module in net.modules())
+            assert fold_norms(net) == norms > 50
+            after = net(clip)
+        assert torch.allclose(before, after, rtol=1e-4, atol=1e-4 * before.abs().max())
+    annotations = read_annotations(clips / "clips.csv")
+    plain, folded = (
+        evaluate_each(models["clips"], annotations, means=replace(HERE, fold_norms=fold))[0] for fold in (False, True)
+    )
+    assert np.allclose(plain.scores_NK, folded.scores_NK, atol=1e-4)
+
+
+def test_how_many_views_run_at_once_changes_nothing(clips, models):
+    annotations = read_annotations(clips / "clips.csv").select([0, 1])
+    found = [
+        evaluate_each(models["clips"], annotations, means=replace(HERE, max_views=most))[0].scores_NK
+        for most in (1, 4, None)
+    ]
+    assert np.allclose(found[0], found[1], rtol=0, atol=1e-6)
+    assert np.allclose(found[0], found[2], rtol=0, atol=1e-6)
+
+
+# probes
+
+
+def test_probe_reorders_the_frames_of_each_view(clips, models):
+    annotations = read_annotations(clips / "clips.csv")
+    found = probe(models["clips"], annotations, protocol="1x1", means=HERE)
+    weights = load_weights(models["clips"])
+    net, protocol = model_of(weights), with_protocol(weights.card.recipe, "1x1").protocol
+    dataset = ClipDataset(annotations, TestView(protocol, weights.card.recipe.preprocessing))
+    shuffle = np.random.default_rng((0, 3, 0)).permutation(6).tolist()
+    orders = {"forward": range(6), "shuffled": shuffle, "reversed": range(5, -1, -1), "frozen": [3] * 6}
+    clip = (dataset[0, 3].views_N[0].clips().float() - 127.5) / 60
+    for order, frames in orders.items():
+        with torch.inference_mode():
+            expected = net(clip[:, list(frames)].permute(0, 4, 1, 2, 3)).softmax(1)[0].numpy()
+        assert np.allclose(found.evaluations[order].scores_NK[3], expected, atol=1e-6), order
+    again = probe(models["clips"], annotations, protocol="1x1", means=HERE, seed=1)
+    assert not np.array_equal(again.evaluations["shuffled"].scores_NK, found.evaluations["shuffled"].scores_NK)
+    assert np.array_equal(again.evaluations["reversed"].scores_NK, found.evaluations["reversed"].scores_NK)
+
+
+def test_what_a_probe_says():
+    labels = [n % 2 for n in range(40)]
+    right, half = np.eye(2)[labels], np.eye(2)[[0] * 40]
+    sees_motion = compare(
+        {"forward": made(right, labels), "shuffled": made(right, labels), "reversed": made(right, labels),
+         "frozen": made(half, labels)}
+    )  # fmt: skip
+    assert sees_motion.accuracy == {"forward": 1.0, "shuffled": 1.0, "reversed": 1.0, "frozen": 0.5}
+    assert sees_motion.lost["shuffled"] == (0.0, 0.0)
+    low, high = sees_motion.lost["frozen"]
+    assert 0.3 < low < 0.5 < high < 0.7
+    assert sees_motion.recall_K["frozen"] == [1.0, 0.0]
+    shuffled, _, frozen = sees_motion.verdict
+    assert shuffled == "these clips do not show that it uses the order of the frames"
+    assert frozen.startswith("it uses any motion at all: without, 50.0 points are lost (95 % interval ")
+
+
+def test_the_command_probe(clips, models):
+    options = (models["clips"], "--data", clips / "clips.csv", "--device", "cpu", "--workers", "0", "--protocol", "3x1")
+    out, _ = run("probe", *options)
+    header = next(line for line in out.splitlines() if "forward" in line)
+    assert header.split() == ["class", "clips", "forward", "shuffled", "reversed", "frozen"]
+    told = json.loads(run("probe", *options, "--json")[0])
+    row = next(line for line in out.splitlines() if line.split()[:1] == ["all"])
+    assert row.split()[2:] == [f"{value:.3f}" for value in told["accuracy"].values()]
+    assert told["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
+    assert len(told["by_class"]) == 3
+    assert [sentence in out for sentence in told["verdict"]] == [True] * 3
+
+
+def test_probe_of_classes_that_go_together(clips, tmp_path):
+    model = save_model(tmp_path / "multi.safetensors", multi_label=True)
+    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
+    out, _ = run("probe", model, "--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0")
+    assert "mean average precision" in out
+    assert "points" in out
+    told = json.loads(
+        run(
+            "probe", model, "--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0", "--json"
+        )[0]
+    )
+    assert told["metric"] == "mean_average_precision"
+    assert told["by_class"] == []
+
+
+# going on
+
+
+def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
+    data, out = clips / "clips.csv", tmp_path / "r.json"
+    from i3d.testing.scorer import Scorer
+
+    real, calls = Scorer.__call__, []
+
+    def counted(self, views, name, *, index):
+        calls.append(index)
+        if calls == [0, 1, 2, 3] and not out.exists():
+            raise KeyboardInterrupt
+        return real(self, views, name, index=index)
+
+    monkeypatch.setattr(Scorer, "__call__", counted)
+    CliRunner().invoke(app, ["test", str(models["clips"]), "--data", str(data), "--device", "cpu", "--workers", "0",
+                             "--protocols", "1x1,3x1", "--out", str(out)])  # fmt: skip
+    assert not out.exists()
+    assert calls == [0, 1, 2, 3]
+    options = ("--protocols", "1x1,3x1", "--out")
+    try_test(models["clips"], data, *options, out)
+    assert calls[4:] == [3, 4, 5]
+    try_test(models["clips"], data, *options, tmp_path / "whole.json")
+    assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
+    calls.clear()
+    assert try_test(models["clips"], data, *options, out)[0] == try_test(models["clips"], data, *options, out)[0]
+    assert calls == []
+    assert "made with other settings" in try_test(models["clips"], data, "--out", out, expected=2)
+    few = read_annotations(data).select([0])
+    assert len(few) == 1
+    (tmp_path / "few.csv").write_text(f"path,label\n{clips / '0.mp4'},a\n")
+    message = try_test(models["clips"], tmp_path / "few.csv", *options, out, "--allow-outside", expected=2)
+    assert "which is not in this run" in message
+    try_test(models["clips"], data, "--out", out, "--force")
+    assert [e.name for e in read_evaluations(out)] == ["3x3"]
+    (tmp_path / "other.json").write_text("{}")
+    assert "the file exists" in try_test(models["clips"], data, "--out", tmp_path / "other.json", expected=2)
+
+
+def test_a_clip_that_changed_is_tested_again(clips, models, tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.mp4").write_bytes((clips / f"{i}.mp4").read_bytes())
+    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a\n1.mp4,b\n2.mp4,c\n")
+    try_test(models["clips"], tmp_path / "l.csv", "--out", tmp_path / "r.json")
+    before = read_evaluation(tmp_path / "r.json")
+    (tmp_path / "1.mp4").write_bytes((clips / "5.mp4").read_bytes())
+    try_test(models["clips"], tmp_path / "l.csv", "--out", tmp_path / "r.json")
+    after = read_evaluation(tmp_path / "r.json")
+    assert (after.scores_NK != before.scores_NK).any(axis=1).tolist() == [False, True, False]
+
+
+def test_a_damaged_journal_is_told(clips, models, tmp_path):
+    try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json")
+    journal = tmp_path / ".r.json.resume"
+    header, *rows = journal.read_text().splitlines()
+    for row in ("{", "[]", '{"key": "0.mp4", "signature": [1], "row": 3}'):
+        journal.write_text("\n".join([header, row, ""]))
+        message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
+        assert ".r.json.resume: damaged" in message
+    entry = json.loads(rows[0])
+    entry["row"]["3x3"]["values"] = "AAAA"
+    journal.write_text("\n".join([header, json.dumps(entry), ""]))
+    message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
+    assert "damaged" in message
+    journal.write_text("\n".join([header, *rows])[:-20])  # the last line was cut off by a kill
+    try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json")
+
+
+def test_parts_of_one_file_have_names_of_their_own(clips, models, tmp_path):
+    (tmp_path / "l.csv").write_text("path,label,start,end\n0.mp4,a,0,0.5\n0.mp4,b,0.5,\n0.mp4,c,,\n")
+    try_test(models["clips"], tmp_path / "l.csv", "--root", clips, "--out", tmp_path / "r.json")
+    found = read_evaluation(tmp_path / "r.json")
+    assert found.names_N == ("0.mp4 [0 s to 0.5 s]", "0.mp4 [0.5 s to its end]", "0.mp4")
+    assert len({tuple(row) for row in found.scores_NK.tolist()}) == 3
+    write_evaluations(tmp_path / "again.json", [(found, figures_of(found))])
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "r.json").read_bytes()

@@ -1,0 +1,53 @@
+"""Tiny networks and clips to test them on."""
+
+import torch
+
+from i3d.models.build import build_network
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
+from i3d.weights.checkpoint import Card, save_checkpoint
+from rendering import encode, numbered_frame
+
+CLIPS = ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three")
+WINDOWS = WindowProtocol(fps=20.0, max_window_frames=8)
+
+
+def save_model(path, *, labels=("a", "b", "c"), protocol=CLIPS, channels=3, crop=32, multi_label=False, change=None):
+    """A tiny network with fresh weights in a file of its own; `change` is made to its state."""
+    torch.manual_seed(3)
+    network = ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
+    pre = Preprocessing(short_side=32, crop=crop, mean=(127.5,) * channels, std=(60.0,) * channels)
+    recipe = Recipe(
+        name="tiny", network=network, preprocessing=pre, protocol=protocol, dataset="", multi_label=multi_label
+    )
+    net = build_network(network)
+    state = net.state_dict()
+    state["fc.weight"] *= 100  # else all scores are alike
+    if change is not None:
+        change(state)
+    save_checkpoint(path, state, Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"}))
+    return path
+
+
+def make_clips(root):
+    """Six videos of three classes and two rates, and lists of them."""
+    lines = []
+    for i in range(6):
+        frames = [numbered_frame(10 * i + k, height=36, width=48) for k in range(26 + i)]
+        for frame in frames:
+            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
+        encode(root / f"{i}.mp4", frames, fps=(25, 12)[i % 2], options={"g": "5"})
+        lines.append(f"{i}.mp4,{'abc'[i % 3]}")
+    (root / "clips.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    splits = ("train", "train", "val", "val", "test", "test")
+    told = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
+    (root / "splits.csv").write_text("\n".join(["path,label,split", *told]) + "\n")
+    return root
+
+
+def save_models(root):
+    """One that scores clips, one that scores windows."""
+    return {
+        "clips": save_model(root / "clips.safetensors"),
+        "windows": save_model(root / "windows.safetensors", protocol=WINDOWS),
+    }
