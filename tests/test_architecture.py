@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
-    "errors", "files", "recipes", "video", "data", "models", "weights", "results", "training", "verbs", "testing",
-    "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark", "cli_finetune",
+    "errors", "files", "ranks", "recipes", "video", "data", "models", "weights", "results", "training", "verbs",
+    "testing", "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark", "cli_finetune",
     "cli_train", "cli_results", "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
 VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict", "runs", "train"}

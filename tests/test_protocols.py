@@ -125,7 +125,8 @@ def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
     assert together[1].num_views_N == (3,) * 6
     assert together[2].num_views_N == (9,) * 6
     assert together[2].gflops == pytest.approx(9 * together[0].gflops)
-    assert not np.allclose(together[0].scores_NK, together[1].scores_NK, atol=1e-4)
+    if kind == "clips":  # 64 frames are longer than these videos, and begin nowhere but at their start
+        assert not np.allclose(together[0].scores_NK, together[1].scores_NK, atol=1e-4)
 
 
 def test_each_view_and_frame_is_there_once(clips):

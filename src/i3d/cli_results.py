@@ -36,7 +36,8 @@ Report = Annotated[Path | None, typer.Option(help="Write figures, confusion, wor
 Out = Annotated[Path | None, typer.Option(help="Write the result to this .json, .yaml or .csv.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --out.")]
 Weights = Annotated[
-    str, typer.Option(help="A number for each stream, with commas; or sweep: chosen on held-out clips.")
+    str | None,
+    typer.Option(help="A number for each stream, with commas (default: 1 each); or sweep: chosen on held-out clips."),
 ]
 SweepOn = Annotated[
     list[Path] | None,

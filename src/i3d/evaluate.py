@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from i3d.data.dataset import ClipDataset
     from i3d.data.frame_folders import FrameNames, Modality
     from i3d.data.loader import ClipLoader
+    from i3d.ranks import Ranks
     from i3d.results.evaluation import Evaluation
     from i3d.testing.kept import Kept, OfClip
-    from i3d.testing.ranks import Ranks
     from i3d.testing.scorer import Scorer, Variant
     from i3d.weights.load import Weights
 
@@ -96,9 +96,9 @@ def evaluate_each(
     all get all. `seed`: of shuffled frames. `on_clip` is told of each clip whether it was recognised by the first
     variant: None if it could not be read, or if classes go together.
     """
+    from i3d.ranks import own_device, ranks_on
     from i3d.testing.kept import Kept
     from i3d.testing.labels import match_classes
-    from i3d.testing.ranks import own_device, ranks_on
     from i3d.testing.scorer import Scorer
     from i3d.weights.load import Weights, load_weights
 
@@ -120,13 +120,12 @@ def evaluate_each(
     numbers_K = match_classes(annotations, weights.card.labels, told)
     test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad)
     dataset = test.dataset(names)
-    with ranks_on(picked) as ranks:
-        out, force = resume or (None, False)
-        kept = Kept(out, test.settings, annotations, force=force, ranks=ranks)
-        try:
-            scores, bad = test.run(dataset, kept, ranks, means.num_workers, on_clip)
-        finally:
-            kept.close()
+    ranks, (out, force) = ranks_on(picked), resume or (None, False)
+    kept = Kept(out, test.settings, annotations, force=force, ranks=ranks)
+    try:
+        scores, bad = test.run(dataset, kept, ranks, means.num_workers, on_clip)
+    finally:
+        kept.close()
     return tuple(test.evaluation(variant, scores, bad) for variant in chosen)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from i3d.data.annotations import Annotations
 from i3d.data.shards import INDEX, Shards
 from i3d.errors import InputError
+from i3d.ranks import Ranks
 from i3d.results.journal import Journal, signature
-from i3d.testing.ranks import Ranks
 from i3d.testing.scorer import Scored
 
 OfClip = dict[str, Scored]  # by the names of the variants

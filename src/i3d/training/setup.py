@@ -28,6 +28,7 @@ from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.inception import Mixed
 from i3d.models.resnet import BasicBlock, Bottleneck
+from i3d.ranks import leave_at_exit
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -75,6 +76,8 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
         kwargs_handlers=handlers,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # `train_step` does it
     )
+    if accelerator.num_processes > 1:
+        leave_at_exit()
     if machine.sharded and accelerator.num_processes < 2:
         raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
     kind = machine.device.split(":")[0]

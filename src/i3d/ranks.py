@@ -1,10 +1,10 @@
-"""The processes of a test: each scores its share, then all have all. One process is the same without a launcher."""
+"""The processes that a launcher such as torchrun started. One process is the same without a launcher."""
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -58,20 +58,25 @@ def own_device(device: str) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-@contextmanager
-def ranks_on(device: torch.device) -> Iterator[Ranks]:
+def ranks_on(device: torch.device) -> Ranks:
     """The ranks that a launcher started, connected; else this process alone."""
     if not under_launcher():
-        yield Ranks(0, 1, device)
-        return
-    was_there = dist.is_initialized()
-    if not was_there:
+        return Ranks(0, 1, device)
+    if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    try:
-        speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
-        yield Ranks(dist.get_rank(), dist.get_world_size(), speaks)
-    finally:
-        if not was_there:
-            dist.destroy_process_group()
+        leave_at_exit()
+    speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
+    return Ranks(dist.get_rank(), dist.get_world_size(), speaks)
+
+
+def leave_at_exit() -> None:
+    """Leave the others before the process ends: gloo's threads, if they still run then, at times abort it."""
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

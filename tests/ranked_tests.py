@@ -1,0 +1,49 @@
+"""What each process of `test_ranks.py` runs: lists of 1 to 17 clips are tested; who scored which is written down."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from i3d.data.read import read_annotations
+from i3d.evaluate import Means, evaluate_each, variants_of
+from i3d.results.evaluation import figures_of
+from i3d.results.evaluation_file import figures_as_dict
+from i3d.testing.scorer import Scorer
+from i3d.weights.load import load_weights
+
+
+def main(clips, model, out):
+    torch.set_num_threads(1)
+    weights, scored, found = load_weights(model), [], []
+    real = Scorer.__call__
+
+    def noted(self, views, name, *, index):
+        scored.append(index)
+        return real(self, views, name, index=index)
+
+    Scorer.__call__ = noted
+    annotations = read_annotations(Path(clips))
+    for length in range(1, 18):
+        scored.clear()
+        evaluations = evaluate_each(
+            weights,
+            annotations.select(range(length)),
+            variants=variants_of(weights, protocols=["1x1", "3x1"]),
+            means=Means(device="cpu", num_workers=0),
+            max_bad=1.0,
+        )
+        found.append({
+            "scored": list(scored),
+            "scores": [e.scores_NK.tobytes().hex() for e in evaluations],
+            "figures": [json.dumps(figures_as_dict(e, figures_of(e))) for e in evaluations],
+            "names": [e.names_N for e in evaluations],
+            "bad": [bad.name for bad in evaluations[0].bad],
+        })  # fmt: skip
+    Path(out, f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,269 @@
+"""Streams become one: matched, weighed, swept on held-out clips; and metrics by their names."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from evaluations import made
+from i3d.cli import app
+from i3d.errors import InputError
+from i3d.fuse import aligned, fuse, halves, sweep
+from i3d.results.evaluation import BadClip, figures_of
+from i3d.results.evaluation_file import read_evaluation, write_evaluations
+from i3d.results.named_metrics import metrics_of
+from i3d.results.scoring import softmax
+
+LOGITS = {"average": "score", "protocol": "p: 1 clip, logits averaged; fp32"}
+
+
+def run(*arguments, expected=0):
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    if expected == 2:
+        assert isinstance(done.exception, InputError), (done.output, done.exception)
+        return str(done.exception)
+    assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
+    return done.stdout
+
+
+def keep(path, evaluation):
+    write_evaluations(path, [(evaluation, figures_of(evaluation))])
+    return path
+
+
+def stream(labels, seed, *, noise=1.0, **more):
+    """Logits that know their class, with noise."""
+    rng = np.random.default_rng(seed)
+    scores_NK = rng.normal(size=(len(labels), 3)) * noise
+    scores_NK[np.arange(len(labels)), labels] += 1
+    return made(scores_NK, labels, **{**LOGITS, **more})
+
+
+LABELS = np.arange(60) % 3
+
+
+def test_logits_are_added_by_hand():
+    one, two = stream(LABELS, 0, gflops=3.0), stream(LABELS, 1, num_views_N=(2,) * 60, gflops=4.0)
+    fused = fuse([one, two], weights=[1, 2])
+    assert np.allclose(fused.scores_NK, one.scores_NK + 2 * two.scores_NK, atol=1e-12)
+    assert fused.average == "score"
+    assert fused.num_views_N == (3,) * 60
+    assert fused.gflops == 7.0
+    assert fused.protocol == f"fused, logits added: 1 x ({one.protocol}) + 2 x ({two.protocol})"
+    averaged = fuse([one, two], of="prob")
+    assert np.allclose(averaged.scores_NK, (softmax(one.scores_NK) + softmax(two.scores_NK)) / 2, atol=1e-12)
+    assert averaged.average == "prob"
+
+
+def test_of_probabilities_there_are_no_logits():
+    logits = stream(LABELS, 0)
+    probabilities = replace(stream(LABELS, 1), scores_NK=softmax(stream(LABELS, 1).scores_NK), average="prob")
+    fused = fuse([logits, probabilities], weights=[1, 3])
+    assert np.allclose(fused.scores_NK, (softmax(logits.scores_NK) + 3 * probabilities.scores_NK) / 4, atol=1e-12)
+    with pytest.raises(InputError, match="no logits to add; test it again with --average-clips score"):
+        fuse([logits, probabilities], of="score")
+
+
+@given(st.permutations(range(12)), st.permutations(range(3)), st.lists(st.floats(0.1, 5), min_size=2, max_size=2))
+def test_orders_of_clips_and_classes_do_not_matter(order, classes, weights):
+    labels = np.arange(12) % 3
+    one, two = stream(labels, 0), stream(labels, 1)
+    plain = fuse([one, two], weights=weights)
+    numbers = [list(classes).index(k) for k in range(3)]
+    mixed = replace(
+        two.select(list(order)),
+        classes=tuple(two.classes[k] for k in classes),
+        scores_NK=two.scores_NK[list(order)][:, list(classes)],
+        labels_N=tuple((numbers[two.labels_N[n][0]],) for n in order),
+    )
+    other = fuse([one, mixed], weights=weights)
+    assert np.array_equal(other.scores_NK, plain.scores_NK)
+    assert other.labels_N == plain.labels_N
+
+
+def test_videos_meet_folders_of_flow_by_their_names():
+    names = {"names_N": tuple(f"run/{n}.mp4 [0 s to {n + 1} s]" for n in range(60))}
+    folders = {"names_N": tuple(f"run/{n} [0 s to {n + 1} s]" for n in range(60)), "data": "flow.txt"}
+    one, two = stream(LABELS, 0, **names), stream(LABELS, 1, **folders)
+    order = list(range(59, -1, -1))
+    fused = fuse([one, two.select(order)])
+    assert np.array_equal(fused.scores_NK, one.scores_NK + two.scores_NK)
+    assert fused.data == "d + flow.txt"
+    assert fused.names_N == one.names_N
+
+
+def test_clips_that_one_stream_could_not_read_are_bad():
+    one, two = stream(LABELS, 0), stream(LABELS, 1)
+    lacks = replace(
+        two.select([n for n in range(60) if n != 7]), bad=(BadClip("f/7", "gone/7.mp4", (1,), "f/7: empty", 7),)
+    )
+    fused = fuse([one, lacks])
+    assert len(fused.files_N) == 59
+    assert fused.bad == (BadClip("gone/7.mp4", "gone/7.mp4", (1,), "f/7: empty", 7),)
+    other = fuse([lacks, one])
+    assert [bad.place for bad in other.bad] == [7]
+    assert np.array_equal(other.scores_NK, fused.scores_NK)
+    assert figures_of(fused, bad_as_wrong=True).num_clips == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: e.select(range(50)), "d: lacks 10 clips of the other result: gone/50, gone/51, gone/52 ..."),
+        (lambda e: replace(e, labels_N=((2,), *e.labels_N[1:])), "gone/0: has other labels in d"),
+        (lambda e: replace(e, classes=("class 0", "class 1", "x")), "'class 2' is in one only"),
+        (lambda e: replace(e, multi_label=True), "classes go together in one"),
+    ],
+)
+def test_what_does_not_fit_is_told(change, message):
+    with pytest.raises(InputError, match=message.replace(".", "[.]")):
+        fuse([stream(LABELS, 0), change(stream(LABELS, 1))])
+
+
+@pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, 1, 1], [1, float("nan")], [1, float("inf")]])
+def test_bad_weights(weights):
+    with pytest.raises(InputError, match="give 2 numbers of at least 0"):
+        fuse([stream(LABELS, 0), stream(LABELS, 1)], weights=weights)
+
+
+def test_sweep_finds_the_best_of_the_weights_that_it_tries():
+    good, bad = stream(LABELS, 0, noise=0.5), stream(LABELS, 1, noise=5)
+    found = sweep([good, bad])
+    assert len(found.tried) == 21
+    for weights, accuracy in found.tried:
+        assert sum(weights) == pytest.approx(1)
+        assert accuracy == figures_of(fuse([good, bad], weights=weights)).top1
+    assert dict(found.tried)[found.weights] == max(accuracy for _, accuracy in found.tried)
+    assert found.weights[0] > 0.5
+    assert sweep([good, good]).weights == (0.5, 0.5)  # all alike: the middle
+    assert len(sweep([good, bad, good]).tried) == 66
+
+
+def test_held_out_clips_are_not_in_the_figures():
+    files = {"files_N": tuple(f"{n // 2}.mp4" for n in range(60)), "names_N": tuple(f"{n}" for n in range(60))}
+    streams = [stream(LABELS, seed, **files) for seed in (0, 1)]
+    chosen_on, rest = halves(streams, share=0.4, seed=3)
+    one, other = set(chosen_on[0].files_N), set(rest[0].files_N)
+    assert len(one) == 12
+    assert len(other) == 18
+    assert not one & other  # parts of one file are on one side
+    assert chosen_on[0].names_N == chosen_on[1].names_N
+    assert halves(streams, share=0.4, seed=3)[1][0].names_N == rest[0].names_N
+    assert halves(streams, share=0.4, seed=4)[1][0].names_N != rest[0].names_N
+    for share in (0.0, 1.0):
+        with pytest.raises(InputError, match="leave some on either side"):
+            halves(streams, share=share)
+
+
+def test_one_result_is_no_fusion():
+    with pytest.raises(InputError, match="two results or more"):
+        aligned([stream(LABELS, 0)])
+
+
+# commands
+
+
+@pytest.fixture
+def files(tmp_path):
+    one, two = stream(LABELS, 0, classes=("a", "b", "c")), stream(LABELS, 1, classes=("a", "b", "c"))
+    return keep(tmp_path / "rgb.json", one), keep(tmp_path / "flow.json", two)
+
+
+def test_the_command_fuse(files, tmp_path):
+    rgb, flow = files
+    out = run("fuse", rgb, flow, "--weights", "1,2", "--out", tmp_path / "f.json", "--report", tmp_path / "f.html")
+    fused = fuse([read_evaluation(rgb), read_evaluation(flow)], weights=[1, 2])
+    assert np.array_equal(read_evaluation(tmp_path / "f.json").scores_NK, fused.scores_NK)
+    row = next(line.split() for line in out.splitlines() if line.startswith(" fused"))
+    assert float(row[1]) == pytest.approx(figures_of(fused).top1, abs=1e-4)
+    assert f"protocol: {fused.protocol}" in out
+    assert "fused" in (tmp_path / "f.html").read_text()
+    assert "the file exists" in run("fuse", rgb, flow, "--out", tmp_path / "f.json", expected=2)
+    told = json.loads(run("fuse", rgb, flow, "--json"))
+    assert told["weights"] == [1, 1]
+    assert len(told["streams"]) == 2
+    assert told["fused"]["top1"] == figures_of(fuse([read_evaluation(rgb), read_evaluation(flow)])).top1
+
+
+def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
+    rgb, flow = files
+    told = json.loads(run("fuse", rgb, flow, "--weights", "sweep", "--held-out", "0.25", "--json"))
+    streams = [read_evaluation(path) for path in files]
+    chosen_on, rest = halves(streams, share=0.25)
+    assert told["weights"] == list(sweep(chosen_on).weights)
+    assert told["swept_on_clips"] == 15
+    assert told["fused"]["num_clips"] == 45
+    assert told["fused"]["top1"] == figures_of(fuse(rest, weights=told["weights"])).top1
+    assert "the best on 30 held-out clips, which are not in the table" in run("fuse", *files, "--weights", "sweep")
+    val = [
+        keep(
+            tmp_path / f"val{k}.json",
+            stream(LABELS, 5 + k, classes=("a", "b", "c"), files_N=tuple(map(str, range(60)))),
+        )
+        for k in (0, 1)
+    ]
+    options = ("--weights", "sweep", "--sweep-on", val[0], "--sweep-on", val[1], "--json")
+    told = json.loads(run("fuse", rgb, flow, *options))
+    assert told["weights"] == list(sweep([read_evaluation(path) for path in val]).weights)
+    assert told["fused"]["num_clips"] == 60
+    message = run("fuse", rgb, flow, "--weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
+    assert "60 files are in both, such as gone/0.mp4" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--weights", "x,1"], "write numbers with commas"),
+        (["--weights", "1"], "give 2 numbers"),
+        (["--sweep-on", "a.json"], "is for --weights sweep"),
+        (["--weights", "sweep", "--sweep-on", "a.json"], "give one for each"),
+        (["--of", "max"], "is neither prob nor score"),
+        (["--protocol", "9x9"], "has no protocol '9x9'; it has 1x1"),
+    ],
+)
+def test_bad_options_of_fuse(files, options, message):
+    assert message in run("fuse", *files, *options, expected=2)
+    assert "two results or more" in run("fuse", files[0], expected=2)
+
+
+def test_the_command_score(files, tmp_path):
+    found = read_evaluation(files[0])
+    figures = figures_of(found)
+    out = run("score", files[0])
+    assert f"top-1 {figures.top1:.4f}" in out
+    assert json.loads(run("score", files[0], "--json"))["top1"] == figures.top1
+    metrics = "top_k_accuracy,mean_class_accuracy,calibration_error,per_class,confusion"
+    out = run("score", files[0], "--metrics", metrics, "--top-k", "1,2", "--out", tmp_path / "again.yaml")
+    numbers = metrics_of(found, figures, metrics.split(","), top_k=[1, 2])
+    assert list(numbers) == ["top1", "top2", "mean_class_accuracy", "calibration_error"]
+    for name, value in numbers.items():
+        assert f"{name} {value:.4f}" in out
+    assert "taken for" in out
+    assert read_evaluation(tmp_path / "again.yaml").scores_NK.tolist() == found.scores_NK.tolist()
+    assert json.loads(run("score", files[0], "--metrics", "top_k_accuracy", "--json"))["top1"] == figures.top1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metrics", "accuracy"], "metric 'accuracy': there are top_k_accuracy, mean_class_accuracy"),
+        (["--metrics", "mean_average_precision"], "is for classes that go together; these do not"),
+        (["--top-k", "0"], "must be at least 1"),
+        (["--top-k", "one"], "write numbers with commas"),
+        (["--report", "x.pdf"], "must be a .html"),
+    ],
+)
+def test_bad_options_of_score(files, options, message):
+    assert message in run("score", files[0], *options, expected=2)
+
+
+def test_bad_clips_count_as_wrong_in_every_metric():
+    e = replace(stream(LABELS, 0), bad=tuple(BadClip("x", "x", (k % 3,), "gone", 60 + k) for k in range(15)))
+    names = ("top_k_accuracy", "mean_class_accuracy")
+    plain, wrong = (metrics_of(e, figures_of(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
+    for name in ("top1", "top5", "mean_class_accuracy"):
+        assert wrong[name] == pytest.approx(plain[name] * 60 / 75)

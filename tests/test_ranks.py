@@ -1,0 +1,104 @@
+"""Testing in several processes: every clip once, and the same to the bit as in one; killed and started again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from i3d.results.evaluation_file import read_evaluations
+from testing_runs import make_clips, save_models
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent / 'src'}:{HERE}"}
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+
+
+def start(arguments, num_ranks, log):
+    launcher = [*LAUNCHER, f"--nproc-per-node={num_ranks}"] if num_ranks > 1 else [sys.executable]
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [*launcher, *map(str, arguments)], stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True
+        )
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """17 clips (some are listed again under another name), one of which cannot be read."""
+    root = make_clips(tmp_path_factory.mktemp("clips"))
+    lines = ["path,label"]
+    for k in range(17):
+        name = f"copy{k}.mp4"
+        if k == 11:
+            (root / name).write_bytes(b"")
+        else:
+            os.link(root / f"{k % 6}.mp4", root / name)
+        lines.append(f"{name},{'abc'[k % 3]}")
+    (root / "list.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.slow
+def test_every_clip_once_for_1_to_4_processes_and_1_to_17_clips(clips, models, tmp_path):
+    found = {}
+    for num_ranks in (1, 2, 3, 4):
+        folder, log = tmp_path / str(num_ranks), tmp_path / f"log{num_ranks}"
+        folder.mkdir()
+        process = start([HERE / "ranked_tests.py", clips / "list.csv", models["clips"], folder], num_ranks, log)
+        assert process.wait(300) == 0, log.read_text()[-3000:]
+        found[num_ranks] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_ranks)]
+    for num_ranks, ranks in found.items():
+        for length in range(1, 18):
+            runs = [run[length - 1] for run in ranks]
+            readable = [k for k in range(length) if k != 11]
+            assert sorted(index for run in runs for index in run["scored"]) == readable
+            shares = [len(run["scored"]) for run in runs]
+            assert max(shares) - min(shares) <= 2  # the unreadable one is in somebody's share
+            for run in runs:
+                alone = found[1][0][length - 1]
+                assert run["names"] == [[f"copy{k}.mp4" for k in readable]] * 2
+                assert run["bad"] == ["copy11.mp4"] * (length > 11)
+                assert run["scores"] == alone["scores"], (num_ranks, length)
+                assert run["figures"] == alone["figures"], (num_ranks, length)
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_path):
+    def command(out):
+        options = ["--device", "cpu", "--workers", "1", "--protocols", "1x1,3x3", "--max-bad", "20%", "--out", out]
+        return ["test", models["clips"], "--data", clips / "list.csv", *options]
+
+    alone = start(["-m", "i3d", *command(tmp_path / "alone.json")], 1, tmp_path / "log")
+    assert alone.wait(120) == 3, (tmp_path / "log").read_text()
+    out, log = tmp_path / "r.json", tmp_path / "log2"
+    process = start(["-m", "i3d", *command(out)], 2, log)
+    journals = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
+    deadline = time.monotonic() + 120
+    while not all(path.exists() and path.read_text().count("\n") > 2 for path in journals):
+        assert process.poll() is None or out.exists(), log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    if out.exists():  # it was faster than the kill; its journals are as they would be
+        out.unlink()
+    kept = sum(path.read_text().count("\n") - 1 for path in journals)
+    assert kept >= 4
+    again = start(["-m", "i3d", *command(out)], 3, log)
+    again.wait(120)
+    assert out.exists(), log.read_text()
+    assert out.read_bytes() == (tmp_path / "alone.json").read_bytes()
+    assert [e.name for e in read_evaluations(out)] == ["1x1", "3x3"]
+    lines = [line for line in log.read_text().splitlines() if "scores and figures" in line]
+    assert len(lines) <= 2  # one process speaks for all
+    assert re.search(r"copy11.mp4: .*empty", log.read_text())
