@@ -13,7 +13,7 @@ ROOMS = [
     "testing", "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark", "cli_finetune",
     "cli_train", "cli_results", "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
-VERBS = {"benchmark", "catalogue", "convert", "doctor", "predict", "runs", "train"}
+VERBS = {"benchmark_data", "benchmark_model", "catalogue", "convert", "doctor", "predict", "runs", "train"}
 TESTS = {"evaluate", "fuse", "probe"}  # verbs too, that are made of `testing`
 # What may only be called in one module each.
 GUARDED = {

@@ -1,13 +1,24 @@
-"""Metrics against hand-computed values and naive loops."""
+"""Metrics against hand-computed values, naive loops and torchmetrics."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+import torchmetrics.functional.classification as tm
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i3d.results.metrics import bootstrap_interval, calibration_error, class_figures, confusion_matrix
+from evaluations import made
+from i3d.results.metrics import (
+    bootstrap_interval,
+    calibration_error,
+    class_figures,
+    confusion_matrix,
+    mean_average_precision,
+    mean_class_accuracy,
+    top_k_accuracy,
+)
 
 SCORES = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
 
@@ -65,3 +76,81 @@ def test_the_interval_of_a_share_is_near_the_normal_one():
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
     with pytest.raises(ValueError, match="finite values"):
         bootstrap_interval([1.0, math.nan])
+
+
+# against torchmetrics, which defines them independently
+
+
+@given(st.integers(0, 2**32), st.integers(2, 7), st.integers(10, 60))
+@settings(max_examples=40, deadline=None)
+def test_against_torchmetrics(seed, num_classes, num_clips):
+    rng = np.random.default_rng(seed)
+    logits_NK = rng.normal(size=(num_clips, num_classes)) * 2
+    labels_N = np.concatenate([np.arange(num_classes), rng.integers(num_classes, size=num_clips)])[:num_clips]
+    scores_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
+    scores, labels = torch.from_numpy(scores_NK), torch.from_numpy(labels_N)
+    for k in range(1, num_classes + 1):
+        theirs = tm.multiclass_accuracy(scores, labels, num_classes, average="micro", top_k=k)
+        assert top_k_accuracy(scores_NK, labels_N, k=k) == pytest.approx(float(theirs), abs=1e-6)
+    theirs = tm.multiclass_accuracy(scores, labels, num_classes, average="macro")
+    assert mean_class_accuracy(scores_NK, labels_N) == pytest.approx(float(theirs), abs=1e-6)
+    theirs = tm.multiclass_confusion_matrix(scores, labels, num_classes)
+    assert confusion_matrix(scores_NK, labels_N).tolist() == theirs.tolist()
+    figures = class_figures(scores_NK, labels_N)
+    for ours_K, of in [
+        (figures.precision_K, tm.multiclass_precision),
+        (figures.recall_K, tm.multiclass_recall),
+        (figures.f1_K, tm.multiclass_f1_score),
+    ]:
+        theirs_K = of(scores, labels, num_classes, average=None).numpy()  # 0 where there is nothing to divide by
+        assert np.nan_to_num(ours_K) == pytest.approx(theirs_K, abs=1e-6)
+    theirs = tm.multiclass_calibration_error(scores, labels, num_classes, n_bins=15)
+    assert calibration_error(scores_NK, labels_N) == pytest.approx(float(theirs), abs=1e-6)
+
+
+@given(st.integers(0, 2**32), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_mean_average_precision_against_torchmetrics(seed, with_ties):
+    rng = np.random.default_rng(seed)
+    scores_NK = rng.integers(0, 5, (20, 4)) / 8 if with_ties else rng.random((20, 4))
+    targets_NK = (rng.random((20, 4)) < 0.3).astype(int)
+    targets_NK[0] = 1
+    theirs = tm.multilabel_average_precision(
+        torch.from_numpy(scores_NK), torch.from_numpy(targets_NK), num_labels=4, average="macro"
+    )
+    assert mean_average_precision(scores_NK, targets_NK) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_the_interval_against_a_formula():
+    """Of many values the bootstrap of a mean is the normal one: mean +- 1.96 deviations of the mean."""
+    values = np.arange(2000) % 10 < 7
+    low, high = bootstrap_interval(values, num_draws=4000)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=2e-3)
+
+
+# what has no figures
+
+
+def test_one_class_absent_classes_and_ties_by_hand():
+    one = [[3.0]], [0]
+    assert top_k_accuracy(*one) == mean_class_accuracy(*one) == 1
+    assert confusion_matrix(*one).tolist() == [[1]]
+    tied = [[0.5, 0.5, 0.0]] * 2, [0, 1]
+    assert top_k_accuracy(*tied) == 0.5  # of equal scores the lower number wins
+    assert top_k_accuracy(*tied, k=2) == 1
+    assert mean_class_accuracy(*tied) == 0.5  # class 2 has no clip and does not count
+    assert top_k_accuracy([[0.1, 0.9]], [0], k=5) == 1  # fewer classes than k
+
+
+@pytest.mark.parametrize(
+    "of", [top_k_accuracy, mean_class_accuracy, confusion_matrix, class_figures, calibration_error]
+)
+def test_scores_that_are_no_numbers_name_the_clip(of):
+    with pytest.raises(ValueError, match="the scores of clip 1 hold NaN or infinity"):
+        of([[0.5, 0.5], [0.5, math.nan]], [0, 1])
+
+
+def test_an_evaluation_of_scores_that_are_no_numbers_names_the_file():
+    with pytest.raises(ValueError, match="the scores of gone/1.mp4 hold NaN"):
+        made([[0.5, 0.5], [0.5, math.nan]], [0, 1])

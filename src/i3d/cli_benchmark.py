@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,12 +13,14 @@ from i3d.cli_options import (
     AllowOutside,
     Classes,
     ClipRecipe,
+    Device,
     FirstIndex,
     Fold,
     Format,
     Json,
     Modality,
     MultiLabel,
+    RecipeName,
     Root,
     Source,
     SplitName,
@@ -25,6 +28,11 @@ from i3d.cli_options import (
     clip_dataset,
     read_dataset,
 )
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.benchmark_model import Runtime
+    from i3d.predict import Precision
 
 benchmark = typer.Typer(help="Measure how fast things are.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -56,7 +64,7 @@ def benchmark_data(
     from dataclasses import asdict
     from json import dumps
 
-    from i3d.benchmark import benchmark_data as run
+    from i3d.benchmark_data import benchmark_data as run
 
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
     dataset = clip_dataset(found, view, recipe, modality, template, first_index)
@@ -67,3 +75,71 @@ def benchmark_data(
         typer.echo(dumps({**asdict(speed), "clip_ms": speed.clip_ms, "bottleneck": speed.bottleneck}, indent=2))
     else:
         console.tell_data_speed(speed)
+
+
+@benchmark.command("model")
+def benchmark_model(
+    name: Annotated[str, typer.Argument(help="A network, a recipe (`i3d models`), shipped weights or a weights file.")],
+    recipe: RecipeName = None,
+    protocol: Annotated[str | None, typer.Option(help="Clips x crops of a video, such as 10x3.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, or several with commas.")] = "fp32",
+    batch: Annotated[str, typer.Option(help="Views that run at once, several with commas.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads of the processor, several with commas (0: all cores).")] = "0",
+    runtime: Annotated[str, typer.Option(help="eager, compile (torch.compile), or both with a comma.")] = "eager",
+    fuse_conv_bn: Annotated[bool, typer.Option("--fuse-conv-bn", help="Fold batch norms into convolutions.")] = False,
+    video: Annotated[Path | None, typer.Option(help="What to decode (default: 10 s of 340 x 256, rendered).")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, after a warm-up.")] = 10,
+    max_seconds: Annotated[float, typer.Option(min=0, help="No more rounds (but 3) after so long.")] = 60.0,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Write everything to this .json, too.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure a network: parameters, GFLOPs, latency, clips and videos a second, memory.
+
+    Several precisions, batches, threads and runtimes are measured in turn, round by round, so that they compare.
+
+    Example: i3d benchmark model r50 --precision fp32,bf16 --batch 1,4
+    """
+    from itertools import product
+    from json import dumps
+
+    from i3d.benchmark_model import Configuration
+    from i3d.benchmark_model import benchmark_model as run
+    from i3d.files import write_atomically
+
+    if out is not None and (out.suffix.lower() != ".json" or not out.parent.is_dir() or out.is_dir()):
+        raise InputError(f"--out {printable(str(out))}: must be a .json in a folder that is there")
+    configurations = [
+        Configuration(
+            cast("Precision", one), batch=size, threads=number, runtime=cast("Runtime", how), fold_norms=fuse_conv_bn
+        )
+        for one, size, number, how in product(
+            precision.split(","), _numbers(batch, "--batch"), _numbers(threads, "--threads"), runtime.split(",")
+        )
+    ]
+    with console.Steps("measuring", len(configurations) * (rounds + 1)) as bar:
+        speed = run(
+            name,
+            configurations,
+            recipe=recipe,
+            protocol=protocol,
+            video=video,
+            device=device,
+            rounds=rounds,
+            max_seconds=max_seconds,
+            on_step=bar.one,
+        )
+    told = dumps(speed.as_dict(), indent=2)
+    if out is not None:
+        write_atomically(out, f"{told}\n".encode())
+    if json:
+        typer.echo(told)
+    else:
+        console.tell_model_speed(speed)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: write whole numbers with commas, such as 1,4") from error

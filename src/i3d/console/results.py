@@ -18,7 +18,8 @@ from i3d.errors import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from i3d.benchmark import DataSpeed
+    from i3d.benchmark_data import DataSpeed
+    from i3d.benchmark_model import ModelSpeed
     from i3d.catalogue import Catalogue, Cost, Description
     from i3d.convert import Conversion
     from i3d.data.check import Report
@@ -218,6 +219,35 @@ def tell_runs(found: Sequence[RunSummary]) -> None:
         row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
         table.add_row(*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ))
     show(table)
+
+
+def tell_model_speed(speed: ModelSpeed) -> None:
+    """What a network costs, and a line for each way to run it."""
+    view = _shape(speed.view_NCTHW[1:])
+    typer.echo(f"{printable(speed.name)}: {speed.parameters / 1e6:.2f} million parameters")
+    typer.echo(f"a view of {view}: {speed.gflops_per_view:.1f} GFLOPs (a multiply-add counts as two)")
+    typer.echo(f"a video has {speed.views_per_video} views: {speed.gflops_per_video:,.0f} GFLOPs")
+    if speed.decode_ms is not None:
+        typer.echo(f"its views are decoded and resized in {speed.decode_ms:.0f} ms, in one process")
+    columns = ("clips/s", "GFLOP/s", "videos/s", "videos/s, decoded", "peak MiB", "times the first")
+    table = new_table("configuration", "ms p50", "ms p95", *columns)
+    for s in speed.speeds:
+        decoded = "-" if s.videos_per_second_decoded is None else f"{s.videos_per_second_decoded:.3f}"
+        table.add_row(
+            s.configuration.name,
+            f"{s.quantile_ms(0.5):,.1f}",
+            f"{s.quantile_ms(0.95):,.1f}",
+            f"{s.clips_per_second:.2f}",
+            f"{s.gflops_per_second:,.0f}",
+            f"{s.videos_per_second:.3f}",
+            decoded,
+            "-" if s.peak_mib is None else f"{s.peak_mib:,.0f}",
+            f"{s.times_the_first:.2f}",
+        )
+    show(table)
+    rounds = len(speed.speeds[0].seconds)
+    typer.echo(f"{rounds} rounds on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
+    typer.echo(f"protocol of a video: {speed.protocol}")
 
 
 def tell_data_speed(speed: DataSpeed) -> None:

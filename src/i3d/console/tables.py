@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 NUMBERS: Final = (
     "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1", "views", "top-",
     "mean", "95 %", "forward", "shuffled", "reversed", "frozen",
+    "GFLOP/s", "videos/s", "peak", "times",
 )  # fmt: skip
 
 
