@@ -1,5 +1,6 @@
 """MMAction2's configs and commands: parsed and never executed, the same recipes, refused with the line."""
 
+import json
 import random
 import re
 import shlex
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from commands import run_here
-from foreign_files import mindspore_arrays, mindspore_bytes
+from foreign_files import mindspore_arrays, mindspore_bytes, mmaction2_v0, torch_bytes
 from i3d import load_model
-from i3d.doors import read_asked
+from i3d.doors.asked import read_asked
 from i3d.errors import InputError
+from i3d.models.build import build_network
 from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.options import value_of
 from i3d.recipes.mmaction2.parse import read_config
@@ -90,6 +93,28 @@ def config(tmp_path, text, name="my_config"):
     path = tmp_path / f"{name}.py"
     path.write_text(text)
     return path
+
+
+def tiny_checkpoint(path, *, classes=400):
+    """A checkpoint of MMAction2 with the network that the tiny settings make."""
+    torch.manual_seed(0)
+    state = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=classes)).state_dict()
+    named = {
+        k.replace("fc.", "cls_head.fc_cls.") if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(torch_bytes(mmaction2_v0(named)))
+    return path
+
+
+def tiny_test(name):
+    """Settings that make a documented test end within seconds."""
+    is_1 = "8xb8" in name
+    steps = "{}_dataloader.dataset.pipeline" if is_1 else "data.{}.pipeline"
+    first = int("video" in name or "my_config" in name or is_1)
+    changes = [(first, "clip_len=8"), (first + 2, "scale=(-1,64)"), (first + 3, "crop_size=64")]
+    small = [f"{steps.format(split)}.{number}.{change}" for split in ("test", "val") for number, change in changes]
+    return [*TINY_MODEL, "test_dataloader.num_workers=0" if is_1 else "data.workers_per_gpu=0", *small]
 
 
 def door(*words, **more):
@@ -464,7 +489,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
         ([RAW, "--launcher", "pytorch"], "no launcher has started this process; use bash tools/dist_train.sh"),
         ([RAW, "--launcher", "slurm"], "processes are started by torchrun here"),
         ([RAW, "--validate", "--no-validate"], "choose one of them"),
-        ([RAW, "--test-last"], "testing is not built yet"),
+        ([RAW, "--test-best"], "the best weights are those of a validation; say --validate"),
         ([RAW, "--resume-from", "a.pth"], "there is no such file or folder"),
         ([RAW, "--resume", "old.pth"], "start from its weights: --cfg-options load_from=old.pth"),
         ([RAW], "kinetics400_train_list_rawframes.txt: there is no such list of clips for train"),
@@ -474,7 +499,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
 )
 def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, told):
     from i3d.cli import told as run
-    from i3d.doors import train
+    from i3d.doors.train import train
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.pth").touch()
@@ -518,6 +543,11 @@ def workplace(kinetics):
     config(kinetics, CONFIGS_0[VIDEO])
     shutil.copy(ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth", kinetics / "epoch_100.pth")
     (kinetics / "tools").symlink_to(ROOT / "tools")
+    tiny_checkpoint(kinetics / "checkpoints" / "SOME_CHECKPOINT.pth")
+    tiny = "base: i3d_r50_32x2x1_100e_kinetics400_rgb\nnetwork: {depth: 18, base_channels: 2}\n"
+    (kinetics / "tiny.yaml").write_text(tiny)
+    lines = [{"mode": "train", "epoch": 1 + k // 3, "iter": 1 + k % 3, "loss": 2.0, "time": 0.1 * k} for k in range(6)]
+    (kinetics / "log.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return kinetics
 
 
@@ -525,11 +555,27 @@ def tiny(words):
     """A documented command on two CPU processes at most, with settings that make it end within seconds."""
     words = [{"npu": "cpu", "--nproc-per-node=8": "--nproc-per-node=2"}.get(word, word) for word in words]
     if words[0] == "bash":
-        words[3] = "2"
+        words[3 + ("dist_test" in words[1])] = "2"
     if words[:2] == ["python", "tools/train.py"] or words[:2] == ["bash", "tools/dist_train.sh"]:
         name = words[2]
         options = TINY_1 if "8xb8" in name else tiny_0(videos="video" in name or "my_config" in name)
         return [*words, "--cfg-options", *options]
+    if words[:2] == ["python", "tools/test.py"] or words[:2] == ["bash", "tools/dist_test.sh"]:
+        return [*words, "--cfg-options", *tiny_test(words[2])]
+    if words[0] == "python":
+        return [*words, "--cfg-options", *tiny_test(words[2])] if "benchmark.py" in words[1] else words
+    if "test" in words:
+        if "SOME_CHECKPOINT" in " ".join(words):  # of another network than the recipe's
+            words[words.index("--recipe") + 1] = "tiny.yaml"
+        small = [
+            "--set",
+            "protocol.clip_len=9",
+            "--set",
+            "preprocessing.short_side=64",
+            "--set",
+            "preprocessing.crop=64",
+        ]
+        return [*words, "--workers", "0", *([] if "i3d_rgb" in words else small)]
     settings = {"sampling.clip_len": 9, "validation.clip_len": 9}
     if "i3d_rgb" in words:  # Inception takes no smaller frames
         settings |= {"augmentation.resize": 193, "augmentation.size": 193, "validation_crop": 193}
@@ -552,8 +598,12 @@ def test_documented_commands_run(line, workplace, monkeypatch):
     if "i3d_rgb_kinetics400.ckpt" in words:
         state = load_model().state_dict()
         Path("i3d_rgb_kinetics400.ckpt").write_bytes(mindspore_bytes(mindspore_arrays(state)))
+    if "tools/analysis/benchmark.py" in words:  # five clips are for the warm-up
+        clips = Path("data/kinetics400/kinetics400_val_list_videos.txt")
+        clips.write_text(4 * clips.read_text())
     if "run1p/last.safetensors" in words:  # of the run before
-        before = [*words[: words.index("--work-dir")], "--work-dir", "run1p", "--device", "cpu"]
+        train = ["i3d", "train", "--recipe", "i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1", "--data", "kinetics400"]
+        before = [*train, "--work-dir", "run1p", "--device", "cpu"]
         assert ended(tiny(before)).returncode == 0
     done = ended(tiny(words))
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ python tools/train.py configs/recognition/i3d/NAME.py --work-dir W --validate --
 """
 
 from i3d.cli import told
-from i3d.doors import train
+from i3d.doors.train import train
 
 if __name__ == "__main__":
     told(train)

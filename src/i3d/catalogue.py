@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from i3d.errors import InputError
+from i3d.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from i3d.recipes.recipe import Recipe
@@ -190,6 +190,14 @@ def view_of(recipe: Recipe) -> tuple[int, ...]:
 def cost_of(recipe: Recipe) -> Cost:
     """Parameters, and GFLOPs on one view."""
     return _examine(recipe.network, view_of(recipe))[0]
+
+
+def cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
+    """The same on a view of another shape. One that the network does not take is an InputError."""
+    try:
+        return _examine(recipe.network, view_NCTHW)[0]
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"a view of {'x'.join(map(str, view_NCTHW[1:]))}: {first_line(error)}") from error
 
 
 def gflops_of_view(recipe: Recipe, *, num_frames: int) -> float:

@@ -6,6 +6,7 @@ Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -310,9 +311,11 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        if device.split(":")[0] == "npu":
+            importlib.import_module("torch_npu")  # Ascend's: installed by the user, and untested here
         picked = torch.device(device)
         torch.empty(1, device=picked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error)
         raise InputError(f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps") from error
     return picked

@@ -12,6 +12,7 @@ from typing import Final
 import torch
 import torch.distributed as dist
 
+BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # else gloo
 TIMEOUT: Final = timedelta(hours=6)  # for the slowest rank: shares of a list may differ
 
 
@@ -53,9 +54,8 @@ def under_launcher() -> bool:
 
 def own_device(device: str) -> str:
     """The device of this process: under a launcher each has its own GPU."""
-    if not under_launcher() or device not in ("auto", "cuda") or not torch.cuda.is_available():
-        return device
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
+    return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if under_launcher() and kind in BACKENDS else device
 
 
 def ranks_on(device: torch.device) -> Ranks:
@@ -65,7 +65,7 @@ def ranks_on(device: torch.device) -> Ranks:
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=TIMEOUT)
         leave_at_exit()
     speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
     return Ranks(dist.get_rank(), dist.get_world_size(), speaks)

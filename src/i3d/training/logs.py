@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, printable
+from i3d.training.run_folder import TIMING
 
 Curve = tuple[list[float], list[float]]  # steps, values
 Curves = dict[str, dict[str, Curve]]  # kind, name, curve
@@ -91,3 +92,18 @@ def _append(curves: Curves, kind: str, name: str, step: float, value: Any) -> No
         steps, values = curves.setdefault(kind, {}).setdefault(name, ([], []))
         steps.append(step)
         values.append(value)
+
+
+def read_step_seconds(path: Path) -> dict[int, list[float]]:
+    """Seconds a step by epoch: "time" in MMAction2's logs, "step_seconds" in our `timing.jsonl` (or a run's folder)."""
+    log = path / TIMING if path.is_dir() else path
+    epochs: dict[int, list[float]] = {}
+    for line in _parsed(log):
+        seconds = line.get("step_seconds", line.get("time"))
+        if line.get("mode") != "val" and _is_number(line.get("epoch")) and _is_number(seconds) and seconds is not None:
+            epochs.setdefault(int(line["epoch"]), []).append(float(seconds))
+    if not epochs:
+        raise InputError(
+            f"{printable(str(log))}: tells no time of a step; give MMAction2's log.json, or a run's folder"
+        )
+    return epochs

@@ -205,7 +205,7 @@ class Run:
         timing = self.stopwatch.figures(num_ranks)
         if self.journal is not None:
             self.journal.write({"step": position.step, "epoch": epoch, **figures})
-            self.journal.write_timing({"step": position.step, **timing})
+            self.journal.write_timing({"step": position.step, "epoch": epoch, **timing})
         if self.watcher is not None and self.is_first_rank:
             self.watcher.step(position.step, self.total_steps, {**figures, **timing}, epoch=epoch)
         self.sums = Sums()

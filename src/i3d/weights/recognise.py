@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from i3d.errors import WeightsError, first_line, printable
+from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.parse import assignments
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.recipe import Recipe
@@ -74,7 +75,7 @@ def choose_recipe(
     if in_channels is not None:
         raise WeightsError("other input channels are for 2D networks, this one is inflated already")
     if recipe is not None:
-        asked = recipe if isinstance(recipe, Recipe) else named_recipe(recipe)
+        asked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if visible(asked.network) != visible(seen):
             wanted = in_words(asked.network)
             raise WeightsError(f"the file holds {in_words(seen)}, the recipe {asked.name} is for {wanted}")
@@ -88,7 +89,7 @@ def _for_images(seen: Network, asked: str | Recipe | None, in_channels: int | No
         same_kind = _of_depth(seen, lambda network: network.kind == seen.kind)
         recipe, why = same_kind[0], "the plain one; --recipe names another"
     else:
-        recipe, why = asked if isinstance(asked, Recipe) else named_recipe(asked), "as asked for"
+        recipe, why = asked if isinstance(asked, Recipe) else load_recipe(asked), "as asked for"
     network = recipe.network
     if network.kind != seen.kind or getattr(network, "depth", 0) != getattr(seen, "depth", 0):
         raise WeightsError(f"the file holds {in_words(seen)}, the recipe {recipe.name} is for {in_words(network)}")

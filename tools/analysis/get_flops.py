@@ -1,0 +1,7 @@
+"""MMAction2's `tools/analysis/get_flops.py` on i3d: see `i3d/doors/analysis.py`."""
+
+from i3d.cli import told
+from i3d.doors.analysis import get_flops
+
+if __name__ == "__main__":
+    told(get_flops)
