@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 
@@ -40,7 +39,6 @@ from mmaction2_configs import (
     data_1,
     write_configs_1,
 )
-from rendering import numbered_frame, render
 
 ROOT = Path(__file__).parent.parent
 RAW = "i3d_r50_32x2x1_100e_kinetics400_rgb"
@@ -69,24 +67,6 @@ TINY_1 = ["train_cfg.max_epochs=1", "train_dataloader.batch_size=1", "train_data
           "train_dataloader.dataset.pipeline.1.clip_len=8", "val_dataloader.dataset.pipeline.1.clip_len=8",
           "train_dataloader.dataset.pipeline.5.scale=64,64",
           "val_dataloader.dataset.pipeline.4.crop_size=64"]  # fmt: skip
-
-
-@pytest.fixture
-def kinetics(tmp_path, monkeypatch):
-    """The tree of MMAction2's documents, with two clips a split; it is the current folder."""
-    monkeypatch.chdir(tmp_path)
-    root = tmp_path / "data" / "kinetics400"
-    for split in ("train", "val"):
-        videos, frames = root / f"videos_{split}", root / f"rawframes_{split}"
-        videos.mkdir(parents=True)
-        for i in range(2):
-            render(videos / f"{i}.mp4", num_frames=12)
-            (frames / str(i)).mkdir(parents=True)
-            for k in range(12):
-                cv2.imwrite(str(frames / str(i) / f"img_{k + 1:05d}.jpg"), numbered_frame(k))
-        (root / f"kinetics400_{split}_list_videos.txt").write_text("0.mp4 0\n1.mp4 1\n")
-        (root / f"kinetics400_{split}_list_rawframes.txt").write_text("0 12 0\n1 12 1\n")
-    return tmp_path
 
 
 def config(tmp_path, text, name="my_config"):
