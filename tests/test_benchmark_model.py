@@ -1,0 +1,125 @@
+"""`i3d benchmark model`: what is counted is right; what is timed has the right shape, and is not asserted."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from i3d.benchmark_model import Configuration, Speed, benchmark_model
+from i3d.catalogue import cost_of
+from i3d.cli import app
+from i3d.errors import InputError
+from i3d.recipes.io import load_recipe
+from rendering import render
+from testing_runs import save_model
+
+TINY = """
+base: i3d_r50_32x2x1_100e_kinetics400_rgb
+network: {depth: 18, base_channels: 4}
+preprocessing: {short_side: 32, crop: 32}
+protocol: {clip_len: 8}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return str(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["benchmark", "model", *map(str, arguments), "--device", "cpu"])
+
+
+def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
+    configurations = [Configuration(), Configuration("bf16", batch=3, threads=1, fold_norms=True)]
+    steps = []
+    video = render(tmp_path / "v.mp4", num_frames=30)
+    found = benchmark_model(
+        recipe, configurations, video=video, device="cpu", rounds=4, on_step=lambda: steps.append(1)
+    )
+    assert len(steps) == 2 * (1 + 4)
+    cost = cost_of(load_recipe(recipe))
+    assert (found.parameters, found.gflops_per_view) == (cost.parameters, cost.gflops)
+    assert found.views_per_video == 30
+    assert found.gflops_per_video == 30 * cost.gflops
+    assert found.decode_ms > 0
+    for speed, configuration in zip(found.speeds, configurations, strict=True):
+        assert len(speed.seconds) == 4
+        median = sorted(speed.seconds)[1] / 2 + sorted(speed.seconds)[2] / 2
+        assert speed.quantile_ms(0.5) == pytest.approx(1000 * median)
+        assert speed.quantile_ms(0.95) >= speed.quantile_ms(0.5)
+        assert speed.clips_per_second == pytest.approx(configuration.batch / median)
+        assert speed.videos_per_second == pytest.approx(speed.clips_per_second / 30)
+        assert 1 / speed.videos_per_second_decoded == pytest.approx(
+            1 / speed.videos_per_second + found.decode_ms / 1000
+        )
+        assert speed.gflops_per_second == pytest.approx(cost.gflops * speed.clips_per_second)
+        assert speed.peak_mib > 50
+    assert found.speeds[0].times_the_first == 1
+    expected = 3 * sorted(a / b for a, b in zip(found.speeds[0].seconds, found.speeds[1].seconds, strict=True))[1]
+    assert found.speeds[1].times_the_first >= expected * 0.999
+
+
+def test_no_more_rounds_than_time(recipe):
+    found = benchmark_model(recipe, [Configuration()], device="cpu", rounds=100, max_seconds=0)
+    assert len(found.speeds[0].seconds) == 3  # the least
+
+
+def test_the_command(recipe, tmp_path):
+    options = (recipe, "--precision", "fp32,bf16", "--batch", "1,2", "--rounds", "1", "--protocol", "3x1")
+    done = run(*options, "--out", tmp_path / "b.json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    told = json.loads((tmp_path / "b.json").read_text())
+    names = [Configuration(**row["configuration"]).name for row in told["speeds"]]
+    assert names == [f"{p}, batch {b}, eager" for p in ("fp32", "bf16") for b in (1, 2)]
+    for row, name in zip(told["speeds"], names, strict=True):
+        assert name in done.output
+        assert f"{row['p50_ms']:,.1f}" in done.output
+    assert "a video has 3 views" in done.output
+    assert told["protocol"] in done.output
+    assert set(vars(Speed(Configuration(), (1.0,), 1, None, 1, 1, 1, None))) <= set(told["speeds"][0])
+
+
+def test_weights_and_networks_are_measured_too(tmp_path):
+    model = save_model(tmp_path / "m.safetensors")
+    found = benchmark_model(str(model), [Configuration()], device="cpu", rounds=1)
+    assert found.protocol.startswith("tiny: 3 clips of 6 frames")
+    assert found.views_per_video == 9
+    flow = save_model(tmp_path / "flow.safetensors", channels=2)
+    found = benchmark_model(str(flow), [Configuration()], device="cpu", rounds=1)
+    assert found.decode_ms is None
+    assert found.speeds[0].videos_per_second_decoded is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own modules
+def test_a_compiled_network_is_measured(recipe):
+    found = benchmark_model(recipe, [Configuration(), Configuration(runtime="compile")], device="cpu", rounds=1)
+    assert [speed.configuration.runtime for speed in found.speeds] == ["eager", "compile"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "fp64"), "precision must be one of"),
+        (("--precision", "fp16"), "fp16 is for CUDA devices"),
+        (("--batch", "0"), "must be at least 1"),
+        (("--batch", "many"), "write whole numbers with commas"),
+        (("--threads", "-1"), "must be at least 1 and 0"),
+        (("--runtime", "tensorrt"), "is neither eager nor compile"),
+        (("--video", "nowhere.mp4"), "no such file"),
+        (("--protocol", "2x2"), "write CLIPSxCROPS"),
+        (("--out", "b.txt"), "must be a .json"),
+    ],
+)
+def test_bad_options(recipe, options, message):
+    done = run(recipe, *options)
+    assert isinstance(done.exception, InputError), (done.output, done.exception)
+    assert message in str(done.exception)
+
+
+def test_an_unknown_name():
+    done = run("r49")
+    assert "did you mean r34" in str(done.exception)
