@@ -364,7 +364,7 @@ def test_what_a_probe_says():
     assert sees_motion.recall_K["frozen"] == [1.0, 0.0]
     shuffled, _, frozen = sees_motion.verdict
     assert shuffled == "these clips do not show that it uses the order of the frames"
-    assert frozen.startswith("it uses any motion at all: without, 50.0 points are lost (95 % interval ")
+    assert frozen.startswith("it uses motion: without, 50.0 points are lost (95 % interval ")
 
 
 def test_the_command_probe(clips, models):

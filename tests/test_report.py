@@ -161,9 +161,13 @@ def test_the_worst_clips_have_stills_and_unreadable_ones_say_why(tmp_path):
         files=files, bad=[BadClip("empty.mp4", "empty.mp4", (1,), "the file is empty (0 bytes)", 0)]
     )
     worst = worst_clips(evaluation, most=24)
-    assert [clip.file for clip in worst] == [files[i] for i in wrong_clips(evaluation)[:24]]
-    assert [clip.said_probability for clip in worst] == sorted((c.said_probability for c in worst), reverse=True)
-    for clip in worst:
+    num_wrong = len(wrong_clips(evaluation))
+    assert [clip.file for clip in worst[:num_wrong]] == [files[i] for i in wrong_clips(evaluation)[:24]]
+    probabilities = [clip.said_probability for clip in worst]
+    assert probabilities[:num_wrong] == sorted(probabilities[:num_wrong], reverse=True)
+    assert [clip.is_right for clip in worst] == [n >= num_wrong for n in range(24)]
+    assert probabilities[num_wrong:] == sorted(probabilities[num_wrong:])
+    for clip in worst[:num_wrong]:
         assert clip.said not in clip.labels
         assert (len(clip.stills) == 4 and not clip.note) if clip.file == str(whole) else (not clip.stills and clip.note)
     still = next(clip for clip in worst if clip.stills).stills[0]

@@ -45,7 +45,7 @@ class Probe:
         what = {
             "shuffled": "the order of the frames",
             "reversed": "the direction of time",
-            "frozen": "any motion at all",
+            "frozen": "motion",
         }
         for order in ORDERS[1:]:
             drop, interval = self.accuracy["forward"] - self.accuracy[order], self.lost[order]

@@ -20,7 +20,7 @@ from i3d.files import ASSETS, write_atomically
 from i3d.results.confusion import confusions, most_confused, row_shares
 from i3d.results.evaluation import Evaluation, Figures, cheapest, figures_of
 from i3d.results.metrics import Labels, average_precisions, calibration_bins
-from i3d.results.worst import worst_clips, wrong_clips
+from i3d.results.worst import unsure_clips, worst_clips, wrong_clips
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -176,7 +176,7 @@ def report_html(
         class_words=_class_words(is_single),
         class_rows=class_rows(evaluation, figures),
         worst=worst_clips(evaluation, most=MOST_CLIPS),
-        worst_words=_worst_words(len(wrong_clips(evaluation))),
+        worst_words=_worst_words(len(wrong_clips(evaluation)), len(unsure_clips(evaluation))),
         bad=evaluation.bad,
         pictures=list(pictures.items()),
     )
@@ -333,13 +333,15 @@ def _class_words(is_single: bool) -> str:
     )
 
 
-def _worst_words(num_wrong: int) -> str:
+def _worst_words(num_wrong: int, num_right: int) -> str:
+    right = "those that are recognised, the lowest probability first"
     if not num_wrong:
-        return "No clip has its highest score at a wrong class."
+        return f"No clip has its highest score at a wrong class. These are {right}."
     first = f"The first {MOST_CLIPS} of " if num_wrong > MOST_CLIPS else ""
+    more = f"; then {right}" if num_right and num_wrong < MOST_CLIPS else ""
     return (
         f"{first}{_count(num_wrong, 'clip')} whose highest score is that of a wrong class, "
-        "the highest probability first: true mistakes, and clips whose label is wrong."
+        f"the highest probability first: true mistakes, and clips whose label is wrong{more}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The clips that a model is most wrong about, with a few small stills of each.
+"""The clips that a model is most wrong about, or least sure of, with a few small stills of each.
 
 Letters in names: N clips, K classes, H rows, W columns, C channels.
 """
@@ -33,16 +33,21 @@ class Still:
 
 
 @dataclass(frozen=True)
-class WrongClip:
-    """A clip whose highest score is that of a class it has not."""
+class HardClip:
+    """A clip whose highest score is that of a class it has not, or is low."""
 
     file: str
+    name: str  # as it is listed
     labels: tuple[int, ...]
     said: int
     said_probability: float
     label_probabilities: tuple[float, ...]
     stills: tuple[Still, ...]
     note: str  # why there are no stills
+
+    @property
+    def is_right(self) -> bool:
+        return self.said in self.labels
 
 
 def wrong_clips(evaluation: Evaluation) -> Labels:
@@ -53,17 +58,29 @@ def wrong_clips(evaluation: Evaluation) -> Labels:
     return np.array(sorted(wrong, key=lambda i: (-probabilities_NK[i, said_N[i]], i)), np.int64)
 
 
-def worst_clips(evaluation: Evaluation, *, most: int) -> list[WrongClip]:
-    """The first of the wrong clips with their stills. A video that cannot be read (any more) has a note instead."""
+def unsure_clips(evaluation: Evaluation) -> Labels:
+    """The clips that are recognised, the lowest probabilities first."""
+    probabilities_NK = evaluation.probabilities_NK
+    said_N = np.argmax(evaluation.scores_NK, axis=1)
+    right = [i for i, said in enumerate(said_N) if said in evaluation.labels_N[i]]
+    return np.array(sorted(right, key=lambda i: (probabilities_NK[i, said_N[i]], i)), np.int64)
+
+
+def worst_clips(evaluation: Evaluation, *, most: int) -> list[HardClip]:
+    """The first of the wrong clips, then of those that are recognised hardly, with their stills.
+
+    A video that cannot be read (any more) has a note instead.
+    """
     probabilities_NK = evaluation.probabilities_NK
     clips = []
-    for i in wrong_clips(evaluation)[:most]:
+    for i in [*wrong_clips(evaluation), *unsure_clips(evaluation)][:most]:
         file, labels = evaluation.files_N[i], evaluation.labels_N[i]
         said = int(np.argmax(evaluation.scores_NK[i]))
         found = stills_of(file)
         stills, note = ((), found) if isinstance(found, str) else (found, "")
         of_labels = tuple(float(probabilities_NK[i, label]) for label in labels)
-        clips.append(WrongClip(file, labels, said, float(probabilities_NK[i, said]), of_labels, stills, note))
+        name = evaluation.names_N[i]
+        clips.append(HardClip(file, name, labels, said, float(probabilities_NK[i, said]), of_labels, stills, note))
     return clips
 
 
