@@ -205,7 +205,7 @@ class _Test:
             only=np.array(left, np.int64),
             pin_memory=self.scorer.device.type == "cuda",
         )
-        for index in scores if on_clip is not None else ():
+        for index in list(scores)[ranks.rank :: ranks.num_ranks]:
             self._tell(on_clip, scores[index], index)
         mine = self._score(loader, kept, on_clip)
         lines = [json.dumps([index, row_of(scored)]) for index, scored in mine.items()]

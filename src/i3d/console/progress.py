@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
@@ -63,18 +64,19 @@ class Progress:
 class Steps:
     """A bar of equal steps on stderr, if that is a terminal."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int, *, quiet: bool = False) -> None:
         from rich import progress
         from rich.console import Console
 
         console = Console(stderr=True)
+        hidden = quiet or not console.is_terminal
         columns = (
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TimeRemainingColumn(),
         )
-        self._bar = progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bar = progress.Progress(*columns, console=console, disable=hidden, transient=True)
         self._task = self._bar.add_task(what, total=total)
 
     def __enter__(self) -> Self:
@@ -102,10 +104,14 @@ class Steps:
 
 
 class Testing(Steps):
-    """A bar of clips with the share of those so far that were recognised."""
+    """A bar of clips with the share of those so far that were recognised.
 
-    def __init__(self, total: int) -> None:
-        super().__init__("testing", total)
+    Of several processes the first shows its share.
+    """
+
+    def __init__(self, num_clips: int) -> None:
+        rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        super().__init__("testing", len(range(rank, num_clips, num_ranks)), quiet=rank > 0)
         self._num_right = self._num_told = 0
 
     def clip(self, is_right: bool | None) -> None:
