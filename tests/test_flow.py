@@ -1,0 +1,95 @@
+"""Optical flow against known motion, and its way through bytes and JPEG."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
+
+MOST = {"tvl1": 0.05, "dis": 0.1, "farneback": 0.1}  # pixels, mean end-point error inside
+
+
+def texture(dx=0.0, dy=0.0, *, height=160, width=200):
+    """A smooth texture that has moved by (dx, dy) pixels, as RGB."""
+    rng = np.random.default_rng(0)
+    large = cv2.GaussianBlur(rng.random((height + 80, width + 80)).astype(np.float32), (0, 0), 2.5)
+    large = (large - large.min()) / (large.max() - large.min()) * 255
+    moved = cv2.warpAffine(
+        large, np.float32([[1, 0, dx - 40], [0, 1, dy - 40]]), (width, height), flags=cv2.INTER_CUBIC
+    )
+    return np.repeat(np.rint(moved).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("motion", [(1.3, -0.7), (3.5, 2.25), (-2.0, 0.0), (0.0, 4.0)])
+def test_known_motion(method, motion):
+    flow = flow_between(texture(), texture(*motion), method=method)
+    assert flow.shape == (160, 200, 2)
+    assert flow.dtype == np.float32
+    errors = np.linalg.norm(flow - np.array(motion), axis=-1)[20:-20, 20:-20]
+    assert errors.mean() < MOST[method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_stands_still_does_not_move(method):
+    assert np.abs(flow_between(texture(), texture(), method=method)).max() < 1e-3
+    plain = np.full((40, 50, 3), 77, np.uint8)
+    assert not flow_between(plain, plain, method=method).any()
+
+
+def test_how_many_flows_there_are():
+    frames = [texture(k) for k in range(3)]
+    between = list(flows_of(frames, method="dis"))
+    same = list(flows_of(frames, method="dis", align="frames"))
+    assert (len(between), len(same)) == (2, 3)
+    assert np.array_equal(same, [between[0], *between])
+    assert np.array_equal(between[1], flow_between(frames[1], frames[2], method="dis"))
+    assert list(flows_of(frames[:1], method="dis")) == []
+    (one,) = flows_of(frames[:1], method="dis", align="frames")
+    assert not one.any()
+    assert list(flows_of([], method="dis", align="frames")) == []
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="one size"):
+        flow_between(texture(), texture(width=100))
+    with pytest.raises(ValueError, match="method must be one of tvl1, dis, farneback, got 'raft'"):
+        flow_between(texture(), texture(), method="raft")
+
+
+@given(st.floats(-40, 40, width=32), st.sampled_from([5.0, 20.0, 32.0]))
+def test_bytes_are_within_half_a_step(value, bound):
+    flow = np.full((1, 1, 2), value, np.float32)
+    there = flow_to_bytes(flow, bound=bound)
+    back = flow_of_bytes(there, bound=bound)
+    assert abs(float(back[0, 0, 0]) - np.clip(value, -bound, bound)) <= bound / 255 + 1e-4
+    assert np.array_equal(flow_to_bytes(back, bound=bound), there)
+
+
+def test_bytes_by_hand():
+    flow = np.array([[[-20, 20], [0, -30], [10, 0.1]]], np.float32)
+    assert flow_to_bytes(flow).tolist() == [[[0, 255], [128, 0], [191, 128]]]
+    assert BOUND == 20
+
+
+def test_jpeg_keeps_flow_within_its_step():
+    flow = flow_between(texture(), texture(3.5, 2.25), method="dis")
+    there = flow_to_bytes(flow)
+    for axis in (0, 1):
+        _, content = cv2.imencode(".jpg", there[..., axis], [cv2.IMWRITE_JPEG_QUALITY, 100])
+        back = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+        assert np.abs(back.astype(int) - there[..., axis]).max() <= 1
+
+
+def test_colours_tell_direction_and_speed():
+    flow = np.zeros((1, 4, 2), np.float32)
+    flow[0, :3] = [[4, 0], [-4, 0], [2, 0]]
+    right, left, slow, still = flow_colours(flow)[0].tolist()
+    assert right == [255, 0, 0]
+    assert left == [0, 255, 255]
+    assert slow == [255, 128, 128]
+    assert still == [255, 255, 255]
+    assert flow_colours(flow, bound=8)[0, 0].tolist() == [255, 128, 128]
+    assert flow_colours(np.zeros((2, 2, 2), np.float32)).min() == 255
