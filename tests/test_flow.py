@@ -1,12 +1,20 @@
 """Optical flow against known motion, and its way through bytes and JPEG."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import run_here
+from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.frame_jobs import RECORD
+from i3d.data.read import class_names, read_annotations
+from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
+from rendering import encode
 
 MOST = {"tvl1": 0.05, "dis": 0.1, "farneback": 0.1}  # pixels, mean end-point error inside
 
@@ -93,3 +101,80 @@ def test_colours_tell_direction_and_speed():
     assert still == [255, 255, 255]
     assert flow_colours(flow, bound=8)[0, 0].tolist() == [255, 128, 128]
     assert flow_colours(np.zeros((2, 2, 2), np.float32)).min() == 255
+
+
+# as folders of pictures
+
+
+@pytest.fixture
+def moving(tmp_path):
+    """Two classes of videos whose texture moves by known steps; and their frames."""
+    motions = {"left": (-2.0, 0.0), "down": (0.0, 3.0)}
+    for name, (dx, dy) in motions.items():
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        frames = [texture(k * dx, k * dy, height=96, width=128) for k in range(5)]
+        encode(tmp_path / "clips" / name / "a.mp4", frames, options={"crf": "5"})
+    return tmp_path / "clips", motions
+
+
+@pytest.mark.parametrize("method", ["tvl1", "dis"])
+def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path, method):
+    clips, motions = moving
+    out = tmp_path / "flow"
+    done = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--workers", "0"])
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 clips, 8 frames" in done.stderr
+    names = sorted(path.name for path in (out / "left" / "a").iterdir() if path.suffix == ".jpg")
+    assert names == [f"flow_{axis}_{k:05d}.jpg" for axis in "xy" for k in range(1, 5)]
+    record = json.loads((out / "left" / "a" / RECORD).read_text())
+    assert record["flow"] == {"method": method, "bound": 20.0, "align": "between"}
+    annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
+    protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
+    view = TestView(protocol, Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2))
+    dataset = ClipDataset(annotations, view, modality="flow")
+    for index in range(2):
+        clip = annotations[index]
+        (flow_VTHWC,) = dataset[0, index].views_N
+        found = flow_of_bytes(flow_VTHWC.clips()[0].numpy())
+        motion = np.array(motions[clip.path.split("/")[0]])
+        assert np.abs(found[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
+    again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--workers", "0"])
+    assert "2 were there" in again.stderr
+    other = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--bound", "10"])
+    assert other.returncode == 2
+    assert "made with other settings (flow" in other.stderr
+
+
+def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
+    clips, _ = moving
+    options = ["--flow", "dis", "--align", "frames", "--short-side", "48", "--workers", "0"]
+    run_here(["i3d", "data", "extract-frames", clips, "--out", tmp_path / "flow", *options])
+    pictures = [cv2.imread(str(tmp_path / "flow" / "down" / "a" / f"flow_y_{k:05d}.jpg"), 0) for k in range(1, 6)]
+    assert all(picture.shape == (48, 64) for picture in pictures)
+    assert np.array_equal(pictures[0], pictures[1])
+    speeds = [flow_of_bytes(picture[10:-10, 10:-10, None]).mean() for picture in pictures]
+    assert speeds == pytest.approx([1.5] * 5, abs=0.15)  # half the size, half the way
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--flow", "raft"], "flow 'raft': is none of tvl1, dis, farneback"),
+        (["--flow", "dis", "--bound", "0"], "bound 0: must be above 0"),
+        (["--flow", "dis", "--align", "x"], "align 'x': is neither between nor frames"),
+        (["--flow", "dis", "--template", "img_{:05d}.jpg"], "flow has two pictures"),
+    ],
+)
+def test_what_cannot_be_written_is_told(moving, tmp_path, options, message):
+    done = run_here(["i3d", "data", "extract-frames", moving[0], "--out", tmp_path / "flow", *options])
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_video_of_one_frame_has_no_flow(tmp_path):
+    (tmp_path / "clips" / "x").mkdir(parents=True)
+    encode(tmp_path / "clips" / "x" / "one.mp4", [texture()])
+    command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow", "dis"]
+    done = run_here([*command, "--workers", "0"])
+    assert done.returncode == 3
+    assert "one.mp4: it has one frame, and flow is between two; leave it out, or say --align frames" in done.stderr

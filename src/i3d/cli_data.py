@@ -155,9 +155,21 @@ def extract_frames(
     short_side: Annotated[
         int | None, typer.Option(min=1, help="Make the shorter side of frames so long; without, it stays.")
     ] = None,
-    jpeg_quality: Annotated[int, typer.Option(min=1, max=100, help="100 is best and largest.")] = 95,
+    jpeg_quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="100 is best and largest (default: 95, of flow 100).")
+    ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second; without, every frame.")] = None,
-    template: Annotated[str, typer.Option(help="Names of the pictures.")] = "img_{:05d}.jpg",
+    flow: Annotated[
+        str | None,
+        typer.Option(help="Write optical flow instead of frames: tvl1 (the paper's), dis (fast), farneback."),
+    ] = None,
+    bound: Annotated[float, typer.Option(help="With --flow: the pixels that 0 and 255 stand for.")] = 20.0,
+    align: Annotated[
+        str, typer.Option(help="With --flow: N frames give N-1 flows (between) or N, the first twice (frames).")
+    ] = "between",
+    template: Annotated[
+        str | None, typer.Option(help="Names of the pictures (default: img_{:05d}.jpg, flow_{axis}_{:05d}.jpg).")
+    ] = None,
     first_index: FirstIndex = 1,
     workers: Workers = 2,
     force: Annotated[bool, typer.Option("--force", help="Make folders anew that have other settings.")] = False,
@@ -169,11 +181,14 @@ def extract_frames(
     multi_label: MultiLabel = False,
     allow_outside: AllowOutside = False,
 ) -> None:
-    """Write the frames of videos as JPEG, with MMAction2's lists of them. An interrupted run goes on.
+    """Write the frames of videos, or their optical flow, as JPEG, with MMAction2's lists. An interrupted run goes on.
 
     Example: i3d data extract-frames clips/ --out frames --short-side 256 --workers 8
+
+    Example: i3d data extract-frames clips/ --out flow --short-side 256 --fps 25 --flow tvl1
     """
     from i3d.data.extract_frames import extract_frames as run
+    from i3d.data.frame_jobs import FlowSettings
 
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
     with console.Steps("extracting frames", len(found)) as steps:
@@ -181,10 +196,11 @@ def extract_frames(
             found,
             out,
             short_side=short_side,
-            jpeg_quality=jpeg_quality,
+            jpeg_quality=jpeg_quality or (95 if flow is None else 100),
             template=template,
             first=first_index,
             fps=fps,
+            flow=None if flow is None else FlowSettings(cast(Any, flow), bound, cast(Any, align)),
             num_workers=workers,
             on_clip=steps.done,
             force=force,

@@ -24,7 +24,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS, Annotations, Clip
-from i3d.data.frame_jobs import PARTS, RECORD, BadVideo, FolderMade, FrameJob, FrameSettings, not_written, read_record
+from i3d.data.frame_jobs import (
+    PARTS,
+    RECORD,
+    BadVideo,
+    FlowSettings,
+    FolderMade,
+    FrameJob,
+    FrameSettings,
+    not_written,
+    read_record,
+)
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
 from i3d.data.workers import Died, each_job
@@ -58,9 +68,10 @@ def extract_frames(
     *,
     short_side: int | None,
     jpeg_quality: int = 95,
-    template: str = "img_{:05d}.jpg",
+    template: str | None = None,
     first: int = 1,
     fps: float | None = None,
+    flow: FlowSettings | None = None,
     num_workers: int = 2,
     on_clip: Callable[[int], None] | None = None,
     force: bool = False,
@@ -69,15 +80,17 @@ def extract_frames(
     """Write the frames of every clip as JPEG into a folder of its own below `out`, and the lists of these folders.
 
     `short_side`: in pixels, None leaves the size; `jpeg_quality`: 1 to 100; `template` and `first`: names of the
-    pictures and the number of the first; `fps`: frames per second, None: every frame once; `num_workers`: processes,
-    0: none besides this one. `on_clip` is told how many of the clips are done. Of a clip with a start or an end, only
-    those frames are written. A video that cannot be read is in `bad`, and so is one that ends its process; nothing of
-    it stays.
+    pictures and the number of the first; `fps`: frames per second, None: every frame once; `flow`: writes the optical
+    flow between the frames instead of them; `num_workers`: processes, 0: none besides this one. `on_clip` is told how
+    many of the clips are done. Of a clip with a start or an end, only those frames are written. A video that cannot be
+    read is in `bad`, and so is one that ends its process; nothing of it stays.
 
     Two clips that would be one folder, missing videos, a place that cannot be written, and folders that were made
     of other videos or with other settings (unless `force`, which makes those anew) are an InputError.
     """
-    settings = FrameSettings(short_side, jpeg_quality, template, first, fps)
+    settings = FrameSettings(
+        short_side, jpeg_quality, template or ("flow_{axis}_{:05d}.jpg" if flow else "img_{:05d}.jpg"), first, fps, flow
+    )
     if num_workers < 0:
         raise InputError(f"num_workers {num_workers}: must be at least 0")
     if annotations.is_frames:

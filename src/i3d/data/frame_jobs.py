@@ -1,4 +1,4 @@
-"""One video, or a part of one, becomes a folder of JPEG frames: whole or not at all.
+"""One video, or a part of one, becomes a folder of JPEG frames, or of its optical flow: whole or not at all.
 
     FrameJob(...).run(settings)      FolderMade(num_frames=61, ...), or BadVideo(reason=...)
 
@@ -21,11 +21,13 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.files import write_atomically
+from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, Method, flow_to_bytes, flows_of
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
 from i3d.video.sampling import indices_at_rate
 from i3d.video.transforms import resize_frame, short_side_size
@@ -33,6 +35,23 @@ from i3d.video.transforms import resize_frame, short_side_size
 RECORD: Final = ".i3d-frames.json"
 ENDS: Final = 1 << 16  # bytes of a video's beginning and end by which it is known
 PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Which optical flow is written instead of frames. An impossible value is an InputError."""
+
+    method: Method = "tvl1"
+    bound: float = BOUND  # pixels that 0 and 255 stand for; what moves farther is clipped
+    align: Align = "between"  # N frames give N - 1 flows; "frames": N, the first is there twice
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"flow {self.method!r}: is none of {', '.join(METHODS)}")
+        if not 0 < self.bound <= 1000:
+            raise InputError(f"bound {self.bound:g}: must be above 0 and at most 1000 pixels; 20 is usual")
+        if self.align not in ALIGNS:
+            raise InputError(f"align {self.align!r}: is neither {' nor '.join(ALIGNS)}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class FrameSettings:
     template: str = "img_{:05d}.jpg"
     first: int = 1  # the number of the first picture
     fps: float | None = None  # None: every frame
+    flow: FlowSettings | None = None  # between the frames; None: the frames themselves
 
     def __post_init__(self) -> None:
         if self.short_side is not None and self.short_side < 1:
@@ -57,9 +77,16 @@ class FrameSettings:
         if not self.names.template.lower().endswith((".jpg", ".jpeg")):
             raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
 
+        if self.flow is not None and not self.names.paired:
+            raise InputError(f"template {self.template!r}: flow has two pictures; write flow_{{axis}}_{{:05d}}.jpg")
+
     @property
     def names(self) -> FrameNames:
-        return FrameNames(self.template, self.first)
+        return FrameNames(self.template, self.first, "rgb" if self.flow is None else "flow")
+
+    def files(self, index: int) -> list[str]:
+        """The pictures of frame `index`."""
+        return [self.names.name(index, axis) for axis in ("xy" if self.flow is not None else "x")]
 
 
 @dataclass(frozen=True)
@@ -163,23 +190,29 @@ def _kept(job: FrameJob, settings: FrameSettings) -> FolderMade | None:
         return None
     with os.scandir(job.target) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
-    found = [sizes.get(settings.names.name(i), 0) for i in range(record.get("num_frames", 0))]
-    return FolderMade(len(found), tuple(record["notes"]), True) if sum(found) == record.get("num_bytes") else None
+    num_frames = record.get("num_frames", 0)
+    found = sum(sizes.get(file, 0) for i in range(num_frames) for file in settings.files(i))
+    return FolderMade(num_frames, tuple(record["notes"]), True) if found == record.get("num_bytes") else None
 
 
 def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
     """Write the folder elsewhere, and rename it when it is whole."""
     job.clean()
     job.part.mkdir(parents=True)
-    names, num_frames, num_bytes = settings.names, 0, 0
+    num_frames, num_bytes = 0, 0
     try:
         with _open(job) as video:
-            for frame_HWC in _frames(video, job, settings.fps):
-                content = _jpeg(frame_HWC, job, settings)
-                with (job.part / names.name(num_frames)).open("wb") as file:
-                    num_bytes += file.write(content)
+            resized = (_resized(frame_HWC, settings) for frame_HWC in _frames(video, job, settings.fps))
+            for planes in _planes(resized, settings):
+                for name, plane in zip(settings.files(num_frames), planes, strict=True):
+                    with (job.part / name).open("wb") as file:
+                        num_bytes += file.write(_jpeg(plane, job, settings))
                 num_frames += 1
             notes = video.notes
+        if not num_frames:
+            raise VideoError(
+                job.file, "it has one frame, and flow is between two", "leave it out, or say --align frames"
+            )
         record = {
             **job.origin(settings),
             "content": job.content,
@@ -226,13 +259,28 @@ def _frames(video: Video, job: FrameJob, fps: float | None) -> Iterator[FrameHWC
             yield frame_HWC
 
 
-def _jpeg(frame_HWC: FrameHWC, job: FrameJob, settings: FrameSettings) -> bytes:
-    if settings.short_side is not None:
-        height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
-        frame_HWC = resize_frame(frame_HWC, height=height, width=width)
-    bgr_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR)
-    good, content = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+def _resized(frame_HWC: FrameHWC, settings: FrameSettings) -> FrameHWC:
+    if settings.short_side is None:
+        return frame_HWC
+    height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
+    return resize_frame(frame_HWC, height=height, width=width)
+
+
+def _planes(frames: Iterator[FrameHWC], settings: FrameSettings) -> Iterator[tuple[npt.NDArray[np.uint8], ...]]:
+    """What is written of each frame: one picture in colour, or two in grey, for x and for y."""
+    if settings.flow is None:
+        for frame_HWC in frames:
+            yield (np.ascontiguousarray(frame_HWC[..., ::-1]),)
+        return
+    flow = settings.flow
+    for flow_HW2 in flows_of(frames, method=flow.method, align=flow.align):
+        bytes_HW2 = flow_to_bytes(flow_HW2, bound=flow.bound)
+        yield bytes_HW2[..., 0], bytes_HW2[..., 1]
+
+
+def _jpeg(plane: npt.NDArray[np.uint8], job: FrameJob, settings: FrameSettings) -> bytes:
+    good, content = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     if not good:
-        size = f"{frame_HWC.shape[1]} x {frame_HWC.shape[0]}"
+        size = f"{plane.shape[1]} x {plane.shape[0]}"
         raise VideoError(job.file, f"its frames, {size}, cannot be written as JPEG", "make them smaller (--short-side)")
     return bytes(content.data)

@@ -19,6 +19,7 @@ from i3d.video.reader import FrameHWC
 Method = Literal["tvl1", "dis", "farneback"]
 METHODS: Final = get_args(Method)
 Align = Literal["between", "frames"]
+ALIGNS: Final = get_args(Align)
 BOUND: Final = 20.0  # pixels; what moves farther is clipped
 Flow = npt.NDArray[np.float32]
 
