@@ -10,11 +10,11 @@ PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "files", "ranks", "recipes", "video", "data", "models", "weights", "results", "training", "verbs",
-    "testing", "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark", "cli_finetune",
-    "cli_train", "cli_results", "cli_test", "cli", "doors", "__main__",
+    "testing", "extracting", "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark",
+    "cli_features", "cli_finetune", "cli_train", "cli_results", "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
 VERBS = {"benchmark_data", "benchmark_model", "catalogue", "convert", "doctor", "predict", "runs", "train"}
-TESTS = {"evaluate", "fuse", "probe"}  # verbs too, that are made of `testing`
+TESTS = {"evaluate", "features", "fuse", "probe"}  # verbs too, made of `testing`, `extracting`
 # What may only be called in one module each.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},

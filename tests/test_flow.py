@@ -60,6 +60,14 @@ def test_how_many_flows_there_are():
     assert list(flows_of([], method="dis", align="frames")) == []
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_flow_depends_on_nothing_but_its_frames(method):
+    frames = [texture(k * k, -k, height=64, width=80) for k in range(5)]
+    first, again = (np.stack(list(flows_of(frames, method=method))) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert np.array_equal(first[2], flow_between(frames[2], frames[3], method=method))
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="one size"):
         flow_between(texture(), texture(width=100))

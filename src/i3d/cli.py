@@ -18,6 +18,7 @@ import typer
 from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
+from i3d.cli_features import run_features
 from i3d.cli_options import Device, Json, PrecisionName, RecipeName
 from i3d.cli_results import fuse, score
 from i3d.cli_test import run_probe, run_test
@@ -190,6 +191,7 @@ app.command("test")(run_test)
 app.command("probe")(run_probe)
 app.command()(score)
 app.command()(fuse)
+app.command("features")(run_features)
 app.command()(runs)
 app.command()(plot)
 app.add_typer(data, name="data")

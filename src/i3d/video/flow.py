@@ -7,7 +7,6 @@ Letters in names: H rows, W columns, 2 the movement along x and y.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
 import cv2
@@ -86,8 +85,8 @@ def flow_colours(flow_HW2: Flow, *, bound: float | None = None) -> FrameHWC:
     return colours_HWC
 
 
-@lru_cache(maxsize=2)
 def _maker(method: Method) -> Any:
+    """A new one for each pair: one that was used before gives other numbers (DIS with several threads)."""
     if method == "dis":
         return cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
     return cv2.optflow.DualTVL1OpticalFlow.create()

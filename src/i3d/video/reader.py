@@ -194,6 +194,14 @@ class Video(ABC):
         if count == 0 and first is not None:  # all of it is shorter than half a slot
             yield self._convert(first, transform)
 
+    def shown(self, *, transform: Transform | None = None) -> Iterator[tuple[FrameHWC, float]]:
+        """Every frame as it comes, and the seconds since the first frame until which it is on the screen."""
+        first = None
+        for picture in self.on_time(self.pictures()):
+            self.frames_decoded = picture.index + 1
+            first = first or picture
+            yield self._convert(picture, transform), float(picture.until - first.seconds)
+
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order, repeats allowed. An index out of range is a VideoError."""
         asked = np.asarray(list(indices), np.int64)

@@ -1,0 +1,147 @@
+"""`i3d features`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from i3d import console
+from i3d.cli_options import Device, PrecisionName, RecipeName, is_first
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.recipes.features import FeatureSettings
+
+Videos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Video files, folders, patterns, or lists (.txt, .csv with a column path).", show_default=False
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="The folder to write to: for each video an array, and a .json that explains it.")
+]
+Model = Annotated[str, typer.Option(help="The network of RGB: a name or a weights file; none for flow alone.")]
+FlowModel = Annotated[
+    str | None, typer.Option(help="A network of optical flow, alone (--model none) or beside that of RGB.")
+]
+FlowMethod = Annotated[str, typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback.")]
+Preset = Annotated[str | None, typer.Option(help="Settings by a name that people know (below).")]
+Layer = Annotated[str | None, typer.Option(help="pooled (default), or an endpoint such as Mixed_5c or layer4.")]
+Grid = Annotated[bool, typer.Option("--grid", help="Keep the map (T, H, W) of an endpoint instead of its mean.")]
+Window = Annotated[int | None, typer.Option(min=1, help="Frames of a row (default: 64).")]
+Stride = Annotated[int | None, typer.Option(min=1, help="Frames from one row to the next (default: 64).")]
+Fps = Annotated[str | None, typer.Option(help="The rate of these frames, or native (default: 25).")]
+Align = Annotated[str | None, typer.Option(help="start: row r begins with frame r x stride; centre: it is its middle.")]
+Padding = Annotated[str | None, typer.Option(help="none: rows that fit; repeat: the first and last frame fill others.")]
+Crops = Annotated[str | None, typer.Option(help="1 (default), 3, 5 or 10.")]
+Flip = Annotated[bool, typer.Option("--flip", help="With the mirror image of each crop.")]
+Dense = Annotated[bool, typer.Option("--dense", help="A row for each frame: stride 1, centred, ends repeated.")]
+FileFormat = Annotated[str, typer.Option("--format", help="npy, or npz with frames and seconds of the rows.")]
+Force = Annotated[bool, typer.Option("--force", help="Make anew what is there otherwise.")]
+
+CROPS = {"1": "center", "3": "three", "5": "five", "10": "ten"}
+
+
+def run_features(
+    videos: Videos,
+    out: Out,
+    model: Model = "inception_rgb_kinetics400",
+    recipe: RecipeName = None,
+    flow_model: FlowModel = None,
+    flow: FlowMethod = "tvl1",
+    preset: Preset = None,
+    layer: Layer = None,
+    grid: Grid = False,
+    window: Window = None,
+    stride: Stride = None,
+    fps: Fps = None,
+    align: Align = None,
+    padding: Padding = None,
+    crops: Crops = None,
+    flip: Flip = False,
+    dense: Dense = False,
+    format: FileFormat = "npy",  # noqa: A002
+    device: Device = "auto",
+    precision: PrecisionName = "fp32",
+    force: Force = False,
+) -> None:
+    """Write features of videos: for each an array with a row for every window of frames, and a .json that explains it.
+
+    The .json has the SHA-256 of the weights, all settings, versions, and of each row its frames and seconds. What is
+    there already is kept; an interrupted run goes on. Presets: video-features-i3d, anomaly-10crop-16,
+    segmentation-21-centred, localisation-16-25fps, charades-24 (docs/features.md). Exit code 3: some video has none.
+
+    Example: i3d features clips/ --out features --window 16 --stride 16
+
+    Example: i3d features match.mp4 --out features --preset localisation-16-25fps
+    """
+    from i3d.features import extractor_of, features, targets_of
+    from i3d.video.flow import METHODS
+
+    given = {"layer": layer, "window": window, "stride": stride, "align": align, "padding": padding}
+    settings = _settings(preset, given, fps, crops, grid=grid, flip=flip, dense=dense)
+    if flow not in METHODS:
+        raise InputError(f"--flow {flow!r}: is none of {', '.join(METHODS)}")
+    num_videos = len(targets_of(videos, out, cast(Any, format)))
+    source = extractor_of(
+        None if model == "none" else model,
+        settings,
+        flow_model=flow_model,
+        flow=cast(Any, flow),
+        recipe=recipe,
+        device=device,
+        precision=cast(Any, precision),
+    )
+    made = kept = bad = 0
+    with console.Steps("features", num_videos, quiet=not is_first()) as bar:
+        for done in features(videos, out, source, file_format=cast(Any, format), force=force):
+            bar.one()
+            kept += done.kept
+            made += not done.kept and not done.error
+            bad += bool(done.error)
+            if done.error:
+                console.say(f"error: {done.error}")
+            for note in done.notes:
+                console.say(f"warning: {printable(done.target.video)}: {note}")
+    there = f", {kept} were there" if kept else ""
+    console.say(f"features of {made + kept} of {made + kept + bad} videos{there}, in {printable(str(out))}")
+    if bad:
+        raise typer.Exit(3)
+
+
+def _settings(
+    preset: str | None,
+    given: dict[str, Any],
+    fps: str | None,
+    crops: str | None,
+    *,
+    grid: bool,
+    flip: bool,
+    dense: bool,
+) -> FeatureSettings:
+    """The settings of a preset, or the plain ones, with what was said changed."""
+    from pydantic import ValidationError
+
+    from i3d.recipes.features import FeatureSettings, preset_of
+    from i3d.recipes.settings import first_fault
+
+    fields: dict[str, Any] = (preset_of(preset) if preset else FeatureSettings()).model_dump()
+    if dense:
+        fields |= {"stride": 1, "align": "centre", "padding": "repeat"}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if crops is not None:
+        if crops not in CROPS:
+            raise InputError(f"--crops {crops!r}: is none of {', '.join(CROPS)}")
+        fields["crops"] = CROPS[crops]
+    if fps is not None:
+        try:
+            fields["fps"] = None if fps == "native" else float(fps)
+        except ValueError as error:
+            raise InputError(f"--fps {fps!r}: write a number, or native") from error
+    try:
+        return FeatureSettings(**fields | {"grid": grid or fields["grid"], "flip": flip or fields["flip"]})
+    except ValidationError as error:
+        raise InputError(f"features: {first_fault(error)}") from error

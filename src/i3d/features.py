@@ -1,0 +1,163 @@
+"""`i3d features`: from videos to rows of features that others can reproduce.
+
+    extractor = extractor_of("inception_rgb_kinetics400", preset_of("localisation-16-25fps"))
+    with open_video("clip.mp4") as video:
+        extractor(video).values          # (rows, 1024)
+
+Letters in names: R rows, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from i3d.errors import InputError, VideoError, printable
+from i3d.predict import Precision, check_precision, pick_device
+
+if TYPE_CHECKING:
+    from i3d.extracting.extractor import Extractor
+    from i3d.extracting.files import FileFormat, Target
+    from i3d.recipes.features import FeatureSettings
+    from i3d.video.flow import Method
+    from i3d.video.reader import Limits
+    from i3d.weights.load import Weights
+
+FORMATS: Final = ("npy", "npz")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one video."""
+
+    target: Target
+    num_rows: int  # 0 if it was there already, or is bad
+    kept: bool  # an earlier run had made it
+    error: str = ""  # why there are no features
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Networks, and all that the numbers depend on besides the video."""
+
+    extractor: Extractor
+    made_with: dict[str, Any]
+
+
+def extractor_of(
+    model: str | os.PathLike[str] | None,
+    settings: FeatureSettings,
+    *,
+    flow_model: str | os.PathLike[str] | None = None,
+    flow: Method = "tvl1",
+    recipe: str | None = None,
+    flow_recipe: str | None = None,
+    device: str = "auto",
+    precision: Precision = "fp32",
+) -> Source:
+    """Networks of RGB, of flow, or of both, whose features are then side by side. Recipes: of foreign files."""
+    import torch
+
+    from i3d import __version__
+    from i3d.extracting.extractor import Extractor, Stream
+    from i3d.weights.load import load_weights, model_of
+
+    picked = pick_device(device)
+    check_precision(precision, picked)
+    asked = [(model, recipe, None), (flow_model, flow_recipe, flow)]
+    streams, weights = [], []
+    for name, its_recipe, method in asked:
+        if name is None:
+            continue
+        loaded = load_weights(name, recipe=its_recipe)
+        _check_channels(loaded, os.fspath(name), is_flow=method is not None)
+        net = model_of(loaded).to(picked, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        streams.append(Stream(net, loaded.card.recipe.preprocessing, method))
+        weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
+    if not streams:
+        raise InputError("features need a network: name a model, a flow model, or both")
+    made_with = {
+        "weights": weights,
+        "settings": settings.model_dump(mode="json"),
+        "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
+        "precision": precision,
+        "device": picked.type,
+        "versions": {"i3d": __version__, "torch": torch.__version__},
+    }
+    return Source(Extractor(tuple(streams), settings, picked, precision), made_with)
+
+
+def features(
+    sources: Sequence[str],
+    out: Path,
+    source: Source,
+    *,
+    file_format: FileFormat = "npy",
+    force: bool = False,
+    limits: Limits | None = None,
+    on_row: Callable[[int], None] = lambda _: None,
+) -> Iterator[Done]:
+    """Write the features of each video (files, folders, patterns, lists) below `out`, one after the other.
+
+    What is there already, of the same video and made with the same, is kept. Files made otherwise are an InputError,
+    unless `force` makes them anew; a video that cannot be read is told and left out. Under torchrun each process has
+    its share. `on_row` is told how many rows of the video there are.
+    """
+    from i3d.extracting.files import is_done
+
+    targets = targets_of(sources, out, file_format)
+    rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    for target in targets[rank::num_ranks]:
+        if is_done(target, source.made_with, force=force):
+            yield Done(target, 0, True)
+            continue
+        yield _made(target, source, limits, on_row)
+
+
+def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[Target]:
+    """A place for each video: as it lies below the folder that was named, else by its name.
+
+    Two in one place are an InputError.
+    """
+    from i3d.data.inputs import expand
+    from i3d.extracting.files import Target
+
+    if file_format not in FORMATS:
+        raise InputError(f"--format {file_format!r}: is neither {' nor '.join(FORMATS)}")
+    places: dict[Path, str] = {}
+    for name in sources:
+        for path in expand([name]):
+            below = Path(path).relative_to(name) if Path(name).is_dir() and path != name else Path(Path(path).name)
+            base = out / below.with_suffix("")
+            if base in places and places[base] != path:
+                raise InputError(
+                    f"{printable(path)} and {printable(places[base])}: their features would both be "
+                    f"{printable(str(base))}.{file_format}; extract them to two folders"
+                )
+            places[base] = path
+    return [Target(path, base, file_format) for base, path in places.items()]
+
+
+def _made(target: Target, source: Source, limits: Limits | None, on_row: Callable[[int], None]) -> Done:
+    from i3d.extracting.files import write
+    from i3d.video.reader import Limits, open_video
+
+    try:
+        with open_video(target.video, limits=limits or Limits()) as video:
+            found = source.extractor(video, on_row=on_row)
+    except VideoError as error:
+        return Done(target, 0, False, str(error))
+    write(target, found, source.made_with)
+    return Done(target, len(found.rows), False, "", found.notes)
+
+
+def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:
+    channels = weights.card.recipe.network.in_channels
+    if channels != (2 if is_flow else 3):
+        takes = "optical flow" if channels == 2 else "RGB"
+        option = "--model" if is_flow else "--flow-model"
+        raise InputError(f"{printable(name)}: its network takes {takes} ({channels} channels); give it as {option}")

@@ -1,0 +1,71 @@
+"""What features are made of: layer, windows, rate, crops. Presets under the names that people know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from pydantic import Field
+
+from i3d.errors import InputError, quoted
+from i3d.recipes.settings import Settings
+
+POOLED: Final = "pooled"
+
+
+class FeatureSettings(Settings):
+    """Windows of frames slide over a video; of each, one layer of the network is a row."""
+
+    layer: str = POOLED  # what the classifier sees, averaged over time and space; or an endpoint of the network
+    grid: bool = False  # an endpoint's map (T, H, W, C) is kept; else it is averaged
+    window: int = Field(default=64, ge=1)  # frames of a row
+    stride: int = Field(default=64, ge=1)  # frames from one row to the next
+    fps: float | None = Field(default=25.0, gt=0)  # the rate of these frames; None: the video's own
+    align: Literal["start", "centre"] = "start"  # row r begins with frame r * stride, or has it in its middle
+    padding: Literal["none", "repeat"] = "none"  # only rows that fit, or also those that the first or last frame fills
+    crops: Literal["center", "three", "five", "ten"] = "center"
+    flip: bool = False  # each crop is followed by its mirror image ("ten" has them already)
+
+
+class Preset(NamedTuple):
+    """Settings by a name, where they come from, and what of it was compared."""
+
+    settings: FeatureSettings
+    source: str
+    status: str
+
+
+PRESETS: Final[Mapping[str, Preset]] = {
+    "video-features-i3d": Preset(
+        FeatureSettings(window=64, stride=64, fps=None),
+        "v-iashin/video_features, i3d: stacks of 64 frames at the video's own rate, short side 256, centre crop 224",
+        "the settings as documented there; its numbers were not compared",
+    ),
+    "anomaly-10crop-16": Preset(
+        FeatureSettings(window=16, stride=16, fps=None, crops="ten"),
+        "weakly supervised anomaly detection (RTFM and its like): snippets of 16 frames, ten crops",
+        "the settings as documented there; its numbers were not compared",
+    ),
+    "segmentation-21-centred": Preset(
+        FeatureSettings(window=21, stride=1, fps=None, align="centre", padding="repeat"),
+        "temporal action segmentation (MS-TCN and its like): a row for each frame, of the 21 frames around it",
+        "the settings as documented there; its numbers were not compared",
+    ),
+    "localisation-16-25fps": Preset(
+        FeatureSettings(window=16, stride=16, fps=25.0),
+        "temporal action localisation on THUMOS and ActivityNet: 16 frames at 25 fps that follow each other",
+        "the settings as documented there; its numbers were not compared",
+    ),
+    "charades-24": Preset(
+        FeatureSettings(window=64, stride=8, fps=24.0),
+        "piergiaj/pytorch-i3d on Charades at 24 fps",
+        "the rate as documented there; window and stride are ours, as it runs whole videos at once",
+    ),
+}
+
+
+def preset_of(name: str) -> FeatureSettings:
+    """The settings of a preset by its name."""
+    if name not in PRESETS:
+        raise InputError(f"preset {quoted(name)}: there are {', '.join(PRESETS)}")
+    return PRESETS[name].settings

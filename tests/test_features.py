@@ -1,0 +1,355 @@
+"""Features: rows of exactly the frames that they name, whatever the settings."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands import run_here
+from i3d.errors import InputError, VideoError
+from i3d.extracting.extractor import Extractor, Stream
+from i3d.extracting.rows import Row, num_rows, windows_of_stream
+from i3d.models.build import build_network
+from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
+from i3d.recipes.settings import Preprocessing, ResNetNetwork
+from i3d.video.flow import flow_between, flow_to_bytes
+from i3d.video.reader import open_video
+from i3d.video.transforms import crops_of, resize_short_side
+from i3d.weights.load import load_weights, model_of
+from rendering import encode, numbered_frame
+from testing_runs import save_model
+
+ROOT = Path(__file__).parent.parent
+
+RGB = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
+FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
+
+
+def network(channels=3):
+    torch.manual_seed(channels)
+    return build_network(ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=3)).eval()
+
+
+def extractor(settings, *kinds):
+    streams = {
+        "rgb": lambda: Stream(network(), RGB, None),
+        "flow": lambda: Stream(network(2), FLOW, "dis"),
+    }
+    return Extractor(tuple(streams[kind]() for kind in kinds or ("rgb",)), settings, torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "a.mp4"
+    encode(path, [numbered_frame(k, height=36, width=48) for k in range(30)], fps=20)
+    return path
+
+
+# which frames
+
+
+@given(
+    st.builds(
+        FeatureSettings,
+        window=st.integers(1, 9),
+        stride=st.integers(1, 12),
+        align=st.sampled_from(["start", "centre"]),
+        padding=st.sampled_from(["none", "repeat"]),
+    ),
+    st.integers(0, 40),
+)
+def test_windows_against_a_loop(settings, num_frames):
+    expected = []
+    for number in range(num_frames + 1):
+        middle = settings.window // 2 if settings.align == "centre" else 0
+        first = number * settings.stride - middle
+        indices = range(first, first + settings.window)
+        if settings.padding == "repeat" and number * settings.stride < num_frames:
+            expected.append((Row(first, first + settings.window), [min(max(i, 0), num_frames - 1) for i in indices]))
+        elif settings.padding == "none" and first >= 0 and first + settings.window <= num_frames:
+            expected.append((Row(first, first + settings.window), list(indices)))
+    assert list(windows_of_stream(iter(range(num_frames)), settings)) == expected
+    if settings.padding == "repeat" or settings.align == "start":
+        assert num_rows(num_frames, settings) == len(expected)
+
+
+def test_memory_does_not_grow_with_the_stream():
+    alive = set()
+
+    class Frame:
+        def __init__(self):
+            alive.add(id(self))
+
+        def __del__(self):
+            alive.discard(id(self))
+
+    settings, most = FeatureSettings(window=5, stride=2), 0
+    for _ in windows_of_stream((Frame() for _ in range(500)), settings):
+        most = max(most, len(alive))
+    assert most <= 5 + 2
+
+
+# the numbers
+
+
+SETTINGS = {
+    "windows": FeatureSettings(window=8, stride=4, fps=20.0),
+    "another rate": FeatureSettings(window=6, stride=3, fps=12.0),
+    "its own rate": FeatureSettings(window=6, stride=5, fps=None),
+    "a layer": FeatureSettings(window=8, stride=8, fps=None, layer="layer2"),
+    "centred": FeatureSettings(window=7, stride=6, fps=None, align="centre", padding="repeat"),
+    "ten crops": FeatureSettings(window=8, stride=16, fps=None, crops="ten"),
+    "five crops, mirrored": FeatureSettings(window=8, stride=16, fps=None, crops="five", flip=True),
+    "three crops": FeatureSettings(window=8, stride=16, fps=None, crops="three"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("kinds", [("rgb",), ("flow",), ("rgb", "flow")], ids="+".join)
+def test_a_row_is_the_network_on_exactly_its_frames(clip, name, kinds):
+    settings, chosen = SETTINGS[name], extractor(SETTINGS[name], *kinds)
+    with open_video(clip) as video:
+        found = chosen(video)
+    with open_video(clip) as video:
+        frames = resize_short_side(np.stack(list(video.stream(fps=settings.fps))), short_side=32)
+    flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(frames, frames[1:], strict=False)]
+    seen = {"rgb": frames, "flow": np.stack([flows[0], *flows])}
+    assert found.num_frames == len(frames)
+    assert len(found.rows) == len(found.values) > 1 or settings.stride == 16
+    for row, values, (start, end) in zip(found.rows, found.values, found.seconds, strict=True):
+        indices = np.clip(np.arange(*row), 0, len(frames) - 1)
+        expected = [by_hand(chosen.streams[k], seen[kind][indices], settings) for k, kind in enumerate(kinds)]
+        assert np.allclose(values, np.concatenate(expected, axis=-1), rtol=1e-5, atol=1e-5)
+        rate = settings.fps or 20
+        assert (start, end) == pytest.approx((max(row.first, 0) / rate, min(row.stop, len(frames)) / rate), abs=1e-6)
+
+
+def by_hand(stream, clip_THWC, settings):
+    crops = crops_of(clip_THWC, size=32, crops="ten" if settings.crops == "five" else settings.crops)
+    if settings.crops == "five" and not settings.flip:
+        crops = crops[::2]
+    rows = []
+    for crop in crops:
+        x = torch.from_numpy(crop.copy()).float().permute(3, 0, 1, 2)[None]
+        x = (x - 127.5) / 60
+        with torch.inference_mode():
+            values = (
+                stream.net.pooled(x)
+                if settings.layer == "pooled"
+                else stream.net.features(x, endpoint=settings.layer).mean((2, 3, 4))
+            )
+        rows.append(values[0].numpy())
+    return rows[0] if len(rows) == 1 else np.stack(rows)
+
+
+def test_the_grid_is_kept(clip):
+    settings = FeatureSettings(window=8, stride=8, fps=None, layer="layer3", grid=True)
+    with open_video(clip) as video:
+        found = extractor(settings)(video)
+    averaged = FeatureSettings(window=8, stride=8, fps=None, layer="layer3")
+    with open_video(clip) as video:
+        plain = extractor(averaged)(video)
+    assert found.values.ndim == 6
+    assert found.values.shape[:2] == (3, 1)
+    assert np.allclose(found.values.mean(axis=(1, 2, 3, 4)), plain.values, atol=1e-5)
+
+
+def test_a_row_for_each_frame(clip):
+    with open_video(clip) as video:
+        found = extractor(preset_of("segmentation-21-centred"))(video)
+    assert len(found.values) == 30
+    assert found.rows[0] == (-10, 11)
+    assert found.seconds[29] == pytest.approx((19 / 20, 30 / 20))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name, clip):
+    settings = preset_of(name)
+    long_enough = settings.window <= 30 or settings.padding == "repeat"
+    with open_video(clip) as video:
+        if long_enough:
+            assert len(extractor(settings)(video).values) >= 1
+        else:
+            with pytest.raises(VideoError, match=f"a row takes {settings.window}; use padding repeat, or less"):
+                extractor(settings)(video)
+
+
+def test_what_is_not_there_is_told():
+    with pytest.raises(InputError, match="layer 'Mixed_5c': this network has pooled, conv1, layer1"):
+        extractor(FeatureSettings(layer="Mixed_5c"))
+    with pytest.raises(InputError, match="name an endpoint, such as layer4"):
+        extractor(FeatureSettings(grid=True))
+    with pytest.raises(InputError, match="preset 'x': there are video-features-i3d"):
+        preset_of("x")
+
+
+# the command
+
+
+@pytest.fixture
+def videos(tmp_path):
+    for name, num_frames in {"a": 30, "b": 24, "more/a": 18, "short": 5}.items():
+        path = tmp_path / "videos" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encode(path, [numbered_frame(k, height=36, width=48) for k in range(num_frames)], fps=20)
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"")
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_model(tmp_path / "m.safetensors")
+
+
+def run(*arguments, expected=0):
+    done = run_here(["i3d", "features", *arguments, "--device", "cpu"])
+    assert done.returncode == expected, done.stderr
+    return done.stderr
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+OPTIONS = ("--window", "8", "--stride", "4", "--fps", "native")
+
+
+def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path):
+    out = tmp_path / "out"
+    err = run(videos, "--out", out, "--model", model, *OPTIONS, expected=3)
+    assert "broken.mp4: the file is empty" in err
+    assert "short.mp4: it has 5 frames, a row takes 8; use padding repeat, or less" in err
+    assert "features of 3 of 5 videos" in err
+    assert sorted(content(out)) == ["a.json", "a.npy", "b.json", "b.npy", "more/a.json", "more/a.npy"]
+    told, values = json.loads((out / "more" / "a.json").read_text()), np.load(out / "more" / "a.npy")
+    weights = load_weights(model)
+    assert told["made_with"]["weights"] == [{"sha256": weights.sha256, "recipe": "tiny", "flow": None}]
+    assert told["shape"] == list(values.shape) == [3, 32]
+    net = model_of(weights)
+    with open_video(videos / "more" / "a.mp4") as video:
+        frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
+    for row, features in zip(told["rows"], values, strict=True):
+        clip = frames[row["first"] : row["stop"], :, (frames.shape[2] - 32) // 2 :][:, :, :32]
+        x = ((torch.from_numpy(clip.copy()).float() - 127.5) / 60).permute(3, 0, 1, 2)[None]
+        with torch.inference_mode():
+            assert np.allclose(net.pooled(x)[0].numpy(), features, atol=1e-5)
+        assert row["end_seconds"] - row["start_seconds"] == pytest.approx(8 / 20, abs=1e-6)
+
+
+def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_path):
+    out = tmp_path / "out"
+    for name in ("broken.mp4", "short.mp4"):
+        (videos / name).unlink()
+    run(videos, "--out", out, "--model", model, *OPTIONS)
+    before = content(out)
+    assert "3 were there" in run(videos, "--out", out, "--model", model, *OPTIONS)
+    assert content(out) == before
+    shutil.copy(videos / "b.mp4", videos / "a.mp4")
+    (out / "b.npy").write_bytes(before["b.npy"][:-9])  # half a file
+    unfinished = {**json.loads(before["more/a.json"]), "unfinished": True, "sha256": ""}
+    (out / "more" / "a.json").write_text(json.dumps(unfinished))
+    assert "features of 3 of 3 videos, in" in run(videos, "--out", out, "--model", model, *OPTIONS)
+    after = content(out)
+    assert after["b.npy"] == after["a.npy"] == before["b.npy"]
+    assert after["more/a.json"] == before["more/a.json"]
+    err = run(videos, "--out", out, "--model", model, "--window", "9", expected=2)
+    assert "a.json: made otherwise (settings); choose another --out, or say --force" in err
+    assert content(out) == after
+    run(videos, "--out", out, "--model", model, "--window", "9", "--fps", "native", "--force")
+    assert json.loads((out / "a.json").read_text())["made_with"]["settings"]["window"] == 9
+
+
+def test_files_of_others_are_left_alone(videos, model, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("a.npy", "a.json"):
+        (tmp_path / "out" / name).write_text("{}")
+        err = run(videos / "a.mp4", "--out", tmp_path / "out", "--model", model, *OPTIONS, expected=2)
+        assert f"{name}: is there already and not ours" in err
+        assert (tmp_path / "out" / name).read_text() == "{}"
+
+
+def test_npz_has_frames_and_seconds(videos, model, tmp_path):
+    run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS, "--format", "npz", "--crops", "10")
+    with np.load(tmp_path / "o" / "a.npz") as found:
+        assert found["features"].shape == (6, 10, 32)
+        assert found["rows"].tolist() == [[k, k + 8] for k in range(0, 24, 4)]
+        assert found["seconds"][1].tolist() == pytest.approx([0.2, 0.6])
+
+
+def test_two_streams_side_by_side(videos, model, tmp_path):
+    flow = save_model(tmp_path / "f.safetensors", channels=2)
+    options = (videos / "a.mp4", *OPTIONS, "--flow", "dis")
+    run(*options, "--out", tmp_path / "rgb", "--model", model)
+    run(*options, "--out", tmp_path / "flow", "--model", "none", "--flow-model", flow)
+    run(*options, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
+    rgb, of_flow, both = (np.load(tmp_path / name / "a.npy") for name in ("rgb", "flow", "both"))
+    assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
+    told = json.loads((tmp_path / "both" / "a.json").read_text())
+    assert [weights["flow"] for weights in told["made_with"]["weights"]] == [None, "dis"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "x"], "preset 'x': there are video-features-i3d"),
+        (["--layer", "fc"], "layer 'fc': this network has pooled, conv1"),
+        (["--grid"], "name an endpoint"),
+        (["--crops", "7"], "--crops '7': is none of 1, 3, 5, 10"),
+        (["--fps", "fast"], "write a number, or native"),
+        (["--fps", "-1"], "fps: Input should be greater than 0"),
+        (["--align", "end"], "align: Input should be 'start' or 'centre'"),
+        (["--format", "mat"], "--format 'mat': is neither npy nor npz"),
+        (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
+        (["--model", "none"], "name a model, a flow model, or both"),
+        (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
+        (["--precision", "fp16"], "fp16 is for CUDA devices"),
+    ],
+)
+def test_bad_options(videos, model, tmp_path, options, message):
+    options = [str(model) if word == "MODEL" else word for word in options]
+    start = [] if "--model" in options else ["--model", model]
+    assert message in run(videos / "a.mp4", "--out", tmp_path / "o", *start, *options, expected=2)
+
+
+def test_two_videos_of_one_name(videos, model, tmp_path):
+    err = run(videos / "a.mp4", videos / "more" / "a.mp4", "--out", tmp_path / "o", "--model", model, expected=2)
+    assert "their features would both be" in err
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_in_three_processes_the_files_are_the_same(videos, model, tmp_path):
+    for name in ("broken.mp4", "short.mp4"):
+        (videos / name).unlink()
+    for k in range(6):
+        shutil.copy(videos / "a.mp4", videos / f"c{k}.mp4")
+    run(videos, "--out", tmp_path / "whole", "--model", model, *OPTIONS)
+    words = ["-m", "i3d", "features", videos, "--model", model, *OPTIONS, "--device", "cpu", "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    for number in range(5):
+        killed = subprocess.Popen(
+            [sys.executable, *map(str, words), tmp_path / "killed"],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while len(content(tmp_path / "killed")) < 3 * number + 1 and killed.poll() is None:
+            time.sleep(0.005)
+        killed.kill()
+        killed.wait()
+    last = subprocess.run([sys.executable, *map(str, words), tmp_path / "killed"], env=environment, capture_output=True)
+    assert last.returncode == 0, last.stderr
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
+    three = [sys.executable, *launcher, *map(str, words), tmp_path / "three"]
+    done = subprocess.run(three, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert content(tmp_path / "three") == content(tmp_path / "whole")
