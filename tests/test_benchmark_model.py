@@ -11,7 +11,7 @@ from i3d.cli import app
 from i3d.errors import InputError
 from i3d.recipes.io import load_recipe
 from rendering import render
-from testing_runs import save_model
+from testing_runs import WINDOWS, save_model
 
 TINY = """
 base: i3d_r50_32x2x1_100e_kinetics400_rgb
@@ -43,7 +43,7 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
     cost = cost_of(load_recipe(recipe))
     assert (found.parameters, found.gflops_per_view) == (cost.parameters, cost.gflops)
     assert found.views_per_video == 30
-    assert found.gflops_per_video == 30 * cost.gflops
+    assert found.gflops_per_video == pytest.approx(30 * cost.gflops)
     assert found.decode_ms > 0
     for speed, configuration in zip(found.speeds, configurations, strict=True):
         assert len(speed.seconds) == 4
@@ -62,6 +62,20 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
     assert found.speeds[1].times_the_first >= expected * 0.999
 
 
+def test_windows_are_those_of_the_video(tmp_path):
+    from i3d.catalogue import gflops_of_view
+    from i3d.weights.load import load_weights
+
+    model = save_model(tmp_path / "w.safetensors", protocol=WINDOWS)
+    video = render(tmp_path / "v.mp4", num_frames=25)  # at 25 fps 20 slots: windows of 8, 6, 6
+    found = benchmark_model(str(model), [Configuration()], video=video, device="cpu", rounds=1)
+    recipe = load_weights(model).card.recipe
+    assert found.views_per_video == 3
+    expected = sum(gflops_of_view(recipe, num_frames=frames) for frames in (8, 6, 6))
+    assert found.gflops_per_video == pytest.approx(expected)
+    assert found.view_NCTHW[2] == 8
+
+
 def test_no_more_rounds_than_time(recipe):
     found = benchmark_model(recipe, [Configuration()], device="cpu", rounds=100, max_seconds=0)
     assert len(found.speeds[0].seconds) == 3  # the least
@@ -77,7 +91,7 @@ def test_the_command(recipe, tmp_path):
     for row, name in zip(told["speeds"], names, strict=True):
         assert name in done.output
         assert f"{row['p50_ms']:,.1f}" in done.output
-    assert "a video has 3 views" in done.output
+    assert "views of a video: 3, " in done.output
     assert told["protocol"] in done.output
     assert set(vars(Speed(Configuration(), (1.0,), 1, None, 1, 1, 1, None))) <= set(told["speeds"][0])
 

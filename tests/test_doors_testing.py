@@ -104,6 +104,14 @@ def test_scores_and_metrics(checkpoint, capsys):
     assert not np.array_equal(folded_NK, scores_NK)
 
 
+def test_tables_by_mmaction2s_flag(checkpoint, capsys):
+    out, err, code = run(run_test, RAW, checkpoint, "--eval", "per_class", "confusion", *small(RAW), capsys=capsys)
+    assert code == 0, err
+    assert "precision" in out
+    assert "taken for" in out
+    assert "Evaluating" not in out
+
+
 def test_the_spelling_of_1x(checkpoint, capsys):
     name = next(name for name in NAMES_1 if "dense" not in name and "nl" not in name and "heavy" not in name)
     out, err, code = run(run_test, name, checkpoint, "--dump", "d.json", "--work-dir", "w", *small(name), capsys=capsys)

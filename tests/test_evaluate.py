@@ -203,7 +203,7 @@ def test_classes_are_matched_by_name(clips, models, tmp_path):
 def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
     message = run(other, "--data", clips / "clips.csv", expected=2)
-    assert "clips.csv: 2 classes that" in message
+    assert "clips.csv: classes that" in message
     assert "does not have: 'b', 'c'; it knows 'a', 'x', 'y', 'z'" in message
     (tmp_path / "numbers.txt").write_text("0.mp4 0\n1.mp4 1\n")
     message = run(models["clips"], "--data", tmp_path / "numbers.txt", "--root", clips, expected=2)
@@ -224,7 +224,7 @@ def test_clips_without_a_class_or_with_several_are_told(clips, models, tmp_path)
     )
     (tmp_path / "m.csv").write_text("path,label\n0.mp4,a|b\n1.mp4,c\n")
     message = run(models["clips"], "--data", tmp_path / "m.csv", "--root", clips, "--multi-label", expected=2)
-    assert "has 2 classes; tiny names one of each clip" in message
+    assert "has 2 classes; the recipe 'tiny' names one of each clip" in message
 
 
 def test_classes_that_go_together(clips, tmp_path):
@@ -241,7 +241,8 @@ def test_classes_that_go_together(clips, tmp_path):
         shown = [n for n in range(4) if k in found.labels_N[n]]
         ranks = [[m for m in range(4) if found.scores_NK[m, k] >= found.scores_NK[n, k]] for n in shown]
         precisions.append(np.mean([np.mean([m in shown for m in rank]) for rank in ranks]))
-    assert f"mean average precision {np.mean(precisions):.4f} of 4 clips" in out
+    assert f"mean average precision {np.mean(precisions):.4f} (95 % interval " in out
+    assert "of 4 clips\n" in out
     assert "top-1" not in out
     assert "--bad-as-wrong" in run(model, "--data", tmp_path / "l.csv", "--bad-as-wrong", expected=2)
 
@@ -349,8 +350,13 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     assert [(Path(bad.file).name, bad.labels) for bad in found.bad] == [("4.mp4", (1,))]
     assert "web page" in found.bad[0].reason
     top1 = figures_of(found).top1
-    out, _ = run(*options, "--bad-as-wrong", expected=3)
+    out, err = run(*options, "--bad-as-wrong", expected=3)
+    assert "5 of 6 clips were done before (r.json)" in err
     assert f"top-1 {top1 * 5 / 6:.4f}" in out
+    wrong = figures_of(found, bad_as_wrong=True)
+    assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
+    assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
+    assert wrong.by_class.recall_K[1] == pytest.approx(figures_of(found).by_class.recall_K[1] / 2)
     assert "of 6 clips (1 unreadable, counted as wrong)" in out
 
 
@@ -386,9 +392,14 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--report", "r.pdf"), "must be a .html"),
         (("--average-clips", "none"), "say --out"),
         (("--average-clips", "none", "--out", "r.csv"), "no room for the logits of every view"),
-        (("--average-clips", "max"), "is neither prob nor score"),
+        (("--average-clips", "max"), "--average-clips 'max': is none of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
-        (("--protocols", "windows"), "tiny scores clips"),
+        (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
+        (("--protocols", ""), "write CLIPSxCROPS"),
+        (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
+        (("--set", "protocol.placement=foo"), "protocol.placement: Input should be 'centred', 'end_to_end' or 'dense'"),
+        (("--set", "protocol.crops=five"), "protocol.crops: Input should be 'center', 'three' or 'ten'"),
+        (("--set", "preprocessing.crop=500"), "crop 500 is larger than short_side 32; see docs/testing.md"),
         (("--set", "network.depth=50"), "a test can change protocol and preprocessing, nothing else"),
         (("--set", "protocol.clips=3"), "protocol has no 'clips'"),
         (("--max-bad", "much"), "not a share"),
@@ -441,6 +452,11 @@ def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
         ({"model": 3}, "damaged .'3' is no text"),
         ({"multi_label": "no"}, "neither true nor false"),
         ({"protocols": {}}, "no protocols"),
+        ({"clips": []}, "no clips"),
+        ({"clips": [{**clip, "labels": [0, 1]}]}, "damaged .labels"),
+        ({"clips": [{**clip, "scores": {"3x3": [1, 1, 1]}}]}, "do not add up to 1"),
+        ({"protocols": {"3x3": {**good["protocols"]["3x3"], "gflops_per_video": float("nan")}}}, "'nan' is no number"),
+        ({"pictures": {"template": "x", "first": 1, "modality": "depth"}}, "damaged .pictures"),
         ({"protocols": []}, "damaged"),
     ]:
         path.write_text(json.dumps({**good, **change}))

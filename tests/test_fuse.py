@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from evaluations import made
 from i3d.cli import app
 from i3d.errors import InputError
-from i3d.fuse import aligned, fuse, halves, sweep
-from i3d.results.evaluation import BadClip, figures_of
+from i3d.fuse import aligned, check_sweep, fuse, halves, sweep
+from i3d.results.evaluation import BadClip, ViewLogits, figures_of
 from i3d.results.evaluation_file import read_evaluation, write_evaluations
 from i3d.results.named_metrics import metrics_of
 from i3d.results.scoring import softmax
@@ -113,7 +113,7 @@ def test_clips_that_one_stream_could_not_read_are_bad():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda e: e.select(range(50)), "d: lacks 10 clips of the other result: gone/50, gone/51, gone/52 ..."),
+        (lambda e: e.select(range(50)), "result 2: lacks 10 clips of result 1: gone/50, gone/51, gone/52 ..."),
         (lambda e: replace(e, labels_N=((2,), *e.labels_N[1:])), "gone/0: has other labels in d"),
         (lambda e: replace(e, classes=("class 0", "class 1", "x")), "'class 2' is in one only"),
         (lambda e: replace(e, multi_label=True), "classes go together in one"),
@@ -157,6 +157,51 @@ def test_held_out_clips_are_not_in_the_figures():
     for share in (0.0, 1.0):
         with pytest.raises(InputError, match="leave some on either side"):
             halves(streams, share=share)
+
+
+def test_clips_of_one_name_meet_by_their_places():
+    names = ("x.mp4", "x.avi", "my clip [abc].mp4")
+    one = stream(LABELS[:3], 0, names_N=names, files_N=names)
+    two = stream(LABELS[:3], 1, names_N=("x", "x", "my clip [abc]"), files_N=("f/x", "f/x", "f/m"))
+    lacks = replace(two.select([1, 2]), bad=(BadClip("f/x", "x", (0,), "f/x: empty", 0),))
+    fused = fuse([one, lacks])
+    assert fused.names_N == names[1:]
+    assert np.array_equal(fused.scores_NK, one.scores_NK[1:] + two.scores_NK[1:])
+    assert [(bad.name, bad.place) for bad in fused.bad] == [("x.mp4", 0)]
+
+
+def test_logits_of_views_are_added_too():
+    one, two = stream(LABELS, 0), stream(LABELS, 1)
+    views = tuple(ViewLogits(np.stack([row + 1, row - 1]), (3, 3)) for row in two.scores_NK)
+    raw = replace(two, views_N=views, average="prob", scores_NK=softmax(two.scores_NK))
+    assert np.allclose(fuse([one, raw]).scores_NK, one.scores_NK + two.scores_NK)
+    assert fuse([one, raw], of="prob").average == "prob"
+
+
+def test_halves_keep_the_bad_clips_on_their_side():
+    one, two = stream(LABELS, 0), stream(LABELS, 1)
+    bad = tuple(BadClip(f"bad{k}.mp4", f"bad{k}.mp4", (0,), "empty", 60 + k) for k in range(6))
+    sides = halves([replace(one, bad=bad), replace(two, bad=bad)], share=0.5, seed=1)
+    assert sum(len(side[0].bad) for side in sides) == 6
+    for side in sides:
+        assert side[0].bad == side[1].bad
+        num_clips = len(side[0].files_N) + len(side[0].bad)
+        assert all(clip.place < num_clips for clip in side[0].bad)
+        assert figures_of(side[0], bad_as_wrong=True).num_clips == num_clips
+
+
+def test_weights_are_not_chosen_on_what_is_told():
+    one, two = stream(LABELS, 0), stream(LABELS, 1, weights_sha256="ff")
+    elsewhere = [replace(e, files_N=tuple(f"other/{n}" for n in range(60))) for e in (one, two)]
+    for chosen_on in ([one, two], elsewhere):  # the same files; the same names in another place
+        with pytest.raises(InputError, match="60 clips are in both"):
+            check_sweep(chosen_on, [one, two])
+    others = [replace(e, names_N=tuple(f"val/{n}" for n in range(60))) for e in elsewhere]
+    check_sweep(others, [one, two])
+    with pytest.raises(
+        InputError, match="--sweep-on 1: is of other weights than result 1; give them in the same order"
+    ):
+        check_sweep(others[::-1], [one, two])
 
 
 def test_one_result_is_no_fusion():
@@ -211,7 +256,7 @@ def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     assert told["weights"] == list(sweep([read_evaluation(path) for path in val]).weights)
     assert told["fused"]["num_clips"] == 60
     message = run("fuse", rgb, flow, "--weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
-    assert "60 files are in both, such as gone/0.mp4" in message
+    assert "60 clips are in both, such as " in message
 
 
 @pytest.mark.parametrize(
@@ -244,7 +289,11 @@ def test_the_command_score(files, tmp_path):
         assert f"{name} {value:.4f}" in out
     assert "taken for" in out
     assert read_evaluation(tmp_path / "again.yaml").scores_NK.tolist() == found.scores_NK.tolist()
-    assert json.loads(run("score", files[0], "--metrics", "top_k_accuracy", "--json"))["top1"] == figures.top1
+    told = json.loads(run("score", files[0], "--metrics", "top_k_accuracy,per_class,confusion", "--json"))
+    assert told["top1"] == figures.top1
+    assert told["confusion"] == figures.confusion_KK.tolist()
+    assert [row["class"] for row in told["by_class"]] == ["a", "b", "c"]
+    assert told["num_bad"] == 0
 
 
 @pytest.mark.parametrize(

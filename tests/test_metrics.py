@@ -17,6 +17,7 @@ from i3d.results.metrics import (
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
+    precision_interval,
     top_k_accuracy,
 )
 
@@ -130,6 +131,31 @@ def test_the_interval_against_a_formula():
 
 
 # what has no figures
+
+
+def test_mean_class_accuracy_as_mmaction2_counts():
+    scores, labels = [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]], [0, 1, 1]
+    assert mean_class_accuracy(scores, labels) == 0.75
+    assert mean_class_accuracy(scores, labels, with_predicted=True) == 0.5  # class 2 has no clip, and is said once
+
+
+@given(scored())
+def test_mean_class_accuracy_against_a_loop_over_mmaction2s_classes(drawn):
+    scores_NK, labels_N = drawn
+    said_N = np.argmax(scores_NK, axis=1)
+    classes = sorted({*said_N.tolist(), *labels_N.tolist()})
+    recalls = [(said_N[labels_N == k] == k).mean() if (labels_N == k).any() else 0.0 for k in classes]
+    assert mean_class_accuracy(scores_NK, labels_N, with_predicted=True) == pytest.approx(np.mean(recalls))
+
+
+def test_the_interval_of_the_mean_average_precision():
+    rng = np.random.default_rng(0)
+    targets_NK = (rng.random((200, 3)) < 0.4).astype(int)
+    scores_NK = targets_NK + rng.normal(size=(200, 3))
+    low, high = precision_interval(scores_NK, targets_NK)
+    assert 0.5 < low < mean_average_precision(scores_NK, targets_NK) < high < 1
+    assert precision_interval(scores_NK, targets_NK) == (low, high)
+    assert precision_interval([[1.0], [0.0]], [[1], [0]]) == (1.0, 1.0)
 
 
 def test_one_class_absent_classes_and_ties_by_hand():

@@ -25,12 +25,13 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.protocols import name_of, with_average, with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
-from i3d.results.evaluation import cheapest, figures_of
+from i3d.results.evaluation import Pictures, cheapest, figures_of
 from i3d.results.evaluation_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.results.scoring import softmax
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.weights.load import load_weights, model_of
+from rendering import numbered_frame
 from testing_runs import make_clips, save_model, save_models
 
 HERE = Means(device="cpu", num_workers=0)
@@ -165,6 +166,26 @@ def test_names_of_protocols():
             with_protocol(recipe, name)
 
 
+def test_settings_of_clips_for_networks_that_see_windows(clips, models, tmp_path):
+    options = ("--protocols", "3x1", "--set", "protocol.clip_len=6", "--set", "protocol.frame_interval=2")
+    out, _ = try_test(models["windows"], clips / "clips.csv", *options)
+    assert "3 clips of 6 frames x stride 2 in the middle of segments at 20 fps" in out
+    message = try_test(models["windows"], clips / "clips.csv", "--set", "protocol.clip_len=6", expected=2)
+    assert "protocol has no 'clip_len'" in message
+
+
+def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path):
+    report = tmp_path / "r.html"
+    report.write_text("<p>mine</p>")
+    message = try_test(models["clips"], clips / "clips.csv", "--report", report, expected=2)
+    assert "is there already and no report of ours" in message
+    assert report.read_text() == "<p>mine</p>"
+    try_test(models["clips"], clips / "clips.csv", "--report", report, "--force")
+    first = report.read_text()
+    try_test(models["clips"], clips / "clips.csv", "--report", report, "--protocols", "1x1")
+    assert report.read_text() != first
+
+
 def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
     out, err = try_test(
         models["clips"], clips / "clips.csv", "--protocols", "1x1,3x1,3x3", "--out", tmp_path / "r.json",
@@ -227,6 +248,10 @@ def test_averages_of_views(clips, models, tmp_path):
         .splitlines()[-1]
         .endswith("logits averaged; fp32")
     )
+    again, _ = run("score", tmp_path / "none.json", "--average-clips", "score", "--out", tmp_path / "s.json")
+    assert "top-1" in again
+    assert np.array_equal(read_evaluation(tmp_path / "s.json").scores_NK, score.scores_NK)
+    assert not read_evaluation(tmp_path / "s.json").views_N
     message = run("score", tmp_path / "prob.json", "--average-clips", "score", expected=2)
     assert "holds scores that are averaged already (probabilities averaged)" in message
     try_test(
@@ -411,9 +436,10 @@ def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
         return real(self, views, name, index=index)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
-    CliRunner().invoke(app, ["test", str(models["clips"]), "--data", str(data), "--device", "cpu", "--workers", "0",
-                             "--protocols", "1x1,3x1", "--out", str(out)])  # fmt: skip
+    start = ["test", str(models["clips"]), "--data", str(data), "--device", "cpu", "--workers", "0"]
+    ended = CliRunner().invoke(app, [*start, "--protocols", "1x1,3x1", "--out", str(out)])
     assert not out.exists()
+    assert "interrupted; the same command goes on where it was" in ended.stderr
     assert calls == [0, 1, 2, 3]
     options = ("--protocols", "1x1,3x1", "--out")
     try_test(models["clips"], data, *options, out)
@@ -445,6 +471,83 @@ def test_a_clip_that_changed_is_tested_again(clips, models, tmp_path):
     try_test(models["clips"], tmp_path / "l.csv", "--out", tmp_path / "r.json")
     after = read_evaluation(tmp_path / "r.json")
     assert (after.scores_NK != before.scores_NK).any(axis=1).tolist() == [False, True, False]
+
+
+def test_other_frames_of_the_same_folders_are_other_clips(models, tmp_path):
+    import cv2
+
+    for prefix, step in (("img", 1), ("alt", 2)):
+        for k in range(24):
+            (tmp_path / "v").mkdir(exist_ok=True)
+            frame = numbered_frame(step * k, height=36, width=48)
+            cv2.imwrite(str(tmp_path / "v" / f"{prefix}_{k + 1:05d}.png"), frame)
+    (tmp_path / "l.txt").write_text("v 24 0\n")
+    options = ("--out", tmp_path / "r.json", "--template")
+    try_test(models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path))
+    message = try_test(
+        models["clips"], tmp_path / "l.txt", *options, "alt_{:05d}.png", "--classes", classes(tmp_path), expected=2
+    )
+    assert "made with other settings" in message
+    (tmp_path / "l.txt").write_text("v 12 0\n")
+    message = try_test(
+        models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path), expected=2
+    )
+    assert "holds results of v (24 frames), which is not in this run" in message
+    for more in (["--fuse-conv-bn"], ["--out-format", "mmaction2"]):
+        (tmp_path / "l.txt").write_text("v 24 0\n")
+        options = ("--out", tmp_path / "r.json", "--template", "img_{:05d}.png", "--classes", classes(tmp_path), *more)
+        assert "made with other settings" in try_test(models["clips"], tmp_path / "l.txt", *options, expected=2)
+
+
+def classes(folder):
+    (folder / "classes.txt").write_text("a\nb\nc\n")
+    return folder / "classes.txt"
+
+
+def test_stills_are_of_the_clip(clips, models, tmp_path):
+    """Of parts, of folders with several kinds of pictures, of shards, of flow."""
+    import cv2
+
+    from i3d.data.pack import pack
+    from i3d.results.worst import stills_of, worst_clips
+
+    def numbers(clip):
+        return [cv2.imdecode(np.frombuffer(still.jpeg, np.uint8), 1) for still in clip.stills]
+
+    (tmp_path / "l.csv").write_text("path,label,start,end\n0.mp4,a,0,0.3\n0.mp4,b,0.7,1\n")
+    found = i3d.evaluate(models["clips"], read_annotations(tmp_path / "l.csv", root=clips), device="cpu", num_workers=0)
+    one, other = (numbers(clip) for clip in sorted(worst_clips(found, most=2), key=lambda clip: clip.name))
+    with open_video(clips / "0.mp4") as video:
+        frames = list(video.stream())
+    for stills, wanted in ((one, [1, 3, 5, 7]), (other, [18, 20, 22, 24])):
+        for still, number in zip(stills, wanted, strict=True):
+            near = [np.abs(still[..., ::-1].astype(int) - frame).mean() for frame in frames]
+            assert abs(int(np.argmin(near)) - number) <= 1
+    packed = tmp_path / "packed"
+    pack(read_annotations(clips / "clips.csv"), packed)
+    found = i3d.evaluate(models["clips"], read_annotations(packed), device="cpu", num_workers=0)
+    assert all(len(clip.stills) == 4 for clip in worst_clips(found, most=6))
+    (tmp_path / "v").mkdir()
+    for k in range(8):
+        for axis in "xy":
+            cv2.imwrite(str(tmp_path / "v" / f"flow_{axis}_{k + 1:05d}.png"), np.full((36, 48), 255, np.uint8))
+        cv2.imwrite(str(tmp_path / "v" / f"img_{k + 1:05d}.png"), np.zeros((36, 48, 3), np.uint8))
+    rgb = stills_of(str(tmp_path / "v"), pictures=Pictures("img_{:05d}.png", 1, "rgb"))
+    flow = stills_of(str(tmp_path / "v"), pictures=Pictures("flow_{axis}_{:05d}.png", 1, "flow"))
+    assert cv2.imdecode(np.frombuffer(rgb[0].jpeg, np.uint8), 1).max() < 9
+    assert cv2.imdecode(np.frombuffer(flow[0].jpeg, np.uint8), 1).max() > 200
+
+
+def test_names_that_are_not_utf8(clips, models, tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.mp4"
+    os.link(clips / "0.mp4", name)
+    (tmp_path / "x").mkdir()
+    os.rename(name, os.fsencode(tmp_path) + b"/x/\xff.mp4")
+    os.link(clips / "1.mp4", tmp_path / "x" / "b.mp4")
+    one = save_model(tmp_path / "m.safetensors", labels=("x", "y"))
+    for out in ("r.json", "r.yaml", "r.csv"):
+        try_test(one, tmp_path, "--out", tmp_path / out, "--root", tmp_path)
+    assert read_evaluation(tmp_path / "r.yaml").names_N == read_evaluation(tmp_path / "r.json").names_N
 
 
 def test_a_damaged_journal_is_told(clips, models, tmp_path):

@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from i3d.results.evaluation_file import read_evaluations
 from testing_runs import make_clips, save_models
@@ -76,6 +78,7 @@ def test_every_clip_once_for_1_to_4_processes_and_1_to_17_clips(clips, models, t
 def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_path):
     def command(out):
         options = ["--device", "cpu", "--workers", "1", "--protocols", "1x1,3x3", "--max-bad", "20%", "--out", out]
+        options += ["--report", out.with_suffix(".html")]
         return ["test", models["clips"], "--data", clips / "list.csv", *options]
 
     alone = start(["-m", "i3d", *command(tmp_path / "alone.json")], 1, tmp_path / "log")
@@ -95,10 +98,50 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     kept = sum(path.read_text().count("\n") - 1 for path in journals)
     assert kept >= 4
     again = start(["-m", "i3d", *command(out)], 3, log)
-    again.wait(120)
+    assert again.wait(120) == 1  # torchrun's code; the first process ends with 3, when all is written
     assert out.exists(), log.read_text()
+    assert "1 clip could not be read" in out.with_suffix(".html").read_text()
     assert out.read_bytes() == (tmp_path / "alone.json").read_bytes()
     assert [e.name for e in read_evaluations(out)] == ["1x1", "3x3"]
     lines = [line for line in log.read_text().splitlines() if "scores and figures" in line]
     assert len(lines) <= 2  # one process speaks for all
     assert re.search(r"copy11.mp4: .*empty", log.read_text())
+
+
+def test_the_first_process_says_what_is_done(clips, models, tmp_path):
+    """Each process may have a disk of its own; what one has and another lacks must not fall between them."""
+    from i3d.data.read import read_annotations
+    from i3d.ranks import Ranks
+    from i3d.results.journal import Resume
+    from i3d.testing.kept import Kept
+    from i3d.testing.scorer import Scored
+
+    class Two(Ranks):
+        said = ()
+
+        def wait(self):
+            pass
+
+        def gather(self, lines):
+            type(self).said = list(lines) or self.said
+            return list(self.said)
+
+    annotations = read_annotations(clips / "list.csv").select(range(4))
+    homes = [tmp_path / "first", tmp_path / "second"]
+    for home in homes:
+        home.mkdir()
+
+    def kept(rank):
+        return Kept(Resume(homes[rank] / "r.json"), {}, annotations, ranks=Two(rank, 2, torch.device("cpu")))
+
+    row = {"1x1": Scored(np.ones((1, 3)), (6,))}
+    for rank, index in ((0, 2), (1, 3)):
+        one = kept(rank)
+        one.keep(index, row)
+        one.close()
+    known = []
+    for rank in (0, 1):
+        one = kept(rank)
+        known.append(sorted(one.known()))
+        one.close()
+    assert known == [[2], [2]]

@@ -283,3 +283,21 @@ def test_bins_and_average_precisions_make_their_means():
     assert precisions_K[0] == 1
     assert np.isnan(precisions_K[1])
     assert mean_average_precision([[0.9, 0.1], [0.1, 0.2]], [[1, 0], [0, 0]]) == 1
+
+
+def test_many_classes_without_a_mistake(tmp_path):
+    labels = [3, 3, 7]
+    _, page = report_of(tmp_path, made(np.eye(100)[labels], labels))
+    assert "The 2 of 100 classes with most clips." in page.text
+    assert [row[0] for row in page.tables[-1][1:]] == ["class 3", "class 7"]
+    assert "No clip has its highest score at a wrong class. These are those that are recognised" in page.text
+
+
+def test_bad_clips_that_count_as_wrong(tmp_path):
+    bad = tuple(BadClip("x", "x", (0,), "empty", 60 + k) for k in range(20))
+    _, page = report_of(tmp_path, evaluation_of(bad=bad), bad_as_wrong=True)
+    assert "20 clips could not be read and are counted as wrong." in page.text
+    assert "They have no scores and count as wrong." in page.text
+    right = re.search(r"right for ([\d.]+) % of the clips", page.text)[1]
+    plain = figures_of(evaluation_of(bad=bad))
+    assert float(right) == pytest.approx(100 * plain.top1, abs=0.05)

@@ -61,7 +61,7 @@ class Speed:
     peak_mib: float | None  # of a process of its own (CUDA: what PyTorch took); None where the system does not tell
     clips_per_second: float  # views of one clip and one crop
     gflops_per_second: float
-    videos_per_second: float  # all views of the protocol, network alone
+    videos_per_second: float  # all views of the protocol, also those that are there twice; network alone
     videos_per_second_decoded: float | None  # the same, with opening, decoding and resizing before, in turn
 
     def quantile_ms(self, share: float) -> float:
@@ -115,16 +115,16 @@ def benchmark_model(
     """
     import torch
 
-    from i3d.catalogue import cost_of
+    from i3d.catalogue import cost_of, gflops_of_view, view_of
     from i3d.recipes.protocols import with_protocol
-    from i3d.recipes.settings import ClipProtocol
 
     picked = pick_device(device)
     _check(configurations, picked, rounds)
     found, state = _recipe_and_state(name, recipe)
     found = with_protocol(found, protocol) if protocol else found
-    num_views, decode_seconds = _decoding(found, video)
-    runs = [_Run(found, state, configuration, picked) for configuration in configurations]
+    num_frames_V, decode_seconds = _decoding(found, video)
+    frames = max(num_frames_V)
+    runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
     for run in runs:
         run.once()
         on_step()
@@ -136,30 +136,31 @@ def benchmark_model(
             on_step()
         if number + 1 >= LEAST_ROUNDS and time.perf_counter() - start > max_seconds:
             break
-    cost = cost_of(found)
-    peaks = _peaks(found, configurations, picked)
+    per_view = gflops_of_view(found, num_frames=frames)
+    per_video = sum(gflops_of_view(found, num_frames=number) for number in num_frames_V)
+    peaks = _peaks(found, configurations, picked, frames)
     speeds = tuple(
         _speed(
             run,
             measured,
             seconds[0],
             first_batch=configurations[0].batch,
-            gflops_per_view=cost.gflops,
-            num_views=num_views,
+            gflops_per_view=per_view,
+            views_a_video=per_video / per_view,
             decode_seconds=decode_seconds,
             peak_mib=peak,
         )
         for run, measured, peak in zip(runs, seconds, peaks, strict=True)
     )
-    is_windows = not isinstance(found.protocol, ClipProtocol)
+    batch, channels, _, height, width = view_of(found)
     return ModelSpeed(
         name=name,
-        protocol=found.protocol_line + (" (here one window)" if is_windows and num_views == 1 else ""),
-        parameters=cost.parameters,
-        view_NCTHW=cost.view_NCTHW,
-        gflops_per_view=cost.gflops,
-        views_per_video=num_views,
-        gflops_per_video=cost.gflops * num_views,
+        protocol=found.protocol_line,
+        parameters=cost_of(found).parameters,
+        view_NCTHW=(batch, channels, frames, height, width),
+        gflops_per_view=per_view,
+        views_per_video=len(num_frames_V),
+        gflops_per_video=per_video,
         decode_ms=None if decode_seconds is None else 1000 * decode_seconds,
         device=torch.cuda.get_device_name(picked) if picked.type == "cuda" else f"{picked.type} ({_processor()})",
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -172,7 +173,12 @@ class _Run:
     """A network as one configuration has it, and a batch of noise to run it on."""
 
     def __init__(
-        self, recipe: Recipe, state: dict[str, torch.Tensor] | None, configuration: Configuration, device: torch.device
+        self,
+        recipe: Recipe,
+        state: dict[str, torch.Tensor] | None,
+        configuration: Configuration,
+        device: torch.device,
+        num_frames: int,
     ) -> None:
         import torch
 
@@ -190,8 +196,8 @@ class _Run:
         self.configuration, self.device, self.recipe = configuration, device, recipe
         self._net: I3D = torch.compile(net) if configuration.runtime == "compile" else net  # type: ignore[assignment]
         self._min_frames = net.min_frames
-        _, channels, frames, height, width = view_of(recipe)
-        shape = (configuration.batch, max(frames, self._min_frames), height, width, channels)
+        _, channels, _, height, width = view_of(recipe)
+        shape = (configuration.batch, max(num_frames, self._min_frames), height, width, channels)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:
@@ -246,8 +252,8 @@ def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, 
     return describe(name).recipe, None
 
 
-def _decoding(recipe: Recipe, video: Path | None) -> tuple[int, float | None]:
-    """How many views a video has, and the seconds that they take to decode: the least of three times.
+def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], float | None]:
+    """The frames of each view of a video, and the seconds that they take to decode: the least of three times.
 
     Networks of flow see folders of frames, which are not measured here: None.
     """
@@ -257,7 +263,9 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[int, float | None]:
 
     protocol = recipe.protocol
     if recipe.network.in_channels != 3:
-        return protocol.num_views if isinstance(protocol, ClipProtocol) else 1, None
+        if isinstance(protocol, ClipProtocol):
+            return (protocol.clip_len,) * protocol.num_views, None
+        return (protocol.max_window_frames,), None
     with tempfile.TemporaryDirectory() as folder:
         path = video if video is not None else _render(Path(folder) / "rendered.mp4")
         if not path.is_file():
@@ -272,7 +280,8 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[int, float | None]:
             seconds.append(time.perf_counter() - start)
             for bad in batch.bad:
                 raise InputError(bad.reason)
-    return len(batch.views_N[0]), min(seconds)
+    views = batch.views_N[0]
+    return tuple(views.num_frames_V[view] for view in views.groups[0]), min(seconds)
 
 
 def _render(path: Path) -> Path:
@@ -294,12 +303,12 @@ def _speed(
     *,
     first_batch: int,
     gflops_per_view: float,
-    num_views: int,
+    views_a_video: float,
     decode_seconds: float | None,
     peak_mib: float | None,
 ) -> Speed:
     batch, median = run.configuration.batch, float(np.median(seconds))
-    per_video = num_views * median / batch
+    per_video = views_a_video * median / batch
     return Speed(
         configuration=run.configuration,
         seconds=tuple(seconds),
@@ -312,11 +321,13 @@ def _speed(
     )
 
 
-def _peaks(recipe: Recipe, configurations: Sequence[Configuration], device: torch.device) -> list[float | None]:
+def _peaks(
+    recipe: Recipe, configurations: Sequence[Configuration], device: torch.device, num_frames: int
+) -> list[float | None]:
     """MiB at the most of each configuration, in a process of its own, with PyTorch and the network in it."""
     from i3d.data.workers import Died, each_job
 
-    jobs = [(recipe, configuration, str(device)) for configuration in configurations]
+    jobs = [(recipe, configuration, str(device), num_frames) for configuration in configurations]
     found: list[float | None] = [None] * len(jobs)
     for number, answer in each_job(_peak, jobs, num_workers=1):
         if isinstance(answer, Died):
@@ -325,12 +336,12 @@ def _peaks(recipe: Recipe, configurations: Sequence[Configuration], device: torc
     return found
 
 
-def _peak(job: tuple[Recipe, Configuration, str]) -> float | None:
+def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
     import torch
 
-    recipe, configuration, name = job
+    recipe, configuration, name, num_frames = job
     device = torch.device(name)
-    run = _Run(recipe, None, configuration, device)
+    run = _Run(recipe, None, configuration, device, num_frames)
     run.once()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

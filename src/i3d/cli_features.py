@@ -106,10 +106,23 @@ def run_features(
                 console.say(f"error: {done.error}")
             for note in done.notes:
                 console.say(f"warning: {printable(done.target.video)}: {note}")
+    made, kept, bad = _of_all(made, kept, bad)
+    if not is_first():  # of several processes, one that fails would end the others
+        return
     there = f", {kept} were there" if kept else ""
     console.say(f"features of {made + kept} of {made + kept + bad} videos{there}, in {printable(str(out))}")
     if bad:
         raise typer.Exit(3)
+
+
+def _of_all(*counts: int) -> list[int]:
+    """The sums over all processes; each waits here for the others."""
+    from torch import device
+
+    from i3d.ranks import ranks_on
+
+    lines = ranks_on(device("cpu")).gather([" ".join(map(str, counts))])
+    return [sum(column) for column in zip(*(map(int, line.split()) for line in lines), strict=True)]
 
 
 def _settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -68,21 +69,21 @@ def score(
     from json import dumps
 
     from i3d.results.evaluation import figures_of
-    from i3d.results.evaluation_file import read_evaluation, read_evaluations
+    from i3d.results.evaluation_file import figures_as_dict, read_evaluation, read_evaluations
     from i3d.results.named_metrics import check_metrics, metrics_of
 
     names = [name.strip() for name in metrics.split(",")] if metrics else []
     ks = _numbers(top_k, "--top-k", int)
     check_metrics(names, ks)
     _check_new(out, force)
-    check_report(report)
+    check_report(report, force=force)
     average = _average(average_clips, "--average-clips")
     if protocol is not None or names:
         found: Sequence[Evaluation] = [read_evaluation(result, protocol=protocol, average=average)]
     else:
         found = read_evaluations(result, average=average)
-    if bad_as_wrong and found[0].multi_label:
-        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
+    _check_bad_as_wrong(bad_as_wrong, found[0])
+    found = [replace(e, views_N=()) for e in found]  # they are averaged now
     if not names:
         finish(found, out, report=report, bad_as_wrong=bad_as_wrong, json=json)
         return
@@ -90,7 +91,11 @@ def score(
     numbers = metrics_of(evaluation, figures, names, top_k=ks)
     _write(found, [figures], out, report=report, bad_as_wrong=bad_as_wrong)
     if json:
-        typer.echo(dumps({"protocol": evaluation.protocol, "num_clips": figures.num_clips, **numbers}, indent=2))
+        every = figures_as_dict(evaluation, figures)
+        tables = {"per_class": "by_class", "confusion": "confusion"}
+        told = {name: every[name] for name in ("protocol", "num_clips", "num_bad", "bad_as_wrong")}
+        told |= {key: every[key] for name, key in tables.items() if name in names}
+        typer.echo(dumps({**told, **numbers}, indent=2))
     else:
         console.tell_metrics(evaluation, figures, names, numbers)
 
@@ -121,11 +126,12 @@ def fuse(
     from i3d.results.evaluation_file import read_evaluation
 
     _check_new(out, force)
-    check_report(report)
+    check_report(report, force=force)
     if len(results) < 2:
         raise InputError("fusion is of two results or more; give rgb.json flow.json")
     kind = _average(of, "--of")
     streams = [read_evaluation(path, protocol=protocol) for path in results]
+    _check_bad_as_wrong(bad_as_wrong, streams[0])
     swept = None
     if weights == "sweep":
         streams, swept = _swept(streams, sweep_on, held_out=held_out, seed=seed, of=kind, protocol=protocol)
@@ -165,7 +171,8 @@ def finish(
     _write(found, all_figures, out, form=form, report=report, bad_as_wrong=bad_as_wrong)
     pairs = list(zip(found, all_figures, strict=True))
     if found[0].views_N and out is not None:
-        console.say(f"`i3d score {printable(str(out))}` averages the views and tells the figures")
+        if form == "i3d":
+            console.say(f"`i3d score {printable(str(out))}` averages the views and tells the figures")
     elif json:
         told: Any = [{"name": e.name, "gflops_per_video": e.gflops, **figures_as_dict(e, f)} for e, f in pairs]
         typer.echo(dumps(told[0] if len(told) == 1 else told, indent=2))
@@ -175,10 +182,17 @@ def finish(
         console.tell_evaluation(*pairs[0])
 
 
-def check_report(report: Path | None) -> None:
+def check_report(report: Path | None, *, force: bool) -> None:
     """Find out before the work, not after it, that the report could not be written."""
-    if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir() or report.is_dir()):
-        raise InputError(f"--report {printable(str(report))}: must be a .html in a folder that is there")
+    from i3d.results.report import is_report
+
+    if report is None:
+        return
+    where = f"--report {printable(str(report))}"
+    if report.suffix.lower() != ".html" or not report.parent.is_dir() or report.is_dir():
+        raise InputError(f"{where}: must be a .html in a folder that is there")
+    if report.exists() and not force and not is_report(report):
+        raise InputError(f"{where}: is there already and no report of ours; choose another name, or say --force")
 
 
 def _write(
@@ -195,7 +209,8 @@ def _write(
 
     if out is not None:
         write_results(out, list(zip(found, figures, strict=True)), form=form)
-        console.say(f"scores and figures: {printable(str(out))}")
+        what = "logits of every view" if found[0].views_N else "scores and figures" if form == "i3d" else "scores"
+        console.say(f"{what}: {printable(str(out))}")
         if form == "mmaction2" and found[0].bad:
             console.say(f"warning: {len(found[0].bad)} clips could not be read; null stands in their places")
     if report is not None:
@@ -224,7 +239,7 @@ def _swept(
     protocol: str | None,
 ) -> tuple[list[Evaluation], Swept]:
     """The streams that the figures are of, and the weights, chosen on other clips."""
-    from i3d.fuse import halves, sweep
+    from i3d.fuse import check_sweep, halves, sweep
     from i3d.results.evaluation_file import read_evaluation
 
     if not sweep_on:
@@ -233,9 +248,7 @@ def _swept(
     if len(sweep_on) != len(streams):
         raise InputError(f"--sweep-on: {len(sweep_on)} results for {len(streams)} streams; give one for each")
     chosen_on = [read_evaluation(path, protocol=protocol) for path in sweep_on]
-    if shared := set(chosen_on[0].files_N) & set(streams[0].files_N):
-        name = printable(min(shared))
-        raise InputError(f"--sweep-on: {len(shared)} files are in both, such as {name}; choose weights on other clips")
+    check_sweep(chosen_on, streams)
     return streams, sweep(chosen_on, of=of)
 
 
@@ -257,6 +270,11 @@ def _fused_json(tested: Sequence[tuple[Evaluation, Figures]], weights: Sequence[
         told["tried"] = [{"weights": list(row), "accuracy": accuracy} for row, accuracy in swept.tried]
     *streams, fused = (figures_as_dict(e, f) for e, f in tested)
     return dumps({**told, "streams": streams, "fused": fused}, indent=2)
+
+
+def _check_bad_as_wrong(bad_as_wrong: bool, found: Evaluation) -> None:
+    if bad_as_wrong and found.multi_label:
+        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
 
 
 def _average(value: str | None, option: str) -> Average | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,7 +33,7 @@ from i3d.cli_options import (
     share,
 )
 from i3d.cli_results import check_report, finish
-from i3d.errors import InputError
+from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
@@ -51,7 +53,7 @@ MaxViews = Annotated[
     int | None,
     typer.Option(min=1, help="Views that run at once (default: 256 frames); fewer take less memory."),
 ]
-MaxBad = Annotated[str, typer.Option(help="How many clips may be unreadable: 5%, or 0.")]
+MaxBad = Annotated[str, typer.Option(help="The share of clips that may be unreadable: 5%, or 0.")]
 BadAsWrong = Annotated[bool, typer.Option("--bad-as-wrong", help="Count unreadable clips as wrong.")]
 Protocols = Annotated[
     str | None,
@@ -120,11 +122,12 @@ def run_test(
     """
     from i3d.evaluate import Means, evaluate_each, variants_of
     from i3d.results.exports import check_out
+    from i3d.results.journal import Resume
 
     keeps_views = average_clips == "none"
-    names = [name.strip() for name in protocols.split(",")] if protocols else []
+    names = [name.strip() for name in protocols.split(",")] if protocols is not None else []
     check_out(out, out_format, num_protocols=len(names) or 1, keeps_views=keeps_views)
-    check_report(report)
+    check_report(report, force=force)
     if keeps_views and (out is None or report is not None):
         raise InputError("--average-clips none: keeps the logits of every view; say --out, and leave --report out")
     bad_share = share(max_bad)
@@ -135,7 +138,7 @@ def run_test(
         raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
     options = (format, fold, multi_label or weights.card.recipe.multi_label, allow_outside)
     clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
-    with console.Testing(len(clips)) as bar:
+    with _going_on(out), console.Testing(len(clips)) as bar:
         found = evaluate_each(
             weights,
             clips,
@@ -144,13 +147,14 @@ def run_test(
             names=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             keep_views=keeps_views,
-            resume=None if out is None else (out, force),
+            resume=None if out is None else Resume(out, force, out_format),
+            called=model,
             on_clip=bar.clip,
+            on_known=partial(_tell_known, len(clips), out),
         )
-    named = [replace(evaluation, model=model) for evaluation in found]
     if is_first():  # of the processes that torchrun started
-        finish(named, out, form=out_format, report=report, bad_as_wrong=bad_as_wrong, json=json)
-    if found[0].bad:
+        finish(found, out, form=out_format, report=report, bad_as_wrong=bad_as_wrong, json=json)
+    if found[0].bad and is_first():  # of several processes, one that fails would end the others
         raise typer.Exit(3)
 
 
@@ -201,6 +205,7 @@ def run_probe(
             names=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             seed=seed,
+            called=model,
             on_clip=bar.clip,
         )
     bad = found.evaluations["forward"].bad
@@ -211,8 +216,24 @@ def run_probe(
             typer.echo(dumps(found.as_dict(), indent=2))
         else:
             console.tell_probe(found)
-    if bad:
+    if bad and is_first():
         raise typer.Exit(3)
+
+
+@contextmanager
+def _going_on(out: Path | None) -> Iterator[None]:
+    """Somebody who ends a test is told what becomes of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        goes_on = "the same command goes on where it was" if out is not None else "with --out it could go on"
+        _say(f"interrupted; {goes_on}")
+        raise
+
+
+def _tell_known(num_clips: int, out: Path | None, num_known: int) -> None:
+    if num_known and out is not None:
+        _say(f"{num_known} of {num_clips} clips were done before ({printable(out.name)})")
 
 
 def _loaded(model: str, recipe: str | None) -> Weights:

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from i3d.data.frame_folders import FrameNames, Modality
     from i3d.data.loader import ClipLoader
     from i3d.ranks import Ranks
+    from i3d.recipes.recipe import Recipe
     from i3d.results.evaluation import Evaluation
+    from i3d.results.journal import Resume
     from i3d.testing.kept import Kept, OfClip
     from i3d.testing.scorer import Scorer, Variant
     from i3d.weights.load import Weights
@@ -82,19 +83,21 @@ def evaluate_each(
     names: FrameNames | None = None,
     max_bad: float | None = None,
     keep_views: bool = False,
-    resume: tuple[Path, bool] | None = None,
+    resume: Resume | None = None,
     seed: int = 0,
+    called: str = "",
     on_clip: OnClip | None = None,
+    on_known: Callable[[int], None] = lambda _: None,
 ) -> tuple[Evaluation, ...]:
     """Score each clip once by each variant (`variants_of`; default: the recipe's protocol), decoding it once.
 
     `model`: weights of any kind, by name or file, or loaded already; `recipe`: what a foreign file was trained by, if
     it does not tell. Classes are matched by name. `names`: of frames. Clips that cannot be read are in `bad`; more
     than `max_bad` of them (default 1 %), a missing file, a class that the model does not have, and scores that are
-    not numbers are an InputError. `keep_views` keeps the logits of every view. `resume`: the output beside which is
-    noted what is done, and whether what is there may be replaced. Under torchrun each process scores its share, and
-    all get all. `seed`: of shuffled frames. `on_clip` is told of each clip whether it was recognised by the first
-    variant: None if it could not be read, or if classes go together.
+    not numbers are an InputError. `keep_views` keeps the logits of every view. `resume`: where what is done is noted.
+    Under torchrun each process scores its share, and all get all. `seed`: of shuffled frames. `called`: what the
+    model is to be called. `on_clip` is told of each clip whether it was recognised by the first variant: None if it
+    could not be read, or if classes go together; `on_known` how many clips were done before.
     """
     from i3d.ranks import own_device, ranks_on
     from i3d.testing.kept import Kept
@@ -105,7 +108,8 @@ def evaluate_each(
     picked = pick_device(own_device(means.device))
     check_precision(means.precision, picked)
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
-    told = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
+    source = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
+    told = called or source
     chosen = tuple(variants) or variants_of(weights)
     scorer = Scorer.of(
         weights,
@@ -120,13 +124,17 @@ def evaluate_each(
     numbers_K = match_classes(annotations, weights.card.labels, told)
     test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad)
     dataset = test.dataset(names)
-    ranks, (out, force) = ranks_on(picked), resume or (None, False)
-    kept = Kept(out, test.settings, annotations, force=force, ranks=ranks)
+    ranks = ranks_on(picked)
+    settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
+    settings |= {"folded": means.fold_norms, "form": resume.form if resume else ""}
+    kept = Kept(resume, settings, annotations, ranks=ranks)
     try:
-        scores, bad = test.run(dataset, kept, ranks, means.num_workers, on_clip)
+        known = kept.known()  # the same on every rank
+        on_known(len(known))
+        scores, bad = test.run(dataset, kept, known, ranks, means.num_workers, on_clip)
     finally:
         kept.close()
-    return tuple(test.evaluation(variant, scores, bad) for variant in chosen)
+    return tuple(test.evaluation(variant, scores, bad, dataset.names) for variant in chosen)
 
 
 def variants_of(
@@ -136,12 +144,25 @@ def variants_of(
 
     `average`: "prob" or "score", else as the recipe says; `settings`: `key=value` of the protocol or preprocessing.
     """
-    from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
+    from i3d.recipes.protocols import name_of, with_average
     from i3d.testing.scorer import Variant
 
-    recipe = with_average(with_test_settings(weights.card.recipe, list(settings)), average)
-    found = [with_protocol(recipe, name) for name in protocols] or [recipe]
+    plain = weights.card.recipe
+    found = [with_average(recipe, average) for recipe in _recipes(plain, protocols, list(settings))]
     return tuple({name: Variant(name, one) for one in found if (name := name_of(one.protocol))}.values())
+
+
+def _recipes(plain: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:
+    """The recipe by each protocol, with settings; those of clips are for clips where its own protocol is windows."""
+    from i3d.recipes.protocols import with_protocol, with_test_settings
+    from i3d.recipes.settings import WindowProtocol
+
+    if not protocols:
+        return [with_test_settings(plain, settings)]
+    if isinstance(plain.protocol, WindowProtocol):
+        return [with_test_settings(with_protocol(plain, name), settings) for name in protocols]
+    changed = with_test_settings(plain, settings)
+    return [with_protocol(changed, name) for name in protocols]
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +208,19 @@ class _Test:
         return dataset
 
     def run(
-        self, dataset: ClipDataset, kept: Kept, ranks: Ranks, num_workers: int, on_clip: OnClip | None
+        self,
+        dataset: ClipDataset,
+        kept: Kept,
+        known: Mapping[int, OfClip],
+        ranks: Ranks,
+        num_workers: int,
+        on_clip: OnClip | None,
     ) -> tuple[dict[int, OfClip], dict[int, str]]:
         """The scores of every clip that can be read, and why the others cannot, by their indices."""
         from i3d.data.loader import ClipLoader
         from i3d.testing.kept import row_of, scored_of
 
-        scores = kept.known()
+        scores = dict(known)
         left = [index for index in range(len(self.annotations)) if index not in scores]
         loader = ClipLoader(
             dataset,
@@ -242,6 +269,8 @@ class _Test:
 
     def _check(self, scores: Mapping[int, OfClip], bad: Mapping[int, str]) -> None:
         num_clips = len(self.annotations)
+        if len(scores) + len(bad) != num_clips:
+            raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
         if not scores:
             raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values()))}")
         if len(bad) > self.max_bad * num_clips:
@@ -250,9 +279,11 @@ class _Test:
                 f"the first: {next(iter(bad.values()))} (`i3d data check` lists all)"
             )
 
-    def evaluation(self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str]) -> Evaluation:
+    def evaluation(
+        self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str], names: FrameNames | None
+    ) -> Evaluation:
         """What one variant gave, in the order of the list."""
-        from i3d.results.evaluation import BadClip, Evaluation, ViewLogits
+        from i3d.results.evaluation import BadClip, Evaluation, Part, Pictures, ViewLogits
         from i3d.testing.cost import mean_gflops
         from i3d.testing.scorer import averaged
 
@@ -282,6 +313,11 @@ class _Test:
             bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
             gflops=mean_gflops(variant.recipe, [f.num_frames_V for f in found]),
             views_N=tuple(ViewLogits(f.values_RK, f.num_frames_V) for f in found) if is_whole else (),
+            parts_N=tuple(
+                Part(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
+                for clip in map(clips.__getitem__, read)
+            ),
+            pictures=None if names is None else Pictures(names.template, names.first, names.modality),
         )
 
 

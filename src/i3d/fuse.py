@@ -8,6 +8,7 @@ Letters in names: N clips, K classes, S streams, W weights that are tried.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from i3d.data.inputs import VIDEO_SUFFIXES
 from i3d.errors import InputError, printable, quoted
 from i3d.results.evaluation import BadClip, Evaluation, figures_of
 from i3d.results.metrics import Scores
-from i3d.results.scoring import Average
+from i3d.results.scoring import Average, average_views
 
 MOST_NAMED: Final = 3
 STEPS: Final = {2: 20, 3: 10}  # of which the weights of so many streams are multiples; of more, 5
+PART: Final = re.compile(r" \[[^\[\]]* to [^\[\]]*\]$")  # as `Annotations.name` writes it
 Key = tuple[str, int]
 
 
@@ -91,14 +93,37 @@ def halves(
 ) -> tuple[list[Evaluation], list[Evaluation]]:
     """The streams on a share of the files to choose weights on, and on the others; parts of one file stay together."""
     streams = aligned(evaluations)
-    files = sorted(set(streams[0].files_N))
+    files = sorted({*streams[0].files_N, *(clip.file for clip in streams[0].bad)})
     num_chosen = round(share * len(files))
     if not 0 < num_chosen < len(files):
         raise InputError(f"held out are {num_chosen} of {len(files)} files; leave some on either side")
     chosen = {files[n] for n in np.random.default_rng(seed).permutation(len(files))[:num_chosen]}
-    is_chosen = [file in chosen for file in streams[0].files_N]
-    rest = [[n for n, there in enumerate(is_chosen) if there is wanted] for wanted in (True, False)]
-    return [stream.select(rest[0]) for stream in streams], [stream.select(rest[1]) for stream in streams]
+    found = []
+    for wanted in (True, False):
+        rows = [n for n, file in enumerate(streams[0].files_N) if (file in chosen) is wanted]
+        bad = [clip for clip in streams[0].bad if (clip.file in chosen) is wanted]
+        kept = sorted([*(_places(streams[0])[n] for n in rows), *(clip.place for clip in bad)])
+        renumbered = tuple(replace(clip, place=kept.index(clip.place)) for clip in bad)
+        found.append([replace(stream.select(rows), bad=renumbered) for stream in streams])
+    return found[0], found[1]
+
+
+def check_sweep(chosen_on: Sequence[Evaluation], streams: Sequence[Evaluation]) -> None:
+    """Weights are chosen on other clips than those whose figures are told, by the same networks in the same order."""
+    for number, (other, stream) in enumerate(zip(chosen_on, streams, strict=True), start=1):
+        if other.weights_sha256 != stream.weights_sha256:
+            what = f"is of other weights than result {number}"
+            raise InputError(f"--sweep-on {number}: {what}; give them in the same order")
+    here, there = ({str(Path(file).absolute()) for e in some for file in e.files_N} for some in (chosen_on, streams))
+    names = [{_stem(name) for name, _ in _listed(some[0])} for some in (chosen_on, streams)]
+    if shared := (here & there) or (names[0] if names[0] == names[1] else set()):
+        name = printable(min(shared))
+        raise InputError(f"--sweep-on: {len(shared)} clips are in both, such as {name}; choose weights on other clips")
+
+
+def _places(evaluation: Evaluation) -> list[int]:
+    """Where the clips that could be read are in their list."""
+    return [place for place, (_, n) in enumerate(_listed(evaluation)) if n >= 0]
 
 
 def aligned(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -111,8 +136,8 @@ def aligned(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     first = evaluations[0]
     same = [first, *(_with_classes(other, first) for other in evaluations[1:])]
     keys_S = [_keys(evaluation) for evaluation in same]
-    for evaluation, keys in zip(same[1:], keys_S[1:], strict=True):
-        _check_same(first, evaluation, keys_S[0], keys)
+    for number, keys in enumerate(keys_S[1:], start=2):
+        _check_same(number, keys_S[0], keys)
     readable = [key for key, n in keys_S[0].items() if n >= 0 and all(keys[key] >= 0 for keys in keys_S)]
     if not readable:
         raise InputError("no clip could be read in all the results")
@@ -120,9 +145,8 @@ def aligned(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     for evaluation, keys in zip(same[1:], keys_S[1:], strict=True):
         for key in readable:
             if set(evaluation.labels_N[keys[key]]) != set(first.labels_N[keys_S[0][key]]):
-                raise InputError(
-                    f"{printable(key[0])}: has other labels in {printable(evaluation.data)}; mend one list"
-                )
+                what = f"{printable(key[0])}: has other labels in {printable(evaluation.data)}"
+                raise InputError(f"{what} than in {printable(first.data)}; mend one list")
     rows_S = [[keys[key] for key in readable] for keys in keys_S]
     return [replace(e.select(rows), bad=bad) for e, rows in zip(same, rows_S, strict=True)]
 
@@ -134,6 +158,8 @@ def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:
     if evaluation.classes == first.classes:
         return evaluation
     number_of = {name: k for k, name in enumerate(evaluation.classes)}
+    if len(number_of) < len(evaluation.classes) or len(set(first.classes)) < len(first.classes):
+        raise InputError("the results have their classes in other orders, and names that are there twice")
     lacking = [name for name in first.classes if name not in number_of]
     if lacking or len(evaluation.classes) != len(first.classes):
         name = lacking[0] if lacking else next(n for n in evaluation.classes if n not in first.classes)
@@ -151,53 +177,66 @@ def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:
 
 
 def _keys(evaluation: Evaluation) -> dict[Key, int]:
-    """Where each clip is, -1 if it could not be read; the k-th of the same name has k."""
+    """Where each clip is, -1 if it could not be read; the k-th of the same name in the list has k."""
     seen: dict[str, int] = defaultdict(int)
-    keys = {}
-    named = [(name, n) for n, name in enumerate(evaluation.names_N)] + [(bad.name, -1) for bad in evaluation.bad]
-    for name, n in named:
+    keys: dict[Key, int] = {}
+    for name, n in _listed(evaluation):
         stem = _stem(name)
         keys[stem, seen[stem]] = n
         seen[stem] += 1
     return keys
 
 
+def _listed(evaluation: Evaluation) -> list[tuple[str, int]]:
+    """All clips in the order of their list: (name, number among those that could be read, or -1)."""
+    bad_at = {bad.place: bad.name for bad in evaluation.bad}
+    read = iter(enumerate(evaluation.names_N))
+    listed = []
+    for place in range(len(evaluation.names_N) + len(bad_at)):
+        if place in bad_at:
+            listed.append((bad_at[place], -1))
+        else:
+            n, name = next(read)
+            listed.append((name, n))
+    return listed
+
+
 def _stem(name: str) -> str:
     """The name of a clip without the suffix of its video: a/b.mp4 [0 s to 3 s] -> a/b [0 s to 3 s]."""
-    path, bracket, part = name.partition(" [")
+    part = PART.search(name)
+    path, rest = (name[: part.start()], part[0]) if part else (name, "")
     suffix = Path(path).suffix
-    return (path.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else path) + bracket + part
+    return (path.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else path) + rest
 
 
-def _check_same(first: Evaluation, other: Evaluation, keys: dict[Key, int], others: dict[Key, int]) -> None:
-    for there, here, lacks in ((keys, others, other), (others, keys, first)):
+def _check_same(number: int, keys: dict[Key, int], others: dict[Key, int]) -> None:
+    for there, here, lacks, has in ((keys, others, number, 1), (others, keys, 1, number)):
         if missing := sorted(there.keys() - here.keys()):
-            named = ", ".join(printable(name) for name, _ in missing[:MOST_NAMED]) + " ..." * (
-                len(missing) > MOST_NAMED
-            )
-            raise InputError(f"{printable(lacks.data)}: lacks {len(missing)} clips of the other result: {named}")
+            named = ", ".join(printable(name) for name, _ in missing[:MOST_NAMED])
+            more = " ..." if len(missing) > MOST_NAMED else ""
+            raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}{more}")
 
 
 def _bad(same: Sequence[Evaluation], keys_S: Sequence[dict[Key, int]]) -> tuple[BadClip, ...]:
     """The clips that some stream could not read, where the first lists them."""
-    found: dict[Key, BadClip] = {}
-    first = same[0]
-    bad_of_first = {bad.place for bad in first.bad}
-    places = (n for n in range(len(first.names_N) + len(first.bad)) if n not in bad_of_first)
-    place_of = dict(enumerate(places))
-    for evaluation, keys in zip(same, keys_S, strict=True):
-        reasons = iter(evaluation.bad)
-        for key in [key for key, n in keys.items() if n < 0]:
-            bad, n = next(reasons), keys_S[0][key]
-            if n >= 0:
-                bad = BadClip(first.files_N[n], first.names_N[n], first.labels_N[n], bad.reason, place_of[n])
-            if evaluation is first or n >= 0:
-                found.setdefault(key, bad)
-    return tuple(sorted(found.values(), key=lambda bad: bad.place))
+    first, found = same[0], []
+    bad_of = [
+        dict(zip([k for k, n in keys.items() if n < 0], e.bad, strict=True))
+        for e, keys in zip(same, keys_S, strict=True)
+    ]
+    for place, key in enumerate(keys_S[0]):
+        lost = next((bad[key] for bad in bad_of if key in bad), None)
+        if lost is None:
+            continue
+        n = keys_S[0][key]
+        if n >= 0:
+            lost = BadClip(first.files_N[n], first.names_N[n], first.labels_N[n], lost.reason, place)
+        found.append(replace(lost, place=place))
+    return tuple(found)
 
 
 def _kind(streams: Sequence[Evaluation], of: Average | None) -> Average:
-    have_logits = [stream.average == "score" for stream in streams]
+    have_logits = [stream.average == "score" or bool(stream.views_N) for stream in streams]
     if of == "score" and not all(have_logits):
         lacking = streams[have_logits.index(False)]
         raise InputError(
@@ -208,6 +247,10 @@ def _kind(streams: Sequence[Evaluation], of: Average | None) -> Average:
 
 
 def _scores(stream: Evaluation, kind: Average) -> Scores:
+    """The logits or probabilities; logits of views are averaged as they are asked for."""
+    if kind == "score" and stream.average != "score":
+        rows = [average_views(v.logits_VK, average="score", weights_V=v.num_frames_V).scores_K for v in stream.views_N]
+        return np.stack(rows)
     return stream.scores_NK if kind == "score" else stream.probabilities_NK
 
 

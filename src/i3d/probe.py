@@ -91,6 +91,7 @@ def probe(
     names: FrameNames | None = None,
     max_bad: float | None = None,
     seed: int = 0,
+    called: str = "",
     on_clip: OnClip | None = None,
 ) -> Probe:
     """Test with the frames of each view as they are, shuffled (by the seed), reversed, and with the middle one alone.
@@ -111,6 +112,7 @@ def probe(
         names=names,
         max_bad=max_bad,
         seed=seed,
+        called=called,
         on_clip=on_clip,
     )
     return compare(dict(zip(ORDERS, found, strict=True)))

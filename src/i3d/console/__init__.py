@@ -1,6 +1,14 @@
 """What the commands show on a terminal: progress, results, tables. Results go to stdout, all else to stderr."""
 
-from i3d.console.evaluations import tell_evaluation, tell_fused, tell_metrics, tell_probe, tell_protocols
+from i3d.console.evaluations import (
+    tell_classes,
+    tell_confusion,
+    tell_evaluation,
+    tell_fused,
+    tell_metrics,
+    tell_probe,
+    tell_protocols,
+)
 from i3d.console.progress import Progress, Steps, Testing, Training
 from i3d.console.results import (
     say_summary,
@@ -29,6 +37,8 @@ __all__ = [
     "tell",
     "tell_catalogue",
     "tell_check",
+    "tell_classes",
+    "tell_confusion",
     "tell_conversion",
     "tell_data_speed",
     "tell_description",

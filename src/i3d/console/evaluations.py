@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import typer
 
-from i3d.console.tables import show
+from i3d.console.tables import gflops, show
 from i3d.console.tables import table as new_table
 from i3d.errors import printable
 
@@ -24,8 +24,10 @@ WORST: Final = 10  # of more classes, those with the lowest F1
 def tell_evaluation(found: Evaluation, figures: Figures) -> None:
     """A table of classes, then the figures, each a line, and how they were made."""
     if figures.mean_average_precision is not None:
-        bad = _bad(figures)
-        typer.echo(f"mean average precision {figures.mean_average_precision:.4f} of {figures.num_clips} clips{bad}")
+        assert figures.precision_interval is not None
+        low, high = figures.precision_interval
+        interval = f"(95 % interval {low:.2f} to {high:.2f}) of {figures.num_clips} clips{_bad(figures)}"
+        typer.echo(f"mean average precision {figures.mean_average_precision:.4f} {interval}")
     else:
         tell_classes(found, figures)
         _tell_accuracy(found, figures)
@@ -37,20 +39,22 @@ def tell_protocols(tested: Sequence[tuple[Evaluation, Figures]]) -> None:
     from i3d.results.evaluation import cheapest
 
     is_single = tested[0][1].top1 is not None
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else ("mean average precision",)
+    multiple = ("mean average precision", "95 % interval")
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
     table = new_table("protocol", "views", "GFLOPs a video", *columns)
     for e, f in tested:
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else (f.mean_average_precision,)
+        several = (f.mean_average_precision, f.precision_interval)
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
         views = f"{np.mean(e.num_views_N):.1f}".removesuffix(".0")
-        cost = "-" if e.gflops is None else f"{e.gflops:,.1f}"
-        table.add_row(e.name, views, cost, *map(_number, numbers))
+        cost = "-" if e.gflops is None else gflops(e.gflops)
+        table.add_row(printable(e.name), views, cost, *map(_number, numbers))
     show(table)
     typer.echo(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
     cheap = cheapest(tested)
     if cheap is not None and len(tested) > 1:
-        typer.echo(f"the cheapest within half a point of the best: {cheap.name}")
+        typer.echo(f"the cheapest within half a point of the best: {printable(cheap.name)}")
     for e, _ in tested:
-        typer.echo(f"{e.name}: {printable(e.protocol)}")
+        typer.echo(printable(f"{e.name}: {e.protocol}"))
 
 
 def tell_metrics(found: Evaluation, figures: Figures, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
@@ -119,10 +123,12 @@ def tell_probe(found: Probe) -> None:
 def tell_fused(tested: Sequence[tuple[Evaluation, Figures]], names: Sequence[str], swept: Swept | None) -> None:
     """The streams alone and together, on the same clips."""
     is_single = tested[0][1].top1 is not None
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else ("mean average precision",)
+    multiple = ("mean average precision", "95 % interval")
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
     table = new_table("scores", *columns)
     for name, (_, f) in zip(names, tested, strict=True):
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else (f.mean_average_precision,)
+        several = (f.mean_average_precision, f.precision_interval)
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
         table.add_row(printable(name), *map(_number, numbers))
     show(table)
     fused, figures = tested[-1]
@@ -148,6 +154,8 @@ def _tell_accuracy(found: Evaluation, figures: Figures) -> None:
     typer.echo(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         typer.echo(f'the model is no better than always naming "{largest}"')
+    elif low <= f.largest_class:
+        typer.echo(f'these clips do not show that the model is better than always naming "{largest}"')
 
 
 def _bad(figures: Figures) -> str:

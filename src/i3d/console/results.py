@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from i3d.console.evaluations import tell_evaluation
-from i3d.console.tables import show
+from i3d.console.tables import gflops, show
 from i3d.console.tables import table as new_table
 from i3d.console.words import say
 from i3d.errors import printable
@@ -225,8 +225,8 @@ def tell_model_speed(speed: ModelSpeed) -> None:
     """What a network costs, and a line for each way to run it."""
     view = _shape(speed.view_NCTHW[1:])
     typer.echo(f"{printable(speed.name)}: {speed.parameters / 1e6:.2f} million parameters")
-    typer.echo(f"a view of {view}: {speed.gflops_per_view:.1f} GFLOPs (a multiply-add counts as two)")
-    typer.echo(f"a video has {speed.views_per_video} views: {speed.gflops_per_video:,.0f} GFLOPs")
+    typer.echo(f"a view of {view}: {gflops(speed.gflops_per_view)} GFLOPs (a multiply-add counts as two)")
+    typer.echo(f"views of a video: {speed.views_per_video}, {gflops(speed.gflops_per_video)} GFLOPs")
     if speed.decode_ms is not None:
         typer.echo(f"its views are decoded and resized in {speed.decode_ms:.0f} ms, in one process")
     columns = ("clips/s", "GFLOP/s", "videos/s", "videos/s, decoded", "peak MiB", "times the first")
@@ -246,7 +246,7 @@ def tell_model_speed(speed: ModelSpeed) -> None:
         )
     show(table)
     rounds = len(speed.speeds[0].seconds)
-    typer.echo(f"{rounds} rounds on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
+    typer.echo(f"rounds: {rounds}, on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
     typer.echo(f"protocol of a video: {speed.protocol}")
 
 

@@ -28,6 +28,11 @@ def table(*columns: str) -> Table:
     return made
 
 
+def gflops(value: float) -> str:
+    """86.5; small ones with three digits: 0.0482."""
+    return f"{value:,.1f}" if value >= 10 else f"{value:.3g}"
+
+
 def show(shown: Table, console: Console | None = None) -> None:
     """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
     from rich.console import Console

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from i3d.data.batch import Bad, Batch
-from i3d.data.dataset import ClipDataset, Key, TrainView
+from i3d.data.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.order import Order, balanced_order, evaluation_batches, training_batches
 from i3d.errors import I3DError, InputError, first_line, printable
+from i3d.recipes.settings import WindowProtocol
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
+VIDEO_SECONDS: Final = 3600  # for one video all of whose frames are seen
 REPEATS: Final = 20  # bits of the epoch above which a clip that comes again in it is counted: another draw
 POLL_SECONDS: Final = 3  # how often workers are looked after that give nothing
 GRACE_SECONDS: Final = 30  # that a worker goes on after SIGTERM
@@ -61,6 +63,9 @@ class ClipLoader:
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
         self.bad: dict[int, Bad] = {}
+        protocols = dataset.view.protocols if isinstance(dataset.view, TestView) else ()
+        is_whole = any(isinstance(protocol, WindowProtocol) for protocol in protocols)
+        self._patience = (VIDEO_SECONDS if is_whole else CLIP_SECONDS) * batch_size
         self._keys = _Keys()
         self._pass = self._number = 0
         if num_workers and isinstance(dataset.view, TrainView):
@@ -104,7 +109,7 @@ class ClipLoader:
                 return
             except (RuntimeError, ConnectionError, EOFError) as error:
                 waited += POLL_SECONDS
-                if "timed out" in str(error) and waited < CLIP_SECONDS * self.batch_size:
+                if "timed out" in str(error) and waited < self._patience:
                     continue
                 raise self.lost_worker(error) from error
             waited = 0

@@ -31,7 +31,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
     keeps_views = options.average_clips == "none"
-    check_out(out, "mmaction2", keeps_views=keeps_views)
+    check_out(out, "mmaction2", keeps_views=keeps_views, option="--out" if options.out else "--dump")
     device = device_of(options, f"dist_test.sh {options.config} {options.checkpoint}")
     asked = read_asked(options.config, options.cfg_options)
     if asked.version == 0 and out is None and not options.eval:
@@ -39,7 +39,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
             "nothing is asked for: say --eval top_k_accuracy mean_class_accuracy, --out result.json, or both"
         )
     top_k = _top_k(options.eval_options)
-    check_metrics(options.eval, top_k)
+    check_metrics(options.eval, top_k, multi_label=asked.config.recipe.multi_label)
     if keeps_views and (options.eval or out is None):
         raise InputError(
             "--average-clips none: keeps the scores of every view, which have no accuracy; say --out alone"
@@ -58,7 +58,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         out=out,
         force=options.force,
     )
-    if num_bad:
+    if num_bad and is_first():  # of several processes, one that fails would end the others
         raise SystemExit(3)
 
 
@@ -83,6 +83,7 @@ def evaluate_by_config(
     from i3d.recipes.protocols import name_of, with_average
     from i3d.results.evaluation import figures_of
     from i3d.results.exports import write_results
+    from i3d.results.journal import Resume
     from i3d.testing.scorer import Variant
     from i3d.weights.load import load_weights
 
@@ -104,7 +105,8 @@ def evaluate_by_config(
             names=names,
             max_bad=1.0,
             keep_views=keeps_views,
-            resume=None if out is None else (out, force),
+            resume=None if out is None else Resume(out, force, "mmaction2"),
+            called=str(checkpoint),
             on_clip=bar.clip,
         )
     if is_first():
@@ -113,7 +115,8 @@ def evaluate_by_config(
         figures = figures_of(found)
         if out is not None:
             write_results(out, [(found, figures)], form="mmaction2")
-            console.say(f"scores, a vector for each clip in the order of the list: {printable(str(out))}")
+            what = "a vector for each view of each clip" if keeps_views else "a vector for each clip"
+            console.say(f"scores, {what} in the order of the list: {printable(str(out))}")
         default = ("mean_average_precision",) if found.multi_label else METRICS[asked.version]
         _tell(found, figures, default if metrics is None else metrics, top_k, version=asked.version)
     return len(found.bad)
@@ -121,17 +124,25 @@ def evaluate_by_config(
 
 def _tell(found: Evaluation, figures: Figures, metrics: Sequence[str], top_k: Sequence[int], *, version: int) -> None:
     """The metrics as MMAction2 prints them, and the protocol."""
-    from i3d.results.named_metrics import metrics_of
+    from i3d.results.metrics import mean_class_accuracy
+    from i3d.results.named_metrics import TABLES, metrics_of
 
     if not metrics:
         return
     numbers = metrics_of(found, figures, metrics, top_k=top_k)
+    if "mean_class_accuracy" in numbers:  # as MMAction2 counts
+        value = mean_class_accuracy(found.scores_NK, found.class_N, with_predicted=True)
+        numbers["mean_class_accuracy"] = value
+    if "per_class" in metrics:
+        console.tell_classes(found, figures, every=True)
+    if "confusion" in metrics:
+        console.tell_confusion(found, figures)
     if version == 1:
         names = {"mean_class_accuracy": "acc/mean1", "mean_average_precision": "map/mean_average_precision"}
         told = {names.get(name, f"acc/{name}"): value for name, value in numbers.items()}
         typer.echo("  ".join(f"{name}: {value:.4f}" for name, value in told.items()))
     else:
-        for name in metrics:
+        for name in [name for name in metrics if name not in TABLES]:
             typer.echo(f"\nEvaluating {name} ...\n")
             if name == "top_k_accuracy":
                 for k in top_k:

@@ -56,7 +56,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     return _validated(found, where=where)
 
 
-def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+def changed(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
     """The recipe with `key=value` settings, such as `training.epochs=20`; values are YAML: 3, 0.1, true, [1, 2], name.
 
     A setting of another kind takes the place of the whole: `training.optimizer={kind: adamw, lr: 0.001}`.
@@ -69,7 +69,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         _put(fields, key.split("."), _value(text, setting), setting)
         with suppress(ValidationError, TypeError, ValueError):  # a setting may need the next one to make sense
             fields = Recipe.model_validate_json(json.dumps(fields)).model_dump(mode="json")
-    return _validated(fields, where="--set") if settings else recipe
+    return _validated(fields, where="--set", page=page) if settings else recipe
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -137,11 +137,11 @@ def _joined(before: Any, value: Any, key: str) -> Any:
     return _merged(before, value)
 
 
-def _validated(fields: Mapping[str, Any], *, where: str) -> Recipe:
+def _validated(fields: Mapping[str, Any], *, where: str, page: str = "docs/training.md") -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: {first_fault(error)}{_known(error, fields)}; see docs/training.md") from error
+        raise InputError(f"{where}: {first_fault(error)}{_known(error, fields)}; see {page}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {first_line(error)}") from error
 

@@ -36,7 +36,7 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     if found is None:
         has_windows = isinstance(own, WindowProtocol)
         also = f", or {WINDOWS}" if has_windows else ""
-        why = f"; {recipe.name} scores clips" if name == WINDOWS else ""
+        why = f"; the recipe {quoted(recipe.name)} scores clips" if name == WINDOWS else ""
         raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}{why}")
     num_clips, crops = int(found[1]), CROPS[int(found[2])]
     if isinstance(own, WindowProtocol):
@@ -45,8 +45,8 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
     else:
         if own.placement == "dense" and num_clips % 10:
             raise InputError(
-                f"protocol {quoted(name)}: {recipe.name} samples densely, 10 clips at a time; take 10x1 or 10x3, "
-                "or another placement (--set protocol.placement=centred)"
+                f"protocol {quoted(name)}: the recipe {quoted(recipe.name)} samples densely, 10 clips at a time; "
+                "take 10x1 or 10x3, or another placement (--set protocol.placement=centred)"
             )
         num_clips //= 10 if own.placement == "dense" else 1
         fields = own.model_dump() | {"twice": False}
@@ -59,7 +59,7 @@ def with_test_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     for setting in settings:
         if setting.partition(".")[0] not in SETTABLE:
             raise InputError(f"--set {quoted(setting)}: a test can change {' and '.join(SETTABLE)}, nothing else")
-    return changed(recipe, settings)
+    return changed(recipe, settings, page="docs/testing.md")
 
 
 def with_average(recipe: Recipe, average: str | None) -> Recipe:
@@ -67,5 +67,5 @@ def with_average(recipe: Recipe, average: str | None) -> Recipe:
     if average is None:
         return recipe
     if average not in ("prob", "score"):
-        raise InputError(f"average {quoted(average)}: is neither prob nor score")
+        raise InputError(f"--average-clips {quoted(average)}: is none of prob, score, none")
     return Recipe(**dict(recipe) | {"protocol": recipe.protocol.model_copy(update={"average": average})})

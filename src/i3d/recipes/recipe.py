@@ -1,13 +1,20 @@
 """A recipe: a network with everything that its weights expect, and how it is trained."""
 
-from typing import Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Discriminator, Tag, model_validator
 
 from i3d.recipes.settings import ClipProtocol, Network, Preprocessing, Settings, WindowProtocol
 from i3d.recipes.training import Loss, Training
 
 AVERAGED: Final = {"prob": "probabilities averaged", "score": "logits averaged"}
+
+
+def _kind(protocol: Any) -> str:
+    """Which kind of protocol this is meant to be."""
+    if isinstance(protocol, dict):
+        return "clips" if "clip_len" in protocol or "num_clips" in protocol else "windows"
+    return "clips" if isinstance(protocol, ClipProtocol) else "windows"
 
 
 class Recipe(Settings):
@@ -16,7 +23,9 @@ class Recipe(Settings):
     name: str
     network: Network
     preprocessing: Preprocessing = Preprocessing()
-    protocol: WindowProtocol | ClipProtocol = WindowProtocol()
+    protocol: Annotated[
+        Annotated[WindowProtocol, Tag("windows")] | Annotated[ClipProtocol, Tag("clips")], Discriminator(_kind)
+    ] = WindowProtocol()
     dataset: Literal["kinetics400", "kinetics600", "charades", ""] = "kinetics400"  # whose classes; "" = one's own
     training: Training | None = None  # how such weights are trained here; None: they were trained elsewhere
     multi_label: bool = False  # classes are scored each on its own (sigmoid), not against each other (softmax)

@@ -8,6 +8,7 @@ from i3d.errors import printable
 
 # By which pydantic tells the members of a union apart; they stand in the places that it names, users do not know them.
 TAGS: Final = frozenset({
+    "windows", "clips",
     "inception", "resnet", "WindowProtocol", "ClipProtocol", "sgd", "adamw", "step", "cosine", "piecewise",
     "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
 })  # fmt: skip

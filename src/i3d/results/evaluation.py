@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from i3d.results.metrics import (
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
+    precision_interval,
     top_k_accuracy,
 )
 from i3d.results.scoring import Average, sigmoid, softmax
@@ -35,6 +36,25 @@ class BadClip:
     labels: tuple[int, ...]
     reason: str
     place: int  # in the list, from 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of its file or folder a clip is."""
+
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    first_frame: int = 0  # of a folder of frames
+    num_frames: int | None = None  # of it, if the list says
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How the frames of folders are named."""
+
+    template: str
+    first: int
+    modality: Literal["rgb", "flow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +86,8 @@ class Evaluation:
     bad: tuple[BadClip, ...]
     gflops: float | None = None  # of the network on one clip, on average; a multiply-add counts as two
     views_N: tuple[ViewLogits, ...] = ()  # only if they were asked for
+    parts_N: tuple[Part, ...] = ()  # none: all are whole files
+    pictures: Pictures | None = None  # None: the clips are videos
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
@@ -89,7 +111,7 @@ class Evaluation:
 
     def select(self, chosen: Sequence[int]) -> Self:
         """Only the clips of these numbers; those that could not be read are left out."""
-        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N")
+        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "parts_N")
         picked: dict[str, Any] = {
             name: tuple(values[n] for n in chosen) for name in names if (values := getattr(self, name))
         }
@@ -115,6 +137,7 @@ class Figures:
     largest_class: float | None = None  # the share of the largest class: what always saying it would give
     calibration: float | None = None
     mean_average_precision: float | None = None  # of classes that go together
+    precision_interval: tuple[float, float] | None = None  # 95 % of that, by bootstrap over the clips
     by_class: ClassFigures | None = None
     confusion_KK: Labels | None = None
 
@@ -137,7 +160,10 @@ def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures
         for row_K, labels in zip(targets_NK, evaluation.labels_N, strict=True):
             row_K[list(labels)] = 1
         value = mean_average_precision(evaluation.scores_NK, targets_NK)
-        return Figures(len(evaluation.files_N), num_bad, False, mean_average_precision=value)
+        interval = precision_interval(evaluation.scores_NK, targets_NK)
+        return Figures(
+            len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
+        )
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
     right_N = np.argmax(scores_NK, axis=1) == labels_N
     counted_N = np.concatenate([right_N, np.zeros(num_bad * bad_as_wrong, bool)])
@@ -152,9 +178,14 @@ def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures
         mean_class=_mean_class(evaluation, bad_as_wrong=bad_as_wrong),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
         calibration=calibration_error(evaluation.probabilities_NK, labels_N),
-        by_class=class_figures(scores_NK, labels_N),
+        by_class=class_figures(scores_NK, labels_N, lost_N=_lost(evaluation) if bad_as_wrong else None),
         confusion_KK=confusion_matrix(scores_NK, labels_N),
     )
+
+
+def _lost(evaluation: Evaluation) -> Labels:
+    """The classes of the clips that could not be read."""
+    return np.array([bad.labels[0] for bad in evaluation.bad if bad.labels], np.int64)
 
 
 def _mean_class(evaluation: Evaluation, *, bad_as_wrong: bool) -> float:
@@ -162,7 +193,7 @@ def _mean_class(evaluation: Evaluation, *, bad_as_wrong: bool) -> float:
         return mean_class_accuracy(evaluation.scores_NK, evaluation.class_N)
     num_classes = len(evaluation.classes)
     right_N = np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N
-    lost_N = np.array([bad.labels[0] for bad in evaluation.bad if bad.labels], np.int64)
+    lost_N = _lost(evaluation)
     right_K = np.bincount(evaluation.class_N, weights=right_N, minlength=num_classes)
     counts_K = np.bincount(np.concatenate([evaluation.class_N, lost_N]), minlength=num_classes)
     present_K = counts_K > 0

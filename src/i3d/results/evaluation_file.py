@@ -19,7 +19,7 @@ from i3d.errors import InputError, first_line, printable
 from i3d.files import write_atomically
 from i3d.recipes.recipe import AVERAGED
 from i3d.recipes.yaml import read_yaml
-from i3d.results.evaluation import BadClip, Evaluation, Figures, ViewLogits
+from i3d.results.evaluation import BadClip, Evaluation, Figures, Part, Pictures, ViewLogits
 from i3d.results.metrics import Scores
 from i3d.results.scoring import Average, average_views
 
@@ -33,15 +33,24 @@ def write_evaluations(path: Path, tested: Sequence[Tested]) -> None:
     """Write what several protocols gave for the same clips to a .json or .yaml, whole or not at all."""
     data = as_dict(tested)
     if path.suffix.lower() in YAML:
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        plain = json.loads(json.dumps(data, allow_nan=False))
-        text = yaml.dump(plain, Dumper=dumper, sort_keys=False, default_flow_style=None, width=1 << 30)
+        text = as_yaml(data)
     else:
         rows = {name: data.pop(name) for name in ("clips", "bad")}
         fields = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()]
         fields += [f'"{name}": {_lines(found)}' for name, found in rows.items()]
         text = "{" + ",\n".join(fields) + "}\n"
     write_atomically(path, text.encode())
+
+
+def as_yaml(data: Any) -> str:
+    """As YAML. Names that are not UTF-8 are escaped, which only the slow writer can."""
+    plain = json.loads(json.dumps(data, allow_nan=False))
+    how: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 1 << 30}
+    try:
+        text: str = yaml.dump(plain, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), **how)
+    except UnicodeEncodeError:
+        text = yaml.dump(plain, Dumper=yaml.SafeDumper, **how)
+    return text
 
 
 def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
@@ -61,6 +70,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
         "data": one.data,
         "classes": list(one.classes),
         "multi_label": one.multi_label,
+        "pictures": None if one.pictures is None else asdict(one.pictures),
         "counts": {"clips": len(one.files_N), "unreadable": len(one.bad)},
         "protocols": {
             e.name: {
@@ -82,6 +92,8 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
     `average`: how the views are to be averaged, if the file has the logits of each view (else that is an InputError).
     """
     where = printable(str(path))
+    if path.suffix.lower() == ".csv":
+        raise InputError(f"{where}: a table is not read back; give the .json or .yaml of `i3d test --out`")
     data = _read(path, where)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(f"{where}: not an evaluation; give a .json or .yaml of `i3d test --out`")
@@ -134,6 +146,8 @@ def figures_as_dict(evaluation: Evaluation, figures: Figures) -> dict[str, Any]:
 def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
     one = evaluations[0]
     row: dict[str, Any] = {"file": one.files_N[n], "name": one.names_N[n], "labels": list(one.labels_N[n])}
+    if one.parts_N and one.parts_N[n] != Part():
+        row["part"] = asdict(one.parts_N[n])
     row["views"] = {e.name: e.num_views_N[n] for e in evaluations}
     if one.views_N:
         row["frames"] = {e.name: list(e.views_N[n].num_frames_V) for e in evaluations}
@@ -160,6 +174,8 @@ def _evaluation(data: dict[str, Any], name: str, told: dict[str, Any], average: 
     own: Average = told["average"]
     if own not in AVERAGED:
         raise ValueError(f"average {str(own)[:20]!r}")
+    if not clips:
+        raise ValueError("no clips")
     views_N = tuple(_views(clip, name, len(classes)) for clip in clips) if clips and "logits" in clips[0] else ()
     chosen = average if average and views_N else own
     scores = (
@@ -180,15 +196,19 @@ def _evaluation(data: dict[str, Any], name: str, told: dict[str, Any], average: 
         classes=classes,
         files_N=tuple(_text(clip["file"]) for clip in clips),
         names_N=tuple(_text(clip["name"]) for clip in clips),
-        labels_N=tuple(_labels(clip["labels"], len(classes)) for clip in clips),
+        labels_N=tuple(_labels(clip["labels"], len(classes), several=multi_label) for clip in clips),
         scores_NK=np.array(scores, np.float64).reshape(shape),
         average=chosen,
         num_views_N=tuple(int(clip["views"][name]) for clip in clips),
         multi_label=multi_label,
         bad=tuple(_bad(bad, len(classes)) for bad in data["bad"]),
-        gflops=None if told["gflops_per_video"] is None else float(told["gflops_per_video"]),
+        gflops=None if told["gflops_per_video"] is None else _finite_number(told["gflops_per_video"]),
         views_N=views_N,
+        parts_N=tuple(_part(clip.get("part")) for clip in clips),
+        pictures=_pictures(data["pictures"]),
     )
+    if chosen == "prob" and not multi_label and np.abs(evaluation.scores_NK.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError("probabilities that do not add up to 1")
     return replace(evaluation, protocol=evaluation.protocol.replace(AVERAGED[own], AVERAGED[chosen]))
 
 
@@ -200,13 +220,31 @@ def _views(clip: dict[str, Any], name: str, num_classes: int) -> ViewLogits:
     return ViewLogits(logits_VK, frames)
 
 
+def _part(told: dict[str, Any] | None) -> Part:
+    if told is None:
+        return Part()
+    start, end = (
+        None if (value := told[key]) is None else _finite_number(value) for key in ("start_seconds", "end_seconds")
+    )
+    return Part(start, end, int(told["first_frame"]), None if told["num_frames"] is None else int(told["num_frames"]))
+
+
+def _pictures(told: dict[str, Any] | None) -> Pictures | None:
+    if told is None:
+        return None
+    if told["modality"] not in ("rgb", "flow"):
+        raise ValueError(f"pictures {str(told)[:60]}")
+    return Pictures(_text(told["template"]), int(told["first"]), told["modality"])
+
+
 def _bad(bad: dict[str, Any], num_classes: int) -> BadClip:
-    labels = _labels(bad["labels"], num_classes)
+    labels = _labels(bad["labels"], num_classes, several=True)
     return BadClip(_text(bad["file"]), _text(bad["name"]), labels, _text(bad["reason"]), int(bad["place"]))
 
 
-def _labels(values: Any, num_classes: int) -> tuple[int, ...]:
-    if not values or any(type(value) is not int or not 0 <= value < num_classes for value in values):
+def _labels(values: Any, num_classes: int, *, several: bool) -> tuple[int, ...]:
+    is_wrong = any(type(value) is not int or not 0 <= value < num_classes for value in values)
+    if not values or is_wrong or (len(values) > 1 and not several):
         raise ValueError(f"labels {str(values)[:40]} of {num_classes} classes")
     return tuple(values)
 
@@ -221,6 +259,12 @@ def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{str(value)[:40]!r} is neither true nor false")
     return value
+
+
+def _finite_number(value: Any) -> float:
+    if type(value) not in (int, float) or not np.isfinite(value):
+        raise ValueError(f"{str(value)[:40]!r} is no number")
+    return float(value)
 
 
 def _finite(value: Any) -> float | None:

@@ -10,29 +10,35 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
 from i3d.results.evaluation import Evaluation
-from i3d.results.evaluation_file import YAML, Tested, write_evaluations
+from i3d.results.evaluation_file import YAML, Tested, as_yaml, write_evaluations
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
 FORMATS: Final = ("i3d", "mmaction2")
 PICKLES: Final = (".pkl", ".pickle", ".p")
 
 
-def check_out(out: Path | None, form: str = "i3d", *, num_protocols: int = 1, keeps_views: bool = False) -> None:
+def check_out(
+    out: Path | None,
+    form: str = "i3d",
+    *,
+    num_protocols: int = 1,
+    keeps_views: bool = False,
+    option: str = "--out",
+) -> None:
     """Find out before the work, not after it, that its results could not be written."""
     if form not in FORMATS:
         raise InputError(f"--out-format {form!r}: is neither {' nor '.join(FORMATS)}")
     if out is None:
         return
-    suffix, where = out.suffix.lower(), f"--out {printable(str(out))}"
+    suffix, where = out.suffix.lower(), f"{option} {printable(str(out))}"
     if suffix in PICKLES:
         raise InputError(
-            f"{where}: a pickle can run any code when it is read, so none is written; take .json, .yaml or .csv "
-            "(--out-format mmaction2 has the same content as MMAction2's)"
+            f"{where}: a pickle can run any code when it is read, so none is written; take .json or .yaml"
+            + ("" if form == "mmaction2" else ", or .csv (--out-format mmaction2 has the content of MMAction2's)")
         )
     if suffix not in SUFFIXES or not out.parent.is_dir() or out.is_dir():
         raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in a folder that is there")
@@ -48,9 +54,8 @@ def write_results(out: Path, tested: Sequence[Tested], *, form: str = "i3d") -> 
     """Write what was tested in the format that the suffix and `form` name, whole or not at all."""
     if form == "mmaction2":
         rows = mmaction2_list(tested[0][0])
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
         text = (
-            yaml.dump(rows, Dumper=dumper, default_flow_style=None, width=1 << 30)
+            as_yaml(rows)
             if out.suffix.lower() in YAML
             else "[" + ",".join(f"\n{json.dumps(row, allow_nan=False)}" for row in rows) + "]\n"
         )

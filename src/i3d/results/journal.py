@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +14,15 @@ from i3d.video.stills import images_in
 
 SUFFIX: Final = ".resume"
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The output beside which is noted what is done, so that the same command goes on."""
+
+    out: Path
+    force: bool = False  # replace what is there of others
+    form: str = "i3d"  # of the output
 
 
 class Journal:
@@ -62,10 +72,12 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def done(self, key: str, signature: Sequence[int]) -> Row | None:
+    def done(self, key: str, signature_now: Callable[[], Sequence[int]]) -> Row | None:
         """A row that was made with the same settings, if the signature of its file is still the same."""
         entry = self._done.get(key)
-        return entry["row"] if entry is not None and signature and entry["signature"] == list(signature) else None
+        if entry is None or not (now := signature_now()):
+            return None
+        return entry["row"] if entry["signature"] == list(now) else None
 
     def add(self, key: str, signature: Sequence[int], row: Row) -> None:
         """Keep a row. One without a signature is not kept: whether its file has changed could not be told."""

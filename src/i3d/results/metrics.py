@@ -23,14 +23,18 @@ def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int 
     return float((best_Nk == labels[:, None]).any(axis=1).mean())
 
 
-def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> float:
-    """The mean over classes of the share of their clips that are recognised; classes without clips do not count."""
+def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, with_predicted: bool = False) -> float:
+    """The mean over classes of the share of their clips that are recognised; classes without clips do not count.
+
+    `with_predicted`: those without clips for which some clip is taken count as 0, as MMAction2 counts them.
+    """
     scores, labels = _checked(scores_NK, labels_N)
     right_N = np.argmax(scores, axis=1) == labels
     counts_K = np.bincount(labels, minlength=scores.shape[1])
     right_K = np.bincount(labels, weights=right_N, minlength=scores.shape[1])
     present_K = counts_K > 0
-    return float((right_K[present_K] / counts_K[present_K]).mean())
+    num_predicted = len(set(np.argmax(scores, axis=1).tolist()) - set(labels.tolist())) if with_predicted else 0
+    return float((right_K[present_K] / counts_K[present_K]).sum() / (present_K.sum() + num_predicted))
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
@@ -84,10 +88,14 @@ class ClassFigures:
     num_clips_K: Labels
 
 
-def class_figures(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> ClassFigures:
-    """Precision, recall and F1 of every class."""
+def class_figures(
+    scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, lost_N: npt.ArrayLike | None = None
+) -> ClassFigures:
+    """Precision, recall and F1 of every class. `lost_N`: classes of clips without scores, which are not recognised."""
     confusion_KK = confusion_matrix(scores_NK, labels_N)
     right_K, called_K, there_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
+    if lost_N is not None:
+        there_K = there_K + np.bincount(np.asarray(lost_N, np.int64), minlength=len(there_K))
     with np.errstate(invalid="ignore"):
         precision_K, recall_K = right_K / called_K, right_K / there_K
         f1_K = 2 * right_K / (called_K + there_K)
@@ -144,6 +152,21 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)])
     low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def precision_interval(
+    scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike, *, num_draws: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of the mean average precision, by drawing as many clips again and again (percentiles)."""
+    scores, targets = np.asarray(scores_NK, np.float64), np.asarray(targets_NK)
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(num_draws):
+        drawn = rng.integers(len(scores), size=len(scores))
+        if (targets[drawn] > 0.5).any():
+            values.append(mean_average_precision(scores[drawn], targets[drawn]))
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 

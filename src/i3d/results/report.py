@@ -19,7 +19,8 @@ from i3d.errors import printable
 from i3d.files import ASSETS, write_atomically
 from i3d.results.confusion import confusions, most_confused, row_shares
 from i3d.results.evaluation import Evaluation, Figures, cheapest, figures_of
-from i3d.results.metrics import Labels, average_precisions, calibration_bins
+from i3d.results.metrics import Labels, average_precisions
+from i3d.results.reliability import calibration_of, percent
 from i3d.results.worst import unsure_clips, worst_clips, wrong_clips
 
 if TYPE_CHECKING:
@@ -86,27 +87,6 @@ class ProtocolRow:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """A bin of the reliability diagram; `low`, `width` and `height` are shares of the plot."""
-
-    low: float
-    width: float
-    height: float
-    radius: float
-    num_clips: int
-    probability: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The reliability diagram and what it says."""
-
-    bins: tuple[Bin, ...]
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class ClassRow:
     """A class with its figures; NaN where there is nothing to divide by."""
 
@@ -134,6 +114,12 @@ def write_report(
         evaluation, title=title, notes=notes, pictures=pictures or {}, others=others, bad_as_wrong=bad_as_wrong
     )
     write_atomically(out, page.encode())
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of ours, which may be replaced."""
+    with path.open("rb") as file:
+        return b'<meta name="generator" content="i3d">' in file.read(2000)
 
 
 def report_html(
@@ -186,7 +172,9 @@ def matrix_of(classes: Sequence[str], confusion_KK: Labels) -> Matrix:
     """The whole matrix of up to 60 classes; of more, the 20 that are confused most with each other."""
     is_whole = len(classes) <= FULL_MATRIX
     chosen_S = np.arange(len(classes)) if is_whole else most_confused(confusion_KK, most=MOST_CLASSES)
-    shares_KK = row_shares(confusion_KK)
+    if not is_whole:
+        chosen_S = chosen_S[(confusion_KK.sum(axis=0) + confusion_KK.sum(axis=1))[chosen_S] > 0]
+    shares_KK, pairs_there = row_shares(confusion_KK), bool(np.triu(confusion_KK + confusion_KK.T, k=1).any())
     rows = []
     for true in chosen_S:
         cells = [
@@ -199,48 +187,14 @@ def matrix_of(classes: Sequence[str], confusion_KK: Labels) -> Matrix:
     sizes = ((4, "m4"), (12, "m12"), (20, "m20"), (40, "m40"), (FULL_MATRIX, "m60"))
     words = "Shades are shares of all clips of the true class, blue right and orange wrong. Behind a row are its clips."
     if not is_whole:
-        words = f"The {len(rows)} of {len(classes):,} classes that are confused most with each other. {words}"
+        which = "that are confused most with each other" if pairs_there else "with most clips"
+        words = f"The {len(rows)} of {len(classes):,} classes {which}. {words}"
     return Matrix(
         names=tuple(classes[k] for k in chosen_S),
         rows=tuple(rows),
         size=next(name for most, name in sizes if len(rows) <= most),
         has_numbers=len(rows) <= MOST_CLASSES,
         words=words,
-    )
-
-
-def calibration_of(evaluation: Evaluation, figures: Figures) -> Calibration:
-    """The reliability diagram: only bins with clips. The area of a dot goes with its clips."""
-    probabilities_NK = evaluation.probabilities_NK
-    found = calibration_bins(probabilities_NK, evaluation.class_N)
-    num_bins, most = len(found.num_clips_B), int(found.num_clips_B.max())
-    bins = tuple(
-        Bin(
-            low=b / num_bins,
-            width=1 / num_bins,
-            height=int(found.num_clips_B[b]) / most,
-            radius=3 + 6 * math.sqrt(int(found.num_clips_B[b]) / most),
-            num_clips=int(found.num_clips_B[b]),
-            probability=float(found.probability_B[b]),
-            accuracy=float(found.accuracy_B[b]),
-        )
-        for b in np.flatnonzero(found.num_clips_B)
-    )
-    sure, top1 = float(probabilities_NK.max(axis=1).mean()), figures.top1 or 0.0
-    gap = 100 * (sure - top1)
-    verdict = "neither too sure nor too careful" if abs(gap) < 0.05 else f"{abs(gap):.1f} points too "
-    if abs(gap) >= 0.05:
-        verdict += "sure" if gap > 0 else "careful"
-    return Calibration(
-        bins=bins,
-        words=(
-            f"The highest probability is {_percent(sure)} on average, and right for {_percent(top1)} of the clips: "
-            f"on the whole the network is {verdict}.",
-            f"The calibration error is {_percent(figures.calibration)}: the mean gap between probability and "
-            f"accuracy, in {num_bins} equally wide bins weighed by their clips.",
-            "Each dot is a bin. On the dashed line, probabilities are right as often as they say; "
-            "below it they promise too much. Small dots are few clips and may lie anywhere.",
-        ),
     )
 
 
@@ -257,6 +211,8 @@ def class_rows(evaluation: Evaluation, figures: Figures) -> list[ClassRow]:
         values_KV = average_precisions(evaluation.scores_NK, targets_NK)[:, None]
         num_clips_K = targets_NK.sum(axis=0).astype(np.int64)
     order = np.argsort(values_KV[:, -1], kind="stable")  # NaN goes last
+    if len(order) > FULL_MATRIX:  # of many classes, those that occur or are said
+        order = np.array([k for k in order if num_clips_K[k] or not np.isnan(values_KV[k]).all()])
     return [ClassRow(evaluation.classes[k], int(num_clips_K[k]), tuple(float(v) for v in values_KV[k])) for k in order]
 
 
@@ -284,7 +240,7 @@ def _protocols(evaluations: Sequence[Evaluation], *, bad_as_wrong: bool) -> list
             views=float(np.mean(e.num_views_N)),
             gflops="–" if e.gflops is None else f"{e.gflops:,.1f}",
             value=f.top1 if f.top1 is not None else f.mean_average_precision,
-            interval=f.top1_interval,
+            interval=f.top1_interval or f.precision_interval,
             is_cheapest=e is cheap,
         )
         for e, f in tested
@@ -358,7 +314,7 @@ def _page() -> Template:
         lstrip_blocks=True,
     )
     page.filters.update(
-        percent=_percent,
+        percent=percent,
         interval=_interval,
         width=lambda share: f"{0 if math.isnan(share) else 100 * share:.2f}",
         plain=lambda value: "" if math.isnan(value) else f"{value:.6f}",
@@ -378,11 +334,6 @@ def _script_hash() -> str:
     """By which a browser knows the one script that it may run."""
     script = (PAGE / "sort.js").read_text(encoding="utf-8").removesuffix("\n")
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _percent(share: float | None) -> str:
-    """0.8333 -> 83.3 %; what there is not -> –."""
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def _interval(ends: tuple[float, float]) -> str:

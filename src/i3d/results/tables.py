@@ -74,7 +74,7 @@ class PredictionJournal(Journal):
 
     def prediction(self, path: str) -> Prediction | None:
         """The prediction of a video that was made with the same settings, if the file has not changed since."""
-        row = self.done(path, signature(path))
+        row = self.done(path, lambda: signature(path))
         return None if row is None else from_dict(row)
 
     def keep(self, row: Prediction) -> None:

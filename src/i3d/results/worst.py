@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import cv2
 import numpy as np
 
-from i3d.errors import VideoError, first_line
-from i3d.results.evaluation import Evaluation
+from i3d.data.frame_folders import FrameNames, open_frames
+from i3d.data.shards import Shards, is_packed
+from i3d.errors import InputError, VideoError, first_line
+from i3d.results.evaluation import Evaluation, Part, Pictures
 from i3d.results.metrics import Labels
-from i3d.video.reader import FrameHWC, Limits, open_video
+from i3d.video.flow import flow_colours, flow_of_bytes
+from i3d.video.reader import FrameHWC, Limits, Video, open_video
 
 STILL: Final = 160  # pixels of the longer side
 NUM_STILLS: Final = 4
@@ -76,7 +80,8 @@ def worst_clips(evaluation: Evaluation, *, most: int) -> list[HardClip]:
     for i in [*wrong_clips(evaluation), *unsure_clips(evaluation)][:most]:
         file, labels = evaluation.files_N[i], evaluation.labels_N[i]
         said = int(np.argmax(evaluation.scores_NK[i]))
-        found = stills_of(file)
+        part = evaluation.parts_N[i] if evaluation.parts_N else None
+        found = stills_of(file, part=part, pictures=evaluation.pictures)
         stills, note = ((), found) if isinstance(found, str) else (found, "")
         of_labels = tuple(float(probabilities_NK[i, label]) for label in labels)
         name = evaluation.names_N[i]
@@ -84,17 +89,33 @@ def worst_clips(evaluation: Evaluation, *, most: int) -> list[HardClip]:
     return clips
 
 
-def stills_of(file: str, *, num_stills: int = NUM_STILLS) -> tuple[Still, ...] | str:
-    """Frames from the middles of equal parts of a video, as small JPEGs; or why it cannot be read."""
+def stills_of(
+    file: str, *, part: Part | None = None, pictures: Pictures | None = None, num_stills: int = NUM_STILLS
+) -> tuple[Still, ...] | str:
+    """Frames from the middles of equal parts of a clip, as small JPEGs; or why it cannot be read. Flow is coloured."""
+    which = part or Part()
     try:
-        with open_video(file, limits=LIMITS) as video:
-            indices = middles(video.num_frames, num_parts=num_stills)
+        with _opened(file, which, pictures) as video:
+            first, stop = video.frames_between(which.start_seconds, which.end_seconds)
+            indices = first + middles(stop - first, num_parts=num_stills)
             frames = [frame for _, frame, _ in video.each(np.unique(indices), transform=partial(_shrunk, side=STILL))]
     except VideoError as error:
         return f"{error.why}; {error.todo}"
-    except (OSError, ValueError) as error:  # a name that no file can have, a disk that is gone
+    except (OSError, ValueError, InputError) as error:  # a name that no file can have, a disk that is gone
         return first_line(error)
     return tuple(_still(frame_HWC) for frame_HWC in frames)
+
+
+def _opened(file: str, part: Part, pictures: Pictures | None) -> Video:
+    """A video, or frames in a folder; on the disk or in shards."""
+    root = next((root for root in Path(file).parents if is_packed(root)), None) if not Path(file).exists() else None
+    shards = None if root is None else Shards(root)
+    name = file if root is None else Path(file).relative_to(root).as_posix()
+    if pictures is not None:
+        names = FrameNames(pictures.template, pictures.first, pictures.modality)
+        folder: Any = Path(file) if shards is None else shards.folder(name)
+        return open_frames(folder, names, num_frames=part.num_frames, first_frame=part.first_frame, limits=LIMITS)
+    return open_video(file if shards is None else shards.file(name).read_bytes(), name=file, limits=LIMITS)
 
 
 def middles(num_frames: int, *, num_parts: int) -> Labels:
@@ -104,6 +125,8 @@ def middles(num_frames: int, *, num_parts: int) -> Labels:
 
 def _shrunk(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
     """Its longer side at most `side`."""
+    if frame_HWC.shape[2] == 2:
+        frame_HWC = flow_colours(flow_of_bytes(frame_HWC))
     height, width = frame_HWC.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

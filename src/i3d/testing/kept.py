@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.shards import INDEX, Shards
 from i3d.errors import InputError
 from i3d.ranks import Ranks
-from i3d.results.journal import Journal, signature
+from i3d.results.journal import Journal, Resume, signature
 from i3d.testing.scorer import Scored
 
 OfClip = dict[str, Scored]  # by the names of the variants
@@ -19,34 +21,38 @@ OfClip = dict[str, Scored]  # by the names of the variants
 class Kept:
     """The scores of clips beside an output file; without one, nothing is kept."""
 
-    def __init__(
-        self, out: Path | None, settings: dict[str, Any], clips: Annotations, *, force: bool, ranks: Ranks
-    ) -> None:
-        self._clips, self._shards = clips, Shards.of(Path(clips.root))
+    def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, ranks: Ranks) -> None:
+        self._clips, self._shards, self._ranks = clips, Shards.of(Path(clips.root)), ranks
         self._journal: Journal | None = None
-        if out is not None:
-            keys = {clips.name(index) for index in range(len(clips))}
-            self._journal = Journal(out, settings, keys, force=force, rank=ranks.rank, wait=ranks.wait)
+        if resume is not None:
+            keys = {self._key(index) for index in range(len(clips))}
+            self._journal = Journal(resume.out, settings, keys, force=resume.force, rank=ranks.rank, wait=ranks.wait)
 
     def close(self) -> None:
         if self._journal is not None:
             self._journal.__exit__()
 
     def known(self) -> dict[int, OfClip]:
-        """Clips that are done, and whose files have not changed since, by their indices."""
+        """Clips that are done, and whose files have not changed since, by their indices: what the first rank finds."""
         if self._journal is None:
             return {}
-        found = {}
-        for index in range(len(self._clips)):
-            row = self._journal.done(self._clips.name(index), self._signature(index))
+        lines = []
+        for index in range(len(self._clips)) if self._ranks.rank == 0 else ():
+            row = self._journal.done(self._key(index), partial(self._signature, index))
             if row is not None:
-                found[index] = scored_of(row, str(self._journal.path))
-        return found
+                lines.append(json.dumps([index, row]))
+        found = map(json.loads, self._ranks.gather(lines))
+        return {index: scored_of(row, str(self._journal.path)) for index, row in found}
 
     def keep(self, index: int, scored: OfClip) -> None:
         """One more clip is done."""
         if self._journal is not None:
-            self._journal.add(self._clips.name(index), self._signature(index), row_of(scored))
+            self._journal.add(self._key(index), self._signature(index), row_of(scored))
+
+    def _key(self, index: int) -> str:
+        """What a clip is known by: its name, and of a folder how many of its frames are meant."""
+        num_frames = self._clips[index].num_frames
+        return self._clips.name(index) + ("" if num_frames is None else f" ({num_frames} frames)")
 
     def _signature(self, index: int) -> Sequence[int]:
         if self._shards is None:

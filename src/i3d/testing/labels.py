@@ -25,14 +25,14 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
     where = f"{printable(annotations.source)}: "
     if are_numbers:
         raise InputError(
-            f"{where}numbers its {len(listed)} classes, {printable(model)} has {len(labels)}; name them with --classes"
+            f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
         )
     named = ", ".join(quoted(name) for name in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
     if labels == numbered_labels(len(labels)):
         todo = "its classes have no names: give it some with `i3d convert --labels`"
     else:
         todo = f"it knows {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
-    raise InputError(f"{where}{len(missing)} classes that {printable(model)} does not have: {named}; {todo}")
+    raise InputError(f"{where}classes that {quoted(model)} does not have: {named}; {todo}")
 
 
 def check_labels(annotations: Annotations, recipe: Recipe) -> None:
@@ -43,4 +43,5 @@ def check_labels(annotations: Annotations, recipe: Recipe) -> None:
         if num_labels == 0:
             raise InputError(f"{where}has no label; add one, a test needs it")
         if num_labels > 1 and not recipe.multi_label:
-            raise InputError(f"{where}has {num_labels} classes; {recipe.name} names one of each clip, keep one")
+            takes = f"the recipe {quoted(recipe.name)} names one of each clip"
+            raise InputError(f"{where}has {num_labels} classes; {takes}, keep one")

@@ -101,7 +101,8 @@ def read_step_seconds(path: Path) -> dict[int, list[float]]:
     for line in _parsed(log):
         seconds = line.get("step_seconds", line.get("time"))
         if line.get("mode") != "val" and _is_number(line.get("epoch")) and _is_number(seconds) and seconds is not None:
-            epochs.setdefault(int(line["epoch"]), []).append(float(seconds))
+            first = 1 if "step_seconds" in line else 0  # ours count from 0
+            epochs.setdefault(int(line["epoch"]) + first, []).append(float(seconds))
     if not epochs:
         raise InputError(
             f"{printable(str(log))}: tells no time of a step; give MMAction2's log.json, or a run's folder"
