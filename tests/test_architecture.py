@@ -13,7 +13,17 @@ ROOMS = [
     "testing", "extracting", "tests", "finetuning", "finetune", "console", "cli_options", "cli_data", "cli_benchmark",
     "cli_features", "cli_finetune", "cli_train", "cli_results", "cli_test", "cli", "doors", "__main__",
 ]  # fmt: skip
-VERBS = {"benchmark_data", "benchmark_model", "catalogue", "convert", "doctor", "predict", "runs", "train"}
+VERBS = {
+    "benchmark_data",
+    "benchmark_model",
+    "catalogue",
+    "convert",
+    "doctor",
+    "predict",
+    "runs",
+    "train",
+    "two_streams",
+}
 TESTS = {"evaluate", "features", "fuse", "probe"}  # verbs too, made of `testing`, `extracting`
 # What may only be called in one module each.
 GUARDED = {

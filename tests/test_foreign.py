@@ -96,9 +96,12 @@ def test_the_flow_network_of_pytorch_i3d(tmp_path):
     assert model.recipe.name == "inception_flow_kinetics400"
     with torch.inference_mode():
         assert model(torch.rand(1, 2, 16, 224, 224) * 2 - 1).shape == (1, 400)
-    result = run("predict", __file__, "--model", tmp_path / "flow.pt")
-    assert isinstance(result.exception, InputError)
-    assert "takes 2 channels (optical flow)" in str(result.exception)
+    render(tmp_path / "clip.mp4", num_frames=12)
+    result = run(
+        "predict", tmp_path / "clip.mp4", "--model", tmp_path / "flow.pt", "--flow", "dis", "--precision", "bf16"
+    )
+    assert result.exit_code == 0, result.output
+    assert "dis flow; bf16" in result.output
 
 
 def test_the_charades_networks_of_pytorch_i3d(tmp_path):

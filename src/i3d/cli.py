@@ -19,15 +19,17 @@ from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_features import run_features
-from i3d.cli_options import Device, Json, PrecisionName, RecipeName
+from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, flow_method
 from i3d.cli_results import fuse, score
 from i3d.cli_test import run_probe, run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
-    from i3d.predict import Precision
+    from i3d.predict import Precision, Predictor
     from i3d.results.prediction import Prediction
+    from i3d.results.scoring import Average
+    from i3d.two_streams import TwoStreams
 
 app = typer.Typer(
     help="Recognise human actions in video with Inflated 3D ConvNets (I3D).",
@@ -61,6 +63,12 @@ Labels = Annotated[Path | None, typer.Option(help="Class names, one a line, inst
 FramesFps = Annotated[
     float | None, typer.Option(help="How fast the images of a folder were taken (default: as the network expects).")
 ]
+FlowModel = Annotated[
+    str | None, typer.Option(help="A network of optical flow beside that of RGB: their scores are fused.")
+]
+FlowRecipe = Annotated[str | None, typer.Option(help="What a foreign --flow-model was trained by.")]
+FuseOf = Annotated[str, typer.Option("--fuse", help="Two streams: add logits (score) or average probabilities (prob).")]
+StreamWeights = Annotated[str, typer.Option("--weights", help="Two streams: the weights of RGB and of flow.")]
 TimeLimit = Annotated[
     float, typer.Option(min=0, help="Seconds by which decoding may lag behind the playing time of a video.")
 ]
@@ -102,6 +110,11 @@ def predict(
     precision: PrecisionName = "fp32",
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
+    flow_model: FlowModel = None,
+    flow_recipe: FlowRecipe = None,
+    flow: FlowMethod = "tvl1",
+    fuse_of: FuseOf = "score",
+    stream_weights: StreamWeights = "1,1",
 ) -> None:
     """Tell the action in each video, by the pretrained Kinetics-400 network or by other weights.
 
@@ -122,11 +135,22 @@ def predict(
     _check_outputs(out, annotate, num_videos=len(paths))
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
-    predictor = Predictor(
-        model, recipe=recipe, labels=_names(labels), device=device, precision=cast("Precision", precision)
-    )
-    if predictor.weights.gaps:
-        console.say(f"warning: the weights are not whole: {predictor.weights.gaps}")
+    loaded = [
+        Predictor(
+            name,
+            recipe=its_recipe,
+            labels=_names(labels),
+            device=device,
+            precision=cast("Precision", precision),
+            flow=flow_method(flow),
+        )
+        for name, its_recipe in ((model, recipe), (flow_model, flow_recipe))
+        if name is not None
+    ]
+    for one in loaded:
+        if one.weights.gaps:
+            console.say(f"warning: the weights are not whole: {one.weights.gaps}")
+    predictor = loaded[0] if flow_model is None else two_streams(loaded, stream_weights, fuse_of)
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []
     with (
@@ -265,6 +289,17 @@ def doctor(json: Json = False) -> None:
             "error: this installation is not sound; install i3d again, or show these lines when you ask for help"
         )
         raise typer.Exit(1)
+
+
+def two_streams(loaded: list[Predictor], weights: str, of: str) -> TwoStreams:
+    """The two networks as one."""
+    from i3d.two_streams import TwoStreams
+
+    try:
+        numbers = [float(number) for number in weights.split(",")]
+    except ValueError as error:
+        raise InputError(f"--weights {weights!r}: write two numbers with a comma, such as 1,1") from error
+    return TwoStreams(*loaded, weights=numbers, of=cast("Average", of))
 
 
 def _names(labels: Path | None) -> tuple[str, ...] | None:

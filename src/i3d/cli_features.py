@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
-from i3d.cli_options import Device, PrecisionName, RecipeName, is_first
+from i3d.cli_options import Device, FlowMethod, PrecisionName, RecipeName, flow_method, is_first
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ Model = Annotated[str, typer.Option(help="The network of RGB: a name or a weight
 FlowModel = Annotated[
     str | None, typer.Option(help="A network of optical flow, alone (--model none) or beside that of RGB.")
 ]
-FlowMethod = Annotated[str, typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback.")]
 Preset = Annotated[str | None, typer.Option(help="Settings by a name that people know (below).")]
 Layer = Annotated[str | None, typer.Option(help="pooled (default), or an endpoint such as Mixed_5c or layer4.")]
 Grid = Annotated[bool, typer.Option("--grid", help="Keep the map (T, H, W) of an endpoint instead of its mean.")]
@@ -79,18 +78,15 @@ def run_features(
     Example: i3d features match.mp4 --out features --preset localisation-16-25fps
     """
     from i3d.features import extractor_of, features, targets_of
-    from i3d.video.flow import METHODS
 
     given = {"layer": layer, "window": window, "stride": stride, "align": align, "padding": padding}
     settings = _settings(preset, given, fps, crops, grid=grid, flip=flip, dense=dense)
-    if flow not in METHODS:
-        raise InputError(f"--flow {flow!r}: is none of {', '.join(METHODS)}")
     num_videos = len(targets_of(videos, out, cast(Any, format)))
     source = extractor_of(
         None if model == "none" else model,
         settings,
         flow_model=flow_model,
-        flow=cast(Any, flow),
+        flow=flow_method(flow),
         recipe=recipe,
         device=device,
         precision=cast(Any, precision),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.dataset import ClipDataset
     from i3d.data.frame_folders import FrameNames
+    from i3d.video.flow import Method
 
 Source = Annotated[
     Path,
@@ -53,6 +54,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
+FlowMethod = Annotated[str, typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
 
 
@@ -130,6 +132,15 @@ def share(max_bad: str) -> float:
     if not 0 <= found <= 1:
         raise InputError(f"--max-bad {max_bad!r}: not a share; write 1% or 0.01")
     return found
+
+
+def flow_method(name: str) -> Method:
+    """The method of --flow."""
+    from i3d.video.flow import METHODS
+
+    if name not in METHODS:
+        raise InputError(f"--flow {name!r}: is none of {', '.join(METHODS)}")
+    return cast("Method", name)
 
 
 def frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:

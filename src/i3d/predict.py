@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import torch
 
     from i3d.recipes.settings import ClipProtocol, WindowProtocol
+    from i3d.results.scoring import VideoScores
     from i3d.results.tables import PredictionJournal
+    from i3d.two_streams import TwoStreams
+    from i3d.video.flow import Method
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -53,7 +56,7 @@ class VideoLogits:
 
 
 class Predictor:
-    """A network, loaded once, for any number of videos.
+    """A network, loaded once, for any number of videos. One of optical flow computes it of their frames.
 
     predictor = Predictor(device="auto", precision="fp32")
     predictor("clip.mp4").top1
@@ -67,6 +70,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
+        flow: Method = "tvl1",
     ) -> None:
         import torch
 
@@ -76,17 +80,17 @@ class Predictor:
         self.precision = check_precision(precision, self.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
-        if self.card.recipe.network.in_channels != 3:
-            raise InputError(
-                f"{printable(str(model))}: its network takes {self.card.recipe.network.in_channels} channels (optical "
-                "flow); prediction is from RGB, give a network of 3 channels"
-            )
+        channels = self.card.recipe.network.in_channels
+        if channels not in (2, 3):
+            raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
+        self.flow: Method | None = flow if channels == 2 else None
         self.model = model_of(self.weights).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def protocol_line(self) -> str:
         """How the scores are made, in words."""
-        return f"{self.card.recipe.protocol_line}; {self.precision}"
+        flow = f", {self.flow} flow" if self.flow else ""
+        return f"{self.card.recipe.protocol_line}{flow}; {self.precision}"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -108,23 +112,48 @@ class Predictor:
         on_window: OnWindow | None = None,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        name, protocol = source_name(source), self.card.recipe.protocol
+        scores, seen = self.scores(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
+        return self.prediction(source, scores.probabilities_K, seen, top_k=top_k)
+
+    def scores(
+        self,
+        source: Source,
+        *,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_window: OnWindow | None = None,
+    ) -> tuple[VideoScores, VideoLogits]:
+        """The scores of one video, averaged over its views as the protocol says, and what they were made of."""
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
         if not np.isfinite(seen.logits_VK).all():
+            name = source_name(source)
             raise VideoError(name, f"the network gave NaN or infinity in {self.precision}", "use --precision fp32")
+        recipe = self.card.recipe
         scores = average_views(
             seen.logits_VK,
-            average=protocol.average,
+            average=recipe.protocol.average,
             weights_V=seen.num_frames_V,
-            multi_label=self.card.recipe.multi_label,
+            multi_label=recipe.multi_label,
         )
-        rate = getattr(protocol, "fps", None)  # clips are of a video's own frames, whatever their rate
+        return scores, seen
+
+    def prediction(
+        self,
+        source: Source,
+        probabilities_K: npt.NDArray[np.float64],
+        seen: VideoLogits,
+        *,
+        top_k: int,
+        protocol_line: str | None = None,
+    ) -> Prediction:
+        """The best classes of a video as a row."""
+        rate = getattr(self.card.recipe.protocol, "fps", None)  # clips are of a video's own frames, whatever their rate
         taken_as = "" if seen.timed or rate is None else f"; images without times, taken as {rate:g} fps"
         return Prediction(
-            path=name,
+            path=source_name(source),
             status="ok",
-            predictions=best_labels(scores.probabilities_K, self.card.labels, k=top_k),
-            protocol=self.protocol_line + taken_as,
+            predictions=best_labels(probabilities_K, self.card.labels, k=top_k),
+            protocol=(protocol_line or self.protocol_line) + taken_as,
             frames=seen.frames_decoded,
             error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
         )
@@ -162,14 +191,19 @@ class Predictor:
 
     def _windows(self, video: Video, protocol: WindowProtocol) -> Iterator[View]:
         """Windows that follow each other, of frames at a rate."""
-        from i3d.data.views import window_frames
+        from i3d.data.views import window_flow, window_frames
 
-        for clip_THWC in windows_of(window_frames(video, protocol, self.card.recipe.preprocessing), protocol):
+        pre = self.card.recipe.preprocessing
+        if self.flow is not None:
+            frames = window_flow(video, protocol, pre, method=self.flow)
+        else:
+            frames = window_frames(video, protocol, pre)
+        for clip_THWC in windows_of(frames, protocol):
             yield clip_THWC, len(clip_THWC) / protocol.fps
 
     def _clips(self, video: Video, protocol: ClipProtocol) -> Iterator[View]:
         """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
-        from i3d.data.views import resized
+        from i3d.data.views import flow_at, resized
         from i3d.video.sampling import protocol_clips
         from i3d.video.transforms import crops_of
 
@@ -178,10 +212,17 @@ class Predictor:
         video.frames_decoded = num_frames
         indices_VT = protocol_clips(num_frames, protocol, fps=video.fps if protocol.target_fps else None)
         wanted = np.unique(indices_VT)
-        frames = video.frames_at(wanted.tolist(), transform=partial(resized, video, short_side=pre.short_side))
+        if self.flow is not None:
+            frames_THWC = np.stack(flow_at(video, wanted.tolist(), pre, method=self.flow))
+            rate = video.fps or 0.0
+            seconds_T = wanted / rate if rate else np.zeros(len(wanted))
+        else:
+            transform = partial(resized, video, short_side=pre.short_side)
+            found = video.frames_at(wanted.tolist(), transform=transform)
+            frames_THWC, seconds_T = found.frames_THWC, found.seconds_T
         for indices_T in indices_VT:
-            clip_THWC = frames.frames_THWC[np.searchsorted(wanted, indices_T)]
-            lasts = float(np.ptp(frames.seconds_T[np.searchsorted(wanted, indices_T)]))
+            clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
+            lasts = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
             crops = crops_of(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from ((crop_THWC, lasts / len(crops)) for crop_THWC in crops)
 
@@ -243,7 +284,7 @@ def _changed_at(model: str | os.PathLike[str]) -> float:
 
 
 def predict_each(
-    predictor: Predictor,
+    predictor: Predictor | TwoStreams,
     paths: Sequence[str],
     *,
     journal: PredictionJournal | None = None,

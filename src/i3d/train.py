@@ -41,7 +41,6 @@ class Trained:
     best_step: int
     validation: dict[str, float]  # the figures of the last one
     bad: tuple[str, ...]  # clips that could not be read, with the reason
-    is_rgb: bool  # and not flow, which predicts from frames
     stopped_by: int = 0  # the signal
     speed: dict[str, float] = field(default_factory=dict)  # of a performance run
 
@@ -192,7 +191,6 @@ def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = N
         best_step=position.best_step,
         validation=dict(position.figures),
         bad=tuple(found.reason for found in run.loader.bad.values()),
-        is_rgb=run.parts.recipe.network.in_channels == 3,
         stopped_by=stopped_by,
         speed=speed or {},
     )

@@ -205,8 +205,7 @@ def tell_trained(done: Trained) -> None:
         best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
         name = "last" if done.best is None else "best"
         typer.echo(f"{done.steps} steps done{best}; weights, log and curves are in {where}")
-        if done.is_rgb:
-            typer.echo(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
+        typer.echo(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
 
 
 def tell_runs(found: Sequence[RunSummary]) -> None:
