@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from commands import run_here
 from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.frame_folders import FrameNames, open_frames
 from i3d.data.frame_jobs import RECORD
 from i3d.data.read import class_names, read_annotations
+from i3d.errors import VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
+from i3d.video.reader import open_video
 from rendering import encode
 
 MOST = {"tvl1": 0.05, "dis": 0.1, "farneback": 0.1}  # pixels, mean end-point error inside
@@ -135,7 +138,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     names = sorted(path.name for path in (out / "left" / "a").iterdir() if path.suffix == ".jpg")
     assert names == [f"flow_{axis}_{k:05d}.jpg" for axis in "xy" for k in range(1, 5)]
     record = json.loads((out / "left" / "a" / RECORD).read_text())
-    assert record["flow"] == {"method": method, "bound": 20.0, "align": "between"}
+    assert record["flow"] == {"method": method, "bound": 20.0, "align": "between", "format": "jpg"}
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     view = TestView(protocol, Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2))
@@ -169,6 +172,7 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
     [
         (["--flow", "raft"], "flow 'raft': is none of tvl1, dis, farneback"),
         (["--flow", "dis", "--bound", "0"], "bound 0: must be above 0"),
+        (["--flow", "dis", "--flow-format", "avi"], "format 'avi': is none of jpg, npz, packed-video"),
         (["--flow", "dis", "--align", "x"], "align 'x': is neither between nor frames"),
         (["--flow", "dis", "--template", "img_{:05d}.jpg"], "flow has two pictures"),
     ],
@@ -186,3 +190,110 @@ def test_a_video_of_one_frame_has_no_flow(tmp_path):
     done = run_here([*command, "--workers", "0"])
     assert done.returncode == 3
     assert "one.mp4: it has one frame, and flow is between two; leave it out, or say --align frames" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["npz", "packed-video"])
+def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
+    clips, _ = moving
+    out = tmp_path / "flow"
+    command = ["i3d", "data", "extract-frames", clips, "--out", out, "--flow", "dis", "--flow-format", kind]
+    done = run_here([*command, "--workers", "0"])
+    assert done.returncode == 0, done.stderr
+    file = {"npz": "flow.npz", "packed-video": "flow.mkv"}[kind]
+    assert sorted(path.name for path in (out / "down" / "a").iterdir()) == [RECORD, file]
+    assert "2 were there" in run_here([*command, "--workers", "0"]).stderr
+    annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
+    protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
+    pre = Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2)
+    dataset = ClipDataset(annotations, TestView(protocol, pre), modality="flow")
+    for index in range(2):
+        path = annotations.path(index)
+        with open_video(clips / f"{path}.mp4") as video:
+            frames = list(video.stream())
+        expected = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(frames, frames[1:], strict=False)]
+        found = dataset[0, index].views_N[0].clips()[0].numpy()
+        assert np.array_equal(found, np.stack(expected)[:, :, 16:112])
+    checked = run_here(["i3d", "data", "check", out / "list.txt", "--modality", "flow", "--near-duplicates", "none"])
+    assert "2 of 2 clips are sound" in checked.stdout, checked.stderr + checked.stdout
+    packed = tmp_path / "packed"
+    assert run_here(["i3d", "data", "pack", out / "list.txt", "--out", packed]).returncode == 0
+    again = ClipDataset(read_annotations(packed), TestView(protocol, pre), modality="flow")
+    assert np.array_equal(again[0, 1].views_N[0].clips(), dataset[0, 1].views_N[0].clips())
+    first = (out / "down" / "a" / file).read_bytes()
+    run_here([*command, "--workers", "0", "--force"])
+    assert (out / "down" / "a" / file).read_bytes() == first
+    (out / "down" / "a" / file).write_bytes(first[:200])
+    bad = dataset[0, [annotations.path(k) for k in range(2)].index("down/a")].bad
+    assert "flow" in bad[0].reason
+
+
+def test_arrays_that_are_no_flow(tmp_path):
+    (tmp_path / "x").mkdir()
+    names = FrameNames("flow.npz", 0, "flow")
+    for arrays, message in [
+        ({"flow": np.zeros((3, 4, 4, 3), np.uint8)}, "it is uint8 of shape"),
+        ({"flow": np.zeros((3, 4, 4, 2))}, "it is float64 of shape"),
+        ({"other": np.zeros(3)}, "not flow"),
+    ]:
+        np.savez(tmp_path / "x" / "flow.npz", **arrays)
+        with pytest.raises(VideoError, match=message):
+            open_frames(tmp_path / "x", names)
+    np.savez(tmp_path / "x" / "flow.npz", flow=np.zeros((3, 4, 4, 2), np.uint8))
+    with pytest.raises(VideoError, match="it has 3 flows from 0 on, the list says 5"):
+        open_frames(tmp_path / "x", names, num_frames=5)
+    with open_frames(tmp_path / "x", names, num_frames=2, first_frame=1) as video:
+        assert video.num_frames == 2
+
+
+# the command
+
+
+def test_the_command_flow(moving, tmp_path):
+    clips, motions = moving
+    (clips / "broken.mp4").write_bytes(b"")
+    options = ["--out", tmp_path / "flow", "--method", "dis", "--short-side", "48", "--fps", "native", "--workers", "0"]
+    done = run_here(["i3d", "flow", clips, *options])
+    assert done.returncode == 3
+    assert "broken.mp4: the file is empty" in done.stderr
+    assert "flow of 2 of 3 videos, 8 flows, in " in done.stderr
+    for name, motion in motions.items():
+        with open_frames(tmp_path / "flow" / name / "a", FrameNames("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
+            flows = np.stack([flow_of_bytes(frame) for frame in video.stream()])
+        assert flows.shape == (4, 48, 64, 2)
+        assert flows[:, 10:-10, 10:-10].mean(axis=(0, 1, 2)) == pytest.approx(np.array(motion) / 2, abs=0.1)
+    (clips / "broken.mp4").unlink()
+    again = run_here(["i3d", "flow", clips / "left" / "a.mp4", clips / "down", *options])
+    assert "2 were there" in again.stderr
+
+
+def test_flow_is_shown_in_colours(moving, tmp_path):
+    clips, _ = moving
+    options = ["--out", tmp_path / "flow", "--method", "dis", "--short-side", "0", "--fps", "native", "--workers", "0"]
+    run_here(["i3d", "flow", clips / "left" / "a.mp4", *options])
+    for source in (clips / "left" / "a.mp4", tmp_path / "flow" / "a"):
+        done = run_here(["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--bound", "2"])
+        assert done.returncode == 0, done.stderr
+        with open_video(tmp_path / "c.mp4") as video:
+            frames = np.stack(list(video.stream()))
+        assert frames.shape == (4, 96, 128, 3)
+        red, green, blue = frames[:, 20:-20, 20:-20].mean(axis=(0, 1, 2))
+        assert red < 60  # to the left is cyan
+        assert green > 200
+        assert blue > 200
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.mp4", "--out", "f", "--method", "raft"], "--method 'raft': is none of"),
+        (["a.mp4", "--out", "f", "--fps", "fast"], "write a number, or native"),
+        (["a.mp4", "--out", "f", "--format", "avi"], "format 'avi': is none of"),
+        (["nowhere.mp4", "--out", "f"], "nowhere.mp4: no such file"),
+        (["show", "a.mp4", "--out", "f.png"], "must be a .mp4 or .gif"),
+    ],
+)
+def test_what_the_command_cannot_do(moving, monkeypatch, words, message):
+    monkeypatch.chdir(moving[0] / "left")
+    done = run_here(["i3d", "flow", *words])
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -19,6 +19,7 @@ from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_features import run_features
+from i3d.cli_flow import flow as flow_commands
 from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, flow_method
 from i3d.cli_results import fuse, score
 from i3d.cli_test import run_probe, run_test
@@ -219,6 +220,7 @@ app.command("features")(run_features)
 app.command()(runs)
 app.command()(plot)
 app.add_typer(data, name="data")
+app.add_typer(flow_commands, name="flow")
 app.add_typer(benchmark, name="benchmark")
 models = typer.Typer(help="List networks, recipes and shipped weights, or show one.", rich_markup_mode=None)
 app.add_typer(models, name="models", invoke_without_command=True)

@@ -167,6 +167,9 @@ def extract_frames(
     align: Annotated[
         str, typer.Option(help="With --flow: N frames give N-1 flows (between) or N, the first twice (frames).")
     ] = "between",
+    flow_format: Annotated[
+        str, typer.Option(help="With --flow: jpg (two pictures each), npz or packed-video (one file for each clip).")
+    ] = "jpg",
     template: Annotated[
         str | None, typer.Option(help="Names of the pictures (default: img_{:05d}.jpg, flow_{axis}_{:05d}.jpg).")
     ] = None,
@@ -191,6 +194,8 @@ def extract_frames(
     from i3d.data.frame_jobs import FlowSettings
 
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
+    kinds = (cast(Any, align), cast(Any, flow_format))
+    chosen = None if flow is None else FlowSettings(cast(Any, flow), bound, *kinds)
     with console.Steps("extracting frames", len(found)) as steps:
         done = run(
             found,
@@ -200,7 +205,7 @@ def extract_frames(
             template=template,
             first=first_index,
             fps=fps,
-            flow=None if flow is None else FlowSettings(cast(Any, flow), bound, cast(Any, align)),
+            flow=chosen,
             num_workers=workers,
             on_clip=steps.done,
             force=force,

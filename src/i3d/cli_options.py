@@ -134,12 +134,12 @@ def share(max_bad: str) -> float:
     return found
 
 
-def flow_method(name: str) -> Method:
-    """The method of --flow."""
+def flow_method(name: str, option: str = "--flow") -> Method:
+    """The method of an option."""
     from i3d.video.flow import METHODS
 
     if name not in METHODS:
-        raise InputError(f"--flow {name!r}: is none of {', '.join(METHODS)}")
+        raise InputError(f"{option} {name!r}: is none of {', '.join(METHODS)}")
     return cast("Method", name)
 
 

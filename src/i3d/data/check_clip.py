@@ -239,6 +239,7 @@ class _Findings:
             num_frames, later = frames_in_a_row(folder, names)
             axes = ("x", "y") if names.paired else ("x",)
             files = [names.name(i, axis) for i in range(num_frames) for axis in axes]
+            files = files[:1] if names.in_one_file else files
             if later:
                 gap = f"{printable(names.name(num_frames))} is missing, and {len(later)} frames follow it"
                 self.known["gap"] = f"{gap}; restore it, or number anew"

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, overload
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.flow_files import FILES, FlowFileVideo, flow_file_in
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, printable
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video
@@ -41,6 +42,8 @@ class FrameNames:
     modality: Modality = "rgb"
 
     def __post_init__(self) -> None:
+        if self.in_one_file and self.modality == "flow":
+            return
         object.__setattr__(self, "template", self.template.replace("{}", "{axis}", 1))
         try:
             unlike = self.name(0) != self.name(1)
@@ -53,6 +56,11 @@ class FrameNames:
             )
         if self.modality == "rgb" and self.paired:
             raise InputError(f"template {self.template!r}: {{axis}} is for flow; leave it out for rgb")
+
+    @property
+    def in_one_file(self) -> bool:
+        """Whether a clip's flow lies in one file, an array or a lossless video."""
+        return self.template in FILES.values()
 
     @property
     def paired(self) -> bool:
@@ -71,6 +79,8 @@ class FrameNames:
 def names_in(folder: Path, *, modality: Modality) -> FrameNames:
     """How the pictures in a folder are named, from the names themselves."""
     try:
+        if modality == "flow" and (file := flow_file_in(folder)):
+            return FrameNames(file, 0, modality)
         found = [
             m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
         ]
@@ -154,6 +164,10 @@ def open_frames(
 
     `at_least`: JPEG frames of RGB may be decoded smaller, down to this short side (`stills.read_image`).
     """
+    if names.in_one_file:
+        return FlowFileVideo(
+            folder, names.template, first=first_frame, num_frames=num_frames, frames_fps=frames_fps, limits=limits
+        )
     if num_frames is None:
         num_frames = count_frames(folder, names) - first_frame
         if num_frames < 1:
@@ -197,6 +211,9 @@ def count_frames(folder: Path, names: FrameNames) -> int:
 
 def frames_in_a_row(folder: Path, names: FrameNames) -> tuple[int, list[int]]:
     """How many frames follow each other without a gap, from the first on, and which are there behind a gap."""
+    if names.in_one_file:
+        with open_frames(folder, names) as video:
+            return video.num_frames, []
     try:
         there = {p.name for p in folder.iterdir()}
     except OSError as error:

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
@@ -44,6 +45,7 @@ class FlowSettings:
     method: Method = "tvl1"
     bound: float = BOUND  # pixels that 0 and 255 stand for; what moves farther is clipped
     align: Align = "between"  # N frames give N - 1 flows; "frames": N, the first is there twice
+    format: FlowFormat = "jpg"  # two pictures each; or one file for each clip: "npz", "packed-video"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -52,6 +54,8 @@ class FlowSettings:
             raise InputError(f"bound {self.bound:g}: must be above 0 and at most 1000 pixels; 20 is usual")
         if self.align not in ALIGNS:
             raise InputError(f"align {self.align!r}: is neither {' nor '.join(ALIGNS)}")
+        if self.format not in FORMATS:
+            raise InputError(f"format {self.format!r}: is none of {', '.join(FORMATS)}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class FrameSettings:
         return FrameNames(self.template, self.first, "rgb" if self.flow is None else "flow")
 
     def files(self, index: int) -> list[str]:
-        """The pictures of frame `index`."""
+        """What is written of frame `index`; the file of a whole clip belongs to its first."""
+        if self.flow is not None and self.flow.format != "jpg":
+            return [FILES[self.flow.format]] if index == 0 else []
         return [self.names.name(index, axis) for axis in ("xy" if self.flow is not None else "x")]
 
 
@@ -199,15 +205,10 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
     """Write the folder elsewhere, and rename it when it is whole."""
     job.clean()
     job.part.mkdir(parents=True)
-    num_frames, num_bytes = 0, 0
     try:
         with _open(job) as video:
             resized = (_resized(frame_HWC, settings) for frame_HWC in _frames(video, job, settings.fps))
-            for planes in _planes(resized, settings):
-                for name, plane in zip(settings.files(num_frames), planes, strict=True):
-                    with (job.part / name).open("wb") as file:
-                        num_bytes += file.write(_jpeg(plane, job, settings))
-                num_frames += 1
+            num_frames, num_bytes = _written(resized, job, settings)
             notes = video.notes
         if not num_frames:
             raise VideoError(
@@ -228,6 +229,21 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
     finally:
         job.clean()
     return FolderMade(num_frames, notes, False)
+
+
+def _written(frames: Iterator[FrameHWC], job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
+    """Write the frames, or their flow; how many there were, and how many bytes."""
+    flow, num_frames, num_bytes = settings.flow, 0, 0
+    if flow is not None and flow.format != "jpg":
+        flows = (flow_to_bytes(f, bound=flow.bound) for f in flows_of(frames, method=flow.method, align=flow.align))
+        num_frames = write_flow_file(job.part, flows, kind=flow.format, bound=flow.bound)
+        return num_frames, (job.part / FILES[flow.format]).stat().st_size if num_frames else 0
+    for planes in _planes(frames, settings):
+        for name, plane in zip(settings.files(num_frames), planes, strict=True):
+            with (job.part / name).open("wb") as file:
+                num_bytes += file.write(_jpeg(plane, job, settings))
+        num_frames += 1
+    return num_frames, num_bytes
 
 
 def _open(job: FrameJob) -> Video:

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.flow_files import flow_file_in
 from i3d.data.missing import check_present
 from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
 from i3d.data.write import write_classes, write_list
@@ -106,7 +107,9 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
         if path.startswith("/") or ".." in path.split("/"):
             raise InputError(f"{annotations.where(number)}: {quoted(path)}: leads out of the root; pack from above it")
         if path not in done and annotations.is_frames:
-            images, listed = images_in(place), int(annotations.num_frames_N[number])
+            flow = flow_file_in(place) if place.is_dir() else None  # of all frames
+            images = [place / flow] if flow else images_in(place)
+            listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
                 why = f"holds {len(images)} pictures" + (f", its list says {listed}" if listed > 0 else "")
                 raise InputError(f"{annotations.where(number)}: {quoted(path)}: {why}; extract its frames again")

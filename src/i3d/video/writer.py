@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import av
+import numpy as np
 from PIL import Image
 
 from i3d.errors import InputError, printable
@@ -44,6 +45,23 @@ def _write_mp4(path: Path, first_HWC: FrameHWC, frames: Iterator[FrameHWC], fps:
         for frame_HWC in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def write_lossless(path: Path, frames: Iterator[FrameHWC], *, fps: Fraction) -> int:
+    """Write RGB frames (H, W, 3) of one size to an `.mkv` that keeps every bit (FFV1); how many there were."""
+    num_frames, stream = 0, None
+    with replacing(path) as temporary, av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
+        for frame_HWC in frames:
+            num_frames += 1
+            if stream is None:
+                stream = container.add_stream("ffv1", rate=fps)
+                stream.height, stream.width = frame_HWC.shape[:2]
+                stream.pix_fmt = "bgr0"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")))
+        if stream is None:
+            raise ValueError("a video needs at least one frame")
+        container.mux(stream.encode(None))
+    return num_frames
 
 
 def _write_gif(path: Path, frames: Iterator[FrameHWC], fps: Fraction) -> None:

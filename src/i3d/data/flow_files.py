@@ -1,0 +1,94 @@
+"""Optical flow in one file for each clip: an array (.npz), or a lossless video whose red is x and green y (.mkv).
+
+Flow is uint8 with two channels, x then y: 127.5 is no movement.
+Letters in names: T flows, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from i3d.errors import VideoError, first_line
+from i3d.files import write_atomically
+from i3d.video.reader import FrameHWC, Limits, open_video
+from i3d.video.stills import StillsVideo
+from i3d.video.writer import write_lossless
+
+FlowFormat = Literal["jpg", "npz", "packed-video"]
+FORMATS: Final = ("jpg", "npz", "packed-video")
+FILES: Final = {"npz": "flow.npz", "packed-video": "flow.mkv"}
+MAX_BYTES: Final = 4 << 30  # of the flow of one clip
+
+
+def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat, bound: float) -> int:
+    """Write the flow (H, W, 2) uint8 of a clip into a folder; how many there were, 0 without any."""
+    path = folder / FILES[kind]
+    first_HW2 = next(flows, None)
+    if first_HW2 is None:
+        return 0
+    if kind == "packed-video":
+        return write_lossless(path, _coloured([first_HW2], flows), fps=Fraction(25))
+    content, flow_THW2 = io.BytesIO(), np.stack([first_HW2, *flows])
+    np.savez_compressed(content, flow=flow_THW2, bound=np.float64(bound))
+    write_atomically(path, content.getvalue())
+    return len(flow_THW2)
+
+
+def flow_file_in(folder: Any) -> str | None:
+    """The name of the one file that holds the flow of a clip, if its folder has one. Folders may lie in shards."""
+    there = {path.name for path in folder.iterdir()}
+    return next((name for name in FILES.values() if name in there), None)
+
+
+class FlowFileVideo(StillsVideo):
+    """The flow of a clip from one file: frames are (H, W, 2), x then y. All of it is read at once."""
+
+    def __init__(
+        self, folder: Any, name: str, *, first: int, num_frames: int | None, frames_fps: float | None, limits: Limits
+    ) -> None:
+        where = f"{folder}/{name}"
+        flow_THW2 = _read(folder / name, where, limits)[first:]
+        if num_frames is not None and len(flow_THW2) < num_frames:
+            what = f"it has {len(flow_THW2)} flows from {first} on, the list says {num_frames}"
+            raise VideoError(where, what, "correct the list, or compute the flow again")
+        super().__init__(where, num_frames or len(flow_THW2), frames_fps=frames_fps, limits=limits)
+        self._flow_THW2 = flow_THW2
+
+    def _frame(self, index: int) -> FrameHWC:
+        frame_HW2: FrameHWC = self._flow_THW2[index]
+        return frame_HW2
+
+
+def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
+    try:
+        content = file.read_bytes()
+        if where.endswith(".mkv"):
+            with open_video(content, name=where, limits=limits) as video:
+                return np.stack([frame_HWC[..., :2] for frame_HWC in video.stream()])
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            size = next(entry.file_size for entry in arrays.zip.infolist() if entry.filename == "flow.npy")
+            if size > MAX_BYTES:
+                raise VideoError(where, f"its flow takes {size / 2**30:.1f} GiB", "list it in parts")
+            flow_THW2: FrameHWC = arrays["flow"]
+    except OSError as error:
+        raise VideoError(where, f"cannot be read ({error.strerror})", "compute the flow again") from error
+    except (ValueError, KeyError, EOFError, StopIteration, zipfile.BadZipFile, zlib.error) as error:
+        raise VideoError(where, f"not flow ({first_line(error)})", "compute the flow again") from error
+    if flow_THW2.dtype != np.uint8 or flow_THW2.ndim != 4 or flow_THW2.shape[3] != 2 or 0 in flow_THW2.shape:
+        raise VideoError(where, f"it is {flow_THW2.dtype} of shape {flow_THW2.shape}", "give uint8 (T, H, W, 2)")
+    return flow_THW2
+
+
+def _coloured(*parts: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
+    """Flow as pictures: x is red, y is green, blue is nothing."""
+    for flows in parts:
+        for flow_HW2 in flows:
+            yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
