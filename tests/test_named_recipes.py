@@ -314,6 +314,23 @@ def log_of(folder):
     return [line for line in lines if "loss" in line], [line for line in lines if "validation" in line]
 
 
+def tested(name, model, options, capsys):
+    """`i3d test` on the validation clips of the port: both are scored, by the protocol of the recipe."""
+    words = list(map(str, options))
+    if "--val" in words:
+        source = ["--data", words[words.index("--val") + 1], "--root", words[words.index("--val-root") + 1]]
+        source += ["--classes", "kinetics400"]
+    else:
+        source = ["--data", words[words.index("--data") + 1], "--split", "val"]
+    one = [] if name.startswith("inception") else ["--protocols", "10x1" if "dense" in name else "1x1"]
+    assert command("test", model, *source, *one, "--device", "cpu", "--workers", 0, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["num_clips"] == 2
+    assert told["num_bad"] == 0
+    assert 0 <= told["top1"] <= 1
+    assert told["protocol"].startswith(f"{name}: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_two_steps_of_each_recipe(tmp_path, capsys, data, clip, mmaction2, name):
@@ -344,13 +361,12 @@ def test_two_steps_of_each_recipe(tmp_path, capsys, data, clip, mmaction2, name)
         weights = load_weights(str(work / file))
         assert weights.card.recipe == used
         assert all(value.isfinite().all() for value in weights.state.values())
-    if recipe.network.in_channels == 2:  # the flow stream predicts in its own issue
-        with pytest.raises(InputError, match="its network takes 2 channels"):
-            command("predict", clip, "--model", work / BEST)
-        return
-    source = mmaction2 / "rawframes_val/zumba/w" if recipe.training.input == "frames" else clip
+    tested(name, work / BEST, options, capsys)
+    is_rgb = recipe.network.in_channels == 3
+    source = mmaction2 / "rawframes_val/zumba/w" if is_rgb and recipe.training.input == "frames" else clip
     for file in (BEST, LAST):
-        assert command("predict", source, "--model", work / file, "--json", "--device", "cpu", "--top-k", 2) == 0
+        more = ["--json", "--device", "cpu", "--top-k", 2, *([] if is_rgb else ["--flow", "dis"])]
+        assert command("predict", source, "--model", work / file, *more) == 0
         [row] = json.loads(capsys.readouterr().out)
         assert (row["status"], len(row["predictions"])) == ("ok", 2)
         assert row["protocol"].startswith(f"{name}: ")
