@@ -24,7 +24,7 @@ VERBS = {
     "train",
     "two_streams",
 }
-TESTS = {"evaluate", "features", "fuse", "probe"}  # verbs too, made of `testing`, `extracting`
+TESTS = {"compare", "evaluate", "features", "fuse", "probe"}  # verbs too, made of `testing`, `extracting`
 # What may only be called in one module each.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},

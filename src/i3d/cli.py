@@ -18,7 +18,7 @@ import typer
 from i3d import console
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
-from i3d.cli_features import run_features
+from i3d.cli_features import features_commands
 from i3d.cli_flow import flow as flow_commands
 from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, flow_method
 from i3d.cli_results import fuse, score
@@ -216,10 +216,10 @@ app.command("test")(run_test)
 app.command("probe")(run_probe)
 app.command()(score)
 app.command()(fuse)
-app.command("features")(run_features)
 app.command()(runs)
 app.command()(plot)
 app.add_typer(data, name="data")
+app.add_typer(features_commands, name="features")
 app.add_typer(flow_commands, name="flow")
 app.add_typer(benchmark, name="benchmark")
 models = typer.Typer(help="List networks, recipes and shipped weights, or show one.", rich_markup_mode=None)

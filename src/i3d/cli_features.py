@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
-from i3d.cli_options import Device, FlowMethod, PrecisionName, RecipeName, flow_method, is_first
+from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, WithDefault, flow_method, is_first
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from i3d.compare import Cause
     from i3d.recipes.features import FeatureSettings
 
 Videos = Annotated[
@@ -44,6 +45,15 @@ Force = Annotated[bool, typer.Option("--force", help="Make anew what is there ot
 CROPS = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 
+features_commands = typer.Typer(
+    cls=WithDefault,
+    help="Extract features: `i3d features VIDEO... --out DIR` is `i3d features of ...`; or compare two files of them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@features_commands.command("of")
 def run_features(
     videos: Videos,
     out: Out,
@@ -109,6 +119,68 @@ def run_features(
     console.say(f"features of {made + kept} of {made + kept + bad} videos{there}, in {printable(str(out))}")
     if bad:
         raise typer.Exit(3)
+
+
+@features_commands.command("compare")
+def compare_features(
+    one: Annotated[Path, typer.Argument(help="Features of ours: a .npy or .npz with its .json.", show_default=False)],
+    other: Annotated[Path, typer.Argument(help="Features of the same video, of any tool.", show_default=False)],
+    video: Annotated[
+        Path | None, typer.Option(help="The video, to search for what made them differ (default: that of the .json).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The network of RGB that made the first, for the search.")] = None,
+    flow_model: FlowModel = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Tell how alike two files of features are, row by row; with a network also what may have made them differ.
+
+    Tried are: colours in the order BGR, one frame later or earlier, other rates, windows, sizes and ranges of values,
+    and of flow other bounds.
+
+    Example: i3d features compare ours/clip.npy theirs/clip.npy --model inception_rgb_kinetics400
+    """
+    from json import dumps
+
+    from i3d.compare import compare
+
+    found = compare(one, other)
+    causes = _causes(one, other, video, model, flow_model, device) if model or flow_model else []
+    if json:
+        told: dict[str, Any] = {"cosines": found.cosines_R.tolist(), "rows": found.num_rows, "same": found.is_same}
+        told |= {"shifted": found.shifted, "differ": found.differ}
+        typer.echo(dumps(told | {"causes": [{"what": c.what, "cosine": c.cosine} for c in causes]}, indent=2))
+    else:
+        console.tell_comparison(found, causes)
+
+
+def _causes(
+    one: Path, other: Path, video: Path | None, model: str | None, flow_model: str | None, device: str
+) -> list[Cause]:
+    """What is tried, with the settings that the explanation of the first file has."""
+    from i3d.compare import likely_causes
+    from i3d.extracting.files import read_sidecar
+    from i3d.features import extractor_of
+    from i3d.recipes.features import FeatureSettings
+
+    sidecar = one.with_suffix(".json")
+    told = read_sidecar(sidecar)
+    if told is None or "video" not in told:
+        raise InputError(f"{printable(str(sidecar))}: is not there whole; the search needs what it says")
+    made = told["made_with"]
+    flows = [weights["flow"] for weights in made["weights"] if weights["flow"]]
+    settings = FeatureSettings(**made["settings"])
+    source = extractor_of(
+        model,
+        settings,
+        flow_model=flow_model,
+        flow=flow_method(flows[0]) if flows else "tvl1",
+        device=device,
+        precision=made["precision"],
+    )
+    if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made["weights"]]:
+        raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model say")
+    return likely_causes(source.extractor, video or Path(told["video"]), other)
 
 
 def _of_all(*counts: int) -> list[int]:

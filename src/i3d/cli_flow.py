@@ -7,27 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
 
 from i3d import console
-from i3d.cli_options import Workers, flow_method
+from i3d.cli_options import WithDefault, Workers, flow_method
 from i3d.errors import InputError, VideoError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
 
 
-class _WithDefault(TyperGroup):
-    """`i3d flow clip.mp4` is `i3d flow of clip.mp4`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = ["of", *args]
-        return super().parse_args(ctx, args)
-
-
 flow = typer.Typer(
-    cls=_WithDefault,
+    cls=WithDefault,
     help="Compute the optical flow of videos: `i3d flow VIDEO... --out DIR` is `i3d flow of ...`; or show it.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from i3d import console
 from i3d.errors import InputError, printable
@@ -56,6 +57,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 FlowMethod = Annotated[str, typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
+
+
+class WithDefault(TyperGroup):
+    """Commands of which one is meant where none is named: `i3d flow clip.mp4` is `i3d flow of clip.mp4`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["of", *args]
+        return super().parse_args(ctx, args)
 
 
 def is_first() -> bool:

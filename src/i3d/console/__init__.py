@@ -2,6 +2,7 @@
 
 from i3d.console.evaluations import (
     tell_classes,
+    tell_comparison,
     tell_confusion,
     tell_evaluation,
     tell_fused,
@@ -38,6 +39,7 @@ __all__ = [
     "tell_catalogue",
     "tell_check",
     "tell_classes",
+    "tell_comparison",
     "tell_confusion",
     "tell_conversion",
     "tell_data_speed",

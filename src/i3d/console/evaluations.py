@@ -13,6 +13,7 @@ from i3d.console.tables import table as new_table
 from i3d.errors import printable
 
 if TYPE_CHECKING:
+    from i3d.compare import Cause, Comparison
     from i3d.fuse import Swept
     from i3d.probe import Probe
     from i3d.results.evaluation import Evaluation, Figures
@@ -137,6 +138,31 @@ def tell_fused(tested: Sequence[tuple[Evaluation, Figures]], names: Sequence[str
         typer.echo(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
     typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
     typer.echo(f"protocol: {printable(fused.protocol)}")
+
+
+def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
+    """How alike the rows are, where they are least, and what may be the cause."""
+    one, other = found.num_rows
+    typer.echo(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
+    if found.is_same:
+        typer.echo("they are the same to the bit")
+        return
+    worst = int(found.cosines_R.argmin())
+    typer.echo(f"cosine {found.mean:.6f} on average, {found.cosines_R[worst]:.6f} at the least (row {worst})")
+    best = max(found.shifted, key=lambda shift: found.shifted[shift], default=0)
+    if best and found.shifted[best] > found.mean + 1e-6:
+        typer.echo(
+            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: {found.shifted[best]:.6f}"
+        )
+    for line in found.differ:
+        typer.echo(printable(f"made otherwise: {line}"))
+    if causes:
+        table = new_table("changed in the first", "mean cosine to the second")
+        for cause in causes:
+            table.add_row(cause.what, f"{cause.cosine:.6f}")
+        show(table)
+        if not causes[0].cosine >= 0.999:
+            typer.echo("none of these explains the difference; other weights may")
 
 
 def _tell_accuracy(found: Evaluation, figures: Figures) -> None:

@@ -21,7 +21,7 @@ from i3d.models.build import I3D
 from i3d.models.forward import autocast
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import Preprocessing
-from i3d.video.flow import Method, flow_to_bytes, flows_of
+from i3d.video.flow import BOUND, Method, flow_to_bytes, flows_of
 from i3d.video.reader import FrameHWC, Video
 from i3d.video.sampling import loop
 from i3d.video.transforms import crop_boxes, flip, normalize
@@ -57,6 +57,8 @@ class Extractor:
     settings: FeatureSettings
     device: torch.device
     precision: str
+    bound: float = BOUND  # pixels that flow is clipped to
+    change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare
 
     def __post_init__(self) -> None:
         for stream in self.streams:
@@ -68,8 +70,10 @@ class Extractor:
                 f"grid: {POOLED!r} is averaged; name an endpoint, such as {endpoints(self.streams[0].net)[-1]}"
             )
 
-    def __call__(self, video: Video, *, on_row: Callable[[int], None] = lambda _: None) -> Extracted:
-        """The rows of one video. One that has none, or cannot be read, is a VideoError."""
+    def __call__(
+        self, video: Video, *, max_rows: int | None = None, on_row: Callable[[int], None] = lambda _: None
+    ) -> Extracted:
+        """The rows of one video, or its first ones. One that has none, or cannot be read, is a VideoError."""
         if len({stream.preprocessing.short_side for stream in self.streams}) > 1:
             raise InputError("the networks want frames of different sizes; extract each stream alone")
         rows: list[Row] = []
@@ -79,6 +83,8 @@ class Extractor:
             rows.append(row)
             values.append(self._row(window))
             on_row(len(rows))
+            if len(rows) == max_rows:
+                break
         if not rows:
             have = f"it has {times.count} frames{f' at {self.settings.fps:g} fps' if self.settings.fps else ''}"
             raise VideoError(video.name, f"{have}, a row takes {self.settings.window}", "use padding repeat, or less")
@@ -89,6 +95,7 @@ class Extractor:
         """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""
         short_side = self.streams[0].preprocessing.short_side
         frames = times.noting(partial(resized, video, short_side=short_side))
+        frames = frames if self.change is None else self.change(frames)
         methods = [stream.flow for stream in self.streams]
         if not any(methods):
             yield from frames
@@ -102,7 +109,7 @@ class Extractor:
 
         method = next(method for method in methods if method)
         for flow_HW2 in flows_of(kept(), method=method, align="frames"):
-            parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2)}
+            parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
     def _row(self, window: list[FrameHWC]) -> Floats:
