@@ -47,7 +47,8 @@ CROPS = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 features_commands = typer.Typer(
     cls=WithDefault,
-    help="Extract features: `i3d features VIDEO... --out DIR` is `i3d features of ...`; or compare two files of them.",
+    help="Extract features: `i3d features VIDEO... --out DIR` is `i3d features of ...` (its options: `i3d features of "
+    "--help`); or compare two files of them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
