@@ -314,7 +314,7 @@ def log_of(folder):
     return [line for line in lines if "loss" in line], [line for line in lines if "validation" in line]
 
 
-def tested(name, model, options, capsys):
+def score_validation(name, model, options, capsys):
     """`i3d test` on the validation clips of the port: both are scored, by the protocol of the recipe."""
     words = list(map(str, options))
     if "--val" in words:
@@ -361,7 +361,7 @@ def test_two_steps_of_each_recipe(tmp_path, capsys, data, clip, mmaction2, name)
         weights = load_weights(str(work / file))
         assert weights.card.recipe == used
         assert all(value.isfinite().all() for value in weights.state.values())
-    tested(name, work / BEST, options, capsys)
+    score_validation(name, work / BEST, options, capsys)
     is_rgb = recipe.network.in_channels == 3
     source = mmaction2 / "rawframes_val/zumba/w" if is_rgb and recipe.training.input == "frames" else clip
     for file in (BEST, LAST):
