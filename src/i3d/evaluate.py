@@ -68,9 +68,10 @@ def evaluate(
     `max_views`: that run at once. The rest, and the errors, are those of `evaluate_each`.
     """
     means = Means(device, precision, num_workers, max_views)
-    return evaluate_each(model, annotations, recipe=recipe, means=means, names=names, max_bad=max_bad, on_clip=on_clip)[
-        0
-    ]
+    (found,) = evaluate_each(
+        model, annotations, recipe=recipe, means=means, names=names, max_bad=max_bad, on_clip=on_clip
+    )
+    return found
 
 
 def evaluate_each(
