@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,11 @@ from i3d.cli import app
 from i3d.data.dataset import ClipDataset, TestView
 from i3d.data.read import read_annotations
 from i3d.evaluate import Means, evaluate_each, variants_of
+from i3d.finetuning.cache import Cache
+from i3d.finetuning.features import Clips, Trunk, clip_features
 from i3d.models.build import build_network
 from i3d.models.fold import fold_norms
+from i3d.models.forward import forward
 from i3d.probe import compare, probe
 from i3d.recipes.named import named_recipe
 from i3d.recipes.protocols import name_of, with_average, with_protocol
@@ -28,10 +33,12 @@ from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
 from i3d.results.evaluation import Pictures, cheapest, figures_of
 from i3d.results.evaluation_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.results.scoring import softmax
+from i3d.training.validation import score
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
+from i3d.video.transforms import center_crop, resize_short_side
 from i3d.weights.load import load_weights, model_of
-from rendering import numbered_frame
+from rendering import encode, numbered_frame
 from testing_runs import make_clips, save_model, save_models
 
 HERE = Means(device="cpu", num_workers=0)
@@ -575,3 +582,53 @@ def test_parts_of_one_file_have_names_of_their_own(clips, models, tmp_path):
     assert len({tuple(row) for row in found.scores_NK.tolist()}) == 3
     write_evaluations(tmp_path / "again.json", [(found, figures_of(found))])
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "r.json").read_bytes()
+
+
+# views that a protocol has twice
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A video of nine frames: ten clips of eight begin at two places, unevenly often."""
+    encode(tmp_path / "short.mp4", [numbered_frame(9 * k, height=36, width=48) for k in range(9)])
+    (tmp_path / "l.csv").write_text("path,label\nshort.mp4,a\n")
+    protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=3, crops="center")
+    indices_VT = protocol_clips(9, protocol)
+    assert len(np.unique(indices_VT, axis=0)) == 2
+    return read_annotations(tmp_path / "l.csv"), protocol, indices_VT
+
+
+def every_clip(annotations, indices_VT):
+    with open_video(annotations.file(0)) as video:
+        frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
+    return torch.from_numpy(np.stack([center_crop(frames[indices_T], size=32) for indices_T in indices_VT]))
+
+
+def test_views_that_are_there_twice_count_twice_in_validation(models, short):
+    annotations, protocol, indices_VT = short
+    weights = load_weights(models["clips"])
+    net, pre = model_of(weights), weights.card.recipe.preprocessing
+    views = ClipDataset(annotations, TestView(protocol, pre))[0, 0].views_N[0]
+    parts = SimpleNamespace(
+        net=net,
+        device=torch.device("cpu"),
+        accelerator=SimpleNamespace(autocast=nullcontext),
+        recipe=weights.card.recipe,
+        training=SimpleNamespace(validation=protocol),
+    )
+    with torch.inference_mode():
+        expected_VK = forward(net, every_clip(annotations, indices_VT), pre).softmax(dim=1).numpy()
+        assert np.allclose(score(parts, views), expected_VK.mean(axis=0), atol=1e-6)
+    assert not np.allclose(expected_VK.mean(axis=0), np.unique(expected_VK.round(7), axis=0).mean(axis=0), atol=1e-5)
+
+
+def test_views_that_are_there_twice_have_features_twice(models, short, tmp_path):
+    annotations, protocol, indices_VT = short
+    weights = load_weights(models["clips"])
+    pre = weights.card.recipe.preprocessing
+    trunk = Trunk.of(model_of(weights), pre, device=torch.device("cpu"), precision="fp32")
+    found = clip_features(
+        trunk, Clips(annotations, ("x",)), TestView(protocol, pre), cache=Cache(tmp_path / "cache"), num_workers=0
+    )
+    assert found.values_NVC.shape[:2] == (1, 3)
+    assert np.allclose(found.values_NVC[0], trunk(every_clip(annotations, indices_VT)), atol=1e-6)

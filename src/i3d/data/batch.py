@@ -30,7 +30,7 @@ class Views:
     num_frames_V: tuple[int, ...]  # of each view
     boxes_V: tuple[Box, ...]
     size: int  # of the boxes
-    groups: tuple[tuple[int, ...], ...] = ()  # the views of each of several protocols
+    groups: tuple[tuple[int, ...], ...] = ()  # the views of each protocol; one that it has twice is in it twice
 
     @classmethod
     def of(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.batch import Views
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loader import ClipLoader
@@ -153,13 +154,18 @@ def _computed(trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int,
                 "or take it out"
             )
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
-        values_VC = trunk(batch.clips_NVTHWC[0] if is_training else batch.views_N[0].clips())
+        values_VC = trunk(batch.clips_NVTHWC[0]) if is_training else _of_views(trunk, batch.views_N[0])
         if not np.isfinite(values_VC).all():
             file = printable(clips.annotations.file(index))
             raise InputError(f"{file}: the network gives NaN or infinity in {trunk.precision}; use --precision fp32")
         seen = batch.labels_N[0].nonzero()[:, 0].tolist()
         mirrored = is_training and seen != sorted(set(clips.annotations.labels_of(index)))
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
+
+
+def _of_views(trunk: Trunk, views: Views) -> Floats:
+    """The features of the views of a protocol; one that it has twice is computed once."""
+    return trunk(views.clips())[list(views.groups[0])]
 
 
 def _key(trunk: Trunk, clips: Clips, index: int, view: TrainView | TestView, seed: int, draw: int) -> str:

@@ -71,8 +71,9 @@ def score(parts: Parts, views: Views) -> Tensor:
         logits_VK = logits_of(parts.net, views, parts.recipe.preprocessing, device=parts.device, max_views=MAX_VIEWS)
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
+    every = list(views.groups[0])  # a view that the protocol has twice counts twice
     averaged = average_views(
-        logits_VK.numpy(), average=parts.training.validation.average, multi_label=parts.recipe.multi_label
+        logits_VK.numpy()[every], average=parts.training.validation.average, multi_label=parts.recipe.multi_label
     )
     return torch.from_numpy(averaged.scores_K)
 
