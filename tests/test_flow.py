@@ -255,7 +255,7 @@ def test_the_command_flow(moving, tmp_path):
     done = run_here(["i3d", "flow", clips, *options])
     assert done.returncode == 3
     assert "broken.mp4: the file is empty" in done.stderr
-    assert "flow of 2 of 3 videos, 8 flows, in " in done.stderr
+    assert "2 of 3 clips, 8 frames; the list is " in done.stderr
     for name, motion in motions.items():
         with open_frames(tmp_path / "flow" / name / "a", FrameNames("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
             flows = np.stack([flow_of_bytes(frame) for frame in video.stream()])

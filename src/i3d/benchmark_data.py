@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -54,8 +55,6 @@ def benchmark_data(
 
     The first pass over files that the system has not read lately also measures the storage.
     """
-    import os
-
     from i3d.data.dataset import TrainView
     from i3d.data.loader import ClipLoader
 
@@ -74,8 +73,12 @@ def benchmark_data(
             stage_ms = {name: 1000 * spent / done for name, spent in dataset.stages.seconds.items()}
         bad.update({index: found.reason for index, found in loader.bad.items()})
     view = "training" if isinstance(dataset.view, TrainView) else "test"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return DataSpeed(num_clips, view, stage_ms, speeds, cores, tuple(bad.values()))
+    return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:

@@ -6,7 +6,6 @@ Letters in names: V views, T frames, H rows, W columns, C channels.
 
 from __future__ import annotations
 
-import os
 import platform
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from i3d.benchmark_data import num_cores
 from i3d.errors import InputError, first_line, printable
 from i3d.predict import Precision, check_precision, pick_device
 
@@ -125,17 +125,7 @@ def benchmark_model(
     num_frames_V, decode_seconds = _decoding(found, video)
     frames = max(num_frames_V)
     runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
-    for run in runs:
-        run.once()
-        on_step()
-    seconds: list[list[float]] = [[] for _ in runs]
-    start = time.perf_counter()
-    for number in range(rounds):
-        for measured, run in zip(seconds, runs, strict=True):
-            measured.append(run.once())
-            on_step()
-        if number + 1 >= LEAST_ROUNDS and time.perf_counter() - start > max_seconds:
-            break
+    seconds = _in_turn(runs, rounds, max_seconds, on_step)
     per_view = gflops_of_view(found, num_frames=frames)
     per_video = sum(gflops_of_view(found, num_frames=number) for number in num_frames_V)
     peaks = _peaks(found, configurations, picked, frames)
@@ -163,10 +153,26 @@ def benchmark_model(
         gflops_per_video=per_video,
         decode_ms=None if decode_seconds is None else 1000 * decode_seconds,
         device=torch.cuda.get_device_name(picked) if picked.type == "cuda" else f"{picked.type} ({_processor()})",
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=num_cores(),
         torch=torch.__version__,
         speeds=speeds,
     )
+
+
+def _in_turn(runs: Sequence[_Run], rounds: int, max_seconds: float, on_step: Callable[[], None]) -> list[list[float]]:
+    """The seconds of each run in each round, after a warm-up."""
+    for run in runs:
+        run.once()
+        on_step()
+    seconds: list[list[float]] = [[] for _ in runs]
+    start = time.perf_counter()
+    for number in range(rounds):
+        for measured, run in zip(seconds, runs, strict=True):
+            measured.append(run.once())
+            on_step()
+        if number + 1 >= LEAST_ROUNDS and time.perf_counter() - start > max_seconds:
+            break
+    return seconds
 
 
 class _Run:

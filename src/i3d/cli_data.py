@@ -210,15 +210,7 @@ def extract_frames(
             on_clip=steps.done,
             force=force,
         )
-    for path, note in done.notes:
-        console.say(f"warning: {printable(path)}: {note}")
-    for bad in done.bad:
-        console.say(f"error: {bad.reason}")
-    kept = f", {done.num_kept} were there" if done.num_kept else ""
-    console.say(
-        f"{done.num_written + done.num_kept} of {done.num_clips} clips, {done.num_frames} frames{kept}; "
-        f"the list is {_name(done.list_file)}"
-    )
+    console.tell_extraction(done)
     if done.bad:
         raise typer.Exit(3)
 

@@ -72,13 +72,7 @@ def compute(
             on_clip=steps.done,
             force=force,
         )
-    for path, note in done.notes:
-        console.say(f"warning: {printable(path)}: {note}")
-    for bad in done.bad:
-        console.say(f"error: {bad.reason}")
-    kept = f", {done.num_kept} were there" if done.num_kept else ""
-    videos_done = f"{done.num_written + done.num_kept} of {done.num_clips} videos"
-    console.say(f"flow of {videos_done}, {done.num_frames} flows{kept}, in {printable(str(out))}")
+    console.tell_extraction(done)
     if done.bad:
         raise typer.Exit(3)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from i3d.catalogue import Catalogue, Cost, Description
     from i3d.convert import Conversion
     from i3d.data.check import Report
+    from i3d.data.extract_frames import Extraction
     from i3d.data.preview import Preview
     from i3d.finetune import Finetuned
     from i3d.results.prediction import Prediction
@@ -218,6 +219,17 @@ def tell_runs(found: Sequence[RunSummary]) -> None:
         row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
         table.add_row(*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ))
     show(table)
+
+
+def tell_extraction(done: Extraction) -> None:
+    """What is to be known of the videos, and where their frames or flow are; on stderr."""
+    for path, note in done.notes:
+        say(f"warning: {printable(path)}: {note}")
+    for bad in done.bad:
+        say(f"error: {bad.reason}")
+    kept = f", {done.num_kept} were there" if done.num_kept else ""
+    clips = f"{done.num_written + done.num_kept} of {done.num_clips} clips"
+    say(f"{clips}, {done.num_frames} frames{kept}; the list is {printable(str(done.list_file))}")
 
 
 def tell_model_speed(speed: ModelSpeed) -> None:
