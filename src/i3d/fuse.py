@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -263,10 +263,7 @@ def _fused(scores_S: Sequence[Scores], weights: Sequence[float], kind: Average) 
 
 
 def _protocol(streams: Sequence[Evaluation], weights: Sequence[float], kind: Average) -> str:
-    how: dict[str, Literal["logits added", "probabilities averaged"]] = {
-        "score": "logits added",
-        "prob": "probabilities averaged",
-    }
+    how = {"score": "logits added", "prob": "probabilities averaged"}
     parts = [f"{weight:g} x ({stream.protocol})" for weight, stream in zip(weights, streams, strict=True)]
     return f"fused, {how[kind]}: {' + '.join(parts)}"
 

@@ -17,7 +17,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.results.evaluation import Evaluation, Figures
 
-METRICS: Final = {0: ("top_k_accuracy", "mean_class_accuracy"), 1: ("top_k_accuracy", "mean_class_accuracy")}
+METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # that 1.x tells without being asked
 TOP_K: Final = "metric_options.top_k_accuracy.topk"
 
 
@@ -117,7 +117,7 @@ def evaluate_by_config(
             write_results(out, [(found, figures)], form="mmaction2")
             what = "a vector for each view of each clip" if keeps_views else "a vector for each clip"
             console.say(f"scores, {what} in the order of the list: {printable(str(out))}")
-        default = ("mean_average_precision",) if found.multi_label else METRICS[asked.version]
+        default = ("mean_average_precision",) if found.multi_label else METRICS
         _tell(found, figures, default if metrics is None else metrics, top_k, version=asked.version)
     return len(found.bad)
 
