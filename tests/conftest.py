@@ -1,9 +1,26 @@
-"""Fixtures of several files."""
+"""Fixtures of several files; failures are told at once, so that a run that is cut off has named them."""
 
 import cv2
 import pytest
 
 from rendering import numbered_frame, render
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # None in the processes of pytest-xdist
+        config.pluginmanager.register(FailuresAtOnce(reporter))
+
+
+class FailuresAtOnce:
+    def __init__(self, reporter):
+        self.reporter = reporter
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.reporter.write_line(f"\n{report.when} of {report.nodeid} failed after {report.duration:.0f} s", red=True)
+            self.reporter.write_line(report.longreprtext)
 
 
 @pytest.fixture
