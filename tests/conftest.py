@@ -19,8 +19,18 @@ class FailuresAtOnce:
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
-            self.reporter.write_line(f"\n{report.when} of {report.nodeid} failed after {report.duration:.0f} s", red=True)
+            self.reporter.write_line(
+                f"\n{report.when} of {report.nodeid} failed after {report.duration:.0f} s", red=True
+            )
             self.reporter.write_line(report.longreprtext)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Nothing is kept where the user keeps it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("I3D_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

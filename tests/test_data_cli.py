@@ -108,7 +108,6 @@ def test_check(actions):
             ["data", "preview", "actions", "--out", "p", "--modality", "lidar"],
             "--modality 'lidar': is neither rgb nor flow",
         ),
-        (["data", "preview", "actions", "--out", "p", "--modality", "flow"], "flow is read from folders of frames"),
         (["data", "preview", "actions", "--out", "p", "--recipe", "r50"], "there is no recipe 'r50'"),
         (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--clips", "0"], "clips"),
         (["benchmark", "data", "actions", "--view", "all"], "--view 'all': is neither train nor test"),

@@ -12,6 +12,7 @@ from PIL import Image
 from i3d.data import pictures
 from i3d.data import preview as module
 from i3d.data.annotations import Rows, build
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.labels import dataset_labels
 from i3d.data.pictures import Entry, flow_colours, place, strip, tile_side
@@ -283,7 +284,7 @@ def test_flow(tmp_path, drawn):
             picture[16:32, 16:48] = value
             cv2.imwrite(str(tmp_path / f"flow/push/c1/flow_{axis}_{i:05d}.jpg"), picture)
     augmentation = {"brightness": 0, "resize": (40, 40), "crop": CenterCrop()}
-    dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), modality="flow")
+    dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), flow=FlowOfClips())
     done = preview(dataset, tmp_path / "out")
     assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
     left, top = place(0, 1, size=40)

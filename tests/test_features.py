@@ -289,7 +289,7 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
     flow = save_model(tmp_path / "f.safetensors", channels=2)
     options = (videos / "a.mp4", *OPTIONS, "--flow", "dis")
     run(*options, "--out", tmp_path / "rgb", "--model", model)
-    run(*options, "--out", tmp_path / "flow", "--model", "none", "--flow-model", flow)
+    run(*options, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
     run(*options, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
     rgb, of_flow, both = (np.load(tmp_path / name / "a.npy") for name in ("rgb", "flow", "both"))
     assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
@@ -309,7 +309,7 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
         (["--align", "end"], "align: Input should be 'start' or 'centre'"),
         (["--format", "mat"], "--format 'mat': is neither npy nor npz"),
         (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
-        (["--model", "none"], "name a model, a flow model, or both"),
+        (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
         (["--precision", "fp16"], "fp16 is for CUDA devices"),
     ],

@@ -232,8 +232,8 @@ def test_labels_at_random_are_found_useless(root):
 
 def test_python_says_the_same(root, head):
     import i3d
+    from i3d.cache import Cache
     from i3d.data.read import read_annotations
-    from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked
     from i3d.training.setup import Machine
 

@@ -10,8 +10,8 @@ import i3d.data.check_clip
 import i3d.data.dataset
 import i3d.data.preview
 from finetuning_runs import make_clip, make_folder, save_tiny, train
+from i3d.cache import Cache, key_of
 from i3d.errors import VideoError
-from i3d.finetuning.cache import Cache, key_of
 
 
 @pytest.fixture

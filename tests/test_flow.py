@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import run_here
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView
 from i3d.data.frame_folders import FrameNames, open_frames
 from i3d.data.frame_jobs import RECORD
@@ -142,7 +143,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     view = TestView(protocol, Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2))
-    dataset = ClipDataset(annotations, view, modality="flow")
+    dataset = ClipDataset(annotations, view, flow=FlowOfClips())
     for index in range(2):
         clip = annotations[index]
         (flow_VTHWC,) = dataset[0, index].views_N
@@ -205,7 +206,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     pre = Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2)
-    dataset = ClipDataset(annotations, TestView(protocol, pre), modality="flow")
+    dataset = ClipDataset(annotations, TestView(protocol, pre), flow=FlowOfClips())
     for index in range(2):
         path = annotations.path(index)
         with open_video(clips / f"{path}.mp4") as video:
@@ -217,7 +218,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     assert "2 of 2 clips are sound" in checked.stdout, checked.stderr + checked.stdout
     packed = tmp_path / "packed"
     assert run_here(["i3d", "data", "pack", out / "list.txt", "--out", packed]).returncode == 0
-    again = ClipDataset(read_annotations(packed), TestView(protocol, pre), modality="flow")
+    again = ClipDataset(read_annotations(packed), TestView(protocol, pre), flow=FlowOfClips())
     assert np.array_equal(again[0, 1].views_N[0].clips(), dataset[0, 1].views_N[0].clips())
     first = (out / "down" / "a" / file).read_bytes()
     run_here([*command, "--workers", "0", "--force"])

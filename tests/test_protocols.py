@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 import i3d
 from evaluations import made
+from i3d.cache import Cache
 from i3d.cli import app
 from i3d.data.dataset import ClipDataset, TestView
 from i3d.data.read import read_annotations
 from i3d.evaluate import Means, evaluate_each, variants_of
-from i3d.finetuning.cache import Cache
 from i3d.finetuning.features import Clips, Trunk, clip_features
 from i3d.models.build import build_network
 from i3d.models.fold import fold_norms

@@ -119,7 +119,7 @@ def test_the_command(clip, models, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", "1"], "give two numbers of at least 0"),
+        (["--weights", "1"], "write two numbers with a comma, such as 1,1"),
         (["--weights", "1,-1"], "give two numbers of at least 0"),
         (["--weights", "x,1"], "write two numbers with a comma"),
         (["--fuse", "max"], "fuse 'max': is neither score nor prob"),

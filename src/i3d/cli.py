@@ -20,8 +20,20 @@ from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_features import features_commands
 from i3d.cli_flow import flow as flow_commands
-from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, flow_method
+from i3d.cli_options import Device, Json, PrecisionName, RecipeName
 from i3d.cli_results import fuse, score
+from i3d.cli_streams import (
+    FlowChoice,
+    FlowModel,
+    FlowRecipe,
+    FuseOf,
+    Fusion,
+    Streams,
+    StreamWeights,
+    chosen_streams,
+    flow_method,
+    stream_fusion,
+)
 from i3d.cli_test import run_probe, run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
@@ -29,7 +41,6 @@ from i3d.errors import I3DError, InputError, VideoError, printable
 if TYPE_CHECKING:
     from i3d.predict import Precision, Predictor
     from i3d.results.prediction import Prediction
-    from i3d.results.scoring import Average
     from i3d.two_streams import TwoStreams
 
 app = typer.Typer(
@@ -57,19 +68,16 @@ Annotate = Annotated[
     Path | None, typer.Option(help="Draw the labels on the video: an .mp4, or its first 10 s as .gif.")
 ]
 Model = Annotated[
-    str,
-    typer.Option(help="Shipped weights by name, or a weights file: of i3d, MMAction2, pytorch-i3d, kinetics-i3d ..."),
+    str | None,
+    typer.Option(
+        help="Shipped weights by name, or a weights file: of i3d, MMAction2, pytorch-i3d, kinetics-i3d ... "
+        "(default: inception_rgb_kinetics400)"
+    ),
 ]
 Labels = Annotated[Path | None, typer.Option(help="Class names, one a line, instead of those of the weights.")]
 FramesFps = Annotated[
     float | None, typer.Option(help="How fast the images of a folder were taken (default: as the network expects).")
 ]
-FlowModel = Annotated[
-    str | None, typer.Option(help="A network of optical flow beside that of RGB: their scores are fused.")
-]
-FlowRecipe = Annotated[str | None, typer.Option(help="What a foreign --flow-model was trained by.")]
-FuseOf = Annotated[str, typer.Option("--fuse", help="Two streams: add logits (score) or average probabilities (prob).")]
-StreamWeights = Annotated[str, typer.Option("--weights", help="Two streams: the weights of RGB and of flow.")]
 TimeLimit = Annotated[
     float, typer.Option(min=0, help="Seconds by which decoding may lag behind the playing time of a video.")
 ]
@@ -99,7 +107,7 @@ def _options(
 @app.command()
 def predict(
     videos: Videos,
-    model: Model = "inception_rgb_kinetics400",
+    model: Model = None,
     recipe: RecipeName = None,
     labels: Labels = None,
     top_k: TopK = 5,
@@ -111,11 +119,12 @@ def predict(
     precision: PrecisionName = "fp32",
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
+    streams: Streams = None,
     flow_model: FlowModel = None,
     flow_recipe: FlowRecipe = None,
-    flow: FlowMethod = "tvl1",
+    flow: FlowChoice = None,
     fuse_of: FuseOf = "score",
-    stream_weights: StreamWeights = "1,1",
+    weights: StreamWeights = "1,1",
 ) -> None:
     """Tell the action in each video, by the pretrained Kinetics-400 network or by other weights.
 
@@ -130,12 +139,14 @@ def predict(
     from i3d.results.annotate import annotate as draw
     from i3d.results.tables import PredictionJournal, as_json, write_predictions
     from i3d.video.reader import Limits
+    from i3d.weights.pretrained import DEFAULT
 
     paths = expand(videos)
     limits = Limits(max_seconds=time_limit)
     _check_outputs(out, annotate, num_videos=len(paths))
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
+    model, flow_model = chosen_streams(streams, model, flow_model, default=DEFAULT)
     loaded = [
         Predictor(
             name,
@@ -148,10 +159,7 @@ def predict(
         for name, its_recipe in ((model, recipe), (flow_model, flow_recipe))
         if name is not None
     ]
-    for one in loaded:
-        if one.weights.gaps:
-            console.say(f"warning: the weights are not whole: {one.weights.gaps}")
-    predictor = loaded[0] if flow_model is None else two_streams(loaded, stream_weights, fuse_of)
+    predictor = _one_of(loaded, stream_fusion(weights, fuse_of))
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []
     with (
@@ -293,15 +301,14 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def two_streams(loaded: list[Predictor], weights: str, of: str) -> TwoStreams:
-    """The two networks as one."""
+def _one_of(loaded: list[Predictor], how: Fusion) -> Predictor | TwoStreams:
+    """The network, or both as one; weights that are not whole are told."""
     from i3d.two_streams import TwoStreams
 
-    try:
-        numbers = [float(number) for number in weights.split(",")]
-    except ValueError as error:
-        raise InputError(f"--weights {weights!r}: write two numbers with a comma, such as 1,1") from error
-    return TwoStreams(*loaded, weights=numbers, of=cast("Average", of))
+    for one in loaded:
+        if one.weights.gaps:
+            console.say(f"warning: the weights are not whole: {one.weights.gaps}")
+    return loaded[0] if len(loaded) == 1 else TwoStreams(*loaded, weights=how.weights or (1.0, 1.0), of=how.of)
 
 
 def _names(labels: Path | None) -> tuple[str, ...] | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
-from i3d.cli_options import Device, FlowMethod, Json, PrecisionName, RecipeName, WithDefault, flow_method, is_first
+from i3d.cli_options import Device, Json, PrecisionName, RecipeName, WithDefault, is_first
+from i3d.cli_streams import FlowChoice, FlowModel, FlowRecipe, Streams, chosen_streams, flow_method
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ Videos = Annotated[
 Out = Annotated[
     Path, typer.Option(help="The folder to write to: for each video an array, and a .json that explains it.")
 ]
-Model = Annotated[str, typer.Option(help="The network of RGB: a name or a weights file; none for flow alone.")]
-FlowModel = Annotated[
-    str | None, typer.Option(help="A network of optical flow, alone (--model none) or beside that of RGB.")
+Model = Annotated[
+    str | None, typer.Option(help="The network of RGB: a name or a weights file (default: the shipped one).")
 ]
 Preset = Annotated[str | None, typer.Option(help="Settings by a name that people know (below).")]
 Layer = Annotated[str | None, typer.Option(help="pooled (default), or an endpoint such as Mixed_5c or layer4.")]
@@ -58,10 +58,12 @@ features_commands = typer.Typer(
 def run_features(
     videos: Videos,
     out: Out,
-    model: Model = "inception_rgb_kinetics400",
+    model: Model = None,
     recipe: RecipeName = None,
+    streams: Streams = None,
     flow_model: FlowModel = None,
-    flow: FlowMethod = "tvl1",
+    flow_recipe: FlowRecipe = None,
+    flow: FlowChoice = None,
     preset: Preset = None,
     layer: Layer = None,
     grid: Grid = False,
@@ -89,16 +91,19 @@ def run_features(
     Example: i3d features match.mp4 --out features --preset localisation-16-25fps
     """
     from i3d.features import extractor_of, features, targets_of
+    from i3d.weights.pretrained import DEFAULT
 
     given = {"layer": layer, "window": window, "stride": stride, "align": align, "padding": padding}
     settings = _settings(preset, given, fps, crops, grid=grid, flip=flip, dense=dense)
     num_videos = len(targets_of(videos, out, cast(Any, format)))
+    model, flow_model = chosen_streams(streams, model, flow_model, default=DEFAULT)
     source = extractor_of(
-        None if model == "none" else model,
+        model,
         settings,
         flow_model=flow_model,
         flow=flow_method(flow),
         recipe=recipe,
+        flow_recipe=flow_recipe,
         device=device,
         precision=cast(Any, precision),
     )
@@ -175,7 +180,7 @@ def _causes(
         model,
         settings,
         flow_model=flow_model,
-        flow=flow_method(flows[0]) if flows else "tvl1",
+        flow=flow_method(flows[0]) if flows else None,
         device=device,
         precision=made["precision"],
     )

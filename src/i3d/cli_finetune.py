@@ -49,9 +49,6 @@ GroupBy = Annotated[
     str | None, typer.Option(help="A regular expression; what its parenthesis finds in a path keeps clips together.")
 ]
 SelfTest = Annotated[bool, typer.Option(help="First learn eight clips by heart, with --finetune.")]
-CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", help="Where features are kept (default: $I3D_CACHE, or the user's cache).")
-]
 Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
 
 
@@ -71,7 +68,6 @@ class Guided:
     val_share: float | None = None
     group_by: str | None = None
     self_test: bool = True
-    cache: Path | None = None
     yes: bool = False
 
     def check_unused(self) -> None:
@@ -102,7 +98,6 @@ def run_guided(
 ) -> None:
     """Fine-tune, and tell what came out."""
     from i3d.finetune import finetune
-    from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked, Balance, Flip, HeadKind, Mode, Norms
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -136,7 +131,6 @@ def run_guided(
             max_bad=None if max_bad is None else share(max_bad),
             machine=machine,
             seed=seed,
-            cache=Cache(guided.cache) if guided.cache else None,
             names=frame_names(modality, template, first_index),
             multi_label=multi_label,
         )

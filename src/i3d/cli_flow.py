@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
-from i3d.cli_options import WithDefault, Workers, flow_method
+from i3d.cli_options import WithDefault, Workers
+from i3d.cli_streams import flow_method
 from i3d.errors import InputError, VideoError, printable
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def compute(
     from i3d.data.extract_frames import extract_frames
     from i3d.data.frame_jobs import FlowSettings
 
-    settings = FlowSettings(flow_method(method, "--method"), bound, cast(Any, align), cast(Any, format))
+    settings = FlowSettings(flow_method(method, "--method") or "tvl1", bound, cast(Any, align), cast(Any, format))
     found = _annotations(videos)
     with console.Steps("computing flow", len(found)) as steps:
         done = extract_frames(
@@ -95,7 +96,7 @@ def show(
     from i3d.video.reader import open_video
     from i3d.video.writer import SUFFIXES, write_video
 
-    chosen = flow_method(method, "--method")
+    chosen = flow_method(method, "--method") or "dis"
     if out.suffix.lower() not in SUFFIXES or not out.parent.is_dir():
         raise InputError(f"--out {printable(str(out))}: must be a {' or '.join(SUFFIXES)} in a folder that is there")
     if source.is_dir():

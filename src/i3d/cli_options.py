@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.dataset import ClipDataset
     from i3d.data.frame_folders import FrameNames
-    from i3d.video.flow import Method
-
 Source = Annotated[
     Path,
     typer.Argument(
@@ -55,7 +53,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
-FlowMethod = Annotated[str, typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]
 
 
@@ -115,6 +112,7 @@ def clip_dataset(
     seed: int = 0,
 ) -> ClipDataset:
     """Clips as training or testing by a recipe sees them."""
+    from i3d.data.computed_flow import FlowOfClips
     from i3d.data.dataset import ClipDataset, TestView, TrainView
     from i3d.recipes.augmentation import Augmentation, TrainSampling
     from i3d.recipes.named import named_recipe
@@ -130,7 +128,8 @@ def clip_dataset(
     training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
     names = frame_names(modality, template, first_index)
     chosen_view = training if view == "train" else TestView(protocol, pre)
-    return ClipDataset(found, chosen_view, seed=seed, modality=cast(Any, modality), names=names)
+    flow = FlowOfClips(short_side=pre.short_side) if modality == "flow" else None
+    return ClipDataset(found, chosen_view, seed=seed, flow=flow, names=names)
 
 
 def share(max_bad: str) -> float:
@@ -142,15 +141,6 @@ def share(max_bad: str) -> float:
     if not 0 <= found <= 1:
         raise InputError(f"--max-bad {max_bad!r}: not a share; write 1% or 0.01")
     return found
-
-
-def flow_method(name: str, option: str = "--flow") -> Method:
-    """The method of an option."""
-    from i3d.video.flow import METHODS
-
-    if name not in METHODS:
-        raise InputError(f"{option} {name!r}: is none of {', '.join(METHODS)}")
-    return cast("Method", name)
 
 
 def frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:

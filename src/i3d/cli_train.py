@@ -12,7 +12,6 @@ from i3d import console
 from i3d.cli_finetune import (
     GUIDED,
     Balance,
-    CacheFolder,
     Flip,
     Folds,
     GroupBy,
@@ -43,6 +42,7 @@ from i3d.cli_options import (
     read_dataset,
     share,
 )
+from i3d.cli_streams import CacheFolder, FlowChoice, cache_of, flow_method
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def train(
     fsdp: Annotated[bool, typer.Option("--fsdp", help="Divide weights and optimiser among the devices.")] = False,
     max_bad: MaxBad = None,
     max_steps: MaxSteps = None,
+    flow: FlowChoice = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
     mode: Mode = None,
     head: Head = None,
@@ -147,20 +148,20 @@ def train(
     from i3d.training.setup import Machine
 
     _check_beside(data, work_dir)
-    machine = Machine(device, workers, deterministic, compile_, fsdp)
+    machine = Machine(device, workers, deterministic, compile_, fsdp, cache_of(cache))
     options = (format, fold, multi_label, allow_outside)
     guided = Guided(
-        mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, cache,
-        yes,
+        mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, yes,
     )  # fmt: skip
     if recipe == GUIDED:
         _check_guided(val, val_root, max_steps, validate=validate, tensorboard=tensorboard)
         clips = read_dataset(data, root, None, classes, *options)
-        more = [*(settings or []), *_as_settings(accumulate, validate_every)]
+        more = [*(settings or []), *_of_flow(flow), *_as_settings(accumulate, validate_every)]
         moves = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
         names, bad = (template, first_index), max_bad
         return run_guided(guided, clips, work_dir, init, moves, more, machine, bad, seed, names, multi_label, json=json)
     guided.check_unused()
+    settings = [*(settings or []), *_of_flow(flow)]
     chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
     clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
     modality = "flow" if chosen.network.in_channels == 2 else "rgb"
@@ -207,6 +208,12 @@ def _check_guided(
 def _as_settings(accumulate: int | None, validate_every: int | None) -> list[str]:
     told = {"accumulate": accumulate, "validate_every": validate_every}
     return [f"training.{name}={value}" for name, value in told.items() if value is not None]
+
+
+def _of_flow(flow: str | None) -> list[str]:
+    """The setting of --flow; of a recipe of RGB it is refused there."""
+    method = flow_method(flow)
+    return [] if method is None else [f"preprocessing.flow={method}"]
 
 
 def _recipe(

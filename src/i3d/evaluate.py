@@ -20,9 +20,10 @@ from i3d.errors import InputError, printable
 from i3d.predict import Precision, check_precision, pick_device
 
 if TYPE_CHECKING:
+    from i3d.cache import Cache
     from i3d.data.annotations import Annotations
     from i3d.data.dataset import ClipDataset
-    from i3d.data.frame_folders import FrameNames, Modality
+    from i3d.data.frame_folders import FrameNames
     from i3d.data.loader import ClipLoader
     from i3d.ranks import Ranks
     from i3d.recipes.recipe import Recipe
@@ -45,6 +46,7 @@ class Means:
     num_workers: int = 2
     max_views: int | None = None  # that run at once; None: as many as have 256 frames
     fold_norms: bool = False  # into the convolutions before them
+    cache: Cache | None = None  # where computed flow is kept; None: the usual one
 
 
 PLAIN: Final = Means()
@@ -123,7 +125,7 @@ def evaluate_each(
         seed=seed,
     )
     numbers_K = match_classes(annotations, weights.card.labels, told)
-    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad)
+    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, means.cache)
     dataset = test.dataset(names)
     ranks = ranks_on(picked)
     settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
@@ -135,7 +137,7 @@ def evaluate_each(
         scores, bad = test.run(dataset, kept, known, ranks, means.num_workers, on_clip)
     finally:
         kept.close()
-    return tuple(test.evaluation(variant, scores, bad, dataset.names) for variant in chosen)
+    return tuple(test.evaluation(variant, scores, bad, dataset) for variant in chosen)
 
 
 def variants_of(
@@ -176,6 +178,7 @@ class _Test:
     numbers_K: tuple[int, ...]  # the model's number of each class of the list
     told: str  # what the model is called
     max_bad: float
+    cache: Cache | None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -192,15 +195,16 @@ class _Test:
 
     def dataset(self, names: FrameNames | None) -> ClipDataset:
         """The clips with the views of all protocols. What the network cannot take is an InputError."""
+        from i3d.data.computed_flow import FlowOfClips
         from i3d.data.dataset import ClipDataset, TestView
         from i3d.testing.labels import check_labels
 
         recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
         check_labels(self.annotations, recipe)
         channels = recipe.network.in_channels
-        modality: Modality = "flow" if channels == 2 else "rgb"
+        flow = FlowOfClips.of(recipe.network, recipe.preprocessing, self.cache)
         view = TestView(protocol, recipe.preprocessing, tuple(others))
-        dataset = ClipDataset(self.annotations, view, modality=modality, names=names, multi_label=recipe.multi_label)
+        dataset = ClipDataset(self.annotations, view, flow=flow, names=names, multi_label=recipe.multi_label)
         if dataset.num_channels != channels:
             raise InputError(
                 f"{printable(self.annotations.source)}: its frames have {dataset.num_channels} channels, the network "
@@ -281,14 +285,15 @@ class _Test:
             )
 
     def evaluation(
-        self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str], names: FrameNames | None
+        self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str], dataset: ClipDataset
     ) -> Evaluation:
         """What one variant gave, in the order of the list."""
         from i3d.results.evaluation import BadClip, Evaluation, Part, Pictures, ViewLogits
         from i3d.testing.cost import mean_gflops
         from i3d.testing.scorer import averaged
 
-        clips, read = self.annotations, sorted(scores)
+        clips, read, names = self.annotations, sorted(scores), dataset.names
+        flow = f", {variant.recipe.flow} flow" if dataset.computes_flow else ""
         found = [scores[index][variant.name] for index in read]
         is_whole = self.scorer.keep_views
         rows = [averaged(f.values_RK, f.num_frames_V, variant.recipe) if is_whole else f.values_RK[0] for f in found]
@@ -301,7 +306,7 @@ class _Test:
             model=self.told,
             weights_sha256=self.weights.sha256,
             recipe=variant.recipe.name,
-            protocol=f"{variant.line}; {self.scorer.precision}",
+            protocol=f"{variant.line}{flow}; {self.scorer.precision}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in read),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from i3d.extracting.extractor import Extractor
     from i3d.extracting.files import FileFormat, Target
     from i3d.recipes.features import FeatureSettings
-    from i3d.video.flow import Method
+    from i3d.recipes.settings import FlowMethod
     from i3d.video.reader import Limits
     from i3d.weights.load import Weights
 
@@ -53,13 +53,16 @@ def extractor_of(
     settings: FeatureSettings,
     *,
     flow_model: str | os.PathLike[str] | None = None,
-    flow: Method = "tvl1",
+    flow: FlowMethod | None = None,
     recipe: str | None = None,
     flow_recipe: str | None = None,
     device: str = "auto",
     precision: Precision = "fp32",
 ) -> Source:
-    """Networks of RGB, of flow, or of both, whose features are then side by side. Recipes: of foreign files."""
+    """Networks of RGB, of flow, or of both, whose features are then side by side.
+
+    `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
+    """
     import torch
 
     from i3d import __version__
@@ -68,13 +71,13 @@ def extractor_of(
 
     picked = pick_device(device)
     check_precision(precision, picked)
-    asked = [(model, recipe, None), (flow_model, flow_recipe, flow)]
     streams, weights = [], []
-    for name, its_recipe, method in asked:
+    for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
             continue
         loaded = load_weights(name, recipe=its_recipe)
-        _check_channels(loaded, os.fspath(name), is_flow=method is not None)
+        _check_channels(loaded, os.fspath(name), is_flow=is_flow)
+        method = (flow or loaded.card.recipe.flow) if is_flow else None
         net = model_of(loaded).to(picked, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         streams.append(Stream(net, loaded.card.recipe.preprocessing, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})

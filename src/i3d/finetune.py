@@ -20,7 +20,6 @@ from i3d.weights.pretrained import DEFAULT
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
-    from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked, Choice
     from i3d.finetuning.job import Job, Watcher
     from i3d.finetuning.trouble import Trouble
@@ -61,7 +60,6 @@ def finetune(
     max_bad: float | None = None,
     machine: Machine | None = None,
     seed: int = 0,
-    cache: Cache | None = None,
     names: FrameNames | None = None,
     multi_label: bool = False,
 ) -> Finetuned:
@@ -73,9 +71,9 @@ def finetune(
     `split.csv`, `report.html`, `confusion.png`, `test.json`, `preview/` and `finetune.json`. Clips that nothing can
     be learnt from, a self-test that fails, and a folder with another run are an InputError.
     """
+    from i3d.cache import Cache
     from i3d.data.frame_folders import the_names
     from i3d.data.shards import Shards
-    from i3d.finetuning.cache import Cache
     from i3d.finetuning.choices import Asked, check_asked
     from i3d.finetuning.fitting import parts_of
     from i3d.finetuning.job import Job, Nobody, counter
@@ -86,7 +84,8 @@ def finetune(
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights
 
-    machine, cache, watcher = machine or Machine(), cache or Cache.usual(), watcher or Nobody()
+    machine, watcher = machine or Machine(), watcher or Nobody()
+    cache = machine.cache or Cache.usual()
     asked = asked or Asked()
     check_asked(asked, multi_label=multi_label)
     if folds == 1:

@@ -26,11 +26,10 @@ from i3d.weights.pretrained import DEFAULT
 if TYPE_CHECKING:
     import torch
 
-    from i3d.recipes.settings import ClipProtocol, WindowProtocol
+    from i3d.recipes.settings import ClipProtocol, FlowMethod, WindowProtocol
     from i3d.results.scoring import VideoScores
     from i3d.results.tables import PredictionJournal
     from i3d.two_streams import TwoStreams
-    from i3d.video.flow import Method
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -70,7 +69,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
-        flow: Method = "tvl1",
+        flow: FlowMethod | None = None,
     ) -> None:
         import torch
 
@@ -83,7 +82,7 @@ class Predictor:
         channels = self.card.recipe.network.in_channels
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
-        self.flow: Method | None = flow if channels == 2 else None
+        self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
         self.model = model_of(self.weights).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property

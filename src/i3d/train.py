@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +118,11 @@ def _write_down(
     from i3d.training.run_folder import RECIPE, this_start
 
     folder, position = run.folder, run.position
-    computes = {**asdict(machine), "num_threads": torch.get_num_threads(), "torch": torch.__version__}
+    computes = {
+        **asdict(replace(machine, cache=None)),
+        "num_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     computes |= {"device": run.parts.device.type, "num_workers": "any"}
     for change in folder.differs(before, computes) if before is not None else ():
         run.tell(f"warning: {change}: from here on the run is not the same to the bit")
@@ -275,6 +279,9 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
     size = (
         f"{t.clip_len} frames x stride {t.frame_interval}, {training.augmentation.size} x {training.augmentation.size}"
     )
+    flow = run.loader.dataset.flow
+    if flow is not None and run.loader.dataset.computes_flow:
+        kind += f" (their flow is computed by {flow.method} when it is first seen, and kept in {flow.cache.folder})"
     depth = f"-{network.depth}" if network.kind == "resnet" else ""
     seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
     batch = f"{training.batch_size} clips x {run.num_ranks} devices x {training.accumulate} accumulated"

@@ -8,6 +8,7 @@ Letters in names: N clips of a batch, V views, T frames, D different frames, H r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,20 +22,22 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.batch import Bad, Batch, Box, Views
-from i3d.data.frame_folders import FrameNames, Modality, folder_of, open_frames, the_names
+from i3d.data.computed_flow import FlowOfClips, digest_of
+from i3d.data.frame_folders import FrameNames, folder_of, open_frames, the_names
 from i3d.data.missing import check_present
 from i3d.data.order import epoch_order
 from i3d.data.shards import Shards
+from i3d.data.shared_memory import empty, to_shared
 from i3d.data.stages import Stages
 from i3d.data.views import check_size, window_frames
-from i3d.errors import I3DError, InputError, VideoError, printable, quoted
+from i3d.errors import I3DError, InputError, VideoError, quoted
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import change_pixels
-from i3d.video.reader import DEFAULT_LIMITS, Limits, Video, open_video
+from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
-from i3d.video.transforms import crop_boxes, resize_frame, short_side_size
+from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
 
 MAX_TRIES: Final = 20  # clips in a row that may be unreadable before training stops whatever the limit
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is scored whole; `i3d predict` has no limit
@@ -69,7 +72,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     `reduced_jpeg`: JPEG frames that are at least twice as large as needed are decoded at a half, a quarter or an eighth
     of their size. That saves time and changes the pixels (docs/data.md tells how much), so it is off by default.
-    `numbers_N`: from which the draws of each clip come, instead of from its index.
+    `flow`: clips are seen as flow. `numbers_N`: from which the draws of each clip come, instead of from its index.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         view: TrainView | TestView,
         *,
         seed: int = 0,
-        modality: Modality = "rgb",
+        flow: FlowOfClips | None = None,
         names: FrameNames | None = None,
         multi_label: bool = False,
         reduced_jpeg: bool = False,
@@ -87,7 +90,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.numbers_N = np.arange(len(annotations)) if numbers_N is None else numbers_N
-        self.multi_label, self.limits = multi_label, limits
+        self.multi_label, self.limits, self.flow = multi_label, limits, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.stages = Stages()
         self._shared: Annotations | None = None
@@ -95,10 +98,9 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         check_present(annotations, self.shards)
         self.names = names
         if annotations.is_frames and names is None:
-            self.names = the_names(annotations, self.shards, modality=modality)
-        if modality == "flow" and not annotations.is_frames:
-            raise InputError(f"{printable(annotations.source)}: flow is read from folders of frames; these are videos")
-        self.num_channels = self.names.num_channels if self.names is not None else 3
+            self.names = the_names(annotations, self.shards, modality="flow" if flow is not None else "rgb")
+        self.num_channels = self.names.num_channels if self.names is not None else 3 if flow is None else 2
+        self.computes_flow = flow is not None and self.names is None  # else it is stored
         if isinstance(view, TrainView):
             if self.num_channels != 3 and view.augmentation.changes_colours:
                 raise InputError(
@@ -126,7 +128,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Where processes are not forked, the columns still go to them as shared memory."""
-        self._shared = self.annotations.map_columns(_to_shared)  # must live until the other process has it
+        self._shared = self.annotations.map_columns(to_shared)  # must live until the other process has it
         return {**self.__dict__, "annotations": self._shared, "_shared": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -142,7 +144,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size
-        clips_NVTHWC = _empty((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
+        clips_NVTHWC = empty((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
         indices, labels, bad = [], [], []
         for place, (epoch, index) in enumerate(keys):
             for candidate in self._candidates(epoch, index):
@@ -179,7 +181,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             indices_VT = training_clips(num_frames, view.sampling, rng=rng, fps=fps) + first
             self.stages.lap("seek")
             geometry, slots = None, _slots(indices_VT)
-            for frame, frame_HWC, _ in video.each(np.unique(indices_VT)):
+            part = first, first + num_frames
+            for frame, frame_HWC in self._each(video, index, part, np.unique(indices_VT)):
                 self.stages.lap("decode")
                 if geometry is None:
                     height, width = frame_HWC.shape[:2]
@@ -226,7 +229,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 boxes = crop_boxes(*frames_DHWC.shape[1:3], size=pre.crop, crops="center")
                 laid[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
                 frames.append(frames_DHWC)
-        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=_empty(_joined_shape(frames)))
+        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=empty(_joined_shape(frames)))
         return Views.of(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
 
     def _clip_frames(
@@ -241,12 +244,13 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
             self.stages.lap("seek")
             frames_DHWC = torch.empty(0)
-            for d, (_, frame_HWC, _) in enumerate(video.each(wanted_D)):
+            part, short_side = (first, first + num_frames), pre.short_side
+            for d, (_, frame_HWC) in enumerate(self._each(video, index, part, wanted_D, short_side=short_side)):
                 self.stages.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(video, (height, width), frame_HWC.shape)
-                    frames_DHWC = _empty((len(wanted_D), height, width, self.num_channels))
+                    frames_DHWC = empty((len(wanted_D), height, width, self.num_channels))
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
                 self.stages.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
@@ -269,7 +273,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             self.stages.lap("seek")
             different_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in window_frames(video, protocol, pre, between=between, whole=whole):
+            for frame_HWC in self._of_windows(video, index, protocol, pre, between, whole=whole):
                 if not different_D or frame_HWC is not different_D[-1]:
                     different_D.append(frame_HWC)
                     self.stages.lap("decode")
@@ -278,9 +282,50 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
                         raise VideoError(video.name, what, "list it in parts (columns start and end)")
                 places.append(len(different_D) - 1)
-        frames_DHWC = _empty((len(different_D), *different_D[0].shape))
+        frames_DHWC = empty((len(different_D), *different_D[0].shape))
         np.stack(different_D, out=frames_DHWC.numpy())
         return frames_DHWC, places
+
+    def _each(
+        self,
+        video: Video,
+        index: int,
+        part: tuple[int, int],
+        wanted_D: npt.NDArray[np.int64],
+        *,
+        short_side: int | None = None,
+    ) -> Iterator[tuple[int, FrameHWC]]:
+        """(number, frame) of these frames of a part of a video, or the flow that leads to them (at a short side)."""
+        if self.flow is None or not self.computes_flow:
+            yield from ((frame, frame_HWC) for frame, frame_HWC, _ in video.each(wanted_D))
+            return
+        numbers = (wanted_D - part[0]).tolist()
+        size = short_side or self.flow.short_side
+        flows = self.flow.frames(video, self._digest(index), short_side=size, between=part, wanted=numbers)
+        yield from zip(wanted_D.tolist(), flows, strict=True)
+
+    def _of_windows(
+        self,
+        video: Video,
+        index: int,
+        protocol: WindowProtocol,
+        pre: Preprocessing,
+        between: tuple[int, int] | None,
+        *,
+        whole: bool,
+    ) -> Iterator[FrameHWC]:
+        """Every frame at the rate of the protocol, or the flow that leads to it."""
+        if self.flow is None or not self.computes_flow:
+            yield from window_frames(video, protocol, pre, between=between, whole=whole)
+            return
+        content, side, fps = self._digest(index), pre.short_side, protocol.fps
+        for flow_HW2 in self.flow.frames(video, content, short_side=side, fps=fps, between=between):
+            yield flow_HW2 if whole else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
+
+    def _digest(self, index: int) -> str:
+        if self.shards is not None:
+            return hashlib.sha256(self.shards.file(self.annotations.path(index)).read_bytes()).hexdigest()
+        return digest_of(Path(self.annotations.file(index)))
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, to be used in a `with` statement."""
@@ -352,16 +397,3 @@ def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8
 
 def _joined_shape(frames: list[torch.Tensor]) -> tuple[int, ...]:
     return sum(map(len, frames)), *frames[0].shape[1:]
-
-
-def _to_shared(column: Any) -> Any:
-    return torch.from_numpy(np.array(column)).share_memory_()  # type: ignore[no-untyped-call]
-
-
-def _empty(shape: tuple[int, ...]) -> torch.Tensor:
-    """An uint8 tensor; in a worker, of memory that it shares with the main process, so that nobody copies it."""
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
-    tensor: torch.Tensor = torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
-    return tensor

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,7 +36,7 @@ def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat
     if first_HW2 is None:
         return 0
     if kind == "packed-video":
-        return write_lossless(path, _coloured([first_HW2], flows), fps=Fraction(25))
+        return write_lossless(path, coloured(chain([first_HW2], flows)), fps=Fraction(25))
     content, flow_THW2 = io.BytesIO(), np.stack([first_HW2, *flows])
     np.savez_compressed(content, flow=flow_THW2, bound=np.float64(bound))
     write_atomically(path, content.getvalue())
@@ -87,8 +88,7 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
     return flow_THW2
 
 
-def _coloured(*parts: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
+def coloured(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
     """Flow as pictures: x is red, y is green, blue is nothing."""
-    for flows in parts:
-        for flow_HW2 in flows:
-            yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
+    for flow_HW2 in flows:
+        yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])

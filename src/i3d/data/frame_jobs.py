@@ -28,7 +28,8 @@ from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.files import write_atomically
-from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, Method, flow_to_bytes, flows_of
+from i3d.recipes.settings import FlowMethod
+from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
 from i3d.video.sampling import indices_at_rate
 from i3d.video.transforms import resize_frame, short_side_size
@@ -42,7 +43,7 @@ PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
 class FlowSettings:
     """Which optical flow is written instead of frames. An impossible value is an InputError."""
 
-    method: Method = "tvl1"
+    method: FlowMethod = "tvl1"
     bound: float = BOUND  # pixels that 0 and 255 stand for; what moves farther is clipped
     align: Align = "between"  # N frames give N - 1 flows; "frames": N, the first is there twice
     format: FlowFormat = "jpg"  # two pictures each; or one file for each clip: "npz", "packed-video"

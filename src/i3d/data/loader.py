@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -18,17 +17,17 @@ import torch
 from i3d.data.batch import Bad, Batch
 from i3d.data.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.order import Order, balanced_order, evaluation_batches, training_batches
+from i3d.data.shared_memory import check_room
 from i3d.errors import I3DError, InputError, first_line, printable
 from i3d.recipes.settings import WindowProtocol
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
-VIDEO_SECONDS: Final = 3600  # for one video all of whose frames are seen
+VIDEO_SECONDS: Final = 3600  # for one video all of whose frames are seen, or whose flow is computed
 REPEATS: Final = 20  # bits of the epoch above which a clip that comes again in it is counted: another draw
 POLL_SECONDS: Final = 3  # how often workers are looked after that give nothing
 GRACE_SECONDS: Final = 30  # that a worker goes on after SIGTERM
 MAX_NAMED: Final = 10  # clips
-SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (its size is asked for, nothing is written)
 
 
 class ClipLoader:
@@ -65,11 +64,13 @@ class ClipLoader:
         self.bad: dict[int, Bad] = {}
         protocols = dataset.view.protocols if isinstance(dataset.view, TestView) else ()
         is_whole = any(isinstance(protocol, WindowProtocol) for protocol in protocols)
-        self._patience = (VIDEO_SECONDS if is_whole else CLIP_SECONDS) * batch_size
+        self._patience = (VIDEO_SECONDS if is_whole or dataset.computes_flow else CLIP_SECONDS) * batch_size
         self._keys = _Keys()
         self._pass = self._number = 0
         if num_workers and isinstance(dataset.view, TrainView):
-            _check_shared_memory(dataset, dataset.view, batch_size * num_workers * PREFETCH)
+            s, size = dataset.view.sampling, dataset.view.augmentation.size
+            clip_bytes = s.num_clips * s.clip_len * size * size * dataset.num_channels
+            check_room(clip_bytes * batch_size * num_workers * PREFETCH)
         with _as_many_workers_as_asked():
             self._loader = torch.utils.data.DataLoader(
                 dataset,
@@ -187,22 +188,6 @@ def _end_workers() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would raise an error for each of them
     for worker in workers:
         worker.kill()
-
-
-def _check_shared_memory(dataset: ClipDataset, view: TrainView, num_clips: int) -> None:
-    """Workers hand over batches in shared memory, of which containers often have little."""
-    s, size = view.sampling, view.augmentation.size
-    needed = num_clips * s.num_clips * s.clip_len * size * size * dataset.num_channels
-    try:
-        found = os.statvfs(SHARED_MEMORY)
-    except (OSError, AttributeError):
-        return  # another system, which keeps it elsewhere
-    free = found.f_bavail * found.f_frsize
-    if free < needed:
-        raise InputError(
-            f"{SHARED_MEMORY}: {free / 2**20:,.0f} MiB are free, the workers' batches take {needed / 2**20:,.0f}; "
-            "use fewer workers or smaller batches, or start the container with a larger --shm-size"
-        )
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from i3d.errors import VideoError
-from i3d.recipes.settings import Preprocessing, WindowProtocol
-from i3d.video.flow import Method, flow_between, flow_to_bytes, flows_of
+from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
+from i3d.video.flow import flow_between, flow_to_bytes, flows_of
 from i3d.video.reader import FrameHWC, Video
 from i3d.video.transforms import center_crop, resize_frame, short_side_size
 
@@ -35,14 +35,16 @@ def window_frames(
     return video.stream(fps=protocol.fps, transform=changed, between=between)
 
 
-def window_flow(video: Video, protocol: WindowProtocol, pre: Preprocessing, *, method: Method) -> Iterator[FrameHWC]:
+def window_flow(
+    video: Video, protocol: WindowProtocol, pre: Preprocessing, *, method: FlowMethod
+) -> Iterator[FrameHWC]:
     """The flow (crop, crop, 2) that leads to every frame at the rate of the protocol; the first is there twice."""
     frames = window_frames(video, protocol, pre, whole=True)
     for flow_HW2 in flows_of(frames, method=method, align="frames"):
         yield center_crop(flow_to_bytes(flow_HW2)[None], size=pre.crop)[0].copy()
 
 
-def flow_at(video: Video, indices: Sequence[int], pre: Preprocessing, *, method: Method) -> list[FrameHWC]:
+def flow_at(video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod) -> list[FrameHWC]:
     """The flow (H, W, 2) that leads to each of these frames from the one before it; that of frame 0 is frame 1's."""
     num_frames = video.count_frames()
     pairs = {index: (max(index, 1) - 1, min(max(index, 1), num_frames - 1)) for index in indices}

@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import typer
@@ -16,7 +16,7 @@ from i3d.doors.asked import Asked, clips_of, read_asked
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from i3d.recipes.recipe import Recipe
+    pass
 
 WARM_UP: Final = 5  # items that are not measured, as in MMAction2
 ITEMS: Final = 200  # that are measured at the most, with the warm-up
@@ -126,6 +126,7 @@ def _timed(asked: Asked, config: str, *, fold: bool) -> Iterator[tuple[float, fl
     """(seconds that a clip was waited for, seconds of the network) of each clip of the list for testing."""
     import torch
 
+    from i3d.data.computed_flow import FlowOfClips
     from i3d.data.dataset import ClipDataset, TestView
     from i3d.data.loader import ClipLoader
     from i3d.models.build import build_network
@@ -136,7 +137,8 @@ def _timed(asked: Asked, config: str, *, fold: bool) -> Iterator[tuple[float, fl
     recipe = asked.config.recipe
     clips, names = clips_of(asked.config.lists, "test", recipe, config)
     view = TestView(recipe.protocol, recipe.preprocessing)
-    dataset = ClipDataset(clips, view, names=names, modality=_modality(recipe), multi_label=recipe.multi_label)
+    flow = FlowOfClips.of(recipe.network, recipe.preprocessing)
+    dataset = ClipDataset(clips, view, names=names, flow=flow, multi_label=recipe.multi_label)
     device = pick_device("auto")
     net = build_network(recipe.network).eval()
     if fold:
@@ -154,10 +156,6 @@ def _timed(asked: Asked, config: str, *, fold: bool) -> Iterator[tuple[float, fl
             begun = time.perf_counter()
     for bad in loader.bad.values():
         console.say(f"error: {bad.reason}")
-
-
-def _modality(recipe: Recipe) -> Literal["rgb", "flow"]:
-    return "flow" if recipe.network.in_channels == 2 else "rgb"
 
 
 def _shape(given: Sequence[int] | None, own: tuple[int, ...]) -> tuple[int, ...]:

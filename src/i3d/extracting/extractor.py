@@ -20,8 +20,8 @@ from i3d.extracting.rows import Row, windows_of_stream
 from i3d.models.build import I3D
 from i3d.models.forward import autocast
 from i3d.recipes.features import POOLED, FeatureSettings
-from i3d.recipes.settings import Preprocessing
-from i3d.video.flow import BOUND, Method, flow_to_bytes, flows_of
+from i3d.recipes.settings import FlowMethod, Preprocessing
+from i3d.video.flow import BOUND, flow_to_bytes, flows_of
 from i3d.video.reader import FrameHWC, Video
 from i3d.video.sampling import loop
 from i3d.video.transforms import crop_boxes, flip, normalize
@@ -35,7 +35,7 @@ class Stream:
 
     net: I3D
     preprocessing: Preprocessing
-    flow: Method | None  # None: RGB
+    flow: FlowMethod | None  # None: RGB
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from i3d.cache import Cache, key_of
 from i3d.data.annotations import Annotations
 from i3d.data.batch import Views
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.finetuning.cache import Cache, key_of
 from i3d.models.build import I3D
 from i3d.models.forward import autocast
 from i3d.recipes.settings import Preprocessing
@@ -126,7 +127,7 @@ def clip_features(
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in found]
         for place, values_VC in (
-            _computed(trunk, clips.select(missing), view, draw, seed, num_workers) if missing else ()
+            _computed(trunk, clips.select(missing), view, draw, seed, cache, num_workers) if missing else ()
         ):
             key = keys_ND[missing[place]][draw]
             cache.keep_array(key, values_VC)
@@ -139,12 +140,14 @@ def clip_features(
     return Features(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed)
 
 
-def _computed(trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int, seed: int, num_workers: int) -> Any:
+def _computed(
+    trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int, seed: int, cache: Cache, num_workers: int
+) -> Any:
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
-    modality: Any = "flow" if trunk.net.settings.in_channels == 2 else "rgb"
+    flow = FlowOfClips.of(trunk.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
-        clips.annotations, view, seed=seed, names=clips.names, modality=modality, multi_label=True, numbers_N=numbers_N
+        clips.annotations, view, seed=seed, names=clips.names, flow=flow, multi_label=True, numbers_N=numbers_N
     )
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):

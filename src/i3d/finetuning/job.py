@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from i3d.cache import Cache
 from i3d.data.annotations import Annotations
-from i3d.finetuning.cache import Cache
 from i3d.finetuning.choices import Choice
 from i3d.finetuning.fitting import Parts
 from i3d.finetuning.look import Seen

@@ -12,13 +12,13 @@ from typing import Final
 
 import numpy as np
 
+from i3d.cache import Cache, key_of
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check import ClipReport, Report, check_annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.split import split, with_groups
 from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable
-from i3d.finetuning.cache import Cache, key_of
 from i3d.finetuning.features import Clips
 from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, is_readable
 from i3d.results.journal import signature

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i3d.cache import key_of
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TrainView
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
 from i3d.files import write_atomically
-from i3d.finetuning.cache import key_of
 from i3d.finetuning.job import BEST, Job
 from i3d.finetuning.look import write_split
 from i3d.results.confusion import draw_confusion
@@ -82,8 +83,8 @@ def _preview(job: Job) -> None:
         return
     learnt = job.annotations.select(job.parts.learnt)
     view = TrainView(job.training.sampling, job.training.augmentation)
-    modality: Any = "flow" if job.recipe.network.in_channels == 2 else "rgb"
-    done = preview(ClipDataset(learnt, view, seed=job.seed, names=job.seen.clips.names, modality=modality), out)
+    flow = FlowOfClips.of(job.recipe.network, job.recipe.preprocessing, job.cache)
+    done = preview(ClipDataset(learnt, view, seed=job.seed, names=job.seen.clips.names, flow=flow), out)
     job.watcher.told(f"{printable(str(done.pictures[0]))}: what training sees")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import numpy as np
 import torch
 
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loader import ClipLoader
 from i3d.errors import printable
@@ -46,8 +47,8 @@ def with_norms(job: Job) -> Job:
         norm.train()
     clips = job.annotations.select(job.parts.learnt)
     view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
-    modality: Any = "flow" if net.settings.in_channels == 2 else "rgb"
-    dataset = ClipDataset(clips, view, names=job.seen.clips.names, modality=modality)
+    flow = FlowOfClips.of(net.settings, pre, job.cache)
+    dataset = ClipDataset(clips, view, names=job.seen.clips.names, flow=flow)
     for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.machine.num_workers).batches():
         forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
     job.watcher.told(f"batch norms: statistics of {len(clips)} clips")

@@ -4,7 +4,15 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Discriminator, Tag, model_validator
 
-from i3d.recipes.settings import ClipProtocol, Network, Preprocessing, Settings, WindowProtocol
+from i3d.recipes.settings import (
+    ClipProtocol,
+    FlowMethod,
+    Network,
+    Preprocessing,
+    Settings,
+    WindowProtocol,
+    flow_method,
+)
 from i3d.recipes.training import Loss, Training
 
 AVERAGED: Final = {"prob": "probabilities averaged", "score": "logits averaged"}
@@ -40,7 +48,14 @@ class Recipe(Settings):
                 f"the network takes {self.network.in_channels} channels, preprocessing has a mean for "
                 f"{len(self.preprocessing.mean)}"
             )
+        if self.preprocessing.flow is not None and self.network.in_channels != 2:
+            raise ValueError(f"preprocessing.flow is for networks of 2 channels, this has {self.network.in_channels}")
         return self
+
+    @property
+    def flow(self) -> FlowMethod | None:
+        """How the flow that the network takes is computed; None: it takes RGB."""
+        return flow_method(self.network, self.preprocessing)
 
     @property
     def protocol_line(self) -> str:

@@ -14,6 +14,9 @@ TAGS: Final = frozenset({
 })  # fmt: skip
 
 
+FlowMethod = Literal["tvl1", "dis", "farneback"]
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -111,6 +114,7 @@ def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ..
 class Preprocessing(Settings):
     """From uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
 
+    flow: FlowMethod | None = None  # of networks of flow: how it is computed where clips are RGB; None: "tvl1"
     short_side: int = Field(default=256, ge=1)
     crop: int = Field(default=224, ge=1)
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
@@ -123,6 +127,11 @@ class Preprocessing(Settings):
         if len(self.mean) != len(self.std) or any(value <= 0 for value in self.std):
             raise ValueError(f"mean {self.mean} and std {self.std} need one value per channel, std above 0")
         return self
+
+
+def flow_method(network: Network, preprocessing: Preprocessing) -> FlowMethod | None:
+    """How the flow that a network takes is computed where it is not stored; None: it takes RGB."""
+    return (preprocessing.flow or "tvl1") if network.in_channels == 2 else None
 
 
 class WindowProtocol(Settings):

@@ -20,7 +20,9 @@ from accelerate.utils import (
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
+from i3d.cache import Cache
 from i3d.data.annotations import Annotations
+from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loader import ClipLoader
@@ -52,6 +54,7 @@ class Machine:
     deterministic: bool = False
     compile: bool = False
     sharded: bool = False  # FSDP: weights, gradients and optimiser are divided among the ranks
+    cache: Cache | None = None  # where computed flow is kept; None: the usual one
 
 
 def build_accelerator(training: Training, machine: Machine) -> Accelerator:
@@ -162,7 +165,7 @@ def build_loaders(
     common: dict[str, Any] = {"num_workers": machine.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "num_ranks": accelerator.num_processes}
     data: dict[str, Any] = {"seed": seed, "names": names, "multi_label": recipe.multi_label}
-    data["modality"] = "flow" if recipe.network.in_channels == 2 else "rgb"
+    data["flow"] = FlowOfClips.of(recipe.network, pre, machine.cache)
     dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
     loader = ClipLoader(
         dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common

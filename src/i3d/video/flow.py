@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.recipes.settings import FlowMethod
 from i3d.video.reader import FrameHWC
 
-Method = Literal["tvl1", "dis", "farneback"]
-METHODS: Final = get_args(Method)
+METHODS: Final[tuple[FlowMethod, ...]] = get_args(FlowMethod)
 Align = Literal["between", "frames"]
 ALIGNS: Final = get_args(Align)
 BOUND: Final = 20.0  # pixels; what moves farther is clipped
 Flow = npt.NDArray[np.float32]
 
 
-def flow_between(before_HWC: FrameHWC, after_HWC: FrameHWC, *, method: Method = "tvl1") -> Flow:
+def flow_between(before_HWC: FrameHWC, after_HWC: FrameHWC, *, method: FlowMethod = "tvl1") -> Flow:
     """(H, W, 2) float32: where each pixel of one RGB frame is in the next, in pixels to the right and down.
 
     "tvl1": Zach et al. 2007 (OpenCV's, with its settings); "dis": Kroeger et al. 2016, preset medium, many times as
@@ -43,7 +43,7 @@ def flow_between(before_HWC: FrameHWC, after_HWC: FrameHWC, *, method: Method = 
     return np.asarray(flow, np.float32)
 
 
-def flows_of(frames: Iterable[FrameHWC], *, method: Method = "tvl1", align: Align = "between") -> Iterator[Flow]:
+def flows_of(frames: Iterable[FrameHWC], *, method: FlowMethod = "tvl1", align: Align = "between") -> Iterator[Flow]:
     """The flow from each frame to the next.
 
     "between": N frames give N - 1 flows, one frame none; "frames": N, of which the first is there twice, and one frame
@@ -85,7 +85,7 @@ def flow_colours(flow_HW2: Flow, *, bound: float | None = None) -> FrameHWC:
     return colours_HWC
 
 
-def _maker(method: Method) -> Any:
+def _maker(method: FlowMethod) -> Any:
     """A new one for each pair: one that was used before gives other numbers (DIS with several threads)."""
     if method == "dis":
         return cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)

@@ -40,7 +40,7 @@ class Cache:
     def array(self, key: str) -> npt.NDArray[np.float32] | None:
         """The numbers under a key, if they are there and whole."""
         try:
-            content = self._path(key, ".npy").read_bytes()
+            content = self.path(key, ".npy").read_bytes()
             found: npt.NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
@@ -49,19 +49,19 @@ class Cache:
     def keep_array(self, key: str, values: npt.NDArray[np.float32]) -> None:
         content = io.BytesIO()
         np.save(content, values, allow_pickle=False)
-        self._write(self._path(key, ".npy"), content.getvalue())
+        self._write(self.path(key, ".npy"), content.getvalue())
 
     def record(self, key: str) -> Any:
         """What JSON lies under a key; None: nothing, or it is damaged."""
         try:
-            return json.loads(self._path(key, ".json").read_bytes())
+            return json.loads(self.path(key, ".json").read_bytes())
         except (OSError, ValueError):
             return None
 
     def keep_record(self, key: str, record: Any) -> None:
-        self._write(self._path(key, ".json"), json.dumps(record).encode())
+        self._write(self.path(key, ".json"), json.dumps(record).encode())
 
-    def _path(self, key: str, suffix: str) -> Path:
+    def path(self, key: str, suffix: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}{suffix}"
 
     def _write(self, path: Path, content: bytes) -> None:

@@ -1,0 +1,246 @@
+"""The flow of videos in training and testing: what a network of flow sees, computed once, and kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import testing_runs
+import training_runs
+from commands import run_here
+from i3d.cache import Cache
+from i3d.data import computed_flow
+from i3d.data.computed_flow import FlowOfClips
+from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.pack import pack
+from i3d.data.read import read_annotations
+from i3d.evaluate import Means, evaluate_each
+from i3d.predict import Predictor
+from i3d.recipes.augmentation import Augmentation, TrainSampling
+from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.two_streams import TwoStreams
+from i3d.video.flow import flow_between, flow_to_bytes
+from i3d.video.reader import open_video
+from i3d.video.transforms import center_crop, resize_short_side
+from rendering import encode, numbered_frame
+from testing_runs import CLIPS, WINDOWS, save_model
+
+PRE = Preprocessing(short_side=32, crop=32, mean=(127.5, 127.5), std=(60.0, 60.0))
+PLAIN = Augmentation(resize=32, size=32, flip=0, crop={"kind": "center"})
+ONE = ClipProtocol(clip_len=6, frame_interval=2, num_clips=1, crops="center")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A video, listed whole and from 0.4 to 0.8 s."""
+    root = tmp_path_factory.mktemp("clips")
+    encode(root / "a.mp4", [numbered_frame(3 * k, height=36, width=48) for k in range(26)], fps=25)
+    (root / "clips.csv").write_text("path,label,start,end\na.mp4,x,,\na.mp4,y,0.4,0.8\n")
+    return root
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return FlowOfClips("dis", 32, Cache(tmp_path / "cache"))
+
+
+def by_hand(path, first, stop, *, fps=None):
+    """The flow (T, H, W, 2) that leads to each frame of a part."""
+    with open_video(path) as video:
+        frames = list(video.stream(fps=fps, between=(first, stop)))
+    small = resize_short_side(np.stack(frames), short_side=32)
+    flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(small, small[1:], strict=False)]
+    return np.stack([flows[0], *flows])
+
+
+def files_in(kept):
+    return sorted(kept.cache.folder.rglob("*.mkv"))
+
+
+@pytest.mark.parametrize(("index", "part"), [(0, (0, 26)), (1, (10, 20))])
+def test_clips_see_the_flow_that_leads_to_their_frames(clips, kept, index, part):
+    annotations, flows = read_annotations(clips / "clips.csv"), by_hand(clips / "a.mp4", *part)
+    view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
+    rgb = ClipDataset(annotations, view, seed=4)[2, index].clips_NVTHWC[0, 0].numpy()
+    seen = ClipDataset(annotations, view, seed=4, flow=kept)[2, index].clips_NVTHWC[0, 0].numpy()
+    with open_video(clips / "a.mp4") as video:
+        frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
+    shown = [next(k for k, f in enumerate(frames) if np.array_equal(center_crop(f[None], size=32)[0], x)) for x in rgb]
+    assert np.array_equal(seen, center_crop(flows[np.array(shown) - part[0]], size=32))
+    tested = ClipDataset(annotations, TestView(ONE, PRE), flow=kept)[0, index].views_N[0].clips()[0].numpy()
+    assert tested.shape == (6, 32, 32, 2)
+    assert len(files_in(kept)) == 1  # both read the same
+
+
+def test_windows_see_the_flow_between_the_frames_at_their_rate(clips, kept):
+    flows = by_hand(clips / "a.mp4", 0, 26, fps=20)
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+    views = dataset[0, 0].views_N[0]
+    whole = np.concatenate([views.clips(number, number + 1)[0].numpy() for number in views.groups[0]])
+    assert np.array_equal(whole, center_crop(flows, size=32))
+
+
+def test_it_is_computed_once_and_kept_by_content(clips, kept, tmp_path, monkeypatch):
+    view = TestView(ONE, PRE, (WINDOWS,))
+    first = ClipDataset(read_annotations(clips / "clips.csv"), view, flow=kept)[0, 0].views_N[0]
+    assert len(files_in(kept)) == 2  # of native frames, and at 20 fps
+    monkeypatch.setattr(computed_flow, "flows_of", lambda *_, **__: pytest.fail("computed again"))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "b.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "moved" / "clips.csv").write_text("path,label\nb.mp4,x\n")
+    moved = read_annotations(tmp_path / "moved" / "clips.csv")
+    again = ClipDataset(moved, view, flow=kept)[0, 0].views_N[0]
+    assert torch.equal(first.frames_DHWC, again.frames_DHWC)
+    monkeypatch.undo()
+    pack(moved, tmp_path / "packed")
+    packed = ClipDataset(read_annotations(tmp_path / "packed"), view, flow=kept)[0, 0].views_N[0]
+    assert torch.equal(first.frames_DHWC, packed.frames_DHWC)
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+def test_what_is_damaged_is_computed_anew(clips, kept, damage):
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+    first = dataset[0, 0].views_N[0]
+    (path,) = files_in(kept)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes(len(content)))
+    assert torch.equal(dataset[0, 0].views_N[0].frames_DHWC, first.frames_DHWC)
+    assert path.read_bytes() == content
+
+
+def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
+    (tmp_path / "file").write_text("")
+    kept = FlowOfClips("dis", 32, Cache(tmp_path / "file"))
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+    with pytest.raises(Exception, match=r"flow cannot be kept there .*--cache"):
+        dataset[0, 0]
+
+
+@pytest.mark.parametrize("protocol", [CLIPS, WINDOWS], ids=["clips", "windows"])
+@pytest.mark.parametrize("method", ["dis", "farneback"])
+def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
+    root = testing_runs.make_clips(tmp_path)
+    model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
+    found = evaluate_each(model, read_annotations(root / "clips.csv"), means=Means("cpu", cache=Cache(tmp_path / "c")))[
+        0
+    ]
+    assert f"{method} flow" in found.protocol
+    predictor = Predictor(model, device="cpu")
+    assert predictor.flow == method  # as the weights say
+    for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
+        scores, _ = predictor.scores(file)
+        expected = scores.probabilities_K if protocol is CLIPS else scores.scores_K
+        assert np.allclose(scores_K, expected, atol=1e-5), file
+
+
+@pytest.mark.parametrize("of", ["score", "prob"])
+def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of):
+    root = testing_runs.make_clips(tmp_path)
+    rgb = save_model(root / "rgb.safetensors")
+    flow = save_model(root / "flow.safetensors", channels=2, labels=("c", "a", "b"))
+    command = ["i3d", "test", rgb, "--flow-model", flow, "--streams", "rgb,flow", "--flow", "dis", "--fuse", of]
+    command += ["--weights", "2,1", "--data", root / "clips.csv", "--out", root / "r.json", "--device", "cpu"]
+    done = run_here([*command, "--cache", tmp_path / "cache"])
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("rgb", "flow", "fused"))
+    two = TwoStreams(Predictor(rgb, device="cpu"), Predictor(flow, device="cpu", flow="dis"), weights=(2, 1), of=of)
+    told = json.loads((root / "r.json").read_text())
+    for clip in told["clips"]:
+        (scores,) = clip["scores"].values()
+        best = two(clip["file"]).top1
+        assert best.label == told["classes"][int(np.argmax(scores))]
+    by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--weights", "2,1", "--json"])
+    fused = json.loads(by_hand.stdout)["fused"]
+    assert fused["top1"] == told["protocols"]["3x3"]["figures"]["top1"]
+    again = run_here([*command, "--cache", tmp_path / "cache"])
+    assert again.stderr.count("6 of 6 clips were done before") == 2
+
+
+def test_weights_are_swept_on_held_out_clips(tmp_path):
+    root = testing_runs.make_clips(tmp_path)
+    rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
+    options = ["--data", root / "clips.csv", "--cache", tmp_path / "cache", "--flow", "dis", "--weights", "sweep"]
+    done = run_here(["i3d", "test", rgb, "--flow-model", flow, *options])
+    assert done.returncode == 0, done.stderr
+    assert "the best on 3 held-out clips, which are not in the table" in done.stdout
+    assert "of 3 clips" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["{rgb}", "--flow-model", "{rgb}x"], "are networks of rgb,rgb"),
+        (["{flow}", "--streams", "rgb"], "--streams rgb: MODEL is flow"),
+        (["{rgb}", "--streams", "rgb,flow"], "--streams rgb,flow: MODEL is rgb"),
+        (["{rgb}", "--streams", "depth"], "--streams 'depth': is none of rgb or flow or rgb,flow"),
+        (["{rgb}", "--flow-model", "{flow}", "--average-clips", "prob"], "--average-clips: is for one network"),
+        (
+            ["{rgb}", "--flow-model", "{flow}", "--weights", "1"],
+            "write two numbers with a comma, such as 1,1, or sweep",
+        ),
+        (["{flow}", "--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
+    ],
+)
+def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
+    root = testing_runs.make_clips(tmp_path)
+    rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
+    (root / "rgb.safetensorsx").write_bytes(rgb.read_bytes())
+    words = [option.format(rgb=rgb, flow=flow) for option in options]
+    done = run_here(["i3d", "test", *words, "--data", root / "clips.csv"])
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_predict_takes_streams(tmp_path):
+    root = testing_runs.make_clips(tmp_path)
+    rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
+    only = run_here(
+        ["i3d", "predict", root / "0.mp4", "--streams", "flow", "--flow-model", flow, "--flow", "dis", "--json"]
+    )
+    assert only.returncode == 0, only.stderr
+    alone = run_here(["i3d", "predict", root / "0.mp4", "--model", flow, "--flow", "dis", "--json"])
+    assert json.loads(only.stdout) == json.loads(alone.stdout)
+    for options, message in (
+        (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
+        (["--streams", "rgb", "--flow-model", flow], "leave out --flow-model too"),
+        (["--streams", "flow", "--model", rgb, "--flow-model", flow], "name only --flow-model"),
+    ):
+        done = run_here(["i3d", "predict", root / "0.mp4", *options])
+        assert done.returncode == 2
+        assert message in done.stderr
+
+
+FLOW_RECIPE = (
+    training_runs.RECIPE.replace("brightness: 0.2, ", "")
+    .replace("network: {depth: 18, base_channels: 4}", "network: {depth: 18, base_channels: 4, in_channels: 2}")
+    .replace(
+        "{short_side: 32, crop: 32}", "{short_side: 32, crop: 32, mean: [127.5, 127.5], std: [127.5, 127.5], flow: dis}"
+    )
+)
+
+
+@pytest.mark.slow
+def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
+    root = training_runs.make_clips(tmp_path)
+    (root / "tiny.yaml").write_text(FLOW_RECIPE)
+    whole = training_runs.finish(
+        training_runs.command(root, root / "A", "--epochs", 2, "--cache", tmp_path / "cache", "--workers", 2)
+    )
+    assert f"their flow is computed by dis when it is first seen, and kept in {tmp_path / 'cache'}" in whole
+    assert len(list((tmp_path / "cache").rglob("*.mkv"))) == 16
+    training_runs.finish(training_runs.command(root, root / "B", "--epochs", 2, "--cache", tmp_path / "other"))
+    assert training_runs.digests(root / "A") == training_runs.digests(root / "B")
+    card = json.loads((root / "A" / "recipe.json").read_text())
+    assert card["preprocessing"]["flow"] == "dis"
+    assert Predictor(root / "A" / "best.safetensors", device="cpu").flow == "dis"
+    data = ["--data", root / "clips.csv", "--split", "val", "--cache", tmp_path / "cache"]
+    tested = run_here(["i3d", "test", root / "A" / "best.safetensors", *data])
+    assert tested.returncode == 0, tested.stderr
+    assert "dis flow" in tested.stdout
+
+
+def test_flow_is_not_for_networks_of_rgb(tmp_path):
+    root = training_runs.make_clips(tmp_path, num_train=4, num_val=2)
+    said = training_runs.finish(training_runs.command(root, root / "W", "--flow", "dis"), expected=2)
+    assert "preprocessing.flow is for networks of 2 channels, this has 3" in said
