@@ -1,5 +1,7 @@
 """Fixtures of several files; failures are told at once, so that a run that is cut off has named them."""
 
+import os
+
 import cv2
 import pytest
 
@@ -31,6 +33,14 @@ def _cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("I3D_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=hasattr(os, "sched_getscheduler"))
+def _ordinary():
+    """Encoders may leave their caller with the priority of real time, which starves all others (`rendering.encode`)."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
 
 
 @pytest.fixture

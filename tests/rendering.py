@@ -1,5 +1,6 @@
 """Videos that the tests render: each frame carries its number in its pixels, so that a mistaken frame shows."""
 
+import os
 import struct
 from fractions import Fraction
 
@@ -58,6 +59,10 @@ def encode(
                 frame.pts, frame.time_base = stamps[i], Fraction(1, 1000)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+    # SVT-AV1, where it may, makes the thread that calls it a real-time one, for good, and with it all processes that
+    # this one starts: they took the processor from everything else, and two of gloo's that waited did so for ever.
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
