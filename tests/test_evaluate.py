@@ -412,8 +412,10 @@ def test_bad_options(clips, models, options, message):
 
 
 def test_other_frames_than_the_network_takes(clips, tmp_path):
-    flow = save_model(tmp_path / "flow.safetensors", channels=2)
-    assert "flow is read from folders of frames" in run(flow, "--data", clips / "clips.csv", expected=2)
+    four = save_model(tmp_path / "four.safetensors", channels=4)
+    said = run(four, "--data", clips / "clips.csv", expected=2)
+    assert "its frames have 3 channels, the network of" in said
+    assert "takes 4 channels; list the other frames, or say --template" in said
 
 
 # the file
