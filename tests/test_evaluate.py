@@ -415,7 +415,7 @@ def test_other_frames_than_the_network_takes(clips, tmp_path):
     four = save_model(tmp_path / "four.safetensors", channels=4)
     said = run(four, "--data", clips / "clips.csv", expected=2)
     assert "its frames have 3 channels, the network of" in said
-    assert "takes 4 channels; list the other frames, or say --template" in said
+    assert "takes 4; list the other frames, or say --template" in said
 
 
 # the file

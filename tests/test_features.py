@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from commands import run_here
 from i3d.errors import InputError, VideoError
+from i3d.extracting.arrays import read_array
 from i3d.extracting.extractor import Extractor, Stream
 from i3d.extracting.rows import Row, num_rows, windows_of_stream
 from i3d.models.build import build_network
@@ -277,12 +280,59 @@ def test_files_of_others_are_left_alone(videos, model, tmp_path):
         assert (tmp_path / "out" / name).read_text() == "{}"
 
 
-def test_npz_has_frames_and_seconds(videos, model, tmp_path):
-    run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS, "--format", "npz", "--crops", "10")
-    with np.load(tmp_path / "o" / "a.npz") as found:
-        assert found["features"].shape == (6, 10, 32)
-        assert found["rows"].tolist() == [[k, k + 8] for k in range(0, 24, 4)]
-        assert found["seconds"][1].tolist() == pytest.approx([0.2, 0.6])
+def load_npz(path):
+    return dict(np.load(path))
+
+
+def load_h5(path):
+    with h5py.File(path) as file:
+        return {name: file[name][()] for name in file}
+
+
+def load_parquet(path):
+    table = pyarrow.parquet.read_table(path)
+    columns = {name: table.column(name).to_numpy() for name in ("first", "stop", "start_seconds", "end_seconds")}
+    return {
+        "features": np.array(table.column("features").to_pylist(), np.float32).reshape(len(table), 10, 32),
+        "rows": np.stack([columns["first"], columns["stop"]], axis=1),
+        "seconds": np.stack([columns["start_seconds"], columns["end_seconds"]], axis=1),
+    }
+
+
+@pytest.mark.parametrize(("kind", "load"), [("npz", load_npz), ("h5", load_h5), ("parquet", load_parquet)])
+def test_other_formats_have_frames_and_seconds(videos, model, tmp_path, kind, load):
+    options = (videos / "a.mp4", "--model", model, *OPTIONS, "--crops", "10")
+    run(*options, "--out", tmp_path / "plain")
+    for name in ("o", "again"):
+        run(*options, "--out", tmp_path / name, "--format", kind)
+    path = tmp_path / "o" / f"a.{kind}"
+    found, plain = load(path), np.load(tmp_path / "plain" / "a.npy")
+    assert plain.shape == (6, 10, 32)
+    assert np.array_equal(found["features"], plain)
+    assert found["features"].dtype == np.float32
+    assert found["rows"].tolist() == [[k, k + 8] for k in range(0, 24, 4)]
+    assert found["seconds"][1].tolist() == pytest.approx([0.2, 0.6])
+    assert path.read_bytes() == (tmp_path / "again" / f"a.{kind}").read_bytes()
+    assert np.array_equal(read_array(path), plain)
+    done = run_here(["i3d", "features", "compare", path, tmp_path / "plain" / "a.npy"])
+    assert "they are the same to the bit" in done.stdout
+
+
+@pytest.mark.parametrize(("kind", "library"), [("h5", "h5py"), ("parquet", "pyarrow")])
+def test_a_format_whose_library_is_missing_is_told_first(videos, model, tmp_path, monkeypatch, kind, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    err = run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, "--format", kind, expected=2)
+    assert f"{kind} files need {library}, which is not installed; pip install 'i3d[scale]'" in err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "h5", "parquet"])
+def test_files_that_are_none_of_these(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(b"no features")
+    with pytest.raises(InputError, match="give a .npy or .npz or .h5 or .parquet"):
+        read_array(path)
 
 
 def test_two_streams_side_by_side(videos, model, tmp_path):
@@ -307,7 +357,7 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
         (["--fps", "fast"], "write a number, or native"),
         (["--fps", "-1"], "fps: Input should be greater than 0"),
         (["--align", "end"], "align: Input should be 'start' or 'centre'"),
-        (["--format", "mat"], "--format 'mat': is neither npy nor npz"),
+        (["--format", "mat"], "--format 'mat': is none of npy, npz, h5, parquet"),
         (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),

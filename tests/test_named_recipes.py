@@ -58,7 +58,8 @@ MMACTION2 = OFF | {  # 0.x: I3D-R50 32x2x1 from raw frames
     "network.non_local": ((0,), (0,), (0,), (0,)), "network.non_local_mode": "embedded_gaussian",
     "network.non_local_sub_sample": True, "network.non_local_use_scale": False, "network.frozen_stages": -1,
     "network.norm_eval": False, "network.activation_checkpointing": False, "network.zero_init_residual": False,
-    "preprocessing.short_side": 256, "preprocessing.crop": 256, "preprocessing.mean": (123.675, 116.28, 103.53),
+    "preprocessing.flow": None, "preprocessing.short_side": 256, "preprocessing.crop": 256,
+    "preprocessing.mean": (123.675, 116.28, 103.53),
     "preprocessing.std": (58.395, 57.12, 57.375), "dataset": "kinetics400",
     "protocol.clip_len": 32, "protocol.frame_interval": 2, "protocol.num_clips": 10, "protocol.placement": "centred",
     "protocol.sample_range": 64, "protocol.target_fps": None, "protocol.twice": False, "protocol.out_of_bound": "loop",
@@ -95,7 +96,7 @@ V1 = VIDEO | {
 
 PAPER = OFF | {  # Carreira & Zisserman, RGB
     "network.kind": "inception", "network.in_channels": 3, "network.num_classes": 400, "network.dropout": 0.5,
-    "network.bn_eps": 1e-3, "preprocessing.short_side": 256, "preprocessing.crop": 224,
+    "network.bn_eps": 1e-3, "preprocessing.flow": None, "preprocessing.short_side": 256, "preprocessing.crop": 224,
     "preprocessing.mean": (127.5,) * 3, "preprocessing.std": (127.5,) * 3, "dataset": "kinetics400",
     "protocol.fps": 25.0, "protocol.max_window_frames": 250, "protocol.crops": "center", "protocol.average": "score",
     "training.init": "", "training.input": "videos", "training.epochs": 100, "training.steps": 115_000,
@@ -114,6 +115,7 @@ PAPER = OFF | {  # Carreira & Zisserman, RGB
     "training.loss_scale": 0.0,
 }  # fmt: skip
 FLOW = {
+    "preprocessing.flow": "tvl1",
     "network.in_channels": 2, "preprocessing.mean": (127.5,) * 2, "preprocessing.std": (127.5,) * 2,
     "training.input": "frames", "training.steps": 155_000,
     "training.schedule.until": (97_000, 104_500, 115_000, 140_000, 150_000),

@@ -39,7 +39,7 @@ Padding = Annotated[str | None, typer.Option(help="none: rows that fit; repeat: 
 Crops = Annotated[str | None, typer.Option(help="1 (default), 3, 5 or 10.")]
 Flip = Annotated[bool, typer.Option("--flip", help="With the mirror image of each crop.")]
 Dense = Annotated[bool, typer.Option("--dense", help="A row for each frame: stride 1, centred, ends repeated.")]
-FileFormat = Annotated[str, typer.Option("--format", help="npy, or npz with frames and seconds of the rows.")]
+FileFormat = Annotated[str, typer.Option("--format", help="npy; npz, h5 or parquet with frames and seconds.")]
 Force = Annotated[bool, typer.Option("--force", help="Make anew what is there otherwise.")]
 
 CROPS = {"1": "center", "3": "three", "5": "five", "10": "ten"}
@@ -129,7 +129,7 @@ def run_features(
 
 @features_commands.command("compare")
 def compare_features(
-    one: Annotated[Path, typer.Argument(help="Features of ours: a .npy or .npz with its .json.", show_default=False)],
+    one: Annotated[Path, typer.Argument(help="Features of ours, with their .json.", show_default=False)],
     other: Annotated[Path, typer.Argument(help="Features of the same video, of any tool.", show_default=False)],
     video: Annotated[
         Path | None, typer.Option(help="The video, to search for what made them differ (default: that of the .json).")

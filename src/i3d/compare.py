@@ -7,7 +7,6 @@ Letters in names: R rows, C channels.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, first_line, printable
+from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.extracting.extractor import Extractor
@@ -54,7 +53,7 @@ class Cause:
 
 
 def compare(one: Path, other: Path) -> Comparison:
-    """The cosines of the rows of two files (.npy, .npz; ours or anybody's). Other channels are an InputError."""
+    """The cosines of the rows of two files (of ours, or anybody's). Other channels are an InputError."""
     a_RC, b_RC = read_features(one), read_features(other)
     if a_RC.shape[1] != b_RC.shape[1]:
         raise InputError(
@@ -92,19 +91,9 @@ def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]
 
 def read_features(path: Path) -> Floats:
     """Rows (R, numbers) of a file; crops and grids are laid side by side. What is none is an InputError."""
-    where = printable(str(path))
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            values = loaded
-        else:
-            with loaded:
-                values = loaded["features" if "features" in loaded.files else loaded.files[0]]
-    except OSError as error:
-        why = error.strerror or first_line(error)
-        raise InputError(f"{where}: cannot be read ({why}); give a .npy or .npz") from error
-    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{where}: no features ({first_line(error)}); give a .npy or .npz") from error
+    from i3d.extracting.arrays import read_array
+
+    where, values = printable(str(path)), read_array(path)
     if values.ndim < 2 or values.dtype.kind not in "fiu" or 0 in values.shape or not np.isfinite(values).all():
         raise InputError(f"{where}: {values.dtype} of shape {values.shape} are no rows of finite numbers")
     return _flat(values)

@@ -13,20 +13,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from i3d.errors import InputError, VideoError, printable
 from i3d.predict import Precision, check_precision, pick_device
 
 if TYPE_CHECKING:
+    from i3d.extracting.arrays import FileFormat
     from i3d.extracting.extractor import Extractor
-    from i3d.extracting.files import FileFormat, Target
+    from i3d.extracting.files import Target
     from i3d.recipes.features import FeatureSettings
     from i3d.recipes.settings import FlowMethod
     from i3d.video.reader import Limits
     from i3d.weights.load import Weights
-
-FORMATS: Final = ("npy", "npz")
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,10 @@ def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> li
     Two in one place are an InputError.
     """
     from i3d.data.inputs import expand
+    from i3d.extracting.arrays import check_format
     from i3d.extracting.files import Target
 
-    if file_format not in FORMATS:
-        raise InputError(f"--format {file_format!r}: is neither {' nor '.join(FORMATS)}")
+    check_format(file_format)
     places: dict[Path, str] = {}
     for name in sources:
         for path in expand([name]):

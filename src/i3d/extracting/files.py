@@ -9,22 +9,19 @@ The JSON says "unfinished" until the array is there whole; what is unfinished is
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
-
-import numpy as np
+from typing import Any, Final
 
 from i3d.errors import InputError, printable
+from i3d.extracting.arrays import FileFormat, array_bytes
 from i3d.extracting.extractor import Extracted
 from i3d.files import write_atomically
 from i3d.results.journal import signature
 
 FORMAT: Final = "i3d features"
 VERSION: Final = 1
-FileFormat = Literal["npy", "npz"]
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,13 @@ def is_done(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
 
 def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
     """The array between two versions of its sidecar; each file whole or not at all."""
-    content = io.BytesIO()
-    if target.kind == "npz":
-        rows = np.array(found.rows, np.int64)
-        np.savez(content, features=found.values, rows=rows, seconds=np.array(found.seconds))
-    else:
-        np.save(content, found.values)
+    content = array_bytes(found, target.kind)
     target.base.parent.mkdir(parents=True, exist_ok=True)
     for left in (path for path in target.base.parent.iterdir() if _is_left_of(path, target)):
         left.unlink(missing_ok=True)
     told: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
     write_atomically(target.sidecar, (json.dumps(told) + "\n").encode())
-    write_atomically(target.values, content.getvalue())
+    write_atomically(target.values, content)
     told = {
         "format": FORMAT,
         "version": VERSION,
@@ -88,7 +80,7 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
         "signature": signature(target.video),
         "made_with": made_with,
         "shape": list(found.values.shape),
-        "sha256": hashlib.sha256(content.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "num_frames": found.num_frames,
         "notes": list(found.notes),
         "rows": [

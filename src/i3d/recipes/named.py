@@ -189,7 +189,7 @@ def inception_flow_kinetics400() -> Recipe:
 
     Flow comes as uint8: 127.5 is no movement, 0 and 255 are -20 and +20 pixels.
     """
-    two = Preprocessing(mean=(127.5, 127.5), std=(127.5, 127.5))
+    two = Preprocessing(flow="tvl1", mean=(127.5, 127.5), std=(127.5, 127.5))
     until, factors = (97_000, 104_500, 115_000, 140_000, 150_000), (1.0, 0.1, 0.01, 1.0, 0.1, 0.01)
     training = _inception_training(155_000, PiecewiseSchedule(until=until, factors=factors), SIXTY_FOUR, input="frames")
     return _like(
