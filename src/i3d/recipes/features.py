@@ -38,28 +38,34 @@ class Preset(NamedTuple):
 PRESETS: Final[Mapping[str, Preset]] = {
     "video-features-i3d": Preset(
         FeatureSettings(window=64, stride=64, fps=None),
-        "v-iashin/video_features, i3d: stacks of 64 frames at the video's own rate, short side 256, centre crop 224",
-        "the settings as documented there; its numbers were not compared",
+        "v-iashin/video_features, models/i3d/extract_i3d.py: stacks of 64 frames at the video's own rate, short side "
+        "256, centre crop 224",
+        "read there: Pillow's resizing, which averages (here OpenCV's, as in training); a stack needs a 65th frame; "
+        "the flow of frame k is that to frame k + 1, by RAFT or PWC (here it leads to frame k); numbers not compared",
     ),
     "anomaly-10crop-16": Preset(
         FeatureSettings(window=16, stride=16, fps=None, crops="ten"),
-        "weakly supervised anomaly detection (RTFM and its like): snippets of 16 frames, ten crops",
-        "the settings as documented there; its numbers were not compared",
+        "tianyu0207/RTFM, issues 2 and 33: 16 frames that do not overlap, PyTorch's ten crops, an I3D-ResNet-50 (2048 "
+        "numbers)",
+        "as its author tells; others could not reproduce his files (issue 95), as size and rate are not told; numbers "
+        "not compared",
     ),
     "segmentation-21-centred": Preset(
         FeatureSettings(window=21, stride=1, fps=None, align="centre", padding="repeat"),
-        "temporal action segmentation (MS-TCN and its like): a row for each frame, of the 21 frames around it",
-        "the settings as documented there; its numbers were not compared",
+        "yabufarha/ms-tcn, issues 3, 19 and 34: for each frame t the 21 frames t - 10 to t + 10, RGB and flow",
+        "as its author tells; the ends are filled with zeros there, with the first and last frame here; numbers not "
+        "compared",
     ),
     "localisation-16-25fps": Preset(
         FeatureSettings(window=16, stride=16, fps=25.0),
         "temporal action localisation on THUMOS and ActivityNet: 16 frames at 25 fps that follow each other",
-        "the settings as documented there; its numbers were not compared",
+        "the common practice; Finspire13/CMCS (issue 29), whose files ActionFormer takes, has stride 4 at 30 fps: "
+        "--stride 4 --fps 30; numbers not compared",
     ),
     "charades-24": Preset(
         FeatureSettings(window=64, stride=8, fps=24.0),
-        "piergiaj/pytorch-i3d on Charades at 24 fps",
-        "the rate as documented there; window and stride are ours, as it runs whole videos at once",
+        "piergiaj/pytorch-i3d on Charades at 24 fps, whole videos at once, 8 frames a feature",
+        "the rate as documented there; windows of 64 that share frames are ours; numbers not compared",
     ),
 }
 
