@@ -242,8 +242,7 @@ def test_python_says_the_same(root, head):
         work_dir=root / "python",
         init=str(root / "tiny.safetensors"),
         asked=Asked(precision="fp32"),
-        machine=Machine("cpu", 0),
-        cache=Cache(root / "cache"),
+        machine=Machine("cpu", 0, cache=Cache(root / "cache")),
     )
     assert (done.mode, done.num_computed, done.tested_on) == ("head", 0, "val")
     assert done.model.read_bytes() == (root / "head/best.safetensors").read_bytes()
