@@ -98,13 +98,15 @@ def test_it_is_computed_once_and_kept_by_content(clips, kept, tmp_path, monkeypa
     assert torch.equal(first.frames_DHWC, packed.frames_DHWC)
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise"])
+@pytest.mark.parametrize("damage", ["cut", "zeros", "bit"])
 def test_what_is_damaged_is_computed_anew(clips, kept, damage):
     dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
     first = dataset[0, 0].views_N[0]
     (path,) = files_in(kept)
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes(len(content)))
+    wrong = bytearray(content)
+    wrong[len(content) // 2] ^= 4
+    path.write_bytes({"cut": content[: len(content) // 2], "zeros": bytes(len(content)), "bit": bytes(wrong)}[damage])
     assert torch.equal(dataset[0, 0].views_N[0].frames_DHWC, first.frames_DHWC)
     assert path.read_bytes() == content
 
@@ -117,7 +119,28 @@ def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
         dataset[0, 0]
 
 
-@pytest.mark.parametrize("protocol", [CLIPS, WINDOWS], ids=["clips", "windows"])
+STRETCHED = CLIPS.model_copy(update={"target_fps": 15.0})
+
+
+def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, kept):
+    """Of 25 frames a second, at 12.5: it leads from the frame before the last one."""
+    annotations = read_annotations(clips / "clips.csv")
+    flows = by_hand(clips / "a.mp4", 0, 26, fps=12.5)
+    assert len(flows) == 13
+    slow = ONE.model_copy(update={"frame_interval": 1, "target_fps": 12.5})
+    seen = ClipDataset(annotations, TestView(slow, PRE), flow=kept)[0, 0].views_N[0].clips()[0].numpy()
+    places = [k for k in range(8) if np.array_equal(seen, center_crop(flows[k : k + 6], size=32))]
+    assert len(places) == 1
+    view = TrainView(TrainSampling(clip_len=6, frame_interval=1, target_fps=12.5), PLAIN)
+    drawn = ClipDataset(annotations, view, seed=4, flow=kept)[2, 0].clips_NVTHWC[0, 0].numpy()
+    assert any(np.array_equal(drawn, center_crop(flows[k : k + 6], size=32)) for k in range(8))
+    both = ClipDataset(annotations, TestView(slow, PRE, (ONE, WINDOWS)), flow=kept)[0, 0].views_N[0]
+    assert np.array_equal(both.clips(0, 1)[0].numpy(), seen)
+    alone = ClipDataset(annotations, TestView(ONE, PRE), flow=kept)[0, 0].views_N[0].clips()[0]
+    assert torch.equal(both.clips(1, 2)[0], alone)
+
+
+@pytest.mark.parametrize("protocol", [CLIPS, STRETCHED, WINDOWS], ids=["clips", "stretched", "windows"])
 @pytest.mark.parametrize("method", ["dis", "farneback"])
 def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
     root = testing_runs.make_clips(tmp_path)
@@ -130,7 +153,7 @@ def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
     assert predictor.flow == method  # as the weights say
     for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
         scores, _ = predictor.scores(file)
-        expected = scores.probabilities_K if protocol is CLIPS else scores.scores_K
+        expected = scores.scores_K if protocol is WINDOWS else scores.probabilities_K
         assert np.allclose(scores_K, expected, atol=1e-5), file
 
 

@@ -3,21 +3,22 @@
 Each file holds the flow of one part of one video, by a hash of all that it depends on: the content of the video, the
 method, the size and rate of the frames. It is lossless, so that the first epoch sees what the others see.
 
-Letters in names: H rows, W columns.
+Letters in names: D different frames, H rows, W columns.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from i3d.cache import Cache, key_of
 from i3d.data.flow_files import coloured
@@ -31,6 +32,33 @@ from i3d.video.writer import write_lossless
 
 VERSION: Final = 1
 SUFFIX: Final = ".flow.mkv"
+
+
+class KeptFlow:
+    """The flow (H, W, 2) uint8 that leads to each frame of a part of a video, the first there twice. Frame 0 is its
+    first. To be used in a `with` statement.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._video = open_video(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._video.close()
+
+    @property
+    def num_frames(self) -> int:
+        return self._video.num_frames
+
+    def each(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
+        """As `Video.each`."""
+        yield from ((number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.each(wanted_D))
+
+    def stream(self) -> Iterator[FrameHWC]:
+        """All, in their order."""
+        yield from (frame_HWC[..., :2].copy() for frame_HWC in self._video.stream())
 
 
 @dataclass(frozen=True)
@@ -47,7 +75,7 @@ class FlowOfClips:
         method = flow_method(network, preprocessing)
         return None if method is None else cls(method, preprocessing.short_side, cache or Cache.usual())
 
-    def frames(
+    def open(
         self,
         video: Video,
         content: str,
@@ -55,12 +83,10 @@ class FlowOfClips:
         short_side: int,
         fps: float | None = None,
         between: tuple[int, int] | None = None,
-        wanted: Sequence[int] | None = None,
-    ) -> Iterator[FrameHWC]:
-        """The flow (H, W, 2) uint8 that leads to each frame of a part of a video at a rate, or to the `wanted` ones.
+    ) -> KeptFlow:
+        """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
 
-        The first frame has that of the second. `content`: a hash of the video (`digest_of`). `wanted` counts, upwards,
-        from the first frame of the part.
+        It is computed if it is not there, or damaged. `content`: a hash of the video (`digest_of`).
         """
         key = key_of(
             kind="flow",
@@ -73,38 +99,31 @@ class FlowOfClips:
             part=between,
             opencv=cv2.__version__,
         )
-        small, num_given = partial(resized, video, short_side=short_side), 0
-        for is_last_try in (False, True):
-            if not self._is_whole(key):
-                self._keep(key, video.stream(fps=fps, transform=small, between=between))
-            try:
-                for flow_HW2 in _read(self.cache.path(key, SUFFIX), wanted, skip=num_given):
-                    num_given += 1
-                    yield flow_HW2
-                return
-            except VideoError:  # the disk has damaged it
-                if is_last_try:
-                    raise
-                self.cache.path(key, SUFFIX).unlink(missing_ok=True)
+        path = self.cache.path(key, SUFFIX)
+        if not self._is_whole(path, key):
+            small = partial(resized, video, short_side=short_side)
+            self._keep(path, key, video.stream(fps=fps, transform=small, between=between))
+        return KeptFlow(path)
 
-    def _is_whole(self, key: str) -> bool:
+    def _is_whole(self, path: Path, key: str) -> bool:
+        """Whether a file is as it was written: a decoder would not notice a wrong bit."""
+        told = self.cache.record(key)
         try:
-            return bool(self.cache.record(key) == {"bytes": self.cache.path(key, SUFFIX).stat().st_size})
-        except OSError:
+            return isinstance(told, dict) and told.get("sha256") == digest_of(path)
+        except VideoError:
             return False
 
-    def _keep(self, key: str, frames: Iterator[FrameHWC]) -> None:
-        path = self.cache.path(key, SUFFIX)
+    def _keep(self, path: Path, key: str, frames: Iterator[FrameHWC]) -> None:
         flows = (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_lossless(path, coloured(flows), fps=Fraction(25))
-            self.cache.keep_record(key, {"bytes": path.stat().st_size})
         except OSError as error:
             raise InputError(
                 f"{printable(str(self.cache.folder))}: flow cannot be kept there ({error.strerror or error}); make "
                 "room, or say where with --cache"
             ) from error
+        self.cache.keep_record(key, {"sha256": digest_of(path)})
 
 
 def digest_of(path: Path) -> str:
@@ -125,13 +144,3 @@ def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _read(path: Path, wanted: Sequence[int] | None, *, skip: int) -> Iterator[FrameHWC]:
-    with open_video(path) as video:
-        if wanted is None:
-            frames = (frame_HWC for number, frame_HWC in enumerate(video.stream()) if number >= skip)
-        else:
-            frames = (frame_HWC for _, frame_HWC, _ in video.each(np.array(wanted[skip:], np.int64)))
-        for frame_HWC in frames:
-            yield frame_HWC[..., :2].copy()

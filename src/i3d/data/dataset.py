@@ -9,11 +9,13 @@ Letters in names: N clips of a batch, V views, T frames, D different frames, H r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,8 +32,8 @@ from i3d.data.shards import Shards
 from i3d.data.shared_memory import empty, to_shared
 from i3d.data.stages import Stages
 from i3d.data.views import check_size, window_frames
-from i3d.errors import I3DError, InputError, VideoError, quoted
-from i3d.recipes.augmentation import Augmentation, TrainSampling
+from i3d.errors import I3DError, InputError, VideoError
+from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import change_pixels
@@ -65,6 +67,16 @@ class TestView:
     @property
     def protocols(self) -> tuple[Protocol, ...]:
         return self.protocol, *self.others
+
+
+class _Part(NamedTuple):
+    """The frames of a clip, by their numbers."""
+
+    video: Video
+    each: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, FrameHWC, Fraction]]]
+    first: int
+    num_frames: int
+    fps: float | None  # of these frames, if clips are stretched by it
 
 
 class ClipDataset(torch.utils.data.Dataset[Batch]):
@@ -106,7 +118,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 raise InputError(
                     "flow has no colours: leave brightness, contrast, saturation, hue and rand_augment out"
                 )
-            self._no_flip, self._mirrored = _flips(view.augmentation, annotations.classes)
+            self._no_flip, self._mirrored = flips_of(view.augmentation, annotations.classes)
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -175,20 +187,18 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         """Draw one clip and write it to `out_VTHWC`; its class numbers."""
         rng = np.random.default_rng((self.seed, epoch, int(self.numbers_N[index])))
         labels = self.annotations.labels_of(index)
-        with self.open_clip(index) as video:
-            self.stages.lap("open")
-            first, num_frames, fps = self._extent(video, index, wants_fps=view.sampling.target_fps is not None)
-            indices_VT = training_clips(num_frames, view.sampling, rng=rng, fps=fps) + first
+        side = self.flow.short_side if self.flow is not None else 0
+        with self._part(index, rate=view.sampling.target_fps, short_side=side) as part:
+            indices_VT = training_clips(part.num_frames, view.sampling, rng=rng, fps=part.fps) + part.first
             self.stages.lap("seek")
             geometry, slots = None, _slots(indices_VT)
-            part = first, first + num_frames
-            for frame, frame_HWC in self._each(video, index, part, np.unique(indices_VT)):
+            for frame, frame_HWC, _ in part.each(np.unique(indices_VT)):
                 self.stages.lap("decode")
                 if geometry is None:
                     height, width = frame_HWC.shape[:2]
                     may_flip = not self._no_flip.intersection(labels)
                     geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
-                    check_size(video, geometry.resized, frame_HWC.shape)
+                    check_size(part.video, geometry.resized, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
                 self.stages.lap("resize")
                 (v, t), *others = slots[frame]
@@ -220,7 +230,9 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         pre = view.preprocessing
         of_clips = [protocol for protocol in view.protocols if isinstance(protocol, ClipProtocol)]
         laid: dict[Protocol, tuple[Sequence[Sequence[int]], Sequence[Box]]] = {}
-        frames = [self._clip_frames(index, of_clips, pre, laid)] if of_clips else []
+        frames: list[torch.Tensor] = []
+        for protocols in self._at_one_rate(of_clips):
+            frames.append(self._clip_frames(index, protocols, pre, laid, at=sum(map(len, frames))))
         for protocol in view.protocols:
             if isinstance(protocol, WindowProtocol):
                 first = sum(map(len, frames))
@@ -232,30 +244,36 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=empty(_joined_shape(frames)))
         return Views.of(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
 
+    def _at_one_rate(self, protocols: list[ClipProtocol]) -> list[list[ClipProtocol]]:
+        """Protocols that see the same frames: all, but flow is between other frames at another rate."""
+        rates = dict.fromkeys(p.target_fps if self.computes_flow else None for p in protocols)
+        return [[p for p in protocols if not self.computes_flow or p.target_fps == rate] for rate in rates]
+
     def _clip_frames(
-        self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, laid: dict[Protocol, Any]
+        self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, laid: dict[Protocol, Any], *, at: int
     ) -> torch.Tensor:
-        """Every frame (D, H, W, C) that some clip shows, once, resized. Where clips and crops lie goes to `laid`."""
-        with self.open_clip(index) as video:
-            self.stages.lap("open")
-            wants_fps = any(protocol.target_fps is not None for protocol in protocols)
-            first, num_frames, fps = self._extent(video, index, wants_fps=wants_fps)
-            clips = [protocol_clips(num_frames, p, fps=fps if p.target_fps else None) + first for p in protocols]
+        """Every frame (D, H, W, C) that some clip shows, once, resized. Where clips and crops lie goes to `laid`,
+
+        with the first of these frames as number `at`.
+        """
+        rate = next((protocol.target_fps for protocol in protocols if protocol.target_fps is not None), None)
+        with self._part(index, rate=rate, short_side=pre.short_side) as part:
+            of_each = (protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) for p in protocols)
+            clips = [indices_VT + part.first for indices_VT in of_each]
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
             self.stages.lap("seek")
             frames_DHWC = torch.empty(0)
-            part, short_side = (first, first + num_frames), pre.short_side
-            for d, (_, frame_HWC) in enumerate(self._each(video, index, part, wanted_D, short_side=short_side)):
+            for d, (_, frame_HWC, _) in enumerate(part.each(wanted_D)):
                 self.stages.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
-                    check_size(video, (height, width), frame_HWC.shape)
+                    check_size(part.video, (height, width), frame_HWC.shape)
                     frames_DHWC = empty((len(wanted_D), height, width, self.num_channels))
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
                 self.stages.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
-            laid[protocol] = np.searchsorted(wanted_D, indices_VT).tolist(), boxes
+            laid[protocol] = (np.searchsorted(wanted_D, indices_VT) + at).tolist(), boxes
         return frames_DHWC
 
     def _window_frames(
@@ -286,23 +304,20 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         np.stack(different_D, out=frames_DHWC.numpy())
         return frames_DHWC, places
 
-    def _each(
-        self,
-        video: Video,
-        index: int,
-        part: tuple[int, int],
-        wanted_D: npt.NDArray[np.int64],
-        *,
-        short_side: int | None = None,
-    ) -> Iterator[tuple[int, FrameHWC]]:
-        """(number, frame) of these frames of a part of a video, or the flow that leads to them (at a short side)."""
-        if self.flow is None or not self.computes_flow:
-            yield from ((frame, frame_HWC) for frame, frame_HWC, _ in video.each(wanted_D))
-            return
-        numbers = (wanted_D - part[0]).tolist()
-        size = short_side or self.flow.short_side
-        flows = self.flow.frames(video, self._digest(index), short_side=size, between=part, wanted=numbers)
-        yield from zip(wanted_D.tolist(), flows, strict=True)
+    @contextmanager
+    def _part(self, index: int, *, rate: float | None, short_side: int) -> Iterator[_Part]:
+        """The listed part of a clip; or the flow in it, between frames at the `rate` of the clips (None: all)."""
+        clip = self.annotations[index]
+        with self.open_clip(index) as video:
+            self.stages.lap("open")
+            first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
+            fps = video.fps if rate is not None else None
+            if self.flow is None or not self.computes_flow:
+                yield _Part(video, video.each, first, stop - first, fps)
+                return
+            content, between = self._digest(index), (first, stop)
+            with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
+                yield _Part(video, flow.each, 0, flow.num_frames, rate or fps)
 
     def _of_windows(
         self,
@@ -318,9 +333,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if self.flow is None or not self.computes_flow:
             yield from window_frames(video, protocol, pre, between=between, whole=whole)
             return
-        content, side, fps = self._digest(index), pre.short_side, protocol.fps
-        for flow_HW2 in self.flow.frames(video, content, short_side=side, fps=fps, between=between):
-            yield flow_HW2 if whole else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
+        content, side = self._digest(index), pre.short_side
+        with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
+            for flow_HW2 in flow.stream():
+                yield flow_HW2 if whole else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
 
     def _digest(self, index: int) -> str:
         if self.shards is not None:
@@ -344,12 +360,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             return open_video(self.shards.file(clip.path).read_bytes(), name=file, limits=self.limits)
         return open_video(file, limits=self.limits)
 
-    def _extent(self, video: Video, index: int, *, wants_fps: bool) -> tuple[int, int, float | None]:
-        """(first frame, number of frames, fps if it is wanted) of the listed part of a video."""
-        clip = self.annotations[index]
-        first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
-        return first, stop - first, video.fps if wants_fps else None
-
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:
             return torch.tensor([labels[0] if labels else -1 for labels in labels_N], dtype=torch.int64)
@@ -357,17 +367,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for row, labels in zip(targets_NK, labels_N, strict=True):
             row[list(labels)] = 1
         return targets_NK
-
-
-def _flips(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozenset[int], dict[int, int]]:
-    """Class numbers that must not be mirrored, and those that become another in the mirror."""
-    pairs = [*augmentation.mirrored, *((b, a) for a, b in augmentation.mirrored)]
-    number_of = {name: i for i, name in enumerate(classes)}
-    for name in (*augmentation.no_flip, *(name for pair in pairs for name in pair)):
-        if name not in number_of:
-            raise InputError(f"no_flip and mirrored: {quoted(name)}: is not one of the {len(classes)} classes")
-    forbidden = frozenset(number_of[name] for name in augmentation.no_flip)
-    return forbidden, {number_of[a]: number_of[b] for a, b in pairs}
 
 
 def _needed_short_side(view: TrainView | TestView) -> int | None:

@@ -55,6 +55,19 @@ def flow_at(video: Video, indices: Sequence[int], pre: Preprocessing, *, method:
     return [flow_to_bytes(flows[pairs[index]]) for index in indices]
 
 
+def flow_at_rate(
+    video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod, fps: float
+) -> list[FrameHWC]:
+    """As `flow_at`, of the frames at a rate, and between these."""
+    wanted, found, before_HWC = set(indices), {}, None
+    for number, frame_HWC in enumerate(window_frames(video, WindowProtocol(fps=fps), pre, whole=True)):
+        if number in wanted or (number == 1 and 0 in wanted):
+            before_HWC = frame_HWC if before_HWC is None else before_HWC
+            found[number] = flow_to_bytes(flow_between(before_HWC, frame_HWC, method=method))
+        before_HWC = frame_HWC
+    return [found[1] if index == 0 and 1 in found else found[index] for index in indices]
+
+
 def resized(video: Video, frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
     """A frame of a video at a short side. One that would become monstrous is a VideoError."""
     height, width = short_side_size(*frame_HWC.shape[:2], short_side=short_side)

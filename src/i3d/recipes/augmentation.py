@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from i3d.errors import InputError, quoted
 from i3d.recipes.settings import Settings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -144,3 +145,14 @@ class Mixing(Settings):
     @property
     def is_on(self) -> bool:
         return bool(self.mixup_alpha or self.cutmix_alpha)
+
+
+def flips_of(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozenset[int], dict[int, int]]:
+    """Class numbers that must not be mirrored, and those that become another in the mirror."""
+    pairs = [*augmentation.mirrored, *((b, a) for a, b in augmentation.mirrored)]
+    number_of = {name: i for i, name in enumerate(classes)}
+    for name in (*augmentation.no_flip, *(name for pair in pairs for name in pair)):
+        if name not in number_of:
+            raise InputError(f"no_flip and mirrored: {quoted(name)}: is not one of the {len(classes)} classes")
+    forbidden = frozenset(number_of[name] for name in augmentation.no_flip)
+    return forbidden, {number_of[a]: number_of[b] for a, b in pairs}

@@ -191,7 +191,7 @@ def inception_flow_kinetics400() -> Recipe:
     """
     two = Preprocessing(flow="tvl1", mean=(127.5, 127.5), std=(127.5, 127.5))
     until, factors = (97_000, 104_500, 115_000, 140_000, 150_000), (1.0, 0.1, 0.01, 1.0, 0.1, 0.01)
-    training = _inception_training(155_000, PiecewiseSchedule(until=until, factors=factors), SIXTY_FOUR, input="frames")
+    training = _inception_training(155_000, PiecewiseSchedule(until=until, factors=factors), input="frames")
     return _like(
         inception_rgb_kinetics400(),
         "inception_flow_kinetics400",
