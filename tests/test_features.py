@@ -21,6 +21,7 @@ from i3d.errors import InputError, VideoError
 from i3d.extracting.arrays import read_array
 from i3d.extracting.extractor import Extractor, Stream
 from i3d.extracting.rows import Row, num_rows, windows_of_stream
+from i3d.files import remove_abandoned, replacing
 from i3d.models.build import build_network
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
@@ -265,7 +266,7 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_
     assert after["b.npy"] == after["a.npy"] == before["b.npy"]
     assert after["more/a.json"] == before["more/a.json"]
     err = run(videos, "--out", out, "--model", model, "--window", "9", expected=2)
-    assert "a.json: made otherwise (settings); choose another --out, or say --force" in err
+    assert "a.json: made otherwise (settings.window: 8, now 9; " in err
     assert content(out) == after
     run(videos, "--out", out, "--model", model, "--window", "9", "--fps", "native", "--force")
     assert json.loads((out / "a.json").read_text())["made_with"]["settings"]["window"] == 9
@@ -327,6 +328,44 @@ def test_a_format_whose_library_is_missing_is_told_first(videos, model, tmp_path
     assert not (tmp_path / "o").exists()
 
 
+def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_path):
+    for name, number in (("x", "a"), ("y", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.mp4").write_bytes((videos / f"{number}.mp4").read_bytes())
+    out = ("--out", tmp_path / "o", "--model", model, *OPTIONS)
+    run(tmp_path / "x" / "v.mp4", *out)
+    before = (tmp_path / "o" / "v.npy").read_bytes()
+    err = run(tmp_path / "y" / "v.mp4", *out, expected=2)
+    assert f"v.json: is of another video, {tmp_path / 'x' / 'v.mp4'}; choose another --out, or say --force" in err
+    assert (tmp_path / "o" / "v.npy").read_bytes() == before
+    (tmp_path / "list.txt").write_text("x/v.mp4\ny/v.mp4\n")
+    run(tmp_path / "list.txt", "--out", tmp_path / "listed", "--model", model, *OPTIONS)
+    assert (tmp_path / "listed" / "x" / "v.npy").read_bytes() == before
+    run(f"{tmp_path}/[xy]/v.mp4", "--out", tmp_path / "pattern", "--model", model, *OPTIONS)
+    assert (tmp_path / "pattern" / "x" / "v.npy").read_bytes() == before
+    assert (tmp_path / "pattern" / "y" / "v.npy").exists()
+
+
+def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
+    options = (videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS)
+    run(*options)
+    assert "made otherwise (file_format: npy, now npz)" in run(*options, "--format", "npz", expected=2)
+    run(*options, "--format", "npz", "--force")
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.json", "a.npz"]
+
+
+def test_what_others_are_writing_stays(tmp_path):
+    """Names that share their first characters, and a process that is at work on the same file."""
+    path = tmp_path / ("a" * 70 + "1.npy")
+    with replacing(path) as alive, replacing(path.with_name("a" * 70 + "2.npy")) as neighbour:
+        killed = path.with_name(alive.name.replace(alive.stem[-8:], "12345678"))
+        killed.write_bytes(b"half")
+        remove_abandoned(path)
+        assert alive.exists()
+        assert neighbour.exists()
+        assert not killed.exists()
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz", "h5", "parquet"])
 def test_files_that_are_none_of_these(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
@@ -337,10 +376,10 @@ def test_files_that_are_none_of_these(tmp_path, kind):
 
 def test_two_streams_side_by_side(videos, model, tmp_path):
     flow = save_model(tmp_path / "f.safetensors", channels=2)
-    options = (videos / "a.mp4", *OPTIONS, "--flow", "dis")
+    options, dis = (videos / "a.mp4", *OPTIONS), ("--flow", "dis")
     run(*options, "--out", tmp_path / "rgb", "--model", model)
-    run(*options, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
-    run(*options, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
+    run(*options, *dis, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
+    run(*options, *dis, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
     rgb, of_flow, both = (np.load(tmp_path / name / "a.npy") for name in ("rgb", "flow", "both"))
     assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
     told = json.loads((tmp_path / "both" / "a.json").read_text())
@@ -359,6 +398,9 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
         (["--align", "end"], "align: Input should be 'start' or 'centre'"),
         (["--format", "mat"], "--format 'mat': is none of npy, npz, h5, parquet"),
         (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
+        (["--flow", "dis"], "--flow dis: is for a network of flow; name one with --flow-model, or leave it out"),
+        (["--dense", "--stride", "4"], "--dense: is stride 1, centred, with repeated ends; leave --stride"),
+        (["--crops", "10", "--flip"], "--flip: ten crops have the mirror images already; leave it out"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
         (["--precision", "fp16"], "fp16 is for CUDA devices"),

@@ -215,6 +215,10 @@ def _settings(
     from i3d.recipes.features import FeatureSettings, preset_of
     from i3d.recipes.settings import first_fault
 
+    if dense and (given["stride"] not in (None, 1) or given["padding"] or given["align"]):
+        raise InputError("--dense: is stride 1, centred, with repeated ends; leave --stride, --align, --padding out")
+    if flip and crops == "10":
+        raise InputError("--flip: ten crops have the mirror images already; leave it out")
     fields: dict[str, Any] = (preset_of(preset) if preset else FeatureSettings()).model_dump()
     if dense:
         fields |= {"stride": 1, "align": "centre", "padding": "repeat"}

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, VideoError, printable
 
 if TYPE_CHECKING:
-    from i3d.extracting.extractor import Extractor
+    from i3d.extracting.extractor import Extractor, Stream
+    from i3d.recipes.settings import Preprocessing
     from i3d.video.reader import FrameHWC
 
 Floats = npt.NDArray[np.float64]
@@ -82,7 +83,9 @@ def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]
         with open_video(video) as opened:
             try:
                 rows_RC = _flat(changed(opened, max_rows=MOST_ROWS).values)
-            except (InputError, ValueError):  # the network takes no such window
+            except (VideoError, InputError, ValueError):  # the network takes no such window, or nothing is left
+                if changed is extractor:
+                    raise
                 continue
         if rows_RC.shape[1] == wanted_RC.shape[1]:
             causes.append(Cause(what, float(_cosines(rows_RC, wanted_RC).mean())))
@@ -116,34 +119,22 @@ def _cosines(a_RC: Floats, b_RC: Floats) -> Floats:
 
 def _differences(one: Path, other: Path) -> tuple[str, ...]:
     """What the two explanations say otherwise."""
-    from i3d.extracting.files import read_sidecar
+    from i3d.extracting.files import differences, read_sidecar
 
     told = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
-    if told[0] is None or told[1] is None:
+    if told[0] is None or told[1] is None or one.with_suffix("") == other.with_suffix(""):
         return ()
-    flat = [dict(_flattened(sidecar.get("made_with", {}))) for sidecar in told if sidecar]
-    return tuple(
-        f"{key}: {flat[0].get(key)}, {flat[1].get(key)}"
-        for key in dict.fromkeys((*flat[0], *flat[1]))
-        if flat[0].get(key) != flat[1].get(key)
-    )
-
-
-def _flattened(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        yield name, value
-        return
-    for key, inner in items:
-        yield from _flattened(inner, f"{name}.{key}" if name else str(key))
+    return tuple(differences(told[0].get("made_with"), told[1].get("made_with")))
 
 
 def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
     """The extractor as it is, and with one thing after the other changed."""
     settings = extractor.settings
     yield "nothing: as it is here", extractor
+    three = any(stream.flow is None for stream in extractor.streams)
+    bgr: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] = lambda stream: (frame[..., ::-1] for frame in stream)  # noqa: E731
     frames: list[tuple[str, Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]]]] = [
-        ("colours in the order BGR", lambda stream: (frame[..., ::-1] for frame in stream)),
+        *([("colours in the order BGR", bgr)] if three else []),
         ("one frame later", lambda stream: islice(stream, 1, None)),
         ("one frame earlier (the first is there twice)", _first_twice),
     ]
@@ -157,23 +148,29 @@ def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
         if window > 0:
             yield f"windows of {window}", replace(extractor, settings=settings.model_copy(update={"window": window}))
     pre = extractor.streams[0].preprocessing
-    three = len(pre.mean) == 3
     ranges: list[tuple[str, dict[str, Any]]] = [
         (f"frames resized to {pre.crop} instead of {pre.short_side}", {"short_side": pre.crop}),
-        ("values from 0 to 1", {"mean": (0.0,) * len(pre.mean), "std": (255.0,) * len(pre.mean)}),
-        ("values from 0 to 255", {"mean": (0.0,) * len(pre.mean), "std": (1.0,) * len(pre.mean)}),
-        ("values from -1 to 1", {"mean": (127.5,) * len(pre.mean), "std": (127.5,) * len(pre.mean)}),
+        ("values from 0 to 1", {"mean": (0.0,), "std": (255.0,)}),
+        ("values from 0 to 255", {"mean": (0.0,), "std": (1.0,)}),
+        ("values from -1 to 1", {"mean": (127.5,), "std": (127.5,)}),
         *([("ImageNet's mean and deviation", {"mean": IMAGENET[0], "std": IMAGENET[1]})] if three else []),
     ]
     for what, update in ranges:
-        changed = pre.model_copy(update=update)
-        if changed != pre:
-            pres = [stream.preprocessing.model_copy(update=update) for stream in extractor.streams]
-            pairs = zip(extractor.streams, pres, strict=True)
-            yield what, replace(extractor, streams=tuple(replace(s, preprocessing=p) for s, p in pairs))
+        streams = tuple(replace(s, preprocessing=_updated(s, update)) for s in extractor.streams)
+        if streams != extractor.streams:
+            yield what, replace(extractor, streams=streams)
     if any(stream.flow for stream in extractor.streams):
         for bound in (10.0, 15.0, 32.0):
             yield f"flow clipped to {bound:g} pixels", replace(extractor, bound=bound)
+
+
+def _updated(stream: Stream, update: dict[str, Any]) -> Preprocessing:
+    """The preprocessing of a stream with one value for each of its channels; three values are for RGB alone."""
+    channels = len(stream.preprocessing.mean)
+    fits = {k: v * channels if isinstance(v, tuple) and len(v) == 1 else v for k, v in update.items()}
+    if any(isinstance(value, tuple) and len(value) != channels for value in fits.values()):
+        return stream.preprocessing
+    return stream.preprocessing.model_copy(update=fits)
 
 
 def _first_twice(stream: Iterator[FrameHWC]) -> Iterator[FrameHWC]:

@@ -9,9 +9,10 @@ Letters in names: R rows, C channels.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,21 @@ def extractor_of(
 
     `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
     """
+    import av
+    import cv2
+    import numpy as np
     import torch
 
     from i3d import __version__
     from i3d.extracting.extractor import Extractor, Stream
+    from i3d.ranks import own_device
+    from i3d.video.flow import BOUND
     from i3d.weights.load import load_weights, model_of
 
-    picked = pick_device(device)
+    picked = pick_device(own_device(device))
     check_precision(precision, picked)
+    if flow is not None and flow_model is None:
+        raise InputError(f"--flow {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     streams, weights = [], []
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
@@ -88,7 +96,14 @@ def extractor_of(
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": precision,
         "device": picked.type,
-        "versions": {"i3d": __version__, "torch": torch.__version__},
+        "flow_bound": BOUND if flow_model is not None else None,
+        "versions": {
+            "i3d": __version__,
+            "torch": torch.__version__,
+            "opencv": cv2.__version__,
+            "av": av.__version__,
+            "numpy": np.__version__,
+        },
     }
     return Source(Extractor(tuple(streams), settings, picked, precision), made_with)
 
@@ -113,6 +128,7 @@ def features(
 
     targets = targets_of(sources, out, file_format)
     rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    source = replace(source, made_with={**source.made_with, "file_format": file_format})
     for target in targets[rank::num_ranks]:
         if is_done(target, source.made_with, force=force):
             yield Done(target, 0, True)
@@ -121,7 +137,7 @@ def features(
 
 
 def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[Target]:
-    """A place for each video: as it lies below the folder that was named, else by its name.
+    """A place for each video: as it lies below the folder, list or pattern that was named, else by its name.
 
     Two in one place are an InputError.
     """
@@ -133,15 +149,28 @@ def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> li
     places: dict[Path, str] = {}
     for name in sources:
         for path in expand([name]):
-            below = Path(path).relative_to(name) if Path(name).is_dir() and path != name else Path(Path(path).name)
-            base = out / below.with_suffix("")
+            base = out / _below(name, path)
             if base in places and places[base] != path:
                 raise InputError(
                     f"{printable(path)} and {printable(places[base])}: their features would both be "
-                    f"{printable(str(base))}.{file_format}; extract them to two folders"
+                    f"{printable(str(base))}.{file_format}; name a folder that holds both, or two --out"
                 )
             places[base] = path
     return [Target(path, base, file_format) for base, path in places.items()]
+
+
+def _below(name: str, path: str) -> Path:
+    """Where a video lies below the folder, list or pattern that it was named by; else its name."""
+    from i3d.data.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES
+
+    around = Path(name)
+    if around.suffix.lower() in LIST_SUFFIXES:
+        around = around.parent
+    elif glob.has_magic(name) and not around.exists():
+        around = next(p for p in around.parents if not glob.has_magic(str(p)))
+    place, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (links stay)
+    below = place.relative_to(root) if place != root and place.is_relative_to(root) else Path(place.name)
+    return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below
 
 
 def _made(target: Target, source: Source, limits: Limits | None, on_row: Callable[[int], None]) -> Done:

@@ -1,5 +1,7 @@
 """Files written whole or not at all."""
 
+import glob
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from i3d.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
 
 ASSETS: Final = Path(__file__).parent / "assets"  # what comes with the package
 
@@ -19,11 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block fails, the temporary file is removed and `path` is as it was.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:60]}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    os.close(handle)
     temporary = Path(name)
+    _lock(handle)  # as long as this process lives and writes
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -34,12 +41,42 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed had begun to write in the place of `path`; live ones hold theirs."""
+    for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDWR)
+            try:
+                if _lock(handle):
+                    left.unlink()
+            finally:
+                os.close(handle)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path`, or leave `path` as it was."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _prefix(path: Path) -> str:
+    """Of the temporary names of a path, and of no other's."""
+    return f".{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
+
+
+def _lock(handle: int) -> bool:
+    """Whether nobody else holds an open file; where the system has no locks, nobody is asked."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

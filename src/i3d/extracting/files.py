@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError, printable
-from i3d.extracting.arrays import FileFormat, array_bytes
+from i3d.extracting.arrays import FORMATS, FileFormat, array_bytes
 from i3d.extracting.extractor import Extracted
-from i3d.files import write_atomically
+from i3d.files import remove_abandoned, write_atomically
 from i3d.results.journal import signature
 
 FORMAT: Final = "i3d features"
@@ -55,12 +56,14 @@ def is_done(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
         if force:
             return False
         raise InputError(f"{printable(str(target.sidecar))}: is there already and not ours; move it, or say --force")
-    if told.get("made_with") != made_with:
-        if force:
-            return False
-        changed = ", ".join(key for key in made_with if told.get("made_with", {}).get(key) != made_with[key])
-        where = printable(str(target.sidecar))
-        raise InputError(f"{where}: made otherwise ({changed}); choose another --out, or say --force")
+    if force and told.get("made_with") != made_with:
+        return False
+    where, again = printable(str(target.sidecar)), "choose another --out, or say --force"
+    if changed := differences(told.get("made_with"), made_with, between=", now "):
+        raise InputError(f"{where}: made otherwise ({printable('; '.join(changed))}); {again}")
+    other = told.get("video", target.video)
+    if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
+        raise InputError(f"{where}: is of another video, {printable(str(other))}; {again}")
     return told.get("signature") == signature(target.video) != [] and told.get("sha256") == _sha256(target.values)
 
 
@@ -68,15 +71,18 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
     """The array between two versions of its sidecar; each file whole or not at all."""
     content = array_bytes(found, target.kind)
     target.base.parent.mkdir(parents=True, exist_ok=True)
-    for left in (path for path in target.base.parent.iterdir() if _is_left_of(path, target)):
-        left.unlink(missing_ok=True)
+    for path in (target.sidecar, target.values):
+        remove_abandoned(path)
+    for other in (target.base.with_name(f"{target.base.name}.{kind}") for kind in FORMATS):
+        if other != target.values and read_sidecar(target.sidecar) is not None:
+            other.unlink(missing_ok=True)  # what the sidecar told of, in another format
     told: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
     write_atomically(target.sidecar, (json.dumps(told) + "\n").encode())
     write_atomically(target.values, content)
     told = {
         "format": FORMAT,
         "version": VERSION,
-        "video": target.video,
+        "video": str(target.video),
         "signature": signature(target.video),
         "made_with": made_with,
         "shape": list(found.values.shape),
@@ -91,6 +97,22 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
     write_atomically(target.sidecar, (json.dumps(told, indent=1) + "\n").encode("utf-8", "surrogateescape"))
 
 
+def differences(one: Any, other: Any, *, between: str = ", ") -> list[str]:
+    """In what two records differ: "settings.fps: 20.0, 24.0"."""
+    flat = dict(_flattened(one)), dict(_flattened(other))
+    names = dict.fromkeys((*flat[0], *flat[1]))
+    return [f"{n}: {flat[0].get(n)}{between}{flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
+
+
+def _flattened(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield name, value
+        return
+    for key, inner in items:
+        yield from _flattened(inner, f"{name}.{key}" if name else str(key))
+
+
 def read_sidecar(path: Path) -> dict[str, Any] | None:
     """What a sidecar says; None if it is none."""
     try:
@@ -98,13 +120,6 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return told if isinstance(told, dict) and told.get("format") == FORMAT and told.get("version") == VERSION else None
-
-
-def _is_left_of(path: Path, target: Target) -> bool:
-    """Whether a file is what `files.replacing` had begun when a run of this video was killed."""
-    begun = f".{target.base.name[:60]}-"
-    name, suffixes = path.name, (target.values.suffix, target.sidecar.suffix)
-    return name.startswith(begun) and path.suffix in suffixes and len(path.stem) == len(begun) + 8
 
 
 def _sha256(path: Path) -> str:
