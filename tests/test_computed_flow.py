@@ -19,6 +19,7 @@ from i3d.evaluate import Means, evaluate_each
 from i3d.predict import Predictor
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.results.scoring import softmax
 from i3d.two_streams import TwoStreams
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
@@ -158,10 +159,11 @@ def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
 
 
 @pytest.mark.parametrize("of", ["score", "prob"])
-def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of):
+@pytest.mark.parametrize("protocol", [CLIPS, WINDOWS], ids=["clips", "windows"])
+def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     root = testing_runs.make_clips(tmp_path)
-    rgb = save_model(root / "rgb.safetensors")
-    flow = save_model(root / "flow.safetensors", channels=2, labels=("c", "a", "b"))
+    rgb = save_model(root / "rgb.safetensors", protocol=protocol)
+    flow = save_model(root / "flow.safetensors", channels=2, labels=("c", "a", "b"), protocol=protocol)
     command = ["i3d", "test", rgb, "--flow-model", flow, "--streams", "rgb,flow", "--flow", "dis", "--fuse", of]
     command += ["--weights", "2,1", "--data", root / "clips.csv", "--out", root / "r.json", "--device", "cpu"]
     done = run_here([*command, "--cache", tmp_path / "cache"])
@@ -171,13 +173,23 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of):
     told = json.loads((root / "r.json").read_text())
     for clip in told["clips"]:
         (scores,) = clip["scores"].values()
-        best = two(clip["file"]).top1
-        assert best.label == told["classes"][int(np.argmax(scores))]
+        probabilities = softmax(np.array(scores)) if of == "score" else np.array(scores)
+        predicted = {one.label: one.score for one in two(clip["file"]).predictions}
+        assert probabilities == pytest.approx([predicted[name] for name in told["classes"]], abs=1e-5)
     by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--weights", "2,1", "--json"])
     fused = json.loads(by_hand.stdout)["fused"]
-    assert fused["top1"] == told["protocols"]["3x3"]["figures"]["top1"]
+    (figures,) = told["protocols"].values()
+    assert fused["top1"] == figures["figures"]["top1"]
     again = run_here([*command, "--cache", tmp_path / "cache"])
     assert again.stderr.count("6 of 6 clips were done before") == 2
+    other = run_here([*command, "--cache", tmp_path / "cache", "--weights", "1,5"])
+    assert other.returncode == 2
+    assert "r.json: holds another test (" in other.stderr
+    assert json.loads((root / "r.json").read_text()) == told
+    (root / "q.rgb.json").write_text("precious")
+    kept = run_here([str(word).replace("r.json", "q.json") for word in command])
+    assert "q.rgb.json: is there already; choose another --out, or say --force" in kept.stderr
+    assert (root / "q.rgb.json").read_text() == "precious"
 
 
 def test_weights_are_swept_on_held_out_clips(tmp_path):
@@ -193,15 +205,32 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["{rgb}", "--flow-model", "{rgb}x"], "are networks of rgb,rgb"),
-        (["{flow}", "--streams", "rgb"], "--streams rgb: MODEL is flow"),
-        (["{rgb}", "--streams", "rgb,flow"], "--streams rgb,flow: MODEL is rgb"),
+        (
+            ["{rgb}", "--flow-model", "{rgb}x"],
+            "MODEL is a network of rgb, --flow-model of rgb; give that of RGB",
+        ),
+        (["{flow}", "--streams", "rgb"], "--streams rgb: the networks that are named are of flow; name those of rgb"),
+        (
+            ["{rgb}", "--streams", "rgb,flow"],
+            "--streams rgb,flow: the networks that are named are of rgb",
+        ),
         (["{rgb}", "--streams", "depth"], "--streams 'depth': is none of rgb or flow or rgb,flow"),
         (["{rgb}", "--flow-model", "{flow}", "--average-clips", "prob"], "--average-clips: is for one network"),
         (
             ["{rgb}", "--flow-model", "{flow}", "--weights", "1"],
             "write two numbers with a comma, such as 1,1, or sweep",
         ),
+        (["{flow}", "--flow-model", "{flow}"], "MODEL is a network of flow, --flow-model of flow"),
+        (
+            ["{rgb}", "--flow-model", "{flow}", "--weights", "-1,1"],
+            "give two numbers of at least 0, not both 0",
+        ),
+        (
+            ["{rgb}", "--weights", "1,2"],
+            "--weights 1,2: is for two streams; name the network",
+        ),
+        (["{rgb}", "--fuse", "prob"], "--fuse prob: is for two streams"),
+        (["{rgb}", "--flow", "dis"], "--flow dis: is for a network of flow, and there is none"),
         (["{flow}", "--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
     ],
 )

@@ -30,6 +30,7 @@ from i3d.cli_streams import (
     Fusion,
     Streams,
     StreamWeights,
+    check_flow_choice,
     chosen_streams,
     flow_method,
     stream_fusion,
@@ -123,8 +124,8 @@ def predict(
     flow_model: FlowModel = None,
     flow_recipe: FlowRecipe = None,
     flow: FlowChoice = None,
-    fuse_of: FuseOf = "score",
-    weights: StreamWeights = "1,1",
+    fuse_of: FuseOf = None,
+    weights: StreamWeights = None,
 ) -> None:
     """Tell the action in each video, by the pretrained Kinetics-400 network or by other weights.
 
@@ -146,6 +147,7 @@ def predict(
     _check_outputs(out, annotate, num_videos=len(paths))
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
+    how = stream_fusion(weights, fuse_of, flow_model=flow_model, flow_recipe=flow_recipe)
     model, flow_model = chosen_streams(streams, model, flow_model, default=DEFAULT)
     loaded = [
         Predictor(
@@ -159,7 +161,9 @@ def predict(
         for name, its_recipe in ((model, recipe), (flow_model, flow_recipe))
         if name is not None
     ]
-    predictor = _one_of(loaded, stream_fusion(weights, fuse_of))
+    if flow is not None:
+        check_flow_choice(flow, has_flow=loaded[-1].flow is not None)
+    predictor = _one_of(loaded, how)
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []
     with (

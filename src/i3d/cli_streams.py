@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -28,8 +29,13 @@ FlowChoice = Annotated[
     str | None,
     typer.Option("--flow", help="How flow is computed: tvl1, dis, farneback (default: as the weights say, else tvl1)."),
 ]
-FuseOf = Annotated[str, typer.Option("--fuse", help="Two streams: add logits (score) or average probabilities (prob).")]
-StreamWeights = Annotated[str, typer.Option("--weights", help="Two streams: the weights of RGB and of flow.")]
+FuseOf = Annotated[
+    str | None,
+    typer.Option("--fuse", help="Two streams: add logits (score, default) or average probabilities (prob)."),
+]
+StreamWeights = Annotated[
+    str | None, typer.Option("--weights", help="Two streams: the weights of RGB and of flow (default: 1,1).")
+]
 CacheFolder = Annotated[
     Path | None,
     typer.Option("--cache", help="Where features and computed flow are kept (default: $I3D_CACHE, or the user's)."),
@@ -41,6 +47,8 @@ def chosen_streams(
 ) -> tuple[str | None, str | None]:
     """The networks of RGB and of flow that the options ask for. `default`: the model if nobody named one."""
     asked = checked_streams(streams)
+    if asked == "flow" and flow_model is None and model is not None:
+        return None, model
     if asked is not None and "flow" in asked and flow_model is None:
         raise InputError(f"--streams {asked}: no network of flow comes with the package; name one with --flow-model")
     if asked == "rgb" and flow_model is not None:
@@ -66,18 +74,32 @@ class Fusion:
     of: Average
 
 
-def stream_fusion(weights: str, of: str, *, may_sweep: bool = False) -> Fusion:
-    """What --weights and --fuse say."""
+def stream_fusion(
+    weights: str | None, of: str | None, *, flow_model: str | None, flow_recipe: str | None, may_sweep: bool = False
+) -> Fusion:
+    """What --weights and --fuse say. Without a --flow-model they, and --flow-recipe, are an InputError."""
+    for option, given in (("--weights", weights), ("--fuse", of), ("--flow-recipe", flow_recipe)):
+        if given is not None and flow_model is None:
+            raise InputError(f"{option} {given}: is for two streams; name the network of flow with --flow-model")
+    of, weights = of or "score", weights or "1,1"
     if of not in ("score", "prob"):
         raise InputError(f"--fuse {of!r}: is neither score nor prob")
     if may_sweep and weights == "sweep":
         return Fusion(None, cast("Average", of))
+    more = ", or sweep" if may_sweep else ""
     try:
         rgb, flow = (float(number) for number in weights.split(","))
     except ValueError as error:
-        more = ", or sweep" if may_sweep else ""
         raise InputError(f"--weights {weights!r}: write two numbers with a comma, such as 1,1{more}") from error
+    if not (0 <= rgb < inf and 0 <= flow < inf and rgb + flow > 0):
+        raise InputError(f"--weights {weights!r}: give two numbers of at least 0, not both 0{more}")
     return Fusion((rgb, flow), cast("Average", of))
+
+
+def check_flow_choice(flow: str | None, *, has_flow: bool) -> None:
+    """--flow is for networks of flow."""
+    if flow is not None and not has_flow:
+        raise InputError(f"--flow {flow}: is for a network of flow, and there is none; leave it out")
 
 
 def flow_method(name: str | None, option: str = "--flow") -> FlowMethod | None:

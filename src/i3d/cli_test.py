@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -40,21 +39,18 @@ from i3d.cli_streams import (
     FlowModel,
     FlowRecipe,
     FuseOf,
-    Fusion,
     Streams,
     StreamWeights,
     cache_of,
-    checked_streams,
-    flow_method,
     stream_fusion,
 )
+from i3d.cli_test_streams import average_of_streams, beside, check_same, fused_evaluations, loaded, networks
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
     from i3d.predict import Precision
-    from i3d.results.evaluation import Evaluation
     from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
@@ -107,8 +103,8 @@ def run_test(
     flow_model: FlowModel = None,
     flow_recipe: FlowRecipe = None,
     flow: FlowChoice = None,
-    fuse_of: FuseOf = "score",
-    weights: StreamWeights = "1,1",
+    fuse_of: FuseOf = None,
+    weights: StreamWeights = None,
     cache: CacheFolder = None,
     split: SplitName = None,
     root: Root = None,
@@ -148,31 +144,30 @@ def run_test(
     from i3d.results.exports import check_out
     from i3d.results.journal import Resume
 
-    keeps_views = average_clips == "none"
+    keeps_views, bad_share = average_clips == "none", share(max_bad)
     names = [name.strip() for name in protocols.split(",")] if protocols is not None else []
     check_out(out, out_format, num_protocols=len(names) or 1, keeps_views=keeps_views)
-    check_report(report, force=force)
-    if keeps_views and (out is None or report is not None):
-        raise InputError("--average-clips none: keeps the logits of every view; say --out, and leave --report out")
-    bad_share, how = share(max_bad), stream_fusion(weights, fuse_of, may_sweep=True)
-    nets = _networks(streams, {model: recipe} if flow_model is None else {model: recipe, flow_model: flow_recipe})
+    _check_report(report, out, keeps_views=keeps_views, force=force)
+    how = stream_fusion(weights, fuse_of, flow_model=flow_model, flow_recipe=flow_recipe, may_sweep=True)
+    nets = networks(streams, [(model, recipe), (flow_model, flow_recipe)], flow)
     average = None if keeps_views else average_clips
     if len(nets) == 2:
-        average = _average_of_streams(average_clips, out_format, template, how, num_protocols=len(names))
+        average = average_of_streams(average_clips, out_format, template, how, len(names), out, force=force)
     is_multiple = nets[0].weights.card.recipe.multi_label
     if bad_as_wrong and is_multiple:
         raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
     options = (format, fold, multi_label or is_multiple, allow_outside)
     clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
     tested = []
-    for number, net in enumerate(nets):
-        changes = [*(set_ or []), *net.method(flow)]
-        place = _beside(out, net.stream) if number else out
+    for net in nets:
+        place = beside(out, net.stream) if len(nets) == 2 else out
         with _going_on(out), console.Testing(len(clips)) as bar:
             found = evaluate_each(
                 net.weights,
                 clips,
-                variants=variants_of(net.weights, protocols=names, average=average, settings=changes),
+                variants=variants_of(
+                    net.weights, protocols=names, average=average, settings=[*(set_ or []), *net.method(flow)]
+                ),
                 means=Means(device, cast("Precision", precision), workers, max_views, fuse_conv_bn, cache_of(cache)),
                 names=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
@@ -183,8 +178,11 @@ def run_test(
                 on_known=partial(_tell_known, len(clips), place),
             )
         tested.append(found)
-    if is_first():  # of the processes that torchrun started
-        made = tested[0] if len(tested) == 1 else _fused(tested, nets, how, out, bad_as_wrong=bad_as_wrong, json=json)
+    if is_first():
+        made = tested[0]
+        if len(tested) == 2:
+            made = fused_evaluations(tested, nets, how, out, bad_as_wrong=bad_as_wrong, json=json)
+            check_same(made, out, force=force)
         finish(made, out, form=out_format, report=report, bad_as_wrong=bad_as_wrong, json=json)
     if (
         any(found[0].bad for found in tested) and is_first()
@@ -227,7 +225,7 @@ def run_probe(
     from i3d.probe import probe
 
     bad_share = share(max_bad)
-    weights = _loaded(model, recipe)
+    weights = loaded(model, recipe)
     options = (format, fold, multi_label or weights.card.recipe.multi_label, allow_outside)
     clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
     with console.Testing(len(clips)) as bar:
@@ -254,86 +252,10 @@ def run_probe(
         raise typer.Exit(3)
 
 
-@dataclass(frozen=True)
-class _Network:
-    """One of the networks that are tested."""
-
-    name: str
-    weights: Weights
-
-    @property
-    def stream(self) -> str:
-        return "rgb" if self.weights.card.recipe.flow is None else "flow"
-
-    def method(self, flow: str | None) -> list[str]:
-        """The setting of --flow, if this is a network of flow."""
-        told = flow_method(flow)
-        return [] if told is None or self.stream == "rgb" else [f"preprocessing.flow={told}"]
-
-
-def _networks(streams: str | None, named: dict[str, str | None]) -> list[_Network]:
-    """The networks of a test: one, or one of RGB and one of flow."""
-    nets = [_Network(name, _loaded(name, recipe)) for name, recipe in named.items()]
-    there = ",".join(net.stream for net in nets)
-    if len(nets) == 2 and there != "rgb,flow":
-        raise InputError(f"MODEL and --flow-model are networks of {there}; name first that of RGB, then that of flow")
-    asked = checked_streams(streams)
-    if asked not in (None, there):
-        what = f"MODEL{' and --flow-model' * (len(nets) - 1)}"
-        raise InputError(f"--streams {asked}: {what} is {there}; name the networks of these streams")
-    return nets
-
-
-def _average_of_streams(
-    average: str | None, out_format: str, template: str | None, how: Fusion, *, num_protocols: int
-) -> str:
-    """How the views of two streams are averaged, which follows from how these are fused."""
-    for option, is_given in (("--average-clips", average is not None), ("--template", template is not None)):
-        if is_given:
-            raise InputError(f"{option}: is for one network; test each, then `i3d fuse` their results")
-    if out_format != "i3d":
-        raise InputError(f"--out-format {out_format}: is for one network; test each, then `i3d fuse` their results")
-    if how.weights is None and num_protocols > 1:
-        raise InputError("--weights sweep: is for one protocol; name one")
-    return how.of
-
-
-def _fused(
-    tested: Sequence[tuple[Evaluation, ...]],
-    nets: Sequence[_Network],
-    how: Fusion,
-    out: Path | None,
-    *,
-    bad_as_wrong: bool,
-    json: bool,
-) -> tuple[Evaluation, ...]:
-    """The fused evaluation of each protocol; those of the streams are written beside `out`, and told."""
-    from i3d.fuse import aligned, fuse, halves, sweep
-    from i3d.results.evaluation import figures_of
-    from i3d.results.exports import write_results
-
-    for net, found in zip(nets, tested, strict=True):
-        place = _beside(out, net.stream)
-        if place is not None:
-            write_results(place, [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in found], form="i3d")
-            console.say(f"scores of {net.stream}: {printable(str(place))}")
-    made = []
-    for each in zip(*tested, strict=True):
-        streams, swept = list(each), None
-        if how.weights is None:
-            chosen_on, streams = halves(streams)
-            swept = sweep(chosen_on, of=how.of)
-        fused = fuse(streams, weights=how.weights or (swept.weights if swept else None), of=how.of)
-        made.append(replace(fused, name=each[0].name))
-        if not json:
-            pairs = [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in (*aligned(streams), fused)]
-            console.tell_fused(pairs, [net.stream for net in nets] + ["fused"], swept)
-    return tuple(made)
-
-
-def _beside(out: Path | None, stream: str) -> Path | None:
-    """Where the scores of one of two streams are written."""
-    return None if out is None else out.with_name(f"{out.stem}.{stream}{out.suffix}")
+def _check_report(report: Path | None, out: Path | None, *, keeps_views: bool, force: bool) -> None:
+    check_report(report, force=force)
+    if keeps_views and (out is None or report is not None):
+        raise InputError("--average-clips none: keeps the logits of every view; say --out, and leave --report out")
 
 
 @contextmanager
@@ -350,15 +272,6 @@ def _going_on(out: Path | None) -> Iterator[None]:
 def _tell_known(num_clips: int, out: Path | None, num_known: int) -> None:
     if num_known and out is not None:
         _say(f"{num_known} of {num_clips} clips were done before ({printable(out.name)})")
-
-
-def _loaded(model: str, recipe: str | None) -> Weights:
-    from i3d.weights.load import load_weights
-
-    weights = load_weights(model, recipe=recipe)
-    if weights.gaps and is_first():
-        console.say(f"warning: the weights are not whole: {weights.gaps}")
-    return weights
 
 
 def _frame_names(weights: Weights, template: str | None, first_index: int) -> FrameNames | None:

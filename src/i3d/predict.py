@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from i3d.recipes.settings import ClipProtocol, FlowMethod, WindowProtocol
-    from i3d.results.scoring import VideoScores
+    from i3d.results.scoring import Average, VideoScores
     from i3d.results.tables import PredictionJournal
     from i3d.two_streams import TwoStreams
     from i3d.video.reader import FrameHWC, Limits, Source, Video
@@ -88,8 +88,15 @@ class Predictor:
     @property
     def protocol_line(self) -> str:
         """How the scores are made, in words."""
+        return self.line_of(None)
+
+    def line_of(self, fused: Average | None) -> str:
+        """The protocol in words, with the logits of the views averaged if these are fused with another network's."""
+        from i3d.recipes.protocols import with_average
+
+        recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{self.card.recipe.protocol_line}{flow}; {self.precision}"
+        return f"{recipe.protocol_line}{flow}; {self.precision}"
 
     @property
     def settings(self) -> dict[str, str]:

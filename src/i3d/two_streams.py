@@ -52,8 +52,9 @@ class TwoStreams:
     def protocol_line(self) -> str:
         """How the scores are made, in words."""
         how = "logits added" if self.of == "score" else "probabilities averaged"
-        one, two = self.weights
-        return f"two streams, {how}: {one:g} x ({self.rgb.protocol_line}) + {two:g} x ({self.flow.protocol_line})"
+        lines = [predictor.line_of(self.of) for predictor in (self.rgb, self.flow)]
+        each = (f"{weight:g} x ({line})" for weight, line in zip(self.weights, lines, strict=True))
+        return f"two streams, {how}: {' + '.join(each)}"
 
     @property
     def settings(self) -> dict[str, str]:
