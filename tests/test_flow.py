@@ -271,8 +271,9 @@ def test_flow_is_shown_in_colours(moving, tmp_path):
     clips, _ = moving
     options = ["--out", tmp_path / "flow", "--method", "dis", "--short-side", "0", "--fps", "native", "--workers", "0"]
     run_here(["i3d", "flow", clips / "left" / "a.mp4", *options])
-    for source in (clips / "left" / "a.mp4", tmp_path / "flow" / "a"):
-        done = run_here(["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--bound", "2"])
+    run_here(["i3d", "flow", clips / "left" / "a.mp4", *options[2:], "--out", tmp_path / "narrow", "--bound", "5"])
+    for source in (clips / "left" / "a.mp4", tmp_path / "flow" / "a", tmp_path / "narrow" / "a"):
+        done = run_here(["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--bound", "2", "--force"])
         assert done.returncode == 0, done.stderr
         with open_video(tmp_path / "c.mp4") as video:
             frames = np.stack(list(video.stream()))
@@ -281,6 +282,47 @@ def test_flow_is_shown_in_colours(moving, tmp_path):
         assert red < 60  # to the left is cyan
         assert green > 200
         assert blue > 200
+    again = run_here(["i3d", "flow", "show", clips / "left" / "a.mp4", "--out", tmp_path / "c.mp4"])
+    assert "c.mp4: is there already; choose another name, or say --force" in again.stderr
+    itself = run_here(["i3d", "flow", "show", tmp_path / "c.mp4", "--out", tmp_path / "c.mp4", "--force"])
+    assert "c.mp4: is there already; choose another name" in itself.stderr
+    whole = run_here(["i3d", "flow", "show", tmp_path / "flow", "--out", tmp_path / "d.mp4"])
+    assert f"holds a folder for each video; name one, such as {tmp_path / 'flow' / 'a'}" in whole.stderr
+
+
+def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
+    clips, _ = moving
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    with open_video(clips / "left" / "a.mp4") as video:
+        for k, frame in enumerate(video.stream()):
+            cv2.imwrite(str(frames / f"img_{k:05d}.png"), frame[..., ::-1])
+    out = tmp_path / "flow"
+    options = [
+        "--out",
+        out,
+        "--method",
+        "dis",
+        "--short-side",
+        "0",
+        "--fps",
+        "native",
+        "--workers",
+        "0",
+        "--format",
+        "npz",
+    ]
+    for source in (clips / "left" / "a.mp4", frames, frames):
+        done = run_here(["i3d", "flow", source, *options])
+        assert done.returncode == 0, done.stderr
+    assert "1 of 1 clips, 4 frames, 1 were there" in done.stderr
+    assert (out / "list.txt").read_text() == "a 4\nframes 4\n"
+    of_video, of_frames = (np.load(out / name / "flow.npz")["flow"] for name in ("a", "frames"))
+    assert np.array_equal(of_video, of_frames)
+    partly = run_here(["i3d", "flow", clips / "left" / "a.mp4", tmp_path / "gone.mp4", *options])
+    assert partly.returncode == 3
+    assert "gone.mp4: no such file; check the path" in partly.stderr
+    assert "1 of 1 clips, 4 frames, 1 were there" in partly.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,7 +15,10 @@ from i3d.cli_streams import flow_method
 from i3d.errors import InputError, VideoError, printable
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from i3d.data.annotations import Annotations
+    from i3d.video.flow import Flow
 
 
 flow = typer.Typer(
@@ -60,7 +64,7 @@ def compute(
     from i3d.data.frame_jobs import FlowSettings
 
     settings = FlowSettings(flow_method(method, "--method") or "tvl1", bound, cast(Any, align), cast(Any, format))
-    found = _annotations(videos)
+    found, missing = _annotations(videos)
     with console.Steps("computing flow", len(found)) as steps:
         done = extract_frames(
             found,
@@ -73,8 +77,10 @@ def compute(
             on_clip=steps.done,
             force=force,
         )
+    for path in missing:
+        console.say(f"error: {printable(path)}: no such file; check the path")
     console.tell_extraction(done)
-    if done.bad:
+    if done.bad or missing:
         raise typer.Exit(3)
 
 
@@ -82,8 +88,9 @@ def compute(
 def show(
     source: Annotated[Path, typer.Argument(help="A video, or a folder that `i3d flow` wrote.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The .mp4 or .gif to write.")],
-    method: Method = "dis",
+    method: Annotated[str | None, typer.Option(help="Of a video: tvl1, dis (default) or farneback.")] = None,
     bound: Annotated[float, typer.Option(min=0.1, help="Pixels at which a colour is full.")] = 8.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out.")] = False,
 ) -> None:
     """Draw flow in colours: the colour is the direction, its strength the speed, white is no movement.
 
@@ -91,40 +98,85 @@ def show(
     """
     from fractions import Fraction
 
-    from i3d.data.frame_folders import names_in, open_frames
-    from i3d.video.flow import flow_colours, flow_of_bytes, flows_of
+    from i3d.data.flow_files import FILES
     from i3d.video.reader import open_video
-    from i3d.video.writer import SUFFIXES, write_video
+    from i3d.video.writer import SUFFIXES
 
-    chosen = flow_method(method, "--method") or "dis"
+    where = f"--out {printable(str(out))}"
+    chosen = flow_method(method, "--method")
     if out.suffix.lower() not in SUFFIXES or not out.parent.is_dir():
-        raise InputError(f"--out {printable(str(out))}: must be a {' or '.join(SUFFIXES)} in a folder that is there")
-    if source.is_dir():
-        with open_frames(source, names_in(source, modality="flow")) as video:
-            flows = [flow_of_bytes(frame_HW2) for frame_HW2 in video.stream()]
-        fps = Fraction(25)
-    else:
+        raise InputError(f"{where}: must be a {' or '.join(SUFFIXES)} in a folder that is there")
+    if out.exists() and (not force or out.samefile(source)):
+        raise InputError(f"{where}: is there already; choose another name{'' if force else ', or say --force'}")
+    source = source.parent if source.name in FILES.values() else source
+    if not source.is_dir():
+        from i3d.video.flow import flows_of
+
         with open_video(source) as video:
             fps = Fraction(video.fps or 25).limit_denominator(1000)
-            flows = list(flows_of(video.stream(), method=chosen))
-    if not flows:
-        raise VideoError(str(source), "it has one frame, and flow is between two", "give a longer one")
-    height, width = (side - side % 2 for side in flows[0].shape[:2])
-    write_video(out, (flow_colours(f, bound=bound)[:height, :width] for f in flows), fps=fps)
+            _draw(out, source, flows_of(video.stream(), method=chosen or "dis"), fps=fps, bound=bound)
+            notes = video.notes
+    elif chosen is not None:
+        raise InputError(f"--method {method}: {printable(str(source))} holds flow already; leave it out")
+    else:
+        notes = _draw_folder(out, source, bound=bound)
+    for note in notes:
+        console.say(f"warning: {printable(str(source))}: {note}")
     console.say(f"flow in colours: {printable(str(out))}")
 
 
-def _annotations(videos: list[str]) -> Annotations:
-    """The videos as clips without classes, by their paths below what they have in common."""
+def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, bound: float) -> None:
+    """Flow after flow: no more than two are in memory."""
+    from itertools import chain
+
+    from i3d.video.flow import flow_colours
+    from i3d.video.writer import write_video
+
+    first_HW2 = next(flows, None)
+    if first_HW2 is None:
+        raise VideoError(str(source), "it has one frame, and flow is between two", "give a longer one")
+    height, width = (side - side % 2 for side in first_HW2.shape[:2])
+    pictures = (flow_colours(f, bound=bound)[:height, :width] for f in chain([first_HW2], flows))
+    write_video(out, pictures, fps=fps)
+
+
+def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
+    """Stored flow, of which the record of its folder tells what its bytes stand for."""
+    from fractions import Fraction
+
+    from i3d.data.frame_folders import names_in, open_frames
+    from i3d.data.frame_jobs import RECORD, read_record
+    from i3d.video.flow import BOUND, flow_of_bytes
+
+    told = read_record(folder / RECORD) or {}
+    if told.get("flow") is None or "video" not in told:
+        inner = next((path.parent for path in sorted(folder.glob(f"*/**/{RECORD}"))), None)
+        if inner is not None:
+            what = f"holds a folder for each video; name one, such as {printable(str(inner))}"
+            raise InputError(f"{printable(str(folder))}: {what}")
+    stored = float((told.get("flow") or {}).get("bound", BOUND))
+    rate = Fraction(told.get("fps") or 25).limit_denominator(1000)
+    with open_frames(folder, names_in(folder, modality="flow")) as video:
+        flows = (flow_of_bytes(frame_HW2, bound=stored) for frame_HW2 in video.stream())
+        _draw(out, folder, flows, fps=rate, bound=bound)
+        return video.notes
+
+
+def _annotations(videos: list[str]) -> tuple[Annotations, list[str]]:
+    """The videos as clips without classes, by their paths below what they have in common; those that are missing."""
     from i3d.data.annotations import Rows, build
     from i3d.data.inputs import expand
 
-    paths = [os.path.abspath(path) for path in expand(videos)]  # noqa: PTH100 (links stay)
+    named = list(dict.fromkeys(expand(videos)))
+    missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
+    paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
+    if not paths:
+        raise InputError(f"{printable(missing[0])}: no such file; check the path")
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))  # noqa: PTH120
     rows = Rows()
     for path in dict.fromkeys(paths):
         rows.add(os.path.relpath(path, root), ())
-    return build(rows, source=root, root=root)
+    return build(rows, source=root, root=root), missing
 
 
 def _rate(fps: str) -> float | None:

@@ -110,7 +110,9 @@ def extract_frames(
     with suppress(OSError):  # another run may be at work
         (out / PARTS).rmdir()
     made = {n: result for n, result in results.items() if isinstance(result, FolderMade)}
-    _write_lists(annotations, out, [(jobs[n].folder, made.get(n)) for n in numbers_N])
+    is_labelled = bool(annotations.classes)  # such a list is of this dataset alone
+    folders_N = [(jobs[n].folder, made.get(n)) for n in numbers_N]
+    _write_lists(annotations, out, folders_N, keep=not force and not is_labelled)
     if annotations.classes:
         write_classes(annotations.classes, out / CLASSES)
     return Extraction(
@@ -240,9 +242,13 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
     return printable(", ".join(f"{k} {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]))
 
 
-def _write_lists(annotations: Annotations, out: Path, folders_N: list[tuple[str, FolderMade | None]]) -> None:
-    """One list of all clips, and one of each split that there is."""
-    lines: dict[str, list[str]] = {"": []}
+def _write_lists(
+    annotations: Annotations, out: Path, folders_N: list[tuple[str, FolderMade | None]], *, keep: bool
+) -> None:
+    """One list of all clips, and one of each split that there is; with the folders that earlier runs have made."""
+    now = {folder for folder, _ in folders_N}
+    lines = {split: _lines_of_others(out, name, now) if keep else [] for split, name in LISTS.items()}
+    lines = {split: found for split, found in lines.items() if found or split == ""}
     for clip, (folder, made) in zip(annotations, folders_N, strict=True):
         if made is not None:
             line = " ".join([folder, str(made.num_frames), *map(str, clip.labels)])
@@ -250,3 +256,19 @@ def _write_lists(annotations: Annotations, out: Path, folders_N: list[tuple[str,
                 lines.setdefault(split, []).append(f"{line}\n")
     for split, chosen in lines.items():
         write_atomically(out / LISTS[split], "".join(chosen).encode())
+
+
+def _lines_of_others(out: Path, name: str, folders: set[str]) -> list[str]:
+    """The lines of a list whose folders are there, and not among these."""
+    try:
+        lines = (out / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        folder = line.rstrip("\n")
+        while " " in folder and not (out / folder / RECORD).exists():
+            folder = folder.rpartition(" ")[0]
+        if folder not in folders and (out / folder / RECORD).exists():
+            found.append(line)
+    return found

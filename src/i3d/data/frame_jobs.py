@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.computed_flow import digest_of
 from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
@@ -145,6 +146,8 @@ class FrameJob:
         if self.shards is not None:
             data = _opened(self.shards).file(self.path).read_bytes()
             size, ends = len(data), data[:ENDS] + data[-ENDS:]
+        elif Path(self.file).is_dir():  # of pictures
+            return digest_of(Path(self.file))[:16]
         else:
             with Path(self.file).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
