@@ -370,7 +370,9 @@ def pick_device(device: str) -> torch.device:
         torch.empty(1, device=picked)
     except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error)
-        raise InputError(f"device {device!r} cannot be used ({reason}); use auto, cpu, cuda or mps") from error
+        raise InputError(
+            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` tells what is here"
+        ) from error
     return picked
 
 
