@@ -28,9 +28,8 @@ def main() -> None:
         step = SHIFT * one.shape[2] // WINDOW  # positions of the layer from one window to the other
         same_T = (one[:, :, step:] == other[:, :, : other.shape[2] - step]).transpose(1, 2).flatten(2).all(dim=(0, 2))
         share = seconds[layer] / seconds[ENDPOINTS[-1]]
-        print(
-            f"{layer:<14} {int(same_T.sum()):3d} of {other.shape[2]} positions the same, {share:4.0%} of the time until here"
-        )
+        same = f"{int(same_T.sum()):3d} of {other.shape[2]} positions the same"
+        print(f"{layer:<14} {same}, {share:4.0%} of the time until here")
 
 
 def took(net: torch.nn.Module, clip_NCTHW: torch.Tensor, layer: str) -> float:
