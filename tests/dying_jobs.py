@@ -12,8 +12,8 @@ class DyingJob(FrameJob):
 
     def run(self, settings):
         if "b 2" in self.path:
-            self.part.mkdir(parents=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+            with self.part():
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().run(settings)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -195,11 +196,41 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
     assert stamps(tmp_path / "run/a") == before
 
 
+def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
+    """Each of them begins while the other writes; what a run at work has begun stays, and one takes the place."""
+    annotations = table(videos, ["run/a.mp4,run"])
+    job = FrameJob("run/a.mp4", "", None, None, None, tmp_path, "run/a")
+    with job.part() as part:
+        (part / "img_00001.jpg").write_bytes(b"half")
+        assert HERE(annotations, tmp_path).num_written == 1
+        assert (part / "img_00001.jpg").exists()
+    code = "import sys; from i3d.cli import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
+    words = ["flow", *map(str, sorted(videos.rglob("[ac].mp4"))), "--out", str(tmp_path / "flow"), "--method", "dis", "--short-side", "32"]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    for record in (tmp_path / "flow").rglob(RECORD):
+        told = json.loads(record.read_text())
+        if "num_frames" in told:
+            assert len(list(record.parent.glob("*.jpg"))) == 2 * told["num_frames"]
+    assert not (tmp_path / "flow" / PARTS).exists()
+
+
 def test_what_a_killed_run_left_is_replaced(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
     job = FrameJob("run/a.mp4", "", None, None, None, tmp_path, "run/a")
-    job.part.mkdir(parents=True)
-    (job.part / "img_00099.jpg").write_bytes(b"half")
+    other = FrameJob("run/b.mp4", "", None, None, None, tmp_path, "run/b")
+    for killed in (job, other):
+        child = os.fork()
+        if child == 0:
+            with killed.part() as part:
+                (part / "img_00099.jpg").write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert len(list((tmp_path / PARTS).glob("*/*.jpg"))) == 2
     assert HERE(annotations, tmp_path).num_written == 1
     assert len(list((tmp_path / "run/a").glob("*.jpg"))) == 40
     assert not (tmp_path / PARTS).exists()

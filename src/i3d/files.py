@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     temporary = Path(name)
-    _lock(handle)  # as long as this process lives and writes
+    lock(handle)  # as long as this process lives and writes
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -51,7 +51,7 @@ def remove_abandoned(path: Path) -> None:
         with suppress(OSError):
             handle = os.open(left, os.O_RDWR)
             try:
-                if _lock(handle):
+                if lock(handle):
                     left.unlink()
             finally:
                 os.close(handle)
@@ -68,8 +68,8 @@ def _prefix(path: Path) -> str:
     return f".{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
 
 
-def _lock(handle: int) -> bool:
-    """Whether nobody else holds an open file; where the system has no locks, nobody is asked."""
+def lock(handle: int) -> bool:
+    """Hold an open file until it is closed; whether nobody else does. False where the system has no locks."""
     if fcntl is None:
         return False
     try:

@@ -34,6 +34,7 @@ from i3d.data.frame_jobs import (
     FrameSettings,
     not_written,
     read_record,
+    remove_abandoned_parts,
 )
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
@@ -108,6 +109,7 @@ def extract_frames(
     write_atomically(out / RECORD, json.dumps(asdict(settings), indent=1).encode())
     results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
     with suppress(OSError):  # another run may be at work
+        remove_abandoned_parts(out)
         (out / PARTS).rmdir()
     made = {n: result for n, result in results.items() if isinstance(result, FolderMade)}
     is_labelled = bool(annotations.classes)  # such a list is of this dataset alone

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -28,7 +30,7 @@ from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
-from i3d.files import write_atomically
+from i3d.files import lock, write_atomically
 from i3d.recipes.settings import FlowMethod
 from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
@@ -38,6 +40,7 @@ from i3d.video.transforms import resize_frame, short_side_size
 RECORD: Final = ".i3d-frames.json"
 ENDS: Final = 1 << 16  # bytes of a video's beginning and end by which it is known
 PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
+LOCK, OLD, TRIES = ".lock", ".old", 5
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,29 @@ class FrameJob:
         return self.out / self.folder
 
     @property
-    def part(self) -> Path:
-        """Where the folder lies until it is whole."""
-        return self.out / PARTS / sha256(self.folder.encode()).hexdigest()[:16]
+    def _mark(self) -> str:
+        """Of all that is being written of this folder."""
+        return sha256(self.folder.encode()).hexdigest()[:16]
+
+    @contextmanager
+    def part(self) -> Iterator[Path]:
+        """A place for the folder until it is whole, which is this process's alone as long as it lives."""
+        for _ in range(TRIES):
+            (self.out / PARTS).mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another run that ends has removed the empty folder
+                handle, name = tempfile.mkstemp(dir=self.out / PARTS, prefix=f"{self._mark}-", suffix=LOCK)
+                break
+        else:
+            raise InputError(f"{printable(str(self.out / PARTS))}: comes and goes; let other runs end first")
+        lock(handle)
+        held = Path(name)
+        part = held.with_suffix("")
+        try:
+            part.mkdir()
+            yield part
+        finally:
+            _remove(held)
+            os.close(handle)
 
     def origin(self, settings: FrameSettings) -> dict[str, Any]:
         """What the content of the folder depends on."""
@@ -157,9 +180,8 @@ class FrameJob:
         return sha256(f"{size} ".encode() + ends).hexdigest()[:16]
 
     def clean(self) -> None:
-        """Remove what an interrupted run left of it, other than a whole folder."""
-        for place in (self.part, self.part.with_suffix(".old")):
-            shutil.rmtree(place, ignore_errors=True)
+        """Remove what interrupted runs left of it, other than a whole folder."""
+        remove_abandoned_parts(self.out, self._mark)
 
     def run(self, settings: FrameSettings) -> FolderMade | BadVideo:
         """Make the folder if it is not there. A place that cannot be written is an InputError."""
@@ -208,11 +230,10 @@ def _kept(job: FrameJob, settings: FrameSettings) -> FolderMade | None:
 def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
     """Write the folder elsewhere, and rename it when it is whole."""
     job.clean()
-    job.part.mkdir(parents=True)
-    try:
+    with job.part() as part:
         with _open(job) as video:
             resized = (_resized(frame_HWC, settings) for frame_HWC in _frames(video, job, settings.fps))
-            num_frames, num_bytes = _written(resized, job, settings)
+            num_frames, num_bytes = _written(resized, part, job, settings)
             notes = video.notes
         if not num_frames:
             raise VideoError(
@@ -225,26 +246,49 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
             "num_bytes": num_bytes,
             "notes": notes,
         }
-        write_atomically(job.part / RECORD, json.dumps(record, indent=1).encode())
+        write_atomically(part / RECORD, json.dumps(record, indent=1).encode())
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        if job.target.exists():
-            job.target.rename(job.part.with_suffix(".old"))
-        job.part.rename(job.target)
-    finally:
-        job.clean()
+        with suppress(FileNotFoundError):
+            job.target.rename(part.with_suffix(OLD))
+        try:
+            part.rename(job.target)
+        except OSError:
+            kept = _kept(job, settings)  # another run was faster
+            if kept is None:
+                raise
+            return kept
     return FolderMade(num_frames, notes, False)
 
 
-def _written(frames: Iterator[FrameHWC], job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
+def remove_abandoned_parts(out: Path, mark: str = "") -> None:
+    """Remove what interrupted runs left unfinished below `out`; those that are at work hold theirs."""
+    for held in (out / PARTS).glob(f"{mark}*{LOCK}"):
+        with suppress(OSError):
+            handle = os.open(held, os.O_RDWR)
+            try:
+                if lock(handle):
+                    _remove(held)
+            finally:
+                os.close(handle)
+
+
+def _remove(held: Path) -> None:
+    """What is being written, what it took the place of, and the file by which it is held."""
+    for suffix in ("", OLD):
+        shutil.rmtree(held.with_suffix(suffix), ignore_errors=True)
+    held.unlink(missing_ok=True)
+
+
+def _written(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
     """Write the frames, or their flow; how many there were, and how many bytes."""
     flow, num_frames, num_bytes = settings.flow, 0, 0
     if flow is not None and flow.format != "jpg":
         flows = (flow_to_bytes(f, bound=flow.bound) for f in flows_of(frames, method=flow.method, align=flow.align))
-        num_frames = write_flow_file(job.part, flows, kind=flow.format, bound=flow.bound)
-        return num_frames, (job.part / FILES[flow.format]).stat().st_size if num_frames else 0
+        num_frames = write_flow_file(part, flows, kind=flow.format, bound=flow.bound)
+        return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
     for planes in _planes(frames, settings):
         for name, plane in zip(settings.files(num_frames), planes, strict=True):
-            with (job.part / name).open("wb") as file:
+            with (part / name).open("wb") as file:
                 num_bytes += file.write(_jpeg(plane, job, settings))
         num_frames += 1
     return num_frames, num_bytes
