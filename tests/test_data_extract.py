@@ -205,7 +205,16 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
         assert HERE(annotations, tmp_path).num_written == 1
         assert (part / "img_00001.jpg").exists()
     code = "import sys; from i3d.cli import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
-    words = ["flow", *map(str, sorted(videos.rglob("[ac].mp4"))), "--out", str(tmp_path / "flow"), "--method", "dis", "--short-side", "32"]
+    words = [
+        "flow",
+        *map(str, sorted(videos.rglob("[ac].mp4"))),
+        "--out",
+        str(tmp_path / "flow"),
+        "--method",
+        "dis",
+        "--short-side",
+        "32",
+    ]
     started = [
         subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
