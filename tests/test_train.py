@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -117,6 +118,27 @@ def test_what_a_run_leaves_and_tells(run):
     assert sorted(p.name for p in (work_dir / "checkpoints").iterdir()) == [
         "step-00000008.safetensors", "step-00000009.safetensors",
     ]  # fmt: skip
+
+
+def test_tensorboard_gets_the_figures_of_the_log(clips, tmp_path):
+    """The extra [track]; the run itself is the same."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    finish(command(clips, tmp_path / "W", "--epochs", 2, "--tensorboard"))
+    board = EventAccumulator(str(tmp_path / "W" / "tensorboard")).Reload()
+    told = lines(tmp_path / "W" / "log.jsonl")
+    losses = {line["step"]: line["loss"] for line in told if "loss" in line}
+    shown = {event.step: event.value for event in board.Scalars("train/loss")}
+    assert len(shown) >= 2
+    assert shown == pytest.approx(losses)
+    validations = {line["step"]: line["validation"]["top1"] for line in told if "validation" in line}
+    assert {e.step: e.value for e in board.Scalars("validation/top1")} == pytest.approx(validations)
+
+
+def test_tensorboard_that_is_missing_is_told(clips, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    said = finish(command(clips, tmp_path / "W", "--epochs", 2, "--tensorboard"), expected=2)
+    assert "tensorboard is not installed; pip install 'i3d[track]'" in said
 
 
 def test_the_weights_predict_with_their_own_names(run, clips):

@@ -184,9 +184,8 @@ def run_test(
             made = fused_evaluations(tested, nets, how, out, bad_as_wrong=bad_as_wrong, json=json)
             check_same(made, out, force=force)
         finish(made, out, form=out_format, report=report, bad_as_wrong=bad_as_wrong, json=json)
-    if (
-        any(found[0].bad for found in tested) and is_first()
-    ):  # of several processes, one that fails would end the others
+    is_bad = any(found[0].bad for found in tested)
+    if is_bad and is_first():  # of several processes, one that fails would end the others
         raise typer.Exit(3)
 
 

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -29,8 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary = Path(name)
-    lock(handle)  # as long as this process lives and writes
+    temporary, is_held = Path(name), lock(handle)  # as long as this process lives and writes
+    if not is_held:
+        os.close(handle)  # no locks here; elsewhere than on POSIX an open file could not be renamed
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -42,19 +43,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     finally:
-        os.close(handle)
+        if is_held:
+            os.close(handle)
 
 
 def remove_abandoned(path: Path) -> None:
     """Remove what processes that were killed had begun to write in the place of `path`; live ones hold theirs."""
-    for left in path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}"):
-        with suppress(OSError):
-            handle = os.open(left, os.O_RDWR)
-            try:
-                if lock(handle):
-                    left.unlink()
-            finally:
-                os.close(handle)
+    for left in abandoned(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
+        left.unlink(missing_ok=True)
+
+
+def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
+    """Those of these files that no process holds; each is held here until the next is asked for."""
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            if lock(handle):
+                yield path
+        finally:
+            os.close(handle)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

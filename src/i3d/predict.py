@@ -209,7 +209,7 @@ class Predictor:
 
     def _clips(self, video: Video, protocol: ClipProtocol) -> Iterator[View]:
         """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
-        from i3d.data.views import flow_at, flow_at_rate, resized
+        from i3d.data.views import flow_at, resized
         from i3d.video.sampling import protocol_clips
         from i3d.video.transforms import crops_of
 
@@ -220,13 +220,8 @@ class Predictor:
         indices_VT = protocol_clips(num_frames, protocol, fps=(rate or video.fps) if protocol.target_fps else None)
         wanted = np.unique(indices_VT)
         if self.flow is not None:
-            asked = wanted.tolist()
-            flows = (
-                flow_at(video, asked, pre, method=self.flow)
-                if rate is None
-                else flow_at_rate(video, asked, pre, method=self.flow, fps=rate)
-            )
-            frames_THWC, shown = np.stack(flows), rate or video.fps or 0.0
+            frames_THWC = np.stack(flow_at(video, wanted.tolist(), pre, method=self.flow, fps=rate))
+            shown = rate or video.fps or 0.0
             seconds_T = wanted / shown if shown else np.zeros(len(wanted))
         else:
             transform = partial(resized, video, short_side=pre.short_side)

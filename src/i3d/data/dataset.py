@@ -252,9 +252,9 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _clip_frames(
         self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, laid: dict[Protocol, Any], *, at: int
     ) -> torch.Tensor:
-        """Every frame (D, H, W, C) that some clip shows, once, resized. Where clips and crops lie goes to `laid`,
+        """Every frame (D, H, W, C) that some clip shows, once, resized.
 
-        with the first of these frames as number `at`.
+        Where clips and crops lie goes to `laid`; the first of these frames is number `at` there.
         """
         rate = next((protocol.target_fps for protocol in protocols if protocol.target_fps is not None), None)
         with self._part(index, rate=rate, short_side=pre.short_side) as part:

@@ -30,7 +30,7 @@ from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNames
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
-from i3d.files import lock, write_atomically
+from i3d.files import abandoned, lock, write_atomically
 from i3d.recipes.settings import FlowMethod
 from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
 from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
@@ -262,14 +262,8 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
 
 def remove_abandoned_parts(out: Path, mark: str = "") -> None:
     """Remove what interrupted runs left unfinished below `out`; those that are at work hold theirs."""
-    for held in (out / PARTS).glob(f"{mark}*{LOCK}"):
-        with suppress(OSError):
-            handle = os.open(held, os.O_RDWR)
-            try:
-                if lock(handle):
-                    _remove(held)
-            finally:
-                os.close(handle)
+    for held in abandoned((out / PARTS).glob(f"{mark}*{LOCK}")):
+        _remove(held)
 
 
 def _remove(held: Path) -> None:

@@ -44,8 +44,15 @@ def window_flow(
         yield center_crop(flow_to_bytes(flow_HW2)[None], size=pre.crop)[0].copy()
 
 
-def flow_at(video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod) -> list[FrameHWC]:
-    """The flow (H, W, 2) that leads to each of these frames from the one before it; that of frame 0 is frame 1's."""
+def flow_at(
+    video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod, fps: float | None = None
+) -> list[FrameHWC]:
+    """The flow (H, W, 2) that leads to each of these frames from the one before it; that of frame 0 is frame 1's.
+
+    Frames are those at a rate, and flow is between these; None: the video's own.
+    """
+    if fps is not None:
+        return _flow_at_rate(video, indices, pre, method=method, fps=fps)
     num_frames = video.count_frames()
     pairs = {index: (max(index, 1) - 1, min(max(index, 1), num_frames - 1)) for index in indices}
     wanted = sorted({frame for pair in pairs.values() for frame in pair})
@@ -55,10 +62,9 @@ def flow_at(video: Video, indices: Sequence[int], pre: Preprocessing, *, method:
     return [flow_to_bytes(flows[pairs[index]]) for index in indices]
 
 
-def flow_at_rate(
+def _flow_at_rate(
     video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod, fps: float
 ) -> list[FrameHWC]:
-    """As `flow_at`, of the frames at a rate, and between these."""
     wanted, found, before_HWC = set(indices), {}, None
     for number, frame_HWC in enumerate(window_frames(video, WindowProtocol(fps=fps), pre, whole=True)):
         if number in wanted or (number == 1 and 0 in wanted):
