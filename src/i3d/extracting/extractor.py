@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from i3d.errors import InputError, VideoError
 from i3d.extracting.rows import Row, windows_of_stream
 from i3d.models.build import I3D
 from i3d.models.forward import autocast
+from i3d.models.inception import InceptionI3D
+from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, can_share
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
@@ -79,12 +82,12 @@ class Extractor:
         rows: list[Row] = []
         values: list[Floats] = []
         times = _Times(video, self.settings.fps)
-        for row, window in windows_of_stream(self._frames(video, times), self.settings):
-            rows.append(row)
-            values.append(self._row(window))
+        windows = islice(windows_of_stream(self._frames(video, times), self.settings), max_rows)
+        networks = [_Network(stream, self) for stream in self.streams]
+        while several := list(islice(windows, max(network.num_windows for network in networks))):
+            values += self._rows([window for _, window in several], networks)
+            rows += [row for row, _ in several]
             on_row(len(rows))
-            if len(rows) == max_rows:
-                break
         if not rows:
             have = f"it has {times.count} frames{f' at {self.settings.fps:g} fps' if self.settings.fps else ''}"
             raise VideoError(video.name, f"{have}, a row takes {self.settings.window}", "use padding repeat, or less")
@@ -112,35 +115,81 @@ class Extractor:
             parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
-    def _row(self, window: list[FrameHWC]) -> Floats:
-        """The features (C), (V, C) or (V, T, H, W, C) of one window."""
+    def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network]) -> list[Floats]:
+        """The features (C), (V, C) or (V, T, H, W, C) of windows that follow each other."""
         of_streams, first = [], 0
-        for stream in self.streams:
-            channels = 2 if stream.flow else 3
-            clips_VTHWC = _views(window, slice(first, first + channels), stream, self.settings)
-            of_streams.append(self._features(stream, clips_VTHWC))
-            first += channels
-        joined_VC: Floats = np.concatenate(of_streams, axis=-1)
-        return joined_VC[0] if len(joined_VC) == 1 and not self.settings.grid else joined_VC
+        for network in networks:
+            channels = slice(first, first + (2 if network.stream.flow else 3))
+            of_streams.append(network(windows, channels))
+            first = channels.stop
+        joined_RVC: Floats = np.concatenate(of_streams, axis=-1)
+        if not np.isfinite(joined_RVC).all():
+            raise InputError(f"the network gave NaN or infinity in {self.precision}; use --precision fp32")
+        return [row[0] if len(row) == 1 and not self.settings.grid else row for row in joined_RVC]
 
-    def _features(self, stream: Stream, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
+
+class _Network:
+    """The network of one stream over one video: windows that overlap share what they can."""
+
+    def __init__(self, stream: Stream, extractor: Extractor) -> None:
+        self.stream, self.extractor = stream, extractor
+        settings = extractor.settings
+        self.layer = endpoints(stream.net)[-1] if settings.layer == POOLED else settings.layer
+        self.shares = can_share(stream.net, window=settings.window, stride=settings.stride)
+        self.num_windows = NUM_WINDOWS if self.shares else 1
+        self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
+
+    def __call__(self, windows: list[list[FrameHWC]], channels: slice) -> Floats:
+        """The features (R, V, C) or (R, V, T, H, W, C) of windows that follow each other."""
+        if not self.shares:
+            return np.concatenate([self._of_clips(self._views(window, channels))[None] for window in windows])
+        stretch = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
+        of_views = [
+            self._of_stretch(clip_THWC, view, len(windows))
+            for view, clip_THWC in enumerate(self._views(stretch, channels))
+        ]
+        return np.stack(of_views, axis=1)
+
+    def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
+        """(R, C) or (R, T, H, W, C) float32 of the windows of a stretch of frames."""
+        settings, net = self.extractor.settings, self.stream.net
+        if view not in self._overlapping:
+            assert isinstance(net, InceptionI3D)
+            self._overlapping[view] = OverlappingWindows(
+                net, endpoint=self.layer, window=settings.window, stride=settings.stride
+            )
+        with torch.inference_mode(), autocast(self.extractor.device, self.extractor.precision):
+            maps_RCTHW = self._overlapping[view](self._normalized(clip_THWC), num_windows=num_windows)
+            return self._of_maps(maps_RCTHW)
+
+    def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
         """(V, C) or (V, T, H, W, C) float32 of uint8 clips, one at a time: no number depends on its neighbours."""
-        s, pre, net = self.settings, stream.preprocessing, stream.net
+        net = self.stream.net
         if clips_VTHWC.shape[1] < net.min_frames:
             clips_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=net.min_frames)]
-        found = []
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            for clip_THWC in clips_VTHWC:
-                x_VCTHW = normalize(torch.from_numpy(clip_THWC).to(self.device)[None], mean=pre.mean, std=pre.std)
-                if s.layer == POOLED:
-                    found.append(net.pooled(x_VCTHW).float())
-                    continue
-                map_VTHWC = net.features(x_VCTHW, endpoint=s.layer).float().permute(0, 2, 3, 4, 1)
-                found.append(map_VTHWC if s.grid else map_VTHWC.mean(dim=(1, 2, 3)))
-        values: Floats = torch.cat(found).cpu().numpy()
-        if not np.isfinite(values).all():
-            raise InputError(f"the network gave NaN or infinity in {self.precision}; use --precision fp32")
-        return values
+        with torch.inference_mode(), autocast(self.extractor.device, self.extractor.precision):
+            clips = [self._normalized(clip_THWC) for clip_THWC in clips_VTHWC]
+            return np.concatenate([self._of_maps(net.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
+
+    def _normalized(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        pre = self.stream.preprocessing
+        clips_1THWC = torch.from_numpy(clip_THWC).to(self.extractor.device)[None]
+        return normalize(clips_1THWC, mean=pre.mean, std=pre.std)
+
+    def _of_maps(self, maps_NCTHW: torch.Tensor) -> Floats:
+        """What is asked of the maps of a layer: (N, C), or (N, T, H, W, C)."""
+        settings = self.extractor.settings
+        if settings.layer == POOLED:
+            values = self.stream.net.pool(maps_NCTHW)
+        elif settings.grid:
+            values = maps_NCTHW.float().permute(0, 2, 3, 4, 1)
+        else:
+            values = maps_NCTHW.float().mean(dim=(2, 3, 4))
+        of_rows: Floats = values.cpu().numpy()
+        return of_rows
+
+    def _views(self, frames: list[FrameHWC], channels: slice) -> npt.NDArray[np.uint8]:
+        return _views(frames, channels, self.stream, self.extractor.settings)
 
 
 def endpoints(net: I3D) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ state dict are those of pytorch-i3d, the field's most used port, so that its fil
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
+import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,15 @@ HEAD_POOL_THW: Final = (2, 7, 7)
 MIN_FRAMES: Final = 9  # three halvings, rounded up, must leave the 2 frames that the head pools
 MIN_SIDE: Final = 193  # five halvings, rounded up, must leave the head's 7 pixels
 
+Pair = tuple[int, int]
 Triple = tuple[int, int, int]
+
+
+class Reach(NamedTuple):
+    """How many positions in time a layer sees at once, and how far apart those that it gives are."""
+
+    kernel: int
+    stride: int
 
 
 def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
@@ -66,11 +75,22 @@ class Unit3D(nn.Module):
         self.conv3d = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
+    @property
+    def reach_T(self) -> Reach:
+        return Reach(self.kernel, self.stride)
+
+    def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
+        """`pad_T`: zeros before and after in time, instead of `SAME`."""
         if self.stride > 1:
             t, h, w = (same_padding(n, kernel=self.kernel, stride=self.stride) for n in x_NCTHW.shape[2:])
-            x_NCTHW = F.pad(x_NCTHW, (*w, *h, *t))
-        return F.relu(self.bn(self.conv3d(x_NCTHW)), inplace=True)
+            x_NCTHW = self.conv3d(F.pad(x_NCTHW, (*w, *h, *(pad_T or t))))
+        elif pad_T is not None and self.kernel > 1:
+            side = self.kernel // 2
+            x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T)) if any(pad_T) else x_NCTHW
+            x_NCTHW = self.conv3d(x_NCTHW, padding=(0, side, side))
+        else:
+            x_NCTHW = self.conv3d(x_NCTHW)
+        return F.relu(self.bn(x_NCTHW), inplace=True)
 
 
 class MaxPool3dSame(nn.Module):
@@ -84,9 +104,17 @@ class MaxPool3dSame(nn.Module):
         super().__init__()
         self.kernel_THW, self.stride_THW = kernel_THW, stride_THW
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
+    @property
+    def reach_T(self) -> Reach:
+        return Reach(self.kernel_THW[0], self.stride_THW[0])
+
+    def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
+        """`pad_T`: what a maximum never sees, before and after in time, instead of `SAME`."""
         sides = zip(x_NCTHW.shape[2:], self.kernel_THW, self.stride_THW, strict=True)
         before_THW = [same_padding(n, kernel=k, stride=s)[0] for n, k, s in sides]
+        if pad_T is not None:
+            x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T), value=-math.inf) if any(pad_T) else x_NCTHW
+            before_THW[0] = 0
         return F.max_pool3d(x_NCTHW, self.kernel_THW, self.stride_THW, padding=before_THW, ceil_mode=True)
 
 
@@ -103,12 +131,21 @@ class Mixed(nn.Module):
         self.b3a = MaxPool3dSame(kernel_THW=(3, 3, 3), stride_THW=(1, 1, 1))
         self.b3b = Unit3D(in_channels, widths[5])
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
+    @property
+    def reach_T(self) -> Reach:
+        return Reach(3, 1)
+
+    def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
+        """`pad_T`: zeros before and after in time, instead of `SAME`; none: the clip goes on there, by one position."""
+        here_NCTHW = x_NCTHW
+        if pad_T is not None:
+            here_NCTHW = x_NCTHW[:, :, 1 - pad_T[0] : x_NCTHW.shape[2] - 1 + pad_T[1]]
+            here_NCTHW = here_NCTHW.contiguous(memory_format=torch.channels_last_3d)
         branches = [
-            self.b0(x_NCTHW),
-            self.b1b(self.b1a(x_NCTHW)),
-            self.b2b(self.b2a(x_NCTHW)),
-            self.b3b(self.b3a(x_NCTHW)),
+            self.b0(here_NCTHW),
+            self.b1b(self.b1a(x_NCTHW), pad_T=pad_T),
+            self.b2b(self.b2a(x_NCTHW), pad_T=pad_T),
+            self.b3b(self.b3a(x_NCTHW, pad_T=pad_T)),
         ]
         return torch.cat(branches, dim=1)
 
@@ -178,9 +215,12 @@ class InceptionI3D(nn.Module):
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         """What the classifier sees of each clip, averaged over time and space: (N, 1024) float32."""
         self._check_input(clips_NCTHW)
-        x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c").float()
-        with full_precision(x_NCTHW.device.type):
-            return F.avg_pool3d(x_NCTHW, HEAD_POOL_THW, stride=1).mean(dim=(2, 3, 4))
+        return self.pool(self._run(clips_NCTHW, last="Mixed_5c"))
+
+    def pool(self, map_NCTHW: Tensor) -> Tensor:
+        """The map of Mixed_5c as the classifier sees it, averaged over time and space: (N, 1024) float32."""
+        with full_precision(map_NCTHW.device.type):
+            return F.avg_pool3d(map_NCTHW.float(), HEAD_POOL_THW, stride=1).mean(dim=(2, 3, 4))
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`; Mixed_5c has 1024 channels."""

@@ -178,7 +178,11 @@ class ResNetI3D(nn.Module):
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         """What the classifier sees of each clip, averaged over time and space: (N, C) float32."""
-        return self.features(clips_NCTHW).float().mean(dim=(2, 3, 4))
+        return self.pool(self.features(clips_NCTHW))
+
+    def pool(self, map_NCTHW: Tensor) -> Tensor:
+        """The map of layer4, averaged over time and space: (N, C) float32."""
+        return map_NCTHW.float().mean(dim=(2, 3, 4))
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "layer4") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`."""
