@@ -1,6 +1,8 @@
 """The flow of videos in training and testing: what a network of flow sees, computed once, and kept."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -296,3 +298,44 @@ def test_flow_is_not_for_networks_of_rgb(tmp_path):
     root = training_runs.make_clips(tmp_path, num_train=4, num_val=2)
     said = training_runs.finish(training_runs.command(root, root / "W", "--flow", "dis"), expected=2)
     assert "preprocessing.flow is for networks of 2 channels, this has 3" in said
+
+
+@pytest.mark.parametrize(
+    "protocol", [CLIPS.model_copy(update={"clip_len": 30, "frame_interval": 1}), WINDOWS], ids=["clips", "windows"]
+)
+def test_a_prediction_keeps_its_flow_and_says_the_same_again(tmp_path, monkeypatch, protocol):
+    file = str(next(testing_runs.make_clips(tmp_path).glob("**/*.mp4")))
+    model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow="dis")
+    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    first = predictor(file)
+    assert len(list((tmp_path / "c").glob("**/*.flow.mkv"))) == 1
+    of_bytes = predictor(Path(file).read_bytes())  # which are not kept
+    assert replace(of_bytes, path=file) == first
+    assert first.frames > 0
+    monkeypatch.setattr(computed_flow, "flows_of", None)
+    assert predictor(file) == first
+
+
+def test_what_was_seen_of_a_damaged_video_is_told_again(tmp_path):
+    whole = encode(tmp_path / "whole.mp4", [numbered_frame(k, height=36, width=48) for k in range(50)], fps=25)
+    cut = tmp_path / "cut.mkv"
+    encode(cut, [numbered_frame(k, height=36, width=48) for k in range(50)], fps=25)
+    cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * 0.7)])
+    model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
+    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    told = predictor(str(cut))
+    assert told.error.startswith("warning: ")
+    assert predictor(str(cut)) == told
+    assert predictor(str(whole)).error == ""
+
+
+def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
+    file = tmp_path / "long.mp4"
+    encode(file, [numbered_frame(k, height=36, width=48) for k in range(120)], fps=25)
+    model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=CLIPS, flow="dis")
+    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    few = predictor(str(file))
+    assert not list((tmp_path / "c").glob("**/*.mkv"))
+    with open_video(file) as video:
+        predictor._flow.open(video, computed_flow.digest_of(file), short_side=PRE.short_side).__exit__()
+    assert replace(few, path="") == replace(predictor(str(file)), path="")

@@ -23,6 +23,7 @@ from i3d.cli_flow import flow as flow_commands
 from i3d.cli_options import Device, Json, PrecisionName, RecipeName
 from i3d.cli_results import fuse, score
 from i3d.cli_streams import (
+    CacheFolder,
     FlowChoice,
     FlowModel,
     FlowRecipe,
@@ -30,6 +31,7 @@ from i3d.cli_streams import (
     Fusion,
     Streams,
     StreamWeights,
+    cache_of,
     check_flow_choice,
     chosen_streams,
     flow_method,
@@ -126,6 +128,7 @@ def predict(
     flow: FlowChoice = None,
     fuse_of: FuseOf = None,
     weights: StreamWeights = None,
+    cache: CacheFolder = None,
 ) -> None:
     """Tell the action in each video, by the pretrained Kinetics-400 network or by other weights.
 
@@ -157,12 +160,12 @@ def predict(
             device=device,
             precision=cast("Precision", precision),
             flow=flow_method(flow),
+            cache=cache_of(cache),
         )
         for name, its_recipe in ((model, recipe), (flow_model, flow_recipe))
         if name is not None
     ]
-    if flow is not None:
-        check_flow_choice(flow, has_flow=loaded[-1].flow is not None)
+    check_flow_choice(flow, has_flow=loaded[-1].flow is not None)
     predictor = _one_of(loaded, how)
     settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
     rows: list[Prediction] = []

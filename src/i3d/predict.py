@@ -26,6 +26,7 @@ from i3d.weights.pretrained import DEFAULT
 if TYPE_CHECKING:
     import torch
 
+    from i3d.cache import Cache
     from i3d.recipes.settings import ClipProtocol, FlowMethod, WindowProtocol
     from i3d.results.scoring import Average, VideoScores
     from i3d.results.tables import PredictionJournal
@@ -70,9 +71,11 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "fp32",
         flow: FlowMethod | None = None,
+        cache: Cache | None = None,
     ) -> None:
         import torch
 
+        from i3d.data.computed_flow import FlowOfClips
         from i3d.weights.load import load_weights, model_of
 
         self.device = pick_device(device)
@@ -83,6 +86,9 @@ class Predictor:
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
+        self._flow = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
+        if self._flow is not None and self.flow is not None:
+            self._flow = replace(self._flow, method=self.flow)
         self.model = model_of(self.weights).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
@@ -181,11 +187,12 @@ class Predictor:
 
         protocol = self.card.recipe.protocol
         logits_VK, num_frames_V, seconds = [], [], 0.0
+        content = None if self.flow is None else _content_of(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
             if isinstance(protocol, WindowProtocol):
-                views = self._windows(video, protocol)
+                views = self._windows(video, protocol, content)
             else:
-                views = self._clips(video, protocol)
+                views = self._clips(video, protocol, content)
             for clip_THWC, lasts in views:
                 logits_VK.append(self._forward(clip_THWC))
                 num_frames_V.append(len(clip_THWC))
@@ -195,32 +202,35 @@ class Predictor:
             stacked_VK = np.stack(logits_VK)
             return VideoLogits(stacked_VK, np.array(num_frames_V), video.frames_decoded, video.timed, video.notes)
 
-    def _windows(self, video: Video, protocol: WindowProtocol) -> Iterator[View]:
+    def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
         """Windows that follow each other, of frames at a rate."""
-        from i3d.data.views import window_flow, window_frames
+        from i3d.data.views import window_frames
+        from i3d.video.transforms import center_crop
 
         pre = self.card.recipe.preprocessing
-        if self.flow is not None:
-            frames = window_flow(video, protocol, pre, method=self.flow)
-        else:
-            frames = window_frames(video, protocol, pre)
+        frames = window_frames(video, protocol, pre)
+        if self._flow is not None:
+            flows = self._flow.stream(video, content, fps=protocol.fps)
+            frames = (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
         for clip_THWC in windows_of(frames, protocol):
             yield clip_THWC, len(clip_THWC) / protocol.fps
 
-    def _clips(self, video: Video, protocol: ClipProtocol) -> Iterator[View]:
+    def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Iterator[View]:
         """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
-        from i3d.data.views import flow_at, resized
+        from i3d.data.views import resized
         from i3d.video.sampling import protocol_clips
         from i3d.video.transforms import crops_of
 
         pre = self.card.recipe.preprocessing
-        rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at the rate of the clips
+        rate = (
+            protocol.target_fps if self._flow is not None else None
+        )  # flow is between frames at the rate of the clips
         num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
         video.frames_decoded = num_frames
         indices_VT = protocol_clips(num_frames, protocol, fps=(rate or video.fps) if protocol.target_fps else None)
         wanted = np.unique(indices_VT)
-        if self.flow is not None:
-            frames_THWC = np.stack(flow_at(video, wanted.tolist(), pre, method=self.flow, fps=rate))
+        if self._flow is not None:
+            frames_THWC = self._flow.at(video, content, wanted, fps=rate)
             shown = rate or video.fps or 0.0
             seconds_T = wanted / shown if shown else np.zeros(len(wanted))
         else:
@@ -343,6 +353,16 @@ def windows_of(frames: Iterator[FrameHWC], protocol: WindowProtocol) -> Iterator
     if held:
         for start, stop in windows(len(held), max_frames=size):
             yield np.stack(held[start:stop])
+
+
+def _content_of(source: Source, frames_fps: float | None) -> str | None:
+    """A hash of a file, or of a folder of frames at a rate; None: of anything else."""
+    from i3d.data.computed_flow import digest_of
+
+    if not isinstance(source, (str, os.PathLike)) or not Path(source).exists():
+        return None
+    digest = digest_of(Path(source))
+    return digest if frames_fps is None else f"{digest} at {frames_fps:g}"
 
 
 def source_name(source: Source) -> str:

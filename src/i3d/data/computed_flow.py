@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from i3d.cache import Cache, key_of
 from i3d.data.flow_files import coloured
-from i3d.data.views import resized
+from i3d.data.views import flow_at, resized
 from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
@@ -30,8 +30,10 @@ from i3d.video.reader import FrameHWC, Video, open_video
 from i3d.video.stills import images_in
 from i3d.video.writer import write_lossless
 
-VERSION: Final = 1
+VERSION: Final = 2
 SUFFIX: Final = ".flow.mkv"
+FramesDHWC = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
 
 
 class KeptFlow:
@@ -102,18 +104,46 @@ class FlowOfClips:
         path = self.cache.path(key, SUFFIX)
         if not self._is_whole(path, key):
             small = partial(resized, video, short_side=short_side)
-            self._keep(path, key, video.stream(fps=fps, transform=small, between=between))
+            self._keep(path, video.stream(fps=fps, transform=small, between=between))
+            self.cache.keep_record(
+                key, {"sha256": digest_of(path), "notes": list(video.notes), "frames": video.frames_decoded}
+            )
+        told = self.cache.record(key)
+        video.recall(told["notes"], frames_decoded=told["frames"])
         return KeptFlow(path)
+
+    def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
+        """The flow (H, W, 2) that leads to every frame of a video at a rate; kept if there is a hash of the video."""
+        if content is None:
+            frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
+            yield from (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+            return
+        with self.open(video, content, short_side=self.short_side, fps=fps) as flow:
+            yield from flow.stream()
+
+    def at(
+        self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
+    ) -> FramesDHWC:
+        """The flow (D, H, W, 2) that leads to some frames, of a video's own or at a rate.
+
+        It is kept if half of the frames are wanted: a few of a long video are computed alone.
+        """
+        most = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
+        if content is None or not most:
+            small = partial(resized, video, short_side=self.short_side)
+            return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
+        with self.open(video, content, short_side=self.short_side, fps=fps) as flow:
+            return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.each(wanted_D)])
 
     def _is_whole(self, path: Path, key: str) -> bool:
         """Whether a file is as it was written: a decoder would not notice a wrong bit."""
         told = self.cache.record(key)
         try:
-            return isinstance(told, dict) and told.get("sha256") == digest_of(path)
+            return isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == digest_of(path)
         except VideoError:
             return False
 
-    def _keep(self, path: Path, key: str, frames: Iterator[FrameHWC]) -> None:
+    def _keep(self, path: Path, frames: Iterator[FrameHWC]) -> None:
         flows = (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +153,6 @@ class FlowOfClips:
                 f"{printable(str(self.cache.folder))}: flow cannot be kept there ({error.strerror or error}); make "
                 "room, or say where with --cache"
             ) from error
-        self.cache.keep_record(key, {"sha256": digest_of(path)})
 
 
 def digest_of(path: Path) -> str:

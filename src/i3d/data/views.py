@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 
 from i3d.errors import VideoError
 from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
-from i3d.video.flow import flow_between, flow_to_bytes, flows_of
+from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import FrameHWC, Video
 from i3d.video.transforms import center_crop, resize_frame, short_side_size
+
+Transform = Callable[[FrameHWC], FrameHWC]
 
 
 def window_frames(
@@ -35,38 +36,29 @@ def window_frames(
     return video.stream(fps=protocol.fps, transform=changed, between=between)
 
 
-def window_flow(
-    video: Video, protocol: WindowProtocol, pre: Preprocessing, *, method: FlowMethod
-) -> Iterator[FrameHWC]:
-    """The flow (crop, crop, 2) that leads to every frame at the rate of the protocol; the first is there twice."""
-    frames = window_frames(video, protocol, pre, whole=True)
-    for flow_HW2 in flows_of(frames, method=method, align="frames"):
-        yield center_crop(flow_to_bytes(flow_HW2)[None], size=pre.crop)[0].copy()
-
-
 def flow_at(
-    video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod, fps: float | None = None
+    video: Video, indices: Sequence[int], small: Transform, *, method: FlowMethod, fps: float | None = None
 ) -> list[FrameHWC]:
     """The flow (H, W, 2) that leads to each of these frames from the one before it; that of frame 0 is frame 1's.
 
-    Frames are those at a rate, and flow is between these; None: the video's own.
+    Frames are those at a rate, and flow is between these; None: the video's own. `small`: how they are resized.
     """
     if fps is not None:
-        return _flow_at_rate(video, indices, pre, method=method, fps=fps)
+        return _flow_at_rate(video, indices, small, method=method, fps=fps)
     num_frames = video.count_frames()
     pairs = {index: (max(index, 1) - 1, min(max(index, 1), num_frames - 1)) for index in indices}
     wanted = sorted({frame for pair in pairs.values() for frame in pair})
-    found = video.frames_at(wanted, transform=partial(resized, video, short_side=pre.short_side)).frames_THWC
+    found = video.frames_at(wanted, transform=small).frames_THWC
     frame_at = dict(zip(wanted, found, strict=True))
     flows = {pair: flow_between(*(frame_at[frame] for frame in pair), method=method) for pair in set(pairs.values())}
     return [flow_to_bytes(flows[pairs[index]]) for index in indices]
 
 
 def _flow_at_rate(
-    video: Video, indices: Sequence[int], pre: Preprocessing, *, method: FlowMethod, fps: float
+    video: Video, indices: Sequence[int], small: Transform, *, method: FlowMethod, fps: float
 ) -> list[FrameHWC]:
     wanted, found, before_HWC = set(indices), {}, None
-    for number, frame_HWC in enumerate(window_frames(video, WindowProtocol(fps=fps), pre, whole=True)):
+    for number, frame_HWC in enumerate(video.stream(fps=fps, transform=small)):
         if number in wanted or (number == 1 and 0 in wanted):
             before_HWC = frame_HWC if before_HWC is None else before_HWC
             found[number] = flow_to_bytes(flow_between(before_HWC, frame_HWC, method=method))

@@ -259,6 +259,11 @@ class Video(ABC):
         """How many frames the video really has, found by decoding all of them without converting any."""
         return sum(1 for _ in self.on_time(self.pictures()))
 
+    def recall(self, notes: Sequence[str], *, frames_decoded: int) -> None:
+        """What an earlier reading of the same video found."""
+        self._notes |= dict.fromkeys(notes)
+        self.frames_decoded = frames_decoded
+
     def _note(self, note: str) -> None:
         self._notes[note] = None
 
