@@ -100,6 +100,25 @@ def test_the_bound_of_flow(clip, tmp_path):
     assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow clipped to 15 pixels"
 
 
+def test_the_method_of_flow(clip, tmp_path):
+    save_model(tmp_path / "f.safetensors", channels=2)
+    extractor = extractor_of(None, SETTINGS, flow_model=tmp_path / "f.safetensors", flow="dis", device="cpu").extractor
+    streams = tuple(replace(stream, flow="farneback") for stream in extractor.streams)
+    np.save(tmp_path / "b.npy", rows(replace(extractor, streams=streams), clip))
+    assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow by farneback"
+
+
+def test_the_settings_that_the_other_tells(clip, source, tmp_path):
+    options = ["i3d", "features", clip, "--model", tmp_path / "m.safetensors", "--window", "11", "--device", "cpu"]
+    for name, more in (("ours", ["--stride", "4"]), ("theirs", ["--stride", "3", "--fps", "13"])):
+        assert run_here([*options, "--out", tmp_path / name, *more]).returncode == 0
+    one, other = tmp_path / "ours/a.npy", tmp_path / "theirs/a.npy"
+    done = run_here(["i3d", "features", "compare", one, other, "--model", tmp_path / "m.safetensors", "--json"])
+    causes = json.loads(done.stdout)["causes"]
+    assert causes[0]["what"] == "the settings of the other's .json"
+    assert causes[0]["cosine"] == pytest.approx(1, abs=1e-6)
+
+
 def test_the_command(clip, source, tmp_path):
     model = tmp_path / "m.safetensors"
     options = ["--model", model, "--window", "8", "--stride", "4", "--fps", "20", "--device", "cpu"]

@@ -358,8 +358,13 @@ def test_clips_without_labels(videos, tmp_path):
     HERE(table(videos, rows, header="path", need_labels=False), tmp_path)
     back = read_annotations(tmp_path / "list.txt", need_labels=False)
     assert [(clip.path, clip.num_frames, clip.labels) for clip in back] == [("walk/c", 31, ()), ("run/a", 40, ())]
-    with pytest.raises(InputError, match="'run/b 2.mp4': without a label"):
-        HERE(table(videos, ["run/b 2.mp4"], header="path", need_labels=False), tmp_path)
+
+
+def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
+    done = HERE(table(videos, ["run/b 2.mp4", "walk/c.mp4"], header="path", need_labels=False), tmp_path)
+    assert done.notes == (("run/b 2.mp4", module.UNLISTED),)
+    assert (tmp_path / "run/b 2/img_00001.jpg").exists()
+    assert (tmp_path / "list.txt").read_text() == "walk/c 31\n"
 
 
 def test_videos_in_shards(videos, tmp_path):

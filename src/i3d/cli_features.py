@@ -109,7 +109,8 @@ def run_features(
     )
     made = kept = bad = 0
     with console.Steps("features", num_videos, quiet=not is_first()) as bar:
-        for done in features(videos, out, source, file_format=cast(Any, format), force=force):
+        rows = lambda count: bar.says(f"features, {count} rows of a video")  # noqa: E731
+        for done in features(videos, out, source, file_format=cast(Any, format), force=force, on_row=rows):
             bar.one()
             kept += done.kept
             made += not done.kept and not done.error
@@ -135,14 +136,16 @@ def compare_features(
         Path | None, typer.Option(help="The video, to search for what made them differ (default: that of the .json).")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The network of RGB that made the first, for the search.")] = None,
+    recipe: RecipeName = None,
     flow_model: FlowModel = None,
+    flow_recipe: FlowRecipe = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Tell how alike two files of features are, row by row; with a network also what may have made them differ.
 
-    Tried are: colours in the order BGR, one frame later or earlier, other rates, windows, sizes and ranges of values,
-    and of flow other bounds.
+    Tried are: what the .json of the other says, if it has one, colours in the order BGR, one frame later or earlier,
+    other rates, windows, sizes and ranges of values, and of flow other methods and bounds.
 
     Example: i3d features compare ours/clip.npy theirs/clip.npy --model inception_rgb_kinetics400
     """
@@ -151,7 +154,8 @@ def compare_features(
     from i3d.compare import compare
 
     found = compare(one, other)
-    causes = _causes(one, other, video, model, flow_model, device) if model or flow_model else []
+    networks = {"model": model, "recipe": recipe, "flow_model": flow_model, "flow_recipe": flow_recipe}
+    causes = _causes(one, other, video, networks, device) if model or flow_model else []
     if json:
         told: dict[str, Any] = {"cosines": found.cosines_R.tolist(), "rows": found.num_rows, "same": found.is_same}
         told |= {"shifted": found.shifted, "differ": found.differ}
@@ -160,9 +164,7 @@ def compare_features(
         console.tell_comparison(found, causes)
 
 
-def _causes(
-    one: Path, other: Path, video: Path | None, model: str | None, flow_model: str | None, device: str
-) -> list[Cause]:
+def _causes(one: Path, other: Path, video: Path | None, networks: dict[str, str | None], device: str) -> list[Cause]:
     """What is tried, with the settings that the explanation of the first file has."""
     from i3d.compare import likely_causes
     from i3d.extracting.files import read_sidecar
@@ -177,12 +179,12 @@ def _causes(
     flows = [weights["flow"] for weights in made["weights"] if weights["flow"]]
     settings = FeatureSettings(**made["settings"])
     source = extractor_of(
-        model,
+        networks.pop("model"),
         settings,
-        flow_model=flow_model,
         flow=flow_method(flows[0]) if flows else None,
         device=device,
         precision=made["precision"],
+        **networks,
     )
     if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made["weights"]]:
         raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model say")

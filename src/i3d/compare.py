@@ -79,7 +79,7 @@ def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]
     from i3d.video.reader import open_video
 
     wanted_RC, causes = read_features(other)[:MOST_ROWS], []
-    for what, changed in _changes(extractor):
+    for what, changed in chain(_changes(extractor), _as_told(extractor, other)):
         with open_video(video) as opened:
             try:
                 rows_RC = _flat(changed(opened, max_rows=MOST_ROWS).values)
@@ -129,6 +129,8 @@ def _differences(one: Path, other: Path) -> tuple[str, ...]:
 
 def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
     """The extractor as it is, and with one thing after the other changed."""
+    from i3d.video.flow import METHODS
+
     settings = extractor.settings
     yield "nothing: as it is here", extractor
     three = any(stream.flow is None for stream in extractor.streams)
@@ -159,9 +161,28 @@ def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
         streams = tuple(replace(s, preprocessing=_updated(s, update)) for s in extractor.streams)
         if streams != extractor.streams:
             yield what, replace(extractor, streams=streams)
-    if any(stream.flow for stream in extractor.streams):
+    if method := next((stream.flow for stream in extractor.streams if stream.flow), None):
+        for name in METHODS:
+            if name != method:
+                streams = tuple(replace(s, flow=name) if s.flow else s for s in extractor.streams)
+                yield f"flow by {name}", replace(extractor, streams=streams)
         for bound in (10.0, 15.0, 32.0):
             yield f"flow clipped to {bound:g} pixels", replace(extractor, bound=bound)
+
+
+def _as_told(extractor: Extractor, other: Path) -> Iterator[tuple[str, Extractor]]:
+    """With the windows, rates and crops that the explanation of the other file tells, if it has one."""
+    from pydantic import ValidationError
+
+    from i3d.extracting.files import read_sidecar
+    from i3d.recipes.features import FeatureSettings
+
+    told = read_sidecar(other.with_suffix(".json")) or {}
+    try:
+        settings = FeatureSettings(**told["made_with"]["settings"])
+        yield "the settings of the other's .json", replace(extractor, settings=settings)
+    except (KeyError, TypeError, ValidationError, InputError):  # there is none, or this network has not its layer
+        return
 
 
 def _updated(stream: Stream, update: dict[str, Any]) -> Preprocessing:

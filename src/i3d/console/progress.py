@@ -98,6 +98,10 @@ class Steps:
         """So many steps there are."""
         self._bar.update(self._task, total=total)
 
+    def says(self, what: str) -> None:
+        """What is going on."""
+        self._bar.update(self._task, description=what)
+
     def one(self, *_: object) -> None:
         """One more step is done."""
         self._bar.advance(self._task)

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -46,6 +46,7 @@ from i3d.video.reader import DEFAULT_LIMITS, Limits
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"
+UNLISTED: Final = f"is not in {LIST}: without a label, it cannot hold a name that ends in a number"
 LISTS: Final = {"": LIST, **{split: f"list_{split}.txt" for split in SPLITS}}
 
 
@@ -125,7 +126,7 @@ def extract_frames(
         num_kept=sum(result.kept for result in made.values()),
         num_frames=sum(result.num_frames for result in made.values()),
         bad=tuple(result for result in results.values() if isinstance(result, BadVideo)),
-        notes=tuple((jobs[n].path, note) for n, result in made.items() for note in result.notes),
+        notes=(*_notes(jobs, made), *_unlisted(annotations, folders_N)),
     )
 
 
@@ -165,7 +166,7 @@ def _plan(annotations: Annotations, out: Path, shards: Path | None, limits: Limi
     numbers_N: list[int] = []
     for index, clip in enumerate(annotations):
         folder = _folder(clip)
-        if why := _unlistable(folder, labelled=bool(clip.labels)):
+        if why := _unlistable(folder):
             raise InputError(f"{annotations.where(index)}: {printable(clip.path)!r}: {why}")
         start, end = clip.start_seconds, clip.end_seconds
         path, file = os.path.normpath(clip.path), os.path.normpath(annotations.file(index))
@@ -192,7 +193,7 @@ def _folder(clip: Clip) -> str:
     return f"{stem}_{clip.start_seconds or 0:.3f}_{end}"
 
 
-def _unlistable(folder: str, *, labelled: bool) -> str | None:
+def _unlistable(folder: str) -> str | None:
     """Why a folder cannot be below `out` and in a list, if so."""
     top = folder.split("/")[0]
     if top in ("", "..") or ":" in top[1:2]:
@@ -201,9 +202,22 @@ def _unlistable(folder: str, *, labelled: bool) -> str | None:
         return f"its frames would take the place of {top}; rename it"
     if folder != folder.strip().strip(",") or folder.startswith("#") or re.search(r"[\r\n\ud800-\udfff]", folder):
         return "a list of frame folders cannot hold this name; rename it"
-    if not labelled and re.search(r"[ \t,]-?\d+$", folder):
-        return "without a label, a list of frame folders cannot hold a name that ends in a number; rename it"
     return None
+
+
+def _notes(jobs: list[FrameJob], made: dict[int, FolderMade]) -> Iterator[tuple[str, str]]:
+    yield from ((jobs[number].path, note) for number, result in made.items() for note in result.notes)
+
+
+def _unlisted(annotations: Annotations, folders_N: list[tuple[str, FolderMade | None]]) -> Iterator[tuple[str, str]]:
+    for clip, (folder, _) in zip(annotations, folders_N, strict=True):
+        if _is_ambiguous(clip, folder):
+            yield clip.path, UNLISTED
+
+
+def _is_ambiguous(clip: Clip, folder: str) -> bool:
+    """Whether its line would be read otherwise: "clip 1 250" without a label is "clip" with 1 frame and label 250."""
+    return not clip.labels and re.search(r"[ \t,]-?\d+$", folder) is not None
 
 
 def _one_folder(annotations: Annotations, index: int, other: FrameJob) -> InputError:
@@ -252,7 +266,7 @@ def _write_lists(
     lines = {split: _lines_of_others(out, name, now) if keep else [] for split, name in LISTS.items()}
     lines = {split: found for split, found in lines.items() if found or split == ""}
     for clip, (folder, made) in zip(annotations, folders_N, strict=True):
-        if made is not None:
+        if made is not None and not _is_ambiguous(clip, folder):
             line = " ".join([folder, str(made.num_frames), *map(str, clip.labels)])
             for split in {"", clip.split}:
                 lines.setdefault(split, []).append(f"{line}\n")

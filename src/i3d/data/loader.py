@@ -23,7 +23,8 @@ from i3d.recipes.settings import WindowProtocol
 
 PREFETCH: Final = 2  # batches that each worker makes ahead
 CLIP_SECONDS: Final = 120  # for one clip; after that its worker hangs
-VIDEO_SECONDS: Final = 3600  # for one video all of whose frames are seen, or whose flow is computed
+VIDEO_SECONDS: Final = 3600  # for one video all of whose frames are seen
+FLOW_SECONDS: Final = 24 * 3600  # for one whose flow is computed: TV-L1 takes hours for an hour of video
 REPEATS: Final = 20  # bits of the epoch above which a clip that comes again in it is counted: another draw
 POLL_SECONDS: Final = 3  # how often workers are looked after that give nothing
 GRACE_SECONDS: Final = 30  # that a worker goes on after SIGTERM
@@ -64,7 +65,8 @@ class ClipLoader:
         self.bad: dict[int, Bad] = {}
         protocols = dataset.view.protocols if isinstance(dataset.view, TestView) else ()
         is_whole = any(isinstance(protocol, WindowProtocol) for protocol in protocols)
-        self._patience = (VIDEO_SECONDS if is_whole or dataset.computes_flow else CLIP_SECONDS) * batch_size
+        seconds = FLOW_SECONDS if dataset.computes_flow else VIDEO_SECONDS if is_whole else CLIP_SECONDS
+        self._patience = seconds * batch_size
         self._keys = _Keys()
         self._pass = self._number = 0
         if num_workers and isinstance(dataset.view, TrainView):
