@@ -339,3 +339,13 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     with open_video(file) as video:
         predictor._flow.open(video, computed_flow.digest_of(file), short_side=PRE.short_side).__exit__()
     assert replace(few, path="") == replace(predictor(str(file)), path="")
+
+
+def test_a_prediction_goes_on_if_its_flow_cannot_be_kept(tmp_path):
+    file = str(next(testing_runs.make_clips(tmp_path).glob("**/*.mp4")))
+    (tmp_path / "file").write_text("")
+    model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
+    kept = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))(file)
+    told = Predictor(model, device="cpu", cache=Cache(tmp_path / "file" / "c"))(file)
+    assert told.predictions == kept.predictions
+    assert "flow cannot be kept there" in told.error

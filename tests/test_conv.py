@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from i3d.models.build import build_network
-from i3d.models.conv import Conv3d
+from i3d.models.conv import Conv3d, may_call_onednn
 from i3d.recipes.settings import ResNetNetwork
 
 
@@ -103,3 +103,14 @@ def gradients(net, clips, *, bf16):
 
 def off(value, wanted):
     return float((value - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of PyTorch's switch itself
+def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
+    conv, x_NCTHW = Conv3d(4, 8, 3, padding=1), torch.randn(1, 4, 5, 9, 9)
+    expected = conv(x_NCTHW)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not may_call_onednn()
+        assert torch.allclose(conv(x_NCTHW), expected, atol=1e-5)
+    compiled = torch.compile(conv, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(x_NCTHW), expected, atol=1e-5)

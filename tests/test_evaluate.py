@@ -404,7 +404,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--set", "protocol.clips=3"), "protocol has no 'clips'"),
         (("--max-bad", "much"), "not a share"),
         (("--split", "best"), "split 'best': is not one of train, val, test"),
-        (("--precision", "fp16"), "fp16 is for CUDA"),
+        (("--precision", "fp16"), "precision must be one of exact, fast, got 'fp16'"),
     ],
 )
 def test_bad_options(clips, models, options, message):

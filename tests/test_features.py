@@ -21,8 +21,10 @@ from i3d.errors import InputError, VideoError
 from i3d.extracting.arrays import read_array
 from i3d.extracting.extractor import Extractor, Stream
 from i3d.extracting.rows import Row, num_rows, windows_of_stream
+from i3d.features import extractor_of
 from i3d.files import remove_abandoned, replacing
 from i3d.models.build import build_network
+from i3d.models.engine import Engine
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
 from i3d.video.flow import flow_between, flow_to_bytes
@@ -38,17 +40,18 @@ RGB = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
 FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
 
 
-def network(channels=3):
+def engine(channels=3):
     torch.manual_seed(channels)
-    return build_network(ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=3)).eval()
+    net = build_network(ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=3))
+    return Engine.of(net, device=torch.device("cpu"), precision="exact")
 
 
 def extractor(settings, *kinds):
     streams = {
-        "rgb": lambda: Stream(network(), RGB, None),
-        "flow": lambda: Stream(network(2), FLOW, "dis"),
+        "rgb": lambda: Stream(engine(), RGB, None),
+        "flow": lambda: Stream(engine(2), FLOW, "dis"),
     }
-    return Extractor(tuple(streams[kind]() for kind in kinds or ("rgb",)), settings, torch.device("cpu"), "fp32")
+    return Extractor(tuple(streams[kind]() for kind in kinds or ("rgb",)), settings)
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +150,9 @@ def by_hand(stream, clip_THWC, settings):
         x = (x - 127.5) / 60
         with torch.inference_mode():
             values = (
-                stream.net.pooled(x)
+                stream.engine.pooled(x)
                 if settings.layer == "pooled"
-                else stream.net.features(x, endpoint=settings.layer).mean((2, 3, 4))
+                else stream.engine.features(x, endpoint=settings.layer).mean((2, 3, 4))
             )
         rows.append(values[0].numpy())
     return rows[0] if len(rows) == 1 else np.stack(rows)
@@ -403,7 +406,7 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
         (["--crops", "10", "--flip"], "--flip: ten crops have the mirror images already; leave it out"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
-        (["--precision", "fp16"], "fp16 is for CUDA devices"),
+        (["--precision", "fp16"], "precision must be one of exact, fast"),
     ],
 )
 def test_bad_options(videos, model, tmp_path, options, message):
@@ -445,3 +448,11 @@ def test_killed_anywhere_and_in_three_processes_the_files_are_the_same(videos, m
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert content(tmp_path / "three") == content(tmp_path / "whole")
+
+
+def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
+    monkeypatch.setattr("i3d.extracting.extractor.MAX_BYTES", 9999)
+    settings = FeatureSettings(layer="layer1", grid=True, window=9, stride=1)
+    source = extractor_of(save_model(clip.parent / "grid.safetensors"), settings, device="cpu")
+    with open_video(clip) as video, pytest.raises(VideoError, match="rows take over 0 GiB; leave out --grid"):
+        source.extractor(video)

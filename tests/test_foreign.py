@@ -17,6 +17,7 @@ import foreign_files
 import golden_weights
 import i3d
 from i3d.cli import app
+from i3d.device import arithmetic_of
 from i3d.errors import InputError, WeightsError
 from i3d.recipes.named import RECIPES
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork
@@ -98,10 +99,10 @@ def test_the_flow_network_of_pytorch_i3d(tmp_path):
         assert model(torch.rand(1, 2, 16, 224, 224) * 2 - 1).shape == (1, 400)
     render(tmp_path / "clip.mp4", num_frames=12)
     result = run(
-        "predict", tmp_path / "clip.mp4", "--model", tmp_path / "flow.pt", "--flow", "dis", "--precision", "bf16"
+        "predict", tmp_path / "clip.mp4", "--model", tmp_path / "flow.pt", "--flow", "dis", "--precision", "fast"
     )
     assert result.exit_code == 0, result.output
-    assert "dis flow; bf16" in result.output
+    assert f"dis flow; {arithmetic_of('fast', torch.device('cpu'))}" in result.output
 
 
 def test_the_charades_networks_of_pytorch_i3d(tmp_path):

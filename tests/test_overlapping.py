@@ -3,16 +3,28 @@
 Letters in names: B windows, C channels, T frames, H rows, W columns.
 """
 
+import copy
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from i3d import load_model
+from i3d.extracting.extractor import Extractor, Stream
+from i3d.models.build import build_network
+from i3d.models.engine import Engine
 from i3d.models.inception import ENDPOINTS, InceptionI3D, Reach
 from i3d.models.overlapping import NUM_WINDOWS, Ends, OverlappingWindows, can_share, ends_after, pays
 from i3d.models.resnet import ResNetI3D
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.features import FeatureSettings
+from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
+from i3d.video.flow import flow_between, flow_to_bytes
+from i3d.video.reader import open_video
+from i3d.video.transforms import crop_boxes, flip, normalize
+from rendering import numbered_frame
 
 SIDE = 33  # 2 x 2 places at the end
 
@@ -107,3 +119,57 @@ def test_who_shares(net):
     assert not can_share(net, window=8, stride=1)  # is looped
     assert not can_share(ResNetI3D(ResNetNetwork(depth=18, num_classes=3)), window=64, stride=1)
     assert isinstance(net, InceptionI3D)
+
+
+SHARING = [
+    {"window": 16, "stride": 1, "align": "centre", "padding": "repeat"},
+    {"window": 20, "stride": 2, "padding": "repeat", "crops": "ten"},
+    {"window": 25, "stride": 3, "crops": "five", "flip": True, "grid": True},
+    {"window": 20, "stride": 1, "align": "centre", "crops": "three"},
+    {"window": 64, "stride": 5, "padding": "repeat"},
+]
+
+
+@pytest.mark.parametrize("changed", SHARING, ids=lambda changed: "-".join(map(str, changed.values())))
+def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
+    """Of Inception, RGB and flow side by side; the frames of each row by hand."""
+    settings = FeatureSettings(layer="Mixed_4b", fps=25.0, **changed)
+    streams, nets = [], []
+    for channels, method in ((3, None), (2, "dis")):
+        torch.manual_seed(channels)
+        net = build_network(InceptionNetwork(in_channels=channels, num_classes=3)).eval()
+        pre = Preprocessing(short_side=40, crop=33, mean=(127.5,) * channels, std=(127.5,) * channels)
+        engine = Engine.of(copy.deepcopy(net), device=torch.device("cpu"), precision="exact")
+        streams.append(Stream(engine, pre, method))
+        nets.append(net)
+    assert can_share(nets[0], window=settings.window, stride=settings.stride)
+    frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(45)])
+    with open_video(frames_THWC, frames_fps=25) as video:
+        found = Extractor(tuple(streams), settings)(video)
+    flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in pairwise(frames_THWC)]
+    seen = frames_THWC, np.stack([flows[0], *flows])
+    for number in {0, 1, len(found.rows) // 2, len(found.rows) - 1}:
+        shown = np.clip(np.arange(*found.rows[number]), 0, 44)
+        both = [
+            _by_hand(net, s, stream_THWC[shown], settings)
+            for net, s, stream_THWC in zip(nets, streams, seen, strict=True)
+        ]
+        expected = np.concatenate(both, axis=-1)
+        expected = expected[0] if len(expected) == 1 and not settings.grid else expected
+        assert np.abs(found.values[number] - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def _by_hand(net, stream, frames_THWC, settings):
+    """The features (V, C) or (V, T, H, W, C) of a window."""
+    side, size = frames_THWC.shape[1:3], stream.preprocessing.crop
+    boxes = crop_boxes(*side, size=size, crops="ten" if settings.crops == "five" else settings.crops)
+    rows = []
+    for top, left, mirrored in boxes[::2] if settings.crops == "five" else boxes:
+        clip_THWC = frames_THWC[:, top : top + size, left : left + size]
+        for mirror in [mirrored, True] if settings.flip else [mirrored]:
+            shown = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
+            x_NCTHW = normalize(shown[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
+            with torch.inference_mode():
+                map_THWC = net.features(x_NCTHW, endpoint=settings.layer)[0].permute(1, 2, 3, 0)
+            rows.append(map_THWC if settings.grid else map_THWC.mean(dim=(0, 1, 2)))
+    return torch.stack(rows).numpy()

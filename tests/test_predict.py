@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import i3d
+from i3d.device import has_fast_bf16
 from i3d.predict import Predictor, windows_of
 from i3d.recipes.settings import WindowProtocol
 from i3d.results.scoring import softmax
@@ -40,7 +41,7 @@ def test_the_whole_way_by_hand(tmp_path, predictor):
     left = (width - 224) // 2
     clip_TCHW = np.stack([frame[16:240, left : left + 224] for frame in resized]).astype(np.float32) / 127.5 - 1
     with torch.inference_mode():
-        logits = predictor.model(torch.from_numpy(clip_TCHW).permute(3, 0, 1, 2)[None])[0].numpy()
+        logits = predictor.engine(torch.from_numpy(clip_TCHW).permute(3, 0, 1, 2)[None])[0].numpy()
     prediction = predictor(path, top_k=400)
     expected = softmax(logits)
     got = np.array(
@@ -83,19 +84,19 @@ def test_images_without_times_are_said_in_the_protocol(predictor):
     assert "taken as" not in predictor(frames, frames_fps=25).protocol
 
 
-def test_bf16_is_close(tmp_path, predictor):
+@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+def test_fast_is_close(tmp_path, predictor):
     path = render(tmp_path / "clip.mp4", num_frames=10, height=96, width=128)
     exact = predictor.logits(path).logits_VK
-    fast = Predictor(device="cpu", precision="bf16").logits(path).logits_VK
-    assert 0 < np.abs(fast - exact).max() < 0.02 * np.abs(exact).max()
+    fast = Predictor(device="cpu", precision="fast").logits(path).logits_VK
+    assert 0 < np.abs(fast - exact).max() < 0.03 * np.abs(exact).max()  # of no action; of real clips: test_shared_clips
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"device": "cdu"}, "device 'cdu' cannot be used"),
-        ({"precision": "half"}, "fp32, bf16, fp16, got 'half'"),
-        ({"device": "cpu", "precision": "fp16"}, "fp16 is for CUDA"),
+        ({"precision": "half"}, "exact, fast, got 'half'"),
     ],
 )
 def test_bad_options(options, message):

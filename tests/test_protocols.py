@@ -344,11 +344,6 @@ def test_folded_batch_norms_give_the_same(clips, models):
             assert fold_norms(net) == norms > 50
             after = net(clip)
         assert torch.allclose(before, after, rtol=1e-4, atol=1e-4 * before.abs().max())
-    annotations = read_annotations(clips / "clips.csv")
-    plain, folded = (
-        evaluate_each(models["clips"], annotations, means=replace(HERE, fold_norms=fold))[0] for fold in (False, True)
-    )
-    assert np.allclose(plain.scores_NK, folded.scores_NK, atol=1e-4)
 
 
 def test_how_many_views_run_at_once_changes_nothing(clips, models):
@@ -500,10 +495,10 @@ def test_other_frames_of_the_same_folders_are_other_clips(models, tmp_path):
         models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path), expected=2
     )
     assert "holds results of v (24 frames), which is not in this run" in message
-    for more in (["--fuse-conv-bn"], ["--out-format", "mmaction2"]):
-        (tmp_path / "l.txt").write_text("v 24 0\n")
-        options = ("--out", tmp_path / "r.json", "--template", "img_{:05d}.png", "--classes", classes(tmp_path), *more)
-        assert "made with other settings" in try_test(models["clips"], tmp_path / "l.txt", *options, expected=2)
+    (tmp_path / "l.txt").write_text("v 24 0\n")
+    options = ("--out", tmp_path / "r.json", "--template", "img_{:05d}.png", "--classes", classes(tmp_path))
+    message = try_test(models["clips"], tmp_path / "l.txt", *options, "--out-format", "mmaction2", expected=2)
+    assert "made with other settings" in message
 
 
 def classes(folder):

@@ -4,12 +4,15 @@ import csv
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from commands import run_here
+from i3d.data.views import window_frames
+from i3d.device import PRECISIONS, has_fast_bf16
 from i3d.errors import VideoError
 from i3d.predict import Predictor
 from i3d.video.reader import open_video
@@ -86,15 +89,29 @@ def test_logits_of_the_reference_clip_equal_the_jax_implementation():
 
 
 @pytest.mark.slow
-def test_the_label_of_every_kinetics_clip(tmp_path):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_label_of_every_kinetics_clip(tmp_path, precision):
     out = tmp_path / "r.csv"
-    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "kinetics", "--out", out]
+    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "kinetics", "--out", out, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     told = {Path(row["path"]).name: row["top1"] for row in csv.DictReader(out.read_text(encoding="utf-8").splitlines())}
     allowed = {row["file"]: row["label"].split("|") for row in index("kinetics")}
     assert told.keys() == allowed.keys()
     assert [name for name in told if told[name] not in allowed[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+def test_fast_is_within_a_hundredth_of_exact():
+    exact, fast = (Predictor(device="cpu", precision=precision) for precision in PRECISIONS)
+    for row in index("kinetics"):
+        with open_video(CLIPS / "kinetics" / row["file"]) as video:
+            protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing
+            clip_THWC = np.stack(list(islice(window_frames(video, protocol, pre), 64)))
+        expected_K, logits_K = exact._forward(clip_THWC), fast._forward(clip_THWC)
+        assert np.abs(logits_K - expected_K).max() < 0.01 * np.abs(expected_K).max(), row["file"]
+        assert logits_K.argmax() == expected_K.argmax(), row["file"]
 
 
 @pytest.mark.slow
@@ -125,7 +142,7 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
 @pytest.mark.slow
 def test_all_odd_clips_in_one_run(tmp_path):
     out = tmp_path / "r.json"
-    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "odd", "--out", out, "--precision", "bf16"]
+    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "odd", "--out", out, "--precision", "fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from i3d.finetuning.plan import has_fast_bf16
+from i3d.device import has_fast_bf16
 from render_tour import CLASSES
 
 LEAST_TOP1: Final = 0.95

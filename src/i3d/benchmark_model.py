@@ -13,22 +13,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from i3d.benchmark_data import num_cores
+from i3d.device import RUNTIMES, Precision, Runtime, arithmetic_of, pick_device
 from i3d.errors import InputError, first_line, printable
-from i3d.predict import Precision, check_precision, pick_device
 
 if TYPE_CHECKING:
     import torch
 
-    from i3d.models.build import I3D
     from i3d.recipes.recipe import Recipe
 
-Runtime = Literal["eager", "compile"]
-RUNTIMES: Final = ("eager", "compile")
 LEAST_ROUNDS: Final = 3
 CLIP_FRAMES: Final = 250  # of the video that is rendered for the decoding: 10 s at 25 fps
 CLIP_HEIGHT, CLIP_WIDTH = 256, 340  # what Kinetics is mostly stored at
@@ -38,17 +35,15 @@ CLIP_HEIGHT, CLIP_WIDTH = 256, 340  # what Kinetics is mostly stored at
 class Configuration:
     """One way to run the network."""
 
-    precision: Precision = "fp32"
+    precision: Precision = "exact"
     batch: int = 1  # views that run at once
     threads: int = 0  # of the processor; 0: as PyTorch has it
-    runtime: Runtime = "eager"
-    fold_norms: bool = False
+    runtime: Runtime = "torch"
 
     @property
     def name(self) -> str:
         threads = f", {self.threads} threads" if self.threads else ""
-        folded = ", folded" if self.fold_norms else ""
-        return f"{self.precision}, batch {self.batch}{threads}, {self.runtime}{folded}"
+        return f"{self.precision}, batch {self.batch}{threads}, {self.runtime}"
 
 
 @dataclass(frozen=True)
@@ -190,39 +185,34 @@ class _Run:
 
         from i3d.catalogue import view_of
         from i3d.models.build import build_network
-        from i3d.models.fold import fold_norms
+        from i3d.models.engine import Engine
 
         torch.manual_seed(0)
         net = build_network(recipe.network).eval()
         if state is not None:
             net.load_state_dict(state)
-        if configuration.fold_norms:
-            fold_norms(net)
-        net = net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        how = configuration
         self.configuration, self.device, self.recipe = configuration, device, recipe
-        self._net: I3D = torch.compile(net) if configuration.runtime == "compile" else net  # type: ignore[assignment]
-        self._min_frames = net.min_frames
+        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime)
         _, channels, _, height, width = view_of(recipe)
-        shape = (configuration.batch, max(num_frames, self._min_frames), height, width, channels)
+        shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:
         """Seconds for one batch, from uint8 to logits that are there."""
         import torch
 
-        from i3d.models.forward import autocast
-        from i3d.video.transforms import normalize
+        from i3d.models.forward import forward
 
         pre, threads = self.recipe.preprocessing, torch.get_num_threads()
         torch.set_num_threads(self.configuration.threads or threads)
         start = time.perf_counter()
         try:
-            with torch.inference_mode(), autocast(self.device, self.configuration.precision):
-                self._net(normalize(self._clips_VTHWC, mean=pre.mean, std=pre.std)).float().cpu()
+            forward(self._engine, self._clips_VTHWC, pre).cpu()
         except torch.OutOfMemoryError as error:
             raise InputError(f"{self.configuration.name}: too much for the memory of {self.device}") from error
         except RuntimeError as error:
-            if self.configuration.runtime == "eager":
+            if self.configuration.runtime == "torch":
                 raise
             raise InputError(
                 f"--runtime compile: torch.compile does not work here ({first_line(error)}); it needs a C++ compiler"
@@ -236,11 +226,11 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
     if not configurations or rounds < 1:
         raise InputError("a benchmark needs a configuration and a round at the least")
     for c in configurations:
-        check_precision(c.precision, device)
+        arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
         if c.runtime not in RUNTIMES:
-            raise InputError(f"runtime {c.runtime!r}: is neither {' nor '.join(RUNTIMES)}")
+            raise InputError(f"runtime {c.runtime!r}: is none of {', '.join(RUNTIMES)}")
 
 
 def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, torch.Tensor] | None]:

@@ -42,7 +42,8 @@ from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 
 if TYPE_CHECKING:
-    from i3d.predict import Precision, Predictor
+    from i3d.device import Precision
+    from i3d.predict import Predictor
     from i3d.results.prediction import Prediction
     from i3d.two_streams import TwoStreams
 
@@ -119,7 +120,7 @@ def predict(
     json: Json = False,
     annotate: Annotate = None,
     device: Device = "auto",
-    precision: PrecisionName = "fp32",
+    precision: PrecisionName = "exact",
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
     streams: Streams = None,
@@ -351,6 +352,8 @@ def told(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
+    # PyTorch then takes large tensors in huge pages: without, a quarter of a network's time goes into page faults.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         command()
     except I3DError as error:

@@ -31,8 +31,7 @@ from i3d.cli_options import (
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from i3d.benchmark_model import Runtime
-    from i3d.predict import Precision
+    from i3d.device import Precision, Runtime
 
 benchmark = typer.Typer(help="Measure how fast things are.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -82,11 +81,10 @@ def benchmark_model(
     name: Annotated[str, typer.Argument(help="A network, a recipe (`i3d models`), shipped weights or a weights file.")],
     recipe: RecipeName = None,
     protocol: Annotated[str | None, typer.Option(help="Clips x crops of a video, such as 10x3.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, or several with commas.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="exact, fast, or both with a comma.")] = "exact",
     batch: Annotated[str, typer.Option(help="Views that run at once, several with commas.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads of the processor, several with commas (0: all cores).")] = "0",
-    runtime: Annotated[str, typer.Option(help="eager, compile (torch.compile), or both with a comma.")] = "eager",
-    fuse_conv_bn: Annotated[bool, typer.Option("--fuse-conv-bn", help="Fold batch norms into convolutions.")] = False,
+    runtime: Annotated[str, typer.Option(help="torch, compile (torch.compile), or both with a comma.")] = "torch",
     video: Annotated[Path | None, typer.Option(help="What to decode (default: 10 s of 340 x 256, rendered).")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, after a warm-up.")] = 10,
     max_seconds: Annotated[float, typer.Option(min=0, help="No more rounds (but 3) after so long.")] = 60.0,
@@ -98,7 +96,7 @@ def benchmark_model(
 
     Several precisions, batches, threads and runtimes are measured in turn, round by round, so that they compare.
 
-    Example: i3d benchmark model r50 --precision fp32,bf16 --batch 1,4
+    Example: i3d benchmark model r50 --precision exact,fast --batch 1,4
     """
     from itertools import product
     from json import dumps
@@ -110,9 +108,7 @@ def benchmark_model(
     if out is not None and (out.suffix.lower() != ".json" or not out.parent.is_dir() or out.is_dir()):
         raise InputError(f"--out {printable(str(out))}: must be a .json in a folder that is there")
     configurations = [
-        Configuration(
-            cast("Precision", one), batch=size, threads=number, runtime=cast("Runtime", how), fold_norms=fuse_conv_bn
-        )
+        Configuration(cast("Precision", one), batch=size, threads=number, runtime=cast("Runtime", how))
         for one, size, number, how in product(
             precision.split(","), _numbers(batch, "--batch"), _numbers(threads, "--threads"), runtime.split(",")
         )

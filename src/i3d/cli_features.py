@@ -77,7 +77,7 @@ def run_features(
     dense: Dense = False,
     format: FileFormat = "npy",  # noqa: A002
     device: Device = "auto",
-    precision: PrecisionName = "fp32",
+    precision: PrecisionName = "exact",
     force: Force = False,
 ) -> None:
     """Write features of videos: for each an array with a row for every window of frames, and a .json that explains it.
@@ -166,6 +166,8 @@ def compare_features(
 
 def _causes(one: Path, other: Path, video: Path | None, networks: dict[str, str | None], device: str) -> list[Cause]:
     """What is tried, with the settings that the explanation of the first file has."""
+    from pydantic import ValidationError
+
     from i3d.compare import likely_causes
     from i3d.extracting.files import read_sidecar
     from i3d.features import extractor_of
@@ -175,15 +177,18 @@ def _causes(one: Path, other: Path, video: Path | None, networks: dict[str, str 
     told = read_sidecar(sidecar)
     if told is None or "video" not in told:
         raise InputError(f"{printable(str(sidecar))}: is not there whole; the search needs what it says")
-    made = told["made_with"]
-    flows = [weights["flow"] for weights in made["weights"] if weights["flow"]]
-    settings = FeatureSettings(**made["settings"])
+    try:
+        made = told["made_with"]
+        flows = [weights["flow"] for weights in made["weights"] if weights["flow"]]
+        settings, precision = FeatureSettings(**made["settings"]), made["precision"]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{printable(str(sidecar))}: is damaged; make the features anew (--force)") from error
     source = extractor_of(
         networks.pop("model"),
         settings,
         flow=flow_method(flows[0]) if flows else None,
         device=device,
-        precision=made["precision"],
+        precision=precision,
         **networks,
     )
     if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made["weights"]]:

@@ -50,7 +50,9 @@ RecipeName = Annotated[
     str | None, typer.Option("--recipe", help="What a foreign file was trained by, if it does not tell (`i3d models`).")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-PrecisionName = Annotated[str, typer.Option("--precision", help="fp32 (exact), bf16 (faster) or fp16 (CUDA).")]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", help="exact: float32; fast: bfloat16 where the device is faster in it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]

@@ -50,7 +50,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
-    from i3d.predict import Precision
+    from i3d.device import Precision
     from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
@@ -87,9 +87,6 @@ Out = Annotated[
 OutFormat = Annotated[str, typer.Option(help="i3d, or mmaction2: a list of score vectors in the order of the list.")]
 Report = Annotated[Path | None, typer.Option(help="Write figures, confusion, worst clips to this one .html file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from other tests.")]
-FoldNorms = Annotated[
-    bool, typer.Option("--fuse-conv-bn", help="Fold batch norms into convolutions: faster, last digits differ.")
-]
 
 
 def run_test(
@@ -116,10 +113,9 @@ def run_test(
     template: Template = None,
     first_index: FirstIndex = 1,
     device: Device = "auto",
-    precision: PrecisionName = "fp32",
+    precision: PrecisionName = "exact",
     workers: Workers = 2,
     max_views: MaxViews = None,
-    fuse_conv_bn: FoldNorms = False,
     max_bad: MaxBad = "1%",
     bad_as_wrong: BadAsWrong = False,
     out: Out = None,
@@ -168,7 +164,7 @@ def run_test(
                 variants=variants_of(
                     net.weights, protocols=names, average=average, settings=[*(set_ or []), *net.method(flow)]
                 ),
-                means=Means(device, cast("Precision", precision), workers, max_views, fuse_conv_bn, cache_of(cache)),
+                means=Means(device, cast("Precision", precision), workers, max_views, cache_of(cache)),
                 names=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
                 keep_views=keeps_views,
@@ -204,7 +200,7 @@ def run_probe(
     template: Template = None,
     first_index: FirstIndex = 1,
     device: Device = "auto",
-    precision: PrecisionName = "fp32",
+    precision: PrecisionName = "exact",
     workers: Workers = 2,
     max_views: MaxViews = None,
     max_bad: MaxBad = "1%",

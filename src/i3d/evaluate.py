@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from i3d.device import Precision, pick_device
 from i3d.errors import InputError, printable
-from i3d.predict import Precision, check_precision, pick_device
 
 if TYPE_CHECKING:
     from i3d.cache import Cache
@@ -42,10 +42,9 @@ class Means:
     """How a test computes; but for rounding, none of it changes what comes out."""
 
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: Precision = "exact"
     num_workers: int = 2
     max_views: int | None = None  # that run at once; None: as many as have 256 frames
-    fold_norms: bool = False  # into the convolutions before them
     cache: Cache | None = None  # where computed flow is kept; None: the usual one
 
 
@@ -58,7 +57,7 @@ def evaluate(
     *,
     recipe: str | None = None,
     device: str = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "exact",
     num_workers: int = 2,
     max_views: int | None = None,
     names: FrameNames | None = None,
@@ -109,7 +108,6 @@ def evaluate_each(
     from i3d.weights.load import Weights, load_weights
 
     picked = pick_device(own_device(means.device))
-    check_precision(means.precision, picked)
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     source = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
     told = called or source
@@ -121,7 +119,6 @@ def evaluate_each(
         precision=means.precision,
         max_views=means.max_views,
         keep_views=keep_views,
-        fold=means.fold_norms,
         seed=seed,
     )
     numbers_K = match_classes(annotations, weights.card.labels, told)
@@ -129,7 +126,7 @@ def evaluate_each(
     dataset = test.dataset(names)
     ranks = ranks_on(picked)
     settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
-    settings |= {"folded": means.fold_norms, "form": resume.form if resume else ""}
+    settings |= {"form": resume.form if resume else ""}
     kept = Kept(resume, settings, annotations, ranks=ranks)
     try:
         known = kept.known()  # the same on every rank
@@ -187,8 +184,8 @@ class _Test:
         return {
             "weights": self.weights.sha256,
             "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
-            "precision": s.precision,
-            "device": s.device.type,
+            "precision": s.engine.arithmetic,
+            "device": s.engine.device.type,
             "views": s.keep_views,
             "seed": s.seed,
         }
@@ -235,7 +232,7 @@ class _Test:
             num_ranks=ranks.num_ranks,
             max_bad=self.max_bad,
             only=np.array(left, np.int64),
-            pin_memory=self.scorer.device.type == "cuda",
+            pin_memory=self.scorer.engine.device.type == "cuda",
         )
         for index in list(scores)[ranks.rank :: ranks.num_ranks]:
             self._tell(on_clip, scores[index], index)
@@ -306,7 +303,7 @@ class _Test:
             model=self.told,
             weights_sha256=self.weights.sha256,
             recipe=variant.recipe.name,
-            protocol=f"{variant.line}{flow}; {self.scorer.precision}",
+            protocol=f"{variant.line}{flow}; {self.scorer.engine.arithmetic}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in read),

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from i3d.device import Precision, pick_device
 from i3d.errors import InputError, VideoError, printable
-from i3d.predict import Precision, check_precision, pick_device
 
 if TYPE_CHECKING:
     from i3d.extracting.arrays import FileFormat
@@ -57,7 +57,7 @@ def extractor_of(
     recipe: str | None = None,
     flow_recipe: str | None = None,
     device: str = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "exact",
 ) -> Source:
     """Networks of RGB, of flow, or of both, whose features are then side by side.
 
@@ -70,12 +70,12 @@ def extractor_of(
 
     from i3d import __version__
     from i3d.extracting.extractor import Extractor, Stream
+    from i3d.models.engine import Engine
     from i3d.ranks import own_device
     from i3d.video.flow import BOUND
     from i3d.weights.load import load_weights, model_of
 
     picked = pick_device(own_device(device))
-    check_precision(precision, picked)
     if flow is not None and flow_model is None:
         raise InputError(f"--flow {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     streams, weights = [], []
@@ -85,8 +85,8 @@ def extractor_of(
         loaded = load_weights(name, recipe=its_recipe)
         _check_channels(loaded, os.fspath(name), is_flow=is_flow)
         method = (flow or loaded.card.recipe.flow) if is_flow else None
-        net = model_of(loaded).to(picked, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        streams.append(Stream(net, loaded.card.recipe.preprocessing, method))
+        engine = Engine.of(model_of(loaded), device=picked, precision=precision)
+        streams.append(Stream(engine, loaded.card.recipe.preprocessing, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
         raise InputError("features need a network: name a model, a flow model, or both")
@@ -95,6 +95,7 @@ def extractor_of(
         "settings": settings.model_dump(mode="json"),
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": precision,
+        "arithmetic": streams[0].engine.arithmetic,
         "device": picked.type,
         "flow_bound": BOUND if flow_model is not None else None,
         "versions": {
@@ -105,7 +106,7 @@ def extractor_of(
             "numpy": np.__version__,
         },
     }
-    return Source(Extractor(tuple(streams), settings, picked, precision), made_with)
+    return Source(Extractor(tuple(streams), settings), made_with)
 
 
 def features(

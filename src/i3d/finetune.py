@@ -74,12 +74,12 @@ def finetune(
     from i3d.cache import Cache
     from i3d.data.frame_folders import the_names
     from i3d.data.shards import Shards
+    from i3d.device import pick_device
     from i3d.finetuning.choices import Asked, check_asked
     from i3d.finetuning.fitting import parts_of
     from i3d.finetuning.job import Job, Nobody, counter
     from i3d.finetuning.look import look
     from i3d.finetuning.plan import make_plan
-    from i3d.predict import pick_device
     from i3d.training.run_folder import RunFolder
     from i3d.training.setup import Machine
     from i3d.weights.load import load_weights

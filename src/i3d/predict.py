@@ -6,26 +6,24 @@ Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.device import Precision, pick_device
+from i3d.errors import InputError, VideoError, printable
 from i3d.results.prediction import Prediction, best_labels
 from i3d.results.scoring import average_views
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
-    import torch
-
     from i3d.cache import Cache
     from i3d.recipes.settings import ClipProtocol, FlowMethod, WindowProtocol
     from i3d.results.scoring import Average, VideoScores
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from i3d.two_streams import TwoStreams
     from i3d.video.reader import FrameHWC, Limits, Source, Video
 
-Precision = Literal["fp32", "bf16", "fp16"]
-PRECISIONS = get_args(Precision)
 View = tuple[npt.NDArray[np.uint8], float]  # (T, H, W, C), and how many seconds of the video it adds
 OnWindow = Callable[[int, float], None]
 MAX_STDIN_BYTES = 1 << 30
@@ -58,7 +54,7 @@ class VideoLogits:
 class Predictor:
     """A network, loaded once, for any number of videos. One of optical flow computes it of their frames.
 
-    predictor = Predictor(device="auto", precision="fp32")
+    predictor = Predictor(device="auto", precision="exact")
     predictor("clip.mp4").top1
     """
 
@@ -69,17 +65,15 @@ class Predictor:
         recipe: str | None = None,
         labels: Sequence[str] | None = None,
         device: str = "auto",
-        precision: Precision = "fp32",
+        precision: Precision = "exact",
         flow: FlowMethod | None = None,
         cache: Cache | None = None,
     ) -> None:
-        import torch
-
         from i3d.data.computed_flow import FlowOfClips
+        from i3d.models.engine import Engine
         from i3d.weights.load import load_weights, model_of
 
         self.device = pick_device(device)
-        self.precision = check_precision(precision, self.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
         channels = self.card.recipe.network.in_channels
@@ -89,7 +83,7 @@ class Predictor:
         self._flow = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
         if self._flow is not None and self.flow is not None:
             self._flow = replace(self._flow, method=self.flow)
-        self.model = model_of(self.weights).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.engine = Engine.of(model_of(self.weights), device=self.device, precision=precision)
 
     @property
     def protocol_line(self) -> str:
@@ -102,7 +96,7 @@ class Predictor:
 
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{recipe.protocol_line}{flow}; {self.precision}"
+        return f"{recipe.protocol_line}{flow}; {self.engine.arithmetic}"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -139,7 +133,9 @@ class Predictor:
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
         if not np.isfinite(seen.logits_VK).all():
             name = source_name(source)
-            raise VideoError(name, f"the network gave NaN or infinity in {self.precision}", "use --precision fp32")
+            raise VideoError(
+                name, f"the network gave NaN or infinity in {self.engine.arithmetic}", "use --precision exact"
+            )
         recipe = self.card.recipe
         scores = average_views(
             seen.logits_VK,
@@ -247,11 +243,10 @@ class Predictor:
         """Logits (K) of one view; one too short for the network is looped."""
         import torch
 
-        from i3d.models.forward import autocast, forward
+        from i3d.models.forward import forward
 
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            clip_VTHWC = torch.from_numpy(np.ascontiguousarray(clip_THWC)).to(self.device)[None]
-            logits_VK = forward(self.model, clip_VTHWC, self.card.recipe.preprocessing)
+        clip_VTHWC = torch.from_numpy(np.ascontiguousarray(clip_THWC)).to(self.device)[None]
+        logits_VK = forward(self.engine, clip_VTHWC, self.card.recipe.preprocessing)
         logits_K: npt.NDArray[np.float32] = logits_VK[0].cpu().numpy()
         return logits_K
 
@@ -264,7 +259,7 @@ def predict(
     labels: Sequence[str] | None = None,
     top_k: int = 5,
     device: str = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "exact",
     frames_fps: float | None = None,
     time_limit: float = 60.0,
 ) -> Prediction:
@@ -370,31 +365,3 @@ def source_name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return f"({type(source).__name__})"
-
-
-def pick_device(device: str) -> torch.device:
-    """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that is not there is an InputError."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        if device.split(":")[0] == "npu":
-            importlib.import_module("torch_npu")  # Ascend's: installed by the user, and untested here
-        picked = torch.device(device)
-        torch.empty(1, device=picked)
-    except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = first_line(error)
-        raise InputError(
-            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` tells what is here"
-        ) from error
-    return picked
-
-
-def check_precision(precision: Precision, device: torch.device) -> Precision:
-    """`precision`, if it is one that this device can compute in."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision == "fp16" and device.type == "cpu":
-        raise InputError("fp16 is for CUDA devices; on a CPU use fp32 or bf16")
-    return precision

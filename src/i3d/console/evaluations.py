@@ -159,7 +159,8 @@ def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
     if causes:
         table = new_table("changed in the first", "mean cosine to the second")
         for cause in causes:
-            table.add_row(cause.what, f"{cause.cosine:.6f}")
+            near = 0 < 1 - cause.cosine < 1e-4
+            table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
         show(table)
         if not causes[0].cosine >= 0.999:
             typer.echo("none of these explains the difference; other weights may")

@@ -113,13 +113,16 @@ class FlowOfClips:
         return KeptFlow(path)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
-        """The flow (H, W, 2) that leads to every frame of a video at a rate; kept if there is a hash of the video."""
-        if content is None:
-            frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
-            yield from (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+        """The flow (H, W, 2) that leads to every frame of a video at a rate.
+
+        It is kept if there is a hash of the video, and room; if there is none, a note of the video says so.
+        """
+        if kept := self._kept(video, content, fps):
+            with kept as flow:
+                yield from flow.stream()
             return
-        with self.open(video, content, short_side=self.short_side, fps=fps) as flow:
-            yield from flow.stream()
+        frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
+        yield from (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
@@ -129,11 +132,20 @@ class FlowOfClips:
         It is kept if half of the frames are wanted: a few of a long video are computed alone.
         """
         most = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
-        if content is None or not most:
-            small = partial(resized, video, short_side=self.short_side)
-            return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
-        with self.open(video, content, short_side=self.short_side, fps=fps) as flow:
-            return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.each(wanted_D)])
+        if kept := self._kept(video, content if most else None, fps):
+            with kept as flow:
+                return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.each(wanted_D)])
+        small = partial(resized, video, short_side=self.short_side)
+        return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
+
+    def _kept(self, video: Video, content: str | None, fps: float | None) -> KeptFlow | None:
+        if content is None:
+            return None
+        try:
+            return self.open(video, content, short_side=self.short_side, fps=fps)
+        except InputError as error:
+            video.recall([str(error)], frames_decoded=0)
+            return None
 
     def _is_whole(self, path: Path, key: str) -> bool:
         """Whether a file is as it was written: a decoder would not notice a wrong bit."""

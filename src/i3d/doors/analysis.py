@@ -29,7 +29,7 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
     parser = _parser("benchmark.py", "Measure a config's network on its list for testing, with fresh weights.")
     parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
     parser.add_argument("--log-interval", type=int, default=10, help="items between lines (default: 10)")
-    parser.add_argument("--fuse-conv-bn", action="store_true", help="fold batch norms into convolutions")
+    parser.add_argument("--fuse-conv-bn", action="store_true", help="is always done")
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--items", type=int, default=ITEMS, help=f"items at the most (default: {ITEMS})")
     options = parser.parse_args(arguments)
@@ -38,7 +38,7 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
     asked = read_asked(options.config, options.cfg_options)
     network, waiting = 0.0, 0.0
     number, measured = 0, 0
-    for number, (loaded, run) in enumerate(_timed(asked, options.config, fold=options.fuse_conv_bn), start=1):
+    for number, (loaded, run) in enumerate(_timed(asked, options.config), start=1):
         is_warm = number > WARM_UP
         network, waiting, measured = network + run * is_warm, waiting + loaded * is_warm, measured + is_warm
         if is_warm and number % options.log_interval == 0:
@@ -122,17 +122,15 @@ def _times(options: argparse.Namespace) -> None:
         typer.echo(f"average iter time: {np.mean([s for seconds in epochs.values() for s in seconds]):.4f} s/iter\n")
 
 
-def _timed(asked: Asked, config: str, *, fold: bool) -> Iterator[tuple[float, float]]:
+def _timed(asked: Asked, config: str) -> Iterator[tuple[float, float]]:
     """(seconds that a clip was waited for, seconds of the network) of each clip of the list for testing."""
-    import torch
-
     from i3d.data.computed_flow import FlowOfClips
     from i3d.data.dataset import ClipDataset, TestView
     from i3d.data.loader import ClipLoader
+    from i3d.device import pick_device
     from i3d.models.build import build_network
-    from i3d.models.fold import fold_norms
+    from i3d.models.engine import Engine
     from i3d.models.forward import logits_of
-    from i3d.predict import pick_device
 
     recipe = asked.config.recipe
     clips, names = clips_of(asked.config.lists, "test", recipe, config)
@@ -140,17 +138,13 @@ def _timed(asked: Asked, config: str, *, fold: bool) -> Iterator[tuple[float, fl
     flow = FlowOfClips.of(recipe.network, recipe.preprocessing)
     dataset = ClipDataset(clips, view, names=names, flow=flow, multi_label=recipe.multi_label)
     device = pick_device("auto")
-    net = build_network(recipe.network).eval()
-    if fold:
-        fold_norms(net)
-    net = net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    engine = Engine.of(build_network(recipe.network), device=device, precision="exact")
     loader = ClipLoader(dataset, batch_size=1, num_workers=asked.config.num_workers, max_bad=1.0)
     begun = time.perf_counter()
     for batch in loader.batches():
         for views in batch.views_N:
             loaded = time.perf_counter()
-            with torch.inference_mode():
-                logits_of(net, views, recipe.preprocessing, device=device, max_views=8)
+            logits_of(engine, views, recipe.preprocessing, device=device, max_views=8)
             done = time.perf_counter()
             yield loaded - begun, done - loaded
             begun = time.perf_counter()

@@ -54,7 +54,6 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         metrics=options.eval or (None if asked.version == 1 and not keeps_views else []),
         top_k=top_k,
         average=options.average_clips,
-        fold_norms=options.fuse_conv_bn,
         out=out,
         force=options.force,
     )
@@ -71,7 +70,6 @@ def evaluate_by_config(
     metrics: Sequence[str] | None = None,
     top_k: Sequence[int] = (1, 5),
     average: str | None = None,
-    fold_norms: bool = False,
     out: Path | None = None,
     force: bool = False,
 ) -> int:
@@ -101,7 +99,7 @@ def evaluate_by_config(
             weights,
             clips,
             variants=[Variant(name_of(recipe.protocol), recipe)],
-            means=Means(device, num_workers=asked.config.num_workers, fold_norms=fold_norms),
+            means=Means(device, num_workers=asked.config.num_workers),
             names=names,
             max_bad=1.0,
             keep_views=keeps_views,
@@ -172,7 +170,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", metavar="FILE", help="the scores of every clip, a .json or .yaml")
     add("--dump", metavar="FILE", help="the same (1.x)")
     add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged, if not as the config says")
-    add("--fuse-conv-bn", action="store_true", help="fold batch norms into convolutions")
+    add("--fuse-conv-bn", action="store_true", help="is always done")
     add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun started it")
     add("--work-dir", "--work_dir", metavar="DIR", help="accepted: nothing but --out is written (1.x)")

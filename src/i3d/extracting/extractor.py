@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from i3d.data.views import resized
 from i3d.errors import InputError, VideoError
 from i3d.extracting.rows import Row, windows_of_stream
 from i3d.models.build import I3D
-from i3d.models.forward import autocast
+from i3d.models.engine import Engine
 from i3d.models.inception import InceptionI3D
 from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, can_share
 from i3d.recipes.features import POOLED, FeatureSettings
@@ -30,13 +30,14 @@ from i3d.video.sampling import loop
 from i3d.video.transforms import crop_boxes, flip, normalize
 
 Floats = npt.NDArray[np.float32]
+MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until it is over
 
 
 @dataclass(frozen=True)
 class Stream:
     """A network and what it is shown: RGB frames, or the flow between them."""
 
-    net: I3D
+    engine: Engine
     preprocessing: Preprocessing
     flow: FlowMethod | None  # None: RGB
 
@@ -58,19 +59,17 @@ class Extractor:
 
     streams: tuple[Stream, ...]
     settings: FeatureSettings
-    device: torch.device
-    precision: str
     bound: float = BOUND  # pixels that flow is clipped to
     change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare
 
     def __post_init__(self) -> None:
         for stream in self.streams:
-            known = endpoints(stream.net)
+            known = endpoints(stream.engine.net)
             if self.settings.layer not in known:
                 raise InputError(f"layer {self.settings.layer!r}: this network has {', '.join(known)}")
         if self.settings.grid and self.settings.layer == POOLED:
             raise InputError(
-                f"grid: {POOLED!r} is averaged; name an endpoint, such as {endpoints(self.streams[0].net)[-1]}"
+                f"grid: {POOLED!r} is averaged; name an endpoint, such as {endpoints(self.streams[0].engine.net)[-1]}"
             )
 
     def __call__(
@@ -87,6 +86,9 @@ class Extractor:
         while several := list(islice(windows, max(network.num_windows for network in networks))):
             values += self._rows([window for _, window in several], networks)
             rows += [row for row, _ in several]
+            if len(rows) * values[0].nbytes > MAX_BYTES:
+                what = f"its first {len(rows)} rows take over {MAX_BYTES >> 30} GiB"
+                raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
             on_row(len(rows))
         if not rows:
             have = f"it has {times.count} frames{f' at {self.settings.fps:g} fps' if self.settings.fps else ''}"
@@ -124,7 +126,8 @@ class Extractor:
             first = channels.stop
         joined_RVC: Floats = np.concatenate(of_streams, axis=-1)
         if not np.isfinite(joined_RVC).all():
-            raise InputError(f"the network gave NaN or infinity in {self.precision}; use --precision fp32")
+            arithmetic = self.streams[0].engine.arithmetic
+            raise InputError(f"the network gave NaN or infinity in {arithmetic}; use --precision exact")
         return [row[0] if len(row) == 1 and not self.settings.grid else row for row in joined_RVC]
 
 
@@ -134,8 +137,8 @@ class _Network:
     def __init__(self, stream: Stream, extractor: Extractor) -> None:
         self.stream, self.extractor = stream, extractor
         settings = extractor.settings
-        self.layer = endpoints(stream.net)[-1] if settings.layer == POOLED else settings.layer
-        self.shares = can_share(stream.net, window=settings.window, stride=settings.stride)
+        self.layer = endpoints(stream.engine.net)[-1] if settings.layer == POOLED else settings.layer
+        self.shares = can_share(stream.engine.net, window=settings.window, stride=settings.stride)
         self.num_windows = NUM_WINDOWS if self.shares else 1
         self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
 
@@ -152,35 +155,34 @@ class _Network:
 
     def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
         """(R, C) or (R, T, H, W, C) float32 of the windows of a stretch of frames."""
-        settings, net = self.extractor.settings, self.stream.net
+        settings, net = self.extractor.settings, self.stream.engine.net
         if view not in self._overlapping:
             assert isinstance(net, InceptionI3D)
             self._overlapping[view] = OverlappingWindows(
                 net, endpoint=self.layer, window=settings.window, stride=settings.stride
             )
-        with torch.inference_mode(), autocast(self.extractor.device, self.extractor.precision):
-            maps_RCTHW = self._overlapping[view](self._normalized(clip_THWC), num_windows=num_windows)
-            return self._of_maps(maps_RCTHW)
+        frames_1CTHW = self._normalized(clip_THWC).to(self.stream.engine.dtype)
+        with torch.inference_mode():
+            return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
 
     def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
         """(V, C) or (V, T, H, W, C) float32 of uint8 clips, one at a time: no number depends on its neighbours."""
-        net = self.stream.net
-        if clips_VTHWC.shape[1] < net.min_frames:
-            clips_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=net.min_frames)]
-        with torch.inference_mode(), autocast(self.extractor.device, self.extractor.precision):
-            clips = [self._normalized(clip_THWC) for clip_THWC in clips_VTHWC]
-            return np.concatenate([self._of_maps(net.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
+        engine = self.stream.engine
+        if clips_VTHWC.shape[1] < engine.min_frames:
+            clips_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=engine.min_frames)]
+        clips = (self._normalized(clip_THWC) for clip_THWC in clips_VTHWC)
+        return np.concatenate([self._of_maps(engine.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
 
     def _normalized(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:
         pre = self.stream.preprocessing
-        clips_1THWC = torch.from_numpy(clip_THWC).to(self.extractor.device)[None]
+        clips_1THWC = torch.from_numpy(clip_THWC).to(self.stream.engine.device)[None]
         return normalize(clips_1THWC, mean=pre.mean, std=pre.std)
 
     def _of_maps(self, maps_NCTHW: torch.Tensor) -> Floats:
         """What is asked of the maps of a layer: (N, C), or (N, T, H, W, C)."""
         settings = self.extractor.settings
         if settings.layer == POOLED:
-            values = self.stream.net.pool(maps_NCTHW)
+            values = self.stream.engine.net.pool(maps_NCTHW)
         elif settings.grid:
             values = maps_NCTHW.float().permute(0, 2, 3, 4, 1)
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from i3d.device import has_fast_bf16
 from i3d.errors import InputError, quoted
 from i3d.finetuning.choices import Asked, Choice, Facts, Plan, choose
 from i3d.finetuning.look import Seen
@@ -95,9 +96,3 @@ def before_last(network: Network) -> tuple[str, ...]:
     if network.kind == "inception":
         return tuple(f"{name}." for name in ENDPOINTS if not name.startswith("MaxPool") and name not in LAST_INCEPTION)
     return ("conv1.", "layer1.", "layer2.", "layer3.")
-
-
-def has_fast_bf16() -> bool:
-    """Whether the CPU multiplies matrices of bfloat16 in tiles (AMX), as PyTorch tells."""
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(told.get("amx_bf16"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from i3d.data.computed_flow import FlowOfClips
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loader import ClipLoader
+from i3d.device import pick_device
 from i3d.errors import printable
 from i3d.evaluate import evaluate
 from i3d.files import write_atomically
@@ -21,7 +22,6 @@ from i3d.finetuning.head import Head, Rows
 from i3d.finetuning.job import BEST, LAST, START, Job, counter
 from i3d.finetuning.self_test import check_features, check_training, choose_few
 from i3d.models.forward import forward
-from i3d.predict import Precision, pick_device
 from i3d.results.evaluation import Evaluation
 from i3d.results.metrics import top_k_accuracy
 from i3d.train import train
@@ -139,7 +139,7 @@ def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path)
         str(model),
         clips,
         device=job.machine.device,
-        precision=cast(Precision, job.planned.plan.precision),
+        precision="exact" if job.planned.plan.precision == "fp32" else "fast",
         num_workers=job.machine.num_workers,
         names=job.seen.clips.names,
         on_clip=counter(job.watcher, "testing", len(clips)),

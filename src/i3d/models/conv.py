@@ -34,7 +34,7 @@ class Conv3d(nn.Conv3d):
             return self._by_frames(x_NCTHW, pads[1:])
         if kernel[1:] == (1, 1) and pads[1:] == (0, 0) and stride[1:] == (1, 1):
             return self._by_places(x_NCTHW, pads[0])
-        if x_NCTHW.dtype == torch.float32 == self.weight.dtype and not torch.is_autocast_enabled("cpu"):
+        if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
@@ -58,3 +58,11 @@ class Conv3d(nn.Conv3d):
         """(k, 1, 1): every place by itself."""
         out = F.conv2d(x_NCTHW.flatten(3), self.weight[..., 0], self.bias, (self.stride[0], 1), (padding_T, 0))
         return out.reshape(*out.shape[:3], *x_NCTHW.shape[3:])
+
+
+def may_call_onednn() -> bool:
+    """Whether oneDNN is there and wanted, and nobody is to see through the call: no compiler, no autocast."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    onednn = torch.backends.mkldnn
+    return bool(onednn.is_available()) and bool(onednn.enabled)  # type: ignore[no-untyped-call]

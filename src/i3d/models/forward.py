@@ -16,6 +16,7 @@ from i3d.video.transforms import normalize
 if TYPE_CHECKING:
     from i3d.data.batch import Views
     from i3d.models.build import I3D
+    from i3d.models.engine import Engine
     from i3d.recipes.settings import Preprocessing
 
 
@@ -25,7 +26,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
 
-def forward(net: I3D, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
     """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
     num_frames = clips_VTHWC.shape[1]
     if num_frames < net.min_frames:
@@ -34,7 +35,7 @@ def forward(net: I3D, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
     return logits_VK.float()
 
 
-def logits_of(net: I3D, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
+def logits_of(net: I3D | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
     """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""
     on_device = views.to(device)
     return torch.cat([forward(net, on_device.clips(*run), pre).cpu() for run in views.runs(max_views)])

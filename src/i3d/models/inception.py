@@ -110,12 +110,32 @@ class MaxPool3dSame(nn.Module):
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: what a maximum never sees, before and after in time, instead of `SAME`."""
+        is_dense = (self.kernel_THW, self.stride_THW) == ((3, 3, 3), (1, 1, 1))
+        if is_dense and x_NCTHW.device.type == "cpu" and not torch.is_grad_enabled():
+            return max_of_27(x_NCTHW, pad_T or (1, 1))
         sides = zip(x_NCTHW.shape[2:], self.kernel_THW, self.stride_THW, strict=True)
         before_THW = [same_padding(n, kernel=k, stride=s)[0] for n, k, s in sides]
         if pad_T is not None:
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T), value=-math.inf) if any(pad_T) else x_NCTHW
             before_THW[0] = 0
         return F.max_pool3d(x_NCTHW, self.kernel_THW, self.stride_THW, padding=before_THW, ceil_mode=True)
+
+
+def max_of_27(x_NCTHW: Tensor, pad_T: Pair) -> Tensor:
+    """The maximum over 3x3x3, first in space and then in time: two to three times as fast on CPUs.
+
+    It has no gradient: of equal values, of which there are many after a ReLU, it would not be that of the pooling.
+    """
+    x_NTCHW = x_NCTHW.transpose(1, 2)
+    flat = F.max_pool2d(x_NTCHW.flatten(0, 1), 3, stride=1, padding=1)
+    flat_NTCHW = flat.reshape(x_NTCHW.shape)
+    first, stop = 1 - pad_T[0], x_NCTHW.shape[2] - 1 + pad_T[1]
+    max_NTCHW = flat_NTCHW[:, first:stop].clone(memory_format=torch.preserve_format)
+    for shift in (-1, 1):
+        begin, end = max(first + shift, 0), min(stop + shift, x_NCTHW.shape[2])
+        part = max_NTCHW[:, begin - first - shift : end - first - shift]
+        torch.maximum(part, flat_NTCHW[:, begin:end], out=part)
+    return max_NTCHW.transpose(1, 2)
 
 
 class Mixed(nn.Module):
@@ -197,6 +217,11 @@ class InceptionI3D(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The linear layer at the end."""
+        return self.logits
 
     @property
     def min_frames(self) -> int:

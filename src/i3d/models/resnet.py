@@ -166,6 +166,11 @@ class ResNetI3D(nn.Module):
         return self
 
     @property
+    def classifier(self) -> nn.Module:
+        """The linear layer at the end."""
+        return self.fc
+
+    @property
     def min_frames(self) -> int:
         """The shortest clip that can be classified."""
         return self.settings.min_frames
@@ -173,7 +178,7 @@ class ResNetI3D(nn.Module):
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K)."""
         x_NCTHW = self.features(clips_NCTHW)
-        logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4))))
+        logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4), dtype=self.fc.weight.dtype)))
         return logits_NK
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class FeatureSettings(Settings):
 
     layer: str = POOLED  # what the classifier sees, averaged over time and space; or an endpoint of the network
     grid: bool = False  # an endpoint's map (T, H, W, C) is kept; else it is averaged
-    window: int = Field(default=64, ge=1)  # frames of a row
+    window: int = Field(default=64, ge=1, le=10_000)  # frames of a row
     stride: int = Field(default=64, ge=1)  # frames from one row to the next
     fps: float | None = Field(default=25.0, gt=0)  # the rate of these frames; None: the video's own
     align: Literal["start", "centre"] = "start"  # row r begins with frame r * stride, or has it in its middle

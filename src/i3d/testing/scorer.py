@@ -15,11 +15,10 @@ import numpy as np
 import torch
 
 from i3d.data.batch import Views
+from i3d.device import Precision
 from i3d.errors import InputError, printable
-from i3d.models.build import I3D
-from i3d.models.fold import fold_norms
-from i3d.models.forward import autocast, logits_of
-from i3d.predict import Precision
+from i3d.models.engine import Engine
+from i3d.models.forward import logits_of
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol
 from i3d.results.metrics import Scores
@@ -67,11 +66,9 @@ class Scored:
 class Scorer:
     """A network on its device, and what it is asked for."""
 
-    model: I3D
+    engine: Engine
     variants: tuple[Variant, ...]
     protocols: tuple[Protocol, ...]  # each once, as the dataset lays their views out
-    device: torch.device
-    precision: Precision
     max_views: int
     keep_views: bool
     seed: int  # of the shuffles
@@ -86,19 +83,15 @@ class Scorer:
         precision: Precision,
         max_views: int | None = None,
         keep_views: bool = False,
-        fold: bool = False,
         seed: int = 0,
     ) -> Self:
         if max_views is not None and max_views < 1:
             raise InputError(f"max_views must be at least 1, got {max_views}")
         protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
-        model = model_of(weights)
-        if fold:
-            fold_norms(model)
-        model = model.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        engine = Engine.of(model_of(weights), device=device, precision=precision)
         most = max_views or max(1, MAX_FRAMES // longest)
-        return cls(model, tuple(variants), protocols, device, precision, most, keep_views, seed)
+        return cls(engine, tuple(variants), protocols, most, keep_views, seed)
 
     def __call__(self, views: Views, name: str, *, index: int) -> dict[str, Scored]:
         """What each variant gives for one clip."""
@@ -118,18 +111,18 @@ class Scorer:
 
     def _logits(self, views: Views, name: str) -> Scores:
         """The logits (V, K) of all views of one clip."""
-        pre = self.variants[0].recipe.preprocessing
+        pre, device = self.variants[0].recipe.preprocessing, self.engine.device
         try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                logits_VK = logits_of(self.model, views, pre, device=self.device, max_views=self.max_views).numpy()
+            logits_VK = logits_of(self.engine, views, pre, device=device, max_views=self.max_views).numpy()
         except torch.OutOfMemoryError as error:
             raise InputError(
-                f"{printable(name)}: {self.max_views} views at once are too many for the memory of {self.device}; "
+                f"{printable(name)}: {self.max_views} views at once are too many for the memory of {device}; "
                 "use a smaller --max-views"
             ) from error
         if not np.isfinite(logits_VK).all():
-            todo = "its weights are damaged" if self.precision == "fp32" else "use --precision fp32"
-            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {self.precision}; {todo}")
+            arithmetic = self.engine.arithmetic
+            todo = "its weights are damaged" if arithmetic == "fp32" else "use --precision exact"
+            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {todo}")
         return logits_VK.astype(np.float64)
 
 

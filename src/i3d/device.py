@@ -1,0 +1,63 @@
+"""Where networks run, and in which arithmetic."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from i3d.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["exact", "fast"]
+Arithmetic = Literal["fp32", "bf16", "fp16"]
+Runtime = Literal["torch", "compile"]
+RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
+
+def pick_device(device: str) -> torch.device:
+    """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that is not there is an InputError."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        if device.split(":")[0] == "npu":
+            importlib.import_module("torch_npu")  # Ascend's: installed by the user, and untested here
+        picked = torch.device(device)
+        torch.empty(1, device=picked)
+    except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = first_line(error)
+        raise InputError(
+            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` tells what is here"
+        ) from error
+    return picked
+
+
+def arithmetic_of(precision: Precision, device: torch.device) -> Arithmetic:
+    """What a precision means on a device.
+
+    "exact" is float32. "fast" is bfloat16 where the device has instructions for it: CUDA since Ampere, CPUs with AMX
+    or AVX512-BF16; float16 on older CUDA, MPS and NPU; float32 on other CPUs, where bfloat16 takes many times as long.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "exact":
+        return "fp32"
+    if device.type == "cpu":
+        return "bf16" if has_fast_bf16() else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "fp16"
+
+
+def has_fast_bf16() -> bool:
+    """Whether this processor has instructions for products of bfloat16: AMX, or AVX512-BF16."""
+    import torch
+
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(told.get("amx_bf16") or told.get("avx512_bf16"))
