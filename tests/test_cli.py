@@ -127,9 +127,24 @@ class Counting:
         self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
         self.weights = SimpleNamespace(gaps="")
 
-    def __call__(self, source, **_options):
+    @property
+    def streams(self):
+        return (self,)
+
+    @property
+    def shown(self):
+        return self
+
+    def views(self, source, **_options):
         if Path(source).stat().st_size == 0:
             raise i3d.VideoError(source, "the file is empty (0 bytes)", "copy it")
+        yield "end"
+
+    def logits_of(self, views, **_options):
+        if isinstance(view := next(views), i3d.VideoError):
+            raise view
+
+    def told(self, source, _seen, **_options):
         self.calls.append(source)
         return Prediction(source, "ok", tuple(LabelScore(f"c{k}", 0.5 / (k + 1)) for k in range(5)), "protocol", 9)
 

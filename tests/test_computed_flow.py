@@ -155,7 +155,7 @@ def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
     predictor = Predictor(model, device="cpu")
     assert predictor.flow == method  # as the weights say
     for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
-        scores, _ = predictor.scores(file)
+        scores = predictor.scores_of(predictor.logits(file), file)
         expected = scores.scores_K if protocol is WINDOWS else scores.probabilities_K
         assert np.allclose(scores_K, expected, atol=1e-5), file
 
@@ -337,7 +337,7 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     few = predictor(str(file))
     assert not list((tmp_path / "c").glob("**/*.mkv"))
     with open_video(file) as video:
-        predictor._flow.open(video, computed_flow.digest_of(file), short_side=PRE.short_side).__exit__()
+        predictor.shown.flow.open(video, computed_flow.digest_of(file), short_side=PRE.short_side).__exit__()
     assert replace(few, path="") == replace(predictor(str(file)), path="")
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import i3d
+from i3d.data.shown import windows_of
 from i3d.device import has_fast_bf16
-from i3d.predict import Predictor, windows_of
+from i3d.predict import Predictor
 from i3d.recipes.settings import WindowProtocol
 from i3d.results.scoring import softmax
 from i3d.video.sampling import windows

@@ -1,6 +1,6 @@
 """`i3d predict`: from a video to its action.
 
-Read `Predictor.logits` first: open -> windows or clips of frames -> network -> logits of each view.
+Read `Predictor.logits` first, and `data.shown.Shown.views`: open -> windows or clips of frames -> network -> logits.
 Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from i3d.ahead import ahead
 from i3d.device import Precision, pick_device
 from i3d.errors import InputError, VideoError, printable
 from i3d.results.prediction import Prediction, best_labels
@@ -25,15 +27,16 @@ from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
     from i3d.cache import Cache
-    from i3d.recipes.settings import ClipProtocol, FlowMethod, WindowProtocol
+    from i3d.data.shown import End, View
+    from i3d.recipes.settings import FlowMethod
     from i3d.results.scoring import Average, VideoScores
     from i3d.results.tables import PredictionJournal
     from i3d.two_streams import TwoStreams
-    from i3d.video.reader import FrameHWC, Limits, Source, Video
+    from i3d.video.reader import Limits, Source
 
-View = tuple[npt.NDArray[np.uint8], float]  # (T, H, W, C), and how many seconds of the video it adds
 OnWindow = Callable[[int, float], None]
 MAX_STDIN_BYTES = 1 << 30
+VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Predictor:
         cache: Cache | None = None,
     ) -> None:
         from i3d.data.computed_flow import FlowOfClips
+        from i3d.data.shown import Shown
         from i3d.models.engine import Engine
         from i3d.weights.load import load_weights, model_of
 
@@ -80,9 +84,11 @@ class Predictor:
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        self._flow = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
-        if self._flow is not None and self.flow is not None:
-            self._flow = replace(self._flow, method=self.flow)
+        computed = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
+        if computed is not None and self.flow is not None:
+            computed = replace(computed, method=self.flow)
+        self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
+        self.streams = (self,)
         self.engine = Engine.of(model_of(self.weights), device=self.device, precision=precision)
 
     @property
@@ -118,32 +124,26 @@ class Predictor:
         on_window: OnWindow | None = None,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        scores, seen = self.scores(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
-        return self.prediction(source, scores.probabilities_K, seen, top_k=top_k)
-
-    def scores(
-        self,
-        source: Source,
-        *,
-        frames_fps: float | None = None,
-        limits: Limits | None = None,
-        on_window: OnWindow | None = None,
-    ) -> tuple[VideoScores, VideoLogits]:
-        """The scores of one video, averaged over its views as the protocol says, and what they were made of."""
         seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
+        return self.told(source, [seen], top_k=top_k)
+
+    def told(self, source: Source, seen_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """What the logits of a video say."""
+        (seen,) = seen_of_streams
+        return self.prediction(source, self.scores_of(seen, source).probabilities_K, seen, top_k=top_k)
+
+    def scores_of(self, seen: VideoLogits, source: Source) -> VideoScores:
+        """The scores of a video, averaged over its views as the protocol says."""
         if not np.isfinite(seen.logits_VK).all():
-            name = source_name(source)
-            raise VideoError(
-                name, f"the network gave NaN or infinity in {self.engine.arithmetic}", "use --precision exact"
-            )
+            what = f"the network gave NaN or infinity in {self.engine.arithmetic}"
+            raise VideoError(source_name(source), what, "use --precision exact")
         recipe = self.card.recipe
-        scores = average_views(
+        return average_views(
             seen.logits_VK,
             average=recipe.protocol.average,
             weights_V=seen.num_frames_V,
             multi_label=recipe.multi_label,
         )
-        return scores, seen
 
     def prediction(
         self,
@@ -178,66 +178,27 @@ class Predictor:
 
         `on_window` is told, after each view, how many there were and how many seconds of video they held.
         """
-        from i3d.recipes.settings import WindowProtocol
-        from i3d.video.reader import Limits, open_video
+        views = self.shown.views(source, frames_fps=frames_fps, limits=limits)
+        return self.logits_of(views, on_window=on_window)
 
-        protocol = self.card.recipe.protocol
-        logits_VK, num_frames_V, seconds = [], [], 0.0
-        content = None if self.flow is None else _content_of(source, frames_fps)
-        with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-            if isinstance(protocol, WindowProtocol):
-                views = self._windows(video, protocol, content)
-            else:
-                views = self._clips(video, protocol, content)
-            for clip_THWC, lasts in views:
-                logits_VK.append(self._forward(clip_THWC))
-                num_frames_V.append(len(clip_THWC))
-                seconds += lasts
-                if on_window is not None:
-                    on_window(len(num_frames_V), seconds)
-            stacked_VK = np.stack(logits_VK)
-            return VideoLogits(stacked_VK, np.array(num_frames_V), video.frames_decoded, video.timed, video.notes)
+    def logits_of(self, views: Iterator[View | End | VideoError], *, on_window: OnWindow | None = None) -> VideoLogits:
+        """The logits of the views up to the end of a video; raises an error that comes among them."""
+        from i3d.data.shown import End
 
-    def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
-        """Windows that follow each other, of frames at a rate."""
-        from i3d.data.views import window_frames
-        from i3d.video.transforms import center_crop
-
-        pre = self.card.recipe.preprocessing
-        frames = window_frames(video, protocol, pre)
-        if self._flow is not None:
-            flows = self._flow.stream(video, content, fps=protocol.fps)
-            frames = (center_crop(flow_HW2[None], size=pre.crop)[0].copy() for flow_HW2 in flows)
-        for clip_THWC in windows_of(frames, protocol):
-            yield clip_THWC, len(clip_THWC) / protocol.fps
-
-    def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Iterator[View]:
-        """Clips spread over the video, each in all its crops. Every frame that is wanted is decoded once."""
-        from i3d.data.views import resized
-        from i3d.video.sampling import protocol_clips
-        from i3d.video.transforms import crops_of
-
-        pre = self.card.recipe.preprocessing
-        rate = (
-            protocol.target_fps if self._flow is not None else None
-        )  # flow is between frames at the rate of the clips
-        num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
-        video.frames_decoded = num_frames
-        indices_VT = protocol_clips(num_frames, protocol, fps=(rate or video.fps) if protocol.target_fps else None)
-        wanted = np.unique(indices_VT)
-        if self._flow is not None:
-            frames_THWC = self._flow.at(video, content, wanted, fps=rate)
-            shown = rate or video.fps or 0.0
-            seconds_T = wanted / shown if shown else np.zeros(len(wanted))
-        else:
-            transform = partial(resized, video, short_side=pre.short_side)
-            found = video.frames_at(wanted.tolist(), transform=transform)
-            frames_THWC, seconds_T = found.frames_THWC, found.seconds_T
-        for indices_T in indices_VT:
-            clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
-            lasts = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
-            crops = crops_of(clip_THWC, size=pre.crop, crops=protocol.crops)
-            yield from ((crop_THWC, lasts / len(crops)) for crop_THWC in crops)
+        logits_VK: list[npt.NDArray[np.float32]] = []
+        num_frames_V: list[int] = []
+        seconds = 0.0
+        for view in views:
+            if isinstance(view, VideoError):
+                raise view
+            if isinstance(view, End):
+                return VideoLogits(np.stack(logits_VK), np.array(num_frames_V), *view)
+            logits_VK.append(self._forward(view.clip_THWC))
+            num_frames_V.append(len(view.clip_THWC))
+            seconds += view.seconds
+            if on_window is not None:
+                on_window(len(num_frames_V), seconds)
+        raise ValueError("views without an end")
 
     def _forward(self, clip_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits (K) of one view; one too short for the network is looped."""
@@ -307,20 +268,36 @@ def predict_each(
 ) -> Iterator[Prediction]:
     """One row for each path, in order, as soon as it is known. A video that cannot be read is a row with its error.
 
-    "-" is the standard input. What the journal knows is not computed again, what is new is noted there.
+    The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. "-" is the standard input. What
+    the journal knows is not computed again, what is new is noted there.
     """
+    known = [journal.prediction(path) if journal else None for path in paths]
+    todo = [path for path, row in zip(paths, known, strict=True) if row is None]
+    with closing(ahead(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
+        for path, there in zip(paths, known, strict=True):
+            row = there
+            if row is None:
+                try:
+                    seen = [stream.logits_of(views, on_window=on_window) for stream in predictor.streams]
+                    row = predictor.told(path, seen, top_k=top_k)
+                except VideoError as error:
+                    row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
+                if journal:
+                    journal.keep(row)
+            yield row
+
+
+def _decoded(
+    predictor: Predictor | TwoStreams, paths: Sequence[str], frames_fps: float | None, limits: Limits | None
+) -> Iterator[View | End | VideoError]:
+    """The views of all videos, for one stream after the other; an error stands for what is left of its video."""
     for path in paths:
-        row = journal.prediction(path) if journal else None
-        if row is None:
-            try:
-                source = read_stdin() if path == "-" else path
-                row = predictor(source, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=on_window)
-                row = replace(row, path=path)
-            except VideoError as error:
-                row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
-            if journal:
-                journal.keep(row)
-        yield row
+        try:
+            source = read_stdin() if path == "-" else path
+            for stream in predictor.streams:
+                yield from stream.shown.views(source, frames_fps=frames_fps, limits=limits)
+        except VideoError as error:
+            yield error
 
 
 def read_stdin() -> bytes:
@@ -329,35 +306,6 @@ def read_stdin() -> bytes:
     if len(content) > MAX_STDIN_BYTES:
         raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")
     return content
-
-
-def windows_of(frames: Iterator[FrameHWC], protocol: WindowProtocol) -> Iterator[npt.NDArray[np.uint8]]:
-    """Cut a stream of frames into clips (T, H, W, C) exactly as `sampling.windows` cuts their number.
-
-    At most two windows of frames are held at a time.
-    """
-    from i3d.video.sampling import windows
-
-    size = protocol.max_window_frames
-    held: list[FrameHWC] = []
-    for frame_HWC in frames:
-        held.append(frame_HWC)
-        if len(held) == 2 * size:
-            yield np.stack(held[:size])
-            del held[:size]
-    if held:
-        for start, stop in windows(len(held), max_frames=size):
-            yield np.stack(held[start:stop])
-
-
-def _content_of(source: Source, frames_fps: float | None) -> str | None:
-    """A hash of a file, or of a folder of frames at a rate; None: of anything else."""
-    from i3d.data.computed_flow import digest_of
-
-    if not isinstance(source, (str, os.PathLike)) or not Path(source).exists():
-        return None
-    digest = digest_of(Path(source))
-    return digest if frames_fps is None else f"{digest} at {frames_fps:g}"
 
 
 def source_name(source: Source) -> str:

@@ -9,12 +9,12 @@ Letters in names: K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from i3d.errors import InputError, quoted
-from i3d.predict import OnWindow, Predictor
+from i3d.predict import OnWindow, Predictor, VideoLogits
 from i3d.results.scoring import Average, average_views, sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class TwoStreams:
         if other or len(rgb.card.labels) != len(flow.card.labels):
             named = quoted(other[0]) if other else quoted(flow.card.labels[-1])
             raise InputError(f"the two networks have other classes: {named} is in one only")
+        self.streams = (rgb, flow)
         self.rgb, self.flow, self.weights, self.of = rgb, flow, tuple(float(weight) for weight in weights), of
         places = [flow.card.labels.index(label) for label in rgb.card.labels]
         self._places = (np.arange(len(places)), np.array(places))
@@ -74,10 +75,16 @@ class TwoStreams:
         on_window: OnWindow | None = None,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        options: Any = {"frames_fps": frames_fps, "limits": limits, "on_window": on_window}
+        return self.told(source, [stream.logits(source, **options) for stream in self.streams], top_k=top_k)
+
+    def told(self, source: Source, seen_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """What the logits of a video say, of RGB and of flow."""
         fused_K, multi_label = np.zeros(len(self.card.labels)), self.card.recipe.multi_label
         to_probabilities = sigmoid if multi_label else softmax
-        for predictor, weight, places_K in zip((self.rgb, self.flow), self.weights, self._places, strict=True):
-            scores, seen = predictor.scores(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
+        each = zip(self.streams, seen_of_streams, self.weights, self._places, strict=True)
+        for predictor, seen, weight, places_K in each:
+            scores = predictor.scores_of(seen, source)
             if self.of == "prob":
                 fused_K += weight * scores.probabilities_K[places_K]
                 continue

@@ -1,0 +1,58 @@
+"""Work done ahead: the same items, the same errors, and an end."""
+
+import threading
+import time
+
+import pytest
+
+from i3d.ahead import ahead
+
+
+def test_items_and_their_order():
+    assert list(ahead(iter(range(100)), most=3)) == list(range(100))
+    assert list(ahead(iter(()), most=1)) == []
+
+
+def test_no_more_than_asked_for_is_made_ahead():
+    made = []
+
+    def items():
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    taken = ahead(items(), most=2)
+    assert next(taken) == 0
+    time.sleep(0.3)
+    assert made == [0, 1, 2, 3]  # one taken, two waiting, one in hand
+    assert list(taken) == list(range(1, 10))
+
+
+def test_an_error_comes_behind_the_items_before_it():
+    def items():
+        yield 1
+        raise ValueError("broken")
+
+    taken = ahead(items(), most=5)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(taken)
+
+
+def test_who_stops_ends_the_thread_and_closes_what_was_open():
+    closed = []
+
+    def items():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(threading.current_thread().name)
+
+    before = threading.active_count()
+    taken = ahead(items(), most=2)
+    next(taken)
+    taken.close()
+    assert threading.active_count() == before
+    assert closed
+    assert closed[0] != threading.current_thread().name
