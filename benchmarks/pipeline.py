@@ -1,0 +1,71 @@
+"""Prediction over many clips against its two halves: decoding alone, and the network alone, in turns.
+
+python benchmarks/pipeline.py [CLIPS...]      # else eight rendered ones of 5 s, 340 x 256
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
+
+from i3d.benchmark_model import _render
+from i3d.data.inputs import expand
+from i3d.data.shown import End
+from i3d.device import PRECISIONS
+from i3d.predict import Predictor, predict_each
+
+ROUNDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="*")
+    clips = parser.parse_args().clips
+    with tempfile.TemporaryDirectory() as folder:
+        rendered = [str(_render(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
+        paths = expand(clips or rendered)
+        for precision in PRECISIONS:
+            measure(Predictor(device="cpu", precision=precision), paths)
+
+
+def measure(predictor: Predictor, paths: list[str]) -> None:
+    views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, End)]
+    predictor._forward(views[0].clip_THWC)
+    seconds: dict[str, list[float]] = {"decoding": [], "network": [], "predict": []}
+    for _ in range(ROUNDS):
+        with took(seconds["decoding"]):
+            for path in paths:
+                list(predictor.shown.views(path))
+        with took(seconds["network"]):
+            for view in views:
+                predictor._forward(view.clip_THWC)
+        with took(seconds["predict"]):
+            list(predict_each(predictor, paths))
+    median = {name: statistics.median(found) for name, found in seconds.items()}
+    slower = max(median["decoding"], median["network"])
+    told = ", ".join(f"{name} {value:.2f} s" for name, value in median.items())
+    arithmetic, ratio = predictor.engine.arithmetic, median["predict"] / slower
+    print(
+        f"{arithmetic}: {len(paths)} clips, {len(views)} views: {told}; {ratio:.2f} times the slower half", flush=True
+    )
+
+
+class took:  # noqa: N801 (reads as a verb)
+    """Appends how long its block takes."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds.append(time.perf_counter() - self._start)
+
+
+if __name__ == "__main__":
+    main()

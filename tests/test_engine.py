@@ -1,0 +1,147 @@
+"""Networks made ready to run answer as they did before, by whatever way.
+
+Letters in names: N clips, C channels, T frames, H rows, W columns.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from i3d import device as devices
+from i3d.device import arithmetic_of, has_fast_bf16
+from i3d.errors import InputError
+from i3d.models.build import build_network
+from i3d.models.engine import DTYPES, Engine
+from i3d.models.inception import max_of_27
+from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "inception": InceptionNetwork(num_classes=7),
+    "r18": ResNetNetwork(depth=18, num_classes=7),
+    "r50": ResNetNetwork(depth=50, base_channels=16, num_classes=7),
+    "non-local": ResNetNetwork(depth=50, base_channels=16, num_classes=7, non_local=((0,), (0, 1), (0, 1), (0,))),
+}
+SIDE = {"inception": 200}
+
+
+def network(name):
+    """With statistics as of a network that was trained."""
+    torch.manual_seed(0)
+    net = build_network(NETWORKS[name]).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return net
+
+
+def clips(name, number):
+    side = SIDE.get(name, 64)
+    return torch.randn(number, 3, 16, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_exact_is_the_network_itself(name):
+    net = network(name)
+    engine = Engine.of(copy.deepcopy(net), device=CPU, precision="exact")
+    x_NCTHW = clips(name, 1)
+    with torch.inference_mode():
+        expected = net(x_NCTHW)
+        pooled = net.pooled(x_NCTHW)
+    assert engine.arithmetic == "fp32"
+    assert (engine(x_NCTHW) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (engine.pooled(x_NCTHW) - pooled).abs().max() < 1e-5 * pooled.abs().max()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_several_at_once_are_single_ones(name):
+    engine = Engine.of(network(name), device=CPU, precision="exact")
+    number = 8 if name != "inception" else 2
+    x_NCTHW = clips(name, number)
+    singles = torch.cat([engine(x_1CTHW) for x_1CTHW in torch.split(x_NCTHW, 1)])
+    assert (engine(x_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
+
+
+@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fast_follows(name):
+    net = network(name)
+    engine = Engine.of(copy.deepcopy(net), device=CPU, precision="fast")
+    x_NCTHW = clips(name, 1)
+    with torch.inference_mode():
+        expected = net(x_NCTHW)
+    found = engine(x_NCTHW)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()  # random weights; of trained ones 1 %
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_what_is_made_ready(name, precision):
+    """Nothing is left to normalise, and no kernel to be laid out anew at each call."""
+    engine = Engine.of(network(name), device=CPU, precision=precision)
+    assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
+    head = set(engine.net.classifier.parameters())
+    for parameter in engine.net.parameters():
+        assert parameter.dtype == (torch.float32 if parameter in head else DTYPES[engine.arithmetic])
+        if parameter.dim() == 5:
+            assert parameter.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_every_map_of_inception_keeps_its_channels_last():
+    """One that did not would be copied, and would make all behind it slow."""
+    engine = Engine.of(network("inception"), device=CPU, precision="exact")
+    wrong = []
+
+    def look(module, _inputs, output):
+        if not output.is_contiguous(memory_format=torch.channels_last_3d):
+            wrong.append(type(module).__name__)
+
+    for module in engine.net.modules():
+        if type(module).__name__ in ("Unit3D", "Mixed", "MaxPool3dSame"):
+            module.register_forward_hook(look)
+    engine(clips("inception", 1).contiguous(memory_format=torch.channels_last_3d))
+    assert wrong == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(2, 6), st.integers(1, 7), st.integers(1, 7)),
+    pad_T=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+)
+def test_the_maximum_in_two_steps(shape, pad_T):
+    x_NCTHW = torch.randn(shape)
+    if shape[2] + sum(pad_T) < 3:
+        return
+    padded = F.pad(x_NCTHW, (1, 1, 1, 1, *pad_T), value=-torch.inf)
+    with torch.no_grad():
+        assert torch.equal(max_of_27(x_NCTHW, pad_T), F.max_pool3d(padded, 3, stride=1))
+
+
+def test_gradients_are_those_of_the_pooling():
+    net = network("inception")
+    x_NCTHW = torch.relu(torch.randn(1, 256, 3, 5, 5)).requires_grad_()
+    y_NCTHW = x_NCTHW.detach().clone().requires_grad_()
+    net.Mixed_3c.b3a(x_NCTHW).square().sum().backward()
+    F.max_pool3d(y_NCTHW, 3, stride=1, padding=1).square().sum().backward()
+    assert torch.equal(x_NCTHW.grad, y_NCTHW.grad)
+
+
+def test_what_a_precision_means(monkeypatch):
+    cuda, mps = torch.device("cuda"), torch.device("mps")
+    for there, arithmetic in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_fast_bf16", lambda there=there: there)
+        assert arithmetic_of("fast", CPU) == arithmetic
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda there=there, **_: there)
+        assert arithmetic_of("fast", cuda) == ("bf16" if there else "fp16")
+    assert arithmetic_of("fast", mps) == "fp16"
+    assert {arithmetic_of("exact", device) for device in (CPU, cuda, mps)} == {"fp32"}
+    with pytest.raises(InputError, match="precision must be one of exact, fast, got 'bf16'"):
+        arithmetic_of("bf16", CPU)
