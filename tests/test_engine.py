@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from i3d import device as devices
-from i3d.device import arithmetic_of, has_fast_bf16
+from i3d.device import arithmetic_of, has_bf16
 from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.engine import DTYPES, Engine
@@ -69,7 +69,7 @@ def test_several_at_once_are_single_ones(name):
     assert (engine(x_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
 
 
-@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fast_follows(name):
     net = network(name)
@@ -137,7 +137,7 @@ def test_gradients_are_those_of_the_pooling():
 def test_what_a_precision_means(monkeypatch):
     cuda, mps = torch.device("cuda"), torch.device("mps")
     for there, arithmetic in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(devices, "has_fast_bf16", lambda there=there: there)
+        monkeypatch.setattr(devices, "has_bf16", lambda there=there: there)
         assert arithmetic_of("fast", CPU) == arithmetic
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda there=there, **_: there)
         assert arithmetic_of("fast", cuda) == ("bf16" if there else "fp16")

@@ -9,7 +9,7 @@ import torch
 
 import i3d
 from i3d.data.shown import windows_of
-from i3d.device import has_fast_bf16
+from i3d.device import has_bf16
 from i3d.predict import Predictor
 from i3d.recipes.settings import WindowProtocol
 from i3d.results.scoring import softmax
@@ -85,7 +85,7 @@ def test_images_without_times_are_said_in_the_protocol(predictor):
     assert "taken as" not in predictor(frames, frames_fps=25).protocol
 
 
-@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_fast_is_close(tmp_path, predictor):
     path = render(tmp_path / "clip.mp4", num_frames=10, height=96, width=128)
     exact = predictor.logits(path).logits_VK

@@ -12,7 +12,7 @@ import pytest
 
 from commands import run_here
 from i3d.data.views import window_frames
-from i3d.device import PRECISIONS, has_fast_bf16
+from i3d.device import PRECISIONS, has_bf16
 from i3d.errors import VideoError
 from i3d.predict import Predictor
 from i3d.video.reader import open_video
@@ -102,7 +102,7 @@ def test_the_label_of_every_kinetics_clip(tmp_path, precision):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no arithmetic of bfloat16")
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_fast_is_within_a_hundredth_of_exact():
     exact, fast = (Predictor(device="cpu", precision=precision) for precision in PRECISIONS)
     for row in index("kinetics"):

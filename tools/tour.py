@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from i3d.device import has_fast_bf16
+from i3d.device import has_amx
 from render_tour import CLASSES
 
 LEAST_TOP1: Final = 0.95
@@ -32,7 +32,7 @@ def main() -> None:
         shutil.rmtree(old, ignore_errors=True)
     data, model = clips / "clips.csv", run / "best.safetensors"
     twins = [clips / name / "test00.mp4" for name in ("moves_left", "moves_right")]
-    precise = ["--precision", "bf16" if has_fast_bf16() else "fp32"]  # as `i3d train` chooses on a CPU
+    precise = ["--precision", "fast" if has_amx() else "exact"]  # as `i3d train` chooses on a CPU
     begun = time.monotonic()
     _do("python", "tools/render_tour.py", clips)
     _do("i3d", "train", "--data", data, "--work-dir", run, "--cache", cache, "--yes")

@@ -49,15 +49,24 @@ def arithmetic_of(precision: Precision, device: torch.device) -> Arithmetic:
     if precision == "exact":
         return "fp32"
     if device.type == "cpu":
-        return "bf16" if has_fast_bf16() else "fp32"
+        return "bf16" if has_bf16() else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "fp16"
 
 
-def has_fast_bf16() -> bool:
+def has_bf16() -> bool:
     """Whether this processor has instructions for products of bfloat16: AMX, or AVX512-BF16."""
+    return bool(_capabilities().get("amx_bf16") or _capabilities().get("avx512_bf16"))
+
+
+def has_amx() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 in tiles."""
+    return bool(_capabilities().get("amx_bf16"))
+
+
+def _capabilities() -> dict[str, object]:
+    """Of the processor, as PyTorch tells."""
     import torch
 
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(told.get("amx_bf16") or told.get("avx512_bf16"))
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from i3d.device import has_fast_bf16
+from i3d.device import has_amx
 from i3d.errors import InputError, quoted
 from i3d.finetuning.choices import Asked, Choice, Facts, Plan, choose
 from i3d.finetuning.look import Seen
@@ -49,7 +49,7 @@ def make_plan(
         seconds=seen.seconds,
         num_frames=seen.num_frames,
         device=device.type,
-        has_fast_bf16=has_fast_bf16(),
+        has_fast_bf16=has_amx(),
         preprocessing=start.preprocessing,
         is_rgb=start.network.in_channels == 3,
         multi_label=multi_label,
