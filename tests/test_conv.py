@@ -114,3 +114,25 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
         assert torch.allclose(conv(x_NCTHW), expected, atol=1e-5)
     compiled = torch.compile(conv, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(x_NCTHW), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 7, 7), (7, 7, 7)])
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
+@pytest.mark.parametrize("size_THW", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14)])
+def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW):
+    """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
+    torch.manual_seed(0)
+    padding = tuple(side // 2 for side in kernel)
+    layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)
+    x_NCTHW = torch.randn(4, 8, *size_THW).to(memory_format=torch.channels_last_3d)
+    found = []
+    for is_rough in (False, True):
+        layer.zero_grad()
+        given = x_NCTHW.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_rough):
+            out = layer(given)
+        assert out.dtype == (torch.bfloat16 if is_rough else torch.float32)
+        out.float().square().mean().backward()
+        found.append([out.detach().float(), given.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
+    for exact, rough in zip(*found, strict=True):
+        assert (rough - exact).abs().max() < 0.03 * exact.abs().max()

@@ -11,6 +11,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,9 @@ class Conv3d(nn.Conv3d):
         if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
+        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast():
+            out: Tensor = LearningInBf16.apply(x_NCTHW, self.weight, stride, pads)  # type: ignore[no-untyped-call]
+            return out if self.bias is None else out + self.bias[:, None, None, None].bfloat16()
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
 
     def _by_frames(self, x_NCTHW: Tensor, padding_HW: Sequence[int]) -> Tensor:
@@ -66,3 +70,35 @@ def may_call_onednn() -> bool:
         return False
     onednn = torch.backends.mkldnn
     return bool(onednn.is_available()) and bool(onednn.enabled)  # type: ignore[no-untyped-call]
+
+
+class LearningInBf16(torch.autograd.Function):
+    """A 3D convolution in bfloat16 whose weight gradient is computed in float32.
+
+    In bfloat16 that of oneDNN is wrong on CPUs with AVX512-BF16 and without AMX, and writes over its neighbours in
+    memory: for kernels of 5x7x7 and 7x7x7, and for 3x3x3 on maps of one or two positions (PyTorch 2.13).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_NCTHW: Tensor, weight: Tensor, stride: Triple, padding: Triple) -> Tensor:
+        rough_NCTHW = x_NCTHW.bfloat16()
+        ctx.save_for_backward(rough_NCTHW, weight)
+        ctx.stride, ctx.padding, ctx.dtype = stride, padding, x_NCTHW.dtype
+        return F.conv3d(rough_NCTHW, weight.bfloat16(), None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NCTHW: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x_NCTHW, weight = ctx.saved_tensors
+        like = (None, ctx.stride, ctx.padding, (1, 1, 1), False, (0, 0, 0), 1)
+        backward = torch.ops.aten.convolution_backward
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = backward(grad_NCTHW, x_NCTHW, weight.bfloat16(), *like, [True, False, False])[0].to(ctx.dtype)
+        if ctx.needs_input_grad[1]:
+            of_weight = backward(grad_NCTHW.float(), x_NCTHW.float(), weight, *like, [False, True, False])[1]
+        return of_x, of_weight, None, None
+
+
+def is_bf16_autocast() -> bool:
+    """Whether operations on CPUs are cast to bfloat16 now."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
