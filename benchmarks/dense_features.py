@@ -4,12 +4,15 @@ their work against a plain loop that reads, resizes and runs each by itself, in 
 python benchmarks/dense_features.py
 """
 
+import os
 import statistics
 import tempfile
 import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
 
 import numpy as np
 import torch
@@ -29,14 +32,14 @@ ROWS, ROUNDS = 8 * NUM_WINDOWS, 3
 def main() -> None:
     source = extractor_of("inception_rgb_kinetics400", FeatureSettings(window=WINDOW, stride=1))
     (stream,) = source.extractor.streams
-    net, pre = stream.net, stream.preprocessing
+    engine, pre = stream.engine, stream.preprocessing
 
     def by_itself(clip: Path, first: int) -> np.ndarray:
-        with open_video(clip) as video, torch.inference_mode():
+        with open_video(clip) as video:
             small = partial(resized, video, short_side=pre.short_side)
             frames_THWC = video.frames_at(list(range(first, first + WINDOW)), transform=small).frames_THWC
             clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
-            return net.pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy()
+            return engine.pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy()
 
     ratios, shared = [], []
     with tempfile.TemporaryDirectory() as folder:
