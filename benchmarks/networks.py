@@ -25,7 +25,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has i
 import peers_networks as peers
 import torch
 
-from i3d.benchmark_model import _processor
+from i3d.benchmark_model import processor
 from i3d.catalogue import describe, gflops_of_view
 from i3d.device import PRECISIONS
 from i3d.models.build import build_network
@@ -49,12 +49,17 @@ def main() -> None:
     contenders = {**gemms(), **networks("r50"), **networks("inception")}
     seconds = in_turns({name: run for name, (run, _) in contenders.items()}, options.rounds)
     rows = [row_of(name, gflop, seconds) for name, (_, gflop) in contenders.items()]
-    machine = re.sub(r"[^A-Za-z0-9]+", "-", f"{_processor()}-{options.threads}-threads").strip("-").lower()
+    machine = machine_of(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     write(options.out / f"networks-{machine}.csv", rows)
-    draw(options.out / f"networks-{machine}.png", rows, f"{_processor()}, {options.threads} threads")
+    draw(options.out / f"networks-{machine}.png", rows, f"{processor()}, {options.threads} threads")
     for row in rows:
         print(row)
+
+
+def machine_of(threads: int) -> str:
+    """The hardware as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{processor()}-{threads}-threads").strip("-").lower()
 
 
 def gemms() -> dict[str, tuple[Callable[[], object], float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
 
-from i3d.benchmark_model import _render
+from i3d.benchmark_model import render_clip
 from i3d.data.inputs import expand
 from i3d.data.shown import End
 from i3d.device import PRECISIONS
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*")
     clips = parser.parse_args().clips
     with tempfile.TemporaryDirectory() as folder:
-        rendered = [str(_render(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
+        rendered = [str(render_clip(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
         paths = expand(clips or rendered)
         for precision in PRECISIONS:
             measure(Predictor(device="cpu", precision=precision), paths)

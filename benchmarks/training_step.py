@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -19,10 +18,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has i
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
-from networks import write
+from networks import machine_of, write
 from torch import nn
 
-from i3d.benchmark_model import _processor
 from i3d.catalogue import describe
 from i3d.models.build import build_network
 
@@ -62,9 +60,8 @@ def main() -> None:
         }
         for name, found in seconds.items()
     ]
-    machine = re.sub(r"[^A-Za-z0-9]+", "-", f"{_processor()}-{options.threads}-threads").strip("-").lower()
     options.out.mkdir(parents=True, exist_ok=True)
-    write(options.out / f"training-{machine}.csv", rows)
+    write(options.out / f"training-{machine_of(options.threads)}.csv", rows)
     for row in rows:
         print(row)
 

@@ -47,14 +47,17 @@ def clips(name, number):
     return torch.randn(number, 3, 16, side, side, generator=torch.Generator().manual_seed(1))
 
 
+def engine_and_network(name, precision):
+    """What is made ready, and the network as it was."""
+    net = network(name)
+    return Engine.of(copy.deepcopy(net), device=CPU, precision=precision), net
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exact_is_the_network_itself(name):
-    net = network(name)
-    engine = Engine.of(copy.deepcopy(net), device=CPU, precision="exact")
-    x_NCTHW = clips(name, 1)
+    (engine, net), x_NCTHW = engine_and_network(name, "exact"), clips(name, 1)
     with torch.inference_mode():
-        expected = net(x_NCTHW)
-        pooled = net.pooled(x_NCTHW)
+        expected, pooled = net(x_NCTHW), net.pooled(x_NCTHW)
     assert engine.arithmetic == "fp32"
     assert (engine(x_NCTHW) - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (engine.pooled(x_NCTHW) - pooled).abs().max() < 1e-5 * pooled.abs().max()
@@ -72,9 +75,7 @@ def test_several_at_once_are_single_ones(name):
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fast_follows(name):
-    net = network(name)
-    engine = Engine.of(copy.deepcopy(net), device=CPU, precision="fast")
-    x_NCTHW = clips(name, 1)
+    (engine, net), x_NCTHW = engine_and_network(name, "fast"), clips(name, 1)
     with torch.inference_mode():
         expected = net(x_NCTHW)
     found = engine(x_NCTHW)
@@ -132,6 +133,13 @@ def test_gradients_are_those_of_the_pooling():
     net.Mixed_3c.b3a(x_NCTHW).square().sum().backward()
     F.max_pool3d(y_NCTHW, 3, stride=1, padding=1).square().sum().backward()
     assert torch.equal(x_NCTHW.grad, y_NCTHW.grad)
+
+
+def test_inception_compiles_in_one_piece():
+    net, x_NCTHW = network("inception"), clips("inception", 1)
+    with torch.inference_mode():
+        compiled = torch.compile(net, backend="eager", fullgraph=True)
+        assert torch.allclose(compiled(x_NCTHW), net(x_NCTHW), rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_precision_means(monkeypatch):

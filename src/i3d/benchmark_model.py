@@ -147,7 +147,7 @@ def benchmark_model(
         views_per_video=len(num_frames_V),
         gflops_per_video=per_video,
         decode_ms=None if decode_seconds is None else 1000 * decode_seconds,
-        device=torch.cuda.get_device_name(picked) if picked.type == "cuda" else f"{picked.type} ({_processor()})",
+        device=torch.cuda.get_device_name(picked) if picked.type == "cuda" else f"{picked.type} ({processor()})",
         cores=num_cores(),
         torch=torch.__version__,
         speeds=speeds,
@@ -263,7 +263,7 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
             return (protocol.clip_len,) * protocol.num_views, None
         return (protocol.max_window_frames,), None
     with tempfile.TemporaryDirectory() as folder:
-        path = video if video is not None else _render(Path(folder) / "rendered.mp4")
+        path = video if video is not None else render_clip(Path(folder) / "rendered.mp4")
         if not path.is_file():
             raise InputError(f"--video {printable(str(path))}: no such file; check the path")
         rows = Rows()
@@ -280,7 +280,7 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
     return tuple(views.num_frames_V[view] for view in views.groups[0]), min(seconds)
 
 
-def _render(path: Path) -> Path:
+def render_clip(path: Path) -> Path:
     """10 seconds of a drifting texture."""
     from i3d.video.writer import write_video
 
@@ -348,7 +348,7 @@ def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
     return int(kib) / 1024
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of the processor, as the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

@@ -352,7 +352,7 @@ def told(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
-    # PyTorch then takes large tensors in huge pages: without, a quarter of a network's time goes into page faults.
+    # PyTorch then takes large tensors in huge pages: without, much of a network's time goes into page faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         command()
