@@ -1,65 +1,107 @@
-"""Dense features (windows of 64 frames, one from each frame on) of the middle of a 2-minute clip: windows that share
-their work against a plain loop that reads, resizes and runs each by itself, in turns.
+"""Dense features (windows of 64 frames, one from each frame on) of the middle of a 2-minute clip, in turns:
+
+- shared: as `i3d features` has them, windows that overlap share their work,
+- engine: each window read, resized and run by itself, on the same engine in the same process,
+- plain: the same loop with the network as `load_model` gives it, in a process of its own that PyTorch finds as it is.
 
 python benchmarks/dense_features.py
 """
 
-import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
 
 import numpy as np
 import torch
 
+import i3d
 from i3d.data.views import resized
-from i3d.features import extractor_of
+from i3d.features import Source, extractor_of
+from i3d.memory import keep_memory
+from i3d.models.build import I3D
 from i3d.models.overlapping import NUM_WINDOWS
 from i3d.recipes.features import FeatureSettings
+from i3d.recipes.settings import Preprocessing
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, normalize
 from i3d.video.writer import write_video
 
+NETWORK = "inception_rgb_kinetics400"
 NUM_FRAMES, WINDOW, HEIGHT, WIDTH = 3000, 64, 256, 340
 ROWS, ROUNDS = 8 * NUM_WINDOWS, 3
+FIRST = ROWS // 2
 
 
 def main() -> None:
-    source = extractor_of("inception_rgb_kinetics400", FeatureSettings(window=WINDOW, stride=1))
-    (stream,) = source.extractor.streams
-    engine, pre = stream.engine, stream.preprocessing
+    keep_memory()  # as the command `i3d` does
+    source = extractor_of(NETWORK, FeatureSettings(window=WINDOW, stride=1))
+    seconds: dict[str, list[float]] = {"shared": [], "engine": [], "plain": []}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as elsewhere,
+    ):
+        clip = Path(folder) / "clip.mp4"
+        write_video(clip, (frame(number) for number in range(NUM_FRAMES)), fps=Fraction(25))
+        elsewhere.submit(plain, clip).result()  # to load and warm up
+        for _ in range(ROUNDS):
+            rows, of_row = shared(source, clip)
+            alone, of_window = engine(source, clip)
+            for name, value in (("shared", of_row), ("engine", of_window)):
+                seconds[name].append(value)
+            seconds["plain"].append(elsewhere.submit(plain, clip).result())
+            print({name: round(values[-1], 3) for name, values in seconds.items()}, flush=True)
+    apart = np.abs(alone - rows[FIRST : FIRST + NUM_WINDOWS]).max() / np.abs(alone).max()
+    print(f"rows are {apart:.1e} of their largest number apart")
+    for name, values in seconds.items():
+        ratio = statistics.median(b / a for a, b in zip(seconds["shared"], values, strict=True))
+        of_all = statistics.median(values) * (NUM_FRAMES - WINDOW + 1) / 60
+        print(
+            f"{name}: {statistics.median(values):.3f} s a row, {ratio:.2f} times; {NUM_FRAMES} frames {of_all:.0f} min"
+        )
 
-    def by_itself(clip: Path, first: int) -> np.ndarray:
+
+def shared(source: Source, clip: Path) -> tuple[np.ndarray, float]:
+    """Rows, and seconds of each but the first, whose windows have nothing to share."""
+    marks: list[float] = []
+    with open_video(clip) as video:
+        rows = source.extractor(video, max_rows=ROWS, on_row=lambda _: marks.append(time.perf_counter())).values
+    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * NUM_WINDOWS)
+
+
+def engine(source: Source, clip: Path) -> tuple[np.ndarray, float]:
+    (stream,) = source.extractor.streams
+    return by_themselves(clip, stream.engine.pooled, stream.preprocessing)
+
+
+def plain(clip: Path) -> float:
+    net = network()
+    with torch.inference_mode():
+        return by_themselves(clip, net.pooled, net.preprocessing)[1]
+
+
+@cache
+def network() -> I3D:
+    return i3d.load_model(NETWORK)
+
+
+def by_themselves(
+    clip: Path, pooled: Callable[[torch.Tensor], torch.Tensor], pre: Preprocessing
+) -> tuple[np.ndarray, float]:
+    """Rows of some windows, and seconds of each."""
+    start, rows = time.perf_counter(), []
+    for first in range(FIRST, FIRST + NUM_WINDOWS):
         with open_video(clip) as video:
             small = partial(resized, video, short_side=pre.short_side)
             frames_THWC = video.frames_at(list(range(first, first + WINDOW)), transform=small).frames_THWC
-            clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
-            return engine.pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy()
-
-    ratios, shared = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.mp4"
-        write_video(clip, (frame(number) for number in range(NUM_FRAMES)), fps=Fraction(25))
-        for _ in range(ROUNDS):
-            marks: list[float] = []
-            with open_video(clip) as video:
-                tell = lambda _, marks=marks: marks.append(time.perf_counter())  # noqa: E731
-                rows = source.extractor(video, max_rows=ROWS, on_row=tell).values
-            shared.append((marks[-1] - marks[1]) / (ROWS - 2 * NUM_WINDOWS))  # the first windows have nothing to share
-            start = time.perf_counter()
-            alone = [by_itself(clip, first) for first in range(ROWS // 2, ROWS // 2 + NUM_WINDOWS)]
-            plain = (time.perf_counter() - start) / NUM_WINDOWS
-            ratios.append(plain / shared[-1])
-            print(f"shared {shared[-1]:.3f} s a row, plain {plain:.3f}: {ratios[-1]:.2f} times as fast", flush=True)
-    apart = max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(alone, rows[ROWS // 2 :], strict=False))
-    minutes, ratio = statistics.median(shared) * (NUM_FRAMES - WINDOW + 1) / 60, statistics.median(ratios)
-    print(f"median {ratio:.2f} times; rows are {apart:.1e} of their largest number apart")
-    print(f"{NUM_FRAMES} frames: {minutes:.0f} minutes; by the plain loop {minutes * ratio:.0f}")
+        clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
+        rows.append(pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy())
+    return np.stack(rows), (time.perf_counter() - start) / NUM_WINDOWS
 
 
 def frame(number: int) -> np.ndarray:

@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
-
 import peers_networks as peers
 import torch
 

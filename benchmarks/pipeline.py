@@ -4,24 +4,23 @@ python benchmarks/pipeline.py [CLIPS...]      # else eight rendered ones of 5 s,
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
-
 from i3d.benchmark_model import render_clip
 from i3d.data.inputs import expand
 from i3d.data.shown import End
 from i3d.device import PRECISIONS
+from i3d.memory import keep_memory
 from i3d.predict import Predictor, predict_each
 
 ROUNDS = 3
 
 
 def main() -> None:
+    keep_memory()  # as the command `i3d` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*")
     clips = parser.parse_args().clips

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command `i3d` has it
-
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
@@ -22,12 +20,14 @@ from networks import machine_of, write
 from torch import nn
 
 from i3d.catalogue import describe
+from i3d.memory import keep_memory
 from i3d.models.build import build_network
 
 ROUNDS, SHAPE = 5, (2, 3, 32, 224, 224)
 
 
 def main() -> None:
+    keep_memory()  # as the command `i3d` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

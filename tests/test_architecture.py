@@ -9,10 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
-    "errors", "files", "cache", "ranks", "ahead", "device", "recipes", "video", "data", "models", "weights", "results",
-    "training", "verbs", "testing", "extracting", "tests", "finetuning", "finetune", "console", "cli_options",
-    "cli_streams", "cli_data", "cli_benchmark", "cli_features", "cli_flow", "cli_finetune", "cli_train", "cli_results",
-    "cli_test_streams", "cli_test",
+    "errors", "memory", "files", "cache", "ranks", "ahead", "device", "recipes", "video", "data", "models", "weights",
+    "results", "training", "verbs", "testing", "extracting", "tests", "finetuning", "finetune", "console",
+    "cli_options", "cli_streams", "cli_data", "cli_benchmark", "cli_features", "cli_flow", "cli_finetune", "cli_train",
+    "cli_results", "cli_test_streams", "cli_test",
     "cli", "doors", "__main__",
 ]  # fmt: skip
 VERBS = {

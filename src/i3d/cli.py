@@ -40,6 +40,7 @@ from i3d.cli_streams import (
 from i3d.cli_test import run_probe, run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
+from i3d.memory import keep_memory
 
 if TYPE_CHECKING:
     from i3d.device import Precision
@@ -352,8 +353,7 @@ def told(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
-    # PyTorch then takes large tensors in huge pages: without, much of a network's time goes into page faults.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_memory()
     try:
         command()
     except I3DError as error:

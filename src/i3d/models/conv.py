@@ -10,14 +10,14 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Triple = tuple[int, int, int]
+Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
+Way = Literal["frames", "places", "whole"]
 
 
 class Conv3d(nn.Conv3d):
@@ -31,10 +31,11 @@ class Conv3d(nn.Conv3d):
             raise NotImplementedError("convolutions of one group, without dilation, with zeros for padding")
         if x_NCTHW.device.type != "cpu":
             return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
-        if kernel[0] == 1 and pads[0] == 0 and (kernel[1:] != (1, 1) or pads[1:] == (0, 0)):
-            return self._by_frames(x_NCTHW, pads[1:])
-        if kernel[1:] == (1, 1) and pads[1:] == (0, 0) and stride[1:] == (1, 1):
-            return self._by_places(x_NCTHW, pads[0])
+        way = way_of(kernel, stride, pads)
+        if way != "whole":
+            flat, flat_stride, flat_pads = flattened(x_NCTHW, way, kernel, stride, pads)
+            flat_out = F.conv2d(flat, flat_weight(self.weight, way), self.bias, flat_stride, flat_pads)
+            return unflattened(flat_out, way, x_NCTHW)
         if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
@@ -43,25 +44,46 @@ class Conv3d(nn.Conv3d):
             return out if self.bias is None else out + self.bias[:, None, None, None].bfloat16()
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
 
-    def _by_frames(self, x_NCTHW: Tensor, padding_HW: Sequence[int]) -> Tensor:
-        """(1, k, k): every frame by itself.
 
-        What a (1, 1, 1) kernel strides over it never sees, so that is left out beforehand: the backward pass of
-        oneDNN's strided 1x1 convolution crashes for few channels (PyTorch 2.13, 8 -> 16 at 56x56).
-        """
-        stride_T, *stride_HW = self.stride
-        x_NCTHW = x_NCTHW[:, :, ::stride_T]
-        if self.kernel_size == (1, 1, 1):
-            x_NCTHW, stride_HW = x_NCTHW[..., :: stride_HW[0], :: stride_HW[1]], [1, 1]
-        x_NTCHW = x_NCTHW.transpose(1, 2)
-        num_clips, num_frames = x_NTCHW.shape[:2]
-        out = F.conv2d(x_NTCHW.flatten(0, 1), self.weight[:, :, 0], self.bias, stride_HW, padding_HW)
-        return out.reshape(num_clips, num_frames, *out.shape[1:]).transpose(1, 2)
+def way_of(kernel: Triple, stride: Triple, padding: Triple) -> Way:
+    """Whether a convolution sees frames by themselves, places by themselves, or neither."""
+    if kernel[0] == 1 and padding[0] == 0 and (kernel[1:] != (1, 1) or padding[1:] == (0, 0)):
+        return "frames"
+    if kernel[1:] == (1, 1) and padding[1:] == (0, 0) and stride[1:] == (1, 1):
+        return "places"
+    return "whole"
 
-    def _by_places(self, x_NCTHW: Tensor, padding_T: int) -> Tensor:
-        """(k, 1, 1): every place by itself."""
-        out = F.conv2d(x_NCTHW.flatten(3), self.weight[..., 0], self.bias, (self.stride[0], 1), (padding_T, 0))
+
+def flattened(
+    x_NCTHW: Tensor, way: Way, kernel: Triple, stride: Triple, padding: Triple
+) -> tuple[Tensor, list[int], list[int]]:
+    """What the convolution sees, with its stride and padding there: frames (N * T, C, H, W) or planes (N, C, T, H * W).
+
+    What a (1, 1, 1) kernel strides over it never sees, so that is left out beforehand: the backward pass of
+    oneDNN's strided 1x1 convolution crashes for few channels (PyTorch 2.13, 8 -> 16 at 56x56).
+    """
+    if way == "whole":
+        return x_NCTHW, list(stride), list(padding)
+    if way == "places":
+        return x_NCTHW.flatten(3), [stride[0], 1], [padding[0], 0]
+    x_NCTHW, stride_HW = x_NCTHW[:, :, :: stride[0]], list(stride[1:])
+    if kernel == (1, 1, 1):
+        x_NCTHW, stride_HW = x_NCTHW[..., :: stride_HW[0], :: stride_HW[1]], [1, 1]
+    return x_NCTHW.transpose(1, 2).flatten(0, 1), stride_HW, list(padding[1:])
+
+
+def flat_weight(weight: Tensor, way: Way) -> Tensor:
+    """The kernels of such a convolution."""
+    return weight if way == "whole" else weight[:, :, 0] if way == "frames" else weight[..., 0]
+
+
+def unflattened(out: Tensor, way: Way, x_NCTHW: Tensor) -> Tensor:
+    """(N, C', T', H', W') of what such a convolution gave for x."""
+    if way == "whole":
+        return out
+    if way == "places":
         return out.reshape(*out.shape[:3], *x_NCTHW.shape[3:])
+    return out.reshape(len(x_NCTHW), -1, *out.shape[1:]).transpose(1, 2)
 
 
 def may_call_onednn() -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 from i3d.device import Arithmetic, Precision, Runtime, arithmetic_of
 from i3d.models.build import I3D
 from i3d.models.fold import fold_norms
+from i3d.models.packed import pack
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +39,8 @@ class Engine:
         fold_norms(net.eval())
         net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         net.classifier.float()
+        if device.type == "cpu" and runtime == "torch":
+            pack(net)
         return cls(net, device, arithmetic, torch.compile(net) if runtime == "compile" else net)
 
     @property

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
+from i3d.models.packed import convolved
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
 
@@ -81,16 +82,14 @@ class Unit3D(nn.Module):
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: zeros before and after in time, instead of `SAME`."""
+        padding = None
         if self.stride > 1:
             t, h, w = (same_padding(n, kernel=self.kernel, stride=self.stride) for n in x_NCTHW.shape[2:])
-            x_NCTHW = self.conv3d(F.pad(x_NCTHW, (*w, *h, *(pad_T or t))))
+            x_NCTHW = F.pad(x_NCTHW, (*w, *h, *(pad_T or t)))
         elif pad_T is not None and self.kernel > 1:
-            side = self.kernel // 2
+            padding = (0, self.kernel // 2, self.kernel // 2)
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T)) if any(pad_T) else x_NCTHW
-            x_NCTHW = self.conv3d(x_NCTHW, padding=(0, side, side))
-        else:
-            x_NCTHW = self.conv3d(x_NCTHW)
-        return F.relu(self.bn(x_NCTHW), inplace=True)
+        return convolved(self.conv3d, self.bn, x_NCTHW, padding=padding)
 
 
 class MaxPool3dSame(nn.Module):
@@ -123,20 +122,25 @@ class MaxPool3dSame(nn.Module):
 
 
 def max_of_27(x_NCTHW: Tensor, pad_T: Pair) -> Tensor:
-    """The maximum over 3x3x3, first in space and then in time: faster on CPUs.
+    """The maximum over 3x3x3, along one side after the other: faster on CPUs.
 
     It has no gradient: of equal values, of which there are many after a ReLU, it would not be that of the pooling.
     """
-    x_NTCHW = x_NCTHW.transpose(1, 2)
-    flat = F.max_pool2d(x_NTCHW.flatten(0, 1), 3, stride=1, padding=1)
-    flat_NTCHW = flat.reshape(x_NTCHW.shape)
-    first, stop = 1 - pad_T[0], x_NCTHW.shape[2] - 1 + pad_T[1]
-    max_NTCHW = flat_NTCHW[:, first:stop].clone(memory_format=torch.preserve_format)
+    for dim, pad in ((4, (1, 1)), (3, (1, 1)), (2, pad_T)):
+        x_NCTHW = max_of_3(x_NCTHW, dim, pad)
+    return x_NCTHW
+
+
+def max_of_3(x: Tensor, dim: int, pad: Pair) -> Tensor:
+    """The maximum of each value and its neighbours along a side; `pad`: what there is not, before and after."""
+    size = x.shape[dim]
+    first, stop = 1 - pad[0], size - 1 + pad[1]
+    found = x.narrow(dim, first, stop - first).clone(memory_format=torch.preserve_format)
     for shift in (-1, 1):
-        begin, end = max(first + shift, 0), min(stop + shift, x_NCTHW.shape[2])
-        part = max_NTCHW[:, begin - first - shift : end - first - shift]
-        torch.maximum(part, flat_NTCHW[:, begin:end], out=part)
-    return max_NTCHW.transpose(1, 2)
+        begin, end = max(first + shift, 0), min(stop + shift, size)
+        part = found.narrow(dim, begin - first - shift, end - begin)
+        torch.maximum(part, x.narrow(dim, begin, end - begin), out=part)
+    return found
 
 
 class Mixed(nn.Module):

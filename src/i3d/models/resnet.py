@@ -11,12 +11,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Final, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from i3d.models.conv import Conv3d
 from i3d.models.non_local import NonLocal
+from i3d.models.packed import convolved
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
 
@@ -26,7 +26,7 @@ Triple = tuple[int, int, int]
 
 
 class ConvBN(nn.Module):
-    """Convolution, padded to keep the size at stride 1, and batch norm."""
+    """Convolution, padded to keep the size at stride 1, batch norm, the sum with a shortcut if there is one, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
@@ -34,9 +34,8 @@ class ConvBN(nn.Module):
         self.conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels)
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        out_NCTHW: Tensor = self.bn(self.conv(x_NCTHW))
-        return out_NCTHW
+    def forward(self, x_NCTHW: Tensor, *, plus_NCTHW: Tensor | None = None, relu: bool = True) -> Tensor:
+        return convolved(self.conv, self.bn, x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
 
 
 class BasicBlock(nn.Module):
@@ -57,8 +56,8 @@ class BasicBlock(nn.Module):
         return self.conv2.bn
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
-        out_NCTHW = self.conv2(F.relu(self.conv1(x_NCTHW), inplace=True))
-        mixed_NCTHW: Tensor = self.non_local(F.relu(out_NCTHW + self.downsample(x_NCTHW), inplace=True))
+        out_NCTHW = self.conv2(self.conv1(x_NCTHW), plus_NCTHW=shortcut_of(self.downsample, x_NCTHW))
+        mixed_NCTHW: Tensor = self.non_local(out_NCTHW)
         return mixed_NCTHW
 
 
@@ -82,9 +81,9 @@ class Bottleneck(nn.Module):
         return self.conv3.bn
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
-        out_NCTHW = F.relu(self.conv1(x_NCTHW), inplace=True)
-        out_NCTHW = F.relu(self.conv2(out_NCTHW), inplace=True)
-        mixed_NCTHW: Tensor = self.non_local(F.relu(self.conv3(out_NCTHW) + self.downsample(x_NCTHW), inplace=True))
+        out_NCTHW = self.conv2(self.conv1(x_NCTHW))
+        out_NCTHW = self.conv3(out_NCTHW, plus_NCTHW=shortcut_of(self.downsample, x_NCTHW))
+        mixed_NCTHW: Tensor = self.non_local(out_NCTHW)
         return mixed_NCTHW
 
 
@@ -93,6 +92,11 @@ def shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Modul
     if stride == (1, 1, 1) and in_channels == out_channels:
         return nn.Identity()
     return ConvBN(in_channels, out_channels, kernel=(1, 1, 1), stride=stride)
+
+
+def shortcut_of(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
+    """What a residual is added to, of a block's input."""
+    return downsample(x_NCTHW, relu=False) if isinstance(downsample, ConvBN) else x_NCTHW
 
 
 class ResNetI3D(nn.Module):
@@ -194,7 +198,7 @@ class ResNetI3D(nn.Module):
         if endpoint not in ENDPOINTS:
             raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint!r}")
         self._check_input(clips_NCTHW)
-        x_NCTHW = F.relu(self.conv1(clips_NCTHW), inplace=True)
+        x_NCTHW: Tensor = self.conv1(clips_NCTHW)
         for name in ENDPOINTS[1 : ENDPOINTS.index(endpoint) + 1]:
             if name == "layer1":
                 x_NCTHW = self.pool1(x_NCTHW)

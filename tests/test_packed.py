@@ -1,0 +1,112 @@
+"""Convolutions at rest: the same function in fewer steps, and memory that is kept."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from i3d.device import has_bf16
+from i3d.models.build import build_network
+from i3d.models.conv import Conv3d
+from i3d.models.engine import Engine
+from i3d.models.packed import PackedConv3d
+from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+
+CPU = torch.device("cpu")
+DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
+        ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
+        ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
+        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+        ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
+        ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
+        ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
+        ((5, 7, 7), (2, 2, 2), (2, 3, 3)),
+    ],
+)
+def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, layout, dtype):
+    torch.manual_seed(0)
+    conv = Conv3d(5, 7, kernel, stride=stride, padding=padding).to(dtype, memory_format=layout)
+    packed, tolerance = PackedConv3d(conv), 1e-5 if dtype == torch.float32 else 2e-2
+    for clips, frames in ((1, 7), (2, 7), (1, 9)):  # packed for the first, right for all
+        x_NCTHW = torch.randn(clips, 5, frames, 9, 8).to(dtype, memory_format=layout)
+        with torch.inference_mode():
+            plain = conv(x_NCTHW)
+            plus = torch.randn(plain.shape).to(dtype, memory_format=layout)
+            before = plus.clone()
+            for found, wanted in (
+                (packed(x_NCTHW), plain),
+                (packed(x_NCTHW, relu=True), F.relu(plain)),
+                (packed(x_NCTHW, relu=True, plus_NCTHW=plus), F.relu(plain + plus)),
+            ):
+                assert found.shape == wanted.shape
+                assert (found - wanted).abs().max() <= tolerance * wanted.abs().max()
+            assert torch.equal(plus, before)
+
+
+def test_a_padding_of_another_time():
+    torch.manual_seed(0)
+    conv = Conv3d(4, 6, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    packed = PackedConv3d(conv)
+    x_NCTHW = torch.randn(1, 4, 5, 6, 6).to(memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        for padding in (None, (0, 1, 1), None):
+            wanted = conv(x_NCTHW, padding=padding)
+            assert torch.allclose(packed(x_NCTHW, padding=padding), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "steps"),
+    [
+        (ResNetNetwork(depth=50, base_channels=16, num_classes=7), 64, {"convolutions": 53, "sums": 0, "relus": 0}),
+        (InceptionNetwork(num_classes=7), 200, {"convolutions": 57, "sums": 0, "relus": 0}),
+    ],
+)
+def test_steps_of_a_forward_pass_are_counted(network, side, steps):
+    """Batch norms, sums and ReLUs are part of the convolutions; only the classifier is a step of its own."""
+    engine = Engine.of(build_network(network), device=CPU, precision="exact")
+    x_NCTHW = torch.randn(1, 3, 16, side, side).to(memory_format=torch.channels_last_3d)
+    engine(x_NCTHW)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        engine(x_NCTHW)
+    count = Counter(event.name for event in seen.events())
+    convolutions = sum(count[f"mkldnn::_convolution_pointwise{kind}"] for kind in ("", ".binary"))
+    norms = count["aten::batch_norm"] + count["aten::native_batch_norm"]
+    relus = count["aten::relu"] + count["aten::relu_"] + count["aten::clamp_min_"]
+    assert {"convolutions": convolutions, "sums": count["aten::add"] + count["aten::add_"], "relus": relus} == steps
+    assert norms == 0
+
+
+FAULTS = """
+import resource, sys, torch
+from i3d.memory import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+torch.set_num_threads(1)
+faults = []
+for _ in range(4):
+    torch.ones(48 << 18)  # 48 MB
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is kept with glibc")
+def test_kept_memory_is_not_cleared_anew():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "return")
+    }
+    assert faults["keep"] < 100 < faults["return"]
