@@ -23,9 +23,8 @@ from typing import Any, Final
 import peers_networks as peers
 import torch
 
-from i3d.benchmark_model import processor
 from i3d.catalogue import describe, gflops_of_view
-from i3d.device import PRECISIONS
+from i3d.device import PRECISIONS, processor
 from i3d.models.build import build_network
 from i3d.models.engine import Engine
 

@@ -6,7 +6,6 @@ Letters in names: V views, T frames, H rows, W columns, C channels.
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from i3d.benchmark_data import num_cores
-from i3d.device import RUNTIMES, Precision, Runtime, arithmetic_of, pick_device
+from i3d.device import RUNTIMES, Precision, Runtime, arithmetic_of, pick_device, processor
 from i3d.errors import InputError, first_line, printable
 
 if TYPE_CHECKING:
@@ -346,11 +345,3 @@ def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
         return None
     kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(kib) / 1024
-
-
-def processor() -> str:
-    """The name of the processor, as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()

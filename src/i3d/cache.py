@@ -61,6 +61,18 @@ class Cache:
     def keep_record(self, key: str, record: Any) -> None:
         self._write(self.path(key, ".json"), json.dumps(record).encode())
 
+    def blob(self, key: str) -> bytes | None:
+        """The bytes under a key, if they are there and whole."""
+        try:
+            content = self.path(key, ".bin").read_bytes()
+        except OSError:
+            return None
+        digest, blob = content[:32], content[32:]
+        return blob if hashlib.sha256(blob).digest() == digest else None
+
+    def keep_blob(self, key: str, blob: bytes) -> None:
+        self._write(self.path(key, ".bin"), hashlib.sha256(blob).digest() + blob)
+
     def path(self, key: str, suffix: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}{suffix}"
 

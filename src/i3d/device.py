@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from i3d.errors import InputError, first_line
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["exact", "fast"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
-Runtime = Literal["torch", "compile"]
+Runtime = Literal["torch", "compile", "openvino", "onnxruntime", "auto"]
 RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
@@ -70,3 +72,11 @@ def _capabilities() -> dict[str, object]:
     import torch
 
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def processor() -> str:
+    """The name of the processor, as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()

@@ -29,7 +29,7 @@ class Conv3d(nn.Conv3d):
         plain = self.groups == 1 and self.padding_mode == "zeros" and set(self.dilation) == {1}
         if not plain or isinstance(pads, str):
             raise NotImplementedError("convolutions of one group, without dilation, with zeros for padding")
-        if x_NCTHW.device.type != "cpu":
+        if x_NCTHW.device.type != "cpu" or torch.compiler.is_exporting():
             return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
         way = way_of(kernel, stride, pads)
         if way != "whole":

@@ -8,6 +8,8 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,10 +17,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from i3d.device import Arithmetic, Precision, Runtime, arithmetic_of
+from i3d.cache import Cache
+from i3d.device import RUNTIMES, Arithmetic, Precision, Runtime, arithmetic_of
+from i3d.errors import InputError
 from i3d.models.build import I3D
 from i3d.models.fold import fold_norms
 from i3d.models.packed import pack
+from i3d.models.runtimes import choice
+from i3d.models.runtimes.task import LOGITS, POOLED, Function, Run, Task
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,18 +36,43 @@ class Engine:
     net: I3D = field(repr=False)
     device: torch.device
     arithmetic: Arithmetic
-    run: Callable[[Tensor], Tensor] = field(repr=False)  # to the logits
+    runtime: Runtime
+    _runs: Runs = field(repr=False)
 
     @classmethod
-    def of(cls, net: I3D, *, device: torch.device, precision: Precision, runtime: Runtime = "torch") -> Engine:
-        """The network itself is changed: it is in evaluation mode, folded, on the device."""
-        arithmetic = arithmetic_of(precision, device)
+    def of(
+        cls,
+        net: I3D,
+        *,
+        device: torch.device,
+        precision: Precision,
+        runtime: Runtime = "torch",
+        clip_CTHW: tuple[int, ...] | None = None,
+        cache: Cache | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Engine:
+        """The network itself is changed: it is in evaluation mode, folded, on the device.
+
+        `clip_CTHW`: the shape that other runtimes are made for (else that of the first clip); clips of another run in
+        PyTorch. What is made is kept in the cache. A runtime that is not here, or cannot do it, is an InputError.
+        """
+        if runtime not in RUNTIMES:
+            raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        arithmetic, cache = arithmetic_of(precision, device), cache or Cache.usual()
+        choice.check(runtime, arithmetic, device)
         fold_norms(net.eval())
+        plain = net if runtime in ("torch", "compile") else copy.deepcopy(net)
         net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         net.classifier.float()
-        if device.type == "cpu" and runtime == "torch":
+        if device.type == "cpu" and runtime != "compile":
             pack(net)
-        return cls(net, device, arithmetic, torch.compile(net) if runtime == "compile" else net)
+        runs = Runs(net, plain, arithmetic, runtime, clip_CTHW, cache, tell)
+        return cls(net, device, arithmetic, runtime, runs)
+
+    @property
+    def how(self) -> str:
+        """The arithmetic, and the runtime if it is another than PyTorch."""
+        return self.arithmetic + ("" if self.runtime == "torch" else f", {self.runtime}")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,14 +87,81 @@ class Engine:
     @torch.inference_mode()
     def __call__(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K) float32 of float clips."""
-        return self.run(clips_NCTHW.to(self.dtype))
+        return self._runs.of(LOGITS, clips_NCTHW)
 
     @torch.inference_mode()
     def features(self, clips_NCTHW: Tensor, *, endpoint: str) -> Tensor:
         """The feature map (N, C', T', H', W') after an endpoint of the network."""
-        return self.net.features(clips_NCTHW.to(self.dtype), endpoint=endpoint)
+        return self._runs.of(endpoint, clips_NCTHW)
 
     @torch.inference_mode()
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         """What the classifier sees of each clip, averaged over time and space: (N, C) float32."""
-        return self.net.pooled(clips_NCTHW.to(self.dtype))
+        return self._runs.of(POOLED, clips_NCTHW)
+
+
+class Runs:
+    """The functions of a network, each made ready when it is first asked for."""
+
+    def __init__(
+        self,
+        net: I3D,
+        plain: I3D,
+        arithmetic: Arithmetic,
+        runtime: Runtime,
+        clip_CTHW: tuple[int, ...] | None,
+        cache: Cache,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._net, self._plain, self._arithmetic, self._runtime = net, plain, arithmetic, runtime
+        self._clip_CTHW, self._cache, self._tell = clip_CTHW, cache, tell
+        self._torch: dict[str, Run] = {}
+        self._exported: dict[str, Run] = {}
+        self._told: set[tuple[int, ...]] = set()
+
+    def of(self, what: str, clips_NCTHW: Tensor) -> Tensor:
+        """A function of clips."""
+        if self._runtime in ("torch", "compile"):
+            return self._by_torch(what)(clips_NCTHW)
+        shape = tuple(clips_NCTHW.shape[1:])
+        self._clip_CTHW = self._clip_CTHW or shape
+        if shape != self._clip_CTHW:
+            self._tell_of(shape)
+            return self._by_torch(what)(clips_NCTHW)
+        if what not in self._exported:
+            self._exported[what] = self._made(what, clips_NCTHW[:1])
+        return self._exported[what](clips_NCTHW)
+
+    def _by_torch(self, what: str, *, compiled: bool = False) -> Run:
+        compiled = compiled or self._runtime == "compile"
+        name = f"{what} compiled" if compiled else what
+        if name not in self._torch:
+            function: Run = Function(self._net, what)
+            if compiled:
+                # Its own cache is safe across processes, and knows machine and versions.
+                os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
+                function = torch.compile(function, options={"freezing": True})
+            dtype = DTYPES[self._arithmetic]
+            self._torch[name] = lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
+        return self._torch[name]
+
+    def _made(self, what: str, example_1CTHW: Tensor) -> Run:
+        assert self._clip_CTHW is not None
+        threads = torch.get_num_threads()
+        task = Task(self._plain, what, self._clip_CTHW, self._arithmetic, threads, self._cache, self._tell)
+        if self._runtime != "auto":
+            return choice.exported(self._runtime, task)
+        makers: dict[Runtime, Callable[[], Run]] = {
+            "torch": lambda: self._by_torch(what),
+            "compile": lambda: self._by_torch(what, compiled=True),
+            "openvino": lambda: choice.exported("openvino", task),
+            "onnxruntime": lambda: choice.exported("onnxruntime", task),
+        }
+        among = choice.candidates(self._arithmetic, example_1CTHW.device)
+        return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)[1]
+
+    def _tell_of(self, shape: tuple[int, ...]) -> None:
+        if shape not in self._told:
+            self._told.add(shape)
+            sizes = ["x".join(map(str, one)) for one in (shape, self._clip_CTHW or ())]
+            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch (exported is {sizes[1]})")

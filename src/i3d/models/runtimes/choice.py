@@ -1,0 +1,111 @@
+"""The fastest of several runtimes for a task: measured once, and remembered."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import torch
+
+from i3d.device import Arithmetic, Runtime
+from i3d.errors import InputError
+from i3d.models.runtimes.task import Function, Run, Task
+
+ROUNDS: Final = 3
+PACKAGES: Final[dict[Runtime, tuple[str, ...]]] = {
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+}
+ARITHMETICS: Final[dict[Runtime, tuple[Arithmetic, ...]]] = {"openvino": ("fp32", "bf16"), "onnxruntime": ("fp32",)}
+TOLERANCE: Final[dict[Arithmetic, float]] = {"fp32": 1e-4, "bf16": 5e-2}  # of any map; tests ask for more of logits
+
+
+def exported(runtime: Runtime, task: Task) -> Run:
+    """A task by a runtime that reads ONNX models. The first time its answer is held against PyTorch's."""
+    if runtime == "openvino":
+        from i3d.models.runtimes.openvino import run_of
+    else:
+        from i3d.models.runtimes.onnxruntime import run_of
+    run = run_of(task)
+    key = task.key(*PACKAGES[runtime], kind="agrees", runtime=runtime, weights=task.weights, arithmetic=task.arithmetic)
+    if task.cache.record(key) is None:
+        off = difference(run, task)
+        if not off <= TOLERANCE[task.arithmetic]:
+            what = f"{100 * off:.2g} % from PyTorch's, {100 * TOLERANCE[task.arithmetic]:g} % are allowed"
+            raise InputError(f"runtime {runtime}: its answer for this network is {what}; use --runtime torch")
+        task.keep_record(key, {"off": off})
+    return run
+
+
+def difference(run: Run, task: Task) -> float:
+    """How far answers are from PyTorch's in float32, as a share of the largest, for a clip of noise."""
+    noise_1CTHW = torch.randn(1, *task.clip_CTHW, generator=torch.Generator().manual_seed(0))
+    expected = Function(task.net, task.what)(noise_1CTHW)
+    return float((run(noise_1CTHW) - expected).abs().max() / expected.abs().max())
+
+
+def check(runtime: Runtime, arithmetic: Arithmetic, device: torch.device) -> None:
+    """An InputError where a runtime that is asked for by name is not here, or cannot do it."""
+    if runtime not in PACKAGES:
+        return
+    missing = [name for name in PACKAGES[runtime] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"runtime {runtime}: needs {', '.join(missing)}; pip install 'i3d[export]'")
+    if device.type != "cpu":
+        raise InputError(f"runtime {runtime}: runs on CPUs here, not on {device.type}; use --device cpu")
+    if arithmetic not in ARITHMETICS[runtime]:
+        raise InputError(f"runtime {runtime}: has no {arithmetic} on a CPU; use --precision exact, or another runtime")
+
+
+def candidates(arithmetic: Arithmetic, device: torch.device) -> tuple[Runtime, ...]:
+    """What may be picked. Compiling takes minutes of several processes' time on a CPU: by name only."""
+    if device.type != "cpu":
+        return "torch", "compile"
+    here: list[Runtime] = ["torch"]
+    for runtime in PACKAGES:
+        try:
+            check(runtime, arithmetic, device)
+        except InputError:
+            continue
+        here.append(runtime)
+    return tuple(here)
+
+
+def pick(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch.Tensor) -> tuple[Runtime, Run]:
+    """The runtime that is fastest for the example, by its name and made ready."""
+    versions = {name: importlib.metadata.version(name) for runtime in makers for name in PACKAGES.get(runtime, ())}
+    key = task.key(
+        kind="fastest", network=repr(task.net.settings), among=list(makers), versions_of=versions,
+        arithmetic=task.arithmetic, threads=task.threads, device=example.device.type,
+    )  # fmt: skip
+    known = task.cache.record(key)
+    if isinstance(known, dict) and known.get("picked") in makers:
+        picked: Runtime = known["picked"]
+        task.tell(f"runtime {picked}: {_figures(known['milliseconds'])}, measured before")
+        return picked, makers[picked]()
+    found = {runtime: make() for runtime, make in makers.items()}
+    seconds = measured(found, example)
+    picked = min(seconds, key=lambda runtime: seconds[runtime])
+    milliseconds = {runtime: round(1000 * value, 1) for runtime, value in seconds.items()}
+    task.tell(f"runtime {picked}: {_figures(milliseconds)}, measured now")
+    task.keep_record(key, {"picked": picked, "milliseconds": milliseconds})
+    return picked, found[picked]
+
+
+def measured(runs: Mapping[Runtime, Run], example: torch.Tensor) -> dict[Runtime, float]:
+    """Seconds of each: the least of several rounds in turns, after one to warm up."""
+    least: dict[Runtime, float] = dict.fromkeys(runs, float("inf"))
+    for number in range(ROUNDS + 1):
+        for runtime, run in runs.items():
+            start = time.perf_counter()
+            run(example).cpu()
+            if number:
+                least[runtime] = min(least[runtime], time.perf_counter() - start)
+    return least
+
+
+def _figures(milliseconds: Mapping[Runtime, float]) -> str:
+    return "a clip takes " + ", ".join(f"{name} {value:g} ms" for name, value in milliseconds.items())
