@@ -192,9 +192,9 @@ class _Run:
             net.load_state_dict(state)
         how = configuration
         self.configuration, self.device, self.recipe = configuration, device, recipe
-        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime)
         _, channels, _, height, width = view_of(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
+        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:

@@ -20,7 +20,7 @@ from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_features import features_commands
 from i3d.cli_flow import flow as flow_commands
-from i3d.cli_options import Device, Json, PrecisionName, RecipeName
+from i3d.cli_options import Device, Json, PrecisionName, RecipeName, RuntimeName
 from i3d.cli_results import fuse, score
 from i3d.cli_streams import (
     CacheFolder,
@@ -43,7 +43,7 @@ from i3d.errors import I3DError, InputError, VideoError, printable
 from i3d.memory import keep_memory
 
 if TYPE_CHECKING:
-    from i3d.device import Precision
+    from i3d.device import Precision, Runtime
     from i3d.predict import Predictor
     from i3d.results.prediction import Prediction
     from i3d.two_streams import TwoStreams
@@ -122,6 +122,7 @@ def predict(
     annotate: Annotate = None,
     device: Device = "auto",
     precision: PrecisionName = "exact",
+    runtime: RuntimeName = "torch",
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
     streams: Streams = None,
@@ -161,6 +162,8 @@ def predict(
             labels=_names(labels),
             device=device,
             precision=cast("Precision", precision),
+            runtime=cast("Runtime", runtime),
+            tell=console.say,
             flow=flow_method(flow),
             cache=cache_of(cache),
         )

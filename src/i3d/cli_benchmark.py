@@ -84,7 +84,9 @@ def benchmark_model(
     precision: Annotated[str, typer.Option(help="exact, fast, or both with a comma.")] = "exact",
     batch: Annotated[str, typer.Option(help="Views that run at once, several with commas.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads of the processor, several with commas (0: all cores).")] = "0",
-    runtime: Annotated[str, typer.Option(help="torch, compile (torch.compile), or both with a comma.")] = "torch",
+    runtime: Annotated[
+        str, typer.Option(help="torch, compile (torch.compile), openvino, onnxruntime, auto; several with commas.")
+    ] = "torch",
     video: Annotated[Path | None, typer.Option(help="What to decode (default: 10 s of 340 x 256, rendered).")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, after a warm-up.")] = 10,
     max_seconds: Annotated[float, typer.Option(min=0, help="No more rounds (but 3) after so long.")] = 60.0,

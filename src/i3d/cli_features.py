@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from i3d import console
-from i3d.cli_options import Device, Json, PrecisionName, RecipeName, WithDefault, is_first
+from i3d.cli_options import Device, Json, PrecisionName, RecipeName, RuntimeName, WithDefault, is_first
 from i3d.cli_streams import FlowChoice, FlowModel, FlowRecipe, Streams, chosen_streams, flow_method
 from i3d.errors import InputError, printable
 
@@ -78,6 +78,7 @@ def run_features(
     format: FileFormat = "npy",  # noqa: A002
     device: Device = "auto",
     precision: PrecisionName = "exact",
+    runtime: RuntimeName = "torch",
     force: Force = False,
 ) -> None:
     """Write features of videos: for each an array with a row for every window of frames, and a .json that explains it.
@@ -106,6 +107,8 @@ def run_features(
         flow_recipe=flow_recipe,
         device=device,
         precision=cast(Any, precision),
+        runtime=cast(Any, runtime),
+        tell=console.say if is_first() else lambda _: None,
     )
     made = kept = bad = 0
     with console.Steps("features", num_videos, quiet=not is_first()) as bar:
@@ -189,7 +192,7 @@ def _causes(one: Path, other: Path, video: Path | None, networks: dict[str, str 
         flow=flow_method(flows[0]) if flows else None,
         device=device,
         precision=precision,
-        **networks,
+        **cast(dict[str, Any], networks),
     )
     if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made["weights"]]:
         raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model say")

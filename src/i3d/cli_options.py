@@ -53,6 +53,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionName = Annotated[
     str, typer.Option("--precision", help="exact: float32; fast: bfloat16 where the device is faster in it.")
 ]
+RuntimeName = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        help="What runs the network: torch, compile, openvino, onnxruntime (the last two: pip install 'i3d[export]'), "
+        "or auto: the fastest that is here, measured once.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Workers = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another number, another draw.")]

@@ -23,6 +23,7 @@ from i3d.cli_options import (
     PrecisionName,
     RecipeName,
     Root,
+    RuntimeName,
     Seed,
     SplitName,
     Template,
@@ -50,7 +51,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
-    from i3d.device import Precision
+    from i3d.device import Precision, Runtime
     from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
@@ -114,6 +115,7 @@ def run_test(
     first_index: FirstIndex = 1,
     device: Device = "auto",
     precision: PrecisionName = "exact",
+    runtime: RuntimeName = "torch",
     workers: Workers = 2,
     max_views: MaxViews = None,
     max_bad: MaxBad = "1%",
@@ -164,7 +166,15 @@ def run_test(
                 variants=variants_of(
                     net.weights, protocols=names, average=average, settings=[*(set_ or []), *net.method(flow)]
                 ),
-                means=Means(device, cast("Precision", precision), workers, max_views, cache_of(cache)),
+                means=Means(
+                    device,
+                    cast("Precision", precision),
+                    workers,
+                    max_views,
+                    cache_of(cache),
+                    cast("Runtime", runtime),
+                    console.say if is_first() else lambda _: None,
+                ),
                 names=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
                 keep_views=keeps_views,
@@ -201,6 +211,7 @@ def run_probe(
     first_index: FirstIndex = 1,
     device: Device = "auto",
     precision: PrecisionName = "exact",
+    runtime: RuntimeName = "torch",
     workers: Workers = 2,
     max_views: MaxViews = None,
     max_bad: MaxBad = "1%",
@@ -228,7 +239,14 @@ def run_probe(
             weights,
             clips,
             protocol=protocol,
-            means=Means(device, cast("Precision", precision), workers, max_views),
+            means=Means(
+                device,
+                cast("Precision", precision),
+                workers,
+                max_views,
+                runtime=cast("Runtime", runtime),
+                tell=console.say if is_first() else lambda _: None,
+            ),
             names=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             seed=seed,

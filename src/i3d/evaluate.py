@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from i3d.device import Precision, pick_device
+from i3d.device import Precision, Runtime, pick_device
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Means:
     precision: Precision = "exact"
     num_workers: int = 2
     max_views: int | None = None  # that run at once; None: as many as have 256 frames
-    cache: Cache | None = None  # where computed flow is kept; None: the usual one
+    cache: Cache | None = None  # where computed flow and compiled networks are kept; None: the usual one
+    runtime: Runtime = "torch"
+    tell: Callable[[str], None] = lambda _: None  # which runtime was picked
 
 
 PLAIN: Final = Means()
@@ -117,6 +119,9 @@ def evaluate_each(
         chosen,
         device=picked,
         precision=means.precision,
+        runtime=means.runtime,
+        cache=means.cache,
+        tell=means.tell,
         max_views=means.max_views,
         keep_views=keep_views,
         seed=seed,
@@ -184,7 +189,7 @@ class _Test:
         return {
             "weights": self.weights.sha256,
             "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
-            "precision": s.engine.arithmetic,
+            "precision": s.engine.how,
             "device": s.engine.device.type,
             "views": s.keep_views,
             "seed": s.seed,
@@ -303,7 +308,7 @@ class _Test:
             model=self.told,
             weights_sha256=self.weights.sha256,
             recipe=variant.recipe.name,
-            protocol=f"{variant.line}{flow}; {self.scorer.engine.arithmetic}",
+            protocol=f"{variant.line}{flow}; {self.scorer.engine.how}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in read),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from i3d.device import Precision, pick_device
+from i3d.device import Precision, Runtime, pick_device
 from i3d.errors import InputError, VideoError, printable
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def extractor_of(
     flow_recipe: str | None = None,
     device: str = "auto",
     precision: Precision = "exact",
+    runtime: Runtime = "torch",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Source:
     """Networks of RGB, of flow, or of both, whose features are then side by side.
 
@@ -85,8 +87,10 @@ def extractor_of(
         loaded = load_weights(name, recipe=its_recipe)
         _check_channels(loaded, os.fspath(name), is_flow=is_flow)
         method = (flow or loaded.card.recipe.flow) if is_flow else None
-        engine = Engine.of(model_of(loaded), device=picked, precision=precision)
-        streams.append(Stream(engine, loaded.card.recipe.preprocessing, method))
+        net, pre = model_of(loaded), loaded.card.recipe.preprocessing
+        clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
+        engine = Engine.of(net, device=picked, precision=precision, runtime=runtime, clip_CTHW=clip_CTHW, tell=tell)
+        streams.append(Stream(engine, pre, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
         raise InputError("features need a network: name a model, a flow model, or both")
@@ -96,6 +100,7 @@ def extractor_of(
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
         "precision": precision,
         "arithmetic": streams[0].engine.arithmetic,
+        "runtime": runtime,
         "device": picked.type,
         "flow_bound": BOUND if flow_model is not None else None,
         "versions": {

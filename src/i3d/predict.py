@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.ahead import ahead
-from i3d.device import Precision, pick_device
+from i3d.device import Precision, Runtime, pick_device
 from i3d.errors import InputError, VideoError, printable
 from i3d.results.prediction import Prediction, best_labels
 from i3d.results.scoring import average_views
@@ -69,9 +69,12 @@ class Predictor:
         labels: Sequence[str] | None = None,
         device: str = "auto",
         precision: Precision = "exact",
+        runtime: Runtime = "torch",
         flow: FlowMethod | None = None,
         cache: Cache | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        from i3d.catalogue import view_of
         from i3d.data.computed_flow import FlowOfClips
         from i3d.data.shown import Shown
         from i3d.models.engine import Engine
@@ -89,7 +92,15 @@ class Predictor:
             computed = replace(computed, method=self.flow)
         self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
         self.streams = (self,)
-        self.engine = Engine.of(model_of(self.weights), device=self.device, precision=precision)
+        self.engine = Engine.of(
+            model_of(self.weights),
+            device=self.device,
+            precision=precision,
+            runtime=runtime,
+            clip_CTHW=view_of(self.card.recipe)[1:],
+            cache=cache,
+            tell=tell,
+        )
 
     @property
     def protocol_line(self) -> str:
@@ -102,7 +113,7 @@ class Predictor:
 
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{recipe.protocol_line}{flow}; {self.engine.arithmetic}"
+        return f"{recipe.protocol_line}{flow}; {self.engine.how}"
 
     @property
     def settings(self) -> dict[str, str]:

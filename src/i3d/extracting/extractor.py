@@ -138,7 +138,8 @@ class _Network:
         self.stream, self.extractor = stream, extractor
         settings = extractor.settings
         self.layer = endpoints(stream.engine.net)[-1] if settings.layer == POOLED else settings.layer
-        self.shares = can_share(stream.engine.net, window=settings.window, stride=settings.stride)
+        is_ours = stream.engine.runtime in ("torch", "auto")  # others are asked for by name, and run each window
+        self.shares = is_ours and can_share(stream.engine.net, window=settings.window, stride=settings.stride)
         self.num_windows = NUM_WINDOWS if self.shares else 1
         self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
 

@@ -24,7 +24,7 @@ from i3d.models.build import I3D
 from i3d.models.fold import fold_norms
 from i3d.models.packed import pack
 from i3d.models.runtimes import choice
-from i3d.models.runtimes.task import LOGITS, POOLED, Function, Run, Task
+from i3d.models.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,10 +61,9 @@ class Engine:
         arithmetic, cache = arithmetic_of(precision, device), cache or Cache.usual()
         choice.check(runtime, arithmetic, device)
         fold_norms(net.eval())
-        plain = net if runtime in ("torch", "compile") else copy.deepcopy(net)
-        net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        net.classifier.float()
-        if device.type == "cpu" and runtime != "compile":
+        plain = net if runtime == "torch" else copy.deepcopy(net)
+        net = on_device(net, device, arithmetic)
+        if device.type == "cpu":
             pack(net)
         runs = Runs(net, plain, arithmetic, runtime, clip_CTHW, cache, tell)
         return cls(net, device, arithmetic, runtime, runs)
@@ -100,6 +99,13 @@ class Engine:
         return self._runs.of(POOLED, clips_NCTHW)
 
 
+def on_device(net: I3D, device: torch.device, arithmetic: Arithmetic) -> I3D:
+    """A network, moved to a device and into an arithmetic."""
+    net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net.classifier.float()
+    return net
+
+
 class Runs:
     """The functions of a network, each made ready when it is first asked for."""
 
@@ -115,53 +121,51 @@ class Runs:
     ) -> None:
         self._net, self._plain, self._arithmetic, self._runtime = net, plain, arithmetic, runtime
         self._clip_CTHW, self._cache, self._tell = clip_CTHW, cache, tell
-        self._torch: dict[str, Run] = {}
-        self._exported: dict[str, Run] = {}
+        self._made: dict[str, Run] = {}
         self._told: set[tuple[int, ...]] = set()
 
     def of(self, what: str, clips_NCTHW: Tensor) -> Tensor:
         """A function of clips."""
-        if self._runtime in ("torch", "compile"):
-            return self._by_torch(what)(clips_NCTHW)
         shape = tuple(clips_NCTHW.shape[1:])
         self._clip_CTHW = self._clip_CTHW or shape
-        if shape != self._clip_CTHW:
+        if self._runtime == "torch" or shape != self._clip_CTHW:
             self._tell_of(shape)
             return self._by_torch(what)(clips_NCTHW)
-        if what not in self._exported:
-            self._exported[what] = self._made(what, clips_NCTHW[:1])
-        return self._exported[what](clips_NCTHW)
+        if what not in self._made:
+            self._made[what] = self._make(what, clips_NCTHW[:1])
+        return self._made[what](clips_NCTHW)
 
-    def _by_torch(self, what: str, *, compiled: bool = False) -> Run:
-        compiled = compiled or self._runtime == "compile"
-        name = f"{what} compiled" if compiled else what
-        if name not in self._torch:
-            function: Run = Function(self._net, what)
-            if compiled:
-                # Its own cache is safe across processes, and knows machine and versions.
-                os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
-                function = torch.compile(function, options={"freezing": True})
-            dtype = DTYPES[self._arithmetic]
-            self._torch[name] = lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
-        return self._torch[name]
+    def _by_torch(self, what: str) -> Run:
+        function, dtype = Function(self._net, what), DTYPES[self._arithmetic]
+        return lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
 
-    def _made(self, what: str, example_1CTHW: Tensor) -> Run:
+    def _compiled(self, what: str, device: torch.device) -> Run:
+        # PyTorch's own cache is safe across processes, and knows machine and versions.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
+        net = on_device(copy.deepcopy(self._plain), device, self._arithmetic)
+        function, dtype = Function(net, what), DTYPES[self._arithmetic]
+        compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
+        run: Run = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
+        return one_by_one(run) if device.type == "cpu" else run
+
+    def _make(self, what: str, example_1CTHW: Tensor) -> Run:
+        """By the runtime that was asked for, or the fastest."""
         assert self._clip_CTHW is not None
         threads = torch.get_num_threads()
         task = Task(self._plain, what, self._clip_CTHW, self._arithmetic, threads, self._cache, self._tell)
-        if self._runtime != "auto":
-            return choice.exported(self._runtime, task)
         makers: dict[Runtime, Callable[[], Run]] = {
             "torch": lambda: self._by_torch(what),
-            "compile": lambda: self._by_torch(what, compiled=True),
+            "compile": lambda: self._compiled(what, example_1CTHW.device),
             "openvino": lambda: choice.exported("openvino", task),
             "onnxruntime": lambda: choice.exported("onnxruntime", task),
         }
+        if self._runtime != "auto":
+            return makers[self._runtime]()
         among = choice.candidates(self._arithmetic, example_1CTHW.device)
         return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)[1]
 
     def _tell_of(self, shape: tuple[int, ...]) -> None:
-        if shape not in self._told:
+        if self._runtime != "torch" and shape not in self._told:
             self._told.add(shape)
             sizes = ["x".join(map(str, one)) for one in (shape, self._clip_CTHW or ())]
-            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch (exported is {sizes[1]})")
+            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch (compiled is {sizes[1]})")

@@ -14,8 +14,10 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 import torch
 
+from i3d.cache import Cache
+from i3d.catalogue import view_of
 from i3d.data.batch import Views
-from i3d.device import Precision
+from i3d.device import Precision, Runtime
 from i3d.errors import InputError, printable
 from i3d.models.engine import Engine
 from i3d.models.forward import logits_of
@@ -81,6 +83,9 @@ class Scorer:
         *,
         device: torch.device,
         precision: Precision,
+        runtime: Runtime = "torch",
+        cache: Cache | None = None,
+        tell: Callable[[str], None] = lambda _: None,
         max_views: int | None = None,
         keep_views: bool = False,
         seed: int = 0,
@@ -89,7 +94,15 @@ class Scorer:
             raise InputError(f"max_views must be at least 1, got {max_views}")
         protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
-        engine = Engine.of(model_of(weights), device=device, precision=precision)
+        engine = Engine.of(
+            model_of(weights),
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            clip_CTHW=view_of(variants[0].recipe)[1:],
+            cache=cache,
+            tell=tell,
+        )
         most = max_views or max(1, MAX_FRAMES // longest)
         return cls(engine, tuple(variants), protocols, most, keep_views, seed)
 

@@ -75,6 +75,7 @@ class Task:
         """What the cache has under a key, else what is made now and kept there if the cache can be written."""
         found = self.cache.blob(key)
         if found is None:
+            self.tell(f"compiling the network for clips of {'x'.join(map(str, self.clip_CTHW))}; it is kept for later")
             found = make()
             self._keep(partial(self.cache.keep_blob, key, found))
         return found

@@ -1,0 +1,226 @@
+"""Networks by other runtimes answer as PyTorch does, from artefacts that are kept and shared, and tell what they do."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import golden_weights
+from i3d.cache import Cache
+from i3d.device import has_bf16
+from i3d.errors import InputError
+from i3d.models.build import build_network
+from i3d.models.engine import Engine
+from i3d.models.inception import InceptionI3D
+from i3d.models.runtimes import choice, onnxruntime, openvino
+from i3d.recipes.named import named_recipe
+from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from test_resnet import RECIPE_OF, golden_state
+
+pytestmark = [
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime", "openvino")),
+        reason="pip install 'i3d[export]'",
+    ),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),  # of PyTorch's compiler itself
+]
+
+CPU, GOLDEN = torch.device("cpu"), Path(__file__).parent / "golden"
+RUNTIMES = ["torch", "compile", "openvino", "onnxruntime", "auto"]
+SMALL = ResNetNetwork(depth=50, base_channels=8, num_classes=5)
+SHAPE = (1, 3, 8, 32, 32)
+
+
+@pytest.fixture(autouse=True)
+def forget_what_was_compiled():
+    yield
+    torch.compiler.reset()
+
+
+def small():
+    torch.manual_seed(0)
+    return build_network(SMALL).eval()
+
+
+def engine(folder, net=None, **options):
+    options = {"device": CPU, "precision": "exact", "cache": Cache(folder), **options}
+    return Engine.of(small() if net is None else net, **options)
+
+
+def golden_network(name):
+    """A network of a reference implementation, its clip, and the reference's logits."""
+    if name == "inception":
+        net, golden, norm = InceptionI3D(InceptionNetwork()), np.load(GOLDEN / "piergiaj_rgb.npz"), "pm1"
+        net.load_state_dict(golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json"))
+    else:
+        net, golden = build_network(named_recipe(RECIPE_OF[name]).network), np.load(GOLDEN / f"{name}.npz")
+        net.load_state_dict(golden_state(name))
+        norm = "imagenet"
+    logits = golden["c_logits"]
+    clips = golden_weights.clips_NCTHW(int(golden["c_seed"]), golden["c_shape"], norm)
+    return net.eval(), torch.from_numpy(clips), torch.from_numpy(logits.reshape(*logits.shape[:2], -1).mean(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["inception", "i3d_r50", "i3d_r50_nl_embedded_gaussian"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("precision", "tolerance"), [("exact", 1e-5), ("fast", 0.01)])
+def test_the_logits_of_the_references_by_every_runtime(tmp_path, name, runtime, precision, tolerance):
+    if precision == "fast" and not has_bf16():
+        pytest.skip("this processor has no arithmetic of bfloat16")
+    if (precision, runtime) == ("fast", "onnxruntime"):
+        pytest.skip("onnxruntime has no bfloat16 on CPUs")
+    net, clips_NCTHW, expected_NK = golden_network(name)
+    found_NK = engine(tmp_path, net, precision=precision, runtime=runtime)(clips_NCTHW)
+    assert (found_NK - expected_NK).abs().max() < tolerance * expected_NK.abs().max()
+
+
+@pytest.mark.parametrize("mode", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode, runtime):
+    torch.manual_seed(0)
+    places = ((0,), (0, 1), (0,), (0,))
+    settings = ResNetNetwork(depth=50, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
+    net = build_network(settings).eval()
+    for module in net.modules():  # whose scale would be 0
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.weight.data.uniform_(0.5, 1.5)
+    x_NCTHW = torch.randn(2, 3, 8, 64, 64)
+    with torch.inference_mode():
+        expected = net(x_NCTHW), net.pooled(x_NCTHW), net.features(x_NCTHW, endpoint="layer2")
+    made = engine(tmp_path, net, runtime=runtime)
+    found = made(x_NCTHW), made.pooled(x_NCTHW), made.features(x_NCTHW, endpoint="layer2")
+    for mine, wanted in zip(found, expected, strict=True):
+        assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_eight_at_once_are_eight_single_ones(tmp_path, runtime):
+    made, clips_NCTHW = engine(tmp_path, runtime=runtime), torch.randn(8, *SHAPE[1:])
+    singles = torch.cat([made(clip) for clip in clips_NCTHW.split(1)])
+    assert (made(clips_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_what_was_made_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path, monkeypatch, runtime):
+    module, told = {"openvino": openvino, "onnxruntime": onnxruntime}[runtime], []
+    x_NCTHW = torch.randn(SHAPE)
+    first = engine(tmp_path, runtime=runtime, tell=told.append)(x_NCTHW)
+    assert told == ["compiling the network for clips of 3x8x32x32; it is kept for later"]
+    export = module.onnx_of
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "onnx_of", lambda _: pytest.fail("was there"))
+        assert torch.equal(engine(tmp_path, runtime=runtime)(x_NCTHW), first)
+        other = small()
+        other.fc.bias.data += 1
+        with pytest.raises(BaseException, match="was there"):  # other weights are another network
+            engine(tmp_path, other, runtime=runtime)(x_NCTHW)
+    (kept,) = tmp_path.rglob("*.bin")
+    kept.write_bytes(kept.read_bytes()[:-1000])
+    exports = []
+    monkeypatch.setattr(module, "onnx_of", lambda task: exports.append(task) or export(task))
+    assert torch.equal(engine(tmp_path, runtime=runtime)(x_NCTHW), first)
+    assert len(exports) == 1
+
+
+TWO = """
+import sys, torch
+from pathlib import Path
+from test_runtimes import SHAPE, engine
+print(engine(Path(sys.argv[1]), runtime="openvino")(torch.ones(SHAPE)).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path):
+    command = [sys.executable, "-c", TWO, tmp_path]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        for _ in range(3)
+    ]
+    answers = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], answers
+    assert len({out for out, _ in answers}) == 1
+    assert not list(tmp_path.rglob("*.tmp*"))
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_does_without(tmp_path):
+    (tmp_path / "file").write_text("")
+    told = []
+    made = engine(tmp_path / "file", runtime="openvino", tell=told.append)
+    assert made(torch.randn(SHAPE)).shape == (1, 5)
+    assert [line for line in told if "the cache cannot be written" in line]
+
+
+def test_the_fastest_is_measured_once_and_told(tmp_path, monkeypatch):
+    seconds = {"torch": 0.3, "openvino": 0.2, "onnxruntime": 0.1}
+    monkeypatch.setattr(choice, "measured", lambda runs, _: {name: seconds[name] for name in runs})
+    told, x_NCTHW = [], torch.randn(SHAPE)
+    engine(tmp_path, runtime="auto", tell=told.append)(x_NCTHW)
+    line = "runtime onnxruntime: a clip takes torch 300 ms, openvino 200 ms, onnxruntime 100 ms, measured"
+    assert told[-1] == f"{line} now"
+    monkeypatch.setattr(choice, "measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(openvino, "run_of", lambda _: pytest.fail("was not picked"))
+    found = engine(tmp_path, runtime="auto", tell=told.append)(x_NCTHW)
+    assert told[-1] == f"{line} before"
+    assert torch.allclose(found, engine(tmp_path)(x_NCTHW), atol=1e-5)
+
+
+def test_what_is_measured_is_real(tmp_path):
+    runs = {"torch": lambda x: x, "openvino": lambda x: [x, torch.rand(500, 500) @ torch.rand(500, 500)][0]}
+    seconds = choice.measured(runs, torch.ones(1))
+    assert 0 < seconds["torch"] < seconds["openvino"]
+
+
+def test_a_runtime_whose_answer_is_wrong_is_refused(tmp_path, monkeypatch):
+    right = openvino.run_of
+    monkeypatch.setattr(openvino, "run_of", lambda task: lambda x: right(task)(x) * 1.01)
+    with pytest.raises(InputError, match=r"runtime openvino: its answer for this network is .* % from PyTorch's"):
+        engine(tmp_path, runtime="openvino")(torch.randn(SHAPE))
+
+
+def test_clips_of_another_shape_run_in_pytorch_which_is_told_once(tmp_path):
+    told = []
+    made = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32), tell=told.append)
+    x_NCTHW = torch.randn(SHAPE)
+    for _ in range(2):
+        assert torch.equal(made(x_NCTHW), engine(tmp_path)(x_NCTHW))
+    assert told == ["runtime openvino: a clip of 3x8x32x32 runs in PyTorch (compiled is 3x16x32x32)"]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, runtime):
+    with pytest.raises(InputError, match=f"runtime {runtime}: runs on CPUs here, not on cuda"):
+        choice.check(runtime, "fp32", torch.device("cuda"))
+    with pytest.raises(InputError, match="runtime onnxruntime: has no bf16 on a CPU; use --precision exact"):
+        choice.check("onnxruntime", "bf16", CPU)
+    with pytest.raises(InputError, match="runtime must be one of torch, compile, openvino, onnxruntime, auto"):
+        engine(tmp_path, runtime="tensorrt")
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=rf"runtime {runtime}: needs {runtime}, onnx, onnxscript; pip install"):
+        engine(tmp_path, runtime=runtime)
+    assert choice.candidates("fp32", CPU) == ("torch",)
+
+
+OFFLINE = """
+import socket, sys, torch
+from pathlib import Path
+def no(*given, **_):
+    print("network:", given, file=sys.stderr)
+    raise OSError("no network")
+socket.socket.connect = socket.getaddrinfo = no
+from test_runtimes import SHAPE, engine
+engine(Path(sys.argv[1]), runtime="auto")(torch.ones(SHAPE))
+"""
+
+
+@pytest.mark.slow
+def test_no_runtime_calls_home(tmp_path):
+    command = [sys.executable, "-c", OFFLINE, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "network:" not in done.stderr
