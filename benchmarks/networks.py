@@ -2,9 +2,8 @@
 
     python benchmarks/networks.py results          # results/networks-MACHINE.csv and .png
 
-The peers run as their packages run them: eager, float32, in their own layout; this package's as `predict` runs them.
-All have large tensors in huge pages (THP_MEM_ALLOC_ENABLE), which the command `i3d` asks for and they do not. GEMM is
-the machine's rate for matrices of 4096 x 4096, of which each has a share.
+The peers run as their packages run them: eager, float32, in their own layout, in a process of their own; this package's
+as the commands run them. GEMM is the machine's rate for matrices of 4096 x 4096, of which each has a share.
 """
 
 from __future__ import annotations
@@ -15,22 +14,35 @@ import os
 import platform
 import re
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import peers_networks as peers
 import torch
+from turns import OURS, THEIRS, Sides
 
 from i3d.catalogue import describe, gflops_of_view
-from i3d.device import PRECISIONS, processor
+from i3d.device import arithmetic_of, processor
 from i3d.models.build import build_network
 from i3d.models.engine import Engine
+from i3d.models.runtimes.choice import candidates
 
 GEMM: Final = 4096
-SHAPES: Final = {"r50": (1, 3, 32, 256, 256), "inception": (1, 3, 64, 224, 224)}
-PEERS: Final = {"r50": "MMAction2 1.2.0", "inception": "pytorch-i3d"}
+R50: Final = (1, 3, 32, 256, 256)
+CASES: Final = {  # the clip, our recipe, the peer
+    "R50": (R50, "r50", "MMAction2 1.2.0"),
+    "R50 embedded Gaussian": (R50, "i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb", "MMAction2 1.2.0"),
+    "R50 Gaussian": (R50, "i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb", "MMAction2 1.2.0"),
+    "R50 dot product": (R50, "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb", "MMAction2 1.2.0"),
+    "Inception": ((1, 3, 64, 224, 224), "inception_rgb_kinetics400", "pytorch-i3d"),
+}
+MODES: Final = {
+    "R50 embedded Gaussian": "embedded_gaussian",
+    "R50 Gaussian": "gaussian",
+    "R50 dot product": "dot_product",
+}
 Row = dict[str, Any]
 
 
@@ -41,11 +53,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    names = ["GEMM fp32", "GEMM bf16", *(name for case in CASES for name in contenders(case))]
     peers.install(options.peers)
-    contenders = {**gemms(), **networks("r50"), **networks("inception")}
-    seconds = in_turns({name: run for name, (run, _) in contenders.items()}, options.rounds)
-    rows = [row_of(name, gflop, seconds) for name, (_, gflop) in contenders.items()]
+    sides = {name: THEIRS if name.split(": ")[-1] in PEERS else OURS for name in names}
+    with Sides(partial(prepare, options.peers), threads=options.threads) as processes:
+        seconds, _ = processes.in_turns(sides, options.rounds)
+    rows = [row_of(name, seconds) for name in names]
     machine = machine_of(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     write(options.out / f"networks-{machine}.csv", rows)
@@ -54,56 +67,66 @@ def main() -> None:
         print(row)
 
 
+PEERS: Final = ("MMAction2 1.2.0", "pytorch-i3d", "pytorchvideo 0.1.5")
+
+
+def contenders(case: str) -> list[str]:
+    """The peers, and ours by precision, arithmetic and runtime."""
+    found = [f"{case}: {CASES[case][2]}"]
+    if case == "R50":
+        found.append(f"{case}: pytorchvideo 0.1.5")
+    device = torch.device("cpu")
+    for precision in ("exact", "fast"):
+        arithmetic = arithmetic_of(precision, device)
+        runtimes = [*candidates(arithmetic, device), "compile"] if case in ("R50", "Inception") else ["torch"]
+        found += [f"{case}: i3d {precision} {arithmetic} {runtime}" for runtime in runtimes]
+    return found
+
+
+def prepare(folder: Path, name: str) -> Callable[[], object]:
+    """What is timed, in the process that times it; the weights of all are fresh."""
+    if name.startswith("GEMM"):
+        a, b = (torch.rand(GEMM, GEMM).to(torch.bfloat16 if "bf16" in name else torch.float32) for _ in range(2))
+        return lambda: a @ b
+    case, who = name.split(": ")
+    shape, recipe, _ = CASES[case]
+    clip_NCTHW = torch.rand(shape) * 2 - 1
+    if who in PEERS:
+        peers.install(folder)
+        net = peer(case, who)
+        return torch.inference_mode()(lambda: net(clip_NCTHW))
+    _, precision, _, runtime = who.split()
+    built = build_network(describe(recipe).recipe.network)
+    engine = Engine.of(built, device=torch.device("cpu"), precision=precision, runtime=runtime)
+    last_NCTHW = clip_NCTHW.contiguous(memory_format=torch.channels_last_3d)
+    return lambda: engine(last_NCTHW)
+
+
+def peer(case: str, who: str) -> torch.nn.Module:
+    if who == "pytorch-i3d":
+        return peers.pytorch_i3d()
+    if who.startswith("pytorchvideo"):
+        return peers.pytorchvideo_r50()
+    return peers.mmaction2_r50(non_local=MODES.get(case))
+
+
 def machine_of(threads: int) -> str:
     """The hardware as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", f"{processor()}-{threads}-threads").strip("-").lower()
 
 
-def gemms() -> dict[str, tuple[Callable[[], object], float]]:
-    """Products of matrices, and what they cost in GFLOP."""
-    found: dict[str, tuple[Callable[[], object], float]] = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = (torch.rand(GEMM, GEMM).to(dtype) for _ in range(2))
-        found[f"GEMM {name}"] = (lambda a=a, b=b: a @ b, 2 * GEMM**3 / 1e9)
-    return found
-
-
-def networks(name: str) -> dict[str, tuple[Callable[[], object], float]]:
-    """The peer's network and ours, exact and fast, on the same clip; the weights of all are fresh."""
-    torch.manual_seed(0)
-    clip_NCTHW = torch.rand(SHAPES[name]) * 2 - 1
-    recipe = describe("r50" if name == "r50" else "inception_rgb_kinetics400").recipe
-    gflop = gflops_of_view(recipe, num_frames=SHAPES[name][2])
-    peer = peers.mmaction2_r50() if name == "r50" else peers.pytorch_i3d()
-    found: dict[str, tuple[Callable[[], object], float]] = {f"{name}: {PEERS[name]}": (lambda: peer(clip_NCTHW), gflop)}
-    last_NCTHW = clip_NCTHW.contiguous(memory_format=torch.channels_last_3d)
-    for precision in PRECISIONS:
-        net = build_network(recipe.network)
-        engine = Engine.of(net, device=torch.device("cpu"), precision=precision)
-        found[f"{name}: i3d {precision} ({engine.arithmetic})"] = (lambda engine=engine: engine(last_NCTHW), gflop)
-    return found
-
-
-def in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each in each round, after one to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    with torch.inference_mode():
-        for number in range(rounds + 1):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                if number:
-                    seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def row_of(name: str, gflop: float, seconds: dict[str, list[float]]) -> Row:
+def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
     """Medians; the ratio to the peer is the median of those of the rounds."""
-    group = name.split(":")[0]
-    peer = next((other for other in seconds if ":" in other and other.split(":")[0] == group), name)
-    ratios = [theirs / ours for theirs, ours in zip(seconds[peer], seconds[name], strict=True)]
     median = statistics.median(seconds[name])
-    gemm = statistics.median(seconds["GEMM bfloat16" if "bf16" in name else "GEMM float32"])
+    gflop, against = 2 * GEMM**3 / 1e9, name
+    if ": " in name:
+        case, who = name.split(": ")
+        shape, recipe, first = CASES[case]
+        # PyTorchVideo's has no stride in time at its stem, and so another cost; ours is told for all.
+        gflop = gflops_of_view(describe(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
+        against = f"{case}: {first}"
+    ratios = [theirs / ours for theirs, ours in zip(seconds[against], seconds[name], strict=True)]
+    gemm = statistics.median(seconds["GEMM bf16" if "bf16" in name else "GEMM fp32"])
     return {
         "what": name,
         "median_ms": round(1000 * median, 1),
@@ -127,7 +150,7 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     from matplotlib.figure import Figure
 
     shown = [row for row in rows if ":" in row["what"]]
-    figure = Figure(figsize=(8, 0.6 + 0.45 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(9, 0.6 + 0.32 * len(shown)), layout="constrained")
     axes = figure.subplots()
     colours = [
         "#4477aa" if "i3d exact" in r["what"] else "#228833" if "i3d fast" in r["what"] else "#999999" for r in shown

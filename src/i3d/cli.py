@@ -150,9 +150,7 @@ def predict(
 
     paths = expand(videos)
     limits = Limits(max_seconds=time_limit)
-    _check_outputs(out, annotate, num_videos=len(paths))
-    if frames_fps is not None and not 0 < frames_fps <= 1000:
-        raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
+    _check_options(out, annotate, frames_fps, num_videos=len(paths))
     how = stream_fusion(weights, fuse_of, flow_model=flow_model, flow_recipe=flow_recipe)
     model, flow_model = chosen_streams(streams, model, flow_model, default=DEFAULT)
     loaded = [
@@ -329,11 +327,13 @@ def _names(labels: Path | None) -> tuple[str, ...] | None:
     return None if labels is None else read_labels(labels)
 
 
-def _check_outputs(out: Path | None, annotate: Path | None, *, num_videos: int) -> None:
-    """Find out before the work, not after it, that its results could not be written."""
+def _check_options(out: Path | None, annotate: Path | None, frames_fps: float | None, *, num_videos: int) -> None:
+    """Find out before the work, not after it, what cannot be or could not be written."""
     from i3d.results.annotate import check_annotate
     from i3d.results.tables import check_suffix
 
+    if frames_fps is not None and not 0 < frames_fps <= 1000:
+        raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")
     for option, path in (("--out", out), ("--annotate", annotate)):
         if path is not None and not path.parent.is_dir():
             folder = printable(str(path.parent))
