@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
     from i3d.device import Precision, Runtime
+    from i3d.evaluate import Means
     from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
@@ -138,7 +139,7 @@ def run_test(
 
     Example: i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
-    from i3d.evaluate import Means, evaluate_each, variants_of
+    from i3d.evaluate import evaluate_each, variants_of
     from i3d.results.exports import check_out
     from i3d.results.journal import Resume
 
@@ -156,7 +157,7 @@ def run_test(
         raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
     options = (format, fold, multi_label or is_multiple, allow_outside)
     clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
-    tested = []
+    tested, means = [], _means(device, precision, runtime, workers, max_views, cache)
     for net in nets:
         place = beside(out, net.stream) if len(nets) == 2 else out
         with _going_on(out), console.Testing(len(clips)) as bar:
@@ -166,15 +167,7 @@ def run_test(
                 variants=variants_of(
                     net.weights, protocols=names, average=average, settings=[*(set_ or []), *net.method(flow)]
                 ),
-                means=Means(
-                    device,
-                    cast("Precision", precision),
-                    workers,
-                    max_views,
-                    cache_of(cache),
-                    cast("Runtime", runtime),
-                    console.say if is_first() else lambda _: None,
-                ),
+                means=means,
                 names=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
                 keep_views=keeps_views,
@@ -193,6 +186,15 @@ def run_test(
     is_bad = any(found[0].bad for found in tested)
     if is_bad and is_first():  # of several processes, one that fails would end the others
         raise typer.Exit(3)
+
+
+def _means(device: str, precision: str, runtime: str, workers: int, max_views: int | None, cache: Path | None) -> Means:
+    """How a test computes. One of several processes tells which runtime was picked."""
+    from i3d.evaluate import Means
+
+    tell = console.say if is_first() else lambda _: None
+    arithmetic, how = cast("Precision", precision), cast("Runtime", runtime)
+    return Means(device, arithmetic, workers, max_views, cache_of(cache), how, tell)
 
 
 def run_probe(
@@ -227,7 +229,6 @@ def run_probe(
     """
     from json import dumps
 
-    from i3d.evaluate import Means
     from i3d.probe import probe
 
     bad_share = share(max_bad)
@@ -239,14 +240,7 @@ def run_probe(
             weights,
             clips,
             protocol=protocol,
-            means=Means(
-                device,
-                cast("Precision", precision),
-                workers,
-                max_views,
-                runtime=cast("Runtime", runtime),
-                tell=console.say if is_first() else lambda _: None,
-            ),
+            means=_means(device, precision, runtime, workers, max_views, None),
             names=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             seed=seed,

@@ -55,9 +55,11 @@ class PackedConv3d(nn.Module):
         super().__init__()
         assert not isinstance(conv.padding, str)
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
-        self.way = way_of(self.kernel_size, self.stride, self.padding)
-        self.bias = conv.bias
-        self._weight = conv.weight.detach()
+        self.bias, weight = conv.bias, conv.weight.detach()
+        # bfloat16 is multiplied in pairs: three channels cost as much as four.
+        self.is_paired = weight.dtype == torch.bfloat16 and weight.shape[1] % 2 == 1 and conv.stride[2] == 2
+        self.way = "whole" if self.is_paired else way_of(self.kernel_size, self.stride, self.padding)
+        self._weight = paired_weight(weight, self.padding[2]) if self.is_paired else flat_weight(weight, self.way)
 
     def forward(
         self,
@@ -69,8 +71,11 @@ class PackedConv3d(nn.Module):
     ) -> Tensor:
         """`plus_NCTHW`: a shortcut of the shape of the output, added before the ReLU."""
         flat, stride, pads = flattened(x_NCTHW, self.way, self.kernel_size, self.stride, padding or self.padding)
+        if self.is_paired:
+            flat = paired(flat, self.kernel_size[2], pads[2])
+            stride, pads = [*stride[:2], 1], [*pads[:2], 0]
         if not self._weight.is_mkldnn:
-            self._weight = packed(flat_weight(self._weight, self.way), stride, pads, flat.shape)
+            self._weight = packed(self._weight, stride, pads, flat.shape)
         around = self._weight, self.bias, pads, stride, [1] * len(pads), 1
         operator, last = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
         if plus_NCTHW is None:
@@ -87,3 +92,30 @@ def packed(weight: Tensor, stride: list[int], padding: list[int], shape: Sequenc
     reorder = ways.mkldnn_reorder_conv3d_weight if weight.dim() == 5 else ways.mkldnn_reorder_conv2d_weight
     found: Tensor = reorder(weight.to_mkldnn(), padding, stride, [1] * len(padding), 1, list(shape))
     return found
+
+
+def paired(x_NCTHW: Tensor, kernel: int, padding: int) -> Tensor:
+    """Columns, padded with zeros, two by two along the channels: (N, 2 C, T, H, W / 2 + ...).
+
+    With the channels last they lie so in memory. A convolution of stride 2 along W is one of stride 1 there.
+    """
+    width = x_NCTHW.shape[4]
+    num_pairs = (width + 2 * padding - kernel) // 2 + num_taps(kernel, padding)
+    before = padding + padding % 2
+    x_NCTHW = F.pad(x_NCTHW, (before, 2 * num_pairs - width - before))
+    x_NTHWC = x_NCTHW.permute(0, 2, 3, 4, 1).contiguous()
+    return x_NTHWC.reshape(*x_NTHWC.shape[:3], num_pairs, -1).permute(0, 4, 1, 2, 3)
+
+
+def paired_weight(weight: Tensor, padding: int) -> Tensor:
+    """The kernels of such a convolution: (K, 2 C, T, H, taps)."""
+    kernel, before = weight.shape[4], padding % 2
+    taps = num_taps(kernel, padding)
+    padded = F.pad(weight, (before, 2 * taps - kernel - before))
+    of_pairs = padded.reshape(*padded.shape[:4], taps, 2)
+    return of_pairs.permute(0, 5, 1, 2, 3, 4).flatten(1, 2).contiguous()
+
+
+def num_taps(kernel: int, padding: int) -> int:
+    """Pairs that a kernel sees."""
+    return (kernel + padding % 2 + 1) // 2
