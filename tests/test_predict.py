@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,10 +64,26 @@ def test_short_clips_are_looped(predictor):
 
 def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkeypatch):
     logits = iter(np.eye(3, dtype=np.float32) * 10)
-    monkeypatch.setattr(predictor, "_forward", lambda _clip: np.pad(next(logits), (0, 397)))
+    monkeypatch.setattr(predictor, "_forward", lambda _clips: np.pad(next(logits), (0, 397))[None])
     seen = predictor.logits(np.zeros((600, 4, 4, 3), np.uint8))
     assert seen.num_frames_V.tolist() == [250, 175, 175]
     assert seen.logits_VK.shape == (3, 400)
+
+
+def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
+    """As on a card; on a processor one at a time is fastest."""
+    assert predictor.views_at_once == 1
+    frames = np.random.default_rng(0).integers(0, 256, (42, 224, 224, 3), dtype=np.uint8)
+    protocol = predictor.shown.protocol.model_copy(update={"max_window_frames": 9})
+    monkeypatch.setattr(predictor, "shown", replace(predictor.shown, protocol=protocol))
+    singles, forward, sizes = predictor.logits(frames), predictor._forward, []
+    monkeypatch.setattr(predictor, "views_at_once", 3)
+    monkeypatch.setattr(predictor, "_forward", lambda clips: sizes.append(clips.shape[:2]) or forward(clips))
+    several = predictor.logits(frames)
+    assert several.num_frames_V.tolist() == singles.num_frames_V.tolist()
+    assert sum(number * length for number, length in sizes) == 42
+    assert max(number for number, _ in sizes) == 3
+    assert np.allclose(several.logits_VK, singles.logits_VK, atol=1e-4)
 
 
 def test_python_and_module_level_function_agree(tmp_path, predictor):
@@ -127,7 +144,7 @@ import sys
 import numpy as np
 from i3d.predict import Predictor
 predictor = Predictor(device="cpu")
-predictor._forward = lambda clip_THWC: np.zeros(400, np.float32)
+predictor._forward = lambda clips_VTHWC: np.zeros((len(clips_VTHWC), 400), np.float32)
 seen = predictor.logits(sys.argv[1])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
 print(seen.num_frames_V.sum(), seen.frames_decoded, int(peak) // 1024)

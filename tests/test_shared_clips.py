@@ -82,7 +82,7 @@ def test_logits_of_the_reference_clip_equal_the_jax_implementation():
     """All 79 frames of kinetics-i3d's sample, unresized, as `rgb / 127.5 - 1`."""
     predictor = Predictor(device="cpu")
     with open_video(CLIPS / "kinetics" / "v_CricketShot_g04_c01_rgb.gif") as video:
-        logits = predictor._forward(np.stack(list(video.stream())))
+        (logits,) = predictor._forward(np.stack(list(video.stream()))[None])
     golden = np.load(GOLDEN / "jax_i3d_rgb_kinetics400.npz")["cricket_logits"][0]
     assert np.abs(logits - golden).max() < 1e-3 * np.abs(golden).max()
     assert predictor.card.labels[int(logits.argmax())] == "playing cricket"
@@ -109,7 +109,7 @@ def test_fast_is_within_a_hundredth_of_exact():
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing
             clip_THWC = np.stack(list(islice(window_frames(video, protocol, pre), 64)))
-        expected_K, logits_K = exact._forward(clip_THWC), fast._forward(clip_THWC)
+        (expected_K,), (logits_K,) = exact._forward(clip_THWC[None]), fast._forward(clip_THWC[None])
         assert np.abs(logits_K - expected_K).max() < 0.01 * np.abs(expected_K).max(), row["file"]
         assert logits_K.argmax() == expected_K.argmax(), row["file"]
 

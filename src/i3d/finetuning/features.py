@@ -26,13 +26,13 @@ from i3d.data.frame_folders import FrameNames
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.models.build import I3D
-from i3d.models.forward import autocast
+from i3d.models.engine import Engine
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
 from i3d.weights.start import HEADS
 
-VERSION: Final = 1  # of how features are made; another number, other keys
+VERSION: Final = 2  # of how features are made; another number, other keys
 Floats = npt.NDArray[np.float32]
 OnClip = Callable[[int, int], None]  # features of so many clips are there, of so many
 
@@ -41,37 +41,31 @@ OnClip = Callable[[int, int], None]  # features of so many clips are there, of s
 class Trunk:
     """A network up to its classifier, with what its clips must be like and how it computes."""
 
-    net: I3D = field(repr=False)
+    engine: Engine = field(repr=False)
     preprocessing: Preprocessing
-    device: torch.device
-    precision: str  # fp32, or bf16
     digest: str  # of its weights
+    num_channels: int  # of a feature: what the classifier is made for
 
     @classmethod
     def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: str) -> Trunk:
-        """The network is moved to the device and put into evaluation mode."""
+        """The network itself is changed: it is made ready to run. `precision`: fp32 or bf16."""
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
             if not name.startswith(HEADS) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-        return cls(net, preprocessing, device, precision, digest.hexdigest())
-
-    @property
-    def num_channels(self) -> int:
-        """Of a feature: what the classifier is made for."""
-        state = self.net.state_dict()
-        return next(int(v.shape[1]) for name, v in state.items() if name.startswith(HEADS) and name.endswith("weight"))
+        state = net.state_dict()
+        (width,) = {int(v.shape[1]) for name, v in state.items() if name.startswith(HEADS) and name.endswith("weight")}
+        engine = Engine.of(net, device=device, precision="fast" if precision == "bf16" else "exact")
+        return cls(engine, preprocessing, digest.hexdigest(), width)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips, one view at a time: no number depends on its neighbours."""
         pre, looped_VTHWC = self.preprocessing, clips_VTHWC
-        if clips_VTHWC.shape[1] < self.net.min_frames:
-            looped_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=self.net.min_frames)]
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in looped_VTHWC.to(self.device))
-            rows = [self.net.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]
-        return torch.cat(rows).numpy()
+        if clips_VTHWC.shape[1] < self.engine.min_frames:
+            looped_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=self.engine.min_frames)]
+        on_device = looped_VTHWC.to(self.engine.device)
+        clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in on_device)
+        return torch.cat([self.engine.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]).numpy()
 
 
 @dataclass(frozen=True)
@@ -145,7 +139,7 @@ def _computed(
 ) -> Any:
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
-    flow = FlowOfClips.of(trunk.net.settings, trunk.preprocessing, cache)
+    flow = FlowOfClips.of(trunk.engine.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
         clips.annotations, view, seed=seed, names=clips.names, flow=flow, multi_label=True, numbers_N=numbers_N
     )
@@ -160,7 +154,9 @@ def _computed(
         values_VC = trunk(batch.clips_NVTHWC[0]) if is_training else _of_views(trunk, batch.views_N[0])
         if not np.isfinite(values_VC).all():
             file = printable(clips.annotations.file(index))
-            raise InputError(f"{file}: the network gives NaN or infinity in {trunk.precision}; use --precision fp32")
+            raise InputError(
+                f"{file}: the network gives NaN or infinity in {trunk.engine.arithmetic}; use --precision fp32"
+            )
         seen = batch.labels_N[0].nonzero()[:, 0].tolist()
         mirrored = is_training and seen != sorted(set(clips.annotations.labels_of(index)))
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
@@ -187,7 +183,7 @@ def _key(trunk: Trunk, clips: Clips, index: int, view: TrainView | TestView, see
         trunk=trunk.digest,
         input=trunk.preprocessing.model_dump(mode="json"),
         view=seen,
-        precision=trunk.precision,
-        device=trunk.device.type,
+        precision=trunk.engine.arithmetic,
+        device=trunk.engine.device.type,
         torch=torch.__version__,
     )

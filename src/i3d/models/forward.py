@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from i3d.recipes.settings import Preprocessing
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The arithmetic of a precision (fp32, bf16, fp16), as a context."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
-
-
 def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
     """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
     num_frames = clips_VTHWC.shape[1]

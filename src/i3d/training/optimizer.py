@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
 from i3d.models.build import I3D
@@ -48,11 +49,16 @@ def build_optimizer(model: I3D, training: Training, *, rate: float) -> torch.opt
         if parameter.requires_grad:
             groups.setdefault(rate_of_entry(name, training), []).append(parameter)
     parameters: Any = [{"params": members, "factor": factor} for factor, members in groups.items()]
+    # One kernel for all parameters, where PyTorch has one: not of parts of weights (FSDP).
+    plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
+    fused = len(plain) == len(list(model.parameters()))
     match training.optimizer:
         case SGD(momentum=momentum, weight_decay=decay, nesterov=nesterov):
-            return torch.optim.SGD(parameters, rate, momentum=momentum, weight_decay=decay, nesterov=nesterov)
+            return torch.optim.SGD(
+                parameters, rate, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=fused
+            )
         case AdamW(betas=betas, weight_decay=decay):
-            return torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=decay)
+            return torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=decay, fused=fused)
 
 
 def rate_of_entry(name: str, training: Training) -> float:
