@@ -1,6 +1,6 @@
 """Prediction over many clips against its two halves: decoding alone, and the network alone, in turns.
 
-python benchmarks/pipeline.py [CLIPS...]      # else eight rendered ones of 5 s, 340 x 256
+python benchmarks/pipeline.py [CLIPS...]      # else eight rendered ones of 10 s, 340 x 256
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
 
 def measure(predictor: Predictor, paths: list[str]) -> None:
     views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, End)]
-    predictor._forward(views[0].clip_THWC)
+    predictor._forward(views[0].clip_THWC[None])
     seconds: dict[str, list[float]] = {"decoding": [], "network": [], "predict": []}
     for _ in range(ROUNDS):
         with took(seconds["decoding"]):
@@ -41,7 +41,7 @@ def measure(predictor: Predictor, paths: list[str]) -> None:
                 list(predictor.shown.views(path))
         with took(seconds["network"]):
             for view in views:
-                predictor._forward(view.clip_THWC)
+                predictor._forward(view.clip_THWC[None])
         with took(seconds["predict"]):
             list(predict_each(predictor, paths))
     median = {name: statistics.median(found) for name, found in seconds.items()}

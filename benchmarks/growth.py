@@ -1,0 +1,125 @@
+"""How time and memory grow: with views, clip length, batch, length of a video, classes, threads, workers and lines of
+a list. Each figure comes from a process of its own, whose largest memory is told.
+
+    python benchmarks/growth.py results          # results/growth-MACHINE.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from dense_features import frame
+from networks import machine_of, write
+
+from i3d.benchmark_data import benchmark_data
+from i3d.catalogue import describe
+from i3d.cli_options import clip_dataset
+from i3d.data.read import read_annotations
+from i3d.memory import keep_memory
+from i3d.models.build import build_network
+from i3d.models.engine import Engine
+from i3d.predict import Predictor
+from i3d.recipes.settings import ResNetNetwork
+from i3d.video.writer import write_video
+
+R50: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+ROUNDS: Final = 3
+
+
+def forward(
+    *, frames: int = 32, views: int = 1, at_once: int = 1, classes: int = 400, threads: int | None = None
+) -> Callable[[], object]:
+    """R50, exact, views of 256 x 256."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    settings = describe("r50").recipe.network
+    assert isinstance(settings, ResNetNetwork)
+    net = build_network(settings.model_copy(update={"num_classes": classes}))
+    engine = Engine.of(net, device=torch.device("cpu"), precision="exact")
+    clip_NCTHW = torch.rand(at_once, 3, frames, 256, 256).contiguous(memory_format=torch.channels_last_3d)
+    return lambda: [engine(clip_NCTHW) for _ in range(views // at_once)]
+
+
+def predict(*, seconds: int) -> Callable[[], object]:
+    """The shipped network, fast, a rendered video of 340 x 256."""
+    clip = Path(tempfile.mkdtemp()) / "clip.mp4"
+    write_video(clip, (frame(number) for number in range(25 * seconds)), fps=Fraction(25))
+    predictor = Predictor(device="cpu", precision="fast")
+    return lambda: predictor(clip)
+
+
+def load(*, workers: int) -> Callable[[], object]:
+    """64 clips of training of R50's, from eight rendered videos of 10 s; seconds of one clip."""
+    folder = Path(tempfile.mkdtemp())
+    for number in range(8):
+        write_video(folder / f"{number}.mp4", (frame(i + number) for i in range(250)), fps=Fraction(25))
+    (folder / "list.csv").write_text(
+        "path,label\n" + "".join(f"{number}.mp4,{number % 2}\n" for number in range(8)) * 8
+    )
+    dataset = clip_dataset(read_annotations(folder / "list.csv"), "train", R50, "rgb", None, 1)
+    return lambda: 1 / benchmark_data(dataset, num_clips=64, workers=(workers,)).clips_per_second[workers]
+
+
+def lines(*, number: int) -> Callable[[], object]:
+    """A list of videos, read and checked for its form; the files are not looked for."""
+    path = Path(tempfile.mkdtemp()) / "list.csv"
+    path.write_text("path,label\n" + "".join(f"c/{i:07d}.mp4,class {i % 400}\n" for i in range(number)))
+    return lambda: len(read_annotations(path))
+
+
+SWEEPS: Final[dict[str, tuple[Callable[..., Callable[[], object]], list[dict[str, int]]]]] = {
+    "views of a video, R50": (forward, [{"views": n} for n in (1, 3, 10, 30)]),
+    "views that run at once, of 8, R50": (forward, [{"views": 8, "at_once": n} for n in (1, 2, 4, 8)]),
+    "frames of a clip, R50": (forward, [{"frames": n} for n in (8, 16, 32, 64, 128)]),
+    "classes, R50": (forward, [{"classes": n} for n in (10, 400, 10_000, 100_000)]),
+    "threads, R50": (forward, [{"threads": n} for n in range(1, (os.cpu_count() or 1) + 1)]),
+    "seconds of a video, predict": (predict, [{"seconds": n} for n in (10, 60, 300)]),
+    "workers, one clip of training": (load, [{"workers": n} for n in (0, 1, 2)]),
+    "lines of a list": (lines, [{"number": n} for n in (1_000, 10_000, 100_000, 1_000_000)]),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
+    rows = []
+    for what, (_, values) in SWEEPS.items():
+        for place, value in enumerate(values):
+            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+                seconds, mib = alone.submit(measured, what, place).result()
+            row: dict[str, Any] = {"what": what, "value": list(value.values())[-1], "seconds": round(seconds, 4)}
+            rows.append({**row, "peak_mib": mib})
+            print(rows[-1], flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / f"growth-{machine_of(os.cpu_count() or 1)}.csv", rows)
+
+
+def measured(what: str, place: int) -> tuple[float, int]:
+    """The median seconds of some runs after the first (of one, if it takes long), and the largest memory in MiB."""
+    keep_memory()
+    make, values = SWEEPS[what]
+    run = make(**values[place])
+    begin = time.perf_counter()
+    run()
+    seconds: list[float] = []
+    for _ in range(ROUNDS if time.perf_counter() - begin < 5 else 1):
+        start = time.perf_counter()
+        given = run()
+        seconds.append(given if isinstance(given, float) else time.perf_counter() - start)
+    return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+if __name__ == "__main__":
+    main()

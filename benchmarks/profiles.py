@@ -1,0 +1,111 @@
+"""Where the time goes: the five costliest operations of a forward pass and of a training step, and the parts of a
+prediction of one short clip by the command, from its start to its end.
+
+python benchmarks/profiles.py
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from dense_features import frame
+from torch.profiler import ProfilerActivity, profile
+from training_step import step_of
+
+from i3d.catalogue import describe
+from i3d.memory import keep_memory
+from i3d.models.build import build_network
+from i3d.models.engine import Engine
+from i3d.video.writer import write_video
+
+R50, INCEPTION = "r50", "inception_rgb_kinetics400"
+SHAPES = {R50: (1, 3, 32, 256, 256), INCEPTION: (1, 3, 64, 224, 224)}
+
+
+def main() -> None:
+    keep_memory()
+    for name, shape in SHAPES.items():
+        clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
+        for precision in ("exact", "fast"):
+            net = build_network(describe(name).recipe.network)
+            engine = Engine.of(net, device=torch.device("cpu"), precision=precision)
+            tell(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
+    for rough in (False, True):
+        net = build_network(describe(R50).recipe.network)
+        tell(f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough))
+    tell_prediction()
+
+
+def tell(what: str, run: Callable[[], object]) -> None:
+    """The five operations with the most time of their own."""
+    run()
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        start = time.perf_counter()
+        for _ in range(3):
+            run()
+        seconds = time.perf_counter() - start
+    costs = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in costs)
+    print(f"\n{what}: {1000 * seconds / 3:.0f} ms")
+    for event in costs[:5]:
+        print(f"  {100 * event.self_cpu_time_total / total:5.1f} %  {event.key} ({event.count // 3} calls)")
+
+
+def tell_prediction() -> None:
+    """`i3d predict` of a clip of 10 s, with the files in the system's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        write_video(clip, (frame(number) for number in range(250)), fps=Fraction(25))
+        command = ["-m", "i3d.cli", "predict", str(clip)]
+        took = min(timed([sys.executable, *command]) for _ in range(3))
+        imports = min(imported([sys.executable, "-X", "importtime", *command]) for _ in range(3))
+        parts = {
+            "import of PyTorch": imports[0],
+            "all other imports": imports[1],
+            **min((parts_of(clip) for _ in range(2)), key=lambda found: sum(found.values())),
+        }
+    print(f"\n`i3d predict` of a clip of 10 s: {took:.2f} s")
+    parts["the rest: interpreter, options, tables"] = took - sum(parts.values())
+    for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
+        print(f"  {100 * seconds / took:5.1f} %  {name} ({seconds:.2f} s)")
+
+
+def timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def imported(command: list[str]) -> tuple[float, float]:
+    """Seconds of importing PyTorch, and of all that is not within it."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| *(\S+)", done.stderr)
+    of_torch = next(int(total) for _, total, name in lines if name == "torch")
+    return of_torch / 1e6, (sum(int(own) for own, _, _ in lines) - of_torch) / 1e6
+
+
+def parts_of(clip: Path) -> dict[str, float]:
+    """What comes after the imports, in this process."""
+    from i3d.predict import Predictor
+
+    marks = [time.perf_counter()]
+    predictor = Predictor()
+    marks.append(time.perf_counter())
+    views = list(predictor.shown.views(clip))
+    marks.append(time.perf_counter())
+    predictor.logits_of(iter(views))
+    marks.append(time.perf_counter())
+    names = ("weights: read, folded, packed", "decoding and resizing", "network")
+    return {name: after - before for name, before, after in zip(names, marks, marks[1:], strict=False)}
+
+
+if __name__ == "__main__":
+    main()
