@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -234,12 +236,14 @@ def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path
     out = tmp_path / "out"
     err = run(videos, "--out", out, "--model", model, *OPTIONS, expected=3)
     assert "broken.mp4: the file is empty" in err
-    assert "short.mp4: it has 5 frames, a row takes 8; use padding repeat, or less" in err
+    assert "short.mp4: it has 5 frames, a row takes 8; use --padding repeat, or a smaller --window" in err
     assert "features of 3 of 5 videos" in err
     assert sorted(content(out)) == ["a.json", "a.npy", "b.json", "b.npy", "more/a.json", "more/a.npy"]
     told, values = json.loads((out / "more" / "a.json").read_text()), np.load(out / "more" / "a.npy")
     weights = load_weights(model)
     assert told["made_with"]["weights"] == [{"sha256": weights.sha256, "recipe": "tiny", "flow": None}]
+    assert told["made_with"]["runtime"] == "torch"
+    assert told["ran_by"] == {"torch": metadata.version("torch")}
     assert told["shape"] == list(values.shape) == [3, 32]
     net = model_of(weights)
     with open_video(videos / "more" / "a.mp4") as video:
@@ -387,6 +391,19 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
     assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
     told = json.loads((tmp_path / "both" / "a.json").read_text())
     assert [weights["flow"] for weights in told["made_with"]["weights"]] == [None, "dis"]
+    assert told["made_with"]["preprocessing"][1]["flow"] == "dis"
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="pip install 'i3d[export]'")
+def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
+    for name, runtime in (("one", "torch"), ("two", "openvino")):
+        options = ("--runtime", runtime, "--cache", tmp_path / "cache")
+        run(videos / "a.mp4", *OPTIONS, "--out", tmp_path / name, "--model", model, *options)
+    one, two = (np.load(tmp_path / name / "a.npy") for name in ("one", "two"))
+    assert np.allclose(one, two, atol=1e-5)
+    told = json.loads((tmp_path / "two" / "a.json").read_text())
+    assert told["made_with"]["runtime"] == "openvino"
+    assert told["ran_by"] == {"openvino": metadata.version("openvino")}
 
 
 @pytest.mark.parametrize(

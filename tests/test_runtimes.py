@@ -224,3 +224,16 @@ def test_no_runtime_calls_home(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "network:" not in done.stderr
+
+
+def test_what_ran_is_told_not_what_was_asked_for(tmp_path):
+    made = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
+    assert made.how == "fp32, openvino"  # nothing ran yet
+    made(torch.randn(1, 3, 16, 32, 32))
+    assert made.how == "fp32"
+    made(torch.randn(SHAPE))
+    assert made.how == "fp32, torch and openvino"
+    made.begin()
+    made(torch.randn(SHAPE))
+    assert made.how == "fp32, openvino"
+    assert made.ran == {"openvino"}

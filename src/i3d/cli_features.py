@@ -9,7 +9,16 @@ import typer
 
 from i3d import console
 from i3d.cli_options import Device, Json, PrecisionName, RecipeName, RuntimeName, WithDefault, is_first
-from i3d.cli_streams import FlowChoice, FlowModel, FlowRecipe, Streams, chosen_streams, flow_method
+from i3d.cli_streams import (
+    CacheFolder,
+    FlowChoice,
+    FlowModel,
+    FlowRecipe,
+    Streams,
+    cache_of,
+    chosen_streams,
+    flow_method,
+)
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -79,6 +88,7 @@ def run_features(
     device: Device = "auto",
     precision: PrecisionName = "exact",
     runtime: RuntimeName = "torch",
+    cache: CacheFolder = None,
     force: Force = False,
 ) -> None:
     """Write features of videos: for each an array with a row for every window of frames, and a .json that explains it.
@@ -108,6 +118,7 @@ def run_features(
         device=device,
         precision=cast(Any, precision),
         runtime=cast(Any, runtime),
+        cache=cache_of(cache),
         tell=console.say if is_first() else lambda _: None,
     )
     made = kept = bad = 0

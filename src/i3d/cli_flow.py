@@ -79,7 +79,7 @@ def compute(
         )
     for path in missing:
         console.say(f"error: {printable(path)}: no such file; check the path")
-    console.tell_extraction(done)
+    console.tell_extraction(done, num_missing=len(missing))
     if done.bad or missing:
         raise typer.Exit(3)
 
@@ -156,7 +156,12 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
             raise InputError(f"{printable(str(folder))}: {what}")
     stored = float((told.get("flow") or {}).get("bound", BOUND))
     rate = Fraction(told.get("fps") or 25).limit_denominator(1000)
-    with open_frames(folder, names_in(folder, modality="flow")) as video:
+    try:
+        names = names_in(folder, modality="flow")
+    except InputError as error:
+        what = "holds no flow; name a video, or a folder that `i3d flow` wrote"
+        raise InputError(f"{printable(str(folder))}: {what}") from error
+    with open_frames(folder, names) as video:
         flows = (flow_of_bytes(frame_HW2, bound=stored) for frame_HW2 in video.stream())
         _draw(out, folder, flows, fps=rate, bound=bound)
         return video.notes

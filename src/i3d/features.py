@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from i3d.cache import Cache
 from i3d.device import Precision, Runtime, pick_device
 from i3d.errors import InputError, VideoError, printable
 
@@ -59,6 +60,7 @@ def extractor_of(
     device: str = "auto",
     precision: Precision = "exact",
     runtime: Runtime = "torch",
+    cache: Cache | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Source:
     """Networks of RGB, of flow, or of both, whose features are then side by side.
@@ -78,8 +80,6 @@ def extractor_of(
     from i3d.weights.load import load_weights, model_of
 
     picked = pick_device(own_device(device))
-    if flow is not None and flow_model is None:
-        raise InputError(f"--flow {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     streams, weights = [], []
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
@@ -88,12 +88,18 @@ def extractor_of(
         _check_channels(loaded, os.fspath(name), is_flow=is_flow)
         method = (flow or loaded.card.recipe.flow) if is_flow else None
         net, pre = model_of(loaded), loaded.card.recipe.preprocessing
+        if method is not None:
+            pre = pre.model_copy(update={"flow": method})
         clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
-        engine = Engine.of(net, device=picked, precision=precision, runtime=runtime, clip_CTHW=clip_CTHW, tell=tell)
+        engine = Engine.of(
+            net, device=picked, precision=precision, runtime=runtime, clip_CTHW=clip_CTHW, cache=cache, tell=tell
+        )
         streams.append(Stream(engine, pre, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
         raise InputError("features need a network: name a model, a flow model, or both")
+    if flow is not None and flow_model is None:
+        raise InputError(f"--flow {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     made_with = {
         "weights": weights,
         "settings": settings.model_dump(mode="json"),

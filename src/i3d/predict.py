@@ -199,6 +199,7 @@ class Predictor:
         """The logits of the views up to the end of a video; raises an error that comes among them."""
         from i3d.data.shown import End
 
+        self.engine.begin()
         logits: list[npt.NDArray[np.float32]] = []
         waiting: list[npt.NDArray[np.uint8]] = []  # views of one length, to run at once
         num_frames_V: list[int] = []

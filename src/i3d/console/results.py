@@ -221,14 +221,14 @@ def tell_runs(found: Sequence[RunSummary]) -> None:
     show(table)
 
 
-def tell_extraction(done: Extraction) -> None:
-    """What is to be known of the videos, and where their frames or flow are; on stderr."""
+def tell_extraction(done: Extraction, *, num_missing: int = 0) -> None:
+    """What is to be known of the videos, and where their frames or flow are; on stderr. Missing ones were told."""
     for path, note in done.notes:
         say(f"warning: {printable(path)}: {note}")
     for bad in done.bad:
         say(f"error: {bad.reason}")
     kept = f", {done.num_kept} were there" if done.num_kept else ""
-    clips = f"{done.num_written + done.num_kept} of {done.num_clips} clips"
+    clips = f"{done.num_written + done.num_kept} of {done.num_clips + num_missing} clips"
     say(f"{clips}, {done.num_frames} frames{kept}; the list is {printable(str(done.list_file))}")
 
 

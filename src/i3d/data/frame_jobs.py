@@ -82,7 +82,9 @@ class FrameSettings:
         if self.first < 0:
             raise InputError(f"first {self.first}: must be at least 0; 1 is usual")
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise InputError(f"fps {self.fps:g}: must be above 0 and at most 1000, or None for every frame")
+            raise InputError(
+                f"fps {self.fps:g}: must be above 0 and at most 1000, or left out (--fps native) for every frame"
+            )
         if not self.names.template.lower().endswith((".jpg", ".jpeg")):
             raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
 

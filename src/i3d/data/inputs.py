@@ -105,7 +105,14 @@ def _column(path: Path, lines: list[str]) -> list[str]:
     column = next((c for c in PATH_COLUMNS if c in (rows.fieldnames or ())), None)
     if column is None:
         raise InputError(f"{printable(str(path))}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
-    return [(row[column] or "").strip() for row in rows]
+    found = []
+    for row in rows:
+        entry = (row[column] or "").strip()
+        if not entry and any(value for value in row.values()):
+            where = f"{printable(str(path))}:{rows.line_num}"
+            raise InputError(f"{where}: nothing in the column {column}; write a path, or take the line out")
+        found.append(entry)
+    return found
 
 
 def _resolve(folder: Path, entry: str) -> str:

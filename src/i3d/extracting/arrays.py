@@ -67,7 +67,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         why = error.strerror or first_line(error)
         raise InputError(f"{printable(str(path))}: cannot be read ({why}); give a {_choices()}") from error
     except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        why = "Python objects, which are not read" if "allow_pickle" in str(error) else first_line(error)
+        objects = "Python objects, which are not read" if content.startswith(b"\x93NUMPY") else "it is no array"
+        why = objects if "allow_pickle" in str(error) else first_line(error)
         raise InputError(f"{printable(str(path))}: no features ({why}); give a {_choices()}") from error
 
 

@@ -51,6 +51,7 @@ class Extracted:
     seconds: tuple[tuple[float, float], ...]  # from when to when each is
     num_frames: int  # of the stream that rows count in
     notes: tuple[str, ...]
+    ran_by: tuple[str, ...] = ()  # the runtimes that the networks ran by
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Extractor:
         times = _Times(video, self.settings.fps)
         windows = islice(windows_of_stream(self._frames(video, times), self.settings), max_rows)
         networks = [_Network(stream, self) for stream in self.streams]
+        for stream in self.streams:
+            stream.engine.begin()
         while several := list(islice(windows, max(network.num_windows for network in networks))):
             values += self._rows([window for _, window in several], networks)
             rows += [row for row, _ in several]
@@ -91,10 +94,14 @@ class Extractor:
                 raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
             on_row(len(rows))
         if not rows:
-            have = f"it has {times.count} frames{f' at {self.settings.fps:g} fps' if self.settings.fps else ''}"
-            raise VideoError(video.name, f"{have}, a row takes {self.settings.window}", "use padding repeat, or less")
+            rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
+            have = f"it has {times.count} {'frame' if times.count == 1 else 'frames'}{rate}"
+            raise VideoError(
+                video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
+            )
         seconds = tuple(times.of(row) for row in rows)
-        return Extracted(np.stack(values), tuple(rows), seconds, times.count, video.notes)
+        ran = {"torch" for network in networks if network.shares}.union(*(n.stream.engine.ran for n in networks))
+        return Extracted(np.stack(values), tuple(rows), seconds, times.count, video.notes, tuple(sorted(ran)))
 
     def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
         """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,6 +89,7 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
         "shape": list(found.values.shape),
         "sha256": hashlib.sha256(content).hexdigest(),
         "num_frames": found.num_frames,
+        "ran_by": {name: metadata.version("torch" if name == "compile" else name) for name in found.ran_by},
         "notes": list(found.notes),
         "rows": [
             {"first": row.first, "stop": row.stop, "start_seconds": start, "end_seconds": end}

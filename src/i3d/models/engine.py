@@ -12,6 +12,7 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -70,8 +71,18 @@ class Engine:
 
     @property
     def how(self) -> str:
-        """The arithmetic, and the runtime if it is another than PyTorch."""
-        return self.arithmetic + ("" if self.runtime == "torch" else f", {self.runtime}")
+        """The arithmetic, and what has run since `begin` (before that: what was asked for) if not PyTorch alone."""
+        ran = [name for name in RUNTIMES if name in self.ran] or [self.runtime]
+        return self.arithmetic + ("" if ran == ["torch"] else f", {' and '.join(ran)}")
+
+    @property
+    def ran(self) -> frozenset[Runtime]:
+        """The runtimes that have answered since `begin`."""
+        return frozenset(self._runs.ran)
+
+    def begin(self) -> None:
+        """From here on `how` and `ran` tell of what follows."""
+        self._runs.ran.clear()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -120,9 +131,9 @@ class Runs:
         tell: Callable[[str], None],
     ) -> None:
         self._net, self._plain, self._arithmetic, self._runtime = net, plain, arithmetic, runtime
-        self._clip_CTHW, self._cache, self._tell = clip_CTHW, cache, tell
-        self._made: dict[str, Run] = {}
-        self._told: set[tuple[int, ...]] = set()
+        self._clip_CTHW, self._cache, self._tell = clip_CTHW, cache, lru_cache(tell)  # each line once
+        self.ran: set[Runtime] = set()
+        self._made: dict[str, tuple[Runtime, Run]] = {}
 
     def of(self, what: str, clips_NCTHW: Tensor) -> Tensor:
         """A function of clips."""
@@ -130,10 +141,13 @@ class Runs:
         self._clip_CTHW = self._clip_CTHW or shape
         if self._runtime == "torch" or shape != self._clip_CTHW:
             self._tell_of(shape)
+            self.ran.add("torch")
             return self._by_torch(what)(clips_NCTHW)
         if what not in self._made:
             self._made[what] = self._make(what, clips_NCTHW[:1])
-        return self._made[what](clips_NCTHW)
+        runtime, run = self._made[what]
+        self.ran.add(runtime)
+        return run(clips_NCTHW)
 
     def _by_torch(self, what: str) -> Run:
         function, dtype = Function(self._net, what), DTYPES[self._arithmetic]
@@ -148,8 +162,8 @@ class Runs:
         run: Run = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
         return one_by_one(run) if device.type == "cpu" else run
 
-    def _make(self, what: str, example_1CTHW: Tensor) -> Run:
-        """By the runtime that was asked for, or the fastest."""
+    def _make(self, what: str, example_1CTHW: Tensor) -> tuple[Runtime, Run]:
+        """The runtime that was asked for, or the fastest, and what it runs."""
         assert self._clip_CTHW is not None
         threads = torch.get_num_threads()
         task = Task(self._plain, what, self._clip_CTHW, self._arithmetic, threads, self._cache, self._tell)
@@ -160,12 +174,11 @@ class Runs:
             "onnxruntime": lambda: choice.exported("onnxruntime", task),
         }
         if self._runtime != "auto":
-            return makers[self._runtime]()
+            return self._runtime, makers[self._runtime]()
         among = choice.candidates(self._arithmetic, example_1CTHW.device)
-        return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)[1]
+        return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)
 
     def _tell_of(self, shape: tuple[int, ...]) -> None:
-        if self._runtime != "torch" and shape not in self._told:
-            self._told.add(shape)
+        if self._runtime != "torch":
             sizes = ["x".join(map(str, one)) for one in (shape, self._clip_CTHW or ())]
             self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch (compiled is {sizes[1]})")
