@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from networks import write
 from torch import nn
 
-from i3d.catalogue import describe, gflops_of_view
+from i3d.catalogue import cost_on, describe
 from i3d.device import processor
 from i3d.errors import InputError, first_line
 from i3d.models.build import build_network
@@ -54,7 +54,6 @@ def main() -> None:
     device = torch.device(asked.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA card here (torch.cuda.is_available() is False)")
-    torch.backends.cudnn.benchmark = True
     if not asked.no_peers:
         peers.install(asked.peers)
     gemm = gemm_rate(device)
@@ -153,9 +152,8 @@ def measured(
 ) -> Row:
     """Median milliseconds, clips a second, share of the matrix product, memory; or why it does not run."""
     clear(device)
-    frames_of = describe(NETWORKS[case][0]).recipe
-    area = (shape[3] / frames_of.preprocessing.crop) ** 2
-    gflop = shape[0] * gflops_of_view(frames_of, num_frames=shape[2]) * area * (3 if ": step" in name else 1)
+    of_clip = cost_on(describe(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
+    gflop = shape[0] * of_clip * (3 if ": step" in name else 1)
     row: Row = {"what": name, "batch": shape[0]}
     try:
         run = make()

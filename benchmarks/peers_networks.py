@@ -33,7 +33,10 @@ def install(folder: Path) -> Path:
     done = folder / ".installed"
     if not done.exists() or done.read_text() != "\n".join(WHEELS):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder)]
-        subprocess.run([*pip, *WHEELS], check=True)
+        if subprocess.run([*pip, *WHEELS], check=False).returncode:
+            raise SystemExit(
+                "the peers' wheels cannot be installed here (pip's reason is above): there is no comparison"
+            )
         done.write_text("\n".join(WHEELS))
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

@@ -18,6 +18,7 @@ from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.engine import DTYPES, Engine
 from i3d.models.inception import max_of_27
+from i3d.models.packed import PackedConv3d
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 
 CPU = torch.device("cpu")
@@ -89,6 +90,10 @@ def test_what_is_made_ready(name, precision):
     """Nothing is left to normalise, and no kernel to be laid out anew at each call."""
     engine = Engine.of(network(name), device=CPU, precision=precision)
     assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
+    engine(clips(name, 1))
+    packed = [module._weight for module in engine.net.modules() if isinstance(module, PackedConv3d)]
+    assert len(packed) > 15
+    assert all(weight.is_mkldnn and weight.dtype == DTYPES[engine.arithmetic] for weight in packed)
     head = set(engine.net.classifier.parameters())
     for parameter in engine.net.parameters():
         assert parameter.dtype == (torch.float32 if parameter in head else DTYPES[engine.arithmetic])

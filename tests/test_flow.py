@@ -322,7 +322,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     partly = run_here(["i3d", "flow", clips / "left" / "a.mp4", tmp_path / "gone.mp4", *options])
     assert partly.returncode == 3
     assert "gone.mp4: no such file; check the path" in partly.stderr
-    assert "1 of 1 clips, 4 frames, 1 were there" in partly.stderr
+    assert "1 of 2 clips, 4 frames, 1 were there" in partly.stderr
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkey
 
 
 def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
-    """As on a card; on a processor one at a time is fastest."""
+    """As clips of 32 frames do; of the windows of 250 frames one fills the machine."""
     assert predictor.views_at_once == 1
     frames = np.random.default_rng(0).integers(0, 256, (42, 224, 224, 3), dtype=np.uint8)
     protocol = predictor.shown.protocol.model_copy(update={"max_window_frames": 9})

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from commands import run_here
+from i3d.cache import Cache
 from i3d.data.views import window_frames
 from i3d.device import PRECISIONS, has_bf16
 from i3d.errors import VideoError
+from i3d.models.engine import Engine
 from i3d.predict import Predictor
 from i3d.video.reader import open_video
+from i3d.weights.load import model_of
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden"
 pytestmark = pytest.mark.skipif(
     not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project"
@@ -103,8 +108,13 @@ def test_the_label_of_every_kinetics_clip(tmp_path, precision):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
-def test_fast_is_within_a_hundredth_of_exact():
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_fast_is_within_a_hundredth_of_exact(tmp_path, runtime):
+    if runtime == "openvino":
+        pytest.importorskip("onnxscript", reason="pip install 'i3d[export]'")
     exact, fast = (Predictor(device="cpu", precision=precision) for precision in PRECISIONS)
+    shape = {"clip_CTHW": (3, 64, 224, 224), "cache": Cache(tmp_path)}
+    fast.engine = Engine.of(model_of(fast.weights), device=CPU, precision="fast", runtime=runtime, **shape)
     for row in index("kinetics"):
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from i3d.device import num_cores
 from i3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,11 +74,6 @@ def benchmark_data(
         bad.update({index: found.reason for index, found in loader.bad.items()})
     view = "training" if isinstance(dataset.view, TrainView) else "test"
     return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from i3d.benchmark_data import num_cores
-from i3d.device import RUNTIMES, Precision, Runtime, arithmetic_of, pick_device, processor
-from i3d.errors import InputError, first_line, printable
+from i3d.device import RUNTIMES, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
+from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -100,12 +99,14 @@ def benchmark_model(
     rounds: int = 10,
     max_seconds: float = 60.0,
     on_step: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> ModelSpeed:
     """Measure a network, a recipe (with fresh weights), shipped weights or a weights file.
 
     `protocol`: a short name such as 10x3, else the recipe's; `video`: what is decoded, else one that is rendered here
     (10 s of 340 x 256). After a warm-up of each configuration there are `rounds`, fewer (but 3) once `max_seconds`
-    are over. `on_step` is called after each run. What this machine cannot do is an InputError.
+    are over. `on_step` is called after each run; which runtime is picked is told. What this machine cannot do is an
+    InputError.
     """
     import torch
 
@@ -118,7 +119,7 @@ def benchmark_model(
     found = with_protocol(found, protocol) if protocol else found
     num_frames_V, decode_seconds = _decoding(found, video)
     frames = max(num_frames_V)
-    runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
+    runs = [_Run(found, state, configuration, picked, frames, tell) for configuration in configurations]
     seconds = _in_turn(runs, rounds, max_seconds, on_step)
     per_view = gflops_of_view(found, num_frames=frames)
     per_video = sum(gflops_of_view(found, num_frames=number) for number in num_frames_V)
@@ -179,6 +180,7 @@ class _Run:
         configuration: Configuration,
         device: torch.device,
         num_frames: int,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         import torch
 
@@ -194,7 +196,7 @@ class _Run:
         self.configuration, self.device, self.recipe = configuration, device, recipe
         _, channels, _, height, width = view_of(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
-        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime)
+        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime, tell=tell)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:
@@ -210,12 +212,6 @@ class _Run:
             forward(self._engine, self._clips_VTHWC, pre).cpu()
         except torch.OutOfMemoryError as error:
             raise InputError(f"{self.configuration.name}: too much for the memory of {self.device}") from error
-        except RuntimeError as error:
-            if self.configuration.runtime == "torch":
-                raise
-            raise InputError(
-                f"--runtime compile: torch.compile does not work here ({first_line(error)}); it needs a C++ compiler"
-            ) from error
         finally:
             torch.set_num_threads(threads)
         return time.perf_counter() - start

@@ -126,6 +126,7 @@ def benchmark_model(
             rounds=rounds,
             max_seconds=max_seconds,
             on_step=bar.one,
+            tell=console.say,
         )
     told = dumps(speed.as_dict(), indent=2)
     if out is not None:

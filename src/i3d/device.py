@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -65,6 +66,31 @@ def has_bf16() -> bool:
 def has_amx() -> bool:
     """Whether this processor multiplies matrices of bfloat16 in tiles."""
     return bool(_capabilities().get("amx_bf16"))
+
+
+def instructions() -> list[str]:
+    """What the processor can do, as PyTorch tells: a virtual machine may hide some of it."""
+    return sorted(name for name, there in _capabilities().items() if there is True)
+
+
+def use_cores() -> None:
+    """No more threads than there are cores for this process, whatever the machine has beside them."""
+    import torch
+
+    if torch.get_num_threads() > num_cores():
+        torch.set_num_threads(num_cores())
+
+
+def num_cores() -> int:
+    """The cores that this process may use: by its affinity, and by the quota of its control group."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such group, or no quota: "max 100000"
+        pass
+    return cores
 
 
 def _capabilities() -> dict[str, object]:

@@ -189,7 +189,7 @@ class _Test:
         return {
             "weights": self.weights.sha256,
             "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
-            "precision": s.engine.how,
+            "precision": s.engine.asked,
             "device": s.engine.device.type,
             "views": s.keep_views,
             "seed": s.seed,
@@ -308,7 +308,7 @@ class _Test:
             model=self.told,
             weights_sha256=self.weights.sha256,
             recipe=variant.recipe.name,
-            protocol=f"{variant.line}{flow}; {self.scorer.engine.how}",
+            protocol=f"{variant.line}{flow}; {self.scorer.engine.asked}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in read),

@@ -17,6 +17,5 @@ def keep_memory() -> None:
     that takes up to a third of all time. What is held is no more than was needed at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(*MMAP_THRESHOLD)
+    if mallopt is not None and mallopt(*MMAP_THRESHOLD):  # refused: glibc goes on as it was
         mallopt(*TRIM_THRESHOLD)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OnWindow = Callable[[int, float], None]
 MAX_STDIN_BYTES = 1 << 30
-VIEWS_ON_CARD: Final = 8  # of one video that run at once on anything but a processor
+FRAMES_AT_ONCE: Final = 256  # of views of one video that run at once
 VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
 
 
@@ -91,8 +91,7 @@ class Predictor:
         computed = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
         if computed is not None and self.flow is not None:
             computed = replace(computed, method=self.flow)
-        # A processor is fastest with one at a time, whose maps stay in its caches; a card has to be kept busy.
-        self.views_at_once = 1 if self.device.type == "cpu" else VIEWS_ON_CARD
+        self.views_at_once = max(1, FRAMES_AT_ONCE // view_of(self.card.recipe)[2])
         self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
         self.streams = (self,)
         self.engine = Engine.of(
@@ -110,13 +109,16 @@ class Predictor:
         """How the scores are made, in words."""
         return self.line_of(None)
 
-    def line_of(self, fused: Average | None) -> str:
-        """The protocol in words, with the logits of the views averaged if these are fused with another network's."""
+    def line_of(self, fused: Average | None, *, ran: bool = False) -> str:
+        """The protocol in words, with the logits of the views averaged if these are fused with another network's.
+
+        `ran`: with what ran for the last video, instead of what was asked for.
+        """
         from i3d.recipes.protocols import with_average
 
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{recipe.protocol_line}{flow}; {self.engine.how}"
+        return f"{recipe.protocol_line}{flow}; {self.engine.how if ran else self.engine.asked}"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -175,7 +177,7 @@ class Predictor:
             path=source_name(source),
             status="ok",
             predictions=best_labels(probabilities_K, self.card.labels, k=top_k),
-            protocol=(protocol_line or self.protocol_line) + taken_as,
+            protocol=(protocol_line or self.line_of(None, ran=True)) + taken_as,
             frames=seen.frames_decoded,
             error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
         )

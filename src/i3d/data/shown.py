@@ -51,7 +51,8 @@ class Shown:
     ) -> Iterator[View | End]:
         """All views of a video, in their order, and how it ended. Raises VideoError if it cannot be read.
 
-        The memory of windows does not grow with its length. Every frame is decoded once.
+        The memory of windows does not grow with its length, and each of their frames is decoded once; for clips the
+        frames are counted first, by decoding, and those that clips hold are then converted once.
         """
         content = None if self.flow is None else _content_of(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from i3d.cache import Cache
-from i3d.device import RUNTIMES, Arithmetic, Precision, Runtime, arithmetic_of
+from i3d.device import RUNTIMES, Arithmetic, Precision, Runtime, arithmetic_of, use_cores
 from i3d.errors import InputError
 from i3d.models.build import I3D
 from i3d.models.fold import fold_norms
@@ -32,7 +33,7 @@ DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A network that answers and does not learn. Its classifier is always in float32."""
+    """A network that answers and does not learn. In PyTorch its classifier is in float32 whatever the arithmetic."""
 
     net: I3D = field(repr=False)
     device: torch.device
@@ -60,6 +61,7 @@ class Engine:
         if runtime not in RUNTIMES:
             raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
         arithmetic, cache = arithmetic_of(precision, device), cache or Cache.usual()
+        use_cores()
         choice.check(runtime, arithmetic, device)
         fold_norms(net.eval())
         plain = net if runtime == "torch" else copy.deepcopy(net)
@@ -68,6 +70,11 @@ class Engine:
             pack(net)
         runs = Runs(net, plain, arithmetic, runtime, clip_CTHW, cache, tell)
         return cls(net, device, arithmetic, runtime, runs)
+
+    @property
+    def asked(self) -> str:
+        """The arithmetic, and the runtime if another than PyTorch was asked for."""
+        return self.arithmetic + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
 
     @property
     def how(self) -> str:
@@ -117,6 +124,17 @@ def on_device(net: I3D, device: torch.device, arithmetic: Arithmetic) -> I3D:
     return net
 
 
+def full_float32(device: torch.device) -> AbstractContextManager[None]:
+    """Float32 that is float32: cuDNN would otherwise round the factors of convolutions to 10 bits (TF32)."""
+    if device.type != "cuda":
+        return nullcontext()
+    cudnn = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return flags
+
+
 class Runs:
     """The functions of a network, each made ready when it is first asked for."""
 
@@ -139,6 +157,10 @@ class Runs:
         """A function of clips."""
         shape = tuple(clips_NCTHW.shape[1:])
         self._clip_CTHW = self._clip_CTHW or shape
+        with full_float32(clips_NCTHW.device):
+            return self._of(what, clips_NCTHW, shape)
+
+    def _of(self, what: str, clips_NCTHW: Tensor, shape: tuple[int, ...]) -> Tensor:
         if self._runtime == "torch" or shape != self._clip_CTHW:
             self._tell_of(shape)
             self.ran.add("torch")
@@ -147,7 +169,8 @@ class Runs:
             self._made[what] = self._make(what, clips_NCTHW[:1])
         runtime, run = self._made[what]
         self.ran.add(runtime)
-        return run(clips_NCTHW)
+        with choice.failing(runtime):
+            return run(clips_NCTHW)
 
     def _by_torch(self, what: str) -> Run:
         function, dtype = Function(self._net, what), DTYPES[self._arithmetic]
@@ -174,11 +197,12 @@ class Runs:
             "onnxruntime": lambda: choice.exported("onnxruntime", task),
         }
         if self._runtime != "auto":
-            return self._runtime, makers[self._runtime]()
+            with choice.failing(self._runtime):
+                return self._runtime, makers[self._runtime]()
         among = choice.candidates(self._arithmetic, example_1CTHW.device)
         return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)
 
     def _tell_of(self, shape: tuple[int, ...]) -> None:
         if self._runtime != "torch":
             sizes = ["x".join(map(str, one)) for one in (shape, self._clip_CTHW or ())]
-            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch (compiled is {sizes[1]})")
+            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch; the runtime is for {sizes[1]}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import torch
 
 from i3d.device import Arithmetic, Runtime
-from i3d.errors import InputError
+from i3d.errors import InputError, first_line
 from i3d.models.runtimes.task import Function, Run, Task
 
 ROUNDS: Final = 3
@@ -61,7 +62,7 @@ def check(runtime: Runtime, arithmetic: Arithmetic, device: torch.device) -> Non
 
 
 def candidates(arithmetic: Arithmetic, device: torch.device) -> tuple[Runtime, ...]:
-    """What may be picked. Compiling takes minutes of several processes' time on a CPU: by name only."""
+    """What may be picked. Compiling takes half a minute on a CPU, and a compiler: by name only."""
     if device.type != "cpu":
         return "torch", "compile"
     here: list[Runtime] = ["torch"]
@@ -82,17 +83,49 @@ def pick(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch
         arithmetic=task.arithmetic, threads=task.threads, device=example.device.type,
     )  # fmt: skip
     known = task.cache.record(key)
-    if isinstance(known, dict) and known.get("picked") in makers:
+    if isinstance(known, dict) and known.get("picked") in makers and isinstance(known.get("milliseconds"), dict):
         picked: Runtime = known["picked"]
-        task.tell(f"runtime {picked}: {_figures(known['milliseconds'])}, measured before")
-        return picked, makers[picked]()
-    found = {runtime: make() for runtime, make in makers.items()}
+        made = _made(task, {picked: makers[picked]}, example)
+        if made:
+            task.tell(f"runtime {picked}: {_figures(known['milliseconds'])}, measured before")
+            return picked, made[picked]
+    found = _made(task, makers, example)
     seconds = measured(found, example)
     picked = min(seconds, key=lambda runtime: seconds[runtime])
     milliseconds = {runtime: round(1000 * value, 1) for runtime, value in seconds.items()}
     task.tell(f"runtime {picked}: {_figures(milliseconds)}, measured now")
     task.keep_record(key, {"picked": picked, "milliseconds": milliseconds})
     return picked, found[picked]
+
+
+def _made(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch.Tensor) -> dict[Runtime, Run]:
+    """Those that can be made and run; of others it is told why not. PyTorch itself must."""
+    found: dict[Runtime, Run] = {}
+    for runtime, make in makers.items():
+        try:
+            with failing(runtime):
+                run = make()
+                run(example)
+        except InputError as error:
+            if runtime == "torch":
+                raise
+            task.tell(f"warning: {error}")
+            continue
+        found[runtime] = run
+    return found
+
+
+@contextmanager
+def failing(runtime: Runtime) -> Iterator[None]:
+    """What goes wrong inside another runtime than PyTorch is an InputError that names it."""
+    try:
+        yield
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if runtime == "torch":
+            raise
+        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); use --runtime torch") from error
 
 
 def measured(runs: Mapping[Runtime, Run], example: torch.Tensor) -> dict[Runtime, float]:

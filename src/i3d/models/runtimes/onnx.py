@@ -7,7 +7,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -17,9 +16,15 @@ from i3d.models.runtimes.task import Function, Task
 NAME = "clips_NCTHW"
 
 
-@lru_cache(maxsize=1)  # for several runtimes
 def onnx_of(task: Task) -> bytes:
-    """The model of one clip, its weights within."""
+    """The model of one clip, its weights within; of several runtimes the first makes it."""
+    if task.onnx is None:
+        task.onnx = exported(task)
+    return task.onnx
+
+
+def exported(task: Task) -> bytes:
+    """The network, written down by PyTorch."""
     with quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             Function(task.net, task.what).eval(), (task.example(),), input_names=[NAME], dynamo=True, verbose=False

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from i3d.cache import Cache, key_of
-from i3d.device import Arithmetic, processor
+from i3d.device import Arithmetic, instructions, processor
 from i3d.errors import InputError
 from i3d.models.build import I3D
 
@@ -42,17 +42,18 @@ class Function(nn.Module):
         return self.net.features(clips_NCTHW, endpoint=self.what)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
     """A function of a network for clips of one shape."""
 
-    net: I3D = field(repr=False, compare=False)  # in evaluation mode, folded, float32, on the CPU
+    net: I3D = field(repr=False)  # in evaluation mode, folded, float32, on the CPU
     what: str
     clip_CTHW: tuple[int, ...]
     arithmetic: Arithmetic
     threads: int
     cache: Cache
-    tell: Callable[[str], None] = field(repr=False, compare=False)
+    tell: Callable[[str], None] = field(repr=False)
+    onnx: bytes | None = field(default=None, repr=False)  # once it is made
 
     @cached_property
     def weights(self) -> str:
@@ -68,8 +69,10 @@ class Task:
 
     def key(self, *packages: str, **more: object) -> str:
         """Of what is made for this task with some packages on this machine."""
-        versions = {name: importlib.metadata.version(name) for name in ("torch", *packages)}
-        return key_of(what=self.what, clip=self.clip_CTHW, processor=processor(), versions=versions, **more)
+        versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
+        return key_of(
+            what=self.what, clip=self.clip_CTHW, machine=[processor(), instructions()], versions=versions, **more
+        )
 
     def kept(self, key: str, make: Callable[[], bytes]) -> bytes:
         """What the cache has under a key, else what is made now and kept there if the cache can be written."""
