@@ -12,7 +12,7 @@ import golden_weights
 from i3d.models.build import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
-from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, ResNetI3D
+from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, MaxOfPairs, ResNetI3D
 from i3d.recipes.named import NON_LOCAL, RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.weights.foreign.names import name_entries
@@ -79,6 +79,21 @@ def test_the_other_networks_load_strictly_and_run_on_the_same_cases(name):
             assert logits.shape == (golden[f"{case}_logits"].shape)
             assert logits.isfinite().all()
             assert 1e-3 < logits.std() < 100
+
+
+@pytest.mark.parametrize("frames", [2, 5, 8])
+def test_the_larger_of_each_two_frames_is_pytorchs_pooling(frames):
+    x_NCTHW = torch.relu(torch.randn(2, 3, frames, 4, 5, dtype=torch.float64)).round(decimals=1)  # many are equal
+    found = []
+    for pool in (MaxOfPairs(), nn.MaxPool3d((2, 1, 1))):
+        given = x_NCTHW.clone().requires_grad_()
+        out = pool(given)
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        found.append((out.detach(), given.grad))
+    for mine, wanted in zip(*found, strict=True):
+        assert torch.equal(mine, wanted)
+    x_NCTHW[0, 0, 1, 0, 0] = torch.nan
+    assert MaxOfPairs()(x_NCTHW)[0, 0, 0, 0, 0].isnan()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -99,6 +99,19 @@ def shortcut_of(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
     return downsample(x_NCTHW, relu=False) if isinstance(downsample, ConvBN) else x_NCTHW
 
 
+class MaxOfPairs(nn.Module):
+    """`MaxPool3d((2, 1, 1))`: the larger of each two frames, the first if they are equal, without a last odd one.
+
+    The same numbers and gradients, without the copies that PyTorch makes of maps with the channels last.
+    """
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        num_pairs = x_NCTHW.shape[2] // 2
+        one_NCTHW, two_NCTHW = x_NCTHW[:, :, 0 : 2 * num_pairs : 2], x_NCTHW[:, :, 1 : 2 * num_pairs : 2]
+        is_two = (two_NCTHW > one_NCTHW) | two_NCTHW.isnan()
+        return torch.where(is_two, two_NCTHW, one_NCTHW)
+
+
 class ResNetI3D(nn.Module):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out: mean over time and space, dropout, linear.
 
@@ -116,7 +129,7 @@ class ResNetI3D(nn.Module):
         self.settings = settings
         self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
         self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
-        self.pool2: nn.Module = nn.MaxPool3d((2, 1, 1)) if s.pool2 else nn.Identity()
+        self.pool2: nn.Module = MaxOfPairs() if s.pool2 else nn.Identity()
         block = Bottleneck if s.depth >= 50 else BasicBlock
         self.layer1 = self._stage(0, width, block=block)
         self.layer2 = self._stage(1, width * block.expansion, block=block)
