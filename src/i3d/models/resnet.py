@@ -108,6 +108,8 @@ class MaxOfPairs(nn.Module):
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         num_pairs = x_NCTHW.shape[2] // 2
         one_NCTHW, two_NCTHW = x_NCTHW[:, :, 0 : 2 * num_pairs : 2], x_NCTHW[:, :, 1 : 2 * num_pairs : 2]
+        if not torch.is_grad_enabled():
+            return torch.maximum(one_NCTHW, two_NCTHW)
         is_two = (two_NCTHW > one_NCTHW) | two_NCTHW.isnan()
         return torch.where(is_two, two_NCTHW, one_NCTHW)
 
