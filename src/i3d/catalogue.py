@@ -268,12 +268,15 @@ def _kind(module: object) -> str:
 
     from i3d.models.inception import MaxPool3dSame
     from i3d.models.non_local import NonLocal
+    from i3d.models.resnet import MaxOfPairs
 
     match module:
         case nn.Conv3d():
             return f"conv {_sides(module.kernel_size)} / {_sides(module.stride)}"
         case nn.MaxPool3d():
             return f"max pool {_sides(module.kernel_size)} / {_sides(module.stride)}"
+        case MaxOfPairs():
+            return "max pool 2x1x1 / 2x1x1"
         case MaxPool3dSame():
             return f"max pool {_sides(module.kernel_THW)} / {_sides(module.stride_THW)}"
         case nn.Linear():
