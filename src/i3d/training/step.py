@@ -55,14 +55,33 @@ class Parts:
         return device
 
 
+class Later:
+    """A number on its way from the device: only who reads it waits, and for no more than its own computation."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value, self._there = value.detach(), None
+        if value.device.type == "cuda":
+            self._value = self._value.to("cpu", non_blocking=True)
+            self._there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._there.record()
+
+    def __float__(self) -> float:
+        if self._there is not None:
+            self._there.synchronize()
+        return float(self._value)
+
+    def __int__(self) -> int:
+        return int(float(self))
+
+
 @dataclass(frozen=True)
 class Stepped:
-    """What a step gave; tensors stay on the device, so that nobody waits for them."""
+    """What a step gave."""
 
-    loss: Tensor  # mean over this rank's clips
-    num_right: Tensor  # clips whose best class is right; of mixed clips and of several classes: its heaviest
+    loss: Later  # mean over this rank's clips
+    num_right: Later  # clips whose best class is right; of mixed clips and of several classes: its heaviest
     num_clips: int
-    grad_norm: Tensor | None  # before clipping
+    grad_norm: Later | None  # before clipping
     indices: tuple[int, ...]  # of the clips, to be named if the loss is not a number
 
 
@@ -96,7 +115,7 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
     if parts.ema is not None and not accelerator.optimizer_step_was_skipped:
         parts.ema.update(parts.net)
     indices = tuple(int(index) for batch in batches for index in batch.indices_N)
-    return Stepped(loss_sum, right_sum, num_views, norm, indices)
+    return Stepped(Later(loss_sum), Later(right_sum), num_views, None if norm is None else Later(norm), indices)
 
 
 def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:

@@ -6,6 +6,7 @@ Resizing is OpenCV's bilinear without anti-aliasing, with which the published ch
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -130,9 +131,17 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
             f"got {clips_VTHWC.dtype} of shape {tuple(clips_VTHWC.shape)}"
         )
     width, device = clips_VTHWC.shape[3], clips_VTHWC.device
-    mean_WC, std_WC = (torch.tensor(values, device=device).repeat(width) for values in (mean, std))
+    mean_WC, std_WC = (_along_row(values, width, device) for values in (mean, std))
     rows = clips_VTHWC.flatten(3).to(torch.float32)  # (V, T, H, W * C): whole rows at a time, not 3 channels
     return rows.sub_(mean_WC).div_(std_WC).view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
+
+
+@lru_cache(maxsize=16)  # sent to a device once, not with every batch
+def _along_row(values: tuple[float, ...], width: int, device: torch.device) -> torch.Tensor:
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).repeat(width)
 
 
 def _crop(frames_THWC: Frames, *, top: int, left: int, size: int) -> Frames:
