@@ -118,14 +118,13 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
 
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 7, 7), (7, 7, 7)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
-@pytest.mark.parametrize("size_THW", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14), (3, 21, 20)])
-@pytest.mark.parametrize("channels", [3, 8])
-def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, channels):
+@pytest.mark.parametrize("size_THW", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14)])
+def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW):
     """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
-    layer = Conv3d(channels, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)
-    x_NCTHW = torch.randn(4, channels, *size_THW).to(memory_format=torch.channels_last_3d)
+    layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)
+    x_NCTHW = torch.randn(4, 8, *size_THW).to(memory_format=torch.channels_last_3d)
     found = []
     for is_rough in (False, True):
         layer.zero_grad()

@@ -10,13 +10,12 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW_CHANNELS: Final = 4
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
 Way = Literal["frames", "places", "whole"]
 
@@ -96,7 +95,7 @@ def may_call_onednn() -> bool:
 
 
 class LearningInBf16(torch.autograd.Function):
-    """A 3D convolution in bfloat16 whose weight gradient is that of float32, or of few channels that of a 2D one.
+    """A 3D convolution in bfloat16 whose weight gradient is computed in float32.
 
     In bfloat16 that of oneDNN is wrong on CPUs with AVX512-BF16 and without AMX, and writes over its neighbours in
     memory: for kernels of 5x7x7 and 7x7x7, and for 3x3x3 on maps of one or two positions (PyTorch 2.13).
@@ -118,32 +117,8 @@ class LearningInBf16(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = backward(grad_NCTHW, x_NCTHW, weight.bfloat16(), *like, [True, False, False])[0].to(ctx.dtype)
         if ctx.needs_input_grad[1]:
-            is_wide = min(grad_NCTHW.shape[3:]) >= max(weight.shape[3:])  # on maps of one place 2D ones are wrong, too
-            if weight.shape[1] <= FEW_CHANNELS and is_wide:
-                of_weight = weight_gradient_by_frames(grad_NCTHW, x_NCTHW, weight, ctx.stride, ctx.padding)
-            else:
-                of_weight = backward(grad_NCTHW.float(), x_NCTHW.float(), weight, *like, [False, True, False])[1]
+            of_weight = backward(grad_NCTHW.float(), x_NCTHW.float(), weight, *like, [False, True, False])[1]
         return of_x, of_weight, None, None
-
-
-def weight_gradient_by_frames(
-    grad_NCTHW: Tensor, x_NCTHW: Tensor, weight: Tensor, stride: Triple, padding: Triple
-) -> Tensor:
-    """The weight gradient of a 3D convolution in bfloat16, as that of a 2D one.
-
-    The frames that a kernel sees at once lie side by side as channels: for the first convolution of a network, whose
-    input has few.
-    """
-    outputs, (num_filters, channels, taps, *sides) = grad_NCTHW.shape[2], weight.shape
-    padded = F.pad(x_NCTHW, (0, 0, 0, 0, padding[0], padding[0]))
-    last = stride[0] * (outputs - 1) + 1
-    seen = torch.cat([padded[:, :, tap : tap + last : stride[0]] for tap in range(taps)], dim=1)
-    frames = seen.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    grads = grad_NCTHW.transpose(1, 2).flatten(0, 1)
-    like = frames.new_empty(num_filters, taps * channels, *sides)
-    how = (None, stride[1:], padding[1:], (1, 1), False, (0, 0), 1, [False, True, False])
-    found: Tensor = torch.ops.aten.convolution_backward(grads, frames, like, *how)[1]
-    return found.float().reshape(num_filters, taps, channels, *sides).transpose(1, 2)
 
 
 def is_bf16_autocast() -> bool:
