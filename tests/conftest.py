@@ -7,6 +7,8 @@ import pytest
 
 from rendering import numbered_frame, render
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes beside those of the tests
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):

@@ -188,7 +188,9 @@ def test_presets(name, clip):
         if long_enough:
             assert len(extractor(settings)(video).values) >= 1
         else:
-            with pytest.raises(VideoError, match=f"a row takes {settings.window}; use --padding repeat, or a smaller --window"):
+            with pytest.raises(
+                VideoError, match=f"a row takes {settings.window}; use --padding repeat, or a smaller --window"
+            ):
                 extractor(settings)(video)
 
 
