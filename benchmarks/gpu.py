@@ -19,6 +19,7 @@ from typing import Any, Final
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
+from charts import GREEN, GREY, bars
 from networks import write
 from torch import nn
 
@@ -197,20 +198,11 @@ def gemm_rate(device: torch.device) -> float:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    from matplotlib.figure import Figure
-
     shown = [row for row in rows if row["share_of_gemm"] != ""]
-    figure = Figure(figsize=(9, 0.8 + 0.28 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    colours = ["#999999" if "peer" in row["what"] else "#228833" for row in shown]
-    names = [f"{row['what']}, batch {row['batch']}" for row in shown]
-    bars = axes.barh(names, [100 * row["share_of_gemm"] for row in shown], color=colours)
-    axes.bar_label(bars, [f"{row['clips_per_s']:g} clips/s" for row in shown], padding=3)
-    axes.invert_yaxis()
-    axes.margins(x=0.2)
-    axes.set_xlabel("% of the rate of the matrix product")
-    axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    colours = [GREY if "peer" in row["what"] else GREEN for row in shown]
+    told = [f"{row['clips_per_s']:g} clips/s" for row in shown]
+    values = {f"{row['what']}, batch {row['batch']}": 100 * row["share_of_gemm"] for row in shown}
+    bars(path, values, told, colours, title=title, axis="% of the rate of the matrix product")
 
 
 if __name__ == "__main__":

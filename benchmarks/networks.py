@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import peers_networks as peers
 import torch
+from charts import BLUE, GREEN, GREY, bars
 from turns import OURS, THEIRS, Sides
 
 from i3d.catalogue import describe, gflops_of_view
@@ -43,6 +44,7 @@ MODES: Final = {
     "R50 Gaussian": "gaussian",
     "R50 dot product": "dot_product",
 }
+PEERS: Final = ("MMAction2 1.2.0", "pytorch-i3d", "pytorchvideo 0.1.5")
 Row = dict[str, Any]
 
 
@@ -65,9 +67,6 @@ def main() -> None:
     draw(options.out / f"networks-{machine}.png", rows, f"{processor()}, {options.threads} threads")
     for row in rows:
         print(row)
-
-
-PEERS: Final = ("MMAction2 1.2.0", "pytorch-i3d", "pytorchvideo 0.1.5")
 
 
 def contenders(case: str) -> list[str]:
@@ -147,21 +146,11 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    from matplotlib.figure import Figure
-
     shown = [row for row in rows if ":" in row["what"]]
-    figure = Figure(figsize=(9, 0.6 + 0.32 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    colours = [
-        "#4477aa" if "i3d exact" in r["what"] else "#228833" if "i3d fast" in r["what"] else "#999999" for r in shown
-    ]
-    bars = axes.barh([row["what"] for row in shown], [row["median_ms"] for row in shown], color=colours)
-    axes.bar_label(bars, [f"{row['median_ms']:.0f} ms, {row['times_the_peer']:.1f}x" for row in shown], padding=3)
-    axes.invert_yaxis()
-    axes.margins(x=0.25)
-    axes.set_xlabel("milliseconds of one clip (less is better)")
-    axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    colours = [BLUE if "i3d exact" in r["what"] else GREEN if "i3d fast" in r["what"] else GREY for r in shown]
+    told = [f"{row['median_ms']:.0f} ms, {row['times_the_peer']:.1f}x" for row in shown]
+    values = {row["what"]: row["median_ms"] for row in shown}
+    bars(path, values, told, colours, title=title, axis="milliseconds of one clip (less is better)")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,23 @@ from i3d.models.build import build_network
 from i3d.models.conv import Conv3d, may_call_onednn
 from i3d.recipes.settings import ResNetNetwork
 
+LAYERS = [  # kernel, stride, padding
+    ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
+    ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
+    ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    ((1, 3, 3), (2, 1, 1), (0, 1, 1)),
+    ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
+    ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+    ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
+    ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
+    ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
+]
+
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
-    [
-        ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
-        ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
-        ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-        ((1, 3, 3), (2, 1, 1), (0, 1, 1)),
-        ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
-        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
-        ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
-        ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
-        ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
-    ],
+    LAYERS,
 )
 def test_the_function_and_its_gradients_are_those_of_pytorch(kernel, stride, padding, layout):
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from i3d.models.conv import Conv3d
 from i3d.models.engine import Engine
 from i3d.models.packed import PackedConv3d
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from test_conv import LAYERS
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
@@ -25,14 +26,7 @@ DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
     [
-        ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
-        ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
-        ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-        ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
-        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
-        ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
-        ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
-        ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
+        *LAYERS,
         ((5, 7, 7), (2, 2, 2), (2, 3, 3)),
         ((7, 7, 7), (2, 2, 2), (0, 0, 0)),
         ((1, 7, 7), (1, 2, 2), (0, 2, 2)),

@@ -67,12 +67,6 @@ def extractor_of(
 
     `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
     """
-    import av
-    import cv2
-    import numpy as np
-    import torch
-
-    from i3d import __version__
     from i3d.extracting.extractor import Extractor, Stream
     from i3d.models.engine import Engine
     from i3d.ranks import own_device
@@ -109,15 +103,27 @@ def extractor_of(
         "runtime": runtime,
         "device": picked.type,
         "flow_bound": BOUND if flow_model is not None else None,
-        "versions": {
-            "i3d": __version__,
-            "torch": torch.__version__,
-            "opencv": cv2.__version__,
-            "av": av.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": _versions(),
     }
     return Source(Extractor(tuple(streams), settings), made_with)
+
+
+def _versions() -> dict[str, str]:
+    """Of all that the numbers depend on."""
+    import av
+    import cv2
+    import numpy as np
+    import torch
+
+    from i3d import __version__
+
+    return {
+        "i3d": __version__,
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "av": av.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def features(

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 OnWindow = Callable[[int, float], None]
 MAX_STDIN_BYTES = 1 << 30
-FRAMES_AT_ONCE: Final = 256  # of views of one video that run at once
 VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
 
 
@@ -79,6 +78,7 @@ class Predictor:
         from i3d.data.computed_flow import FlowOfClips
         from i3d.data.shown import Shown
         from i3d.models.engine import Engine
+        from i3d.models.forward import views_at_once
         from i3d.weights.load import load_weights, model_of
 
         self.device = pick_device(device)
@@ -91,7 +91,7 @@ class Predictor:
         computed = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
         if computed is not None and self.flow is not None:
             computed = replace(computed, method=self.flow)
-        self.views_at_once = max(1, FRAMES_AT_ONCE // view_of(self.card.recipe)[2])
+        self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
         self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
         self.streams = (self,)
         self.engine = Engine.of(

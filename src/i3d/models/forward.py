@@ -5,7 +5,7 @@ Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from i3d.models.build import I3D
     from i3d.models.engine import Engine
     from i3d.recipes.settings import Preprocessing
+
+
+FRAMES_AT_ONCE: Final = 256  # of the views of a video that run at once, unless it is said how many do
+
+
+def views_at_once(num_frames: int) -> int:
+    """How many views of so many frames run at once."""
+    return max(1, FRAMES_AT_ONCE // num_frames)
 
 
 def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:

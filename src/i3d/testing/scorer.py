@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from i3d.data.batch import Views
 from i3d.device import Precision, Runtime
 from i3d.errors import InputError, printable
 from i3d.models.engine import Engine
-from i3d.models.forward import logits_of
+from i3d.models.forward import logits_of, views_at_once
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol
 from i3d.results.metrics import Scores
@@ -28,7 +28,6 @@ from i3d.results.scoring import average_views
 from i3d.weights.load import Weights, model_of
 
 Order = Literal["forward", "shuffled", "reversed", "frozen"]
-MAX_FRAMES: Final = 256  # of the views that run at once, unless it is said how many
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Scorer:
             cache=cache,
             tell=tell,
         )
-        most = max_views or max(1, MAX_FRAMES // longest)
+        most = max_views or views_at_once(longest)
         return cls(engine, tuple(variants), protocols, most, keep_views, seed)
 
     def __call__(self, views: Views, name: str, *, index: int) -> dict[str, Scored]:

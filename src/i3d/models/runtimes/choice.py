@@ -80,16 +80,16 @@ def pick(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch
     versions = {name: importlib.metadata.version(name) for runtime in makers for name in PACKAGES.get(runtime, ())}
     key = task.key(
         kind="fastest", network=repr(task.net.settings), among=list(makers), versions_of=versions,
-        arithmetic=task.arithmetic, threads=task.threads, device=example.device.type,
+        arithmetic=task.arithmetic, threads=task.threads, device=_name_of(example.device),
     )  # fmt: skip
     known = task.cache.record(key)
     if isinstance(known, dict) and known.get("picked") in makers and isinstance(known.get("milliseconds"), dict):
         picked: Runtime = known["picked"]
-        made = _made(task, {picked: makers[picked]}, example)
+        made = _made(task, {picked: makers[picked]})
         if made:
             task.tell(f"runtime {picked}: {_figures(known['milliseconds'])}, measured before")
             return picked, made[picked]
-    found = _made(task, makers, example)
+    found = _made(task, makers, warm_up=example)
     seconds = measured(found, example)
     picked = min(seconds, key=lambda runtime: seconds[runtime])
     milliseconds = {runtime: round(1000 * value, 1) for runtime, value in seconds.items()}
@@ -98,14 +98,17 @@ def pick(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch
     return picked, found[picked]
 
 
-def _made(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch.Tensor) -> dict[Runtime, Run]:
-    """Those that can be made and run; of others it is told why not. PyTorch itself must."""
+def _made(
+    task: Task, makers: Mapping[Runtime, Callable[[], Run]], *, warm_up: torch.Tensor | None = None
+) -> dict[Runtime, Run]:
+    """Those that can be made, and run; of others it is told why not. PyTorch itself must."""
     found: dict[Runtime, Run] = {}
     for runtime, make in makers.items():
         try:
             with failing(runtime):
                 run = make()
-                run(example)
+                if warm_up is not None:
+                    run(warm_up)
         except InputError as error:
             if runtime == "torch":
                 raise
@@ -129,15 +132,18 @@ def failing(runtime: Runtime) -> Iterator[None]:
 
 
 def measured(runs: Mapping[Runtime, Run], example: torch.Tensor) -> dict[Runtime, float]:
-    """Seconds of each: the least of several rounds in turns, after one to warm up."""
+    """Seconds of each, which has run before: the least of several rounds in turns."""
     least: dict[Runtime, float] = dict.fromkeys(runs, float("inf"))
-    for number in range(ROUNDS + 1):
+    for _ in range(ROUNDS):
         for runtime, run in runs.items():
             start = time.perf_counter()
             run(example).cpu()
-            if number:
-                least[runtime] = min(least[runtime], time.perf_counter() - start)
+            least[runtime] = min(least[runtime], time.perf_counter() - start)
     return least
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _figures(milliseconds: Mapping[Runtime, float]) -> str:
