@@ -9,15 +9,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from i3d import load_model
 from i3d.extracting.extractor import Extractor, Stream
 from i3d.models.build import build_network
+from i3d.models.ends import Ends, ends_after
 from i3d.models.engine import Engine
 from i3d.models.inception import ENDPOINTS, InceptionI3D, Reach
-from i3d.models.overlapping import NUM_WINDOWS, Ends, OverlappingWindows, can_share, ends_after, pays
+from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, Plan, can_share, pays
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
@@ -36,7 +38,7 @@ def net():
 
 def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     """The maps of all windows, as many at once as there are calls for."""
-    windows = OverlappingWindows(net, endpoint=endpoint, window=window, stride=stride)
+    windows = OverlappingWindows(Plan.of(net, endpoint=endpoint, window=window, stride=stride))
     found = []
     for row in range(0, num_rows, NUM_WINDOWS):
         several = min(NUM_WINDOWS, num_rows - row)
@@ -69,36 +71,41 @@ def test_windows_are_what_they_are_alone(net, window, stride, num_rows, endpoint
             torch.testing.assert_close(maps_BCTHW[row : row + 1], alone_1CTHW, rtol=1e-9, atol=1e-11)
 
 
-def test_what_is_shared_is_computed_once(net):
-    """Positions of each layer that four calls of eight windows of 64 compute beyond the first two, per window."""
-    counts: dict[str, int] = {}
+def test_what_is_shared_is_computed_once(net, monkeypatch):
+    """Taps times positions of each convolution that four calls of eight windows of 64 take beyond the first two."""
+    counts: dict[tuple[int, int, int], int] = {}
 
-    def count(name):
-        def hook(_module, _inputs, output):
-            counts[name] = counts.get(name, 0) + output.shape[0] * output.shape[2]
+    def counting(convolution, taps_of):
+        def count(x, weight, *args):
+            out = convolution(x, weight, *args)
+            key = (*weight.shape[:2], weight.shape[-1])
+            counts[key] = counts.get(key, 0) + taps_of(out, weight)
+            return out
 
-        return hook
+        return count
 
-    hooks = [net.get_submodule(name).register_forward_hook(count(name)) for name in ENDPOINTS]
+    of_frames = counting(F.conv2d, lambda out, _: len(out))
+    of_clips = counting(F.conv3d, lambda out, weight: out.shape[0] * out.shape[2] * weight.shape[2])
+    monkeypatch.setattr(F, "conv2d", of_frames)
+    monkeypatch.setattr(F, "conv3d", of_clips)
     frames_1CTHW = torch.zeros(1, 3, 64 + 31, SIDE, SIDE, dtype=torch.float64)
-    windows = OverlappingWindows(net, endpoint="Mixed_5c", window=64, stride=1)
+    windows = OverlappingWindows(Plan.of(net, endpoint="Mixed_5c", window=64, stride=1))
     with torch.inference_mode():
         for call in range(4):
             if call == 2:
                 counts.clear()
             windows(frames_1CTHW[:, :, 8 * call : 8 * call + 71], num_windows=8)
-    for hook in hooks:
-        hook.remove()
-    per_window = {name: count / 16 for name, count in counts.items()}
-    alone = {"Conv3d_1a_7x7": 32, "Conv3d_2c_3x3": 32, "Mixed_3b": 32, "Mixed_3c": 32, "Mixed_4b": 16, "Mixed_4f": 16}
-    assert {name: per_window[name] for name in alone} == {
-        "Conv3d_1a_7x7": 1 + 3,  # one new position, and the ends: 1 before, 2 after
-        "Conv3d_2c_3x3": 1 + 5,
-        "Mixed_3b": 1 + 7,
-        "Mixed_3c": 1 + 9,
-        "Mixed_4b": 1 + 7,
-        "Mixed_4f": 16,  # nothing is left to share
+    per_window = {key: count / 16 for key, count in counts.items()}
+    expected = {  # (channels behind, before, width of the kernel): what is new, before and after; of windows alone
+        (64, 3, 7): 7 + 5 + 0,  # Conv3d_1a_7x7 of 32 * 7: sums of 4 and 6 taps are those of the last two positions
+        (192, 64, 3): 3 + 5 + 5,  # Conv3d_2c_3x3 of 32 * 3
+        (128, 96, 3): 3 + 8 + 8,  # Mixed_3b of 32 * 3
+        (192, 128, 3): 3 + 11 + 11,  # Mixed_3c of 32 * 3
+        (208, 96, 3): 3 + 8 + 8,  # Mixed_4b of 16 * 3
+        (224, 112, 3): 3 + 11 + 11,  # Mixed_4c of 16 * 3
+        (288, 144, 3): 16 * 3,  # Mixed_4e: too little is left to share
     }
+    assert {key: per_window[key] for key in expected} == expected
 
 
 def test_ends_grow_until_nothing_is_left():

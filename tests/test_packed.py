@@ -13,7 +13,7 @@ from i3d.device import has_bf16
 from i3d.models.build import build_network
 from i3d.models.conv import Conv3d
 from i3d.models.engine import Engine
-from i3d.models.packed import PackedConv3d
+from i3d.models.packed import PackedConv3d, taps_of
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from test_conv import LAYERS
 
@@ -36,7 +36,7 @@ DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
 def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, layout, dtype):
     torch.manual_seed(0)
     conv = Conv3d(5, 7, kernel, stride=stride, padding=padding).to(dtype, memory_format=layout)
-    packed, tolerance = PackedConv3d(conv), 1e-5 if dtype == torch.float32 else 2e-2
+    packed, tolerance = PackedConv3d.of(conv), 1e-5 if dtype == torch.float32 else 2e-2
     for clips, frames in ((1, 7), (2, 8), (1, 9)):  # packed for the first, right for all
         x_NCTHW = torch.randn(clips, 5, frames, 9, 8 + frames % 2).to(dtype, memory_format=layout)
         with torch.inference_mode():
@@ -46,6 +46,7 @@ def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, la
             for found, wanted in (
                 (packed(x_NCTHW), plain),
                 (packed(x_NCTHW, relu=True), F.relu(plain)),
+                (packed(x_NCTHW, plus_NCTHW=plus), plain + plus),
                 (packed(x_NCTHW, relu=True, plus_NCTHW=plus), F.relu(plain + plus)),
             ):
                 assert found.shape == wanted.shape
@@ -53,10 +54,33 @@ def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, la
             assert torch.equal(plus, before)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (7, 2, 0)])
+@pytest.mark.parametrize("kind", ["plain", "packed", "packed and used"])
+def test_taps_add_up_to_the_convolution(dtype, kernel, stride, padding, kind):
+    torch.manual_seed(0)
+    conv = Conv3d(3, 6, kernel, stride=stride, padding=(0, padding, padding)).to(dtype).eval()
+    norm = torch.nn.BatchNorm3d(6).to(dtype).eval() if kind == "plain" else torch.nn.Identity()
+    if kind == "plain":
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    x_NCTHW = torch.randn(2, 3, kernel, 15, 15).to(dtype, memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        whole, wanted = PackedConv3d.of(conv) if kind != "plain" else conv, norm(conv(x_NCTHW))
+        if kind == "packed and used":
+            whole(x_NCTHW)
+        first, last = (
+            taps_of(whole, norm, begin, stop, bias=not begin)(x_NCTHW[:, :, begin:stop])
+            for begin, stop in ((0, 1), (1, kernel))
+        )
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    assert (first + last - wanted).abs().max() <= tolerance * wanted.abs().max()
+
+
 def test_a_padding_of_another_time():
     torch.manual_seed(0)
     conv = Conv3d(4, 6, 3, padding=1).to(memory_format=torch.channels_last_3d)
-    packed = PackedConv3d(conv)
+    packed = PackedConv3d.of(conv)
     x_NCTHW = torch.randn(1, 4, 5, 6, 6).to(memory_format=torch.channels_last_3d)
     with torch.inference_mode():
         for padding in (None, (0, 1, 1), None):

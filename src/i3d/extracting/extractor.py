@@ -6,8 +6,9 @@ Letters in names: R rows, V views of a row, T frames, H rows of pixels, W column
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Final
 
@@ -15,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from i3d.ahead import ahead
 from i3d.data.views import resized
 from i3d.errors import InputError, VideoError
 from i3d.extracting.rows import Row, windows_of_stream
 from i3d.models.build import I3D
 from i3d.models.engine import Engine
 from i3d.models.inception import InceptionI3D
-from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, can_share
+from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, Plan, can_share
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
@@ -30,6 +32,7 @@ from i3d.video.sampling import loop
 from i3d.video.transforms import crop_boxes, flip, normalize
 
 Floats = npt.NDArray[np.float32]
+FRAMES_AHEAD: Final = 32  # that are decoded, or between which flow is computed, while networks run
 MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until it is over
 
 
@@ -82,17 +85,18 @@ class Extractor:
         rows: list[Row] = []
         values: list[Floats] = []
         times = _Times(video, self.settings.fps)
-        windows = islice(windows_of_stream(self._frames(video, times), self.settings), max_rows)
-        networks = [_Network(stream, self) for stream in self.streams]
+        networks = [_Network(stream, self, plan) for stream, plan in zip(self.streams, self._plans, strict=True)]
         for stream in self.streams:
             stream.engine.begin()
-        while several := list(islice(windows, max(network.num_windows for network in networks))):
-            values += self._rows([window for _, window in several], networks)
-            rows += [row for row, _ in several]
-            if len(rows) * values[0].nbytes > MAX_BYTES:
-                what = f"its first {len(rows)} rows take over {MAX_BYTES >> 30} GiB"
-                raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
-            on_row(len(rows))
+        made = islice(windows_of_stream(self._frames(video, times), self.settings), max_rows)
+        with closing(ahead(made, most=max(1, FRAMES_AHEAD // self.settings.stride))) as windows:
+            while several := list(islice(windows, max(network.num_windows for network in networks))):
+                values += self._rows([window for _, window in several], networks)
+                rows += [row for row, _ in several]
+                if len(rows) * values[0].nbytes > MAX_BYTES:
+                    what = f"its first {len(rows)} rows take over {MAX_BYTES >> 30} GiB"
+                    raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
+                on_row(len(rows))
         if not rows:
             rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
             have = f"it has {times.count} {'frame' if times.count == 1 else 'frames'}{rate}"
@@ -100,8 +104,13 @@ class Extractor:
                 video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
             )
         seconds = tuple(times.of(row) for row in rows)
-        ran = {"torch" for network in networks if network.shares}.union(*(n.stream.engine.ran for n in networks))
+        ran = {"torch" for network in networks if network.plan}.union(*(n.stream.engine.ran for n in networks))
         return Extracted(np.stack(values), tuple(rows), seconds, times.count, video.notes, tuple(sorted(ran)))
+
+    @cached_property
+    def _plans(self) -> tuple[Plan | None, ...]:
+        """What the windows share in each network; None: nothing."""
+        return tuple(_plan(stream.engine, self.settings) for stream in self.streams)
 
     def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
         """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""
@@ -141,18 +150,15 @@ class Extractor:
 class _Network:
     """The network of one stream over one video: windows that overlap share what they can."""
 
-    def __init__(self, stream: Stream, extractor: Extractor) -> None:
-        self.stream, self.extractor = stream, extractor
-        settings = extractor.settings
-        self.layer = endpoints(stream.engine.net)[-1] if settings.layer == POOLED else settings.layer
-        is_ours = stream.engine.runtime in ("torch", "auto")  # others are asked for by name, and run each window
-        self.shares = is_ours and can_share(stream.engine.net, window=settings.window, stride=settings.stride)
-        self.num_windows = NUM_WINDOWS if self.shares else 1
+    def __init__(self, stream: Stream, extractor: Extractor, plan: Plan | None) -> None:
+        self.stream, self.extractor, self.plan = stream, extractor, plan
+        self.layer = _layer(stream.engine.net, extractor.settings)
+        self.num_windows = NUM_WINDOWS if plan else 1
         self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
 
     def __call__(self, windows: list[list[FrameHWC]], channels: slice) -> Floats:
         """The features (R, V, C) or (R, V, T, H, W, C) of windows that follow each other."""
-        if not self.shares:
+        if self.plan is None:
             return np.concatenate([self._of_clips(self._views(window, channels))[None] for window in windows])
         stretch = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
         of_views = [
@@ -163,12 +169,9 @@ class _Network:
 
     def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
         """(R, C) or (R, T, H, W, C) float32 of the windows of a stretch of frames."""
-        settings, net = self.extractor.settings, self.stream.engine.net
+        assert self.plan is not None
         if view not in self._overlapping:
-            assert isinstance(net, InceptionI3D)
-            self._overlapping[view] = OverlappingWindows(
-                net, endpoint=self.layer, window=settings.window, stride=settings.stride
-            )
+            self._overlapping[view] = OverlappingWindows(self.plan)
         frames_1CTHW = self._normalized(clip_THWC).to(self.stream.engine.dtype)
         with torch.inference_mode():
             return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
@@ -200,6 +203,20 @@ class _Network:
 
     def _views(self, frames: list[FrameHWC], channels: slice) -> npt.NDArray[np.uint8]:
         return _views(frames, channels, self.stream, self.extractor.settings)
+
+
+def _plan(engine: Engine, settings: FeatureSettings) -> Plan | None:
+    """What windows share; not by runtimes other than PyTorch: they are asked for by name, and run each window."""
+    net = engine.net
+    if engine.runtime not in ("torch", "auto") or not can_share(net, window=settings.window, stride=settings.stride):
+        return None
+    assert isinstance(net, InceptionI3D)
+    return Plan.of(net, endpoint=_layer(net, settings), window=settings.window, stride=settings.stride)
+
+
+def _layer(net: I3D, settings: FeatureSettings) -> str:
+    """The endpoint that is asked for, or pooled."""
+    return endpoints(net)[-1] if settings.layer == POOLED else settings.layer
 
 
 def endpoints(net: I3D) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from i3d.models.conv import Conv3d, Triple, flat_weight, flattened, may_call_onednn, unflattened, way_of
 
@@ -24,7 +26,7 @@ def pack(net: nn.Module) -> None:
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Conv3d):
-                setattr(parent, name, PackedConv3d(child))
+                setattr(parent, name, PackedConv3d.of(child))
 
 
 def convolved(
@@ -45,21 +47,55 @@ def convolved(
     return F.relu(out_NCTHW, inplace=True) if relu else out_NCTHW
 
 
+def taps_of(conv: nn.Module, norm: nn.Module, first: int, stop: int, *, bias: bool) -> nn.Module:
+    """A convolution at rest and its norm, with some of the taps along time alone; nothing is padded there."""
+    if isinstance(conv, PackedConv3d):
+        return conv.taps(first, stop, bias=bias)
+    assert isinstance(conv, Conv3d)
+    if isinstance(norm, nn.BatchNorm3d):
+        conv = fuse_conv_bn_eval(conv, norm)
+    part = copy.deepcopy(conv)
+    part.kernel_size = (stop - first, *conv.kernel_size[1:])
+    part.padding = (0, *conv.padding[1:])
+    part.weight = nn.Parameter(conv.weight.detach()[:, :, first:stop].clone(), requires_grad=False)
+    part.bias = conv.bias if bias else None
+    return part
+
+
 class PackedConv3d(nn.Module):
     """A convolution at rest on a CPU: its weights lie as oneDNN wants them, and sum and ReLU are part of it.
 
     It is packed for the first clip that it sees; other shapes give the same function.
     """
 
-    def __init__(self, conv: Conv3d) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, kernel: Triple, stride: Triple, padding: Triple, is_paired: bool
+    ) -> None:
         super().__init__()
+        self.bias, self.kernel_size, self.stride, self.padding = bias, kernel, stride, padding
+        self.is_paired = is_paired
+        self.way = "whole" if is_paired else way_of(kernel, stride, padding)
+        self._weight = flat_weight(weight, self.way)
+
+    @classmethod
+    def of(cls, conv: Conv3d) -> Self:
+        """A convolution, packed."""
         assert not isinstance(conv.padding, str)
-        self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
-        self.bias, weight = conv.bias, conv.weight.detach()
+        weight = conv.weight.detach()
         # bfloat16 is multiplied in pairs: three channels cost as much as four.
-        self.is_paired = weight.dtype == torch.bfloat16 and weight.shape[1] % 2 == 1 and conv.stride[2] == 2
-        self.way = "whole" if self.is_paired else way_of(self.kernel_size, self.stride, self.padding)
-        self._weight = paired_weight(weight, self.padding[2]) if self.is_paired else flat_weight(weight, self.way)
+        is_paired = weight.dtype == torch.bfloat16 and weight.shape[1] % 2 == 1 and conv.stride[2] == 2
+        if is_paired:
+            weight = paired_weight(weight, conv.padding[2])
+        shape = {"kernel": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
+        return cls(weight, conv.bias, **shape, is_paired=is_paired)
+
+    def taps(self, first: int, stop: int, *, bias: bool) -> PackedConv3d:
+        """Some of its taps along time, where nothing is padded; for kernels that see time and space."""
+        assert self.way == "whole"
+        weight = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+        kernel, padding = (stop - first, *self.kernel_size[1:]), (0, *self.padding[1:])
+        shape = {"kernel": kernel, "stride": self.stride, "padding": padding}
+        return PackedConv3d(weight[:, :, first:stop], self.bias if bias else None, **shape, is_paired=self.is_paired)
 
     def forward(
         self,
@@ -77,12 +113,12 @@ class PackedConv3d(nn.Module):
         if not self._weight.is_mkldnn:
             self._weight = packed(self._weight, stride, pads, flat.shape)
         around = self._weight, self.bias, pads, stride, [1] * len(pads), 1
-        operator, last = torch.ops.mkldnn._convolution_pointwise, "relu" if relu else "none"
+        operator = torch.ops.mkldnn._convolution_pointwise
         if plus_NCTHW is None:
-            out: Tensor = operator(flat, *around, last, [], "")
+            out: Tensor = operator(flat, *around, "relu" if relu else "none", [], "")
         else:
             plus, *_ = flattened(plus_NCTHW, self.way, (1, 1, 1), (1, 1, 1), (0, 0, 0))
-            out = operator.binary(flat, plus, *around, "add", 1.0, last, [], None)
+            out = operator.binary(flat, plus, *around, "add", 1.0, "relu" if relu else None, [], None)
         return unflattened(out, self.way, x_NCTHW)
 
 
