@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from i3d.video.sampling import random_clips
+from i3d.video.container import ContainerVideo
+from i3d.video.sampling import protocol_clips, random_clips
 from i3d.video.transforms import crops_of, resize_short_side
 from rendering import numbered_frame, read_number, render
 
@@ -309,6 +311,36 @@ def test_classes_that_go_together_are_rows_of_0_and_1(videos):
 
 
 # bad files
+
+
+def test_each_frame_is_decoded_and_converted_once(tmp_path, monkeypatch):
+    """Of 30 views, which show 320 frames, and of a clip to train; counted at the decoder."""
+    render(tmp_path / "a.mp4", num_frames=200, options={"g": "8"})
+    (tmp_path / "list.txt").write_text("a.mp4 0\n")
+    counts, decode, rgb = Counter(), ContainerVideo._decode, ContainerVideo._rgb
+
+    def counting_decode(self, packets):
+        for frame in decode(self, packets):
+            counts["decoded"] += 1
+            yield frame
+
+    def counting_rgb(self, frame):
+        counts["converted"] += 1
+        return rgb(self, frame)
+
+    monkeypatch.setattr(ContainerVideo, "_decode", counting_decode)
+    monkeypatch.setattr(ContainerVideo, "_rgb", counting_rgb)
+    annotations = read_annotations(tmp_path / "list.txt")
+    thirty = ClipProtocol(clip_len=32, frame_interval=2, num_clips=10, crops="three")
+    (views,) = ClipDataset(annotations, TestView(thirty, Preprocessing(short_side=48, crop=40)))[0, 0].views_N
+    assert views.indices_VT.shape == (30, 32)
+    num_shown = len(np.unique(protocol_clips(200, thirty, fps=None)))
+    assert 100 < num_shown == len(views.frames_DHWC) == counts["converted"]
+    assert counts["decoded"] <= 200
+    counts.clear()
+    ClipDataset(annotations, train_view())[0, 0]
+    assert counts["converted"] == SHORT.clip_len
+    assert counts["decoded"] <= SHORT.clip_len * SHORT.frame_interval + 8  # and those from the key frame before
 
 
 @pytest.fixture
