@@ -249,6 +249,31 @@ def test_no_runtime_calls_home(tmp_path):
     assert "network:" not in done.stderr
 
 
+SIGNALLED = """
+import faulthandler, gc, os, signal, sys, torch
+from pathlib import Path
+from test_runtimes import SHAPE, engine
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first, second = (engine(Path(sys.argv[1]), runtime="openvino") for _ in range(2))
+for made in (first, second):
+    made(torch.ones(SHAPE))
+del first, made
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.slow
+def test_signals_are_handled_when_networks_are_gone(tmp_path):
+    """OpenVINO puts a stack of its own under all handlers of signals, and takes it away with what put it there."""
+    command = [sys.executable, "-c", SIGNALLED, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_what_ran_is_told_not_what_was_asked_for(tmp_path):
     made = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
     assert made.how == "fp32, openvino"  # nothing ran yet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
@@ -21,17 +22,13 @@ HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
 
 def run_of(task: Task) -> Run:
     """The function; the compiled model is kept in the cache."""
-    # Importing OpenVINO reports to a web site, unless that part of it is not there.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    from openvino import Core
-
     # Its own default is bfloat16 wherever there is any.
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[task.arithmetic],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": task.threads,
     }
-    core = Core()
+    core = the_core()
     key = task.key("openvino", "onnxscript", runtime="openvino", weights=task.weights, settings=settings)
     compiled = core.import_model(BytesIO(task.kept(key, lambda: compiled_for(core, task, settings))), "CPU", settings)
     request = compiled.create_infer_request()
@@ -41,6 +38,20 @@ def run_of(task: Task) -> Run:
         return torch.from_numpy(request.infer([clip_1THWC], share_inputs=True)[0].copy())
 
     return one_by_one(run)
+
+
+@cache
+def the_core() -> openvino.Core:
+    """One for the whole process.
+
+    Each puts a stack of its own under the handlers of signals. Were there several, the last to go would leave that of
+    one that is gone already, and the next signal would end the process.
+    """
+    # Importing OpenVINO reports to a web site, unless that part of it is not there.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    from openvino import Core
+
+    return Core()
 
 
 def compiled_for(core: openvino.Core, task: Task, settings: dict[str, object]) -> bytes:
