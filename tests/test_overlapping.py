@@ -103,6 +103,7 @@ def test_what_is_shared_is_computed_once(net, monkeypatch):
         (192, 128, 3): 3 + 11 + 11,  # Mixed_3c of 32 * 3
         (208, 96, 3): 3 + 8 + 8,  # Mixed_4b of 16 * 3
         (224, 112, 3): 3 + 11 + 11,  # Mixed_4c of 16 * 3
+        (256, 128, 3): 3 + 14 + 14,  # Mixed_4d of 16 * 3
         (288, 144, 3): 16 * 3,  # Mixed_4e: too little is left to share
     }
     assert {key: per_window[key] for key in expected} == expected

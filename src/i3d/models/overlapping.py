@@ -145,11 +145,11 @@ def pays(ends: Ends, step: int, reach: Reach) -> bool:
     """Whether a window costs much fewer positions of a layer if the middle is shared: its ends, and what is new in it.
 
     Of the positions after, a convolution adds only what the window's own do. Short pieces cost more than their share
-    of a window: over 5/8 of the positions there was nothing to gain.
+    of a window: over 7/10 of the positions there was nothing to gain.
     """
     now = ends_after(ends, reach)
     new = step // reach.stride
-    return new < now.between and 8 * (now.before + min(now.after, ends.after) + new) < 5 * now.length
+    return new < now.between and 10 * (now.before + min(now.after, ends.after) + new) < 7 * now.length
 
 
 def can_share(net: object, *, window: int, stride: int) -> bool:
