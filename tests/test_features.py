@@ -475,3 +475,26 @@ def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
     source = extractor_of(save_model(clip.parent / "grid.safetensors"), settings, device="cpu")
     with open_video(clip) as video, pytest.raises(VideoError, match="rows take over 0 GiB; leave out --grid"):
         source.extractor(video)
+
+
+@pytest.mark.parametrize(("command", "other"), [("features", "compare"), ("flow", "show")])
+def test_help_is_that_of_what_is_meant(command, other):
+    said = run_here(["i3d", command, "--help"]).stdout
+    assert "--out" in said
+    assert f"Usage: i3d {command} [OPTIONS]" in said
+    assert f"See also: i3d {command} {other} --help" in said
+
+
+def test_frames_are_decoded_while_the_network_runs(tmp_path):
+    """When the first row is there, frames beyond its window have been decoded, but not the whole video."""
+    encode(tmp_path / "a.mp4", [numbered_frame(k) for k in range(100)])
+    seen = []
+    made = extractor(FeatureSettings(window=4, stride=4), "rgb")
+    with open_video(tmp_path / "a.mp4") as video:
+
+        def on_row(_):
+            time.sleep(0.2)
+            seen.append(video.frames_decoded)
+
+        made(video, on_row=on_row)
+    assert 8 < seen[0] < 60

@@ -206,6 +206,12 @@ def test_a_runtime_whose_answer_is_wrong_is_refused(tmp_path, monkeypatch):
         engine(tmp_path, runtime="openvino")(torch.randn(SHAPE))
 
 
+def test_a_compiled_network_whose_answer_is_wrong_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda x: function(x) * 1.01)
+    with pytest.raises(InputError, match=r"runtime compile: its answer for this network is .* % from PyTorch's"):
+        engine(tmp_path, runtime="compile")(torch.randn(SHAPE))
+
+
 def test_clips_of_another_shape_run_in_pytorch_which_is_told_once(tmp_path):
     told = []
     made = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32), tell=told.append)

@@ -37,7 +37,7 @@ Out = Annotated[
 Model = Annotated[
     str | None, typer.Option(help="The network of RGB: a name or a weights file (default: the shipped one).")
 ]
-Preset = Annotated[str | None, typer.Option(help="Settings by a name that people know (below).")]
+Preset = Annotated[str | None, typer.Option(help="Settings by a name that people know (those above).")]
 Layer = Annotated[str | None, typer.Option(help="pooled (default), or an endpoint such as Mixed_5c or layer4.")]
 Grid = Annotated[bool, typer.Option("--grid", help="Keep the map (T, H, W) of an endpoint instead of its mean.")]
 Window = Annotated[int | None, typer.Option(min=1, help="Frames of a row (default: 64).")]
@@ -56,8 +56,7 @@ CROPS = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 features_commands = typer.Typer(
     cls=WithDefault,
-    help="Extract features: `i3d features VIDEO... --out DIR` is `i3d features of ...` (its options: `i3d features of "
-    "--help`); or compare two files of them.",
+    help="Extract features of videos, or compare two files of them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 flow = typer.Typer(
     cls=WithDefault,
-    help="Compute the optical flow of videos: `i3d flow VIDEO... --out DIR` is `i3d flow of ...` (its options: "
-    "`i3d flow of --help`); or show it.",
+    help="Compute the optical flow of videos, or show it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

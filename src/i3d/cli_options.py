@@ -74,6 +74,14 @@ class WithDefault(TyperGroup):
             args = ["of", *args]
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """That of the command that is meant, and which others there are."""
+        meant = self.commands["of"]
+        with meant.context_class(meant, info_name=ctx.info_name, parent=ctx.parent) as instead:
+            meant.format_help(instead, formatter)
+        others = [f"{ctx.command_path} {name}" for name in self.commands if name != "of"]
+        formatter.write(f"\nSee also: {', '.join(f'{name} --help' for name in others)}\n")
+
 
 def is_first() -> bool:
     """Whether this is the process that speaks for all that torchrun started."""

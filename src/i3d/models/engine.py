@@ -176,14 +176,14 @@ class Runs:
         function, dtype = Function(self._net, what), DTYPES[self._arithmetic]
         return lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
 
-    def _compiled(self, what: str, device: torch.device) -> Run:
+    def _compiled(self, task: Task, device: torch.device) -> Run:
         # PyTorch's own cache is safe across processes, and knows machine and versions.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
         net = on_device(copy.deepcopy(self._plain), device, self._arithmetic)
-        function, dtype = Function(net, what), DTYPES[self._arithmetic]
+        function, dtype = Function(net, task.what), DTYPES[self._arithmetic]
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
         run: Run = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
-        return one_by_one(run) if device.type == "cpu" else run
+        return choice.agreeing("compile", task, one_by_one(run) if device.type == "cpu" else run, device)
 
     def _make(self, what: str, example_1CTHW: Tensor) -> tuple[Runtime, Run]:
         """The runtime that was asked for, or the fastest, and what it runs."""
@@ -192,7 +192,7 @@ class Runs:
         task = Task(self._plain, what, self._clip_CTHW, self._arithmetic, threads, self._cache, self._tell)
         makers: dict[Runtime, Callable[[], Run]] = {
             "torch": lambda: self._by_torch(what),
-            "compile": lambda: self._compiled(what, example_1CTHW.device),
+            "compile": lambda: self._compiled(task, example_1CTHW.device),
             "openvino": lambda: choice.exported("openvino", task),
             "onnxruntime": lambda: choice.exported("onnxruntime", task),
         }
