@@ -9,12 +9,15 @@ import pytest
 import torch
 
 import i3d
-from i3d.data.shown import windows_of
+from i3d.data.shown import Shown, windows_of
 from i3d.device import has_bf16
 from i3d.predict import Predictor
-from i3d.recipes.settings import WindowProtocol
+from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.results.scoring import softmax
-from i3d.video.sampling import windows
+from i3d.video.container import ContainerVideo
+from i3d.video.reader import open_video
+from i3d.video.sampling import protocol_clips, windows
+from i3d.video.transforms import center_crop
 from rendering import numbered_frame, render
 
 
@@ -53,6 +56,27 @@ def test_the_whole_way_by_hand(tmp_path, predictor):
     assert prediction.frames == 12
     assert prediction.status == "ok"
     assert prediction.error == ""
+
+
+@pytest.mark.parametrize("promised", [60, 75])
+def test_clips_are_cut_from_frames_that_are_decoded_once(tmp_path, monkeypatch, promised):
+    """Twice only where the packets promise another number of frames than can be decoded."""
+    path, decoded, decode = render(tmp_path / "clip.mp4", num_frames=60), [], ContainerVideo._decode
+
+    def counting(self, packets):
+        for frame in decode(self, packets):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(ContainerVideo, "_decode", counting)
+    monkeypatch.setattr(ContainerVideo, "num_frames", promised)
+    protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=3, crops="center")
+    *views, end = Shown(protocol, Preprocessing(short_side=48, crop=40), None).views(path)
+    assert end.frames_decoded == 60
+    assert len(decoded) == (60 if promised == 60 else 120)
+    with open_video(path) as video:
+        for view, indices_T in zip(views, protocol_clips(60, protocol), strict=True):
+            assert np.array_equal(view.clip_THWC, center_crop(video.frames_at(indices_T).frames_THWC, size=40))
 
 
 def test_short_clips_are_looped(predictor):

@@ -51,8 +51,8 @@ class Shown:
     ) -> Iterator[View | End]:
         """All views of a video, in their order, and how it ended. Raises VideoError if it cannot be read.
 
-        The memory of windows does not grow with its length, and each of their frames is decoded once; for clips the
-        frames are counted first, by decoding, and those that clips hold are then converted once.
+        The memory of windows does not grow with its length. Each frame is decoded once; of clips, those that they hold
+        are converted.
         """
         content = None if self.flow is None else _content_of(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
@@ -76,18 +76,23 @@ class Shown:
         """Clips spread over the video, each in all its crops."""
         pre = self.preprocessing
         rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
-        num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
-        video.frames_decoded = num_frames
-        indices_VT = protocol_clips(num_frames, protocol, fps=(rate or video.fps) if protocol.target_fps else None)
-        wanted = np.unique(indices_VT)
+        of = partial(protocol_clips, protocol=protocol, fps=(rate or video.fps) if protocol.target_fps else None)
         if self.flow is not None:
+            num_frames = video.count_frames() if rate is None else sum(1 for _ in video.stream(fps=rate))
+            indices_VT = of(num_frames)
+            wanted = np.unique(indices_VT)
             frames_THWC = self.flow.at(video, content, wanted, fps=rate)
             shown = rate or video.fps or 0.0
             seconds_T = wanted / shown if shown else np.zeros(len(wanted))
         else:
-            transform = partial(resized, video, short_side=pre.short_side)
-            found = video.frames_at(wanted.tolist(), transform=transform)
+            small = partial(resized, video, short_side=pre.short_side)
+            promised, num_frames = 0, video.num_frames
+            while promised != num_frames:  # packets promise other frames than can be decoded: once more
+                promised, indices_VT = num_frames, of(num_frames)
+                wanted = np.unique(indices_VT)
+                found, num_frames = video.among_all(wanted, transform=small)
             frames_THWC, seconds_T = found.frames_THWC, found.seconds_T
+        video.frames_decoded = num_frames
         for indices_T in indices_VT:
             clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
             lasts = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))

@@ -259,6 +259,17 @@ class Video(ABC):
         """How many frames the video really has, found by decoding all of them without converting any."""
         return sum(1 for _ in self.on_time(self.pictures()))
 
+    def among_all(self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None) -> tuple[Frames, int]:
+        """The frames at these increasing indices that there are, and how many there are in all: each decoded once."""
+        left, found, num_frames = set(indices.tolist()), [], 0
+        for picture in self.on_time(self.pictures()):
+            num_frames += 1
+            if picture.index in left:
+                found.append((picture.index, self._convert(picture, transform), float(picture.seconds)))
+        frames_THWC = np.stack([frame for _, frame, _ in found]) if found else np.empty((0, 0, 0, 3), np.uint8)
+        asked, seconds_T = np.array([index for index, _, _ in found], np.int64), np.array([s for _, _, s in found])
+        return Frames(frames_THWC, asked, seconds_T), num_frames
+
     def recall(self, notes: Sequence[str], *, frames_decoded: int) -> None:
         """What an earlier reading of the same video found."""
         self._notes |= dict.fromkeys(notes)
