@@ -5,12 +5,15 @@ import errno
 import json
 import os
 import signal
+from collections import Counter
 
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from torch.profiler import ProfilerActivity, profile
 
+from i3d.data.batch import Batch
 from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.recipes.named import named_recipe
@@ -19,7 +22,7 @@ from i3d.recipes.training import AdamW, Training
 from i3d.training.ema import Ema
 from i3d.training.optimizer import build_optimizer
 from i3d.training.state import METADATA_KEY, Position, Sums, load_newest, position_of, save_state, states_in
-from i3d.training.step import Parts
+from i3d.training.step import Parts, train_step
 
 TRACEME, SYSCALL = 0, 24  # of ptrace(2)
 NOT_ALLOWED = 77
@@ -172,3 +175,25 @@ def test_every_field_of_a_position_is_needed(tmp_path, field):
     save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(told)})
     with pytest.raises(InputError, match=f"{field}: Field required"):
         load_newest(tmp_path, parts)
+
+
+@pytest.mark.parametrize("adamw", [False, True])
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_a_step_asks_its_device_for_no_number(adamw, limit):
+    """Each would have to wait for all that a card still has to do."""
+    parts = make_parts(adamw=adamw)
+    parts.training = parts.training.model_copy(update={"clip_grad_norm": limit})
+    clips_NVTHWC = torch.randint(0, 256, (2, 1, 6, 32, 32, 3), dtype=torch.uint8)
+    batch = Batch(clips_NVTHWC, (), torch.tensor([0, 2]), torch.arange(2), ())
+    train_step(parts, [batch], step=2, rate=0.1)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        stepped = train_step(parts, [batch, batch], step=3, rate=0.1)
+    count = Counter(event.name for event in seen.events() if not is_of_the_fused_optimizer(event))
+    assert count["aten::convolution_backward"] > 0
+    assert count["aten::_local_scalar_dense"] == count["aten::nonzero"] == 0
+    assert float(stepped.loss) > 0
+
+
+def is_of_the_fused_optimizer(event):
+    """That of CPUs reads its own count of steps; that of cards does not."""
+    return event is not None and (event.name == "aten::_fused_adamw_" or is_of_the_fused_optimizer(event.cpu_parent))

@@ -114,7 +114,7 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
     share_buffers(parts)
     if parts.ema is not None and not accelerator.optimizer_step_was_skipped:
         parts.ema.update(parts.net)
-    indices = tuple(int(index) for batch in batches for index in batch.indices_N)
+    indices = tuple(index for batch in batches for index in batch.indices_N.tolist())
     return Stepped(Later(loss_sum), Later(right_sum), num_views, None if norm is None else Later(norm), indices)
 
 
