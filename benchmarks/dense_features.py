@@ -4,9 +4,10 @@
 - engine: each window read, resized and run by itself, on the same engine in the same process,
 - plain: the same loop with the network as `load_model` gives it, in a process of its own that PyTorch finds as it is.
 
-python benchmarks/dense_features.py
+python benchmarks/dense_features.py results          # results/dense-features-MACHINE.csv and .png
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kept import BLUE, GREY, Row, bars, machine, place, write
 
 import i3d
 from i3d.data.views import resized
@@ -39,6 +41,9 @@ FIRST = ROWS // 2
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
     keep_memory()  # as the command `i3d` does
     source = extractor_of(NETWORK, FeatureSettings(window=WINDOW, stride=1))
     seconds: dict[str, list[float]] = {"shared": [], "engine": [], "plain": []}
@@ -50,20 +55,38 @@ def main() -> None:
         write_video(clip, (frame(number) for number in range(NUM_FRAMES)), fps=Fraction(25))
         elsewhere.submit(plain, clip).result()  # to load and warm up
         for _ in range(ROUNDS):
-            rows, of_row = shared(source, clip)
+            features_RC, of_row = shared(source, clip)
             alone, of_window = engine(source, clip)
             for name, value in (("shared", of_row), ("engine", of_window)):
                 seconds[name].append(value)
             seconds["plain"].append(elsewhere.submit(plain, clip).result())
             print({name: round(values[-1], 3) for name, values in seconds.items()}, flush=True)
-    apart = np.abs(alone - rows[FIRST : FIRST + NUM_WINDOWS]).max() / np.abs(alone).max()
+    apart = np.abs(alone - features_RC[FIRST : FIRST + NUM_WINDOWS]).max() / np.abs(alone).max()
     print(f"rows are {apart:.1e} of their largest number apart")
-    for name, values in seconds.items():
-        ratio = statistics.median(b / a for a, b in zip(seconds["shared"], values, strict=True))
-        of_all = statistics.median(values) * (NUM_FRAMES - WINDOW + 1) / 60
-        print(
-            f"{name}: {statistics.median(values):.3f} s a row, {ratio:.2f} times; {NUM_FRAMES} frames {of_all:.0f} min"
-        )
+    rows = [row_of(name, seconds) for name in seconds]
+    for row in rows:
+        print(row)
+    threads = torch.get_num_threads()
+    kept = place(out, "dense-features", threads=threads)
+    write(kept.with_suffix(".csv"), rows)
+    values = {row["what"]: row["seconds_a_row"] for row in rows}
+    told = [f"{row['seconds_a_row']} s, {row['times_shared']} times" for row in rows]
+    title = f"Windows of {WINDOW} frames, one from each frame on: {machine(threads)}"
+    bars(kept.with_suffix(".png"), values, told, [BLUE, GREY, GREY], title=title, axis="seconds a row")
+
+
+def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
+    """Medians; the ratio is the median of those of the rounds."""
+    median = statistics.median(seconds[name])
+    return {
+        "what": name,
+        "seconds_a_row": round(median, 3),
+        "times_shared": round(
+            statistics.median(b / a for a, b in zip(seconds["shared"], seconds[name], strict=True)), 2
+        ),
+        "minutes_of_2_minutes": round(median * (NUM_FRAMES - WINDOW + 1) / 60, 1),
+        "torch": torch.__version__,
+    }
 
 
 def shared(source: Source, clip: Path) -> tuple[np.ndarray, float]:

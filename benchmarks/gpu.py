@@ -19,8 +19,7 @@ from typing import Any, Final
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
-from charts import GREEN, GREY, bars
-from networks import write
+from kept import GREEN, GREY, bars, write
 from torch import nn
 
 from i3d.catalogue import cost_on, describe

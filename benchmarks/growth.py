@@ -1,7 +1,7 @@
 """How time and memory grow: with views, clip length, batch, length of a video, classes, threads, workers and lines of
 a list. Each figure comes from a process of its own, whose largest memory is told.
 
-    python benchmarks/growth.py results          # results/growth-MACHINE.csv
+    python benchmarks/growth.py results          # results/growth-MACHINE.csv and .png
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from multiprocessing import get_context
@@ -21,7 +21,8 @@ from typing import Any, Final
 
 import torch
 from dense_features import frame
-from networks import machine_of, write
+from kept import BLUE, Row, machine, write
+from matplotlib.figure import Figure
 
 from i3d.benchmark_data import benchmark_data
 from i3d.catalogue import describe
@@ -102,8 +103,25 @@ def main() -> None:
             row: dict[str, Any] = {"what": what, "value": list(value.values())[-1], "seconds": round(seconds, 4)}
             rows.append({**row, "peak_mib": mib})
             print(rows[-1], flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    write(out / f"growth-{machine_of(os.cpu_count() or 1)}.csv", rows)
+    threads = os.cpu_count() or 1
+    kept = place(out, "growth", threads=threads)
+    write(kept.with_suffix(".csv"), rows)
+    draw(kept.with_suffix(".png"), rows, machine(threads))
+
+
+def draw(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Seconds against each thing, both in powers; a straight line at 45 degrees is growth in proportion."""
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, what in zip(figure.subplots(2, 4).flat, SWEEPS, strict=True):
+        values = [(row["value"], row["seconds"]) for row in rows if row["what"] == what]
+        axes.plot(*zip(*values, strict=True), "o-", color=BLUE)
+        axes.set_yscale("log")
+        if "workers" not in what:  # which may be none
+            axes.set_xscale("log")
+        axes.set_title(what, fontsize=9)
+        axes.set_ylabel("seconds", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=120)
 
 
 def measured(what: str, place: int) -> tuple[float, int]:

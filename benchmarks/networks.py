@@ -9,23 +9,21 @@ as the commands run them. GEMM is the machine's rate for matrices of 4096 x 4096
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import peers_networks as peers
 import torch
-from charts import BLUE, GREEN, GREY, bars
+from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
 from turns import OURS, THEIRS, Sides
 
 from i3d.catalogue import describe, gflops_of_view
-from i3d.device import arithmetic_of, processor
+from i3d.device import arithmetic_of
 from i3d.models.build import build_network
 from i3d.models.engine import Engine
 from i3d.models.runtimes.choice import candidates
@@ -45,7 +43,6 @@ MODES: Final = {
     "R50 dot product": "dot_product",
 }
 PEERS: Final = ("MMAction2 1.2.0", "pytorch-i3d", "pytorchvideo 0.1.5")
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -61,10 +58,9 @@ def main() -> None:
     with Sides(partial(prepare, options.peers), threads=options.threads) as processes:
         seconds, _ = processes.in_turns(sides, options.rounds)
     rows = [row_of(name, seconds) for name in names]
-    machine = machine_of(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write(options.out / f"networks-{machine}.csv", rows)
-    draw(options.out / f"networks-{machine}.png", rows, f"{processor()}, {options.threads} threads")
+    kept = place(options.out, "networks", threads=options.threads)
+    write(kept.with_suffix(".csv"), rows)
+    draw(kept.with_suffix(".png"), rows, machine(options.threads))
     for row in rows:
         print(row)
 
@@ -109,11 +105,6 @@ def peer(case: str, who: str) -> torch.nn.Module:
     return peers.mmaction2_r50(non_local=MODES.get(case))
 
 
-def machine_of(threads: int) -> str:
-    """The hardware as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", f"{processor()}-{threads}-threads").strip("-").lower()
-
-
 def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
     """Medians; the ratio to the peer is the median of those of the rounds."""
     median = statistics.median(seconds[name])
@@ -136,13 +127,6 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def write(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:

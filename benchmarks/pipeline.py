@@ -1,6 +1,8 @@
 """Prediction over many clips against its two halves: decoding alone, and the network alone, in turns.
 
-python benchmarks/pipeline.py [CLIPS...]      # else eight rendered ones of 10 s, 340 x 256
+python benchmarks/pipeline.py results [CLIPS...]      # else eight rendered ones of 10 s, 340 x 256
+
+It leaves results/pipeline-MACHINE.csv and .png.
 """
 
 import argparse
@@ -8,6 +10,9 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+
+import torch
+from kept import BLUE, GREY, Row, bars, machine, place, write
 
 from i3d.benchmark_model import render_clip
 from i3d.data.inputs import expand
@@ -17,21 +22,30 @@ from i3d.memory import keep_memory
 from i3d.predict import Predictor, predict_each
 
 ROUNDS = 3
+COLOURS = {"decoding": GREY, "network": GREY, "predict": BLUE}
 
 
 def main() -> None:
     keep_memory()  # as the command `i3d` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
     parser.add_argument("clips", nargs="*")
-    clips = parser.parse_args().clips
+    options = parser.parse_args()
+    clips = options.clips
     with tempfile.TemporaryDirectory() as folder:
         rendered = [str(render_clip(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
         paths = expand(clips or rendered)
-        for precision in PRECISIONS:
-            measure(Predictor(device="cpu", precision=precision), paths)
+        rows = [measure(Predictor(device="cpu", precision=precision), paths) for precision in PRECISIONS]
+    threads = torch.get_num_threads()
+    kept = place(options.out, "pipeline", threads=threads)
+    write(kept.with_suffix(".csv"), rows)
+    parts = {f"{row['arithmetic']}: {name}": row[name] for row in rows for name in COLOURS}
+    told = [f"{value} s" for value in parts.values()]
+    title = f"{len(paths)} clips: {machine(threads)}"
+    bars(kept.with_suffix(".png"), parts, told, [*COLOURS.values()] * len(rows), title=title, axis="seconds")
 
 
-def measure(predictor: Predictor, paths: list[str]) -> None:
+def measure(predictor: Predictor, paths: list[str]) -> Row:
     views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, End)]
     predictor._forward(views[0].clip_THWC[None])
     seconds: dict[str, list[float]] = {"decoding": [], "network": [], "predict": []}
@@ -46,11 +60,16 @@ def measure(predictor: Predictor, paths: list[str]) -> None:
             list(predict_each(predictor, paths))
     median = {name: statistics.median(found) for name, found in seconds.items()}
     slower = max(median["decoding"], median["network"])
-    told = ", ".join(f"{name} {value:.2f} s" for name, value in median.items())
-    arithmetic, ratio = predictor.engine.arithmetic, median["predict"] / slower
-    print(
-        f"{arithmetic}: {len(paths)} clips, {len(views)} views: {told}; {ratio:.2f} times the slower half", flush=True
-    )
+    row = {
+        "arithmetic": predictor.engine.arithmetic,
+        "clips": len(paths),
+        "views": len(views),
+        **{name: round(value, 2) for name, value in median.items()},
+        "times_the_slower_half": round(median["predict"] / slower, 2),
+        "torch": torch.__version__,
+    }
+    print(row, flush=True)
+    return row
 
 
 class took:  # noqa: N801 (reads as a verb)

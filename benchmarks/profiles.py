@@ -1,17 +1,18 @@
 """Where the time goes: the five costliest operations of a forward pass and of a training step, and the parts of a
 prediction of one short clip by the command, from its start to its end.
 
-python benchmarks/profiles.py
+python benchmarks/profiles.py results          # results/profiles-MACHINE.csv and .png
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from multiprocessing import get_context
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 from dense_features import frame
+from kept import BLUE, GREEN, Row, bars, machine, place, write
 from torch.profiler import ProfilerActivity, profile
 from training_step import step_of
 
@@ -33,20 +35,28 @@ SHAPES = {R50: (1, 3, 32, 256, 256), INCEPTION: (1, 3, 64, 224, 224)}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
     keep_memory()
+    rows: list[Row] = []
     for name, shape in SHAPES.items():
         clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
         for precision in ("exact", "fast"):
             net = build_network(describe(name).recipe.network)
             engine = Engine.of(net, device=torch.device("cpu"), precision=precision)
-            tell(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
+            rows += told(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
     for rough in (False, True):
         net = build_network(describe(R50).recipe.network)
-        tell(f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough))
-    tell_prediction()
+        rows += told(f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough))
+    rows += told_of_prediction()
+    threads = torch.get_num_threads()
+    kept = place(out, "profiles", threads=threads)
+    write(kept.with_suffix(".csv"), rows)
+    draw(kept.with_suffix(".png"), rows, machine(threads))
 
 
-def tell(what: str, run: Callable[[], object]) -> None:
+def told(what: str, run: Callable[[], object]) -> list[Row]:
     """The five operations with the most time of their own."""
     run()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
@@ -56,12 +66,28 @@ def tell(what: str, run: Callable[[], object]) -> None:
         seconds = time.perf_counter() - start
     costs = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in costs)
-    print(f"\n{what}: {1000 * seconds / 3:.0f} ms")
-    for event in costs[:5]:
-        print(f"  {100 * event.self_cpu_time_total / total:5.1f} %  {event.key} ({event.count // 3} calls)")
+    shares = {f"{event.key} ({event.count // 3} calls)": event.self_cpu_time_total / total for event in costs[:5]}
+    return rows_of(what, seconds / 3, shares)
 
 
-def tell_prediction() -> None:
+def rows_of(what: str, seconds: float, shares: Mapping[str, float]) -> list[Row]:
+    """A row for each part, printed as well."""
+    print(f"\n{what}: {1000 * seconds:.0f} ms")
+    for name, share in shares.items():
+        print(f"  {100 * share:5.1f} %  {name}")
+    of_all = {"of": what, "ms": round(1000 * seconds)}
+    return [{**of_all, "part": name, "percent": round(100 * share, 1)} for name, share in shares.items()]
+
+
+def draw(path: Path, rows: Sequence[Row], title: str) -> None:
+    names = {f"{row['of']}, {row['ms']} ms: {row['part']}": row["percent"] for row in rows}
+    told = [f"{percent} %" for percent in names.values()]
+    whats = list(dict.fromkeys(row["of"] for row in rows))
+    colours = [(BLUE, GREEN)[whats.index(row["of"]) % 2] for row in rows]
+    bars(path, names, told, colours, title=title, axis="% of the time")
+
+
+def told_of_prediction() -> list[Row]:
     """`i3d predict` of a clip of 10 s, with the files in the system's cache."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
@@ -74,10 +100,9 @@ def tell_prediction() -> None:
             "all other imports": imports[1],
             **min((apart(clip) for _ in range(3)), key=lambda found: sum(found.values())),
         }
-    print(f"\n`i3d predict` of a clip of 10 s: {took:.2f} s")
     parts["the rest: interpreter, options, tables"] = took - sum(parts.values())
-    for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
-        print(f"  {100 * seconds / took:5.1f} %  {name} ({seconds:.2f} s)")
+    shares = {name: seconds / took for name, seconds in sorted(parts.items(), key=lambda part: -part[1])}
+    return rows_of("`i3d predict` of a clip of 10 s", took, shares)
 
 
 def timed(command: list[str]) -> float:

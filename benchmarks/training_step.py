@@ -1,7 +1,7 @@
 """One training step (2 clips of 32 x 224 x 224, SGD with momentum, gradients clipped) against the networks of other
 packages in float32, in turns: milliseconds, and whether every gradient is finite.
 
-    python benchmarks/training_step.py results          # results/training-MACHINE.csv
+    python benchmarks/training_step.py results          # results/training-MACHINE.csv and .png
 
 The peers step in a process of their own, as PyTorch finds it; ours as the command `i3d` does.
 """
@@ -19,7 +19,7 @@ from typing import Final
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
-from networks import machine_of, write
+from kept import BLUE, GREEN, GREY, bars, machine, place, write
 from torch import nn
 from turns import OURS, THEIRS, Sides
 
@@ -60,8 +60,13 @@ def main() -> None:
             }
         )
         print(rows[-1])
-    options.out.mkdir(parents=True, exist_ok=True)
-    write(options.out / f"training-{machine_of(options.threads)}.csv", rows)
+    kept = place(options.out, "training", threads=options.threads)
+    write(kept.with_suffix(".csv"), rows)
+    colours = [GREY if CASES[row["what"]] == THEIRS else GREEN if "bf16" in row["what"] else BLUE for row in rows]
+    told = [f"{row['median_ms']} ms, {row['times_the_peer']:g}x" for row in rows]
+    values = {row["what"]: row["median_ms"] for row in rows}
+    title = f"One training step, 2 clips: {machine(options.threads)}"
+    bars(kept.with_suffix(".png"), values, told, colours, title=title, axis="milliseconds (less is better)")
 
 
 def prepare(folder: Path, name: str) -> Callable[[], bool]:

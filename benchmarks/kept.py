@@ -1,0 +1,50 @@
+"""What benchmarks leave: a table as CSV, and a chart, with the hardware in their names."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from i3d.device import processor
+
+BLUE: Final = "#4477aa"
+GREEN: Final = "#228833"
+GREY: Final = "#999999"
+Row = dict[str, Any]
+
+
+def place(folder: Path, name: str, *, threads: int) -> Path:
+    """Where a table of this machine lies, but for its suffix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = re.sub(r"[^A-Za-z0-9]+", "-", f"{processor()}-{threads}-threads").strip("-").lower()
+    return folder / f"{name}-{machine}"
+
+
+def machine(threads: int) -> str:
+    """As a chart tells it."""
+    return f"{processor()}, {threads} threads"
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def bars(
+    path: Path, values: Mapping[str, float], told: Sequence[str], colours: Sequence[str], *, title: str, axis: str
+) -> None:
+    """A bar for each value, with what it stands for beside it."""
+    figure = Figure(figsize=(9, 0.7 + 0.3 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.barh(list(values), list(values.values()), color=colours)
+    axes.bar_label(drawn, told, padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.25)
+    axes.set_xlabel(axis)
+    axes.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=120)
