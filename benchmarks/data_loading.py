@@ -5,6 +5,7 @@
 
 Ours ends with the uint8 batch that a loader hands over (normalisation is the device's work); theirs with what its
 pipeline and its collating give. `+ normalise` adds our normalisation, on the same core, for who has no other device.
+Memory that was freed is kept for what comes, of both.
 Raw frames are extracted from the same videos first: short side 256, JPEG quality 95.
 """
 
@@ -28,6 +29,7 @@ import torch
 from i3d.data.annotations import Annotations, Rows, build
 from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
+from i3d.memory import keep_memory
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_memory()  # as the command `i3d` does; here for both
     os.sched_setaffinity(0, {options.core})
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -27,7 +27,7 @@ from i3d.data.views import resized
 from i3d.features import Source, extractor_of
 from i3d.memory import keep_memory
 from i3d.models.build import I3D
-from i3d.models.overlapping import NUM_WINDOWS
+from i3d.models.overlapping import PERIOD as NUM_WINDOWS
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.video.reader import open_video

@@ -1,5 +1,7 @@
 """Work done ahead: the same items, the same errors, and an end."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -56,3 +58,27 @@ def test_who_stops_ends_the_thread_and_closes_what_was_open():
     assert threading.active_count() == before
     assert closed
     assert closed[0] != threading.current_thread().name
+
+
+LEFT = """
+import atexit, sys, time
+from i3d import ahead
+from i3d.cli import told
+ahead.PATIENCE_SECONDS = 0.1
+atexit.register(lambda: print("at the end"))
+def items():
+    yield 0
+    time.sleep(1000)
+def command():
+    made = ahead.ahead(items(), most=1)
+    next(made)
+    made.close()
+    assert ahead.is_left()
+    sys.exit(130)
+told(command)
+"""
+
+
+def test_an_item_that_nobody_wants_does_not_change_how_a_command_ends():
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (130, "at the end\n"), done.stderr

@@ -28,7 +28,7 @@ from i3d.files import remove_abandoned, replacing
 from i3d.models.build import build_network
 from i3d.models.engine import Engine
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
-from i3d.recipes.settings import Preprocessing, ResNetNetwork
+from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crops_of, resize_short_side
@@ -60,6 +60,13 @@ def extractor(settings, *kinds):
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clips") / "a.mp4"
     encode(path, [numbered_frame(k, height=36, width=48) for k in range(30)], fps=20)
+    return path
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "long.mp4"
+    encode(path, [numbered_frame(k, height=36, width=48) for k in range(130)], fps=20)
     return path
 
 
@@ -119,13 +126,15 @@ SETTINGS = {
     "ten crops": FeatureSettings(window=8, stride=16, fps=None, crops="ten"),
     "five crops, mirrored": FeatureSettings(window=8, stride=16, fps=None, crops="five", flip=True),
     "three crops": FeatureSettings(window=8, stride=16, fps=None, crops="three"),
+    **{name: preset.settings for name, preset in PRESETS.items()},
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("kinds", [("rgb",), ("flow",), ("rgb", "flow")], ids="+".join)
-def test_a_row_is_the_network_on_exactly_its_frames(clip, name, kinds):
+def test_a_row_is_the_network_on_exactly_its_frames(clip, long_clip, name, kinds):
     settings, chosen = SETTINGS[name], extractor(SETTINGS[name], *kinds)
+    clip = long_clip if settings.window == 64 else clip
     with open_video(clip) as video:
         found = chosen(video)
     with open_video(clip) as video:
@@ -180,18 +189,10 @@ def test_a_row_for_each_frame(clip):
     assert found.seconds[29] == pytest.approx((19 / 20, 30 / 20))
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets(name, clip):
-    settings = preset_of(name)
-    long_enough = settings.window <= 30 or settings.padding == "repeat"
-    with open_video(clip) as video:
-        if long_enough:
-            assert len(extractor(settings)(video).values) >= 1
-        else:
-            with pytest.raises(
-                VideoError, match=f"a row takes {settings.window}; use --padding repeat, or a smaller --window"
-            ):
-                extractor(settings)(video)
+def test_a_video_shorter_than_a_row(clip):
+    told = "it has 30 frames, a row takes 64; use --padding repeat, or a smaller --window"
+    with open_video(clip) as video, pytest.raises(VideoError, match=told):
+        extractor(preset_of("video-features-i3d"))(video)
 
 
 def test_what_is_not_there_is_told():
@@ -440,13 +441,17 @@ def test_two_videos_of_one_name(videos, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_anywhere_and_in_three_processes_the_files_are_the_same(videos, model, tmp_path):
+@pytest.mark.parametrize("network", [None, InceptionNetwork(num_classes=3)], ids=["each window alone", "shared"])
+def test_killed_anywhere_and_in_three_processes_the_files_are_the_same(videos, tmp_path, network):
+    model, options = save_model(tmp_path / "m.safetensors", network=network, crop=33), OPTIONS
+    if network is not None:
+        options = ("--layer", "Mixed_4b", "--window", "16", "--stride", "2", "--fps", "native")
     for name in ("broken.mp4", "short.mp4"):
         (videos / name).unlink()
     for k in range(6):
         shutil.copy(videos / "a.mp4", videos / f"c{k}.mp4")
-    run(videos, "--out", tmp_path / "whole", "--model", model, *OPTIONS)
-    words = ["-m", "i3d", "features", videos, "--model", model, *OPTIONS, "--device", "cpu", "--out"]
+    run(videos, "--out", tmp_path / "whole", "--model", model, *options)
+    words = ["-m", "i3d", "features", videos, "--model", model, *options, "--device", "cpu", "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     for number in range(5):
         killed = subprocess.Popen(

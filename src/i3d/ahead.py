@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 PATIENCE_SECONDS: Final = 5.0  # for an item that is being made when nobody wants it any more
 T = TypeVar("T")
+_left: list[Thread] = []
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,26 @@ def ahead(items: Iterator[T], *, most: int) -> Generator[T, None, None]:
     finally:
         unwanted.set()
         thread.join(PATIENCE_SECONDS)
+        if thread.is_alive():
+            _left.append(thread)
+
+
+def is_left() -> bool:
+    """Whether some item that nobody wants is still being made."""
+    return any(thread.is_alive() for thread in _left)
+
+
+def leave(ended: SystemExit) -> NoReturn:
+    """End the process; if an item is left, without the end of its thread.
+
+    Python would end that in the middle of compiled code, which aborts the process.
+    """
+    if is_left():
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    raise ended
 
 
 def _make(items: Iterator[T], made: Queue[_Item[T] | _Over], unwanted: Event) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from i3d import console
+from i3d.ahead import leave
 from i3d.cli_benchmark import benchmark
 from i3d.cli_data import data
 from i3d.cli_features import features_commands
@@ -353,6 +354,13 @@ def main() -> None:
 
 def told(command: Callable[[], object]) -> None:
     """Run a command; its errors become one line and an exit code."""
+    try:
+        _in_one_line(command)
+    except SystemExit as ended:
+        leave(ended)
+
+
+def _in_one_line(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail

@@ -21,9 +21,9 @@ from i3d.data.views import resized
 from i3d.errors import InputError, VideoError
 from i3d.extracting.rows import Row, windows_of_stream
 from i3d.models.build import I3D
-from i3d.models.engine import Engine
+from i3d.models.engine import Engine, full_float32
 from i3d.models.inception import InceptionI3D
-from i3d.models.overlapping import NUM_WINDOWS, OverlappingWindows, Plan, can_share
+from i3d.models.overlapping import OverlappingWindows, Plan, can_share
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
@@ -86,26 +86,26 @@ class Extractor:
         values: list[Floats] = []
         times = _Times(video, self.settings.fps)
         networks = [_Network(stream, self, plan) for stream, plan in zip(self.streams, self._plans, strict=True)]
+        at_once = max(network.num_windows for network in networks)
         for stream in self.streams:
             stream.engine.begin()
-        made = islice(windows_of_stream(self._frames(video, times), self.settings), max_rows)
-        with closing(ahead(made, most=max(1, FRAMES_AHEAD // self.settings.stride))) as windows:
-            while several := list(islice(windows, max(network.num_windows for network in networks))):
-                values += self._rows([window for _, window in several], networks)
+        with closing(ahead(self._frames(video, times), most=FRAMES_AHEAD)) as frames:
+            windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
+            while several := list(islice(windows, at_once)):
+                values += self._rows([window for _, window in several], networks, video)
                 rows += [row for row, _ in several]
-                if len(rows) * values[0].nbytes > MAX_BYTES:
-                    what = f"its first {len(rows)} rows take over {MAX_BYTES >> 30} GiB"
-                    raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
+                several.clear()  # their frames, before those of the next are asked for
+                _check_bytes(len(rows), values[0].nbytes, video)
                 on_row(len(rows))
         if not rows:
             rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
-            have = f"it has {times.count} {'frame' if times.count == 1 else 'frames'}{rate}"
+            have = f"it has {times.num_used} {'frame' if times.num_used == 1 else 'frames'}{rate}"
             raise VideoError(
                 video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
             )
         seconds = tuple(times.of(row) for row in rows)
         ran = {"torch" for network in networks if network.plan}.union(*(n.stream.engine.ran for n in networks))
-        return Extracted(np.stack(values), tuple(rows), seconds, times.count, video.notes, tuple(sorted(ran)))
+        return Extracted(np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(ran)))
 
     @cached_property
     def _plans(self) -> tuple[Plan | None, ...]:
@@ -133,12 +133,12 @@ class Extractor:
             parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
-    def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network]) -> list[Floats]:
+    def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network], video: Video) -> list[Floats]:
         """The features (C), (V, C) or (V, T, H, W, C) of windows that follow each other."""
         of_streams, first = [], 0
         for network in networks:
             channels = slice(first, first + (2 if network.stream.flow else 3))
-            of_streams.append(network(windows, channels))
+            of_streams.append(network(windows, channels, video))
             first = channels.stop
         joined_RVC: Floats = np.concatenate(of_streams, axis=-1)
         if not np.isfinite(joined_RVC).all():
@@ -153,18 +153,18 @@ class _Network:
     def __init__(self, stream: Stream, extractor: Extractor, plan: Plan | None) -> None:
         self.stream, self.extractor, self.plan = stream, extractor, plan
         self.layer = _layer(stream.engine.net, extractor.settings)
-        self.num_windows = NUM_WINDOWS if plan else 1
+        self.num_windows = plan.num_windows if plan else 1
         self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
 
-    def __call__(self, windows: list[list[FrameHWC]], channels: slice) -> Floats:
+    def __call__(self, windows: list[list[FrameHWC]], channels: slice, video: Video) -> Floats:
         """The features (R, V, C) or (R, V, T, H, W, C) of windows that follow each other."""
         if self.plan is None:
             return np.concatenate([self._of_clips(self._views(window, channels))[None] for window in windows])
         stretch = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
-        of_views = [
-            self._of_stretch(clip_THWC, view, len(windows))
-            for view, clip_THWC in enumerate(self._views(stretch, channels))
-        ]
+        of_views: list[Floats] = []
+        for view, clip_THWC in enumerate(self._views(stretch, channels)):
+            of_views.append(self._of_stretch(clip_THWC, view, len(windows)))
+            _check_bytes(len(of_views), of_views[0].nbytes, video)
         return np.stack(of_views, axis=1)
 
     def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
@@ -173,7 +173,7 @@ class _Network:
         if view not in self._overlapping:
             self._overlapping[view] = OverlappingWindows(self.plan)
         frames_1CTHW = self._normalized(clip_THWC).to(self.stream.engine.dtype)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32(self.stream.engine.device):
             return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
 
     def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
@@ -219,6 +219,13 @@ def _layer(net: I3D, settings: FeatureSettings) -> str:
     return endpoints(net)[-1] if settings.layer == POOLED else settings.layer
 
 
+def _check_bytes(number: int, size: int, video: Video) -> None:
+    """A VideoError if so many arrays of so many bytes are more than may be in memory."""
+    if number * size > MAX_BYTES:
+        what = f"its first rows take over {MAX_BYTES >> 30} GiB"
+        raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
+
+
 def endpoints(net: I3D) -> tuple[str, ...]:
     """The layers of a network that features can be of."""
     from i3d.models import inception, resnet
@@ -250,22 +257,25 @@ class _Times:
     def __init__(self, video: Video, fps: float | None) -> None:
         self._video, self._fps = video, fps
         self._ends: list[float] = []  # of the frames of a video without a rate
-        self.count = 0
+        self.num_used = 0
 
     def noting(self, transform: Callable[[FrameHWC], FrameHWC]) -> Iterator[FrameHWC]:
         if self._fps is not None:
-            for frame_HWC in self._video.stream(fps=self._fps, transform=transform):
-                self.count += 1
-                yield frame_HWC
+            yield from self._video.stream(fps=self._fps, transform=transform)
             return
         for frame_HWC, until in self._video.shown(transform=transform):
-            self.count += 1
             self._ends.append(until)
+            yield frame_HWC
+
+    def used(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
+        """The same frames, counted."""
+        for frame_HWC in frames:
+            self.num_used += 1
             yield frame_HWC
 
     def of(self, row: Row) -> tuple[float, float]:
         """From when to when the frames of a row are shown; what is repeated at the ends is not there."""
-        first, stop = max(row.first, 0), min(row.stop, self.count)
+        first, stop = max(row.first, 0), min(row.stop, self.num_used)
         if self._fps is not None:
             return first / self._fps, stop / self._fps
         return (self._ends[first - 1] if first else 0.0), self._ends[stop - 1]

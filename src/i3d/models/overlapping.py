@@ -25,7 +25,9 @@ from i3d.models.ends import Ends, Group, Stretch, ends_after
 from i3d.models.inception import ENDPOINTS, InceptionI3D, MaxPool3dSame, Mixed, Reach, Unit3D
 from i3d.models.shared_layers import SharedConv, SharedLayer, SharedMixed, SharedPool, Sums
 
-NUM_WINDOWS: Final = 8  # at once: the stride in time of the whole network, so that each call shares with the next
+PERIOD: Final = 8  # the stride in time of the whole network: so many frames on, windows share with those before
+MOST_COST: Final = 0.7
+MOST_FIRST_COST: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Plan:
     stride: int
     shared: tuple[Step, ...]
     rest: tuple[nn.Module, ...]
+
+    @property
+    def num_windows(self) -> int:
+        """Windows at once, so that each call shares with the next: as few as that takes, for wide strides."""
+        return PERIOD // gcd(self.stride, PERIOD)
 
     @classmethod
     def of(cls, net: InceptionI3D, *, endpoint: str, window: int, stride: int) -> Self:
@@ -79,7 +86,7 @@ class OverlappingWindows:
 
     def __call__(self, frames_1CTHW: Tensor, *, num_windows: int) -> Tensor:
         """(B, C', T', H', W') of the windows that begin with frames 0, stride, 2 * stride ...; call after call for
-        what follows. All calls but the last are of `NUM_WINDOWS`.
+        what follows. All calls but the last are of `plan.num_windows`.
         """
         none_BCTHW = frames_1CTHW[:, :, :0].expand(num_windows, -1, -1, -1, -1)
         frames = Stretch(0, frames_1CTHW)
@@ -141,20 +148,27 @@ def num_apart(step: int, reach: Reach) -> int:
     return reach.stride // gcd(step, reach.stride)
 
 
-def pays(ends: Ends, step: int, reach: Reach) -> bool:
-    """Whether a window costs much fewer positions of a layer if the middle is shared: its ends, and what is new in it.
+def cost(ends: Ends, step: int, reach: Reach) -> float:
+    """What a window costs of a layer if the middle is shared, as a share of its positions: its ends, and what is new.
 
-    Of the positions after, a convolution adds only what the window's own do. Short pieces cost more than their share
-    of a window: over 7/10 of the positions there was nothing to gain.
+    Of the positions after, a convolution adds only what the window's own do.
     """
     now = ends_after(ends, reach)
-    new = step // reach.stride
-    return new < now.between and 10 * (now.before + min(now.after, ends.after) + new) < 7 * now.length
+    return (now.before + min(now.after, ends.after) + step // reach.stride) / now.length
+
+
+def pays(ends: Ends, step: int, reach: Reach) -> bool:
+    """Whether a layer is shared. Short pieces cost more than their share of a window: over 0.7 nothing was gained."""
+    return step // reach.stride < ends_after(ends, reach).between and cost(ends, step, reach) < MOST_COST
 
 
 def can_share(net: object, *, window: int, stride: int) -> bool:
-    """Whether windows of a stream share anything: of Inception, if they overlap far enough."""
+    """Whether windows of a stream share anything: of Inception, if they overlap far enough.
+
+    If half of the first layer is a window's own, nothing was gained in all.
+    """
     if not isinstance(net, InceptionI3D) or window < net.min_frames:
         return False
-    reach = net.Conv3d_1a_7x7.reach_T
-    return pays(Ends(window, 0, 0), stride * num_apart(stride, reach), reach)
+    ends, reach = Ends(window, 0, 0), net.Conv3d_1a_7x7.reach_T
+    step = stride * num_apart(stride, reach)
+    return pays(ends, step, reach) and cost(ends, step, reach) < MOST_FIRST_COST
