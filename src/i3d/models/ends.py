@@ -56,7 +56,10 @@ class Stretch:
     def counted_from(self, zero: int, *, keep: int) -> Stretch:
         """As another position counts, from `keep` on; what lies before it is forgotten."""
         start = max(keep + zero, self.first)
-        return Stretch(start - zero, self.part(start, self.stop))
+        kept_1CTHW = self.part(start, self.stop)
+        if 2 * kept_1CTHW.shape[2] < self.maps_1CTHW.shape[2]:  # else a part would hold the memory of the whole
+            kept_1CTHW = kept_1CTHW.clone()
+        return Stretch(start - zero, kept_1CTHW)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ class Plan:
 class OverlappingWindows:
     """The maps of an endpoint for windows of a stream, in their order.
 
-    What the next windows need of these is held: about 0.2 GB for windows of 64 frames of 224 x 224 and stride 1.
+    What the next windows need of these is held: about 0.4 GB for windows of 64 frames of 224 x 224 and stride 1.
     """
 
     def __init__(self, plan: Plan) -> None:
