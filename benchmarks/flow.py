@@ -3,6 +3,7 @@
 python benchmarks/flow.py
 """
 
+import argparse
 import time
 
 import cv2
@@ -24,6 +25,7 @@ def texture(dx: float, dy: float) -> np.ndarray:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cv2.setNumThreads(1)
     pairs = [(texture(0, 0), texture(*motion)) for motion in MOTIONS]
     milliseconds: dict[str, list[float]] = {method: [] for method in METHODS}

@@ -29,7 +29,7 @@ def main() -> None:
     keep_memory()  # as the command `i3d` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("clips", nargs="*")
+    parser.add_argument("clips", nargs="*", default=[])
     options = parser.parse_args()
     clips = options.clips
     with tempfile.TemporaryDirectory() as folder:

@@ -62,6 +62,16 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
     assert found.speeds[1].times_the_first >= expected * 0.999
 
 
+@pytest.mark.slow
+def test_the_memory_of_one_is_not_that_of_the_one_before(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(TINY.replace("base_channels: 4", "base_channels: 16").replace("crop: 32", "crop: 112"))
+    path.write_text(path.read_text().replace("short_side: 32", "short_side: 112"))
+    configurations = [Configuration(batch=64), Configuration(batch=1)]
+    large, small = benchmark_model(str(path), configurations, device="cpu", rounds=1).speeds
+    assert small.peak_mib < large.peak_mib - 50
+
+
 def test_windows_are_those_of_the_video(tmp_path):
     from i3d.catalogue import gflops_of_view
     from i3d.weights.load import load_weights

@@ -264,6 +264,7 @@ def test_interrupt_is_130_and_leaves_no_output(clips):
     process.send_signal(signal.SIGINT)
     stderr = process.communicate()[1].decode()
     assert process.returncode == 130, stderr
+    assert stderr.endswith("interrupted\n")
     assert "Traceback" not in stderr
     assert not Path("r.csv").exists()
     assert [p for p in os.listdir() if p.startswith(".r") and p != ".r.csv.resume"] == []

@@ -318,12 +318,13 @@ def _peaks(
     """MiB at the most of each configuration, in a process of its own, with PyTorch and the network in it."""
     from i3d.data.workers import Died, each_job
 
-    jobs = [(recipe, configuration, str(device), num_frames) for configuration in configurations]
-    found: list[float | None] = [None] * len(jobs)
-    for number, answer in each_job(_peak, jobs, num_workers=1):
+    found: list[float | None] = []
+    for configuration in configurations:
+        job = (recipe, configuration, str(device), num_frames)
+        ((_, answer),) = each_job(_peak, [job], num_workers=1)  # the largest memory of a process never falls
         if isinstance(answer, Died):
-            raise InputError(f"{configurations[number].name}: its process died ({answer.how}); is memory short?")
-        found[number] = answer
+            raise InputError(f"{configuration.name}: its process died ({answer.how}); is memory short?")
+        found.append(answer)
     return found
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -42,6 +42,8 @@ from i3d.cli_test import run_probe, run_test
 from i3d.cli_train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
 from i3d.memory import keep_memory
+
+INTERRUPTED: Final = 130
 
 if TYPE_CHECKING:
     from i3d.device import Precision, Runtime
@@ -357,6 +359,8 @@ def told(command: Callable[[], object]) -> None:
     try:
         _in_one_line(command)
     except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            console.say("interrupted")
         leave(ended)
 
 

@@ -38,7 +38,9 @@ StreamWeights = Annotated[
 ]
 CacheFolder = Annotated[
     Path | None,
-    typer.Option("--cache", help="Where features and computed flow are kept (default: $I3D_CACHE, or the user's)."),
+    typer.Option(
+        "--cache", help="Where features, flow and compiled networks are kept (default: $I3D_CACHE, or the user's)."
+    ),
 ]
 
 

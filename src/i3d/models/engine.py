@@ -178,6 +178,7 @@ class Runs:
 
     def _compiled(self, task: Task, device: torch.device) -> Run:
         # PyTorch's own cache is safe across processes, and knows machine and versions.
+        task.tell("compiling the network, which may take a minute or two; it is kept for later")
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
         net = on_device(copy.deepcopy(self._plain), device, self._arithmetic)
         function, dtype = Function(net, task.what), DTYPES[self._arithmetic]

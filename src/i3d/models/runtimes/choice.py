@@ -75,7 +75,7 @@ def check(runtime: Runtime, arithmetic: Arithmetic, device: torch.device) -> Non
 
 
 def candidates(arithmetic: Arithmetic, device: torch.device) -> tuple[Runtime, ...]:
-    """What may be picked. Compiling takes half a minute on a CPU, and a compiler: by name only."""
+    """What may be picked. Compiling takes a minute or two on a CPU, and a compiler: by name only."""
     if device.type != "cpu":
         return "torch", "compile"
     here: list[Runtime] = ["torch"]
@@ -102,6 +102,7 @@ def pick(task: Task, makers: Mapping[Runtime, Callable[[], Run]], example: torch
         if made:
             task.tell(f"runtime {picked}: {_figures(known['milliseconds'])}, measured before")
             return picked, made[picked]
+    task.tell(f"measuring once which is the fastest of {', '.join(makers)}")
     found = _made(task, makers, warm_up=example)
     seconds = measured(found, example)
     picked = min(seconds, key=lambda runtime: seconds[runtime])
