@@ -27,7 +27,7 @@ from i3d.data.views import resized
 from i3d.features import Source, extractor_of
 from i3d.memory import keep_memory
 from i3d.models.build import I3D
-from i3d.models.overlapping import PERIOD as NUM_WINDOWS
+from i3d.models.overlapping import PERIOD
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.video.reader import open_video
@@ -36,7 +36,7 @@ from i3d.video.writer import write_video
 
 NETWORK = "inception_rgb_kinetics400"
 NUM_FRAMES, WINDOW, HEIGHT, WIDTH = 3000, 64, 256, 340
-ROWS, ROUNDS = 8 * NUM_WINDOWS, 3
+ROWS, ROUNDS = 8 * PERIOD, 3
 FIRST = ROWS // 2
 
 
@@ -61,7 +61,7 @@ def main() -> None:
                 seconds[name].append(value)
             seconds["plain"].append(elsewhere.submit(plain, clip).result())
             print({name: round(values[-1], 3) for name, values in seconds.items()}, flush=True)
-    apart = np.abs(alone - features_RC[FIRST : FIRST + NUM_WINDOWS]).max() / np.abs(alone).max()
+    apart = np.abs(alone - features_RC[FIRST : FIRST + PERIOD]).max() / np.abs(alone).max()
     print(f"rows are {apart:.1e} of their largest number apart")
     rows = [row_of(name, seconds) for name in seconds]
     for row in rows:
@@ -94,7 +94,7 @@ def shared(source: Source, clip: Path) -> tuple[np.ndarray, float]:
     marks: list[float] = []
     with open_video(clip) as video:
         rows = source.extractor(video, max_rows=ROWS, on_row=lambda _: marks.append(time.perf_counter())).values
-    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * NUM_WINDOWS)
+    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * PERIOD)
 
 
 def engine(source: Source, clip: Path) -> tuple[np.ndarray, float]:
@@ -118,13 +118,13 @@ def by_themselves(
 ) -> tuple[np.ndarray, float]:
     """Rows of some windows, and seconds of each."""
     start, rows = time.perf_counter(), []
-    for first in range(FIRST, FIRST + NUM_WINDOWS):
+    for first in range(FIRST, FIRST + PERIOD):
         with open_video(clip) as video:
             small = partial(resized, video, short_side=pre.short_side)
             frames_THWC = video.frames_at(list(range(first, first + WINDOW)), transform=small).frames_THWC
         clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
         rows.append(pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy())
-    return np.stack(rows), (time.perf_counter() - start) / NUM_WINDOWS
+    return np.stack(rows), (time.perf_counter() - start) / PERIOD
 
 
 def frame(number: int) -> np.ndarray:
