@@ -6,8 +6,8 @@ import ctypes
 import sys
 from typing import Final
 
-MMAP_THRESHOLD: Final = -3, 1 << 30  # glibc's parameters, and what they are set to
-TRIM_THRESHOLD: Final = -1, (1 << 31) - 1
+MMAP_MAX: Final = -4, 0  # glibc's parameters: blocks that are mapped by themselves: none
+TRIM_THRESHOLD: Final = -1, -1  # free memory at the end of the heap that is given back: never
 
 
 def keep_memory() -> None:
@@ -17,5 +17,5 @@ def keep_memory() -> None:
     that takes up to a third of all time. What is held is no more than was needed at once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None and mallopt(*MMAP_THRESHOLD):  # refused: glibc goes on as it was
+    if mallopt is not None and mallopt(*MMAP_MAX):  # refused, or no glibc: all goes on as it was
         mallopt(*TRIM_THRESHOLD)

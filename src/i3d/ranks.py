@@ -71,6 +71,17 @@ def ranks_on(device: torch.device) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), speaks)
 
 
+def group_of_hosts(timeout: timedelta) -> dist.ProcessGroup | None:
+    """A group in which the ranks speak through their CPUs; None: the usual one does. All ranks have to call it.
+
+    Through a card a number comes only after all work that waits there.
+    """
+    if not dist.is_initialized() or dist.get_backend() == "gloo":
+        return None
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timeout)
+    return group
+
+
 def leave_at_exit() -> None:
     """Leave the others before the process ends: gloo's threads, if they still run then, at times abort it."""
     if dist.is_initialized() and dist.get_backend() == "gloo":

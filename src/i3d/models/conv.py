@@ -74,7 +74,7 @@ def flattened(
 
 def flat_weight(weight: Tensor, way: Way) -> Tensor:
     """The kernels of such a convolution."""
-    return weight if way == "whole" else weight[:, :, 0] if way == "frames" else weight[..., 0]
+    return weight if way == "whole" else weight.squeeze(2 if way == "frames" else 4)
 
 
 def unflattened(out: Tensor, way: Way, x_NCTHW: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -106,12 +106,47 @@ class MaxOfPairs(nn.Module):
     """
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
-        num_pairs = x_NCTHW.shape[2] // 2
-        one_NCTHW, two_NCTHW = x_NCTHW[:, :, 0 : 2 * num_pairs : 2], x_NCTHW[:, :, 1 : 2 * num_pairs : 2]
+        if torch.is_grad_enabled() and x_NCTHW.requires_grad and not torch.compiler.is_compiling():
+            larger: Tensor = LargerOfPairs.apply(x_NCTHW)  # type: ignore[no-untyped-call]
+            return larger
+        one_NCTHW, two_NCTHW = pairs_of(x_NCTHW)
         if not torch.is_grad_enabled():
             return torch.maximum(one_NCTHW, two_NCTHW)
-        is_two = (two_NCTHW > one_NCTHW) | two_NCTHW.isnan()
-        return torch.where(is_two, two_NCTHW, one_NCTHW)
+        return torch.where(is_second(one_NCTHW, two_NCTHW), two_NCTHW, one_NCTHW)
+
+
+class LargerOfPairs(torch.autograd.Function):
+    """The larger of each two frames, whose gradient is written once, where it belongs."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
+        one_NCTHW, two_NCTHW = pairs_of(x_NCTHW)
+        ctx.save_for_backward(is_second(one_NCTHW, two_NCTHW))
+        ctx.num_frames = x_NCTHW.shape[2]
+        return torch.maximum(one_NCTHW, two_NCTHW)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NCTHW: Tensor) -> Tensor:
+        (is_two_NCTHW,) = ctx.saved_tensors
+        n, c, num_pairs, h, w = grad_NCTHW.shape
+        of_x_NTHWC = grad_NCTHW.new_empty(n, ctx.num_frames, h, w, c)  # memory with the channels last
+        of_x_NCTHW = of_x_NTHWC.permute(0, 4, 1, 2, 3)
+        of_one_NCTHW, of_two_NCTHW = pairs_of(of_x_NCTHW)
+        torch.mul(grad_NCTHW, is_two_NCTHW, out=of_two_NCTHW)
+        torch.sub(grad_NCTHW, of_two_NCTHW, out=of_one_NCTHW)
+        of_x_NCTHW[:, :, 2 * num_pairs :] = 0  # the last odd frame
+        return of_x_NCTHW
+
+
+def pairs_of(x_NCTHW: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second of each two frames, without a last odd one."""
+    num_pairs = x_NCTHW.shape[2] // 2
+    return x_NCTHW[:, :, 0 : 2 * num_pairs : 2], x_NCTHW[:, :, 1 : 2 * num_pairs : 2]
+
+
+def is_second(one_NCTHW: Tensor, two_NCTHW: Tensor) -> Tensor:
+    """Where a pooling takes the second: it is larger, or NaN."""
+    return (two_NCTHW > one_NCTHW) | two_NCTHW.isnan()
 
 
 class ResNetI3D(nn.Module):

@@ -324,11 +324,14 @@ class Run:
         return max(self.gathered(stopping.signal))
 
     def gathered(self, value: int) -> list[int]:
-        """A number of every rank."""
-        if self.parts.accelerator.num_processes == 1:
+        """A number of every rank. It goes from host to host: nobody waits for a device."""
+        if self.num_ranks == 1:
             return [value]
-        found: torch.Tensor = self.parts.accelerator.gather(torch.tensor([value], device=self.parts.device))
-        return [int(number) for number in found]
+        mine = torch.tensor([value])
+        found = [torch.empty_like(mine) for _ in range(self.num_ranks)]
+        torch.distributed.all_gather(found, mine, group=self.parts.hosts)
+        numbers: list[int] = torch.cat(found).tolist()
+        return numbers
 
     def tell(self, message: str) -> None:
         if self.watcher is not None and self.is_first_rank:

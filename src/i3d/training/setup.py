@@ -30,7 +30,7 @@ from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.inception import Mixed
 from i3d.models.resnet import BasicBlock, Bottleneck
-from i3d.ranks import leave_at_exit
+from i3d.ranks import group_of_hosts, leave_at_exit
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -144,6 +144,7 @@ def build_parts(
         ema,
         seed,
         machine.sharded,
+        hosts=group_of_hosts(TIMEOUT),
     )
     _weigh_classes(parts, annotations)
     return parts, full, told
