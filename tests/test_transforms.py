@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i3d.video import transforms
 
@@ -65,6 +66,34 @@ def test_normalize_maps_bytes_to_minus_one_and_one():
     out = transforms.normalize(clip_VTHWC, mean=(127.5,) * 3, std=(127.5,) * 3)
     assert out.shape == (1, 3, 1, 1, 1)
     assert torch.allclose(out.flatten(), torch.tensor([-1.0, 1.0, 51 / 127.5 - 1]), atol=1e-6)
+
+
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+
+
+def test_normalize_of_every_byte_is_the_difference_by_the_deviation():
+    clip_VTHWC = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16, 1).repeat(1, 1, 1, 1, 3)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in IMAGENET.values())
+    expected = ((clip_VTHWC.double() - mean) / std).permute(0, 4, 1, 2, 3)
+    assert torch.allclose(transforms.normalize(clip_VTHWC, **IMAGENET).double(), expected, rtol=0, atol=3e-7)
+
+
+def test_normalize_is_one_operation():
+    """On a card one kernel: the clip is read once, as bytes, and written once."""
+    clips_VTHWC = torch.zeros(2, 3, 4, 5, 3, dtype=torch.uint8)
+    transforms.normalize(clips_VTHWC, **IMAGENET)  # which sends mean and deviation to the device
+    told = []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ARG002
+            out = function(*args, **(kwargs or {}))
+            if not function.is_view:
+                told.append(str(function))
+            return out
+
+    with Seen():
+        transforms.normalize(clips_VTHWC, **IMAGENET)
+    assert told == ["aten.addcmul.default"]
 
 
 def test_normalize_refuses_other_types_and_channels():

@@ -131,9 +131,13 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
             f"got {clips_VTHWC.dtype} of shape {tuple(clips_VTHWC.shape)}"
         )
     width, device = clips_VTHWC.shape[3], clips_VTHWC.device
-    mean_WC, std_WC = (_along_row(values, width, device) for values in (mean, std))
-    rows = clips_VTHWC.flatten(3).to(torch.float32)  # (V, T, H, W * C): whole rows at a time, not 3 channels
-    return rows.sub_(mean_WC).div_(std_WC).view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
+    rows = clips_VTHWC.flatten(3)  # (V, T, H, W * C): whole rows at a time, not 3 channels
+    if device.type not in ("cpu", "cuda"):  # where not all operations mix types
+        rows = rows.float()
+    scale_WC = _along_row(tuple(1 / s for s in std), width, device)
+    shift_WC = _along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
+    # One operation, on a card one kernel: it reads the bytes and writes the floats.
+    return torch.addcmul(shift_WC, rows, scale_WC).view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
 
 
 @lru_cache(maxsize=16)  # sent to a device once, not with every batch
