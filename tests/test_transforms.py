@@ -85,7 +85,7 @@ def test_normalize_is_one_operation():
     told = []
 
     class Seen(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ARG002
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
             if not function.is_view:
                 told.append(str(function))
