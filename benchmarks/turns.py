@@ -17,6 +17,7 @@ from typing import Any, Final
 
 OURS: Final = "ours"
 THEIRS: Final = "theirs"
+WARM_UP: Final = 3  # rounds, until the kept memory fits
 Prepare = Callable[[str], Callable[[], Any]]
 
 _prepare: Prepare
@@ -40,13 +41,13 @@ class Sides:
             process.shutdown()
 
     def in_turns(self, sides: Mapping[str, str], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
-        """The seconds of each in each round, after one to warm up; and what each gave in the last."""
+        """The seconds of each in each round, after some to warm up; and what each gave in the last."""
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         given: dict[str, Any] = {}
-        for number in range(rounds + 1):
+        for number in range(WARM_UP + rounds):
             for name, side in sides.items():
                 taken, given[name] = self._of[side].submit(_timed, name).result()
-                if number:
+                if number >= WARM_UP:
                     seconds[name].append(taken)
         return seconds, given
 

@@ -1,10 +1,13 @@
 """3D convolutions run as 2D ones: the same numbers, the same entries, right gradients in bfloat16."""
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import i3d.models.conv
 from i3d.models.build import build_network
 from i3d.models.conv import Conv3d, may_call_onednn
 from i3d.recipes.settings import ResNetNetwork
@@ -118,11 +121,16 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
     assert torch.allclose(compiled(x_NCTHW), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [(3, 3, 3), (5, 7, 7), (7, 7, 7)])
+@pytest.mark.parametrize("has_tiles", [False, True])
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3), (5, 7, 7), (7, 7, 7)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
-@pytest.mark.parametrize("size_THW", [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14)])
-def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW):
+@pytest.mark.parametrize(
+    "size_THW",
+    [(1, 1, 1), (2, 1, 1), (3, 9, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14), (3, 16, 16), (8, 1, 16), (9, 15, 21)],
+)
+def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, has_tiles, monkeypatch):
     """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
+    monkeypatch.setattr(i3d.models.conv, "has_amx", lambda: has_tiles)
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
     layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)
@@ -138,3 +146,40 @@ def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, siz
         found.append([out.detach().float(), given.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
     for exact, rough in zip(*found, strict=True):
         assert (rough - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_gradients_of_any_convolution_are_right(seed):
+    """60 of any kernel, stride, padding and size, the smallest among them, in float32 and in bfloat16."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    for _ in range(60):
+        kernel = rng.choice([(1, 3, 3), (1, 7, 7), (3, 1, 1), (5, 1, 1), (3, 3, 3), (3, 7, 7), (5, 7, 7), (7, 7, 7)])
+        stride, is_padded = rng.choice([(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2)]), rng.random() < 0.8
+        padding = tuple(side // 2 * is_padded for side in kernel)
+        channels = rng.randint(1, 4) if 7 in kernel else 8 * rng.randint(1, 12)
+        least = [side - 2 * pad for side, pad in zip(kernel, padding, strict=True)]
+        size_THW = [max(side + int(rng.expovariate(1 / 6)), 1) for side in least]
+        shape = {"stride": stride, "padding": padding, "bias": False}
+        layer = Conv3d(channels, 4 * rng.randint(1, 20), kernel, **shape).to(memory_format=torch.channels_last_3d)
+        exact = nn.Conv3d(channels, layer.out_channels, kernel, **shape)
+        exact.load_state_dict(layer.state_dict())
+        x_NCTHW = torch.randn(rng.randint(1, 3), channels, *size_THW).bfloat16()
+        wanted, grad_NCTHW = learnt(exact.double(), x_NCTHW.double(), None, is_rough=False)
+        for is_rough, far in ((False, 1e-4), (True, 0.02)):
+            found, _ = learnt(layer, x_NCTHW.float(), grad_NCTHW, is_rough=is_rough)
+            for name, value in found.items():
+                assert off(value.double(), wanted[name]) < far, (name, is_rough, layer, x_NCTHW.shape)
+
+
+def learnt(layer, x_NCTHW, grad_NCTHW, *, is_rough):
+    """Output and gradients of a layer; and the gradient of the output, drawn if it is not given."""
+    layer.zero_grad()
+    x_NCTHW = x_NCTHW.to(memory_format=torch.channels_last_3d).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_rough):
+        out_NCTHW = layer(x_NCTHW)
+    if grad_NCTHW is None:
+        grad_NCTHW = torch.randn(out_NCTHW.shape).bfloat16().to(memory_format=torch.channels_last_3d)
+    out_NCTHW.backward(grad_NCTHW.to(out_NCTHW.dtype))
+    return {"output": out_NCTHW.detach(), "input": x_NCTHW.grad, "weight": layer.weight.grad}, grad_NCTHW

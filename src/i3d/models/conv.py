@@ -2,8 +2,7 @@
 
 A (1, k, k) kernel sees one frame at a time: it is a 2D convolution of N * T images. A (k, 1, 1) kernel of stride 1 in
 space sees one place at a time: it is a (k, 1) convolution of the (T, H * W) plane. With the channels last in memory
-both are views, without a copy. In bfloat16 they also go around a fault of oneDNN on CPUs with AMX: the weight
-gradient of some 3D convolutions comes out wrong.
+both are views, without a copy. In bfloat16 they also go around a fault of oneDNN on CPUs with AMX (`LearningInBf16`).
 
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
@@ -15,6 +14,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from i3d.device import has_amx
 
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
 Way = Literal["frames", "places", "whole"]
@@ -31,6 +32,8 @@ class Conv3d(nn.Conv3d):
             raise NotImplementedError("convolutions of one group, without dilation, with zeros for padding")
         if x_NCTHW.device.type != "cpu" or torch.compiler.is_exporting():
             return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            x_NCTHW, pads = padded_where_small(x_NCTHW, kernel, pads)
         way = way_of(kernel, stride, pads)
         if way != "whole":
             flat, flat_stride, flat_pads = flattened(x_NCTHW, way, kernel, stride, pads)
@@ -39,10 +42,22 @@ class Conv3d(nn.Conv3d):
         if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
-        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast():
+        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast() and has_amx():
             out: Tensor = LearningInBf16.apply(x_NCTHW, self.weight, stride, pads)  # type: ignore[no-untyped-call]
             return out if self.bias is None else out + self.bias[:, None, None, None].bfloat16()
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
+
+
+def padded_where_small(x_NCTHW: Tensor, kernel: Triple, padding: Triple) -> tuple[Tensor, Triple]:
+    """A map that is no larger than the kernel along some side, with its zeros; and the padding that is left to do.
+
+    Where oneDNN pads such maps itself its weight gradient may be wrong, and write over its neighbours in memory: in
+    bfloat16 and, of 7x7x7 kernels, in float32 (PyTorch 2.13; `tests/test_conv.py` looks at all others).
+    """
+    if not any(n <= k and p for n, k, p in zip(x_NCTHW.shape[2:], kernel, padding, strict=True)):
+        return x_NCTHW, padding
+    t, h, w = padding
+    return F.pad(x_NCTHW, (w, w, h, h, t, t)), (0, 0, 0)
 
 
 def way_of(kernel: Triple, stride: Triple, padding: Triple) -> Way:
@@ -97,8 +112,8 @@ def may_call_onednn() -> bool:
 class LearningInBf16(torch.autograd.Function):
     """A 3D convolution in bfloat16 whose weight gradient is computed in float32.
 
-    In bfloat16 that of oneDNN is wrong on CPUs with AVX512-BF16 and without AMX, and writes over its neighbours in
-    memory: for kernels of 5x7x7 and 7x7x7, and for 3x3x3 on maps of one or two positions (PyTorch 2.13).
+    On CPUs with AMX that of oneDNN in bfloat16 is wrong, and another each time, for some (PyTorch 2.13: 256 -> 512
+    channels, 1x1x1 of stride 2); which of the others are right there has not been looked at.
     """
 
     @staticmethod
