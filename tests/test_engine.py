@@ -17,8 +17,8 @@ from i3d.device import arithmetic_of, has_bf16
 from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.engine import DTYPES, Engine
-from i3d.models.inception import max_of_27
 from i3d.models.packed import PackedConv3d
+from i3d.models.pooling import max_pooled
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 
 CPU = torch.device("cpu")
@@ -117,18 +117,17 @@ def test_every_map_of_inception_keeps_its_channels_last():
     assert wrong == []
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(2, 6), st.integers(1, 7), st.integers(1, 7)),
-    pad_T=st.tuples(st.integers(0, 1), st.integers(0, 1)),
-)
-def test_the_maximum_in_two_steps(shape, pad_T):
-    x_NCTHW = torch.randn(shape)
-    if shape[2] + sum(pad_T) < 3:
-        return
-    padded = F.pad(x_NCTHW, (1, 1, 1, 1, *pad_T), value=-torch.inf)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+def test_the_maxima_along_one_side_after_the_other(data, dtype):
+    kernel = data.draw(st.sampled_from([(1, 3, 3), (3, 3, 3), (2, 2, 2), (2, 1, 1), (1, 1, 1)]))
+    stride = data.draw(st.tuples(*[st.integers(1, 2)] * 3))
+    pads = [data.draw(st.tuples(*[st.integers(0, k - 1)] * 2).filter(lambda p, k=k: sum(p) < k)) for k in kernel]
+    sides = [data.draw(st.integers(max(k - sum(pad), 1), 8)) for k, pad in zip(kernel, pads, strict=True)]
+    x_NCTHW = torch.relu(torch.randn(data.draw(st.integers(1, 2)), data.draw(st.integers(1, 40)), *sides)).to(dtype)
+    padded = F.pad(x_NCTHW, (*pads[2], *pads[1], *pads[0]), value=-torch.inf)
     with torch.no_grad():
-        assert torch.equal(max_of_27(x_NCTHW, pad_T), F.max_pool3d(padded, 3, stride=1))
+        assert torch.equal(max_pooled(x_NCTHW, kernel, stride, pads), F.max_pool3d(padded, kernel, stride))
 
 
 def test_gradients_are_those_of_the_pooling():

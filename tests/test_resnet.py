@@ -12,7 +12,8 @@ import golden_weights
 from i3d.models.build import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
-from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, MaxOfPairs, ResNetI3D
+from i3d.models.pooling import MaxOfPairs
+from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, ResNetI3D
 from i3d.recipes.named import NON_LOCAL, RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.weights.foreign.names import name_entries

@@ -268,7 +268,7 @@ def _kind(module: object) -> str:
 
     from i3d.models.inception import MaxPool3dSame
     from i3d.models.non_local import NonLocal
-    from i3d.models.resnet import MaxOfPairs
+    from i3d.models.pooling import MaxOfPairs
 
     match module:
         case nn.Conv3d():

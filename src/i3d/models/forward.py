@@ -40,4 +40,4 @@ def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tenso
 def logits_of(net: I3D | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
     """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""
     on_device = views.to(device)
-    return torch.cat([forward(net, on_device.clips(*run), pre).cpu() for run in views.runs(max_views)])
+    return torch.cat([forward(net, on_device.clips(*run), pre) for run in views.runs(max_views)]).cpu()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
 from i3d.models.packed import convolved
+from i3d.models.pooling import Pair, is_at_rest, max_pooled
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
 
@@ -42,7 +43,6 @@ HEAD_POOL_THW: Final = (2, 7, 7)
 MIN_FRAMES: Final = 9  # three halvings, rounded up, must leave the 2 frames that the head pools
 MIN_SIDE: Final = 193  # five halvings, rounded up, must leave the head's 7 pixels
 
-Pair = tuple[int, int]
 Triple = tuple[int, int, int]
 
 
@@ -95,8 +95,8 @@ class Unit3D(nn.Module):
 class MaxPool3dSame(nn.Module):
     """Max pooling, padded as TensorFlow's `SAME` (which a maximum never sees), without copying its input.
 
-    PyTorch pads both sides alike; where `SAME` pads one more at the end, `ceil_mode` lets the last window
-    hang over the edge instead.
+    The maps come from a ReLU (`max_pooled`). PyTorch pads both sides alike; where `SAME` pads one more at the end,
+    `ceil_mode` lets the last window hang over the edge instead.
     """
 
     def __init__(self, *, kernel_THW: Triple, stride_THW: Triple) -> None:
@@ -109,38 +109,17 @@ class MaxPool3dSame(nn.Module):
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: what a maximum never sees, before and after in time, instead of `SAME`."""
-        is_dense = (self.kernel_THW, self.stride_THW) == ((3, 3, 3), (1, 1, 1))
-        is_plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if is_dense and is_plain and x_NCTHW.device.type == "cpu":
-            return max_of_27(x_NCTHW, pad_T or (1, 1))
         sides = zip(x_NCTHW.shape[2:], self.kernel_THW, self.stride_THW, strict=True)
-        before_THW = [same_padding(n, kernel=k, stride=s)[0] for n, k, s in sides]
+        pads_THW = [same_padding(n, kernel=k, stride=s) for n, k, s in sides]
+        if pad_T is not None:
+            pads_THW[0] = pad_T
+        if is_at_rest(x_NCTHW) and (x_NCTHW.dtype == torch.bfloat16 or self.kernel_THW[0] > 1):
+            return max_pooled(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
+        before_THW = [before for before, _ in pads_THW]
         if pad_T is not None:
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T), value=-math.inf) if any(pad_T) else x_NCTHW
             before_THW[0] = 0
         return F.max_pool3d(x_NCTHW, self.kernel_THW, self.stride_THW, padding=before_THW, ceil_mode=True)
-
-
-def max_of_27(x_NCTHW: Tensor, pad_T: Pair) -> Tensor:
-    """The maximum over 3x3x3, along one side after the other: faster on CPUs.
-
-    It has no gradient: of equal values, of which there are many after a ReLU, it would not be that of the pooling.
-    """
-    for dim, pad in ((4, (1, 1)), (3, (1, 1)), (2, pad_T)):
-        x_NCTHW = max_of_3(x_NCTHW, dim, pad)
-    return x_NCTHW
-
-
-def max_of_3(x: Tensor, dim: int, pad: Pair) -> Tensor:
-    """The maximum of each value and its neighbours along a side; `pad`: what there is not, before and after."""
-    size = x.shape[dim]
-    first, stop = 1 - pad[0], size - 1 + pad[1]
-    found = x.narrow(dim, first, stop - first).clone(memory_format=torch.preserve_format)
-    for shift in (-1, 1):
-        begin, end = max(first + shift, 0), min(stop + shift, size)
-        part = found.narrow(dim, begin - first - shift, end - begin)
-        torch.maximum(part, x.narrow(dim, begin, end - begin), out=part)
-    return found
 
 
 class Mixed(nn.Module):

@@ -8,7 +8,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from i3d.models.conv import Conv3d
 from i3d.models.non_local import NonLocal
 from i3d.models.packed import convolved
+from i3d.models.pooling import MaxOfPairs
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
 
@@ -97,56 +98,6 @@ def shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Modul
 def shortcut_of(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
     """What a residual is added to, of a block's input."""
     return downsample(x_NCTHW, relu=False) if isinstance(downsample, ConvBN) else x_NCTHW
-
-
-class MaxOfPairs(nn.Module):
-    """`MaxPool3d((2, 1, 1))`: the larger of each two frames, the first if they are equal, without a last odd one.
-
-    The same numbers and gradients, without the copies that PyTorch makes of maps with the channels last.
-    """
-
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and x_NCTHW.requires_grad and not torch.compiler.is_compiling():
-            larger: Tensor = LargerOfPairs.apply(x_NCTHW)  # type: ignore[no-untyped-call]
-            return larger
-        one_NCTHW, two_NCTHW = pairs_of(x_NCTHW)
-        if not torch.is_grad_enabled():
-            return torch.maximum(one_NCTHW, two_NCTHW)
-        return torch.where(is_second(one_NCTHW, two_NCTHW), two_NCTHW, one_NCTHW)
-
-
-class LargerOfPairs(torch.autograd.Function):
-    """The larger of each two frames, whose gradient is written once, where it belongs."""
-
-    @staticmethod
-    def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
-        one_NCTHW, two_NCTHW = pairs_of(x_NCTHW)
-        ctx.save_for_backward(is_second(one_NCTHW, two_NCTHW))
-        ctx.num_frames = x_NCTHW.shape[2]
-        return torch.maximum(one_NCTHW, two_NCTHW)
-
-    @staticmethod
-    def backward(ctx: Any, grad_NCTHW: Tensor) -> Tensor:
-        (is_two_NCTHW,) = ctx.saved_tensors
-        n, c, num_pairs, h, w = grad_NCTHW.shape
-        of_x_NTHWC = grad_NCTHW.new_empty(n, ctx.num_frames, h, w, c)  # memory with the channels last
-        of_x_NCTHW = of_x_NTHWC.permute(0, 4, 1, 2, 3)
-        of_one_NCTHW, of_two_NCTHW = pairs_of(of_x_NCTHW)
-        torch.mul(grad_NCTHW, is_two_NCTHW, out=of_two_NCTHW)
-        torch.sub(grad_NCTHW, of_two_NCTHW, out=of_one_NCTHW)
-        of_x_NCTHW[:, :, 2 * num_pairs :] = 0  # the last odd frame
-        return of_x_NCTHW
-
-
-def pairs_of(x_NCTHW: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the second of each two frames, without a last odd one."""
-    num_pairs = x_NCTHW.shape[2] // 2
-    return x_NCTHW[:, :, 0 : 2 * num_pairs : 2], x_NCTHW[:, :, 1 : 2 * num_pairs : 2]
-
-
-def is_second(one_NCTHW: Tensor, two_NCTHW: Tensor) -> Tensor:
-    """Where a pooling takes the second: it is larger, or NaN."""
-    return (two_NCTHW > one_NCTHW) | two_NCTHW.isnan()
 
 
 class ResNetI3D(nn.Module):
