@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def told(what: str, run: Callable[[], object]) -> list[Row]:
-    """The five operations with the most time of their own; of one run, before the profiler's notes scatter the memory."""
+    """The five operations with the most time of their own, of one run: the profiler scatters the memory of more."""
     for _ in range(4):
         run()
     with profile(activities=[ProfilerActivity.CPU]) as seen:

@@ -130,7 +130,7 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
 )
 def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, has_tiles, monkeypatch):
     """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
-    monkeypatch.setattr(i3d.models.conv, "has_amx", lambda: has_tiles)
+    monkeypatch.setattr(i3d.models.conv, "HAS_AMX", has_tiles)
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
     layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)

@@ -9,7 +9,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from i3d.device import has_amx
 
+HAS_AMX: Final = has_amx()
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
 Way = Literal["frames", "places", "whole"]
 
@@ -42,7 +43,7 @@ class Conv3d(nn.Conv3d):
         if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
-        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast() and has_amx():
+        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast() and HAS_AMX:
             out: Tensor = LearningInBf16.apply(x_NCTHW, self.weight, stride, pads)  # type: ignore[no-untyped-call]
             return out if self.bias is None else out + self.bias[:, None, None, None].bfloat16()
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
