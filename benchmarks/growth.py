@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import torch
 from dense_features import frame
-from kept import BLUE, Row, machine, write
+from kept import BLUE, Row, machine, place, write
 from matplotlib.figure import Figure
 
 from i3d.benchmark_data import benchmark_data
@@ -97,9 +97,9 @@ def main() -> None:
     out = parser.parse_args().out
     rows = []
     for what, (_, values) in SWEEPS.items():
-        for place, value in enumerate(values):
+        for number, value in enumerate(values):
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                seconds, mib = alone.submit(measured, what, place).result()
+                seconds, mib = alone.submit(measured, what, number).result()
             row: dict[str, Any] = {"what": what, "value": list(value.values())[-1], "seconds": round(seconds, 4)}
             rows.append({**row, "peak_mib": mib})
             print(rows[-1], flush=True)
@@ -129,11 +129,11 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def measured(what: str, place: int) -> tuple[float, int]:
+def measured(what: str, number: int) -> tuple[float, int]:
     """The median seconds of some runs after the first (of one, if it takes long), and the largest memory in MiB."""
     keep_memory()
     make, values = SWEEPS[what]
-    run = make(**values[place])
+    run = make(**values[number])
     begin = time.perf_counter()
     run()
     seconds: list[float] = []
