@@ -3,7 +3,7 @@ and compiled, for batches of 1, 8 and 32, against the networks of other packages
 and the share of the rate of the card's own matrix product.
 
     python benchmarks/gpu.py results                       # results/gpu-CARD.csv and .png
-    python benchmarks/gpu.py results --device cpu --batch 1 --rounds 1 --frames 16 --size 64      # a rehearsal
+    python benchmarks/gpu.py results --device cpu --batch 1 --rounds 1 --frames 9 --size 193 --eager    # a rehearsal
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--eager", action="store_true", help="nothing compiled, which takes minutes")
     parser.add_argument("--no-peers", action="store_true", help="where their wheels cannot be installed")
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
     asked = parser.parse_args()
@@ -62,7 +63,7 @@ def main() -> None:
     for case in NETWORKS:
         for batch in asked.batch:
             shape = (batch, 3, asked.frames, asked.size, asked.size)
-            for what, make in contenders(case, shape, device, with_peers=not asked.no_peers):
+            for what, make in contenders(case, shape, device, eager=asked.eager, with_peers=not asked.no_peers):
                 rows.append(measured(f"{case}: {what}", make, shape, case, gemm, device, asked.rounds))
                 print(rows[-1], flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -76,12 +77,12 @@ def card(device: torch.device) -> str:
 
 
 def contenders(
-    case: str, shape: tuple[int, ...], device: torch.device, *, with_peers: bool
+    case: str, shape: tuple[int, ...], device: torch.device, *, eager: bool, with_peers: bool
 ) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
     """Names, and what makes them ready."""
     recipe, peer = NETWORKS[case]
     network = describe(recipe).recipe.network
-    runtimes = ("torch", "compile")
+    runtimes = ("torch",) if eager else ("torch", "compile")
     for runtime in runtimes:
         yield (
             f"forward, i3d fast {runtime}",
