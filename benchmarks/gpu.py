@@ -59,6 +59,8 @@ def main() -> None:
         peers.install(asked.peers)
     gemm = gemm_rate(device)
     print(f"{card(device)}: {gemm:.0f} GFLOP/s in bfloat16, matrices of {GEMM if device.type == 'cuda' else 2048}")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    kept = asked.out / ("gpu-" + re.sub(r"[^A-Za-z0-9]+", "-", card(device)).strip("-").lower())
     rows = []
     for case in NETWORKS:
         for batch in asked.batch:
@@ -66,10 +68,8 @@ def main() -> None:
             for what, make in contenders(case, shape, device, eager=asked.eager, with_peers=not asked.no_peers):
                 rows.append(measured(f"{case}: {what}", make, shape, case, gemm, device, asked.rounds))
                 print(rows[-1], flush=True)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", card(device)).strip("-").lower()
-    write(asked.out / f"gpu-{name}.csv", rows)
-    draw(asked.out / f"gpu-{name}.png", rows, f"{card(device)}, bfloat16; share of its matrix product")
+                write(kept.with_suffix(".csv"), rows)  # a card may be taken away
+    draw(kept.with_suffix(".png"), rows, f"{card(device)}, bfloat16; share of its matrix product")
 
 
 def card(device: torch.device) -> str:

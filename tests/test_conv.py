@@ -9,7 +9,7 @@ from torch import nn
 
 import i3d.models.conv
 from i3d.models.build import build_network
-from i3d.models.conv import Conv3d, may_call_onednn
+from i3d.models.conv import IS_CHECKED, Conv3d, may_call_onednn
 from i3d.recipes.settings import ResNetNetwork
 
 LAYERS = [  # kernel, stride, padding
@@ -121,16 +121,16 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
     assert torch.allclose(compiled(x_NCTHW), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("has_tiles", [False, True])
+@pytest.mark.parametrize("is_checked", sorted({False, IS_CHECKED}))
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3), (5, 7, 7), (7, 7, 7)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
 @pytest.mark.parametrize(
     "size_THW",
     [(1, 1, 1), (2, 1, 1), (3, 9, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14), (3, 16, 16), (8, 1, 16), (9, 15, 21)],
 )
-def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, has_tiles, monkeypatch):
+def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, is_checked, monkeypatch):
     """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
-    monkeypatch.setattr(i3d.models.conv, "HAS_AMX", has_tiles)
+    monkeypatch.setattr(i3d.models.conv, "IS_CHECKED", is_checked)
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
     layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)

@@ -17,8 +17,9 @@ from i3d.device import arithmetic_of, has_bf16
 from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.engine import DTYPES, Engine
+from i3d.models.inception import MaxPool3dSame
 from i3d.models.packed import PackedConv3d
-from i3d.models.pooling import max_pooled
+from i3d.models.pooling import max_pooled, max_pooled_bits
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 
 CPU = torch.device("cpu")
@@ -126,8 +127,22 @@ def test_the_maxima_along_one_side_after_the_other(data, dtype):
     sides = [data.draw(st.integers(max(k - sum(pad), 1), 8)) for k, pad in zip(kernel, pads, strict=True)]
     x_NCTHW = torch.relu(torch.randn(data.draw(st.integers(1, 2)), data.draw(st.integers(1, 40)), *sides)).to(dtype)
     padded = F.pad(x_NCTHW, (*pads[2], *pads[1], *pads[0]), value=-torch.inf)
+    layout = data.draw(st.sampled_from([torch.contiguous_format, torch.channels_last_3d]))
+    x_NCTHW, expected = x_NCTHW.to(memory_format=layout), F.max_pool3d(padded, kernel, stride)
     with torch.no_grad():
-        assert torch.equal(max_pooled(x_NCTHW, kernel, stride, pads), F.max_pool3d(padded, kernel, stride))
+        assert torch.equal(max_pooled(x_NCTHW, kernel, stride, pads), expected)
+        if dtype == torch.bfloat16:
+            assert torch.equal(max_pooled_bits(x_NCTHW, kernel, stride, pads), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_that_is_not_packed_hands_on_what_is_no_number(dtype):
+    """Validation while training tells by it that a run has diverged."""
+    x_NCTHW = torch.relu(torch.full((1, 2, 4, 6, 6), torch.nan, dtype=dtype))
+    x_NCTHW[..., 1:] = 1
+    for pool in (module for module in network("inception").modules() if isinstance(module, MaxPool3dSame)):
+        with torch.no_grad():
+            assert pool(x_NCTHW)[..., 0].isnan().all()
 
 
 def test_gradients_are_those_of_the_pooling():

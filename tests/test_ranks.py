@@ -148,28 +148,29 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
 
 
 HOSTS = """
-from datetime import timedelta
 from types import SimpleNamespace
 import torch.distributed as dist
 from i3d.ranks import group_of_hosts
+import torch.testing._internal.distributed.fake_pg  # that of PyTorch's own tests
 from i3d.training.run import Run
 
-dist.init_process_group("gloo")
-assert group_of_hosts(timedelta(minutes=1)) is None
+store, rank, world_size = next(dist.rendezvous("env://"))
+dist.init_process_group("fake", store=store, rank=rank, world_size=world_size)  # in place of nccl
 told, gather = [], dist.all_gather
-dist.get_backend = lambda: "nccl"  # as on cards
 dist.all_gather = lambda found, mine, group: told.append((mine.device.type, group)) or gather(found, mine, group=group)
-group = group_of_hosts(timedelta(minutes=1))
 run = object.__new__(Run)
-run.parts = SimpleNamespace(hosts=group, accelerator=SimpleNamespace(num_processes=2))
-assert run.gathered(dist.get_rank() + 5) == [5, 6]
-assert told == [("cpu", group)] and group not in (None, dist.group.WORLD)
-dist.destroy_process_group()
+run.parts = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
+assert run.gathered(rank + 5) == [5, 6]
+assert run.gathered(rank + 7) == [7, 8]
+group = group_of_hosts()
+assert told == [("cpu", group)] * 2 and group not in (None, dist.group.WORLD)
+del group, told[:]
 """
 
 
 def test_ranks_of_cards_tell_each_other_numbers_from_host_to_host(tmp_path):
     """A number that goes through a card waits for all work there: a step would have to end before the next begins."""
     (tmp_path / "hosts.py").write_text(HOSTS)
-    process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")
-    assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+    for _ in range(3):  # the threads of a group that is not left abort a process that ends, at times
+        process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")
+        assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]

@@ -7,13 +7,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 import torch
 import torch.distributed as dist
 
+from i3d.errors import InputError, first_line
+
 BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # else gloo
 TIMEOUT: Final = timedelta(hours=6)  # for the slowest rank: shares of a list may differ
+PATIENCE: Final = timedelta(minutes=30)  # while training, for the slowest, which may validate or wait for storage
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,35 @@ def ranks_on(device: torch.device) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), speaks)
 
 
-def group_of_hosts(timeout: timedelta) -> dist.ProcessGroup | None:
+def group_of_hosts() -> dist.ProcessGroup | None:
     """A group in which the ranks speak through their CPUs; None: the usual one does. All ranks have to call it.
 
-    Through a card a number comes only after all work that waits there.
+    Through a card a number comes only after all work that waits there. Do not keep it: its threads, if they still run
+    when the process ends, at times abort it.
     """
     if not dist.is_initialized() or dist.get_backend() == "gloo":
         return None
-    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=timeout)
+    return _hosts_beside(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)  # one for all runs of a process
+def _hosts_beside(world: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG001
+    try:
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=PATIENCE)
+    except RuntimeError as error:
+        raise InputError(
+            f"the processes cannot reach each other over the network ({first_line(error)}); name the interface between "
+            "the hosts, as in GLOO_SOCKET_IFNAME=eth0"
+        ) from error
+    atexit.register(_leave_hosts)
     return group
+
+
+def _leave_hosts() -> None:
+    """Its threads end with the last that holds the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group(group_of_hosts())
+    _hosts_beside.cache_clear()
 
 
 def leave_at_exit() -> None:

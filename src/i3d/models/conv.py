@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.device import has_amx
+from i3d.device import has_amx, has_bf16
 
-HAS_AMX: Final = has_amx()
+IS_CHECKED: Final = has_bf16() and not has_amx()  # this processor's weight gradients in bfloat16
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
 Way = Literal["frames", "places", "whole"]
 
@@ -43,7 +43,7 @@ class Conv3d(nn.Conv3d):
         if x_NCTHW.dtype == torch.float32 == self.weight.dtype and may_call_onednn():
             # PyTorch itself takes a slow path of its own for one small clip (up to 15 times as long, 16 channels).
             return torch.mkldnn_convolution(x_NCTHW, self.weight, self.bias, pads, stride, self.dilation, 1)
-        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast() and HAS_AMX:
+        if torch.is_grad_enabled() and self.weight.requires_grad and is_bf16_autocast() and not IS_CHECKED:
             out: Tensor = LearningInBf16.apply(x_NCTHW, self.weight, stride, pads)  # type: ignore[no-untyped-call]
             return out if self.bias is None else out + self.bias[:, None, None, None].bfloat16()
         return F.conv3d(x_NCTHW, self.weight, self.bias, stride, pads)
@@ -53,7 +53,7 @@ def padded_where_small(x_NCTHW: Tensor, kernel: Triple, padding: Triple) -> tupl
     """A map that is no larger than the kernel along some side, with its zeros; and the padding that is left to do.
 
     Where oneDNN pads such maps itself its weight gradient may be wrong, and write over its neighbours in memory: in
-    bfloat16 and, of 7x7x7 kernels, in float32 (PyTorch 2.13; `tests/test_conv.py` looks at all others).
+    bfloat16 and, of 7x7x7 kernels, in float32 (PyTorch 2.13; `tests/test_conv.py` looks at many others).
     """
     if not any(n <= k and p for n, k, p in zip(x_NCTHW.shape[2:], kernel, padding, strict=True)):
         return x_NCTHW, padding
@@ -114,7 +114,7 @@ class LearningInBf16(torch.autograd.Function):
     """A 3D convolution in bfloat16 whose weight gradient is computed in float32.
 
     On CPUs with AMX that of oneDNN in bfloat16 is wrong, and another each time, for some (PyTorch 2.13: 256 -> 512
-    channels, 1x1x1 of stride 2); which of the others are right there has not been looked at.
+    channels, 1x1x1 of stride 2). On those with AVX512-BF16 alone it was looked at and is right; others are not trusted.
     """
 
     @staticmethod

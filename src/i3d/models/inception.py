@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
 from i3d.models.packed import convolved
-from i3d.models.pooling import Pair, is_at_rest, max_pooled
+from i3d.models.pooling import Pair, is_at_rest, max_pooled, max_pooled_bits
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
 
@@ -95,13 +95,14 @@ class Unit3D(nn.Module):
 class MaxPool3dSame(nn.Module):
     """Max pooling, padded as TensorFlow's `SAME` (which a maximum never sees), without copying its input.
 
-    The maps come from a ReLU (`max_pooled`). PyTorch pads both sides alike; where `SAME` pads one more at the end,
+    PyTorch pads both sides alike; where `SAME` pads one more at the end,
     `ceil_mode` lets the last window hang over the edge instead.
     """
 
     def __init__(self, *, kernel_THW: Triple, stride_THW: Triple) -> None:
         super().__init__()
         self.kernel_THW, self.stride_THW = kernel_THW, stride_THW
+        self.is_packed = False  # whether the maps come from packed convolutions
 
     @property
     def reach_T(self) -> Reach:
@@ -113,7 +114,9 @@ class MaxPool3dSame(nn.Module):
         pads_THW = [same_padding(n, kernel=k, stride=s) for n, k, s in sides]
         if pad_T is not None:
             pads_THW[0] = pad_T
-        if is_at_rest(x_NCTHW) and (x_NCTHW.dtype == torch.bfloat16 or self.kernel_THW[0] > 1):
+        if is_at_rest(x_NCTHW) and self.is_packed and x_NCTHW.dtype == torch.bfloat16:
+            return max_pooled_bits(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
+        if is_at_rest(x_NCTHW) and self.kernel_THW[0] > 1:
             return max_pooled(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
         before_THW = [before for before, _ in pads_THW]
         if pad_T is not None:

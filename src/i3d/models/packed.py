@@ -20,13 +20,15 @@ from i3d.models.conv import Conv3d, Triple, flat_weight, flattened, may_call_one
 
 
 def pack(net: nn.Module) -> None:
-    """Pack every convolution of a folded network, in place, where this PyTorch can."""
+    """Pack every convolution of a folded network, in place, where this PyTorch can; poolings are told."""
     if not may_call_onednn() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Conv3d):
                 setattr(parent, name, PackedConv3d.of(child))
+            elif hasattr(child, "is_packed"):
+                child.is_packed = True  # type: ignore[assignment]
 
 
 def convolved(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Pair = tuple[int, int]
 
@@ -22,14 +23,20 @@ def is_at_rest(x_NCTHW: Tensor) -> bool:
 def max_pooled(x_NCTHW: Tensor, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[Pair]) -> Tensor:
     """The maxima along one side after the other. `pads`: along T, H and W, what there is not, before and after.
 
-    It has no gradient: of equal values, of which there are many after a ReLU, it would not be that of the pooling. In
-    bfloat16 no value may be negative: their bits are compared as whole numbers, which processors do much faster.
+    It has no gradient: of equal values, of which there are many after a ReLU, it would not be that of the pooling.
     """
-    out = x_NCTHW.view(torch.int16) if x_NCTHW.dtype == torch.bfloat16 else x_NCTHW
     for side in (1, 2, 0):
         if (kernel[side], stride[side]) != (1, 1):
-            out = max_along(out, side + 2, kernel[side], stride[side], pads[side])
-    return out.view(x_NCTHW.dtype)
+            x_NCTHW = max_along(x_NCTHW, side + 2, kernel[side], stride[side], pads[side])
+    return x_NCTHW
+
+
+def max_pooled_bits(x_NCTHW: Tensor, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[Pair]) -> Tensor:
+    """The same of bfloat16 maps without negative values and NaN, as packed convolutions with a ReLU give them.
+
+    Their bits are compared as whole numbers, which processors do much faster.
+    """
+    return max_pooled(x_NCTHW.view(torch.int16), kernel, stride, pads).view(torch.bfloat16)
 
 
 def max_along(x: Tensor, dim: int, kernel: int, stride: int, pad: Pair) -> Tensor:
@@ -49,7 +56,8 @@ def max_along(x: Tensor, dim: int, kernel: int, stride: int, pad: Pair) -> Tenso
     other, seeing = seen_by(0 if pad[0] else kernel - 1)
     torch.maximum(part_of(middle, dim, seeing), other, out=part_of(out, dim, seeing))
     for rest in (slice(0, seeing.start), slice(seeing.stop, outputs)):
-        part_of(out, dim, rest).copy_(part_of(middle, dim, rest))
+        if rest.start < rest.stop:
+            part_of(out, dim, rest).copy_(part_of(middle, dim, rest))
     for tap in set(range(kernel)) - {pad[0], 0 if pad[0] else kernel - 1}:
         other, seeing = seen_by(tap)
         part = part_of(out, dim, seeing)
@@ -79,7 +87,7 @@ class MaxOfPairs(nn.Module):
 
 
 class LargerOfPairs(torch.autograd.Function):
-    """The larger of each two frames, whose gradient is written once, where it belongs."""
+    """The larger of each two frames, whose gradient is written once, where it belongs; it has no second one."""
 
     @staticmethod
     def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
@@ -89,14 +97,15 @@ class LargerOfPairs(torch.autograd.Function):
         return torch.maximum(one_NCTHW, two_NCTHW)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_NCTHW: Tensor) -> Tensor:
         (is_two_NCTHW,) = ctx.saved_tensors
         n, c, num_pairs, h, w = grad_NCTHW.shape
-        of_x_NTHWC = grad_NCTHW.new_empty(n, ctx.num_frames, h, w, c)  # memory with the channels last
-        of_x_NCTHW = of_x_NTHWC.permute(0, 4, 1, 2, 3)
+        of_x_NCTHW = grad_NCTHW.new_empty(n, ctx.num_frames, h, w, c).permute(0, 4, 1, 2, 3)  # channels last
         of_one_NCTHW, of_two_NCTHW = pairs_of(of_x_NCTHW)
-        torch.mul(grad_NCTHW, is_two_NCTHW, out=of_two_NCTHW)
-        torch.sub(grad_NCTHW, of_two_NCTHW, out=of_one_NCTHW)
+        nothing = grad_NCTHW.new_zeros(())
+        torch.where(is_two_NCTHW, grad_NCTHW, nothing, out=of_two_NCTHW)
+        torch.where(is_two_NCTHW, nothing, grad_NCTHW, out=of_one_NCTHW)
         of_x_NCTHW[:, :, 2 * num_pairs :] = 0  # the last odd frame
         return of_x_NCTHW
 

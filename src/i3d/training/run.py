@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from i3d.data.batch import Bad, Batch
 from i3d.data.loader import ClipLoader
 from i3d.errors import InputError, printable
+from i3d.ranks import group_of_hosts
 from i3d.training.curves import draw_curves
 from i3d.training.journal import Journal, Stopwatch, Watcher
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
@@ -329,7 +330,7 @@ class Run:
             return [value]
         mine = torch.tensor([value])
         found = [torch.empty_like(mine) for _ in range(self.num_ranks)]
-        torch.distributed.all_gather(found, mine, group=self.parts.hosts)
+        torch.distributed.all_gather(found, mine, group=group_of_hosts())
         numbers: list[int] = torch.cat(found).tolist()
         return numbers
 

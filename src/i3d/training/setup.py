@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +29,7 @@ from i3d.errors import InputError
 from i3d.models.build import build_network
 from i3d.models.inception import Mixed
 from i3d.models.resnet import BasicBlock, Bottleneck
-from i3d.ranks import group_of_hosts, leave_at_exit
+from i3d.ranks import PATIENCE, leave_at_exit
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -42,7 +41,6 @@ from i3d.training.step import Parts, seed_step
 from i3d.weights.start import start_from
 
 Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
-TIMEOUT = timedelta(minutes=30)  # for the slowest rank, which may validate or wait for storage
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
     if training.loss_scale:
         scaler.growth_interval = 2**30
-    handlers: list[Any] = [InitProcessGroupKwargs(timeout=TIMEOUT), scaler]
+    handlers: list[Any] = [InitProcessGroupKwargs(timeout=PATIENCE), scaler]
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
         cpu=on_cpu,
@@ -144,7 +142,6 @@ def build_parts(
         ema,
         seed,
         machine.sharded,
-        hosts=group_of_hosts(TIMEOUT),
     )
     _weigh_classes(parts, annotations)
     return parts, full, told

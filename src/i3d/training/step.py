@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
@@ -49,7 +48,6 @@ class Parts:
     is_sharded: bool = False  # each rank holds a part of the weights (FSDP)
     class_weights_K: Tensor | None = None
     class_shares_K: Tensor | None = None
-    hosts: ProcessGroup | None = None  # over which the ranks tell each other numbers; None: the usual one
 
     @property
     def device(self) -> torch.device:

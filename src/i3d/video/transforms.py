@@ -132,12 +132,14 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
         )
     width, device = clips_VTHWC.shape[3], clips_VTHWC.device
     rows = clips_VTHWC.flatten(3)  # (V, T, H, W * C): whole rows at a time, not 3 channels
-    if device.type not in ("cpu", "cuda"):  # where not all operations mix types
-        rows = rows.float()
     scale_WC = _along_row(tuple(1 / s for s in std), width, device)
     shift_WC = _along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
-    # One operation, on a card one kernel: it reads the bytes and writes the floats.
-    return torch.addcmul(shift_WC, rows, scale_WC).view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
+    if device.type == "cuda":  # one kernel, which reads the bytes and writes the floats
+        floats = torch.addcmul(shift_WC, rows, scale_WC)
+    else:
+        floats = rows.float()
+        torch.addcmul(shift_WC, floats, scale_WC, out=floats)
+    return floats.view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
 
 
 @lru_cache(maxsize=16)  # sent to a device once, not with every batch
