@@ -117,6 +117,8 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
         axes.plot(values, seconds, "o-", color=BLUE)
         if max(seconds) > 4 * min(seconds):
             axes.set_yscale("log")
+            axes.set_yticks(seconds, [f"{value:.2g}" for value in seconds], fontsize=8)
+            axes.set_yticks([], minor=True)
         else:
             axes.set_ylim(0, 1.1 * max(seconds))
         if min(values) > 0:

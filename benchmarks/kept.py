@@ -39,12 +39,13 @@ def bars(
     path: Path, values: Mapping[str, float], told: Sequence[str], colours: Sequence[str], *, title: str, axis: str
 ) -> None:
     """A bar for each value, with what it stands for beside it."""
-    figure = Figure(figsize=(9, 0.7 + 0.3 * len(values)), layout="constrained")
+    names = 0.08 * max(map(len, values))  # inches
+    figure = Figure(figsize=(names + 6, 0.9 + 0.3 * len(values)), layout="constrained")
     axes = figure.subplots()
     drawn = axes.barh(list(values), list(values.values()), color=colours)
     axes.bar_label(drawn, told, padding=3)
     axes.invert_yaxis()
-    axes.margins(x=0.25)
+    axes.margins(x=0.25, y=0.02)
     axes.set_xlabel(axis)
     axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=120)
