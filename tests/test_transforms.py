@@ -80,7 +80,7 @@ def test_normalize_of_every_byte_is_the_difference_by_the_deviation():
 
 
 def test_normalize_is_one_operation_on_a_card():
-    """On a card one kernel: the clip is read once, as bytes, and written once."""
+    """Counted without a card: the clip goes into it as bytes, and comes out as floats."""
     told = []
 
     class Seen(TorchDispatchMode):

@@ -134,7 +134,7 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
     rows = clips_VTHWC.flatten(3)  # (V, T, H, W * C): whole rows at a time, not 3 channels
     scale_WC = _along_row(tuple(1 / s for s in std), width, device)
     shift_WC = _along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
-    if device.type == "cuda":  # one kernel, which reads the bytes and writes the floats
+    if device.type == "cuda":  # at once: operations there read and write different types
         floats = torch.addcmul(shift_WC, rows, scale_WC)
     else:
         floats = rows.float()
