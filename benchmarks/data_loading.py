@@ -27,12 +27,12 @@ import peers_data
 import torch
 
 from i3d.data.annotations import Annotations, Rows, build
-from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
-from i3d.memory import keep_memory
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
+from i3d.utils.allocator import keep_memory
 from i3d.video.reader import open_video
 from i3d.video.transforms import normalize, resize_short_side
 

@@ -23,13 +23,13 @@ import torch
 from kept import BLUE, GREY, Row, bars, machine, place, write
 
 import i3d
-from i3d.data.views import resized
-from i3d.features import Source, extractor_of
-from i3d.memory import keep_memory
-from i3d.models.build import I3D
-from i3d.models.overlapping import PERIOD
+from i3d.data.loading.preprocess import resized
+from i3d.features.extract import Source, extractor_of
+from i3d.models.engine.overlap import PERIOD
+from i3d.models.factory import I3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
+from i3d.utils.allocator import keep_memory
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, normalize
 from i3d.video.writer import write_video

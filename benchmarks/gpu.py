@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from kept import GREEN, GREY, bars, write
 from torch import nn
 
-from i3d.catalogue import cost_on, describe
-from i3d.device import processor
+from i3d.diagnostics.model_zoo import describe
 from i3d.errors import InputError, first_line
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_network
+from i3d.models.flops import cost_on
+from i3d.utils.device import processor
 
 GEMM: Final = 8192
 Row = dict[str, Any]

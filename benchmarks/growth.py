@@ -24,15 +24,15 @@ from dense_features import frame
 from kept import BLUE, Row, machine, place, write
 from matplotlib.figure import Figure
 
-from i3d.benchmark_data import benchmark_data
-from i3d.catalogue import describe
-from i3d.cli_options import clip_dataset
-from i3d.data.read import read_annotations
-from i3d.memory import keep_memory
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
-from i3d.predict import Predictor
+from i3d.cli.options import clip_dataset
+from i3d.data.formats.read import read_annotations
+from i3d.diagnostics.benchmark_data import benchmark_data
+from i3d.diagnostics.model_zoo import describe
+from i3d.inference.predictor import Predictor
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetNetwork
+from i3d.utils.allocator import keep_memory
 from i3d.video.writer import write_video
 
 R50: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"

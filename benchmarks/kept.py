@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from i3d.device import processor
+from i3d.utils.device import processor
 
 BLUE: Final = "#4477aa"
 GREEN: Final = "#228833"

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
-from i3d.data.read import read_annotations
 
 N = 250_000
 UCF101 = dataset_labels("ucf101") or ()

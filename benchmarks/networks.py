@@ -22,11 +22,12 @@ import torch
 from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
 from turns import OURS, THEIRS, Sides
 
-from i3d.catalogue import describe, gflops_of_view
-from i3d.device import arithmetic_of
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
-from i3d.models.runtimes.choice import candidates
+from i3d.diagnostics.model_zoo import describe
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.runtimes.choice import candidates
+from i3d.models.factory import build_network
+from i3d.models.flops import gflops_of_view
+from i3d.utils.device import arithmetic_of
 
 GEMM: Final = 4096
 R50: Final = (1, 3, 32, 256, 256)

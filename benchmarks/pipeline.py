@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from kept import BLUE, GREY, Row, bars, machine, place, write
 
-from i3d.benchmark_model import render_clip
-from i3d.data.inputs import expand
-from i3d.data.shown import End
-from i3d.device import PRECISIONS
-from i3d.memory import keep_memory
-from i3d.predict import Predictor, predict_each
+from i3d.data.formats.inputs import expand
+from i3d.data.loading.view_stream import End
+from i3d.diagnostics.benchmark_model import render_clip
+from i3d.inference.predictor import Predictor, predict_each
+from i3d.utils.allocator import keep_memory
+from i3d.utils.device import PRECISIONS
 
 ROUNDS = 3
 COLOURS = {"decoding": GREY, "network": GREY, "predict": BLUE}

@@ -24,10 +24,10 @@ from kept import BLUE, GREEN, Row, bars, machine, place, write
 from torch.profiler import ProfilerActivity, profile
 from training_step import step_of
 
-from i3d.catalogue import describe
-from i3d.memory import keep_memory
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
+from i3d.diagnostics.model_zoo import describe
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_network
+from i3d.utils.allocator import keep_memory
 from i3d.video.writer import write_video
 
 R50, INCEPTION = "r50", "inception_rgb_kinetics400"
@@ -92,7 +92,7 @@ def told_of_prediction() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         write_video(clip, (frame(number) for number in range(250)), fps=Fraction(25))
-        command = ["-m", "i3d.cli", "predict", str(clip)]
+        command = ["-m", "i3d", "predict", str(clip)]
         took = min(timed([sys.executable, *command]) for _ in range(3))
         imports = min(imported([sys.executable, "-X", "importtime", *command]) for _ in range(3))
         parts = {
@@ -127,7 +127,7 @@ def apart(clip: Path) -> dict[str, float]:
 
 def parts_of(clip: Path) -> dict[str, float]:
     """What comes after the imports."""
-    from i3d.predict import Predictor
+    from i3d.inference.predictor import Predictor
 
     keep_memory()
     marks = [time.perf_counter()]

@@ -23,8 +23,8 @@ from kept import BLUE, GREEN, GREY, bars, machine, place, write
 from torch import nn
 from turns import OURS, THEIRS, Sides
 
-from i3d.catalogue import describe
-from i3d.models.build import build_network
+from i3d.diagnostics.model_zoo import describe
+from i3d.models.factory import build_network
 
 ROUNDS, SHAPE = 5, (2, 3, 32, 224, 224)
 CASES: Final = {

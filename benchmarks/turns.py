@@ -56,7 +56,7 @@ def _begin(prepare: Prepare, threads: int, side: str) -> None:
     global _prepare
     import torch
 
-    from i3d.memory import keep_memory
+    from i3d.utils.allocator import keep_memory
 
     _prepare = prepare
     torch.set_num_threads(threads)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from i3d.cli import main
+from i3d.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 

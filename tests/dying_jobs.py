@@ -3,7 +3,7 @@
 import os
 import signal
 
-from i3d.data.frame_jobs import FrameJob
+from i3d.data.frame_extraction.jobs import FrameJob
 from i3d.errors import InputError
 
 

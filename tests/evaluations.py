@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from i3d.results.evaluation import Evaluation
+from i3d.evaluation.result import Evaluation
 
 
 def made(scores_NK, labels_N, **more):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from commands import run_here
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint

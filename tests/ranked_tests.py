@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from i3d.data.read import read_annotations
-from i3d.evaluate import Means, evaluate_each, variants_of
-from i3d.results.evaluation import figures_of
-from i3d.results.evaluation_file import figures_as_dict
-from i3d.testing.scorer import Scorer
+from i3d.data.formats.read import read_annotations
+from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
+from i3d.evaluation.result import figures_of
+from i3d.evaluation.result_file import figures_as_dict
+from i3d.evaluation.scorer import Scorer
 from i3d.weights.load import load_weights
 
 

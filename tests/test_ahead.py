@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from i3d.ahead import ahead
+from i3d.utils.prefetch import ahead
 
 
 def test_items_and_their_order():
@@ -62,8 +62,8 @@ def test_who_stops_ends_the_thread_and_closes_what_was_open():
 
 LEFT = """
 import atexit, sys, time
-from i3d import ahead
-from i3d.cli import told
+from i3d.utils import prefetch as ahead
+from i3d.cli.main import told
 ahead.PATIENCE_SECONDS = 0.1
 atexit.register(lambda: print("at the end"))
 def items():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from i3d.results.annotate import annotate
-from i3d.results.prediction import LabelScore, Prediction
+from i3d.inference.annotate import annotate
+from i3d.inference.prediction import LabelScore, Prediction
 from i3d.video.reader import open_video
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.annotations import Rows, build
+from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.formats.write import write_classes, write_list
 from i3d.data.labels import dataset_labels
-from i3d.data.read import class_names, read_annotations
-from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from i3d.benchmark_model import Configuration, Speed, benchmark_model
-from i3d.catalogue import cost_of
-from i3d.cli import app
+from i3d.cli.main import app
+from i3d.diagnostics.benchmark_model import Configuration, Speed, benchmark_model
 from i3d.errors import InputError
+from i3d.models.flops import cost_of
 from i3d.recipes.io import load_recipe
 from rendering import render
 from testing_runs import WINDOWS, save_model
@@ -73,7 +73,7 @@ def test_the_memory_of_one_is_not_that_of_the_one_before(tmp_path):
 
 
 def test_windows_are_those_of_the_video(tmp_path):
-    from i3d.catalogue import gflops_of_view
+    from i3d.models.flops import gflops_of_view
     from i3d.weights.load import load_weights
 
     model = save_model(tmp_path / "w.safetensors", protocol=WINDOWS)

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import i3d
-from i3d.results.prediction import LabelScore, Prediction
+from i3d.inference.prediction import LabelScore, Prediction
 from rendering import render
 
-I3D = [sys.executable, "-m", "i3d.cli"]
+I3D = [sys.executable, "-m", "i3d"]
 
 
 def run(*args, **options):
@@ -162,7 +162,7 @@ def counting(monkeypatch):
 
 
 def in_process(*args):
-    from i3d.cli import app
+    from i3d.cli.main import app
 
     try:
         app(list(map(str, args)), standalone_mode=False)
@@ -336,7 +336,7 @@ def test_version_and_doctor():
 
 
 def test_doctor_finds_damaged_weights(tmp_path, monkeypatch, capsys):
-    from i3d import doctor as module
+    from i3d.diagnostics import doctor as module
     from i3d.weights import pretrained
 
     shutil.copytree(pretrained.ASSETS, tmp_path / "assets")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from commands import run_here
-from i3d.compare import compare, likely_causes
 from i3d.errors import InputError
-from i3d.features import extractor_of
+from i3d.features.compare import compare, likely_causes
+from i3d.features.extract import extractor_of
 from i3d.recipes.features import FeatureSettings
 from i3d.video.reader import open_video
 from rendering import encode, numbered_frame

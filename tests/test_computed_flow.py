@@ -11,18 +11,18 @@ import torch
 import testing_runs
 import training_runs
 from commands import run_here
-from i3d.cache import Cache
-from i3d.data import computed_flow
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.formats.read import read_annotations
+from i3d.data.loading import flow_cache as computed_flow
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
 from i3d.data.pack import pack
-from i3d.data.read import read_annotations
-from i3d.evaluate import Means, evaluate_each
-from i3d.predict import Predictor
+from i3d.evaluation.evaluate import Means, evaluate_each
+from i3d.evaluation.scoring import softmax
+from i3d.inference.predictor import Predictor
+from i3d.inference.two_stream import TwoStreams
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from i3d.results.scoring import softmax
-from i3d.two_streams import TwoStreams
+from i3d.utils.cache import Cache
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import i3d.models.conv
-from i3d.models.build import build_network
 from i3d.models.conv import IS_CHECKED, Conv3d, may_call_onednn
+from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetNetwork
 
 LAYERS = [  # kernel, stride, padding

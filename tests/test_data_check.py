@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 import pytest
 
-import i3d.data.check_clip
-from i3d.data import check as module
-from i3d.data.check import ClipReport, Report, check, write_report
-from i3d.data.check_clip import ClipJob, look
-from i3d.data.containers import cut_short
-from i3d.data.duplicates import Looks, alike, fingerprint
+import i3d.data.check.clip
+from i3d.data.check import dataset as module
+from i3d.data.check.clip import ClipJob, look
+from i3d.data.check.dataset import ClipReport, Report, check, write_report
+from i3d.data.check.duplicates import Looks, alike, fingerprint
+from i3d.data.check.file_headers import cut_short
+from i3d.data.formats.read import read_annotations
 from i3d.data.pack import pack
-from i3d.data.read import read_annotations
 from i3d.errors import InputError
 from i3d.video.reader import open_video
 from rendering import encode
@@ -112,9 +112,9 @@ def look_or_perish(job):
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "fails":
-            i3d.data.check_clip.cut_short = None
+            i3d.data.check.clip.cut_short = None
         case "greedy":
-            i3d.data.check_clip.cut_short = lambda *_: bytearray(2 << 30)
+            i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
     return look(job)
 
 
@@ -285,7 +285,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from i3d.data import check
+        from i3d.data.check import dataset as check
         from test_data_check import look_or_perish
         if __name__ == "__main__":
             check.look = look_or_perish
@@ -318,7 +318,7 @@ def test_nothing_is_left_open(videos):
     check(videos / "good.mp4")
     assert open_files() == before
     assert multiprocessing.active_children() == []
-    loaded = "import sys, i3d.data.check_clip, i3d.data.fix; print('torch' in sys.modules)"
+    loaded = "import sys, i3d.data.check.clip, i3d.data.check.repair; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from i3d.data.read import read_annotations
+from i3d.data.formats.read import read_annotations
 from rendering import render
 from test_cli import run
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from dying_jobs import DyingJob, work
-from i3d.data import extract_frames as module
 from i3d.data.annotations import Rows, build
-from i3d.data.dataset import ClipDataset, TrainView
-from i3d.data.extract_frames import extract_frames
-from i3d.data.frame_jobs import PARTS, RECORD, FrameJob
+from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.frame_extraction import extract as module
+from i3d.data.frame_extraction.extract import extract_frames
+from i3d.data.frame_extraction.jobs import PARTS, RECORD, FrameJob
+from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.pack import pack
-from i3d.data.read import class_names, read_annotations
-from i3d.data.workers import Died, each_job
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
+from i3d.utils.process_pool import Died, each_job
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
 from rendering import read_number, render
@@ -409,7 +409,7 @@ def test_jobs_in_processes():
 
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("from i3d.data.workers import each_job\nprint(list(each_job(abs, [-1], num_workers=2)))\n")
+    script.write_text("from i3d.utils.process_pool import each_job\nprint(list(each_job(abs, [-1], num_workers=2)))\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "worker processes do not start (exit code 1); call from under `if __name__" in done.stderr

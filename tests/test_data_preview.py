@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i3d.data import pictures
 from i3d.data import preview as module
 from i3d.data.annotations import Rows, build
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
-from i3d.data.pictures import Entry, flow_colours, place, strip, tile_side
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
 from i3d.data.preview import Range, choose, preview
-from i3d.data.read import read_annotations
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
+from i3d.utils import drawing as pictures
+from i3d.utils.drawing import Entry, flow_colours, place, strip, tile_side
 from rendering import render
 
 ODD_LABELS = [
@@ -341,7 +341,7 @@ def test_what_cannot_be_previewed(videos, tmp_path):
 
 def test_matplotlib_is_loaded_when_it_draws(tmp_path):
     code = """
-import sys, i3d.data.pictures as p, i3d.data.preview, numpy as np, pathlib
+import sys, i3d.utils.drawing as p, i3d.data.preview, numpy as np, pathlib
 assert "matplotlib" not in sys.modules
 entry = p.Entry("label", "file", "facts", np.zeros((40, 100, 3), np.uint8))
 p.draw_sheet(pathlib.Path(sys.argv[1]), [entry], title="t", lines=["l"], size=40, is_flow=False)

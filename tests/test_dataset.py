@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from i3d.data import loader as loader_module
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNames, names_in
-from i3d.data.loader import ClipLoader
-from i3d.data.order import evaluation_batches, training_batches
+from i3d.data.loading import loader as loader_module
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.loader import ClipLoader
+from i3d.data.loading.samplers import evaluation_batches, training_batches
 from i3d.data.pack import pack
-from i3d.data.read import read_annotations
 from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, RandomResizedCrop, TrainSampling

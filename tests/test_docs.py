@@ -78,9 +78,7 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
     fetched = subprocess.run([sys.executable, ROOT / "tools" / "demo_clip.py", clip], capture_output=True, text=True)
     if fetched.returncode != 0:
         pytest.skip(f"the demo clip cannot be fetched here: {fetched.stderr.splitlines()[-1]}")
-    done = subprocess.run(
-        [sys.executable, "-m", "i3d.cli", "predict", clip], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-m", "i3d", "predict", clip], capture_output=True, text=True, timeout=120)
     printed = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n")[1].splitlines()
     told = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:6]]
     shown = [line.rsplit(maxsplit=2) for line in printed[1:6]]
@@ -90,7 +88,8 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
 
 
 def test_the_table_of_recipes_is_what_the_code_says():
-    from i3d.catalogue import cost_of, network_name
+    from i3d.diagnostics.model_zoo import network_name
+    from i3d.models.flops import cost_of
     from i3d.recipes.named import RECIPES, named_recipe
     from i3d.recipes.published import PUBLISHED
 

@@ -16,14 +16,14 @@ import torch
 from commands import run_here
 from foreign_files import mindspore_arrays, mindspore_bytes, mmaction2_v0, torch_bytes
 from i3d import load_model
-from i3d.doors.asked import read_asked
+from i3d.cli.mmaction2.arguments import read_asked
 from i3d.errors import InputError
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
+from i3d.recipes.mmaction2.from_config import translate
 from i3d.recipes.mmaction2.options import value_of
 from i3d.recipes.mmaction2.parse import read_config
-from i3d.recipes.mmaction2.translate import translate
-from i3d.recipes.mmaction2.written import config_of
+from i3d.recipes.mmaction2.to_config import config_of
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, CosineSchedule
@@ -478,8 +478,8 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
     ],
 )
 def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, told):
-    from i3d.cli import told as run
-    from i3d.doors.train import train
+    from i3d.cli.main import told as run
+    from i3d.cli.mmaction2.train import train
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.pth").touch()

@@ -12,13 +12,13 @@ import torch
 import i3d
 from foreign_files import mmaction2_v0, torch_bytes
 from golden_weights import state_dict
-from i3d.cli import told
-from i3d.data.read import read_annotations
-from i3d.doors.analysis import analyze_logs, benchmark, get_flops
-from i3d.doors.test import run_test
+from i3d.cli.main import told
+from i3d.cli.mmaction2.analysis import analyze_logs, benchmark, get_flops
+from i3d.cli.mmaction2.test import run_test
+from i3d.data.formats.read import read_annotations
+from i3d.evaluation.metrics import mean_class_accuracy, top_k_accuracy
+from i3d.evaluation.scoring import softmax
 from i3d.recipes.named import named_recipe
-from i3d.results.metrics import mean_class_accuracy, top_k_accuracy
-from i3d.results.scoring import softmax
 from mmaction2_configs import CONFIGS_0
 from test_doors import NAMES_1, RAW, ROOT, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
 
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_another_network(checkpoint, capsys):
 
 
 def test_training_ends_with_a_test(kinetics, capsys):
-    from i3d.doors.train import train
+    from i3d.cli.mmaction2.train import train
 
     options = [*tiny_0(videos=False), *tiny_test(RAW)]
     out, err, code = run(
@@ -205,7 +205,7 @@ def test_flops_are_those_that_mmaction2_counts(capsys):
     out, _, _ = run(get_flops, RAW, capsys=capsys)
     assert "Input shape: (1, 3, 32, 256, 256)" in out
     told_flops = float(re.search(r"Flops: ([\d.]+) GFLOPs", out)[1])
-    from i3d.catalogue import cost_of
+    from i3d.models.flops import cost_of
 
     assert told_flops == pytest.approx(cost_of(named_recipe(RAW)).gflops / 2, abs=0.01)
     assert "Params: 28.04 M" in out
@@ -259,7 +259,7 @@ def test_logs(kinetics, capsys):
 
 
 def test_the_time_of_our_own_runs(kinetics, capsys):
-    from i3d.doors.train import train
+    from i3d.cli.mmaction2.train import train
 
     run(train, RAW, "--work-dir", "w", "--cfg-options", *tiny_0(videos=False), capsys=capsys)
     out, err, code = run(analyze_logs, "cal_train_time", "w", capsys=capsys)

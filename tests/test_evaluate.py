@@ -12,16 +12,16 @@ import torch
 from typer.testing import CliRunner
 
 import i3d
-from i3d.cli import app
-from i3d.data.dataset import ClipDataset, TestView
+from i3d.cli.main import app
+from i3d.data.formats.read import read_annotations
+from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.pack import pack
-from i3d.data.read import read_annotations
-from i3d.evaluate import evaluate
-from i3d.predict import Predictor
+from i3d.evaluation.evaluate import evaluate
+from i3d.evaluation.result import figures_of
+from i3d.evaluation.result_file import read_evaluation, write_evaluations
+from i3d.evaluation.scoring import softmax
+from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
-from i3d.results.evaluation import figures_of
-from i3d.results.evaluation_file import read_evaluation, write_evaluations
-from i3d.results.scoring import softmax
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
 from rendering import read_number
@@ -153,7 +153,7 @@ def test_windows_show_a_frame_that_is_held_once(clips, models):
 
 
 def test_runs_are_of_one_length():
-    from i3d.data.batch import Views
+    from i3d.data.loading.batch import Views
 
     clips = [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [6, 7], [7, 8]]
     views = Views.of(torch.zeros(9, 4, 4, 3), [(clips, [(0, 0, False)])], size=4)
@@ -284,7 +284,7 @@ def test_numbers_by_hand(clips, models):
 
 
 def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
-    from i3d.console import tell_evaluation
+    from i3d.cli.output import tell_evaluation
 
     found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     names = tuple(f"name {k:02d}" for k in range(30))

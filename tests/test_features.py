@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from commands import run_here
 from i3d.errors import InputError, VideoError
-from i3d.extracting.arrays import read_array
-from i3d.extracting.extractor import Extractor, Stream
-from i3d.extracting.rows import Row, num_rows, windows_of_stream
-from i3d.features import extractor_of
-from i3d.files import remove_abandoned, replacing
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
+from i3d.features.array_formats import read_array
+from i3d.features.extract import extractor_of
+from i3d.features.extractor import Extractor, Stream
+from i3d.features.windows import Row, num_rows, windows_of_stream
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_network
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
+from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crops_of, resize_short_side
@@ -475,7 +475,7 @@ def test_killed_anywhere_and_in_three_processes_the_files_are_the_same(videos, t
 
 
 def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
-    monkeypatch.setattr("i3d.extracting.extractor.MAX_BYTES", 9999)
+    monkeypatch.setattr("i3d.features.extractor.MAX_BYTES", 9999)
     settings = FeatureSettings(layer="layer1", grid=True, window=9, stride=1)
     source = extractor_of(save_model(clip.parent / "grid.safetensors"), settings, device="cpu")
     with open_video(clip) as video, pytest.raises(VideoError, match="rows take over 0 GiB; leave out --grid"):

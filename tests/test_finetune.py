@@ -232,10 +232,10 @@ def test_labels_at_random_are_found_useless(root):
 
 def test_python_says_the_same(root, head):
     import i3d
-    from i3d.cache import Cache
-    from i3d.data.read import read_annotations
-    from i3d.finetuning.choices import Asked
+    from i3d.data.formats.read import read_annotations
+    from i3d.finetuning.defaults import Asked
     from i3d.training.setup import Machine
+    from i3d.utils.cache import Cache
 
     done = i3d.finetune(
         read_annotations(root / "clips"),

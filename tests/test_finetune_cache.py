@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-import i3d.data.check
-import i3d.data.check_clip
-import i3d.data.dataset
+import i3d.data.check.clip
+import i3d.data.check.dataset
+import i3d.data.loading.dataset
 import i3d.data.preview
 from finetuning_runs import make_clip, make_folder, save_tiny, train
-from i3d.cache import Cache, key_of
 from i3d.errors import VideoError
+from i3d.utils.cache import Cache, key_of
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
     def refuse(*_, **__):
         raise VideoError("a video was opened")
 
-    for module in (i3d.data.dataset, i3d.data.check_clip):
+    for module in (i3d.data.loading.dataset, i3d.data.check.clip):
         for name in ("open_video", "open_frames"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, refuse)
     monkeypatch.setattr("i3d.video.reader.Video.__init__", refuse)
-    monkeypatch.setattr("i3d.finetuning.look.check_annotations", refuse)
-    monkeypatch.setattr("i3d.results.worst.stills_of", lambda *_, **__: "left out")
+    monkeypatch.setattr("i3d.finetuning.inspect_data.check_annotations", refuse)
+    monkeypatch.setattr("i3d.evaluation.hardest_clips.stills_of", lambda *_, **__: "left out")
     assert start(root, "one", "--folds", 2) == 0
     assert best(root, "one") == before
 

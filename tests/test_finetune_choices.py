@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from commands import run_here
 from i3d.errors import InputError
-from i3d.finetuning.choices import Asked, Facts, choose
-from i3d.finetuning.flips import MirrorRule, mirror_rule
+from i3d.finetuning.defaults import Asked, Facts, choose
+from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.recipes.settings import Preprocessing
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from i3d.finetuning.head import PENALTIES, Head, Rows, _scale, choose_penalty, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import PENALTIES, Head, Rows, _scale, choose_penalty, fit_linear, fit_prototypes
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_loss_of, loss_of
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluations import made
-from i3d.data.check import ClipReport, Report
-from i3d.data.read import read_annotations
+from i3d.data.check.dataset import ClipReport, Report
+from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
+from i3d.evaluation.result import figures_of
+from i3d.finetuning.data_issues import Trouble, alike_pairs, find_troubles, told_by
 from i3d.finetuning.diagnosis import diagnose, wilson
-from i3d.finetuning.self_test import check_features, choose_few
-from i3d.finetuning.trouble import Trouble, alike_pairs, find_troubles, told_by
-from i3d.results.evaluation import figures_of
+from i3d.finetuning.overfit_check import check_features, choose_few
 
 
 class Made:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands import run_here
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView
+from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.frame_extraction.jobs import RECORD
 from i3d.data.frame_folders import FrameNames, open_frames
-from i3d.data.frame_jobs import RECORD
-from i3d.data.read import class_names, read_annotations
+from i3d.data.loading.dataset import ClipDataset, TestView
+from i3d.data.loading.flow_cache import FlowOfClips
 from i3d.errors import VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 import foreign_files
 import golden_weights
 import i3d
-from i3d.cli import app
-from i3d.device import arithmetic_of
+from i3d.cli.main import app
 from i3d.errors import InputError, WeightsError
 from i3d.recipes.named import RECIPES
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork
+from i3d.utils.device import arithmetic_of
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.mindspore import read_mindspore
 from i3d.weights.foreign.names import name_entries
@@ -525,7 +525,7 @@ def test_predict_takes_recipe_and_labels(tmp_path):
 
 
 def test_other_labels_are_other_settings_so_that_no_run_goes_on_with_them(tmp_path):
-    from i3d.predict import Predictor
+    from i3d.inference.predictor import Predictor
 
     plain, renamed = Predictor(TINY), Predictor(TINY, labels=tuple("vwxyz"))
     assert plain.settings != renamed.settings

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from evaluations import made
-from i3d.cli import app
+from i3d.cli.main import app
 from i3d.errors import InputError
-from i3d.fuse import aligned, check_sweep, fuse, halves, sweep
-from i3d.results.evaluation import BadClip, ViewLogits, figures_of
-from i3d.results.evaluation_file import read_evaluation, write_evaluations
-from i3d.results.named_metrics import metrics_of
-from i3d.results.scoring import softmax
+from i3d.evaluation.fuse import aligned, check_sweep, fuse, halves, sweep
+from i3d.evaluation.named_metrics import metrics_of
+from i3d.evaluation.result import BadClip, ViewLogits, figures_of
+from i3d.evaluation.result_file import read_evaluation, write_evaluations
+from i3d.evaluation.scoring import softmax
 
 LOGITS = {"average": "score", "protocol": "p: 1 clip, logits averaged; fp32"}
 

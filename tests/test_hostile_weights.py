@@ -490,9 +490,9 @@ SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gau
 def test_entries_of_impossible_shapes_are_errors(data, recipe):
     from pydantic import ValidationError
 
+    from i3d.weights.detect import choose_recipe
     from i3d.weights.foreign.files import WeightsFile
     from i3d.weights.foreign.names import name_entries
-    from i3d.weights.recognise import choose_recipe
 
     shapes = {name: tuple(shape) for name, shape, _ in SHAPES}
     important = [n for n in shapes if "backbone.conv1" in n or "fc_cls" in n or "non_local" in n or "conv1.conv" in n]
@@ -543,7 +543,7 @@ def test_a_file_beside_an_index_is_what_it_is(tmp_path):
 def test_numbers_that_no_network_has(tmp_path, entry, value):
     """In a foreign file: whole numbers, negative variances, what overflows float32; and scales are never made up."""
     import i3d
-    from i3d.models.build import build_network
+    from i3d.models.factory import build_network
     from i3d.recipes.settings import ResNetNetwork
 
     state = dict(build_network(ResNetNetwork(base_channels=4, num_classes=10)).state_dict())

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from i3d.data.inputs import expand
+from i3d.data.formats.inputs import expand
 from i3d.errors import InputError
 
 

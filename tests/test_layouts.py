@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from i3d.data.dataset import ClipDataset, TestView, TrainView
+from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_folders import FrameNames, open_frames
 from i3d.data.labels import dataset_labels
-from i3d.data.loader import ClipLoader
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.loader import ClipLoader
 from i3d.data.pack import pack
-from i3d.data.read import class_names, read_annotations
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing

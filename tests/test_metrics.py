@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluations import made
-from i3d.results.metrics import (
+from i3d.evaluation.metrics import (
     bootstrap_interval,
     calibration_error,
     class_figures,

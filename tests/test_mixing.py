@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.mixing import mix
+from i3d.data.loading.mixup import mix
 from i3d.recipes.augmentation import Mixing
 
 

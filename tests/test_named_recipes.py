@@ -11,7 +11,7 @@ import cv2
 import pytest
 from PIL import Image
 
-from i3d.cli import app
+from i3d.cli.main import app
 from i3d.errors import InputError
 from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe

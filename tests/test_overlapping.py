@@ -15,17 +15,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from i3d import load_model
-from i3d.device import has_bf16
-from i3d.extracting import extractor
-from i3d.extracting.extractor import Extractor, Stream
-from i3d.models.build import build_network
-from i3d.models.ends import Ends, ends_after
-from i3d.models.engine import Engine
+from i3d.features import extractor
+from i3d.features.extractor import Extractor, Stream
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share, pays
+from i3d.models.engine.overlap_edges import Ends, ends_after
+from i3d.models.factory import build_network
 from i3d.models.inception import ENDPOINTS, InceptionI3D, Reach
-from i3d.models.overlapping import OverlappingWindows, Plan, can_share, pays
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
+from i3d.utils.device import has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crop_boxes, flip, normalize

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from i3d.device import has_bf16
-from i3d.models.build import build_network
 from i3d.models.conv import Conv3d
-from i3d.models.engine import Engine
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import build_network
 from i3d.models.packed import PackedConv3d, taps_of
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.utils.device import has_bf16
 from test_conv import LAYERS
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ def test_steps_of_a_forward_pass_are_counted(network, side, steps):
 
 FAULTS = """
 import resource, sys, torch
-from i3d.memory import keep_memory
+from i3d.utils.allocator import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 torch.set_num_threads(1)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import i3d
-from i3d.data.shown import Shown, windows_of
-from i3d.device import has_bf16
-from i3d.predict import Predictor
+from i3d.data.loading.view_stream import Shown, windows_of
+from i3d.evaluation.scoring import softmax
+from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
-from i3d.results.scoring import softmax
+from i3d.utils.device import has_bf16
 from i3d.video.container import ContainerVideo
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
@@ -166,7 +166,7 @@ def test_importing_stays_light():
 MEMORY = """
 import sys
 import numpy as np
-from i3d.predict import Predictor
+from i3d.inference.predictor import Predictor
 predictor = Predictor(device="cpu")
 predictor._forward = lambda clips_VTHWC: np.zeros((len(clips_VTHWC), 400), np.float32)
 seen = predictor.logits(sys.argv[1])

@@ -16,24 +16,24 @@ from typer.testing import CliRunner
 
 import i3d
 from evaluations import made
-from i3d.cache import Cache
-from i3d.cli import app
-from i3d.data.dataset import ClipDataset, TestView
-from i3d.data.read import read_annotations
-from i3d.evaluate import Means, evaluate_each, variants_of
+from i3d.cli.main import app
+from i3d.data.formats.read import read_annotations
+from i3d.data.loading.dataset import ClipDataset, TestView
+from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
+from i3d.evaluation.probe import compare, probe
+from i3d.evaluation.result import Pictures, cheapest, figures_of
+from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
+from i3d.evaluation.scoring import softmax
 from i3d.finetuning.features import Clips, Trunk, clip_features
-from i3d.models.build import build_network
-from i3d.models.fold import fold_norms
-from i3d.models.forward import forward
-from i3d.probe import compare, probe
+from i3d.models.engine.fold import fold_norms
+from i3d.models.engine.forward import forward
+from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
 from i3d.recipes.protocols import name_of, with_average, with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
-from i3d.results.evaluation import Pictures, cheapest, figures_of
-from i3d.results.evaluation_file import read_evaluation, read_evaluations, write_evaluations
-from i3d.results.scoring import softmax
 from i3d.training.validation import score
+from i3d.utils.cache import Cache
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop, resize_short_side
@@ -427,7 +427,7 @@ def test_probe_of_classes_that_go_together(clips, tmp_path):
 
 def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
     data, out = clips / "clips.csv", tmp_path / "r.json"
-    from i3d.testing.scorer import Scorer
+    from i3d.evaluation.scorer import Scorer
 
     real, calls = Scorer.__call__, []
 
@@ -511,7 +511,7 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
     import cv2
 
     from i3d.data.pack import pack
-    from i3d.results.worst import stills_of, worst_clips
+    from i3d.evaluation.hardest_clips import stills_of, worst_clips
 
     def numbers(clip):
         return [cv2.imdecode(np.frombuffer(still.jpeg, np.uint8), 1) for still in clip.stills]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from i3d.results.evaluation_file import read_evaluations
+from i3d.evaluation.result_file import read_evaluations
 from testing_runs import make_clips, save_models
 
 HERE = Path(__file__).parent
@@ -110,11 +110,11 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
 
 def test_the_first_process_says_what_is_done(clips, models, tmp_path):
     """Each process may have a disk of its own; what one has and another lacks must not fall between them."""
-    from i3d.data.read import read_annotations
-    from i3d.ranks import Ranks
-    from i3d.results.journal import Resume
-    from i3d.testing.kept import Kept
-    from i3d.testing.scorer import Scored
+    from i3d.data.formats.read import read_annotations
+    from i3d.data.resume import Resume
+    from i3d.evaluation.resume import Kept
+    from i3d.evaluation.scorer import Scored
+    from i3d.utils.distributed import Ranks
 
     class Two(Ranks):
         said = ()
@@ -150,7 +150,7 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
 HOSTS = """
 from types import SimpleNamespace
 import torch.distributed as dist
-from i3d.ranks import group_of_hosts
+from i3d.utils.distributed import group_of_hosts
 import torch.testing._internal.distributed.fake_pg  # that of PyTorch's own tests
 from i3d.training.run import Run
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from evaluations import made
-from i3d.data.pictures import DPI
-from i3d.results.confusion import confusions, draw_confusion, most_confused, row_shares
-from i3d.results.evaluation import BadClip, figures_of
-from i3d.results.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
-from i3d.results.report import matrix_of, write_report
-from i3d.results.worst import middles, stills_of, worst_clips, wrong_clips
+from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_shares
+from i3d.evaluation.hardest_clips import middles, stills_of, worst_clips, wrong_clips
+from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
+from i3d.evaluation.report import matrix_of, write_report
+from i3d.evaluation.result import BadClip, figures_of
+from i3d.utils.drawing import DPI
 from rendering import render
 
 HOSTILE = '<script>alert("1")</script>'

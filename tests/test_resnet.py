@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import golden_weights
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
 from i3d.models.pooling import MaxOfPairs

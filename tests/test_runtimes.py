@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import golden_weights
-from i3d.cache import Cache
-from i3d.device import has_bf16
 from i3d.errors import InputError
-from i3d.models.build import build_network
-from i3d.models.engine import Engine
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.runtimes import choice, onnxruntime, openvino
+from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D
-from i3d.models.runtimes import choice, onnxruntime, openvino
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.utils.cache import Cache
+from i3d.utils.device import has_bf16
 from test_resnet import RECIPE_OF, golden_state
 
 pytestmark = [

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from i3d.results.prediction import LabelScore, Prediction, best_labels
-from i3d.results.scoring import VideoScores, average_views, softmax, top_k
+from i3d.evaluation.scoring import VideoScores, average_views, softmax, top_k
+from i3d.inference.prediction import LabelScore, Prediction, best_labels
 
 logits = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 8)), elements=st.floats(-50, 50))
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from commands import run_here
-from i3d.cache import Cache
-from i3d.data.views import window_frames
-from i3d.device import PRECISIONS, has_bf16
+from i3d.data.loading.preprocess import window_frames
 from i3d.errors import VideoError
-from i3d.models.engine import Engine
-from i3d.predict import Predictor
+from i3d.inference.predictor import Predictor
+from i3d.models.engine.engine import Engine
+from i3d.utils.cache import Cache
+from i3d.utils.device import PRECISIONS, has_bf16
 from i3d.video.reader import open_video
 from i3d.weights.load import model_of
 
@@ -97,7 +97,7 @@ def test_logits_of_the_reference_clip_equal_the_jax_implementation():
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_label_of_every_kinetics_clip(tmp_path, precision):
     out = tmp_path / "r.csv"
-    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "kinetics", "--out", out, "--precision", precision]
+    command = [sys.executable, "-m", "i3d", "predict", CLIPS / "kinetics", "--out", out, "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     told = {Path(row["path"]).name: row["top1"] for row in csv.DictReader(out.read_text(encoding="utf-8").splitlines())}
@@ -152,7 +152,7 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
 @pytest.mark.slow
 def test_all_odd_clips_in_one_run(tmp_path):
     out = tmp_path / "r.json"
-    command = [sys.executable, "-m", "i3d.cli", "predict", CLIPS / "odd", "--out", out, "--precision", "fast"]
+    command = [sys.executable, "-m", "i3d", "predict", CLIPS / "odd", "--out", out, "--precision", "fast"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 import tour
-from i3d.finetuning.choices import Asked, Facts, choose
+from i3d.finetuning.defaults import Asked, Facts, choose
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import protocol_clips
 from render_tour import CLASSES, MOTIONS, NUM_FRAMES, TIMES_T, frames, render, scenes, strip

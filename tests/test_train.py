@@ -17,21 +17,21 @@ import torch
 from safetensors.torch import load_file
 
 import golden_weights
-from i3d.data.batch import Batch
+from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import Training
-from i3d.train import _loop
 from i3d.training import step as step_module
-from i3d.training.journal import Stopwatch
+from i3d.training.logger import Stopwatch
 from i3d.training.optimizer import build_optimizer
 from i3d.training.run import Run
 from i3d.training.run_folder import RunFolder
 from i3d.training.setup import Machine, build_accelerator
 from i3d.training.step import Parts
 from i3d.training.stopping import Stopping
+from i3d.training.train import _loop
 from test_resnet import GOLDEN, golden_state
 from test_training_state import make_parts
 from training_runs import command, digests, finish, make_clips, start

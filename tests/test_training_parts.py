@@ -16,9 +16,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from i3d.data.annotations import Rows, build
-from i3d.data.order import balanced_order, training_batches
+from i3d.data.loading.samplers import balanced_order, training_batches
 from i3d.errors import InputError
-from i3d.models.build import build_network
+from i3d.evaluation.metrics import mean_average_precision, mean_class_accuracy, top_k_accuracy
+from i3d.models.factory import build_network
 from i3d.models.inception import ENDPOINTS as INCEPTION_ENDPOINTS
 from i3d.recipes.io import changed, load_recipe, with_training
 from i3d.recipes.named import RECIPES, named_recipe
@@ -32,15 +33,14 @@ from i3d.recipes.training import (
     StepSchedule,
     Training,
 )
-from i3d.results.metrics import mean_average_precision, mean_class_accuracy, top_k_accuracy
-from i3d.runs import runs
 from i3d.training.curves import draw_curves
 from i3d.training.ema import Ema
-from i3d.training.journal import read_log
-from i3d.training.logs import read_curves
+from i3d.training.log_reader import read_curves
+from i3d.training.logger import read_log
 from i3d.training.losses import balanced_weights, binary_loss_of, loss_of
 from i3d.training.optimizer import build_optimizer, freeze, rate_of_entry, set_mode, set_rate
 from i3d.training.run_folder import LOG, RUN
+from i3d.training.runs import runs
 from i3d.training.schedule import full_rate, rate_factor
 from i3d.training.setup import _weigh_classes
 from test_cli import run

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch.profiler import ProfilerActivity, profile
 
-from i3d.data.batch import Batch
+from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, Training

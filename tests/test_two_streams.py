@@ -9,10 +9,10 @@ import torch
 from commands import run_here
 from i3d import load_model
 from i3d.errors import InputError
-from i3d.predict import Predictor
+from i3d.evaluation.scoring import softmax
+from i3d.inference.predictor import Predictor
+from i3d.inference.two_stream import TwoStreams
 from i3d.recipes.settings import ClipProtocol, WindowProtocol
-from i3d.results.scoring import softmax
-from i3d.two_streams import TwoStreams
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips

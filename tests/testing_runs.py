@@ -2,7 +2,7 @@
 
 import torch
 
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
 from i3d.weights.checkpoint import Card, save_checkpoint

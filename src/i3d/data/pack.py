@@ -16,11 +16,11 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_file_in
+from i3d.data.formats.write import write_classes, write_list
 from i3d.data.missing import check_present
 from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
-from i3d.data.write import write_classes, write_list
 from i3d.errors import InputError, printable, quoted
-from i3d.video.stills import images_in
+from i3d.video.images import images_in
 
 BLOCK: Final = 512  # bytes; what tar rounds up to
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import Annotations
-from i3d.data.batch import Bad
-from i3d.data.dataset import ClipDataset, TrainView
-from i3d.data.pictures import Bars, Entry, Histogram, draw_sheet, draw_statistics, frames_shown, strip
+from i3d.data.loading.batch import Bad
+from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import InputError, VideoError, printable
+from i3d.utils.drawing import Bars, Entry, Histogram, draw_sheet, draw_statistics, frames_shown, strip
 
 CLIPS: Final = "clips.png"
 STATISTICS: Final = "statistics.png"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from i3d.finetuning.trouble import Trouble
-from i3d.results.evaluation import Evaluation, Figures
+from i3d.evaluation.result import Evaluation, Figures
+from i3d.finetuning.data_issues import Trouble
 
 OVER_FIT = 0.15  # what clips of training are recognised better than others
 WEAK = 0.5  # recall of a class

@@ -17,20 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from i3d.cache import Cache, key_of
 from i3d.data.annotations import Annotations
-from i3d.data.batch import Views
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
-from i3d.data.loader import ClipLoader
+from i3d.data.loading.batch import Views
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.models.build import I3D
-from i3d.models.engine import Engine
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import I3D
 from i3d.recipes.settings import Preprocessing
+from i3d.utils.cache import Cache, key_of
 from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
-from i3d.weights.start import HEADS
+from i3d.weights.initialize import HEADS
 
 VERSION: Final = 2  # of how features are made; another number, other keys
 Floats = npt.NDArray[np.float32]

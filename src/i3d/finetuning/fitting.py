@@ -16,19 +16,19 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.data.split import folds_of, groups_of
 from i3d.errors import printable
-from i3d.finetuning.choices import Plan
+from i3d.evaluation.result import Evaluation
+from i3d.evaluation.scoring import average_views
+from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
+from i3d.finetuning.defaults import Plan
 from i3d.finetuning.features import Features
-from i3d.finetuning.head import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.recipes.protocols import name_of
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.results.evaluation import Evaluation
-from i3d.results.scoring import average_views
 from i3d.training.losses import balanced_weights
 from i3d.weights.checkpoint import Card, save_checkpoint
+from i3d.weights.initialize import HEADS
 from i3d.weights.load import Weights
-from i3d.weights.start import HEADS
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from i3d.cache import Cache
 from i3d.data.annotations import Annotations
-from i3d.finetuning.choices import Choice
+from i3d.finetuning.defaults import Choice
 from i3d.finetuning.fitting import Parts
-from i3d.finetuning.look import Seen
+from i3d.finetuning.inspect_data import Seen
 from i3d.finetuning.plan import Planned
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
 from i3d.training.setup import Machine
+from i3d.utils.cache import Cache
 from i3d.weights.load import Weights
 
 START, BEST, LAST = "start.safetensors", "best.safetensors", "last.safetensors"

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from i3d.device import has_amx
 from i3d.errors import InputError, quoted
-from i3d.finetuning.choices import Asked, Choice, Facts, Plan, choose
-from i3d.finetuning.look import Seen
+from i3d.finetuning.defaults import Asked, Choice, Facts, Plan, choose
+from i3d.finetuning.inspect_data import Seen
 from i3d.models.inception import ENDPOINTS
 from i3d.recipes.io import changed
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Network
+from i3d.utils.device import has_amx
 from i3d.weights.load import Weights
 
 FITTED = ("augmentation", "sampling", "loss", "balance", "precision")  # settings that the classifier alone heeds

@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from i3d.cache import key_of
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TrainView
+from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
-from i3d.files import write_atomically
+from i3d.evaluation.confusion import draw_confusion
+from i3d.evaluation.report import write_report
+from i3d.evaluation.result import Evaluation, Figures
+from i3d.evaluation.result_file import figures_as_dict, write_evaluations
+from i3d.finetuning.inspect_data import write_split
 from i3d.finetuning.job import BEST, Job
-from i3d.finetuning.look import write_split
-from i3d.results.confusion import draw_confusion
-from i3d.results.evaluation import Evaluation, Figures
-from i3d.results.evaluation_file import figures_as_dict, write_evaluations
-from i3d.results.report import write_report
 from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
+from i3d.utils.atomic_files import write_atomically
+from i3d.utils.cache import key_of
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 

@@ -9,24 +9,24 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loader import ClipLoader
-from i3d.device import pick_device
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import printable
-from i3d.evaluate import evaluate
-from i3d.files import write_atomically
+from i3d.evaluation.evaluate import evaluate
+from i3d.evaluation.metrics import top_k_accuracy
+from i3d.evaluation.result import Evaluation
+from i3d.finetuning.classifier import Head, Rows
 from i3d.finetuning.features import Trunk, clip_features
 from i3d.finetuning.fitting import Seeing, evaluation_of, fit_head, rows_of, scores_of, write_model
-from i3d.finetuning.head import Head, Rows
 from i3d.finetuning.job import BEST, LAST, START, Job, counter
-from i3d.finetuning.self_test import check_features, check_training, choose_few
-from i3d.models.forward import forward
-from i3d.results.evaluation import Evaluation
-from i3d.results.metrics import top_k_accuracy
-from i3d.train import train
-from i3d.training.journal import read_log
+from i3d.finetuning.overfit_check import check_features, check_training, choose_few
+from i3d.models.engine.forward import forward
+from i3d.training.logger import read_log
 from i3d.training.run_folder import LOG
+from i3d.training.train import train
+from i3d.utils.atomic_files import write_atomically
+from i3d.utils.device import pick_device
 from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import model_of
 

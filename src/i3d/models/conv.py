@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.device import has_amx, has_bf16
+from i3d.utils.device import has_amx, has_bf16
 
 IS_CHECKED: Final = has_bf16() and not has_amx()  # this processor's weight gradients in bfloat16
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs

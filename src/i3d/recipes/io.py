@@ -30,8 +30,8 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     """
     path = Path(name_or_file)
     if path.suffix == ".py":
+        from i3d.recipes.mmaction2.from_config import translate
         from i3d.recipes.mmaction2.parse import read_config
-        from i3d.recipes.mmaction2.translate import translate
 
         if not path.exists():
             return named_recipe(path.stem)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from i3d.errors import InputError, printable
-from i3d.files import write_atomically
-from i3d.training.logs import read_curves
+from i3d.training.log_reader import read_curves
+from i3d.utils.atomic_files import write_atomically
 
 
 def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:

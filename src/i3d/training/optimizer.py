@@ -9,11 +9,11 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
-from i3d.models.build import I3D
+from i3d.models.factory import I3D
 from i3d.models.inception import ENDPOINTS as INCEPTION_ENDPOINTS
 from i3d.models.resnet import ENDPOINTS as RESNET_ENDPOINTS
 from i3d.recipes.training import SGD, AdamW, Training
-from i3d.weights.start import HEADS
+from i3d.weights.initialize import HEADS
 
 
 def freeze(model: I3D, training: Training) -> None:

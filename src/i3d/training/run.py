@@ -14,17 +14,17 @@ from typing import Final
 import torch
 from safetensors import SafetensorError
 
-from i3d.data.batch import Bad, Batch
-from i3d.data.loader import ClipLoader
+from i3d.data.loading.batch import Bad, Batch
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.ranks import group_of_hosts
 from i3d.training.curves import draw_curves
-from i3d.training.journal import Journal, Stopwatch, Watcher
+from i3d.training.logger import Journal, Stopwatch, Watcher
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
 from i3d.training.state import Position, Sums, load_newest, save_state, scale_of, whole
 from i3d.training.step import Parts, Stepped
 from i3d.training.stopping import Stopping
 from i3d.training.validation import validate
+from i3d.utils.distributed import group_of_hosts
 from i3d.weights.checkpoint import Card, save_checkpoint
 
 LOG_EVERY: Final = 20  # steps
@@ -76,7 +76,7 @@ class Run:
 
     def check_alike(self, contract: str) -> None:
         """All ranks must train the same: clips, recipe, versions."""
-        from i3d import __version__
+        from i3d._version import __version__
 
         told = f"{contract} {__version__} {torch.__version__}"
         number = int(hashlib.sha256(told.encode()).hexdigest()[:12], 16)

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.errors import InputError, printable
-from i3d.files import write_atomically
+from i3d.utils.atomic_files import write_atomically
 
 RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -127,7 +127,7 @@ def fingerprint(annotations: Annotations) -> str:
 
 def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
     """The command, the versions, the machine and the time."""
-    from i3d import __version__
+    from i3d._version import __version__
 
     packages = ("torch", "accelerate", "numpy", "av", "opencv-contrib-python-headless", "safetensors")
     return {

@@ -19,17 +19,15 @@ from accelerate.utils import (
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from i3d.cache import Cache
 from i3d.data.annotations import Annotations
-from i3d.data.computed_flow import FlowOfClips
-from i3d.data.dataset import ClipDataset, TestView, TrainView
 from i3d.data.frame_folders import FrameNames
-from i3d.data.loader import ClipLoader
+from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
-from i3d.models.build import build_network
+from i3d.models.factory import build_network
 from i3d.models.inception import Mixed
 from i3d.models.resnet import BasicBlock, Bottleneck
-from i3d.ranks import PATIENCE, leave_at_exit
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -38,7 +36,9 @@ from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import build_optimizer, freeze
 from i3d.training.schedule import full_rate
 from i3d.training.step import Parts, seed_step
-from i3d.weights.start import start_from
+from i3d.utils.cache import Cache
+from i3d.utils.distributed import PATIENCE, leave_at_exit
+from i3d.weights.initialize import start_from
 
 Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
 

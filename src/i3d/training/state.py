@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i3d.errors import InputError, first_line, printable
-from i3d.files import replacing
 from i3d.recipes.settings import Settings, first_fault
 from i3d.training.step import Parts
-from i3d.weights.start import STATE_KEY
+from i3d.utils.atomic_files import replacing
+from i3d.weights.initialize import STATE_KEY
 
 METADATA_KEY: Final = STATE_KEY
 NAME: Final = re.compile(r"step-(\d{8})\.safetensors")

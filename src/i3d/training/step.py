@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from i3d.data.batch import Batch
-from i3d.data.mixing import mix
-from i3d.models.build import I3D
+from i3d.data.loading.batch import Batch
+from i3d.data.loading.mixup import mix
+from i3d.models.factory import I3D
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
 from i3d.training.ema import Ema

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i3d.data.batch import Views
-from i3d.data.loader import ClipLoader
+from i3d.data.loading.batch import Views
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.models.forward import logits_of
-from i3d.results.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
-from i3d.results.scoring import average_views
+from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
+from i3d.evaluation.scoring import average_views
+from i3d.models.engine.forward import logits_of
 from i3d.training.step import Parts
 
 MAX_VIEWS = 8  # views that run at once

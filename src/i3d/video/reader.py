@@ -378,7 +378,7 @@ def open_video(
     there is nothing to read.
     """
     from i3d.video.container import ContainerVideo
-    from i3d.video.stills import ArrayVideo, ImagesVideo, images_in, images_of_pattern
+    from i3d.video.images import ArrayVideo, ImagesVideo, images_in, images_of_pattern
 
     if isinstance(source, bytes):
         return ContainerVideo(source, limits=limits, name=name)

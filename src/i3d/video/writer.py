@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from i3d.errors import InputError, printable
-from i3d.files import replacing
+from i3d.utils.atomic_files import replacing
 from i3d.video.reader import FrameHWC
 
 SUFFIXES: Final = (".mp4", ".gif")

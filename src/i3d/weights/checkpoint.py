@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -
     """Write tensors and card to `path`, whole or not at all."""
     from safetensors.torch import save
 
-    from i3d.files import write_atomically
+    from i3d.utils.atomic_files import write_atomically
 
     write_atomically(path, save(dict(state), metadata={METADATA_KEY: card.model_dump_json()}))
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     import torch
 
-    from i3d.models.build import I3D
+    from i3d.models.factory import I3D
     from i3d.recipes.recipe import Recipe
     from i3d.recipes.settings import Network
     from i3d.weights.checkpoint import Card
+    from i3d.weights.detect import Recognised
     from i3d.weights.foreign.numbers import Array
-    from i3d.weights.recognise import Recognised
 
     State = dict[str, torch.Tensor]
     Shapes = Mapping[str, torch.Size]
@@ -94,9 +94,9 @@ def load_weights(
     for `in_channels` other than RGB if need be.
     """
     from i3d.weights.checkpoint import file_sha256, is_checkpoint
+    from i3d.weights.detect import recognise
     from i3d.weights.hub import fetch_from_hub, is_hub_name
     from i3d.weights.pretrained import PRETRAINED
-    from i3d.weights.recognise import recognise
 
     name = str(source)
     if name in PRETRAINED:
@@ -121,7 +121,7 @@ def model_of(weights: Weights) -> I3D:
     """A network with these weights, in eval mode."""
     import torch
 
-    from i3d.models.build import build_network
+    from i3d.models.factory import build_network
 
     recipe = weights.card.recipe
     with torch.device("meta"):
@@ -135,7 +135,7 @@ def shapes_of(network: Network) -> Shapes:
     """Every entry of a network's state dict and its shape. No memory is used."""
     import torch
 
-    from i3d.models.build import build_network
+    from i3d.models.factory import build_network
 
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_network(network).state_dict().items()}
@@ -192,7 +192,7 @@ def _fresh(network: Network) -> State:
     """The state of a new network, the same at every call."""
     import torch
 
-    from i3d.models.build import build_network
+    from i3d.models.factory import build_network
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -237,7 +237,7 @@ def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[s
 
 def _card_of(found: Recognised, labels: tuple[str, ...], entries: Entries, *, source: str, sha256: str) -> Card:
     """What the converted weights say of themselves."""
-    from i3d import __version__
+    from i3d._version import __version__
     from i3d.weights.checkpoint import Card
 
     return Card(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from i3d.files import ASSETS
+from i3d.utils.atomic_files import ASSETS
 
 
 @dataclass(frozen=True)

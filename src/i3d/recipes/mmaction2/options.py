@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from i3d.errors import InputError, printable, quoted
+from i3d.recipes.mmaction2.from_config import HARMLESS, TOP_KEYS, version_of
 from i3d.recipes.mmaction2.parse import Table
-from i3d.recipes.mmaction2.translate import HARMLESS, TOP_KEYS, version_of
 
 FLAG: Final = "--cfg-options"
 SPELLINGS: Final = (  # the same in 0.x and in 1.x

@@ -1,0 +1,133 @@
+"""What a door's command asks for: a config, which is parsed as data, the clips of its lists, a device."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from i3d.cli import output
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.data.annotations import Annotations
+    from i3d.data.frame_folders import FrameNames
+    from i3d.recipes.mmaction2.from_config import ClipList, Config
+    from i3d.recipes.recipe import Recipe
+
+KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A config with its options, and which version's habits go with it."""
+
+    config: Config
+    name: str
+    version: int
+
+
+def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> Asked:
+    """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
+
+    `as_written`: a learning rate among the options is taken as it is; any other follows the batch by the linear rule.
+    """
+    from i3d.recipes.mmaction2.from_config import Config, default_base_batch, translate, version_of
+    from i3d.recipes.mmaction2.options import sets_rate, version_asked, with_options
+    from i3d.recipes.mmaction2.parse import Table, read_config
+    from i3d.recipes.mmaction2.to_config import config_of
+    from i3d.recipes.named import named_recipe
+
+    path = Path(name_or_file)
+    name = title = path.stem if path.suffix == ".py" else path.name
+    if path.suffix == ".py" and path.exists():
+        table, where = read_config(path), printable(str(path))
+        version, placement, base_batch = version_of(table), "", default_base_batch(table)
+    else:
+        recipe = named_recipe(name)
+        title, where = recipe.name, f"the published recipe {recipe.name}"
+        version = int("8xb8" in title)
+        lists = kinetics_lists(recipe)
+        if not options:
+            return Asked(Config(recipe, lists, 2, "", ()), name, version)
+        spelled = version_asked(options)
+        table = config_of(recipe, lists, version=version if spelled is None else spelled)
+        placement = "end_to_end" if version else "centred"
+        base_batch = recipe.training.base_batch if recipe.training else 0
+    base_batch = 0 if as_written and sets_rate(options) else base_batch
+    changed: Table = with_options(table, options)
+    config = translate(changed, where=where, name=title, placement=placement, base_batch=base_batch)
+    return Asked(config, name, version)
+
+
+def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
+    """The lists of a published recipe where MMAction2's documents put them: 0.x's names, or the earlier ones."""
+    from i3d.recipes.mmaction2.from_config import ClipList
+
+    frames = recipe.training is not None and recipe.training.input == "frames"
+    kind = "rawframes" if frames else "videos"
+    lists: dict[str, ClipList] = {}
+    for split in ("train", "val"):
+        places = [folder / f"kinetics400_{split}_list_{kind}.txt", folder / f"kinetics_{split}_list.txt"]
+        file = next((place for place in places if place.exists()), places[0])
+        prefix = str(folder / f"{kind}_{split}")
+        lists[split] = ClipList(str(file), prefix, "frames" if frames else "videos", None, 1)
+    return lists | {"test": lists["val"]}
+
+
+def device_of(options: argparse.Namespace, script: str) -> str:
+    """Where one process computes; more than one needs torchrun."""
+    started = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    command = f"bash tools/{script} GPUS"
+    if options.launcher in ("slurm", "mpi"):
+        raise InputError(f"--launcher {options.launcher}: processes are started by torchrun here; use {command}")
+    if options.launcher == "pytorch" and not started:
+        raise InputError(f"--launcher pytorch: no launcher has started this process; use {command}")
+    if options.gpus is not None and options.gpus > 1 and not started:
+        raise InputError(
+            f"--gpus {options.gpus}: one process uses one device; use {command.replace('GPUS', str(options.gpus))}"
+        )
+    if options.gpu_ids and len(options.gpu_ids) > 1 and not started:
+        ids = ",".join(map(str, options.gpu_ids))
+        more = command.replace("GPUS", str(len(options.gpu_ids)))
+        raise InputError(f"--gpu-ids: one process uses one device; use CUDA_VISIBLE_DEVICES={ids} {more}")
+    if options.gpus == 0:
+        return "cpu"
+    return f"cuda:{options.gpu_ids[0]}" if options.gpu_ids and not started else "auto"
+
+
+def clips_of(
+    lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
+) -> tuple[Annotations, FrameNames | None]:
+    """The clips of a split, with the classes that the network has; and how their frames are named, if it is said."""
+    from i3d.data.formats.read import read_annotations
+    from i3d.data.frame_folders import FrameNames
+    from i3d.data.labels import dataset_labels, numbered_labels
+
+    found = lists.get(split)
+    if found is None:
+        raise InputError(f"{printable(config)}: names no list of clips for {split}; set data.{split}.ann_file")
+    key = {0: f"data.{split}.ann_file", 1: f"{split}_dataloader.dataset.ann_file"}
+    if not Path(found.ann_file).is_file():
+        raise InputError(
+            f"{printable(found.ann_file)}: there is no such list of clips for {split}; put it there, or name another: "
+            f"--cfg-options {key[0]}=LIST (1.x: {key[1]}=LIST)"
+        )
+    known = dataset_labels(recipe.dataset)
+    num_classes = recipe.network.num_classes
+    classes = known if known is not None and len(known) == num_classes else numbered_labels(num_classes)
+    clips = read_annotations(
+        Path(found.ann_file),
+        root=Path(found.prefix or "."),
+        classes=classes,
+        format=found.format,
+        multi_label=recipe.multi_label,
+        allow_outside=not found.prefix,
+    )
+    for warning in clips.warnings:
+        output.say(f"warning: {printable(warning)}")
+    modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
+    return clips, None if found.template is None else FrameNames(found.template, found.first_index, modality)

@@ -1,0 +1,196 @@
+"""What a test found, on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import typer
+
+from i3d.cli.output.tables import gflops, show
+from i3d.cli.output.tables import table as new_table
+from i3d.errors import printable
+
+if TYPE_CHECKING:
+    from i3d.evaluation.fuse import Swept
+    from i3d.evaluation.probe import Probe
+    from i3d.evaluation.result import Evaluation, Figures
+    from i3d.features.compare import Cause, Comparison
+
+MOST: Final = 20  # classes that are all shown
+WORST: Final = 10  # of more classes, those with the lowest F1
+
+
+def tell_evaluation(found: Evaluation, figures: Figures) -> None:
+    """A table of classes, then the figures, each a line, and how they were made."""
+    if figures.mean_average_precision is not None:
+        assert figures.precision_interval is not None
+        low, high = figures.precision_interval
+        interval = f"(95 % interval {low:.2f} to {high:.2f}) of {figures.num_clips} clips{_bad(figures)}"
+        typer.echo(f"mean average precision {figures.mean_average_precision:.4f} {interval}")
+    else:
+        tell_classes(found, figures)
+        _tell_accuracy(found, figures)
+    typer.echo(f"protocol: {printable(found.protocol)}")
+
+
+def tell_protocols(tested: Sequence[tuple[Evaluation, Figures]]) -> None:
+    """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
+    from i3d.evaluation.result import cheapest
+
+    is_single = tested[0][1].top1 is not None
+    multiple = ("mean average precision", "95 % interval")
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
+    table = new_table("protocol", "views", "GFLOPs a video", *columns)
+    for e, f in tested:
+        several = (f.mean_average_precision, f.precision_interval)
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
+        views = f"{np.mean(e.num_views_N):.1f}".removesuffix(".0")
+        cost = "-" if e.gflops is None else gflops(e.gflops)
+        table.add_row(printable(e.name), views, cost, *map(_number, numbers))
+    show(table)
+    typer.echo(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
+    cheap = cheapest(tested)
+    if cheap is not None and len(tested) > 1:
+        typer.echo(f"the cheapest within half a point of the best: {printable(cheap.name)}")
+    for e, _ in tested:
+        typer.echo(printable(f"{e.name}: {e.protocol}"))
+
+
+def tell_metrics(found: Evaluation, figures: Figures, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
+    """The metrics that were asked for, by their names."""
+    if "per_class" in metrics:
+        tell_classes(found, figures, every=True)
+    if "confusion" in metrics and figures.confusion_KK is not None:
+        tell_confusion(found, figures)
+    for name, value in numbers.items():
+        typer.echo(f"{name} {value:.4f}")
+    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
+    typer.echo(f"protocol: {printable(found.protocol)}")
+
+
+def tell_classes(found: Evaluation, figures: Figures, *, every: bool = False) -> None:
+    """Precision, recall and F1 of each class that occurs; of many, the weakest."""
+    by = figures.by_class
+    assert by is not None
+    there = [k for k in range(len(found.classes)) if by.num_clips_K[k] or not np.isnan(by.precision_K[k])]
+    shown = there
+    if len(there) > MOST and not every:
+        shown = sorted(there, key=lambda k: (by.f1_K[k], k))[:WORST]
+        typer.echo(f"the {WORST} classes with the lowest F1, of {len(there)} (--out writes all)")
+    table = new_table("class", "clips", "precision", "recall", "F1")
+    for k in shown:
+        values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
+        numbers = ("-" if np.isnan(value) else f"{value:.3f}" for value in values)
+        table.add_row(printable(found.classes[k]), str(by.num_clips_K[k]), *numbers)
+    show(table)
+
+
+def tell_confusion(found: Evaluation, figures: Figures) -> None:
+    """What is taken for what, the commonest mistakes first."""
+    from i3d.evaluation.confusion import confusions
+
+    assert figures.confusion_KK is not None
+    table = new_table("class", "taken for", "clips", "share of the class")
+    for pair in confusions(figures.confusion_KK)[:MOST]:
+        said = printable(found.classes[pair.said])
+        table.add_row(printable(found.classes[pair.true]), said, str(pair.num_clips), f"{pair.share:.3f}")
+    show(table)
+
+
+def tell_probe(found: Probe) -> None:
+    """Accuracy with the frames in each order, of all and of each class, and what that says."""
+    forward = found.evaluations["forward"]
+    counts_K = np.bincount([labels[0] for labels in forward.labels_N], minlength=len(found.classes))
+    table = new_table("class", "clips", *found.accuracy)
+    there = [k for k in range(len(found.classes)) if found.recall_K and counts_K[k]]
+    shown = there
+    if len(there) > MOST:
+        shown = sorted(there, key=lambda k: found.recall_K["frozen"][k] - found.recall_K["forward"][k])[:WORST]
+        typer.echo(f"the {WORST} classes that lose most with the middle frame alone, of {len(there)} (--json: all)")
+    for k in shown:
+        recalls = (f"{rows[k]:.3f}" for rows in found.recall_K.values())
+        table.add_row(printable(found.classes[k]), str(counts_K[k]), *recalls)
+    table.add_section()
+    name = "mean average precision" if forward.multi_label else "all"
+    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in found.accuracy.values()))
+    show(table)
+    for sentence in found.verdict:
+        typer.echo(sentence)
+    typer.echo(f"protocol: {printable(forward.protocol)}")
+
+
+def tell_fused(tested: Sequence[tuple[Evaluation, Figures]], names: Sequence[str], swept: Swept | None) -> None:
+    """The streams alone and together, on the same clips."""
+    is_single = tested[0][1].top1 is not None
+    multiple = ("mean average precision", "95 % interval")
+    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
+    table = new_table("scores", *columns)
+    for name, (_, f) in zip(names, tested, strict=True):
+        several = (f.mean_average_precision, f.precision_interval)
+        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
+        table.add_row(printable(name), *map(_number, numbers))
+    show(table)
+    fused, figures = tested[-1]
+    if swept is not None:
+        weights = ", ".join(f"{weight:g}" for weight in swept.weights)
+        typer.echo(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
+    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
+    typer.echo(f"protocol: {printable(fused.protocol)}")
+
+
+def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
+    """How alike the rows are, where they are least, and what may be the cause."""
+    one, other = found.num_rows
+    typer.echo(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
+    if found.is_same:
+        typer.echo("they are the same to the bit")
+        return
+    worst = int(found.cosines_R.argmin())
+    typer.echo(f"cosine {found.mean:.6f} on average, {found.cosines_R[worst]:.6f} at the least (row {worst})")
+    best = max(found.shifted, key=lambda shift: found.shifted[shift], default=0)
+    if best and found.shifted[best] > found.mean + 1e-6:
+        typer.echo(
+            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: {found.shifted[best]:.6f}"
+        )
+    for line in found.differ:
+        typer.echo(printable(f"made otherwise: {line}"))
+    if causes:
+        table = new_table("changed in the first", "mean cosine to the second")
+        for cause in causes:
+            near = 0 < 1 - cause.cosine < 1e-4
+            table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
+        show(table)
+        if not causes[0].cosine >= 0.999:
+            typer.echo("none of these explains the difference; other weights may")
+
+
+def _tell_accuracy(found: Evaluation, figures: Figures) -> None:
+    f = figures
+    assert f.top1 is not None
+    assert f.top1_interval is not None
+    assert f.largest_class is not None
+    low, high = f.top1_interval
+    typer.echo(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
+    if f.top5 is not None:
+        typer.echo(f"top-5 {f.top5:.4f}")
+    typer.echo(f"mean class {f.mean_class:.4f}")
+    typer.echo(f"calibration error {f.calibration:.4f}")
+    largest = printable(found.classes[int(np.bincount(found.class_N).argmax())])
+    typer.echo(f'always "{largest}" would give {f.largest_class:.4f}')
+    if f.top1 <= f.largest_class:
+        typer.echo(f'the model is no better than always naming "{largest}"')
+    elif low <= f.largest_class:
+        typer.echo(f'these clips do not show that the model is better than always naming "{largest}"')
+
+
+def _bad(figures: Figures) -> str:
+    left_out = "counted as wrong" if figures.bad_as_wrong else "left out"
+    return f" ({figures.num_bad} unreadable, {left_out})" if figures.num_bad else ""
+
+
+def _number(value: float | tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value[0]:.3f} to {value[1]:.3f}" if isinstance(value, tuple) else f"{value:.4f}"

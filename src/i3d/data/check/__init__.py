@@ -1,0 +1,1 @@
+"""What is wrong with the clips of a dataset, and repairs."""

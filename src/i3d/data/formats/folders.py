@@ -1,0 +1,96 @@
+"""Folders that are classes: of videos, or of folders of frames.
+
+root/<class>/clip.mp4                    one folder, no split
+root/train/<class>/...  root/val/...     with splits (train, val, test, or other spellings of them)
+root/<class>/<clip>/img_00001.jpg        folders of frames
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from i3d.data.annotations import Rows
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk
+from i3d.data.formats.tables import SPLIT_NAMES
+from i3d.errors import InputError, printable
+from i3d.video.images import IMAGE_SUFFIXES, natural_key
+
+JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
+
+
+def read_folders(root: Path) -> Rows:
+    """Every video (or folder of frames) below a folder of its class, in natural order."""
+    splits = {name: split_of(name) for name in _folders(root)}
+    has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
+    if has_splits:
+        splits = {name: split for name, split in splits.items() if split}  # annotations/ and logs/ are no classes
+    rows = Rows()
+    classes: dict[str, None] = {}
+    for top in splits if has_splits else [""]:
+        _no_strays(root / top)
+        for name in _folders(root / top):
+            classes[name] = None
+            _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
+    if not rows.paths:
+        raise InputError(
+            f"{printable(str(root))}: no video and no folder of frames in its folders; "
+            "give a folder that holds one folder a class (or train/ and val/ of them), or a list"
+        )
+    rows.classes = tuple(sorted(classes))
+    return rows
+
+
+def _holds_clips(place: Path) -> bool:
+    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk(place) for file in files)
+
+
+def _no_strays(place: Path) -> None:
+    """Videos beside the folders of classes have no class: nothing is left out in silence."""
+    strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    if strays:
+        raise InputError(
+            f"{printable(str(place))}: {len(strays)} videos lie beside the folders of classes, such as "
+            f"{printable(strays[0])}; move each into the folder of its class, or give a list"
+        )
+
+
+def split_of(name: str) -> str:
+    """train of train, rawframes_train, videos_val, val_256: the part of the name that is one; "" if none is."""
+    parts = [name.lower(), *name.lower().replace("-", "_").split("_")]
+    return next((SPLIT_NAMES[part] for part in parts if SPLIT_NAMES.get(part)), "")
+
+
+def _folders(place: Path) -> list[str]:
+    with os.scandir(place) as entries:
+        return sorted(
+            (e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in JUNK),
+            key=natural_key,
+        )
+
+
+def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
+    for place, folders, files in walk(root / folder):
+        folders.sort(key=natural_key)
+        relative = os.path.relpath(place, root)
+        shown = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]
+        videos = [file for file in shown if Path(file).suffix.lower() in VIDEO_SUFFIXES]
+        has_images = any(Path(file).suffix.lower() in IMAGE_SUFFIXES for file in shown)
+        if has_images and not videos and relative != folder:
+            _set_kind(rows, root, is_frames=True)
+            rows.add(relative, (label,), split=split)
+            folders.clear()
+        for file in videos:
+            _set_kind(rows, root, is_frames=False)
+            rows.add(f"{relative}/{file}", (label,), split=split)
+
+
+def _set_kind(rows: Rows, root: Path, *, is_frames: bool) -> None:
+    """A dataset is of videos or of folders of frames."""
+    if rows.paths and rows.is_frames != is_frames:
+        raise InputError(
+            f"{printable(str(root))}: some clips are videos, others folders of frames; move one kind elsewhere"
+        )
+    rows.is_frames = is_frames

@@ -1,0 +1,241 @@
+"""Any list or layout of the field becomes `Annotations`; which one it is, its content tells."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from i3d.data.annotations import SPLITS, Annotations, Rows, build
+from i3d.data.formats import folders, mmaction2, splits, tables
+from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
+from i3d.data.labels import dataset_labels, read_labels
+from i3d.data.shards import CLASSES, LIST, Shards, is_packed
+from i3d.errors import InputError, printable, quoted
+from i3d.utils.text import read_lines
+
+Format = Literal[
+    "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
+    "something-v2",
+]  # fmt: skip
+SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(?:\.txt|\.csv)?")
+CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
+
+
+def read_annotations(
+    source: Path | str,
+    *,
+    root: Path | str | None = None,
+    split: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    format: Format = "auto",  # noqa: A002 (the word that users know)
+    fold: int = 1,
+    multi_label: bool = False,
+    allow_outside: bool = False,
+    need_labels: bool = True,
+) -> Annotations:
+    """The clips of a list or of a folder of classes, with their labels.
+
+    `root`: what paths are relative to; without, the folder of the list (MMAction2's `data_prefix`). `split`: only
+    the clips of "train", "val" or "test". `classes`: class names in the order of their numbers; without, they come
+    from the source, or from `LIST.classes.txt` beside it, which `i3d data list` writes. `fold`: of UCF101's and
+    HMDB51's three. `need_labels`: a clip without a label is an error.
+    Anything wrong is an InputError `file:line: value: reason; next step`.
+    """
+    if format not in get_args(Format):
+        raise InputError(f"format {format!r}: is not one of {', '.join(get_args(Format))}")
+    if split is not None and split not in SPLITS:
+        raise InputError(f"split {split!r}: is not one of {', '.join(SPLITS)}")
+    source, root = Path(source), None if root is None else Path(root)
+    if not source.exists():
+        raise InputError(f"{printable(str(source))}: no such file or folder; check the path")
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError(f"{printable(str(source))}: is a video; give a list of videos, or a folder of classes")
+    rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
+    beside = source.absolute().with_suffix(".classes.txt")  # `.` has no name
+    if classes is None and rows.classes is None and source.is_file() and beside.is_file():
+        classes = read_labels(beside)
+    if root is not None and not root.is_dir():
+        raise InputError(f"{printable(str(root))}: there is no such folder; give the one that holds the clips (--root)")
+    found = build(rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside)
+    if split is not None:
+        found = found.of_split(split)
+    if need_labels:
+        _check_labelled(found)
+    return found
+
+
+def class_names(name_or_file: str) -> tuple[str, ...]:
+    """Class names by the name of a public dataset (kinetics400, kinetics600, ucf101, hmdb51), or from a file."""
+    path = Path(name_or_file)
+    shipped = None if path.is_file() else dataset_labels(name_or_file)
+    if shipped is not None:
+        return shipped
+    if path.suffix.lower() == ".json":
+        return splits.json_classes(path)
+    return read_labels(path)
+
+
+def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool) -> tuple[Rows, Path]:
+    """What the reader of the format finds, and the folder that its paths start from."""
+    if source.is_dir():
+        return _rows_of_folder(source, root, kind, fold=fold, multi_label=multi_label)
+    base = root or source.parent
+    if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
+        return splits.read_something_v2(source, root=base, split=_split_in(source.stem)), base
+    lines = read_lines(source)
+    kind = _kind_of(source, lines) if kind == "auto" else kind
+    match kind:
+        case "table":
+            rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
+        case "kinetics":
+            rows = tables.read_kinetics(source, lines, root=base)
+            if (source.parent / CLASS_NUMBERS).is_file():
+                rows.classes = splits.json_classes(source.parent / CLASS_NUMBERS)
+        case "ucf101":
+            known = splits.ucf101_classes(source) or dataset_labels("ucf101") or ()
+            rows = splits.read_ucf101(source, lines, classes=known)
+        case "hmdb51":
+            named = splits.HMDB_FILE.fullmatch(source.name)
+            rows = splits.read_hmdb51(source.parent, fold=int(named[2]) if named else fold)
+        case "something-v1":
+            rows = splits.read_something_v1(source, lines, split=_split_in(source.stem))
+        case "videos" | "frames" | "frames-offset" | "auto":
+            frames = None if kind == "auto" else kind != "videos"
+            offset = kind == "frames-offset"
+            rows = mmaction2.read_list(
+                source, lines, root=base, frames=frames, with_offset=offset, multi_label=multi_label
+            )
+        case _:
+            raise InputError(f"{printable(str(source))}: a file cannot be of the format {kind!r}; leave it out")
+    return rows, base
+
+
+def _rows_of_folder(
+    source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool
+) -> tuple[Rows, Path]:
+    if kind in ("auto", "hmdb51") and any(splits.HMDB_FILE.fullmatch(p.name) for p in source.iterdir()):
+        base = root or source
+        return splits.read_hmdb51(source, fold=fold), base
+    if kind in ("auto", "ucf101") and (source / f"trainlist0{fold}.txt").is_file():
+        base = root or source
+        rows = Rows()
+        for name in ("train", "test"):
+            file = source / f"{name}list0{fold}.txt"
+            known = splits.ucf101_classes(file) or dataset_labels("ucf101") or ()
+            part = splits.read_ucf101(file, read_lines(file), classes=known)
+            rows.classes = part.classes
+            rows.begin(file)
+            for path, labels, line, group in zip(part.paths, part.labels, part.lines, part.groups, strict=True):
+                rows.add(path, labels, line=line, split=name, group=group)
+        return rows, base
+    if kind in ("auto", "ucf101") and any(splits.UCF_FILE.fullmatch(p.name) for p in source.iterdir()):
+        raise InputError(
+            f"{printable(str(source))}: no file trainlist0{fold}.txt; choose a fold that is there (--fold)"
+        )
+    if kind not in ("auto", "folders"):
+        raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
+    if (source / LIST).is_file() and is_packed(source):
+        return _rows_of_shards(source, multi_label=multi_label), source
+    lists = [] if kind == "folders" else _lists_of_splits(source)
+    if lists:
+        return _rows_of_lists(source, lists, multi_label=multi_label), source
+    if root is not None and root.resolve() != source.resolve():
+        raise InputError(f"{printable(str(source))}: holds no list that {printable(str(root))} could be the root of")
+    return folders.read_folders(source), source
+
+
+def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
+    rows = tables.read_table(source / LIST, read_lines(source / LIST), root=source, multi_label=multi_label)
+    rows.is_frames = bool(rows.paths) and Shards(source).has_folder(rows.paths[0])
+    if (source / CLASSES).is_file():
+        rows.classes = read_labels(source / CLASSES)
+    return rows
+
+
+def _lists_of_splits(folder: Path) -> list[tuple[str, Path, str]]:
+    """(split, list, folder of its clips) of lists that lie beside the folders of their splits.
+
+    MindSpore's port: `kinetics-400_train.csv` and train/. Ascend's: `train_label` (MMAction2's lines) and train/.
+    """
+    entries = sorted(folder.iterdir())
+    places = {p.name: split for p in entries if p.is_dir() and (split := tables.SPLIT_NAMES.get(p.name.lower()))}
+    found = []
+    for path in entries:
+        named = SPLIT_LIST.fullmatch(path.name.lower())
+        split = tables.SPLIT_NAMES.get(named[1]) if named is not None and path.is_file() else None
+        if named is None or not split:
+            continue
+        same = [name for name, of in places.items() if of == split]
+        place = next((name for name in same if name.lower() == named[1]), next(iter(same), None))
+        if place is not None:
+            found.append((split, path, place))
+    return found
+
+
+def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_label: bool) -> Rows:
+    rows = Rows()
+    listed = {place for _, _, place in lists}
+    for place in sorted(p.name for p in folder.iterdir() if p.is_dir()):
+        if tables.SPLIT_NAMES.get(place.lower()) and place not in listed:
+            rows.warnings.append(f"{place}/ is left out: no list of its clips lies beside it")
+    for number, (split, file, place) in enumerate(lists):
+        rows.begin(file)
+        part, _ = _rows(file, folder / place, "auto", fold=1, multi_label=multi_label)
+        if number and part.is_frames != rows.is_frames:
+            raise InputError(f"{printable(str(file))}: lists other clips than the list before it: videos and frames")
+        rows.is_frames = part.is_frames
+        if all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir():
+            prefix = ""  # its paths start from the folder of the list
+        else:
+            prefix = f"{place}/"
+        for i, (path, labels) in enumerate(zip(part.paths, part.labels, strict=True)):
+            rows.add(
+                f"{prefix}{path}",
+                labels,
+                line=part.lines[i],
+                start=part.starts[i],
+                end=part.ends[i],
+                num_frames=part.num_frames[i],
+                group=part.groups[i],
+                split=split,
+            )
+    if (folder / CLASS_NUMBERS).is_file():
+        rows.classes = splits.json_classes(folder / CLASS_NUMBERS)
+    return rows
+
+
+def _kind_of(source: Path, lines: list[str]) -> Format:
+    first = next((line for line in lines if line.strip()), "").strip()
+    if first.startswith("{"):
+        return "table"
+    fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
+    if "youtube_id" in fields:
+        return "kinetics"
+    if any(field in PATH_COLUMNS for field in fields) and not any(map(str.isdigit, fields)):
+        return "table"
+    if re.fullmatch(r"\d+(;.*)?", first):
+        return "something-v1"
+    if splits.UCF_FILE.fullmatch(source.name):
+        return "ucf101"
+    if splits.HMDB_FILE.fullmatch(source.name):
+        return "hmdb51"
+    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+        raise InputError(
+            f"{printable(str(source))}:1: {quoted(first)}: no column {', '.join(PATH_COLUMNS)} or "
+            "youtube_id; name the column of the paths so"
+        )
+    return "auto"
+
+
+def _split_in(name: str) -> str:
+    parts = re.split(r"[-_.]", name.lower())
+    return next((tables.SPLIT_NAMES[part] for part in parts if tables.SPLIT_NAMES.get(part)), "")
+
+
+def _check_labelled(found: Annotations) -> None:
+    lengths = found.label_ends_N.copy()
+    lengths[1:] -= found.label_ends_N[:-1]
+    if not lengths.all():
+        index = int((lengths == 0).argmax())
+        raise InputError(f"{found.where(index)}: {quoted(found.path(index))}: has no label; add one")

@@ -1,0 +1,131 @@
+"""Official split files of UCF101 and HMDB51, and the lists of Something-Something.
+
+UCF101    trainlist01.txt   ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1     classes count from 1
+          testlist01.txt    ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi       the class is the folder
+HMDB51    brush_hair_test_split1.txt   a.avi 1       1 is train, 2 is test, 0 is neither; one file a class
+Something v1   something-something-v1-train.csv   100218;Something falling like a feather
+          v2   [{"id": "78687", "label": "holding potato", "template": "Holding [something]"}, ...]
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from i3d.data.annotations import Rows
+from i3d.data.formats.tables import files_below, parse_json
+from i3d.errors import InputError, printable, quoted
+from i3d.utils.text import read_lines, read_text
+
+UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
+HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
+_UCF_LINE: Final = re.compile(r"\s*([^/\s]+)/(\S+)(?:\s+(\d+))?\s*")
+_GROUP: Final = re.compile(r"(v_.+_g\d+)_c\d+\.\w+")
+
+
+def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Rows:
+    """One split file. The class is that of the folder, in training it must be the number behind the path too."""
+    named = UCF_FILE.fullmatch(path.name)
+    split = "test" if named is not None and named[1] == "test" else "train"
+    rows = Rows(classes=classes)
+    known = {name.casefold(): name for name in classes}
+    number_of = {name: i for i, name in enumerate(classes)}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        found = _UCF_LINE.fullmatch(line)
+        label = None if found is None else known.get(found[1].casefold())
+        if found is None or label is None:
+            why = "not a line `Class/video.avi number` of a class of UCF101; correct it"
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
+        if found[3] is not None and number_of[label] != int(found[3][:9]) - 1:
+            why = f"class {label} has the number {number_of[label] + 1} in classInd.txt; correct one of them"
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
+        group = _GROUP.fullmatch(found[2])
+        rows.add(f"{found[1]}/{found[2]}", (label,), line=number, split=split, group=group[1] if group else "")
+    return rows
+
+
+def ucf101_classes(path: Path) -> tuple[str, ...] | None:
+    """The classes of a `classInd.txt` beside a split file: `1 ApplyEyeMakeup` a line."""
+    index = path.parent / "classInd.txt"
+    if not index.is_file():
+        return None
+    names: list[str] = []
+    for number, line in enumerate(read_lines(index), start=1):
+        if fields := line.split():
+            if len(fields) != 2 or fields[0] != str(len(names) + 1):
+                raise InputError(
+                    f"{printable(str(index))}:{number}: {quoted(line)}: expected `{len(names) + 1} Name`; "
+                    "number the classes from 1"
+                )
+            names.append(fields[1])
+    return tuple(names)
+
+
+def read_hmdb51(folder: Path, *, fold: int) -> Rows:
+    """All classes of one fold (1 to 3) from the folder of split files."""
+    found = ((p, HMDB_FILE.fullmatch(p.name)) for p in folder.iterdir())
+    files = {match[1]: p for p, match in found if match is not None and int(match[2]) == fold}
+    if not files:
+        raise InputError(f"{printable(str(folder))}: no file `CLASS_test_split{fold}.txt`; choose a fold that is there")
+    rows = Rows(classes=tuple(sorted(files)))
+    for name, file in sorted(files.items()):
+        rows.begin(file)
+        for number, line in enumerate(read_lines(file), start=1):
+            if not line.strip():
+                continue
+            clip, _, mark = line.strip().replace("\t", " ").rpartition(" ")
+            if not clip or mark not in ("0", "1", "2"):
+                raise InputError(
+                    f"{printable(str(file))}:{number}: {quoted(line)}: not a line `video.avi 1` "
+                    "(1 train, 2 test, 0 neither); correct it"
+                )
+            if mark != "0":
+                split = ("train", "test")[mark == "2"]
+                rows.add(f"{name}/{clip.strip()}", (name,), line=number, split=split)
+    return rows
+
+
+def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
+    """`id;label` lines; each clip is the folder of frames `id`. Lists for testing have no label."""
+    rows = Rows(is_frames=True)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        clip, _, label = line.strip().partition(";")
+        if not clip.isdigit():
+            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: not `id;label`; correct it")
+        rows.add(clip, (label,) if label else (), line=number, split=split)
+    return rows
+
+
+def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
+    """A JSON list of {id, label, template}; the class is the template without its brackets, the file `id.webm`."""
+    where = printable(str(path))
+    found = parse_json(read_text(path), where=where)
+    if not isinstance(found, list):
+        raise InputError(f"{where}: not a list of clips; give Something-Something's train, validation or test JSON")
+    rows = Rows()
+    on_disk = files_below(root)
+    for number, item in enumerate(found):
+        if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
+            raise InputError(f"{where}: clip {number}: no id; each clip is an object with id, label and template")
+        name = str(item["id"])
+        label = _class_of(item)
+        rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
+    return rows
+
+
+def json_classes(path: Path) -> tuple[str, ...]:
+    """Classes from a JSON object with their numbers: Something-Something's labels.json, MindSpore's cls2index.json."""
+    found = parse_json(read_text(path), where=printable(str(path)))
+    if not isinstance(found, dict) or sorted(map(str, found.values())) != sorted(map(str, range(len(found)))):
+        raise InputError(f"{printable(str(path))}: not classes numbered from 0; give {{name: number, ...}}")
+    return tuple(sorted(found, key=lambda name: int(found[name])))
+
+
+def _class_of(item: dict[str, Any]) -> str:
+    text = item.get("template") or item.get("label") or ""
+    return str(text).replace("[", "").replace("]", "").strip()

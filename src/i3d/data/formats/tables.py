@@ -1,0 +1,235 @@
+"""Tables with a header: CSV and TSV files, JSON lines, and the CSV files of Kinetics.
+
+path,label,start,end,split,group                      one's own; only the path is needed, others are ignored
+label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_000011_000021.mp4`
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from i3d.data.annotations import SPLITS, Label, Rows
+from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk
+from i3d.errors import InputError, first_line, printable, quoted
+from i3d.utils.text import is_number
+
+KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
+SPLIT_NAMES: Final = {
+    "": "",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
+    **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
+}
+Record = tuple[int, dict[str, Any]]  # line, columns
+
+
+def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
+    """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
+    rows = Rows()
+    column = ""
+    known: dict[str, tuple[Label, ...]] = {}  # many rows have one label: it is looked at, and kept, once
+    for line, record in _records(path, lines):
+        column = column or _path_column(path, line, record)
+        name = record.get(column)
+        if not isinstance(name, str) or not name.strip():
+            raise _fault(path, line, name, f"no {column} in this row; give every row one")
+        start, end = _seconds(path, line, record, "start"), _seconds(path, line, record, "end")
+        if start >= end:
+            why = f"the end is not after the start, {record.get('start')}; correct it"
+            raise _fault(path, line, record.get("end"), why)
+        label = record.get("label")
+        labels = known.get(label) if isinstance(label, str) else None
+        if labels is None:
+            labels = _labels_in(path, line, label, multi_label=multi_label)
+            if isinstance(label, str):
+                known[label] = labels
+        rows.add(
+            name.strip(),
+            labels,
+            line=line,
+            start=start,
+            end=end,
+            split=_split(path, line, record.get("split")),
+            group=str(record.get("group") or ""),
+            num_frames=_count(path, line, record.get("num_frames")),
+        )
+    rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
+    return rows
+
+
+def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
+    """A CSV of Kinetics. Each file is looked for below the root: flat, in a folder of its class, or of its split."""
+    rows = Rows()
+    found = files_below(root)
+    for line, record in _records(path, lines):
+        youtube_id = str(record.get("youtube_id") or "").strip()
+        start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
+        if not youtube_id or math.isnan(start) or math.isnan(end):
+            raise _fault(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
+        if start >= end:
+            raise _fault(path, line, record.get("time_end"), "the end is not after the start; correct it")
+        label = str(record.get("label") or "").strip().strip('"')
+        split = _split(path, line, record.get("split"))
+        stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
+        cut, whole = found.get(stem), found.get(youtube_id)  # of a whole video, only the part is the clip
+        name = _of_split(cut or whole or [], label, split) or f"{stem}.mp4"
+        part = (start, end) if whole and not cut else (math.nan, math.nan)
+        labels = (label,) if label else ()
+        rows.add(name, labels, line=line, start=part[0], end=part[1], split=split, group=youtube_id)
+    return rows
+
+
+def files_below(root: Path) -> dict[str, list[str]]:
+    """All videos below a folder, relative to it, by their names without suffix."""
+    found: dict[str, list[str]] = {}
+    for place, folders, files in walk(root):
+        folders.sort()
+        relative = os.path.relpath(place, root)
+        for file in sorted(files):
+            stem, suffix = os.path.splitext(file)  # noqa: PTH122 (many names, fast)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                found.setdefault(stem, []).append(file if relative == "." else f"{relative}/{file}")
+    return found
+
+
+def _of_split(paths: list[str], label: str, split: str) -> str:
+    """Of several files with one name, the one whose folders name its class and split."""
+
+    def agreement(path: str) -> int:
+        folders = path.split("/")[:-1]
+        return (label in folders or label.replace(" ", "_") in folders) + 2 * any(
+            split and SPLIT_NAMES.get(folder.lower()) == split for folder in folders
+        )
+
+    return max(paths, key=agreement, default="")
+
+
+def _records(path: Path, lines: list[str]) -> Iterator[Record]:
+    """(line, columns) of every row; names of columns in lower case."""
+    first = next((line for line in lines if line.strip()), "")
+    if not first:
+        return iter(())
+    return _json_records(path, lines) if first.lstrip().startswith("{") else _csv_records(path, lines)
+
+
+def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
+    skipped = next(i for i, line in enumerate(lines) if line.strip())
+    header_line = lines[skipped]
+    delimiter = max(",\t;", key=header_line.count)
+    reader = csv.reader((line + "\n" for line in lines[skipped:]), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader)]
+        if repeated := next((name for name in header if name and header.count(name) > 1), None):
+            raise _fault(path, skipped + 1, repeated, "a column of this name is there twice; rename one")
+        for fields in reader:
+            line = skipped + reader.line_num
+            if not "".join(fields).strip():
+                continue
+            if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
+                raise _fault(path, line, delimiter.join(fields), "the header again; remove it")
+            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
+                why = f"{len(fields)} fields, the header has {len(header)}; quote what holds a {delimiter!r}"
+                raise _fault(path, line, delimiter.join(fields), why)
+            yield line, dict(zip(header, fields, strict=False))
+    except csv.Error as error:
+        raise _fault(
+            path, skipped + reader.line_num, "", f"not a row of a table ({error}); correct the quotes"
+        ) from None
+
+
+def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
+    where = printable(str(path))
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        record = parse_json(line, where=where, line=number)
+        if not isinstance(record, dict):
+            raise _fault(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
+        yield number, {key.lower(): value for key, value in record.items()}
+
+
+def parse_json(text: str, *, where: str, line: int = 0) -> Any:
+    """JSON without NaN, infinities and repeated keys; what is nested too deep for Python is an InputError as well."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        where += f":{line}" if line else ""
+        raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is there twice")
+    return result
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+
+
+def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
+    column = next((name for name in PATH_COLUMNS if name in record), None)
+    if column is None:
+        raise _fault(path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; name one so")
+    return column
+
+
+def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
+    """One label, or several: a list, or (only if classes go together) divided by `|`."""
+    values: Iterable[Any] = value if isinstance(value, list) else [value]
+    if multi_label and isinstance(value, str):
+        values = value.split("|")
+    labels: list[Label] = []
+    for item in values:
+        if item is None or item == "":
+            continue
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            raise _fault(path, line, item, "not a label: a name or a whole number; correct it")
+        label = item.strip() if isinstance(item, str) else item
+        if label != "":
+            labels.append(label)
+    return tuple(labels)
+
+
+def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
+    value = record.get(key)
+    if value is None or value == "":
+        return math.nan
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if not 0 <= seconds < 1e7:
+        raise _fault(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
+    return seconds
+
+
+def _count(path: Path, line: int, value: Any) -> int:
+    if value is None or value == "":
+        return -1
+    if not is_number(str(value)) or not 1 <= int(value) < 2**31:
+        raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it or leave it out")
+    return int(value)
+
+
+def _split(path: Path, line: int, value: Any) -> str:
+    if value is None:
+        return ""
+    name = SPLIT_NAMES.get(str(value or "").strip().lower())
+    if name is None:
+        raise _fault(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
+    return name
+
+
+def _fault(path: Path, line: int, value: Any, why: str) -> InputError:
+    return InputError(f"{printable(str(path))}:{line}: {quoted(value)}: {why}")

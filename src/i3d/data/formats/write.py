@@ -1,0 +1,132 @@
+"""Annotations as a list in any of the common forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames, count_frames, folder_of, the_names
+from i3d.data.labels import numbered_labels
+from i3d.data.shards import Shards
+from i3d.errors import InputError, printable, quoted
+from i3d.utils.atomic_files import write_atomically
+
+ListKind = Literal["table", "jsonl", "videos", "frames"]
+COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
+
+
+def write_list(
+    annotations: Annotations, out: Path, *, kind: ListKind | None = None, names: FrameNames | None = None
+) -> None:
+    """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's lists of videos or of frame folders (.txt).
+
+    `kind` None: what the name says; a .txt is of what the annotations are of. Paths stay relative to their root.
+    `names`: of frames, where folders must be counted; without, they are found out. MMAction2's lists number the
+    classes and hold neither times, splits nor groups: what would be lost is an InputError.
+    """
+    kind = kind or _kind_of(out, annotations)
+    if kind not in get_args(ListKind):
+        raise InputError(f"{kind!r}: not a kind of list; use one of {', '.join(get_args(ListKind))}")
+    match kind:
+        case "table":
+            text = _table(annotations, "\t" if out.suffix.lower() == ".tsv" else ",")
+        case "jsonl":
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(annotations))
+        case _:
+            text = _mmaction2(annotations, out, frames=kind == "frames", names=names)
+    write_atomically(out, text.encode("utf-8", "surrogateescape"))
+
+
+def write_classes(classes: tuple[str, ...], out: Path) -> None:
+    """Class names, one a line, in the order of their numbers."""
+    write_atomically(out, classes_file(classes))
+
+
+def classes_file(classes: tuple[str, ...]) -> bytes:
+    """The content of a file of class names; their numbers follow where names alone would mislead."""
+    with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
+    lines = (f"{name} {number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
+    return "".join(lines).encode()
+
+
+def _kind_of(out: Path, annotations: Annotations) -> ListKind:
+    match out.suffix.lower():
+        case ".csv" | ".tsv":
+            return "table"
+        case ".jsonl":
+            return "jsonl"
+        case ".txt":
+            return "frames" if annotations.is_frames else "videos"
+        case _:
+            raise InputError(f"{printable(str(out))}: a list ends in .csv, .tsv, .jsonl or .txt; name it so")
+
+
+def _rows(annotations: Annotations) -> list[dict[str, Any]]:
+    """One object a clip, without the fields that no clip has."""
+    rows = []
+    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # no names: the numbers stay
+    for index, clip in enumerate(annotations):
+        names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
+        values = {
+            "path": clip.path,
+            "label": names[0] if len(names) == 1 else (names or None),
+            "start": clip.start_seconds,
+            "end": clip.end_seconds,
+            "split": clip.split or None,
+            "group": clip.group or None,
+            "num_frames": clip.num_frames,
+        }
+        if clip.first_frame:
+            raise _lost(annotations, index, "frames from the middle of a folder", "a list with offsets")
+        rows.append({key: value for key, value in values.items() if value is not None})
+    return rows
+
+
+def _table(annotations: Annotations, delimiter: str) -> str:
+    rows = _rows(annotations)
+    columns = [name for name in COLUMNS if name in ("path", "label") or any(name in row for row in rows)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        label = row.get("label", "")
+        if isinstance(label, list):
+            label = [str(name) for name in label]
+            if any("|" in name for name in label):
+                raise InputError(f"{printable(row['path'])}: a class name with `|` cannot stand in a table; use .jsonl")
+            label = "|".join(label)
+        writer.writerow({**row, "label": label})
+    return text.getvalue()
+
+
+def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, names: FrameNames | None) -> str:
+    if frames != annotations.is_frames:
+        what = "frame folders" if annotations.is_frames else "videos"
+        raise InputError(f"{printable(str(out))}: the clips are {what}; choose that kind of list")
+    lines = []
+    shards = Shards.of(Path(annotations.root))
+    for index, clip in enumerate(annotations):
+        if clip.start_seconds is not None or clip.end_seconds is not None:
+            raise _lost(annotations, index, "a start or an end", "a table (.csv)")
+        labels = " ".join(map(str, clip.labels))
+        if frames:
+            count = clip.num_frames
+            if count is None:
+                names = names or the_names(annotations, shards)
+                count = count_frames(folder_of(annotations, shards, index), names)
+            offset = f"{clip.first_frame} " if annotations.first_frames_N.any() else ""
+            lines.append(f"{clip.path} {offset}{count} {labels}\n")
+        else:
+            lines.append(f"{clip.path} {labels}\n")
+        if "\n" in clip.path or "\r" in clip.path:
+            raise _lost(annotations, index, "a line end in its name", "JSON lines (.jsonl)")
+    return "".join(lines)
+
+
+def _lost(annotations: Annotations, index: int, what: str, better: str) -> InputError:
+    where, path = annotations.where(index), quoted(annotations.path(index))
+    return InputError(f"{where}: {path}: has {what}, which this list cannot hold; write {better}")

@@ -1,0 +1,1 @@
+"""Videos as folders of frames."""

@@ -1,0 +1,346 @@
+"""One video, or a part of one, becomes a folder of JPEG frames, or of its optical flow: whole or not at all.
+
+    FrameJob(...).run(settings)      FolderMade(num_frames=61, ...), or BadVideo(reason=...)
+
+The folder is written elsewhere and renamed when it is whole. A record in it (RECORD) tells of which video and with
+which settings it was made, and how many bytes its frames have, so that a later run can see whether to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
+from i3d.data.frame_folders import FrameNames
+from i3d.data.loading.flow_cache import digest_of
+from i3d.data.shards import Shards
+from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.recipes.settings import FlowMethod
+from i3d.utils.atomic_files import abandoned, lock, write_atomically
+from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
+from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
+from i3d.video.sampling import indices_at_rate
+from i3d.video.transforms import resize_frame, short_side_size
+
+RECORD: Final = ".i3d-frames.json"
+ENDS: Final = 1 << 16  # bytes of a video's beginning and end by which it is known
+PARTS: Final = ".i3d-frames-unfinished"  # holds folders while they are written
+LOCK, OLD, TRIES = ".lock", ".old", 5
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Which optical flow is written instead of frames. An impossible value is an InputError."""
+
+    method: FlowMethod = "tvl1"
+    bound: float = BOUND  # pixels that 0 and 255 stand for; what moves farther is clipped
+    align: Align = "between"  # N frames give N - 1 flows; "frames": N, the first is there twice
+    format: FlowFormat = "jpg"  # two pictures each; or one file for each clip: "npz", "packed-video"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"flow {self.method!r}: is none of {', '.join(METHODS)}")
+        if not 0 < self.bound <= 1000:
+            raise InputError(f"bound {self.bound:g}: must be above 0 and at most 1000 pixels; 20 is usual")
+        if self.align not in ALIGNS:
+            raise InputError(f"align {self.align!r}: is neither {' nor '.join(ALIGNS)}")
+        if self.format not in FORMATS:
+            raise InputError(f"format {self.format!r}: is none of {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How frames are written. An impossible value is an InputError."""
+
+    short_side: int | None = None  # pixels; None: as it is
+    jpeg_quality: int = 95
+    template: str = "img_{:05d}.jpg"
+    first: int = 1  # the number of the first picture
+    fps: float | None = None  # None: every frame
+    flow: FlowSettings | None = None  # between the frames; None: the frames themselves
+
+    def __post_init__(self) -> None:
+        if self.short_side is not None and self.short_side < 1:
+            raise InputError(f"short_side {self.short_side}: must be at least 1, or None to keep the size")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"jpeg_quality {self.jpeg_quality}: must be from 1 to 100; 95 is usual")
+        if self.first < 0:
+            raise InputError(f"first {self.first}: must be at least 0; 1 is usual")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(
+                f"fps {self.fps:g}: must be above 0 and at most 1000, or left out (--fps native) for every frame"
+            )
+        if not self.names.template.lower().endswith((".jpg", ".jpeg")):
+            raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
+
+        if self.flow is not None and not self.names.paired:
+            raise InputError(f"template {self.template!r}: flow has two pictures; write flow_{{axis}}_{{:05d}}.jpg")
+
+    @property
+    def names(self) -> FrameNames:
+        return FrameNames(self.template, self.first, "rgb" if self.flow is None else "flow")
+
+    def files(self, index: int) -> list[str]:
+        """What is written of frame `index`; the file of a whole clip belongs to its first."""
+        if self.flow is not None and self.flow.format != "jpg":
+            return [FILES[self.flow.format]] if index == 0 else []
+        return [self.names.name(index, axis) for axis in ("xy" if self.flow is not None else "x")]
+
+
+@dataclass(frozen=True)
+class BadVideo:
+    """A video of which no frames were written."""
+
+    path: str  # as it is listed
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderMade:
+    """A whole folder of frames."""
+
+    num_frames: int
+    notes: tuple[str, ...]  # what a user should know of the video: cut short, damaged
+    kept: bool  # whether an earlier run had made it
+
+
+@dataclass(frozen=True)
+class FrameJob:
+    """One folder of frames to make."""
+
+    path: str  # of the video, as it is listed
+    file: str
+    shards: Path | None  # the folder of shards that holds the video
+    start_seconds: float | None
+    end_seconds: float | None
+    out: Path
+    folder: str  # in `out`
+    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def target(self) -> Path:
+        return self.out / self.folder
+
+    @property
+    def _mark(self) -> str:
+        """Of all that is being written of this folder."""
+        return sha256(self.folder.encode()).hexdigest()[:16]
+
+    @contextmanager
+    def part(self) -> Iterator[Path]:
+        """A place for the folder until it is whole, which is this process's alone as long as it lives."""
+        for _ in range(TRIES):
+            (self.out / PARTS).mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another run that ends has removed the empty folder
+                handle, name = tempfile.mkstemp(dir=self.out / PARTS, prefix=f"{self._mark}-", suffix=LOCK)
+                break
+        else:
+            raise InputError(f"{printable(str(self.out / PARTS))}: comes and goes; let other runs end first")
+        lock(handle)
+        held = Path(name)
+        part = held.with_suffix("")
+        try:
+            part.mkdir()
+            yield part
+        finally:
+            _remove(held)
+            os.close(handle)
+
+    def origin(self, settings: FrameSettings) -> dict[str, Any]:
+        """What the content of the folder depends on."""
+        return {"video": self.path, "start": self.start_seconds, "end": self.end_seconds, **asdict(settings)}
+
+    @property
+    def content(self) -> str:
+        """What tells this video from another of the same name: its size, beginning and end."""
+        if self.shards is not None:
+            data = _opened(self.shards).file(self.path).read_bytes()
+            size, ends = len(data), data[:ENDS] + data[-ENDS:]
+        elif Path(self.file).is_dir():  # of pictures
+            return digest_of(Path(self.file))[:16]
+        else:
+            with Path(self.file).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                ends = file.read(ENDS)
+                file.seek(max(size - ENDS, 0))
+                ends += file.read()
+        return sha256(f"{size} ".encode() + ends).hexdigest()[:16]
+
+    def clean(self) -> None:
+        """Remove what interrupted runs left of it, other than a whole folder."""
+        remove_abandoned_parts(self.out, self._mark)
+
+    def run(self, settings: FrameSettings) -> FolderMade | BadVideo:
+        """Make the folder if it is not there. A place that cannot be written is an InputError."""
+        try:
+            return _kept(self, settings) or _made(self, settings)
+        except VideoError as error:
+            return BadVideo(self.path, str(error))
+        except (MemoryError, cv2.error) as error:
+            return BadVideo(self.path, f"{printable(self.file)}: {first_line(error)}; check the file, or replace it")
+        except OSError as error:
+            raise not_written(self.out, error) from error
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A record; empty if it is damaged, None if there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def not_written(out: Path, error: OSError) -> InputError:
+    where = printable(str(out))
+    return InputError(f"{where}: cannot be written ({error.strerror}); make room, or choose another place")
+
+
+def _kept(job: FrameJob, settings: FrameSettings) -> FolderMade | None:
+    """What an earlier run wrote, if it is all there: a machine that loses power may keep names and lose contents."""
+    record = read_record(job.target / RECORD)
+    if (
+        not record
+        or record.get("content") != job.content
+        or any(record.get(key) != value for key, value in job.origin(settings).items())
+    ):
+        return None
+    with os.scandir(job.target) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    num_frames = record.get("num_frames", 0)
+    found = sum(sizes.get(file, 0) for i in range(num_frames) for file in settings.files(i))
+    return FolderMade(num_frames, tuple(record["notes"]), True) if found == record.get("num_bytes") else None
+
+
+def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
+    """Write the folder elsewhere, and rename it when it is whole."""
+    job.clean()
+    with job.part() as part:
+        with _open(job) as video:
+            resized = (_resized(frame_HWC, settings) for frame_HWC in _frames(video, job, settings.fps))
+            num_frames, num_bytes = _written(resized, part, job, settings)
+            notes = video.notes
+        if not num_frames:
+            raise VideoError(
+                job.file, "it has one frame, and flow is between two", "leave it out, or say --align frames"
+            )
+        record = {
+            **job.origin(settings),
+            "content": job.content,
+            "num_frames": num_frames,
+            "num_bytes": num_bytes,
+            "notes": notes,
+        }
+        write_atomically(part / RECORD, json.dumps(record, indent=1).encode())
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            job.target.rename(part.with_suffix(OLD))
+        try:
+            part.rename(job.target)
+        except OSError:
+            kept = _kept(job, settings)  # another run was faster
+            if kept is None:
+                raise
+            return kept
+    return FolderMade(num_frames, notes, False)
+
+
+def remove_abandoned_parts(out: Path, mark: str = "") -> None:
+    """Remove what interrupted runs left unfinished below `out`; those that are at work hold theirs."""
+    for held in abandoned((out / PARTS).glob(f"{mark}*{LOCK}")):
+        _remove(held)
+
+
+def _remove(held: Path) -> None:
+    """What is being written, what it took the place of, and the file by which it is held."""
+    for suffix in ("", OLD):
+        shutil.rmtree(held.with_suffix(suffix), ignore_errors=True)
+    held.unlink(missing_ok=True)
+
+
+def _written(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
+    """Write the frames, or their flow; how many there were, and how many bytes."""
+    flow, num_frames, num_bytes = settings.flow, 0, 0
+    if flow is not None and flow.format != "jpg":
+        flows = (flow_to_bytes(f, bound=flow.bound) for f in flows_of(frames, method=flow.method, align=flow.align))
+        num_frames = write_flow_file(part, flows, kind=flow.format, bound=flow.bound)
+        return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
+    for planes in _planes(frames, settings):
+        for name, plane in zip(settings.files(num_frames), planes, strict=True):
+            with (part / name).open("wb") as file:
+                num_bytes += file.write(_jpeg(plane, job, settings))
+        num_frames += 1
+    return num_frames, num_bytes
+
+
+def _open(job: FrameJob) -> Video:
+    if job.shards is None:
+        return open_video(job.file, limits=job.limits)
+    return open_video(_opened(job.shards).file(job.path).read_bytes(), name=job.file, limits=job.limits)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: Path) -> Shards:
+    return Shards(root)
+
+
+def _frames(video: Video, job: FrameJob, fps: float | None) -> Iterator[FrameHWC]:
+    """Every frame of the video or of its part, or those at a rate; the time of a part begins at its first frame."""
+    if job.start_seconds is None and job.end_seconds is None:
+        yield from video.stream(fps=fps)
+        return
+    first, stop = video.frames_between(job.start_seconds, job.end_seconds)
+    indices = np.arange(first, stop)
+    if fps is not None:
+        table = video.timetable() or [Fraction(0), *(picture.until for picture in video.pictures())]
+        seconds_T, end = [t - table[first] for t in table[first:stop]], table[stop] - table[first]
+        rate = Fraction(fps).limit_denominator(1_000_000)
+        indices = first + indices_at_rate(seconds_T, end_seconds=end, fps=rate)
+    wanted, repeats = np.unique(indices, return_counts=True)
+    for (_, frame_HWC, _), times in zip(video.each(wanted), repeats.tolist(), strict=True):
+        for _ in range(times):
+            yield frame_HWC
+
+
+def _resized(frame_HWC: FrameHWC, settings: FrameSettings) -> FrameHWC:
+    if settings.short_side is None:
+        return frame_HWC
+    height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
+    return resize_frame(frame_HWC, height=height, width=width)
+
+
+def _planes(frames: Iterator[FrameHWC], settings: FrameSettings) -> Iterator[tuple[npt.NDArray[np.uint8], ...]]:
+    """What is written of each frame: one picture in colour, or two in grey, for x and for y."""
+    if settings.flow is None:
+        for frame_HWC in frames:
+            yield (np.ascontiguousarray(frame_HWC[..., ::-1]),)
+        return
+    flow = settings.flow
+    for flow_HW2 in flows_of(frames, method=flow.method, align=flow.align):
+        bytes_HW2 = flow_to_bytes(flow_HW2, bound=flow.bound)
+        yield bytes_HW2[..., 0], bytes_HW2[..., 1]
+
+
+def _jpeg(plane: npt.NDArray[np.uint8], job: FrameJob, settings: FrameSettings) -> bytes:
+    good, content = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
+    if not good:
+        size = f"{plane.shape[1]} x {plane.shape[0]}"
+        raise VideoError(job.file, f"its frames, {size}, cannot be written as JPEG", "make them smaller (--short-side)")
+    return bytes(content.data)

@@ -1,0 +1,187 @@
+"""The flow of clips that come as RGB: computed when it is first asked for, kept, and read from there ever after.
+
+Each file holds the flow of one part of one video, by a hash of all that it depends on: the content of the video, the
+method, the size and rate of the frames. It is lossless, so that the first epoch sees what the others see.
+
+Letters in names: D different frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Final, Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from i3d.data.flow_files import coloured
+from i3d.data.loading.preprocess import flow_at, resized
+from i3d.errors import InputError, VideoError, printable
+from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
+from i3d.utils.cache import Cache, key_of
+from i3d.video.flow import BOUND, flow_to_bytes, flows_of
+from i3d.video.images import images_in
+from i3d.video.reader import FrameHWC, Video, open_video
+from i3d.video.writer import write_lossless
+
+VERSION: Final = 2
+SUFFIX: Final = ".flow.mkv"
+FramesDHWC = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+class KeptFlow:
+    """The flow (H, W, 2) uint8 that leads to each frame of a part of a video, the first there twice. Frame 0 is its
+    first. To be used in a `with` statement.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._video = open_video(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._video.close()
+
+    @property
+    def num_frames(self) -> int:
+        return self._video.num_frames
+
+    def each(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
+        """As `Video.each`."""
+        yield from ((number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.each(wanted_D))
+
+    def stream(self) -> Iterator[FrameHWC]:
+        """All, in their order."""
+        yield from (frame_HWC[..., :2].copy() for frame_HWC in self._video.stream())
+
+
+@dataclass(frozen=True)
+class FlowOfClips:
+    """A dataset's clips are seen as flow: stored flow is read; of videos it is computed so, and kept in the cache."""
+
+    method: FlowMethod = "tvl1"
+    short_side: int = 256  # of the frames that training computes it between
+    cache: Cache = field(default_factory=Cache.usual)
+
+    @classmethod
+    def of(cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None) -> FlowOfClips | None:
+        """As a network takes it; None: it takes RGB."""
+        method = flow_method(network, preprocessing)
+        return None if method is None else cls(method, preprocessing.short_side, cache or Cache.usual())
+
+    def open(
+        self,
+        video: Video,
+        content: str,
+        *,
+        short_side: int,
+        fps: float | None = None,
+        between: tuple[int, int] | None = None,
+    ) -> KeptFlow:
+        """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
+
+        It is computed if it is not there, or damaged. `content`: a hash of the video (`digest_of`).
+        """
+        key = key_of(
+            kind="flow",
+            version=VERSION,
+            content=content,
+            method=self.method,
+            bound=BOUND,
+            short_side=short_side,
+            fps=fps,
+            part=between,
+            opencv=cv2.__version__,
+        )
+        path = self.cache.path(key, SUFFIX)
+        if not self._is_whole(path, key):
+            small = partial(resized, video, short_side=short_side)
+            self._keep(path, video.stream(fps=fps, transform=small, between=between))
+            self.cache.keep_record(
+                key, {"sha256": digest_of(path), "notes": list(video.notes), "frames": video.frames_decoded}
+            )
+        told = self.cache.record(key)
+        video.recall(told["notes"], frames_decoded=told["frames"])
+        return KeptFlow(path)
+
+    def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
+        """The flow (H, W, 2) that leads to every frame of a video at a rate.
+
+        It is kept if there is a hash of the video, and room; if there is none, a note of the video says so.
+        """
+        if kept := self._kept(video, content, fps):
+            with kept as flow:
+                yield from flow.stream()
+            return
+        frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
+        yield from (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+
+    def at(
+        self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
+    ) -> FramesDHWC:
+        """The flow (D, H, W, 2) that leads to some frames, of a video's own or at a rate.
+
+        It is kept if half of the frames are wanted: a few of a long video are computed alone.
+        """
+        most = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
+        if kept := self._kept(video, content if most else None, fps):
+            with kept as flow:
+                return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.each(wanted_D)])
+        small = partial(resized, video, short_side=self.short_side)
+        return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
+
+    def _kept(self, video: Video, content: str | None, fps: float | None) -> KeptFlow | None:
+        if content is None:
+            return None
+        try:
+            return self.open(video, content, short_side=self.short_side, fps=fps)
+        except InputError as error:
+            video.recall([str(error)], frames_decoded=0)
+            return None
+
+    def _is_whole(self, path: Path, key: str) -> bool:
+        """Whether a file is as it was written: a decoder would not notice a wrong bit."""
+        told = self.cache.record(key)
+        try:
+            return isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == digest_of(path)
+        except VideoError:
+            return False
+
+    def _keep(self, path: Path, frames: Iterator[FrameHWC]) -> None:
+        flows = (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_lossless(path, coloured(flows), fps=Fraction(25))
+        except OSError as error:
+            raise InputError(
+                f"{printable(str(self.cache.folder))}: flow cannot be kept there ({error.strerror or error}); make "
+                "room, or say where with --cache"
+            ) from error
+
+
+def digest_of(path: Path) -> str:
+    """The hash of a video file, or of a folder of frames."""
+    try:
+        files = images_in(path) if path.is_dir() else [path]
+        return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    except OSError as error:
+        raise VideoError(str(path), f"cannot be read ({error.strerror})", "check the path and its rights") from error
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    """Of files as they are now: a worker, which stays, reads each only once for it."""
+    digest = hashlib.sha256()
+    for name, size, _ in files:
+        digest.update(f"{size} ".encode())
+        with Path(name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

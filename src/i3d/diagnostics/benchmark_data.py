@@ -1,0 +1,93 @@
+"""Measure: how fast clips come, and where their time goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from i3d.errors import InputError
+from i3d.utils.device import num_cores
+
+if TYPE_CHECKING:
+    from i3d.data.loading.dataset import ClipDataset
+    from i3d.data.loading.loader import ClipLoader
+
+
+@dataclass(frozen=True)
+class DataSpeed:
+    """Clips a second with each number of worker processes (0: in this one), and one clip's time by stages."""
+
+    num_clips: int
+    view: str
+    stage_ms: dict[str, float]  # of one clip, in this process
+    clips_per_second: dict[int, float]  # by number of workers
+    num_cores: int
+    bad: tuple[str, ...]
+
+    @property
+    def clip_ms(self) -> float:
+        return sum(self.stage_ms.values())
+
+    @property
+    def bottleneck(self) -> str:
+        """What takes most of the time, and what helps against it."""
+        stage = max(self.stage_ms, key=lambda name: self.stage_ms[name])
+        return f"{stage}, {100 * self.stage_ms[stage] / self.clip_ms:.0f} % of a clip's time: {ADVICE[stage]}"
+
+
+ADVICE = {
+    "open": "the storage is slow to open files; pack them (`i3d data pack`) or bring them nearer",
+    "seek": "finding frames in long files is slow; cut the videos, or extract frames",
+    "decode": "re-encode videos smaller and with more keyframes, extract frames, or use more workers",
+    "resize": "store the videos at the short side that is needed (`i3d data extract-frames --short-side`)",
+    "crop": "a fused recipe resamples once instead of twice",
+    "change": "fewer or cheaper augmentations",
+    "collate": "the memory is slow; smaller batches",
+}
+
+
+def benchmark_data(
+    dataset: ClipDataset, *, num_clips: int = 64, batch_size: int = 8, workers: tuple[int, ...] = (0, 1, 2)
+) -> DataSpeed:
+    """Load `num_clips` clips in the order of training, once for every number of workers, after a warm-up batch.
+
+    The first pass over files that the system has not read lately also measures the storage.
+    """
+    from i3d.data.loading.dataset import TrainView
+    from i3d.data.loading.loader import ClipLoader
+
+    if num_clips < 1:
+        raise InputError(f"num_clips must be at least 1, got {num_clips}")
+    bad: dict[int, str] = {}
+    stage_ms: dict[str, float] = {}
+    speeds = {}
+    for num_workers in sorted({0, *workers}):
+        loader = ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, max_bad=1.0)
+        dataset.stages.on = num_workers == 0
+        done, seconds = _load(loader, num_clips)
+        dataset.stages.on = False
+        speeds[num_workers] = done / seconds
+        if num_workers == 0:
+            stage_ms = {name: 1000 * spent / done for name, spent in dataset.stages.seconds.items()}
+        bad.update({index: found.reason for index, found in loader.bad.items()})
+    view = "training" if isinstance(dataset.view, TrainView) else "test"
+    return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
+
+
+def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:
+    """How many clips came in how many seconds, after one batch that is not counted."""
+    done, start = 0, 0.0
+    for epoch in count(0):
+        for batch in loader.batches(epoch=epoch):
+            if start == 0.0:  # processes start, code is imported
+                loader.dataset.stages.reset()
+                start = time.perf_counter()
+                continue
+            done += len(batch)
+            if done >= num_clips:
+                return done, time.perf_counter() - start
+        if epoch and not done:
+            raise InputError("no clip can be read; see `i3d data check`")
+    raise AssertionError

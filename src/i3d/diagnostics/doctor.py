@@ -1,0 +1,131 @@
+"""`i3d doctor`: is this installation sound? Versions, devices, decoder, weights, a computation with known answer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+MAX_DIFFERENCE: Final = 1e-3  # of the largest logit: what float16 kernels may cost
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `ok` is None for a line that only informs."""
+
+    name: str
+    found: str
+    ok: bool | None = None
+
+
+def doctor() -> list[Check]:
+    """Look at everything; a check that fails is a line with `ok=False`, never an exception."""
+    checks = [
+        Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Check("packages", _packages()),
+        Check("processor", f"{len(_usable_cores())} cores usable"),
+    ]
+    for name, check in [
+        ("devices", _devices),
+        ("decoder", _decoder),
+        ("weights", _weights),
+        ("self-check", _self_check),
+    ]:
+        checks.append(_guarded(name, check))
+    return checks
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # whatever is broken here is the finding
+        return Check(name, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", ok=False)
+
+
+def _packages() -> str:
+    names = ["i3d", "torch", "numpy", "av", "opencv-contrib-python-headless", "pillow", "safetensors", "pydantic"]
+    return ", ".join(f"{name} {_version(name)}" for name in names)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _usable_cores() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _devices() -> Check:
+    import torch
+
+    found = [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return Check("devices", ", ".join(found))
+
+
+def _decoder() -> Check:
+    """Encode a ramp of grey frames, decode it, and compare."""
+    import tempfile
+    from pathlib import Path
+
+    import av
+    import numpy as np
+
+    from i3d.video.reader import open_video
+    from i3d.video.writer import write_video
+
+    levels = [40 + 10 * i for i in range(12)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ramp.mp4"
+        write_video(path, (np.full((64, 96, 3), level, np.uint8) for level in levels), fps=Fraction(25))
+        with open_video(path) as video:
+            means = [float(frame.mean()) for frame in video.stream()]
+    worst = max(abs(a - b) for a, b in zip(means, levels, strict=True)) if len(means) == len(levels) else float("inf")
+    found = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}; H.264 clip written and read back"
+    return Check("decoder", f"{found}, {len(means)} of {len(levels)} frames, off by {worst:.1f} of 255", ok=worst < 4)
+
+
+def _weights() -> Check:
+    from i3d.weights.checkpoint import load_checkpoint
+    from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
+
+    _, card = load_checkpoint(WEIGHTS.path, sha256=WEIGHTS.sha256)
+    found = f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right"
+    return Check("weights", found, ok=True)
+
+
+def _self_check() -> Check:
+    """Logits of a fixed input against those that an independent implementation (JAX) gave."""
+    import json
+
+    import numpy as np
+    import torch
+
+    from i3d.utils.atomic_files import ASSETS
+    from i3d.weights.load import load_model
+
+    expected = json.loads((ASSETS / "self_check.json").read_text())
+    clip_NTHWC = np.random.RandomState(expected["seed"]).uniform(-1, 1, expected["shape_NTHWC"]).astype(np.float32)
+    model = load_model()
+    start = time.perf_counter()
+    with torch.inference_mode():
+        logits_K = model(torch.from_numpy(clip_NTHWC).permute(0, 4, 1, 2, 3))[0].numpy()
+    seconds = time.perf_counter() - start
+    golden_K = np.array(expected["logits"])
+    difference = float(np.abs(logits_K - golden_K).max() / np.abs(golden_K).max())
+    found = (
+        f"logits of 16 frames within {difference:.1e} of the reference (allowed {MAX_DIFFERENCE:g}), {seconds:.1f} s"
+    )
+    return Check("self-check", found, ok=difference < MAX_DIFFERENCE)

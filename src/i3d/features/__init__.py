@@ -1,0 +1,1 @@
+"""Features: from videos to rows of features (`extract`), through the network (`extractor`), on disk (`sidecar`)."""

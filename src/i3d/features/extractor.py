@@ -1,0 +1,281 @@
+"""From a video to rows of features: decode and resize once, slide, crop, network, one layer.
+
+Letters in names: R rows, V views of a row, T frames, H rows of pixels, W columns, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from i3d.data.loading.preprocess import resized
+from i3d.errors import InputError, VideoError
+from i3d.features.windows import Row, windows_of_stream
+from i3d.models.engine.engine import Engine, full_float32
+from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share
+from i3d.models.factory import I3D
+from i3d.models.inception import InceptionI3D
+from i3d.recipes.features import POOLED, FeatureSettings
+from i3d.recipes.settings import FlowMethod, Preprocessing
+from i3d.utils.prefetch import ahead
+from i3d.video.flow import BOUND, flow_to_bytes, flows_of
+from i3d.video.reader import FrameHWC, Video
+from i3d.video.sampling import loop
+from i3d.video.transforms import crop_boxes, flip, normalize
+
+Floats = npt.NDArray[np.float32]
+FRAMES_AHEAD: Final = 32  # that are decoded, or between which flow is computed, while networks run
+MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until it is over
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A network and what it is shown: RGB frames, or the flow between them."""
+
+    engine: Engine
+    preprocessing: Preprocessing
+    flow: FlowMethod | None  # None: RGB
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """The rows of a video: (R, C), with several crops (R, V, C), with the grid kept (R, V, T, H, W, C)."""
+
+    values: Floats
+    rows: tuple[Row, ...]
+    seconds: tuple[tuple[float, float], ...]  # from when to when each is
+    num_frames: int  # of the stream that rows count in
+    notes: tuple[str, ...]
+    ran_by: tuple[str, ...] = ()  # the runtimes that the networks ran by
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Networks on a device, and what is asked of them. Several streams are concatenated along the channels."""
+
+    streams: tuple[Stream, ...]
+    settings: FeatureSettings
+    bound: float = BOUND  # pixels that flow is clipped to
+    change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare
+
+    def __post_init__(self) -> None:
+        for stream in self.streams:
+            known = endpoints(stream.engine.net)
+            if self.settings.layer not in known:
+                raise InputError(f"layer {self.settings.layer!r}: this network has {', '.join(known)}")
+        if self.settings.grid and self.settings.layer == POOLED:
+            raise InputError(
+                f"grid: {POOLED!r} is averaged; name an endpoint, such as {endpoints(self.streams[0].engine.net)[-1]}"
+            )
+
+    def __call__(
+        self, video: Video, *, max_rows: int | None = None, on_row: Callable[[int], None] = lambda _: None
+    ) -> Extracted:
+        """The rows of one video, or its first ones. One that has none, or cannot be read, is a VideoError."""
+        if len({stream.preprocessing.short_side for stream in self.streams}) > 1:
+            raise InputError("the networks want frames of different sizes; extract each stream alone")
+        rows: list[Row] = []
+        values: list[Floats] = []
+        times = _Times(video, self.settings.fps)
+        networks = [_Network(stream, self, plan) for stream, plan in zip(self.streams, self._plans, strict=True)]
+        at_once = max(network.num_windows for network in networks)
+        for stream in self.streams:
+            stream.engine.begin()
+        with closing(ahead(self._frames(video, times), most=FRAMES_AHEAD)) as frames:
+            windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
+            while several := list(islice(windows, at_once)):
+                values += self._rows([window for _, window in several], networks, video)
+                rows += [row for row, _ in several]
+                several.clear()  # their frames, before those of the next are asked for
+                _check_bytes(len(rows), values[0].nbytes, video)
+                on_row(len(rows))
+        if not rows:
+            rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
+            have = f"it has {times.num_used} {'frame' if times.num_used == 1 else 'frames'}{rate}"
+            raise VideoError(
+                video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
+            )
+        seconds = tuple(times.of(row) for row in rows)
+        ran = {"torch" for network in networks if network.plan}.union(*(n.stream.engine.ran for n in networks))
+        return Extracted(np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(ran)))
+
+    @cached_property
+    def _plans(self) -> tuple[Plan | None, ...]:
+        """What the windows share in each network; None: nothing."""
+        return tuple(_plan(stream.engine, self.settings) for stream in self.streams)
+
+    def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
+        """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""
+        short_side = self.streams[0].preprocessing.short_side
+        frames = times.noting(partial(resized, video, short_side=short_side))
+        frames = frames if self.change is None else self.change(frames)
+        methods = [stream.flow for stream in self.streams]
+        if not any(methods):
+            yield from frames
+            return
+        held: list[FrameHWC] = []
+
+        def kept() -> Iterator[FrameHWC]:
+            for frame_HWC in frames:
+                held.append(frame_HWC)
+                yield frame_HWC
+
+        method = next(method for method in methods if method)
+        for flow_HW2 in flows_of(kept(), method=method, align="frames"):
+            parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
+            yield np.concatenate([parts[one] for one in methods], axis=-1)
+
+    def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network], video: Video) -> list[Floats]:
+        """The features (C), (V, C) or (V, T, H, W, C) of windows that follow each other."""
+        of_streams, first = [], 0
+        for network in networks:
+            channels = slice(first, first + (2 if network.stream.flow else 3))
+            of_streams.append(network(windows, channels, video))
+            first = channels.stop
+        joined_RVC: Floats = np.concatenate(of_streams, axis=-1)
+        if not np.isfinite(joined_RVC).all():
+            arithmetic = self.streams[0].engine.arithmetic
+            raise InputError(f"the network gave NaN or infinity in {arithmetic}; use --precision exact")
+        return [row[0] if len(row) == 1 and not self.settings.grid else row for row in joined_RVC]
+
+
+class _Network:
+    """The network of one stream over one video: windows that overlap share what they can."""
+
+    def __init__(self, stream: Stream, extractor: Extractor, plan: Plan | None) -> None:
+        self.stream, self.extractor, self.plan = stream, extractor, plan
+        self.layer = _layer(stream.engine.net, extractor.settings)
+        self.num_windows = plan.num_windows if plan else 1
+        self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
+
+    def __call__(self, windows: list[list[FrameHWC]], channels: slice, video: Video) -> Floats:
+        """The features (R, V, C) or (R, V, T, H, W, C) of windows that follow each other."""
+        if self.plan is None:
+            return np.concatenate([self._of_clips(self._views(window, channels))[None] for window in windows])
+        stretch = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
+        of_views: list[Floats] = []
+        for view, clip_THWC in enumerate(self._views(stretch, channels)):
+            of_views.append(self._of_stretch(clip_THWC, view, len(windows)))
+            _check_bytes(len(of_views), of_views[0].nbytes, video)
+        return np.stack(of_views, axis=1)
+
+    def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
+        """(R, C) or (R, T, H, W, C) float32 of the windows of a stretch of frames."""
+        assert self.plan is not None
+        if view not in self._overlapping:
+            self._overlapping[view] = OverlappingWindows(self.plan)
+        frames_1CTHW = self._normalized(clip_THWC).to(self.stream.engine.dtype)
+        with torch.inference_mode(), full_float32(self.stream.engine.device):
+            return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
+
+    def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
+        """(V, C) or (V, T, H, W, C) float32 of uint8 clips, one at a time: no number depends on its neighbours."""
+        engine = self.stream.engine
+        if clips_VTHWC.shape[1] < engine.min_frames:
+            clips_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=engine.min_frames)]
+        clips = (self._normalized(clip_THWC) for clip_THWC in clips_VTHWC)
+        return np.concatenate([self._of_maps(engine.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
+
+    def _normalized(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        pre = self.stream.preprocessing
+        clips_1THWC = torch.from_numpy(clip_THWC).to(self.stream.engine.device)[None]
+        return normalize(clips_1THWC, mean=pre.mean, std=pre.std)
+
+    def _of_maps(self, maps_NCTHW: torch.Tensor) -> Floats:
+        """What is asked of the maps of a layer: (N, C), or (N, T, H, W, C)."""
+        settings = self.extractor.settings
+        if settings.layer == POOLED:
+            values = self.stream.engine.net.pool(maps_NCTHW)
+        elif settings.grid:
+            values = maps_NCTHW.float().permute(0, 2, 3, 4, 1)
+        else:
+            values = maps_NCTHW.float().mean(dim=(2, 3, 4))
+        of_rows: Floats = values.cpu().numpy()
+        return of_rows
+
+    def _views(self, frames: list[FrameHWC], channels: slice) -> npt.NDArray[np.uint8]:
+        return _views(frames, channels, self.stream, self.extractor.settings)
+
+
+def _plan(engine: Engine, settings: FeatureSettings) -> Plan | None:
+    """What windows share; not by runtimes other than PyTorch: they are asked for by name, and run each window."""
+    net = engine.net
+    if engine.runtime not in ("torch", "auto") or not can_share(net, window=settings.window, stride=settings.stride):
+        return None
+    assert isinstance(net, InceptionI3D)
+    return Plan.of(net, endpoint=_layer(net, settings), window=settings.window, stride=settings.stride)
+
+
+def _layer(net: I3D, settings: FeatureSettings) -> str:
+    """The endpoint that is asked for, or pooled."""
+    return endpoints(net)[-1] if settings.layer == POOLED else settings.layer
+
+
+def _check_bytes(number: int, size: int, video: Video) -> None:
+    """A VideoError if so many arrays of so many bytes are more than may be in memory."""
+    if number * size > MAX_BYTES:
+        what = f"its first rows take over {MAX_BYTES >> 30} GiB"
+        raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
+
+
+def endpoints(net: I3D) -> tuple[str, ...]:
+    """The layers of a network that features can be of."""
+    from i3d.models import inception, resnet
+
+    named = inception.ENDPOINTS if isinstance(net, inception.InceptionI3D) else resnet.ENDPOINTS
+    return POOLED, *named
+
+
+def _views(
+    window: Sequence[FrameHWC], channels: slice, stream: Stream, settings: FeatureSettings
+) -> npt.NDArray[np.uint8]:
+    """The crops (V, T, size, size, C) of a window, as one stream sees them."""
+    size, views = stream.preprocessing.crop, []
+    height, width = window[0].shape[:2]
+    kind: Any = "ten" if settings.crops == "five" else settings.crops
+    for number, (top, left, mirrored) in enumerate(crop_boxes(height, width, size=size, crops=kind)):
+        if settings.crops == "five" and number % 2:  # the mirror images of the ten
+            continue
+        clip_THWC = np.stack([frame[top : top + size, left : left + size, channels] for frame in window])
+        views.append(flip(clip_THWC) if mirrored else clip_THWC)
+        if settings.flip and settings.crops != "ten":
+            views.append(flip(clip_THWC))
+    return np.stack(views)
+
+
+class _Times:
+    """The frames of a video at a rate, and when they are on the screen."""
+
+    def __init__(self, video: Video, fps: float | None) -> None:
+        self._video, self._fps = video, fps
+        self._ends: list[float] = []  # of the frames of a video without a rate
+        self.num_used = 0
+
+    def noting(self, transform: Callable[[FrameHWC], FrameHWC]) -> Iterator[FrameHWC]:
+        if self._fps is not None:
+            yield from self._video.stream(fps=self._fps, transform=transform)
+            return
+        for frame_HWC, until in self._video.shown(transform=transform):
+            self._ends.append(until)
+            yield frame_HWC
+
+    def used(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
+        """The same frames, counted."""
+        for frame_HWC in frames:
+            self.num_used += 1
+            yield frame_HWC
+
+    def of(self, row: Row) -> tuple[float, float]:
+        """From when to when the frames of a row are shown; what is repeated at the ends is not there."""
+        first, stop = max(row.first, 0), min(row.stop, self.num_used)
+        if self._fps is not None:
+            return first / self._fps, stop / self._fps
+        return (self._ends[first - 1] if first else 0.0), self._ends[stop - 1]

@@ -1,0 +1,111 @@
+"""A video with its labels drawn on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from i3d.errors import InputError, printable
+from i3d.inference.prediction import Prediction
+from i3d.video.reader import FrameHWC, Limits, Source, open_video
+from i3d.video.transforms import resize_frame, short_side_size
+from i3d.video.writer import SUFFIXES, write_video
+
+MAX_LINES: Final = 5
+
+
+@dataclass(frozen=True)
+class Format:
+    """How an annotated video is written: a GIF is for a glance, an mp4 holds everything."""
+
+    short_side: int
+    fps: Fraction
+    max_seconds: int | None
+
+
+FORMATS: Final = {
+    ".mp4": Format(short_side=360, fps=Fraction(25), max_seconds=None),
+    ".gif": Format(short_side=240, fps=Fraction(10), max_seconds=10),
+}
+
+
+def check_annotate(path: Path) -> Format:
+    """The format that a name stands for, or an InputError."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--annotate {printable(str(path))}: the name must end in {' or '.join(SUFFIXES)}")
+    return FORMATS[path.suffix.lower()]
+
+
+def annotate(
+    source: Source, prediction: Prediction, out: Path, *, frames_fps: float | None = None, limits: Limits | None = None
+) -> None:
+    """Write the video to `out` (.mp4, or the first 10 s as .gif) with the predicted labels and their scores on it."""
+    form = check_annotate(out)
+    with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
+        frames = video.stream(fps=float(form.fps), transform=partial(_scale, short_side=form.short_side))
+        if form.max_seconds is not None:
+            frames = islice(frames, int(form.max_seconds * form.fps))
+        write_video(out, _drawn(frames, prediction), fps=form.fps)
+
+
+def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
+    """At the short side wanted, or less if that makes the long one longer than 16:9 does; sides even."""
+    height, width = frame_HWC.shape[:2]
+    longest = short_side * 16 // 9
+    short_side = max(2, min(short_side, longest * min(height, width) // max(height, width)))
+    height, width = short_side_size(height, width, short_side=short_side)
+    return resize_frame(frame_HWC, height=height + height % 2, width=width + width % 2)
+
+
+def _drawn(frames: Iterator[FrameHWC], prediction: Prediction) -> Iterator[FrameHWC]:
+    overlay_HW4: npt.NDArray[np.uint16] | None = None
+    for frame_HWC in frames:
+        if overlay_HW4 is None:
+            height, width = frame_HWC.shape[:2]
+            overlay_HW4 = _overlay(height, width, prediction).astype(np.uint16)
+        alpha = overlay_HW4[..., 3:]
+        yield ((frame_HWC * (255 - alpha) + overlay_HW4[..., :3] * alpha + 127) // 255).astype(np.uint8)
+
+
+def _overlay(height: int, width: int, prediction: Prediction) -> npt.NDArray[np.uint8]:
+    """RGBA panel over the lower third at most: a line a label, lying on a bar of its score."""
+    image = Image.new("RGBA", (width, height))
+    draw = ImageDraw.Draw(image)
+    step = max(height // 15, 14)
+    font = ImageFont.load_default(step * 5 // 8)
+    lines = prediction.predictions[: max(1, min(MAX_LINES, height // 3 // step))]
+    top = height - step * len(lines) - 4
+    draw.rectangle((0, top, width, height), fill=(0, 0, 0, 170))
+    left, right = min(6, width // 4), width - min(6, width // 4)
+    for row, line in enumerate(lines):
+        upper, lower = top + 3 + row * step, top + row * step + step
+        bar, ink = (
+            ((214, 140, 0, 230), (255, 255, 255, 255)) if row == 0 else ((90, 110, 130, 230), (225, 225, 225, 255))
+        )
+        draw.rectangle((left, upper, left + round((right - left) * line.score), lower), fill=bar)
+        score = f"{100 * line.score:.1f} %"
+        middle = (upper + lower) // 2
+        draw.text((right - 4, middle), score, font=font, fill=ink, anchor="rm")
+        room = right - left - 20 - draw.textlength(score, font=font)
+        draw.text((left + 4, middle), _fitted(draw, line.label, font, room), font=font, fill=ink, anchor="lm")
+    return np.asarray(image)
+
+
+def _fitted(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
+) -> str:
+    """`text`, cut with an ellipsis if it is wider than `room`."""
+    if draw.textlength(text, font=font) <= room:
+        return text
+    while text and draw.textlength(f"{text}...", font=font) > room:
+        text = text[:-1]
+    return f"{text}..."

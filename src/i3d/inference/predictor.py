@@ -1,0 +1,345 @@
+"""`i3d predict`: from a video to its action.
+
+Read `Predictor.logits` first, and `data.shown.Shown.views`: open -> windows or clips of frames -> network -> logits.
+Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from i3d.errors import InputError, VideoError, printable
+from i3d.evaluation.scoring import average_views
+from i3d.inference.prediction import Prediction, best_labels
+from i3d.utils.device import Precision, Runtime, pick_device
+from i3d.utils.prefetch import ahead
+from i3d.weights.pretrained import DEFAULT
+
+if TYPE_CHECKING:
+    from i3d.data.loading.view_stream import End, View
+    from i3d.evaluation.scoring import Average, VideoScores
+    from i3d.inference.tables import PredictionJournal
+    from i3d.inference.two_stream import TwoStreams
+    from i3d.recipes.settings import FlowMethod
+    from i3d.utils.cache import Cache
+    from i3d.video.reader import Limits, Source
+
+OnWindow = Callable[[int, float], None]
+MAX_STDIN_BYTES = 1 << 30
+VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
+
+
+@dataclass(frozen=True)
+class VideoLogits:
+    """The network's word on one video: logits of each view and how many frames each view held."""
+
+    logits_VK: npt.NDArray[np.float32]
+    num_frames_V: npt.NDArray[np.int64]
+    frames_decoded: int
+    timed: bool  # False: the frames carried no times
+    notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
+            raise ValueError(f"{len(self.logits_VK)} views of logits, {len(self.num_frames_V)} of frames")
+
+
+class Predictor:
+    """A network, loaded once, for any number of videos. One of optical flow computes it of their frames.
+
+    predictor = Predictor(device="auto", precision="exact")
+    predictor("clip.mp4").top1
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = DEFAULT,
+        *,
+        recipe: str | None = None,
+        labels: Sequence[str] | None = None,
+        device: str = "auto",
+        precision: Precision = "exact",
+        runtime: Runtime = "torch",
+        flow: FlowMethod | None = None,
+        cache: Cache | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        from i3d.data.loading.flow_cache import FlowOfClips
+        from i3d.data.loading.view_stream import Shown
+        from i3d.models.engine.engine import Engine
+        from i3d.models.engine.forward import views_at_once
+        from i3d.models.flops import view_of
+        from i3d.weights.load import load_weights, model_of
+
+        self.device = pick_device(device)
+        self.weights = load_weights(model, recipe=recipe, labels=labels)
+        self.card = self.weights.card
+        channels = self.card.recipe.network.in_channels
+        if channels not in (2, 3):
+            raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
+        self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
+        computed = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
+        if computed is not None and self.flow is not None:
+            computed = replace(computed, method=self.flow)
+        self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
+        self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
+        self.streams = (self,)
+        self.engine = Engine.of(
+            model_of(self.weights),
+            device=self.device,
+            precision=precision,
+            runtime=runtime,
+            clip_CTHW=view_of(self.card.recipe)[1:],
+            cache=cache,
+            tell=tell,
+        )
+
+    @property
+    def protocol_line(self) -> str:
+        """How the scores are made, in words."""
+        return self.line_of(None)
+
+    def line_of(self, fused: Average | None, *, ran: bool = False) -> str:
+        """The protocol in words, with the logits of the views averaged if these are fused with another network's.
+
+        `ran`: with what ran for the last video, instead of what was asked for.
+        """
+        from i3d.recipes.protocols import with_average
+
+        recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
+        flow = f", {self.flow} flow" if self.flow else ""
+        return f"{recipe.protocol_line}{flow}; {self.engine.how if ran else self.engine.asked}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the numbers depend on, besides the video."""
+        return {
+            "protocol": self.protocol_line,
+            "weights": self.weights.sha256,
+            "labels": "|".join(self.card.labels),
+            "device": self.device.type,
+        }
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        top_k: int = 5,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_window: OnWindow | None = None,
+    ) -> Prediction:
+        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
+        return self.told(source, [seen], top_k=top_k)
+
+    def told(self, source: Source, seen_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """What the logits of a video say."""
+        (seen,) = seen_of_streams
+        return self.prediction(source, self.scores_of(seen, source).probabilities_K, seen, top_k=top_k)
+
+    def scores_of(self, seen: VideoLogits, source: Source) -> VideoScores:
+        """The scores of a video, averaged over its views as the protocol says."""
+        if not np.isfinite(seen.logits_VK).all():
+            what = f"the network gave NaN or infinity in {self.engine.arithmetic}"
+            raise VideoError(source_name(source), what, "use --precision exact")
+        recipe = self.card.recipe
+        return average_views(
+            seen.logits_VK,
+            average=recipe.protocol.average,
+            weights_V=seen.num_frames_V,
+            multi_label=recipe.multi_label,
+        )
+
+    def prediction(
+        self,
+        source: Source,
+        probabilities_K: npt.NDArray[np.float64],
+        seen: VideoLogits,
+        *,
+        top_k: int,
+        protocol_line: str | None = None,
+    ) -> Prediction:
+        """The best classes of a video as a row."""
+        rate = getattr(self.card.recipe.protocol, "fps", None)  # clips are of a video's own frames, whatever their rate
+        taken_as = "" if seen.timed or rate is None else f"; images without times, taken as {rate:g} fps"
+        return Prediction(
+            path=source_name(source),
+            status="ok",
+            predictions=best_labels(probabilities_K, self.card.labels, k=top_k),
+            protocol=(protocol_line or self.line_of(None, ran=True)) + taken_as,
+            frames=seen.frames_decoded,
+            error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
+        )
+
+    def logits(
+        self,
+        source: Source,
+        *,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_window: OnWindow | None = None,
+    ) -> VideoLogits:
+        """The logits of every view of one video. The memory of windows does not grow with its length.
+
+        `on_window` is told, after each view, how many there were and how many seconds of video they held.
+        """
+        views = self.shown.views(source, frames_fps=frames_fps, limits=limits)
+        return self.logits_of(views, on_window=on_window)
+
+    def logits_of(self, views: Iterator[View | End | VideoError], *, on_window: OnWindow | None = None) -> VideoLogits:
+        """The logits of the views up to the end of a video; raises an error that comes among them."""
+        from i3d.data.loading.view_stream import End
+
+        self.engine.begin()
+        logits: list[npt.NDArray[np.float32]] = []
+        waiting: list[npt.NDArray[np.uint8]] = []  # views of one length, to run at once
+        num_frames_V: list[int] = []
+        seconds = 0.0
+
+        def run() -> None:
+            if waiting:
+                logits.append(self._forward(np.stack(waiting)))
+                waiting.clear()
+
+        for view in views:
+            if isinstance(view, VideoError):
+                raise view
+            if isinstance(view, End):
+                run()
+                return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *view)
+            if waiting and len(waiting[0]) != len(view.clip_THWC):
+                run()
+            waiting.append(view.clip_THWC)
+            if len(waiting) == self.views_at_once:
+                run()
+            num_frames_V.append(len(view.clip_THWC))
+            seconds += view.seconds
+            if on_window is not None:
+                on_window(len(num_frames_V), seconds)
+        raise ValueError("views without an end")
+
+    def _forward(self, clips_VTHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits (V, K) of views; those too short for the network are looped."""
+        import torch
+
+        from i3d.models.engine.forward import forward
+
+        on_device = torch.from_numpy(np.ascontiguousarray(clips_VTHWC)).to(self.device)
+        logits_VK: npt.NDArray[np.float32] = (
+            forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy()
+        )
+        return logits_VK
+
+
+def predict(
+    source: Source,
+    *,
+    model: str | os.PathLike[str] = DEFAULT,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
+    top_k: int = 5,
+    device: str = "auto",
+    precision: Precision = "exact",
+    frames_fps: float | None = None,
+    time_limit: float = 60.0,
+) -> Prediction:
+    """The most likely actions of one video, by the pretrained Kinetics-400 network or by another `model`.
+
+    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. `model`, `recipe` and
+    `labels` are those of `load_model`. The last two networks stay loaded, until their file changes. Raises VideoError
+    if the video cannot be read, WeightsError if the weights cannot, InputError for a bad option.
+    """
+    from i3d.video.reader import Limits
+
+    names = None if labels is None else tuple(labels)
+    predictor = _predictor(os.fspath(model), _changed_at(model), recipe, names, device, precision)
+    return predictor(source, top_k=top_k, frames_fps=frames_fps, limits=Limits(max_seconds=time_limit))
+
+
+@lru_cache(maxsize=2)
+def _predictor(
+    model: str,
+    _changed_at: float,
+    recipe: str | None,
+    labels: tuple[str, ...] | None,
+    device: str,
+    precision: Precision,
+) -> Predictor:
+    return Predictor(model, recipe=recipe, labels=labels, device=device, precision=precision)
+
+
+def _changed_at(model: str | os.PathLike[str]) -> float:
+    try:
+        return Path(model).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def predict_each(
+    predictor: Predictor | TwoStreams,
+    paths: Sequence[str],
+    *,
+    journal: PredictionJournal | None = None,
+    top_k: int = 5,
+    frames_fps: float | None = None,
+    limits: Limits | None = None,
+    on_window: OnWindow | None = None,
+) -> Iterator[Prediction]:
+    """One row for each path, in order, as soon as it is known. A video that cannot be read is a row with its error.
+
+    The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. "-" is the standard input. What
+    the journal knows is not computed again, what is new is noted there.
+    """
+    known = [journal.prediction(path) if journal else None for path in paths]
+    todo = [path for path, row in zip(paths, known, strict=True) if row is None]
+    with closing(ahead(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
+        for path, there in zip(paths, known, strict=True):
+            row = there
+            if row is None:
+                try:
+                    seen = [stream.logits_of(views, on_window=on_window) for stream in predictor.streams]
+                    row = predictor.told(path, seen, top_k=top_k)
+                except VideoError as error:
+                    row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
+                if journal:
+                    journal.keep(row)
+            yield row
+
+
+def _decoded(
+    predictor: Predictor | TwoStreams, paths: Sequence[str], frames_fps: float | None, limits: Limits | None
+) -> Iterator[View | End | VideoError]:
+    """The views of all videos, for one stream after the other; an error stands for what is left of its video."""
+    for path in paths:
+        try:
+            source = read_stdin() if path == "-" else path
+            for stream in predictor.streams:
+                yield from stream.shown.views(source, frames_fps=frames_fps, limits=limits)
+        except VideoError as error:
+            yield error
+
+
+def read_stdin() -> bytes:
+    """The standard input, whole; over 1 GiB is an InputError."""
+    content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(content) > MAX_STDIN_BYTES:
+        raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")
+    return content
+
+
+def source_name(source: Source) -> str:
+    """What to call a source: its path as given, or what kind of thing it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return f"({type(source).__name__})"

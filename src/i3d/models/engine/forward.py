@@ -1,0 +1,43 @@
+"""Through a network: uint8 views in, logits out. Prediction, validation and testing go this way.
+
+Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from i3d.video.sampling import loop
+from i3d.video.transforms import normalize
+
+if TYPE_CHECKING:
+    from i3d.data.loading.batch import Views
+    from i3d.models.engine.engine import Engine
+    from i3d.models.factory import I3D
+    from i3d.recipes.settings import Preprocessing
+
+
+FRAMES_AT_ONCE: Final = 256  # of the views of a video that run at once, unless it is said how many do
+
+
+def views_at_once(num_frames: int) -> int:
+    """How many views of so many frames run at once."""
+    return max(1, FRAMES_AT_ONCE // num_frames)
+
+
+def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+    """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
+    num_frames = clips_VTHWC.shape[1]
+    if num_frames < net.min_frames:
+        clips_VTHWC = clips_VTHWC[:, loop(num_frames, length=net.min_frames)]
+    logits_VK: Tensor = net(normalize(clips_VTHWC, mean=pre.mean, std=pre.std))
+    return logits_VK.float()
+
+
+def logits_of(net: I3D | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
+    """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""
+    on_device = views.to(device)
+    return torch.cat([forward(net, on_device.clips(*run), pre) for run in views.runs(max_views)]).cpu()

@@ -1,0 +1,137 @@
+"""What a network costs: parameters and GFLOPs of its layers on one view, counted without computing anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from i3d.errors import InputError, first_line
+from i3d.models.factory import build_network
+from i3d.models.inception import MaxPool3dSame
+from i3d.models.non_local import NonLocal
+from i3d.models.pooling import MaxOfPairs
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Network
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network is and costs: on one view, counting a multiply-add as two operations."""
+
+    view_NCTHW: tuple[int, ...]
+    parameters: int
+    gflops: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of a network on one view."""
+
+    name: str
+    kind: str
+    output_NCTHW: tuple[int, ...]
+    parameters: int
+    gflops: float
+
+
+def view_of(recipe: Recipe) -> tuple[int, ...]:
+    """The shape (N, C, T, H, W) of one view of a recipe."""
+
+    protocol, crop = recipe.protocol, recipe.preprocessing.crop
+    frames = protocol.clip_len if isinstance(protocol, ClipProtocol) else protocol.max_window_frames
+    return 1, recipe.network.in_channels, frames, crop, crop
+
+
+def cost_of(recipe: Recipe) -> Cost:
+    """Parameters, and GFLOPs on one view."""
+    return examine(recipe.network, view_of(recipe))[0]
+
+
+def cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
+    """The same on a view of another shape. One that the network does not take is an InputError."""
+    try:
+        return examine(recipe.network, view_NCTHW)[0]
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"a view of {'x'.join(map(str, view_NCTHW[1:]))}: {first_line(error)}") from error
+
+
+def gflops_of_view(recipe: Recipe, *, num_frames: int) -> float:
+    """GFLOPs on a view of so many frames; one too short for the network is looped."""
+    batch, channels, _, height, width = view_of(recipe)
+    frames = max(num_frames, _min_frames(recipe.network))
+    return examine(recipe.network, (batch, channels, frames, height, width))[0].gflops
+
+
+def mean_gflops(recipe: Recipe, num_frames_NV: Sequence[Sequence[int]]) -> float:
+    """GFLOPs of the network on all views of a clip, the mean over clips; a multiply-add counts as two."""
+    counts = Counter(frames for num_frames_V in num_frames_NV for frames in num_frames_V)
+    total = sum(count * gflops_of_view(recipe, num_frames=frames) for frames, count in counts.items())
+    return total / len(num_frames_NV)
+
+
+@lru_cache
+def _min_frames(network: Network) -> int:
+
+    with torch.device("meta"):
+        return build_network(network).min_frames
+
+
+@lru_cache
+def examine(network: Network, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
+    """Run a network without numbers (on PyTorch's meta device) and note what every layer does."""
+
+    with torch.device("meta"):
+        model = build_network(network).eval()
+    root = type(model).__name__
+    names = {module: name for name, module in model.named_modules()}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        shapes[names[module]] = tuple(output.shape)
+
+    for module in names:
+        module.register_forward_hook(note)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(torch.empty(view_NCTHW, device="meta"))
+    flops = {name.removeprefix(f"{root}."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    layers: list[Layer] = []
+    for name, shape in shapes.items():  # in the order in which they ran
+        module = model.get_submodule(name)
+        own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        if isinstance(module, nn.BatchNorm3d):  # told of with the convolution before it
+            before = layers[-1]
+            layers[-1] = replace(before, kind=f"{before.kind} + BN", parameters=before.parameters + own)
+        elif kind := _kind(module):
+            inner = sum(flops.get(f"{name}.{child}", 0) for child, _ in module.named_children())
+            layers.append(Layer(name, kind, shape, own, (flops.get(name, 0) - inner) / 1e9))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(view_NCTHW, parameters, counter.get_total_flops() / 1e9), tuple(layers)
+
+
+def _kind(module: object) -> str:
+    """A layer in a few words; "" for what is only a container, or disappears at test time."""
+
+    match module:
+        case nn.Conv3d():
+            return f"conv {_sides(module.kernel_size)} / {_sides(module.stride)}"
+        case nn.MaxPool3d():
+            return f"max pool {_sides(module.kernel_size)} / {_sides(module.stride)}"
+        case MaxOfPairs():
+            return "max pool 2x1x1 / 2x1x1"
+        case MaxPool3dSame():
+            return f"max pool {_sides(module.kernel_THW)} / {_sides(module.stride_THW)}"
+        case nn.Linear():
+            return "linear"
+        case NonLocal():
+            return f"attention, {module.mode.replace('_', ' ')}"
+    return ""
+
+
+def _sides(sizes: object) -> str:
+    return "x".join(map(str, sizes)) if isinstance(sizes, tuple) else str(sizes)

@@ -1,1 +1,0 @@
-"""Results: scores from logits (`scoring`), what is told of a video (`prediction`), tables, files, pictures."""

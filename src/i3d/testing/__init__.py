@@ -1,1 +1,0 @@
-"""How clips become scores: `scorer` (views -> scores), `kept` (what is done already), `ranks` (several processes)."""

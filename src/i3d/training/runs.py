@@ -1,0 +1,93 @@
+"""Runs of training side by side: what each is, how far it came, how good it was, in what they differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i3d.errors import InputError, printable
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run."""
+
+    folder: str
+    recipe: str
+    state: str  # done, unfinished
+    steps: int
+    best: float | None  # of the validations, by the recipe's `best_by`
+    best_step: int
+    loss: float | None  # of the last line of the log
+    started: str
+    seed: int
+    settings: dict[str, Any]  # those in which the runs differ
+
+
+def runs(folder: Path) -> list[RunSummary]:
+    """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
+    from i3d.training.run_folder import RUN
+
+    if not folder.is_dir():
+        raise InputError(f"{printable(str(folder))}: no such folder; give the one that holds runs")
+    paths = sorted(path.parent for path in folder.rglob(RUN))
+    if not paths:
+        raise InputError(f"{printable(str(folder))}: holds no run; `i3d train --work-dir` makes one")
+    records = {path: _record(path) for path in paths}
+    settings = {path: _flat(record["contract"]["recipe"]) for path, record in records.items()}
+    keys = sorted({key for found in settings.values() for key in found} - {"name"})
+    differ = [key for key in keys if len({json.dumps(found.get(key)) for found in settings.values()}) > 1]
+    return [
+        _summary(path, folder, record, {key: settings[path].get(key) for key in differ})
+        for path, record in records.items()
+    ]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    from i3d.training.run_folder import RUN
+
+    try:
+        record: dict[str, Any] = json.loads((path / RUN).read_text())
+        _ = record["contract"]["recipe"]["name"], record["starts"][0]["time"], record["contract"]["seed"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        where = printable(str(path / RUN))
+        raise InputError(f"{where}: not the record of a run; restore it or move it away") from error
+    return record
+
+
+def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str, Any]) -> RunSummary:
+    from i3d.training.logger import read_log
+    from i3d.training.run_folder import DONE, LOG
+
+    log = read_log(path / LOG)
+    chosen = record["contract"]["recipe"]
+    best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
+    validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
+    scored = [(figures[best_by], step) for figures, step in validated if best_by in figures]
+    best, best_step = max(scored, key=lambda found: (found[0], -found[1]), default=(None, 0))
+    losses = [line["loss"] for line in log if "loss" in line]
+    name = str(path.relative_to(folder)) if path != folder else path.name
+    return RunSummary(
+        folder=name,
+        recipe=chosen["name"],
+        state="done" if record.get(DONE) else "unfinished",
+        steps=max((line["step"] for line in log), default=0),
+        best=best,
+        best_step=best_step,
+        loss=losses[-1] if losses else None,
+        started=record["starts"][0]["time"],
+        seed=record["contract"]["seed"],
+        settings=differ,
+    )
+
+
+def _flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    if not isinstance(tree, dict):
+        return {name: tree}
+    flat: dict[str, Any] = {}
+    for part, below in tree.items():
+        flat |= _flat(below, f"{name}.{part}".strip("."))
+    return flat

@@ -1,0 +1,1 @@
+"""What every package uses: files written whole or not at all, devices, processes, caches, text."""

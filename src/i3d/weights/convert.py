@@ -1,0 +1,75 @@
+"""`i3d convert`: anybody's weights -> one safetensors file that says itself what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from i3d.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from i3d.weights.load import Entries
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was recognised in a file, and what became of it."""
+
+    source: str
+    target: str
+    format: str
+    network: str
+    recipe: str
+    recipe_from: str
+    labels_from: str
+    entries: Entries
+    num_bytes: int
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
+    in_channels: int | None = None,
+    partial: bool = False,
+    force: bool = False,
+) -> Conversion:
+    """Read the weights `source` (a file, or `owner/name` of the model hub) and write them to `target`.
+
+    Every entry must find its place, and every place its entry, unless `partial` is set: then what does not fit is
+    left out and what is missing keeps fresh values. The record of it stays in the file. Raises WeightsError for a
+    file that is damaged, hostile or of another network, InputError for a bad option.
+    """
+    from i3d.weights.checkpoint import save_checkpoint
+    from i3d.weights.detect import in_words
+    from i3d.weights.load import load_weights
+
+    path = Path(target)
+    if path.suffix != SUFFIX:
+        raise InputError(f"{printable(str(path))}: the result is a {SUFFIX} file; name it so")
+    if not path.parent.is_dir():
+        raise InputError(f"{printable(str(path))}: there is no folder {printable(str(path.parent))}; make it first")
+    if path.is_dir():
+        raise InputError(f"{printable(str(path))}: is a folder; choose another name")
+    if path.exists() and not force:
+        raise InputError(f"{printable(str(path))}: exists already; choose another name or use --force")
+    weights = load_weights(source, recipe=recipe, labels=labels, in_channels=in_channels, partial=partial)
+    save_checkpoint(path, weights.state, weights.card)
+    return Conversion(
+        source=str(source),
+        target=str(target),
+        format=weights.kind,
+        network=in_words(weights.card.recipe.network),
+        recipe=weights.card.recipe.name,
+        recipe_from=weights.why,
+        labels_from=weights.labels_from,
+        entries=weights.entries,
+        num_bytes=path.stat().st_size,
+    )
