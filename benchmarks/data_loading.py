@@ -26,9 +26,10 @@ import numpy as np
 import peers_data
 import torch
 
-from i3d.data.annotations import Annotations, Rows, build
+from i3d.data.annotations import Annotations, build
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
+from i3d.data.rows import Rows
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol

@@ -17,7 +17,8 @@ from kept import BLUE, GREY, Row, bars, machine, place, write
 from i3d.data.formats.inputs import expand
 from i3d.data.loading.view_stream import End
 from i3d.diagnostics.benchmark_model import render_clip
-from i3d.inference.predictor import Predictor, predict_each
+from i3d.inference.predict_many import predict_each
+from i3d.inference.predictor import Predictor
 from i3d.utils.allocator import keep_memory
 from i3d.utils.device import PRECISIONS
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.annotations import Rows, build
+from i3d.data.annotations import build
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.formats.write import write_classes, write_list
 from i3d.data.labels import dataset_labels
+from i3d.data.rows import Rows
 from i3d.errors import InputError
 
 

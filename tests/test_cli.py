@@ -157,7 +157,7 @@ def counting(monkeypatch):
         made.append(Counting(**options))
         return made[-1]
 
-    monkeypatch.setattr(sys.modules["i3d.predict"], "Predictor", make)  # `i3d.predict` itself is the function
+    monkeypatch.setattr("i3d.inference.predictor.Predictor", make)
     return made
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from dying_jobs import DyingJob, work
-from i3d.data.annotations import Rows, build
+from i3d.data.annotations import build
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction import extract as module
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import PARTS, RECORD, FrameJob
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.pack import pack
+from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
 from i3d.utils.process_pool import Died, each_job
@@ -148,7 +149,7 @@ def test_bad_videos_are_named_and_leave_nothing(videos, tmp_path):
 
 
 def test_damage_in_the_middle_leaves_nothing(videos, tmp_path, monkeypatch):
-    stream = "i3d.video.reader.Video.stream"
+    stream = "i3d.video.base.Video.stream"
 
     def broken(self, **_):
         yield np.zeros((8, 8, 3), np.uint8)

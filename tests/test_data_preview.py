@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from i3d.data import preview as module
-from i3d.data.annotations import Rows, build
+from i3d.data.annotations import build
 from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import FlowOfClips
 from i3d.data.preview import Range, choose, preview
+from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing

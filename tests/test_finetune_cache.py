@@ -48,7 +48,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
         for name in ("open_video", "open_frames"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, refuse)
-    monkeypatch.setattr("i3d.video.reader.Video.__init__", refuse)
+    monkeypatch.setattr("i3d.video.base.Video.__init__", refuse)
     monkeypatch.setattr("i3d.finetuning.inspect_data.check_annotations", refuse)
     monkeypatch.setattr("i3d.evaluation.hardest_clips.stills_of", lambda *_, **__: "left out")
     assert start(root, "one", "--folds", 2) == 0

@@ -448,7 +448,7 @@ def test_killed_after_the_last_state_and_before_the_end(tmp_path, monkeypatch, d
     options += [word for setting in settings for word in ("--set", f"training.{setting}")]
     assert command("train", "--recipe", name, *options, "--work-dir", tmp_path / "whole") == 0
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["i3d.train"], "_finish", lambda _run: (_ for _ in ()).throw(RuntimeError("killed")))
+        patched.setattr("i3d.training.train._finish", lambda _run: (_ for _ in ()).throw(RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
             command("train", "--recipe", name, *options, "--work-dir", tmp_path / "killed")
     assert command("train", "--recipe", name, *options, "--work-dir", tmp_path / "killed") == 0

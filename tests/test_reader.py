@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from i3d.errors import VideoError
+from i3d.video.base import Limits
 from i3d.video.images import read_image
-from i3d.video.reader import Limits, open_video
+from i3d.video.reader import open_video
 from i3d.video.sampling import indices_at_rate
 from rendering import encode, numbered_frame, read_number, render, set_display_matrix
 
@@ -614,7 +615,7 @@ def test_transform_is_applied_while_decoding(tmp_path):
 
 
 def test_stamps_that_stand_still_or_run_back_move_on_by_the_nominal_period():
-    from i3d.video.reader import in_time
+    from i3d.video.base import in_time
 
     def picture_times(stamps):
         items = iter([(None if s is None else Fraction(s), None, lambda: None) for s in stamps])

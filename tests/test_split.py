@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.annotations import Rows, build
+from i3d.data.annotations import build
 from i3d.data.formats.read import read_annotations
 from i3d.data.formats.write import write_classes, write_list
 from i3d.data.labels import read_labels
+from i3d.data.rows import Rows
 from i3d.data.split import split
 from i3d.errors import InputError
 

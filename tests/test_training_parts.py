@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from i3d.data.annotations import Rows, build
+from i3d.data.annotations import build
 from i3d.data.loading.samplers import balanced_order, training_batches
+from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.evaluation.metrics import mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.models.factory import build_network

@@ -36,7 +36,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from i3d.video.reader import FrameHWC, open_video
+from i3d.video.base import FrameHWC
+from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 
 MOTIONS: Final = {  # the class of the frames in order, and of the same frames in reverse order

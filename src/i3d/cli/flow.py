@@ -168,8 +168,9 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
 
 def _annotations(videos: list[str]) -> tuple[Annotations, list[str]]:
     """The videos as clips without classes, by their paths below what they have in common; those that are missing."""
-    from i3d.data.annotations import Rows, build
+    from i3d.data.annotations import build
     from i3d.data.formats.inputs import expand
+    from i3d.data.rows import Rows
 
     named = list(dict.fromkeys(expand(videos)))
     missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110

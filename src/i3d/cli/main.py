@@ -146,9 +146,10 @@ def predict(
     """
     from i3d.data.formats.inputs import expand
     from i3d.inference.annotate import annotate as draw
-    from i3d.inference.predictor import Predictor, predict_each
+    from i3d.inference.predict_many import predict_each
+    from i3d.inference.predictor import Predictor
     from i3d.inference.tables import PredictionJournal, as_json, write_predictions
-    from i3d.video.reader import Limits
+    from i3d.video.base import Limits
     from i3d.weights.pretrained import DEFAULT
 
     paths = expand(videos)

@@ -9,10 +9,9 @@ Letters in names: N clips, K classes.
 from __future__ import annotations
 
 import os
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,12 +21,12 @@ import numpy.typing as npt
 
 from i3d.data.class_numbers import class_numbers
 from i3d.data.labels import LOOK_ALIKE, scripts_in
+from i3d.data.rows import Rows
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
 COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "groups_N", "splits_N", "lines_N", "files_N")
-Label = str | int
 
 
 @dataclass(frozen=True)
@@ -44,59 +43,6 @@ class Clip:
     group: str = ""  # what a split must not straddle
     split: str = ""
     line: int = 0  # in the list; 0: there is none
-
-
-@dataclass
-class Rows:
-    """What a reader of some format found, before labels become numbers. Readers `add` and nothing else."""
-
-    paths: list[str] = field(default_factory=list)
-    labels: list[tuple[Label, ...]] = field(default_factory=list)
-    lines: array[int] = field(default_factory=lambda: array("i"))
-    starts: array[float] = field(default_factory=lambda: array("d"))
-    ends: array[float] = field(default_factory=lambda: array("d"))
-    num_frames: array[int] = field(default_factory=lambda: array("i"))
-    first_frames: array[int] = field(default_factory=lambda: array("i"))
-    groups: list[str] = field(default_factory=list)
-    splits: list[str] = field(default_factory=list)
-    classes: tuple[str, ...] | None = None  # if the format itself tells all classes
-    is_frames: bool = False
-    warnings: list[str] = field(default_factory=list)
-    file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
-    files: array[int] = field(default_factory=lambda: array("h"))
-
-    def begin(self, file: Path) -> None:
-        """What is added from now on is from this list."""
-        self.file_names.append(str(file))
-
-    def where(self, index: int, source: Path) -> str:
-        """`file:line` of a row, to stand before an error."""
-        name = self.file_names[self.files[index]] if self.file_names else str(source)
-        return printable(name) + (f":{self.lines[index]}" if self.lines[index] else "")
-
-    def add(
-        self,
-        path: str,
-        labels: tuple[Label, ...],
-        *,
-        line: int = 0,
-        start: float = np.nan,
-        end: float = np.nan,
-        num_frames: int = -1,
-        first_frame: int = 0,
-        group: str = "",
-        split: str = "",
-    ) -> None:
-        self.paths.append(path)
-        self.labels.append(labels)
-        self.lines.append(line)
-        self.starts.append(start)
-        self.ends.append(end)
-        self.num_frames.append(num_frames)
-        self.first_frames.append(first_frame)
-        self.groups.append(group)
-        self.splits.append(split)
-        self.files.append(max(len(self.file_names) - 1, 0))
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from i3d.data.labels import clean_label, is_visible, numbered_labels
+from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import is_number
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Label, Rows
 
 SECOND_LABEL: Final = "a second label; say --multi-label if classes go together"
 _NUMERIC: Final = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)  # what is meant as a number, right or wrong
@@ -103,7 +102,6 @@ def _first_labels(rows: Rows) -> tuple[Label, ...]:
 
 
 def _near(known: dict[Label, int], error: KeyError) -> str:
-    from difflib import get_close_matches
 
     near = get_close_matches(str(error.args[0]), [str(name) for name in known], n=1)
     return f"; did you mean {near[0]!r}?" if near else "; correct it or give the right class file"

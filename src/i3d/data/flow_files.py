@@ -19,8 +19,9 @@ import numpy as np
 
 from i3d.errors import VideoError, first_line
 from i3d.utils.atomic_files import write_atomically
+from i3d.video.base import FrameHWC, Limits
 from i3d.video.images import StillsVideo
-from i3d.video.reader import FrameHWC, Limits, open_video
+from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
 FlowFormat = Literal["jpg", "npz", "packed-video"]

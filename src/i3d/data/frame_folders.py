@@ -23,8 +23,8 @@ from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, FlowFileVideo, flow_file_in
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, printable
+from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.images import IMAGE_SUFFIXES, ImagesVideo, StillsVideo, read_grey, read_image
-from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video
 
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")

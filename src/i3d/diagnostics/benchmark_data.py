@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
 
+from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.utils.device import num_cores
-
-if TYPE_CHECKING:
-    from i3d.data.loading.dataset import ClipDataset
-    from i3d.data.loading.loader import ClipLoader
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,6 @@ def benchmark_data(
 
     The first pass over files that the system has not read lately also measures the storage.
     """
-    from i3d.data.loading.dataset import TrainView
-    from i3d.data.loading.loader import ClipLoader
 
     if num_clips < 1:
         raise InputError(f"num_clips must be at least 1, got {num_clips}")

@@ -9,20 +9,32 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import torch
 
+from i3d.data.annotations import build
+from i3d.data.loading.dataset import ClipDataset, TestView
+from i3d.data.rows import Rows
+from i3d.diagnostics.model_zoo import describe
 from i3d.errors import InputError, printable
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import forward
+from i3d.models.factory import build_network
+from i3d.models.flops import cost_of, gflops_of_view, view_of
+from i3d.recipes.io import SUFFIXES, load_recipe
+from i3d.recipes.protocols import with_protocol
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol
 from i3d.utils.device import RUNTIMES, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
-
-if TYPE_CHECKING:
-    import torch
-
-    from i3d.recipes.recipe import Recipe
+from i3d.utils.process_pool import Died, each_job
+from i3d.video.writer import write_video
+from i3d.weights.load import load_weights
+from i3d.weights.pretrained import PRETRAINED
 
 LEAST_ROUNDS: Final = 3
 CLIP_FRAMES: Final = 250  # of the video that is rendered for the decoding: 10 s at 25 fps
@@ -80,7 +92,6 @@ class ModelSpeed:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        from dataclasses import asdict
 
         told = asdict(self)
         for speed, row in zip(self.speeds, told["speeds"], strict=True):
@@ -108,10 +119,6 @@ def benchmark_model(
     are over. `on_step` is called after each run; which runtime is picked is told. What this machine cannot do is an
     InputError.
     """
-    import torch
-
-    from i3d.models.flops import cost_of, gflops_of_view, view_of
-    from i3d.recipes.protocols import with_protocol
 
     picked = pick_device(device)
     _check(configurations, picked, rounds)
@@ -182,11 +189,6 @@ class _Run:
         num_frames: int,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        import torch
-
-        from i3d.models.engine.engine import Engine
-        from i3d.models.factory import build_network
-        from i3d.models.flops import view_of
 
         torch.manual_seed(0)
         net = build_network(recipe.network).eval()
@@ -201,9 +203,6 @@ class _Run:
 
     def once(self) -> float:
         """Seconds for one batch, from uint8 to logits that are there."""
-        import torch
-
-        from i3d.models.engine.forward import forward
 
         pre, threads = self.recipe.preprocessing, torch.get_num_threads()
         torch.set_num_threads(self.configuration.threads or threads)
@@ -230,10 +229,6 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
 
 def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, torch.Tensor] | None]:
     """What a name stands for; weights if it has any."""
-    from i3d.diagnostics.model_zoo import describe
-    from i3d.recipes.io import SUFFIXES, load_recipe
-    from i3d.weights.load import load_weights
-    from i3d.weights.pretrained import PRETRAINED
 
     if Path(name).suffix.lower() in (*SUFFIXES, ".py"):
         return load_recipe(name), None
@@ -248,9 +243,6 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
 
     Networks of flow see folders of frames, which are not measured here: None.
     """
-    from i3d.data.annotations import Rows, build
-    from i3d.data.loading.dataset import ClipDataset, TestView
-    from i3d.recipes.settings import ClipProtocol
 
     protocol = recipe.protocol
     if recipe.network.in_channels != 3:
@@ -277,7 +269,6 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
 
 def render_clip(path: Path) -> Path:
     """10 seconds of a drifting texture."""
-    from i3d.video.writer import write_video
 
     rng = np.random.default_rng(0)
     small_HWC = rng.integers(0, 256, (CLIP_HEIGHT // 8, CLIP_WIDTH // 8 + 1, 3), dtype=np.uint8)
@@ -316,7 +307,6 @@ def _peaks(
     recipe: Recipe, configurations: Sequence[Configuration], device: torch.device, num_frames: int
 ) -> list[float | None]:
     """MiB at the most of each configuration, in a process of its own, with PyTorch and the network in it."""
-    from i3d.utils.process_pool import Died, each_job
 
     found: list[float | None] = []
     for configuration in configurations:
@@ -329,7 +319,6 @@ def _peaks(
 
 
 def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
-    import torch
 
     recipe, configuration, name, num_frames = job
     device = torch.device(name)

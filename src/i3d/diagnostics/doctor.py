@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
+
+import av
+import numpy as np
+import torch
+
+from i3d.utils.atomic_files import ASSETS
+from i3d.video.reader import open_video
+from i3d.video.writer import write_video
+from i3d.weights.checkpoint import load_checkpoint
+from i3d.weights.load import load_model
+from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
 
 MAX_DIFFERENCE: Final = 1e-3  # of the largest logit: what float16 kernels may cost
 
@@ -66,7 +80,6 @@ def _usable_cores() -> set[int]:
 
 
 def _devices() -> Check:
-    import torch
 
     found = [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"]
     found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -77,14 +90,6 @@ def _devices() -> Check:
 
 def _decoder() -> Check:
     """Encode a ramp of grey frames, decode it, and compare."""
-    import tempfile
-    from pathlib import Path
-
-    import av
-    import numpy as np
-
-    from i3d.video.reader import open_video
-    from i3d.video.writer import write_video
 
     levels = [40 + 10 * i for i in range(12)]
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +103,6 @@ def _decoder() -> Check:
 
 
 def _weights() -> Check:
-    from i3d.weights.checkpoint import load_checkpoint
-    from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
 
     _, card = load_checkpoint(WEIGHTS.path, sha256=WEIGHTS.sha256)
     found = f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right"
@@ -108,13 +111,6 @@ def _weights() -> Check:
 
 def _self_check() -> Check:
     """Logits of a fixed input against those that an independent implementation (JAX) gave."""
-    import json
-
-    import numpy as np
-    import torch
-
-    from i3d.utils.atomic_files import ASSETS
-    from i3d.weights.load import load_model
 
     expected = json.loads((ASSETS / "self_check.json").read_text())
     clip_NTHWC = np.random.RandomState(expected["seed"]).uniform(-1, 1, expected["shape_NTHWC"]).astype(np.float32)

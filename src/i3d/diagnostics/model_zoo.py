@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
 
 from i3d.errors import InputError
 from i3d.models.flops import Cost, Layer, cost_of, examine, view_of
-
-if TYPE_CHECKING:
-    from i3d.recipes.recipe import Recipe
-    from i3d.recipes.settings import Network
-    from i3d.weights.checkpoint import Card
+from i3d.recipes.named import ALIASES, RECIPES, named_recipe
+from i3d.recipes.published import PUBLISHED
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Network, ResNetNetwork
+from i3d.weights.checkpoint import Card, load_checkpoint
+from i3d.weights.foreign.shapes import visible
+from i3d.weights.load import load_weights
+from i3d.weights.pretrained import PRETRAINED
 
 NETWORKS: Final[Mapping[str, str]] = {  # name -> a recipe that has it
     "inception_rgb": "inception_rgb_kinetics400",
@@ -90,9 +95,6 @@ class Description:
 
 def catalogue() -> Catalogue:
     """The networks, the recipes and the shipped weights."""
-    from i3d.recipes.named import ALIASES, RECIPES, named_recipe
-    from i3d.weights.checkpoint import load_checkpoint
-    from i3d.weights.pretrained import PRETRAINED
 
     networks = [NetworkRow(name, cost_of(recipe_of_network(name))) for name in (*NETWORKS, *OTHER_DEPTHS)]
     recipes = []
@@ -113,11 +115,6 @@ def catalogue() -> Catalogue:
 
 def describe(name: str, *, recipe: str | None = None) -> Description:
     """The layers of a network, a recipe, shipped weights or a weights file. An unknown name is an InputError."""
-    from pathlib import Path
-
-    from i3d.recipes.named import ALIASES, RECIPES, named_recipe
-    from i3d.weights.load import load_weights
-    from i3d.weights.pretrained import PRETRAINED
 
     card = None
     if name in PRETRAINED or Path(name).exists():
@@ -136,8 +133,6 @@ def describe(name: str, *, recipe: str | None = None) -> Description:
 
 def recipe_of_network(name: str) -> Recipe:
     """The plain recipe of a short network name."""
-    from i3d.recipes.named import named_recipe
-    from i3d.recipes.settings import ResNetNetwork
 
     if name in NETWORKS:
         return named_recipe(NETWORKS[name])
@@ -148,7 +143,6 @@ def recipe_of_network(name: str) -> Recipe:
 
 def network_name(network: Network) -> str:
     """The short name of a network, whatever its number of classes."""
-    from i3d.weights.foreign.shapes import visible
 
     for name in NETWORKS:
         known = recipe_of_network(name).network
@@ -160,14 +154,12 @@ def network_name(network: Network) -> str:
 
 def published_for(recipe: str) -> str:
     """The published accuracy of a recipe with its protocol and source, or ""."""
-    from i3d.recipes.published import PUBLISHED
 
     found = PUBLISHED.get(recipe)
     return f"{found.top1:.2f} / {found.top5:.2f} ({found.source}; {found.protocol})" if found else ""
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    from difflib import get_close_matches
 
     near = get_close_matches(name, names, n=3, cutoff=0.4)
     return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -12,26 +12,29 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames
+from i3d.data.loading.dataset import ClipDataset, TestView
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.loader import ClipLoader
+from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
+from i3d.evaluation.class_matching import check_labels, match_classes
+from i3d.evaluation.result import BadClip, Evaluation, Part, Pictures, ViewLogits
+from i3d.evaluation.resume import Kept, OfClip, row_of, scored_of
+from i3d.evaluation.scorer import Scorer, Variant, averaged
+from i3d.models.flops import mean_gflops
+from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import WindowProtocol
+from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
-    from i3d.data.loading.dataset import ClipDataset
-    from i3d.data.loading.loader import ClipLoader
-    from i3d.data.resume import Resume
-    from i3d.evaluation.result import Evaluation
-    from i3d.evaluation.resume import Kept, OfClip
-    from i3d.evaluation.scorer import Scorer, Variant
-    from i3d.recipes.recipe import Recipe
-    from i3d.utils.cache import Cache
-    from i3d.utils.distributed import Ranks
-    from i3d.weights.load import Weights
+from i3d.utils.distributed import Ranks, own_device, ranks_on
+from i3d.weights.load import Weights, load_weights
 
 OnClip = Callable[[bool | None], None]
 MAX_BAD = 0.01  # of the clips, as in training
@@ -103,11 +106,6 @@ def evaluate_each(
     model is to be called. `on_clip` is told of each clip whether it was recognised by the first variant: None if it
     could not be read, or if classes go together; `on_known` how many clips were done before.
     """
-    from i3d.evaluation.class_matching import match_classes
-    from i3d.evaluation.resume import Kept
-    from i3d.evaluation.scorer import Scorer
-    from i3d.utils.distributed import own_device, ranks_on
-    from i3d.weights.load import Weights, load_weights
 
     picked = pick_device(own_device(means.device))
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
@@ -149,8 +147,6 @@ def variants_of(
 
     `average`: "prob" or "score", else as the recipe says; `settings`: `key=value` of the protocol or preprocessing.
     """
-    from i3d.evaluation.scorer import Variant
-    from i3d.recipes.protocols import name_of, with_average
 
     plain = weights.card.recipe
     found = [with_average(recipe, average) for recipe in _recipes(plain, protocols, list(settings))]
@@ -159,8 +155,6 @@ def variants_of(
 
 def _recipes(plain: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:
     """The recipe by each protocol, with settings; those of clips are for clips where its own protocol is windows."""
-    from i3d.recipes.protocols import with_protocol, with_test_settings
-    from i3d.recipes.settings import WindowProtocol
 
     if not protocols:
         return [with_test_settings(plain, settings)]
@@ -197,9 +191,6 @@ class _Test:
 
     def dataset(self, names: FrameNames | None) -> ClipDataset:
         """The clips with the views of all protocols. What the network cannot take is an InputError."""
-        from i3d.data.loading.dataset import ClipDataset, TestView
-        from i3d.data.loading.flow_cache import FlowOfClips
-        from i3d.evaluation.class_matching import check_labels
 
         recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
         check_labels(self.annotations, recipe)
@@ -224,8 +215,6 @@ class _Test:
         on_clip: OnClip | None,
     ) -> tuple[dict[int, OfClip], dict[int, str]]:
         """The scores of every clip that can be read, and why the others cannot, by their indices."""
-        from i3d.data.loading.loader import ClipLoader
-        from i3d.evaluation.resume import row_of, scored_of
 
         scores = dict(known)
         left = [index for index in range(len(self.annotations)) if index not in scores]
@@ -290,9 +279,6 @@ class _Test:
         self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str], dataset: ClipDataset
     ) -> Evaluation:
         """What one variant gave, in the order of the list."""
-        from i3d.evaluation.result import BadClip, Evaluation, Part, Pictures, ViewLogits
-        from i3d.evaluation.scorer import averaged
-        from i3d.models.flops import mean_gflops
 
         clips, read, names = self.annotations, sorted(scores), dataset.names
         flow = f", {variant.recipe.flow} flow" if dataset.computes_flow else ""

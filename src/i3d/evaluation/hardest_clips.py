@@ -18,8 +18,9 @@ from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
 from i3d.evaluation.result import Evaluation, Part, Pictures
+from i3d.video.base import FrameHWC, Limits, Video
 from i3d.video.flow import flow_colours, flow_of_bytes
-from i3d.video.reader import FrameHWC, Limits, Video, open_video
+from i3d.video.reader import open_video
 
 STILL: Final = 160  # pixels of the longer side
 NUM_STILLS: Final = 4

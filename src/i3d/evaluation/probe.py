@@ -8,19 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames
 from i3d.evaluation.evaluate import PLAIN, Means, OnClip, evaluate_each, variants_of
 from i3d.evaluation.metrics import bootstrap_interval
 from i3d.evaluation.result import Evaluation, figures_of
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
-    from i3d.evaluation.scorer import Order
-    from i3d.weights.load import Weights
+from i3d.evaluation.scorer import Order, Variant
+from i3d.weights.load import Weights, load_weights
 
 ORDERS: Final[tuple[Order, ...]] = ("forward", "shuffled", "reversed", "frozen")
 
@@ -98,8 +96,6 @@ def probe(
 
     `protocol`: a short name such as 1x1, else the recipe's. The rest, and the errors, are those of `evaluate_each`.
     """
-    from i3d.evaluation.scorer import Variant
-    from i3d.weights.load import Weights, load_weights
 
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     (plain,) = variants_of(weights, protocols=[protocol] if protocol else [])

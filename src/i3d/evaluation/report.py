@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from i3d._version import __version__
 from i3d.errors import printable
 from i3d.evaluation.calibration import calibration_of, percent
 from i3d.evaluation.confusion import confusions, most_confused, row_shares
@@ -132,7 +133,6 @@ def report_html(
     bad_as_wrong: bool = False,
 ) -> str:
     """The report as text. The stills of the worst clips are read from their files."""
-    from i3d._version import __version__
 
     if not_png := [name for name, content in pictures.items() if not content.startswith(PNG)]:
         raise ValueError(f"pictures must be PNG files, {printable(not_png[0])} is not")

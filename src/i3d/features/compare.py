@@ -11,17 +11,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from i3d.errors import InputError, VideoError, printable
-
-if TYPE_CHECKING:
-    from i3d.features.extractor import Extractor, Stream
-    from i3d.recipes.settings import Preprocessing
-    from i3d.video.reader import FrameHWC
+from i3d.features.array_formats import read_array
+from i3d.features.extractor import Extractor, Stream
+from i3d.features.sidecar import differences, read_sidecar
+from i3d.recipes.features import FeatureSettings
+from i3d.recipes.settings import Preprocessing
+from i3d.video.base import FrameHWC
+from i3d.video.flow import METHODS
+from i3d.video.reader import open_video
 
 Floats = npt.NDArray[np.float64]
 SAME: Final = 0.9999  # a cosine from which on rows are called the same
@@ -76,7 +80,6 @@ def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]
     The most alike first. Changed are the order of colours, the first frame, the rate, the window, how frames are
     resized, the range of values; of flow its range.
     """
-    from i3d.video.reader import open_video
 
     wanted_RC, causes = read_features(other)[:MOST_ROWS], []
     for what, changed in chain(_changes(extractor), _as_told(extractor, other)):
@@ -94,7 +97,6 @@ def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]
 
 def read_features(path: Path) -> Floats:
     """Rows (R, numbers) of a file; crops and grids are laid side by side. What is none is an InputError."""
-    from i3d.features.array_formats import read_array
 
     where, values = printable(str(path)), read_array(path)
     if values.ndim < 2 or values.dtype.kind not in "fiu" or 0 in values.shape or not np.isfinite(values).all():
@@ -119,7 +121,6 @@ def _cosines(a_RC: Floats, b_RC: Floats) -> Floats:
 
 def _differences(one: Path, other: Path) -> tuple[str, ...]:
     """What the two explanations say otherwise."""
-    from i3d.features.sidecar import differences, read_sidecar
 
     told = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
     if told[0] is None or told[1] is None or one.with_suffix("") == other.with_suffix(""):
@@ -129,7 +130,6 @@ def _differences(one: Path, other: Path) -> tuple[str, ...]:
 
 def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
     """The extractor as it is, and with one thing after the other changed."""
-    from i3d.video.flow import METHODS
 
     settings = extractor.settings
     yield "nothing: as it is here", extractor
@@ -172,10 +172,6 @@ def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
 
 def _as_told(extractor: Extractor, other: Path) -> Iterator[tuple[str, Extractor]]:
     """With the windows, rates and crops that the explanation of the other file tells, if it has one."""
-    from pydantic import ValidationError
-
-    from i3d.features.sidecar import read_sidecar
-    from i3d.recipes.features import FeatureSettings
 
     told = read_sidecar(other.with_suffix(".json")) or {}
     try:

@@ -14,20 +14,29 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
+import cv2
+import numpy as np
+import torch
+
+from i3d._version import __version__
+from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand
 from i3d.errors import InputError, VideoError, printable
+from i3d.features.array_formats import FileFormat, check_format
+from i3d.features.extractor import Extractor, Stream
+from i3d.features.sidecar import Target, is_done, write
+from i3d.models.engine.engine import Engine
+from i3d.recipes.features import FeatureSettings
+from i3d.recipes.settings import FlowMethod
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-
-if TYPE_CHECKING:
-    from i3d.features.array_formats import FileFormat
-    from i3d.features.extractor import Extractor
-    from i3d.features.sidecar import Target
-    from i3d.recipes.features import FeatureSettings
-    from i3d.recipes.settings import FlowMethod
-    from i3d.video.reader import Limits
-    from i3d.weights.load import Weights
+from i3d.utils.distributed import own_device
+from i3d.video.base import Limits
+from i3d.video.flow import BOUND
+from i3d.video.reader import open_video
+from i3d.weights.load import Weights, load_weights, model_of
 
 
 @dataclass(frozen=True)
@@ -67,11 +76,6 @@ def extractor_of(
 
     `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
     """
-    from i3d.features.extractor import Extractor, Stream
-    from i3d.models.engine.engine import Engine
-    from i3d.utils.distributed import own_device
-    from i3d.video.flow import BOUND
-    from i3d.weights.load import load_weights, model_of
 
     picked = pick_device(own_device(device))
     streams, weights = [], []
@@ -110,12 +114,6 @@ def extractor_of(
 
 def _versions() -> dict[str, str]:
     """Of all that the numbers depend on."""
-    import av
-    import cv2
-    import numpy as np
-    import torch
-
-    from i3d._version import __version__
 
     return {
         "i3d": __version__,
@@ -142,7 +140,6 @@ def features(
     unless `force` makes them anew; a video that cannot be read is told and left out. Under torchrun each process has
     its share. `on_row` is told how many rows of the video there are.
     """
-    from i3d.features.sidecar import is_done
 
     targets = targets_of(sources, out, file_format)
     rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -159,9 +156,6 @@ def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> li
 
     Two in one place are an InputError.
     """
-    from i3d.data.formats.inputs import expand
-    from i3d.features.array_formats import check_format
-    from i3d.features.sidecar import Target
 
     check_format(file_format)
     places: dict[Path, str] = {}
@@ -179,7 +173,6 @@ def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> li
 
 def _below(name: str, path: str) -> Path:
     """Where a video lies below the folder, list or pattern that it was named by; else its name."""
-    from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES
 
     around = Path(name)
     if around.suffix.lower() in LIST_SUFFIXES:
@@ -192,8 +185,6 @@ def _below(name: str, path: str) -> Path:
 
 
 def _made(target: Target, source: Source, limits: Limits | None, on_row: Callable[[int], None]) -> Done:
-    from i3d.features.sidecar import write
-    from i3d.video.reader import Limits, open_video
 
     try:
         with open_video(target.video, limits=limits or Limits()) as video:

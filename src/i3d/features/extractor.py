@@ -19,6 +19,7 @@ import torch
 from i3d.data.loading.preprocess import resized
 from i3d.errors import InputError, VideoError
 from i3d.features.windows import Row, windows_of_stream
+from i3d.models import inception, resnet
 from i3d.models.engine.engine import Engine, full_float32
 from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share
 from i3d.models.factory import I3D
@@ -26,8 +27,8 @@ from i3d.models.inception import InceptionI3D
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.utils.prefetch import ahead
+from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
-from i3d.video.reader import FrameHWC, Video
 from i3d.video.sampling import loop
 from i3d.video.transforms import crop_boxes, flip, normalize
 
@@ -228,7 +229,6 @@ def _check_bytes(number: int, size: int, video: Video) -> None:
 
 def endpoints(net: I3D) -> tuple[str, ...]:
     """The layers of a network that features can be of."""
-    from i3d.models import inception, resnet
 
     named = inception.ENDPOINTS if isinstance(net, inception.InceptionI3D) else resnet.ENDPOINTS
     return POOLED, *named

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from i3d.recipes.features import FeatureSettings
-from i3d.video.reader import FrameHWC
+from i3d.video.base import FrameHWC
 
 
 class Row(NamedTuple):

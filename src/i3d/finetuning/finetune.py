@@ -12,19 +12,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames, the_names
+from i3d.data.shards import Shards
 from i3d.errors import InputError
+from i3d.evaluation.result import Evaluation, Figures, figures_of
+from i3d.finetuning import record, steps
+from i3d.finetuning.data_issues import Trouble
+from i3d.finetuning.defaults import Asked, Choice, check_asked
+from i3d.finetuning.diagnosis import diagnose
+from i3d.finetuning.fitting import parts_of
+from i3d.finetuning.inspect_data import look
+from i3d.finetuning.job import BEST, LAST, START, Job, Nobody, Watcher, counter
+from i3d.finetuning.plan import make_plan
+from i3d.training.run_folder import RunFolder
+from i3d.training.setup import Machine
+from i3d.utils.atomic_files import write_atomically
+from i3d.utils.cache import Cache
+from i3d.utils.device import pick_device
+from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
-    from i3d.evaluation.result import Evaluation, Figures
-    from i3d.finetuning.data_issues import Trouble
-    from i3d.finetuning.defaults import Asked, Choice
-    from i3d.finetuning.job import Job, Watcher
-    from i3d.training.setup import Machine
 
 
 @dataclass(frozen=True)
@@ -71,18 +79,6 @@ def finetune(
     `split.csv`, `report.html`, `confusion.png`, `test.json`, `preview/` and `finetune.json`. Clips that nothing can
     be learnt from, a self-test that fails, and a folder with another run are an InputError.
     """
-    from i3d.data.frame_folders import the_names
-    from i3d.data.shards import Shards
-    from i3d.finetuning.defaults import Asked, check_asked
-    from i3d.finetuning.fitting import parts_of
-    from i3d.finetuning.inspect_data import look
-    from i3d.finetuning.job import Job, Nobody, counter
-    from i3d.finetuning.plan import make_plan
-    from i3d.training.run_folder import RunFolder
-    from i3d.training.setup import Machine
-    from i3d.utils.cache import Cache
-    from i3d.utils.device import pick_device
-    from i3d.weights.load import load_weights
 
     machine, watcher = machine or Machine(), watcher or Nobody()
     cache = machine.cache or Cache.usual()
@@ -118,12 +114,6 @@ def finetune(
 
 def _run(job: Job, *, self_test: bool) -> Finetuned:
     """From the decisions to the model and what is to be said of it."""
-    from i3d.evaluation.result import figures_of
-    from i3d.finetuning import record, steps
-    from i3d.finetuning.diagnosis import diagnose
-    from i3d.finetuning.job import BEST, LAST, START
-    from i3d.training.run_folder import RunFolder
-    from i3d.utils.atomic_files import write_atomically
 
     folder, parts, is_head = RunFolder(job.work_dir), job.parts, job.planned.plan.mode == "head"
     folder.take()

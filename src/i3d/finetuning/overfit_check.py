@@ -6,20 +6,20 @@ Letters in names: N clips, V views, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames
 from i3d.errors import InputError, printable
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
+from i3d.recipes.augmentation import CenterCrop, Mixing
+from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Loss
-
-if TYPE_CHECKING:
-    from i3d.data.frame_folders import FrameNames
-    from i3d.recipes.recipe import Recipe
-    from i3d.training.setup import Machine
+from i3d.training.setup import Machine, build_accelerator, build_loaders, build_parts
+from i3d.training.step import train_step
 
 NUM_CLIPS: Final = 8
 NEARLY_NONE: Final = 1e-8  # the penalty: by heart
@@ -96,9 +96,6 @@ def check_training(
 
     A loss that is not a number, or clips that are not learnt in 30 steps, are an InputError.
     """
-    from i3d.recipes.augmentation import CenterCrop, Mixing
-    from i3d.training.setup import build_accelerator, build_loaders, build_parts
-    from i3d.training.step import train_step
 
     assert recipe.training is not None
     plain = recipe.training.augmentation.model_copy(

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from i3d.errors import InputError, printable
 from i3d.inference.prediction import Prediction
-from i3d.video.reader import FrameHWC, Limits, Source, open_video
+from i3d.video.base import FrameHWC, Limits, Source
+from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame, short_side_size
 from i3d.video.writer import SUFFIXES, write_video
 

@@ -7,36 +7,34 @@ Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.view_stream import End, Shown, View
 from i3d.errors import InputError, VideoError, printable
-from i3d.evaluation.scoring import average_views
+from i3d.evaluation.scoring import Average, VideoScores, average_views
 from i3d.inference.prediction import Prediction, best_labels
+from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import forward, views_at_once
+from i3d.models.flops import view_of
+from i3d.recipes.protocols import with_average
+from i3d.recipes.settings import FlowMethod
+from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-from i3d.utils.prefetch import ahead
+from i3d.video.base import Limits, Source
+from i3d.weights.load import load_weights, model_of
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
-    from i3d.data.loading.view_stream import End, View
-    from i3d.evaluation.scoring import Average, VideoScores
-    from i3d.inference.tables import PredictionJournal
-    from i3d.inference.two_stream import TwoStreams
-    from i3d.recipes.settings import FlowMethod
-    from i3d.utils.cache import Cache
-    from i3d.video.reader import Limits, Source
+    pass
 
 OnWindow = Callable[[int, float], None]
-MAX_STDIN_BYTES = 1 << 30
-VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,6 @@ class Predictor:
         cache: Cache | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        from i3d.data.loading.flow_cache import FlowOfClips
-        from i3d.data.loading.view_stream import Shown
-        from i3d.models.engine.engine import Engine
-        from i3d.models.engine.forward import views_at_once
-        from i3d.models.flops import view_of
-        from i3d.weights.load import load_weights, model_of
 
         self.device = pick_device(device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
@@ -114,7 +106,6 @@ class Predictor:
 
         `ran`: with what ran for the last video, instead of what was asked for.
         """
-        from i3d.recipes.protocols import with_average
 
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
@@ -199,7 +190,6 @@ class Predictor:
 
     def logits_of(self, views: Iterator[View | End | VideoError], *, on_window: OnWindow | None = None) -> VideoLogits:
         """The logits of the views up to the end of a video; raises an error that comes among them."""
-        from i3d.data.loading.view_stream import End
 
         self.engine.begin()
         logits: list[npt.NDArray[np.float32]] = []
@@ -231,111 +221,12 @@ class Predictor:
 
     def _forward(self, clips_VTHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits (V, K) of views; those too short for the network are looped."""
-        import torch
-
-        from i3d.models.engine.forward import forward
 
         on_device = torch.from_numpy(np.ascontiguousarray(clips_VTHWC)).to(self.device)
         logits_VK: npt.NDArray[np.float32] = (
             forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy()
         )
         return logits_VK
-
-
-def predict(
-    source: Source,
-    *,
-    model: str | os.PathLike[str] = DEFAULT,
-    recipe: str | None = None,
-    labels: Sequence[str] | None = None,
-    top_k: int = 5,
-    device: str = "auto",
-    precision: Precision = "exact",
-    frames_fps: float | None = None,
-    time_limit: float = 60.0,
-) -> Prediction:
-    """The most likely actions of one video, by the pretrained Kinetics-400 network or by another `model`.
-
-    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. `model`, `recipe` and
-    `labels` are those of `load_model`. The last two networks stay loaded, until their file changes. Raises VideoError
-    if the video cannot be read, WeightsError if the weights cannot, InputError for a bad option.
-    """
-    from i3d.video.reader import Limits
-
-    names = None if labels is None else tuple(labels)
-    predictor = _predictor(os.fspath(model), _changed_at(model), recipe, names, device, precision)
-    return predictor(source, top_k=top_k, frames_fps=frames_fps, limits=Limits(max_seconds=time_limit))
-
-
-@lru_cache(maxsize=2)
-def _predictor(
-    model: str,
-    _changed_at: float,
-    recipe: str | None,
-    labels: tuple[str, ...] | None,
-    device: str,
-    precision: Precision,
-) -> Predictor:
-    return Predictor(model, recipe=recipe, labels=labels, device=device, precision=precision)
-
-
-def _changed_at(model: str | os.PathLike[str]) -> float:
-    try:
-        return Path(model).stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def predict_each(
-    predictor: Predictor | TwoStreams,
-    paths: Sequence[str],
-    *,
-    journal: PredictionJournal | None = None,
-    top_k: int = 5,
-    frames_fps: float | None = None,
-    limits: Limits | None = None,
-    on_window: OnWindow | None = None,
-) -> Iterator[Prediction]:
-    """One row for each path, in order, as soon as it is known. A video that cannot be read is a row with its error.
-
-    The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. "-" is the standard input. What
-    the journal knows is not computed again, what is new is noted there.
-    """
-    known = [journal.prediction(path) if journal else None for path in paths]
-    todo = [path for path, row in zip(paths, known, strict=True) if row is None]
-    with closing(ahead(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
-        for path, there in zip(paths, known, strict=True):
-            row = there
-            if row is None:
-                try:
-                    seen = [stream.logits_of(views, on_window=on_window) for stream in predictor.streams]
-                    row = predictor.told(path, seen, top_k=top_k)
-                except VideoError as error:
-                    row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
-                if journal:
-                    journal.keep(row)
-            yield row
-
-
-def _decoded(
-    predictor: Predictor | TwoStreams, paths: Sequence[str], frames_fps: float | None, limits: Limits | None
-) -> Iterator[View | End | VideoError]:
-    """The views of all videos, for one stream after the other; an error stands for what is left of its video."""
-    for path in paths:
-        try:
-            source = read_stdin() if path == "-" else path
-            for stream in predictor.streams:
-                yield from stream.shown.views(source, frames_fps=frames_fps, limits=limits)
-        except VideoError as error:
-            yield error
-
-
-def read_stdin() -> bytes:
-    """The standard input, whole; over 1 GiB is an InputError."""
-    content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
-    if len(content) > MAX_STDIN_BYTES:
-        raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")
-    return content
 
 
 def source_name(source: Source) -> str:

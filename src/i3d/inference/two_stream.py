@@ -9,17 +9,15 @@ Letters in names: K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from i3d.errors import InputError, quoted
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
+from i3d.inference.prediction import Prediction
 from i3d.inference.predictor import OnWindow, Predictor, VideoLogits
-
-if TYPE_CHECKING:
-    from i3d.inference.prediction import Prediction
-    from i3d.video.reader import Limits, Source
+from i3d.video.base import Limits, Source
 
 
 class TwoStreams:

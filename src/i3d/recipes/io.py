@@ -11,6 +11,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, printable, quoted
+from i3d.recipes.mmaction2.from_config import translate
+from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import TAGS, first_fault
@@ -30,9 +32,6 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     """
     path = Path(name_or_file)
     if path.suffix == ".py":
-        from i3d.recipes.mmaction2.from_config import translate
-        from i3d.recipes.mmaction2.parse import read_config
-
         if not path.exists():
             return named_recipe(path.stem)
         return translate(read_config(path), where=printable(str(path)), name=path.stem).recipe

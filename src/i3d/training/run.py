@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from safetensors import SafetensorError
 
+from i3d._version import __version__
 from i3d.data.loading.batch import Bad, Batch
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
@@ -76,7 +77,6 @@ class Run:
 
     def check_alike(self, contract: str) -> None:
         """All ranks must train the same: clips, recipe, versions."""
-        from i3d._version import __version__
 
         told = f"{contract} {__version__} {torch.__version__}"
         number = int(hashlib.sha256(told.encode()).hexdigest()[:12], 16)

@@ -20,9 +20,11 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
@@ -127,7 +129,6 @@ def fingerprint(annotations: Annotations) -> str:
 
 def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
     """The command, the versions, the machine and the time."""
-    from i3d._version import __version__
 
     packages = ("torch", "accelerate", "numpy", "av", "opencv-contrib-python-headless", "safetensors")
     return {
@@ -145,7 +146,6 @@ def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(package)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from i3d.errors import InputError, printable
+from i3d.training.logger import read_log
+from i3d.training.run_folder import DONE, LOG, RUN
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,6 @@ class RunSummary:
 
 def runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
-    from i3d.training.run_folder import RUN
 
     if not folder.is_dir():
         raise InputError(f"{printable(str(folder))}: no such folder; give the one that holds runs")
@@ -46,7 +47,6 @@ def runs(folder: Path) -> list[RunSummary]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    from i3d.training.run_folder import RUN
 
     try:
         record: dict[str, Any] = json.loads((path / RUN).read_text())
@@ -58,8 +58,6 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str, Any]) -> RunSummary:
-    from i3d.training.logger import read_log
-    from i3d.training.run_folder import DONE, LOG
 
     log = read_log(path / LOG)
     chosen = record["contract"]["recipe"]

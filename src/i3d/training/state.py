@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_fault
@@ -181,7 +182,6 @@ def whole(value: Tensor) -> Tensor:
 
 def _like(value: Tensor, place: Tensor) -> Tensor:
     """On the device of `place`, shared out among the ranks if it is, in its memory order."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
 
     if isinstance(place, DTensor):
         return distribute_tensor(value.to(place.device), place.device_mesh, place.placements)

@@ -12,20 +12,26 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import torch
+
+from i3d.data.annotations import Annotations
+from i3d.data.frame_folders import FrameNames
 from i3d.errors import InputError, first_line, printable
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
-    from i3d.recipes.recipe import Recipe
-    from i3d.recipes.training import Training
-    from i3d.training.logger import Watcher
-    from i3d.training.run import Run
-    from i3d.training.run_folder import RunFolder
-    from i3d.training.setup import Machine
-    from i3d.training.stopping import Stopping
+from i3d.models.factory import build_network
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol
+from i3d.recipes.training import Training
+from i3d.training.logger import Journal, Stopwatch, Watcher
+from i3d.training.run import LOG_EVERY, Run
+from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, fingerprint, this_start
+from i3d.training.schedule import rate_factor
+from i3d.training.setup import Machine, build_accelerator, build_loaders, build_parts
+from i3d.training.state import Position
+from i3d.training.step import train_step
+from i3d.training.stopping import Stopping, die_with_launcher
+from i3d.utils.atomic_files import write_atomically
 
 WARM_UP: Final = 3  # steps that a performance run does not measure
 
@@ -67,10 +73,6 @@ def train(
     steps and keeps nothing; `names`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
     saved. A loss that is not a number, another run in the folder, and one of other settings there are an InputError.
     """
-    from i3d.training.run_folder import DONE, RunFolder
-    from i3d.training.setup import Machine
-    from i3d.training.state import Position
-    from i3d.training.stopping import Stopping, die_with_launcher
 
     die_with_launcher()
     if rate is not None and not 0 < rate < math.inf:
@@ -111,11 +113,6 @@ def _write_down(
     run: Run, contract: dict[str, Any], before: dict[str, Any] | None, machine: Machine, *, tensorboard: bool
 ) -> None:
     """This start, the recipe and the logs. What is computed otherwise than at the last start is told."""
-    import torch
-
-    from i3d.training.logger import Journal
-    from i3d.training.run_folder import RECIPE, this_start
-    from i3d.utils.atomic_files import write_atomically
 
     folder, position = run.folder, run.position
     computes = {
@@ -133,9 +130,6 @@ def _write_down(
 
 def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Trained:
     """To the last step: load, step, log, validate, save. Between epochs it can take up a run that was ended there."""
-    from i3d.training.run import LOG_EVERY
-    from i3d.training.schedule import rate_factor
-    from i3d.training.step import train_step
 
     training, per_epoch = run.parts.training, run.steps_per_epoch
     stop, warm = 0, run.stopwatch.mark()
@@ -173,7 +167,6 @@ def _end_epoch(run: Run, stopping: Stopping, stop: int) -> int:
 
 
 def _finish(run: Run) -> Trained:
-    from i3d.training.run_folder import LAST
 
     with run.averaged():
         run.write_weights(LAST)
@@ -214,10 +207,6 @@ def _start(
     keep: bool,
 ) -> tuple[Run, dict[str, Any]]:
     """Everything up to the first step; and what a resumed run must agree with."""
-    from i3d.training.logger import Stopwatch
-    from i3d.training.run import Run
-    from i3d.training.run_folder import fingerprint
-    from i3d.training.setup import build_accelerator, build_loaders, build_parts
 
     assert recipe.training is not None
     _check_clip(recipe, recipe.training)
@@ -272,7 +261,6 @@ def _fitted(recipe: Recipe, annotations: Annotations, validation: Annotations | 
 
 def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations | None, run: Run) -> list[str]:
     """What will be trained, on what, for how long."""
-    from i3d.recipes.settings import ClipProtocol
 
     training, network = run.parts.training, recipe.network
     t, kind = training.sampling, "frame folders" if annotations.is_frames else "videos"
@@ -301,9 +289,6 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
 
 def _check_clip(recipe: Recipe, training: Training) -> None:
     """The network can take the clips: it is run on tensors without memory."""
-    import torch
-
-    from i3d.models.factory import build_network
 
     num_frames, side = training.sampling.clip_len, training.augmentation.size
     shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)

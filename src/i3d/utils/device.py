@@ -6,12 +6,11 @@ import importlib
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
+
+import torch
 
 from i3d.errors import InputError, first_line
-
-if TYPE_CHECKING:
-    import torch
 
 Precision = Literal["exact", "fast"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
@@ -22,7 +21,6 @@ PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 def pick_device(device: str) -> torch.device:
     """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that is not there is an InputError."""
-    import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -45,7 +43,6 @@ def arithmetic_of(precision: Precision, device: torch.device) -> Arithmetic:
     "exact" is float32. "fast" is bfloat16 where the device has instructions for it: CUDA since Ampere, CPUs with AMX
     or AVX512-BF16; float16 on older CUDA, MPS and NPU; float32 on other CPUs, where bfloat16 takes many times as long.
     """
-    import torch
 
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -75,7 +72,6 @@ def instructions() -> list[str]:
 
 def use_cores() -> None:
     """No more threads than there are cores for this process, whatever the machine has beside them."""
-    import torch
 
     if torch.get_num_threads() > num_cores():
         torch.set_num_threads(num_cores())
@@ -95,7 +91,6 @@ def num_cores() -> int:
 
 def _capabilities() -> dict[str, object]:
     """Of the processor, as PyTorch tells."""
-    import torch
 
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
 

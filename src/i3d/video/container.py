@@ -16,24 +16,22 @@ from fractions import Fraction
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, Final, cast
 
 import av
 import av.error
 import av.logging
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
+from i3d.video.base import FrameHWC, Limits, NoPicturesError, Picture, Video, in_time
 from i3d.video.orientation import orientation
-from i3d.video.reader import FrameHWC, Limits, NoPicturesError, Picture, Video, in_time
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"

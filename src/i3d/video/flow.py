@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.recipes.settings import FlowMethod
-from i3d.video.reader import FrameHWC
+from i3d.video.base import FrameHWC
 
 METHODS: Final[tuple[FlowMethod, ...]] = get_args(FlowMethod)
 Align = Literal["between", "frames"]

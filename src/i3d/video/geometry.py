@@ -6,17 +6,13 @@ Letters in names: H rows, W columns, C channels. Resampling is OpenCV's bilinear
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from i3d.errors import InputError
-from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop
+from i3d.recipes.augmentation import Augmentation, CenterCrop, Crop, MultiScaleCrop, RandomCrop, RandomResizedCrop
 from i3d.video.transforms import Frames, mirror_flow, resize_frame, short_side_size
-
-if TYPE_CHECKING:
-    from i3d.recipes.augmentation import Crop
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
+from i3d.video.base import FrameHWC, Limits, Picture, Video
 from i3d.video.container import on_black
 from i3d.video.jpeg import decode_grey, decode_rgb, plain_jpeg
-from i3d.video.reader import FrameHWC, Limits, Picture, Video
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 UNTIMED_PERIOD: Final = Fraction(1, 25)

@@ -8,7 +8,7 @@ from typing import Final, cast
 import cv2
 import numpy as np
 
-from i3d.video.reader import FrameHWC
+from i3d.video.base import FrameHWC
 
 START: Final = b"\xff\xd8"
 END: Final = b"\xff\xd9"

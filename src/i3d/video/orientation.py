@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from av.video.frame import VideoFrame
 
 from i3d.errors import VideoError
-from i3d.video.reader import FrameHWC
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
+from i3d.video.base import FrameHWC
 
 
 def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:

@@ -6,16 +6,14 @@ Letters in names: T frames, H rows, W columns, C channels. Clips are uint8, RGB,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from i3d.recipes.augmentation import Augmentation, RandAugment, RandomErasing
 from i3d.video.transforms import Frames
-
-if TYPE_CHECKING:
-    from i3d.recipes.augmentation import Augmentation, RandAugment, RandomErasing
 
 GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 

@@ -6,14 +6,13 @@ Letters in names: V views (clips), T frames of a view.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from i3d.recipes.augmentation import TrainSampling
-    from i3d.recipes.settings import ClipProtocol
+from i3d.recipes.augmentation import TrainSampling
+from i3d.recipes.settings import ClipProtocol
 
 Indices = npt.NDArray[np.int64]
 OutOfBound = Literal["loop", "repeat_last"]

@@ -7,14 +7,12 @@ Resizing is OpenCV's bilinear without anti-aliasing, with which the published ch
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import torch
+import torch
 
 Frames = npt.NDArray[np.uint8]
 
@@ -122,7 +120,6 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
 
     The memory keeps the channels last, as the frames came and as convolutions run fastest.
     """
-    import torch
 
     channels = clips_VTHWC.shape[-1]
     if clips_VTHWC.dtype != torch.uint8 or channels != len(mean) or channels != len(std):
@@ -144,7 +141,6 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
 
 @lru_cache(maxsize=16)  # sent to a device once, not with every batch
 def _along_row(values: tuple[float, ...], width: int, device: torch.device) -> torch.Tensor:
-    import torch
 
     with torch.inference_mode(False):
         return torch.tensor(values, device=device).repeat(width)

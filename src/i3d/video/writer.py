@@ -14,7 +14,7 @@ from PIL import Image
 
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import replacing
-from i3d.video.reader import FrameHWC
+from i3d.video.base import FrameHWC
 
 SUFFIXES: Final = (".mp4", ".gif")
 

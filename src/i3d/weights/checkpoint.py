@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from pydantic import ValidationError, model_validator
+from safetensors.torch import save
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_fault
+from i3d.utils.atomic_files import write_atomically
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
-
-if TYPE_CHECKING:
-    import torch
-
-    from i3d.weights.foreign.numbers import Array
+from i3d.weights.foreign.numbers import Array
 
 METADATA_KEY = "i3d"
 
@@ -50,9 +48,6 @@ class Card(Settings):
 
 def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -> None:
     """Write tensors and card to `path`, whole or not at all."""
-    from safetensors.torch import save
-
-    from i3d.utils.atomic_files import write_atomically
 
     write_atomically(path, save(dict(state), metadata={METADATA_KEY: card.model_dump_json()}))
 

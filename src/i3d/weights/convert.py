@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from i3d.errors import InputError, printable
-
-if TYPE_CHECKING:
-    from i3d.weights.load import Entries
+from i3d.weights.checkpoint import save_checkpoint
+from i3d.weights.detect import in_words
+from i3d.weights.load import Entries, load_weights
 
 SUFFIX = ".safetensors"
 
@@ -47,9 +46,6 @@ def convert(
     left out and what is missing keeps fresh values. The record of it stays in the file. Raises WeightsError for a
     file that is damaged, hostile or of another network, InputError for a bad option.
     """
-    from i3d.weights.checkpoint import save_checkpoint
-    from i3d.weights.detect import in_words
-    from i3d.weights.load import load_weights
 
     path = Path(target)
     if path.suffix != SUFFIX:

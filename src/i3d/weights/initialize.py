@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -9,7 +10,11 @@ import torch
 from i3d.errors import WeightsError, printable
 from i3d.models.factory import I3D
 from i3d.recipes.recipe import Recipe
+from i3d.weights.checkpoint import is_checkpoint
+from i3d.weights.foreign.files import safetensors_metadata
+from i3d.weights.hub import is_hub_name
 from i3d.weights.load import Weights, load_weights
+from i3d.weights.pretrained import PRETRAINED
 
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
 HEADS: Final = ("fc.", "logits.")  # the classifiers of I3D-ResNet and Inception-I3D
@@ -47,12 +52,6 @@ def start_from(source: str, net: I3D, recipe: Recipe) -> str:
 
 
 def _load(source: str, recipe: Recipe) -> Weights:
-    from pathlib import Path
-
-    from i3d.weights.checkpoint import is_checkpoint
-    from i3d.weights.foreign.files import safetensors_metadata
-    from i3d.weights.hub import is_hub_name
-    from i3d.weights.pretrained import PRETRAINED
 
     path = Path(source)
     if path.is_file() and STATE_KEY in safetensors_metadata(path):

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
+from i3d._version import __version__
+from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, WeightsError, printable
+from i3d.models.factory import I3D, build_network
+from i3d.models.inflate import inflate_weights
+from i3d.recipes.named import ALIASES, RECIPES
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import Network
+from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
+from i3d.weights.detect import Recognised, recognise
+from i3d.weights.foreign.numbers import Array
+from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
+from i3d.weights.hub import fetch_from_hub, is_hub_name
+from i3d.weights.pretrained import PRETRAINED
 
 if TYPE_CHECKING:
-    import os
-
-    import torch
-
-    from i3d.models.factory import I3D
-    from i3d.recipes.recipe import Recipe
-    from i3d.recipes.settings import Network
-    from i3d.weights.checkpoint import Card
-    from i3d.weights.detect import Recognised
-    from i3d.weights.foreign.numbers import Array
-
     State = dict[str, torch.Tensor]
     Shapes = Mapping[str, torch.Size]
 
@@ -93,10 +99,6 @@ def load_weights(
     With `partial`, entries that are missing or of another shape keep fresh values (seed 0). 2D networks are inflated,
     for `in_channels` other than RGB if need be.
     """
-    from i3d.weights.checkpoint import file_sha256, is_checkpoint
-    from i3d.weights.detect import recognise
-    from i3d.weights.hub import fetch_from_hub, is_hub_name
-    from i3d.weights.pretrained import PRETRAINED
 
     name = str(source)
     if name in PRETRAINED:
@@ -119,9 +121,6 @@ def load_weights(
 
 def model_of(weights: Weights) -> I3D:
     """A network with these weights, in eval mode."""
-    import torch
-
-    from i3d.models.factory import build_network
 
     recipe = weights.card.recipe
     with torch.device("meta"):
@@ -133,9 +132,6 @@ def model_of(weights: Weights) -> I3D:
 
 def shapes_of(network: Network) -> Shapes:
     """Every entry of a network's state dict and its shape. No memory is used."""
-    import torch
-
-    from i3d.models.factory import build_network
 
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_network(network).state_dict().items()}
@@ -144,7 +140,6 @@ def shapes_of(network: Network) -> Shapes:
 def _ours(
     path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
 ) -> Weights:
-    from i3d.weights.checkpoint import Card, file_sha256, load_checkpoint
 
     arrays, card = load_checkpoint(path, sha256=sha256)
     name = printable(path.name)
@@ -163,9 +158,6 @@ def _ours(
 
 def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entries]:
     """The foreign entries as the network's whole state."""
-    import numpy as np
-
-    from i3d.models.inflate import inflate_weights
 
     expected = shapes_of(found.recipe.network)
     arrays = dict(found.arrays)
@@ -190,9 +182,6 @@ def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entr
 
 def _fresh(network: Network) -> State:
     """The state of a new network, the same at every call."""
-    import torch
-
-    from i3d.models.factory import build_network
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -222,7 +211,6 @@ def _compare(
 
 def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
     """(class names, where they come from)."""
-    from i3d.data.labels import dataset_labels, numbered_labels
 
     num_classes = found.recipe.network.num_classes
     if labels is not None:
@@ -237,8 +225,6 @@ def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[s
 
 def _card_of(found: Recognised, labels: tuple[str, ...], entries: Entries, *, source: str, sha256: str) -> Card:
     """What the converted weights say of themselves."""
-    from i3d._version import __version__
-    from i3d.weights.checkpoint import Card
 
     return Card(
         recipe=found.recipe,
@@ -265,9 +251,6 @@ def _checked(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
 
 def _check_name(name: str, path: Path) -> None:
     """A name that is neither a file nor shipped: say which it could have been."""
-    from i3d.recipes.named import ALIASES, RECIPES
-    from i3d.weights.foreign.tensorflow import checkpoint_prefix
-    from i3d.weights.pretrained import PRETRAINED
 
     try:
         if path.exists() or checkpoint_prefix(path) is not None:
@@ -281,7 +264,6 @@ def _check_name(name: str, path: Path) -> None:
 
 def _main_file(path: Path) -> Path:
     """The file to take the hash of: of a TensorFlow checkpoint its index, which holds the checksums of its data."""
-    from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
 
     prefix = checkpoint_prefix(path)
     return path if prefix is None else index_of(prefix)
@@ -289,8 +271,6 @@ def _main_file(path: Path) -> Path:
 
 def _tensor(entry: str, array: Array, name: str) -> torch.Tensor:
     """A float32 tensor of its own (a counter: int64). Whole numbers, NaN, infinity, variances below 0 are refused."""
-    import numpy as np
-    import torch
 
     wrong = WeightsError(f"{printable(name)}: {entry} does not hold what a network has there")
     if entry.endswith(COUNTER):

@@ -29,8 +29,9 @@ from i3d.data.check.file_headers import cut_short, misnamed
 from i3d.data.frame_folders import FrameNames, frames_in_a_row, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
+from i3d.video.base import TIME_TOLERANCE, FrameHWC, Limits, NoPicturesError, Picture, Video
 from i3d.video.images import ImagesVideo, images_in
-from i3d.video.reader import TIME_TOLERANCE, FrameHWC, Limits, NoPicturesError, Picture, Video, open_video
+from i3d.video.reader import open_video
 
 Status = Literal[
     "missing", "empty", "unreadable", "no video", "crashed", "timeout", "truncated", "damaged", "wrong count",

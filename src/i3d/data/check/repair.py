@@ -24,7 +24,8 @@ from i3d.data.check.clip import PATIENT, Allowance, ClipJob, limited, reason_of
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.utils.process_pool import Died, each_job
-from i3d.video.reader import FrameHWC, Video, open_video
+from i3d.video.base import FrameHWC, Video
+from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 
 TIMES_LONGER: Final = 4  # than checking may take: encoding is slower than decoding

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from i3d.data.annotations import Rows
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk
 from i3d.data.formats.tables import SPLIT_NAMES
+from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.video.images import IMAGE_SUFFIXES, natural_key
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from i3d.data.annotations import Label, Rows
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
+from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import is_number
 

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from i3d.data.annotations import SPLITS, Annotations, Rows, build
+from i3d.data.annotations import SPLITS, Annotations, build
 from i3d.data.formats import folders, mmaction2, splits, tables
 from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
 from i3d.data.labels import dataset_labels, read_labels
+from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import read_lines

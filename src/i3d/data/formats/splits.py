@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import Rows
 from i3d.data.formats.tables import files_below, parse_json
+from i3d.data.rows import Rows
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import read_lines, read_text
 

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.annotations import SPLITS, Label, Rows
+from i3d.data.annotations import SPLITS
 from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk
+from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, first_line, printable, quoted
 from i3d.utils.text import is_number
 

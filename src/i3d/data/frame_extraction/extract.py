@@ -42,7 +42,7 @@ from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.process_pool import Died, each_job
-from i3d.video.reader import DEFAULT_LIMITS, Limits
+from i3d.video.base import DEFAULT_LIMITS, Limits
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"

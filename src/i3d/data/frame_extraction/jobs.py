@@ -32,8 +32,9 @@ from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.atomic_files import abandoned, lock, write_atomically
+from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
-from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
+from i3d.video.reader import open_video
 from i3d.video.sampling import indices_at_rate
 from i3d.video.transforms import resize_frame, short_side_size
 

@@ -35,9 +35,10 @@ from i3d.data.shards import Shards
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
+from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import change_pixels
-from i3d.video.reader import DEFAULT_LIMITS, FrameHWC, Limits, Video, open_video
+from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
 

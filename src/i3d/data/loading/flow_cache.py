@@ -25,9 +25,10 @@ from i3d.data.loading.preprocess import flow_at, resized
 from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
 from i3d.utils.cache import Cache, key_of
+from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
 from i3d.video.images import images_in
-from i3d.video.reader import FrameHWC, Video, open_video
+from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
 VERSION: Final = 2

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from i3d.data.loading.flow_cache import FlowOfClips, digest_of
 from i3d.data.loading.preprocess import resized, window_frames
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
-from i3d.video.reader import FrameHWC, Limits, Source, Video, open_video
+from i3d.video.base import FrameHWC, Limits, Source, Video
+from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
 from i3d.video.transforms import center_crop, crops_of
 

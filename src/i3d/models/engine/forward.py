@@ -5,20 +5,17 @@ Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from i3d.data.loading.batch import Views
+from i3d.models.engine.engine import Engine
+from i3d.models.factory import I3D
+from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
-
-if TYPE_CHECKING:
-    from i3d.data.loading.batch import Views
-    from i3d.models.engine.engine import Engine
-    from i3d.models.factory import I3D
-    from i3d.recipes.settings import Preprocessing
-
 
 FRAMES_AT_ONCE: Final = 256  # of the views of a video that run at once, unless it is said how many do
 

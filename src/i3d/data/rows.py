@@ -1,0 +1,66 @@
+"""What a reader of some list or layout found, before labels become numbers."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from i3d.errors import printable
+
+Label = str | int
+
+
+@dataclass
+class Rows:
+    """What a reader of some format found, before labels become numbers. Readers `add` and nothing else."""
+
+    paths: list[str] = field(default_factory=list)
+    labels: list[tuple[Label, ...]] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("i"))
+    starts: array[float] = field(default_factory=lambda: array("d"))
+    ends: array[float] = field(default_factory=lambda: array("d"))
+    num_frames: array[int] = field(default_factory=lambda: array("i"))
+    first_frames: array[int] = field(default_factory=lambda: array("i"))
+    groups: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] | None = None  # if the format itself tells all classes
+    is_frames: bool = False
+    warnings: list[str] = field(default_factory=list)
+    file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
+    files: array[int] = field(default_factory=lambda: array("h"))
+
+    def begin(self, file: Path) -> None:
+        """What is added from now on is from this list."""
+        self.file_names.append(str(file))
+
+    def where(self, index: int, source: Path) -> str:
+        """`file:line` of a row, to stand before an error."""
+        name = self.file_names[self.files[index]] if self.file_names else str(source)
+        return printable(name) + (f":{self.lines[index]}" if self.lines[index] else "")
+
+    def add(
+        self,
+        path: str,
+        labels: tuple[Label, ...],
+        *,
+        line: int = 0,
+        start: float = np.nan,
+        end: float = np.nan,
+        num_frames: int = -1,
+        first_frame: int = 0,
+        group: str = "",
+        split: str = "",
+    ) -> None:
+        self.paths.append(path)
+        self.labels.append(labels)
+        self.lines.append(line)
+        self.starts.append(start)
+        self.ends.append(end)
+        self.num_frames.append(num_frames)
+        self.first_frames.append(first_frame)
+        self.groups.append(group)
+        self.splits.append(split)
+        self.files.append(max(len(self.file_names) - 1, 0))
