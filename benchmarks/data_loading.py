@@ -33,7 +33,7 @@ from i3d.data.rows import Rows
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.reader import open_video
 from i3d.video.transforms import normalize, resize_short_side
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_memory()  # as the command `i3d` does; here for both
+    disable_malloc_trim()  # as the command `i3d` does; here for both
     os.sched_setaffinity(0, {options.core})
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -24,12 +24,12 @@ from kept import BLUE, GREY, Row, bars, machine, place, write
 
 import i3d
 from i3d.data.loading.preprocess import resized
-from i3d.features.extract import Source, extractor_of
+from i3d.features.extract import FeatureSource, extractor_of
 from i3d.models.engine.overlap import PERIOD
 from i3d.models.factory import I3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, normalize
 from i3d.video.writer import write_video
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
-    keep_memory()  # as the command `i3d` does
+    disable_malloc_trim()  # as the command `i3d` does
     source = extractor_of(NETWORK, FeatureSettings(window=WINDOW, stride=1))
     seconds: dict[str, list[float]] = {"shared": [], "engine": [], "plain": []}
     with (
@@ -89,7 +89,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
     }
 
 
-def shared(source: Source, clip: Path) -> tuple[np.ndarray, float]:
+def shared(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
     """Rows, and seconds of each but the first, whose windows have nothing to share."""
     marks: list[float] = []
     with open_video(clip) as video:
@@ -97,7 +97,7 @@ def shared(source: Source, clip: Path) -> tuple[np.ndarray, float]:
     return rows, (marks[-1] - marks[1]) / (ROWS - 2 * PERIOD)
 
 
-def engine(source: Source, clip: Path) -> tuple[np.ndarray, float]:
+def engine(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
     (stream,) = source.extractor.streams
     return by_themselves(clip, stream.engine.pooled, stream.preprocessing)
 

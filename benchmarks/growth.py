@@ -32,7 +32,7 @@ from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetNetwork
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.writer import write_video
 
 R50: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
@@ -133,7 +133,7 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
 
 def measured(what: str, number: int) -> tuple[float, int]:
     """The median seconds of some runs after the first (of one, if it takes long), and the largest memory in MiB."""
-    keep_memory()
+    disable_malloc_trim()
     make, values = SWEEPS[what]
     run = make(**values[number])
     begin = time.perf_counter()

@@ -15,11 +15,11 @@ import torch
 from kept import BLUE, GREY, Row, bars, machine, place, write
 
 from i3d.data.formats.inputs import expand
-from i3d.data.loading.view_stream import End
+from i3d.data.loading.view_stream import EndOfVideo
 from i3d.diagnostics.benchmark_model import render_clip
 from i3d.inference.predict_many import predict_each
 from i3d.inference.predictor import Predictor
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.device import PRECISIONS
 
 ROUNDS = 3
@@ -27,7 +27,7 @@ COLOURS = {"decoding": GREY, "network": GREY, "predict": BLUE}
 
 
 def main() -> None:
-    keep_memory()  # as the command `i3d` does
+    disable_malloc_trim()  # as the command `i3d` does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("clips", nargs="*", default=[])
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(predictor: Predictor, paths: list[str]) -> Row:
-    views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, End)]
+    views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, EndOfVideo)]
     predictor._forward(views[0].clip_THWC[None])
     seconds: dict[str, list[float]] = {"decoding": [], "network": [], "predict": []}
     for _ in range(ROUNDS):

@@ -27,7 +27,7 @@ from training_step import step_of
 from i3d.diagnostics.model_zoo import describe
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.writer import write_video
 
 R50, INCEPTION = "r50", "inception_rgb_kinetics400"
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
-    keep_memory()
+    disable_malloc_trim()
     rows: list[Row] = []
     for name, shape in SHAPES.items():
         clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
@@ -129,7 +129,7 @@ def parts_of(clip: Path) -> dict[str, float]:
     """What comes after the imports."""
     from i3d.inference.predictor import Predictor
 
-    keep_memory()
+    disable_malloc_trim()
     marks = [time.perf_counter()]
     predictor = Predictor()
     marks.append(time.perf_counter())

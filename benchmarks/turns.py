@@ -56,12 +56,12 @@ def _begin(prepare: Prepare, threads: int, side: str) -> None:
     global _prepare
     import torch
 
-    from i3d.utils.allocator import keep_memory
+    from i3d.utils.allocator import disable_malloc_trim
 
     _prepare = prepare
     torch.set_num_threads(threads)
     if side == OURS:
-        keep_memory()
+        disable_malloc_trim()
 
 
 def _timed(name: str) -> tuple[float, Any]:

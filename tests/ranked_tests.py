@@ -9,8 +9,8 @@ import torch
 
 from i3d.data.formats.read import read_annotations
 from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
-from i3d.evaluation.result import figures_of
-from i3d.evaluation.result_file import figures_as_dict
+from i3d.evaluation.result import compute_metrics
+from i3d.evaluation.result_file import metrics_as_dict
 from i3d.evaluation.scorer import Scorer
 from i3d.weights.load import load_weights
 
@@ -38,7 +38,7 @@ def main(clips, model, out):
         found.append({
             "scored": list(scored),
             "scores": [e.scores_NK.tobytes().hex() for e in evaluations],
-            "figures": [json.dumps(figures_as_dict(e, figures_of(e))) for e in evaluations],
+            "figures": [json.dumps(metrics_as_dict(e, compute_metrics(e))) for e in evaluations],
             "names": [e.names_N for e in evaluations],
             "bad": [bad.name for bad in evaluations[0].bad],
         })  # fmt: skip

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from i3d.utils.prefetch import ahead
+from i3d.utils.prefetch import prefetch
 
 
 def test_items_and_their_order():
-    assert list(ahead(iter(range(100)), most=3)) == list(range(100))
-    assert list(ahead(iter(()), most=1)) == []
+    assert list(prefetch(iter(range(100)), most=3)) == list(range(100))
+    assert list(prefetch(iter(()), most=1)) == []
 
 
 def test_no_more_than_asked_for_is_made_ahead():
@@ -23,7 +23,7 @@ def test_no_more_than_asked_for_is_made_ahead():
             made.append(number)
             yield number
 
-    taken = ahead(items(), most=2)
+    taken = prefetch(items(), most=2)
     assert next(taken) == 0
     time.sleep(0.3)
     assert made == [0, 1, 2, 3]  # one taken, two waiting, one in hand
@@ -35,7 +35,7 @@ def test_an_error_comes_behind_the_items_before_it():
         yield 1
         raise ValueError("broken")
 
-    taken = ahead(items(), most=5)
+    taken = prefetch(items(), most=5)
     assert next(taken) == 1
     with pytest.raises(ValueError, match="broken"):
         next(taken)
@@ -52,7 +52,7 @@ def test_who_stops_ends_the_thread_and_closes_what_was_open():
             closed.append(threading.current_thread().name)
 
     before = threading.active_count()
-    taken = ahead(items(), most=2)
+    taken = prefetch(items(), most=2)
     next(taken)
     taken.close()
     assert threading.active_count() == before

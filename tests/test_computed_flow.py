@@ -14,7 +14,7 @@ from commands import run_here
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.pack import pack
 from i3d.evaluation.evaluate import Means, evaluate_each
 from i3d.evaluation.scoring import softmax
@@ -45,7 +45,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def kept(tmp_path):
-    return FlowOfClips("dis", 32, Cache(tmp_path / "cache"))
+    return ClipFlow("dis", 32, Cache(tmp_path / "cache"))
 
 
 def by_hand(path, first, stop, *, fps=None):
@@ -116,7 +116,7 @@ def test_what_is_damaged_is_computed_anew(clips, kept, damage):
 
 def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
     (tmp_path / "file").write_text("")
-    kept = FlowOfClips("dis", 32, Cache(tmp_path / "file"))
+    kept = ClipFlow("dis", 32, Cache(tmp_path / "file"))
     dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
     with pytest.raises(Exception, match=r"flow cannot be kept there .*--cache"):
         dataset[0, 0]

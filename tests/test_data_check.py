@@ -20,7 +20,7 @@ import pytest
 
 import i3d.data.check.clip
 from i3d.data.check import dataset as module
-from i3d.data.check.clip import ClipJob, look
+from i3d.data.check.clip import ClipJob, inspect_clip
 from i3d.data.check.dataset import ClipReport, Report, check, write_report
 from i3d.data.check.duplicates import Looks, alike, fingerprint
 from i3d.data.check.file_headers import cut_short
@@ -96,7 +96,7 @@ def living_in_group(group):
     return sum(int(fields[2]) == group and fields[0] != "Z" for fields in stats)
 
 
-# What workers run instead of `look`; they import this module.
+# What workers run instead of `inspect_clip`; they import this module.
 
 
 def look_or_perish(job):
@@ -115,7 +115,7 @@ def look_or_perish(job):
             i3d.data.check.clip.cut_short = None
         case "greedy":
             i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
-    return look(job)
+    return inspect_clip(job)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
             assert new.timetable()[-1] == pytest.approx(row.seconds, abs=0.05)
             difference = next(new.stream()).astype(int) - next(old.stream())
             assert np.abs(difference).mean() < 8
-        assert look(ClipJob(str(path), path.name, None, False, None)).problems == ()
+        assert inspect_clip(ClipJob(str(path), path.name, None, False, None)).problems == ()
 
 
 def test_fixing_replaces_nothing(tmp_path):
@@ -477,7 +477,7 @@ def test_files_tell_what_they_lack(tmp_path, name):
         cut(tmp_path / f"cut-{name}", whole, share)
         with (tmp_path / f"cut-{name}").open("rb") as file:
             assert "missing" in cut_short(file, int(size * share))[0]
-        found = look(ClipJob(str(tmp_path / f"cut-{name}"), name, None, False, None)).problems
+        found = inspect_clip(ClipJob(str(tmp_path / f"cut-{name}"), name, None, False, None)).problems
         assert [status for status, _ in found] == ["truncated"] or share > 0.9
 
 

@@ -14,7 +14,7 @@ from i3d.data.annotations import build
 from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import Range, choose, preview
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError
@@ -285,7 +285,7 @@ def test_flow(tmp_path, drawn):
             picture[16:32, 16:48] = value
             cv2.imwrite(str(tmp_path / f"flow/push/c1/flow_{axis}_{i:05d}.jpg"), picture)
     augmentation = {"brightness": 0, "resize": (40, 40), "crop": CenterCrop()}
-    dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), flow=FlowOfClips())
+    dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), flow=ClipFlow())
     done = preview(dataset, tmp_path / "out")
     assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
     left, top = place(0, 1, size=40)

@@ -18,7 +18,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNames, names_in
 from i3d.data.loading import loader as loader_module
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.loading.samplers import evaluation_batches, training_batches
 from i3d.data.pack import pack
@@ -154,11 +154,11 @@ def test_flow_folders(folders, template):
     annotations = read_annotations(folders / "list.txt")
     names = None if template is None else FrameNames(template, 1, "flow")
     view = TrainView(TrainSampling(clip_len=12, frame_interval=1), PLAIN)
-    clip = ClipDataset(annotations, view, flow=FlowOfClips(), names=names)[0, 0].clips_NVTHWC[0, 0]
+    clip = ClipDataset(annotations, view, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC[0, 0]
     assert clip.shape == (12, 48, 48, 2)
     assert clip[:, 0, 0].tolist() == [[10 + k, 60 + k] for k in range(12)]
     mirrored = TrainView(view.sampling, PLAIN.model_copy(update={"flip": 1.0}))
-    clip = ClipDataset(annotations, mirrored, flow=FlowOfClips(), names=names)[0, 0].clips_NVTHWC[0, 0]
+    clip = ClipDataset(annotations, mirrored, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC[0, 0]
     assert clip[:, 0, 0].tolist() == [[245 - k, 60 + k] for k in range(12)]
 
 
@@ -172,12 +172,10 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
     assert names_in(tmp_path / "a", modality="rgb") == FrameNames("{:d}.png", 0)
     view = TrainView(TrainSampling(clip_len=5, frame_interval=1), PLAIN)
     names = FrameNames("{:d}.png", 0, "flow")
-    clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=FlowOfClips(), names=names)[
-        0, 0
-    ].clips_NVTHWC
+    clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC
     assert clip[0, 0, :, 0, 0].tolist() == [[50 + k, 100 + k] for k in range(5)]
     with pytest.raises(InputError, match="cannot tell the flow frames from their names"):
-        ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=FlowOfClips())
+        ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow())
 
 
 def test_more_frames_listed_than_there_are_is_a_bad_clip(folders, tmp_path):
@@ -393,7 +391,7 @@ def test_frames_that_do_not_suit_are_told(videos, folders, tmp_path):
         ClipDataset(read_annotations(videos / "clips.csv"), small)[0, 0]
     coloured = TrainView(SHORT, PLAIN.model_copy(update={"hue": 0.1}))
     with pytest.raises(InputError, match="flow has no colours"):
-        ClipDataset(read_annotations(folders / "list.txt"), coloured, flow=FlowOfClips())
+        ClipDataset(read_annotations(folders / "list.txt"), coloured, flow=ClipFlow())
     render(tmp_path / "sliver.mp4", num_frames=4, height=2, width=2000)
     (tmp_path / "l.txt").write_text("sliver.mp4 0\n")
     view = TestView(
@@ -455,8 +453,7 @@ def test_shards_of_frames(folders, tmp_path):
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
     for modality in ("rgb", "flow"):
         sets = [
-            ClipDataset(a, view, seed=2, flow=FlowOfClips() if modality == "flow" else None)
-            for a in (annotations, packed)
+            ClipDataset(a, view, seed=2, flow=ClipFlow() if modality == "flow" else None) for a in (annotations, packed)
         ]
         for index in range(4):
             assert torch.equal(*(s[0, index].clips_NVTHWC for s in sets))

@@ -20,10 +20,10 @@ from i3d.cli.mmaction2.arguments import read_asked
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
-from i3d.recipes.mmaction2.from_config import translate
+from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.options import value_of
 from i3d.recipes.mmaction2.parse import read_config
-from i3d.recipes.mmaction2.to_config import config_of
+from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, CosineSchedule
@@ -129,8 +129,10 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
         recipe = named_recipe(name)
         if isinstance(recipe.network, ResNetNetwork):
             placement = "end_to_end" if "8xb8" in name else "centred"
-            table = config_of(recipe, {}, version=version)
-            found = translate(table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch)
+            table = to_config(recipe, {}, version=version)
+            found = from_config(
+                table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch
+            )
             assert found.recipe == recipe
 
 
@@ -289,8 +291,8 @@ def test_configs_that_would_grow_without_end_are_refused(tmp_path):
         ("a = dict(**[1])\n", r"my_config.py:1: \*\* of '\[1\]', which is no dict"),
     ],
 )
-def test_files_that_are_no_configs_are_refused(tmp_path, text, told):
-    with pytest.raises(InputError, match=told):
+def test_files_that_are_no_configs_are_refused(tmp_path, text, run_cli):
+    with pytest.raises(InputError, match=run_cli):
         load_recipe(str(config(tmp_path, text)))
 
 
@@ -330,14 +332,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("before", "after", "told"), REFUSED, ids=[f"{a[:24]}" for _, a, _ in REFUSED])
-def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, told):
+def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, run_cli):
     text = config_0()
     assert before in text
     path = config(tmp_path, text.replace(before, after, 1))
     with pytest.raises(InputError) as caught:
         load_recipe(str(path))
     message = str(caught.value)
-    assert re.search(told, message), message
+    assert re.search(run_cli, message), message
     assert "\n" not in message
     assert message.startswith(str(path))
     if number := re.match(rf"{path}:(\d+): ", message):
@@ -419,8 +421,8 @@ def test_without_a_rate_the_linear_rule_holds(tmp_path):
         ("data.videos_per_gpu=many", "videos_per_gpu = 'many' must be a whole number"),
     ],
 )
-def test_options_that_have_no_counterpart_are_refused(tmp_path, option, told):
-    with pytest.raises(InputError, match=told) as caught:
+def test_options_that_have_no_counterpart_are_refused(tmp_path, option, run_cli):
+    with pytest.raises(InputError, match=run_cli) as caught:
         read_asked(str(config(tmp_path, config_0())), [option])
     assert str(caught.value).startswith("--cfg-options ")
 
@@ -477,8 +479,8 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
         (["tsn.py", "--work_dir", "x"], "there is no recipe 'tsn'"),
     ],
 )
-def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, told):
-    from i3d.cli.main import told as run
+def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, run_cli):
+    from i3d.cli.main import run_cli as run
     from i3d.cli.mmaction2.train import train
 
     monkeypatch.chdir(tmp_path)
@@ -487,7 +489,7 @@ def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, 
         run(lambda: train(words))
     message = capsys.readouterr().err
     assert ended.value.code == 2
-    assert told in message
+    assert run_cli in message
     assert message.splitlines()[-1].startswith("error: ")
 
 

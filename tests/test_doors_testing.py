@@ -12,7 +12,7 @@ import torch
 import i3d
 from foreign_files import mmaction2_v0, torch_bytes
 from golden_weights import state_dict
-from i3d.cli.main import told
+from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.analysis import analyze_logs, benchmark, get_flops
 from i3d.cli.mmaction2.test import run_test
 from i3d.data.formats.read import read_annotations
@@ -30,7 +30,7 @@ def run(door, *words, capsys):
     """(stdout, stderr, exit code) of a door."""
     code = 0
     try:
-        told(lambda: door([str(word) for word in words]))
+        run_cli(lambda: door([str(word) for word in words]))
     except SystemExit as ended:
         code = ended.code
     out = capsys.readouterr()

@@ -17,7 +17,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.pack import pack
 from i3d.evaluation.evaluate import evaluate
-from i3d.evaluation.result import figures_of
+from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
@@ -274,7 +274,7 @@ def test_the_table_and_the_figures(clips, models, tmp_path):
 def test_numbers_by_hand(clips, models):
     found = test(models["clips"], read_annotations(clips / "clips.csv"))
     scores_NK = np.eye(3)[[0, 1, 2, 0, 1, 0]] * 0.7 + 0.1
-    figures = figures_of(replace(found, scores_NK=scores_NK))
+    figures = compute_metrics(replace(found, scores_NK=scores_NK))
     assert figures.top1 == pytest.approx(5 / 6)
     assert figures.calibration == pytest.approx(5 / 6 - 0.8)
     assert figures.largest_class == pytest.approx(1 / 3)
@@ -292,7 +292,7 @@ def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
     more = {"files_N": ("x",) * 30, "names_N": ("x",) * 30, "num_views_N": (9,) * 30}
     many = replace(found, classes=names, labels_N=labels, scores_NK=scores_NK, **more)
-    tell_evaluation(many, figures_of(many))
+    tell_evaluation(many, compute_metrics(many))
     out = capsys.readouterr().out
     assert "the 10 classes with the lowest F1, of 30" in out
     shown = [line.split()[1] for line in out.splitlines() if line.startswith(" name ")]
@@ -349,14 +349,14 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     found = read_evaluation(some_bad / "r.json")
     assert [(Path(bad.file).name, bad.labels) for bad in found.bad] == [("4.mp4", (1,))]
     assert "web page" in found.bad[0].reason
-    top1 = figures_of(found).top1
+    top1 = compute_metrics(found).top1
     out, err = run(*options, "--bad-as-wrong", expected=3)
     assert "5 of 6 clips were done before (r.json)" in err
     assert f"top-1 {top1 * 5 / 6:.4f}" in out
-    wrong = figures_of(found, bad_as_wrong=True)
+    wrong = compute_metrics(found, bad_as_wrong=True)
     assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
     assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
-    assert wrong.by_class.recall_K[1] == pytest.approx(figures_of(found).by_class.recall_K[1] / 2)
+    assert wrong.by_class.recall_K[1] == pytest.approx(compute_metrics(found).by_class.recall_K[1] / 2)
     assert "of 6 clips (1 unreadable, counted as wrong)" in out
 
 
@@ -423,13 +423,13 @@ def test_other_frames_than_the_network_takes(clips, tmp_path):
 
 def test_the_file_gives_back_what_was_written(clips, models, tmp_path):
     found = test(models["windows"], read_annotations(clips / "clips.csv"))
-    write_evaluations(tmp_path / "r.json", [(found, figures_of(found))])
+    write_evaluations(tmp_path / "r.json", [(found, compute_metrics(found))])
     again = read_evaluation(tmp_path / "r.json")
     assert np.array_equal(again.scores_NK, found.scores_NK)
     assert all(getattr(again, name) == value for name, value in vars(found).items() if name != "scores_NK")
     told = json.loads((tmp_path / "r.json").read_text())
     assert (told["format"], told["version"], told["sha256"]) == ("i3d evaluation", 1, found.weights_sha256)
-    assert told["protocols"]["windows"]["figures"]["top1"] == figures_of(found).top1
+    assert told["protocols"]["windows"]["figures"]["top1"] == compute_metrics(found).top1
     assert told["counts"] == {"clips": 6, "unreadable": 0}
     assert told["clips"][0]["file"].endswith("0.mp4")
 
@@ -439,7 +439,7 @@ def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
     path = tmp_path / "r.json"
     with pytest.raises(i3d.InputError, match="cannot be read"):
         read_evaluation(path)
-    write_evaluations(path, [(found, figures_of(found))])
+    write_evaluations(path, [(found, compute_metrics(found))])
     good = json.loads(path.read_text())
     clip = good["clips"][0]
     for change, message in [

@@ -22,7 +22,7 @@ from commands import run_here
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
 from i3d.features.extract import extractor_of
-from i3d.features.extractor import Extractor, Stream
+from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.windows import Row, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
@@ -32,7 +32,7 @@ from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crops_of, resize_short_side
-from i3d.weights.load import load_weights, model_of
+from i3d.weights.load import build_model, load_weights
 from rendering import encode, numbered_frame
 from testing_runs import save_model
 
@@ -53,7 +53,7 @@ def extractor(settings, *kinds):
         "rgb": lambda: Stream(engine(), RGB, None),
         "flow": lambda: Stream(engine(2), FLOW, "dis"),
     }
-    return Extractor(tuple(streams[kind]() for kind in kinds or ("rgb",)), settings)
+    return FeatureExtractor(tuple(streams[kind]() for kind in kinds or ("rgb",)), settings)
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path
     assert told["made_with"]["runtime"] == "torch"
     assert told["ran_by"] == {"torch": metadata.version("torch")}
     assert told["shape"] == list(values.shape) == [3, 32]
-    net = model_of(weights)
+    net = build_model(weights)
     with open_video(videos / "more" / "a.mp4") as video:
         frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
     for row, features in zip(told["rows"], values, strict=True):

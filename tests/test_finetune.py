@@ -233,16 +233,16 @@ def test_labels_at_random_are_found_useless(root):
 def test_python_says_the_same(root, head):
     import i3d
     from i3d.data.formats.read import read_annotations
-    from i3d.finetuning.defaults import Asked
-    from i3d.training.setup import Machine
+    from i3d.finetuning.defaults import FinetuneOptions
+    from i3d.training.setup import ComputeConfig
     from i3d.utils.cache import Cache
 
     done = i3d.finetune(
         read_annotations(root / "clips"),
         work_dir=root / "python",
         init=str(root / "tiny.safetensors"),
-        asked=Asked(precision="fp32"),
-        machine=Machine("cpu", 0, cache=Cache(root / "cache")),
+        asked=FinetuneOptions(precision="fp32"),
+        machine=ComputeConfig("cpu", 0, cache=Cache(root / "cache")),
     )
     assert (done.mode, done.num_computed, done.tested_on) == ("head", 0, "val")
     assert done.model.read_bytes() == (root / "head/best.safetensors").read_bytes()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from commands import run_here
 from i3d.errors import InputError
-from i3d.finetuning.defaults import Asked, Facts, choose
+from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.recipes.settings import Preprocessing
 
@@ -26,7 +26,9 @@ MOVING = ("epochs", "batch_size", "lr", "layer_decay")
 
 def facts(counts, *, classes=None, seconds=2.0, num_frames=50, device="cpu", **more):
     names = classes or tuple(f"class {k}" for k in range(len(counts)))
-    return Facts(names, tuple(counts), seconds, num_frames, device, more.pop("has_fast_bf16", False), PRE, **more)
+    return DatasetStats(
+        names, tuple(counts), seconds, num_frames, device, more.pop("has_fast_bf16", False), PRE, **more
+    )
 
 
 any_facts = st.builds(
@@ -70,10 +72,10 @@ def refused(told, seen, mode, head, views):
 @settings(max_examples=150, deadline=None)
 @given(any_facts, any_asked)
 def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen, told):
-    asked = Asked(**told)
-    mode = asked.mode or choose(seen, Asked())[0].mode
-    head = asked.head or choose(seen, Asked())[0].head
-    views = told["views"] or choose(seen, Asked(test_clips=told["test_clips"]))[0].views
+    asked = FinetuneOptions(**told)
+    mode = asked.mode or choose(seen, FinetuneOptions())[0].mode
+    head = asked.head or choose(seen, FinetuneOptions())[0].head
+    views = told["views"] or choose(seen, FinetuneOptions(test_clips=told["test_clips"]))[0].views
     if refused(told, seen, mode, head, views):
         with pytest.raises(InputError, match=r"^--"):
             choose(seen, asked)
@@ -112,7 +114,7 @@ def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen
 
 @given(any_facts)
 def test_without_a_wish_the_facts_decide(seen):
-    plan, choices = choose(seen, Asked())
+    plan, choices = choose(seen, FinetuneOptions())
     few = min((count for count in seen.counts_K if count), default=0)
     assert plan.mode == ("head" if seen.device == "cpu" else "last" if few < 20 else "all")
     assert plan.head == ("prototype" if few < 5 and not seen.multi_label else "linear")
@@ -126,48 +128,54 @@ def test_without_a_wish_the_facts_decide(seen):
     ("seconds", "clip"), [(0.5, (16, 1)), (0.8, (16, 1)), (1.2, (32, 1)), (1.6, (32, 1)), (2.6, (32, 2)), (60, (32, 2))]
 )
 def test_clips_span_what_the_network_was_trained_on_where_videos_are_so_long(seconds, clip):
-    plan, _ = choose(facts([10, 10], seconds=seconds), Asked())
+    plan, _ = choose(facts([10, 10], seconds=seconds), FinetuneOptions())
     assert (plan.protocol.clip_len, plan.protocol.frame_interval) == clip
     assert plan.protocol.target_fps == 25
 
 
 def test_frames_without_times_are_taken_as_they_are():
-    plan, _ = choose(facts([10, 10], seconds=None, num_frames=18), Asked())
+    plan, _ = choose(facts([10, 10], seconds=None, num_frames=18), FinetuneOptions())
     assert (plan.protocol.clip_len, plan.protocol.frame_interval, plan.protocol.target_fps) == (16, 1, None)
 
 
 def test_uneven_classes_count_alike_and_even_ones_as_they_are():
-    assert choose(facts([40, 10]), Asked())[0].training.loss.class_weights == "balanced"
-    assert choose(facts([29, 10]), Asked())[0].training.loss.class_weights == "none"
-    assert choose(facts([40, 10]), Asked(balance="sampler"))[0].training.balance == "classes"
-    assert choose(facts([40, 10]), Asked(balance="focal"))[0].training.loss.focal_gamma == 2
-    assert choose(facts([40, 10]), Asked(balance="logit-adjust"))[0].training.loss.logit_adjustment == 1
+    assert choose(facts([40, 10]), FinetuneOptions())[0].training.loss.class_weights == "balanced"
+    assert choose(facts([29, 10]), FinetuneOptions())[0].training.loss.class_weights == "none"
+    assert choose(facts([40, 10]), FinetuneOptions(balance="sampler"))[0].training.balance == "classes"
+    assert choose(facts([40, 10]), FinetuneOptions(balance="focal"))[0].training.loss.focal_gamma == 2
+    assert choose(facts([40, 10]), FinetuneOptions(balance="logit-adjust"))[0].training.loss.logit_adjustment == 1
 
 
 def test_classes_that_a_mirror_would_falsify_change_places():
     named = ("turn left", "turn right", "left hook", "run")
-    plan, choices = choose(facts([10] * 4, classes=named), Asked())
+    plan, choices = choose(facts([10] * 4, classes=named), FinetuneOptions())
     augmentation = plan.training.augmentation
     assert (augmentation.mirrored, augmentation.no_flip) == ((("turn left", "turn right"),), ("left hook",))
     assert next(c for c in choices if c.flag == "--flip").why.startswith("in a mirror 'turn left' becomes 'turn right'")
-    off = choose(facts([10] * 4, classes=named), Asked(flip="off"))[0].training.augmentation
+    off = choose(facts([10] * 4, classes=named), FinetuneOptions(flip="off"))[0].training.augmentation
     assert (off.flip, off.mirrored, off.no_flip) == (0, (), ())
-    on = choose(facts([10] * 4, classes=named), Asked(flip="on"))[0].training.augmentation
+    on = choose(facts([10] * 4, classes=named), FinetuneOptions(flip="on"))[0].training.augmentation
     assert (on.flip, on.mirrored, on.no_flip) == (0.5, (), ())
 
 
 def test_settings_of_layers_are_refused_where_none_moves():
-    for asked in (Asked(lr=0.1), Asked(epochs=3), Asked(batch_size=2), Asked(layer_decay=0.5), Asked(norms="trained")):
+    for asked in (
+        FinetuneOptions(lr=0.1),
+        FinetuneOptions(epochs=3),
+        FinetuneOptions(batch_size=2),
+        FinetuneOptions(layer_decay=0.5),
+        FinetuneOptions(norms="trained"),
+    ):
         with pytest.raises(InputError, match="--finetune"):
             choose(facts([10, 10]), asked)
-        assert choose(facts([10, 10]), Asked(**{**vars(asked), "mode": "last"}))[0].mode == "last"
+        assert choose(facts([10, 10]), FinetuneOptions(**{**vars(asked), "mode": "last"}))[0].mode == "last"
 
 
 @pytest.mark.parametrize("balance", ["focal", "logit-adjust"])
 def test_class_means_have_no_loss(balance):
     with pytest.raises(InputError, match="--head linear"):
-        choose(facts([10, 10]), Asked(head="prototype", balance=balance))
-    assert choose(facts([10, 10]), Asked(mode="all", head="prototype", balance=balance))[0].balance == balance
+        choose(facts([10, 10]), FinetuneOptions(head="prototype", balance=balance))
+    assert choose(facts([10, 10]), FinetuneOptions(mode="all", head="prototype", balance=balance))[0].balance == balance
 
 
 # mirrors

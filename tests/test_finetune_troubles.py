@@ -9,8 +9,8 @@ from evaluations import made
 from i3d.data.check.dataset import ClipReport, Report
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
-from i3d.evaluation.result import figures_of
-from i3d.finetuning.data_issues import Trouble, alike_pairs, find_troubles, told_by
+from i3d.evaluation.result import compute_metrics
+from i3d.finetuning.data_issues import DataIssue, alike_pairs, class_predictability, find_data_issues
 from i3d.finetuning.diagnosis import diagnose, wilson
 from i3d.finetuning.overfit_check import check_features, choose_few
 
@@ -34,7 +34,7 @@ class Made:
 
     @property
     def troubles(self):
-        return find_troubles(self.annotations, self.report)
+        return find_data_issues(self.annotations, self.report)
 
     @property
     def kinds(self):
@@ -183,8 +183,8 @@ def test_uneven_classes_of_the_same_mix_of_sizes_are_no_alarm(tmp_path):
 def test_how_well_a_number_tells_the_class_is_a_share(rows):
     values_N, labels_N = np.array([v for v, _ in rows]), np.array([k for _, k in rows])
     for groups_N in (np.arange(len(rows)), np.zeros(len(rows), int)):
-        assert 0 <= told_by(values_N, labels_N, groups_N) <= 1
-    assert told_by(values_N, labels_N, np.zeros(len(rows), int)) == 0  # nothing to compare with
+        assert 0 <= class_predictability(values_N, labels_N, groups_N) <= 1
+    assert class_predictability(values_N, labels_N, np.zeros(len(rows), int)) == 0  # nothing to compare with
 
 
 # what came out
@@ -198,7 +198,7 @@ def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
 
 def told(labels, said, *, trained=None, troubles=()):
     found = evaluation(labels, said)
-    return " ".join(diagnose(found, figures_of(found), trained=trained, troubles=troubles))
+    return " ".join(diagnose(found, compute_metrics(found), trained=trained, troubles=troubles))
 
 
 def test_a_model_no_better_than_the_largest_class_is_useless():
@@ -220,7 +220,7 @@ def test_what_else_is_wrong():
     assert "It under-fits" in told([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, trained=0.71)
     assert "Rare classes are recognised worse" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
     assert "'b' (2 of 10 right, most often taken for 'a')" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
-    leak = [Trouble("leak", "the size")]
+    leak = [DataIssue("leak", "the size")]
     assert "too good" in told([0, 1] * 100, [0, 1] * 100, troubles=leak)
 
 

@@ -13,7 +13,7 @@ from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction.jobs import RECORD
 from i3d.data.frame_folders import FrameNames, open_frames
 from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
@@ -143,7 +143,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     view = TestView(protocol, Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2))
-    dataset = ClipDataset(annotations, view, flow=FlowOfClips())
+    dataset = ClipDataset(annotations, view, flow=ClipFlow())
     for index in range(2):
         clip = annotations[index]
         (flow_VTHWC,) = dataset[0, index].views_N
@@ -206,7 +206,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     pre = Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2)
-    dataset = ClipDataset(annotations, TestView(protocol, pre), flow=FlowOfClips())
+    dataset = ClipDataset(annotations, TestView(protocol, pre), flow=ClipFlow())
     for index in range(2):
         path = annotations.path(index)
         with open_video(clips / f"{path}.mp4") as video:
@@ -218,7 +218,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     assert "2 of 2 clips are sound" in checked.stdout, checked.stderr + checked.stdout
     packed = tmp_path / "packed"
     assert run_here(["i3d", "data", "pack", out / "list.txt", "--out", packed]).returncode == 0
-    again = ClipDataset(read_annotations(packed), TestView(protocol, pre), flow=FlowOfClips())
+    again = ClipDataset(read_annotations(packed), TestView(protocol, pre), flow=ClipFlow())
     assert np.array_equal(again[0, 1].views_N[0].clips(), dataset[0, 1].views_N[0].clips())
     first = (out / "down" / "a" / file).read_bytes()
     run_here([*command, "--workers", "0", "--force"])

@@ -14,7 +14,7 @@ from i3d.cli.main import app
 from i3d.errors import InputError
 from i3d.evaluation.fuse import aligned, check_sweep, fuse, halves, sweep
 from i3d.evaluation.named_metrics import metrics_of
-from i3d.evaluation.result import BadClip, ViewLogits, figures_of
+from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
 
@@ -31,7 +31,7 @@ def run(*arguments, expected=0):
 
 
 def keep(path, evaluation):
-    write_evaluations(path, [(evaluation, figures_of(evaluation))])
+    write_evaluations(path, [(evaluation, compute_metrics(evaluation))])
     return path
 
 
@@ -107,7 +107,7 @@ def test_clips_that_one_stream_could_not_read_are_bad():
     other = fuse([lacks, one])
     assert [bad.place for bad in other.bad] == [7]
     assert np.array_equal(other.scores_NK, fused.scores_NK)
-    assert figures_of(fused, bad_as_wrong=True).num_clips == 60
+    assert compute_metrics(fused, bad_as_wrong=True).num_clips == 60
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_sweep_finds_the_best_of_the_weights_that_it_tries():
     assert len(found.tried) == 21
     for weights, accuracy in found.tried:
         assert sum(weights) == pytest.approx(1)
-        assert accuracy == figures_of(fuse([good, bad], weights=weights)).top1
+        assert accuracy == compute_metrics(fuse([good, bad], weights=weights)).top1
     assert dict(found.tried)[found.weights] == max(accuracy for _, accuracy in found.tried)
     assert found.weights[0] > 0.5
     assert sweep([good, good]).weights == (0.5, 0.5)  # all alike: the middle
@@ -187,7 +187,7 @@ def test_halves_keep_the_bad_clips_on_their_side():
         assert side[0].bad == side[1].bad
         num_clips = len(side[0].files_N) + len(side[0].bad)
         assert all(clip.place < num_clips for clip in side[0].bad)
-        assert figures_of(side[0], bad_as_wrong=True).num_clips == num_clips
+        assert compute_metrics(side[0], bad_as_wrong=True).num_clips == num_clips
 
 
 def test_weights_are_not_chosen_on_what_is_told():
@@ -224,14 +224,14 @@ def test_the_command_fuse(files, tmp_path):
     fused = fuse([read_evaluation(rgb), read_evaluation(flow)], weights=[1, 2])
     assert np.array_equal(read_evaluation(tmp_path / "f.json").scores_NK, fused.scores_NK)
     row = next(line.split() for line in out.splitlines() if line.startswith(" fused"))
-    assert float(row[1]) == pytest.approx(figures_of(fused).top1, abs=1e-4)
+    assert float(row[1]) == pytest.approx(compute_metrics(fused).top1, abs=1e-4)
     assert f"protocol: {fused.protocol}" in out
     assert "fused" in (tmp_path / "f.html").read_text()
     assert "the file exists" in run("fuse", rgb, flow, "--out", tmp_path / "f.json", expected=2)
     told = json.loads(run("fuse", rgb, flow, "--json"))
     assert told["weights"] == [1, 1]
     assert len(told["streams"]) == 2
-    assert told["fused"]["top1"] == figures_of(fuse([read_evaluation(rgb), read_evaluation(flow)])).top1
+    assert told["fused"]["top1"] == compute_metrics(fuse([read_evaluation(rgb), read_evaluation(flow)])).top1
 
 
 def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
@@ -242,7 +242,7 @@ def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     assert told["weights"] == list(sweep(chosen_on).weights)
     assert told["swept_on_clips"] == 15
     assert told["fused"]["num_clips"] == 45
-    assert told["fused"]["top1"] == figures_of(fuse(rest, weights=told["weights"])).top1
+    assert told["fused"]["top1"] == compute_metrics(fuse(rest, weights=told["weights"])).top1
     assert "the best on 30 held-out clips, which are not in the table" in run("fuse", *files, "--weights", "sweep")
     val = [
         keep(
@@ -277,7 +277,7 @@ def test_bad_options_of_fuse(files, options, message):
 
 def test_the_command_score(files, tmp_path):
     found = read_evaluation(files[0])
-    figures = figures_of(found)
+    figures = compute_metrics(found)
     out = run("score", files[0])
     assert f"top-1 {figures.top1:.4f}" in out
     assert json.loads(run("score", files[0], "--json"))["top1"] == figures.top1
@@ -313,6 +313,6 @@ def test_bad_options_of_score(files, options, message):
 def test_bad_clips_count_as_wrong_in_every_metric():
     e = replace(stream(LABELS, 0), bad=tuple(BadClip("x", "x", (k % 3,), "gone", 60 + k) for k in range(15)))
     names = ("top_k_accuracy", "mean_class_accuracy")
-    plain, wrong = (metrics_of(e, figures_of(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
+    plain, wrong = (metrics_of(e, compute_metrics(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
     for name in ("top1", "top5", "mean_class_accuracy"):
         assert wrong[name] == pytest.approx(plain[name] * 60 / 75)

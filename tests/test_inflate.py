@@ -13,7 +13,7 @@ from i3d.errors import WeightsError
 from i3d.models.inception import same_padding
 from i3d.models.inflate import channels_from_rgb, inflate_kernel
 from i3d.weights import hub
-from i3d.weights.load import load_weights, model_of
+from i3d.weights.load import build_model, load_weights
 
 
 def run_resnet_2d(state, x):
@@ -61,7 +61,7 @@ def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
         assert weights.entries.missing
     else:
         assert not weights.entries.missing
-    model = model_of(weights).double()
+    model = build_model(weights).double()
     assert model.settings.depth == depth
     assert model.labels == tuple(f"class {i}" for i in range(10))
     image = torch.randn(1, 3, 40, 48, dtype=torch.float64)
@@ -140,7 +140,7 @@ def test_inception_v1_is_inflated_too(tmp_path):
     assert weights.card.recipe.name == "inception_rgb_kinetics400"
     assert weights.entries.ignored == ("aux1.fc2.bias",)
     assert not weights.entries.missing
-    model = model_of(weights).double()
+    model = build_model(weights).double()
     assert torch.equal(model.logits.conv3d.weight[:, :, 0, 0, 0].float(), state["fc.weight"])
     image = torch.randn(1, 3, 32, 40, dtype=torch.float64)
     with torch.inference_mode():
@@ -169,8 +169,8 @@ def test_other_channels_are_the_mean_over_rgb(tmp_path, in_channels):
     save_file(resnet_2d(50), tmp_path / "resnet.safetensors")
     weights = load_weights(tmp_path / "resnet.safetensors", in_channels=in_channels)
     assert weights.card.recipe.preprocessing.mean == (127.5,) * in_channels
-    model = model_of(weights)
-    rgb = model_of(load_weights(tmp_path / "resnet.safetensors"))
+    model = build_model(weights)
+    rgb = build_model(load_weights(tmp_path / "resnet.safetensors"))
     assert torch.allclose(model.conv1.conv.weight[:, 0], rgb.conv1.conv.weight.mean(1), atol=1e-7)
     assert model(torch.zeros(1, in_channels, 8, 32, 32)).shape == (1, 10)
 

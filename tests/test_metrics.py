@@ -13,7 +13,7 @@ from evaluations import made
 from i3d.evaluation.metrics import (
     bootstrap_interval,
     calibration_error,
-    class_figures,
+    class_metrics,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
@@ -34,13 +34,13 @@ def scored(draw):
 
 def test_confusion_and_the_figures_of_classes_by_hand():
     assert confusion_matrix(SCORES, [0, 1, 1, 1]).tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0]]  # the tie goes to 0
-    found = class_figures(SCORES, [0, 1, 1, 1])
+    found = class_metrics(SCORES, [0, 1, 1, 1])
     assert found.precision_K.tolist() == [0.5, 1, 0]
     assert found.recall_K.tolist()[:2] == [1, 1 / 3]
     assert math.isnan(found.recall_K[2])
     assert found.f1_K.tolist() == [2 / 3, 0.5, 0]
     assert found.num_clips_K.tolist() == [1, 3, 0]
-    assert math.isnan(class_figures([[1, 0]], [0]).precision_K[1])
+    assert math.isnan(class_metrics([[1, 0]], [0]).precision_K[1])
 
 
 @given(scored())
@@ -97,7 +97,7 @@ def test_against_torchmetrics(seed, num_classes, num_clips):
     assert mean_class_accuracy(scores_NK, labels_N) == pytest.approx(float(theirs), abs=1e-6)
     theirs = tm.multiclass_confusion_matrix(scores, labels, num_classes)
     assert confusion_matrix(scores_NK, labels_N).tolist() == theirs.tolist()
-    figures = class_figures(scores_NK, labels_N)
+    figures = class_metrics(scores_NK, labels_N)
     for ours_K, of in [
         (figures.precision_K, tm.multiclass_precision),
         (figures.recall_K, tm.multiclass_recall),
@@ -170,7 +170,7 @@ def test_one_class_absent_classes_and_ties_by_hand():
 
 
 @pytest.mark.parametrize(
-    "of", [top_k_accuracy, mean_class_accuracy, confusion_matrix, class_figures, calibration_error]
+    "of", [top_k_accuracy, mean_class_accuracy, confusion_matrix, class_metrics, calibration_error]
 )
 def test_scores_that_are_no_numbers_name_the_clip(of):
     with pytest.raises(ValueError, match="the scores of clip 1 hold NaN or infinity"):

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from i3d import load_model
 from i3d.features import extractor
-from i3d.features.extractor import Extractor, Stream
+from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share, pays
-from i3d.models.engine.overlap_edges import Ends, ends_after
+from i3d.models.engine.overlap_edges import BoundaryPositions, ends_after
 from i3d.models.factory import build_network
-from i3d.models.inception import ENDPOINTS, InceptionI3D, Reach
+from i3d.models.inception import ENDPOINTS, InceptionI3D, ReceptiveField
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
@@ -113,13 +113,20 @@ def test_what_is_shared_is_computed_once(net, monkeypatch):
 
 
 def test_ends_grow_until_nothing_is_left():
-    found, ends = [], Ends(64, 0, 0)
-    for reach in (Reach(7, 2), Reach(3, 1), Reach(3, 1), Reach(3, 1), Reach(3, 2), Reach(3, 1)):
+    found, ends = [], BoundaryPositions(64, 0, 0)
+    for reach in (
+        ReceptiveField(7, 2),
+        ReceptiveField(3, 1),
+        ReceptiveField(3, 1),
+        ReceptiveField(3, 1),
+        ReceptiveField(3, 2),
+        ReceptiveField(3, 1),
+    ):
         ends = ends_after(ends, reach)
         found.append(tuple(ends))
     assert found == [(32, 1, 2), (32, 2, 3), (32, 3, 4), (32, 4, 5), (16, 2, 3), (16, 3, 4)]
-    assert ends_after(Ends(3, 1, 1), Reach(3, 1)) == Ends(3, 3, 0)
-    assert not pays(Ends(3, 0, 0), 1, Reach(3, 1))
+    assert ends_after(BoundaryPositions(3, 1, 1), ReceptiveField(3, 1)) == BoundaryPositions(3, 3, 0)
+    assert not pays(BoundaryPositions(3, 0, 0), 1, ReceptiveField(3, 1))
 
 
 def test_who_shares(net):
@@ -157,7 +164,7 @@ def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
     assert can_share(nets[0], window=settings.window, stride=settings.stride)
     frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(45)])
     with open_video(frames_THWC, frames_fps=25) as video:
-        found = Extractor(tuple(streams), settings)(video)
+        found = FeatureExtractor(tuple(streams), settings)(video)
     flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in pairwise(frames_THWC)]
     seen = frames_THWC, np.stack([flows[0], *flows])
     for number in {0, 1, len(found.rows) // 2, len(found.rows) - 1}:
@@ -218,5 +225,5 @@ def test_float32_is_whole_where_layers_are_shared(monkeypatch):
     )
     frames_THWC = np.stack([numbered_frame(k, height=40, width=56) for k in range(20)])
     with open_video(frames_THWC, frames_fps=25) as video:
-        Extractor((stream,), FeatureSettings(layer="Mixed_3b", window=16, stride=1))(video)
+        FeatureExtractor((stream,), FeatureSettings(layer="Mixed_3b", window=16, stride=1))(video)
     assert entered

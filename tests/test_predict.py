@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import i3d
-from i3d.data.loading.view_stream import Shown, windows_of
+from i3d.data.loading.view_stream import ViewSampler, windows_of
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
@@ -71,7 +71,7 @@ def test_clips_are_cut_from_frames_that_are_decoded_once(tmp_path, monkeypatch, 
     monkeypatch.setattr(ContainerVideo, "_decode", counting)
     monkeypatch.setattr(ContainerVideo, "num_frames", promised)
     protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=3, crops="center")
-    *views, end = Shown(protocol, Preprocessing(short_side=48, crop=40), None).views(path)
+    *views, end = ViewSampler(protocol, Preprocessing(short_side=48, crop=40), None).views(path)
     assert end.frames_decoded == 60
     assert len(decoded) == (60 if promised == 60 else 120)
     with open_video(path) as video:

@@ -21,10 +21,10 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
 from i3d.evaluation.probe import compare, probe
-from i3d.evaluation.result import Pictures, cheapest, figures_of
+from i3d.evaluation.result import FrameNaming, cheapest, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.evaluation.scoring import softmax
-from i3d.finetuning.features import Clips, Trunk, clip_features
+from i3d.finetuning.features import Backbone, Clips, clip_features
 from i3d.models.engine.fold import fold_norms
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
@@ -37,7 +37,7 @@ from i3d.utils.cache import Cache
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop, resize_short_side
-from i3d.weights.load import load_weights, model_of
+from i3d.weights.load import build_model, load_weights
 from rendering import encode, numbered_frame
 from testing_runs import make_clips, save_model, save_models
 
@@ -201,13 +201,16 @@ def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
     rows = [line.split() for line in out.splitlines() if line.startswith((" 1x1", " 3x1", " 3x3"))]
     found = read_evaluations(tmp_path / "r.json")
     for row, e, num_views in zip(rows, found, (1, 3, 9), strict=True):
-        figures = figures_of(e)
+        figures = compute_metrics(e)
         assert row[:2] == [e.name, str(num_views)]
         assert float(row[3]) == pytest.approx(figures.top1, abs=1e-4)
         low, high = figures.top1_interval
         assert row[4:7] == [f"{low:.3f}", "to", f"{high:.3f}"]
         assert f"{e.name}: {e.protocol}" in out
-    assert f"the cheapest within half a point of the best: {cheapest([(e, figures_of(e)) for e in found]).name}" in out
+    assert (
+        f"the cheapest within half a point of the best: {cheapest([(e, compute_metrics(e)) for e in found]).name}"
+        in out
+    )
     page = (tmp_path / "r.html").read_text()
     assert "By protocol" in page
     assert all(e.protocol in page for e in found)
@@ -221,7 +224,7 @@ def test_the_cheapest_of_the_good_ones():
     def with_accuracy(right, gflops):
         scores_NK = np.eye(2)[[0 if n < right else 1 for n in range(200)] + [1]]
         e = made(scores_NK, truth, gflops=gflops)
-        return e, figures_of(e)
+        return e, compute_metrics(e)
 
     tested = [with_accuracy(197, 1.0), with_accuracy(199, 10.0), with_accuracy(200, 30.0)]
     assert cheapest(tested) is tested[1][0]  # 197 are more than half a point worse
@@ -297,7 +300,7 @@ def test_formats(clips, models, tmp_path):
         "score", tmp_path / "r.json", "--metrics", "per_class", expected=2
     )
     out, _ = run("score", tmp_path / "r.json", "--metrics", "top_k_accuracy", "--top-k", "1,2", "--protocol", "3x3")
-    assert f"top1 {figures_of(found[1]).top1:.4f}" in out
+    assert f"top1 {compute_metrics(found[1]).top1:.4f}" in out
     right = [np.argsort(-scores)[:2].tolist().count(i % 3) for i, scores in enumerate(found[1].scores_NK)]
     assert f"top2 {np.mean(right):.4f}" in out
 
@@ -363,7 +366,7 @@ def test_probe_reorders_the_frames_of_each_view(clips, models):
     annotations = read_annotations(clips / "clips.csv")
     found = probe(models["clips"], annotations, protocol="1x1", means=HERE)
     weights = load_weights(models["clips"])
-    net, protocol = model_of(weights), with_protocol(weights.card.recipe, "1x1").protocol
+    net, protocol = build_model(weights), with_protocol(weights.card.recipe, "1x1").protocol
     dataset = ClipDataset(annotations, TestView(protocol, weights.card.recipe.preprocessing))
     shuffle = np.random.default_rng((0, 3, 0)).permutation(6).tolist()
     orders = {"forward": range(6), "shuffled": shuffle, "reversed": range(5, -1, -1), "frozen": [3] * 6}
@@ -534,8 +537,8 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
         for axis in "xy":
             cv2.imwrite(str(tmp_path / "v" / f"flow_{axis}_{k + 1:05d}.png"), np.full((36, 48), 255, np.uint8))
         cv2.imwrite(str(tmp_path / "v" / f"img_{k + 1:05d}.png"), np.zeros((36, 48, 3), np.uint8))
-    rgb = stills_of(str(tmp_path / "v"), pictures=Pictures("img_{:05d}.png", 1, "rgb"))
-    flow = stills_of(str(tmp_path / "v"), pictures=Pictures("flow_{axis}_{:05d}.png", 1, "flow"))
+    rgb = stills_of(str(tmp_path / "v"), pictures=FrameNaming("img_{:05d}.png", 1, "rgb"))
+    flow = stills_of(str(tmp_path / "v"), pictures=FrameNaming("flow_{axis}_{:05d}.png", 1, "flow"))
     assert cv2.imdecode(np.frombuffer(rgb[0].jpeg, np.uint8), 1).max() < 9
     assert cv2.imdecode(np.frombuffer(flow[0].jpeg, np.uint8), 1).max() > 200
 
@@ -575,7 +578,7 @@ def test_parts_of_one_file_have_names_of_their_own(clips, models, tmp_path):
     found = read_evaluation(tmp_path / "r.json")
     assert found.names_N == ("0.mp4 [0 s to 0.5 s]", "0.mp4 [0.5 s to its end]", "0.mp4")
     assert len({tuple(row) for row in found.scores_NK.tolist()}) == 3
-    write_evaluations(tmp_path / "again.json", [(found, figures_of(found))])
+    write_evaluations(tmp_path / "again.json", [(found, compute_metrics(found))])
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "r.json").read_bytes()
 
 
@@ -602,7 +605,7 @@ def every_clip(annotations, indices_VT):
 def test_views_that_are_there_twice_count_twice_in_validation(models, short):
     annotations, protocol, indices_VT = short
     weights = load_weights(models["clips"])
-    net, pre = model_of(weights), weights.card.recipe.preprocessing
+    net, pre = build_model(weights), weights.card.recipe.preprocessing
     views = ClipDataset(annotations, TestView(protocol, pre))[0, 0].views_N[0]
     parts = SimpleNamespace(
         net=net,
@@ -621,7 +624,7 @@ def test_views_that_are_there_twice_have_features_twice(models, short, tmp_path)
     annotations, protocol, indices_VT = short
     weights = load_weights(models["clips"])
     pre = weights.card.recipe.preprocessing
-    trunk = Trunk.of(model_of(weights), pre, device=torch.device("cpu"), precision="fp32")
+    trunk = Backbone.of(build_model(weights), pre, device=torch.device("cpu"), precision="fp32")
     found = clip_features(
         trunk, Clips(annotations, ("x",)), TestView(protocol, pre), cache=Cache(tmp_path / "cache"), num_workers=0
     )

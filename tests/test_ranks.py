@@ -112,7 +112,7 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
     """Each process may have a disk of its own; what one has and another lacks must not fall between them."""
     from i3d.data.formats.read import read_annotations
     from i3d.data.resume import Resume
-    from i3d.evaluation.resume import Kept
+    from i3d.evaluation.resume import ScoreCache
     from i3d.evaluation.scorer import Scored
     from i3d.utils.distributed import Ranks
 
@@ -132,7 +132,7 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
         home.mkdir()
 
     def kept(rank):
-        return Kept(Resume(homes[rank] / "r.json"), {}, annotations, ranks=Two(rank, 2, torch.device("cpu")))
+        return ScoreCache(Resume(homes[rank] / "r.json"), {}, annotations, ranks=Two(rank, 2, torch.device("cpu")))
 
     row = {"1x1": Scored(np.ones((1, 3)), (6,))}
     for rank, index in ((0, 2), (1, 3)):

@@ -14,7 +14,7 @@ from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, 
 from i3d.evaluation.hardest_clips import middles, stills_of, worst_clips, wrong_clips
 from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
 from i3d.evaluation.report import matrix_of, write_report
-from i3d.evaluation.result import BadClip, figures_of
+from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
 from rendering import render
 
@@ -96,7 +96,7 @@ def percent(share):
 
 def test_every_figure_is_that_of_the_evaluation(tmp_path):
     evaluation = evaluation_of(8, 100)
-    figures = figures_of(evaluation)
+    figures = compute_metrics(evaluation)
     _, page = report_of(tmp_path, evaluation, title="My test", notes=["First.\nSecond."])
     low, high = figures.top1_interval
     assert f"Top-1 accuracy {percent(figures.top1)}" in page.text
@@ -207,7 +207,7 @@ def test_many_classes_show_those_that_are_confused_most(tmp_path):
 
 def test_classes_that_go_together_have_average_precisions(tmp_path):
     evaluation = evaluation_of(4, 50, multi_label=True)
-    figures = figures_of(evaluation)
+    figures = compute_metrics(evaluation)
     targets_NK = np.array([[k in labels for k in range(4)] for labels in evaluation.labels_N])
     precisions_K = average_precisions(evaluation.scores_NK, targets_NK)
     assert figures.mean_average_precision == pytest.approx(precisions_K.mean())
@@ -299,5 +299,5 @@ def test_bad_clips_that_count_as_wrong(tmp_path):
     assert "20 clips could not be read and are counted as wrong." in page.text
     assert "They have no scores and count as wrong." in page.text
     right = re.search(r"right for ([\d.]+) % of the clips", page.text)[1]
-    plain = figures_of(evaluation_of(bad=bad))
+    plain = compute_metrics(evaluation_of(bad=bad))
     assert float(right) == pytest.approx(100 * plain.top1, abs=0.05)

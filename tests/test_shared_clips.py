@@ -19,7 +19,7 @@ from i3d.models.engine.engine import Engine
 from i3d.utils.cache import Cache
 from i3d.utils.device import PRECISIONS, has_bf16
 from i3d.video.reader import open_video
-from i3d.weights.load import model_of
+from i3d.weights.load import build_model
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ def test_fast_is_within_a_hundredth_of_exact(tmp_path, runtime):
         pytest.importorskip("onnxscript", reason="pip install 'i3d[export]'")
     exact, fast = (Predictor(device="cpu", precision=precision) for precision in PRECISIONS)
     shape = {"clip_CTHW": (3, 64, 224, 224), "cache": Cache(tmp_path)}
-    fast.engine = Engine.of(model_of(fast.weights), device=CPU, precision="fast", runtime=runtime, **shape)
+    fast.engine = Engine.of(build_model(fast.weights), device=CPU, precision="fast", runtime=runtime, **shape)
     for row in index("kinetics"):
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing

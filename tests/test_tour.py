@@ -15,7 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 import tour
-from i3d.finetuning.defaults import Asked, Facts, choose
+from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import protocol_clips
 from render_tour import CLASSES, MOTIONS, NUM_FRAMES, TIMES_T, frames, render, scenes, strip
@@ -64,7 +64,7 @@ def test_a_scene_does_not_depend_on_how_many_there_are():
 
 def test_the_network_sees_each_frame_of_a_clip_once(rendered):
     """So that a motion and its opposite show it one and the same set of frames."""
-    facts = Facts(
+    facts = DatasetStats(
         classes=CLASSES,
         counts_K=(36,) * len(CLASSES),
         seconds=NUM_FRAMES / 25,
@@ -73,7 +73,7 @@ def test_the_network_sees_each_frame_of_a_clip_once(rendered):
         has_fast_bf16=True,
         preprocessing=Preprocessing(short_side=256, crop=224, mean=(0, 0, 0), std=(1, 1, 1)),
     )
-    plan, _ = choose(facts, Asked())
+    plan, _ = choose(facts, FinetuneOptions())
     assert plan.views == 1
     indices_VT = protocol_clips(NUM_FRAMES, plan.protocol, fps=25.0)
     np.testing.assert_array_equal(indices_VT, [np.arange(NUM_FRAMES)])

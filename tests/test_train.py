@@ -28,8 +28,8 @@ from i3d.training.logger import Stopwatch
 from i3d.training.optimizer import build_optimizer
 from i3d.training.run import Run
 from i3d.training.run_folder import RunFolder
-from i3d.training.setup import Machine, build_accelerator
-from i3d.training.step import Parts
+from i3d.training.setup import ComputeConfig, build_accelerator
+from i3d.training.step import TrainState
 from i3d.training.stopping import Stopping
 from i3d.training.train import _loop
 from test_resnet import GOLDEN, golden_state
@@ -74,8 +74,8 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
     net = build_network(ResNetNetwork(dropout=0.0))
     net.load_state_dict(golden_state("i3d_r50"))
     net.double()
-    parts = Parts(
-        recipe, training, build_accelerator(training, Machine(device="cpu")), net, net,
+    parts = TrainState(
+        recipe, training, build_accelerator(training, ComputeConfig(device="cpu")), net, net,
         build_optimizer(net, training, rate=0.01), None, 0,
     )  # fmt: skip
     labels = torch.from_numpy(golden["labels"]).long()

@@ -21,8 +21,8 @@ from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, Training
 from i3d.training.ema import Ema
 from i3d.training.optimizer import build_optimizer
-from i3d.training.state import METADATA_KEY, Position, Sums, load_newest, position_of, save_state, states_in
-from i3d.training.step import Parts, train_step
+from i3d.training.state import METADATA_KEY, MetricSums, TrainerState, load_newest, position_of, save_state, states_in
+from i3d.training.step import TrainState, train_step
 
 TRACEME, SYSCALL = 0, 24  # of ptrace(2)
 NOT_ALLOWED = 77
@@ -36,7 +36,7 @@ def make_parts(*, seed=0, steps=2, adamw=False):
     net = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=3))
     optimizer = build_optimizer(net, training, rate=0.1)
     accelerator = Accelerator(cpu=True)
-    parts = Parts(recipe, training, accelerator, net, net, optimizer, Ema(net, decay=0.9), seed)
+    parts = TrainState(recipe, training, accelerator, net, net, optimizer, Ema(net, decay=0.9), seed)
     for _ in range(steps):
         net(torch.randn(2, 3, 6, 32, 32)).square().mean().backward()
         optimizer.step()
@@ -46,7 +46,7 @@ def make_parts(*, seed=0, steps=2, adamw=False):
 
 
 def at(step, **more):
-    return Position.first("contract").model_copy(update={"step": step, **more})
+    return TrainerState.first("contract").model_copy(update={"step": step, **more})
 
 
 def everything(parts):
@@ -62,12 +62,12 @@ def everything(parts):
 @pytest.mark.parametrize("adamw", [False, True])
 def test_a_state_gives_back_everything(tmp_path, adamw):
     parts = make_parts(adamw=adamw)
-    save_state(tmp_path, parts, at(7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(Sums(loss=0.1),)))
+    save_state(tmp_path, parts, at(7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(MetricSums(loss=0.1),)))
     other = make_parts(seed=1, steps=1, adamw=adamw)
     position, faults = load_newest(tmp_path, other)
     assert faults == []
     assert position.model_dump(exclude={"entries"}) == at(
-        7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(Sums(loss=0.1),)
+        7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(MetricSums(loss=0.1),)
     ).model_dump(exclude={"entries"})
     for mine, theirs in zip(everything(parts), everything(other), strict=True):
         assert mine.keys() == theirs.keys()
@@ -166,7 +166,7 @@ def run_until(libc, child, num_calls):
             return False
 
 
-@pytest.mark.parametrize("field", sorted(set(Position.model_fields) - {"entries"}))
+@pytest.mark.parametrize("field", sorted(set(TrainerState.model_fields) - {"entries"}))
 def test_every_field_of_a_position_is_needed(tmp_path, field):
     parts = make_parts()
     path = save_state(tmp_path, parts, at(1))

@@ -3,8 +3,8 @@
 python tools/test.py configs/recognition/i3d/NAME.py epoch_100.pth --eval top_k_accuracy --out result.json
 """
 
-from i3d.cli.main import told
+from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.test import run_test
 
 if __name__ == "__main__":
-    told(run_test)
+    run_cli(run_test)

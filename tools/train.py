@@ -3,8 +3,8 @@
 python tools/train.py configs/recognition/i3d/NAME.py --work-dir W --validate --seed 0 --deterministic
 """
 
-from i3d.cli.main import told
+from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.train import train
 
 if __name__ == "__main__":
-    told(train)
+    run_cli(train)

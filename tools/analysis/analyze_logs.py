@@ -1,7 +1,7 @@
 """MMAction2's `tools/analysis/analyze_logs.py` on i3d: see `i3d/doors/analysis.py`."""
 
-from i3d.cli.main import told
+from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.analysis import analyze_logs
 
 if __name__ == "__main__":
-    told(analyze_logs)
+    run_cli(analyze_logs)

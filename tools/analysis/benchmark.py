@@ -1,7 +1,7 @@
 """MMAction2's `tools/analysis/benchmark.py` on i3d: see `i3d/doors/analysis.py`."""
 
-from i3d.cli.main import told
+from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.analysis import benchmark
 
 if __name__ == "__main__":
-    told(benchmark)
+    run_cli(benchmark)

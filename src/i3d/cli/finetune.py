@@ -19,8 +19,8 @@ from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
-    from i3d.finetuning.finetune import Finetuned
-    from i3d.training.setup import Machine
+    from i3d.finetuning.finetune import FinetuneResult
+    from i3d.training.setup import ComputeConfig
 
 GUIDED = "finetune"  # the recipe's name
 
@@ -88,7 +88,7 @@ def run_guided(
     init: str | None,
     moves: dict[str, Any],
     settings: list[str],
-    machine: Machine,
+    machine: ComputeConfig,
     max_bad: str | None,
     seed: int,
     names: tuple[str | None, int],
@@ -97,12 +97,12 @@ def run_guided(
     json: bool,
 ) -> None:
     """Fine-tune, and tell what came out."""
-    from i3d.finetuning.defaults import Asked, Balance, Flip, HeadKind, Mode, Norms
+    from i3d.finetuning.defaults import Balance, FinetuneOptions, Flip, HeadKind, Mode, Norms
     from i3d.finetuning.finetune import finetune
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
-    asked = Asked(
+    asked = FinetuneOptions(
         mode=_one_of("--finetune", guided.mode, Mode),
         head=_one_of("--head", guided.head, HeadKind),
         views=guided.views,
@@ -172,11 +172,11 @@ def _one_of(flag: str, value: str | None, allowed: Any) -> Any:
     return value
 
 
-def _tell(done: Finetuned, *, json: bool) -> None:
+def _tell(done: FinetuneResult, *, json: bool) -> None:
     from dataclasses import asdict
     from json import dumps
 
-    from i3d.evaluation.result_file import figures_as_dict
+    from i3d.evaluation.result_file import metrics_as_dict
 
     if json:
         told: dict[str, Any] = {
@@ -191,7 +191,7 @@ def _tell(done: Finetuned, *, json: bool) -> None:
             "stopped_by": done.stopped_by,
         }
         if done.evaluation is not None and done.figures is not None:
-            told["figures"] = figures_as_dict(done.evaluation, done.figures)
+            told["figures"] = metrics_as_dict(done.evaluation, done.figures)
         typer.echo(dumps(told, indent=2))
     else:
         output.tell_finetuned(done)

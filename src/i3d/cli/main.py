@@ -40,8 +40,8 @@ from i3d.cli.streams import (
 from i3d.cli.test import run_probe, run_test
 from i3d.cli.train import plot, runs, train
 from i3d.errors import I3DError, InputError, VideoError, printable
-from i3d.utils.allocator import keep_memory
-from i3d.utils.prefetch import leave
+from i3d.utils.allocator import disable_malloc_trim
+from i3d.utils.prefetch import exit_without_join
 
 INTERRUPTED: Final = 130
 
@@ -148,7 +148,7 @@ def predict(
     from i3d.inference.annotate import annotate as draw
     from i3d.inference.predict_many import predict_each
     from i3d.inference.predictor import Predictor
-    from i3d.inference.tables import PredictionJournal, as_json, write_predictions
+    from i3d.inference.tables import PredictionLog, as_json, write_predictions
     from i3d.video.base import Limits
     from i3d.weights.pretrained import DEFAULT
 
@@ -178,7 +178,7 @@ def predict(
     rows: list[Prediction] = []
     with (
         output.Progress(paths) as bar,
-        nullcontext() if out is None else PredictionJournal(out, settings, paths, force=force) as journal,
+        nullcontext() if out is None else PredictionLog(out, settings, paths, force=force) as journal,
     ):
         for row in predict_each(
             predictor, paths, journal=journal, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=bar.window
@@ -259,11 +259,11 @@ def list_models(context: typer.Context, json: Json = False) -> None:
     from dataclasses import asdict
     from json import dumps
 
-    from i3d.diagnostics.model_zoo import catalogue
+    from i3d.diagnostics.model_zoo import list_models
 
     if context.invoked_subcommand is not None:
         return
-    found = catalogue()
+    found = list_models()
     if json:
         typer.echo(dumps(asdict(found), indent=2))
     else:
@@ -352,24 +352,24 @@ def _check_options(out: Path | None, annotate: Path | None, frames_fps: float | 
 
 def main() -> None:
     """Entry point of the command `i3d`."""
-    told(lambda: app(prog_name="i3d"))
+    run_cli(lambda: app(prog_name="i3d"))
 
 
-def told(command: Callable[[], object]) -> None:
+def run_cli(command: Callable[[], object]) -> None:
     """Run a command; its errors become one line and an exit code."""
     try:
         _in_one_line(command)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             output.say("interrupted")
-        leave(ended)
+        exit_without_join(ended)
 
 
 def _in_one_line(command: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
-    keep_memory()
+    disable_malloc_trim()
     try:
         command()
     except I3DError as error:

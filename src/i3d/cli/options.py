@@ -131,7 +131,7 @@ def clip_dataset(
 ) -> ClipDataset:
     """Clips as training or testing by a recipe sees them."""
     from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-    from i3d.data.loading.flow_cache import FlowOfClips
+    from i3d.data.loading.flow_cache import ClipFlow
     from i3d.recipes.augmentation import Augmentation, TrainSampling
     from i3d.recipes.named import named_recipe
     from i3d.recipes.settings import ClipProtocol
@@ -146,7 +146,7 @@ def clip_dataset(
     training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
     names = frame_names(modality, template, first_index)
     chosen_view = training if view == "train" else TestView(protocol, pre)
-    flow = FlowOfClips(short_side=pre.short_side) if modality == "flow" else None
+    flow = ClipFlow(short_side=pre.short_side) if modality == "flow" else None
     return ClipDataset(found, chosen_view, seed=seed, flow=flow, names=names)
 
 

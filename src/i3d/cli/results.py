@@ -15,13 +15,13 @@ from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.evaluation.fuse import Swept
-    from i3d.evaluation.result import Evaluation, Figures
+    from i3d.evaluation.result import Evaluation, Metrics
     from i3d.evaluation.scoring import Average
 
 Results = Annotated[list[Path], typer.Argument(help="Files of `i3d test --out`, one a stream.", show_default=False)]
 Result = Annotated[Path, typer.Argument(help="A .json or .yaml of `i3d test --out`.", show_default=False)]
 ProtocolName = Annotated[str | None, typer.Option("--protocol", help="Which of the file's protocols, such as 10x3.")]
-Metrics = Annotated[
+MetricNames = Annotated[
     str | None,
     typer.Option(
         help="Some of top_k_accuracy, mean_class_accuracy, calibration_error, mean_average_precision, per_class, "
@@ -52,7 +52,7 @@ Of = Annotated[str | None, typer.Option(help="Add logits (score) or average prob
 
 def score(
     result: Result,
-    metrics: Metrics = None,
+    metrics: MetricNames = None,
     top_k: TopK = "1,5",
     protocol: ProtocolName = None,
     average_clips: AverageViews = None,
@@ -69,8 +69,8 @@ def score(
     from json import dumps
 
     from i3d.evaluation.named_metrics import check_metrics, metrics_of
-    from i3d.evaluation.result import figures_of
-    from i3d.evaluation.result_file import figures_as_dict, read_evaluation, read_evaluations
+    from i3d.evaluation.result import compute_metrics
+    from i3d.evaluation.result_file import metrics_as_dict, read_evaluation, read_evaluations
 
     names = [name.strip() for name in metrics.split(",")] if metrics else []
     ks = _numbers(top_k, "--top-k", int)
@@ -87,11 +87,11 @@ def score(
     if not names:
         finish(found, out, report=report, bad_as_wrong=bad_as_wrong, json=json)
         return
-    evaluation, figures = found[0], figures_of(found[0], bad_as_wrong=bad_as_wrong)
+    evaluation, figures = found[0], compute_metrics(found[0], bad_as_wrong=bad_as_wrong)
     numbers = metrics_of(evaluation, figures, names, top_k=ks)
     _write(found, [figures], out, report=report, bad_as_wrong=bad_as_wrong)
     if json:
-        every = figures_as_dict(evaluation, figures)
+        every = metrics_as_dict(evaluation, figures)
         tables = {"per_class": "by_class", "confusion": "confusion"}
         told = {name: every[name] for name in ("protocol", "num_clips", "num_bad", "bad_as_wrong")}
         told |= {key: every[key] for name, key in tables.items() if name in names}
@@ -122,7 +122,7 @@ def fuse(
     Example: i3d fuse rgb.json flow.json --weights 1,1 --out fused.json
     """
     from i3d.evaluation.fuse import fuse as run
-    from i3d.evaluation.result import figures_of
+    from i3d.evaluation.result import compute_metrics
     from i3d.evaluation.result_file import read_evaluation
 
     _check_new(out, force)
@@ -142,7 +142,7 @@ def fuse(
         chosen = _numbers(weights, "--weights", float) if weights is not None else [1.0] * len(streams)
     fused = run(streams, weights=chosen, of=kind)
     same = [*_readable(streams), fused]
-    tested = [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in same]
+    tested = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in same]
     _write([fused], [tested[-1][1]], out, report=report, bad_as_wrong=bad_as_wrong)
     if json:
         typer.echo(_fused_json(tested, chosen, swept))
@@ -162,10 +162,10 @@ def finish(
     """Write the files, name the clips that could not be read, tell the figures."""
     from json import dumps
 
-    from i3d.evaluation.result import figures_of
-    from i3d.evaluation.result_file import figures_as_dict
+    from i3d.evaluation.result import compute_metrics
+    from i3d.evaluation.result_file import metrics_as_dict
 
-    all_figures = [figures_of(evaluation, bad_as_wrong=bad_as_wrong) for evaluation in found]
+    all_figures = [compute_metrics(evaluation, bad_as_wrong=bad_as_wrong) for evaluation in found]
     for bad in found[0].bad:
         output.say(f"error: {bad.reason}")
     _write(found, all_figures, out, form=form, report=report, bad_as_wrong=bad_as_wrong)
@@ -174,7 +174,7 @@ def finish(
         if form == "i3d":
             output.say(f"`i3d score {printable(str(out))}` averages the views and tells the figures")
     elif json:
-        told: Any = [{"name": e.name, "gflops_per_video": e.gflops, **figures_as_dict(e, f)} for e, f in pairs]
+        told: Any = [{"name": e.name, "gflops_per_video": e.gflops, **metrics_as_dict(e, f)} for e, f in pairs]
         typer.echo(dumps(told[0] if len(told) == 1 else told, indent=2))
     elif len(pairs) > 1:
         output.tell_protocols(pairs)
@@ -197,7 +197,7 @@ def check_report(report: Path | None, *, force: bool) -> None:
 
 def _write(
     found: Sequence[Evaluation],
-    figures: Sequence[Figures],
+    figures: Sequence[Metrics],
     out: Path | None,
     *,
     form: str = "i3d",
@@ -259,16 +259,16 @@ def _readable(streams: Sequence[Evaluation]) -> list[Evaluation]:
     return aligned(streams)
 
 
-def _fused_json(tested: Sequence[tuple[Evaluation, Figures]], weights: Sequence[float], swept: Swept | None) -> str:
+def _fused_json(tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence[float], swept: Swept | None) -> str:
     from json import dumps
 
-    from i3d.evaluation.result_file import figures_as_dict
+    from i3d.evaluation.result_file import metrics_as_dict
 
     told: dict[str, Any] = {"weights": list(weights)}
     if swept is not None:
         told["swept_on_clips"] = swept.num_clips
         told["tried"] = [{"weights": list(row), "accuracy": accuracy} for row, accuracy in swept.tried]
-    *streams, fused = (figures_as_dict(e, f) for e, f in tested)
+    *streams, fused = (metrics_as_dict(e, f) for e, f in tested)
     return dumps({**told, "streams": streams, "fused": fused}, indent=2)
 
 

@@ -89,12 +89,12 @@ def fused_evaluations(
     """The fused evaluation of each protocol; those of the streams are written beside `out`, and told."""
     from i3d.evaluation.exports import write_results
     from i3d.evaluation.fuse import aligned, fuse, halves, sweep
-    from i3d.evaluation.result import figures_of
+    from i3d.evaluation.result import compute_metrics
 
     for net, found in zip(nets, tested, strict=True):
         place = beside(out, net.stream)
         if place is not None:
-            write_results(place, [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in found], form="i3d")
+            write_results(place, [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in found], form="i3d")
             output.say(f"scores of {net.stream}: {printable(str(place))}")
     made = []
     for each in zip(*tested, strict=True):
@@ -105,7 +105,7 @@ def fused_evaluations(
         fused = fuse(streams, weights=how.weights or (swept.weights if swept else None), of=how.of)
         made.append(replace(fused, name=each[0].name))
         if not json:
-            pairs = [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in (*aligned(streams), fused)]
+            pairs = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*aligned(streams), fused)]
             output.tell_fused(pairs, [net.stream for net in nets] + ["fused"], swept)
     return tuple(made)
 

@@ -48,7 +48,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.recipes.recipe import Recipe
-    from i3d.training.train import Trained
+    from i3d.training.train import TrainResult
 
 DataOption = Annotated[
     Path,
@@ -144,11 +144,11 @@ def train(
 
     Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
-    from i3d.training.setup import Machine
+    from i3d.training.setup import ComputeConfig
     from i3d.training.train import train as run
 
     _check_beside(data, work_dir)
-    machine = Machine(device, workers, deterministic, compile_, fsdp, cache_of(cache))
+    machine = ComputeConfig(device, workers, deterministic, compile_, fsdp, cache_of(cache))
     options = (format, fold, multi_label, allow_outside)
     guided = Guided(
         mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, yes,
@@ -282,7 +282,7 @@ def _clips(
     return chosen, found.of_split("val") if (found.splits_N == 1).any() else found
 
 
-def _tell(done: Trained, *, json: bool) -> None:
+def _tell(done: TrainResult, *, json: bool) -> None:
     from dataclasses import asdict
     from json import dumps
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import Annotations
-from i3d.data.loading.batch import Bad
+from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import InputError, VideoError, printable
 from i3d.utils.drawing import Bars, Entry, Histogram, draw_sheet, draw_statistics, frames_shown, strip
@@ -48,7 +48,7 @@ class Preview:
     durations: Range | None  # seconds; None: not known, or folders of frames, which have no times
     lengths: Range | None  # frames
     sizes: dict[tuple[int, int], int]  # (width, height) of the frames as they are stored: number of clips
-    unreadable: tuple[Bad, ...]
+    unreadable: tuple[UnreadableClip, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def preview(
     sample = _sample(len(dataset), seed=dataset.seed)
     to_open = sorted({*shown, *sample})
     facts = _look_at_all(dataset, to_open, lambda done: on_clip and on_clip(done, len(to_open) + len(shown)))
-    bad = {index: found for index, found in facts.items() if isinstance(found, Bad)}
+    bad = {index: found for index, found in facts.items() if isinstance(found, UnreadableClip)}
     entries = []
     for done, index in enumerate(shown, start=1):
         entries.append(_entry(dataset, epoch, index, facts[index], bad))
@@ -132,9 +132,9 @@ def preview(
 
 def _look_at_all(
     dataset: ClipDataset, indices: Sequence[int], on_done: Callable[[int], object]
-) -> dict[int, _Facts | Bad]:
+) -> dict[int, _Facts | UnreadableClip]:
     """The facts of these clips; of those that must be decoded for them, only of the first."""
-    facts: dict[int, _Facts | Bad] = {}
+    facts: dict[int, _Facts | UnreadableClip] = {}
     for done, index in enumerate(indices, start=1):
         num_decoded = sum(isinstance(found, _Facts) and not found.told for found in facts.values())
         facts[index] = _look(dataset, index, may_decode=num_decoded < MAX_DECODED)
@@ -167,7 +167,7 @@ def _sample(num_clips: int, *, seed: int) -> list[int]:
     return [int(index) for index in np.sort(order[:MAX_LOOKED_AT])]
 
 
-def _look(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Facts | Bad:
+def _look(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Facts | UnreadableClip:
     """Size and length of the listed part of a video. Only its first frame is decoded, where that suffices."""
     clip = dataset.annotations[index]
     try:
@@ -179,14 +179,16 @@ def _look(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Facts | Bad
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
             return _Facts(width, height, stop - first, video.fps, told)
     except VideoError as error:
-        return Bad(index, str(error))
+        return UnreadableClip(index, str(error))
 
 
-def _entry(dataset: ClipDataset, epoch: int, index: int, facts: _Facts | Bad, bad: dict[int, Bad]) -> Entry:
+def _entry(
+    dataset: ClipDataset, epoch: int, index: int, facts: _Facts | UnreadableClip, bad: dict[int, UnreadableClip]
+) -> Entry:
     """One clip as the dataset gives it, with the label that it has then; it is put into `bad` if it gives none."""
     annotations = dataset.annotations
-    found = facts if isinstance(facts, Bad) else _draw(dataset, epoch, index)
-    if isinstance(found, Bad):
+    found = facts if isinstance(facts, UnreadableClip) else _draw(dataset, epoch, index)
+    if isinstance(found, UnreadableClip):
         bad[index] = found
         labels, strip_HWC, reason = annotations.labels_of(index), None, found.reason
     else:
@@ -203,12 +205,14 @@ def _entry(dataset: ClipDataset, epoch: int, index: int, facts: _Facts | Bad, ba
     return Entry(" + ".join(names) or "(no label)", clip.path, ", ".join(words), strip_HWC, reason)
 
 
-def _draw(dataset: ClipDataset, epoch: int, index: int) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]] | Bad:
+def _draw(
+    dataset: ClipDataset, epoch: int, index: int
+) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]] | UnreadableClip:
     """Class numbers and frames (T, H, W, C) of the first view of a clip; of none that would take its place."""
     try:
         batch = dataset[epoch, index]
     except InputError as error:  # nor is there one that could
-        return Bad(index, str(error))
+        return UnreadableClip(index, str(error))
     if found := next((one for one in batch.bad if one.index == index), None):
         return found
     labels = batch.labels_N[0]

@@ -25,7 +25,7 @@ class Resume:
     form: str = "i3d"  # of the output
 
 
-class Journal:
+class ResumeLog:
     """Rows by their keys, from which an interrupted run goes on.
 
     It stays when the run is over, so that the same command later computes only what is new or changed. Its first line

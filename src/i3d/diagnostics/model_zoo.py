@@ -67,7 +67,7 @@ class WeightsRow:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ModelZoo:
     """Everything that `i3d models` lists."""
 
     networks: tuple[NetworkRow, ...]
@@ -93,7 +93,7 @@ class Description:
         return {"name": self.name, "recipe": recipe, "card": card, "cost": asdict(self.cost), "layers": layers}
 
 
-def catalogue() -> Catalogue:
+def list_models() -> ModelZoo:
     """The networks, the recipes and the shipped weights."""
 
     networks = [NetworkRow(name, cost_of(recipe_of_network(name))) for name in (*NETWORKS, *OTHER_DEPTHS)]
@@ -110,7 +110,7 @@ def catalogue() -> Catalogue:
         told = "; ".join(f"{figures} ({protocol})" for protocol, figures in card.published.items())
         row_of_weights = (name, card.recipe.name, len(card.labels), file.path.stat().st_size / 1e6)
         weights.append(WeightsRow(*row_of_weights, cost_of(card.recipe), card.licence, told))
-    return Catalogue(tuple(networks), tuple(recipes), tuple(weights))
+    return ModelZoo(tuple(networks), tuple(recipes), tuple(weights))
 
 
 def describe(name: str, *, recipe: str | None = None) -> Description:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i3d.evaluation.metrics import calibration_bins
-from i3d.evaluation.result import Evaluation, Figures
+from i3d.evaluation.result import Evaluation, Metrics
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Calibration:
     words: tuple[str, ...]
 
 
-def calibration_of(evaluation: Evaluation, figures: Figures) -> Calibration:
+def calibration_of(evaluation: Evaluation, figures: Metrics) -> Calibration:
     """The reliability diagram: only bins with clips. The area of a dot goes with its clips."""
     probabilities_NK = evaluation.probabilities_NK
     found = calibration_bins(probabilities_NK, evaluation.class_N)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from i3d.errors import printable
 from i3d.evaluation.metrics import Labels, Scores
-from i3d.evaluation.result import Evaluation, Figures, figures_of
+from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.utils.drawing import INK, LINE, MARGIN, SOFT, Page, Pixels, open_page
 
 MOST_CLASSES: Final = 20  # in the picture; of more, those that are confused most
@@ -84,7 +84,7 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
     Of more than 20 classes only the 20 that are confused most with each other are drawn. Classes that go together
     have no confusion: a ValueError.
     """
-    figures = figures_of(evaluation)
+    figures = compute_metrics(evaluation)
     if figures.confusion_KK is None:
         raise ValueError("classes that go together have no confusion matrix")
     num_classes = len(evaluation.classes)
@@ -114,7 +114,7 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
             page.text(MARGIN, top + side + 24 + LINE * i, line, points=7.5, colour=SOFT, room=width - 2 * MARGIN)
 
 
-def _title(figures: Figures, num_shown: int, num_classes: int) -> str:
+def _title(figures: Metrics, num_shown: int, num_classes: int) -> str:
     title = f"Top-1 {100 * (figures.top1 or 0):.1f} % of {_clips(figures.num_clips)}"
     if num_shown == num_classes:
         return title

@@ -19,13 +19,13 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
-from i3d.evaluation.result import BadClip, Evaluation, Part, Pictures, ViewLogits
-from i3d.evaluation.resume import Kept, OfClip, row_of, scored_of
+from i3d.evaluation.result import BadClip, Evaluation, FrameNaming, Part, ViewLogits
+from i3d.evaluation.resume import OfClip, ScoreCache, row_of, scored_of
 from i3d.evaluation.scorer import Scorer, Variant, averaged
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
@@ -33,7 +33,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-from i3d.utils.distributed import Ranks, own_device, ranks_on
+from i3d.utils.distributed import Ranks, local_device, ranks_on
 from i3d.weights.load import Weights, load_weights
 
 OnClip = Callable[[bool | None], None]
@@ -107,7 +107,7 @@ def evaluate_each(
     could not be read, or if classes go together; `on_known` how many clips were done before.
     """
 
-    picked = pick_device(own_device(means.device))
+    picked = pick_device(local_device(means.device))
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     source = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
     told = called or source
@@ -130,7 +130,7 @@ def evaluate_each(
     ranks = ranks_on(picked)
     settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
     settings |= {"form": resume.form if resume else ""}
-    kept = Kept(resume, settings, annotations, ranks=ranks)
+    kept = ScoreCache(resume, settings, annotations, ranks=ranks)
     try:
         known = kept.known()  # the same on every rank
         on_known(len(known))
@@ -195,7 +195,7 @@ class _Test:
         recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
         check_labels(self.annotations, recipe)
         channels = recipe.network.in_channels
-        flow = FlowOfClips.of(recipe.network, recipe.preprocessing, self.cache)
+        flow = ClipFlow.of(recipe.network, recipe.preprocessing, self.cache)
         view = TestView(protocol, recipe.preprocessing, tuple(others))
         dataset = ClipDataset(self.annotations, view, flow=flow, names=names, multi_label=recipe.multi_label)
         if dataset.num_channels != channels:
@@ -208,7 +208,7 @@ class _Test:
     def run(
         self,
         dataset: ClipDataset,
-        kept: Kept,
+        kept: ScoreCache,
         known: Mapping[int, OfClip],
         ranks: Ranks,
         num_workers: int,
@@ -243,7 +243,7 @@ class _Test:
         self._check(scores, bad)
         return scores, bad
 
-    def _score(self, loader: ClipLoader, kept: Kept, on_clip: OnClip | None) -> dict[int, OfClip]:
+    def _score(self, loader: ClipLoader, kept: ScoreCache, on_clip: OnClip | None) -> dict[int, OfClip]:
         """The scores of those clips of this rank that are not known yet."""
         found = {}
         for batch in loader.batches():
@@ -311,7 +311,7 @@ class _Test:
                 Part(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
                 for clip in map(clips.__getitem__, read)
             ),
-            pictures=None if names is None else Pictures(names.template, names.first, names.modality),
+            pictures=None if names is None else FrameNaming(names.template, names.first, names.modality),
         )
 
 

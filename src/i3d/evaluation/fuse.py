@@ -20,7 +20,7 @@ import numpy as np
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.errors import InputError, printable, quoted
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.result import BadClip, Evaluation, figures_of
+from i3d.evaluation.result import BadClip, Evaluation, compute_metrics
 from i3d.evaluation.scoring import Average, average_views
 
 MOST_NAMED: Final = 3
@@ -80,7 +80,9 @@ def sweep(evaluations: Sequence[Evaluation], *, of: Average | None = None) -> Sw
     scores_S = [_scores(stream, kind) for stream in streams]
     tried = []
     for weights in _grid(len(streams)):
-        figures = figures_of(replace(streams[0], average=kind, scores_NK=_fused(scores_S, weights, kind), views_N=()))
+        figures = compute_metrics(
+            replace(streams[0], average=kind, scores_NK=_fused(scores_S, weights, kind), views_N=())
+        )
         accuracy = figures.top1 if figures.top1 is not None else figures.mean_average_precision
         tried.append((weights, float(accuracy or 0.0)))
     equal = 1 / len(streams)

@@ -17,7 +17,7 @@ from i3d.data.frame_folders import FrameNames, open_frames
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
-from i3d.evaluation.result import Evaluation, Part, Pictures
+from i3d.evaluation.result import Evaluation, FrameNaming, Part
 from i3d.video.base import FrameHWC, Limits, Video
 from i3d.video.flow import flow_colours, flow_of_bytes
 from i3d.video.reader import open_video
@@ -91,7 +91,7 @@ def worst_clips(evaluation: Evaluation, *, most: int) -> list[HardClip]:
 
 
 def stills_of(
-    file: str, *, part: Part | None = None, pictures: Pictures | None = None, num_stills: int = NUM_STILLS
+    file: str, *, part: Part | None = None, pictures: FrameNaming | None = None, num_stills: int = NUM_STILLS
 ) -> tuple[Still, ...] | str:
     """Frames from the middles of equal parts of a clip, as small JPEGs; or why it cannot be read. Flow is coloured."""
     which = part or Part()
@@ -107,7 +107,7 @@ def stills_of(
     return tuple(_still(frame_HWC) for frame_HWC in frames)
 
 
-def _opened(file: str, part: Part, pictures: Pictures | None) -> Video:
+def _opened(file: str, part: Part, pictures: FrameNaming | None) -> Video:
     """A video, or frames in a folder; on the disk or in shards."""
     root = next((root for root in Path(file).parents if is_packed(root)), None) if not Path(file).exists() else None
     shards = None if root is None else Shards(root)

@@ -76,7 +76,7 @@ def confusion_matrix(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> npt.N
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """Of every class: how much of what is called so is so, how much of it is found, their harmonic mean, its clips.
 
     NaN where there is nothing to divide by: precision of a class that is never called, recall of one without clips.
@@ -88,9 +88,9 @@ class ClassFigures:
     num_clips_K: Labels
 
 
-def class_figures(
+def class_metrics(
     scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, lost_N: npt.ArrayLike | None = None
-) -> ClassFigures:
+) -> ClassMetrics:
     """Precision, recall and F1 of every class. `lost_N`: classes of clips without scores, which are not recognised."""
     confusion_KK = confusion_matrix(scores_NK, labels_N)
     right_K, called_K, there_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
@@ -99,7 +99,7 @@ def class_figures(
     with np.errstate(invalid="ignore"):
         precision_K, recall_K = right_K / called_K, right_K / there_K
         f1_K = 2 * right_K / (called_K + there_K)
-    return ClassFigures(precision_K, recall_K, f1_K, there_K)
+    return ClassMetrics(precision_K, recall_K, f1_K, there_K)
 
 
 @dataclass(frozen=True)

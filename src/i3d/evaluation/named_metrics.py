@@ -7,7 +7,7 @@ from typing import Final
 
 from i3d.errors import InputError, quoted
 from i3d.evaluation.metrics import top_k_accuracy
-from i3d.evaluation.result import Evaluation, Figures
+from i3d.evaluation.result import Evaluation, Metrics
 
 TOP_K: Final = "top_k_accuracy"
 TABLES: Final = ("per_class", "confusion")  # which are more than a number
@@ -28,7 +28,7 @@ def check_metrics(names: Sequence[str], top_k: Sequence[int], *, multi_label: bo
 
 
 def metrics_of(
-    evaluation: Evaluation, figures: Figures, names: Sequence[str], *, top_k: Sequence[int] = (1, 5)
+    evaluation: Evaluation, figures: Metrics, names: Sequence[str], *, top_k: Sequence[int] = (1, 5)
 ) -> dict[str, float]:
     """The numbers by their names, `top_k_accuracy` once for every k (top1, top5). Tables are in the figures."""
     check_metrics(names, top_k, multi_label=evaluation.multi_label)

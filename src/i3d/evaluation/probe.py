@@ -16,7 +16,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.evaluation.evaluate import PLAIN, Means, OnClip, evaluate_each, variants_of
 from i3d.evaluation.metrics import bootstrap_interval
-from i3d.evaluation.result import Evaluation, figures_of
+from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.scorer import Order, Variant
 from i3d.weights.load import Weights, load_weights
 
@@ -116,7 +116,7 @@ def probe(
 
 def compare(evaluations: Mapping[Order, Evaluation]) -> Probe:
     """What the orders of the same clips say of the model."""
-    figures = {order: figures_of(e) for order, e in evaluations.items()}
+    figures = {order: compute_metrics(e) for order, e in evaluations.items()}
     forward = evaluations["forward"]
     accuracy: dict[Order, float] = {}
     lost: dict[Order, tuple[float, float] | None] = {}

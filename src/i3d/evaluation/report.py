@@ -21,7 +21,7 @@ from i3d.evaluation.calibration import calibration_of, percent
 from i3d.evaluation.confusion import confusions, most_confused, row_shares
 from i3d.evaluation.hardest_clips import unsure_clips, worst_clips, wrong_clips
 from i3d.evaluation.metrics import Labels, average_precisions
-from i3d.evaluation.result import Evaluation, Figures, cheapest, figures_of
+from i3d.evaluation.result import Evaluation, Metrics, cheapest, compute_metrics
 from i3d.utils.atomic_files import ASSETS, write_atomically
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def report_html(
 
     if not_png := [name for name, content in pictures.items() if not content.startswith(PNG)]:
         raise ValueError(f"pictures must be PNG files, {printable(not_png[0])} is not")
-    figures = figures_of(evaluation, bad_as_wrong=bad_as_wrong)
+    figures = compute_metrics(evaluation, bad_as_wrong=bad_as_wrong)
     is_single = figures.confusion_KK is not None
     pairs = confusions(figures.confusion_KK) if figures.confusion_KK is not None else []
     return _page().render(
@@ -198,7 +198,7 @@ def matrix_of(classes: Sequence[str], confusion_KK: Labels) -> Matrix:
     )
 
 
-def class_rows(evaluation: Evaluation, figures: Figures) -> list[ClassRow]:
+def class_rows(evaluation: Evaluation, figures: Metrics) -> list[ClassRow]:
     """Every class, the weakest first by F1 or average precision; those without one last."""
     if figures.by_class is not None:
         found = figures.by_class
@@ -231,7 +231,7 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _protocols(evaluations: Sequence[Evaluation], *, bad_as_wrong: bool) -> list[ProtocolRow]:
     """The same clips by each protocol, the cheapest of the good ones marked."""
-    tested = [(e, figures_of(e, bad_as_wrong=bad_as_wrong)) for e in evaluations]
+    tested = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in evaluations]
     cheap = cheapest(tested)
     return [
         ProtocolRow(
@@ -247,7 +247,7 @@ def _protocols(evaluations: Sequence[Evaluation], *, bad_as_wrong: bool) -> list
     ]
 
 
-def _numbers(figures: Figures) -> list[Number]:
+def _numbers(figures: Metrics) -> list[Number]:
     found = [
         ("Top-5 accuracy", figures.top5, "the class is among the five highest scores"),
         ("Mean-class accuracy", figures.mean_class, "every class counts the same"),
@@ -256,7 +256,7 @@ def _numbers(figures: Figures) -> list[Number]:
     return [Number(name, value, what) for name, value, what in found if value is not None]
 
 
-def _recognised(evaluation: Evaluation, figures: Figures) -> str:
+def _recognised(evaluation: Evaluation, figures: Metrics) -> str:
     """What the main figure counts."""
     if figures.top1 is None:
         num_there = len({label for labels in evaluation.labels_N for label in labels})
@@ -264,7 +264,7 @@ def _recognised(evaluation: Evaluation, figures: Figures) -> str:
     return f"{round(figures.top1 * figures.num_clips):,} of {_count(figures.num_clips, 'clip')} recognised"
 
 
-def _warnings(figures: Figures) -> list[str]:
+def _warnings(figures: Metrics) -> list[str]:
     """What must be known beside the figures."""
     words = []
     if figures.top1_interval and figures.largest_class and figures.top1_interval[0] <= figures.largest_class:

@@ -12,12 +12,12 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from i3d.evaluation.metrics import (
-    ClassFigures,
+    ClassMetrics,
     Labels,
     Scores,
     bootstrap_interval,
     calibration_error,
-    class_figures,
+    class_metrics,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class FrameNaming:
     """How the frames of folders are named."""
 
     template: str
@@ -87,7 +87,7 @@ class Evaluation:
     gflops: float | None = None  # of the network on one clip, on average; a multiply-add counts as two
     views_N: tuple[ViewLogits, ...] = ()  # only if they were asked for
     parts_N: tuple[Part, ...] = ()  # none: all are whole files
-    pictures: Pictures | None = None  # None: the clips are videos
+    pictures: FrameNaming | None = None  # None: the clips are videos
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
@@ -124,7 +124,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class Metrics:
     """The numbers of an evaluation; what its kind of classes does not have is None. Definitions: docs/metrics.md."""
 
     num_clips: int  # that the figures are of
@@ -138,11 +138,11 @@ class Figures:
     calibration: float | None = None
     mean_average_precision: float | None = None  # of classes that go together
     precision_interval: tuple[float, float] | None = None  # 95 % of that, by bootstrap over the clips
-    by_class: ClassFigures | None = None
+    by_class: ClassMetrics | None = None
     confusion_KK: Labels | None = None
 
 
-def cheapest(tested: Sequence[tuple[Evaluation, Figures]], *, within: float = 0.005) -> Evaluation | None:
+def cheapest(tested: Sequence[tuple[Evaluation, Metrics]], *, within: float = 0.005) -> Evaluation | None:
     """The protocol that costs least, of those whose accuracy is at most `within` below the best; None without costs."""
     of = [(e, f.top1 if f.top1 is not None else f.mean_average_precision or 0.0) for e, f in tested]
     best = max(accuracy for _, accuracy in of)
@@ -150,7 +150,7 @@ def cheapest(tested: Sequence[tuple[Evaluation, Figures]], *, within: float = 0.
     return min(near, key=lambda e: e.gflops or 0.0, default=None)
 
 
-def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures:
+def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Metrics:
     """The numbers of an evaluation. Without a single clip with scores, that is a ValueError."""
     num_bad = len(evaluation.bad)
     if not evaluation.files_N:
@@ -161,14 +161,14 @@ def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures
             row_K[list(labels)] = 1
         value = mean_average_precision(evaluation.scores_NK, targets_NK)
         interval = precision_interval(evaluation.scores_NK, targets_NK)
-        return Figures(
+        return Metrics(
             len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
         )
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
     right_N = np.argmax(scores_NK, axis=1) == labels_N
     counted_N = np.concatenate([right_N, np.zeros(num_bad * bad_as_wrong, bool)])
     share = len(right_N) / len(counted_N)
-    return Figures(
+    return Metrics(
         num_clips=len(counted_N),
         num_bad=num_bad,
         bad_as_wrong=bad_as_wrong,
@@ -178,7 +178,7 @@ def figures_of(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Figures
         mean_class=_mean_class(evaluation, bad_as_wrong=bad_as_wrong),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
         calibration=calibration_error(evaluation.probabilities_NK, labels_N),
-        by_class=class_figures(scores_NK, labels_N, lost_N=_lost(evaluation) if bad_as_wrong else None),
+        by_class=class_metrics(scores_NK, labels_N, lost_N=_lost(evaluation) if bad_as_wrong else None),
         confusion_KK=confusion_matrix(scores_NK, labels_N),
     )
 

@@ -17,7 +17,7 @@ import yaml
 
 from i3d.errors import InputError, first_line, printable
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.result import BadClip, Evaluation, Figures, Part, Pictures, ViewLogits
+from i3d.evaluation.result import BadClip, Evaluation, FrameNaming, Metrics, Part, ViewLogits
 from i3d.evaluation.scoring import Average, average_views
 from i3d.recipes.recipe import AVERAGED
 from i3d.recipes.yaml import read_yaml
@@ -26,7 +26,7 @@ from i3d.utils.atomic_files import write_atomically
 FORMAT: Final = "i3d evaluation"
 VERSION: Final = 1
 YAML: Final = (".yaml", ".yml")
-Tested = tuple[Evaluation, Figures]
+Tested = tuple[Evaluation, Metrics]
 
 
 def write_evaluations(path: Path, tested: Sequence[Tested]) -> None:
@@ -77,7 +77,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
                 "protocol": e.protocol,
                 "average": e.average,
                 "gflops_per_video": e.gflops,
-                "figures": None if is_whole else figures_as_dict(e, figures),
+                "figures": None if is_whole else metrics_as_dict(e, figures),
             }
             for e, figures in tested
         },
@@ -125,7 +125,7 @@ def read_evaluation(path: Path, *, protocol: str | None = None, average: Average
     return found[protocol]
 
 
-def figures_as_dict(evaluation: Evaluation, figures: Figures) -> dict[str, Any]:
+def metrics_as_dict(evaluation: Evaluation, figures: Metrics) -> dict[str, Any]:
     """The figures with their protocol, as JSON has them; what there is not is left out or null."""
     plain = {k: v for k, v in vars(figures).items() if v is not None and k not in ("by_class", "confusion_KK")}
     told: dict[str, Any] = {"protocol": evaluation.protocol, **plain}
@@ -229,12 +229,12 @@ def _part(told: dict[str, Any] | None) -> Part:
     return Part(start, end, int(told["first_frame"]), None if told["num_frames"] is None else int(told["num_frames"]))
 
 
-def _pictures(told: dict[str, Any] | None) -> Pictures | None:
+def _pictures(told: dict[str, Any] | None) -> FrameNaming | None:
     if told is None:
         return None
     if told["modality"] not in ("rgb", "flow"):
         raise ValueError(f"pictures {str(told)[:60]}")
-    return Pictures(_text(told["template"]), int(told["first"]), told["modality"])
+    return FrameNaming(_text(told["template"]), int(told["first"]), told["modality"])
 
 
 def _bad(bad: dict[str, Any], num_classes: int) -> BadClip:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from i3d.data.annotations import Annotations
-from i3d.data.resume import Journal, Resume, signature
+from i3d.data.resume import Resume, ResumeLog, signature
 from i3d.data.shards import INDEX, Shards
 from i3d.errors import InputError
 from i3d.evaluation.scorer import Scored
@@ -18,15 +18,15 @@ from i3d.utils.distributed import Ranks
 OfClip = dict[str, Scored]  # by the names of the variants
 
 
-class Kept:
+class ScoreCache:
     """The scores of clips beside an output file; without one, nothing is kept."""
 
     def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, ranks: Ranks) -> None:
         self._clips, self._shards, self._ranks = clips, Shards.of(Path(clips.root)), ranks
-        self._journal: Journal | None = None
+        self._journal: ResumeLog | None = None
         if resume is not None:
             keys = {self._key(index) for index in range(len(clips))}
-            self._journal = Journal(resume.out, settings, keys, force=resume.force, rank=ranks.rank, wait=ranks.wait)
+            self._journal = ResumeLog(resume.out, settings, keys, force=resume.force, rank=ranks.rank, wait=ranks.wait)
 
     def close(self) -> None:
         if self._journal is not None:

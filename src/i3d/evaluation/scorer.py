@@ -25,7 +25,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime
-from i3d.weights.load import Weights, model_of
+from i3d.weights.load import Weights, build_model
 
 Order = Literal["forward", "shuffled", "reversed", "frozen"]
 
@@ -94,7 +94,7 @@ class Scorer:
         protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
         engine = Engine.of(
-            model_of(weights),
+            build_model(weights),
             device=device,
             precision=precision,
             runtime=runtime,

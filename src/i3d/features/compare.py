@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import read_array
-from i3d.features.extractor import Extractor, Stream
+from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import differences, read_sidecar
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
@@ -74,7 +74,7 @@ def compare(one: Path, other: Path) -> Comparison:
     return Comparison(_cosines(a_RC, b_RC), (len(a_RC), len(b_RC)), same, shifted, _differences(one, other))
 
 
-def likely_causes(extractor: Extractor, video: Path, other: Path) -> list[Cause]:
+def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list[Cause]:
     """The first rows of a video, computed with one thing after the other changed, against those of a file.
 
     The most alike first. Changed are the order of colours, the first frame, the rate, the window, how frames are
@@ -128,7 +128,7 @@ def _differences(one: Path, other: Path) -> tuple[str, ...]:
     return tuple(differences(told[0].get("made_with"), told[1].get("made_with")))
 
 
-def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
+def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtractor]]:
     """The extractor as it is, and with one thing after the other changed."""
 
     settings = extractor.settings
@@ -170,7 +170,7 @@ def _changes(extractor: Extractor) -> Iterator[tuple[str, Extractor]]:
             yield f"flow clipped to {bound:g} pixels", replace(extractor, bound=bound)
 
 
-def _as_told(extractor: Extractor, other: Path) -> Iterator[tuple[str, Extractor]]:
+def _as_told(extractor: FeatureExtractor, other: Path) -> Iterator[tuple[str, FeatureExtractor]]:
     """With the windows, rates and crops that the explanation of the other file tells, if it has one."""
 
     told = read_sidecar(other.with_suffix(".json")) or {}

@@ -25,22 +25,22 @@ from i3d._version import __version__
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import FileFormat, check_format
-from i3d.features.extractor import Extractor, Stream
+from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import Target, is_done, write
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-from i3d.utils.distributed import own_device
+from i3d.utils.distributed import local_device
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
-from i3d.weights.load import Weights, load_weights, model_of
+from i3d.weights.load import Weights, build_model, load_weights
 
 
 @dataclass(frozen=True)
-class Done:
+class ExtractResult:
     """What became of one video."""
 
     target: Target
@@ -51,10 +51,10 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """Networks, and all that the numbers depend on besides the video."""
 
-    extractor: Extractor
+    extractor: FeatureExtractor
     made_with: dict[str, Any]
 
 
@@ -71,13 +71,13 @@ def extractor_of(
     runtime: Runtime = "torch",
     cache: Cache | None = None,
     tell: Callable[[str], None] = lambda _: None,
-) -> Source:
+) -> FeatureSource:
     """Networks of RGB, of flow, or of both, whose features are then side by side.
 
     `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
     """
 
-    picked = pick_device(own_device(device))
+    picked = pick_device(local_device(device))
     streams, weights = [], []
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
@@ -85,7 +85,7 @@ def extractor_of(
         loaded = load_weights(name, recipe=its_recipe)
         _check_channels(loaded, os.fspath(name), is_flow=is_flow)
         method = (flow or loaded.card.recipe.flow) if is_flow else None
-        net, pre = model_of(loaded), loaded.card.recipe.preprocessing
+        net, pre = build_model(loaded), loaded.card.recipe.preprocessing
         if method is not None:
             pre = pre.model_copy(update={"flow": method})
         clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
@@ -109,7 +109,7 @@ def extractor_of(
         "flow_bound": BOUND if flow_model is not None else None,
         "versions": _versions(),
     }
-    return Source(Extractor(tuple(streams), settings), made_with)
+    return FeatureSource(FeatureExtractor(tuple(streams), settings), made_with)
 
 
 def _versions() -> dict[str, str]:
@@ -127,13 +127,13 @@ def _versions() -> dict[str, str]:
 def features(
     sources: Sequence[str],
     out: Path,
-    source: Source,
+    source: FeatureSource,
     *,
     file_format: FileFormat = "npy",
     force: bool = False,
     limits: Limits | None = None,
     on_row: Callable[[int], None] = lambda _: None,
-) -> Iterator[Done]:
+) -> Iterator[ExtractResult]:
     """Write the features of each video (files, folders, patterns, lists) below `out`, one after the other.
 
     What is there already, of the same video and made with the same, is kept. Files made otherwise are an InputError,
@@ -146,7 +146,7 @@ def features(
     source = replace(source, made_with={**source.made_with, "file_format": file_format})
     for target in targets[rank::num_ranks]:
         if is_done(target, source.made_with, force=force):
-            yield Done(target, 0, True)
+            yield ExtractResult(target, 0, True)
             continue
         yield _made(target, source, limits, on_row)
 
@@ -184,15 +184,15 @@ def _below(name: str, path: str) -> Path:
     return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below
 
 
-def _made(target: Target, source: Source, limits: Limits | None, on_row: Callable[[int], None]) -> Done:
+def _made(target: Target, source: FeatureSource, limits: Limits | None, on_row: Callable[[int], None]) -> ExtractResult:
 
     try:
         with open_video(target.video, limits=limits or Limits()) as video:
             found = source.extractor(video, on_row=on_row)
     except VideoError as error:
-        return Done(target, 0, False, str(error))
+        return ExtractResult(target, 0, False, str(error))
     write(target, found, source.made_with)
-    return Done(target, len(found.rows), False, "", found.notes)
+    return ExtractResult(target, len(found.rows), False, "", found.notes)
 
 
 def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:

@@ -26,7 +26,7 @@ from i3d.models.factory import I3D
 from i3d.models.inception import InceptionI3D
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
-from i3d.utils.prefetch import ahead
+from i3d.utils.prefetch import prefetch
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
 from i3d.video.sampling import loop
@@ -59,7 +59,7 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class Extractor:
+class FeatureExtractor:
     """Networks on a device, and what is asked of them. Several streams are concatenated along the channels."""
 
     streams: tuple[Stream, ...]
@@ -90,7 +90,7 @@ class Extractor:
         at_once = max(network.num_windows for network in networks)
         for stream in self.streams:
             stream.engine.begin()
-        with closing(ahead(self._frames(video, times), most=FRAMES_AHEAD)) as frames:
+        with closing(prefetch(self._frames(video, times), most=FRAMES_AHEAD)) as frames:
             windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
             while several := list(islice(windows, at_once)):
                 values += self._rows([window for _, window in several], networks, video)
@@ -151,7 +151,7 @@ class Extractor:
 class _Network:
     """The network of one stream over one video: windows that overlap share what they can."""
 
-    def __init__(self, stream: Stream, extractor: Extractor, plan: Plan | None) -> None:
+    def __init__(self, stream: Stream, extractor: FeatureExtractor, plan: Plan | None) -> None:
         self.stream, self.extractor, self.plan = stream, extractor, plan
         self.layer = _layer(stream.engine.net, extractor.settings)
         self.num_windows = plan.num_windows if plan else 1

@@ -47,7 +47,7 @@ FACTS: Final = {
 
 
 @dataclass(frozen=True)
-class Trouble:
+class DataIssue:
     """One thing that is wrong, in words. With one that stops, there is nothing to train."""
 
     kind: Kind
@@ -68,7 +68,7 @@ def alike_pairs(report: Report) -> list[tuple[int, int]]:
     return [(index, first[row.duplicate_of]) for index, row in enumerate(report.rows) if row.duplicate_of in first]
 
 
-def find_troubles(annotations: Annotations, report: Report) -> list[Trouble]:
+def find_data_issues(annotations: Annotations, report: Report) -> list[DataIssue]:
     """All that is wrong with clips that have their splits; `report` is that of `check`, a row for each clip.
 
     Clips without a split count as clips to train on.
@@ -86,12 +86,12 @@ def find_troubles(annotations: Annotations, report: Report) -> list[Trouble]:
     ]
 
 
-def _unreadable(report: Report) -> list[Trouble]:
+def _unreadable(report: Report) -> list[DataIssue]:
     troubles = []
     lost = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
     if lost:
         words = f"{len(lost)} of {len(report.rows)} clips cannot be read and are left out: {_named(lost)}"
-        troubles.append(Trouble("unreadable", words, stops=len(lost) == len(report.rows)))
+        troubles.append(DataIssue("unreadable", words, stops=len(lost) == len(report.rows)))
     hurt = [
         f"{row.path} ({row.reason})"
         for row in report.rows
@@ -99,7 +99,7 @@ def _unreadable(report: Report) -> list[Trouble]:
     ]
     if hurt:
         troubles.append(
-            Trouble("damaged", f"{len(hurt)} clips are damaged, and used as far as they go: {_named(hurt)}")
+            DataIssue("damaged", f"{len(hurt)} clips are damaged, and used as far as they go: {_named(hurt)}")
         )
     return troubles
 
@@ -109,7 +109,7 @@ def _classes(
     labels_N: npt.NDArray[np.int64],
     readable_N: npt.NDArray[np.bool_],
     to_train_N: npt.NDArray[np.bool_],
-) -> list[Trouble]:
+) -> list[DataIssue]:
     names = annotations.classes
     chosen_N = annotations.select(to_train_N) if to_train_N.any() else None
     counts_K = chosen_N.class_counts_K if chosen_N is not None else np.zeros(len(names), np.int64)
@@ -118,27 +118,31 @@ def _classes(
         only = (
             f"all clips to train on are of one class, {names[present[0]]!r}" if len(present) else "no clip can be read"
         )
-        return [Trouble("one class", f"{only}: there is nothing to tell apart; add clips of another class", stops=True)]
+        return [
+            DataIssue("one class", f"{only}: there is nothing to tell apart; add clips of another class", stops=True)
+        ]
     troubles = []
     if len(labels_N[readable_N]) < len(names):
         words = f"{int(readable_N.sum())} clips for {len(names)} classes: fewer clips than classes"
-        troubles.append(Trouble("few clips", f"{words}; add clips, or take classes out", stops=True))
+        troubles.append(DataIssue("few clips", f"{words}; add clips, or take classes out", stops=True))
     empty = [repr(names[k]) for k in np.flatnonzero(counts_K == 0)]
     if empty:
         words = f"{len(empty)} of {len(names)} classes have no clip to train on and can never be recognised"
-        troubles.append(Trouble("empty class", f"{words}: {_named(empty)}; add clips, or take the classes out"))
+        troubles.append(DataIssue("empty class", f"{words}: {_named(empty)}; add clips, or take the classes out"))
     single = [repr(names[k]) for k in np.flatnonzero(counts_K == 1)]
     if single:
         words = f"{len(single)} of {len(names)} classes have one clip to train on: {_named(single)}"
-        troubles.append(Trouble("few clips", f"{words}; ten or more of each are a beginning"))
+        troubles.append(DataIssue("few clips", f"{words}; ten or more of each are a beginning"))
     most, least = int(counts_K.argmax()), int(present[counts_K[present].argmin()])
     if counts_K[most] >= IMBALANCE * counts_K[least]:
         words = f"{names[most]!r} has {counts_K[most]} clips to train on, {names[least]!r} {counts_K[least]}"
-        troubles.append(Trouble("imbalance", f"{words}: look at the mean over classes, not at top-1 alone (--balance)"))
+        troubles.append(
+            DataIssue("imbalance", f"{words}: look at the mean over classes, not at top-1 alone (--balance)")
+        )
     return troubles
 
 
-def _same(annotations: Annotations, report: Report) -> list[Trouble]:
+def _same(annotations: Annotations, report: Report) -> list[DataIssue]:
     """Clips that show the same: in two classes, or on both sides of the split."""
     two, across, twice = [], [], []
     first = {(row.path, _part(annotations, i)): i for i, row in reversed([*enumerate(report.rows)])}
@@ -158,15 +162,15 @@ def _same(annotations: Annotations, report: Report) -> list[Trouble]:
     troubles = []
     if two:
         words = f"{len(two)} clips show the same as a clip of another class: {_named(two)}"
-        troubles.append(Trouble("two classes", f"{words}; one of each two is labelled wrongly"))
+        troubles.append(DataIssue("two classes", f"{words}; one of each two is labelled wrongly"))
     if across:
         words = f"{len(across)} clips show the same as one on the other side of the split: {_named(across)}"
         troubles.append(
-            Trouble("duplicates", f"{words}; the scores will be too good (`i3d data split --anew` divides better)")
+            DataIssue("duplicates", f"{words}; the scores will be too good (`i3d data split --anew` divides better)")
         )
     if twice:
         words = f"{len(twice)} clips show the same as another of their class: {_named(twice)}"
-        troubles.append(Trouble("twice", f"{words}; they stay on one side of the split, and count twice"))
+        troubles.append(DataIssue("twice", f"{words}; they stay on one side of the split, and count twice"))
     return troubles
 
 
@@ -178,7 +182,7 @@ def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
 
 def _leaks(
     annotations: Annotations, report: Report, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
-) -> list[Trouble]:
+) -> list[DataIssue]:
     """Facts of the files that alone tell the class: a network may learn them instead of the action."""
     chosen = np.flatnonzero(readable_N & (labels_N >= 0))
     if len(chosen) > MAX_COMPARED:
@@ -190,10 +194,10 @@ def _leaks(
     troubles = []
     for name, words in FACTS.items():
         values_N = np.array([_fact(report.rows[index], name) for index in chosen])
-        share = told_by(values_N, labels_N[chosen], groups_N)
+        share = class_predictability(values_N, labels_N[chosen], groups_N)
         if share >= 0.5 + chance / 2 and len(chosen) * (share - chance) ** 2 > DEVIATIONS**2 * chance * (1 - chance):
             troubles.append(
-                Trouble(
+                DataIssue(
                     "leak",
                     f"{words} alone tells the class in {share:.0%} of clips (by class; chance is {chance:.0%}): "
                     f"the network may learn that instead of the action; make the clips of all classes alike in it",
@@ -202,7 +206,7 @@ def _leaks(
     return troubles
 
 
-def told_by(
+def class_predictability(
     values_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64], groups_N: npt.NDArray[np.int64]
 ) -> float:
     """How well one number tells the class: the mean over classes of the share of clips that are told right.

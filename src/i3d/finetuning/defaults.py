@@ -37,7 +37,7 @@ GPU_VIEWS: Final = 20_000
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetStats:
     """What the choices depend on."""
 
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Asked:
+class FinetuneOptions:
     """What the user decided; None: it is chosen."""
 
     mode: Mode | None = None
@@ -102,7 +102,7 @@ class Plan:
 class _Chooser:
     """Notes every decision as it is made."""
 
-    asked: Asked
+    asked: FinetuneOptions
     choices: list[Choice] = field(default_factory=list)
 
     def __call__(self, what: str, flag: str, name: str, chosen: Callable[[], tuple[Any, str]]) -> Any:
@@ -112,7 +112,7 @@ class _Chooser:
         return value
 
 
-def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
+def choose(facts: DatasetStats, asked: FinetuneOptions) -> tuple[Plan, list[Choice]]:
     """The plan for a set of clips, and why it is so."""
     pick = _Chooser(asked)
     least = min((count for count in facts.counts_K if count), default=0)
@@ -153,7 +153,7 @@ def choose(facts: Facts, asked: Asked) -> tuple[Plan, list[Choice]]:
     return Plan(mode, head, views, norms, balance, precision, protocol, training, facts.multi_label), pick.choices
 
 
-def check_asked(asked: Asked, *, multi_label: bool) -> None:
+def check_options(asked: FinetuneOptions, *, multi_label: bool) -> None:
     """What does not go together is an InputError, before anything is decoded."""
     if multi_label and asked.head == "prototype":
         raise InputError("--head prototype: a clip of several classes has no nearest class mean; leave it out")
@@ -161,13 +161,13 @@ def check_asked(asked: Asked, *, multi_label: bool) -> None:
         _check_head(asked, asked.head or "linear")
 
 
-def _check_multi_label(facts: Facts, mode: Mode, balance: Balance) -> None:
+def _check_multi_label(facts: DatasetStats, mode: Mode, balance: Balance) -> None:
     """What has no meaning where classes go together is refused."""
     if facts.multi_label and (balance == "logit-adjust" or (mode == "head" and balance in ("sampler", "loss"))):
         raise InputError(f"--balance {balance}: does nothing to clips of several classes; say none or focal")
 
 
-def _check_head(asked: Asked, head: HeadKind) -> None:
+def _check_head(asked: FinetuneOptions, head: HeadKind) -> None:
     """What has no meaning where no layer moves is refused."""
     for name in ("epochs", "batch_size", "lr", "layer_decay"):
         if getattr(asked, name) is not None:
@@ -179,7 +179,7 @@ def _check_head(asked: Asked, head: HeadKind) -> None:
         raise InputError(f"--balance {asked.balance}: is a loss, and class means have none; say --head linear as well")
 
 
-def _mode(facts: Facts, least: int) -> tuple[Mode, str]:
+def _mode(facts: DatasetStats, least: int) -> tuple[Mode, str]:
     if facts.device == "cpu":
         return "head", "a CPU fits the classifier in seconds; last and all take minutes to hours"
     if least < MANY:
@@ -187,13 +187,13 @@ def _mode(facts: Facts, least: int) -> tuple[Mode, str]:
     return "all", f"every class has {least} clips or more, and there is a {facts.device} device"
 
 
-def _head(facts: Facts, least: int) -> tuple[HeadKind, str]:
+def _head(facts: DatasetStats, least: int) -> tuple[HeadKind, str]:
     if least < FEW and not facts.multi_label:
         return "prototype", f"a class has {least} clips: class means are safer than a fit"
     return "linear", "fitted to its optimum; held-out groups choose the penalty"
 
 
-def _protocol(facts: Facts, pick: _Chooser) -> ClipProtocol:
+def _protocol(facts: DatasetStats, pick: _Chooser) -> ClipProtocol:
     """Clips that span what the network was trained on, where videos are so long."""
     at_25 = facts.seconds * FPS if facts.seconds else facts.num_frames
     length, interval = (16, 1) if at_25 <= 20 else (32, 1) if at_25 <= 40 else (32, 2)
@@ -214,7 +214,7 @@ def _protocol(facts: Facts, pick: _Chooser) -> ClipProtocol:
     )
 
 
-def _views(facts: Facts, protocol: ClipProtocol) -> tuple[int, str]:
+def _views(facts: DatasetStats, protocol: ClipProtocol) -> tuple[int, str]:
     if facts.device != "cpu":
         return MOST_VIEWS, "the middle ones of the test, and random ones"
     views = max(1, min(ENOUGH_VIEWS // max(facts.num_clips * protocol.num_clips, 1), MOST_VIEWS))
@@ -223,13 +223,13 @@ def _views(facts: Facts, protocol: ClipProtocol) -> tuple[int, str]:
     return views, f"{facts.num_clips} clips are few: random views besides those of the test make more of them"
 
 
-def _precision(facts: Facts) -> tuple[str, str]:
+def _precision(facts: DatasetStats) -> tuple[str, str]:
     if facts.device == "cuda" or facts.has_fast_bf16:
         return "bf16", "this processor computes it more than twice as fast as fp32"
     return "fp32", "this processor has no fast bf16"
 
 
-def _balance(facts: Facts, least: int) -> tuple[Balance, str]:
+def _balance(facts: DatasetStats, least: int) -> tuple[Balance, str]:
     ratio = _unevenness(facts, least)
     if facts.multi_label:
         return "none", "classes go together: each is told from all clips without it"
@@ -238,7 +238,7 @@ def _balance(facts: Facts, least: int) -> tuple[Balance, str]:
     return "none", "classes are about equally large"
 
 
-def _unevenness(facts: Facts, least: int) -> float:
+def _unevenness(facts: DatasetStats, least: int) -> float:
     return max(facts.counts_K, default=0) / max(least, 1)
 
 
@@ -254,7 +254,7 @@ def _loss(balance: Balance) -> Loss:
             return Loss()
 
 
-def _flip(facts: Facts, pick: _Chooser) -> tuple[Flip, MirrorRule]:
+def _flip(facts: DatasetStats, pick: _Chooser) -> tuple[Flip, MirrorRule]:
     rule = mirror_rule(facts.classes)
     if pick.asked.flip == "swap" and not rule:
         raise InputError(
@@ -270,7 +270,7 @@ def _flip(facts: Facts, pick: _Chooser) -> tuple[Flip, MirrorRule]:
     return pick("mirror images", "--flip", "flip", chosen), rule
 
 
-def _augmentation(facts: Facts, flip: tuple[Flip, MirrorRule], pick: _Chooser) -> Augmentation:
+def _augmentation(facts: DatasetStats, flip: tuple[Flip, MirrorRule], pick: _Chooser) -> Augmentation:
     mode, rule = flip
     mirrors: dict[str, Any] = {"flip": 0.0 if mode == "off" else 0.5}
     if mode == "swap":
@@ -293,7 +293,7 @@ def _augmentation(facts: Facts, flip: tuple[Flip, MirrorRule], pick: _Chooser) -
     )
 
 
-def _moving(training: Training, facts: Facts, pick: _Chooser) -> tuple[Training, Norms]:
+def _moving(training: Training, facts: DatasetStats, pick: _Chooser) -> tuple[Training, Norms]:
     """What matters only where layers move: batch, rate, epochs, norms."""
     on_cpu = facts.device == "cpu"
     batch_size = pick("batch", "--batch-size", "batch_size", lambda: (4 if on_cpu else 8, "fits the memory"))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from i3d.evaluation.result import Evaluation, Figures
-from i3d.finetuning.data_issues import Trouble
+from i3d.evaluation.result import Evaluation, Metrics
+from i3d.finetuning.data_issues import DataIssue
 
 OVER_FIT = 0.15  # what clips of training are recognised better than others
 WEAK = 0.5  # recall of a class
@@ -18,10 +18,10 @@ ONE_CLASS = 0.9  # of what is said
 
 def diagnose(
     evaluation: Evaluation,
-    figures: Figures,
+    figures: Metrics,
     *,
     trained: float | None,
-    troubles: Sequence[Trouble],
+    troubles: Sequence[DataIssue],
     is_of_all: bool = False,
 ) -> list[str]:
     """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known.
@@ -46,7 +46,7 @@ def diagnose(
     return found or ["Nothing is wrong that could be seen."]
 
 
-def _worth(evaluation: Evaluation, figures: Figures) -> list[str]:
+def _worth(evaluation: Evaluation, figures: Metrics) -> list[str]:
     assert figures.top1 is not None
     assert figures.top1_interval is not None
     assert figures.largest_class is not None
@@ -90,7 +90,7 @@ def _fit(top1: float, trained: float | None) -> list[str]:
     return []
 
 
-def _uneven(figures: Figures) -> list[str]:
+def _uneven(figures: Metrics) -> list[str]:
     assert figures.top1 is not None
     assert figures.mean_class is not None
     if figures.top1 - figures.mean_class < UNEVEN:
@@ -101,7 +101,7 @@ def _uneven(figures: Figures) -> list[str]:
     ]
 
 
-def _weak(evaluation: Evaluation, figures: Figures) -> list[str]:
+def _weak(evaluation: Evaluation, figures: Metrics) -> list[str]:
     assert figures.by_class is not None
     assert figures.confusion_KK is not None
     weak = [k for k in np.argsort(figures.by_class.recall_K) if figures.by_class.recall_K[k] < WEAK][:3]
@@ -115,7 +115,7 @@ def _weak(evaluation: Evaluation, figures: Figures) -> list[str]:
     return [f"Weakest: {'; '.join(told)}."] if told else []
 
 
-def _small(figures: Figures, *, is_of_all: bool) -> list[str]:
+def _small(figures: Metrics, *, is_of_all: bool) -> list[str]:
     assert figures.top1 is not None
     low, high = wilson(figures.top1, figures.num_clips)
     if high - low < WIDE:

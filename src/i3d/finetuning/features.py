@@ -21,7 +21,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loading.batch import Views
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
@@ -38,7 +38,7 @@ OnClip = Callable[[int, int], None]  # features of so many clips are there, of s
 
 
 @dataclass(frozen=True)
-class Trunk:
+class Backbone:
     """A network up to its classifier, with what its clips must be like and how it computes."""
 
     engine: Engine = field(repr=False)
@@ -47,7 +47,7 @@ class Trunk:
     num_channels: int  # of a feature: what the classifier is made for
 
     @classmethod
-    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: str) -> Trunk:
+    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: str) -> Backbone:
         """The network itself is changed: it is made ready to run. `precision`: fp32 or bf16."""
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
@@ -96,7 +96,7 @@ class Features:
 
 
 def clip_features(
-    trunk: Trunk,
+    trunk: Backbone,
     clips: Clips,
     view: TrainView | TestView,
     *,
@@ -135,11 +135,11 @@ def clip_features(
 
 
 def _computed(
-    trunk: Trunk, clips: Clips, view: TrainView | TestView, draw: int, seed: int, cache: Cache, num_workers: int
+    trunk: Backbone, clips: Clips, view: TrainView | TestView, draw: int, seed: int, cache: Cache, num_workers: int
 ) -> Any:
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
-    flow = FlowOfClips.of(trunk.engine.net.settings, trunk.preprocessing, cache)
+    flow = ClipFlow.of(trunk.engine.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
         clips.annotations, view, seed=seed, names=clips.names, flow=flow, multi_label=True, numbers_N=numbers_N
     )
@@ -162,12 +162,12 @@ def _computed(
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
 
 
-def _of_views(trunk: Trunk, views: Views) -> Floats:
+def _of_views(trunk: Backbone, views: Views) -> Floats:
     """The features of the views of a protocol; one that it has twice is computed once."""
     return trunk(views.clips())[list(views.groups[0])]
 
 
-def _key(trunk: Trunk, clips: Clips, index: int, view: TrainView | TestView, seed: int, draw: int) -> str:
+def _key(trunk: Backbone, clips: Clips, index: int, view: TrainView | TestView, seed: int, draw: int) -> str:
     if isinstance(view, TrainView):
         augmentation = view.augmentation.model_dump(mode="json", exclude={"no_flip", "mirrored"})
         named = {clips.annotations.classes[label] for label in clips.annotations.labels_of(index)}

@@ -17,17 +17,17 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames, the_names
 from i3d.data.shards import Shards
 from i3d.errors import InputError
-from i3d.evaluation.result import Evaluation, Figures, figures_of
+from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning import record, steps
-from i3d.finetuning.data_issues import Trouble
-from i3d.finetuning.defaults import Asked, Choice, check_asked
+from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.defaults import Choice, FinetuneOptions, check_options
 from i3d.finetuning.diagnosis import diagnose
 from i3d.finetuning.fitting import parts_of
-from i3d.finetuning.inspect_data import look
+from i3d.finetuning.inspect_data import inspect_clips
 from i3d.finetuning.job import BEST, LAST, START, Job, Nobody, Watcher, counter
 from i3d.finetuning.plan import make_plan
 from i3d.training.run_folder import RunFolder
-from i3d.training.setup import Machine
+from i3d.training.setup import ComputeConfig
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import Cache
 from i3d.utils.device import pick_device
@@ -36,17 +36,17 @@ from i3d.weights.pretrained import DEFAULT
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuneResult:
     """What came out."""
 
     work_dir: Path
     model: Path
     mode: str
     choices: tuple[Choice, ...]
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[DataIssue, ...]
     diagnosis: tuple[str, ...]
     evaluation: Evaluation | None = field(repr=False)  # of clips that it did not learn; None: there are none
-    figures: Figures | None = field(repr=False)
+    figures: Metrics | None = field(repr=False)
     tested_on: str  # test, val, or so many folds; "" without a test
     fold_accuracies: tuple[float, ...]
     num_computed: int  # views whose features were not in the cache
@@ -59,18 +59,18 @@ def finetune(
     work_dir: Path,
     watcher: Watcher | None = None,
     init: str = DEFAULT,
-    asked: Asked | None = None,
+    asked: FinetuneOptions | None = None,
     settings: Sequence[str] = (),
     val: float | None = None,
     group_by: str | None = None,
     folds: int = 0,
     self_test: bool = True,
     max_bad: float | None = None,
-    machine: Machine | None = None,
+    machine: ComputeConfig | None = None,
     seed: int = 0,
     names: FrameNames | None = None,
     multi_label: bool = False,
-) -> Finetuned:
+) -> FinetuneResult:
     """Learn the classes of some clips, starting from weights that know others; what is not `asked` for is chosen.
 
     Clips without a split are divided (`val`, a fifth), by groups; with `folds`, all are tested by cross-validation, and
@@ -80,10 +80,10 @@ def finetune(
     be learnt from, a self-test that fails, and a folder with another run are an InputError.
     """
 
-    machine, watcher = machine or Machine(), watcher or Nobody()
+    machine, watcher = machine or ComputeConfig(), watcher or Nobody()
     cache = machine.cache or Cache.usual()
-    asked = asked or Asked()
-    check_asked(asked, multi_label=multi_label)
+    asked = asked or FinetuneOptions()
+    check_options(asked, multi_label=multi_label)
     if folds == 1:
         raise InputError("--folds 1: must be at least 2, or 0 for none")
     if folds and asked.norms == "re-estimated":
@@ -96,7 +96,7 @@ def finetune(
     is_flow = weights.card.recipe.network.in_channels == 2
     if names is None and annotations.is_frames:
         names = the_names(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
-    seen = look(
+    seen = inspect_clips(
         annotations,
         names=names,
         cache=cache,
@@ -112,7 +112,7 @@ def finetune(
     return _run(Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher), self_test=self_test)
 
 
-def _run(job: Job, *, self_test: bool) -> Finetuned:
+def _run(job: Job, *, self_test: bool) -> FinetuneResult:
     """From the decisions to the model and what is to be said of it."""
 
     folder, parts, is_head = RunFolder(job.work_dir), job.parts, job.planned.plan.mode == "head"
@@ -120,9 +120,9 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
     try:
         record.begin(job)
         job = steps.with_norms(job)
-        seeing = steps.see(job)
+        seeing = steps.extract_features(job)
         if self_test:
-            steps.test_oneself(job, seeing)
+            steps.overfit_check(job, seeing)
         head = steps.fit(job, seeing, parts.learnt, job.work_dir / (BEST if is_head else START))
         if is_head:
             write_atomically(job.work_dir / LAST, (job.work_dir / BEST).read_bytes())
@@ -131,18 +131,18 @@ def _run(job: Job, *, self_test: bool) -> Finetuned:
     evaluation: Evaluation | None
     evaluation, accuracies, stop = steps.cross_validate(job, seeing) if parts.has_folds else (None, (), 0)
     if not is_head and not stop:
-        stop = steps.move_layers(job, job.work_dir, parts.learnt, parts.validation, self_test=self_test)
+        stop = steps.train_layers(job, job.work_dir, parts.learnt, parts.validation, self_test=self_test)
     if parts.held_out and not stop:
         evaluation = steps.test(job, seeing, head, parts.held_out, job.work_dir / BEST)
     trained = None if job.recipe.multi_label else steps.accuracy_of_learnt(job, seeing, head)
     figures, diagnosis = None, list[str]()
     if evaluation is not None:
-        figures = figures_of(evaluation)
+        figures = compute_metrics(evaluation)
         diagnosis = diagnose(
             evaluation, figures, trained=trained, troubles=job.seen.troubles, is_of_all=parts.has_folds
         )
     record.end(job, evaluation, figures, accuracies, diagnosis)
-    return Finetuned(
+    return FinetuneResult(
         work_dir=job.work_dir,
         model=job.work_dir / BEST,
         mode=job.planned.plan.mode,

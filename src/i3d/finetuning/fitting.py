@@ -32,7 +32,7 @@ from i3d.weights.load import Weights
 
 
 @dataclass(frozen=True, eq=False)
-class Seeing:
+class FeatureTable:
     """Features of all clips: as a test sees them, and of random views of those to train on."""
 
     test: Features
@@ -42,7 +42,7 @@ class Seeing:
 
 
 def rows_of(
-    seeing: Seeing,
+    seeing: FeatureTable,
     annotations: Annotations,
     groups_N: npt.NDArray[np.int64],
     chosen: Sequence[int],

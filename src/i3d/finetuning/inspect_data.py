@@ -19,7 +19,7 @@ from i3d.data.frame_folders import FrameNames
 from i3d.data.resume import signature
 from i3d.data.split import split, with_groups
 from i3d.errors import InputError, printable
-from i3d.finetuning.data_issues import Trouble, alike_pairs, find_troubles, is_readable
+from i3d.finetuning.data_issues import DataIssue, alike_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
 from i3d.utils.cache import Cache, key_of
 
@@ -30,18 +30,18 @@ MAX_BAD: Final = 0.1  # of the clips: if more cannot be read, something else is 
 
 
 @dataclass(frozen=True)
-class Seen:
+class DatasetSummary:
     """Clips that can be read, with their splits, and what was found."""
 
     clips: Clips
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[DataIssue, ...]
     alike: tuple[tuple[int, int], ...]  # clips that show the same, by their places among those that can be read
     told: tuple[str, ...]
     seconds: float | None  # the middle length; None: frames without times
     num_frames: int  # the middle number
 
 
-def look(
+def inspect_clips(
     annotations: Annotations,
     *,
     names: FrameNames | None,
@@ -52,7 +52,7 @@ def look(
     seed: int,
     max_bad: float | None,
     on_clip: Callable[[ClipReport], None] | None = None,
-) -> Seen:
+) -> DatasetSummary:
     """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
 
     Clips that have a split keep it; of others, the share `val` (0.2) is for validation if no clip is yet. Clips that
@@ -86,12 +86,12 @@ def look(
     elif readable:
         told = (f"{len(kept)} clips: {_counts(kept)}",)
     divided = _with_splits(annotations, kept, readable)
-    troubles = find_troubles(divided, report)
+    troubles = find_data_issues(divided, report)
     if stops := [trouble.words for trouble in troubles if trouble.stops]:
         raise InputError(f"{printable(annotations.source)}: {'; '.join(stops)}")
     rows = [report.rows[index] for index in readable]
     seconds = [row.seconds for row in rows if row.seconds is not None]
-    return Seen(
+    return DatasetSummary(
         clips=Clips(kept, tuple(row.sha256 for row in rows), names),
         troubles=tuple(troubles),
         alike=alike,

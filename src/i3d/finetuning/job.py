@@ -10,11 +10,11 @@ from typing import Protocol
 from i3d.data.annotations import Annotations
 from i3d.finetuning.defaults import Choice
 from i3d.finetuning.fitting import Parts
-from i3d.finetuning.inspect_data import Seen
+from i3d.finetuning.inspect_data import DatasetSummary
 from i3d.finetuning.plan import Planned
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
-from i3d.training.setup import Machine
+from i3d.training.setup import ComputeConfig
 from i3d.utils.cache import Cache
 from i3d.weights.load import Weights
 
@@ -46,10 +46,10 @@ class Job:
     work_dir: Path
     weights: Weights
     init: str  # where these come from
-    seen: Seen
+    seen: DatasetSummary
     planned: Planned
     parts: Parts
-    machine: Machine
+    machine: ComputeConfig
     cache: Cache
     seed: int
     watcher: Watcher

@@ -18,7 +18,7 @@ from i3d.finetuning.features import Floats
 from i3d.recipes.augmentation import CenterCrop, Mixing
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Loss
-from i3d.training.setup import Machine, build_accelerator, build_loaders, build_parts
+from i3d.training.setup import ComputeConfig, build_accelerator, build_loaders, build_train_state
 from i3d.training.step import train_step
 
 NUM_CLIPS: Final = 8
@@ -87,7 +87,7 @@ def check_training(
     annotations: Annotations,
     few: Sequence[int],
     *,
-    machine: Machine,
+    machine: ComputeConfig,
     seed: int,
     rate: float | None,
     names: FrameNames | None,
@@ -109,7 +109,7 @@ def check_training(
     loader, _ = build_loaders(
         tested, chosen, None, accelerator=accelerator, machine=machine, seed=seed, names=names, max_bad=0.0
     )
-    parts, full, _ = build_parts(tested, chosen, accelerator=accelerator, machine=machine, seed=seed, rate=rate)
+    parts, full, _ = build_train_state(tested, chosen, accelerator=accelerator, machine=machine, seed=seed, rate=rate)
     batches = list(loader.batches())
     for step in range(MOST_STEPS):
         stepped = train_step(parts, batches, step=step, rate=full)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from i3d.errors import InputError, quoted
-from i3d.finetuning.defaults import Asked, Choice, Facts, Plan, choose
-from i3d.finetuning.inspect_data import Seen
+from i3d.finetuning.defaults import Choice, DatasetStats, FinetuneOptions, Plan, choose
+from i3d.finetuning.inspect_data import DatasetSummary
 from i3d.models.inception import ENDPOINTS
 from i3d.recipes.io import changed
 from i3d.recipes.recipe import Recipe
@@ -31,10 +31,10 @@ class Planned:
 
 
 def make_plan(
-    seen: Seen,
+    seen: DatasetSummary,
     weights: Weights,
     init: str,
-    asked: Asked,
+    asked: FinetuneOptions,
     *,
     device: torch.device,
     settings: Sequence[str],
@@ -43,7 +43,7 @@ def make_plan(
     """Choose for these clips, and write it as a recipe of the network that the weights are of."""
     start, annotations = weights.card.recipe, seen.clips.annotations
     to_train = annotations.select(annotations.splits_N <= 0)
-    facts = Facts(
+    facts = DatasetStats(
         classes=annotations.classes,
         counts_K=tuple(to_train.class_counts_K.tolist()),
         seconds=seen.seconds,

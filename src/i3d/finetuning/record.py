@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview
 from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
-from i3d.evaluation.result import Evaluation, Figures
-from i3d.evaluation.result_file import figures_as_dict, write_evaluations
+from i3d.evaluation.result import Evaluation, Metrics
+from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.inspect_data import write_split
 from i3d.finetuning.job import BEST, Job
 from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
@@ -57,7 +57,7 @@ def begin(job: Job) -> None:
 def end(
     job: Job,
     evaluation: Evaluation | None,
-    figures: Figures | None,
+    figures: Metrics | None,
     accuracies: Sequence[float],
     diagnosis: Sequence[str],
 ) -> None:
@@ -66,7 +66,7 @@ def end(
     record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(accuracies)}
     if evaluation is not None and figures is not None:
         write_evaluations(job.work_dir / TEST, [(evaluation, figures)])
-        record["figures"] = figures_as_dict(evaluation, figures)
+        record["figures"] = metrics_as_dict(evaluation, figures)
         pictures = {}
         if not evaluation.multi_label:
             draw_confusion(job.work_dir / CONFUSION, evaluation)
@@ -83,7 +83,7 @@ def _preview(job: Job) -> None:
         return
     learnt = job.annotations.select(job.parts.learnt)
     view = TrainView(job.training.sampling, job.training.augmentation)
-    flow = FlowOfClips.of(job.recipe.network, job.recipe.preprocessing, job.cache)
+    flow = ClipFlow.of(job.recipe.network, job.recipe.preprocessing, job.cache)
     done = preview(ClipDataset(learnt, view, seed=job.seed, names=job.seen.clips.names, flow=flow), out)
     job.watcher.told(f"{printable(str(done.pictures[0]))}: what training sees")
 

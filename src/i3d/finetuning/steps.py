@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
 from i3d.evaluation.result import Evaluation
 from i3d.finetuning.classifier import Head, Rows
-from i3d.finetuning.features import Trunk, clip_features
-from i3d.finetuning.fitting import Seeing, evaluation_of, fit_head, rows_of, scores_of, write_model
+from i3d.finetuning.features import Backbone, clip_features
+from i3d.finetuning.fitting import FeatureTable, evaluation_of, fit_head, rows_of, scores_of, write_model
 from i3d.finetuning.job import BEST, LAST, START, Job, counter
 from i3d.finetuning.overfit_check import check_features, check_training, choose_few
 from i3d.models.engine.forward import forward
@@ -28,7 +28,7 @@ from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import pick_device
 from i3d.weights.checkpoint import file_sha256
-from i3d.weights.load import model_of
+from i3d.weights.load import build_model
 
 NORM_CLIPS: Final = 8  # over which statistics are taken, and then their mean over all batches
 
@@ -39,7 +39,7 @@ def with_norms(job: Job) -> Job:
     if job.planned.plan.norms != "re-estimated":
         return job
     pre, device = job.recipe.preprocessing, pick_device(job.machine.device)
-    net = model_of(job.weights).to(device)
+    net = build_model(job.weights).to(device)
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm3d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -47,7 +47,7 @@ def with_norms(job: Job) -> Job:
         norm.train()
     clips = job.annotations.select(job.parts.learnt)
     view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
-    flow = FlowOfClips.of(net.settings, pre, job.cache)
+    flow = ClipFlow.of(net.settings, pre, job.cache)
     dataset = ClipDataset(clips, view, names=job.seen.clips.names, flow=flow)
     for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.machine.num_workers).batches():
         forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
@@ -56,11 +56,11 @@ def with_norms(job: Job) -> Job:
     return replace(job, weights=weights)
 
 
-def see(job: Job) -> Seeing:
+def extract_features(job: Job) -> FeatureTable:
     """Features of all clips as a test sees them, and of random views of them."""
     plan, recipe, clips = job.planned.plan, job.recipe, job.seen.clips
     device = pick_device(job.machine.device)
-    trunk = Trunk.of(model_of(job.weights), recipe.preprocessing, device=device, precision=plan.precision)
+    trunk = Backbone.of(build_model(job.weights), recipe.preprocessing, device=device, precision=plan.precision)
     common: dict[str, Any] = {"cache": job.cache, "num_workers": job.machine.num_workers, "seed": job.seed}
 
     def telling(what: str) -> Any:
@@ -79,22 +79,22 @@ def see(job: Job) -> Seeing:
     computed = test.num_computed + (drawn.num_computed if drawn else 0)
     folder = printable(str(job.cache.folder))
     job.watcher.told(f"features: {computed} computed now, all are kept in {folder}")
-    return Seeing(test, drawn, {index: place for place, index in enumerate(job.parts.learnt)}, computed)
+    return FeatureTable(test, drawn, {index: place for place, index in enumerate(job.parts.learnt)}, computed)
 
 
-def test_oneself(job: Job, seeing: Seeing) -> None:
+def overfit_check(job: Job, seeing: FeatureTable) -> None:
     """Eight clips by heart, from their features."""
     learnt = job.annotations.select(job.parts.learnt)
     few = choose_few(learnt, seed=job.seed)
     job.watcher.told(check_features(seeing.test.values_NVC[job.parts.learnt], learnt, few))
 
 
-def rows(job: Job, seeing: Seeing, learnt: list[int]) -> Rows:
+def rows(job: Job, seeing: FeatureTable, learnt: list[int]) -> Rows:
     """The views of some clips, to fit on."""
     return rows_of(seeing, job.annotations, job.parts.groups_N, learnt, job.planned.plan)
 
 
-def fit(job: Job, seeing: Seeing, learnt: list[int], path: Path) -> Head:
+def fit(job: Job, seeing: FeatureTable, learnt: list[int], path: Path) -> Head:
     """A head on some clips, in a file with the whole network."""
     plan = job.planned.plan
     head, how = fit_head(rows(job, seeing, learnt), plan, seed=job.seed)
@@ -104,7 +104,7 @@ def fit(job: Job, seeing: Seeing, learnt: list[int], path: Path) -> Head:
     return head
 
 
-def move_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int], *, self_test: bool) -> int:
+def train_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int], *, self_test: bool) -> int:
     """Train layers from the fitted classifier on; the signal that ended it, or 0. The model is BEST in the folder."""
     recipe = job.recipe.model_copy(update={"training": job.training.model_copy(update={"init": str(folder / START)})})
     clips = job.annotations.select(learnt)
@@ -121,7 +121,7 @@ def move_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int], 
     return done.stopped_by
 
 
-def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path) -> Evaluation:
+def test(job: Job, seeing: FeatureTable, head: Head, held_out: list[int], model: Path) -> Evaluation:
     """What the model says to clips that it did not learn: from their features where only the head is new."""
     if job.planned.plan.mode == "head":
         scores_NK = scores_of(head, seeing.test, held_out, job.recipe)
@@ -147,7 +147,7 @@ def test(job: Job, seeing: Seeing, head: Head, held_out: list[int], model: Path)
     return replace(found, data=printable(job.annotations.source))
 
 
-def accuracy_of_learnt(job: Job, seeing: Seeing, head: Head) -> float | None:
+def accuracy_of_learnt(job: Job, seeing: FeatureTable, head: Head) -> float | None:
     """The share of the clips that are learnt that the model recognises.
 
     Of a new head, as a test sees them; where layers moved, as the last steps of training saw them; None: no step did.
@@ -160,7 +160,7 @@ def accuracy_of_learnt(job: Job, seeing: Seeing, head: Head) -> float | None:
     return top_k_accuracy(scores_NK, [job.annotations.labels_of(index)[0] for index in learnt])
 
 
-def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[float, ...], int]:
+def cross_validate(job: Job, seeing: FeatureTable) -> tuple[Evaluation | None, tuple[float, ...], int]:
     """Every clip is held out once: all their scores together, the accuracy of each fold, the signal that ended it.
 
     Where layers move, it is the last weights of a fold that are tested: no choice is made on the clips held out.
@@ -175,7 +175,7 @@ def cross_validate(job: Job, seeing: Seeing) -> tuple[Evaluation | None, tuple[f
         place.mkdir(exist_ok=True)
         is_head = job.planned.plan.mode == "head"
         head = fit(job, seeing, learnt, place / (BEST if is_head else START))
-        if not is_head and (stop := move_layers(job, place, learnt, [], self_test=False)):
+        if not is_head and (stop := train_layers(job, place, learnt, [], self_test=False)):
             return None, (), stop
         scores_NK[held_out] = test(job, seeing, head, held_out, place / BEST).scores_NK
         if not job.recipe.multi_label:

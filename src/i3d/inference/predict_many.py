@@ -10,14 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from i3d.data.loading.view_stream import End, View
+from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction
 from i3d.inference.predictor import OnWindow, Predictor
-from i3d.inference.tables import PredictionJournal
+from i3d.inference.tables import PredictionLog
 from i3d.inference.two_stream import TwoStreams
 from i3d.utils.device import Precision
-from i3d.utils.prefetch import ahead
+from i3d.utils.prefetch import prefetch
 from i3d.video.base import Limits, Source
 from i3d.weights.pretrained import DEFAULT
 
@@ -74,7 +74,7 @@ def predict_each(
     predictor: Predictor | TwoStreams,
     paths: Sequence[str],
     *,
-    journal: PredictionJournal | None = None,
+    journal: PredictionLog | None = None,
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
@@ -87,7 +87,7 @@ def predict_each(
     """
     known = [journal.prediction(path) if journal else None for path in paths]
     todo = [path for path, row in zip(paths, known, strict=True) if row is None]
-    with closing(ahead(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
+    with closing(prefetch(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
         for path, there in zip(paths, known, strict=True):
             row = there
             if row is None:
@@ -103,7 +103,7 @@ def predict_each(
 
 def _decoded(
     predictor: Predictor | TwoStreams, paths: Sequence[str], frames_fps: float | None, limits: Limits | None
-) -> Iterator[View | End | VideoError]:
+) -> Iterator[View | EndOfVideo | VideoError]:
     """The views of all videos, for one stream after the other; an error stands for what is left of its video."""
     for path in paths:
         try:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from i3d.data.loading.flow_cache import FlowOfClips
-from i3d.data.loading.view_stream import End, Shown, View
+from i3d.data.loading.flow_cache import ClipFlow
+from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
 from i3d.errors import InputError, VideoError, printable
 from i3d.evaluation.scoring import Average, VideoScores, average_views
 from i3d.inference.prediction import Prediction, best_labels
@@ -28,7 +28,7 @@ from i3d.recipes.settings import FlowMethod
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
 from i3d.video.base import Limits, Source
-from i3d.weights.load import load_weights, model_of
+from i3d.weights.load import build_model, load_weights
 from i3d.weights.pretrained import DEFAULT
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ class Predictor:
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        computed = FlowOfClips.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
+        computed = ClipFlow.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
         if computed is not None and self.flow is not None:
             computed = replace(computed, method=self.flow)
         self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
-        self.shown = Shown(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
+        self.shown = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
         self.streams = (self,)
         self.engine = Engine.of(
-            model_of(self.weights),
+            build_model(self.weights),
             device=self.device,
             precision=precision,
             runtime=runtime,
@@ -188,7 +188,9 @@ class Predictor:
         views = self.shown.views(source, frames_fps=frames_fps, limits=limits)
         return self.logits_of(views, on_window=on_window)
 
-    def logits_of(self, views: Iterator[View | End | VideoError], *, on_window: OnWindow | None = None) -> VideoLogits:
+    def logits_of(
+        self, views: Iterator[View | EndOfVideo | VideoError], *, on_window: OnWindow | None = None
+    ) -> VideoLogits:
         """The logits of the views up to the end of a video; raises an error that comes among them."""
 
         self.engine.begin()
@@ -205,7 +207,7 @@ class Predictor:
         for view in views:
             if isinstance(view, VideoError):
                 raise view
-            if isinstance(view, End):
+            if isinstance(view, EndOfVideo):
                 run()
                 return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *view)
             if waiting and len(waiting[0]) != len(view.clip_THWC):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.resume import Journal, signature
+from i3d.data.resume import ResumeLog, signature
 from i3d.errors import InputError, printable
 from i3d.inference.prediction import LabelScore, Prediction
 from i3d.utils.atomic_files import write_atomically
@@ -69,7 +69,7 @@ def _csv(rows: Iterable[Prediction], *, top_k: int) -> str:
     return text.getvalue()
 
 
-class PredictionJournal(Journal):
+class PredictionLog(ResumeLog):
     """The predictions of a run. Videos that failed are not kept: they are tried again."""
 
     def prediction(self, path: str) -> Prediction | None:

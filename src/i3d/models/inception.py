@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
-from i3d.models.packed import convolved
+from i3d.models.packed import conv_bn_act
 from i3d.models.pooling import Pair, is_at_rest, max_pooled, max_pooled_bits
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
@@ -46,7 +46,7 @@ MIN_SIDE: Final = 193  # five halvings, rounded up, must leave the head's 7 pixe
 Triple = tuple[int, int, int]
 
 
-class Reach(NamedTuple):
+class ReceptiveField(NamedTuple):
     """How many positions in time a layer sees at once, and how far apart those that it gives are."""
 
     kernel: int
@@ -77,8 +77,8 @@ class Unit3D(nn.Module):
         self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
 
     @property
-    def reach_T(self) -> Reach:
-        return Reach(self.kernel, self.stride)
+    def reach_T(self) -> ReceptiveField:
+        return ReceptiveField(self.kernel, self.stride)
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: zeros before and after in time, instead of `SAME`."""
@@ -89,7 +89,7 @@ class Unit3D(nn.Module):
         elif pad_T is not None and self.kernel > 1:
             padding = (0, self.kernel // 2, self.kernel // 2)
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T)) if any(pad_T) else x_NCTHW
-        return convolved(self.conv3d, self.bn, x_NCTHW, padding=padding)
+        return conv_bn_act(self.conv3d, self.bn, x_NCTHW, padding=padding)
 
 
 class MaxPool3dSame(nn.Module):
@@ -105,8 +105,8 @@ class MaxPool3dSame(nn.Module):
         self.is_packed = False  # whether the maps come from packed convolutions
 
     @property
-    def reach_T(self) -> Reach:
-        return Reach(self.kernel_THW[0], self.stride_THW[0])
+    def reach_T(self) -> ReceptiveField:
+        return ReceptiveField(self.kernel_THW[0], self.stride_THW[0])
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: what a maximum never sees, before and after in time, instead of `SAME`."""
@@ -139,8 +139,8 @@ class Mixed(nn.Module):
         self.b3b = Unit3D(in_channels, widths[5])
 
     @property
-    def reach_T(self) -> Reach:
-        return Reach(3, 1)
+    def reach_T(self) -> ReceptiveField:
+        return ReceptiveField(3, 1)
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: zeros before and after in time, instead of `SAME`; none: the clip goes on there, by one position."""

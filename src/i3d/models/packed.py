@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from i3d.models.conv import Conv3d, Triple, flat_weight, flattened, may_call_onednn, unflattened, way_of
 
 
-def pack(net: nn.Module) -> None:
+def prepack(net: nn.Module) -> None:
     """Pack every convolution of a folded network, in place, where this PyTorch can; poolings are told."""
     if not may_call_onednn() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return
@@ -31,7 +31,7 @@ def pack(net: nn.Module) -> None:
                 child.is_packed = True  # type: ignore[assignment]
 
 
-def convolved(
+def conv_bn_act(
     conv: nn.Module,
     norm: nn.Module,
     x_NCTHW: Tensor,

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from i3d.models.conv import Conv3d
 from i3d.models.non_local import NonLocal
-from i3d.models.packed import convolved
+from i3d.models.packed import conv_bn_act
 from i3d.models.pooling import MaxOfPairs
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
@@ -36,7 +36,7 @@ class ConvBN(nn.Module):
         self.bn = nn.BatchNorm3d(out_channels)
 
     def forward(self, x_NCTHW: Tensor, *, plus_NCTHW: Tensor | None = None, relu: bool = True) -> Tensor:
-        return convolved(self.conv, self.bn, x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
+        return conv_bn_act(self.conv, self.bn, x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
 
 
 class BasicBlock(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, printable, quoted
-from i3d.recipes.mmaction2.from_config import translate
+from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     if path.suffix == ".py":
         if not path.exists():
             return named_recipe(path.stem)
-        return translate(read_config(path), where=printable(str(path)), name=path.stem).recipe
+        return from_config(read_config(path), where=printable(str(path)), name=path.stem).recipe
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         return named_recipe(name_or_file)
     where = printable(str(path))

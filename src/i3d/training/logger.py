@@ -32,7 +32,7 @@ class Watcher(Protocol):
     def told(self, message: str) -> None: ...
 
 
-class Journal:
+class MetricsLogger:
     """The logs of a run. Lines after `step` are taken out: the run goes on from there and writes them anew."""
 
     def __init__(self, folder: RunFolder, *, step: int, validated: int, tensorboard: bool = False) -> None:

@@ -15,17 +15,17 @@ import torch
 from safetensors import SafetensorError
 
 from i3d._version import __version__
-from i3d.data.loading.batch import Bad, Batch
+from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.training.curves import draw_curves
-from i3d.training.logger import Journal, Stopwatch, Watcher
+from i3d.training.logger import MetricsLogger, Stopwatch, Watcher
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
-from i3d.training.state import Position, Sums, load_newest, save_state, scale_of, whole
-from i3d.training.step import Parts, Stepped
+from i3d.training.state import MetricSums, TrainerState, full_tensor, load_newest, save_state, scale_of
+from i3d.training.step import StepOutput, TrainState
 from i3d.training.stopping import Stopping
 from i3d.training.validation import validate
-from i3d.utils.distributed import group_of_hosts
+from i3d.utils.distributed import gloo_group
 from i3d.weights.checkpoint import Card, save_checkpoint
 
 LOG_EVERY: Final = 20  # steps
@@ -35,19 +35,19 @@ UNWRITTEN: Final = (OSError, InputError, SafetensorError)  # by a disk that is f
 
 @dataclass
 class Run:
-    parts: Parts
+    parts: TrainState
     loader: ClipLoader
     validation: ClipLoader | None
     folder: RunFolder
-    journal: Journal | None  # of the first rank
+    journal: MetricsLogger | None  # of the first rank
     stopwatch: Stopwatch
     watcher: Watcher | None
     rate: float  # the full one
     steps_per_epoch: int
     total_steps: int
-    position: Position = field(default_factory=Position.first)
-    sums: Sums = field(default_factory=Sums)  # of this rank, since the last line of the log
-    _last: Stepped | None = None  # not looked at yet
+    position: TrainerState = field(default_factory=TrainerState.first)
+    sums: MetricSums = field(default_factory=MetricSums)  # of this rank, since the last line of the log
+    _last: StepOutput | None = None  # not looked at yet
     _drawn: float = field(default_factory=time.monotonic)  # the curves; first at the start
 
     @property
@@ -110,7 +110,7 @@ class Run:
 
     def take_bad(self) -> None:
         """The unreadable clips that the run knew of."""
-        self.loader.bad = {index: Bad(index, reason) for index, reason in self.position.bad}
+        self.loader.bad = {index: UnreadableClip(index, reason) for index, reason in self.position.bad}
 
     def steps_of(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, from its step `first` on."""
@@ -124,7 +124,7 @@ class Run:
         if batches:
             yield batches
 
-    def count(self, stepped: Stepped) -> None:
+    def count(self, stepped: StepOutput) -> None:
         """One more step is done. Its loss is looked at when the next is under way."""
         self.look_at_last()
         self._last = stepped
@@ -159,14 +159,14 @@ class Run:
             what = f"the loss is {loss}" if mine & 2 else f"the gradients are not finite (norm {norm})"
             self._stop_at_nan(stepped, what)
         sums = self.sums
-        self.sums = Sums(
+        self.sums = MetricSums(
             loss=sums.loss + loss,
             num_right=sums.num_right + int(stepped.num_right),
             num_clips=sums.num_clips + stepped.num_clips,
         )
         self.position = self.position.model_copy(update={"num_steps": self.position.num_steps + 1})
 
-    def _stop_at_nan(self, stepped: Stepped, what: str) -> None:
+    def _stop_at_nan(self, stepped: StepOutput, what: str) -> None:
         files = [printable(self.loader.dataset.annotations.file(index)) for index in stepped.indices]
         named = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
         raise InputError(
@@ -185,7 +185,7 @@ class Run:
         for index in torch.nonzero(total_N)[:, 0].tolist():
             if index not in loader.bad:
                 file = printable(loader.dataset.annotations.file(index))
-                loader.bad[index] = Bad(index, f"{file}: another process could not read it")
+                loader.bad[index] = UnreadableClip(index, f"{file}: another process could not read it")
         loader.check_bad()
 
     def log(self, rate: float, epoch: int) -> None:
@@ -209,7 +209,7 @@ class Run:
             self.journal.write_timing({"step": position.step, "epoch": epoch, **timing})
         if self.watcher is not None and self.is_first_rank:
             self.watcher.step(position.step, self.total_steps, {**figures, **timing}, epoch=epoch)
-        self.sums = Sums()
+        self.sums = MetricSums()
         self.position = position.model_copy(update={"num_steps": 0})
         self.stopwatch.restart()
 
@@ -230,12 +230,12 @@ class Run:
         self.gathered(0)  # nobody goes on before it is on the disk
         self.stopwatch.restart()
 
-    def _sums_of_all(self) -> tuple[Sums, ...]:
+    def _sums_of_all(self) -> tuple[MetricSums, ...]:
         if self.num_ranks == 1:
             return (self.sums,)
         mine = torch.tensor([[self.sums.loss, self.sums.num_right, self.sums.num_clips]], dtype=torch.float64)
         rows = self.parts.accelerator.gather(_fitting(mine, self.parts.device)).double().cpu().tolist()
-        return tuple(Sums(loss=row[0], num_right=int(row[1]), num_clips=int(row[2])) for row in rows)
+        return tuple(MetricSums(loss=row[0], num_right=int(row[1]), num_clips=int(row[2])) for row in rows)
 
     def _check_weights(self) -> None:
         """Weights that are not finite are never written, however finite the last loss was."""
@@ -301,7 +301,7 @@ class Run:
     def write_weights(self, name: str) -> None:
         """The weights as they are, in one file with all that predicting with them needs. All ranks call it."""
         parts, position = self.parts, self.position
-        state = {entry: whole(value) for entry, value in parts.net.state_dict().items()}
+        state = {entry: full_tensor(value) for entry, value in parts.net.state_dict().items()}
         if not self.is_first_rank:
             return
         annotations = self.loader.dataset.annotations
@@ -330,7 +330,7 @@ class Run:
             return [value]
         mine = torch.tensor([value])
         found = [torch.empty_like(mine) for _ in range(self.num_ranks)]
-        torch.distributed.all_gather(found, mine, group=group_of_hosts())
+        torch.distributed.all_gather(found, mine, group=gloo_group())
         numbers: list[int] = torch.cat(found).tolist()
         return numbers
 

@@ -22,7 +22,7 @@ from torch.distributed.fsdp import fully_shard
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
-from i3d.data.loading.flow_cache import FlowOfClips
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.models.factory import build_network
@@ -35,7 +35,7 @@ from i3d.training.ema import Ema
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import build_optimizer, freeze
 from i3d.training.schedule import full_rate
-from i3d.training.step import Parts, seed_step
+from i3d.training.step import TrainState, seed_step
 from i3d.utils.cache import Cache
 from i3d.utils.distributed import PATIENCE, leave_at_exit
 from i3d.weights.initialize import start_from
@@ -44,7 +44,7 @@ Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
 
 
 @dataclass(frozen=True)
-class Machine:
+class ComputeConfig:
     """Where and how a run computes; none of it changes what is computed but for rounding."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps, npu
@@ -55,7 +55,7 @@ class Machine:
     cache: Cache | None = None  # where computed flow is kept; None: the usual one
 
 
-def build_accelerator(training: Training, machine: Machine) -> Accelerator:
+def build_accelerator(training: Training, machine: ComputeConfig) -> Accelerator:
     """The device, the processes that torchrun started, and mixed precision."""
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
         del os.environ[name]  # the recipe decides, not a launcher's defaults
@@ -89,15 +89,15 @@ def build_accelerator(training: Training, machine: Machine) -> Accelerator:
     return accelerator
 
 
-def build_parts(
+def build_train_state(
     recipe: Recipe,
     annotations: Annotations,
     *,
     accelerator: Accelerator,
-    machine: Machine,
+    machine: ComputeConfig,
     seed: int,
     rate: float | None,
-) -> tuple[Parts, float, list[str]]:
+) -> tuple[TrainState, float, list[str]]:
     """The network with its first weights, ready to train; (parts, the full rate, what was decided)."""
     training = _training_of(recipe)
     if machine.deterministic:
@@ -132,7 +132,7 @@ def build_parts(
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         model, prepared = accelerator.prepare(running, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
-    parts = Parts(
+    parts = TrainState(
         recipe,
         training,
         accelerator,
@@ -153,7 +153,7 @@ def build_loaders(
     validation: Annotations | None,
     *,
     accelerator: Accelerator,
-    machine: Machine,
+    machine: ComputeConfig,
     seed: int,
     names: FrameNames | None,
     max_bad: float | None,
@@ -163,7 +163,7 @@ def build_loaders(
     common: dict[str, Any] = {"num_workers": machine.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "num_ranks": accelerator.num_processes}
     data: dict[str, Any] = {"seed": seed, "names": names, "multi_label": recipe.multi_label}
-    data["flow"] = FlowOfClips.of(recipe.network, pre, machine.cache)
+    data["flow"] = ClipFlow.of(recipe.network, pre, machine.cache)
     dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
     loader = ClipLoader(
         dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common
@@ -186,7 +186,7 @@ def _training_of(recipe: Recipe) -> Training:
     return recipe.training
 
 
-def _weigh_classes(parts: Parts, annotations: Annotations) -> None:
+def _weigh_classes(parts: TrainState, annotations: Annotations) -> None:
     counts_K, loss = annotations.class_counts_K, parts.training.loss
     if loss.class_weights == "balanced" and parts.recipe.multi_label:
         rest_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)

@@ -1,6 +1,6 @@
 """What a run needs to go on exactly where it was: one safetensors file, written whole or not at all.
 
-    step-00001200.safetensors     model.*, ema.*, optimizer.ENTRY.KEY, and as JSON `Position`
+    step-00001200.safetensors     model.*, ema.*, optimizer.ENTRY.KEY, and as JSON `TrainerState`
 
 Nothing random is in it: `training.step` draws from (seed, step, rank), the loader from (seed, epoch, index).
 """
@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_fault
-from i3d.training.step import Parts
+from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
@@ -30,7 +30,7 @@ NAME: Final = re.compile(r"step-(\d{8})\.safetensors")
 KEPT: Final = 2
 
 
-class Sums(Settings):
+class MetricSums(Settings):
     """Of the steps that are not in the log yet, on one rank."""
 
     loss: float = 0.0
@@ -38,7 +38,7 @@ class Sums(Settings):
     num_clips: int = 0
 
 
-class Position(Settings):
+class TrainerState(Settings):
     """Where a run is, besides its tensors. Nothing in a file may be missing."""
 
     step: int  # steps done
@@ -49,7 +49,7 @@ class Position(Settings):
     validated: int  # the step of the last validation
     figures: tuple[tuple[str, float], ...]  # of that
     bad: tuple[tuple[int, str], ...]  # clips that could not be read: index, reason
-    sums_R: tuple[Sums, ...]  # of each rank
+    sums_R: tuple[MetricSums, ...]  # of each rank
     num_steps: int  # that these are of
     scale: tuple[float, int] | None  # fp16: the scale of the loss, and steps since it grew
     entries: tuple[str, ...]  # of the file
@@ -63,7 +63,7 @@ class Position(Settings):
         )  # fmt: skip
 
 
-def save_state(folder: Path, parts: Parts, position: Position) -> Path | None:
+def save_state(folder: Path, parts: TrainState, position: TrainerState) -> Path | None:
     """Write the state of a run, and remove all but the last two. All ranks call it, the first writes."""
     tensors = dict(sorted(_tensors(parts)))
     if not parts.accelerator.is_main_process:
@@ -84,7 +84,7 @@ def states_in(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if NAME.fullmatch(p.name)), reverse=True)
 
 
-def load_newest(folder: Path, parts: Parts) -> tuple[Position | None, list[str]]:
+def load_newest(folder: Path, parts: TrainState) -> tuple[TrainerState | None, list[str]]:
     """Put the newest state that can be read into `parts`; (where it is, what was wrong with newer ones).
 
     Without any state, (None, []). With some, of which none can be read, an InputError: starting anew would be silent
@@ -102,10 +102,10 @@ def load_newest(folder: Path, parts: Parts) -> tuple[Position | None, list[str]]
     return None, []
 
 
-def _load(path: Path, parts: Parts) -> Position:
+def _load(path: Path, parts: TrainState) -> TrainerState:
     with safe_open(path, "pt", device="cpu") as file:
         metadata = file.metadata() or {}
-        position = Position.model_validate_json(metadata[METADATA_KEY])
+        position = TrainerState.model_validate_json(metadata[METADATA_KEY])
         entries = dict.fromkeys(file.keys())
         if lacking := [name for name in position.entries if name not in entries]:
             raise ValueError(f"{lacking[0]} is missing")
@@ -119,19 +119,19 @@ def _load(path: Path, parts: Parts) -> Position:
     return position
 
 
-def _tensors(parts: Parts) -> Iterator[tuple[str, Tensor]]:
+def _tensors(parts: TrainState) -> Iterator[tuple[str, Tensor]]:
     for name, value in parts.net.state_dict().items():
-        yield f"model.{name}", whole(value)
+        yield f"model.{name}", full_tensor(value)
     if parts.ema is not None:
         for name, value in parts.ema.state.items():
-            yield f"ema.{name}", whole(value)
+            yield f"ema.{name}", full_tensor(value)
     for name, values in _optimizer_state(parts):
         for key, value in values.items():
             if isinstance(value, Tensor):
-                yield f"optimizer.{name}.{key}", whole(value)
+                yield f"optimizer.{name}.{key}", full_tensor(value)
 
 
-def _put_back(parts: Parts, tensors: dict[str, Tensor]) -> None:
+def _put_back(parts: TrainState, tensors: dict[str, Tensor]) -> None:
     """Every entry goes to where it came from; a missing or strange one is a ValueError."""
     places: dict[str, Tensor] = {f"model.{name}": value for name, value in parts.net.state_dict().items()}
     if parts.ema is not None:
@@ -149,7 +149,7 @@ def _put_back(parts: Parts, tensors: dict[str, Tensor]) -> None:
     _put_optimizer_back(parts, rest)
 
 
-def _put_optimizer_back(parts: Parts, tensors: dict[str, Tensor]) -> None:
+def _put_optimizer_back(parts: TrainState, tensors: dict[str, Tensor]) -> None:
     parameters = dict(parts.net.named_parameters())
     state = _plain(parts.optimizer).state
     state.clear()
@@ -162,7 +162,7 @@ def _put_optimizer_back(parts: Parts, tensors: dict[str, Tensor]) -> None:
         state[parameter][key] = value.clone()
 
 
-def _optimizer_state(parts: Parts) -> Iterator[tuple[str, dict[str, Any]]]:
+def _optimizer_state(parts: TrainState) -> Iterator[tuple[str, dict[str, Any]]]:
     state = _plain(parts.optimizer).state
     for name, parameter in parts.net.named_parameters():
         if parameter in state:
@@ -173,7 +173,7 @@ def _plain(optimizer: Any) -> Any:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-def whole(value: Tensor) -> Tensor:
+def full_tensor(value: Tensor) -> Tensor:
     """On the CPU, whole if the ranks share it, in plain memory order."""
     if hasattr(value, "full_tensor"):
         value = value.full_tensor()
@@ -196,7 +196,7 @@ def scale_of(scaler: Any) -> tuple[float, int] | None:
     return (float(found["scale"]), int(found["_growth_tracker"])) if found else None
 
 
-def position_of(path: Path) -> Position:
+def position_of(path: Path) -> TrainerState:
     """Where the run was that wrote a state, without its tensors."""
     with safe_open(path, "pt") as file:
-        return Position.model_validate_json((file.metadata() or {})[METADATA_KEY])
+        return TrainerState.model_validate_json((file.metadata() or {})[METADATA_KEY])

@@ -34,7 +34,7 @@ STEPS: Final = 0x57E9  # sets these numbers apart from those of the samples, whi
 
 
 @dataclass
-class Parts:
+class TrainState:
     """What a step moves, and what it needs."""
 
     recipe: Recipe
@@ -55,7 +55,7 @@ class Parts:
         return device
 
 
-class Later:
+class AsyncScalar:
     """A number on its way from the device: only who reads it waits, and for no more than its own computation."""
 
     def __init__(self, value: Tensor) -> None:
@@ -75,17 +75,17 @@ class Later:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class StepOutput:
     """What a step gave."""
 
-    loss: Later  # mean over this rank's clips
-    num_right: Later  # clips whose best class is right; of mixed clips and of several classes: its heaviest
+    loss: AsyncScalar  # mean over this rank's clips
+    num_right: AsyncScalar  # clips whose best class is right; of mixed clips and of several classes: its heaviest
     num_clips: int
-    grad_norm: Later | None  # before clipping
+    grad_norm: AsyncScalar | None  # before clipping
     indices: tuple[int, ...]  # of the clips, to be named if the loss is not a number
 
 
-def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float) -> Stepped:
+def train_step(parts: TrainState, batches: Sequence[Batch], *, step: int, rate: float) -> StepOutput:
     """Add up the gradients of the batches, each in proportion to its clips, and step with this learning rate."""
     training, accelerator = parts.training, parts.accelerator
     set_mode(parts.model, training)
@@ -115,7 +115,9 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, rate: float
     if parts.ema is not None and not accelerator.optimizer_step_was_skipped:
         parts.ema.update(parts.net)
     indices = tuple(index for batch in batches for index in batch.indices_N.tolist())
-    return Stepped(Later(loss_sum), Later(right_sum), num_views, None if norm is None else Later(norm), indices)
+    return StepOutput(
+        AsyncScalar(loss_sum), AsyncScalar(right_sum), num_views, None if norm is None else AsyncScalar(norm), indices
+    )
 
 
 def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
@@ -125,7 +127,7 @@ def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def to_device(parts: Parts, batch: Batch) -> tuple[Tensor, Tensor]:
+def to_device(parts: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
     """Normalised float clips (N * V, C, T, H, W) and their targets. Clips that are float already are left so."""
     clips_NVTHWC, pre = batch.clips_NVTHWC, parts.recipe.preprocessing
     num_views = clips_NVTHWC.shape[1]
@@ -136,20 +138,20 @@ def to_device(parts: Parts, batch: Batch) -> tuple[Tensor, Tensor]:
     return normalize(clips_NTHWC, mean=pre.mean, std=pre.std), targets
 
 
-def _loss(parts: Parts, logits_NK: Tensor, targets: Tensor) -> Tensor:
+def _loss(parts: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
     loss = parts.training.loss
     if parts.recipe.multi_label:
         return binary_loss_of(logits_NK, targets, loss, class_weights_K=parts.class_weights_K)
     return loss_of(logits_NK, targets, loss, class_weights_K=parts.class_weights_K, class_shares_K=parts.class_shares_K)
 
 
-def _mixed(parts: Parts, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _mixed(parts: TrainState, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     num_classes = parts.recipe.network.num_classes
     rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
     return mix(clips_NCTHW, rows_NK, parts.training.mixing, rng=rng)
 
 
-def _without_sync(parts: Parts, *, is_last: bool) -> AbstractContextManager[None]:
+def _without_sync(parts: TrainState, *, is_last: bool) -> AbstractContextManager[None]:
     """Gradients of all but the last batch of a step stay on their rank."""
     if isinstance(parts.model, FSDPModule):
         parts.model.set_requires_gradient_sync(is_last)
@@ -158,7 +160,7 @@ def _without_sync(parts: Parts, *, is_last: bool) -> AbstractContextManager[None
     return context
 
 
-def share_buffers(parts: Parts) -> None:
+def share_buffers(parts: TrainState) -> None:
     """The statistics of batch norms become those of the first rank everywhere, as what is saved and averaged."""
     buffers = [buffer for buffer in parts.net.buffers() if buffer.is_floating_point()]
     if parts.accelerator.num_processes == 1 or not buffers:
@@ -169,7 +171,7 @@ def share_buffers(parts: Parts) -> None:
         buffer.copy_(shared.view_as(buffer))
 
 
-def _clip(parts: Parts) -> Tensor | None:
+def _clip(parts: TrainState) -> Tensor | None:
     limit = parts.training.clip_grad_norm
     norm = parts.accelerator.clip_grad_norm_(parts.model.parameters(), limit or float("inf"))
     if isinstance(norm, DTensor):

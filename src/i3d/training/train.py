@@ -23,12 +23,12 @@ from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import Training
-from i3d.training.logger import Journal, Stopwatch, Watcher
+from i3d.training.logger import MetricsLogger, Stopwatch, Watcher
 from i3d.training.run import LOG_EVERY, Run
 from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, fingerprint, this_start
 from i3d.training.schedule import rate_factor
-from i3d.training.setup import Machine, build_accelerator, build_loaders, build_parts
-from i3d.training.state import Position
+from i3d.training.setup import ComputeConfig, build_accelerator, build_loaders, build_train_state
+from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
 from i3d.utils.atomic_files import write_atomically
@@ -37,7 +37,7 @@ WARM_UP: Final = 3  # steps that a performance run does not measure
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """What came out of a run, or of its part until it was stopped."""
 
     work_dir: Path
@@ -58,14 +58,14 @@ def train(
     *,
     work_dir: Path,
     seed: int = 0,
-    machine: Machine | None = None,
+    machine: ComputeConfig | None = None,
     rate: float | None = None,
     max_bad: float | None = None,
     max_steps: int | None = None,
     names: FrameNames | None = None,
     tensorboard: bool = False,
     watcher: Watcher | None = None,
-) -> Trained:
+) -> TrainResult:
     """Train by `recipe.training`, on one device or on those of all processes that torchrun started.
 
     `rate`: the learning rate as it is, instead of the recipe's by the linear rule; `max_bad`: the share of clips that
@@ -78,7 +78,7 @@ def train(
     if rate is not None and not 0 < rate < math.inf:
         raise InputError(f"learning rate {rate}: must be above 0 (--lr)")
     recipe = _fitted(recipe, annotations, validation)
-    folder, machine = RunFolder(work_dir), machine or Machine()
+    folder, machine = RunFolder(work_dir), machine or ComputeConfig()
     run: Run | None = None
     with Stopping() as stopping:
         try:
@@ -87,14 +87,14 @@ def train(
             )
             told = json.dumps(contract)
             run.check_alike(told)
-            run.position = Position.first(hashlib.sha256(told.encode()).hexdigest())
+            run.position = TrainerState.first(hashlib.sha256(told.encode()).hexdigest())
             if max_steps is not None:
                 with run.workers_watched():
                     return _loop(run, stopping, max_steps, keep=False)
             before = folder.agree(contract)
             if before is not None and before[DONE]:
                 run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
-                run.position = Position.model_validate_json(json.dumps(before["position"]))
+                run.position = TrainerState.model_validate_json(json.dumps(before["position"]))
                 run.take_bad()
                 return _result(run)
             run.go_on()
@@ -110,7 +110,7 @@ def train(
 
 
 def _write_down(
-    run: Run, contract: dict[str, Any], before: dict[str, Any] | None, machine: Machine, *, tensorboard: bool
+    run: Run, contract: dict[str, Any], before: dict[str, Any] | None, machine: ComputeConfig, *, tensorboard: bool
 ) -> None:
     """This start, the recipe and the logs. What is computed otherwise than at the last start is told."""
 
@@ -125,10 +125,10 @@ def _write_down(
         run.tell(f"warning: {change}: from here on the run is not the same to the bit")
     folder.record_start(contract, before, this_start(run.parts.seed, computes))
     write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
-    run.journal = Journal(folder, step=position.step, validated=position.validated, tensorboard=tensorboard)
+    run.journal = MetricsLogger(folder, step=position.step, validated=position.validated, tensorboard=tensorboard)
 
 
-def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> Trained:
+def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> TrainResult:
     """To the last step: load, step, log, validate, save. Between epochs it can take up a run that was ended there."""
 
     training, per_epoch = run.parts.training, run.steps_per_epoch
@@ -166,7 +166,7 @@ def _end_epoch(run: Run, stopping: Stopping, stop: int) -> int:
     return stop or run.agreed_signal(stopping)
 
 
-def _finish(run: Run) -> Trained:
+def _finish(run: Run) -> TrainResult:
 
     with run.averaged():
         run.write_weights(LAST)
@@ -178,9 +178,9 @@ def _finish(run: Run) -> Trained:
     return _result(run)
 
 
-def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = None) -> Trained:
+def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = None) -> TrainResult:
     position = run.position
-    return Trained(
+    return TrainResult(
         work_dir=run.folder.path,
         steps=position.step,
         total_steps=run.total_steps,
@@ -198,7 +198,7 @@ def _start(
     annotations: Annotations,
     validation: Annotations | None,
     folder: RunFolder,
-    machine: Machine,
+    machine: ComputeConfig,
     seed: int,
     rate: float | None,
     max_bad: float | None,
@@ -223,7 +223,9 @@ def _start(
         names=names,
         max_bad=max_bad,
     )
-    parts, full, told = build_parts(recipe, annotations, accelerator=accelerator, machine=machine, seed=seed, rate=rate)
+    parts, full, told = build_train_state(
+        recipe, annotations, accelerator=accelerator, machine=machine, seed=seed, rate=rate
+    )
     per_epoch = -(-loader.num_batches() // recipe.training.accumulate)
     total = recipe.training.steps or recipe.training.epochs * per_epoch
     stopwatch = Stopwatch(parts.device)

@@ -18,14 +18,14 @@ from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.forward import logits_of
-from i3d.training.step import Parts
+from i3d.training.step import TrainState
 
 MAX_VIEWS = 8  # views that run at once
 AGREE_EVERY = 4  # clips, after which the ranks agree on whether to stop
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidationResult:
     """The figures of one validation, over the clips that could be read."""
 
     figures: dict[str, float]  # top1, top5, mean_class; or of classes that go together, mean_average_precision
@@ -34,7 +34,7 @@ class Validated:
 
 
 @torch.no_grad()
-def validate(parts: Parts, loader: ClipLoader, *, is_over: Callable[[], bool]) -> Validated | None:
+def validate(parts: TrainState, loader: ClipLoader, *, is_over: Callable[[], bool]) -> ValidationResult | None:
     """Score the clips of a loader with the network as it is. All ranks get the figures of all clips.
 
     None if it was interrupted, as `is_over` tells.
@@ -60,12 +60,12 @@ def validate(parts: Parts, loader: ClipLoader, *, is_over: Callable[[], bool]) -
         scores_NK, seen_N = (_sum_over_ranks(parts, tensor) for tensor in (scores_NK, seen_N))
     chosen = seen_N.numpy() > 0
     if not chosen.any():
-        return Validated({}, 0, num_clips)
+        return ValidationResult({}, 0, num_clips)
     labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(chosen)]
-    return Validated(_figures(scores_NK.numpy()[chosen], labels, parts), int(chosen.sum()), int((~chosen).sum()))
+    return ValidationResult(_figures(scores_NK.numpy()[chosen], labels, parts), int(chosen.sum()), int((~chosen).sum()))
 
 
-def score(parts: Parts, views: Views) -> Tensor:
+def score(parts: TrainState, views: Views) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
     with parts.accelerator.autocast():
         logits_VK = logits_of(parts.net, views, parts.recipe.preprocessing, device=parts.device, max_views=MAX_VIEWS)
@@ -87,7 +87,7 @@ def _checked(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
     return scores_K
 
 
-def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: Parts) -> dict[str, float]:
+def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: TrainState) -> dict[str, float]:
     if parts.recipe.multi_label:
         targets_NK = np.zeros(scores_NK.shape)
         for row, classes in zip(targets_NK, labels, strict=True):
@@ -101,7 +101,7 @@ def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: Parts) -> 
     }
 
 
-def _sum_over_ranks(parts: Parts, tensor: Tensor) -> Tensor:
+def _sum_over_ranks(parts: TrainState, tensor: Tensor) -> Tensor:
     on_device = tensor.to(parts.device)
     torch.distributed.all_reduce(on_device)
     return on_device.cpu()

@@ -10,7 +10,7 @@ MMAP_MAX: Final = -4, 0  # glibc's parameters: blocks that are mapped by themsel
 TRIM_THRESHOLD: Final = -1, -1  # free memory at the end of the heap that is given back: never
 
 
-def keep_memory() -> None:
+def disable_malloc_trim() -> None:
     """Let this process keep memory that it has freed, for its next tensors, instead of giving it back: with glibc.
 
     Otherwise each layer of a network begins with fresh pages, which the kernel has to find and clear; of large maps

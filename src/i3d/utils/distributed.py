@@ -56,7 +56,7 @@ def under_launcher() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
-def own_device(device: str) -> str:
+def local_device(device: str) -> str:
     """The device of this process: under a launcher each has its own GPU."""
     kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
     return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if under_launcher() and kind in BACKENDS else device
@@ -75,7 +75,7 @@ def ranks_on(device: torch.device) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), speaks)
 
 
-def group_of_hosts() -> dist.ProcessGroup | None:
+def gloo_group() -> dist.ProcessGroup | None:
     """A group in which the ranks speak through their CPUs; None: the usual one does. All ranks have to call it.
 
     Through a card a number comes only after all work that waits there. Do not keep it: its threads, if they still run
@@ -102,7 +102,7 @@ def _hosts_beside(world: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG00
 def _leave_hosts() -> None:
     """Its threads end with the last that holds the group."""
     if dist.is_initialized():
-        dist.destroy_process_group(group_of_hosts())
+        dist.destroy_process_group(gloo_group())
     _hosts_beside.cache_clear()
 
 

@@ -26,7 +26,7 @@ class _Item(Generic[T]):
     value: T
 
 
-def ahead(items: Iterator[T], *, most: int) -> Generator[T, None, None]:
+def prefetch(items: Iterator[T], *, most: int) -> Generator[T, None, None]:
     """The same items in the same order, up to `most` of them made before they are asked for.
 
     What the iterator raises is raised here, after the items before it. Close this generator to stop it; the iterator,
@@ -48,17 +48,17 @@ def ahead(items: Iterator[T], *, most: int) -> Generator[T, None, None]:
             _left.append(thread)
 
 
-def is_left() -> bool:
+def has_running_producer() -> bool:
     """Whether some item that nobody wants is still being made."""
     return any(thread.is_alive() for thread in _left)
 
 
-def leave(ended: SystemExit) -> NoReturn:
+def exit_without_join(ended: SystemExit) -> NoReturn:
     """End the process; if an item is left, without the end of its thread.
 
     Python would end that in the middle of compiled code, which aborts the process.
     """
-    if is_left():
+    if has_running_producer():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -55,7 +55,7 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedFrame:
     """One decoded frame, not yet converted to RGB."""
 
     index: int
@@ -117,11 +117,11 @@ class Video(ABC):
         return tuple(self._notes)
 
     @abstractmethod
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedFrame]:
         """Every frame in display order, decoded one at a time, from the first."""
 
     @abstractmethod
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         """The frames of these increasing indices, decoding (and seeking) no more than it takes."""
 
     @abstractmethod
@@ -273,13 +273,13 @@ class Video(ABC):
     def _note(self, note: str) -> None:
         self._notes[note] = None
 
-    def _convert(self, picture: Picture, transform: Transform | None) -> FrameHWC:
+    def _convert(self, picture: DecodedFrame, transform: Transform | None) -> FrameHWC:
         self._start_watch()
         frame_HWC = picture.rgb()
         self._stop_watch()
         return frame_HWC if transform is None else transform(frame_HWC)
 
-    def on_time(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    def on_time(self, pictures: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
         """The same pictures, as long as making them keeps within the time limit; only the reader's time counts."""
         self._spent_seconds, self._played = 0.0, 0.0
         while True:
@@ -313,7 +313,7 @@ class Video(ABC):
 
 def in_time(
     stamped: Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]], *, period: Fraction, name: str
-) -> Iterator[Picture]:
+) -> Iterator[DecodedFrame]:
     """Pictures with usable times from (time stamp, duration, rgb) in display order.
 
     The first frame is at 0. Stamps that are shuffled within a few frames (AVI) are put in order; one that is missing
@@ -353,9 +353,9 @@ def in_time(
                     f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}",
                     "convert it to a plain mp4 again",
                 )
-            yield Picture(previous[0], before, seconds, previous[2])
+            yield DecodedFrame(previous[0], before, seconds, previous[2])
         previous = index, Fraction(0) if seconds is None else seconds, rgb
         index += 1
     if previous is not None:
         length = last_duration if last_duration and 0 < last_duration <= MAX_GAP_SECONDS else period
-        yield Picture(previous[0], previous[1], previous[1] + length, previous[2])
+        yield DecodedFrame(previous[0], previous[1], previous[1] + length, previous[2])

@@ -30,7 +30,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
-from i3d.video.base import FrameHWC, Limits, NoPicturesError, Picture, Video, in_time
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoPicturesError, Video, in_time
 from i3d.video.orientation import orientation
 
 FORMATS: Final = (
@@ -114,7 +114,7 @@ class ContainerVideo(Video):
         codec.thread_count = 1
         self._fresh, self._decoder_used = True, False
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedFrame]:
         self._open()  # from the start, with a fresh decoder
         stream, time_base = self._stream, self._time_base
 
@@ -141,7 +141,7 @@ class ContainerVideo(Video):
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
         self._note_short((first_stamp or Fraction(0)) + end)
 
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         if not wanted:
             return
         done = -1  # the last index that was delivered
@@ -166,7 +166,7 @@ class ContainerVideo(Video):
         last = self._seconds_of(len(scan.pts) - 1, scan)
         return [*(self._seconds_of(i, scan) for i in range(len(scan.pts))), last + _period(self._stream)]
 
-    def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[Picture]:
+    def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[DecodedFrame]:
         """Seek only where a keyframe lies between one wanted frame and the next: decoding on is cheaper else."""
         if wanted[-1] >= len(scan.pts):
             raise _SeekFailedError
@@ -196,10 +196,10 @@ class ContainerVideo(Video):
             raise _SeekFailedError
         return position + int(np.searchsorted(scan.pts[position:], pts))
 
-    def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> Picture:
+    def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> DecodedFrame:
         seconds = self._seconds_of(index, scan)
         until = self._seconds_of(index + 1, scan) if index + 1 < len(scan.pts) else seconds + _period(self._stream)
-        return Picture(index, seconds, until, partial(self._rgb, frame))
+        return DecodedFrame(index, seconds, until, partial(self._rgb, frame))
 
     def _seconds_of(self, index: int, scan: Scan) -> Fraction:
         return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
-from i3d.video.base import FrameHWC, Limits, Picture, Video
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, Video
 from i3d.video.container import on_black
 from i3d.video.jpeg import decode_grey, decode_rgb, plain_jpeg
 
@@ -57,13 +57,13 @@ class StillsVideo(Video):
         self.timed = frames_fps is not None
         self._period = UNTIMED_PERIOD if frames_fps is None else 1 / Fraction(frames_fps).limit_denominator(1_000_000)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedFrame]:
         return self.pictures_at(range(self._num_frames))
 
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[Picture]:
+    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         for i in wanted:
             if i < self._num_frames:
-                yield Picture(i, i * self._period, (i + 1) * self._period, partial(self._frame, i))
+                yield DecodedFrame(i, i * self._period, (i + 1) * self._period, partial(self._frame, i))
 
     def timetable(self) -> list[Fraction]:
         return [i * self._period for i in range(self._num_frames + 1)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from i3d.errors import InputError, printable
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.detect import in_words
-from i3d.weights.load import Entries, load_weights
+from i3d.weights.load import LoadReport, load_weights
 
 SUFFIX = ".safetensors"
 
@@ -26,7 +26,7 @@ class Conversion:
     recipe: str
     recipe_from: str
     labels_from: str
-    entries: Entries
+    entries: LoadReport
     num_bytes: int
 
 

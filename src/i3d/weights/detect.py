@@ -21,7 +21,7 @@ from i3d.weights.foreign.shapes import function_of, network_of_shapes, visible
 
 
 @dataclass(frozen=True)
-class Recognised:
+class DetectedCheckpoint:
     """A foreign file that is understood: its entries under our names, not yet compared with the network's."""
 
     kind: str  # the file format
@@ -35,7 +35,9 @@ class Recognised:
     labels: tuple[str, ...] | None  # if the file holds class names
 
 
-def recognise(path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None) -> Recognised:
+def detect_checkpoint(
+    path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None
+) -> DetectedCheckpoint:
     """Read a foreign file and find out what it is. Raises WeightsError that names the file.
 
     The recipe is the one that is asked for, else that of a config in the file, else the published one whose network
@@ -51,7 +53,7 @@ def recognise(path: Path, *, recipe: str | Recipe | None = None, in_channels: in
         raise WeightsError(f"{printable(str(path))}: {error}") from error
     except ValidationError as error:
         raise WeightsError(f"{printable(str(path))}: its network is impossible ({first_fault(error)})") from error
-    return Recognised(
+    return DetectedCheckpoint(
         kind=file.kind,
         layout=named.layout.title,
         images=named.layout.images,

@@ -20,7 +20,7 @@ from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Network
 from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
-from i3d.weights.detect import Recognised, recognise
+from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
 from i3d.weights.hub import fetch_from_hub, is_hub_name
@@ -35,7 +35,7 @@ COUNTER = "num_batches_tracked"  # of batches that a batch norm has seen
 
 
 @dataclass(frozen=True)
-class Entries:
+class LoadReport:
     """How the entries of a file compare with those of the network."""
 
     loaded: tuple[str, ...]
@@ -60,7 +60,7 @@ class Weights:
     kind: str  # what that file was
     why: str  # how its recipe was found
     labels_from: str
-    entries: Entries
+    entries: LoadReport
 
     @property
     def gaps(self) -> str:
@@ -83,7 +83,7 @@ def load_model(
     the name of the `recipe`; `labels` replace those of the file. Raises WeightsError for a file that is damaged,
     hostile or of another network, and InputError for an unknown name.
     """
-    return model_of(load_weights(source, recipe=recipe, labels=labels))
+    return build_model(load_weights(source, recipe=recipe, labels=labels))
 
 
 def load_weights(
@@ -111,7 +111,7 @@ def load_weights(
                 f"{printable(name)}: is a checkpoint of i3d already; --in-channels and --partial are not for it"
             )
         return _ours(path, recipe, labels)
-    found = recognise(path, recipe=recipe, in_channels=in_channels)
+    found = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
     state, entries = _fitted(found, name, partial=partial)
     sha256 = file_sha256(_main_file(path))
     names, labels_from = _labels_of(found, labels)
@@ -119,7 +119,7 @@ def load_weights(
     return Weights(state, card, sha256, f"{found.kind}, {found.layout}", found.why, labels_from, entries)
 
 
-def model_of(weights: Weights) -> I3D:
+def build_model(weights: Weights) -> I3D:
     """A network with these weights, in eval mode."""
 
     recipe = weights.card.recipe
@@ -156,7 +156,7 @@ def _ours(
     return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, entries)
 
 
-def _fitted(found: Recognised, name: str, *, partial: bool) -> tuple[State, Entries]:
+def _fitted(found: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[State, LoadReport]:
     """The foreign entries as the network's whole state."""
 
     expected = shapes_of(found.recipe.network)
@@ -194,9 +194,9 @@ def _compare(
     *,
     unknown: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
-) -> Entries:
+) -> LoadReport:
     same = {name for name in expected if name in found and found[name] == tuple(expected[name])}
-    return Entries(
+    return LoadReport(
         loaded=tuple(name for name in expected if name in same),
         missing=tuple(name for name in expected if name not in found),
         unexpected=(*(printable(name[:100]) for name in found if name not in expected), *unknown),
@@ -209,7 +209,7 @@ def _compare(
     )
 
 
-def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+def _labels_of(found: DetectedCheckpoint, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
     """(class names, where they come from)."""
 
     num_classes = found.recipe.network.num_classes
@@ -223,7 +223,9 @@ def _labels_of(found: Recognised, labels: Sequence[str] | None) -> tuple[tuple[s
     return numbered_labels(num_classes), "none known: classes are numbered, --labels names them"
 
 
-def _card_of(found: Recognised, labels: tuple[str, ...], entries: Entries, *, source: str, sha256: str) -> Card:
+def _card_of(
+    found: DetectedCheckpoint, labels: tuple[str, ...], entries: LoadReport, *, source: str, sha256: str
+) -> Card:
     """What the converted weights say of themselves."""
 
     return Card(

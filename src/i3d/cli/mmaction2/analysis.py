@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from i3d.cli import output
-from i3d.cli.mmaction2.arguments import Asked, clips_of, read_asked
+from i3d.cli.mmaction2.arguments import Arguments, clips_of, read_asked
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def _times(options: argparse.Namespace) -> None:
         typer.echo(f"average iter time: {np.mean([s for seconds in epochs.values() for s in seconds]):.4f} s/iter\n")
 
 
-def _timed(asked: Asked, config: str) -> Iterator[tuple[float, float]]:
+def _timed(asked: Arguments, config: str) -> Iterator[tuple[float, float]]:
     """(seconds that a clip was waited for, seconds of the network) of each clip of the list for testing."""
     from i3d.data.loading.dataset import ClipDataset, TestView
-    from i3d.data.loading.flow_cache import FlowOfClips
+    from i3d.data.loading.flow_cache import ClipFlow
     from i3d.data.loading.loader import ClipLoader
     from i3d.models.engine.engine import Engine
     from i3d.models.engine.forward import logits_of
@@ -135,7 +135,7 @@ def _timed(asked: Asked, config: str) -> Iterator[tuple[float, float]]:
     recipe = asked.config.recipe
     clips, names = clips_of(asked.config.lists, "test", recipe, config)
     view = TestView(recipe.protocol, recipe.preprocessing)
-    flow = FlowOfClips.of(recipe.network, recipe.preprocessing)
+    flow = ClipFlow.of(recipe.network, recipe.preprocessing)
     dataset = ClipDataset(clips, view, names=names, flow=flow, multi_label=recipe.multi_label)
     device = pick_device("auto")
     engine = Engine.of(build_network(recipe.network), device=device, precision="exact")

@@ -22,7 +22,7 @@ KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
 
 
 @dataclass(frozen=True)
-class Asked:
+class Arguments:
     """A config with its options, and which version's habits go with it."""
 
     config: Config
@@ -30,15 +30,15 @@ class Asked:
     version: int
 
 
-def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> Asked:
+def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> Arguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 
     `as_written`: a learning rate among the options is taken as it is; any other follows the batch by the linear rule.
     """
-    from i3d.recipes.mmaction2.from_config import Config, default_base_batch, translate, version_of
+    from i3d.recipes.mmaction2.from_config import Config, default_base_batch, from_config, version_of
     from i3d.recipes.mmaction2.options import sets_rate, version_asked, with_options
     from i3d.recipes.mmaction2.parse import Table, read_config
-    from i3d.recipes.mmaction2.to_config import config_of
+    from i3d.recipes.mmaction2.to_config import to_config
     from i3d.recipes.named import named_recipe
 
     path = Path(name_or_file)
@@ -52,15 +52,15 @@ def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = 
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return Asked(Config(recipe, lists, 2, "", ()), name, version)
+            return Arguments(Config(recipe, lists, 2, "", ()), name, version)
         spelled = version_asked(options)
-        table = config_of(recipe, lists, version=version if spelled is None else spelled)
+        table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
         base_batch = recipe.training.base_batch if recipe.training else 0
     base_batch = 0 if as_written and sets_rate(options) else base_batch
     changed: Table = with_options(table, options)
-    config = translate(changed, where=where, name=title, placement=placement, base_batch=base_batch)
-    return Asked(config, name, version)
+    config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
+    return Arguments(config, name, version)
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:

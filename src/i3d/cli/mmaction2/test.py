@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from i3d.cli import output
-from i3d.cli.mmaction2.arguments import Asked, clips_of, device_of, read_asked
+from i3d.cli.mmaction2.arguments import Arguments, clips_of, device_of, read_asked
 from i3d.cli.options import is_first
 from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from i3d.evaluation.result import Evaluation, Figures
+    from i3d.evaluation.result import Evaluation, Metrics
 
 METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # that 1.x tells without being asked
 TOP_K: Final = "metric_options.top_k_accuracy.topk"
@@ -62,7 +62,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluate_by_config(
-    asked: Asked,
+    asked: Arguments,
     checkpoint: Path,
     *,
     config: str,
@@ -80,7 +80,7 @@ def evaluate_by_config(
     from i3d.data.resume import Resume
     from i3d.evaluation.evaluate import Means, evaluate_each
     from i3d.evaluation.exports import write_results
-    from i3d.evaluation.result import figures_of
+    from i3d.evaluation.result import compute_metrics
     from i3d.evaluation.scorer import Variant
     from i3d.recipes.protocols import name_of, with_average
     from i3d.weights.load import load_weights
@@ -110,7 +110,7 @@ def evaluate_by_config(
     if is_first():
         for bad in found.bad:
             output.say(f"error: {bad.reason}")
-        figures = figures_of(found)
+        figures = compute_metrics(found)
         if out is not None:
             write_results(out, [(found, figures)], form="mmaction2")
             what = "a vector for each view of each clip" if keeps_views else "a vector for each clip"
@@ -120,7 +120,7 @@ def evaluate_by_config(
     return len(found.bad)
 
 
-def _tell(found: Evaluation, figures: Figures, metrics: Sequence[str], top_k: Sequence[int], *, version: int) -> None:
+def _tell(found: Evaluation, figures: Metrics, metrics: Sequence[str], top_k: Sequence[int], *, version: int) -> None:
     """The metrics as MMAction2 prints them, and the protocol."""
     from i3d.evaluation.metrics import mean_class_accuracy
     from i3d.evaluation.named_metrics import TABLES, metrics_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from i3d.cli import output
-from i3d.cli.mmaction2.arguments import Asked, clips_of, device_of, read_asked
+from i3d.cli.mmaction2.arguments import Arguments, clips_of, device_of, read_asked
 from i3d.cli.mmaction2.test import evaluate_by_config
 from i3d.cli.options import is_first
 from i3d.errors import InputError, printable
@@ -22,7 +22,7 @@ WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".safetensors")
 def train(arguments: Sequence[str] | None = None) -> None:
     """`tools/train.py`: MMAction2's flags, our training."""
     from i3d.training.run_folder import BEST, LAST
-    from i3d.training.setup import Machine
+    from i3d.training.setup import ComputeConfig
     from i3d.training.train import train as run
 
     options = _options(arguments)
@@ -46,7 +46,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
             to_validate,
             work_dir=work_dir,
             seed=options.seed,
-            machine=Machine(device, asked.config.num_workers, options.deterministic),
+            machine=ComputeConfig(device, asked.config.num_workers, options.deterministic),
             names=names,
             watcher=watcher,
         )
@@ -98,7 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _validates(options: argparse.Namespace, asked: Asked) -> bool:
+def _validates(options: argparse.Namespace, asked: Arguments) -> bool:
     if options.validate and options.no_validate:
         raise InputError("--validate, --no-validate: choose one of them")
     if options.validate or (asked.version == 1 and not options.no_validate):
@@ -108,7 +108,7 @@ def _validates(options: argparse.Namespace, asked: Asked) -> bool:
     return False
 
 
-def _work_dir(options: argparse.Namespace, asked: Asked) -> Path:
+def _work_dir(options: argparse.Namespace, asked: Arguments) -> Path:
     """The folder of the run: as asked for, that of the state to go on from, that of the config, or work_dirs/NAME."""
     default = Path(options.work_dir or asked.config.work_dir or Path("work_dirs") / asked.name)
     state = options.resume_from or (None if options.resume in (None, "auto") else options.resume)

@@ -15,14 +15,14 @@ from i3d.errors import printable
 if TYPE_CHECKING:
     from i3d.evaluation.fuse import Swept
     from i3d.evaluation.probe import Probe
-    from i3d.evaluation.result import Evaluation, Figures
+    from i3d.evaluation.result import Evaluation, Metrics
     from i3d.features.compare import Cause, Comparison
 
 MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
 
 
-def tell_evaluation(found: Evaluation, figures: Figures) -> None:
+def tell_evaluation(found: Evaluation, figures: Metrics) -> None:
     """A table of classes, then the figures, each a line, and how they were made."""
     if figures.mean_average_precision is not None:
         assert figures.precision_interval is not None
@@ -35,7 +35,7 @@ def tell_evaluation(found: Evaluation, figures: Figures) -> None:
     typer.echo(f"protocol: {printable(found.protocol)}")
 
 
-def tell_protocols(tested: Sequence[tuple[Evaluation, Figures]]) -> None:
+def tell_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
     from i3d.evaluation.result import cheapest
 
@@ -58,7 +58,7 @@ def tell_protocols(tested: Sequence[tuple[Evaluation, Figures]]) -> None:
         typer.echo(printable(f"{e.name}: {e.protocol}"))
 
 
-def tell_metrics(found: Evaluation, figures: Figures, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
+def tell_metrics(found: Evaluation, figures: Metrics, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
     """The metrics that were asked for, by their names."""
     if "per_class" in metrics:
         tell_classes(found, figures, every=True)
@@ -70,7 +70,7 @@ def tell_metrics(found: Evaluation, figures: Figures, metrics: Sequence[str], nu
     typer.echo(f"protocol: {printable(found.protocol)}")
 
 
-def tell_classes(found: Evaluation, figures: Figures, *, every: bool = False) -> None:
+def tell_classes(found: Evaluation, figures: Metrics, *, every: bool = False) -> None:
     """Precision, recall and F1 of each class that occurs; of many, the weakest."""
     by = figures.by_class
     assert by is not None
@@ -87,7 +87,7 @@ def tell_classes(found: Evaluation, figures: Figures, *, every: bool = False) ->
     show(table)
 
 
-def tell_confusion(found: Evaluation, figures: Figures) -> None:
+def tell_confusion(found: Evaluation, figures: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
     from i3d.evaluation.confusion import confusions
 
@@ -121,7 +121,7 @@ def tell_probe(found: Probe) -> None:
     typer.echo(f"protocol: {printable(forward.protocol)}")
 
 
-def tell_fused(tested: Sequence[tuple[Evaluation, Figures]], names: Sequence[str], swept: Swept | None) -> None:
+def tell_fused(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: Swept | None) -> None:
     """The streams alone and together, on the same clips."""
     is_single = tested[0][1].top1 is not None
     multiple = ("mean average precision", "95 % interval")
@@ -166,7 +166,7 @@ def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
             typer.echo("none of these explains the difference; other weights may")
 
 
-def _tell_accuracy(found: Evaluation, figures: Figures) -> None:
+def _tell_accuracy(found: Evaluation, figures: Metrics) -> None:
     f = figures
     assert f.top1 is not None
     assert f.top1_interval is not None
@@ -185,7 +185,7 @@ def _tell_accuracy(found: Evaluation, figures: Figures) -> None:
         typer.echo(f'these clips do not show that the model is better than always naming "{largest}"')
 
 
-def _bad(figures: Figures) -> str:
+def _bad(figures: Metrics) -> str:
     left_out = "counted as wrong" if figures.bad_as_wrong else "left out"
     return f" ({figures.num_bad} unreadable, {left_out})" if figures.num_bad else ""
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
-    from i3d.diagnostics.model_zoo import Catalogue, Description
-    from i3d.finetuning.finetune import Finetuned
+    from i3d.diagnostics.model_zoo import Description, ModelZoo
+    from i3d.finetuning.finetune import FinetuneResult
     from i3d.inference.prediction import Prediction
     from i3d.models.flops import Cost
     from i3d.training.runs import RunSummary
-    from i3d.training.train import Trained
+    from i3d.training.train import TrainResult
     from i3d.weights.convert import Conversion
 
 
@@ -83,7 +83,7 @@ def tell_conversion(done: Conversion) -> None:
     show(table)
 
 
-def tell_catalogue(found: Catalogue) -> None:
+def tell_catalogue(found: ModelZoo) -> None:
     """The shipped weights, the recipes, the networks."""
     typer.echo("WEIGHTS in the package\n")
     for w in found.weights:
@@ -167,7 +167,7 @@ def tell_preview(found: Preview) -> None:
     typer.echo(f"(lengths and sizes of {found.num_looked_at} clips)")
 
 
-def tell_finetuned(done: Finetuned) -> None:
+def tell_finetuned(done: FinetuneResult) -> None:
     """The figures of the test, what to think of them, and how to use the model."""
     folder = printable(str(done.work_dir))
     if done.stopped_by:
@@ -190,7 +190,7 @@ def tell_finetuned(done: Finetuned) -> None:
     return None
 
 
-def tell_trained(done: Trained) -> None:
+def tell_trained(done: TrainResult) -> None:
     """What came of a run, and what to do with it."""
     where = printable(str(done.work_dir))
     if done.speed:

@@ -29,7 +29,7 @@ from i3d.data.check.file_headers import cut_short, misnamed
 from i3d.data.frame_folders import FrameNames, frames_in_a_row, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
-from i3d.video.base import TIME_TOLERANCE, FrameHWC, Limits, NoPicturesError, Picture, Video
+from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoPicturesError, Video
 from i3d.video.images import ImagesVideo, images_in
 from i3d.video.reader import open_video
 
@@ -68,7 +68,7 @@ class ClipJob:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ClipInfo:
     """What was found. Frames and seconds are those of the whole file."""
 
     problems: tuple[Problem, ...] = ()
@@ -121,7 +121,7 @@ def limited(job: J, run: Callable[[J], A], *, allowed: Allowance) -> A:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def look(job: ClipJob) -> Facts:
+def inspect_clip(job: ClipJob) -> ClipInfo:
     """Decode every frame of a clip. Whatever is wrong with it is among its problems; nothing is raised."""
     found = _Findings(job)
     try:
@@ -196,8 +196,8 @@ class _Findings:
     def add(self, status: Status, why: str) -> None:
         self.problems.append((status, printable(why)))
 
-    def facts(self, *more: Problem) -> Facts:
-        return Facts((*self.problems, *more), **self.known)
+    def facts(self, *more: Problem) -> ClipInfo:
+        return ClipInfo((*self.problems, *more), **self.known)
 
     def look_at_file(self, file: IO[bytes], opened: Callable[[], Video]) -> None:
         """A video file: hash it, decode it, and see from its own headers whether all of it is there."""
@@ -300,7 +300,7 @@ class _Findings:
         return notes
 
 
-def _converted(picture: Picture, bad: list[VideoError] | None, *, wanted: bool) -> FrameHWC | None:
+def _converted(picture: DecodedFrame, bad: list[VideoError] | None, *, wanted: bool) -> FrameHWC | None:
     """The pixels of a frame. Of stills all are wanted: making pixels of them is what decodes them."""
     if bad is None:
         return picture.rgb() if wanted else None

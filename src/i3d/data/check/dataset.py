@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.clip import STATUSES, Allowance, ClipJob, Facts, Problem, Status, limited, look
+from i3d.data.check.clip import STATUSES, Allowance, ClipInfo, ClipJob, Problem, Status, inspect_clip, limited
 from i3d.data.check.duplicates import Fingerprint, Looks, alike
 from i3d.data.check.listing import Listed, clips_of, frame_names, of_annotations
 from i3d.data.check.repair import FixJob, check_folder, fix_all, target_of
@@ -86,7 +86,7 @@ class _File:
 
     job: ClipJob
     clips: list[int]
-    facts: Facts | None = None
+    facts: ClipInfo | None = None
 
 
 def check(
@@ -213,19 +213,19 @@ class _Checking:
 
     def look_at_all(self, num_workers: int, allowed: Allowance, on_clip: Callable[[ClipReport], None] | None) -> None:
         """Decode every file."""
-        run = partial(limited, run=look, allowed=allowed)
+        run = partial(limited, run=inspect_clip, allowed=allowed)
         with closing(each_job(run, [file.job for file in self.files], num_workers=num_workers)) as running:
             for number, answer in running:
                 file = self.files[number]
                 if isinstance(answer, Died):
-                    answer = Facts((_death(answer, allowed.seconds),))
+                    answer = ClipInfo((_death(answer, allowed.seconds),))
                 for index in file.clips:
                     self._tell(index, answer)
                     if on_clip is not None:
                         on_clip(self.row(index))
                 file.facts = replace(answer, starts=array("d", answer.starts[-1:]))
 
-    def _tell(self, index: int, facts: Facts) -> None:
+    def _tell(self, index: int, facts: ClipInfo) -> None:
         """What the facts of its file say of a clip."""
         clip = self.clips[index]
         num_frames, more = self._extent(clip, facts)
@@ -246,7 +246,7 @@ class _Checking:
             sha256=facts.content,
         )
 
-    def _extent(self, clip: Listed, facts: Facts) -> tuple[int | None, list[Problem]]:
+    def _extent(self, clip: Listed, facts: ClipInfo) -> tuple[int | None, list[Problem]]:
         """How many frames of its file are the clip's, and what is wrong with that."""
         if clip.start_seconds is not None or clip.end_seconds is not None:
             if not facts.num_frames:
@@ -312,7 +312,7 @@ class _Checking:
 
     def find_alike(self, *, across_splits: bool) -> None:
         """Clips that look like an earlier one."""
-        known: list[tuple[_File, Facts, Fingerprint]] = [
+        known: list[tuple[_File, ClipInfo, Fingerprint]] = [
             (file, file.facts, file.facts.fingerprint)
             for file in self.files
             if file.facts is not None and file.facts.fingerprint is not None

@@ -14,7 +14,7 @@ Box = tuple[int, int, bool]  # top, left, mirrored
 
 
 @dataclass(frozen=True)
-class Bad:
+class UnreadableClip:
     """A clip that could not be read."""
 
     index: int
@@ -106,7 +106,7 @@ class Batch:
     views_N: tuple[Views, ...]  # of a test view
     labels_N: torch.Tensor  # int64 (N), -1 where unknown; float32 (N, K) of 0 and 1 if classes go together
     indices_N: torch.Tensor  # int64: which clips these are, replacements by their own index
-    bad: tuple[Bad, ...]
+    bad: tuple[UnreadableClip, ...]
 
     def __len__(self) -> int:
         return len(self.indices_N)

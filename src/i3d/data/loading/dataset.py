@@ -24,12 +24,12 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames, folder_of, open_frames, the_names
-from i3d.data.loading.batch import Bad, Batch, Box, Views
-from i3d.data.loading.flow_cache import FlowOfClips, digest_of
+from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
+from i3d.data.loading.flow_cache import ClipFlow, digest_of
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.loading.shared_memory import empty, to_shared
-from i3d.data.loading.timing import Stages
+from i3d.data.loading.timing import LoadTimer
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
 from i3d.errors import I3DError, InputError, VideoError
@@ -94,7 +94,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         view: TrainView | TestView,
         *,
         seed: int = 0,
-        flow: FlowOfClips | None = None,
+        flow: ClipFlow | None = None,
         names: FrameNames | None = None,
         multi_label: bool = False,
         reduced_jpeg: bool = False,
@@ -105,7 +105,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.numbers_N = np.arange(len(annotations)) if numbers_N is None else numbers_N
         self.multi_label, self.limits, self.flow = multi_label, limits, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
-        self.stages = Stages()
+        self.stages = LoadTimer()
         self._shared: Annotations | None = None
         self.shards = Shards.of(Path(annotations.root))
         check_present(annotations, self.shards)
@@ -164,7 +164,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 try:
                     labels.append(self._training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
                 except VideoError as error:
-                    bad.append(Bad(candidate, str(error)))
+                    bad.append(UnreadableClip(candidate, str(error)))
                 else:
                     indices.append(candidate)
                     break
@@ -220,7 +220,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 views.append(self._views(index, view))
                 indices.append(index)
             except VideoError as error:
-                bad.append(Bad(index, str(error)))
+                bad.append(UnreadableClip(index, str(error)))
         labels = self._targets([self.annotations.labels_of(index) for index in indices])
         empty = torch.empty(0, dtype=torch.uint8)
         self.stages.lap("collate")

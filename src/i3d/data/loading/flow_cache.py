@@ -37,7 +37,7 @@ FramesDHWC = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 
-class KeptFlow:
+class CachedFlow:
     """The flow (H, W, 2) uint8 that leads to each frame of a part of a video, the first there twice. Frame 0 is its
     first. To be used in a `with` statement.
     """
@@ -65,7 +65,7 @@ class KeptFlow:
 
 
 @dataclass(frozen=True)
-class FlowOfClips:
+class ClipFlow:
     """A dataset's clips are seen as flow: stored flow is read; of videos it is computed so, and kept in the cache."""
 
     method: FlowMethod = "tvl1"
@@ -73,7 +73,7 @@ class FlowOfClips:
     cache: Cache = field(default_factory=Cache.usual)
 
     @classmethod
-    def of(cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None) -> FlowOfClips | None:
+    def of(cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None) -> ClipFlow | None:
         """As a network takes it; None: it takes RGB."""
         method = flow_method(network, preprocessing)
         return None if method is None else cls(method, preprocessing.short_side, cache or Cache.usual())
@@ -86,7 +86,7 @@ class FlowOfClips:
         short_side: int,
         fps: float | None = None,
         between: tuple[int, int] | None = None,
-    ) -> KeptFlow:
+    ) -> CachedFlow:
         """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
 
         It is computed if it is not there, or damaged. `content`: a hash of the video (`digest_of`).
@@ -111,7 +111,7 @@ class FlowOfClips:
             )
         told = self.cache.record(key)
         video.recall(told["notes"], frames_decoded=told["frames"])
-        return KeptFlow(path)
+        return CachedFlow(path)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
         """The flow (H, W, 2) that leads to every frame of a video at a rate.
@@ -139,7 +139,7 @@ class FlowOfClips:
         small = partial(resized, video, short_side=self.short_side)
         return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
 
-    def _kept(self, video: Video, content: str | None, fps: float | None) -> KeptFlow | None:
+    def _kept(self, video: Video, content: str | None, fps: float | None) -> CachedFlow | None:
         if content is None:
             return None
         try:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from i3d.data.loading.batch import Bad, Batch
+from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
 from i3d.data.loading.shared_memory import check_room
@@ -62,7 +62,7 @@ class ClipLoader:
         self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad must be a share from 0 to 1, got {self.max_bad}")
-        self.bad: dict[int, Bad] = {}
+        self.bad: dict[int, UnreadableClip] = {}
         protocols = dataset.view.protocols if isinstance(dataset.view, TestView) else ()
         is_whole = any(isinstance(protocol, WindowProtocol) for protocol in protocols)
         seconds = FLOW_SECONDS if dataset.computes_flow else VIDEO_SECONDS if is_whole else CLIP_SECONDS
@@ -143,7 +143,7 @@ class ClipLoader:
         chosen = np.arange(num_clips) if self.only is None else self.only
         return [chosen[places] for places in evaluation_batches(len(chosen), batch_size=self.batch_size, **ranks)]
 
-    def _count(self, bad: Bad) -> None:
+    def _count(self, bad: UnreadableClip) -> None:
         self.bad.setdefault(bad.index, bad)
         self.check_bad()
 

@@ -8,7 +8,7 @@ from typing import Final
 NAMES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
 
 
-class Stages:
+class LoadTimer:
     """A stopwatch with laps: each lap is added to what is named."""
 
     def __init__(self, *, on: bool = False) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.loading.flow_cache import FlowOfClips, digest_of
+from i3d.data.loading.flow_cache import ClipFlow, digest_of
 from i3d.data.loading.preprocess import resized, window_frames
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Limits, Source, Video
@@ -31,7 +31,7 @@ class View(NamedTuple):
     seconds: float  # of the video that it adds
 
 
-class End(NamedTuple):
+class EndOfVideo(NamedTuple):
     """There are no more views of a video; what was seen of it."""
 
     frames_decoded: int
@@ -40,16 +40,16 @@ class End(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shown:
+class ViewSampler:
     """How a network sees videos; one of optical flow sees the flow between their frames."""
 
     protocol: Protocol
     preprocessing: Preprocessing
-    flow: FlowOfClips | None
+    flow: ClipFlow | None
 
     def views(
         self, source: Source, *, frames_fps: float | None = None, limits: Limits | None = None
-    ) -> Iterator[View | End]:
+    ) -> Iterator[View | EndOfVideo]:
         """All views of a video, in their order, and how it ended. Raises VideoError if it cannot be read.
 
         The memory of windows does not grow with its length. Each frame is decoded once; of clips, those that they hold
@@ -61,7 +61,7 @@ class Shown:
                 yield from self._windows(video, self.protocol, content)
             else:
                 yield from self._clips(video, self.protocol, content)
-            yield End(video.frames_decoded, video.timed, video.notes)
+            yield EndOfVideo(video.frames_decoded, video.timed, video.notes)
 
     def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
         """Windows that follow each other, of frames at a rate."""

@@ -24,7 +24,7 @@ from i3d.models.engine.fold import fold_norms
 from i3d.models.engine.runtimes import choice
 from i3d.models.engine.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
 from i3d.models.factory import I3D
-from i3d.models.packed import pack
+from i3d.models.packed import prepack
 from i3d.utils.cache import Cache
 from i3d.utils.device import RUNTIMES, Arithmetic, Precision, Runtime, arithmetic_of, use_cores
 
@@ -67,7 +67,7 @@ class Engine:
         plain = net if runtime == "torch" else copy.deepcopy(net)
         net = on_device(net, device, arithmetic)
         if device.type == "cpu":
-            pack(net)
+            prepack(net)
         runs = Runs(net, plain, arithmetic, runtime, clip_CTHW, cache, tell)
         return cls(net, device, arithmetic, runtime, runs)
 

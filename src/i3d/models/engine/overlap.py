@@ -21,9 +21,9 @@ from typing import Final, Self
 import torch
 from torch import Tensor, nn
 
-from i3d.models.engine.overlap_edges import Ends, Group, Stretch, ends_after
+from i3d.models.engine.overlap_edges import BoundaryPositions, Group, SharedSpan, ends_after
 from i3d.models.engine.overlap_layers import SharedConv, SharedLayer, SharedMixed, SharedPool, Sums
-from i3d.models.inception import ENDPOINTS, InceptionI3D, MaxPool3dSame, Mixed, Reach, Unit3D
+from i3d.models.inception import ENDPOINTS, InceptionI3D, MaxPool3dSame, Mixed, ReceptiveField, Unit3D
 
 PERIOD: Final = 8  # the stride in time of the whole network: so many frames on, windows share with those before
 MOST_COST: Final = 0.7
@@ -61,10 +61,10 @@ class Plan:
     @classmethod
     def of(cls, net: InceptionI3D, *, endpoint: str, window: int, stride: int) -> Self:
         """For the maps of an endpoint, of windows of so many frames. The network must be at rest."""
-        ends, step, shared = Ends(window, 0, 0), stride, []
+        ends, step, shared = BoundaryPositions(window, 0, 0), stride, []
         rest = [net.get_submodule(name) for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]]
         while rest:
-            reach: Reach = rest[0].reach_T  # type: ignore[assignment]
+            reach: ReceptiveField = rest[0].reach_T  # type: ignore[assignment]
             apart = num_apart(step, reach)
             if not pays(ends, step * apart, reach):
                 break
@@ -82,15 +82,17 @@ class OverlappingWindows:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._held: dict[tuple[int, ...], tuple[Stretch, Sums]] = {}  # by step and place among the windows
+        self._held: dict[tuple[int, ...], tuple[SharedSpan, Sums]] = {}  # by step and place among the windows
 
     def __call__(self, frames_1CTHW: Tensor, *, num_windows: int) -> Tensor:
         """(B, C', T', H', W') of the windows that begin with frames 0, stride, 2 * stride ...; call after call for
         what follows. All calls but the last are of `plan.num_windows`.
         """
         none_BCTHW = frames_1CTHW[:, :, :0].expand(num_windows, -1, -1, -1, -1)
-        frames = Stretch(0, frames_1CTHW)
-        return self._run(0, Group(Ends(self.plan.window, 0, 0), self.plan.stride, frames, none_BCTHW, none_BCTHW), ())
+        frames = SharedSpan(0, frames_1CTHW)
+        return self._run(
+            0, Group(BoundaryPositions(self.plan.window, 0, 0), self.plan.stride, frames, none_BCTHW, none_BCTHW), ()
+        )
 
     def _run(self, number: int, group: Group, place: tuple[int, ...]) -> Tensor:
         """From a step to the last."""
@@ -120,7 +122,7 @@ class OverlappingWindows:
         layer, now, apart = step.layer, step.layer.now, group.step // step.layer.reach.stride
         shared, sums = self._held.get((number, *place), (None, Sums()))
         new_1CTHW = step(layer.middle(group.shared, shared.stop if shared else now.before, sums))
-        shared = shared.and_then(new_1CTHW) if shared else Stretch(now.before, new_1CTHW)
+        shared = shared.and_then(new_1CTHW) if shared else SharedSpan(now.before, new_1CTHW)
 
         before_BCTHW = after_BCTHW = new_1CTHW[:, :, :0].expand(len(group), -1, -1, -1, -1)
         if now.before:
@@ -133,7 +135,7 @@ class OverlappingWindows:
         return Group(now, apart, shared, before_BCTHW, after_BCTHW)
 
 
-def shared_layer(layer: nn.Module, ends: Ends) -> SharedLayer:
+def shared_layer(layer: nn.Module, ends: BoundaryPositions) -> SharedLayer:
     """A layer for windows of given ends."""
     if isinstance(layer, Mixed):
         return SharedMixed(layer, ends)
@@ -143,12 +145,12 @@ def shared_layer(layer: nn.Module, ends: Ends) -> SharedLayer:
     return SharedConv(layer, ends)
 
 
-def num_apart(step: int, reach: Reach) -> int:
+def num_apart(step: int, reach: ReceptiveField) -> int:
     """How many windows further on one's positions fall on those of another, behind a layer."""
     return reach.stride // gcd(step, reach.stride)
 
 
-def cost(ends: Ends, step: int, reach: Reach) -> float:
+def cost(ends: BoundaryPositions, step: int, reach: ReceptiveField) -> float:
     """What a window costs of a layer if the middle is shared, as a share of its positions: its ends, and what is new.
 
     Of the positions after, a convolution adds only what the window's own do.
@@ -157,7 +159,7 @@ def cost(ends: Ends, step: int, reach: Reach) -> float:
     return (now.before + min(now.after, ends.after) + step // reach.stride) / now.length
 
 
-def pays(ends: Ends, step: int, reach: Reach) -> bool:
+def pays(ends: BoundaryPositions, step: int, reach: ReceptiveField) -> bool:
     """Whether a layer is shared. Short pieces cost more than their share of a window: over 0.7 nothing was gained."""
     return step // reach.stride < ends_after(ends, reach).between and cost(ends, step, reach) < MOST_COST
 
@@ -169,6 +171,6 @@ def can_share(net: object, *, window: int, stride: int) -> bool:
     """
     if not isinstance(net, InceptionI3D) or window < net.min_frames:
         return False
-    ends, reach = Ends(window, 0, 0), net.Conv3d_1a_7x7.reach_T
+    ends, reach = BoundaryPositions(window, 0, 0), net.Conv3d_1a_7x7.reach_T
     step = stride * num_apart(stride, reach)
     return pays(ends, step, reach) and cost(ends, step, reach) < MOST_FIRST_COST

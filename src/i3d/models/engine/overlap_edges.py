@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from i3d.models.inception import Reach, same_padding
+from i3d.models.inception import ReceptiveField, same_padding
 
 
-class Ends(NamedTuple):
+class BoundaryPositions(NamedTuple):
     """Of a window at some layer: all its positions, and how many of them at each end are its own."""
 
     length: int
@@ -34,7 +34,7 @@ class Ends(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class SharedSpan:
     """Positions of a stream from the first on: (1, C, T, H, W)."""
 
     first: int
@@ -49,17 +49,17 @@ class Stretch:
         assert self.first <= start <= stop <= self.stop
         return self.maps_1CTHW[:, :, start - self.first : stop - self.first]
 
-    def and_then(self, maps_1CTHW: Tensor) -> Stretch:
+    def and_then(self, maps_1CTHW: Tensor) -> SharedSpan:
         """What follows, put behind."""
-        return Stretch(self.first, joined(self.maps_1CTHW, maps_1CTHW))
+        return SharedSpan(self.first, joined(self.maps_1CTHW, maps_1CTHW))
 
-    def counted_from(self, zero: int, *, keep: int) -> Stretch:
+    def counted_from(self, zero: int, *, keep: int) -> SharedSpan:
         """As another position counts, from `keep` on; what lies before it is forgotten."""
         start = max(keep + zero, self.first)
         kept_1CTHW = self.part(start, self.stop)
         if 2 * kept_1CTHW.shape[2] < self.maps_1CTHW.shape[2]:  # else a part would hold the memory of the whole
             kept_1CTHW = kept_1CTHW.clone()
-        return Stretch(start - zero, kept_1CTHW)
+        return SharedSpan(start - zero, kept_1CTHW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,9 @@ class Group:
     A window is its own `before`, a part of the shared stretch, and its own `after`.
     """
 
-    ends: Ends
+    ends: BoundaryPositions
     step: int
-    shared: Stretch
+    shared: SharedSpan
     before_BCTHW: Tensor
     after_BCTHW: Tensor
 
@@ -93,13 +93,13 @@ class Group:
         return replace(
             self,
             step=step,
-            shared=Stretch(start - first * self.step, self.shared.part(start, stop)),
+            shared=SharedSpan(start - first * self.step, self.shared.part(start, stop)),
             before_BCTHW=before_BCTHW,
             after_BCTHW=self.after_BCTHW[first::nth],
         )
 
 
-def of_windows(stretch: Stretch, start: int, stop: int, *, step: int, num_windows: int) -> Tensor:
+def of_windows(stretch: SharedSpan, start: int, stop: int, *, step: int, num_windows: int) -> Tensor:
     """Positions start..stop of windows `step` apart: (B, C, stop - start, H, W)."""
     shifts = range(0, num_windows * step, step)
     return torch.cat([stretch.part(start + shift, stop + shift) for shift in shifts])
@@ -111,7 +111,7 @@ def joined(*parts_BCTHW: Tensor) -> Tensor:
     return torch.cat(there, dim=2).contiguous(memory_format=torch.channels_last_3d)
 
 
-def ends_after(ends: Ends, reach: Reach) -> Ends:
+def ends_after(ends: BoundaryPositions, reach: ReceptiveField) -> BoundaryPositions:
     """Which positions are a window's own after a layer: those that see its end, or a position that is its own.
 
     64 frames, kernel 7, stride 2 -> 32 positions, of which 1 at the beginning and 2 at the end. 3 positions, kernel 3
@@ -121,4 +121,6 @@ def ends_after(ends: Ends, reach: Reach) -> Ends:
     pad = same_padding(ends.length, kernel=reach.kernel, stride=reach.stride)[0]
     first = -(-(ends.before + pad) // reach.stride)
     last = (ends.length - ends.after - reach.kernel + pad) // reach.stride
-    return Ends(length, first, length - 1 - last) if last >= first else Ends(length, length, 0)
+    return (
+        BoundaryPositions(length, first, length - 1 - last) if last >= first else BoundaryPositions(length, length, 0)
+    )

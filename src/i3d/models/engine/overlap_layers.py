@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.models.engine.overlap_edges import Ends, Group, Stretch, ends_after, joined, of_windows
-from i3d.models.inception import MaxPool3dSame, Mixed, Reach, Unit3D, same_padding
-from i3d.models.packed import convolved, taps_of
+from i3d.models.engine.overlap_edges import BoundaryPositions, Group, SharedSpan, ends_after, joined, of_windows
+from i3d.models.inception import MaxPool3dSame, Mixed, ReceptiveField, Unit3D, same_padding
+from i3d.models.packed import conv_bn_act, taps_of
 
 Seen = tuple[int, int, int]
 
@@ -29,7 +29,7 @@ class Sums:
     """What the convolutions of a layer have added up of a stream, by convolution and number of taps."""
 
     def __init__(self) -> None:
-        self.stretches: dict[tuple[int, int], Stretch] = {}
+        self.stretches: dict[tuple[int, int], SharedSpan] = {}
 
     def forget(self, num_positions: int, *, keep: int) -> None:
         """Count from a later position on, and keep what follows another."""
@@ -40,7 +40,7 @@ class Sums:
 class SharedLayer(ABC):
     """A layer that sees several positions, over windows of given ends; `now`: their ends behind it."""
 
-    def __init__(self, reach: Reach, ends: Ends) -> None:
+    def __init__(self, reach: ReceptiveField, ends: BoundaryPositions) -> None:
         self.reach, self.ends, self.now = reach, ends, ends_after(ends, reach)
         self.pads = same_padding(ends.length, kernel=reach.kernel, stride=reach.stride)
 
@@ -61,7 +61,7 @@ class SharedLayer(ABC):
         return joined(group.parts(self.begins(self.now.last), self.ends.last), group.after_BCTHW)
 
     @abstractmethod
-    def middle(self, shared: Stretch, start: int, sums: Sums) -> Tensor:
+    def middle(self, shared: SharedSpan, start: int, sums: Sums) -> Tensor:
         """The positions from `start` on for which the stretch is long enough: (1, C', T', H', W')."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class SharedLayer(ABC):
 
 
 @dataclass(frozen=True)
-class Piece:
+class TapGroup:
     """Neighbouring positions behind a convolution whose taps are told apart in the same way."""
 
     start: int
@@ -87,7 +87,7 @@ class Piece:
 class SharedConv(SharedLayer):
     """A convolution over time and space."""
 
-    def __init__(self, unit: Unit3D, ends: Ends, number: int = 0) -> None:
+    def __init__(self, unit: Unit3D, ends: BoundaryPositions, number: int = 0) -> None:
         super().__init__(unit.reach_T, ends)
         self.unit, self.number = unit, number
         self.first = self._pieces(0, self.now.before, self._taps_before)
@@ -99,8 +99,8 @@ class SharedConv(SharedLayer):
         """The first position that `middle` sees."""
         return min(self.begins(self._start(stop, start, sums)) + begin for begin, stop, _ in self.stages)
 
-    def middle(self, shared: Stretch, start: int, sums: Sums) -> Tensor:
-        below: Stretch | None = None
+    def middle(self, shared: SharedSpan, start: int, sums: Sums) -> Tensor:
+        below: SharedSpan | None = None
         for begin, stop, taps in self.stages:
             first = self._start(stop, start, sums)
             end = (shared.stop - stop + self.pads[0]) // self.reach.stride + 1
@@ -108,7 +108,7 @@ class SharedConv(SharedLayer):
             plus_1CTHW = below.part(first, end) if below else None
             out_1CTHW = self._added(taps, x_1CTHW, plus_1CTHW, relu=stop == self.reach.kernel)
             held = sums.stretches.get((self.number, stop))
-            below = held.and_then(out_1CTHW) if held else Stretch(first, out_1CTHW)
+            below = held.and_then(out_1CTHW) if held else SharedSpan(first, out_1CTHW)
             if stop < self.reach.kernel:
                 sums.stretches[self.number, stop] = below
         return out_1CTHW
@@ -153,12 +153,12 @@ class SharedConv(SharedLayer):
         num_shared = max(self.ends.last - self.begins(position), 0)
         return num_shared, num_shared, min(self.reach.kernel, self.ends.length - self.begins(position))
 
-    def _pieces(self, start: int, stop: int, seen: Callable[[int], Seen]) -> list[Piece]:
+    def _pieces(self, start: int, stop: int, seen: Callable[[int], Seen]) -> list[TapGroup]:
         found = []
         for (num_summed, first, end), group in groupby(range(start, stop), seen):
             positions = list(group)
             taps = self._taps(first, end, bias=not num_summed) if end > first else None
-            found.append(Piece(positions[0], len(positions), num_summed, first, taps))
+            found.append(TapGroup(positions[0], len(positions), num_summed, first, taps))
         return found
 
     def _taps(self, first: int, stop: int, *, bias: bool) -> nn.Module:
@@ -174,17 +174,17 @@ class SharedConv(SharedLayer):
             h, w = (same_padding(size, kernel=self.unit.kernel, stride=self.unit.stride) for size in x_NCTHW.shape[3:])
             x_NCTHW = F.pad(x_NCTHW, (*w, *h))
         x_NCTHW = x_NCTHW.contiguous(memory_format=torch.channels_last_3d)
-        return convolved(taps, nn.Identity(), x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
+        return conv_bn_act(taps, nn.Identity(), x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
 
 
 class SharedPool(SharedLayer):
     """A maximum over time and space."""
 
-    def __init__(self, pool: MaxPool3dSame, ends: Ends) -> None:
+    def __init__(self, pool: MaxPool3dSame, ends: BoundaryPositions) -> None:
         super().__init__(pool.reach_T, ends)
         self.pool = pool
 
-    def middle(self, shared: Stretch, start: int, _sums: Sums) -> Tensor:
+    def middle(self, shared: SharedSpan, start: int, _sums: Sums) -> Tensor:
         last = (shared.stop - self.reach.kernel + self.pads[0]) // self.reach.stride
         return self._of(shared.part(self.begins(start), self.stops(last)), (0, 0))
 
@@ -202,19 +202,19 @@ class SharedPool(SharedLayer):
 class SharedMixed(SharedLayer):
     """An Inception module: its branches, side by side along the channels."""
 
-    def __init__(self, mixed: Mixed, ends: Ends) -> None:
+    def __init__(self, mixed: Mixed, ends: BoundaryPositions) -> None:
         super().__init__(mixed.reach_T, ends)
         self.mixed = mixed
         self.b1b, self.b2b = SharedConv(mixed.b1b, ends, 1), SharedConv(mixed.b2b, ends, 2)
 
-    def middle(self, shared: Stretch, start: int, sums: Sums) -> Tensor:
+    def middle(self, shared: SharedSpan, start: int, sums: Sums) -> Tensor:
         here_1CTHW = shared.part(start, shared.stop - 1)
         begin = self.b1b.new_from(start, sums)
         new_1CTHW = shared.part(begin, shared.stop)
         return self._side_by_side(
             here_1CTHW,
-            self.b1b.middle(Stretch(begin, self.mixed.b1a(new_1CTHW)), start, sums),
-            self.b2b.middle(Stretch(begin, self.mixed.b2a(new_1CTHW)), start, sums),
+            self.b1b.middle(SharedSpan(begin, self.mixed.b1a(new_1CTHW)), start, sums),
+            self.b2b.middle(SharedSpan(begin, self.mixed.b2a(new_1CTHW)), start, sums),
             self.mixed.b3a(shared.part(start - 1, shared.stop), pad_T=(0, 0)),
         )
 

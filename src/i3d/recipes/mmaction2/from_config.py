@@ -75,7 +75,7 @@ def version_of(table: Table) -> int:
     return int(bool(ONLY_IN_1 & table.keys()))
 
 
-def translate(table: Table, *, where: str, name: str, placement: str = "", base_batch: int | None = None) -> Config:
+def from_config(table: Table, *, where: str, name: str, placement: str = "", base_batch: int | None = None) -> Config:
     """A config as a recipe.
 
     `where`: the file, for errors; `placement`: of the clips of a test, else as the version has it; `base_batch`: the

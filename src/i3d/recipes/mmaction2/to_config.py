@@ -16,7 +16,7 @@ from i3d.recipes.training import SGD, CosineSchedule, StepSchedule, Training
 CROPS = {"center": "CenterCrop", "three": "ThreeCrop", "ten": "TenCrop"}
 
 
-def config_of(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Table:
+def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Table:
     """The config of an I3D-ResNet recipe in the spelling of 0.x or 1.x."""
     training, protocol = recipe.training, recipe.protocol
     if not isinstance(recipe.network, ResNetNetwork) or not isinstance(protocol, ClipProtocol) or training is None:
