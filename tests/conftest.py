@@ -5,7 +5,7 @@ import os
 import cv2
 import pytest
 
-from rendering import numbered_frame, render
+from support.rendering import numbered_frame, render
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes beside those of the tests
 

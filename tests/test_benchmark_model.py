@@ -10,8 +10,8 @@ from i3d.diagnostics.benchmark_model import Configuration, Speed, benchmark_mode
 from i3d.errors import InputError
 from i3d.models.flops import cost_of
 from i3d.recipes.io import load_recipe
-from rendering import render
-from testing_runs import WINDOWS, save_model
+from support.evaluation_runs import WINDOWS, save_model
+from support.rendering import render
 
 TINY = """
 base: i3d_r50_32x2x1_100e_kinetics400_rgb

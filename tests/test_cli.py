@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +15,8 @@ from PIL import Image
 
 import i3d
 from i3d.inference.prediction import LabelScore, Prediction
-from rendering import render
-
-I3D = [sys.executable, "-m", "i3d"]
-
-
-def run(*args, **options):
-    env = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}
-    return subprocess.run([*I3D, *map(str, args)], capture_output=True, text=True, env=env, timeout=120, **options)
+from support.commands import I3D, run
+from support.rendering import render
 
 
 @pytest.fixture

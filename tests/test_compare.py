@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from commands import run_here
 from i3d.errors import InputError
 from i3d.features.compare import compare, likely_causes
 from i3d.features.extract import extractor_of
 from i3d.recipes.features import FeatureSettings
 from i3d.video.reader import open_video
-from rendering import encode, numbered_frame
-from testing_runs import save_model
+from support.commands import run_here
+from support.evaluation_runs import save_model
+from support.rendering import encode, numbered_frame
 
 SETTINGS = FeatureSettings(window=8, stride=4, fps=20.0)
 

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import testing_runs
-import training_runs
-from commands import run_here
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
@@ -26,8 +23,10 @@ from i3d.utils.cache import Cache
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
-from rendering import encode, numbered_frame
-from testing_runs import CLIPS, WINDOWS, save_model
+from support import evaluation_runs, training_runs
+from support.commands import run_here
+from support.evaluation_runs import CLIPS, WINDOWS, save_model
+from support.rendering import encode, numbered_frame
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5, 127.5), std=(60.0, 60.0))
 PLAIN = Augmentation(resize=32, size=32, flip=0, crop={"kind": "center"})
@@ -146,7 +145,7 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, kept):
 @pytest.mark.parametrize("protocol", [CLIPS, STRETCHED, WINDOWS], ids=["clips", "stretched", "windows"])
 @pytest.mark.parametrize("method", ["dis", "farneback"])
 def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
-    root = testing_runs.make_clips(tmp_path)
+    root = evaluation_runs.make_clips(tmp_path)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
     found = evaluate_each(model, read_annotations(root / "clips.csv"), means=Means("cpu", cache=Cache(tmp_path / "c")))[
         0
@@ -163,7 +162,7 @@ def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
 @pytest.mark.parametrize("of", ["score", "prob"])
 @pytest.mark.parametrize("protocol", [CLIPS, WINDOWS], ids=["clips", "windows"])
 def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
-    root = testing_runs.make_clips(tmp_path)
+    root = evaluation_runs.make_clips(tmp_path)
     rgb = save_model(root / "rgb.safetensors", protocol=protocol)
     flow = save_model(root / "flow.safetensors", channels=2, labels=("c", "a", "b"), protocol=protocol)
     command = ["i3d", "test", rgb, "--flow-model", flow, "--streams", "rgb,flow", "--flow", "dis", "--fuse", of]
@@ -195,7 +194,7 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
 
 
 def test_weights_are_swept_on_held_out_clips(tmp_path):
-    root = testing_runs.make_clips(tmp_path)
+    root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
     options = ["--data", root / "clips.csv", "--cache", tmp_path / "cache", "--flow", "dis", "--weights", "sweep"]
     done = run_here(["i3d", "test", rgb, "--flow-model", flow, *options])
@@ -237,7 +236,7 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
     ],
 )
 def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
-    root = testing_runs.make_clips(tmp_path)
+    root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
     (root / "rgb.safetensorsx").write_bytes(rgb.read_bytes())
     words = [option.format(rgb=rgb, flow=flow) for option in options]
@@ -247,7 +246,7 @@ def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
 
 
 def test_predict_takes_streams(tmp_path):
-    root = testing_runs.make_clips(tmp_path)
+    root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
     only = run_here(
         ["i3d", "predict", root / "0.mp4", "--streams", "flow", "--flow-model", flow, "--flow", "dis", "--json"]
@@ -304,7 +303,7 @@ def test_flow_is_not_for_networks_of_rgb(tmp_path):
     "protocol", [CLIPS.model_copy(update={"clip_len": 30, "frame_interval": 1}), WINDOWS], ids=["clips", "windows"]
 )
 def test_a_prediction_keeps_its_flow_and_says_the_same_again(tmp_path, monkeypatch, protocol):
-    file = str(next(testing_runs.make_clips(tmp_path).glob("**/*.mp4")))
+    file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow="dis")
     predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
     first = predictor(file)
@@ -342,7 +341,7 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
 
 
 def test_a_prediction_goes_on_if_its_flow_cannot_be_kept(tmp_path):
-    file = str(next(testing_runs.make_clips(tmp_path).glob("**/*.mp4")))
+    file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     (tmp_path / "file").write_text("")
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
     kept = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))(file)

@@ -11,18 +11,7 @@ import i3d.models.conv
 from i3d.models.conv import IS_CHECKED, Conv3d, may_call_onednn
 from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetNetwork
-
-LAYERS = [  # kernel, stride, padding
-    ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
-    ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
-    ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-    ((1, 3, 3), (2, 1, 1), (0, 1, 1)),
-    ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
-    ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
-    ((3, 1, 1), (1, 2, 2), (1, 0, 0)),
-    ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
-    ((3, 3, 3), (1, 2, 2), (1, 1, 1)),
-]
+from support.convolutions import LAYERS
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])

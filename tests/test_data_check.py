@@ -4,7 +4,6 @@ import csv
 import hashlib
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,6 @@ import cv2
 import numpy as np
 import pytest
 
-import i3d.data.check.clip
 from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
 from i3d.data.check.dataset import ClipReport, Report, check, write_report
@@ -28,7 +26,8 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.pack import pack
 from i3d.errors import InputError
 from i3d.video.reader import open_video
-from rendering import encode
+from support.dying_jobs import look_or_perish
+from support.rendering import encode
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
@@ -94,28 +93,6 @@ def hashes(folder):
 def living_in_group(group):
     stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")]
     return sum(int(fields[2]) == group and fields[0] != "Z" for fields in stats)
-
-
-# What workers run instead of `inspect_clip`; they import this module.
-
-
-def look_or_perish(job):
-    match Path(job.name).stem:
-        case "hangs":
-            re.match(r"(a+)+$", "a" * 64 + "b")  # holds the interpreter's lock, as hanging C code may
-        case "sleeps":
-            time.sleep(600)
-        case "exits":
-            os._exit(7)
-        case "segfaults":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "fails":
-            i3d.data.check.clip.cut_short = None
-        case "greedy":
-            i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
-    return inspect_clip(job)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +263,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from i3d.data.check import dataset as check
-        from test_data_check import look_or_perish
+        from support.dying_jobs import look_or_perish
         if __name__ == "__main__":
             check.look = look_or_perish
             check.check(Path({str(tmp_path)!r}), on_count=lambda _: print("begun", flush=True))

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from i3d.data.formats.read import read_annotations
-from rendering import render
-from test_cli import run
+from support.commands import run
+from support.rendering import render
 
 
 @pytest.fixture

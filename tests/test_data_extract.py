@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 
-from dying_jobs import DyingJob, work
 from i3d.data.annotations import build
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction import extract as module
@@ -27,7 +26,8 @@ from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
 from i3d.utils.process_pool import Died, each_job
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
-from rendering import read_number, render
+from support.dying_jobs import DyingJob, work
+from support.rendering import read_number, render
 
 HERE = partial(extract_frames, short_side=None, num_workers=0)
 VIDEOS = {"run/a.mp4": 40, "run/b 2.mp4": 23, "walk/c.mp4": 31}

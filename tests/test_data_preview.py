@@ -22,7 +22,7 @@ from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils import drawing as pictures
 from i3d.utils.drawing import Entry, flow_colours, place, strip, tile_side
-from rendering import render
+from support.rendering import render
 
 ODD_LABELS = [
     "打太极",

@@ -29,7 +29,7 @@ from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.container import ContainerVideo
 from i3d.video.sampling import protocol_clips, random_clips
 from i3d.video.transforms import crops_of, resize_short_side
-from rendering import numbered_frame, read_number, render
+from support.rendering import numbered_frame, read_number, render
 
 PLAIN = Augmentation(resize=None, crop=CenterCrop(), size=48, flip=0.0)
 SHORT = TrainSampling(clip_len=4, frame_interval=2)

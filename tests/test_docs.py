@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from commands import run_here
-from foreign_files import resnet_2d
-from rendering import render
-from training_runs import RECIPE
+from support.commands import run_here
+from support.foreign_files import resnet_2d
+from support.rendering import render
+from support.training_runs import RECIPE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,14 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from commands import run_here
-from foreign_files import mindspore_arrays, mindspore_bytes, mmaction2_v0, torch_bytes
 from i3d import load_model
 from i3d.cli.mmaction2.arguments import read_asked
 from i3d.errors import InputError
-from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.options import value_of
@@ -27,11 +23,11 @@ from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
 from i3d.recipes.training import AdamW, CosineSchedule
-from mmaction2_configs import (
+from support.commands import run_here
+from support.foreign_files import mindspore_arrays, mindspore_bytes
+from support.mmaction2_configs import (
     CONFIGS_0,
-    DOT_1,
     MODEL_1,
-    NAME_1,
     PLAIN_1,
     RUNTIME_1,
     SCHEDULE_1,
@@ -39,62 +35,8 @@ from mmaction2_configs import (
     data_1,
     write_configs_1,
 )
-
-ROOT = Path(__file__).parent.parent
-RAW = "i3d_r50_32x2x1_100e_kinetics400_rgb"
-VIDEO = "i3d_r50_video_32x2x1_100e_kinetics400_rgb"
-NAMES_1 = [PLAIN_1, DOT_1, *(NAME_1.format(*x) for x in [("", "dense-"), ("-heavy", ""), ("-nl-gaussian", ""),
-           ("-nl-embedded-gaussian", "")])]  # fmt: skip
-# Settings that make a documented command end within seconds: another network, short clips, small frames.
-TINY_MODEL = ["model.backbone.depth=18", "model.backbone.base_channels=2", "model.backbone.pretrained=None"]
-
-
-def tiny_0(*, videos):
-    """The same for a 0.x recipe; steps are counted with DecordInit first for videos."""
-    first = int(videos)
-    return [
-        "total_epochs=1",
-        "data.videos_per_gpu=1",
-        "data.workers_per_gpu=0",
-        *TINY_MODEL,
-        *(f"data.{split}.pipeline.{first}.clip_len=8" for split in ("train", "val")),
-        f"data.train.pipeline.{first + 4}.scale=64,64",
-        f"data.val.pipeline.{first + 3}.crop_size=64",
-    ]
-
-
-TINY_1 = ["train_cfg.max_epochs=1", "train_dataloader.batch_size=1", "train_dataloader.num_workers=0", *TINY_MODEL,
-          "train_dataloader.dataset.pipeline.1.clip_len=8", "val_dataloader.dataset.pipeline.1.clip_len=8",
-          "train_dataloader.dataset.pipeline.5.scale=64,64",
-          "val_dataloader.dataset.pipeline.4.crop_size=64"]  # fmt: skip
-
-
-def config(tmp_path, text, name="my_config"):
-    path = tmp_path / f"{name}.py"
-    path.write_text(text)
-    return path
-
-
-def tiny_checkpoint(path, *, classes=400):
-    """A checkpoint of MMAction2 with the network that the tiny settings make."""
-    torch.manual_seed(0)
-    state = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=classes)).state_dict()
-    named = {
-        k.replace("fc.", "cls_head.fc_cls.") if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()
-    }
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(torch_bytes(mmaction2_v0(named)))
-    return path
-
-
-def tiny_test(name):
-    """Settings that make a documented test end within seconds."""
-    is_1 = "8xb8" in name
-    steps = "{}_dataloader.dataset.pipeline" if is_1 else "data.{}.pipeline"
-    first = int("video" in name or "my_config" in name or is_1)
-    changes = [(first, "clip_len=8"), (first + 2, "scale=(-1,64)"), (first + 3, "crop_size=64")]
-    small = [f"{steps.format(split)}.{number}.{change}" for split in ("test", "val") for number, change in changes]
-    return [*TINY_MODEL, "test_dataloader.num_workers=0" if is_1 else "data.workers_per_gpu=0", *small]
+from support.mmaction2_runs import NAMES_1, RAW, TINY_1, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
+from support.paths import ROOT
 
 
 def door(*words, **more):
@@ -280,7 +222,7 @@ def test_configs_that_would_grow_without_end_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("_base_ = 'gone.py'\n", r"my_config.py:1: _base_ .*gone.py: there is no such file"),
         ("_base_ = 'mmaction::i3d.py'\n", r"my_config.py:1: _base_ 'mmaction::i3d.py': not a .py file beside"),
@@ -291,8 +233,8 @@ def test_configs_that_would_grow_without_end_are_refused(tmp_path):
         ("a = dict(**[1])\n", r"my_config.py:1: \*\* of '\[1\]', which is no dict"),
     ],
 )
-def test_files_that_are_no_configs_are_refused(tmp_path, text, run_cli):
-    with pytest.raises(InputError, match=run_cli):
+def test_files_that_are_no_configs_are_refused(tmp_path, text, expected):
+    with pytest.raises(InputError, match=expected):
         load_recipe(str(config(tmp_path, text)))
 
 
@@ -331,15 +273,15 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after", "told"), REFUSED, ids=[f"{a[:24]}" for _, a, _ in REFUSED])
-def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, run_cli):
+@pytest.mark.parametrize(("before", "after", "expected"), REFUSED, ids=[f"{a[:24]}" for _, a, _ in REFUSED])
+def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, expected):
     text = config_0()
     assert before in text
     path = config(tmp_path, text.replace(before, after, 1))
     with pytest.raises(InputError) as caught:
         load_recipe(str(path))
     message = str(caught.value)
-    assert re.search(run_cli, message), message
+    assert re.search(expected, message), message
     assert "\n" not in message
     assert message.startswith(str(path))
     if number := re.match(rf"{path}:(\d+): ", message):
@@ -408,7 +350,7 @@ def test_without_a_rate_the_linear_rule_holds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "expected"),
     [
         ("total_epochs", "write key.path=value"),
         ("total_epoch=3", "there is no key 'total_epoch'; did you mean total_epochs"),
@@ -421,8 +363,8 @@ def test_without_a_rate_the_linear_rule_holds(tmp_path):
         ("data.videos_per_gpu=many", "videos_per_gpu = 'many' must be a whole number"),
     ],
 )
-def test_options_that_have_no_counterpart_are_refused(tmp_path, option, run_cli):
-    with pytest.raises(InputError, match=run_cli) as caught:
+def test_options_that_have_no_counterpart_are_refused(tmp_path, option, expected):
+    with pytest.raises(InputError, match=expected) as caught:
         read_asked(str(config(tmp_path, config_0())), [option])
     assert str(caught.value).startswith("--cfg-options ")
 
@@ -464,7 +406,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([RAW, "--gpus", "4"], "use bash tools/dist_train.sh i3d_r50_32x2x1_100e_kinetics400_rgb 4"),
         ([RAW, "--gpu-ids", "0", "2"], "use CUDA_VISIBLE_DEVICES=0,2 bash tools/dist_train.sh"),
@@ -479,7 +421,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
         (["tsn.py", "--work_dir", "x"], "there is no recipe 'tsn'"),
     ],
 )
-def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, run_cli):
+def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, expected):
     from i3d.cli.main import run_cli as run
     from i3d.cli.mmaction2.train import train
 
@@ -489,7 +431,7 @@ def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, 
         run(lambda: train(words))
     message = capsys.readouterr().err
     assert ended.value.code == 2
-    assert run_cli in message
+    assert expected in message
     assert message.splitlines()[-1].startswith("error: ")
 
 

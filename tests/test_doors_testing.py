@@ -10,8 +10,6 @@ import pytest
 import torch
 
 import i3d
-from foreign_files import mmaction2_v0, torch_bytes
-from golden_weights import state_dict
 from i3d.cli.main import run_cli
 from i3d.cli.mmaction2.analysis import analyze_logs, benchmark, get_flops
 from i3d.cli.mmaction2.test import run_test
@@ -19,8 +17,11 @@ from i3d.data.formats.read import read_annotations
 from i3d.evaluation.metrics import mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import softmax
 from i3d.recipes.named import named_recipe
-from mmaction2_configs import CONFIGS_0
-from test_doors import NAMES_1, RAW, ROOT, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
+from support.foreign_files import mmaction2_v0, torch_bytes
+from support.golden_weights import state_dict
+from support.mmaction2_configs import CONFIGS_0
+from support.mmaction2_runs import NAMES_1, RAW, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
+from support.paths import ROOT
 
 KEYS = ROOT / "tests" / "golden" / "keys" / "i3d_r50.json"
 LIST = "data/kinetics400/kinetics400_val_list_rawframes.txt"

@@ -24,8 +24,8 @@ from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
-from rendering import read_number
-from testing_runs import CLIPS, make_clips, save_model, save_models
+from support.evaluation_runs import CLIPS, make_clips, save_model, save_models
+from support.rendering import read_number
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
 

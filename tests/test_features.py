@@ -18,7 +18,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import run_here
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
 from i3d.features.extract import extractor_of
@@ -33,8 +32,9 @@ from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crops_of, resize_short_side
 from i3d.weights.load import build_model, load_weights
-from rendering import encode, numbered_frame
-from testing_runs import save_model
+from support.commands import run_here
+from support.evaluation_runs import save_model
+from support.rendering import encode, numbered_frame
 
 ROOT = Path(__file__).parent.parent
 

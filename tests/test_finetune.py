@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from commands import run_here
-from finetuning_runs import make_clip, make_folder, save_tiny, scores_in, splits_in, state_of, train, write_csv
+from support.commands import run_here
+from support.finetuning_runs import make_clip, make_folder, save_tiny, scores_in, splits_in, state_of, train, write_csv
 
 CLASSES = ("ein Hund läuft", "日本 b")
 

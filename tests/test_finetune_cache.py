@@ -9,9 +9,9 @@ import i3d.data.check.clip
 import i3d.data.check.dataset
 import i3d.data.loading.dataset
 import i3d.data.preview
-from finetuning_runs import make_clip, make_folder, save_tiny, train
 from i3d.errors import VideoError
 from i3d.utils.cache import Cache, key_of
+from support.finetuning_runs import make_clip, make_folder, save_tiny, train
 
 
 @pytest.fixture

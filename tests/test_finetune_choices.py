@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commands import run_here
 from i3d.errors import InputError
 from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.recipes.settings import Preprocessing
+from support.commands import run_here
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
 OPTIONAL = {

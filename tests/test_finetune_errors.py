@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import i3d.finetuning.steps
-from commands import run_here
-from finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, write_csv
-from rendering import encode
+from support.commands import run_here
+from support.finetuning_runs import make_clip, make_folder, save_tiny, train, train_command, write_csv
+from support.rendering import encode
 
 FAST = ("--views", 1, "--head", "prototype", "--precision", "fp32")
 

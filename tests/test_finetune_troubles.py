@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluations import made
 from i3d.data.check.dataset import ClipReport, Report
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
@@ -13,6 +12,7 @@ from i3d.evaluation.result import compute_metrics
 from i3d.finetuning.data_issues import DataIssue, alike_pairs, class_predictability, find_data_issues
 from i3d.finetuning.diagnosis import diagnose, wilson
 from i3d.finetuning.overfit_check import check_features, choose_few
+from support.evaluations import made
 
 
 class Made:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import run_here
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction.jobs import RECORD
 from i3d.data.frame_folders import FrameNames, open_frames
@@ -18,7 +17,8 @@ from i3d.errors import VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
 from i3d.video.reader import open_video
-from rendering import encode
+from support.commands import run_here
+from support.rendering import encode
 
 MOST = {"tvl1": 0.05, "dis": 0.1, "farneback": 0.1}  # pixels, mean end-point error inside
 

@@ -13,8 +13,6 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-import foreign_files
-import golden_weights
 import i3d
 from i3d.cli.main import app
 from i3d.errors import InputError, WeightsError
@@ -26,7 +24,8 @@ from i3d.weights.foreign.mindspore import read_mindspore
 from i3d.weights.foreign.names import name_entries
 from i3d.weights.foreign.tensorflow import read_index, read_tensorflow
 from i3d.weights.load import load_weights
-from rendering import render
+from support import foreign_files, golden_weights
+from support.rendering import render
 
 GOLDEN = Path(__file__).parent / "golden"
 FOREIGN = GOLDEN / "foreign"

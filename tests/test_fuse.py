@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from evaluations import made
 from i3d.cli.main import app
 from i3d.errors import InputError
 from i3d.evaluation.fuse import aligned, check_sweep, fuse, halves, sweep
@@ -17,6 +16,7 @@ from i3d.evaluation.named_metrics import metrics_of
 from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
+from support.evaluations import made
 
 LOGITS = {"average": "score", "protocol": "p: 1 clip, logits averaged; fp32"}
 

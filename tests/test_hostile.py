@@ -11,7 +11,7 @@ import pytest
 
 from i3d.errors import VideoError
 from i3d.video.reader import open_video
-from rendering import render
+from support.rendering import render
 
 
 @pytest.fixture

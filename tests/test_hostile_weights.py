@@ -24,10 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-import foreign_files
 from i3d.errors import I3DError, WeightsError
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.tensorflow import read_index
+from support import foreign_files
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign"
 STATE = {"backbone.layer1.0.conv1.conv.weight": torch.arange(24.0).reshape(2, 3, 4), "x": torch.zeros(3)}

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import golden_weights
 from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
 from i3d.recipes.settings import InceptionNetwork
+from support import golden_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from foreign_files import kernel, random_norm, resnet_2d
 from i3d.errors import WeightsError
 from i3d.models.inception import same_padding
 from i3d.models.inflate import channels_from_rgb, inflate_kernel
 from i3d.weights import hub
 from i3d.weights.load import build_model, load_weights
+from support.foreign_files import kernel, random_norm, resnet_2d
 
 
 def run_resnet_2d(state, x):

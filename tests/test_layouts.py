@@ -22,8 +22,8 @@ from i3d.data.pack import pack
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from rendering import encode, numbered_frame, read_number
-from test_cli import run
+from support.commands import run
+from support.rendering import encode, numbered_frame, read_number
 
 LENGTH, SIDE = 16, 64  # frames of a rendered clip, and their height and width
 TRAINING = TrainView(

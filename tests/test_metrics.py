@@ -9,7 +9,6 @@ import torchmetrics.functional.classification as tm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluations import made
 from i3d.evaluation.metrics import (
     bootstrap_interval,
     calibration_error,
@@ -20,6 +19,7 @@ from i3d.evaluation.metrics import (
     precision_interval,
     top_k_accuracy,
 )
+from support.evaluations import made
 
 SCORES = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
 

@@ -18,8 +18,8 @@ from i3d.recipes.published import PUBLISHED
 from i3d.training.run_folder import BEST, CURVES, LAST, LOG, RECIPE, RUN
 from i3d.training.schedule import full_rate
 from i3d.weights.load import load_weights
-from rendering import numbered_frame, render
-from test_cli import run
+from support.commands import run
+from support.rendering import numbered_frame, render
 
 # what was published
 

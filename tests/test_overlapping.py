@@ -29,7 +29,7 @@ from i3d.utils.device import has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crop_boxes, flip, normalize
-from rendering import numbered_frame
+from support.rendering import numbered_frame
 
 SIDE = 33  # 2 x 2 places at the end
 

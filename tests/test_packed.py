@@ -15,7 +15,7 @@ from i3d.models.factory import build_network
 from i3d.models.packed import PackedConv3d, taps_of
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils.device import has_bf16
-from test_conv import LAYERS
+from support.convolutions import LAYERS
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]

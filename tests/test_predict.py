@@ -18,7 +18,7 @@ from i3d.video.container import ContainerVideo
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
 from i3d.video.transforms import center_crop
-from rendering import numbered_frame, render
+from support.rendering import numbered_frame, render
 
 
 @pytest.fixture(scope="module")

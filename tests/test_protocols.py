@@ -15,7 +15,6 @@ import yaml
 from typer.testing import CliRunner
 
 import i3d
-from evaluations import made
 from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
@@ -38,8 +37,9 @@ from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop, resize_short_side
 from i3d.weights.load import build_model, load_weights
-from rendering import encode, numbered_frame
-from testing_runs import make_clips, save_model, save_models
+from support.evaluation_runs import make_clips, save_model, save_models
+from support.evaluations import made
+from support.rendering import encode, numbered_frame
 
 HERE = Means(device="cpu", num_workers=0)
 DENSE = ClipProtocol(clip_len=6, frame_interval=1, num_clips=2, crops="center", placement="dense", sample_range=12)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from i3d.evaluation.result_file import read_evaluations
-from testing_runs import make_clips, save_models
+from support.evaluation_runs import make_clips, save_models
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent / 'src'}:{HERE}"}
@@ -56,7 +56,9 @@ def test_every_clip_once_for_1_to_4_processes_and_1_to_17_clips(clips, models, t
     for num_ranks in (1, 2, 3, 4):
         folder, log = tmp_path / str(num_ranks), tmp_path / f"log{num_ranks}"
         folder.mkdir()
-        process = start([HERE / "ranked_tests.py", clips / "list.csv", models["clips"], folder], num_ranks, log)
+        process = start(
+            [HERE / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder], num_ranks, log
+        )
         assert process.wait(300) == 0, log.read_text()[-3000:]
         found[num_ranks] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_ranks)]
     for num_ranks, ranks in found.items():

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluations import made
 from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_shares
 from i3d.evaluation.hardest_clips import middles, stills_of, worst_clips, wrong_clips
 from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
 from i3d.evaluation.report import matrix_of, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
-from rendering import render
+from support.evaluations import made
+from support.rendering import render
 
 HOSTILE = '<script>alert("1")</script>'
 VOID = {"meta", "img", "br", "link"}

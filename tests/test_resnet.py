@@ -1,14 +1,11 @@
 """I3D-ResNet against MMAction2's own logits, stages and training steps (tests/golden), and what its settings do."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-import golden_weights
 from i3d.models.factory import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
@@ -16,25 +13,12 @@ from i3d.models.pooling import MaxOfPairs
 from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, ResNetI3D
 from i3d.recipes.named import NON_LOCAL, RECIPES, named_recipe
 from i3d.recipes.settings import ResNetNetwork
-from i3d.weights.foreign.names import name_entries
+from support import golden_weights
+from support.golden_weights import RECIPE_OF, golden_state
+from support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
-RECIPE_OF = {
-    "i3d_r34": "i3d_r34_32x2x1_100e_kinetics400_rgb",
-    "i3d_r50": "i3d_r50_32x2x1_100e_kinetics400_rgb",
-    "i3d_r50_heavy": "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
-    "i3d_r50_nl_dot_product": "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb",
-    "i3d_r50_nl_embedded_gaussian": "i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb",
-    "i3d_r50_nl_gaussian": "i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb",
-}
 WITH_LOGITS = ["i3d_r34", "i3d_r50", "i3d_r50_nl_embedded_gaussian"]
 TINY = {"base_channels": 4, "num_classes": 3}
-
-
-def golden_state(name):
-    """MMAction2's entries under our names."""
-    arrays = {k: v.numpy() for k, v in golden_weights.state_dict(GOLDEN / "keys" / f"{name}.json").items()}
-    return {k: torch.from_numpy(np.array(v)) for k, v in name_entries(arrays).arrays.items()}
 
 
 def network(name):

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from training_runs import command, digests, finish, make_clips, start
+from support.training_runs import command, digests, finish, make_clips, start
 
 pytestmark = pytest.mark.slow
 

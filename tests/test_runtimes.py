@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import golden_weights
 from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.runtimes import choice, onnxruntime, openvino
@@ -19,7 +18,8 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils.cache import Cache
 from i3d.utils.device import has_bf16
-from test_resnet import RECIPE_OF, golden_state
+from support import golden_weights
+from support.golden_weights import RECIPE_OF, golden_state
 
 pytestmark = [
     pytest.mark.skipif(

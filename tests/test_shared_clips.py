@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from commands import run_here
 from i3d.data.loading.preprocess import window_frames
 from i3d.errors import VideoError
 from i3d.inference.predictor import Predictor
@@ -20,6 +19,7 @@ from i3d.utils.cache import Cache
 from i3d.utils.device import PRECISIONS, has_bf16
 from i3d.video.reader import open_video
 from i3d.weights.load import build_model
+from support.commands import run_here
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 CPU = torch.device("cpu")

@@ -16,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import golden_weights
 from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
 from i3d.models.factory import build_network
@@ -32,9 +31,11 @@ from i3d.training.setup import ComputeConfig, build_accelerator
 from i3d.training.step import TrainState
 from i3d.training.stopping import Stopping
 from i3d.training.train import _loop
-from test_resnet import GOLDEN, golden_state
-from test_training_state import make_parts
-from training_runs import command, digests, finish, make_clips, start
+from support import golden_weights
+from support.golden_weights import golden_state
+from support.paths import GOLDEN
+from support.training_runs import command, digests, finish, make_clips, start
+from support.training_states import make_parts
 
 
 @pytest.fixture(scope="module")

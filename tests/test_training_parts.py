@@ -44,7 +44,7 @@ from i3d.training.run_folder import LOG, RUN
 from i3d.training.runs import runs
 from i3d.training.schedule import full_rate, rate_factor
 from i3d.training.setup import _weigh_classes
-from test_cli import run
+from support.commands import run
 
 R50 = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 TINY = ResNetNetwork(depth=18, base_channels=2, num_classes=3, non_local=((0,), (1,), (0,), (0,)))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from commands import run_here
 from i3d import load_model
 from i3d.errors import InputError
 from i3d.evaluation.scoring import softmax
@@ -17,8 +16,9 @@ from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import crops_of, resize_short_side
-from rendering import encode, numbered_frame
-from testing_runs import save_model
+from support.commands import run_here
+from support.evaluation_runs import save_model
+from support.rendering import encode, numbered_frame
 
 PROTOCOLS = {
     "windows": WindowProtocol(fps=20.0, max_window_frames=8),

@@ -2,15 +2,17 @@
 
 import contextlib
 import io
+import os
 import runpy
+import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from unittest import mock
 
 from i3d.cli.main import main
+from support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
+I3D = [sys.executable, "-m", "i3d"]
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,9 @@ def run_here(words):
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def run(*args, **options):
+    """`i3d ...` in a process of its own."""
+    env = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}
+    return subprocess.run([*I3D, *map(str, args)], capture_output=True, text=True, env=env, timeout=120, **options)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from commands import run_here
-from rendering import encode, numbered_frame
+from support.commands import run_here
+from support.paths import ROOT
+from support.rendering import encode, numbered_frame
 
 RECIPE = """
 base: i3d_r50_video_32x2x1_100e_kinetics400_rgb
@@ -62,7 +63,7 @@ def command(clips, work_dir, *more, num_processes=1):
 
 def start(arguments, log=None):
     """Start a run in a process group of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent / "src")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     with (log or Path(os.devnull)).open("ab") as out:
         return subprocess.Popen(arguments, stdout=out, stderr=out, env=environment, start_new_session=True)
 
@@ -78,7 +79,7 @@ def finish(arguments, *, expected=0):
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(False)
     else:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent / "src")}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
         done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     return done.stdout + done.stderr

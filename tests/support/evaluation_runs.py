@@ -6,7 +6,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
 from i3d.weights.checkpoint import Card, save_checkpoint
-from rendering import encode, numbered_frame
+from support.rendering import encode, numbered_frame
 
 CLIPS = ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three")
 WINDOWS = WindowProtocol(fps=20.0, max_window_frames=8)

@@ -7,12 +7,12 @@ import zlib
 import numpy as np
 import torch
 
-from commands import run_here
 from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
-from rendering import encode
+from support.commands import run_here
+from support.rendering import encode
 
 OTHER = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [0, 1, 1], [1, 0, 1]])  # colours of classes
 

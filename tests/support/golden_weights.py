@@ -7,12 +7,30 @@ import zlib
 import numpy as np
 import torch
 
+from i3d.weights.foreign.names import name_entries
+from support.paths import GOLDEN
+
+RECIPE_OF = {
+    "i3d_r34": "i3d_r34_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50": "i3d_r50_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50_heavy": "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
+    "i3d_r50_nl_dot_product": "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50_nl_embedded_gaussian": "i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb",
+    "i3d_r50_nl_gaussian": "i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb",
+}
+
 
 def state_dict(path):
     """Every entry drawn on its own from RandomState(crc32(name) ^ seed), scaled by its kind."""
     content = json.loads(path.read_text())
     recipe = content["recipe"]
     return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape, _ in content["keys"]}
+
+
+def golden_state(name):
+    """MMAction2's entries under our names."""
+    arrays = {k: v.numpy() for k, v in state_dict(GOLDEN / "keys" / f"{name}.json").items()}
+    return {k: torch.from_numpy(np.array(v)) for k, v in name_entries(arrays).arrays.items()}
 
 
 def _entry(name, shape, recipe):

@@ -1,0 +1,1 @@
+"""What the tests share: rendered videos, tiny models, commands, files of other projects."""

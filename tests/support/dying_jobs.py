@@ -1,0 +1,49 @@
+"""Jobs for worker processes in the tests; some end their process. Apart, because each process imports this."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import i3d.data.check.clip
+from i3d.data.check.clip import inspect_clip
+from i3d.data.frame_extraction.jobs import FrameJob
+from i3d.errors import InputError
+
+
+class DyingJob(FrameJob):
+    """Its process is killed, as by the system when memory runs out, in the middle of a clip of this name."""
+
+    def run(self, settings):
+        if "b 2" in self.path:
+            with self.part():
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(settings)
+
+
+def work(job):
+    if job == "die":
+        os._exit(7)
+    if job == "wrong":
+        raise InputError("wrong: told to the caller")
+    return job.upper(), os.getpid()
+
+
+def look_or_perish(job):
+    match Path(job.name).stem:
+        case "hangs":
+            re.match(r"(a+)+$", "a" * 64 + "b")  # holds the interpreter's lock, as hanging C code may
+        case "sleeps":
+            time.sleep(600)
+        case "exits":
+            os._exit(7)
+        case "segfaults":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "fails":
+            i3d.data.check.clip.cut_short = None
+        case "greedy":
+            i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
+    return inspect_clip(job)
