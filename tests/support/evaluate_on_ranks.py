@@ -1,4 +1,4 @@
-"""What each process of `test_ranks.py` runs: lists of 1 to 17 clips are tested; who scored which is written down."""
+"""What each process of `test_distributed_evaluation.py` runs: lists of 1 to 17 clips are tested; who scored which is written down."""
 
 import json
 import os
