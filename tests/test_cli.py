@@ -15,7 +15,7 @@ from PIL import Image
 
 import i3d
 from i3d.inference.prediction import LabelScore, Prediction
-from support.commands import I3D, run
+from support.commands import I3D, run, run_process
 from support.rendering import render
 
 
@@ -49,7 +49,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
 
 
 def test_one_bad_file_among_many(clips):
-    done = run("predict", ".", "--out", "r.csv")
+    done = run_process("predict", ".", "--out", "r.csv")
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
         "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again",
@@ -76,7 +76,7 @@ def test_a_single_bad_file_is_one_line(clips):
 
 def test_from_the_standard_input(clips):
     with Path("z.webm").open("rb") as file:
-        done = run("predict", "-", "--json", stdin=file)
+        done = run_process("predict", "-", "--json", stdin=file)
     assert json.loads(done.stdout)[0]["predictions"][0]["label"] == i3d.predict("z.webm").top1.label
 
 
@@ -213,8 +213,7 @@ def test_a_damaged_journal_is_said(clips, counting):
 
 def test_the_standard_input_is_never_taken_as_unchanged(clips):
     for name in ("z.webm", "é.mkv"):
-        with Path(name).open("rb") as file:
-            assert run("predict", "-", "--out", "r.json", stdin=file).returncode == 0
+        assert run("predict", "-", "--out", "r.json", stdin=Path(name).read_bytes()).returncode == 0
         assert json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"] == i3d.predict(name).top1.score
 
 
@@ -307,7 +306,7 @@ def test_a_poor_terminal_is_enough(clips):
     Path("日.mp4").write_bytes(b"")
     for encoding, shown in [("latin-1", "\\u65e5.mp4"), ("utf-8", "日.mp4")]:
         env = {"PYTHONIOENCODING": encoding, "NO_COLOR": "1", "COLUMNS": "20", "LC_ALL": "C", "TERM": "dumb"}
-        done = run("predict", "z.webm", "日.mp4", env=env)
+        done = run_process("predict", "z.webm", "日.mp4", env=env)
         assert done.returncode == 3
         assert "\x1b" not in done.stdout + done.stderr
         assert f"error: {shown}: the file is empty" in done.stderr
@@ -320,7 +319,7 @@ def test_names_with_line_ends_stay_on_one_line(clips):
 
 
 def test_version_and_doctor():
-    assert run("--version").stdout == f"i3d {i3d.__version__}\n"
+    assert run_process("--version").stdout == f"i3d {i3d.__version__}\n"
     done = run("doctor", "--json")
     assert done.returncode == 0, done.stdout
     checks = {check["name"]: check for check in json.loads(done.stdout)}

@@ -1,4 +1,4 @@
-"""Commands as a shell runs them, in this process: PyTorch is loaded once, not for each."""
+"""Commands as a shell runs them: in this process, where PyTorch is loaded once, or in a process of their own."""
 
 import contextlib
 import io
@@ -16,30 +16,41 @@ I3D = [sys.executable, "-m", "i3d"]
 
 
 @dataclass(frozen=True)
-class Done:
+class Result:
     returncode: int
     stdout: str
     stderr: str
 
 
-def run_here(words):
-    """`i3d ...` or `python tools/....py ...`: its exit code and what it prints."""
+def run_here(words, *, env=None, stdin=b""):
+    """`i3d ...` or `python tools/....py ...` in this process: its exit code and what it prints."""
     words = [str(word) for word in words]
-    out, err = io.StringIO(), io.StringIO()
     if words[0] == "i3d":
         argv, start = words, main
     else:
         argv, start = words[1:], lambda: runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        mock.patch.dict(os.environ, env or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
             start()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return Done(code, out.getvalue(), err.getvalue())
+    return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
-def run(*args, **options):
-    """`i3d ...` in a process of its own."""
-    env = {**os.environ, "COLUMNS": "120", **options.pop("env", {})}
-    return subprocess.run([*I3D, *map(str, args)], capture_output=True, text=True, env=env, timeout=120, **options)
+def run(*words, env=None, **options):
+    """`i3d WORDS` in this process, 120 columns wide."""
+    return run_here(["i3d", *words], env={"COLUMNS": "120", **(env or {})}, **options)
+
+
+def run_process(*words, env=None, **options):
+    """`i3d WORDS` in a process of its own, for tests of the process itself: its start, streams and exit code."""
+    env = {**os.environ, "COLUMNS": "120", **(env or {})}
+    return subprocess.run([*I3D, *map(str, words)], capture_output=True, text=True, env=env, timeout=120, **options)

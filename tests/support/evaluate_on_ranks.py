@@ -1,4 +1,4 @@
-"""What each process of `test_distributed_evaluation.py` runs: lists of 1 to 17 clips are tested; who scored which is written down."""
+"""Each process of `test_distributed_evaluation.py`: tests lists of 1 to 17 clips and records which process scored which."""
 
 import json
 import os
