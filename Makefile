@@ -1,4 +1,4 @@
-# `make demo`, `make tour` and `make test` set up everything by themselves: they need Python >= 3.11, pip and make.
+# Every target sets up what it needs: Python >= 3.11, pip and make are enough.
 PYTHON ?= $(shell for p in python3.11 python3 python; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,26 +7,38 @@ JOBS ?= 2
 DEMO := build/demo
 CLIP := $(DEMO)/bigbuckbunny.mp4
 
-.PHONY: demo tour test check clean
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))
+.PHONY: help demo tour test quick fuzz check clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))  ## recognise a clip and draw the labels on it (VIDEO=my.mp4: yours)
 	@mkdir -p $(DEMO)
 	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
 
 # Clips are rendered, learnt, tested and predicted; it fails below 95 % on the held-out ones. It took 3 min 24 s in one
 # thread on two busy cores (load 3; 178 s of processor time).
-tour: $(VENV)/.core
+tour: $(VENV)/.core  ## render clips of six motions, fine-tune on them, test, predict, write a report (3 minutes)
 	$(BIN)/python tools/tour.py build/tour
 
-test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+test: $(VENV)/.dev  ## run all tests (JOBS=2 processes)
+	$(PYTEST)
 
-check: $(VENV)/.dev
+quick: $(VENV)/.dev  ## run the tests that take less than a few seconds each (under 2 minutes)
+	$(PYTEST) -m "not slow" --timeout 60
+
+# FUZZ: how many times the examples of `make test`. A failure prints a line that repeats it: @reproduce_failure(...).
+fuzz: $(VENV)/.dev  ## run the property tests with random examples, 20 times as many (FUZZ=20)
+	I3D_FUZZ=$(or $(FUZZ),20) $(PYTEST) -m hypothesis --timeout 3600
+
+check: $(VENV)/.dev  ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:
+clean:  ## delete what these targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 

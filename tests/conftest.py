@@ -1,17 +1,29 @@
-"""Fixtures of several files; failures are told at once, so that a run that is cut off has named them."""
+"""Fixtures of several files, and the settings of the whole run. A failure is printed when it happens."""
 
 import os
+import signal
 
 import cv2
 import pytest
+from hypothesis import settings
 
+from support.examples import FUZZ
 from support.rendering import numbered_frame, render
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes beside those of the tests
 
+# `make test` draws the same examples in every run and on every machine; `make fuzz` draws new ones, and more of them.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("fuzz", max_examples=100 * FUZZ, deadline=None, print_blob=True)
+settings.load_profile("fuzz" if "I3D_FUZZ" in os.environ else "fixed")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and an ignored signal stays ignored in every process that they start. One
+        # that has a handler does not: tests interrupt processes of their own.
+        signal.signal(signal.SIGINT, lambda *_: None)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:  # None in the processes of pytest-xdist
         config.pluginmanager.register(FailuresAtOnce(reporter))

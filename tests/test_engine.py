@@ -8,7 +8,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -21,6 +21,7 @@ from i3d.models.pooling import max_pooled, max_pooled_bits
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils import device as devices
 from i3d.utils.device import arithmetic_of, has_bf16
+from support.examples import examples
 
 CPU = torch.device("cpu")
 NETWORKS = {
@@ -118,7 +119,7 @@ def test_every_map_of_inception_keeps_its_channels_last():
     assert wrong == []
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_the_maxima_along_one_side_after_the_other(data, dtype):
     kernel = data.draw(st.sampled_from([(1, 3, 3), (3, 3, 3), (2, 2, 2), (2, 1, 1), (1, 1, 1)]))

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.finetuning.classifier import PENALTIES, Head, Rows, _scale, choose_penalty, fit_linear, fit_prototypes
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_loss_of, loss_of
+from support.examples import examples
 
 
 def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_group=1, multi_label=False):
@@ -76,7 +77,7 @@ def check_gradient(rows, head, loss, penalty, **options):
             assert abs(values[0] - values[1]) / (2 * step) < 1e-6
 
 
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(st.integers(0, 10**6), st.integers(0, 23), st.sampled_from([Loss(), LOSSES[2]]))
 def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_not_there(seed, which, loss):
     rows, every = make_rows(seed), np.arange(24)
@@ -95,7 +96,7 @@ def softmax(logits_RK):
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(st.integers(0, 10**6), st.permutations(range(24)))
 def test_the_order_and_the_units_of_features_do_not_matter(seed, order):
     rows = make_rows(seed)

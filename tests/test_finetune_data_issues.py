@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.check.dataset import ClipReport, Report
@@ -13,6 +13,7 @@ from i3d.finetuning.data_issues import DataIssue, alike_pairs, class_predictabil
 from i3d.finetuning.diagnosis import diagnose, wilson
 from i3d.finetuning.overfit_check import check_features, choose_few
 from support.evaluations import made
+from support.examples import examples
 
 
 class Made:
@@ -178,7 +179,7 @@ def test_uneven_classes_of_the_same_mix_of_sizes_are_no_alarm(tmp_path):
     assert "leak" not in Made(tmp_path, clips).kinds
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.5, float("nan")]), st.integers(0, 3)), min_size=2, max_size=30))
 def test_how_well_a_number_tells_the_class_is_a_share(rows):
     values_N, labels_N = np.array([v for v, _ in rows]), np.array([k for _, k in rows])
@@ -265,7 +266,7 @@ def test_blank_clips_are_not_learnt(tmp_path):
 
 
 @given(st.lists(st.sampled_from("abcdefghijkl"), min_size=1, max_size=40), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_the_few_are_of_as_many_classes_as_there_are(tmp_path_factory, labels, seed):
     annotations = labelled(tmp_path_factory.mktemp("few"), labels)
     few = choose_few(annotations, seed=seed)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.errors import InputError
@@ -11,6 +11,7 @@ from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.recipes.settings import Preprocessing
 from support.commands import run_here
+from support.examples import examples
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
 OPTIONAL = {
@@ -69,7 +70,7 @@ def refused(told, seen, mode, head, views):
     return mode == "head" and (told["norms"] == "trained" or any(told[name] is not None for name in MOVING))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(any_facts, any_asked)
 def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen, told):
     asked = FinetuneOptions(**told)
@@ -227,7 +228,7 @@ def test_a_mirror_of_a_mirror_is_the_class_itself(parts, between):
         assert mirror_rule((other, one)).pairs == ((other, one),)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6, unique=True))
 def test_any_names_are_taken(names):
     rule = mirror_rule(tuple(names))

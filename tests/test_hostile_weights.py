@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -28,6 +28,7 @@ from i3d.errors import I3DError, WeightsError
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.tensorflow import read_index
 from support import foreign_files
+from support.examples import examples
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign"
 STATE = {"backbone.layer1.0.conv1.conv.weight": torch.arange(24.0).reshape(2, 3, 4), "x": torch.zeros(3)}
@@ -364,7 +365,7 @@ def test_flipped_bits_of_a_zip_are_found(tmp_path, kind):
     assert found > 20
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(SEEDS)), data=st.data())
 def test_damage_is_an_error_or_harmless_never_a_crash(tmp_path, kind, data):
     content = bytearray(SEEDS[kind])
@@ -483,7 +484,7 @@ print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gaussian.json").read_text())["keys"]
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     data=st.data(), recipe=st.sampled_from([None, "i3d_r50_32x2x1_100e_kinetics400_rgb", "inception_rgb_kinetics400"])
 )

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
 from i3d.recipes.settings import InceptionNetwork
 from support import golden_weights
+from support.examples import examples
 
 GOLDEN = Path(__file__).parent / "golden"
 LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
@@ -62,7 +63,7 @@ def test_same_padding_is_tensorflows(size, kernel, stride):
     assert before + after == max((outputs - 1) * stride + kernel - size, 0)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(*[st.integers(1, 12)] * 3, st.sampled_from([((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2))]), st.booleans())
 def test_pooling_equals_explicit_padding(t, h, w, kernel_stride, small):
     kernel, stride = ((2, 2, 2), (2, 2, 2)) if small else kernel_stride
@@ -73,7 +74,7 @@ def test_pooling_equals_explicit_padding(t, h, w, kernel_stride, small):
     assert torch.equal(MaxPool3dSame(kernel_THW=kernel, stride_THW=stride)(x), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(*[st.integers(1, 11)] * 3, st.sampled_from([(7, 2), (3, 1), (1, 1)]))
 def test_convolution_equals_explicit_padding(t, h, w, kernel_stride):
     kernel, stride = kernel_stride

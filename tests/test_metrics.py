@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.evaluation.metrics import (
@@ -20,6 +20,7 @@ from i3d.evaluation.metrics import (
     top_k_accuracy,
 )
 from support.evaluations import made
+from support.examples import examples
 
 SCORES = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
 
@@ -83,7 +84,7 @@ def test_the_interval_of_a_share_is_near_the_normal_one():
 
 
 @given(st.integers(0, 2**32), st.integers(2, 7), st.integers(10, 60))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_against_torchmetrics(seed, num_classes, num_clips):
     rng = np.random.default_rng(seed)
     logits_NK = rng.normal(size=(num_clips, num_classes)) * 2
@@ -110,7 +111,7 @@ def test_against_torchmetrics(seed, num_classes, num_clips):
 
 
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_mean_average_precision_against_torchmetrics(seed, with_ties):
     rng = np.random.default_rng(seed)
     scores_NK = rng.integers(0, 5, (20, 4)) / 8 if with_ties else rng.random((20, 4))

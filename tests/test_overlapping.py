@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from i3d import load_model
@@ -29,6 +29,7 @@ from i3d.utils.device import has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crop_boxes, flip, normalize
+from support.examples import examples
 from support.rendering import numbered_frame
 
 SIDE = 33  # 2 x 2 places at the end
@@ -51,7 +52,7 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     return torch.cat(found)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @example(window=64, stride=1, num_rows=17, endpoint="Mixed_5c")
 @example(window=64, stride=2, num_rows=11, endpoint="Mixed_5c")
 @example(window=33, stride=5, num_rows=10, endpoint="Mixed_4b")

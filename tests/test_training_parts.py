@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -282,7 +282,6 @@ def test_settings_that_contradict_each_other(settings_, message):
 # balanced order
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 2**32), st.integers(0, 100))
 def test_balanced_order(classes, seed, epoch):
     classes_N = np.array(classes)
