@@ -26,7 +26,7 @@ import numpy as np
 import peers_data
 import torch
 
-from i3d.data.annotations import Annotations, build
+from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.frame_folders import FrameNames
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.rows import Rows
@@ -137,7 +137,7 @@ def of(paths: list[Path], *, is_frames: bool = False) -> Annotations:
     for path in paths:
         frames = len(list(path.iterdir())) if is_frames else -1
         rows.add(str(path.resolve()), ("clip",), num_frames=frames)
-    return build(rows, source=Path("benchmark"), root=Path("/"), allow_outside=True)
+    return build_annotations(rows, source=Path("benchmark"), root=Path("/"), allow_outside=True)
 
 
 def ratio(pairs: list[tuple[float, float]]) -> float:

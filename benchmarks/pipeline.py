@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from kept import BLUE, GREY, Row, bars, machine, place, write
 
-from i3d.data.formats.inputs import expand
+from i3d.data.formats.inputs import expand_inputs
 from i3d.data.loading.view_stream import EndOfVideo
 from i3d.diagnostics.benchmark_model import render_clip
 from i3d.inference.predict_many import predict_each
@@ -35,7 +35,7 @@ def main() -> None:
     clips = options.clips
     with tempfile.TemporaryDirectory() as folder:
         rendered = [str(render_clip(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
-        paths = expand(clips or rendered)
+        paths = expand_inputs(clips or rendered)
         rows = [measure(Predictor(device="cpu", precision=precision), paths) for precision in PRECISIONS]
     threads = torch.get_num_threads()
     kept = place(options.out, "pipeline", threads=threads)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.formats.read import class_names, read_annotations
-from i3d.data.formats.write import write_classes, write_list
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
 from i3d.errors import InputError
@@ -159,8 +159,8 @@ def test_the_layout_of_the_mindspore_port(tmp_path):
     write(tmp_path / "cls2index.json", json.dumps({"yoga": 0, "archery": 1}))
     found = read_annotations(tmp_path)
     assert found.classes == ("yoga", "archery")
-    assert pairs(found.of_split("val")) == [("val/c_000001_000011.mp4", "yoga")]
-    assert len(found.of_split("train")) == 2
+    assert pairs(found.select_split("val")) == [("val/c_000001_000011.mp4", "yoga")]
+    assert len(found.select_split("train")) == 2
     assert all(os.path.exists(found.file(i)) for i in range(3))
 
 
@@ -179,9 +179,9 @@ def test_folders_of_splits(tmp_path, names):
     found = read_annotations(tmp_path)
     assert found.classes == ("run", "walk")
     assert pairs(read_annotations(tmp_path, split="train")) == [(f"{names[0]}/run/a.mp4", "run")]
-    assert len(found.of_split("val")) == 2
+    assert len(found.select_split("val")) == 2
     with pytest.raises(InputError, match="no clip of the split 'test': it has train, val"):
-        found.of_split("test")
+        found.select_split("test")
 
 
 def test_folders_of_frames(tmp_path):
@@ -267,7 +267,7 @@ def test_ucf101(tmp_path):
     test = read_annotations(tmp_path / "testlist01.txt", root=tmp_path)
     assert pairs(test) == [("ApplyLipstick/v_ApplyLipstick_g01_c01.avi", "ApplyLipstick")]
     both = read_annotations(tmp_path, root=tmp_path)
-    assert (len(both.of_split("train")), len(both.of_split("test"))) == (2, 1)
+    assert (len(both.select_split("train")), len(both.select_split("test"))) == (2, 1)
     write(tmp_path / "trainlist01.txt", "ApplyEyeMakeup/v_a.avi 2\n")
     with pytest.raises(InputError, match=r"trainlist01\.txt:1: .* has the number 1 in classInd\.txt"):
         read_annotations(tmp_path / "trainlist01.txt")
@@ -479,7 +479,7 @@ def test_the_table_gives_back_what_was_put_in(rows, data):
     table = Rows()
     for path, labels in rows:
         table.add(path, tuple(map(str, labels)))
-    found = build(table, source=Path("x"), root=Path("/r"), multi_label=True, allow_outside=True)
+    found = build_annotations(table, source=Path("x"), root=Path("/r"), multi_label=True, allow_outside=True)
     assert [(clip.path, list(clip.labels)) for clip in found] == [(path, labels) for path, labels in rows]
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9))
     assert [clip.path for clip in found.select(chosen)] == [rows[i][0] for i in chosen]
@@ -531,7 +531,7 @@ def test_class_names_beside_a_list_number_its_classes(tmp_path):
 def test_numbered_class_folders_keep_their_numbers_on_their_way_through_a_table(tmp_path):
     touch(tmp_path, "1/a.mp4", "2/b.mp4", "10/c.mp4")
     found = read_annotations(tmp_path)
-    write_list(found, tmp_path / "clips.csv")
+    write_annotations(found, tmp_path / "clips.csv")
     write_classes(found.classes, tmp_path / "clips.classes.txt")
     again = read_annotations(tmp_path / "clips.csv")
     assert (again.classes, again.labels.tolist()) == (found.classes, found.labels.tolist())

@@ -27,7 +27,7 @@ def test_split_then_read(actions):
     assert re.search(r"run \(fast\) +4 +2 +0", done.stdout)
     assert done.stderr == "12 clips in 3 groups divided, in actions/clips.csv\n"
     found = read_annotations(actions / "actions/clips.csv")
-    assert [len(found.of_split(split)) for split in ("train", "val")] == [8, 4]
+    assert [len(found.select_split(split)) for split in ("train", "val")] == [8, 4]
     told = run("data", "split", "actions", "--out", "elsewhere.csv", "--json", "--group-by", r"(p\d)_")
     assert json.loads(told.stdout)["clips"]["train"] == {"run (fast)": 4, "wälk": 4}
     assert "say --root actions with it" in told.stderr

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction import extract as module
 from i3d.data.frame_extraction.extract import extract_frames
@@ -53,7 +53,7 @@ def listed(*paths, root):
     rows = Rows()
     for path in paths:
         rows.add(path, ("x",))
-    return build(rows, source=Path("made-up"), root=root, allow_outside=True)
+    return build_annotations(rows, source=Path("made-up"), root=root, allow_outside=True)
 
 
 def numbers_in(folder):

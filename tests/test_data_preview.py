@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from i3d.data import preview as module
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
@@ -62,7 +62,7 @@ def made_up(tmp_path, labels):
     rows = Rows()
     for number, label in enumerate(labels):
         rows.add(f"{number}.mp4", () if label is None else (label,))
-    return build(rows, source=tmp_path, root=tmp_path)
+    return build_annotations(rows, source=tmp_path, root=tmp_path)
 
 
 def pixels(path):

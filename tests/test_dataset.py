@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNames, names_in
+from i3d.data.frame_folders import FrameNames, infer_naming
 from i3d.data.loading import loader as loader_module
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -169,7 +169,7 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"a/{k}.png"), packed[..., ::-1])
     (tmp_path / "list.txt").write_text("a 5 0\n")
-    assert names_in(tmp_path / "a", modality="rgb") == FrameNames("{:d}.png", 0)
+    assert infer_naming(tmp_path / "a", modality="rgb") == FrameNames("{:d}.png", 0)
     view = TrainView(TrainSampling(clip_len=5, frame_interval=1), PLAIN)
     names = FrameNames("{:d}.png", 0, "flow")
     clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC

@@ -116,9 +116,9 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
     from i3d.data.resume import Resume
     from i3d.evaluation.resume import ScoreCache
     from i3d.evaluation.scorer import Scored
-    from i3d.utils.distributed import Ranks
+    from i3d.utils.distributed import World
 
-    class Two(Ranks):
+    class Two(World):
         said = ()
 
         def wait(self):
@@ -152,7 +152,7 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
 HOSTS = """
 from types import SimpleNamespace
 import torch.distributed as dist
-from i3d.utils.distributed import group_of_hosts
+from i3d.utils.distributed import gloo_group
 import torch.testing._internal.distributed.fake_pg  # that of PyTorch's own tests
 from i3d.training.run import Run
 
@@ -164,7 +164,7 @@ run = object.__new__(Run)
 run.parts = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
 assert run.gathered(rank + 5) == [5, 6]
 assert run.gathered(rank + 7) == [7, 8]
-group = group_of_hosts()
+group = gloo_group()
 assert told == [("cpu", group)] * 2 and group not in (None, dist.group.WORLD)
 del group, told[:]
 """

@@ -10,7 +10,7 @@ import i3d.data.check.dataset
 import i3d.data.loading.dataset
 import i3d.data.preview
 from i3d.errors import VideoError
-from i3d.utils.cache import Cache, key_of
+from i3d.utils.cache import Cache, cache_key
 from support.finetuning_runs import make_clip, make_folder, save_tiny, train
 
 
@@ -124,12 +124,12 @@ def test_the_environment_says_where(root, monkeypatch, tmp_path):
 
 
 def test_keys_tell_all_parts_apart():
-    assert key_of(a=1, b=2) == key_of(b=2, a=1)
-    assert len({key_of(a=1), key_of(a="1"), key_of(b=1), key_of(a=[1]), key_of(a=1, b=None)}) == 5
+    assert cache_key(a=1, b=2) == cache_key(b=2, a=1)
+    assert len({cache_key(a=1), cache_key(a="1"), cache_key(b=1), cache_key(a=[1]), cache_key(a=1, b=None)}) == 5
 
 
 def test_what_is_kept_is_found(tmp_path):
-    cache, key = Cache(tmp_path), key_of(a=1)
+    cache, key = Cache(tmp_path), cache_key(a=1)
     assert cache.array(key) is None
     assert cache.record(key) is None
     values = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from i3d.data.formats.inputs import expand
+from i3d.data.formats.inputs import expand_inputs
 from i3d.errors import InputError
 
 
@@ -29,42 +29,42 @@ def tree(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_its_videos_and_frame_folders_in_natural_order(tree):
-    found = [p.removeprefix(f"{tree}/") for p in expand([str(tree)])]
+    found = [p.removeprefix(f"{tree}/") for p in expand_inputs([str(tree)])]
     assert found == ["top.webm", "a/x (1).mkv", "b/clip2.MP4", "b/clip10.mp4", "shots/one"]
 
 
 def test_a_folder_of_frames_is_one_video(tree):
-    assert expand(["shots/one"]) == ["shots/one"]
-    assert expand(["shots"]) == ["shots/one"]
-    assert expand(["shots/one/%d.png"]) == ["shots/one/%d.png"]
+    assert expand_inputs(["shots/one"]) == ["shots/one"]
+    assert expand_inputs(["shots"]) == ["shots/one"]
+    assert expand_inputs(["shots/one/%d.png"]) == ["shots/one/%d.png"]
 
 
 def test_order_of_arguments_is_kept(tree):
-    assert expand(["top.webm", "b"]) == ["top.webm", "b/clip2.MP4", "b/clip10.mp4"]
-    assert expand(["gone.mp4", "top.webm"]) == ["gone.mp4", "top.webm"]
+    assert expand_inputs(["top.webm", "b"]) == ["top.webm", "b/clip2.MP4", "b/clip10.mp4"]
+    assert expand_inputs(["gone.mp4", "top.webm"]) == ["gone.mp4", "top.webm"]
 
 
 def test_patterns(tree):
-    assert expand(["b/*"]) == ["b/clip2.MP4", "b/clip10.mp4"]
-    assert expand(["**/*.mkv"]) == ["a/x (1).mkv"]
-    assert expand(["a/x (1).mkv"]) == ["a/x (1).mkv"]
+    assert expand_inputs(["b/*"]) == ["b/clip2.MP4", "b/clip10.mp4"]
+    assert expand_inputs(["**/*.mkv"]) == ["a/x (1).mkv"]
+    assert expand_inputs(["a/x (1).mkv"]) == ["a/x (1).mkv"]
     (tree / "[1].mp4").write_bytes(b"")
-    assert expand(["[1].mp4"]) == ["[1].mp4"]
+    assert expand_inputs(["[1].mp4"]) == ["[1].mp4"]
     with pytest.raises(InputError, match="no file matches"):
-        expand(["*.nothing"])
+        expand_inputs(["*.nothing"])
 
 
 def test_lists_of_paths_and_of_mmaction2(tree):
     text = "\ufefftop.webm\r\n\r\na/x (1).mkv 17\r\nshots/one 3 5\r\nabsent.mp4 1\r\n"
     (tree / "list.txt").write_text(text, encoding="utf-8")
-    assert expand(["list.txt"]) == ["top.webm", "a/x (1).mkv", "shots/one", "absent.mp4 1"]
+    assert expand_inputs(["list.txt"]) == ["top.webm", "a/x (1).mkv", "shots/one", "absent.mp4 1"]
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("l.csv", ","), ("l.csv", ";"), ("l.tsv", "\t")])
 def test_tables_with_a_path_column(tree, name, delimiter):
     rows = [["label", "file"], ["x", "top.webm"], ["y", '"b/clip2.MP4"']]
     (tree / name).write_text("\n".join(delimiter.join(row) for row in rows))
-    assert expand([name]) == ["top.webm", "b/clip2.MP4"]
+    assert expand_inputs([name]) == ["top.webm", "b/clip2.MP4"]
 
 
 @pytest.mark.parametrize(
@@ -77,24 +77,24 @@ def test_tables_with_a_path_column(tree, name, delimiter):
 def test_bad_lists(tree, content, message):
     (tree / "list.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        expand(["list.txt"])
+        expand_inputs(["list.txt"])
 
 
 def test_a_table_without_a_path_column(tree):
     (tree / "l.csv").write_text("name,label\nx,1\n")
     with pytest.raises(InputError, match=r"l.csv:1: no column path or file or video in 'name,label'"):
-        expand(["l.csv"])
+        expand_inputs(["l.csv"])
 
 
 def test_a_line_without_a_path_is_named(tree):
     (tree / "l.csv").write_text("path,label\ntop.webm,1\n,3\n\n")
     with pytest.raises(InputError, match=r"l.csv:3: nothing in the column path; write a path, or take the line out"):
-        expand(["l.csv"])
+        expand_inputs(["l.csv"])
 
 
 def test_nothing_there(tree):
     (tree / "void").mkdir()
     with pytest.raises(InputError, match="void: the folder holds no video and no frames"):
-        expand(["void"])
+        expand_inputs(["void"])
     with pytest.raises(InputError, match="gone.mp4: no such file"):
-        expand(["gone.mp4"])
+        expand_inputs(["gone.mp4"])

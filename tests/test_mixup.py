@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.loading.mixup import mix
+from i3d.data.loading.mixup import mix_clips
 from i3d.recipes.augmentation import Mixing
 
 
@@ -19,7 +19,7 @@ def batch(num=6, classes=4):
 @given(st.floats(0.1, 2), st.integers(0, 999))
 def test_mixup_adds_whole_clips_in_one_share(alpha, seed):
     clips, targets = torch.arange(6.0), torch.eye(6)
-    mixed, mixed_targets = mix(
+    mixed, mixed_targets = mix_clips(
         clips[:, None, None, None, None].expand(6, 3, 2, 4, 4), targets, Mixing(mixup_alpha=alpha),
         rng=np.random.default_rng(seed),
     )  # fmt: skip
@@ -31,7 +31,7 @@ def test_mixup_adds_whole_clips_in_one_share(alpha, seed):
 @given(st.floats(0.1, 2), st.integers(0, 999))
 def test_cutmix_sets_in_a_box_whose_share_is_the_targets(alpha, seed):
     clips, targets = batch(6, 6)
-    mixed, mixed_targets = mix(clips, targets, Mixing(cutmix_alpha=alpha), rng=np.random.default_rng(seed))
+    mixed, mixed_targets = mix_clips(clips, targets, Mixing(cutmix_alpha=alpha), rng=np.random.default_rng(seed))
     assert torch.allclose(mixed_targets.sum(1), torch.ones(6))
     for n in range(6):
         assert set(mixed[n].unique().tolist()) <= set(range(6))
@@ -43,14 +43,14 @@ def test_cutmix_sets_in_a_box_whose_share_is_the_targets(alpha, seed):
 
 def test_off_changes_nothing_and_a_seed_tells_all():
     clips, targets = batch()
-    same, same_targets = mix(clips, targets, Mixing(), rng=np.random.default_rng(0))
+    same, same_targets = mix_clips(clips, targets, Mixing(), rng=np.random.default_rng(0))
     assert same is clips
     assert same_targets is targets
     both = Mixing(mixup_alpha=0.8, cutmix_alpha=1.0)
-    runs = [mix(clips, targets, both, rng=np.random.default_rng(seed))[0] for seed in (*range(20), 3)]
+    runs = [mix_clips(clips, targets, both, rng=np.random.default_rng(seed))[0] for seed in (*range(20), 3)]
     assert torch.equal(runs[3], runs[20])
     boxes = [set(run.unique().tolist()) <= set(range(6)) for run in runs]
     assert any(boxes)
     assert not all(boxes)
     with pytest.raises(ValueError, match=r"mix needs \(N, C, T, H, W\)"):
-        mix(clips[0], targets, both, rng=np.random.default_rng(0))
+        mix_clips(clips[0], targets, both, rng=np.random.default_rng(0))

@@ -121,9 +121,9 @@ def test_steps_of_a_forward_pass_are_counted(network, side, steps):
 
 FAULTS = """
 import resource, sys, torch
-from i3d.utils.allocator import keep_memory
+from i3d.utils.allocator import disable_malloc_trim
 if sys.argv[1] == "keep":
-    keep_memory()
+    disable_malloc_trim()
 torch.set_num_threads(1)
 faults = []
 for _ in range(12):
@@ -133,8 +133,8 @@ print(faults[-1] - faults[7])  # the heap may have to grow at first
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is kept with glibc")
-def test_kept_memory_is_not_cleared_anew():
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is a function of glibc")
+def test_memory_that_is_not_returned_causes_no_page_faults():
     """By the page faults of tensors that follow each other."""
     faults = {
         how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)

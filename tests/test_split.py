@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.formats.read import read_annotations
-from i3d.data.formats.write import write_classes, write_list
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.labels import read_labels
 from i3d.data.rows import Rows
-from i3d.data.split import split
+from i3d.data.split import split_annotations
 from i3d.errors import InputError
 
 
@@ -22,7 +22,7 @@ def table(rows, tmp_path=None, **more):
     found = Rows()
     for i, (label, group) in enumerate(rows):
         found.add(f"c{i}.mp4", (label,), group=group, line=i + 1, **more)
-    return build(found, source=Path("list.csv"), root=tmp_path or Path("/r"))
+    return build_annotations(found, source=Path("list.csv"), root=tmp_path or Path("/r"))
 
 
 @given(
@@ -31,35 +31,35 @@ def table(rows, tmp_path=None, **more):
 )  # fmt: skip
 def test_groups_never_straddle(rows, val, test, seed):
     annotations = table([(label, f"g{group}") for label, group in rows])
-    done = split(annotations, val=val, test=test, seed=seed)
+    done = split_annotations(annotations, val=val, test=test, seed=seed)
     splits = {}
     for clip in done.annotations:
         assert splits.setdefault(clip.group, clip.split) == clip.split
     assert done.counts_SK.sum() == len(rows)
     assert test or not done.counts_SK[2].any()
-    again = split(annotations, val=val, test=test, seed=seed)
+    again = split_annotations(annotations, val=val, test=test, seed=seed)
     assert np.array_equal(again.annotations.splits_N, done.annotations.splits_N)
 
 
 def test_classes_are_divided_evenly():
     rows = [(label, f"{label}{i // 2}") for label in "abcd" for i in range(100)]
-    done = split(table(rows), val=0.2, test=0.1)
+    done = split_annotations(table(rows), val=0.2, test=0.1)
     assert done.counts_SK.tolist() == [[70] * 4, [20] * 4, [10] * 4]
     assert done.num_groups == 200
     assert done.warnings == ()
-    other = split(table(rows), val=0.2, test=0.1, seed=1)
+    other = split_annotations(table(rows), val=0.2, test=0.1, seed=1)
     assert not np.array_equal(other.annotations.splits_N, done.annotations.splits_N)
 
 
 def test_groups_of_very_unequal_size():
     rows = [("a", "big")] * 50 + [("a", f"small{i}") for i in range(50)]
-    done = split(table(rows), val=0.2)
+    done = split_annotations(table(rows), val=0.2)
     assert done.counts_SK[:, 0].tolist() == [80, 20, 0]
     assert {clip.split for clip in done.annotations if clip.group == "big"} == {"train"}
 
 
 def test_a_class_of_one_group_is_told():
-    done = split(table([("a", f"g{i}") for i in range(10)] + [("b", "only")]), val=0.2)
+    done = split_annotations(table([("a", f"g{i}") for i in range(10)] + [("b", "only")]), val=0.2)
     assert done.warnings == ("val has no clip of 1 classes, which have too few groups: 'b'",)
 
 
@@ -67,26 +67,27 @@ def test_where_groups_come_from(tmp_path):
     names = [f"v_Run_g{g:02d}_c{c:02d}.avi" for g in range(10) for c in range(4)]
     source = tmp_path / "l.txt"
     source.write_text("".join(f"{name} 0\n" for name in names))
-    done = split(read_annotations(source), val=0.2)
+    done = split_annotations(read_annotations(source), val=0.2)
     assert done.num_groups == 10  # UCF101's names tell
     people = tmp_path / "p.txt"
     people.write_text("".join(f"p{i % 7}_{i}.mp4 0\n" for i in range(70)))
-    assert split(read_annotations(people), val=0.3).num_groups == 70
-    done = split(read_annotations(people), val=0.3, group_by=r"(p\d)_")
+    assert split_annotations(read_annotations(people), val=0.3).num_groups == 70
+    done = split_annotations(read_annotations(people), val=0.3, group_by=r"(p\d)_")
     assert done.num_groups == 7
-    write_list(done.annotations, tmp_path / "again.csv")
-    assert split(read_annotations(tmp_path / "again.csv"), val=0.3, keep=False).num_groups == 7  # the list keeps them
-    kept = split(read_annotations(tmp_path / "again.csv"), val=0.3)
+    write_annotations(done.annotations, tmp_path / "again.csv")
+    again = read_annotations(tmp_path / "again.csv")
+    assert split_annotations(again, val=0.3, keep=False).num_groups == 7  # the list has the groups
+    kept = split_annotations(again, val=0.3)
     assert kept.warnings == ("all clips have a split already and keep it; say --anew to divide them anew",)
     with pytest.raises(InputError, match=r"p\.txt:1: 'p0_0\.mp4': does not match --group-by"):
-        split(read_annotations(people), group_by=r"(q\d)_")
+        split_annotations(read_annotations(people), group_by=r"(q\d)_")
     with pytest.raises(InputError, match="has no parenthesis"):
-        split(read_annotations(people), group_by=r"p\d_")
+        split_annotations(read_annotations(people), group_by=r"p\d_")
     with pytest.raises(InputError, match="not a regular expression"):
-        split(read_annotations(people), group_by=r"(p")
+        split_annotations(read_annotations(people), group_by=r"(p")
     parts = tmp_path / "parts.csv"
     parts.write_text("path,label,start,end\n" + "".join(f"v{i // 5}.mp4,a,{i % 5},{i % 5 + 1}\n" for i in range(50)))
-    done = split(read_annotations(parts), val=0.2)
+    done = split_annotations(read_annotations(parts), val=0.2)
     assert done.num_groups == 10  # parts of one video stay together
 
 
@@ -94,7 +95,7 @@ def test_parts_of_a_file_stay_together_whatever_their_groups_and_spelling(tmp_pa
     rows = [f"{'./' * (k % 2)}v{i}.mp4,a,{k},{k + 1},{f'g{i}' if k else ''}" for i in range(20) for k in range(3)]
     source = tmp_path / "l.csv"
     source.write_text("path,label,start,end,group\n" + "\n".join(rows))
-    done = split(read_annotations(source), val=0.3)
+    done = split_annotations(read_annotations(source), val=0.3)
     assert done.num_groups == 20
     splits = {}
     for clip in done.annotations:
@@ -106,21 +107,21 @@ def test_splits_that_are_there_stay(tmp_path):
     source.write_text(
         "path,label,split,group\n" + "".join(f"c{i}.mp4,a,{'test' if i < 5 else ''},g{i}\n" for i in range(25))
     )
-    done = split(read_annotations(source), val=0.2)
+    done = split_annotations(read_annotations(source), val=0.2)
     assert [clip.split for clip in done.annotations][:5] == ["test"] * 5
     assert done.counts_SK[:, 0].tolist() == [16, 4, 5]  # shares of what was left to divide
-    anew = split(read_annotations(source), val=0.2, keep=False)
+    anew = split_annotations(read_annotations(source), val=0.2, keep=False)
     assert anew.counts_SK[:, 0].tolist() == [20, 5, 0]
     torn = tmp_path / "t.csv"
     torn.write_text("path,label,split,group\na.mp4,a,train,g\nb.mp4,a,val,g\n")
     with pytest.raises(InputError, match=r"t\.csv:3: 'b\.mp4': its group is in train and in val"):
-        split(read_annotations(torn))
+        split_annotations(read_annotations(torn))
 
 
 @pytest.mark.parametrize("shares", [{"val": 0}, {"val": 0.5, "test": 0.5}, {"val": -0.1}, {"val": 1.5}])
 def test_shares_that_make_no_sense(shares):
     with pytest.raises(InputError, match="must be shares"):
-        split(table([("a", "g")]), **shares)
+        split_annotations(table([("a", "g")]), **shares)
 
 
 @pytest.mark.parametrize("name", ["l.csv", "l.tsv", "l.jsonl"])
@@ -132,7 +133,7 @@ def test_tables_hold_everything(tmp_path, name):
     ]
     source.write_text("\n".join(map(json.dumps, rows)))
     found = read_annotations(source)
-    write_list(found, tmp_path / name)
+    write_annotations(found, tmp_path / name)
     again = read_annotations(tmp_path / name)
     for a, b in zip(found, again, strict=True):
         assert (a.path, a.labels, a.start_seconds, a.end_seconds, a.split, a.group) == (
@@ -143,25 +144,25 @@ def test_tables_hold_everything(tmp_path, name):
 @pytest.mark.parametrize("name", ["l.csv", "l.jsonl"])
 def test_classes_without_names_keep_their_numbers(tmp_path, name):
     (tmp_path / "in.txt").write_text("a.mp4 3\nb.mp4 11\nc.mp4 0\n")
-    write_list(read_annotations(tmp_path / "in.txt"), tmp_path / name)
+    write_annotations(read_annotations(tmp_path / "in.txt"), tmp_path / name)
     assert [clip.labels for clip in read_annotations(tmp_path / name)] == [(3,), (11,), (0,)]
     (tmp_path / "m.txt").write_text("a.mp4 3 5\nb.mp4 11\n")
-    write_list(read_annotations(tmp_path / "m.txt", multi_label=True), tmp_path / name)
+    write_annotations(read_annotations(tmp_path / "m.txt", multi_label=True), tmp_path / name)
     assert [clip.labels for clip in read_annotations(tmp_path / name, multi_label=True)] == [(3, 5), (11,)]
 
 
 def test_mmaction2_lists_hold_what_they_can(tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("path,label\nb (1).mp4,walk\na.mp4,run\n")
-    write_list(read_annotations(source), tmp_path / "l.txt")
+    write_annotations(read_annotations(source), tmp_path / "l.txt")
     assert (tmp_path / "l.txt").read_text() == "b (1).mp4 1\na.mp4 0\n"
     source.write_text("path,label,start\na.mp4,run,1\n")
     with pytest.raises(InputError, match=r"in\.csv:2: 'a\.mp4': has a start or an end, which this list cannot hold"):
-        write_list(read_annotations(source), tmp_path / "l.txt")
+        write_annotations(read_annotations(source), tmp_path / "l.txt")
     with pytest.raises(InputError, match="the clips are videos; choose that kind"):
-        write_list(read_annotations(source), tmp_path / "l.txt", kind="frames")
+        write_annotations(read_annotations(source), tmp_path / "l.txt", kind="frames")
     with pytest.raises(InputError, match=r"a list ends in \.csv"):
-        write_list(read_annotations(source), tmp_path / "l.xml")
+        write_annotations(read_annotations(source), tmp_path / "l.xml")
 
 
 def test_lists_of_frames_count_them(tmp_path):
@@ -169,13 +170,13 @@ def test_lists_of_frames_count_them(tmp_path):
         for i in range(count):
             (tmp_path / clip).mkdir(parents=True, exist_ok=True)
             (tmp_path / clip / f"img_{i + 1:05d}.jpg").write_bytes(b"x")
-    write_list(read_annotations(tmp_path), tmp_path / "l.txt")
+    write_annotations(read_annotations(tmp_path), tmp_path / "l.txt")
     assert (tmp_path / "l.txt").read_text() == "run/a 3 0\nwalk/b 5 1\n"
     again = read_annotations(tmp_path / "l.txt")
     assert [clip.num_frames for clip in again] == [3, 5]
     offsets = tmp_path / "o.txt"
     offsets.write_text("run/a 1 2 0\nwalk/b 0 5 1\n")
-    write_list(read_annotations(offsets, format="frames-offset"), tmp_path / "o2.txt")
+    write_annotations(read_annotations(offsets, format="frames-offset"), tmp_path / "o2.txt")
     assert (tmp_path / "o2.txt").read_text() == offsets.read_text()
 
 

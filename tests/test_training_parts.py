@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.loading.samplers import balanced_order, training_batches
 from i3d.data.rows import Rows
 from i3d.errors import InputError
@@ -242,7 +242,9 @@ def weighed(labels, *, multi_label=False, **settings_):
     rows = Rows()
     for i, classes in enumerate(labels):
         rows.add(f"{i}.mp4", classes)
-    found = build(rows, source="l.txt", root=".", classes=("a", "b", "c"), multi_label=True, allow_outside=False)
+    found = build_annotations(
+        rows, source="l.txt", root=".", classes=("a", "b", "c"), multi_label=True, allow_outside=False
+    )
     parts = SimpleNamespace(
         training=Training(loss=Loss(**settings_)), recipe=SimpleNamespace(multi_label=multi_label), device="cpu",
         class_weights_K=None, class_shares_K=None,

@@ -1,4 +1,4 @@
-"""What each process of `test_distributed_evaluation.py` does: test lists of 1 to 17 clips, record who scored which."""
+"""What each process of `test_distributed_evaluation.py` runs: it tests lists of 1 to 17 clips and writes its scores."""
 
 import json
 import os

@@ -59,11 +59,11 @@ def list_(
 
     Example: i3d data list annotations.csv --split train --out train.txt
     """
-    from i3d.data.formats.write import write_classes, write_list
+    from i3d.data.formats.write import write_annotations, write_classes
 
     _not_onto_itself(source, out)
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
-    write_list(found, out, names=frame_names(modality, template, first_index))
+    write_annotations(found, out, names=frame_names(modality, template, first_index))
     names = out.with_suffix(".classes.txt")
     write_classes(found.classes, names)
     output.say(f"{len(found)} clips of {len(found.classes)} classes, in {_name(out)} and {_name(names)}")
@@ -98,15 +98,15 @@ def split(
     from json import dumps
 
     from i3d.data.annotations import SPLITS
-    from i3d.data.formats.write import write_classes, write_list
-    from i3d.data.split import split as divide
+    from i3d.data.formats.write import write_annotations, write_classes
+    from i3d.data.split import split_annotations
 
     if out.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
         raise InputError(f"--out {_name(out)}: must end in .csv, .tsv or .jsonl, which can hold a split")
     _not_onto_itself(source, out)
     found = read_dataset(source, root, None, classes, format, fold, multi_label, allow_outside)
-    done = divide(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
-    write_list(done.annotations, out)
+    done = split_annotations(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
+    write_annotations(done.annotations, out)
     write_classes(found.classes, out.with_suffix(".classes.txt"))
     for warning in done.warnings:
         output.say(f"warning: {warning}")

@@ -213,9 +213,9 @@ def _of_all(*counts: int) -> list[int]:
     """The sums over all processes; each waits here for the others."""
     from torch import device
 
-    from i3d.utils.distributed import ranks_on
+    from i3d.utils.distributed import init_world
 
-    lines = ranks_on(device("cpu")).gather([" ".join(map(str, counts))])
+    lines = init_world(device("cpu")).gather([" ".join(map(str, counts))])
     return [sum(column) for column in zip(*(map(int, line.split()) for line in lines), strict=True)]
 
 

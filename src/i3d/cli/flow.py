@@ -144,7 +144,7 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
     from fractions import Fraction
 
     from i3d.data.frame_extraction.jobs import RECORD, read_record
-    from i3d.data.frame_folders import names_in, open_frames
+    from i3d.data.frame_folders import infer_naming, open_frames
     from i3d.video.flow import BOUND, flow_of_bytes
 
     told = read_record(folder / RECORD) or {}
@@ -156,7 +156,7 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
     stored = float((told.get("flow") or {}).get("bound", BOUND))
     rate = Fraction(told.get("fps") or 25).limit_denominator(1000)
     try:
-        names = names_in(folder, modality="flow")
+        names = infer_naming(folder, modality="flow")
     except InputError as error:
         what = "holds no flow; name a video, or a folder that `i3d flow` wrote"
         raise InputError(f"{printable(str(folder))}: {what}") from error
@@ -168,11 +168,11 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
 
 def _annotations(videos: list[str]) -> tuple[Annotations, list[str]]:
     """The videos as clips without classes, by their paths below what they have in common; those that are missing."""
-    from i3d.data.annotations import build
-    from i3d.data.formats.inputs import expand
+    from i3d.data.annotations import build_annotations
+    from i3d.data.formats.inputs import expand_inputs
     from i3d.data.rows import Rows
 
-    named = list(dict.fromkeys(expand(videos)))
+    named = list(dict.fromkeys(expand_inputs(videos)))
     missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
     paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
     if not paths:
@@ -181,7 +181,7 @@ def _annotations(videos: list[str]) -> tuple[Annotations, list[str]]:
     rows = Rows()
     for path in dict.fromkeys(paths):
         rows.add(os.path.relpath(path, root), ())
-    return build(rows, source=root, root=root), missing
+    return build_annotations(rows, source=root, root=root), missing
 
 
 def _rate(fps: str) -> float | None:

@@ -144,7 +144,7 @@ def predict(
 
     Example: i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
-    from i3d.data.formats.inputs import expand
+    from i3d.data.formats.inputs import expand_inputs
     from i3d.inference.annotate import annotate as draw
     from i3d.inference.predict_many import predict_each
     from i3d.inference.predictor import Predictor
@@ -152,7 +152,7 @@ def predict(
     from i3d.video.base import Limits
     from i3d.weights.pretrained import DEFAULT
 
-    paths = expand(videos)
+    paths = expand_inputs(videos)
     limits = Limits(max_seconds=time_limit)
     _check_options(out, annotate, frames_fps, num_videos=len(paths))
     how = stream_fusion(weights, fuse_of, flow_model=flow_model, flow_recipe=flow_recipe)

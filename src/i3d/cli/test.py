@@ -294,7 +294,7 @@ def _chosen(clips: Annotations, split: str | None) -> Annotations:
         return clips
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
-            found = clips.of_split(name)
+            found = clips.select_split(name)
             _say(f"tested is the split {name}, {len(found)} of {len(clips)} clips (--split takes another)")
             return found
     _say(f"there is no split test or val: all {len(clips)} clips are tested, those of train too")

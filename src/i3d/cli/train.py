@@ -273,13 +273,13 @@ def _clips(
         )
     if val is None:
         has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
-        to_validate = clips.of_split("val") if has_val and validate else None
-        return clips.of_split("train") if has_train else clips, to_validate
-    chosen = clips.of_split("train") if (clips.splits_N == 0).any() else clips
+        to_validate = clips.select_split("val") if has_val and validate else None
+        return clips.select_split("train") if has_train else clips, to_validate
+    chosen = clips.select_split("train") if (clips.splits_N == 0).any() else clips
     if not validate:
         return chosen, None
     found = read_dataset(val, val_root or root, None, clips.classes, *options)
-    return chosen, found.of_split("val") if (found.splits_N == 1).any() else found
+    return chosen, found.select_split("val") if (found.splits_N == 1).any() else found
 
 
 def _tell(done: TrainResult, *, json: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.class_numbers import class_numbers
+from i3d.data.class_numbers import assign_class_numbers
 from i3d.data.labels import LOOK_ALIKE, scripts_in
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable, quoted
@@ -150,7 +150,7 @@ class Annotations:
         """The same with every column changed, as for a way to another process."""
         return replace(self, **{name: change(getattr(self, name)) for name in (*PIECES, *COLUMNS)})
 
-    def of_split(self, split: str) -> Self:
+    def select_split(self, split: str) -> Self:
         """The clips of "train", "val" or "test". A split without clips is an InputError."""
         chosen = self.splits_N == SPLITS.index(split)
         if not chosen.any():
@@ -160,7 +160,7 @@ class Annotations:
         return self.select(chosen)
 
 
-def build(
+def build_annotations(
     rows: Rows,
     *,
     source: Path,
@@ -173,7 +173,7 @@ def build(
     if not rows.paths:
         raise InputError(f"{printable(str(source))}: it lists no clip; put one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
-    names, ids_N = class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
+    names, ids_N = assign_class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
     remarks = _remarks(names, ids_N, rows.splits, told=classes is not None)
     warnings = [*rows.warnings, *_repeats(rows, ids_N, source=source), *remarks]
     groups = sorted(set(rows.groups))

@@ -16,7 +16,7 @@ SECOND_LABEL: Final = "a second label; say --multi-label if classes go together"
 _NUMERIC: Final = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)  # what is meant as a number, right or wrong
 
 
-def class_numbers(
+def assign_class_numbers(
     rows: Rows, classes: tuple[str, ...] | None, *, source: Path, multi_label: bool
 ) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
     """Class names, and the class numbers of each clip. Labels are names if a class has that name, else numbers."""

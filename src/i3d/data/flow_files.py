@@ -25,7 +25,7 @@ from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
 FlowFormat = Literal["jpg", "npz", "packed-video"]
-FORMATS: Final = ("jpg", "npz", "packed-video")
+FLOW_FORMATS: Final = ("jpg", "npz", "packed-video")
 FILES: Final = {"npz": "flow.npz", "packed-video": "flow.mkv"}
 MAX_BYTES: Final = 4 << 30  # of the flow of one clip
 
@@ -37,7 +37,7 @@ def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat
     if first_HW2 is None:
         return 0
     if kind == "packed-video":
-        return write_lossless(path, coloured(chain([first_HW2], flows)), fps=Fraction(25))
+        return write_lossless(path, flow_as_rgb(chain([first_HW2], flows)), fps=Fraction(25))
     content, flow_THW2 = io.BytesIO(), np.stack([first_HW2, *flows])
     np.savez_compressed(content, flow=flow_THW2, bound=np.float64(bound))
     write_atomically(path, content.getvalue())
@@ -89,7 +89,7 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
     return flow_THW2
 
 
-def coloured(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
+def flow_as_rgb(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
     """Flow as pictures: x is red, y is green, blue is nothing."""
     for flow_HW2 in flows:
         yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])

@@ -76,7 +76,7 @@ class FrameNames:
         return self.template.format(self.first + index, axis=axis)
 
 
-def names_in(folder: Path, *, modality: Modality) -> FrameNames:
+def infer_naming(folder: Path, *, modality: Modality) -> FrameNames:
     """How the pictures in a folder are named, from the names themselves."""
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
@@ -112,7 +112,7 @@ def names_in(folder: Path, *, modality: Modality) -> FrameNames:
     return FrameNames(f"{prefix}{number}{suffix}", min(map(int, numbers)), modality)
 
 
-def names_of(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNames | None:
+def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNames | None:
     """How the pictures in many folders are named: as in most of some of them, which are spread over all.
 
     The first number is the smallest: a folder may lack its first frame, and may be missing or empty itself. None: all
@@ -122,7 +122,7 @@ def names_of(folder: Callable[[int], Any], num_folders: int, *, modality: Modali
     untold: InputError | None = None
     for number in sorted({i * num_folders // MAX_ASKED for i in range(MAX_ASKED)}):
         try:
-            found.append(names_in(folder(number), modality=modality))
+            found.append(infer_naming(folder(number), modality=modality))
         except VideoError:  # missing, which is told where it is read
             continue
         except InputError as error:
@@ -136,16 +136,16 @@ def names_of(folder: Callable[[int], Any], num_folders: int, *, modality: Modali
     return None
 
 
-def the_names(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNames:
+def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNames:
     """How the pictures in the folders of a dataset are named. That no folder tells is an InputError."""
-    names = names_of(partial(folder_of, annotations, shards), len(annotations), modality=modality)
+    names = infer_common_naming(partial(clip_folder, annotations, shards), len(annotations), modality=modality)
     if names is None:
         where, path = annotations.where(0), printable(annotations.path(0))
         raise InputError(f"{where}: {path!r}: holds no frame, as other folders; extract them, or say --root")
     return names
 
 
-def folder_of(annotations: Annotations, shards: Shards | None, index: int) -> Any:
+def clip_folder(annotations: Annotations, shards: Shards | None, index: int) -> Any:
     """The folder of a clip: a Path, or what reads as one."""
     return Path(annotations.file(index)) if shards is None else shards.folder(annotations.path(index))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_file_in
-from i3d.data.formats.write import write_classes, write_list
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.missing import check_present
 from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
 from i3d.errors import InputError, printable, quoted
@@ -66,7 +66,7 @@ def pack(
             sizes=np.array(index.sizes, np.int64),
             shard_sizes=np.array(index.shard_sizes, np.int64),
         )
-        write_list(replace(annotations, root=str(temporary)), temporary / LIST)
+        write_annotations(replace(annotations, root=str(temporary)), temporary / LIST)
         write_classes(annotations.classes, temporary / CLASSES)
         temporary.chmod(0o755)
         try:

@@ -86,7 +86,7 @@ class ResumeLog:
             self._file.flush()
 
 
-def signature(path: str) -> list[int]:
+def file_signature(path: str) -> list[int]:
     """By what a changed video is noticed: size and time of its last change (of a folder: of all its images).
 
     Empty for what is no file (the standard input), which is never taken as unchanged.

@@ -18,7 +18,7 @@ UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitResult:
     """Annotations with a split for each clip, and what could not be had."""
 
     annotations: Annotations
@@ -27,7 +27,7 @@ class Split:
     warnings: tuple[str, ...]
 
 
-def split(
+def split_annotations(
     annotations: Annotations,
     *,
     val: float = 0.2,
@@ -36,7 +36,7 @@ def split(
     group_by: str | None = None,
     keep: bool = True,
     alike: Sequence[tuple[int, int]] = (),
-) -> Split:
+) -> SplitResult:
     """Give each clip a split. Clips of one group never straddle, and every class is divided in about the same shares.
 
     A group is what the list says (`group`), or the first parenthesis of the regular expression `group_by` in the path,
@@ -45,7 +45,7 @@ def split(
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test} must be shares from 0 to 1 that leave something to train on")
-    groups_N, _ = groups_of(annotations, group_by, alike)
+    groups_N, _ = find_groups(annotations, group_by, alike)
     num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _fixed(annotations, groups_N, num_groups) if keep else np.full(num_groups, -1)
@@ -58,15 +58,15 @@ def split(
     changed = replace(with_groups(annotations, group_by), splits_N=splits_N)
     if (fixed_G >= 0).all():
         kept = "all clips have a split already and keep it; say --anew to divide them anew"
-        return Split(changed, counts_SK, num_groups, (kept,))
-    return Split(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, shares_S))
+        return SplitResult(changed, counts_SK, num_groups, (kept,))
+    return SplitResult(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, shares_S))
 
 
-def folds_of(
+def assign_folds(
     annotations: Annotations, num_folds: int, *, seed: int = 0, alike: Sequence[tuple[int, int]] = ()
 ) -> npt.NDArray[np.int64]:
     """The fold (0 to `num_folds` - 1) of each clip: groups stay together, classes are divided evenly."""
-    groups_N, _ = groups_of(annotations, None, alike)
+    groups_N, _ = find_groups(annotations, None, alike)
     num_groups = int(groups_N.max()) + 1
     if not 2 <= num_folds <= num_groups:
         raise InputError(f"--folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
@@ -81,15 +81,15 @@ def folds_of(
 
 
 def with_groups(annotations: Annotations, group_by: str | None = None) -> Annotations:
-    """The same clips, with the groups that `groups_of` finds by their names written down as a list's own."""
-    _, names_N = groups_of(annotations, group_by)
+    """The same clips, with the groups that `find_groups` finds by their names written down as a list's own."""
+    _, names_N = find_groups(annotations, group_by)
     names = tuple(dict.fromkeys(names_N))
     number_of = {name: i for i, name in enumerate(names)}
     named_N = np.array([number_of[name] for name in names_N], np.int32)
     return replace(annotations, groups_N=named_N, group_names=names)
 
 
-def groups_of(
+def find_groups(
     annotations: Annotations, group_by: str | None = None, alike: Sequence[tuple[int, int]] = ()
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """A number for the group of every clip, and what it is called; "" where it is the file alone."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from i3d.data.annotations import build
+from i3d.data.annotations import build_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.rows import Rows
 from i3d.diagnostics.model_zoo import describe
@@ -255,7 +255,7 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
             raise InputError(f"--video {printable(str(path))}: no such file; check the path")
         rows = Rows()
         rows.add(str(path.resolve()), ("any",))
-        clips = build(rows, source=path, root=path.parent, allow_outside=True)
+        clips = build_annotations(rows, source=path, root=path.parent, allow_outside=True)
         dataset, seconds = ClipDataset(clips, TestView(protocol, recipe.preprocessing)), []
         for _ in range(3):
             start = time.perf_counter()

@@ -33,7 +33,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import Precision, Runtime, pick_device
-from i3d.utils.distributed import Ranks, local_device, ranks_on
+from i3d.utils.distributed import World, init_world, local_device
 from i3d.weights.load import Weights, load_weights
 
 OnClip = Callable[[bool | None], None]
@@ -127,7 +127,7 @@ def evaluate_each(
     numbers_K = match_classes(annotations, weights.card.labels, told)
     test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, means.cache)
     dataset = test.dataset(names)
-    ranks = ranks_on(picked)
+    ranks = init_world(picked)
     settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
     settings |= {"form": resume.form if resume else ""}
     kept = ScoreCache(resume, settings, annotations, ranks=ranks)
@@ -210,7 +210,7 @@ class _Test:
         dataset: ClipDataset,
         kept: ScoreCache,
         known: Mapping[int, OfClip],
-        ranks: Ranks,
+        ranks: World,
         num_workers: int,
         on_clip: OnClip | None,
     ) -> tuple[dict[int, OfClip], dict[int, str]]:

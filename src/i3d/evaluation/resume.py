@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from i3d.data.annotations import Annotations
-from i3d.data.resume import Resume, ResumeLog, signature
+from i3d.data.resume import Resume, ResumeLog, file_signature
 from i3d.data.shards import INDEX, Shards
 from i3d.errors import InputError
 from i3d.evaluation.scorer import Scored
-from i3d.utils.distributed import Ranks
+from i3d.utils.distributed import World
 
 OfClip = dict[str, Scored]  # by the names of the variants
 
@@ -21,7 +21,7 @@ OfClip = dict[str, Scored]  # by the names of the variants
 class ScoreCache:
     """The scores of clips beside an output file; without one, nothing is kept."""
 
-    def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, ranks: Ranks) -> None:
+    def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, ranks: World) -> None:
         self._clips, self._shards, self._ranks = clips, Shards.of(Path(clips.root)), ranks
         self._journal: ResumeLog | None = None
         if resume is not None:
@@ -56,8 +56,8 @@ class ScoreCache:
 
     def _signature(self, index: int) -> Sequence[int]:
         if self._shards is None:
-            return signature(self._clips.file(index))
-        return signature(str(self._shards.root / INDEX))
+            return file_signature(self._clips.file(index))
+        return file_signature(str(self._shards.root / INDEX))
 
 
 def row_of(scored: OfClip) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from i3d._version import __version__
-from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand
+from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.extractor import FeatureExtractor, Stream
@@ -160,7 +160,7 @@ def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> li
     check_format(file_format)
     places: dict[Path, str] = {}
     for name in sources:
-        for path in expand([name]):
+        for path in expand_inputs([name]):
             base = out / _below(name, path)
             if base in places and places[base] != path:
                 raise InputError(

@@ -90,7 +90,7 @@ class FeatureExtractor:
         at_once = max(network.num_windows for network in networks)
         for stream in self.streams:
             stream.engine.begin()
-        with closing(prefetch(self._frames(video, times), most=FRAMES_AHEAD)) as frames:
+        with closing(prefetch(self._frames(video, times), max_ahead=FRAMES_AHEAD)) as frames:
             windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
             while several := list(islice(windows, at_once)):
                 values += self._rows([window for _, window in several], networks, video)

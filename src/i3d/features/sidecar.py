@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.resume import signature
+from i3d.data.resume import file_signature
 from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import Extracted
@@ -65,7 +65,7 @@ def is_done(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
     other = told.get("video", target.video)
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
         raise InputError(f"{where}: is of another video, {printable(str(other))}; {again}")
-    return told.get("signature") == signature(target.video) != [] and told.get("sha256") == _sha256(target.values)
+    return told.get("signature") == file_signature(target.video) != [] and told.get("sha256") == _sha256(target.values)
 
 
 def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
         "format": FORMAT,
         "version": VERSION,
         "video": str(target.video),
-        "signature": signature(target.video),
+        "signature": file_signature(target.video),
         "made_with": made_with,
         "shape": list(found.values.shape),
         "sha256": hashlib.sha256(content).hexdigest(),

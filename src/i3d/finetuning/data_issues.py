@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import ClipReport, Report
-from i3d.data.split import groups_of
+from i3d.data.split import find_groups
 from i3d.errors import printable
 
 Kind = Literal[
@@ -189,7 +189,7 @@ def _leaks(
         chosen = np.sort(np.random.default_rng(0).choice(chosen, MAX_COMPARED, replace=False))
     if len(chosen) < 4 or len(np.unique(labels_N[chosen])) < 2:
         return []
-    groups_N = groups_of(annotations)[0][chosen]
+    groups_N = find_groups(annotations)[0][chosen]
     chance = 1 / len(np.unique(labels_N[chosen]))
     troubles = []
     for name, words in FACTS.items():

@@ -27,7 +27,7 @@ from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import I3D
 from i3d.recipes.settings import Preprocessing
-from i3d.utils.cache import Cache, key_of
+from i3d.utils.cache import Cache, cache_key
 from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
 from i3d.weights.initialize import HEADS
@@ -138,7 +138,8 @@ def _computed(
     trunk: Backbone, clips: Clips, view: TrainView | TestView, draw: int, seed: int, cache: Cache, num_workers: int
 ) -> Any:
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
-    numbers_N = np.array([int(key_of(content=c, part=clips.part(i))[:15], 16) for i, c in enumerate(clips.contents_N)])
+    keys = (cache_key(content=content, part=clips.part(i)) for i, content in enumerate(clips.contents_N))
+    numbers_N = np.array([int(key[:15], 16) for key in keys])
     flow = ClipFlow.of(trunk.engine.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
         clips.annotations, view, seed=seed, names=clips.names, flow=flow, multi_label=True, numbers_N=numbers_N
@@ -175,7 +176,7 @@ def _key(trunk: Backbone, clips: Clips, index: int, view: TrainView | TestView, 
         seen: Any = [view.sampling.model_dump(mode="json"), augmentation, flips, seed, draw]
     else:
         seen = [view.protocol.model_dump(mode="json", exclude={"average"}), view.preprocessing.model_dump(mode="json")]
-    return key_of(
+    return cache_key(
         kind="features",
         version=VERSION,
         content=clips.contents_N[index],

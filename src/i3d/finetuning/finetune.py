@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, the_names
+from i3d.data.frame_folders import FrameNames, dataset_naming
 from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -95,7 +95,7 @@ def finetune(
     has_split = bool((annotations.splits_N >= 0).any())
     is_flow = weights.card.recipe.network.in_channels == 2
     if names is None and annotations.is_frames:
-        names = the_names(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
+        names = dataset_naming(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
     seen = inspect_clips(
         annotations,
         names=names,

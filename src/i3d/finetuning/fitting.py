@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.split import folds_of, groups_of
+from i3d.data.split import assign_folds, find_groups
 from i3d.errors import printable
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.scoring import average_views
@@ -178,10 +178,10 @@ def parts_of(annotations: Annotations, *, folds: int, seed: int, alike: Sequence
 
     With folds all clips are learnt in the end, and each is held out once before; their splits do not matter.
     """
-    groups_N, _ = groups_of(annotations, None, alike)
+    groups_N, _ = find_groups(annotations, None, alike)
     if folds:
         every = list(range(len(annotations)))
-        folds_N = folds_of(annotations, folds, seed=seed, alike=alike)
+        folds_N = assign_folds(annotations, folds, seed=seed, alike=alike)
         return Parts(every, [], [], f"{folds} folds", groups_N, folds_N)
     learnt, val, test = (
         np.flatnonzero(chosen).tolist()

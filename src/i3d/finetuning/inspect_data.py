@@ -14,14 +14,14 @@ import numpy as np
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import ClipReport, Report, check_annotations
-from i3d.data.formats.write import write_classes, write_list
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_folders import FrameNames
-from i3d.data.resume import signature
-from i3d.data.split import split, with_groups
+from i3d.data.resume import file_signature
+from i3d.data.split import split_annotations, with_groups
 from i3d.errors import InputError, printable
 from i3d.finetuning.data_issues import DataIssue, alike_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
-from i3d.utils.cache import Cache, key_of
+from i3d.utils.cache import Cache, cache_key
 
 VERSION: Final = 1  # of what a look finds
 SPLIT: Final = "split.csv"
@@ -80,7 +80,7 @@ def inspect_clips(
     alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
     told: tuple[str, ...] = ()
     if readable and _lacks_validation(kept) and val != 0 and len(set(kept.labels.tolist())) > 1:
-        done = split(kept, val=VAL_SHARE if val is None else val, seed=seed, alike=alike)
+        done = split_annotations(kept, val=VAL_SHARE if val is None else val, seed=seed, alike=alike)
         kept = done.annotations
         told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
     elif readable:
@@ -103,7 +103,7 @@ def inspect_clips(
 
 def write_split(annotations: Annotations, folder: Path) -> Path:
     """The list of the clips with their splits, and the class names beside it."""
-    write_list(annotations, folder / SPLIT)
+    write_annotations(annotations, folder / SPLIT)
     write_classes(annotations.classes, (folder / SPLIT).with_suffix(".classes.txt"))
     return folder / SPLIT
 
@@ -116,9 +116,9 @@ def _report(
     on_clip: Callable[[ClipReport], None] | None,
 ) -> Report:
     """That of `check`, from the cache if no clip, label or file has changed."""
-    seen = [[asdict(clip), signature(annotations.file(index))] for index, clip in enumerate(annotations)]
+    seen = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     root = os.path.abspath(annotations.root)  # noqa: PTH100
-    key = key_of(kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, names=str(names))
+    key = cache_key(kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, names=str(names))
     known = cache.record(key)
     with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])

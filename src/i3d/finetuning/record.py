@@ -20,7 +20,7 @@ from i3d.finetuning.inspect_data import write_split
 from i3d.finetuning.job import BEST, Job
 from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.cache import key_of
+from i3d.utils.cache import cache_key
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 
@@ -98,7 +98,7 @@ def _contract(job: Job) -> dict[str, Any]:
         "tested_on": job.parts.tested_on,
         "weights": job.weights.sha256,
         "clips": fingerprint(job.annotations),
-        "contents": key_of(contents=job.seen.clips.contents_N),
+        "contents": cache_key(contents=job.seen.clips.contents_N),
         "recipe": job.recipe.model_dump(mode="json"),
     }
 

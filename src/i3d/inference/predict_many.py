@@ -87,7 +87,7 @@ def predict_each(
     """
     known = [journal.prediction(path) if journal else None for path in paths]
     todo = [path for path, row in zip(paths, known, strict=True) if row is None]
-    with closing(prefetch(_decoded(predictor, todo, frames_fps, limits), most=VIEWS_AHEAD)) as views:
+    with closing(prefetch(_decoded(predictor, todo, frames_fps, limits), max_ahead=VIEWS_AHEAD)) as views:
         for path, there in zip(paths, known, strict=True):
             row = there
             if row is None:

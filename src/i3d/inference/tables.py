@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.resume import ResumeLog, signature
+from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, printable
 from i3d.inference.prediction import LabelScore, Prediction
 from i3d.utils.atomic_files import write_atomically
@@ -74,9 +74,9 @@ class PredictionLog(ResumeLog):
 
     def prediction(self, path: str) -> Prediction | None:
         """The prediction of a video that was made with the same settings, if the file has not changed since."""
-        row = self.done(path, lambda: signature(path))
+        row = self.done(path, lambda: file_signature(path))
         return None if row is None else from_dict(row)
 
     def keep(self, row: Prediction) -> None:
         if row.status == "ok":
-            self.add(row.path, signature(row.path), as_dict(row))
+            self.add(row.path, file_signature(row.path), as_dict(row))

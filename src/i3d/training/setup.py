@@ -37,7 +37,7 @@ from i3d.training.optimizer import build_optimizer, freeze
 from i3d.training.schedule import full_rate
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.cache import Cache
-from i3d.utils.distributed import PATIENCE, leave_at_exit
+from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.weights.initialize import start_from
 
 Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
@@ -70,7 +70,7 @@ def build_accelerator(training: Training, machine: ComputeConfig) -> Accelerator
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
     if training.loss_scale:
         scaler.growth_interval = 2**30
-    handlers: list[Any] = [InitProcessGroupKwargs(timeout=PATIENCE), scaler]
+    handlers: list[Any] = [InitProcessGroupKwargs(timeout=TRAINING_TIMEOUT), scaler]
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
         cpu=on_cpu,
@@ -78,7 +78,7 @@ def build_accelerator(training: Training, machine: ComputeConfig) -> Accelerator
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # `train_step` does it
     )
     if accelerator.num_processes > 1:
-        leave_at_exit()
+        destroy_group_at_exit()
     if machine.sharded and accelerator.num_processes < 2:
         raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
     kind = machine.device.split(":")[0]

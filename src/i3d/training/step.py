@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
-from i3d.data.loading.mixup import mix
+from i3d.data.loading.mixup import mix_clips
 from i3d.models.factory import I3D
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
@@ -148,7 +148,7 @@ def _loss(parts: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
 def _mixed(parts: TrainState, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     num_classes = parts.recipe.network.num_classes
     rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
-    return mix(clips_NCTHW, rows_NK, parts.training.mixing, rng=rng)
+    return mix_clips(clips_NCTHW, rows_NK, parts.training.mixing, rng=rng)
 
 
 def _without_sync(parts: TrainState, *, is_last: bool) -> AbstractContextManager[None]:

@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary, is_held = Path(name), lock(handle)  # as long as this process lives and writes
+    temporary, is_held = Path(name), try_lock(handle)  # as long as this process lives and writes
     if not is_held:
         os.close(handle)  # no locks here; elsewhere than on POSIX an open file could not be renamed
     try:
@@ -49,11 +49,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_abandoned(path: Path) -> None:
     """Remove what processes that were killed had begun to write in the place of `path`; live ones hold theirs."""
-    for left in abandoned(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
+    for left in unlocked_files(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
         left.unlink(missing_ok=True)
 
 
-def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
+def unlocked_files(paths: Iterable[Path]) -> Iterator[Path]:
     """Those of these files that no process holds; each is held here until the next is asked for."""
     for path in paths:
         try:
@@ -61,7 +61,7 @@ def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
         except OSError:
             continue
         try:
-            if lock(handle):
+            if try_lock(handle):
                 yield path
         finally:
             os.close(handle)
@@ -78,7 +78,7 @@ def _prefix(path: Path) -> str:
     return f".{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
 
 
-def lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
     """Hold an open file until it is closed; whether nobody else does. False where the system has no locks."""
     if fcntl is None:
         return False

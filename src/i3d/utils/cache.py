@@ -87,6 +87,6 @@ class Cache:
             ) from error
 
 
-def key_of(**parts: Any) -> str:
+def cache_key(**parts: Any) -> str:
     """A hash of named parts, which JSON can write."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -16,12 +16,12 @@ import torch.distributed as dist
 from i3d.errors import InputError, first_line
 
 BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # else gloo
-TIMEOUT: Final = timedelta(hours=6)  # for the slowest rank: shares of a list may differ
-PATIENCE: Final = timedelta(minutes=30)  # while training, for the slowest, which may validate or wait for storage
+EVALUATION_TIMEOUT: Final = timedelta(hours=6)  # until the slowest rank has scored its part of the list
+TRAINING_TIMEOUT: Final = timedelta(minutes=30)  # until a rank that validates or waits for storage arrives
 
 
 @dataclass(frozen=True)
-class Ranks:
+class World:
     """This process among all."""
 
     rank: int
@@ -51,7 +51,7 @@ class Ranks:
         return [line for text in texts for line in text.split("\n")[:-1]]
 
 
-def under_launcher() -> bool:
+def is_distributed_launch() -> bool:
     """Whether torchrun, or one that speaks as it does, has started this process among others."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
@@ -59,20 +59,20 @@ def under_launcher() -> bool:
 def local_device(device: str) -> str:
     """The device of this process: under a launcher each has its own GPU."""
     kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
-    return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if under_launcher() and kind in BACKENDS else device
+    return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if is_distributed_launch() and kind in BACKENDS else device
 
 
-def ranks_on(device: torch.device) -> Ranks:
+def init_world(device: torch.device) -> World:
     """The ranks that a launcher started, connected; else this process alone."""
-    if not under_launcher():
-        return Ranks(0, 1, device)
+    if not is_distributed_launch():
+        return World(0, 1, device)
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=TIMEOUT)
-        leave_at_exit()
+        dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=EVALUATION_TIMEOUT)
+        destroy_group_at_exit()
     speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
-    return Ranks(dist.get_rank(), dist.get_world_size(), speaks)
+    return World(dist.get_rank(), dist.get_world_size(), speaks)
 
 
 def gloo_group() -> dist.ProcessGroup | None:
@@ -89,7 +89,7 @@ def gloo_group() -> dist.ProcessGroup | None:
 @lru_cache(maxsize=1)  # one for all runs of a process
 def _hosts_beside(world: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG001
     try:
-        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=PATIENCE)
+        group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=TRAINING_TIMEOUT)
     except RuntimeError as error:
         raise InputError(
             f"the processes cannot reach each other over the network ({first_line(error)}); name the interface between "
@@ -106,7 +106,7 @@ def _leave_hosts() -> None:
     _hosts_beside.cache_clear()
 
 
-def leave_at_exit() -> None:
+def destroy_group_at_exit() -> None:
     """Leave the others before the process ends: gloo's threads, if they still run then, at times abort it."""
     if dist.is_initialized() and dist.get_backend() == "gloo":
         atexit.register(_leave)

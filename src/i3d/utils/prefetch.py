@@ -1,4 +1,4 @@
-"""Work that is done ahead: an iterator runs in a thread of its own, some items before they are wanted."""
+"""Run an iterator in a background thread, some items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Final, Generic, NoReturn, TypeVar
 
-PATIENCE_SECONDS: Final = 5.0  # for an item that is being made when nobody wants it any more
+JOIN_SECONDS: Final = 5.0  # for the item that the producer is computing when its consumer stops
+POLL_SECONDS: Final = 0.05  # between checks whether the consumer has stopped
 T = TypeVar("T")
-_left: list[Thread] = []
+_unjoined: list[Thread] = []
 
 
 @dataclass(frozen=True)
-class _Over:
+class _End:
     error: BaseException | None
 
 
@@ -26,65 +27,65 @@ class _Item(Generic[T]):
     value: T
 
 
-def prefetch(items: Iterator[T], *, most: int) -> Generator[T, None, None]:
-    """The same items in the same order, up to `most` of them made before they are asked for.
+def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
+    """Yield the same items in the same order; a thread computes up to `max_ahead` of them in advance.
 
-    What the iterator raises is raised here, after the items before it. Close this generator to stop it; the iterator,
-    if it is a generator, is closed in its thread.
+    An exception of the iterator is raised here, after the items before it. Close this generator to stop the thread;
+    the thread then closes the iterator, if that is a generator.
     """
-    made: Queue[_Item[T] | _Over] = Queue(maxsize=most)
-    unwanted = Event()
-    thread = Thread(target=_make, args=(items, made, unwanted), daemon=True)
+    queue: Queue[_Item[T] | _End] = Queue(maxsize=max_ahead)
+    stop = Event()
+    thread = Thread(target=_produce, args=(items, queue, stop), daemon=True)
     thread.start()
     try:
-        while isinstance(item := made.get(), _Item):
+        while isinstance(item := queue.get(), _Item):
             yield item.value
         if item.error is not None:
             raise item.error
     finally:
-        unwanted.set()
-        thread.join(PATIENCE_SECONDS)
+        stop.set()
+        thread.join(JOIN_SECONDS)
         if thread.is_alive():
-            _left.append(thread)
+            _unjoined.append(thread)
 
 
 def has_running_producer() -> bool:
-    """Whether some item that nobody wants is still being made."""
-    return any(thread.is_alive() for thread in _left)
+    """Whether a producer whose consumer has stopped is still computing an item."""
+    return any(thread.is_alive() for thread in _unjoined)
 
 
-def exit_without_join(ended: SystemExit) -> NoReturn:
-    """End the process; if an item is left, without the end of its thread.
+def exit_without_join(exit_request: SystemExit) -> NoReturn:
+    """Raise `exit_request`; while a producer still runs, end the process without waiting for its thread.
 
-    Python would end that in the middle of compiled code, which aborts the process.
+    At exit Python stops daemon threads. A thread that is stopped inside compiled code aborts the whole process.
     """
     if has_running_producer():
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
-    raise ended
+        os._exit(exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None))
+    raise exit_request
 
 
-def _make(items: Iterator[T], made: Queue[_Item[T] | _Over], unwanted: Event) -> None:
-    over = _Over(None)
+def _produce(items: Iterator[T], queue: Queue[_Item[T] | _End], stop: Event) -> None:
+    end = _End(None)
     try:
         for value in items:
-            if not _put(_Item(value), made, unwanted):
+            if not _put(_Item(value), queue, stop):
                 break
     except BaseException as error:
-        over = _Over(error)
+        end = _End(error)
     finally:
         if isinstance(items, Generator):
             items.close()
-        _put(over, made, unwanted)
+        _put(end, queue, stop)
 
 
-def _put(item: _Item[T] | _Over, made: Queue[_Item[T] | _Over], unwanted: Event) -> bool:
-    """Whether it was wanted."""
-    while not unwanted.is_set():
+def _put(item: _Item[T] | _End, queue: Queue[_Item[T] | _End], stop: Event) -> bool:
+    """Wait for room in the queue; False if the consumer stops first."""
+    while not stop.is_set():
         try:
-            made.put(item, timeout=0.05)
+            queue.put(item, timeout=POLL_SECONDS)
         except Full:
             continue
         return True

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from i3d.data.annotations import Annotations
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNames, Modality, names_of
+from i3d.data.frame_folders import FrameNames, Modality, infer_common_naming
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 
@@ -70,7 +70,7 @@ def _plain(folder: Path, one_naming: bool) -> list[Listed]:
     """Every video and every folder of frames below a folder, without labels."""
     return [
         Listed(os.path.relpath(path, folder), path, is_frames=one_naming and os.path.isdir(path))  # noqa: PTH112
-        for path in expand([str(folder)])
+        for path in expand_inputs([str(folder)])
     ]
 
 
@@ -88,4 +88,4 @@ def frame_names(
         clip = of_frames[number]
         return Path(clip.file) if shards is None else shards.folder(clip.path)
 
-    return names_of(folder, len(of_frames), modality=modality) if of_frames else None
+    return infer_common_naming(folder, len(of_frames), modality=modality) if of_frames else None

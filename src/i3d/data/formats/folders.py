@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
@@ -44,7 +44,7 @@ def read_folders(root: Path) -> Rows:
 
 def _holds_clips(place: Path) -> bool:
     suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk(place) for file in files)
+    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk_folders(place) for file in files)
 
 
 def _no_strays(place: Path) -> None:
@@ -72,7 +72,7 @@ def _folders(place: Path) -> list[str]:
 
 
 def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
-    for place, folders, files in walk(root / folder):
+    for place, folders, files in walk_folders(root / folder):
         folders.sort(key=natural_key)
         relative = os.path.relpath(place, root)
         shown = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]

@@ -20,7 +20,7 @@ LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
 PATH_COLUMNS: Final = ("path", "file", "video")
 
 
-def expand(names: Iterable[str]) -> list[str]:
+def expand_inputs(names: Iterable[str]) -> list[str]:
     """One path a video, in the order given; folders and patterns in natural order.
 
     A folder stands for the videos below it (and folders of frames below it), or, if it holds only images, for one
@@ -53,7 +53,7 @@ def _in_folder(folder: Path) -> list[str]:
     if _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir()):
         return [str(folder)]
     found: list[str] = []
-    for place, folders, files in walk(folder):
+    for place, folders, files in walk_folders(folder):
         folders.sort(key=natural_key)
         here = Path(place)
         if here != folder and _is_clip(here, min_images=2):
@@ -65,7 +65,7 @@ def _in_folder(folder: Path) -> list[str]:
     return found
 
 
-def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """`os.walk` that follows links to folders, each folder once: links may run in a circle."""
     seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from i3d.data.annotations import SPLITS, Annotations, build
+import numpy as np
+
+from i3d.data.annotations import SPLITS, Annotations, build_annotations
 from i3d.data.formats import folders, mmaction2, splits, tables
 from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
 from i3d.data.labels import dataset_labels, read_labels
@@ -58,12 +60,14 @@ def read_annotations(
         classes = read_labels(beside)
     if root is not None and not root.is_dir():
         raise InputError(f"{printable(str(root))}: there is no such folder; give the one that holds the clips (--root)")
-    found = build(rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside)
+    annotations = build_annotations(
+        rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside
+    )
     if split is not None:
-        found = found.of_split(split)
+        annotations = annotations.select_split(split)
     if need_labels:
-        _check_labelled(found)
-    return found
+        _check_labels(annotations)
+    return annotations
 
 
 def class_names(name_or_file: str) -> tuple[str, ...]:
@@ -234,9 +238,9 @@ def _split_in(name: str) -> str:
     return next((tables.SPLIT_NAMES[part] for part in parts if tables.SPLIT_NAMES.get(part)), "")
 
 
-def _check_labelled(found: Annotations) -> None:
-    lengths = found.label_ends_N.copy()
-    lengths[1:] -= found.label_ends_N[:-1]
-    if not lengths.all():
-        index = int((lengths == 0).argmax())
-        raise InputError(f"{found.where(index)}: {quoted(found.path(index))}: has no label; add one")
+def _check_labels(annotations: Annotations) -> None:
+    num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
+    if not num_labels_N.all():
+        index = int((num_labels_N == 0).argmax())
+        path = quoted(annotations.path(index))
+        raise InputError(f"{annotations.where(index)}: {path}: has no label; add one")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
-from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk
+from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk_folders
 from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, first_line, printable, quoted
 from i3d.utils.text import is_number
@@ -89,7 +89,7 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
 def files_below(root: Path) -> dict[str, list[str]]:
     """All videos below a folder, relative to it, by their names without suffix."""
     found: dict[str, list[str]] = {}
-    for place, folders, files in walk(root):
+    for place, folders, files in walk_folders(root):
         folders.sort()
         relative = os.path.relpath(place, root)
         for file in sorted(files):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, count_frames, folder_of, the_names
+from i3d.data.frame_folders import FrameNames, clip_folder, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
@@ -19,7 +19,7 @@ ListKind = Literal["table", "jsonl", "videos", "frames"]
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
-def write_list(
+def write_annotations(
     annotations: Annotations, out: Path, *, kind: ListKind | None = None, names: FrameNames | None = None
 ) -> None:
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's lists of videos or of frame folders (.txt).
@@ -116,8 +116,8 @@ def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, names: Fram
         if frames:
             count = clip.num_frames
             if count is None:
-                names = names or the_names(annotations, shards)
-                count = count_frames(folder_of(annotations, shards, index), names)
+                names = names or dataset_naming(annotations, shards)
+                count = count_frames(clip_folder(annotations, shards, index), names)
             offset = f"{clip.first_frame} " if annotations.first_frames_N.any() else ""
             lines.append(f"{clip.path} {offset}{count} {labels}\n")
         else:

@@ -25,13 +25,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.flow_files import FILES, FORMATS, FlowFormat, write_flow_file
+from i3d.data.flow_files import FILES, FLOW_FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNames
-from i3d.data.loading.flow_cache import digest_of
+from i3d.data.loading.flow_cache import content_digest
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.recipes.settings import FlowMethod
-from i3d.utils.atomic_files import abandoned, lock, write_atomically
+from i3d.utils.atomic_files import try_lock, unlocked_files, write_atomically
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
 from i3d.video.reader import open_video
@@ -60,8 +60,8 @@ class FlowSettings:
             raise InputError(f"bound {self.bound:g}: must be above 0 and at most 1000 pixels; 20 is usual")
         if self.align not in ALIGNS:
             raise InputError(f"align {self.align!r}: is neither {' nor '.join(ALIGNS)}")
-        if self.format not in FORMATS:
-            raise InputError(f"format {self.format!r}: is none of {', '.join(FORMATS)}")
+        if self.format not in FLOW_FORMATS:
+            raise InputError(f"format {self.format!r}: is none of {', '.join(FLOW_FORMATS)}")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class FrameJob:
                 break
         else:
             raise InputError(f"{printable(str(self.out / PARTS))}: comes and goes; let other runs end first")
-        lock(handle)
+        try_lock(handle)
         held = Path(name)
         part = held.with_suffix("")
         try:
@@ -173,7 +173,7 @@ class FrameJob:
             data = _opened(self.shards).file(self.path).read_bytes()
             size, ends = len(data), data[:ENDS] + data[-ENDS:]
         elif Path(self.file).is_dir():  # of pictures
-            return digest_of(Path(self.file))[:16]
+            return content_digest(Path(self.file))[:16]
         else:
             with Path(self.file).open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -265,7 +265,7 @@ def _made(job: FrameJob, settings: FrameSettings) -> FolderMade:
 
 def remove_abandoned_parts(out: Path, mark: str = "") -> None:
     """Remove what interrupted runs left unfinished below `out`; those that are at work hold theirs."""
-    for held in abandoned((out / PARTS).glob(f"{mark}*{LOCK}")):
+    for held in unlocked_files((out / PARTS).glob(f"{mark}*{LOCK}")):
         _remove(held)
 
 

@@ -23,12 +23,12 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, folder_of, open_frames, the_names
+from i3d.data.frame_folders import FrameNames, clip_folder, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
-from i3d.data.loading.flow_cache import ClipFlow, digest_of
+from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
-from i3d.data.loading.shared_memory import empty, to_shared
+from i3d.data.loading.shared_memory import allocate_uint8, to_shared
 from i3d.data.loading.timing import LoadTimer
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
@@ -111,7 +111,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         check_present(annotations, self.shards)
         self.names = names
         if annotations.is_frames and names is None:
-            self.names = the_names(annotations, self.shards, modality="flow" if flow is not None else "rgb")
+            self.names = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
         self.num_channels = self.names.num_channels if self.names is not None else 3 if flow is None else 2
         self.computes_flow = flow is not None and self.names is None  # else it is stored
         if isinstance(view, TrainView):
@@ -157,7 +157,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size
-        clips_NVTHWC = empty((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
+        clips_NVTHWC = allocate_uint8((len(keys), s.num_clips, s.clip_len, size, size, self.num_channels))
         indices, labels, bad = [], [], []
         for place, (epoch, index) in enumerate(keys):
             for candidate in self._candidates(epoch, index):
@@ -222,9 +222,9 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             except VideoError as error:
                 bad.append(UnreadableClip(index, str(error)))
         labels = self._targets([self.annotations.labels_of(index) for index in indices])
-        empty = torch.empty(0, dtype=torch.uint8)
+        no_clips = torch.empty(0, dtype=torch.uint8)
         self.stages.lap("collate")
-        return Batch(empty, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
+        return Batch(no_clips, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
 
     def _views(self, index: int, view: TestView) -> Views:
         """The views of all protocols: frames at a rate for windows, and apart from them, frames by number for clips."""
@@ -242,7 +242,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 boxes = crop_boxes(*frames_DHWC.shape[1:3], size=pre.crop, crops="center")
                 laid[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
                 frames.append(frames_DHWC)
-        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=empty(_joined_shape(frames)))
+        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=allocate_uint8(_joined_shape(frames)))
         return Views.of(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
 
     def _at_one_rate(self, protocols: list[ClipProtocol]) -> list[list[ClipProtocol]]:
@@ -269,7 +269,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(part.video, (height, width), frame_HWC.shape)
-                    frames_DHWC = empty((len(wanted_D), height, width, self.num_channels))
+                    frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
                 self.stages.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
@@ -301,7 +301,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
                         raise VideoError(video.name, what, "list it in parts (columns start and end)")
                 places.append(len(different_D) - 1)
-        frames_DHWC = empty((len(different_D), *different_D[0].shape))
+        frames_DHWC = allocate_uint8((len(different_D), *different_D[0].shape))
         np.stack(different_D, out=frames_DHWC.numpy())
         return frames_DHWC, places
 
@@ -342,14 +342,14 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _digest(self, index: int) -> str:
         if self.shards is not None:
             return hashlib.sha256(self.shards.file(self.annotations.path(index)).read_bytes()).hexdigest()
-        return digest_of(Path(self.annotations.file(index)))
+        return content_digest(Path(self.annotations.file(index)))
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, to be used in a `with` statement."""
         clip = self.annotations[index]
         if self.names is not None:
             return open_frames(
-                folder_of(self.annotations, self.shards, index),
+                clip_folder(self.annotations, self.shards, index),
                 self.names,
                 num_frames=clip.num_frames,
                 first_frame=clip.first_frame,

@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.flow_files import coloured
+from i3d.data.flow_files import flow_as_rgb
 from i3d.data.loading.preprocess import flow_at, resized
 from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
-from i3d.utils.cache import Cache, key_of
+from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
 from i3d.video.images import images_in
@@ -89,9 +89,9 @@ class ClipFlow:
     ) -> CachedFlow:
         """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
 
-        It is computed if it is not there, or damaged. `content`: a hash of the video (`digest_of`).
+        It is computed if it is not there, or damaged. `content`: a hash of the video (`content_digest`).
         """
-        key = key_of(
+        key = cache_key(
             kind="flow",
             version=VERSION,
             content=content,
@@ -107,7 +107,7 @@ class ClipFlow:
             small = partial(resized, video, short_side=short_side)
             self._keep(path, video.stream(fps=fps, transform=small, between=between))
             self.cache.keep_record(
-                key, {"sha256": digest_of(path), "notes": list(video.notes), "frames": video.frames_decoded}
+                key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
             )
         told = self.cache.record(key)
         video.recall(told["notes"], frames_decoded=told["frames"])
@@ -152,7 +152,9 @@ class ClipFlow:
         """Whether a file is as it was written: a decoder would not notice a wrong bit."""
         told = self.cache.record(key)
         try:
-            return isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == digest_of(path)
+            return (
+                isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == content_digest(path)
+            )
         except VideoError:
             return False
 
@@ -160,7 +162,7 @@ class ClipFlow:
         flows = (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_lossless(path, coloured(flows), fps=Fraction(25))
+            write_lossless(path, flow_as_rgb(flows), fps=Fraction(25))
         except OSError as error:
             raise InputError(
                 f"{printable(str(self.cache.folder))}: flow cannot be kept there ({error.strerror or error}); make "
@@ -168,7 +170,7 @@ class ClipFlow:
             ) from error
 
 
-def digest_of(path: Path) -> str:
+def content_digest(path: Path) -> str:
     """The hash of a video file, or of a folder of frames."""
     try:
         files = images_in(path) if path.is_dir() else [path]

@@ -11,7 +11,7 @@ import torch
 from i3d.recipes.augmentation import Mixing
 
 
-def mix(
+def mix_clips(
     clips_NCTHW: torch.Tensor, targets_NK: torch.Tensor, mixing: Mixing, *, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend each clip with another of its batch; on any device, of any number type.

@@ -13,7 +13,7 @@ from i3d.errors import InputError
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (its size is asked for, nothing is written)
 
 
-def empty(shape: tuple[int, ...]) -> torch.Tensor:
+def allocate_uint8(shape: tuple[int, ...]) -> torch.Tensor:
     """An uint8 tensor; in a worker, of shared memory."""
     if torch.utils.data.get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)

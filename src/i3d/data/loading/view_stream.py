@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.loading.flow_cache import ClipFlow, digest_of
+from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import resized, window_frames
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Limits, Source, Video
@@ -122,5 +122,5 @@ def _content_of(source: Source, frames_fps: float | None) -> str | None:
     """A hash of a file, or of a folder of frames at a rate; None: of anything else."""
     if not isinstance(source, (str, os.PathLike)) or not Path(source).exists():
         return None
-    digest = digest_of(Path(source))
+    digest = content_digest(Path(source))
     return digest if frames_fps is None else f"{digest} at {frames_fps:g}"

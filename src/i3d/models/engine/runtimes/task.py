@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from i3d.errors import InputError
 from i3d.models.factory import I3D
-from i3d.utils.cache import Cache, key_of
+from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, instructions, processor
 
 LOGITS: Final = "logits"
@@ -70,7 +70,7 @@ class Task:
     def key(self, *packages: str, **more: object) -> str:
         """Of what is made for this task with some packages on this machine."""
         versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
-        return key_of(
+        return cache_key(
             what=self.what, clip=self.clip_CTHW, machine=[processor(), instructions()], versions=versions, **more
         )
 
