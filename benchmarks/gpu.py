@@ -27,7 +27,7 @@ from i3d.errors import InputError, first_line
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.models.flops import cost_on
-from i3d.utils.device import processor
+from i3d.utils.device import ComputeConfig, processor
 
 GEMM: Final = 8192
 Row = dict[str, Any]
@@ -102,7 +102,7 @@ def contenders(
 
 
 def forward_of(net: Any, shape: tuple[int, ...], device: torch.device, runtime: str) -> Callable[[], object]:
-    engine = Engine.of(net, device=device, precision="fast", runtime=runtime)  # type: ignore[arg-type]
+    engine = Engine.create(net, ComputeConfig(precision="auto", runtime=runtime), device=device)  # type: ignore[arg-type]
     clips_NCTHW = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last_3d)
     return lambda: engine(clips_NCTHW)
 

@@ -33,6 +33,7 @@ from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetNetwork
 from i3d.utils.allocator import disable_malloc_trim
+from i3d.utils.device import ComputeConfig
 from i3d.video.writer import write_video
 
 R50: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
@@ -47,7 +48,7 @@ def forward(
     settings = describe("r50").recipe.network
     assert isinstance(settings, ResNetNetwork)
     net = build_network(settings.model_copy(update={"num_classes": classes}))
-    engine = Engine.of(net, device=torch.device("cpu"), precision="exact")
+    engine = Engine.create(net, ComputeConfig(precision="fp32"), device=torch.device("cpu"))
     clip_NCTHW = torch.rand(at_once, 3, frames, 256, 256).contiguous(memory_format=torch.channels_last_3d)
     return lambda: [engine(clip_NCTHW) for _ in range(views // at_once)]
 
@@ -56,7 +57,7 @@ def predict(*, seconds: int) -> Callable[[], object]:
     """The shipped network, fast, a rendered video of 340 x 256."""
     clip = Path(tempfile.mkdtemp()) / "clip.mp4"
     write_video(clip, (frame(number) for number in range(25 * seconds)), fps=Fraction(25))
-    predictor = Predictor(device="cpu", precision="fast")
+    predictor = Predictor(compute=ComputeConfig(device="cpu", precision="auto"))
     return lambda: predictor(clip)
 
 

@@ -19,15 +19,15 @@ from typing import Final
 
 import peers_networks as peers
 import torch
+from i3d.models.engine.runtimes.choice import candidates
 from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
 from turns import OURS, THEIRS, Sides
 
 from i3d.diagnostics.model_zoo import describe
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.runtimes.choice import candidates
 from i3d.models.factory import build_network
 from i3d.models.flops import gflops_of_view
-from i3d.utils.device import arithmetic_of
+from i3d.utils.device import ComputeConfig, arithmetic_of
 
 GEMM: Final = 4096
 R50: Final = (1, 3, 32, 256, 256)
@@ -72,7 +72,7 @@ def contenders(case: str) -> list[str]:
     if case == "R50":
         found.append(f"{case}: pytorchvideo 0.1.5")
     device = torch.device("cpu")
-    for precision in ("exact", "fast"):
+    for precision in ("fp32", "auto"):
         arithmetic = arithmetic_of(precision, device)
         runtimes = [*candidates(arithmetic, device), "compile"] if case in ("R50", "Inception") else ["torch"]
         found += [f"{case}: i3d {precision} {arithmetic} {runtime}" for runtime in runtimes]
@@ -93,7 +93,7 @@ def prepare(folder: Path, name: str) -> Callable[[], object]:
         return torch.inference_mode()(lambda: net(clip_NCTHW))
     _, precision, _, runtime = who.split()
     built = build_network(describe(recipe).recipe.network)
-    engine = Engine.of(built, device=torch.device("cpu"), precision=precision, runtime=runtime)
+    engine = Engine.create(built, ComputeConfig(precision=precision, runtime=runtime), device=torch.device("cpu"))
     last_NCTHW = clip_NCTHW.contiguous(memory_format=torch.channels_last_3d)
     return lambda: engine(last_NCTHW)
 

@@ -20,7 +20,7 @@ from i3d.diagnostics.benchmark_model import render_clip
 from i3d.inference.predict_many import predict_each
 from i3d.inference.predictor import Predictor
 from i3d.utils.allocator import disable_malloc_trim
-from i3d.utils.device import PRECISIONS
+from i3d.utils.device import PRECISIONS, ComputeConfig
 
 ROUNDS = 3
 COLOURS = {"decoding": GREY, "network": GREY, "predict": BLUE}
@@ -36,7 +36,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rendered = [str(render_clip(Path(folder) / f"{number}.mp4")) for number in range(0 if clips else 8)]
         paths = expand_inputs(clips or rendered)
-        rows = [measure(Predictor(device="cpu", precision=precision), paths) for precision in PRECISIONS]
+        rows = [
+            measure(Predictor(compute=ComputeConfig(device="cpu", precision=precision)), paths)
+            for precision in PRECISIONS
+        ]
     threads = torch.get_num_threads()
     kept = place(options.out, "pipeline", threads=threads)
     write(kept.with_suffix(".csv"), rows)

@@ -28,6 +28,7 @@ from i3d.diagnostics.model_zoo import describe
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.utils.allocator import disable_malloc_trim
+from i3d.utils.device import ComputeConfig
 from i3d.video.writer import write_video
 
 R50, INCEPTION = "r50", "inception_rgb_kinetics400"
@@ -42,9 +43,9 @@ def main() -> None:
     rows: list[Row] = []
     for name, shape in SHAPES.items():
         clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
-        for precision in ("exact", "fast"):
+        for precision in ("fp32", "auto"):
             net = build_network(describe(name).recipe.network)
-            engine = Engine.of(net, device=torch.device("cpu"), precision=precision)
+            engine = Engine.create(net, ComputeConfig(precision=precision), device=torch.device("cpu"))
             rows += told(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
     for rough in (False, True):
         net = build_network(describe(R50).recipe.network)

@@ -33,7 +33,7 @@ def run(*arguments):
 
 
 def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
-    configurations = [Configuration(), Configuration("fast", batch=3, threads=1)]
+    configurations = [Configuration(), Configuration("auto", batch=3, threads=1)]
     steps = []
     video = render(tmp_path / "v.mp4", num_frames=30)
     found = benchmark_model(
@@ -92,12 +92,12 @@ def test_no_more_rounds_than_time(recipe):
 
 
 def test_the_command(recipe, tmp_path):
-    options = (recipe, "--precision", "exact,fast", "--batch", "1,2", "--rounds", "1", "--protocol", "3x1")
+    options = (recipe, "--precision", "fp32,auto", "--batch", "1,2", "--rounds", "1", "--protocol", "3x1")
     done = run(*options, "--out", tmp_path / "b.json")
     assert done.exit_code == 0, (done.output, done.exception)
     told = json.loads((tmp_path / "b.json").read_text())
     names = [Configuration(**row["configuration"]).name for row in told["speeds"]]
-    assert names == [f"{p}, batch {b}, torch" for p in ("exact", "fast") for b in (1, 2)]
+    assert names == [f"{p}, batch {b}, torch" for p in ("fp32", "auto") for b in (1, 2)]
     for row, name in zip(told["speeds"], names, strict=True):
         assert name in done.output
         assert f"{row['p50_ms']:,.1f}" in done.output

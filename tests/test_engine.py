@@ -20,7 +20,7 @@ from i3d.models.packed import PackedConv3d
 from i3d.models.pooling import max_pooled, max_pooled_bits
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils import device as devices
-from i3d.utils.device import arithmetic_of, has_bf16
+from i3d.utils.device import ComputeConfig, arithmetic_of, has_bf16
 from support.examples import examples
 
 CPU = torch.device("cpu")
@@ -53,12 +53,12 @@ def clips(name, number):
 def engine_and_network(name, precision):
     """What is made ready, and the network as it was."""
     net = network(name)
-    return Engine.of(copy.deepcopy(net), device=CPU, precision=precision), net
+    return Engine.create(copy.deepcopy(net), ComputeConfig(precision=precision), device=CPU), net
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exact_is_the_network_itself(name):
-    (engine, net), x_NCTHW = engine_and_network(name, "exact"), clips(name, 1)
+    (engine, net), x_NCTHW = engine_and_network(name, "fp32"), clips(name, 1)
     with torch.inference_mode():
         expected, pooled = net(x_NCTHW), net.pooled(x_NCTHW)
     assert engine.arithmetic == "fp32"
@@ -68,7 +68,7 @@ def test_exact_is_the_network_itself(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_several_at_once_are_single_ones(name):
-    engine = Engine.of(network(name), device=CPU, precision="exact")
+    engine = Engine.create(network(name), ComputeConfig(precision="fp32"), device=CPU)
     number = 8 if name != "inception" else 2
     x_NCTHW = clips(name, number)
     singles = torch.cat([engine(x_1CTHW) for x_1CTHW in torch.split(x_NCTHW, 1)])
@@ -78,7 +78,7 @@ def test_several_at_once_are_single_ones(name):
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fast_follows(name):
-    (engine, net), x_NCTHW = engine_and_network(name, "fast"), clips(name, 1)
+    (engine, net), x_NCTHW = engine_and_network(name, "auto"), clips(name, 1)
     with torch.inference_mode():
         expected = net(x_NCTHW)
     found = engine(x_NCTHW)
@@ -87,10 +87,10 @@ def test_fast_follows(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_what_is_made_ready(name, precision):
     """Nothing is left to normalise, and no kernel to be laid out anew at each call."""
-    engine = Engine.of(network(name), device=CPU, precision=precision)
+    engine = Engine.create(network(name), ComputeConfig(precision=precision), device=CPU)
     assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
     engine(clips(name, 1))
     packed = [module._weight for module in engine.net.modules() if isinstance(module, PackedConv3d)]
@@ -105,7 +105,7 @@ def test_what_is_made_ready(name, precision):
 
 def test_every_map_of_inception_keeps_its_channels_last():
     """One that did not would be copied, and would make all behind it slow."""
-    engine = Engine.of(network("inception"), device=CPU, precision="exact")
+    engine = Engine.create(network("inception"), ComputeConfig(precision="fp32"), device=CPU)
     wrong = []
 
     def look(module, _inputs, output):
@@ -162,14 +162,20 @@ def test_inception_compiles_in_one_piece():
         assert torch.allclose(compiled(x_NCTHW), net(x_NCTHW), rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_precision_means(monkeypatch):
+def test_what_a_precision_means(monkeypatch, caplog):
     cuda, mps = torch.device("cuda"), torch.device("mps")
     for there, arithmetic in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(devices, "has_bf16", lambda there=there: there)
-        assert arithmetic_of("fast", CPU) == arithmetic
+        assert arithmetic_of("auto", CPU) == arithmetic
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda there=there, **_: there)
-        assert arithmetic_of("fast", cuda) == ("bf16" if there else "fp16")
-    assert arithmetic_of("fast", mps) == "fp16"
-    assert {arithmetic_of("exact", device) for device in (CPU, cuda, mps)} == {"fp32"}
-    with pytest.raises(InputError, match="precision must be one of exact, fast, got 'bf16'"):
-        arithmetic_of("bf16", CPU)
+        assert arithmetic_of("auto", cuda) == ("bf16" if there else "fp16")
+    assert arithmetic_of("auto", mps) == "fp16"
+    assert {arithmetic_of("fp32", device) for device in (CPU, cuda, mps)} == {"fp32"}
+    with pytest.raises(InputError, match="precision fp16: a CPU has no fast float16"):
+        arithmetic_of("fp16", CPU)
+    with pytest.raises(InputError, match="precision bf16: this GPU has no bfloat16"):
+        arithmetic_of("bf16", cuda)
+    assert arithmetic_of("bf16", CPU) == "bf16"  # as asked for, however slow
+    assert caplog.messages == ["precision bf16: this processor has no bfloat16 instructions; fp32 is many times faster"]
+    with pytest.raises(InputError, match="precision 'fast': is not one of auto, fp32, bf16, fp16"):
+        ComputeConfig(precision="fast")

@@ -22,6 +22,7 @@ from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
+from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
 from support.evaluation_runs import CLIPS, make_clips, save_model, save_models
@@ -69,7 +70,7 @@ def predicted(predictor, file):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_scores_are_those_of_predict(clips, models, protocol, workers):
     found = test(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
-    predictor = Predictor(models[protocol], device="cpu")
+    predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
     expected_NK = [predicted(predictor, file) for file in found.files_N]
     assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
     assert found.probabilities_NK.std(axis=0).max() > 1e-2  # the clips do differ
@@ -82,14 +83,14 @@ def test_scores_are_those_of_predict(clips, models, protocol, workers):
 
 
 def views_of(source, model):
-    card = Predictor(model, device="cpu").card
+    card = Predictor(model, compute=ComputeConfig(device="cpu")).card
     dataset = ClipDataset(read_annotations(source), TestView(card.recipe.protocol, card.recipe.preprocessing))
     return [dataset[0, index].views_N[0] for index in range(len(dataset))]
 
 
 def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     """MMAction2's file by its path: its classes have numbers, and so has the list."""
-    predictor = Predictor(FOREIGN, device="cpu")
+    predictor = Predictor(FOREIGN, compute=ComputeConfig(device="cpu"))
     num_classes = len(predictor.card.labels)
     source = tmp_path / "list.txt"
     source.write_text(f"1.mp4 {num_classes - 1}\n")
@@ -109,7 +110,7 @@ def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, 
         cv2.imwrite(str(tmp_path / "0" / f"img_{k + 1:05d}.png"), frame[..., ::-1])
     (tmp_path / "list.csv").write_text("path,label\n0,a\n")
     found = test(models[protocol], read_annotations(tmp_path / "list.csv"))
-    predictor = Predictor(models[protocol], device="cpu")
+    predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
     assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
     videos = read_annotations(clips / "clips.csv")
     pack(videos, tmp_path / "packed")
@@ -234,7 +235,7 @@ def test_classes_that_go_together(clips, tmp_path):
     found = read_evaluation(tmp_path / "r.json")
     assert found.multi_label
     assert found.labels_N == ((0, 2), (1,), (1, 2), (0,))
-    expected_NK = [predicted(Predictor(model, device="cpu"), file) for file in found.files_N]
+    expected_NK = [predicted(Predictor(model, compute=ComputeConfig(device="cpu")), file) for file in found.files_N]
     assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
     precisions = []
     for k in range(3):

@@ -28,6 +28,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
 from i3d.utils.atomic_files import remove_abandoned, replacing
+from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crops_of, resize_short_side
@@ -45,7 +46,7 @@ FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
 def engine(channels=3):
     torch.manual_seed(channels)
     net = build_network(ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=3))
-    return Engine.of(net, device=torch.device("cpu"), precision="exact")
+    return Engine.create(net, ComputeConfig(precision="fp32"), device=torch.device("cpu"))
 
 
 def extractor(settings, *kinds):

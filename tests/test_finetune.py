@@ -98,7 +98,7 @@ def test_bf16_is_said_and_gives_nearly_the_same(root, head, tmp_path):
     out = tmp_path / "again.json"
     data = ["--data", root / "bf16" / "split.csv", "--root", root / "clips", "--split", "val"]
     done = run_here(
-        ["i3d", "test", root / "bf16/best.safetensors", *data, "--precision", "fast", "--out", out, "--workers", 0]
+        ["i3d", "test", root / "bf16/best.safetensors", *data, "--precision", "auto", "--out", out, "--workers", 0]
     )
     assert done.returncode == 0, done.stderr
     before, again = scores_in(root / "bf16" / "test.json"), scores_in(out)

@@ -117,10 +117,10 @@ def test_a_record_of_another_form_is_made_anew(root):
 
 def test_the_environment_says_where(root, monkeypatch, tmp_path):
     monkeypatch.setenv("I3D_CACHE", str(tmp_path / "told"))
-    assert Cache.usual().folder == tmp_path / "told"
+    assert Cache.default().folder == tmp_path / "told"
     monkeypatch.delenv("I3D_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert Cache.usual().folder == tmp_path / "xdg" / "i3d"
+    assert Cache.default().folder == tmp_path / "xdg" / "i3d"
 
 
 def test_keys_tell_all_parts_apart():

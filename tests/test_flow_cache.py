@@ -13,13 +13,14 @@ from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.pack import pack
-from i3d.evaluation.evaluate import Means, evaluate_each
+from i3d.evaluation.evaluate import evaluate_each
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.inference.two_stream import TwoStreams
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils.cache import Cache
+from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
@@ -147,11 +148,11 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, kept):
 def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
     root = evaluation_runs.make_clips(tmp_path)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
-    found = evaluate_each(model, read_annotations(root / "clips.csv"), means=Means("cpu", cache=Cache(tmp_path / "c")))[
-        0
-    ]
+    found = evaluate_each(
+        model, read_annotations(root / "clips.csv"), compute=ComputeConfig("cpu", cache=Cache(tmp_path / "c"))
+    )[0]
     assert f"{method} flow" in found.protocol
-    predictor = Predictor(model, device="cpu")
+    predictor = Predictor(model, compute=ComputeConfig(device="cpu"))
     assert predictor.flow == method  # as the weights say
     for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
         scores = predictor.scores_of(predictor.logits(file), file)
@@ -170,7 +171,12 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     done = run_here([*command, "--cache", tmp_path / "cache"])
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("rgb", "flow", "fused"))
-    two = TwoStreams(Predictor(rgb, device="cpu"), Predictor(flow, device="cpu", flow="dis"), weights=(2, 1), of=of)
+    two = TwoStreams(
+        Predictor(rgb, compute=ComputeConfig(device="cpu")),
+        Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
+        weights=(2, 1),
+        of=of,
+    )
     told = json.loads((root / "r.json").read_text())
     for clip in told["clips"]:
         (scores,) = clip["scores"].values()
@@ -286,7 +292,7 @@ def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
     assert training_runs.digests(root / "A") == training_runs.digests(root / "B")
     card = json.loads((root / "A" / "recipe.json").read_text())
     assert card["preprocessing"]["flow"] == "dis"
-    assert Predictor(root / "A" / "best.safetensors", device="cpu").flow == "dis"
+    assert Predictor(root / "A" / "best.safetensors", compute=ComputeConfig(device="cpu")).flow == "dis"
     data = ["--data", root / "clips.csv", "--split", "val", "--cache", tmp_path / "cache"]
     tested = run_here(["i3d", "test", root / "A" / "best.safetensors", *data])
     assert tested.returncode == 0, tested.stderr
@@ -305,7 +311,7 @@ def test_flow_is_not_for_networks_of_rgb(tmp_path):
 def test_a_prediction_keeps_its_flow_and_says_the_same_again(tmp_path, monkeypatch, protocol):
     file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow="dis")
-    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    predictor = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))
     first = predictor(file)
     assert len(list((tmp_path / "c").glob("**/*.flow.mkv"))) == 1
     of_bytes = predictor(Path(file).read_bytes())  # which are not kept
@@ -321,7 +327,7 @@ def test_what_was_seen_of_a_damaged_video_is_told_again(tmp_path):
     encode(cut, [numbered_frame(k, height=36, width=48) for k in range(50)], fps=25)
     cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * 0.7)])
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
-    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    predictor = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))
     told = predictor(str(cut))
     assert told.error.startswith("warning: ")
     assert predictor(str(cut)) == told
@@ -332,7 +338,7 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     file = tmp_path / "long.mp4"
     encode(file, [numbered_frame(k, height=36, width=48) for k in range(120)], fps=25)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=CLIPS, flow="dis")
-    predictor = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))
+    predictor = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))
     few = predictor(str(file))
     assert not list((tmp_path / "c").glob("**/*.mkv"))
     with open_video(file) as video:
@@ -344,7 +350,7 @@ def test_a_prediction_goes_on_if_its_flow_cannot_be_kept(tmp_path):
     file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     (tmp_path / "file").write_text("")
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
-    kept = Predictor(model, device="cpu", cache=Cache(tmp_path / "c"))(file)
-    told = Predictor(model, device="cpu", cache=Cache(tmp_path / "file" / "c"))(file)
+    kept = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))(file)
+    told = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
     assert told.predictions == kept.predictions
     assert "flow cannot be kept there" in told.error

@@ -98,10 +98,10 @@ def test_the_flow_network_of_pytorch_i3d(tmp_path):
         assert model(torch.rand(1, 2, 16, 224, 224) * 2 - 1).shape == (1, 400)
     render(tmp_path / "clip.mp4", num_frames=12)
     result = run(
-        "predict", tmp_path / "clip.mp4", "--model", tmp_path / "flow.pt", "--flow", "dis", "--precision", "fast"
+        "predict", tmp_path / "clip.mp4", "--model", tmp_path / "flow.pt", "--flow", "dis", "--precision", "auto"
     )
     assert result.exit_code == 0, result.output
-    assert f"dis flow; {arithmetic_of('fast', torch.device('cpu'))}" in result.output
+    assert f"dis flow; {arithmetic_of('auto', torch.device('cpu'))}" in result.output
 
 
 def test_the_charades_networks_of_pytorch_i3d(tmp_path):

@@ -25,7 +25,7 @@ from i3d.models.inception import ENDPOINTS, InceptionI3D, ReceptiveField
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
-from i3d.utils.device import has_bf16
+from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import crop_boxes, flip, normalize
@@ -159,7 +159,7 @@ def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
         torch.manual_seed(channels)
         net = build_network(InceptionNetwork(in_channels=channels, num_classes=3)).eval()
         pre = Preprocessing(short_side=40, crop=33, mean=(127.5,) * channels, std=(127.5,) * channels)
-        engine = Engine.of(copy.deepcopy(net), device=torch.device("cpu"), precision="exact")
+        engine = Engine.create(copy.deepcopy(net), ComputeConfig(precision="fp32"), device=torch.device("cpu"))
         streams.append(Stream(engine, pre, method))
         nets.append(net)
     assert can_share(nets[0], window=settings.window, stride=settings.stride)
@@ -199,8 +199,8 @@ def _by_hand(net, stream, frames_THWC, settings):
 def test_in_bfloat16_rows_are_as_near_to_float32_as_those_of_windows_alone(net):
     frames_1CTHW = torch.rand(1, 3, 64 + 15, SIDE, SIDE) * 2 - 1
     engines = [
-        Engine.of(copy.deepcopy(net).float(), device=torch.device("cpu"), precision=precision)
-        for precision in ("exact", "fast")
+        Engine.create(copy.deepcopy(net).float(), ComputeConfig(precision=precision), device=torch.device("cpu"))
+        for precision in ("fp32", "auto")
     ]
     exact_BCTHW, alone_BCTHW = (
         torch.cat([engine.features(frames_1CTHW[:, :, row : row + 64], endpoint="Mixed_5c") for row in range(16)])
@@ -220,7 +220,7 @@ def test_float32_is_whole_where_layers_are_shared(monkeypatch):
     monkeypatch.setattr(extractor, "full_float32", lambda device: entered.append(device) or nullcontext())
     network = build_network(InceptionNetwork(num_classes=3)).eval()
     stream = Stream(
-        Engine.of(network, device=torch.device("cpu"), precision="exact"),
+        Engine.create(network, ComputeConfig(precision="fp32"), device=torch.device("cpu")),
         Preprocessing(short_side=40, crop=33, mean=(127.5,) * 3, std=(127.5,) * 3),
         None,
     )

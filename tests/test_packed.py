@@ -14,7 +14,7 @@ from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.models.packed import PackedConv3d, taps_of
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
-from i3d.utils.device import has_bf16
+from i3d.utils.device import ComputeConfig, has_bf16
 from support.convolutions import LAYERS
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def test_steps_of_a_forward_pass_are_counted(network, side, steps):
     Copies: what strided shortcuts see; of Inception the padded clip, the edges that some windows of poolings do not see
     (three of each dense one, five of the others), small ones of the head.
     """
-    engine = Engine.of(build_network(network), device=CPU, precision="exact")
+    engine = Engine.create(build_network(network), ComputeConfig(precision="fp32"), device=CPU)
     x_NCTHW = torch.randn(1, 3, 16, side, side).to(memory_format=torch.channels_last_3d)
     engine(x_NCTHW)
     with profile(activities=[ProfilerActivity.CPU]) as seen:

@@ -13,7 +13,7 @@ from i3d.data.loading.view_stream import ViewSampler, windows_of
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
-from i3d.utils.device import has_bf16
+from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.container import ContainerVideo
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
@@ -23,7 +23,7 @@ from support.rendering import numbered_frame, render
 
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(device="cpu")
+    return Predictor(compute=ComputeConfig(device="cpu"))
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 16, 17, 40])
@@ -130,7 +130,7 @@ def test_images_without_times_are_said_in_the_protocol(predictor):
 def test_fast_is_close(tmp_path, predictor):
     path = render(tmp_path / "clip.mp4", num_frames=10, height=96, width=128)
     exact = predictor.logits(path).logits_VK
-    fast = Predictor(device="cpu", precision="fast").logits(path).logits_VK
+    fast = Predictor(compute=ComputeConfig(device="cpu", precision="auto")).logits(path).logits_VK
     assert 0 < np.abs(fast - exact).max() < 0.03 * np.abs(exact).max()  # of no action; of real clips: test_shared_clips
 
 
@@ -167,7 +167,8 @@ MEMORY = """
 import sys
 import numpy as np
 from i3d.inference.predictor import Predictor
-predictor = Predictor(device="cpu")
+from i3d.utils.device import ComputeConfig
+predictor = Predictor(compute=ComputeConfig(device="cpu"))
 predictor._forward = lambda clips_VTHWC: np.zeros((len(clips_VTHWC), 400), np.float32)
 seen = predictor.logits(sys.argv[1])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]

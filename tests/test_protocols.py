@@ -18,7 +18,7 @@ import i3d
 from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
+from i3d.evaluation.evaluate import evaluate_each, variants_of
 from i3d.evaluation.probe import compare, probe
 from i3d.evaluation.result import FrameNaming, cheapest, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
@@ -33,6 +33,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
 from i3d.training.validation import score
 from i3d.utils.cache import Cache
+from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop, resize_short_side
@@ -41,7 +42,7 @@ from support.evaluation_runs import make_clips, save_model, save_models
 from support.evaluations import made
 from support.rendering import encode, numbered_frame
 
-HERE = Means(device="cpu", num_workers=0)
+HERE = ComputeConfig(device="cpu", num_workers=0)
 DENSE = ClipProtocol(clip_len=6, frame_interval=1, num_clips=2, crops="center", placement="dense", sample_range=12)
 
 
@@ -122,11 +123,11 @@ def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
     weights = load_weights(models[kind])
     names = ["1x1", "3x1", "3x3"] + (["windows"] if kind == "windows" else [])
     options = {"settings": ["preprocessing.crop=28"], "protocols": names}
-    together = evaluate_each(weights, annotations, variants=variants_of(weights, **options), means=HERE)
+    together = evaluate_each(weights, annotations, variants=variants_of(weights, **options), compute=HERE)
     assert [e.name for e in together] == names
     for e in together:
         (alone,) = evaluate_each(
-            weights, annotations, variants=variants_of(weights, **options | {"protocols": [e.name]}), means=HERE
+            weights, annotations, variants=variants_of(weights, **options | {"protocols": [e.name]}), compute=HERE
         )
         assert np.allclose(alone.scores_NK, e.scores_NK, rtol=1e-5, atol=1e-5)
         assert (alone.protocol, alone.num_views_N, alone.gflops) == (e.protocol, e.num_views_N, e.gflops)
@@ -352,7 +353,7 @@ def test_folded_batch_norms_give_the_same(clips, models):
 def test_how_many_views_run_at_once_changes_nothing(clips, models):
     annotations = read_annotations(clips / "clips.csv").select([0, 1])
     found = [
-        evaluate_each(models["clips"], annotations, means=replace(HERE, max_views=most))[0].scores_NK
+        evaluate_each(models["clips"], annotations, compute=replace(HERE, max_views=most))[0].scores_NK
         for most in (1, 4, None)
     ]
     assert np.allclose(found[0], found[1], rtol=0, atol=1e-6)
@@ -364,7 +365,7 @@ def test_how_many_views_run_at_once_changes_nothing(clips, models):
 
 def test_probe_reorders_the_frames_of_each_view(clips, models):
     annotations = read_annotations(clips / "clips.csv")
-    found = probe(models["clips"], annotations, protocol="1x1", means=HERE)
+    found = probe(models["clips"], annotations, protocol="1x1", compute=HERE)
     weights = load_weights(models["clips"])
     net, protocol = build_model(weights), with_protocol(weights.card.recipe, "1x1").protocol
     dataset = ClipDataset(annotations, TestView(protocol, weights.card.recipe.preprocessing))
@@ -375,7 +376,7 @@ def test_probe_reorders_the_frames_of_each_view(clips, models):
         with torch.inference_mode():
             expected = net(clip[:, list(frames)].permute(0, 4, 1, 2, 3)).softmax(1)[0].numpy()
         assert np.allclose(found.evaluations[order].scores_NK[3], expected, atol=1e-6), order
-    again = probe(models["clips"], annotations, protocol="1x1", means=HERE, seed=1)
+    again = probe(models["clips"], annotations, protocol="1x1", compute=HERE, seed=1)
     assert not np.array_equal(again.evaluations["shuffled"].scores_NK, found.evaluations["shuffled"].scores_NK)
     assert np.array_equal(again.evaluations["reversed"].scores_NK, found.evaluations["reversed"].scores_NK)
 

@@ -11,26 +11,26 @@ import torch
 
 from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.runtimes import choice, onnxruntime, openvino
+from i3d.models.engine.runtimes import checks, openvino
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils.cache import Cache
-from i3d.utils.device import has_bf16
+from i3d.utils.device import ComputeConfig, has_bf16
 from support import golden_weights
 from support.golden_weights import RECIPE_OF, golden_state
 
 pytestmark = [
     pytest.mark.skipif(
-        any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime", "openvino")),
+        any(find_spec(name) is None for name in ("onnx", "onnxscript", "openvino")),
         reason="pip install 'i3d[export]'",
     ),
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),  # of PyTorch's compiler itself
 ]
 
 CPU, GOLDEN = torch.device("cpu"), Path(__file__).parent / "golden"
-RUNTIMES = ["torch", "compile", "openvino", "onnxruntime", "auto"]
+RUNTIMES = ["torch", "compile", "openvino"]
 SMALL = ResNetNetwork(depth=50, base_channels=8, num_classes=5)
 SHAPE = (1, 3, 8, 32, 32)
 
@@ -46,9 +46,9 @@ def small():
     return build_network(SMALL).eval()
 
 
-def engine(folder, net=None, **options):
-    options = {"device": CPU, "precision": "exact", "cache": Cache(folder), **options}
-    return Engine.of(small() if net is None else net, **options)
+def engine(folder, net=None, *, clip_CTHW=None, **options):
+    compute = ComputeConfig(**{"device": "cpu", "cache": Cache(folder), **options})
+    return Engine.create(small() if net is None else net, compute, clip_CTHW=clip_CTHW)
 
 
 def golden_network(name):
@@ -68,20 +68,17 @@ def golden_network(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["inception", "i3d_r50", "i3d_r50_nl_embedded_gaussian"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize(("precision", "tolerance"), [("exact", 1e-5), ("fast", 0.01)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.01)])
 def test_the_logits_of_the_references_by_every_runtime(tmp_path, name, runtime, precision, tolerance):
-    if precision == "fast" and not has_bf16():
+    if precision == "bf16" and not has_bf16():
         pytest.skip("this processor has no arithmetic of bfloat16")
-    if (precision, runtime) == ("fast", "onnxruntime"):
-        pytest.skip("onnxruntime has no bfloat16 on CPUs")
     net, clips_NCTHW, expected_NK = golden_network(name)
     found_NK = engine(tmp_path, net, precision=precision, runtime=runtime)(clips_NCTHW)
     assert (found_NK - expected_NK).abs().max() < tolerance * expected_NK.abs().max()
 
 
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode, runtime):
+def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
     torch.manual_seed(0)
     places = ((0,), (0, 1), (0,), (0,))
     settings = ResNetNetwork(depth=50, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
@@ -92,7 +89,7 @@ def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode, runti
     x_NCTHW = torch.randn(2, 3, 8, 64, 64)
     with torch.inference_mode():
         expected = net(x_NCTHW), net.pooled(x_NCTHW), net.features(x_NCTHW, endpoint="layer2")
-    made = engine(tmp_path, net, runtime=runtime)
+    made = engine(tmp_path, net, runtime="openvino")
     found = made(x_NCTHW), made.pooled(x_NCTHW), made.features(x_NCTHW, endpoint="layer2")
     for mine, wanted in zip(found, expected, strict=True):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
@@ -105,47 +102,42 @@ def test_eight_at_once_are_eight_single_ones(tmp_path, runtime):
     assert (made(clips_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_what_was_made_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path, monkeypatch, runtime):
-    module, told = {"openvino": openvino, "onnxruntime": onnxruntime}[runtime], []
+def test_a_compiled_network_is_cached_and_a_damaged_one_is_compiled_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "i3d")
     x_NCTHW = torch.randn(SHAPE)
-    first = engine(tmp_path, runtime=runtime, tell=told.append)(x_NCTHW)
-    assert told == ["compiling the network for clips of 3x8x32x32; it is kept for later"]
-    export = module.onnx_of
+    first = engine(tmp_path, runtime="openvino")(x_NCTHW)
+    assert caplog.messages == ["compiling the network for clips of 3x8x32x32; it is cached"]
+    export = openvino.to_onnx
     with monkeypatch.context() as patch:
-        patch.setattr(module, "onnx_of", lambda _: pytest.fail("was there"))
-        assert torch.equal(engine(tmp_path, runtime=runtime)(x_NCTHW), first)
+        patch.setattr(openvino, "to_onnx", lambda _: pytest.fail("is cached"))
+        assert torch.equal(engine(tmp_path, runtime="openvino")(x_NCTHW), first)
         other = small()
         other.fc.bias.data += 1
-        with pytest.raises(BaseException, match="was there"):  # other weights are another network
-            engine(tmp_path, other, runtime=runtime)(x_NCTHW)
-    (kept,) = tmp_path.rglob("*.bin")
-    kept.write_bytes(kept.read_bytes()[:-1000])
+        with pytest.raises(BaseException, match="is cached"):  # other weights are another network
+            engine(tmp_path, other, runtime="openvino")(x_NCTHW)
+    (cached,) = tmp_path.rglob("*.bin")
+    cached.write_bytes(cached.read_bytes()[:-1000])
     exports = []
-    monkeypatch.setattr(module, "onnx_of", lambda task: exports.append(task) or export(task))
-    assert torch.equal(engine(tmp_path, runtime=runtime)(x_NCTHW), first)
+    monkeypatch.setattr(openvino, "to_onnx", lambda task: exports.append(task) or export(task))
+    assert torch.equal(engine(tmp_path, runtime="openvino")(x_NCTHW), first)
     assert len(exports) == 1
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_two_networks_of_one_process_are_not_mixed_up(tmp_path, runtime):
+def test_two_networks_of_one_process_are_not_mixed_up(tmp_path):
     torch.manual_seed(1)
     other, x_NCTHW = build_network(SMALL).eval(), torch.randn(SHAPE)
     with torch.inference_mode():
         expected = [net(x_NCTHW) for net in (small(), other)]
-    found = [engine(tmp_path, net, runtime=runtime)(x_NCTHW) for net in (small(), other)]
+    found = [engine(tmp_path, net, runtime="openvino")(x_NCTHW) for net in (small(), other)]
     for mine, wanted in zip(found, expected, strict=True):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
-def test_auto_goes_on_without_a_runtime_that_fails(tmp_path, monkeypatch):
+def test_a_runtime_that_fails_is_an_error_that_names_it(tmp_path, monkeypatch):
     def broken(_):
         raise OSError("no such library")
 
-    monkeypatch.setattr(openvino, "run_of", broken)
-    told = []
-    assert engine(tmp_path, runtime="auto", tell=told.append)(torch.randn(SHAPE)).shape == (1, 5)
-    assert "warning: runtime openvino: does not work here (no such library); use --runtime torch" in told
+    monkeypatch.setattr(openvino, "compile_task", broken)
     with pytest.raises(InputError, match="runtime openvino: does not work here"):
         engine(tmp_path, runtime="openvino")(torch.randn(SHAPE))
 
@@ -171,68 +163,44 @@ def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path
     assert not list(tmp_path.rglob(".*"))  # what is being written
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_does_without(tmp_path):
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    told = []
-    made = engine(tmp_path / "file", runtime="openvino", tell=told.append)
-    assert made(torch.randn(SHAPE)).shape == (1, 5)
-    assert [line for line in told if "the cache cannot be written" in line]
+    assert engine(tmp_path / "file", runtime="openvino")(torch.randn(SHAPE)).shape == (1, 5)
+    assert [line for line in caplog.messages if "the cache cannot be written" in line]
 
 
-def test_the_fastest_is_measured_once_and_told(tmp_path, monkeypatch):
-    seconds = {"torch": 0.3, "openvino": 0.2, "onnxruntime": 0.1}
-    monkeypatch.setattr(choice, "measured", lambda runs, _: {name: seconds[name] for name in runs})
-    told, x_NCTHW = [], torch.randn(SHAPE)
-    engine(tmp_path, runtime="auto", tell=told.append)(x_NCTHW)
-    line = "runtime onnxruntime: a clip takes torch 300 ms, openvino 200 ms, onnxruntime 100 ms, measured"
-    assert told[-1] == f"{line} now"
-    monkeypatch.setattr(choice, "measured", lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(openvino, "run_of", lambda _: pytest.fail("was not picked"))
-    found = engine(tmp_path, runtime="auto", tell=told.append)(x_NCTHW)
-    assert told[-1] == f"{line} before"
-    assert torch.allclose(found, engine(tmp_path)(x_NCTHW), atol=1e-5)
-
-
-def test_what_is_measured_is_real(tmp_path):
-    runs = {"torch": lambda x: x, "openvino": lambda x: [x, torch.rand(500, 500) @ torch.rand(500, 500)][0]}
-    seconds = choice.measured(runs, torch.ones(1))
-    assert 0 < seconds["torch"] < seconds["openvino"]
-
-
-def test_a_runtime_whose_answer_is_wrong_is_refused(tmp_path, monkeypatch):
-    right = openvino.run_of
-    monkeypatch.setattr(openvino, "run_of", lambda task: lambda x: right(task)(x) * 1.01)
-    with pytest.raises(InputError, match=r"runtime openvino: its answer for this network is .* % from PyTorch's"):
+def test_a_runtime_whose_output_is_wrong_is_refused(tmp_path, monkeypatch):
+    right = openvino.compile_task
+    monkeypatch.setattr(openvino, "compile_task", lambda task: lambda x: right(task)(x) * 1.01)
+    with pytest.raises(InputError, match=r"runtime openvino: its output for this network is .* % from PyTorch's"):
         engine(tmp_path, runtime="openvino")(torch.randn(SHAPE))
 
 
-def test_a_compiled_network_whose_answer_is_wrong_is_refused(tmp_path, monkeypatch):
+def test_a_compiled_network_whose_output_is_wrong_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda x: function(x) * 1.01)
-    with pytest.raises(InputError, match=r"runtime compile: its answer for this network is .* % from PyTorch's"):
+    with pytest.raises(InputError, match=r"runtime compile: its output for this network is .* % from PyTorch's"):
         engine(tmp_path, runtime="compile")(torch.randn(SHAPE))
 
 
-def test_clips_of_another_shape_run_in_pytorch_which_is_told_once(tmp_path):
-    told = []
-    made = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32), tell=told.append)
+def test_clips_of_another_shape_run_in_pytorch_which_is_logged_once(tmp_path, caplog):
+    caplog.set_level("INFO", "i3d")
+    made = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32))
     x_NCTHW = torch.randn(SHAPE)
     for _ in range(2):
         assert torch.equal(made(x_NCTHW), engine(tmp_path)(x_NCTHW))
-    assert told == ["runtime openvino: a clip of 3x8x32x32 runs in PyTorch; the runtime is for 3x16x32x32"]
+    assert caplog.messages == ["runtime openvino: a clip of 3x8x32x32 runs in PyTorch; the runtime is for 3x16x32x32"]
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
-def test_what_cannot_be_is_one_line(tmp_path, monkeypatch, runtime):
-    with pytest.raises(InputError, match=f"runtime {runtime}: runs on CPUs here, not on cuda"):
-        choice.check(runtime, "fp32", torch.device("cuda"))
-    with pytest.raises(InputError, match="runtime onnxruntime: has no bf16 on a CPU; use --precision exact"):
-        choice.check("onnxruntime", "bf16", CPU)
-    with pytest.raises(InputError, match="runtime must be one of torch, compile, openvino, onnxruntime, auto"):
+def test_what_a_runtime_cannot_do_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="runtime openvino: runs on CPUs, not on cuda"):
+        checks.check_runtime("openvino", "fp32", torch.device("cuda"))
+    with pytest.raises(InputError, match="runtime openvino: has no fp16 on a CPU; use --precision fp32"):
+        checks.check_runtime("openvino", "fp16", CPU)
+    with pytest.raises(InputError, match="runtime 'tensorrt': is not one of torch, compile, openvino"):
         engine(tmp_path, runtime="tensorrt")
-    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=rf"runtime {runtime}: needs {runtime}, onnx, onnxscript; pip install"):
-        engine(tmp_path, runtime=runtime)
-    assert choice.candidates("fp32", CPU) == ("torch",)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"runtime openvino: needs openvino, onnx, onnxscript; pip install"):
+        engine(tmp_path, runtime="openvino")
 
 
 OFFLINE = """
@@ -243,7 +211,7 @@ def no(*given, **_):
     raise OSError("no network")
 socket.socket.connect = socket.getaddrinfo = no
 from test_runtimes import SHAPE, engine
-engine(Path(sys.argv[1]), runtime="auto")(torch.ones(SHAPE))
+engine(Path(sys.argv[1]), runtime="openvino")(torch.ones(SHAPE))
 """
 
 
@@ -280,14 +248,14 @@ def test_signals_are_handled_when_networks_are_gone(tmp_path):
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
-def test_what_ran_is_told_not_what_was_asked_for(tmp_path):
+def test_the_description_names_the_runtimes_that_were_used(tmp_path):
     made = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
-    assert made.how == "fp32, openvino"  # nothing ran yet
+    assert made.description == "fp32, openvino"  # nothing ran yet
     made(torch.randn(1, 3, 16, 32, 32))
-    assert made.how == "fp32"
+    assert made.description == "fp32"
     made(torch.randn(SHAPE))
-    assert made.how == "fp32, torch and openvino"
-    made.begin()
+    assert made.description == "fp32, torch and openvino"
+    made.reset_used_runtimes()
     made(torch.randn(SHAPE))
-    assert made.how == "fp32, openvino"
-    assert made.ran == {"openvino"}
+    assert made.description == "fp32, openvino"
+    assert made.used_runtimes == {"openvino"}

@@ -16,7 +16,7 @@ from i3d.errors import VideoError
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
 from i3d.utils.cache import Cache
-from i3d.utils.device import PRECISIONS, has_bf16
+from i3d.utils.device import PRECISIONS, ComputeConfig, has_bf16
 from i3d.video.reader import open_video
 from i3d.weights.load import build_model
 from support.commands import run_here
@@ -85,7 +85,7 @@ def test_cut_short_is_said():
 
 def test_logits_of_the_reference_clip_equal_the_jax_implementation():
     """All 79 frames of kinetics-i3d's sample, unresized, as `rgb / 127.5 - 1`."""
-    predictor = Predictor(device="cpu")
+    predictor = Predictor(compute=ComputeConfig(device="cpu"))
     with open_video(CLIPS / "kinetics" / "v_CricketShot_g04_c01_rgb.gif") as video:
         (logits,) = predictor._forward(np.stack(list(video.stream()))[None])
     golden = np.load(GOLDEN / "jax_i3d_rgb_kinetics400.npz")["cricket_logits"][0]
@@ -112,9 +112,11 @@ def test_the_label_of_every_kinetics_clip(tmp_path, precision):
 def test_fast_is_within_a_hundredth_of_exact(tmp_path, runtime):
     if runtime == "openvino":
         pytest.importorskip("onnxscript", reason="pip install 'i3d[export]'")
-    exact, fast = (Predictor(device="cpu", precision=precision) for precision in PRECISIONS)
+    exact, fast = (Predictor(compute=ComputeConfig(device="cpu", precision=precision)) for precision in PRECISIONS)
     shape = {"clip_CTHW": (3, 64, 224, 224), "cache": Cache(tmp_path)}
-    fast.engine = Engine.of(build_model(fast.weights), device=CPU, precision="fast", runtime=runtime, **shape)
+    fast.engine = Engine.create(
+        build_model(fast.weights), ComputeConfig(precision="auto", runtime=runtime), device=CPU, **shape
+    )
     for row in index("kinetics"):
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing
@@ -152,7 +154,7 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
 @pytest.mark.slow
 def test_all_odd_clips_in_one_run(tmp_path):
     out = tmp_path / "r.json"
-    command = [sys.executable, "-m", "i3d", "predict", CLIPS / "odd", "--out", out, "--precision", "fast"]
+    command = [sys.executable, "-m", "i3d", "predict", CLIPS / "odd", "--out", out, "--precision", "auto"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.inference.two_stream import TwoStreams
 from i3d.recipes.settings import ClipProtocol, WindowProtocol
+from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
@@ -71,20 +72,25 @@ def logits_by_hand(model, clip, kind, protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_network_of_flow_sees_the_flow_of_a_video(clip, models, protocol):
     _, flow = models(protocol)
-    predictor = Predictor(flow, device="cpu", flow="dis")
+    predictor = Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu"))
     seen = predictor.logits(clip)
     expected_VK, lengths = logits_by_hand(flow, clip, "flow", protocol)
     assert seen.num_frames_V.tolist() == lengths
     assert np.allclose(seen.logits_VK, expected_VK, atol=1e-3, rtol=1e-4)
     assert ", dis flow; fp32" in predictor(clip).protocol
-    assert Predictor(flow, device="cpu").flow == "tvl1"
+    assert Predictor(flow, compute=ComputeConfig(device="cpu")).flow == "tvl1"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("of", ["score", "prob"])
 def test_two_streams_are_the_fusion_by_hand(clip, models, protocol, of):
     rgb, flow = models(protocol)
-    two = TwoStreams(Predictor(rgb, device="cpu"), Predictor(flow, device="cpu", flow="dis"), weights=(1, 2), of=of)
+    two = TwoStreams(
+        Predictor(rgb, compute=ComputeConfig(device="cpu")),
+        Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
+        weights=(1, 2),
+        of=of,
+    )
     fused = np.zeros(3)
     for model, kind, weight, places in ((rgb, "rgb", 1, [0, 1, 2]), (flow, "flow", 2, [1, 2, 0])):
         logits_VK, lengths = logits_by_hand(model, clip, kind, protocol)
@@ -107,7 +113,11 @@ def test_the_command(clip, models, tmp_path):
     done = run_here(["i3d", "predict", clip, *options, "--weights", "1,2", "--out", tmp_path / "r.json"])
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
-    two = TwoStreams(Predictor(rgb, device="cpu"), Predictor(flow, device="cpu", flow="dis"), weights=(1, 2))
+    two = TwoStreams(
+        Predictor(rgb, compute=ComputeConfig(device="cpu")),
+        Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
+        weights=(1, 2),
+    )
     assert {p["label"]: p["score"] for p in row["predictions"]} == pytest.approx(
         {p.label: p.score for p in two(clip, top_k=3).predictions}, abs=1e-6
     )
@@ -134,7 +144,9 @@ def test_bad_options(clip, models, options, message):
 
 
 def test_networks_that_are_no_two_streams(models):
-    rgb, flow = (Predictor(model, device="cpu") for model in models("clips", labels=("a", "b", "x")))
+    rgb, flow = (
+        Predictor(model, compute=ComputeConfig(device="cpu")) for model in models("clips", labels=("a", "b", "x"))
+    )
     with pytest.raises(InputError, match="other classes: 'c' is in one only"):
         TwoStreams(rgb, flow)
     with pytest.raises(InputError, match="one network of RGB and one of flow, in this order"):

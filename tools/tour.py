@@ -32,7 +32,7 @@ def main() -> None:
         shutil.rmtree(old, ignore_errors=True)
     data, model = clips / "clips.csv", run / "best.safetensors"
     twins = [clips / name / "test00.mp4" for name in ("moves_left", "moves_right")]
-    precise = ["--precision", "fast" if has_amx() else "exact"]  # as `i3d train` chooses on a CPU
+    precise = ["--precision", "auto" if has_amx() else "exact"]  # as `i3d train` chooses on a CPU
     begun = time.monotonic()
     _do("python", "tools/render_tour.py", clips)
     _do("i3d", "train", "--data", data, "--work-dir", run, "--cache", cache, "--yes")

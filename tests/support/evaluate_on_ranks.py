@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from i3d.data.formats.read import read_annotations
-from i3d.evaluation.evaluate import Means, evaluate_each, variants_of
+from i3d.evaluation.evaluate import evaluate_each, variants_of
 from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
 from i3d.evaluation.scorer import Scorer
+from i3d.utils.device import ComputeConfig
 from i3d.weights.load import load_weights
 
 
@@ -32,7 +33,7 @@ def main(clips, model, out):
             weights,
             annotations.select(range(length)),
             variants=variants_of(weights, protocols=["1x1", "3x1"]),
-            means=Means(device="cpu", num_workers=0),
+            compute=ComputeConfig(device="cpu", num_workers=0),
             max_bad=1.0,
         )
         found.append({

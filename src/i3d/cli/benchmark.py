@@ -81,11 +81,11 @@ def benchmark_model(
     name: Annotated[str, typer.Argument(help="A network, a recipe (`i3d models`), shipped weights or a weights file.")],
     recipe: RecipeName = None,
     protocol: Annotated[str | None, typer.Option(help="Clips x crops of a video, such as 10x3.")] = None,
-    precision: Annotated[str, typer.Option(help="exact, fast, or both with a comma.")] = "exact",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or auto, several with commas.")] = "fp32",
     batch: Annotated[str, typer.Option(help="Views that run at once, several with commas.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads of the processor, several with commas (0: all cores).")] = "0",
     runtime: Annotated[
-        str, typer.Option(help="torch, compile (torch.compile), openvino, onnxruntime, auto; several with commas.")
+        str, typer.Option(help="torch, compile (torch.compile), openvino; several with commas.")
     ] = "torch",
     video: Annotated[Path | None, typer.Option(help="What to decode (default: 10 s of 340 x 256, rendered).")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, after a warm-up.")] = 10,
@@ -98,7 +98,7 @@ def benchmark_model(
 
     Several precisions, batches, threads and runtimes are measured in turn, round by round, so that they compare.
 
-    Example: i3d benchmark model r50 --precision exact,fast --batch 1,4
+    Example: i3d benchmark model r50 --precision fp32,auto --batch 1,4
     """
     from itertools import product
     from json import dumps
@@ -126,7 +126,6 @@ def benchmark_model(
             rounds=rounds,
             max_seconds=max_seconds,
             on_step=bar.one,
-            tell=output.say,
         )
     told = dumps(speed.as_dict(), indent=2)
     if out is not None:

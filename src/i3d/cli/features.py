@@ -20,6 +20,7 @@ from i3d.cli.streams import (
     flow_method,
 )
 from i3d.errors import InputError, printable
+from i3d.utils.device import ComputeConfig
 
 if TYPE_CHECKING:
     from i3d.features.compare import Cause
@@ -85,7 +86,7 @@ def run_features(
     dense: Dense = False,
     format: FileFormat = "npy",  # noqa: A002
     device: Device = "auto",
-    precision: PrecisionName = "exact",
+    precision: PrecisionName = "fp32",
     runtime: RuntimeName = "torch",
     cache: CacheFolder = None,
     force: Force = False,
@@ -114,11 +115,7 @@ def run_features(
         flow=flow_method(flow),
         recipe=recipe,
         flow_recipe=flow_recipe,
-        device=device,
-        precision=cast(Any, precision),
-        runtime=cast(Any, runtime),
-        cache=cache_of(cache),
-        tell=output.say if is_first() else lambda _: None,
+        compute=ComputeConfig(device, cast(Any, precision), cast(Any, runtime), cache=cache_of(cache)),
     )
     made = kept = bad = 0
     with output.Steps("features", num_videos, quiet=not is_first()) as bar:
@@ -200,8 +197,7 @@ def _causes(one: Path, other: Path, video: Path | None, networks: dict[str, str 
         networks.pop("model"),
         settings,
         flow=flow_method(flows[0]) if flows else None,
-        device=device,
-        precision=precision,
+        compute=ComputeConfig(device, precision),
         **cast(dict[str, Any], networks),
     )
     if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made["weights"]]:

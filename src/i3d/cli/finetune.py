@@ -20,7 +20,7 @@ from i3d.weights.pretrained import DEFAULT
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.finetuning.finetune import FinetuneResult
-    from i3d.training.setup import ComputeConfig
+    from i3d.utils.device import ComputeConfig
 
 GUIDED = "finetune"  # the recipe's name
 
@@ -88,7 +88,7 @@ def run_guided(
     init: str | None,
     moves: dict[str, Any],
     settings: list[str],
-    machine: ComputeConfig,
+    compute: ComputeConfig,
     max_bad: str | None,
     seed: int,
     names: tuple[str | None, int],
@@ -129,7 +129,7 @@ def run_guided(
             folds=guided.folds,
             self_test=guided.self_test,
             max_bad=None if max_bad is None else share(max_bad),
-            machine=machine,
+            compute=compute,
             seed=seed,
             names=frame_names(modality, template, first_index),
             multi_label=multi_label,

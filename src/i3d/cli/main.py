@@ -6,6 +6,7 @@ Exit codes: 0 all went well, 1 failure, 2 bad usage, 3 some video could not be r
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -124,7 +125,7 @@ def predict(
     json: Json = False,
     annotate: Annotate = None,
     device: Device = "auto",
-    precision: PrecisionName = "exact",
+    precision: PrecisionName = "fp32",
     runtime: RuntimeName = "torch",
     frames_fps: FramesFps = None,
     time_limit: TimeLimit = 60.0,
@@ -149,6 +150,7 @@ def predict(
     from i3d.inference.predict_many import predict_each
     from i3d.inference.predictor import Predictor
     from i3d.inference.tables import PredictionLog, as_json, write_predictions
+    from i3d.utils.device import ComputeConfig
     from i3d.video.base import Limits
     from i3d.weights.pretrained import DEFAULT
 
@@ -162,12 +164,10 @@ def predict(
             name,
             recipe=its_recipe,
             labels=_names(labels),
-            device=device,
-            precision=cast("Precision", precision),
-            runtime=cast("Runtime", runtime),
-            tell=output.say,
+            compute=ComputeConfig(
+                device, cast("Precision", precision), cast("Runtime", runtime), cache=cache_of(cache)
+            ),
             flow=flow_method(flow),
-            cache=cache_of(cache),
         )
         for name, its_recipe in ((model, recipe), (flow_model, flow_recipe))
         if name is not None
@@ -370,6 +370,7 @@ def _in_one_line(command: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
     disable_malloc_trim()
+    log_to_stderr()
     try:
         command()
     except I3DError as error:
@@ -383,6 +384,23 @@ def _in_one_line(command: Callable[[], object]) -> None:
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)
+
+
+def log_to_stderr() -> None:
+    """Print what the package logs as lines on stderr, as errors are."""
+    log = logging.getLogger("i3d")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_LineFormatter())
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+
+
+class _LineFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return level + record.getMessage()
 
 
 def _end(message: str, error: Exception, *, code: int) -> NoReturn:

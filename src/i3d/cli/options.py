@@ -51,14 +51,13 @@ RecipeName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PrecisionName = Annotated[
-    str, typer.Option("--precision", help="exact: float32; fast: bfloat16 where the device is faster in it.")
+    str, typer.Option("--precision", help="fp32, bf16, fp16, or auto: the fastest that the device has.")
 ]
 RuntimeName = Annotated[
     str,
     typer.Option(
         "--runtime",
-        help="What runs the network: torch, compile, openvino, onnxruntime (the last two: pip install 'i3d[export]'), "
-        "or auto: the fastest that is here, measured once.",
+        help="What runs the network: torch, compile, or openvino (pip install 'i3d[export]').",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

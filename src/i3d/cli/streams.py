@@ -113,8 +113,8 @@ def flow_method(name: str | None, option: str = "--flow") -> FlowMethod | None:
     return name
 
 
-def cache_of(folder: Path | None) -> Cache | None:
-    """The cache that an option names; None: the usual one."""
+def cache_of(folder: Path | None) -> Cache:
+    """The cache in a folder; None: the default one."""
     from i3d.utils.cache import Cache
 
-    return None if folder is None else Cache(folder)
+    return Cache.default() if folder is None else Cache(folder)

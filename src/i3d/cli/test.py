@@ -51,8 +51,7 @@ from i3d.errors import InputError, printable
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
     from i3d.data.frame_folders import FrameNames
-    from i3d.evaluation.evaluate import Means
-    from i3d.utils.device import Precision, Runtime
+    from i3d.utils.device import ComputeConfig, Precision, Runtime
     from i3d.weights.load import Weights
 
 ModelArgument = Annotated[
@@ -115,7 +114,7 @@ def run_test(
     template: Template = None,
     first_index: FirstIndex = 1,
     device: Device = "auto",
-    precision: PrecisionName = "exact",
+    precision: PrecisionName = "fp32",
     runtime: RuntimeName = "torch",
     workers: Workers = 2,
     max_views: MaxViews = None,
@@ -157,7 +156,7 @@ def run_test(
         raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
     options = (format, fold, multi_label or is_multiple, allow_outside)
     clips = _chosen(read_dataset(data, root, split, classes, *options, need_labels=False), split)
-    tested, means = [], _means(device, precision, runtime, workers, max_views, cache)
+    tested, compute = [], _compute(device, precision, runtime, workers, cache)
     for net in nets:
         place = beside(out, net.stream) if len(nets) == 2 else out
         with _going_on(out), output.Testing(len(clips)) as bar:
@@ -167,7 +166,8 @@ def run_test(
                 variants=variants_of(
                     net.weights, protocols=names, average=average, settings=[*(set_ or []), *net.method(flow)]
                 ),
-                means=means,
+                compute=compute,
+                max_views=max_views,
                 names=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
                 keep_views=keeps_views,
@@ -188,13 +188,10 @@ def run_test(
         raise typer.Exit(3)
 
 
-def _means(device: str, precision: str, runtime: str, workers: int, max_views: int | None, cache: Path | None) -> Means:
-    """How a test computes. One of several processes tells which runtime was picked."""
-    from i3d.evaluation.evaluate import Means
+def _compute(device: str, precision: str, runtime: str, workers: int, cache: Path | None) -> ComputeConfig:
+    from i3d.utils.device import ComputeConfig
 
-    tell = output.say if is_first() else lambda _: None
-    arithmetic, how = cast("Precision", precision), cast("Runtime", runtime)
-    return Means(device, arithmetic, workers, max_views, cache_of(cache), how, tell)
+    return ComputeConfig(device, cast("Precision", precision), cast("Runtime", runtime), workers, cache_of(cache))
 
 
 def run_probe(
@@ -212,7 +209,7 @@ def run_probe(
     template: Template = None,
     first_index: FirstIndex = 1,
     device: Device = "auto",
-    precision: PrecisionName = "exact",
+    precision: PrecisionName = "fp32",
     runtime: RuntimeName = "torch",
     cache: CacheFolder = None,
     workers: Workers = 2,
@@ -241,7 +238,8 @@ def run_probe(
             weights,
             clips,
             protocol=protocol,
-            means=_means(device, precision, runtime, workers, max_views, cache),
+            max_views=max_views,
+            compute=_compute(device, precision, runtime, workers, cache),
             names=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             seed=seed,

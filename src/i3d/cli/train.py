@@ -144,11 +144,11 @@ def train(
 
     Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
-    from i3d.training.setup import ComputeConfig
     from i3d.training.train import train as run
+    from i3d.utils.device import ComputeConfig
 
     _check_beside(data, work_dir)
-    machine = ComputeConfig(device, workers, deterministic, compile_, fsdp, cache_of(cache))
+    compute = ComputeConfig(device, None, "compile" if compile_ else "torch", workers, cache_of(cache))
     options = (format, fold, multi_label, allow_outside)
     guided = Guided(
         mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, yes,
@@ -159,7 +159,7 @@ def train(
         more = [*(settings or []), *_of_flow(flow), *_as_settings(accumulate, validate_every)]
         moves = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
         names, bad = (template, first_index), max_bad
-        return run_guided(guided, clips, work_dir, init, moves, more, machine, bad, seed, names, multi_label, json=json)
+        return run_guided(guided, clips, work_dir, init, moves, more, compute, bad, seed, names, multi_label, json=json)
     guided.check_unused()
     settings = [*(settings or []), *_of_flow(flow)]
     chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
@@ -172,7 +172,9 @@ def train(
             to_validate,
             work_dir=work_dir,
             seed=seed,
-            machine=machine,
+            compute=compute,
+            deterministic=deterministic,
+            sharded=fsdp,
             rate=lr,
             max_bad=None if max_bad is None else share(max_bad),
             max_steps=max_steps,

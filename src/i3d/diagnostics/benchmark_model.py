@@ -30,7 +30,16 @@ from i3d.recipes.io import SUFFIXES, load_recipe
 from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.utils.device import RUNTIMES, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
+from i3d.utils.device import (
+    RUNTIMES,
+    ComputeConfig,
+    Precision,
+    Runtime,
+    arithmetic_of,
+    num_cores,
+    pick_device,
+    processor,
+)
 from i3d.utils.process_pool import Died, each_job
 from i3d.video.writer import write_video
 from i3d.weights.load import load_weights
@@ -45,7 +54,7 @@ CLIP_HEIGHT, CLIP_WIDTH = 256, 340  # what Kinetics is mostly stored at
 class Configuration:
     """One way to run the network."""
 
-    precision: Precision = "exact"
+    precision: Precision = "fp32"
     batch: int = 1  # views that run at once
     threads: int = 0  # of the processor; 0: as PyTorch has it
     runtime: Runtime = "torch"
@@ -110,13 +119,12 @@ def benchmark_model(
     rounds: int = 10,
     max_seconds: float = 60.0,
     on_step: Callable[[], None] = lambda: None,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> ModelSpeed:
     """Measure a network, a recipe (with fresh weights), shipped weights or a weights file.
 
     `protocol`: a short name such as 10x3, else the recipe's; `video`: what is decoded, else one that is rendered here
     (10 s of 340 x 256). After a warm-up of each configuration there are `rounds`, fewer (but 3) once `max_seconds`
-    are over. `on_step` is called after each run; which runtime is picked is told. What this machine cannot do is an
+    are over. `on_step` is called after each run. What this machine cannot do is an
     InputError.
     """
 
@@ -126,7 +134,7 @@ def benchmark_model(
     found = with_protocol(found, protocol) if protocol else found
     num_frames_V, decode_seconds = _decoding(found, video)
     frames = max(num_frames_V)
-    runs = [_Run(found, state, configuration, picked, frames, tell) for configuration in configurations]
+    runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
     seconds = _in_turn(runs, rounds, max_seconds, on_step)
     per_view = gflops_of_view(found, num_frames=frames)
     per_video = sum(gflops_of_view(found, num_frames=number) for number in num_frames_V)
@@ -187,7 +195,6 @@ class _Run:
         configuration: Configuration,
         device: torch.device,
         num_frames: int,
-        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
 
         torch.manual_seed(0)
@@ -198,7 +205,8 @@ class _Run:
         self.configuration, self.device, self.recipe = configuration, device, recipe
         _, channels, _, height, width = view_of(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
-        self._engine = Engine.of(net, device=device, precision=how.precision, runtime=how.runtime, tell=tell)
+        compute = ComputeConfig(precision=how.precision, runtime=how.runtime)
+        self._engine = Engine.create(net, compute, device=device)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:

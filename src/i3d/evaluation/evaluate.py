@@ -1,7 +1,7 @@
 """`i3d test`: a model and labelled clips become scores. Read `evaluate_each` first: load -> open -> score -> gather.
 
     found = evaluate("run/best.safetensors", read_annotations(Path("clips.csv"), split="test"))
-    figures_of(found).top1
+    compute_metrics(found).top1
 
 Letters in names: N clips, V views, R rows, K classes.
 """
@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from i3d.recipes.protocols import name_of, with_average, with_protocol, with_tes
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
-from i3d.utils.device import Precision, Runtime, pick_device
+from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import World, init_world, local_device
 from i3d.weights.load import Weights, load_weights
 
@@ -40,42 +40,30 @@ OnClip = Callable[[bool | None], None]
 MAX_BAD = 0.01  # of the clips, as in training
 
 
-@dataclass(frozen=True)
-class Means:
-    """How a test computes; but for rounding, none of it changes what comes out."""
-
-    device: str = "auto"
-    precision: Precision = "exact"
-    num_workers: int = 2
-    max_views: int | None = None  # that run at once; None: as many as have 256 frames
-    cache: Cache | None = None  # where computed flow and compiled networks are kept; None: the usual one
-    runtime: Runtime = "torch"
-    tell: Callable[[str], None] = lambda _: None  # which runtime was picked
-
-
-PLAIN: Final = Means()
-
-
 def evaluate(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
     *,
     recipe: str | None = None,
-    device: str = "auto",
-    precision: Precision = "exact",
-    num_workers: int = 2,
+    compute: ComputeConfig | None = None,
     max_views: int | None = None,
     names: FrameNames | None = None,
     max_bad: float | None = None,
     on_clip: OnClip | None = None,
 ) -> Evaluation:
-    """Score each clip once by the protocol of the model's recipe, as `predict` does; `figures_of` counts.
+    """Score each clip once by the protocol of the model's recipe, as `predict` does; `compute_metrics` counts.
 
-    `max_views`: that run at once. The rest, and the errors, are those of `evaluate_each`.
+    `max_views` run at once. The rest, and the errors, are those of `evaluate_each`.
     """
-    means = Means(device, precision, num_workers, max_views)
     (found,) = evaluate_each(
-        model, annotations, recipe=recipe, means=means, names=names, max_bad=max_bad, on_clip=on_clip
+        model,
+        annotations,
+        recipe=recipe,
+        compute=compute,
+        max_views=max_views,
+        names=names,
+        max_bad=max_bad,
+        on_clip=on_clip,
     )
     return found
 
@@ -86,7 +74,8 @@ def evaluate_each(
     *,
     variants: Sequence[Variant] = (),
     recipe: str | None = None,
-    means: Means = PLAIN,
+    compute: ComputeConfig | None = None,
+    max_views: int | None = None,
     names: FrameNames | None = None,
     max_bad: float | None = None,
     keep_views: bool = False,
@@ -107,25 +96,23 @@ def evaluate_each(
     could not be read, or if classes go together; `on_known` how many clips were done before.
     """
 
-    picked = pick_device(local_device(means.device))
+    compute = compute or ComputeConfig()
+    picked = pick_device(local_device(compute.device))
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     source = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
     told = called or source
     chosen = tuple(variants) or variants_of(weights)
-    scorer = Scorer.of(
+    scorer = Scorer.create(
         weights,
         chosen,
+        compute=compute,
         device=picked,
-        precision=means.precision,
-        runtime=means.runtime,
-        cache=means.cache,
-        tell=means.tell,
-        max_views=means.max_views,
+        max_views=max_views,
         keep_views=keep_views,
         seed=seed,
     )
     numbers_K = match_classes(annotations, weights.card.labels, told)
-    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, means.cache)
+    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, compute.cache)
     dataset = test.dataset(names)
     ranks = init_world(picked)
     settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
@@ -134,7 +121,7 @@ def evaluate_each(
     try:
         known = kept.known()  # the same on every rank
         on_known(len(known))
-        scores, bad = test.run(dataset, kept, known, ranks, means.num_workers, on_clip)
+        scores, bad = test.run(dataset, kept, known, ranks, compute.num_workers, on_clip)
     finally:
         kept.close()
     return tuple(test.evaluation(variant, scores, bad, dataset) for variant in chosen)
@@ -183,7 +170,7 @@ class _Test:
         return {
             "weights": self.weights.sha256,
             "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
-            "precision": s.engine.asked,
+            "precision": s.engine.requested,
             "device": s.engine.device.type,
             "views": s.keep_views,
             "seed": s.seed,
@@ -294,7 +281,7 @@ class _Test:
             model=self.told,
             weights_sha256=self.weights.sha256,
             recipe=variant.recipe.name,
-            protocol=f"{variant.line}{flow}; {self.scorer.engine.asked}",
+            protocol=f"{variant.line}{flow}; {self.scorer.engine.requested}",
             data=clips.source,
             classes=self.weights.card.labels,
             files_N=tuple(clips.file(index) for index in read),

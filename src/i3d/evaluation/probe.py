@@ -14,10 +14,11 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNames
-from i3d.evaluation.evaluate import PLAIN, Means, OnClip, evaluate_each, variants_of
+from i3d.evaluation.evaluate import OnClip, evaluate_each, variants_of
 from i3d.evaluation.metrics import bootstrap_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.scorer import Order, Variant
+from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, load_weights
 
 ORDERS: Final[tuple[Order, ...]] = ("forward", "shuffled", "reversed", "frozen")
@@ -85,7 +86,8 @@ def probe(
     *,
     recipe: str | None = None,
     protocol: str | None = None,
-    means: Means = PLAIN,
+    compute: ComputeConfig | None = None,
+    max_views: int | None = None,
     names: FrameNames | None = None,
     max_bad: float | None = None,
     seed: int = 0,
@@ -104,7 +106,8 @@ def probe(
         weights,
         annotations,
         variants=variants,
-        means=means,
+        compute=compute,
+        max_views=max_views,
         names=names,
         max_bad=max_bad,
         seed=seed,

@@ -23,8 +23,7 @@ from i3d.models.engine.forward import logits_of, views_at_once
 from i3d.models.flops import view_of
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol
-from i3d.utils.cache import Cache
-from i3d.utils.device import Precision, Runtime
+from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, build_model
 
 Order = Literal["forward", "shuffled", "reversed", "frozen"]
@@ -75,16 +74,13 @@ class Scorer:
     seed: int  # of the shuffles
 
     @classmethod
-    def of(
+    def create(
         cls,
         weights: Weights,
         variants: Sequence[Variant],
         *,
+        compute: ComputeConfig,
         device: torch.device,
-        precision: Precision,
-        runtime: Runtime = "torch",
-        cache: Cache | None = None,
-        tell: Callable[[str], None] = lambda _: None,
         max_views: int | None = None,
         keep_views: bool = False,
         seed: int = 0,
@@ -93,15 +89,8 @@ class Scorer:
             raise InputError(f"max_views must be at least 1, got {max_views}")
         protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
-        engine = Engine.of(
-            build_model(weights),
-            device=device,
-            precision=precision,
-            runtime=runtime,
-            clip_CTHW=view_of(variants[0].recipe)[1:],
-            cache=cache,
-            tell=tell,
-        )
+        clip_CTHW = view_of(variants[0].recipe)[1:]
+        engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
         most = max_views or views_at_once(longest)
         return cls(engine, tuple(variants), protocols, most, keep_views, seed)
 
@@ -133,7 +122,7 @@ class Scorer:
             ) from error
         if not np.isfinite(logits_VK).all():
             arithmetic = self.engine.arithmetic
-            todo = "its weights are damaged" if arithmetic == "fp32" else "use --precision exact"
+            todo = "its weights are damaged" if arithmetic == "fp32" else "use --precision fp32"
             raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {todo}")
         return logits_VK.astype(np.float64)
 

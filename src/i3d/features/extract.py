@@ -30,8 +30,7 @@ from i3d.features.sidecar import Target, is_done, write
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
-from i3d.utils.cache import Cache
-from i3d.utils.device import Precision, Runtime, pick_device
+from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
@@ -66,18 +65,15 @@ def extractor_of(
     flow: FlowMethod | None = None,
     recipe: str | None = None,
     flow_recipe: str | None = None,
-    device: str = "auto",
-    precision: Precision = "exact",
-    runtime: Runtime = "torch",
-    cache: Cache | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    compute: ComputeConfig | None = None,
 ) -> FeatureSource:
     """Networks of RGB, of flow, or of both, whose features are then side by side.
 
     `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
     """
 
-    picked = pick_device(local_device(device))
+    compute = compute or ComputeConfig()
+    picked = pick_device(local_device(compute.device))
     streams, weights = [], []
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
@@ -89,9 +85,7 @@ def extractor_of(
         if method is not None:
             pre = pre.model_copy(update={"flow": method})
         clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
-        engine = Engine.of(
-            net, device=picked, precision=precision, runtime=runtime, clip_CTHW=clip_CTHW, cache=cache, tell=tell
-        )
+        engine = Engine.create(net, compute, device=picked, clip_CTHW=clip_CTHW)
         streams.append(Stream(engine, pre, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
@@ -102,9 +96,9 @@ def extractor_of(
         "weights": weights,
         "settings": settings.model_dump(mode="json"),
         "preprocessing": [stream.preprocessing.model_dump(mode="json") for stream in streams],
-        "precision": precision,
+        "precision": compute.precision or "fp32",
         "arithmetic": streams[0].engine.arithmetic,
-        "runtime": runtime,
+        "runtime": compute.runtime,
         "device": picked.type,
         "flow_bound": BOUND if flow_model is not None else None,
         "versions": _versions(),

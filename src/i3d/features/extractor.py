@@ -89,7 +89,7 @@ class FeatureExtractor:
         networks = [_Network(stream, self, plan) for stream, plan in zip(self.streams, self._plans, strict=True)]
         at_once = max(network.num_windows for network in networks)
         for stream in self.streams:
-            stream.engine.begin()
+            stream.engine.reset_used_runtimes()
         with closing(prefetch(self._frames(video, times), max_ahead=FRAMES_AHEAD)) as frames:
             windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
             while several := list(islice(windows, at_once)):
@@ -105,7 +105,9 @@ class FeatureExtractor:
                 video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
             )
         seconds = tuple(times.of(row) for row in rows)
-        ran = {"torch" for network in networks if network.plan}.union(*(n.stream.engine.ran for n in networks))
+        ran = {"torch" for network in networks if network.plan}.union(
+            *(n.stream.engine.used_runtimes for n in networks)
+        )
         return Extracted(np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(ran)))
 
     @cached_property
@@ -144,7 +146,7 @@ class FeatureExtractor:
         joined_RVC: Floats = np.concatenate(of_streams, axis=-1)
         if not np.isfinite(joined_RVC).all():
             arithmetic = self.streams[0].engine.arithmetic
-            raise InputError(f"the network gave NaN or infinity in {arithmetic}; use --precision exact")
+            raise InputError(f"the network gave NaN or infinity in {arithmetic}; use --precision fp32")
         return [row[0] if len(row) == 1 and not self.settings.grid else row for row in joined_RVC]
 
 
@@ -209,7 +211,7 @@ class _Network:
 def _plan(engine: Engine, settings: FeatureSettings) -> Plan | None:
     """What windows share; not by runtimes other than PyTorch: they are asked for by name, and run each window."""
     net = engine.net
-    if engine.runtime not in ("torch", "auto") or not can_share(net, window=settings.window, stride=settings.stride):
+    if engine.runtime != "torch" or not can_share(net, window=settings.window, stride=settings.stride):
         return None
     assert isinstance(net, InceptionI3D)
     return Plan.of(net, endpoint=_layer(net, settings), window=settings.window, stride=settings.stride)

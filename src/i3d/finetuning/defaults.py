@@ -16,6 +16,7 @@ from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
+from i3d.utils.device import Arithmetic
 
 Mode = Literal["head", "last", "all"]
 HeadKind = Literal["linear", "prototype"]
@@ -63,7 +64,7 @@ class FinetuneOptions:
     head: HeadKind | None = None
     views: int | None = None
     test_clips: int | None = None
-    precision: str | None = None
+    precision: Arithmetic | None = None
     norms: Norms | None = None
     flip: Flip | None = None
     balance: Balance | None = None
@@ -92,7 +93,7 @@ class Plan:
     views: int
     norms: Norms
     balance: Balance
-    precision: str
+    precision: Arithmetic
     protocol: ClipProtocol
     training: Training
     multi_label: bool
@@ -223,7 +224,7 @@ def _views(facts: DatasetStats, protocol: ClipProtocol) -> tuple[int, str]:
     return views, f"{facts.num_clips} clips are few: random views besides those of the test make more of them"
 
 
-def _precision(facts: DatasetStats) -> tuple[str, str]:
+def _precision(facts: DatasetStats) -> tuple[Arithmetic, str]:
     if facts.device == "cuda" or facts.has_fast_bf16:
         return "bf16", "this processor computes it more than twice as fast as fp32"
     return "fp32", "this processor has no fast bf16"

@@ -28,6 +28,7 @@ from i3d.models.engine.engine import Engine
 from i3d.models.factory import I3D
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.cache import Cache, cache_key
+from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.video.sampling import loop
 from i3d.video.transforms import normalize
 from i3d.weights.initialize import HEADS
@@ -47,7 +48,7 @@ class Backbone:
     num_channels: int  # of a feature: what the classifier is made for
 
     @classmethod
-    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: str) -> Backbone:
+    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic) -> Backbone:
         """The network itself is changed: it is made ready to run. `precision`: fp32 or bf16."""
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
@@ -55,7 +56,7 @@ class Backbone:
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         state = net.state_dict()
         (width,) = {int(v.shape[1]) for name, v in state.items() if name.startswith(HEADS) and name.endswith("weight")}
-        engine = Engine.of(net, device=device, precision="fast" if precision == "bf16" else "exact")
+        engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
         return cls(engine, preprocessing, digest.hexdigest(), width)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:

@@ -27,10 +27,8 @@ from i3d.finetuning.inspect_data import inspect_clips
 from i3d.finetuning.job import BEST, LAST, START, Job, Nobody, Watcher, counter
 from i3d.finetuning.plan import make_plan
 from i3d.training.run_folder import RunFolder
-from i3d.training.setup import ComputeConfig
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.cache import Cache
-from i3d.utils.device import pick_device
+from i3d.utils.device import ComputeConfig, pick_device
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
 
@@ -66,7 +64,7 @@ def finetune(
     folds: int = 0,
     self_test: bool = True,
     max_bad: float | None = None,
-    machine: ComputeConfig | None = None,
+    compute: ComputeConfig | None = None,
     seed: int = 0,
     names: FrameNames | None = None,
     multi_label: bool = False,
@@ -80,8 +78,8 @@ def finetune(
     be learnt from, a self-test that fails, and a folder with another run are an InputError.
     """
 
-    machine, watcher = machine or ComputeConfig(), watcher or Nobody()
-    cache = machine.cache or Cache.usual()
+    compute, watcher = compute or ComputeConfig(), watcher or Nobody()
+    cache = compute.cache
     asked = asked or FinetuneOptions()
     check_options(asked, multi_label=multi_label)
     if folds == 1:
@@ -91,7 +89,7 @@ def finetune(
     if folds and val is not None:
         raise InputError(f"--folds {folds}: holds out each clip once; leave --val-share out")
     RunFolder(work_dir).take_and_release()
-    weights, device = load_weights(init), pick_device(machine.device)
+    weights, device = load_weights(init), pick_device(compute.device)
     has_split = bool((annotations.splits_N >= 0).any())
     is_flow = weights.card.recipe.network.in_channels == 2
     if names is None and annotations.is_frames:
@@ -100,7 +98,7 @@ def finetune(
         annotations,
         names=names,
         cache=cache,
-        num_workers=machine.num_workers,
+        num_workers=compute.num_workers,
         val=0.0 if folds and not has_split else val,
         group_by=group_by,
         seed=seed,
@@ -109,7 +107,7 @@ def finetune(
     )
     planned = make_plan(seen, weights, init, asked, device=device, settings=settings, multi_label=multi_label)
     parts = parts_of(seen.clips.annotations, folds=folds, seed=seed, alike=seen.alike)
-    return _run(Job(work_dir, weights, init, seen, planned, parts, machine, cache, seed, watcher), self_test=self_test)
+    return _run(Job(work_dir, weights, init, seen, planned, parts, compute, cache, seed, watcher), self_test=self_test)
 
 
 def _run(job: Job, *, self_test: bool) -> FinetuneResult:

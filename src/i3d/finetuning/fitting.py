@@ -26,6 +26,7 @@ from i3d.recipes.protocols import name_of
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.training.losses import balanced_weights
+from i3d.utils.device import Arithmetic
 from i3d.weights.checkpoint import Card, save_checkpoint
 from i3d.weights.initialize import HEADS
 from i3d.weights.load import Weights
@@ -98,7 +99,7 @@ def evaluation_of(
     chosen: Sequence[int],
     recipe: Recipe,
     *,
-    precision: str,
+    precision: Arithmetic,
     model: str,
     sha256: str,
 ) -> Evaluation:

@@ -14,8 +14,8 @@ from i3d.finetuning.inspect_data import DatasetSummary
 from i3d.finetuning.plan import Planned
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
-from i3d.training.setup import ComputeConfig
 from i3d.utils.cache import Cache
+from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights
 
 START, BEST, LAST = "start.safetensors", "best.safetensors", "last.safetensors"
@@ -49,7 +49,7 @@ class Job:
     seen: DatasetSummary
     planned: Planned
     parts: Parts
-    machine: ComputeConfig
+    compute: ComputeConfig
     cache: Cache
     seed: int
     watcher: Watcher

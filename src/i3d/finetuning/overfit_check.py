@@ -18,8 +18,9 @@ from i3d.finetuning.features import Floats
 from i3d.recipes.augmentation import CenterCrop, Mixing
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Loss
-from i3d.training.setup import ComputeConfig, build_accelerator, build_loaders, build_train_state
+from i3d.training.setup import build_accelerator, build_loaders, build_train_state
 from i3d.training.step import train_step
+from i3d.utils.device import ComputeConfig
 
 NUM_CLIPS: Final = 8
 NEARLY_NONE: Final = 1e-8  # the penalty: by heart
@@ -87,7 +88,7 @@ def check_training(
     annotations: Annotations,
     few: Sequence[int],
     *,
-    machine: ComputeConfig,
+    compute: ComputeConfig,
     seed: int,
     rate: float | None,
     names: FrameNames | None,
@@ -105,11 +106,11 @@ def check_training(
     training = recipe.training.model_copy(update=changes)
     network = recipe.network.model_copy(update={"dropout": 0.0})
     tested = recipe.model_copy(update={"training": training, "network": network})
-    accelerator, chosen = build_accelerator(training, machine), annotations.select(list(few))
+    accelerator, chosen = build_accelerator(training, compute), annotations.select(list(few))
     loader, _ = build_loaders(
-        tested, chosen, None, accelerator=accelerator, machine=machine, seed=seed, names=names, max_bad=0.0
+        tested, chosen, None, accelerator=accelerator, compute=compute, seed=seed, names=names, max_bad=0.0
     )
-    parts, full, _ = build_train_state(tested, chosen, accelerator=accelerator, machine=machine, seed=seed, rate=rate)
+    parts, full, _ = build_train_state(tested, chosen, accelerator=accelerator, compute=compute, seed=seed, rate=rate)
     batches = list(loader.batches())
     for step in range(MOST_STEPS):
         stepped = train_step(parts, batches, step=step, rate=full)

@@ -38,7 +38,7 @@ def with_norms(job: Job) -> Job:
     """The job with batch norms whose statistics are those of the clips that are learnt, if that was chosen."""
     if job.planned.plan.norms != "re-estimated":
         return job
-    pre, device = job.recipe.preprocessing, pick_device(job.machine.device)
+    pre, device = job.recipe.preprocessing, pick_device(job.compute.device)
     net = build_model(job.weights).to(device)
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm3d)]
     for norm in norms:
@@ -49,7 +49,7 @@ def with_norms(job: Job) -> Job:
     view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
     flow = ClipFlow.of(net.settings, pre, job.cache)
     dataset = ClipDataset(clips, view, names=job.seen.clips.names, flow=flow)
-    for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.machine.num_workers).batches():
+    for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.compute.num_workers).batches():
         forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
     job.watcher.told(f"batch norms: statistics of {len(clips)} clips")
     weights = replace(job.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
@@ -59,9 +59,9 @@ def with_norms(job: Job) -> Job:
 def extract_features(job: Job) -> FeatureTable:
     """Features of all clips as a test sees them, and of random views of them."""
     plan, recipe, clips = job.planned.plan, job.recipe, job.seen.clips
-    device = pick_device(job.machine.device)
+    device = pick_device(job.compute.device)
     trunk = Backbone.of(build_model(job.weights), recipe.preprocessing, device=device, precision=plan.precision)
-    common: dict[str, Any] = {"cache": job.cache, "num_workers": job.machine.num_workers, "seed": job.seed}
+    common: dict[str, Any] = {"cache": job.cache, "num_workers": job.compute.num_workers, "seed": job.seed}
 
     def telling(what: str) -> Any:
         return lambda done, total: job.watcher.working(what, done, total)
@@ -108,13 +108,13 @@ def train_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int],
     """Train layers from the fitted classifier on; the signal that ended it, or 0. The model is BEST in the folder."""
     recipe = job.recipe.model_copy(update={"training": job.training.model_copy(update={"init": str(folder / START)})})
     clips = job.annotations.select(learnt)
-    names, machine = job.seen.clips.names, job.machine
+    names, compute = job.seen.clips.names, job.compute
     if self_test:
         few = choose_few(clips, seed=job.seed)
-        job.watcher.told(check_training(recipe, clips, few, machine=machine, seed=job.seed, rate=None, names=names))
+        job.watcher.told(check_training(recipe, clips, few, compute=compute, seed=job.seed, rate=None, names=names))
     to_validate = job.annotations.select(held_out) if held_out else None
     done = train(
-        recipe, clips, to_validate, work_dir=folder, seed=job.seed, machine=machine, names=names, watcher=job.watcher
+        recipe, clips, to_validate, work_dir=folder, seed=job.seed, compute=compute, names=names, watcher=job.watcher
     )
     if not held_out and not done.stopped_by:
         write_atomically(folder / BEST, (folder / LAST).read_bytes())
@@ -138,9 +138,7 @@ def test(job: Job, seeing: FeatureTable, head: Head, held_out: list[int], model:
     found = evaluate(
         str(model),
         clips,
-        device=job.machine.device,
-        precision="exact" if job.planned.plan.precision == "fp32" else "fast",
-        num_workers=job.machine.num_workers,
+        compute=replace(job.compute, precision=job.planned.plan.precision),
         names=job.seen.clips.names,
         on_clip=counter(job.watcher, "testing", len(clips)),
     )

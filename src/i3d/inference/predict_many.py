@@ -16,7 +16,7 @@ from i3d.inference.prediction import Prediction
 from i3d.inference.predictor import OnWindow, Predictor
 from i3d.inference.tables import PredictionLog
 from i3d.inference.two_stream import TwoStreams
-from i3d.utils.device import Precision
+from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
 from i3d.video.base import Limits, Source
 from i3d.weights.pretrained import DEFAULT
@@ -35,7 +35,7 @@ def predict(
     labels: Sequence[str] | None = None,
     top_k: int = 5,
     device: str = "auto",
-    precision: Precision = "exact",
+    precision: Precision | None = None,
     frames_fps: float | None = None,
     time_limit: float = 60.0,
 ) -> Prediction:
@@ -58,9 +58,9 @@ def _predictor(
     recipe: str | None,
     labels: tuple[str, ...] | None,
     device: str,
-    precision: Precision,
+    precision: Precision | None,
 ) -> Predictor:
-    return Predictor(model, recipe=recipe, labels=labels, device=device, precision=precision)
+    return Predictor(model, recipe=recipe, labels=labels, compute=ComputeConfig(device=device, precision=precision))
 
 
 def _changed_at(model: str | os.PathLike[str]) -> float:

@@ -25,8 +25,7 @@ from i3d.models.engine.forward import forward, views_at_once
 from i3d.models.flops import view_of
 from i3d.recipes.protocols import with_average
 from i3d.recipes.settings import FlowMethod
-from i3d.utils.cache import Cache
-from i3d.utils.device import Precision, Runtime, pick_device
+from i3d.utils.device import ComputeConfig, pick_device
 from i3d.video.base import Limits, Source
 from i3d.weights.load import build_model, load_weights
 from i3d.weights.pretrained import DEFAULT
@@ -55,7 +54,7 @@ class VideoLogits:
 class Predictor:
     """A network, loaded once, for any number of videos. One of optical flow computes it of their frames.
 
-    predictor = Predictor(device="auto", precision="exact")
+    predictor = Predictor(compute=ComputeConfig(precision="auto"))
     predictor("clip.mp4").top1
     """
 
@@ -65,36 +64,26 @@ class Predictor:
         *,
         recipe: str | None = None,
         labels: Sequence[str] | None = None,
-        device: str = "auto",
-        precision: Precision = "exact",
-        runtime: Runtime = "torch",
+        compute: ComputeConfig | None = None,
         flow: FlowMethod | None = None,
-        cache: Cache | None = None,
-        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
 
-        self.device = pick_device(device)
+        compute = compute or ComputeConfig()
+        self.device = pick_device(compute.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
         channels = self.card.recipe.network.in_channels
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        computed = ClipFlow.of(self.card.recipe.network, self.card.recipe.preprocessing, cache)
+        computed = ClipFlow.of(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
         if computed is not None and self.flow is not None:
             computed = replace(computed, method=self.flow)
         self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
         self.shown = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
         self.streams = (self,)
-        self.engine = Engine.of(
-            build_model(self.weights),
-            device=self.device,
-            precision=precision,
-            runtime=runtime,
-            clip_CTHW=view_of(self.card.recipe)[1:],
-            cache=cache,
-            tell=tell,
-        )
+        clip_CTHW = view_of(self.card.recipe)[1:]
+        self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property
     def protocol_line(self) -> str:
@@ -109,7 +98,7 @@ class Predictor:
 
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{recipe.protocol_line}{flow}; {self.engine.how if ran else self.engine.asked}"
+        return f"{recipe.protocol_line}{flow}; {self.engine.description if ran else self.engine.requested}"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -143,7 +132,7 @@ class Predictor:
         """The scores of a video, averaged over its views as the protocol says."""
         if not np.isfinite(seen.logits_VK).all():
             what = f"the network gave NaN or infinity in {self.engine.arithmetic}"
-            raise VideoError(source_name(source), what, "use --precision exact")
+            raise VideoError(source_name(source), what, "use --precision fp32")
         recipe = self.card.recipe
         return average_views(
             seen.logits_VK,
@@ -193,7 +182,7 @@ class Predictor:
     ) -> VideoLogits:
         """The logits of the views up to the end of a video; raises an error that comes among them."""
 
-        self.engine.begin()
+        self.engine.reset_used_runtimes()
         logits: list[npt.NDArray[np.float32]] = []
         waiting: list[npt.NDArray[np.uint8]] = []  # views of one length, to run at once
         num_frames_V: list[int] = []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,35 +35,21 @@ from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import build_optimizer, freeze
 from i3d.training.schedule import full_rate
 from i3d.training.step import TrainState, seed_step
-from i3d.utils.cache import Cache
+from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.weights.initialize import start_from
 
-Device = Literal["auto", "cpu", "cuda", "mps", "npu"]
 
-
-@dataclass(frozen=True)
-class ComputeConfig:
-    """Where and how a run computes; none of it changes what is computed but for rounding."""
-
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps, npu
-    num_workers: int = 2
-    deterministic: bool = False
-    compile: bool = False
-    sharded: bool = False  # FSDP: weights, gradients and optimiser are divided among the ranks
-    cache: Cache | None = None  # where computed flow is kept; None: the usual one
-
-
-def build_accelerator(training: Training, machine: ComputeConfig) -> Accelerator:
+def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bool = False) -> Accelerator:
     """The device, the processes that torchrun started, and mixed precision."""
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
         del os.environ[name]  # the recipe decides, not a launcher's defaults
-    if ":" in machine.device:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = machine.device
+    if ":" in compute.device:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
     GradientState._reset_state()
     has_other = torch.cuda.is_available() or _has("npu") or _has("mps")
-    on_cpu = machine.device == "cpu" or (machine.device == "auto" and not has_other)  # else ranks would not meet
+    on_cpu = compute.device == "cpu" or (compute.device == "auto" and not has_other)  # else ranks would not meet
     if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
@@ -79,12 +64,12 @@ def build_accelerator(training: Training, machine: ComputeConfig) -> Accelerator
     )
     if accelerator.num_processes > 1:
         destroy_group_at_exit()
-    if machine.sharded and accelerator.num_processes < 2:
+    if sharded and accelerator.num_processes < 2:
         raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
-    kind = machine.device.split(":")[0]
+    kind = compute.device.split(":")[0]
     if kind != "auto" and accelerator.device.type != kind:
         raise InputError(
-            f"--device {machine.device}: there is none here, only {accelerator.device.type}; see `i3d doctor`"
+            f"--device {compute.device}: there is none here, only {accelerator.device.type}; see `i3d doctor`"
         )
     return accelerator
 
@@ -94,17 +79,19 @@ def build_train_state(
     annotations: Annotations,
     *,
     accelerator: Accelerator,
-    machine: ComputeConfig,
+    compute: ComputeConfig,
+    deterministic: bool = False,
+    sharded: bool = False,
     seed: int,
     rate: float | None,
 ) -> tuple[TrainState, float, list[str]]:
     """The network with its first weights, ready to train; (parts, the full rate, what was decided)."""
     training = _training_of(recipe)
-    if machine.deterministic:
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
     # On GPUs, pools in 3D have no deterministic backward pass: PyTorch then warns once, as MMAction2's flag allows.
-    torch.use_deterministic_algorithms(machine.deterministic, warn_only=accelerator.device.type != "cpu")
+    torch.use_deterministic_algorithms(deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
     told = [start_from(training.init, net, recipe)]
@@ -115,18 +102,18 @@ def build_train_state(
                 "sync_norms: PyTorch synchronises batch norms on GPUs alone; leave it out, or freeze_norms"
             )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
-    layout = torch.contiguous_format if machine.sharded else torch.channels_last_3d  # FSDP takes no other
+    layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP takes no other
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     clips_a_step = training.batch_size * training.accumulate * accelerator.num_processes
     full = full_rate(training, clips_a_step=clips_a_step) if rate is None else rate
     told.append(_rate_line(training, full, clips_a_step, given=rate is not None))
-    if machine.sharded:
+    if sharded:
         for unit in [module for module in net.modules() if isinstance(module, BasicBlock | Bottleneck | Mixed)]:
             fully_shard(unit)
         fully_shard(net, reshard_after_forward=True)
     optimizer = build_optimizer(net, training, rate=full)
-    running: nn.Module = torch.compile(net) if machine.compile else net  # type: ignore[assignment]
-    if machine.sharded:
+    running: nn.Module = torch.compile(net) if compute.runtime == "compile" else net  # type: ignore[assignment]
+    if sharded:
         model, prepared = running, accelerator.prepare(optimizer)
     else:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -141,7 +128,7 @@ def build_train_state(
         prepared,
         ema,
         seed,
-        machine.sharded,
+        sharded,
     )
     _weigh_classes(parts, annotations)
     return parts, full, told
@@ -153,17 +140,17 @@ def build_loaders(
     validation: Annotations | None,
     *,
     accelerator: Accelerator,
-    machine: ComputeConfig,
+    compute: ComputeConfig,
     seed: int,
     names: FrameNames | None,
     max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
     """Clips to train on and, if there are any, to validate on; each rank has its own."""
     training, pre = _training_of(recipe), recipe.preprocessing
-    common: dict[str, Any] = {"num_workers": machine.num_workers, "pin_memory": accelerator.device.type == "cuda"}
+    common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "num_ranks": accelerator.num_processes}
     data: dict[str, Any] = {"seed": seed, "names": names, "multi_label": recipe.multi_label}
-    data["flow"] = ClipFlow.of(recipe.network, pre, machine.cache)
+    data["flow"] = ClipFlow.of(recipe.network, pre, compute.cache)
     dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
     loader = ClipLoader(
         dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +27,12 @@ from i3d.training.logger import MetricsLogger, Stopwatch, Watcher
 from i3d.training.run import LOG_EVERY, Run
 from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, fingerprint, this_start
 from i3d.training.schedule import rate_factor
-from i3d.training.setup import ComputeConfig, build_accelerator, build_loaders, build_train_state
+from i3d.training.setup import build_accelerator, build_loaders, build_train_state
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.device import ComputeConfig
 
 WARM_UP: Final = 3  # steps that a performance run does not measure
 
@@ -58,7 +59,9 @@ def train(
     *,
     work_dir: Path,
     seed: int = 0,
-    machine: ComputeConfig | None = None,
+    compute: ComputeConfig | None = None,
+    deterministic: bool = False,
+    sharded: bool = False,
     rate: float | None = None,
     max_bad: float | None = None,
     max_steps: int | None = None,
@@ -78,13 +81,14 @@ def train(
     if rate is not None and not 0 < rate < math.inf:
         raise InputError(f"learning rate {rate}: must be above 0 (--lr)")
     recipe = _fitted(recipe, annotations, validation)
-    folder, machine = RunFolder(work_dir), machine or ComputeConfig()
+    folder, compute = RunFolder(work_dir), compute or ComputeConfig()
     run: Run | None = None
     with Stopping() as stopping:
         try:
             run, contract = _start(
-                recipe, annotations, validation, folder, machine, seed, rate, max_bad, names, watcher, max_steps is None
-            )
+                recipe, annotations, validation, folder, compute, seed, rate, max_bad, names, watcher,
+                max_steps is None, deterministic, sharded,
+            )  # fmt: skip
             told = json.dumps(contract)
             run.check_alike(told)
             run.position = TrainerState.first(hashlib.sha256(told.encode()).hexdigest())
@@ -99,7 +103,7 @@ def train(
                 return _result(run)
             run.go_on()
             if run.is_first_rank:
-                _write_down(run, contract, before, machine, tensorboard=tensorboard)
+                _write_down(run, contract, before, compute, deterministic=deterministic, tensorboard=tensorboard)
             with run.workers_watched():
                 stop = _end_epoch(run, stopping, 0) if run.has_to_validate else 0  # it was ended before it could
                 return _result(run, stopped_by=stop) if stop else _loop(run, stopping, run.total_steps, keep=True)
@@ -110,13 +114,21 @@ def train(
 
 
 def _write_down(
-    run: Run, contract: dict[str, Any], before: dict[str, Any] | None, machine: ComputeConfig, *, tensorboard: bool
+    run: Run,
+    contract: dict[str, Any],
+    before: dict[str, Any] | None,
+    compute: ComputeConfig,
+    *,
+    deterministic: bool,
+    tensorboard: bool,
 ) -> None:
     """This start, the recipe and the logs. What is computed otherwise than at the last start is told."""
 
     folder, position = run.folder, run.position
     computes = {
-        **asdict(replace(machine, cache=None)),
+        "deterministic": deterministic,
+        "compile": compute.runtime == "compile",
+        "sharded": run.parts.is_sharded,
         "num_threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -198,19 +210,21 @@ def _start(
     annotations: Annotations,
     validation: Annotations | None,
     folder: RunFolder,
-    machine: ComputeConfig,
+    compute: ComputeConfig,
     seed: int,
     rate: float | None,
     max_bad: float | None,
     names: FrameNames | None,
     watcher: Watcher | None,
     keep: bool,
+    deterministic: bool,
+    sharded: bool,
 ) -> tuple[Run, dict[str, Any]]:
     """Everything up to the first step; and what a resumed run must agree with."""
 
     assert recipe.training is not None
     _check_clip(recipe, recipe.training)
-    accelerator = build_accelerator(recipe.training, machine)
+    accelerator = build_accelerator(recipe.training, compute, sharded=sharded)
     if accelerator.is_main_process and keep:
         folder.take()
     loader, to_validate = build_loaders(
@@ -218,13 +232,20 @@ def _start(
         annotations,
         validation,
         accelerator=accelerator,
-        machine=machine,
+        compute=compute,
         seed=seed,
         names=names,
         max_bad=max_bad,
     )
     parts, full, told = build_train_state(
-        recipe, annotations, accelerator=accelerator, machine=machine, seed=seed, rate=rate
+        recipe,
+        annotations,
+        accelerator=accelerator,
+        compute=compute,
+        deterministic=deterministic,
+        sharded=sharded,
+        seed=seed,
+        rate=rate,
     )
     per_epoch = -(-loader.num_batches() // recipe.training.accumulate)
     total = recipe.training.steps or recipe.training.epochs * per_epoch

@@ -1,6 +1,6 @@
 """Results that cost time, kept on the disk under a hash of all that they depend on; runs share them.
 
-    cache = Cache.usual()
+    cache = Cache.default()
     cache.array(key), cache.keep_array(key, values)
 
 An entry is written whole or not at all. One that is damaged is computed anew.
@@ -32,7 +32,7 @@ class Cache:
     folder: Path
 
     @classmethod
-    def usual(cls) -> Cache:
+    def default(cls) -> Cache:
         """$I3D_CACHE, or `i3d` in the user's cache folder."""
         told = os.environ.get(VARIABLE)
         return cls(Path(told) if told else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i3d")

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import platform
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 import torch
 
 from i3d.errors import InputError, first_line
+from i3d.utils.cache import Cache
 
-Precision = Literal["exact", "fast"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
-Runtime = Literal["torch", "compile", "openvino", "onnxruntime", "auto"]
+Runtime = Literal["torch", "compile", "openvino"]
 RUNTIMES: Final[tuple[Runtime, ...]] = get_args(Runtime)
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
+log = logging.getLogger("i3d")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where and how a network runs. None of it changes a result beyond rounding."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps, npu
+    precision: Precision | None = None  # None: fp32 to predict and test; to train, as the recipe says
+    runtime: Runtime = "torch"
+    num_workers: int = 2  # processes that load clips
+    cache: Cache = field(default_factory=Cache.default)  # of computed flow and compiled networks
+
+    def __post_init__(self) -> None:
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r}: is not one of {', '.join(PRECISIONS)}")
+        if self.runtime not in RUNTIMES:
+            raise InputError(f"runtime {self.runtime!r}: is not one of {', '.join(RUNTIMES)}")
 
 
 def pick_device(device: str) -> torch.device:
@@ -37,22 +59,30 @@ def pick_device(device: str) -> torch.device:
     return picked
 
 
-def arithmetic_of(precision: Precision, device: torch.device) -> Arithmetic:
-    """What a precision means on a device.
+def arithmetic_of(precision: Precision | None, device: torch.device) -> Arithmetic:
+    """The number format that a precision means on a device.
 
-    "exact" is float32. "fast" is bfloat16 where the device has instructions for it: CUDA since Ampere, CPUs with AMX
-    or AVX512-BF16; float16 on older CUDA, MPS and NPU; float32 on other CPUs, where bfloat16 takes many times as long.
+    "auto" is bfloat16 where the device has instructions for it (CUDA since Ampere, CPUs with AMX or AVX512-BF16),
+    float16 on older CUDA, MPS and NPU, and float32 on other CPUs, where bfloat16 takes many times as long. A format
+    that the device does not have is an InputError.
     """
-
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision == "exact":
+    if precision is None:
         return "fp32"
-    if device.type == "cpu":
-        return "bf16" if has_bf16() else "fp32"
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "fp16"
+    if precision == "auto":
+        if device.type == "cpu":
+            return "bf16" if has_bf16() else "fp32"
+        return "bf16" if _cuda_has_bf16(device) else "fp16"
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError("precision fp16: a CPU has no fast float16; use --precision bf16, fp32 or auto")
+    if precision == "bf16" and device.type == "cuda" and not _cuda_has_bf16(device):
+        raise InputError("precision bf16: this GPU has no bfloat16; use --precision fp16, fp32 or auto")
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
+        log.warning("precision bf16: this processor has no bfloat16 instructions; fp32 is many times faster")
+    return precision
+
+
+def _cuda_has_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def has_bf16() -> bool:

@@ -14,6 +14,7 @@ import typer
 from i3d.cli import output
 from i3d.cli.mmaction2.arguments import Arguments, clips_of, read_asked
 from i3d.errors import InputError, printable
+from i3d.utils.device import ComputeConfig
 
 if TYPE_CHECKING:
     pass
@@ -138,7 +139,7 @@ def _timed(asked: Arguments, config: str) -> Iterator[tuple[float, float]]:
     flow = ClipFlow.of(recipe.network, recipe.preprocessing)
     dataset = ClipDataset(clips, view, names=names, flow=flow, multi_label=recipe.multi_label)
     device = pick_device("auto")
-    engine = Engine.of(build_network(recipe.network), device=device, precision="exact")
+    engine = Engine.create(build_network(recipe.network), ComputeConfig(), device=device)
     loader = ClipLoader(dataset, batch_size=1, num_workers=asked.config.num_workers, max_bad=1.0)
     begun = time.perf_counter()
     for batch in loader.batches():

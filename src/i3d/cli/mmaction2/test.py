@@ -78,11 +78,12 @@ def evaluate_by_config(
     `metrics` None: those that the classes have.
     """
     from i3d.data.resume import Resume
-    from i3d.evaluation.evaluate import Means, evaluate_each
+    from i3d.evaluation.evaluate import evaluate_each
     from i3d.evaluation.exports import write_results
     from i3d.evaluation.result import compute_metrics
     from i3d.evaluation.scorer import Variant
     from i3d.recipes.protocols import name_of, with_average
+    from i3d.utils.device import ComputeConfig
     from i3d.weights.load import load_weights
 
     keeps_views = average == "none"
@@ -99,7 +100,7 @@ def evaluate_by_config(
             weights,
             clips,
             variants=[Variant(name_of(recipe.protocol), recipe)],
-            means=Means(device, num_workers=asked.config.num_workers),
+            compute=ComputeConfig(device, num_workers=asked.config.num_workers),
             names=names,
             max_bad=1.0,
             keep_views=keeps_views,

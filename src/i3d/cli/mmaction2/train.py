@@ -22,8 +22,8 @@ WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".safetensors")
 def train(arguments: Sequence[str] | None = None) -> None:
     """`tools/train.py`: MMAction2's flags, our training."""
     from i3d.training.run_folder import BEST, LAST
-    from i3d.training.setup import ComputeConfig
     from i3d.training.train import train as run
+    from i3d.utils.device import ComputeConfig
 
     options = _options(arguments)
     device = device_of(options, f"dist_train.sh {options.config}")
@@ -46,7 +46,8 @@ def train(arguments: Sequence[str] | None = None) -> None:
             to_validate,
             work_dir=work_dir,
             seed=options.seed,
-            machine=ComputeConfig(device, asked.config.num_workers, options.deterministic),
+            compute=ComputeConfig(device, num_workers=asked.config.num_workers),
+            deterministic=options.deterministic,
             names=names,
             watcher=watcher,
         )

@@ -70,13 +70,13 @@ class ClipFlow:
 
     method: FlowMethod = "tvl1"
     short_side: int = 256  # of the frames that training computes it between
-    cache: Cache = field(default_factory=Cache.usual)
+    cache: Cache = field(default_factory=Cache.default)
 
     @classmethod
     def of(cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None) -> ClipFlow | None:
         """As a network takes it; None: it takes RGB."""
         method = flow_method(network, preprocessing)
-        return None if method is None else cls(method, preprocessing.short_side, cache or Cache.usual())
+        return None if method is None else cls(method, preprocessing.short_side, cache or Cache.default())
 
     def open(
         self,

@@ -1,6 +1,6 @@
-"""A network at rest, made ready to run: batch norms folded, channels last in memory, in one arithmetic.
+"""A network in inference mode, ready to run: batch norms folded, channels last in memory, one number format.
 
-    engine = Engine.of(net, device=torch.device("cpu"), precision="fast")
+    engine = Engine.create(net, ComputeConfig(precision="auto"))
     forward(engine, clips_VTHWC, preprocessing)         # logits (V, K) float32
 
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
@@ -9,87 +9,85 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 from __future__ import annotations
 
 import copy
+import logging
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from i3d.errors import InputError
 from i3d.models.engine.fold import fold_norms
-from i3d.models.engine.runtimes import choice
+from i3d.models.engine.runtimes import openvino
+from i3d.models.engine.runtimes.checks import check_output, check_runtime, naming_runtime
 from i3d.models.engine.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
 from i3d.models.factory import I3D
 from i3d.models.packed import prepack
 from i3d.utils.cache import Cache
-from i3d.utils.device import RUNTIMES, Arithmetic, Precision, Runtime, arithmetic_of, use_cores
+from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A network that answers and does not learn. In PyTorch its classifier is in float32 whatever the arithmetic."""
+    """A network for inference. In PyTorch its classifier is in float32 whatever the precision."""
 
     net: I3D = field(repr=False)
     device: torch.device
     arithmetic: Arithmetic
     runtime: Runtime
-    _runs: Runs = field(repr=False)
+    _functions: _Functions = field(repr=False)
 
     @classmethod
-    def of(
+    def create(
         cls,
         net: I3D,
+        compute: ComputeConfig,
         *,
-        device: torch.device,
-        precision: Precision,
-        runtime: Runtime = "torch",
+        device: torch.device | None = None,
         clip_CTHW: tuple[int, ...] | None = None,
-        cache: Cache | None = None,
-        tell: Callable[[str], None] = lambda _: None,
     ) -> Engine:
-        """The network itself is changed: it is in evaluation mode, folded, on the device.
+        """Prepare a network for inference, in place: it is folded and moved to the device (default: that of `compute`).
 
-        `clip_CTHW`: the shape that other runtimes are made for (else that of the first clip); clips of another run in
-        PyTorch. What is made is kept in the cache. A runtime that is not here, or cannot do it, is an InputError.
+        `clip_CTHW`: the shape that other runtimes than PyTorch compile for (default: that of the first clip). Clips of
+        another shape run in PyTorch, which is logged. A runtime that is not installed, or lacks the precision, is an
+        InputError.
         """
-        if runtime not in RUNTIMES:
-            raise InputError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-        arithmetic, cache = arithmetic_of(precision, device), cache or Cache.usual()
+        device = device or pick_device(compute.device)
+        arithmetic = arithmetic_of(compute.precision, device)
         use_cores()
-        choice.check(runtime, arithmetic, device)
+        check_runtime(compute.runtime, arithmetic, device)
         fold_norms(net.eval())
-        plain = net if runtime == "torch" else copy.deepcopy(net)
-        net = on_device(net, device, arithmetic)
+        plain = net if compute.runtime == "torch" else copy.deepcopy(net)
+        net = to_device(net, device, arithmetic)
         if device.type == "cpu":
             prepack(net)
-        runs = Runs(net, plain, arithmetic, runtime, clip_CTHW, cache, tell)
-        return cls(net, device, arithmetic, runtime, runs)
+        functions = _Functions(net, plain, arithmetic, compute.runtime, clip_CTHW, compute.cache)
+        return cls(net, device, arithmetic, compute.runtime, functions)
 
     @property
-    def asked(self) -> str:
-        """The arithmetic, and the runtime if another than PyTorch was asked for."""
+    def requested(self) -> str:
+        """The arithmetic, and the requested runtime if it is not PyTorch."""
         return self.arithmetic + ("" if self.runtime == "torch" else f", --runtime {self.runtime}")
 
     @property
-    def how(self) -> str:
-        """The arithmetic, and what has run since `begin` (before that: what was asked for) if not PyTorch alone."""
-        ran = [name for name in RUNTIMES if name in self.ran] or [self.runtime]
-        return self.arithmetic + ("" if ran == ["torch"] else f", {' and '.join(ran)}")
+    def description(self) -> str:
+        """The arithmetic, and the runtimes used since `reset_used_runtimes` if not PyTorch alone."""
+        used = sorted(self.used_runtimes, reverse=True) or [self.runtime]
+        return self.arithmetic + ("" if used == ["torch"] else f", {' and '.join(used)}")
 
     @property
-    def ran(self) -> frozenset[Runtime]:
-        """The runtimes that have answered since `begin`."""
-        return frozenset(self._runs.ran)
+    def used_runtimes(self) -> frozenset[Runtime]:
+        """The runtimes that have run clips since `reset_used_runtimes`."""
+        return frozenset(self._functions.used)
 
-    def begin(self) -> None:
-        """From here on `how` and `ran` tell of what follows."""
-        self._runs.ran.clear()
+    def reset_used_runtimes(self) -> None:
+        """From here on `description` and `used_runtimes` are of the clips that follow."""
+        self._functions.used.clear()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,28 +102,28 @@ class Engine:
     @torch.inference_mode()
     def __call__(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K) float32 of float clips."""
-        return self._runs.of(LOGITS, clips_NCTHW)
+        return self._functions.run(LOGITS, clips_NCTHW)
 
     @torch.inference_mode()
     def features(self, clips_NCTHW: Tensor, *, endpoint: str) -> Tensor:
         """The feature map (N, C', T', H', W') after an endpoint of the network."""
-        return self._runs.of(endpoint, clips_NCTHW)
+        return self._functions.run(endpoint, clips_NCTHW)
 
     @torch.inference_mode()
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """What the classifier sees of each clip, averaged over time and space: (N, C) float32."""
-        return self._runs.of(POOLED, clips_NCTHW)
+        """The input of the classifier for each clip, averaged over time and space: (N, C) float32."""
+        return self._functions.run(POOLED, clips_NCTHW)
 
 
-def on_device(net: I3D, device: torch.device, arithmetic: Arithmetic) -> I3D:
-    """A network, moved to a device and into an arithmetic."""
+def to_device(net: I3D, device: torch.device, arithmetic: Arithmetic) -> I3D:
+    """Move a network to a device, in an arithmetic."""
     net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     net.classifier.float()
     return net
 
 
 def full_float32(device: torch.device) -> AbstractContextManager[None]:
-    """Float32 that is float32: cuDNN would otherwise round the factors of convolutions to 10 bits (TF32)."""
+    """Convolutions in full float32: cuDNN would otherwise round their factors to 10 bits (TF32)."""
     if device.type != "cuda":
         return nullcontext()
     cudnn = torch.backends.cudnn
@@ -135,75 +133,55 @@ def full_float32(device: torch.device) -> AbstractContextManager[None]:
     return flags
 
 
-class Runs:
-    """The functions of a network, each made ready when it is first asked for."""
+@dataclass(eq=False)
+class _Functions:
+    """The functions of a network (logits, pooled features, maps), each compiled at its first use."""
 
-    def __init__(
-        self,
-        net: I3D,
-        plain: I3D,
-        arithmetic: Arithmetic,
-        runtime: Runtime,
-        clip_CTHW: tuple[int, ...] | None,
-        cache: Cache,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._net, self._plain, self._arithmetic, self._runtime = net, plain, arithmetic, runtime
-        self._clip_CTHW, self._cache, self._tell = clip_CTHW, cache, lru_cache(tell)  # each line once
-        self.ran: set[Runtime] = set()
-        self._made: dict[str, tuple[Runtime, Run]] = {}
+    net: I3D
+    plain: I3D  # float32, on the CPU: what other runtimes compile
+    arithmetic: Arithmetic
+    runtime: Runtime
+    clip_CTHW: tuple[int, ...] | None
+    cache: Cache
+    used: set[Runtime] = field(default_factory=set)
+    _runs: dict[str, Run] = field(default_factory=dict)
+    _other_shapes: set[tuple[int, ...]] = field(default_factory=set)  # each is logged once
 
-    def of(self, what: str, clips_NCTHW: Tensor) -> Tensor:
-        """A function of clips."""
+    def run(self, name: str, clips_NCTHW: Tensor) -> Tensor:
+        """One function of float clips."""
         shape = tuple(clips_NCTHW.shape[1:])
-        self._clip_CTHW = self._clip_CTHW or shape
+        self.clip_CTHW = self.clip_CTHW or shape
         with full_float32(clips_NCTHW.device):
-            return self._of(what, clips_NCTHW, shape)
+            if self.runtime == "torch" or shape != self.clip_CTHW:
+                self._log_other_shape(shape)
+                self.used.add("torch")
+                return self._in_torch(name)(clips_NCTHW)
+            with naming_runtime(self.runtime):
+                if name not in self._runs:
+                    self._runs[name] = self._compile(name, clips_NCTHW.device)
+                self.used.add(self.runtime)
+                return self._runs[name](clips_NCTHW)
 
-    def _of(self, what: str, clips_NCTHW: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if self._runtime == "torch" or shape != self._clip_CTHW:
-            self._tell_of(shape)
-            self.ran.add("torch")
-            return self._by_torch(what)(clips_NCTHW)
-        if what not in self._made:
-            self._made[what] = self._make(what, clips_NCTHW[:1])
-        runtime, run = self._made[what]
-        self.ran.add(runtime)
-        with choice.failing(runtime):
-            return run(clips_NCTHW)
-
-    def _by_torch(self, what: str) -> Run:
-        function, dtype = Function(self._net, what), DTYPES[self._arithmetic]
+    def _in_torch(self, name: str) -> Run:
+        function, dtype = Function(self.net, name), DTYPES[self.arithmetic]
         return lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
 
-    def _compiled(self, task: Task, device: torch.device) -> Run:
-        # PyTorch's own cache is safe across processes, and knows machine and versions.
-        task.tell("compiling the network, which may take a minute or two; it is kept for later")
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
-        net = on_device(copy.deepcopy(self._plain), device, self._arithmetic)
-        function, dtype = Function(net, task.what), DTYPES[self._arithmetic]
+    def _compile(self, name: str, device: torch.device) -> Run:
+        assert self.clip_CTHW is not None
+        task = Task(self.plain, name, self.clip_CTHW, self.arithmetic, torch.get_num_threads(), self.cache)
+        if self.runtime == "openvino":
+            return check_output("openvino", task, openvino.compile_task(task), torch.device("cpu"))
+        # PyTorch's own cache is safe across processes, and depends on machine and versions.
+        log.info("compiling the network, which may take a minute or two; it is cached")
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.cache.folder / "inductor"))
+        net = to_device(copy.deepcopy(self.plain), device, self.arithmetic)
+        function, dtype = Function(net, name), DTYPES[self.arithmetic]
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
         run: Run = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
-        return choice.agreeing("compile", task, one_by_one(run) if device.type == "cpu" else run, device)
+        return check_output("compile", task, one_by_one(run) if device.type == "cpu" else run, device)
 
-    def _make(self, what: str, example_1CTHW: Tensor) -> tuple[Runtime, Run]:
-        """The runtime that was asked for, or the fastest, and what it runs."""
-        assert self._clip_CTHW is not None
-        threads = torch.get_num_threads()
-        task = Task(self._plain, what, self._clip_CTHW, self._arithmetic, threads, self._cache, self._tell)
-        makers: dict[Runtime, Callable[[], Run]] = {
-            "torch": lambda: self._by_torch(what),
-            "compile": lambda: self._compiled(task, example_1CTHW.device),
-            "openvino": lambda: choice.exported("openvino", task),
-            "onnxruntime": lambda: choice.exported("onnxruntime", task),
-        }
-        if self._runtime != "auto":
-            with choice.failing(self._runtime):
-                return self._runtime, makers[self._runtime]()
-        among = choice.candidates(self._arithmetic, example_1CTHW.device)
-        return choice.pick(task, {name: makers[name] for name in among}, example_1CTHW)
-
-    def _tell_of(self, shape: tuple[int, ...]) -> None:
-        if self._runtime != "torch":
-            sizes = ["x".join(map(str, one)) for one in (shape, self._clip_CTHW or ())]
-            self._tell(f"runtime {self._runtime}: a clip of {sizes[0]} runs in PyTorch; the runtime is for {sizes[1]}")
+    def _log_other_shape(self, shape: tuple[int, ...]) -> None:
+        if self.runtime != "torch" and shape not in self._other_shapes:
+            self._other_shapes.add(shape)
+            this, compiled = ("x".join(map(str, sizes)) for sizes in (shape, self.clip_CTHW or ()))
+            log.info("runtime %s: a clip of %s runs in PyTorch; the runtime is for %s", self.runtime, this, compiled)

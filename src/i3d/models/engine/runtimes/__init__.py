@@ -1,1 +1,1 @@
-"""Runtimes other than PyTorch itself, which a network at rest can be handed to."""
+"""Runtimes that compile a network for inference, beside PyTorch itself."""

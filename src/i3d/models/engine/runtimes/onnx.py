@@ -1,4 +1,4 @@
-"""A network as an ONNX model, which onnxruntime and OpenVINO read."""
+"""A network as an ONNX model, which OpenVINO reads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ from i3d.models.engine.runtimes.task import Function, Task
 NAME = "clips_NCTHW"
 
 
-def onnx_of(task: Task) -> bytes:
-    """The model of one clip, its weights within; of several runtimes the first makes it."""
-    if task.onnx is None:
-        task.onnx = exported(task)
-    return task.onnx
-
-
-def exported(task: Task) -> bytes:
-    """The network, written down by PyTorch."""
+def to_onnx(task: Task) -> bytes:
+    """The ONNX model of one clip, with its weights inside, as PyTorch exports it."""
     with quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
-            Function(task.net, task.what).eval(), (task.example(),), input_names=[NAME], dynamo=True, verbose=False
+            Function(task.net, task.output).eval(), (task.example(),), input_names=[NAME], dynamo=True, verbose=False
         )
         assert program is not None
         program.save(Path(folder) / "model.onnx")
@@ -36,7 +29,7 @@ def exported(task: Task) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the exporter tells of packages that are not here and of itself."""
+    """Silence the exporter, which warns of optional packages and describes its own steps."""
     loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from i3d.models.engine.runtimes.onnx import onnx_of
+from i3d.models.engine.runtimes.onnx import to_onnx
 from i3d.models.engine.runtimes.task import Run, Task, one_by_one
 from i3d.utils.device import Arithmetic
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def run_of(task: Task) -> Run:
-    """The function; the compiled model is kept in the cache."""
-    # Its own default is bfloat16 wherever there is any.
+def compile_task(task: Task) -> Run:
+    """Compile a task, or load it from the cache."""
+    # OpenVINO's default is bfloat16 wherever the processor has it.
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[task.arithmetic],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": task.threads,
     }
-    core = the_core()
+    core = shared_core()
     key = task.key("openvino", "onnxscript", runtime="openvino", weights=task.weights, settings=settings)
-    compiled = core.import_model(BytesIO(task.kept(key, lambda: compiled_for(core, task, settings))), "CPU", settings)
+    compiled = core.import_model(BytesIO(task.cached(key, lambda: _compile(core, task, settings))), "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(clip_1CTHW: Tensor) -> Tensor:
@@ -41,25 +41,25 @@ def run_of(task: Task) -> Run:
 
 
 @cache
-def the_core() -> openvino.Core:
-    """One for the whole process.
+def shared_core() -> openvino.Core:
+    """The one `Core` of this process.
 
-    Each puts a stack of its own under the handlers of signals. Were there several, the last to go would leave that of
-    one that is gone already, and the next signal would end the process.
+    Each `Core` installs an alternate signal stack. With several, the last one to be destroyed restores the stack of
+    one that is already freed, and the next signal crashes the process.
     """
-    # Importing OpenVINO reports to a web site, unless that part of it is not there.
+    # OpenVINO reports its import to a web site unless this module is missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     from openvino import Core
 
     return Core()
 
 
-def compiled_for(core: openvino.Core, task: Task, settings: dict[str, object]) -> bytes:
-    """The compiled model, which takes clips with their channels last."""
+def _compile(core: openvino.Core, task: Task, settings: dict[str, object]) -> bytes:
+    """Compile the model, for clips with their channels last."""
     from openvino import Layout
     from openvino.preprocess import PrePostProcessor
 
-    steps = PrePostProcessor(core.read_model(onnx_of(task), b""))
+    steps = PrePostProcessor(core.read_model(to_onnx(task), b""))
     steps.input().tensor().set_layout(Layout("NDHWC"))
     steps.input().model().set_layout(Layout("NCDHW"))
     content = BytesIO()
