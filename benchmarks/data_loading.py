@@ -27,7 +27,7 @@ import peers_data
 import torch
 
 from i3d.data.annotations import Annotations, build_annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.rows import Rows
 from i3d.recipes.augmentation import Augmentation, TrainSampling
@@ -38,7 +38,7 @@ from i3d.video.reader import open_video
 from i3d.video.transforms import normalize, resize_short_side
 
 RECIPE = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
-NAMES = FrameNames("img_{:05d}.jpg", 1)
+NAMES = FrameNaming("img_{:05d}.jpg", 1)
 Run = Callable[[int, int], object]  # (video, round)
 
 
@@ -85,7 +85,7 @@ def table(videos: list[Path], folders: list[Path], rounds: int) -> list[str]:
     two_steps, fused = (TrainView(sampling, Augmentation(fused=value)) for value in (False, True))
     train = ClipDataset(of(videos), two_steps)
     lazy = ClipDataset(of(videos), fused)
-    raw = ClipDataset(of(folders, is_frames=True), fused, names=NAMES)
+    raw = ClipDataset(of(folders, is_frames=True), fused, naming=NAMES)
     test = ClipDataset(of(videos), TestView(protocol, pre))
     counts = [len(list(folder.iterdir())) for folder in folders]
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNames, infer_naming
+from i3d.data.frame_folders import FrameNaming, infer_naming
 from i3d.data.loading import loader as loader_module
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -145,20 +145,20 @@ def test_test_views_are_the_clips_and_crops_of_the_protocol(videos):
 def test_frame_folders(folders):
     annotations = read_annotations(folders / "list.txt")
     dataset = ClipDataset(annotations, TrainView(TrainSampling(clip_len=12, frame_interval=1), PLAIN))
-    assert dataset.names == FrameNames("img_{:05d}.jpg", 1)
+    assert dataset.naming == FrameNaming("img_{:05d}.jpg", 1)
     assert numbers_of(dataset[0, 1].clips_NVTHWC[0, 0].numpy()) == [(k + 1) >> 1 & 63 for k in range(12)]
 
 
 @pytest.mark.parametrize("template", ["flow_{axis}_{:05d}.jpg", "flow_{}_{:05d}.jpg", None])
 def test_flow_folders(folders, template):
     annotations = read_annotations(folders / "list.txt")
-    names = None if template is None else FrameNames(template, 1, "flow")
+    naming = None if template is None else FrameNaming(template, 1, "flow")
     view = TrainView(TrainSampling(clip_len=12, frame_interval=1), PLAIN)
-    clip = ClipDataset(annotations, view, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC[0, 0]
+    clip = ClipDataset(annotations, view, flow=ClipFlow(), naming=naming)[0, 0].clips_NVTHWC[0, 0]
     assert clip.shape == (12, 48, 48, 2)
     assert clip[:, 0, 0].tolist() == [[10 + k, 60 + k] for k in range(12)]
     mirrored = TrainView(view.sampling, PLAIN.model_copy(update={"flip": 1.0}))
-    clip = ClipDataset(annotations, mirrored, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC[0, 0]
+    clip = ClipDataset(annotations, mirrored, flow=ClipFlow(), naming=naming)[0, 0].clips_NVTHWC[0, 0]
     assert clip[:, 0, 0].tolist() == [[245 - k, 60 + k] for k in range(12)]
 
 
@@ -169,10 +169,10 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"a/{k}.png"), packed[..., ::-1])
     (tmp_path / "list.txt").write_text("a 5 0\n")
-    assert infer_naming(tmp_path / "a", modality="rgb") == FrameNames("{:d}.png", 0)
+    assert infer_naming(tmp_path / "a", modality="rgb") == FrameNaming("{:d}.png", 0)
     view = TrainView(TrainSampling(clip_len=5, frame_interval=1), PLAIN)
-    names = FrameNames("{:d}.png", 0, "flow")
-    clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), names=names)[0, 0].clips_NVTHWC
+    naming = FrameNaming("{:d}.png", 0, "flow")
+    clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), naming=naming)[0, 0].clips_NVTHWC
     assert clip[0, 0, :, 0, 0].tolist() == [[50 + k, 100 + k] for k in range(5)]
     with pytest.raises(InputError, match="cannot tell the flow frames from their names"):
         ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow())
@@ -200,7 +200,7 @@ def test_more_frames_listed_than_there_are_is_a_bad_clip(folders, tmp_path):
 )
 def test_templates_that_make_no_sense(template, modality, message):
     with pytest.raises(InputError, match=message):
-        FrameNames(template, 1, modality)
+        FrameNaming(template, 1, modality)
 
 
 # one stream
@@ -225,8 +225,8 @@ def test_a_resumed_epoch_goes_on_where_it_was(videos):
 def test_a_sample_does_not_depend_on_the_rank(videos):
     dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
 
-    def samples(rank, num_ranks, batch_size):
-        loader = ClipLoader(dataset, batch_size=batch_size, num_workers=0, rank=rank, num_ranks=num_ranks)
+    def samples(rank, world_size, batch_size):
+        loader = ClipLoader(dataset, batch_size=batch_size, num_workers=0, rank=rank, world_size=world_size)
         return {
             int(index): clip.numpy().tobytes()
             for batch in loader.batches(epoch=1)
@@ -266,18 +266,19 @@ def test_batches_of_workers_lie_in_shared_memory(videos):
 
 def test_every_rank_has_equal_batches_and_no_clip_is_lost():
     for num_clips in (1, 2, 3, 10, 17):
-        for num_ranks in (1, 2, 3):
+        for world_size in (1, 2, 3):
             parts = [
-                training_batches(num_clips, batch_size=2, seed=1, epoch=0, rank=rank, num_ranks=num_ranks)
-                for rank in range(num_ranks)
+                training_batches(num_clips, batch_size=2, seed=1, epoch=0, rank=rank, world_size=world_size)
+                for rank in range(world_size)
             ]
             assert len({tuple(map(len, part)) for part in parts}) == 1
             seen = sorted(int(i) for part in parts for batch in part for i in batch)
             assert set(seen) == set(range(num_clips))
-            assert len(seen) == num_clips + -num_clips % num_ranks
+            assert len(seen) == num_clips + -num_clips % world_size
             tested = [
-                i for rank in range(num_ranks)
-                for batch in evaluation_batches(num_clips, batch_size=2, rank=rank, num_ranks=num_ranks) for i in batch
+                i for rank in range(world_size)
+                for batch in evaluation_batches(num_clips, batch_size=2, rank=rank, world_size=world_size)
+                for i in batch
             ]  # fmt: skip
             assert sorted(tested) == list(range(num_clips))
 
@@ -529,7 +530,7 @@ def test_frames_that_lack_a_number_are_told_and_one_folder_does_not_shift_the_ot
     dataset = ClipDataset(
         annotations, TestView(ClipProtocol(clip_len=2, frame_interval=1, num_clips=1, crops="center"), Preprocessing())
     )
-    assert dataset.names == FrameNames("img_{:05d}.jpg", 1)
+    assert dataset.naming == FrameNaming("img_{:05d}.jpg", 1)
     reasons = {bad.index: bad.reason for i in range(4) for bad in dataset[0, i].bad}
     assert reasons.keys() == {0, 1}
     assert "img_00001.jpg is missing, img_00002.jpg is there" in reasons[0]

@@ -21,8 +21,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.paren
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def start(arguments, num_ranks, log):
-    launcher = [*LAUNCHER, f"--nproc-per-node={num_ranks}"] if num_ranks > 1 else [sys.executable]
+def start(arguments, world_size, log):
+    launcher = [*LAUNCHER, f"--nproc-per-node={world_size}"] if world_size > 1 else [sys.executable]
     with log.open("ab") as out:
         return subprocess.Popen(
             [*launcher, *map(str, arguments)], stdout=out, stderr=out, env=ENVIRONMENT, start_new_session=True
@@ -53,15 +53,15 @@ def models(tmp_path_factory):
 @pytest.mark.slow
 def test_every_clip_once_for_1_to_4_processes_and_1_to_17_clips(clips, models, tmp_path):
     found = {}
-    for num_ranks in (1, 2, 3, 4):
-        folder, log = tmp_path / str(num_ranks), tmp_path / f"log{num_ranks}"
+    for world_size in (1, 2, 3, 4):
+        folder, log = tmp_path / str(world_size), tmp_path / f"log{world_size}"
         folder.mkdir()
         process = start(
-            [HERE / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder], num_ranks, log
+            [HERE / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder], world_size, log
         )
         assert process.wait(300) == 0, log.read_text()[-3000:]
-        found[num_ranks] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_ranks)]
-    for num_ranks, ranks in found.items():
+        found[world_size] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)]
+    for world_size, ranks in found.items():
         for length in range(1, 18):
             runs = [run[length - 1] for run in ranks]
             readable = [k for k in range(length) if k != 11]
@@ -72,8 +72,8 @@ def test_every_clip_once_for_1_to_4_processes_and_1_to_17_clips(clips, models, t
                 alone = found[1][0][length - 1]
                 assert run["names"] == [[f"copy{k}.mp4" for k in readable]] * 2
                 assert run["bad"] == ["copy11.mp4"] * (length > 11)
-                assert run["scores"] == alone["scores"], (num_ranks, length)
-                assert run["figures"] == alone["figures"], (num_ranks, length)
+                assert run["scores"] == alone["scores"], (world_size, length)
+                assert run["figures"] == alone["figures"], (world_size, length)
 
 
 @pytest.mark.slow
@@ -121,10 +121,10 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
     class Two(World):
         said = ()
 
-        def wait(self):
+        def barrier(self):
             pass
 
-        def gather(self, lines):
+        def all_gather(self, lines):
             type(self).said = list(lines) or self.said
             return list(self.said)
 
@@ -134,7 +134,7 @@ def test_the_first_process_says_what_is_done(clips, models, tmp_path):
         home.mkdir()
 
     def kept(rank):
-        return ScoreCache(Resume(homes[rank] / "r.json"), {}, annotations, ranks=Two(rank, 2, torch.device("cpu")))
+        return ScoreCache(Resume(homes[rank] / "r.json"), {}, annotations, world=Two(rank, 2, torch.device("cpu")))
 
     row = {"1x1": Scored(np.ones((1, 3)), (6,))}
     for rank, index in ((0, 2), (1, 3)):

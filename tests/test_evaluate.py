@@ -157,7 +157,7 @@ def test_runs_are_of_one_length():
     from i3d.data.loading.batch import Views
 
     clips = [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [6, 7], [7, 8]]
-    views = Views.of(torch.zeros(9, 4, 4, 3), [(clips, [(0, 0, False)])], size=4)
+    views = Views.from_protocols(torch.zeros(9, 4, 4, 3), [(clips, [(0, 0, False)])], size=4)
     assert list(views.runs(2)) == [(0, 2), (2, 3), (3, 5)]
     assert list(views.runs(9)) == [(0, 3), (3, 5)]
     assert views.num_frames_V == (4, 4, 4, 2, 2)

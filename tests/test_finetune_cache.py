@@ -130,11 +130,11 @@ def test_keys_tell_all_parts_apart():
 
 def test_what_is_kept_is_found(tmp_path):
     cache, key = Cache(tmp_path), cache_key(a=1)
-    assert cache.array(key) is None
-    assert cache.record(key) is None
+    assert cache.load_array(key) is None
+    assert cache.load_json(key) is None
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    cache.keep_array(key, values)
-    cache.keep_record(key, {"a": [1]})
-    assert np.array_equal(cache.array(key), values)
-    assert cache.record(key) == {"a": [1]}
+    cache.save_array(key, values)
+    cache.save_json(key, {"a": [1]})
+    assert np.array_equal(cache.load_array(key), values)
+    assert cache.load_json(key) == {"a": [1]}
     assert not list(tmp_path.rglob(".*"))

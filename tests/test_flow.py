@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction.jobs import RECORD
-from i3d.data.frame_folders import FrameNames, open_frames
+from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import VideoError
@@ -230,7 +230,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
 
 def test_arrays_that_are_no_flow(tmp_path):
     (tmp_path / "x").mkdir()
-    names = FrameNames("flow.npz", 0, "flow")
+    naming = FrameNaming("flow.npz", 0, "flow")
     for arrays, message in [
         ({"flow": np.zeros((3, 4, 4, 3), np.uint8)}, "it is uint8 of shape"),
         ({"flow": np.zeros((3, 4, 4, 2))}, "it is float64 of shape"),
@@ -238,11 +238,11 @@ def test_arrays_that_are_no_flow(tmp_path):
     ]:
         np.savez(tmp_path / "x" / "flow.npz", **arrays)
         with pytest.raises(VideoError, match=message):
-            open_frames(tmp_path / "x", names)
+            open_frames(tmp_path / "x", naming)
     np.savez(tmp_path / "x" / "flow.npz", flow=np.zeros((3, 4, 4, 2), np.uint8))
     with pytest.raises(VideoError, match="it has 3 flows from 0 on, the list says 5"):
-        open_frames(tmp_path / "x", names, num_frames=5)
-    with open_frames(tmp_path / "x", names, num_frames=2, first_frame=1) as video:
+        open_frames(tmp_path / "x", naming, num_frames=5)
+    with open_frames(tmp_path / "x", naming, num_frames=2, first_frame=1) as video:
         assert video.num_frames == 2
 
 
@@ -258,7 +258,7 @@ def test_the_command_flow(moving, tmp_path):
     assert "broken.mp4: the file is empty" in done.stderr
     assert "2 of 3 clips, 8 frames; the list is " in done.stderr
     for name, motion in motions.items():
-        with open_frames(tmp_path / "flow" / name / "a", FrameNames("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
+        with open_frames(tmp_path / "flow" / name / "a", FrameNaming("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
             flows = np.stack([flow_of_bytes(frame) for frame in video.stream()])
         assert flows.shape == (4, 48, 64, 2)
         assert flows[:, 10:-10, 10:-10].mean(axis=(0, 1, 2)) == pytest.approx(np.array(motion) / 2, abs=0.1)

@@ -118,7 +118,7 @@ def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
     (tmp_path / "file").write_text("")
     kept = ClipFlow("dis", 32, Cache(tmp_path / "file"))
     dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
-    with pytest.raises(Exception, match=r"flow cannot be kept there .*--cache"):
+    with pytest.raises(Exception, match=r"the computed flow cannot be written .*--cache"):
         dataset[0, 0]
 
 
@@ -353,4 +353,4 @@ def test_a_prediction_goes_on_if_its_flow_cannot_be_kept(tmp_path):
     kept = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))(file)
     told = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
     assert told.predictions == kept.predictions
-    assert "flow cannot be kept there" in told.error
+    assert "the computed flow cannot be written" in told.error

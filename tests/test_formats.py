@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from i3d.data.formats.read import class_names, read_annotations
-from i3d.data.frame_folders import FrameNames, open_frames
+from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.loader import ClipLoader
@@ -412,7 +412,7 @@ def test_ugly_class_files(tmp_path):
 def test_ugly_flow(tmp_path, y_side, template):  # A22: axes of two sizes, and grey where x is red and y is green
     for name, side in (("flow_x_00001.jpg", 64), ("flow_y_00001.jpg", y_side), ("flow_00001.jpg", 64)):
         cv2.imwrite(str(tmp_path / name), np.full((side, 64), 90, np.uint8))
-    flow, reason = FrameNames(template, 1, "flow"), r"flow_y_00001\.jpg: .*, its x has|flow_00001\.jpg: it is grey"
+    flow, reason = FrameNaming(template, 1, "flow"), r"flow_y_00001\.jpg: .*, its x has|flow_00001\.jpg: it is grey"
     with open_frames(tmp_path, flow, num_frames=1) as clip, pytest.raises(VideoError, match=reason):
         clip.frames_at([0])
 

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 import i3d
 from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.evaluation.evaluate import evaluate_each, variants_of
 from i3d.evaluation.probe import compare, probe
-from i3d.evaluation.result import FrameNaming, cheapest, compute_metrics
+from i3d.evaluation.result import cheapest, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.evaluation.scoring import softmax
 from i3d.finetuning.features import Backbone, Clips, clip_features

@@ -393,7 +393,7 @@ def test_two_agents_on_the_loopback(clips, tmp_path):
         processes.append(start([*full[:3], *agent, *full[5:]], logs[-1]))
     assert [process.wait(120) for process in processes] == [0, 0], [log.read_text()[-2000:] for log in logs]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["contract"]["num_ranks"] == 2
+    assert record["contract"]["world_size"] == 2
     assert record["done"] is True
 
 

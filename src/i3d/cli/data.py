@@ -63,7 +63,7 @@ def list_(
 
     _not_onto_itself(source, out)
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
-    write_annotations(found, out, names=frame_names(modality, template, first_index))
+    write_annotations(found, out, naming=frame_names(modality, template, first_index))
     names = out.with_suffix(".classes.txt")
     write_classes(found.classes, names)
     output.say(f"{len(found)} clips of {len(found.classes)} classes, in {_name(out)} and {_name(names)}")
@@ -348,7 +348,7 @@ def _say_root(found: Annotations, out: Path) -> None:
     from i3d.data.missing import missing_clips
     from i3d.data.shards import Shards
 
-    if missing := missing_clips(found, Shards.of(Path(found.root))):
+    if missing := missing_clips(found, Shards.find(Path(found.root))):
         first = printable(found.path(missing[0]))
         output.say(
             f"warning: {len(missing)} of {len(found)} clips are not below {printable(found.root)}, {first} for one"

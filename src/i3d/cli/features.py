@@ -211,7 +211,7 @@ def _of_all(*counts: int) -> list[int]:
 
     from i3d.utils.distributed import init_world
 
-    lines = init_world(device("cpu")).gather([" ".join(map(str, counts))])
+    lines = init_world(device("cpu")).all_gather([" ".join(map(str, counts))])
     return [sum(column) for column in zip(*(map(int, line.split()) for line in lines), strict=True)]
 
 

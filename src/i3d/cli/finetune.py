@@ -131,7 +131,7 @@ def run_guided(
             max_bad=None if max_bad is None else share(max_bad),
             compute=compute,
             seed=seed,
-            names=frame_names(modality, template, first_index),
+            naming=frame_names(modality, template, first_index),
             multi_label=multi_label,
         )
     _tell(done, json=json)

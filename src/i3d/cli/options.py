@@ -14,7 +14,7 @@ from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
+    from i3d.data.frame_folders import FrameNaming
     from i3d.data.loading.dataset import ClipDataset
 Source = Annotated[
     Path,
@@ -143,10 +143,10 @@ def clip_dataset(
         raise InputError(f"--view {view!r}: is neither train nor test")
     sampling = TrainSampling(clip_len=protocol.clip_len, frame_interval=protocol.frame_interval)
     training = TrainView(sampling, Augmentation(resize=pre.short_side, size=min(224, pre.crop)))
-    names = frame_names(modality, template, first_index)
+    naming = frame_names(modality, template, first_index)
     chosen_view = training if view == "train" else TestView(protocol, pre)
     flow = ClipFlow(short_side=pre.short_side) if modality == "flow" else None
-    return ClipDataset(found, chosen_view, seed=seed, flow=flow, names=names)
+    return ClipDataset(found, chosen_view, seed=seed, flow=flow, naming=naming)
 
 
 def share(max_bad: str) -> float:
@@ -160,10 +160,10 @@ def share(max_bad: str) -> float:
     return found
 
 
-def frame_names(modality: str, template: str | None, first_index: int) -> FrameNames | None:
+def frame_names(modality: str, template: str | None, first_index: int) -> FrameNaming | None:
     """How frames are named, if the options say so."""
-    from i3d.data.frame_folders import FrameNames
+    from i3d.data.frame_folders import FrameNaming
 
     if modality not in ("rgb", "flow"):
         raise InputError(f"--modality {modality!r}: is neither rgb nor flow")
-    return None if template is None else FrameNames(template, first_index, cast(Any, modality))
+    return None if template is None else FrameNaming(template, first_index, cast(Any, modality))

@@ -50,7 +50,7 @@ from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
+    from i3d.data.frame_folders import FrameNaming
     from i3d.utils.device import ComputeConfig, Precision, Runtime
     from i3d.weights.load import Weights
 
@@ -168,7 +168,7 @@ def run_test(
                 ),
                 compute=compute,
                 max_views=max_views,
-                names=_frame_names(net.weights, template, first_index),
+                naming=_frame_names(net.weights, template, first_index),
                 max_bad=bad_share,
                 keep_views=keeps_views,
                 resume=None if place is None else Resume(place, force, out_format),
@@ -240,7 +240,7 @@ def run_probe(
             protocol=protocol,
             max_views=max_views,
             compute=_compute(device, precision, runtime, workers, cache),
-            names=_frame_names(weights, template, first_index),
+            naming=_frame_names(weights, template, first_index),
             max_bad=bad_share,
             seed=seed,
             called=model,
@@ -280,7 +280,7 @@ def _tell_known(num_clips: int, out: Path | None, num_known: int) -> None:
         _say(f"{num_known} of {num_clips} clips were done before ({printable(out.name)})")
 
 
-def _frame_names(weights: Weights, template: str | None, first_index: int) -> FrameNames | None:
+def _frame_names(weights: Weights, template: str | None, first_index: int) -> FrameNaming | None:
     return frame_names("flow" if weights.card.recipe.network.in_channels == 2 else "rgb", template, first_index)
 
 

@@ -178,7 +178,7 @@ def train(
             rate=lr,
             max_bad=None if max_bad is None else share(max_bad),
             max_steps=max_steps,
-            names=frame_names(modality, template, first_index),
+            naming=frame_names(modality, template, first_index),
             tensorboard=tensorboard,
             watcher=watcher,
         )

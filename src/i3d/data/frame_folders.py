@@ -34,7 +34,7 @@ _AXIS: Final = re.compile(r"(?:^|(?<=[_\-]))[xy](?=[_\-]?$)")
 
 
 @dataclass(frozen=True)
-class FrameNames:
+class FrameNaming:
     """How the pictures of a folder are named: a template with one number, for pairs of flow also an `{axis}`."""
 
     template: str = "img_{:05d}.jpg"
@@ -76,11 +76,11 @@ class FrameNames:
         return self.template.format(self.first + index, axis=axis)
 
 
-def infer_naming(folder: Path, *, modality: Modality) -> FrameNames:
+def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
     """How the pictures in a folder are named, from the names themselves."""
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
-            return FrameNames(file, 0, modality)
+            return FrameNaming(file, 0, modality)
         found = [
             m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
         ]
@@ -109,16 +109,16 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNames:
     if modality == "flow":
         prefix = _AXIS.sub("{axis}", prefix)
     number = f"{{:0{digits}d}}" if padded and digits > 1 else "{:d}"
-    return FrameNames(f"{prefix}{number}{suffix}", min(map(int, numbers)), modality)
+    return FrameNaming(f"{prefix}{number}{suffix}", min(map(int, numbers)), modality)
 
 
-def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNames | None:
+def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNaming | None:
     """How the pictures in many folders are named: as in most of some of them, which are spread over all.
 
     The first number is the smallest: a folder may lack its first frame, and may be missing or empty itself. None: all
     that were asked are. If there are pictures and none tells, that is an InputError.
     """
-    found: list[FrameNames] = []
+    found: list[FrameNaming] = []
     untold: InputError | None = None
     for number in sorted({i * num_folders // MAX_ASKED for i in range(MAX_ASKED)}):
         try:
@@ -130,19 +130,19 @@ def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modal
                 untold = untold or error
     if found:
         [(template, _)] = Counter(names.template for names in found).most_common(1)
-        return FrameNames(template, min(names.first for names in found if names.template == template), modality)
+        return FrameNaming(template, min(names.first for names in found if names.template == template), modality)
     if untold is not None:
         raise untold
     return None
 
 
-def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNames:
+def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNaming:
     """How the pictures in the folders of a dataset are named. That no folder tells is an InputError."""
-    names = infer_common_naming(partial(clip_folder, annotations, shards), len(annotations), modality=modality)
-    if names is None:
+    naming = infer_common_naming(partial(clip_folder, annotations, shards), len(annotations), modality=modality)
+    if naming is None:
         where, path = annotations.where(0), printable(annotations.path(0))
         raise InputError(f"{where}: {path!r}: holds no frame, as other folders; extract them, or say --root")
-    return names
+    return naming
 
 
 def clip_folder(annotations: Annotations, shards: Shards | None, index: int) -> Any:
@@ -152,7 +152,7 @@ def clip_folder(annotations: Annotations, shards: Shards | None, index: int) -> 
 
 def open_frames(
     folder: Path,
-    names: FrameNames,
+    naming: FrameNaming,
     *,
     num_frames: int | None = None,
     first_frame: int = 0,
@@ -164,17 +164,17 @@ def open_frames(
 
     `at_least`: JPEG frames of RGB may be decoded smaller, down to this short side (`stills.read_image`).
     """
-    if names.in_one_file:
+    if naming.in_one_file:
         return FlowFileVideo(
-            folder, names.template, first=first_frame, num_frames=num_frames, frames_fps=frames_fps, limits=limits
+            folder, naming.template, first=first_frame, num_frames=num_frames, frames_fps=frames_fps, limits=limits
         )
     if num_frames is None:
-        num_frames = count_frames(folder, names) - first_frame
+        num_frames = count_frames(folder, naming) - first_frame
         if num_frames < 1:
-            raise VideoError(str(folder), f"no frame {names.name(first_frame)}", "check the folder and --template")
-    if names.modality == "flow":
-        return FlowVideo(folder, names, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
-    paths = _Paths(folder, names, first_frame, num_frames)
+            raise VideoError(str(folder), f"no frame {naming.name(first_frame)}", "check the folder and --template")
+    if naming.modality == "flow":
+        return FlowVideo(folder, naming, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
+    paths = _Paths(folder, naming, first_frame, num_frames)
     return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits, at_least=at_least)
 
 
@@ -183,7 +183,7 @@ class _Paths(Sequence[Path]):
     """The files of a folder's frames, each named when it is wanted: clips show few of them."""
 
     folder: Path
-    names: FrameNames
+    naming: FrameNaming
     first: int
     num_frames: int
 
@@ -197,42 +197,49 @@ class _Paths(Sequence[Path]):
     def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.num_frames))]
-        return self.folder / self.names.name(self.first + index)
+        return self.folder / self.naming.name(self.first + index)
 
 
-def count_frames(folder: Path, names: FrameNames) -> int:
+def count_frames(folder: Path, naming: FrameNaming) -> int:
     """How many frames there are. A number that is left out is a VideoError: something was lost."""
-    count, later = frames_in_a_row(folder, names)
+    count, later = frames_in_a_row(folder, naming)
     if later:
-        gap = f"{names.name(count)} is missing, {names.name(later[0])} is there"
+        gap = f"{naming.name(count)} is missing, {naming.name(later[0])} is there"
         raise VideoError(str(folder), gap, "extract its frames again, or list how many it has")
     return count
 
 
-def frames_in_a_row(folder: Path, names: FrameNames) -> tuple[int, list[int]]:
+def frames_in_a_row(folder: Path, naming: FrameNaming) -> tuple[int, list[int]]:
     """How many frames follow each other without a gap, from the first on, and which are there behind a gap."""
-    if names.in_one_file:
-        with open_frames(folder, names) as video:
+    if naming.in_one_file:
+        with open_frames(folder, naming) as video:
             return video.num_frames, []
     try:
         there = {p.name for p in folder.iterdir()}
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
     count = 0
-    while names.name(count) in there and (not names.paired or names.name(count, "y") in there):
+    while naming.name(count) in there and (not naming.paired or naming.name(count, "y") in there):
         count += 1
-    numbers = {int(found[1]) - names.first for name in there if (found := _LAST_NUMBER.search(name))}
-    return count, sorted(number for number in numbers if number > count and names.name(number) in there)
+    numbers = {int(found[1]) - naming.first for name in there if (found := _LAST_NUMBER.search(name))}
+    return count, sorted(number for number in numbers if number > count and naming.name(number) in there)
 
 
 class FlowVideo(StillsVideo):
     """Optical flow from pictures: frames are (H, W, 2), x then y."""
 
     def __init__(
-        self, folder: Path, names: FrameNames, num_frames: int, first: int, *, frames_fps: float | None, limits: Limits
+        self,
+        folder: Path,
+        naming: FrameNaming,
+        num_frames: int,
+        first: int,
+        *,
+        frames_fps: float | None,
+        limits: Limits,
     ) -> None:
         super().__init__(str(folder), num_frames, frames_fps=frames_fps, limits=limits)
-        self._folder, self._names, self._first = folder, names, first
+        self._folder, self._naming, self._first = folder, naming, first
         self._size: tuple[int, int] | None = None  # height, width of the first frame
 
     def _frame(self, index: int) -> FrameHWC:
@@ -240,16 +247,16 @@ class FlowVideo(StillsVideo):
         self._size = self._size or frame_HWC.shape[:2]
         if frame_HWC.shape[:2] != self._size:
             height, width = frame_HWC.shape[:2]
-            path = self._folder / self._names.name(self._first + index)
+            path = self._folder / self._naming.name(self._first + index)
             expected = f"{self._size[1]} x {self._size[0]}"
             raise VideoError(str(path), f"it is {width} x {height}, the frames before {expected}", "use one size")
         return frame_HWC
 
     def _flow(self, index: int) -> FrameHWC:
         read = partial(read_grey, max_pixels=self.limits.max_pixels)
-        path = self._folder / self._names.name(self._first + index)
-        if self._names.paired:
-            other = self._folder / self._names.name(self._first + index, "y")
+        path = self._folder / self._naming.name(self._first + index)
+        if self._naming.paired:
+            other = self._folder / self._naming.name(self._first + index, "y")
             x_HW, y_HW = read(path), read(other)
             if x_HW.shape != y_HW.shape:
                 raise VideoError(str(other), f"{y_HW.shape} pixels, its x has {x_HW.shape}", "compute the flow again")

@@ -51,7 +51,7 @@ def pack(
         raise InputError(f"{printable(str(out))}: is there already; choose a new folder, or remove that one")
     if not out.parent.is_dir():
         raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; make it first")
-    if Shards.of(Path(annotations.root)) is not None:
+    if Shards.find(Path(annotations.root)) is not None:
         raise InputError(f"{printable(annotations.root)}: is packed already; give the files themselves")
     check_present(annotations, None)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))

@@ -95,7 +95,7 @@ class Shards:
         self._pid = os.getpid()
 
     @classmethod
-    def of(cls, root: Path) -> Self | None:
+    def find(cls, root: Path) -> Self | None:
         """The shards in a folder, if it is one of shards."""
         return cls(root) if is_packed(root) else None
 

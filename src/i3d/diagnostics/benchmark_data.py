@@ -60,12 +60,12 @@ def benchmark_data(
     speeds = {}
     for num_workers in sorted({0, *workers}):
         loader = ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, max_bad=1.0)
-        dataset.stages.on = num_workers == 0
+        dataset.timer.on = num_workers == 0
         done, seconds = _load(loader, num_clips)
-        dataset.stages.on = False
+        dataset.timer.on = False
         speeds[num_workers] = done / seconds
         if num_workers == 0:
-            stage_ms = {name: 1000 * spent / done for name, spent in dataset.stages.seconds.items()}
+            stage_ms = {name: 1000 * spent / done for name, spent in dataset.timer.seconds.items()}
         bad.update({index: found.reason for index, found in loader.bad.items()})
     view = "training" if isinstance(dataset.view, TrainView) else "test"
     return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
@@ -77,7 +77,7 @@ def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:
     for epoch in count(0):
         for batch in loader.batches(epoch=epoch):
             if start == 0.0:  # processes start, code is imported
-                loader.dataset.stages.reset()
+                loader.dataset.timer.reset()
                 start = time.perf_counter()
                 continue
             done += len(batch)

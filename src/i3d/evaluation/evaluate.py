@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
-from i3d.evaluation.result import BadClip, Evaluation, FrameNaming, Part, ViewLogits
+from i3d.evaluation.result import BadClip, Evaluation, Part, ViewLogits
 from i3d.evaluation.resume import OfClip, ScoreCache, row_of, scored_of
 from i3d.evaluation.scorer import Scorer, Variant, averaged
 from i3d.models.flops import mean_gflops
@@ -47,7 +47,7 @@ def evaluate(
     recipe: str | None = None,
     compute: ComputeConfig | None = None,
     max_views: int | None = None,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     max_bad: float | None = None,
     on_clip: OnClip | None = None,
 ) -> Evaluation:
@@ -61,7 +61,7 @@ def evaluate(
         recipe=recipe,
         compute=compute,
         max_views=max_views,
-        names=names,
+        naming=naming,
         max_bad=max_bad,
         on_clip=on_clip,
     )
@@ -76,7 +76,7 @@ def evaluate_each(
     recipe: str | None = None,
     compute: ComputeConfig | None = None,
     max_views: int | None = None,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     max_bad: float | None = None,
     keep_views: bool = False,
     resume: Resume | None = None,
@@ -88,7 +88,7 @@ def evaluate_each(
     """Score each clip once by each variant (`variants_of`; default: the recipe's protocol), decoding it once.
 
     `model`: weights of any kind, by name or file, or loaded already; `recipe`: what a foreign file was trained by, if
-    it does not tell. Classes are matched by name. `names`: of frames. Clips that cannot be read are in `bad`; more
+    it does not tell. Classes are matched by name. `naming`: of frames. Clips that cannot be read are in `bad`; more
     than `max_bad` of them (default 1 %), a missing file, a class that the model does not have, and scores that are
     not numbers are an InputError. `keep_views` keeps the logits of every view. `resume`: where what is done is noted.
     Under torchrun each process scores its share, and all get all. `seed`: of shuffled frames. `called`: what the
@@ -113,15 +113,15 @@ def evaluate_each(
     )
     numbers_K = match_classes(annotations, weights.card.labels, told)
     test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, compute.cache)
-    dataset = test.dataset(names)
-    ranks = init_world(picked)
-    settings = {**test.settings, "names": None if names is None else [names.template, names.first]}
+    dataset = test.dataset(naming)
+    world = init_world(picked)
+    settings = {**test.settings, "names": None if naming is None else [naming.template, naming.first]}
     settings |= {"form": resume.form if resume else ""}
-    kept = ScoreCache(resume, settings, annotations, ranks=ranks)
+    kept = ScoreCache(resume, settings, annotations, world=world)
     try:
         known = kept.known()  # the same on every rank
         on_known(len(known))
-        scores, bad = test.run(dataset, kept, known, ranks, compute.num_workers, on_clip)
+        scores, bad = test.run(dataset, kept, known, world, compute.num_workers, on_clip)
     finally:
         kept.close()
     return tuple(test.evaluation(variant, scores, bad, dataset) for variant in chosen)
@@ -176,15 +176,15 @@ class _Test:
             "seed": s.seed,
         }
 
-    def dataset(self, names: FrameNames | None) -> ClipDataset:
+    def dataset(self, naming: FrameNaming | None) -> ClipDataset:
         """The clips with the views of all protocols. What the network cannot take is an InputError."""
 
         recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
         check_labels(self.annotations, recipe)
         channels = recipe.network.in_channels
-        flow = ClipFlow.of(recipe.network, recipe.preprocessing, self.cache)
+        flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, self.cache)
         view = TestView(protocol, recipe.preprocessing, tuple(others))
-        dataset = ClipDataset(self.annotations, view, flow=flow, names=names, multi_label=recipe.multi_label)
+        dataset = ClipDataset(self.annotations, view, flow=flow, naming=naming, multi_label=recipe.multi_label)
         if dataset.num_channels != channels:
             raise InputError(
                 f"{printable(self.annotations.source)}: its frames have {dataset.num_channels} channels, the network "
@@ -197,7 +197,7 @@ class _Test:
         dataset: ClipDataset,
         kept: ScoreCache,
         known: Mapping[int, OfClip],
-        ranks: World,
+        world: World,
         num_workers: int,
         on_clip: OnClip | None,
     ) -> tuple[dict[int, OfClip], dict[int, str]]:
@@ -209,19 +209,19 @@ class _Test:
             dataset,
             batch_size=1,
             num_workers=min(num_workers, len(left)),
-            rank=ranks.rank,
-            num_ranks=ranks.num_ranks,
+            rank=world.rank,
+            world_size=world.size,
             max_bad=self.max_bad,
             only=np.array(left, np.int64),
             pin_memory=self.scorer.engine.device.type == "cuda",
         )
-        for index in list(scores)[ranks.rank :: ranks.num_ranks]:
+        for index in list(scores)[world.rank :: world.size]:
             self._tell(on_clip, scores[index], index)
         mine = self._score(loader, kept, on_clip)
         lines = [json.dumps([index, row_of(scored)]) for index, scored in mine.items()]
         lines += [json.dumps([index, bad.reason]) for index, bad in loader.bad.items()]
         bad = {}
-        for line in ranks.gather(lines):
+        for line in world.all_gather(lines):
             index, found = json.loads(line)
             if isinstance(found, str):
                 bad[index] = found
@@ -267,7 +267,7 @@ class _Test:
     ) -> Evaluation:
         """What one variant gave, in the order of the list."""
 
-        clips, read, names = self.annotations, sorted(scores), dataset.names
+        clips, read = self.annotations, sorted(scores)
         flow = f", {variant.recipe.flow} flow" if dataset.computes_flow else ""
         found = [scores[index][variant.name] for index in read]
         is_whole = self.scorer.keep_views
@@ -298,7 +298,7 @@ class _Test:
                 Part(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
                 for clip in map(clips.__getitem__, read)
             ),
-            pictures=None if names is None else FrameNaming(names.template, names.first, names.modality),
+            pictures=dataset.naming,
         )
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from i3d.data.frame_folders import FrameNames, open_frames
+from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
-from i3d.evaluation.result import Evaluation, FrameNaming, Part
+from i3d.evaluation.result import Evaluation, Part
 from i3d.video.base import FrameHWC, Limits, Video
 from i3d.video.flow import flow_colours, flow_of_bytes
 from i3d.video.reader import open_video
@@ -113,9 +113,8 @@ def _opened(file: str, part: Part, pictures: FrameNaming | None) -> Video:
     shards = None if root is None else Shards(root)
     name = file if root is None else Path(file).relative_to(root).as_posix()
     if pictures is not None:
-        names = FrameNames(pictures.template, pictures.first, pictures.modality)
         folder: Any = Path(file) if shards is None else shards.folder(name)
-        return open_frames(folder, names, num_frames=part.num_frames, first_frame=part.first_frame, limits=LIMITS)
+        return open_frames(folder, pictures, num_frames=part.num_frames, first_frame=part.first_frame, limits=LIMITS)
     return open_video(file if shards is None else shards.file(name).read_bytes(), name=file, limits=LIMITS)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.evaluation.evaluate import OnClip, evaluate_each, variants_of
 from i3d.evaluation.metrics import bootstrap_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
@@ -88,7 +88,7 @@ def probe(
     protocol: str | None = None,
     compute: ComputeConfig | None = None,
     max_views: int | None = None,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     max_bad: float | None = None,
     seed: int = 0,
     called: str = "",
@@ -108,7 +108,7 @@ def probe(
         variants=variants,
         compute=compute,
         max_views=max_views,
-        names=names,
+        naming=naming,
         max_bad=max_bad,
         seed=seed,
         called=called,

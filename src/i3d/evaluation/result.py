@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
+from i3d.data.frame_folders import FrameNaming
 from i3d.evaluation.metrics import (
     ClassMetrics,
     Labels,
@@ -46,15 +47,6 @@ class Part:
     end_seconds: float | None = None
     first_frame: int = 0  # of a folder of frames
     num_frames: int | None = None  # of it, if the list says
-
-
-@dataclass(frozen=True)
-class FrameNaming:
-    """How the frames of folders are named."""
-
-    template: str
-    first: int
-    modality: Literal["rgb", "flow"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
+from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, first_line, printable
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.result import BadClip, Evaluation, FrameNaming, Metrics, Part, ViewLogits
+from i3d.evaluation.result import BadClip, Evaluation, Metrics, Part, ViewLogits
 from i3d.evaluation.scoring import Average, average_views
 from i3d.recipes.recipe import AVERAGED
 from i3d.recipes.yaml import read_yaml

@@ -21,12 +21,14 @@ OfClip = dict[str, Scored]  # by the names of the variants
 class ScoreCache:
     """The scores of clips beside an output file; without one, nothing is kept."""
 
-    def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, ranks: World) -> None:
-        self._clips, self._shards, self._ranks = clips, Shards.of(Path(clips.root)), ranks
+    def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, world: World) -> None:
+        self._clips, self._shards, self._world = clips, Shards.find(Path(clips.root)), world
         self._journal: ResumeLog | None = None
         if resume is not None:
             keys = {self._key(index) for index in range(len(clips))}
-            self._journal = ResumeLog(resume.out, settings, keys, force=resume.force, rank=ranks.rank, wait=ranks.wait)
+            self._journal = ResumeLog(
+                resume.out, settings, keys, force=resume.force, rank=world.rank, wait=world.barrier
+            )
 
     def close(self) -> None:
         if self._journal is not None:
@@ -37,11 +39,11 @@ class ScoreCache:
         if self._journal is None:
             return {}
         lines = []
-        for index in range(len(self._clips)) if self._ranks.rank == 0 else ():
+        for index in range(len(self._clips)) if self._world.rank == 0 else ():
             row = self._journal.done(self._key(index), partial(self._signature, index))
             if row is not None:
                 lines.append(json.dumps([index, row]))
-        found = map(json.loads, self._ranks.gather(lines))
+        found = map(json.loads, self._world.all_gather(lines))
         return {index: scored_of(row, str(self._journal.path)) for index, row in found}
 
     def keep(self, index: int, scored: OfClip) -> None:

@@ -136,9 +136,9 @@ def features(
     """
 
     targets = targets_of(sources, out, file_format)
-    rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     source = replace(source, made_with={**source.made_with, "file_format": file_format})
-    for target in targets[rank::num_ranks]:
+    for target in targets[rank::world_size]:
         if is_done(target, source.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue

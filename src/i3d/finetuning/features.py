@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -75,7 +75,7 @@ class Clips:
 
     annotations: Annotations
     contents_N: tuple[str, ...]
-    names: FrameNames | None = None
+    naming: FrameNaming | None = None
 
     def part(self, index: int) -> list[Any]:
         """Which part of its file a clip is."""
@@ -84,7 +84,7 @@ class Clips:
 
     def select(self, chosen: Sequence[int]) -> Clips:
         contents_N = tuple(self.contents_N[index] for index in chosen)
-        return Clips(self.annotations.select(list(chosen)), contents_N, self.names)
+        return Clips(self.annotations.select(list(chosen)), contents_N, self.naming)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def clip_features(
     keys_ND = [
         [_key(trunk, clips, index, view, seed, draw) for draw in draws] for index in range(len(clips.contents_N))
     ]
-    kept = {key: values for keys in keys_ND for key in keys if (values := cache.array(key)) is not None}
+    kept = {key: values for keys in keys_ND for key in keys if (values := cache.load_array(key)) is not None}
     found = {key: values for key, values in kept.items() if values.shape[1:] == (trunk.num_channels + 1,)}
     total, num_computed = sum(len(keys) for keys in keys_ND), 0
     for draw in draws:
@@ -125,7 +125,7 @@ def clip_features(
             _computed(trunk, clips.select(missing), view, draw, seed, cache, num_workers) if missing else ()
         ):
             key = keys_ND[missing[place]][draw]
-            cache.keep_array(key, values_VC)
+            cache.save_array(key, values_VC)
             num_computed += key not in found
             found[key] = values_VC
             if on_clip is not None:
@@ -141,9 +141,9 @@ def _computed(
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     keys = (cache_key(content=content, part=clips.part(i)) for i, content in enumerate(clips.contents_N))
     numbers_N = np.array([int(key[:15], 16) for key in keys])
-    flow = ClipFlow.of(trunk.engine.net.settings, trunk.preprocessing, cache)
+    flow = ClipFlow.from_network(trunk.engine.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
-        clips.annotations, view, seed=seed, names=clips.names, flow=flow, multi_label=True, numbers_N=numbers_N
+        clips.annotations, view, seed=seed, naming=clips.naming, flow=flow, multi_label=True, numbers_N=numbers_N
     )
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):

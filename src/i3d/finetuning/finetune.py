@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, dataset_naming
+from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -66,7 +66,7 @@ def finetune(
     max_bad: float | None = None,
     compute: ComputeConfig | None = None,
     seed: int = 0,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     multi_label: bool = False,
 ) -> FinetuneResult:
     """Learn the classes of some clips, starting from weights that know others; what is not `asked` for is chosen.
@@ -92,11 +92,11 @@ def finetune(
     weights, device = load_weights(init), pick_device(compute.device)
     has_split = bool((annotations.splits_N >= 0).any())
     is_flow = weights.card.recipe.network.in_channels == 2
-    if names is None and annotations.is_frames:
-        names = dataset_naming(annotations, Shards.of(Path(annotations.root)), modality="flow" if is_flow else "rgb")
+    if naming is None and annotations.is_frames:
+        naming = dataset_naming(annotations, Shards.find(Path(annotations.root)), modality="flow" if is_flow else "rgb")
     seen = inspect_clips(
         annotations,
-        names=names,
+        naming=naming,
         cache=cache,
         num_workers=compute.num_workers,
         val=0.0 if folds and not has_split else val,

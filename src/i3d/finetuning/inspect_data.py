@@ -15,7 +15,7 @@ import numpy as np
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import ClipReport, Report, check_annotations
 from i3d.data.formats.write import write_annotations, write_classes
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
 from i3d.data.split import split_annotations, with_groups
 from i3d.errors import InputError, printable
@@ -44,7 +44,7 @@ class DatasetSummary:
 def inspect_clips(
     annotations: Annotations,
     *,
-    names: FrameNames | None,
+    naming: FrameNaming | None,
     cache: Cache,
     num_workers: int,
     val: float | None,
@@ -65,7 +65,7 @@ def inspect_clips(
         raise InputError(f"--val-share {val:g}: {printable(annotations.source)} says a split already; leave one out")
     if group_by:
         annotations = with_groups(annotations, group_by)  # a wrong pattern is told at once
-    report = _of_parts(_report(annotations, names, cache, num_workers, on_clip), annotations)
+    report = _of_parts(_report(annotations, naming, cache, num_workers, on_clip), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     lost = len(report.rows) - len(readable)
     share = MAX_BAD if max_bad is None else max_bad
@@ -92,7 +92,7 @@ def inspect_clips(
     rows = [report.rows[index] for index in readable]
     seconds = [row.seconds for row in rows if row.seconds is not None]
     return DatasetSummary(
-        clips=Clips(kept, tuple(row.sha256 for row in rows), names),
+        clips=Clips(kept, tuple(row.sha256 for row in rows), naming),
         troubles=tuple(troubles),
         alike=alike,
         told=told,
@@ -110,7 +110,7 @@ def write_split(annotations: Annotations, folder: Path) -> Path:
 
 def _report(
     annotations: Annotations,
-    names: FrameNames | None,
+    naming: FrameNaming | None,
     cache: Cache,
     num_workers: int,
     on_clip: Callable[[ClipReport], None] | None,
@@ -118,14 +118,16 @@ def _report(
     """That of `check`, from the cache if no clip, label or file has changed."""
     seen = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     root = os.path.abspath(annotations.root)  # noqa: PTH100
-    key = cache_key(kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, names=str(names))
-    known = cache.record(key)
+    key = cache_key(
+        kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, naming=str(naming)
+    )
+    known = cache.load_json(key)
     with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
         return Report(annotations.source, rows, known["counts"], annotations.warnings)
-    report = check_annotations(annotations, names=names, num_workers=max(num_workers, 1), on_clip=on_clip)
+    report = check_annotations(annotations, naming=naming, num_workers=max(num_workers, 1), on_clip=on_clip)
     if all(signature for _, signature in seen):  # shards have none
-        cache.keep_record(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
+        cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
 

@@ -83,8 +83,8 @@ def _preview(job: Job) -> None:
         return
     learnt = job.annotations.select(job.parts.learnt)
     view = TrainView(job.training.sampling, job.training.augmentation)
-    flow = ClipFlow.of(job.recipe.network, job.recipe.preprocessing, job.cache)
-    done = preview(ClipDataset(learnt, view, seed=job.seed, names=job.seen.clips.names, flow=flow), out)
+    flow = ClipFlow.from_network(job.recipe.network, job.recipe.preprocessing, job.cache)
+    done = preview(ClipDataset(learnt, view, seed=job.seed, naming=job.seen.clips.naming, flow=flow), out)
     job.watcher.told(f"{printable(str(done.pictures[0]))}: what training sees")
 
 

@@ -76,7 +76,7 @@ class Predictor:
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        computed = ClipFlow.of(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
+        computed = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
         if computed is not None and self.flow is not None:
             computed = replace(computed, method=self.flow)
         self.views_at_once = views_at_once(view_of(self.card.recipe)[2])

@@ -155,13 +155,13 @@ class Stopwatch:
         self._clips += num_clips
         self._steps += 1
 
-    def figures(self, num_ranks: int, *, since: Mark | None = None) -> dict[str, float]:
+    def figures(self, world_size: int, *, since: Mark | None = None) -> dict[str, float]:
         """Seconds a step, clips a second (of all ranks), the share of the time that data was waited for, memory."""
         first = since or self.last
         seconds = max(time.perf_counter() - first.time, 1e-9)
         return {
             "step_seconds": seconds / max(self._steps - first.num_steps, 1),
-            "clips_per_second": num_ranks * (self._clips - first.num_clips) / seconds,
+            "clips_per_second": world_size * (self._clips - first.num_clips) / seconds,
             "data_wait": (self._waited - first.waited) / seconds,
             "memory_gib": peak_memory(self._device) / 2**30,
         }

@@ -68,7 +68,7 @@ class Run:
         return 0 < self.parts.training.patience <= self.position.num_worse
 
     @property
-    def num_ranks(self) -> int:
+    def world_size(self) -> int:
         return int(self.parts.accelerator.num_processes)
 
     @property
@@ -177,7 +177,7 @@ class Run:
     def share_bad(self) -> None:
         """Every rank knows the unreadable clips of all; more than the limit stop the run."""
         loader = self.loader
-        if self.num_ranks == 1:
+        if self.world_size == 1:
             return
         seen_N = torch.zeros(len(loader.dataset), dtype=torch.int32)
         seen_N[list(loader.bad)] = 1
@@ -192,18 +192,18 @@ class Run:
         """A line of the log: the means since the last line, over all ranks."""
         self.look_at_last()
         self.share_bad()
-        position, num_ranks = self.position, self.parts.accelerator.num_processes
+        position, world_size = self.position, self.parts.accelerator.num_processes
         if not position.num_steps:
             return
         sums = torch.tensor([self.sums.loss, self.sums.num_right, self.sums.num_clips], dtype=torch.float64)
-        if num_ranks > 1:
+        if world_size > 1:
             sums = self.parts.accelerator.reduce(_fitting(sums, self.parts.device)).double().cpu()
         figures = {
-            "loss": sums[0].item() / (position.num_steps * num_ranks),
+            "loss": sums[0].item() / (position.num_steps * world_size),
             "top1": sums[1].item() / max(sums[2].item(), 1),
             "lr": rate,
         }
-        timing = self.stopwatch.figures(num_ranks)
+        timing = self.stopwatch.figures(world_size)
         if self.journal is not None:
             self.journal.write({"step": position.step, "epoch": epoch, **figures})
             self.journal.write_timing({"step": position.step, "epoch": epoch, **timing})
@@ -231,7 +231,7 @@ class Run:
         self.stopwatch.restart()
 
     def _sums_of_all(self) -> tuple[MetricSums, ...]:
-        if self.num_ranks == 1:
+        if self.world_size == 1:
             return (self.sums,)
         mine = torch.tensor([[self.sums.loss, self.sums.num_right, self.sums.num_clips]], dtype=torch.float64)
         rows = self.parts.accelerator.gather(_fitting(mine, self.parts.device)).double().cpu().tolist()
@@ -326,10 +326,10 @@ class Run:
 
     def gathered(self, value: int) -> list[int]:
         """A number of every rank. It goes from host to host: nobody waits for a device."""
-        if self.num_ranks == 1:
+        if self.world_size == 1:
             return [value]
         mine = torch.tensor([value])
-        found = [torch.empty_like(mine) for _ in range(self.num_ranks)]
+        found = [torch.empty_like(mine) for _ in range(self.world_size)]
         torch.distributed.all_gather(found, mine, group=gloo_group())
         numbers: list[int] = torch.cat(found).tolist()
         return numbers

@@ -19,7 +19,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -142,15 +142,15 @@ def build_loaders(
     accelerator: Accelerator,
     compute: ComputeConfig,
     seed: int,
-    names: FrameNames | None,
+    naming: FrameNaming | None,
     max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
     """Clips to train on and, if there are any, to validate on; each rank has its own."""
     training, pre = _training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
-    common |= {"rank": accelerator.process_index, "num_ranks": accelerator.num_processes}
-    data: dict[str, Any] = {"seed": seed, "names": names, "multi_label": recipe.multi_label}
-    data["flow"] = ClipFlow.of(recipe.network, pre, compute.cache)
+    common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
+    data: dict[str, Any] = {"seed": seed, "naming": naming, "multi_label": recipe.multi_label}
+    data["flow"] = ClipFlow.from_network(recipe.network, pre, compute.cache)
     dataset = ClipDataset(annotations, TrainView(training.sampling, training.augmentation), **data)
     loader = ClipLoader(
         dataset, batch_size=training.batch_size, max_bad=max_bad, balanced=training.balance == "classes", **common

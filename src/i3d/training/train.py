@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, first_line, printable
 from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
@@ -65,7 +65,7 @@ def train(
     rate: float | None = None,
     max_bad: float | None = None,
     max_steps: int | None = None,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     tensorboard: bool = False,
     watcher: Watcher | None = None,
 ) -> TrainResult:
@@ -73,7 +73,7 @@ def train(
 
     `rate`: the learning rate as it is, instead of the recipe's by the linear rule; `max_bad`: the share of clips that
     may be unreadable (1 % in training, none in validation); `max_steps`: a performance run, which stops after so many
-    steps and keeps nothing; `names`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
+    steps and keeps nothing; `naming`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
     saved. A loss that is not a number, another run in the folder, and one of other settings there are an InputError.
     """
 
@@ -86,7 +86,7 @@ def train(
     with Stopping() as stopping:
         try:
             run, contract = _start(
-                recipe, annotations, validation, folder, compute, seed, rate, max_bad, names, watcher,
+                recipe, annotations, validation, folder, compute, seed, rate, max_bad, naming, watcher,
                 max_steps is None, deterministic, sharded,
             )  # fmt: skip
             told = json.dumps(contract)
@@ -164,8 +164,8 @@ def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> TrainR
             stop = _end_epoch(run, stopping, stop)
     run.look_at_last()
     if not keep:
-        speed = run.stopwatch.figures(run.num_ranks, since=warm)
-        return _result(run, stopped_by=stop, speed={**speed, "num_ranks": run.num_ranks})
+        speed = run.stopwatch.figures(run.world_size, since=warm)
+        return _result(run, stopped_by=stop, speed={**speed, "world_size": run.world_size})
     return _result(run, stopped_by=stop) if stop else _finish(run)
 
 
@@ -214,7 +214,7 @@ def _start(
     seed: int,
     rate: float | None,
     max_bad: float | None,
-    names: FrameNames | None,
+    naming: FrameNaming | None,
     watcher: Watcher | None,
     keep: bool,
     deterministic: bool,
@@ -234,7 +234,7 @@ def _start(
         accelerator=accelerator,
         compute=compute,
         seed=seed,
-        names=names,
+        naming=naming,
         max_bad=max_bad,
     )
     parts, full, told = build_train_state(
@@ -259,7 +259,7 @@ def _start(
         "seed": seed,
         "clips": fingerprint(annotations),
         "validation": fingerprint(validation) if validation is not None else None,
-        "num_ranks": accelerator.num_processes,
+        "world_size": accelerator.num_processes,
     }
     return run, contract
 
@@ -295,7 +295,7 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
         kind += f" (their flow is computed by {flow.method} when it is first seen, and kept in {flow.cache.folder})"
     depth = f"-{network.depth}" if network.kind == "resnet" else ""
     seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
-    batch = f"{training.batch_size} clips x {run.num_ranks} devices x {training.accumulate} accumulated"
+    batch = f"{training.batch_size} clips x {run.world_size} devices x {training.accumulate} accumulated"
     scored = recipe.protocol
     seen_in_training = (training.sampling.clip_len, training.sampling.frame_interval)
     others = isinstance(scored, ClipProtocol) and (scored.clip_len, scored.frame_interval) != seen_in_training

@@ -1,5 +1,6 @@
-"""Files written whole or not at all."""
+"""Files that are written completely or not at all, and locks on files."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -13,25 +14,25 @@ from i3d.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # not on this system
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-ASSETS: Final = Path(__file__).parent.parent / "assets"  # what comes with the package
+ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it is flushed to the disk and renamed to `path` at the end.
+    """A temporary file beside `path` to write to; at the end it is flushed to the disk and renamed to `path`.
 
-    If the block fails, the temporary file is removed and `path` is as it was.
+    If the block fails, the temporary file is removed and `path` is unchanged.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary, is_held = Path(name), try_lock(handle)  # as long as this process lives and writes
-    if not is_held:
-        os.close(handle)  # no locks here; elsewhere than on POSIX an open file could not be renamed
+    temporary, is_locked = Path(name), try_lock(handle)  # tells `remove_abandoned` that this process still writes it
+    if not is_locked:
+        os.close(handle)  # without locks: Windows cannot rename an open file
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -43,18 +44,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     finally:
-        if is_held:
+        if is_locked:
             os.close(handle)
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove what processes that were killed had begun to write in the place of `path`; live ones hold theirs."""
+    """Remove the temporary files of `path` that killed processes left; those of live processes are locked."""
     for left in unlocked_files(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
         left.unlink(missing_ok=True)
 
 
 def unlocked_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Those of these files that no process holds; each is held here until the next is asked for."""
+    """Those of the files that no process has locked; each is locked here until the next one is requested."""
     for path in paths:
         try:
             handle = os.open(path, os.O_RDWR)
@@ -68,18 +69,13 @@ def unlocked_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, or leave `path` as it was."""
+    """Write `content` to `path`; if that fails, `path` is unchanged."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _prefix(path: Path) -> str:
-    """Of the temporary names of a path, and of no other's."""
-    return f".{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
-
-
 def try_lock(handle: int) -> bool:
-    """Hold an open file until it is closed; whether nobody else does. False where the system has no locks."""
+    """Lock an open file until all copies of its handle are closed; False if it is locked, or without locks."""
     if fcntl is None:
         return False
     try:
@@ -89,8 +85,28 @@ def try_lock(handle: int) -> bool:
     return True
 
 
+def try_lock_for_process(handle: int) -> bool:
+    """Lock an open file until this process closes it or ends; False if another process has locked it.
+
+    Unlike with `try_lock`, forked processes do not inherit the lock: a killed run releases it although its workers
+    still live. Where the system or file system has no locks, the answer is True.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+def _prefix(path: Path) -> str:
+    """Of the temporary names of this path and of no other."""
+    return f".{path.stem[:40]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
+
+
 def _sync_folder(folder: Path) -> None:
-    """The new name survives a loss of power, too; where folders cannot be synced, the system sees to it."""
+    """Make the new name survive a power failure, on systems that can sync folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The processes that a launcher such as torchrun started. One process is the same without a launcher."""
+"""The processes that a launcher such as torchrun has started. Without a launcher this process is rank 0 of 1."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ import torch.distributed as dist
 
 from i3d.errors import InputError, first_line
 
-BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # else gloo
+BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # of other devices: gloo
 EVALUATION_TIMEOUT: Final = timedelta(hours=6)  # until the slowest rank has scored its part of the list
 TRAINING_TIMEOUT: Final = timedelta(minutes=30)  # until a rank that validates or waits for storage arrives
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all."""
+    """This process among all: torch's default process group, or this process alone."""
 
     rank: int
-    num_ranks: int
-    device: torch.device  # over which they speak
+    size: int
+    device: torch.device  # of the tensors that the group's backend exchanges
 
-    def wait(self) -> None:
-        """Return once all have come here."""
-        if self.num_ranks > 1:
-            self.gather([])
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            self.all_gather([])
 
-    def gather(self, lines: Sequence[str]) -> list[str]:
-        """The lines of all ranks, on every rank, in the order of the ranks. No line may hold a line end."""
-        if self.num_ranks == 1:
+    def all_gather(self, lines: Sequence[str]) -> list[str]:
+        """The lines of all ranks in the order of the ranks, on every rank. A line must not contain a line end."""
+        if self.size == 1:
             return list(lines)
         content = "".join(f"{line}\n" for line in lines).encode()
-        size = torch.tensor([len(content)], device=self.device)
-        sizes = [torch.zeros_like(size) for _ in range(self.num_ranks)]
-        dist.all_gather(sizes, size)
-        most = max(int(size) for size in sizes)
-        mine = torch.zeros(most, dtype=torch.uint8)
+        num_bytes = torch.tensor([len(content)], device=self.device)
+        sizes = [torch.zeros_like(num_bytes) for _ in range(self.size)]
+        dist.all_gather(sizes, num_bytes)
+        largest = max(int(size) for size in sizes)
+        padded = torch.zeros(largest, dtype=torch.uint8)
         if content:
-            mine[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        parts = [torch.zeros(most, dtype=torch.uint8, device=self.device) for _ in range(self.num_ranks)]
-        dist.all_gather(parts, mine.to(self.device))
+            padded[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        parts = [torch.zeros(largest, dtype=torch.uint8, device=self.device) for _ in range(self.size)]
+        dist.all_gather(parts, padded.to(self.device))
         texts = [part[: int(size)].cpu().numpy().tobytes().decode() for part, size in zip(parts, sizes, strict=True)]
         return [line for text in texts for line in text.split("\n")[:-1]]
 
 
 def is_distributed_launch() -> bool:
-    """Whether torchrun, or one that speaks as it does, has started this process among others."""
+    """Whether torchrun, or a launcher that sets the same variables, has started several processes."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def local_device(device: str) -> str:
-    """The device of this process: under a launcher each has its own GPU."""
+    """The device of this process: under a launcher, each process has the GPU of its local rank."""
     kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
     return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if is_distributed_launch() and kind in BACKENDS else device
 
 
 def init_world(device: torch.device) -> World:
-    """The ranks that a launcher started, connected; else this process alone."""
+    """Connect the processes of a launcher; without one, this process alone."""
     if not is_distributed_launch():
         return World(0, 1, device)
     if not dist.is_initialized():
@@ -71,23 +71,23 @@ def init_world(device: torch.device) -> World:
             torch.cuda.set_device(device)
         dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=EVALUATION_TIMEOUT)
         destroy_group_at_exit()
-    speaks = torch.device("cpu") if dist.get_backend() == "gloo" else device
-    return World(dist.get_rank(), dist.get_world_size(), speaks)
+    exchanged_on = torch.device("cpu") if dist.get_backend() == "gloo" else device
+    return World(dist.get_rank(), dist.get_world_size(), exchanged_on)
 
 
 def gloo_group() -> dist.ProcessGroup | None:
-    """A group in which the ranks speak through their CPUs; None: the usual one does. All ranks have to call it.
+    """A process group that exchanges CPU tensors; None if the default group does. Every rank has to call this.
 
-    Through a card a number comes only after all work that waits there. Do not keep it: its threads, if they still run
-    when the process ends, at times abort it.
+    NCCL exchanges a number only after all work that is queued on the GPU, which would synchronise each step. Do not
+    store the group: it has threads, and threads that still run when the process ends can abort it.
     """
     if not dist.is_initialized() or dist.get_backend() == "gloo":
         return None
-    return _hosts_beside(dist.group.WORLD)
+    return _gloo_group_beside(dist.group.WORLD)
 
 
 @lru_cache(maxsize=1)  # one for all runs of a process
-def _hosts_beside(world: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG001
+def _gloo_group_beside(default_group: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG001
     try:
         group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=TRAINING_TIMEOUT)
     except RuntimeError as error:
@@ -95,23 +95,22 @@ def _hosts_beside(world: dist.ProcessGroup) -> dist.ProcessGroup:  # noqa: ARG00
             f"the processes cannot reach each other over the network ({first_line(error)}); name the interface between "
             "the hosts, as in GLOO_SOCKET_IFNAME=eth0"
         ) from error
-    atexit.register(_leave_hosts)
+    atexit.register(_destroy_gloo_group)
     return group
 
 
-def _leave_hosts() -> None:
-    """Its threads end with the last that holds the group."""
+def _destroy_gloo_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group(gloo_group())
-    _hosts_beside.cache_clear()
+    _gloo_group_beside.cache_clear()  # the last reference: only now do the threads of the group end
 
 
 def destroy_group_at_exit() -> None:
-    """Leave the others before the process ends: gloo's threads, if they still run then, at times abort it."""
+    """Destroy gloo's default group before the process ends: threads of gloo that still run then can abort it."""
     if dist.is_initialized() and dist.get_backend() == "gloo":
-        atexit.register(_leave)
+        atexit.register(_destroy_group)
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Text files that users write: UTF-8, whatever line ends, with or without a byte order mark."""
+"""Text files of users: UTF-8, with any line ends, with or without a byte order mark."""
 
 from pathlib import Path
 from typing import Final
@@ -11,14 +11,14 @@ UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file, without its byte order mark. What cannot be read is an InputError with the line."""
+    """The content of a text file without its byte order mark. What is not UTF-8 is an InputError with its line."""
     where = printable(str(path))
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{where}: {path.stat().st_size:,} bytes is more than a list may have; split it")
+            raise InputError(f"{where}: {path.stat().st_size:,} bytes; a list has at most {MAX_BYTES:,}: split it")
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path and its rights") from error
+        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path and its permissions") from error
     if content.startswith(UTF16_MARKS):
         raise InputError(f"{where}:1: it is UTF-16; save it as UTF-8")
     try:
@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without their ends (only LF, CRLF and CR end one). A monstrous line is an InputError."""
+    """The lines of a text file without their ends (LF, CRLF or CR). A line that is too long is an InputError."""
     lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
@@ -41,5 +41,5 @@ def read_lines(path: Path) -> list[str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a whole number that a program could mean: plain digits, at most nine."""
+    """Whether a text is a whole number of at most nine ASCII digits."""
     return text.isascii() and text.isdigit() and len(text) <= 9

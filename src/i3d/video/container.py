@@ -330,7 +330,7 @@ def _open_file(path: Path, name: str) -> IO[bytes]:
     except FileNotFoundError:
         raise VideoError(name, "no such file", "check the path") from None
     except (OSError, ValueError) as error:
-        raise VideoError(name, f"cannot be opened ({_reason(error)})", "check the path and its rights") from error
+        raise VideoError(name, f"cannot be opened ({_reason(error)})", "check the path and its permissions") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise VideoError(name, "not a regular file", "give a video file, or a folder of frames")

@@ -153,7 +153,9 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError:
         raise VideoError(str(path), "no such file", "check the path") from None
     except (OSError, ValueError) as error:
-        raise VideoError(str(path), f"cannot be read ({first_line(error)})", "check the path and its rights") from error
+        raise VideoError(
+            str(path), f"cannot be read ({first_line(error)})", "check the path and its permissions"
+        ) from error
 
 
 def _by_pillow(path: Path, content: bytes, *, max_pixels: int, convert: Callable[[Image.Image], FrameHWC]) -> FrameHWC:

@@ -134,10 +134,10 @@ def _timed(asked: Arguments, config: str) -> Iterator[tuple[float, float]]:
     from i3d.utils.device import pick_device
 
     recipe = asked.config.recipe
-    clips, names = clips_of(asked.config.lists, "test", recipe, config)
+    clips, naming = clips_of(asked.config.lists, "test", recipe, config)
     view = TestView(recipe.protocol, recipe.preprocessing)
-    flow = ClipFlow.of(recipe.network, recipe.preprocessing)
-    dataset = ClipDataset(clips, view, names=names, flow=flow, multi_label=recipe.multi_label)
+    flow = ClipFlow.from_network(recipe.network, recipe.preprocessing)
+    dataset = ClipDataset(clips, view, naming=naming, flow=flow, multi_label=recipe.multi_label)
     device = pick_device("auto")
     engine = Engine.create(build_network(recipe.network), ComputeConfig(), device=device)
     loader = ClipLoader(dataset, batch_size=1, num_workers=asked.config.num_workers, max_bad=1.0)

@@ -14,7 +14,7 @@ from i3d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNames
+    from i3d.data.frame_folders import FrameNaming
     from i3d.recipes.mmaction2.from_config import ClipList, Config
     from i3d.recipes.recipe import Recipe
 
@@ -101,10 +101,10 @@ def device_of(options: argparse.Namespace, script: str) -> str:
 
 def clips_of(
     lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
-) -> tuple[Annotations, FrameNames | None]:
+) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and how their frames are named, if it is said."""
     from i3d.data.formats.read import read_annotations
-    from i3d.data.frame_folders import FrameNames
+    from i3d.data.frame_folders import FrameNaming
     from i3d.data.labels import dataset_labels, numbered_labels
 
     found = lists.get(split)
@@ -130,4 +130,4 @@ def clips_of(
     for warning in clips.warnings:
         output.say(f"warning: {printable(warning)}")
     modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
-    return clips, None if found.template is None else FrameNames(found.template, found.first_index, modality)
+    return clips, None if found.template is None else FrameNaming(found.template, found.first_index, modality)

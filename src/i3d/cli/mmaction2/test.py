@@ -94,14 +94,14 @@ def evaluate_by_config(
             f"{printable(str(checkpoint))}: has another network than {printable(config)}; give the config that it was "
             f"trained by (its own recipe is {weights.card.recipe.name})"
         )
-    clips, names = clips_of(asked.config.lists, "test", recipe, config)
+    clips, naming = clips_of(asked.config.lists, "test", recipe, config)
     with output.Testing(len(clips)) as bar:
         (found,) = evaluate_each(
             weights,
             clips,
             variants=[Variant(name_of(recipe.protocol), recipe)],
             compute=ComputeConfig(device, num_workers=asked.config.num_workers),
-            names=names,
+            naming=naming,
             max_bad=1.0,
             keep_views=keeps_views,
             resume=None if out is None else Resume(out, force, "mmaction2"),

@@ -114,8 +114,8 @@ class Testing(Steps):
     """
 
     def __init__(self, num_clips: int) -> None:
-        rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        super().__init__("testing", len(range(rank, num_clips, num_ranks)), quiet=rank > 0)
+        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        super().__init__("testing", len(range(rank, num_clips, world_size)), quiet=rank > 0)
         self._num_right = self._num_told = 0
 
     def clip(self, is_right: bool | None) -> None:

@@ -197,7 +197,7 @@ def tell_trained(done: TrainResult) -> None:
         s = done.speed
         typer.echo(
             f"{s['step_seconds']:.3f} s a step, {s['clips_per_second']:.2f} clips/s in all, "
-            f"{s['clips_per_second'] / s['num_ranks']:.2f} on each of {s['num_ranks']:.0f} devices, "
+            f"{s['clips_per_second'] / s['world_size']:.2f} on each of {s['world_size']:.0f} devices, "
             f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the most; "
             "nothing is kept"
         )

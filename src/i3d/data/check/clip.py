@@ -26,7 +26,7 @@ from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 from i3d.data.check.duplicates import Fingerprint, fingerprint
 from i3d.data.check.file_headers import cut_short, misnamed
-from i3d.data.frame_folders import FrameNames, frames_in_a_row, open_frames
+from i3d.data.frame_folders import FrameNaming, frames_in_a_row, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
 from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoPicturesError, Video
@@ -64,7 +64,7 @@ class ClipJob:
     name: str  # in the shards
     shards: Path | None  # the folder of shards that holds it
     is_frames: bool
-    names: FrameNames | None  # of the frames of a folder; None: any images, in natural order
+    naming: FrameNaming | None  # of the frames of a folder; None: any images, in natural order
 
 
 @dataclass(frozen=True)
@@ -232,20 +232,20 @@ class _Findings:
 
     def look_at_folder(self, folder: Any) -> None:
         """A folder of frames: hash and decode each picture. Those that follow after a gap are not part of the clip."""
-        names, job = self.job.names, self.job
-        if names is None:
+        naming, job = self.job.naming, self.job
+        if naming is None:
             files = [path.name for path in images_in(folder)]
             num_frames = len(files)
         else:
-            num_frames, later = frames_in_a_row(folder, names)
-            axes = ("x", "y") if names.paired else ("x",)
-            files = [names.name(i, axis) for i in range(num_frames) for axis in axes]
-            files = files[:1] if names.in_one_file else files
+            num_frames, later = frames_in_a_row(folder, naming)
+            axes = ("x", "y") if naming.paired else ("x",)
+            files = [naming.name(i, axis) for i in range(num_frames) for axis in axes]
+            files = files[:1] if naming.in_one_file else files
             if later:
-                gap = f"{printable(names.name(num_frames))} is missing, and {len(later)} frames follow it"
+                gap = f"{printable(naming.name(num_frames))} is missing, and {len(later)} frames follow it"
                 self.known["gap"] = f"{gap}; restore it, or number anew"
         if not files:
-            what = "the folder holds no picture" if names is None else f"the folder holds no {names.name(0)}"
+            what = "the folder holds no picture" if naming is None else f"the folder holds no {naming.name(0)}"
             return self.add("empty", f"{what}; check the folder and --template")
         digest, num_bytes = sha256(), 0
         for name in files:
@@ -253,11 +253,11 @@ class _Findings:
             num_bytes += len(content)
             digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogatepass") + content)
         self.known |= {"num_bytes": num_bytes, "content": digest.hexdigest(), "num_there": num_frames}
-        if names is None:
+        if naming is None:
             paths = [folder / name for name in files]
             video: Video = ImagesVideo(job.file, paths, frames_fps=None, limits=PATIENT)
         else:
-            video = open_frames(folder, names, num_frames=num_frames, limits=PATIENT)
+            video = open_frames(folder, naming, num_frames=num_frames, limits=PATIENT)
         bad: list[VideoError] = []
         with video:
             self._decode(video, bad)

@@ -29,7 +29,7 @@ from i3d.data.check.duplicates import Fingerprint, Looks, alike
 from i3d.data.check.listing import Listed, clips_of, frame_names, of_annotations
 from i3d.data.check.repair import FixJob, check_folder, fix_all, target_of
 from i3d.data.formats.read import Format
-from i3d.data.frame_folders import FrameNames, Modality
+from i3d.data.frame_folders import FrameNaming, Modality
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
@@ -131,11 +131,11 @@ def check(
     clips, base, warnings = clips_of(source, options, one_naming=template is not None or modality == "flow")
     if fix is not None:
         check_folder(fix, base)
-    shards = Shards.of(base)
-    names = frame_names(clips, shards, modality, None if template is None else (template, first_index))
+    shards = Shards.find(base)
+    naming = frame_names(clips, shards, modality, None if template is None else (template, first_index))
     if on_count is not None:
         on_count(len(clips))
-    checking = _Checking(clips, None if shards is None else base, names, min_frames)
+    checking = _Checking(clips, None if shards is None else base, naming, min_frames)
     allowed = Allowance(time_limit, int(memory_limit_gib * 2**30))
     checking.look_at_all(num_workers, allowed, on_clip)
     checking.compare(near_duplicates)
@@ -147,16 +147,16 @@ def check(
 def check_annotations(
     annotations: Annotations,
     *,
-    names: FrameNames | None = None,
+    naming: FrameNaming | None = None,
     num_workers: int = 2,
     near_duplicates: Near = "all",
     on_clip: Callable[[ClipReport], None] | None = None,
 ) -> Report:
-    """The same of clips that were read already; a row for each, in their order. `names` are those of frames."""
+    """The same of clips that were read already; a row for each, in their order. `naming` is that of frames."""
     base, clips = Path(annotations.root), list(of_annotations(annotations))
-    shards = Shards.of(base)
-    names = names or frame_names(clips, shards, "rgb", None)
-    checking = _Checking(clips, None if shards is None else base, names, 1)
+    shards = Shards.find(base)
+    naming = naming or frame_names(clips, shards, "rgb", None)
+    checking = _Checking(clips, None if shards is None else base, naming, 1)
     checking.look_at_all(num_workers, Allowance(TIME_LIMIT, int(MEMORY_LIMIT_GIB * 2**30)), on_clip)
     checking.compare(near_duplicates)
     return checking.report(annotations.source, annotations.warnings)
@@ -193,7 +193,9 @@ def _cell(name: str, value: Any) -> str:
 class _Checking:
     """The clips of a dataset, and what becomes known of them."""
 
-    def __init__(self, clips: Sequence[Listed], shards: Path | None, names: FrameNames | None, min_frames: int) -> None:
+    def __init__(
+        self, clips: Sequence[Listed], shards: Path | None, naming: FrameNaming | None, min_frames: int
+    ) -> None:
         self.clips, self.min_frames = clips, min_frames
         self.has_offsets = any(clip.first_frame for clip in clips)
         self.rows: list[ClipReport] = []
@@ -207,7 +209,7 @@ class _Checking:
             number = numbers.setdefault(file, len(self.files))
             if number == len(self.files):
                 self.files.append(
-                    _File(ClipJob(clip.file, clip.path, shards, clip.is_frames, names if clip.is_frames else None), [])
+                    _File(ClipJob(clip.file, clip.path, shards, clip.is_frames, naming if clip.is_frames else None), [])
                 )
             self.files[number].clips.append(index)
 

@@ -11,7 +11,7 @@ from typing import Any
 from i3d.data.annotations import Annotations
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNames, Modality, infer_common_naming
+from i3d.data.frame_folders import FrameNaming, Modality, infer_common_naming
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 
@@ -76,10 +76,10 @@ def _plain(folder: Path, one_naming: bool) -> list[Listed]:
 
 def frame_names(
     clips: Sequence[Listed], shards: Shards | None, modality: Modality, told: tuple[str, int] | None
-) -> FrameNames | None:
+) -> FrameNaming | None:
     """How the pictures of all folders are named: as is told, or as in most of them. None: anyhow."""
     if told is not None:
-        return FrameNames(told[0], told[1], modality)
+        return FrameNaming(told[0], told[1], modality)
     of_frames = [clip for clip in clips if clip.is_frames]
     if modality == "flow" and len(of_frames) < len(clips):
         raise InputError(f"{printable(clips[0].path)}: flow is read from folders of frames; this is a video")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, clip_folder, count_frames, dataset_naming
+from i3d.data.frame_folders import FrameNaming, clip_folder, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
@@ -20,7 +20,7 @@ COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames
 
 
 def write_annotations(
-    annotations: Annotations, out: Path, *, kind: ListKind | None = None, names: FrameNames | None = None
+    annotations: Annotations, out: Path, *, kind: ListKind | None = None, naming: FrameNaming | None = None
 ) -> None:
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's lists of videos or of frame folders (.txt).
 
@@ -37,7 +37,7 @@ def write_annotations(
         case "jsonl":
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(annotations))
         case _:
-            text = _mmaction2(annotations, out, frames=kind == "frames", names=names)
+            text = _mmaction2(annotations, out, frames=kind == "frames", naming=naming)
     write_atomically(out, text.encode("utf-8", "surrogateescape"))
 
 
@@ -103,12 +103,12 @@ def _table(annotations: Annotations, delimiter: str) -> str:
     return text.getvalue()
 
 
-def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, names: FrameNames | None) -> str:
+def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, naming: FrameNaming | None) -> str:
     if frames != annotations.is_frames:
         what = "frame folders" if annotations.is_frames else "videos"
         raise InputError(f"{printable(str(out))}: the clips are {what}; choose that kind of list")
     lines = []
-    shards = Shards.of(Path(annotations.root))
+    shards = Shards.find(Path(annotations.root))
     for index, clip in enumerate(annotations):
         if clip.start_seconds is not None or clip.end_seconds is not None:
             raise _lost(annotations, index, "a start or an end", "a table (.csv)")
@@ -116,8 +116,8 @@ def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, names: Fram
         if frames:
             count = clip.num_frames
             if count is None:
-                names = names or dataset_naming(annotations, shards)
-                count = count_frames(clip_folder(annotations, shards, index), names)
+                naming = naming or dataset_naming(annotations, shards)
+                count = count_frames(clip_folder(annotations, shards, index), naming)
             offset = f"{clip.first_frame} " if annotations.first_frames_N.any() else ""
             lines.append(f"{clip.path} {offset}{count} {labels}\n")
         else:

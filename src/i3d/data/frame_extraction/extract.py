@@ -99,7 +99,7 @@ def extract_frames(
         raise InputError(f"{printable(annotations.source)}: these are folders of frames already; give videos")
     if out.resolve() == Path(annotations.root).resolve():
         raise InputError(f"{printable(str(out))}: is where the videos are; choose a folder for the frames alone")
-    shards = Shards.of(Path(annotations.root))
+    shards = Shards.find(Path(annotations.root))
     check_present(annotations, shards)
     jobs, numbers_N = _plan(annotations, out, None if shards is None else shards.root, limits)
     _check_place(annotations, out, jobs, settings, force=force)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.flow_files import FILES, FLOW_FORMATS, FlowFormat, write_flow_file
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.flow_cache import content_digest
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
@@ -86,21 +86,21 @@ class FrameSettings:
             raise InputError(
                 f"fps {self.fps:g}: must be above 0 and at most 1000, or left out (--fps native) for every frame"
             )
-        if not self.names.template.lower().endswith((".jpg", ".jpeg")):
+        if not self.naming.template.lower().endswith((".jpg", ".jpeg")):
             raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
 
-        if self.flow is not None and not self.names.paired:
+        if self.flow is not None and not self.naming.paired:
             raise InputError(f"template {self.template!r}: flow has two pictures; write flow_{{axis}}_{{:05d}}.jpg")
 
     @property
-    def names(self) -> FrameNames:
-        return FrameNames(self.template, self.first, "rgb" if self.flow is None else "flow")
+    def naming(self) -> FrameNaming:
+        return FrameNaming(self.template, self.first, "rgb" if self.flow is None else "flow")
 
     def files(self, index: int) -> list[str]:
         """What is written of frame `index`; the file of a whole clip belongs to its first."""
         if self.flow is not None and self.flow.format != "jpg":
             return [FILES[self.flow.format]] if index == 0 else []
-        return [self.names.name(index, axis) for axis in ("xy" if self.flow is not None else "x")]
+        return [self.naming.name(index, axis) for axis in ("xy" if self.flow is not None else "x")]
 
 
 @dataclass(frozen=True)

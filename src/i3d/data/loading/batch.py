@@ -33,7 +33,7 @@ class Views:
     groups: tuple[tuple[int, ...], ...] = ()  # the views of each protocol; one that it has twice is in it twice
 
     @classmethod
-    def of(
+    def from_protocols(
         cls,
         frames_DHWC: torch.Tensor,
         protocols: Sequence[tuple[Sequence[Sequence[int]], Sequence[Box]]],

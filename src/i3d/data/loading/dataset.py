@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames, clip_folder, dataset_naming, open_frames
+from i3d.data.frame_folders import FrameNaming, clip_folder, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
@@ -95,7 +95,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         *,
         seed: int = 0,
         flow: ClipFlow | None = None,
-        names: FrameNames | None = None,
+        naming: FrameNaming | None = None,
         multi_label: bool = False,
         reduced_jpeg: bool = False,
         limits: Limits = DEFAULT_LIMITS,
@@ -105,15 +105,15 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.numbers_N = np.arange(len(annotations)) if numbers_N is None else numbers_N
         self.multi_label, self.limits, self.flow = multi_label, limits, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
-        self.stages = LoadTimer()
+        self.timer = LoadTimer()
         self._shared: Annotations | None = None
-        self.shards = Shards.of(Path(annotations.root))
+        self.shards = Shards.find(Path(annotations.root))
         check_present(annotations, self.shards)
-        self.names = names
-        if annotations.is_frames and names is None:
-            self.names = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
-        self.num_channels = self.names.num_channels if self.names is not None else 3 if flow is None else 2
-        self.computes_flow = flow is not None and self.names is None  # else it is stored
+        self.naming = naming
+        if annotations.is_frames and naming is None:
+            self.naming = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
+        self.num_channels = self.naming.num_channels if self.naming is not None else 3 if flow is None else 2
+        self.computes_flow = flow is not None and self.naming is None  # else it is stored
         if isinstance(view, TrainView):
             if self.num_channels != 3 and view.augmentation.changes_colours:
                 raise InputError(
@@ -129,7 +129,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """A whole batch, each clip written where it stays."""
-        self.stages.start()
+        self.timer.start()
         try:
             if isinstance(self.view, TrainView):
                 return self._training_batch(keys, self.view)
@@ -171,7 +171,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             else:
                 raise InputError(f"{len(bad)} clips in a row cannot be read; the first: {bad[0].reason}")
         batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad))
-        self.stages.lap("collate")
+        self.timer.lap("collate")
         return batch
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
@@ -191,24 +191,24 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         side = self.flow.short_side if self.flow is not None else 0
         with self._part(index, rate=view.sampling.target_fps, short_side=side) as part:
             indices_VT = training_clips(part.num_frames, view.sampling, rng=rng, fps=part.fps) + part.first
-            self.stages.lap("seek")
+            self.timer.lap("seek")
             geometry, slots = None, _slots(indices_VT)
             for frame, frame_HWC, _ in part.each(np.unique(indices_VT)):
-                self.stages.lap("decode")
+                self.timer.lap("decode")
                 if geometry is None:
                     height, width = frame_HWC.shape[:2]
                     may_flip = not self._no_flip.intersection(labels)
                     geometry = draw_geometry(view.augmentation, height=height, width=width, rng=rng, may_flip=may_flip)
                     check_size(part.video, geometry.resized, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
-                self.stages.lap("resize")
+                self.timer.lap("resize")
                 (v, t), *others = slots[frame]
                 geometry.crop(resized_HWC, out_VTHWC[v, t])
                 for other in others:
                     out_VTHWC[other] = out_VTHWC[v, t]
-                self.stages.lap("crop")
+                self.timer.lap("crop")
         change_pixels(out_VTHWC.reshape(-1, *out_VTHWC.shape[2:]), view.augmentation, rng=rng)
-        self.stages.lap("change")
+        self.timer.lap("change")
         if geometry is not None and geometry.flip:
             labels = tuple(self._mirrored.get(label, label) for label in labels)
         return labels
@@ -223,7 +223,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 bad.append(UnreadableClip(index, str(error)))
         labels = self._targets([self.annotations.labels_of(index) for index in indices])
         no_clips = torch.empty(0, dtype=torch.uint8)
-        self.stages.lap("collate")
+        self.timer.lap("collate")
         return Batch(no_clips, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
 
     def _views(self, index: int, view: TestView) -> Views:
@@ -243,7 +243,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 laid[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
                 frames.append(frames_DHWC)
         frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=allocate_uint8(_joined_shape(frames)))
-        return Views.of(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
+        return Views.from_protocols(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
 
     def _at_one_rate(self, protocols: list[ClipProtocol]) -> list[list[ClipProtocol]]:
         """Protocols that see the same frames: all, but flow is between other frames at another rate."""
@@ -262,16 +262,16 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             of_each = (protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) for p in protocols)
             clips = [indices_VT + part.first for indices_VT in of_each]
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
-            self.stages.lap("seek")
+            self.timer.lap("seek")
             frames_DHWC = torch.empty(0)
             for d, (_, frame_HWC, _) in enumerate(part.each(wanted_D)):
-                self.stages.lap("decode")
+                self.timer.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(part.video, (height, width), frame_HWC.shape)
                     frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
                 _resize_into(frame_HWC, frames_DHWC[d].numpy())
-                self.stages.lap("resize")
+                self.timer.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
             laid[protocol] = (np.searchsorted(wanted_D, indices_VT) + at).tolist(), boxes
@@ -286,16 +286,16 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         """
         clip = self.annotations[index]
         with self.open_clip(index) as video:
-            self.stages.lap("open")
+            self.timer.lap("open")
             is_part = clip.start_seconds is not None or clip.end_seconds is not None
             between = video.frames_between(clip.start_seconds, clip.end_seconds) if is_part else None
-            self.stages.lap("seek")
+            self.timer.lap("seek")
             different_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
             for frame_HWC in self._of_windows(video, index, protocol, pre, between, whole=whole):
                 if not different_D or frame_HWC is not different_D[-1]:
                     different_D.append(frame_HWC)
-                    self.stages.lap("decode")
+                    self.timer.lap("decode")
                     if len(different_D) * frame_HWC.size > MAX_WINDOW_BYTES:
                         seconds = len(places) / protocol.fps
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
@@ -310,7 +310,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         """The listed part of a clip; or the flow in it, between frames at the `rate` of the clips (None: all)."""
         clip = self.annotations[index]
         with self.open_clip(index) as video:
-            self.stages.lap("open")
+            self.timer.lap("open")
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
             fps = video.fps if rate is not None else None
             if self.flow is None or not self.computes_flow:
@@ -347,10 +347,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, to be used in a `with` statement."""
         clip = self.annotations[index]
-        if self.names is not None:
+        if self.naming is not None:
             return open_frames(
                 clip_folder(self.annotations, self.shards, index),
-                self.names,
+                self.naming,
                 num_frames=clip.num_frames,
                 first_frame=clip.first_frame,
                 limits=self.limits,

@@ -73,7 +73,9 @@ class ClipFlow:
     cache: Cache = field(default_factory=Cache.default)
 
     @classmethod
-    def of(cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None) -> ClipFlow | None:
+    def from_network(
+        cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None
+    ) -> ClipFlow | None:
         """As a network takes it; None: it takes RGB."""
         method = flow_method(network, preprocessing)
         return None if method is None else cls(method, preprocessing.short_side, cache or Cache.default())
@@ -106,10 +108,10 @@ class ClipFlow:
         if not self._is_whole(path, key):
             small = partial(resized, video, short_side=short_side)
             self._keep(path, video.stream(fps=fps, transform=small, between=between))
-            self.cache.keep_record(
+            self.cache.save_json(
                 key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
             )
-        told = self.cache.record(key)
+        told = self.cache.load_json(key)
         video.recall(told["notes"], frames_decoded=told["frames"])
         return CachedFlow(path)
 
@@ -150,7 +152,7 @@ class ClipFlow:
 
     def _is_whole(self, path: Path, key: str) -> bool:
         """Whether a file is as it was written: a decoder would not notice a wrong bit."""
-        told = self.cache.record(key)
+        told = self.cache.load_json(key)
         try:
             return (
                 isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == content_digest(path)
@@ -164,9 +166,10 @@ class ClipFlow:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_lossless(path, flow_as_rgb(flows), fps=Fraction(25))
         except OSError as error:
+            folder, why = printable(str(self.cache.folder)), error.strerror or error
             raise InputError(
-                f"{printable(str(self.cache.folder))}: flow cannot be kept there ({error.strerror or error}); make "
-                "room, or say where with --cache"
+                f"{folder}: the computed flow cannot be written ({why}); free disk space, or choose another folder "
+                "with --cache"
             ) from error
 
 
@@ -176,7 +179,9 @@ def content_digest(path: Path) -> str:
         files = images_in(path) if path.is_dir() else [path]
         return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
     except OSError as error:
-        raise VideoError(str(path), f"cannot be read ({error.strerror})", "check the path and its rights") from error
+        raise VideoError(
+            str(path), f"cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from error
 
 
 @lru_cache(maxsize=1 << 16)

@@ -50,13 +50,13 @@ class ClipLoader:
         batch_size: int,
         num_workers: int = 2,
         rank: int = 0,
-        num_ranks: int = 1,
+        world_size: int = 1,
         max_bad: float | None = None,
         pin_memory: bool = False,
         balanced: bool = False,
         only: Order | None = None,
     ) -> None:
-        self.dataset, self.batch_size, self.rank, self.num_ranks = dataset, batch_size, rank, num_ranks
+        self.dataset, self.batch_size, self.rank, self.world_size = dataset, batch_size, rank, world_size
         self.is_training = isinstance(dataset.view, TrainView)
         self.balanced, self.only = balanced, only
         self.max_bad = (0.01 if self.is_training else 0.0) if max_bad is None else max_bad
@@ -135,7 +135,7 @@ class ClipLoader:
         )
 
     def _order(self, epoch: int) -> list[Order]:
-        num_clips, ranks = len(self.dataset), {"rank": self.rank, "num_ranks": self.num_ranks}
+        num_clips, ranks = len(self.dataset), {"rank": self.rank, "world_size": self.world_size}
         if self.is_training:
             seed = self.dataset.seed
             order = balanced_order(self.dataset.rarest_N, seed=seed, epoch=epoch) if self.balanced else None

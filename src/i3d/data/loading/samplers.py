@@ -44,7 +44,7 @@ def training_batches(
     seed: int,
     epoch: int,
     rank: int = 0,
-    num_ranks: int = 1,
+    world_size: int = 1,
     order: Order | None = None,
 ) -> list[Order]:
     """The batches of one rank in one epoch, each of at most `batch_size` clips.
@@ -54,16 +54,16 @@ def training_batches(
 
         10 clips, 2 ranks of 2 -> batches of 2 2 1 clips on each rank
     """
-    if num_clips < 1 or batch_size < 1 or not 0 <= rank < num_ranks:
-        raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {num_ranks=}")
+    if num_clips < 1 or batch_size < 1 or not 0 <= rank < world_size:
+        raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {world_size=}")
     order = epoch_order(num_clips, seed=seed, epoch=epoch) if order is None else order
-    missing = -num_clips % num_ranks
+    missing = -num_clips % world_size
     order = np.concatenate([order, np.resize(order, missing)])
-    whole = batch_size * num_ranks
-    return [order[first : first + whole][rank::num_ranks] for first in range(0, len(order), whole)]
+    whole = batch_size * world_size
+    return [order[first : first + whole][rank::world_size] for first in range(0, len(order), whole)]
 
 
-def evaluation_batches(num_clips: int, *, batch_size: int, rank: int = 0, num_ranks: int = 1) -> list[Order]:
+def evaluation_batches(num_clips: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Order]:
     """The batches of one rank in the order of the list; all ranks together have every clip exactly once."""
-    mine = np.arange(rank, num_clips, num_ranks, dtype=np.int64)
+    mine = np.arange(rank, num_clips, world_size, dtype=np.int64)
     return [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]

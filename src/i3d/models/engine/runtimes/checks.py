@@ -39,7 +39,7 @@ def check_output(runtime: Runtime, task: Task, run: Run, device: torch.device) -
         *PACKAGES.get(runtime, ()), kind="agrees", runtime=runtime, weights=task.weights, arithmetic=task.arithmetic,
         device=name,
     )  # fmt: skip
-    if task.cache.record(key) is None:
+    if task.cache.load_json(key) is None:
         difference = _difference(run, task, device)
         if not difference <= TOLERANCE[task.arithmetic]:
             what = f"{100 * difference:.2g} % from PyTorch's, {100 * TOLERANCE[task.arithmetic]:g} % are allowed"

@@ -77,16 +77,16 @@ class Task:
 
     def cached(self, key: str, compile_: Callable[[], bytes]) -> bytes:
         """The cached bytes under a key; else they are compiled now, and cached if the cache can be written."""
-        blob = self.cache.blob(key)
+        blob = self.cache.load_bytes(key)
         if blob is None:
             log.info("compiling the network for clips of %s; it is cached", "x".join(map(str, self.clip_CTHW)))
             blob = compile_()
-            self._write(partial(self.cache.keep_blob, key, blob))
+            self._write(partial(self.cache.save_bytes, key, blob))
         return blob
 
     def cache_record(self, key: str, record: object) -> None:
         """Write into the cache, if it can be written."""
-        self._write(partial(self.cache.keep_record, key, record))
+        self._write(partial(self.cache.save_json, key, record))
 
     def _write(self, write: Callable[[], None]) -> None:
         try:
