@@ -23,7 +23,7 @@ from i3d.models.engine.runtimes import openvino
 from i3d.models.engine.runtimes.checks import check_output, check_runtime, naming_runtime
 from i3d.models.engine.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
 from i3d.models.factory import I3D
-from i3d.models.packed import prepack
+from i3d.models.prepack import prepack
 from i3d.utils.cache import Cache
 from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from i3d.models.engine.overlap_edges import BoundaryPositions, Group, SharedSpan, ends_after, joined, of_windows
 from i3d.models.inception import MaxPool3dSame, Mixed, ReceptiveField, Unit3D, same_padding
-from i3d.models.packed import conv_bn_act, taps_of
+from i3d.models.prepack import conv_bn_act, taps_of
 
 Seen = tuple[int, int, int]
 

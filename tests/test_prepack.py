@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from i3d.models.conv import Conv3d
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.models.packed import PackedConv3d, taps_of
+from i3d.models.prepack import PackedConv3d, taps_of
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils.device import ComputeConfig, has_bf16
 from support.convolutions import LAYERS
