@@ -30,12 +30,13 @@ from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.rows import Rows
+from i3d.models.normalize import normalize
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.reader import open_video
-from i3d.video.transforms import normalize, resize_short_side
+from i3d.video.transforms import resize_short_side
 
 RECIPE = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
 NAMES = FrameNaming("img_{:05d}.jpg", 1)

@@ -27,11 +27,12 @@ from i3d.data.loading.preprocess import resized
 from i3d.features.extract import FeatureSource, extractor_of
 from i3d.models.engine.overlap import PERIOD
 from i3d.models.factory import I3D
+from i3d.models.normalize import normalize
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.reader import open_video
-from i3d.video.transforms import center_crop, normalize
+from i3d.video.transforms import center_crop
 from i3d.video.writer import write_video
 
 NETWORK = "inception_rgb_kinetics400"

@@ -236,7 +236,7 @@ def test_no_clip_stops_the_run(tmp_path, monkeypatch):
     names = ("a", "hangs", "exits", "b", "segfaults", "sleeps", "killed", "fails", "greedy", "c")
     for i, name in enumerate(names):
         video(tmp_path / f"{name}.mp4", i)
-    monkeypatch.setattr(module, "look", look_or_perish)
+    monkeypatch.setattr(module, "inspect_clip", look_or_perish)
     told, start = [], time.monotonic()
     report = check(tmp_path, time_limit=2, memory_limit_gib=1, on_clip=told.append)
     assert time.monotonic() - start < 20
@@ -265,7 +265,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         from i3d.data.check import dataset as check
         from support.dying_jobs import look_or_perish
         if __name__ == "__main__":
-            check.look = look_or_perish
+            check.inspect_clip = look_or_perish
             check.check(Path({str(tmp_path)!r}), on_count=lambda _: print("begun", flush=True))
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(script))
@@ -295,7 +295,7 @@ def test_nothing_is_left_open(videos):
     check(videos / "good.mp4")
     assert open_files() == before
     assert multiprocessing.active_children() == []
-    loaded = "import sys, i3d.data.check.clip, i3d.data.check.repair; print('torch' in sys.modules)"
+    loaded = "import sys, i3d.data.check.repair, i3d.data.frame_extraction.jobs; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
 
 

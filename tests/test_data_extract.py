@@ -23,10 +23,9 @@ from i3d.data.pack import pack
 from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
-from i3d.utils.process_pool import Died, each_job
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
-from support.dying_jobs import DyingJob, work
+from support.dying_jobs import DyingJob
 from support.rendering import read_number, render
 
 HERE = partial(extract_frames, short_side=None, num_workers=0)
@@ -205,7 +204,7 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
         (part / "img_00001.jpg").write_bytes(b"half")
         assert HERE(annotations, tmp_path).num_written == 1
         assert (part / "img_00001.jpg").exists()
-    code = "import sys; from i3d.cli import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
+    code = "import sys; from i3d.cli.main import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
     words = [
         "flow",
         *map(str, sorted(videos.rglob("[ac].mp4"))),
@@ -395,25 +394,6 @@ def test_a_process_that_dies_takes_only_its_clip(videos, tmp_path, monkeypatch):
     assert "the process that read it died (SIGKILL)" in done.bad[0].reason
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
     assert not (tmp_path / PARTS).exists()
-
-
-def test_jobs_in_processes():
-    answers = dict(each_job(work, ["a", "die", "b", "c", "die"], num_workers=2))
-    assert answers[1] == answers[4] == Died("exit code 7")
-    assert [answers[i][0] for i in (0, 2, 3)] == ["A", "B", "C"]
-    assert os.getpid() not in {answers[i][1] for i in (0, 2, 3)}
-    with pytest.raises(InputError, match="told to the caller"):
-        list(each_job(work, ["a", "wrong", "b"], num_workers=1))
-    assert list(each_job(work, ["a"], num_workers=0)) == [(0, ("A", os.getpid()))]
-    assert list(each_job(work, [], num_workers=2)) == []
-
-
-def test_a_script_without_a_guard_is_told_so(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("from i3d.utils.process_pool import each_job\nprint(list(each_job(abs, [-1], num_workers=2)))\n")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "worker processes do not start (exit code 1); call from under `if __name__" in done.stderr
 
 
 def test_a_replaced_video_is_extracted_anew(videos, tmp_path):

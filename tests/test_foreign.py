@@ -485,9 +485,10 @@ def test_names_that_lead_nowhere():
 
 def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     """10 clips x 3 crops from end to end, probabilities averaged, as MMAction2 1.x tests."""
+    from i3d.models.normalize import normalize
     from i3d.video.reader import open_video
     from i3d.video.sampling import uniform_clips
-    from i3d.video.transforms import normalize, resize_short_side, three_crop
+    from i3d.video.transforms import resize_short_side, three_crop
 
     clip = render(tmp_path / "clip.mp4", num_frames=90, width=120, height=90)
     model = i3d.load_model(TINY)

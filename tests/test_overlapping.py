@@ -22,13 +22,14 @@ from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share, pays
 from i3d.models.engine.overlap_edges import BoundaryPositions, ends_after
 from i3d.models.factory import build_network
 from i3d.models.inception import ENDPOINTS, InceptionI3D, ReceptiveField
+from i3d.models.normalize import normalize
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
 from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import crop_boxes, flip, normalize
+from i3d.video.transforms import crop_boxes, flip
 from support.examples import examples
 from support.rendering import numbered_frame
 

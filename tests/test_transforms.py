@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from i3d.models.normalize import _along_row, normalize
 from i3d.video import transforms
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "mmaction2_transforms.npz")
@@ -64,7 +65,7 @@ def test_a_crop_that_does_not_fit_says_so():
 
 def test_normalize_maps_bytes_to_minus_one_and_one():
     clip_VTHWC = torch.tensor([0, 255, 51], dtype=torch.uint8).reshape(1, 1, 1, 1, 3)
-    out = transforms.normalize(clip_VTHWC, mean=(127.5,) * 3, std=(127.5,) * 3)
+    out = normalize(clip_VTHWC, mean=(127.5,) * 3, std=(127.5,) * 3)
     assert out.shape == (1, 3, 1, 1, 1)
     assert torch.allclose(out.flatten(), torch.tensor([-1.0, 1.0, 51 / 127.5 - 1]), atol=1e-6)
 
@@ -76,7 +77,7 @@ def test_normalize_of_every_byte_is_the_difference_by_the_deviation():
     clip_VTHWC = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16, 1).repeat(1, 1, 1, 1, 3)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in IMAGENET.values())
     expected = ((clip_VTHWC.double() - mean) / std).permute(0, 4, 1, 2, 3)
-    assert torch.allclose(transforms.normalize(clip_VTHWC, **IMAGENET).double(), expected, rtol=0, atol=3e-7)
+    assert torch.allclose(normalize(clip_VTHWC, **IMAGENET).double(), expected, rtol=0, atol=3e-7)
 
 
 def test_normalize_is_one_operation_on_a_card():
@@ -92,16 +93,16 @@ def test_normalize_is_one_operation_on_a_card():
 
     with FakeTensorMode():
         clips_VTHWC = torch.zeros(2, 3, 4, 5, 3, dtype=torch.uint8, device="cuda")
-        transforms.normalize(clips_VTHWC, **IMAGENET)  # which sends mean and deviation to the device
+        normalize(clips_VTHWC, **IMAGENET)  # which sends mean and deviation to the device
         with Seen():
-            found_VCTHW = transforms.normalize(clips_VTHWC, **IMAGENET)
-    transforms._along_row.cache_clear()  # they were no real ones
+            found_VCTHW = normalize(clips_VTHWC, **IMAGENET)
+    _along_row.cache_clear()  # they were no real ones
     assert told == ["aten.addcmul.default"]
     assert (found_VCTHW.dtype, found_VCTHW.shape) == (torch.float32, (2, 3, 3, 4, 5))
 
 
 def test_normalize_refuses_other_types_and_channels():
     with pytest.raises(ValueError, match="uint8 clips with 3 channels last"):
-        transforms.normalize(torch.zeros(1, 1, 2, 2, 3), mean=(0.0,) * 3, std=(1.0,) * 3)
+        normalize(torch.zeros(1, 1, 2, 2, 3), mean=(0.0,) * 3, std=(1.0,) * 3)
     with pytest.raises(ValueError, match="uint8 clips with 3 channels last"):
-        transforms.normalize(torch.zeros(1, 1, 2, 2, 2, dtype=torch.uint8), mean=(0.0,) * 3, std=(1.0,) * 3)
+        normalize(torch.zeros(1, 1, 2, 2, 2, dtype=torch.uint8), mean=(0.0,) * 3, std=(1.0,) * 3)

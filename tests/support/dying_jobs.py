@@ -25,8 +25,10 @@ class DyingJob(FrameJob):
 def work(job):
     if job == "die":
         os._exit(7)
+    if job == "exit":
+        os._exit(0)
     if job == "wrong":
-        raise InputError("wrong: told to the caller")
+        raise InputError("wrong: raised for the caller")
     return job.upper(), os.getpid()
 
 
@@ -47,3 +49,7 @@ def look_or_perish(job):
         case "greedy":
             i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
     return inspect_clip(job)
+
+
+def exit_at_once(*_):
+    os._exit(3)

@@ -40,7 +40,7 @@ from i3d.utils.device import (
     pick_device,
     processor,
 )
-from i3d.utils.process_pool import Died, each_job
+from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.writer import write_video
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import PRETRAINED
@@ -319,9 +319,9 @@ def _peaks(
     found: list[float | None] = []
     for configuration in configurations:
         job = (recipe, configuration, str(device), num_frames)
-        ((_, answer),) = each_job(_peak, [job], num_workers=1)  # the largest memory of a process never falls
-        if isinstance(answer, Died):
-            raise InputError(f"{configuration.name}: its process died ({answer.how}); is memory short?")
+        ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the largest memory of a process never falls
+        if isinstance(answer, WorkerDied):
+            raise InputError(f"{configuration.name}: its process died ({answer.cause}); is memory short?")
         found.append(answer)
     return found
 

@@ -24,13 +24,14 @@ from i3d.models.engine.engine import Engine, full_float32
 from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share
 from i3d.models.factory import I3D
 from i3d.models.inception import InceptionI3D
+from i3d.models.normalize import normalize
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.utils.prefetch import prefetch
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, flow_to_bytes, flows_of
 from i3d.video.sampling import loop
-from i3d.video.transforms import crop_boxes, flip, normalize
+from i3d.video.transforms import crop_boxes, flip
 
 Floats = npt.NDArray[np.float32]
 FRAMES_AHEAD: Final = 32  # that are decoded, or between which flow is computed, while networks run

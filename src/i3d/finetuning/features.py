@@ -26,11 +26,11 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import I3D
+from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.video.sampling import loop
-from i3d.video.transforms import normalize
 from i3d.weights.initialize import HEADS
 
 VERSION: Final = 2  # of how features are made; another number, other keys

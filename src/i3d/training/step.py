@@ -23,12 +23,12 @@ from torch.distributed.tensor import DTensor
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
 from i3d.models.factory import I3D
+from i3d.models.normalize import normalize
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
 from i3d.training.ema import Ema
 from i3d.training.losses import binary_loss_of, loss_of
 from i3d.training.optimizer import set_mode, set_rate
-from i3d.video.transforms import normalize
 
 STEPS: Final = 0x57E9  # sets these numbers apart from those of the samples, which come from (seed, epoch, index)
 

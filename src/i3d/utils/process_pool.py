@@ -1,133 +1,148 @@
-"""Processes that work through a list of jobs, and outlive a job that kills one of them.
+"""Worker processes that run a list of jobs; a job that kills its worker fails alone.
 
-    for number, answer in each_job(partial(extract, settings=settings), jobs, num_workers=4):
-        ...                                            # in the order in which they are done; `Died` if a process did
+    for index, result in run_jobs(partial(extract, settings=settings), jobs, num_workers=4):
+        ...                                   # in the order in which jobs finish; `WorkerDied` if the worker died
 
-A pool of the standard library does not tell which of its jobs was at fault when a process dies, and gives up all.
+Executors of the standard library do not report which job killed a worker, and they fail all pending jobs with it.
 """
 
 from __future__ import annotations
 
 import signal
-import time
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from threading import Lock
+from types import ModuleType
 from typing import Any, Final, Generic, TypeVar
 
 import cv2
 
 from i3d.errors import I3DError, InputError
 
-POLL_SECONDS: Final = 0.05  # how late a process may be found to be late
 J = TypeVar("J")
-A = TypeVar("A")
+R = TypeVar("R")
+_MAIN_LOCK: Final = Lock()
+
+
+class WorkerProcess(SpawnProcess):
+    """A spawned process in which the user's script is not run again.
+
+    `spawn` imports the file of `__main__` into each child to find functions that are defined there. A script without
+    an `if __name__ == "__main__"` guard would start itself again in each worker, and a script on standard input has no
+    file. What our workers run is defined in modules, so an empty `__main__` is put in place while a worker starts.
+    """
+
+    def start(self) -> None:
+        with _MAIN_LOCK:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+class WorkerContext(SpawnContext):
+    """The multiprocessing context of all worker processes; also a `multiprocessing_context` of a DataLoader."""
+
+    Process = WorkerProcess
+
+
+WORKER_CONTEXT: Final = WorkerContext()
 
 
 @dataclass(frozen=True)
-class Died:
-    """The process that had this job came to an end: by a crash, or because the system ran out of memory."""
+class WorkerDied:
+    """The result of a job whose worker crashed, was killed, or exited."""
 
-    how: str  # SIGSEGV, SIGKILL, exit code 1 ...
-    timed_out: bool = False  # it was killed because the job took longer than it may
+    cause: str  # SIGSEGV, SIGKILL, exit code 1 ...
 
 
-def each_job(
-    run: Callable[[J], A], jobs: Sequence[J], *, num_workers: int, time_limit: float | None = None
-) -> Generator[tuple[int, A | Died], None, None]:
-    """(number, `run(job)`) of all jobs, in processes that are started afresh ("spawn"); with 0 workers, in this one.
+def run_jobs(
+    function: Callable[[J], R], jobs: Sequence[J], *, num_workers: int
+) -> Generator[tuple[int, R | WorkerDied], None, None]:
+    """Yield (index of the job, `function(job)`) for all jobs, from worker processes; with 0 workers, from this one.
 
-    Each process has one job at a time, so one that dies takes only that job with it, and another takes its place. An
-    I3DError of `run` is raised here; any other error is printed and ends its process. A process whose job takes more
-    than `time_limit` seconds is killed (not with 0 workers). Close the generator to end all.
+    `function` and the jobs must be picklable and defined in a module. Each worker has one job at a time, so one that
+    dies fails only that job, and another worker takes its place. An I3DError of `function` is raised here; any other
+    error is printed and ends its worker. Close the generator to end all workers at once.
     """
     if num_workers == 0:
-        yield from ((number, run(job)) for number, job in enumerate(jobs))
+        yield from ((index, function(job)) for index, job in enumerate(jobs))
         return
-    left = deque(enumerate(jobs))
-    workers: dict[Any, _Worker[J, A]] = {}
+    pending = deque(enumerate(jobs))
+    workers: dict[Any, _Worker[J, R]] = {}
     try:
-        while left or workers:
-            while len(workers) < min(num_workers, len(left) + len(workers)):
-                worker = _Worker(run)
+        while pending or workers:
+            while len(workers) < min(num_workers, len(pending) + len(workers)):
+                worker = _Worker(function)
                 workers[worker.pipe] = worker
-            for late in [worker for worker in workers.values() if time_limit and worker.has_worked > time_limit]:
-                late.kill()
-            for pipe in wait(list(workers), timeout=None if time_limit is None else POLL_SECONDS):
+            for pipe in wait(list(workers)):
                 worker = workers[pipe]
                 try:
-                    answer = worker.pipe.recv()
+                    result = worker.pipe.recv()
                 except (EOFError, OSError):
                     del workers[pipe]
-                    yield worker.number, worker.died()
+                    yield worker.index, worker.death()
                     continue
-                if isinstance(answer, I3DError):
-                    raise answer
-                if worker.number >= 0:
-                    yield worker.number, answer
-                if left:
-                    worker.give(*left.popleft())
+                if isinstance(result, I3DError):
+                    raise result
+                if worker.index >= 0:
+                    yield worker.index, result
+                if pending:
+                    worker.submit(*pending.popleft())
                 else:
-                    workers.pop(pipe).end()
+                    workers.pop(pipe).close()
     finally:
         for worker in workers.values():
-            worker.end(at_once=True)
+            worker.process.terminate()
+        for worker in workers.values():
+            worker.close()
 
 
-class _Worker(Generic[J, A]):
-    def __init__(self, run: Callable[[J], A]) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, run), daemon=True)
+class _Worker(Generic[J, R]):
+    """One process and the pipe to it."""
+
+    def __init__(self, function: Callable[[J], R]) -> None:
+        self.pipe, child_pipe = WORKER_CONTEXT.Pipe()
+        self.process = WORKER_CONTEXT.Process(target=_work, args=(child_pipe, function), daemon=True)
         self.process.start()
-        theirs.close()
-        self.number = -1  # of its job; before the first, it only says that it is there
-        self._since, self._timed_out = 0.0, False
+        child_pipe.close()
+        self.index = -1  # of its job; -1 until its first message, which only reports that it has started
 
-    @property
-    def has_worked(self) -> float:
-        """Seconds since it was given its job."""
-        return 0.0 if self.number < 0 else time.monotonic() - self._since
-
-    def kill(self) -> None:
-        """End it whatever it does; its pipe then tells that it died."""
-        self._timed_out = True
-        self.process.kill()
-
-    def give(self, number: int, job: J) -> None:
-        self.number, self._since = number, time.monotonic()
-        with suppress(OSError):  # if it has died, `recv` will tell
+    def submit(self, index: int, job: J) -> None:
+        self.index = index
+        with suppress(OSError):  # a worker that has died is noticed by `recv`
             self.pipe.send(job)
 
-    def died(self) -> Died:
-        self.end()
+    def death(self) -> WorkerDied:
+        self.close()
         code = self.process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        if self.number < 0:
-            todo = "call from under `if __name__ == '__main__'`, or with num_workers=0"
-            raise InputError(f"worker processes do not start ({how}); {todo}")
-        return Died(how, self._timed_out)
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if self.index < 0:  # each replacement would die as well
+            raise InputError(f"worker processes do not start ({cause}); read their error above, or check free memory")
+        return WorkerDied(cause)
 
-    def end(self, *, at_once: bool = False) -> None:
+    def close(self) -> None:
         self.pipe.close()
-        if at_once:
-            self.process.terminate()
         self.process.join()
 
 
-def _work(pipe: Connection[Any, Any], run: Callable[[Any], Any]) -> None:
-    """What a process runs until the other end of the pipe is closed, or gone with its own process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to it
+def _work(pipe: Connection[Any, Any], function: Callable[[Any], Any]) -> None:
+    """Run jobs until the other end of the pipe is closed, or gone with its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
     cv2.setNumThreads(0)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send(None)
         while True:
             job = pipe.recv()
             try:
-                answer = run(job)
+                result = function(job)
             except I3DError as error:
-                answer = error
-            pipe.send(answer)
+                result = error
+            pipe.send(result)

@@ -33,7 +33,7 @@ from i3d.data.frame_folders import FrameNaming, Modality
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.process_pool import Died, each_job
+from i3d.utils.process_pool import WorkerDied, run_jobs
 
 Near = Literal["across-splits", "all", "none"]
 FIXABLE: Final = ("truncated", "damaged")
@@ -216,10 +216,10 @@ class _Checking:
     def look_at_all(self, num_workers: int, allowed: Allowance, on_clip: Callable[[ClipReport], None] | None) -> None:
         """Decode every file."""
         run = partial(limited, run=inspect_clip, allowed=allowed)
-        with closing(each_job(run, [file.job for file in self.files], num_workers=num_workers)) as running:
+        with closing(run_jobs(run, [file.job for file in self.files], num_workers=num_workers)) as running:
             for number, answer in running:
                 file = self.files[number]
-                if isinstance(answer, Died):
+                if isinstance(answer, WorkerDied):
                     answer = ClipInfo((_death(answer, allowed.seconds),))
                 for index in file.clips:
                     self._tell(index, answer)
@@ -385,9 +385,9 @@ class _Checking:
             self.remarks[index] = " | ".join(filter(None, (self.remarks[index], words)))
 
 
-def _death(died: Died, seconds: float) -> Problem:
+def _death(died: WorkerDied, seconds: float) -> Problem:
     """What is told of a clip whose process came to an end."""
-    if died.how == "SIGALRM":
+    if died.cause == "SIGALRM":
         return "timeout", f"decoding it took over {seconds:g} s; replace it, or raise the time limit"
-    memory = ", perhaps because memory ran out" if died.how == "SIGKILL" else ""
-    return "crashed", f"decoding it ended its process ({died.how}{memory}); replace it"
+    memory = ", perhaps because memory ran out" if died.cause == "SIGKILL" else ""
+    return "crashed", f"decoding it ended its process ({died.cause}{memory}); replace it"

@@ -23,7 +23,7 @@ import numpy as np
 from i3d.data.check.clip import PATIENT, Allowance, ClipJob, limited, reason_of
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
-from i3d.utils.process_pool import Died, each_job
+from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import FrameHWC, Video
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
@@ -83,14 +83,14 @@ def fix_all(
     allowed = replace(allowed, seconds=TIMES_LONGER * allowed.seconds)
     run = partial(limited, run=partial(fix, parts=parts), allowed=allowed)
     try:
-        with closing(each_job(run, jobs, num_workers=num_workers)) as running:
+        with closing(run_jobs(run, jobs, num_workers=num_workers)) as running:
             for number, answer in running:
-                if isinstance(answer, Died):
-                    late = answer.how == "SIGALRM"
+                if isinstance(answer, WorkerDied):
+                    late = answer.cause == "SIGALRM"
                     why = (
                         f"encoding took over {allowed.seconds:g} s"
                         if late
-                        else f"encoding it ended its process ({answer.how})"
+                        else f"encoding it ended its process ({answer.cause})"
                     )
                     answer = Fixed("", why)
                 yield number, answer

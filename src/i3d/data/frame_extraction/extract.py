@@ -41,7 +41,7 @@ from i3d.data.missing import check_present
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.process_pool import Died, each_job
+from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import DEFAULT_LIMITS, Limits
 
 LIST: Final = "list.txt"
@@ -140,13 +140,13 @@ def _run(
     """The results by the numbers of the jobs, in their order."""
     results: dict[int, FolderMade | BadVideo] = {}
     num_done = 0
-    running = each_job(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)
+    running = run_jobs(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)
     try:
         with closing(running):
             for number, result in running:
-                if isinstance(result, Died):
+                if isinstance(result, WorkerDied):
                     jobs[number].clean()
-                    file, why = printable(jobs[number].file), f"the process that read it died ({result.how})"
+                    file, why = printable(jobs[number].file), f"the process that read it died ({result.cause})"
                     result = BadVideo(jobs[number].path, f"{file}: {why}; check the file, or replace it")
                 results[number] = result
                 num_done += clips_of[number]

@@ -1,7 +1,7 @@
 """From annotations to clips: open, sample, decode, resize, crop, change. One function reads so: `_training_clip`.
 
 A training sample is a function of (seed, epoch, index) and of nothing else: not of the worker, the rank, or what was
-read before. Clips stay uint8 with the channels last; `transforms.normalize` makes floats of them on the device.
+read before. Clips stay uint8 with the channels last; `models.normalize` makes floats of them on the device.
 
 Letters in names: N clips of a batch, V views, T frames, D different frames, H rows, W columns, C channels, K classes.
 """

@@ -13,9 +13,9 @@ from torch import Tensor
 from i3d.data.loading.batch import Views
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import I3D
+from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import loop
-from i3d.video.transforms import normalize
 
 FRAMES_AT_ONCE: Final = 256  # of the views of a video that run at once, unless it is said how many do
 
