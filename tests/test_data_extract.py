@@ -19,7 +19,7 @@ from i3d.data.frame_extraction import extract as module
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import PARTS, RECORD, FrameJob
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.data.pack import pack
+from i3d.data.pack import pack_dataset
 from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
@@ -369,7 +369,7 @@ def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
 
 def test_videos_in_shards(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
-    pack(annotations, tmp_path / "packed")
+    pack_dataset(annotations, tmp_path / "packed")
     extract_frames(read_annotations(tmp_path / "packed"), tmp_path / "out", short_side=None, num_workers=1)
     assert numbers_in(tmp_path / "out/walk/c") == list(range(31))
     assert (tmp_path / "out/list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"

@@ -15,13 +15,13 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.preview import Range, choose, preview
+from i3d.data.preview import Range, choose_clips, preview_dataset
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from i3d.utils import drawing as pictures
-from i3d.utils.drawing import Entry, flow_colours, place, strip, tile_side
+from i3d.utils import drawing
+from i3d.utils.drawing import ClipStrip, film_strip, flow_to_rgb, tile_side
 from support.rendering import render
 
 ODD_LABELS = [
@@ -70,6 +70,15 @@ def pixels(path):
         return np.asarray(image.convert("RGB"))
 
 
+def place_of(part_HWC, sheet_HWC):
+    """(left, top) of the part of a picture that has exactly these pixels."""
+    distances = cv2.matchTemplate(sheet_HWC, part_HWC, cv2.TM_SQDIFF)
+    left, top = cv2.minMaxLoc(distances)[2]
+    height, width = part_HWC.shape[:2]
+    np.testing.assert_array_equal(sheet_HWC[top : top + height, left : left + width], part_HWC)
+    return left, top
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """What is handed to the drawing functions."""
@@ -82,8 +91,8 @@ def drawn(monkeypatch):
 
         return keeping
 
-    monkeypatch.setattr(module, "draw_sheet", keep(pictures.draw_sheet))
-    monkeypatch.setattr(module, "draw_statistics", keep(pictures.draw_statistics))
+    monkeypatch.setattr(module, "draw_contact_sheet", keep(drawing.draw_contact_sheet))
+    monkeypatch.setattr(module, "draw_statistics", keep(drawing.draw_statistics))
     return seen
 
 
@@ -93,26 +102,33 @@ def test_the_sheet_shows_the_pixels_of_the_dataset(videos, tmp_path, size, num_c
     rows = [f"{clip},{start},5" for start in (0, 0.1) for clip in ("long.mp4,a", "short.mp4,a", "slow.mp4,b")]
     annotations = table(videos, rows, header="path,label,start,end")
     dataset = ClipDataset(annotations, view(size, num_clips=num_clips), seed=3)
-    done = preview(dataset, tmp_path / "out", epoch=2)
-    pixels_HWC = pixels(done.pictures[0])
-    shown = choose(annotations, num_clips=16, seed=3)
+    done = preview_dataset(dataset, tmp_path / "out", epoch=2)
+    sheet_HWC = pixels(done.paths[0])
+    shown = choose_clips(annotations, num_clips=16, seed=3)
     assert sorted(shown) == list(range(6))
     side = tile_side(size)
-    for number, index in enumerate(shown):
+    places = []
+    for index in shown:
         clip_THWC = dataset[2, index].clips_NVTHWC[0, 0].numpy()
-        left, top = place(number, len(shown), size=size)
-        for k, t in enumerate((0, 3, 6, 9, 12, 15)):
-            tile_HWC = pixels_HWC[top : top + side, left + k * (side + 2) :][:, :side]
+        tiles = []
+        for t in (0, 3, 6, 9, 12, 15):
             if size == 150:
-                expected_HWC = cv2.resize(clip_THWC[t], (side, side), interpolation=cv2.INTER_AREA)
+                tiles.append(cv2.resize(clip_THWC[t], (side, side), interpolation=cv2.INTER_AREA))
             else:
-                expected_HWC = np.kron(clip_THWC[t], np.ones((side // size, side // size, 1), np.uint8))
-            np.testing.assert_array_equal(tile_HWC, expected_HWC)
+                tiles.append(np.kron(clip_THWC[t], np.ones((side // size, side // size, 1), np.uint8)))
+        left, top = place_of(tiles[0], sheet_HWC)
+        for k, tile_HWC in enumerate(tiles):
+            there_HWC = sheet_HWC[top : top + side, left + k * (side + 2) :][:, :side]
+            np.testing.assert_array_equal(there_HWC, tile_HWC)
+        places.append((top, left))
+    assert places == sorted(places)  # row by row
+    tops, lefts = ({place[i] for place in places} for i in (0, 1))
+    assert (len(tops), len(lefts)) == (3, 2)
 
 
 def test_short_clips_and_sizes_of_tiles():
     clip_THWC = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 56, 56, 3), np.uint8)
-    strip_HWC = strip(clip_THWC)
+    strip_HWC = film_strip(clip_THWC)
     assert strip_HWC.shape == (112, 3 * 112 + 2 * 2, 3)
     assert [int(strip_HWC[5, x, 0]) for x in (0, 111, 112, 113, 114, 228)] == [0, 0, 255, 255, 1, 2]
     assert [tile_side(size) for size in (224, 160, 128, 112, 64, 56, 32, 1)] == [112, 112, 128, 112, 128, 112, 128, 112]
@@ -121,8 +137,8 @@ def test_short_clips_and_sizes_of_tiles():
 def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
     annotations = table(videos, ["long.mp4,left hand", "slow.mp4,right hand", "short.mp4,both"])
     mirrored = view(flip=1, mirrored=(("left hand", "right hand"),))
-    preview(ClipDataset(annotations, mirrored), tmp_path)
-    entries = drawn["draw_sheet"]["args"][0]
+    preview_dataset(ClipDataset(annotations, mirrored), tmp_path)
+    entries = drawn["draw_contact_sheet"]["args"][0]
     shown = {entry.file: (entry.label, entry.facts) for entry in entries}
     assert shown == {
         "long.mp4": ("right hand", "64 x 48, 50 frames, 2.00 s"),
@@ -134,8 +150,8 @@ def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
 def test_several_labels_and_none(videos, tmp_path, drawn):
     rows = ["long.mp4,a|b", "slow.mp4,", "short.mp4,b"]
     annotations = table(videos, rows, multi_label=True, need_labels=False)
-    done = preview(ClipDataset(annotations, view(), multi_label=True), tmp_path)
-    entries = drawn["draw_sheet"]["args"][0]
+    done = preview_dataset(ClipDataset(annotations, view(), multi_label=True), tmp_path)
+    entries = drawn["draw_contact_sheet"]["args"][0]
     assert {entry.file: entry.label for entry in entries} == {
         "long.mp4": "a + b", "slow.mp4": "(no label)", "short.mp4": "b"
     }  # fmt: skip
@@ -143,20 +159,20 @@ def test_several_labels_and_none(videos, tmp_path, drawn):
     bars = drawn["draw_statistics"]["bars"][0]
     assert bars.subtitle == "2 classes, 1 to 2 clips each; 1 clip without a label"
     unlabelled = table(videos, ["long.mp4", "slow.mp4"], header="path", need_labels=False)
-    assert preview(ClipDataset(unlabelled, view()), tmp_path).class_counts == {}
+    assert preview_dataset(ClipDataset(unlabelled, view()), tmp_path).class_counts == {}
 
 
 def test_clips_are_spread_over_the_classes(tmp_path):
     annotations = made_up(tmp_path, ["a"] * 100 + ["b"] * 2 + ["c"])
-    shown = choose(annotations, num_clips=9, seed=0)
+    shown = choose_clips(annotations, num_clips=9, seed=0)
     assert [annotations[i].labels[0] for i in shown] == [0] * 6 + [1, 1, 2]
-    assert shown == choose(annotations, num_clips=9, seed=0) != choose(annotations, num_clips=9, seed=1)
-    assert sorted(choose(annotations, num_clips=500, seed=0)) == list(range(103))
+    assert shown == choose_clips(annotations, num_clips=9, seed=0) != choose_clips(annotations, num_clips=9, seed=1)
+    assert sorted(choose_clips(annotations, num_clips=500, seed=0)) == list(range(103))
     many = made_up(tmp_path, [f"class {i % 400}" for i in range(2000)])
-    picked = choose(many, num_clips=16, seed=0)
+    picked = choose_clips(many, num_clips=16, seed=0)
     assert len({many[i].labels for i in picked}) == 16
     assert picked != list(range(16))
-    some = choose(made_up(tmp_path, ["a"] * 9 + [None] * 9), num_clips=4, seed=0)
+    some = choose_clips(made_up(tmp_path, ["a"] * 9 + [None] * 9), num_clips=4, seed=0)
     assert [i < 9 for i in some].count(True) == 2
 
 
@@ -164,8 +180,8 @@ def test_the_same_clips_in_another_epoch(videos, tmp_path, drawn):
     annotations = table(videos, [f"long.mp4,a,{i / 100},2" for i in range(30)], header="path,label,start,end")
     seen = []
     for epoch in (0, 1):
-        preview(ClipDataset(annotations, view()), tmp_path, epoch=epoch, num_clips=3)
-        seen.append(drawn["draw_sheet"]["args"][0])
+        preview_dataset(ClipDataset(annotations, view()), tmp_path, epoch=epoch, num_clips=3)
+        seen.append(drawn["draw_contact_sheet"]["args"][0])
     assert [entry.facts for entry in seen[0]] == [entry.facts for entry in seen[1]]
     assert all((a.strip_HWC != b.strip_HWC).any() for a, b in zip(*seen, strict=True))
 
@@ -175,19 +191,20 @@ def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
         shutil.copy(videos / name, tmp_path / name)
     (tmp_path / "empty.mp4").write_bytes(b"")
     annotations = table(tmp_path, ["long.mp4,a", "empty.mp4,a", "slow.mp4,b"])
-    done = preview(ClipDataset(annotations, view()), tmp_path / "out")
+    done = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
     assert [(bad.index, "empty (0 bytes)" in bad.reason) for bad in done.unreadable] == [(1, True)]
-    assert (done.num_looked_at, done.sizes) == (2, {(64, 48): 2})
-    entries = drawn["draw_sheet"]["args"][0]
+    assert (done.num_inspected, done.sizes) == (2, {(64, 48): 2})
+    entries = drawn["draw_contact_sheet"]["args"][0]
     assert [(entry.file, entry.strip_HWC is None) for entry in entries] == [
         ("long.mp4", False), ("empty.mp4", True), ("slow.mp4", False)
     ]  # fmt: skip
     assert "empty (0 bytes)" in entries[1].reason
-    left, top = place(1, 3, size=40)
-    box_HWC = pixels(done.pictures[0])[top + 90 : top + tile_side(40), left : left + 680]
-    assert (box_HWC == 0xEB).mean() > 0.3  # 0xEBEDEF: grey
-    assert len(np.unique(box_HWC.reshape(-1, 3), axis=0)) == 1
-    alone = preview(ClipDataset(annotations.select([1]), view()), tmp_path / "alone")
+    sheet_HWC = pixels(done.paths[0])
+    left, top = place_of(np.full((20, 680, 3), (0xEB, 0xED, 0xEF), np.uint8), sheet_HWC)  # a grey box
+    above, below = (place_of(entries[i].strip_HWC, sheet_HWC) for i in (0, 2))
+    assert above[1] + tile_side(40) < top < below[1]
+    assert (sheet_HWC[top : below[1], : left - 1] == 255).all()
+    alone = preview_dataset(ClipDataset(annotations.select([1]), view()), tmp_path / "alone")
     assert len(alone.unreadable) == 1
     assert (alone.durations, alone.lengths, alone.sizes) == (None, None, {})
 
@@ -201,9 +218,9 @@ def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, mon
         return whole(self, epoch, index, view, out)
 
     monkeypatch.setattr(ClipDataset, "_training_clip", broken)
-    done = preview(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
+    done = preview_dataset(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
     assert [bad.index for bad in done.unreadable] == [0]
-    first, second = drawn["draw_sheet"]["args"][0]
+    first, second = drawn["draw_contact_sheet"]["args"][0]
     assert (first.strip_HWC, first.label, first.facts) == (None, "a", "64 x 48, 50 frames, 2.00 s")
     assert "after 30 frames" in first.reason
     assert second.strip_HWC is not None
@@ -213,7 +230,7 @@ def test_statistics(videos, tmp_path, drawn):
     rows = ["long.mp4,a", "short.mp4,a", "slow.mp4,a", "long.mp4,b,0,1"]
     annotations = table(videos, rows, header="path,label,start,end", classes=("a", "b", "c"))
     told = []
-    done = preview(ClipDataset(annotations, view()), tmp_path, on_clip=lambda *of: told.append(of))
+    done = preview_dataset(ClipDataset(annotations, view()), tmp_path, on_clip=lambda *of: told.append(of))
     assert done.class_counts == {"a": 3, "b": 1, "c": 0}
     assert done.durations == Range(min=0.4, median=1.5, max=2.0)
     assert done.lengths == Range(min=10, median=22.5, max=50)
@@ -221,11 +238,11 @@ def test_statistics(videos, tmp_path, drawn):
     assert told == [(i, 8) for i in range(1, 9)]
     seconds, frames = drawn["draw_statistics"]["histograms"]
     assert seconds.mark is None
-    assert frames.mark_label == "a training clip takes 31 frames: too long for 3 of 4, which repeat"
-    preview(ClipDataset(annotations, view(target_fps=25)), tmp_path)
+    assert frames.mark_label == "a training clip spans 31 frames: 3 of 4 are shorter and repeat frames"
+    preview_dataset(ClipDataset(annotations, view(target_fps=25)), tmp_path)
     seconds, frames = drawn["draw_statistics"]["histograms"]
     assert frames.mark is None
-    assert seconds.mark_label == "a training clip takes 1.24 seconds: too long for 2 of 4, which repeat"
+    assert seconds.mark_label == "a training clip spans 1.24 seconds: 2 of 4 are shorter and repeat frames"
     classes, sizes = drawn["draw_statistics"]["bars"]
     assert classes.rows == (("a", 3), ("b", 1), ("c", 0))
     assert sizes.rows == (("64 x 48", 3), ("48 x 64", 1))
@@ -236,7 +253,7 @@ def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
     rows = [f"long.mp4,{label},{(k * 4 + i) / 2000},2" for k, label in enumerate(labels) for i in range(k % 4)]
     rows += [f"long.mp4,abseiling,{1.9 + i / 1000},1.99" for i in range(40)]
     annotations = table(videos, rows, header="path,label,start,end", classes=labels)
-    done = preview(ClipDataset(annotations, view()), tmp_path)
+    done = preview_dataset(ClipDataset(annotations, view()), tmp_path)
     assert sum(done.class_counts.values()) == len(rows) == 640
     assert done.lengths.max >= 10 * done.lengths.min
     rows = drawn["draw_statistics"]["bars"][0].rows
@@ -246,18 +263,18 @@ def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
     assert name == "370 classes between"
     assert int(words.removesuffix(" clips")) + sum(count for _, count in (*rows[:15], *rows[16:])) == 640
     assert all(count == 0 for _, count in rows[16:])
-    assert len(pixels(done.pictures[1])) < 1200
+    assert len(pixels(done.paths[1])) < 1200
 
 
 def test_a_container_without_a_timetable(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(module, "MAX_DECODED", 1)
     for name in ("a", "b", "c"):
         render(tmp_path / f"{name}.webm", codec="libvpx", num_frames=20)
-    done = preview(ClipDataset(table(tmp_path, [f"{n}.webm,x" for n in "abc"]), view()), tmp_path / "out")
-    assert (done.num_looked_at, done.lengths) == (3, Range(min=20, median=20, max=20))
+    done = preview_dataset(ClipDataset(table(tmp_path, [f"{n}.webm,x" for n in "abc"]), view()), tmp_path / "out")
+    assert (done.num_inspected, done.lengths) == (3, Range(min=20, median=20, max=20))
     assert (
         drawn["draw_statistics"]["histograms"][1].subtitle
-        == "20 to 20, median 20; 2 more would have to be decoded to tell"
+        == "20 to 20, median 20; unknown of 2 that would have to be decoded"
     )
 
 
@@ -269,9 +286,9 @@ def test_names_in_any_script_and_of_any_length(tmp_path, videos):
     for name in names[2:]:
         shutil.copy(videos / "slow.mp4", tmp_path / name)
     annotations = table(tmp_path, [f'{name},"{label}"' for name, label in zip(names, ODD_LABELS, strict=True)])
-    done = preview(ClipDataset(annotations, view()), tmp_path / "out")
+    done = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
     assert done.sizes[32, 400] == done.sizes[640, 32] == 1
-    for path, margin in zip(done.pictures, (28, 24), strict=True):
+    for path, margin in zip(done.paths, (28, 24), strict=True):
         pixels_HWC = pixels(path)
         assert (pixels_HWC[:, -margin:] == 255).all(), "something is drawn over the right edge"
         assert (pixels_HWC[:, :20] == 255).all(), "something is drawn over the left edge"
@@ -286,14 +303,15 @@ def test_flow(tmp_path, drawn):
             cv2.imwrite(str(tmp_path / f"flow/push/c1/flow_{axis}_{i:05d}.jpg"), picture)
     augmentation = {"brightness": 0, "resize": (40, 40), "crop": CenterCrop()}
     dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), flow=ClipFlow())
-    done = preview(dataset, tmp_path / "out")
+    done = preview_dataset(dataset, tmp_path / "out")
     assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
-    left, top = place(0, 1, size=40)
-    assert pixels(done.pictures[0])[top + 60, left + 60].tolist() == [255, 0, 0]  # to the right
-    assert pixels(done.pictures[0])[top + 5, left + 5].max() < 10
+    sheet_HWC = pixels(done.paths[0])
+    left, top = place_of(drawn["draw_contact_sheet"]["args"][0][0].strip_HWC, sheet_HWC)
+    assert sheet_HWC[top + 60, left + 60].tolist() == [255, 0, 0]  # to the right
+    assert sheet_HWC[top + 5, left + 5].max() < 10
     assert [chart.unit for chart in drawn["draw_statistics"]["histograms"]] == ["frames"]
     ways = np.array([[255, 128], [0, 128], [128, 255], [128, 0], [128, 128]], np.uint8).reshape(5, 1, 1, 2)
-    right, down_left, down, up, still = flow_colours(ways).reshape(5, 3).tolist()
+    right, down_left, down, up, still = flow_to_rgb(ways).reshape(5, 3).tolist()
     assert right == [255, 0, 0]
     assert len({tuple(c) for c in (right, down_left, down, up)}) == 4
     assert max(still) < 3
@@ -304,10 +322,10 @@ def test_pictures_are_the_same_every_time_and_replaced_whole(videos, tmp_path, m
     from matplotlib.figure import Figure
 
     dataset = ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view())
-    first = [path.read_bytes() for path in preview(dataset, tmp_path).pictures]
+    first = [path.read_bytes() for path in preview_dataset(dataset, tmp_path).paths]
     with matplotlib.rc_context({"font.size": 30, "savefig.dpi": 50, "image.origin": "lower", "axes.facecolor": "red"}):
-        again = preview(dataset, tmp_path)
-    assert [path.read_bytes() for path in again.pictures] == first
+        again = preview_dataset(dataset, tmp_path)
+    assert [path.read_bytes() for path in again.paths] == first
 
     def fail(self, path, **_):
         path.write_bytes(b"half")
@@ -315,8 +333,8 @@ def test_pictures_are_the_same_every_time_and_replaced_whole(videos, tmp_path, m
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        preview(dataset, tmp_path)
-    assert [path.read_bytes() for path in again.pictures] == first
+        preview_dataset(dataset, tmp_path)
+    assert [path.read_bytes() for path in again.paths] == first
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clips.png", "statistics.png"]
 
 
@@ -324,12 +342,12 @@ def test_what_cannot_be_previewed(videos, tmp_path):
     annotations = table(videos, ["long.mp4,a"])
     dataset = ClipDataset(annotations, view())
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be made"):
-        preview(dataset, tmp_path / "file")
+    with pytest.raises(InputError, match="file: cannot be created"):
+        preview_dataset(dataset, tmp_path / "file")
     with pytest.raises(InputError, match="num_clips 0"):
-        preview(dataset, tmp_path, num_clips=0)
+        preview_dataset(dataset, tmp_path, num_clips=0)
     with pytest.raises(InputError, match="training view"):
-        preview(
+        preview_dataset(
             ClipDataset(
                 annotations,
                 TestView(
@@ -355,6 +373,6 @@ def test_a_drawing_leaves_no_state_behind(tmp_path):
     import matplotlib
 
     before = matplotlib.rcParams.copy()
-    entry = Entry("label", "file", "facts", np.zeros((40, 100, 3), np.uint8))
-    pictures.draw_sheet(tmp_path / "a.png", [entry], title="t", lines=["l"], size=40, is_flow=False)
+    entry = ClipStrip("label", "file", "facts", np.zeros((40, 100, 3), np.uint8))
+    drawing.draw_contact_sheet(tmp_path / "a.png", [entry], title="t", lines=["l"], size=40, is_flow=False)
     assert matplotlib.rcParams.copy() == before

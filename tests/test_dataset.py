@@ -21,7 +21,7 @@ from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.loading.samplers import evaluation_batches, training_batches
-from i3d.data.pack import pack
+from i3d.data.pack import pack_dataset
 from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, RandomResizedCrop, TrainSampling
@@ -430,7 +430,7 @@ def test_missing_files_are_fatal_at_once(videos, tmp_path):
 
 def test_shards_give_the_same_stream_as_the_files(videos, tmp_path):
     annotations = read_annotations(videos / "clips.csv")
-    assert pack(annotations, tmp_path / "packed", shard_bytes=20_000) == 12
+    assert pack_dataset(annotations, tmp_path / "packed", shard_bytes=20_000) == 12
     packed = read_annotations(tmp_path / "packed")
     assert len(list((tmp_path / "packed").glob("shard-*.tar"))) > 1
     assert packed.classes == annotations.classes
@@ -448,7 +448,7 @@ def test_shards_give_the_same_stream_as_the_files(videos, tmp_path):
 
 def test_shards_of_frames(folders, tmp_path):
     annotations = read_annotations(folders / "list.txt")
-    pack(annotations, tmp_path / "packed")
+    pack_dataset(annotations, tmp_path / "packed")
     packed = read_annotations(tmp_path / "packed")
     assert packed.is_frames
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
@@ -462,9 +462,9 @@ def test_shards_of_frames(folders, tmp_path):
 
 def test_damaged_shards_are_told(videos, tmp_path):
     annotations = read_annotations(videos / "clips.csv")
-    pack(annotations, tmp_path / "packed")
+    pack_dataset(annotations, tmp_path / "packed")
     with pytest.raises(InputError, match="is there already"):
-        pack(annotations, tmp_path / "packed")
+        pack_dataset(annotations, tmp_path / "packed")
     shard = tmp_path / "packed/shard-00000.tar"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-600])
@@ -486,7 +486,7 @@ def test_an_interrupted_packing_leaves_nothing(videos, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack(read_annotations(videos / "clips.csv"), tmp_path / "packed", on_clip=stop)
+        pack_dataset(read_annotations(videos / "clips.csv"), tmp_path / "packed", on_clip=stop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -594,11 +594,11 @@ def test_packing_notices_frames_that_lack_and_packs_nothing_twice(folders, tmp_p
     shutil.copytree(folders / "c 1", tmp_path / "c 1")
     (tmp_path / "list.txt").write_text("c 1 40 0\n")
     with pytest.raises(InputError, match=r"list.txt:1: 'c 1': holds 36 pictures, its list says 40"):
-        pack(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
+        pack_dataset(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
     (tmp_path / "list.txt").write_text("c 1 12 0\n")
-    pack(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
+    pack_dataset(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
     with pytest.raises(InputError, match="is packed already"):
-        pack(read_annotations(tmp_path / "packed"), tmp_path / "again")
+        pack_dataset(read_annotations(tmp_path / "packed"), tmp_path / "again")
 
 
 def test_an_array_of_somebody_else_does_not_make_a_folder_one_of_shards(videos, tmp_path):

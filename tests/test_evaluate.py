@@ -15,7 +15,7 @@ import i3d
 from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.data.pack import pack
+from i3d.data.pack import pack_dataset
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
@@ -113,7 +113,7 @@ def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, 
     predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
     assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
     videos = read_annotations(clips / "clips.csv")
-    pack(videos, tmp_path / "packed")
+    pack_dataset(videos, tmp_path / "packed")
     packed = test(models[protocol], read_annotations(tmp_path / "packed"))
     assert np.array_equal(packed.scores_NK, test(models[protocol], videos).scores_NK)
 

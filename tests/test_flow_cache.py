@@ -12,7 +12,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.pack import pack
+from i3d.data.pack import pack_dataset
 from i3d.evaluation.evaluate import evaluate_each
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
@@ -96,7 +96,7 @@ def test_it_is_computed_once_and_kept_by_content(clips, kept, tmp_path, monkeypa
     again = ClipDataset(moved, view, flow=kept)[0, 0].views_N[0]
     assert torch.equal(first.frames_DHWC, again.frames_DHWC)
     monkeypatch.undo()
-    pack(moved, tmp_path / "packed")
+    pack_dataset(moved, tmp_path / "packed")
     packed = ClipDataset(read_annotations(tmp_path / "packed"), view, flow=kept)[0, 0].views_N[0]
     assert torch.equal(first.frames_DHWC, packed.frames_DHWC)
 

@@ -18,7 +18,7 @@ from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.loader import ClipLoader
-from i3d.data.pack import pack
+from i3d.data.pack import pack_dataset
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
@@ -90,7 +90,7 @@ def loaded(annotations, *, multi_label=False, workers=0):
 def assert_clips(annotations, expected, tmp_path, *, multi_label=False):
     """From the files, and again from shards of them."""
     assert loaded(annotations, multi_label=multi_label) == expected
-    pack(annotations, tmp_path / "packed")
+    pack_dataset(annotations, tmp_path / "packed")
     packed = read_annotations(tmp_path / "packed", multi_label=multi_label)
     assert packed.classes == annotations.classes
     assert [replace(clip, line=0) for clip in packed] == [replace(clip, line=0) for clip in annotations]
@@ -128,7 +128,7 @@ def test_mmaction2_frames_with_offsets(tmp_path, between):
     found = read_annotations(write(tmp_path / "l.txt", "\n".join(lines)), format="frames-offset")
     assert loaded(found) == [("long", 3, 0), ("long", 1, 1), ("long", 2, 0)]
     with pytest.raises(InputError, match=r"l\.txt:1: 'long': has frames from the middle of a folder"):
-        pack(found, tmp_path / "packed")
+        pack_dataset(found, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 

@@ -515,7 +515,7 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
     """Of parts, of folders with several kinds of pictures, of shards, of flow."""
     import cv2
 
-    from i3d.data.pack import pack
+    from i3d.data.pack import pack_dataset
     from i3d.evaluation.hardest_clips import stills_of, worst_clips
 
     def numbers(clip):
@@ -531,7 +531,7 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
             near = [np.abs(still[..., ::-1].astype(int) - frame).mean() for frame in frames]
             assert abs(int(np.argmin(near)) - number) <= 1
     packed = tmp_path / "packed"
-    pack(read_annotations(clips / "clips.csv"), packed)
+    pack_dataset(read_annotations(clips / "clips.csv"), packed)
     found = i3d.evaluate(models["clips"], read_annotations(packed), device="cpu", num_workers=0)
     assert all(len(clip.stills) == 4 for clip in worst_clips(found, most=6))
     (tmp_path / "v").mkdir()

@@ -138,7 +138,7 @@ def pack(
 
     Example: i3d data pack frames/list.txt --out packed
     """
-    from i3d.data.pack import pack as run
+    from i3d.data.pack import pack_dataset as run
 
     found = read_dataset(source, root, split, classes, format, fold, multi_label, False)
     with output.Steps("packing", len(found)) as steps:
@@ -248,7 +248,7 @@ def check(
     from dataclasses import asdict
     from json import dumps
 
-    from i3d.data.check.dataset import check as run
+    from i3d.data.check.dataset import check_dataset as run
     from i3d.data.check.dataset import write_report
     from i3d.data.formats.read import class_names
 
@@ -313,7 +313,7 @@ def preview(
 
     Example: i3d data preview clips/ --out preview
     """
-    from i3d.data.preview import preview as run
+    from i3d.data.preview import preview_dataset as run
 
     found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside)
     dataset = clip_dataset(found, "train", recipe, modality, template, first_index, seed=seed)
@@ -325,7 +325,7 @@ def preview(
         output.tell_preview(done)
     for bad in done.unreadable:
         output.say(f"error: {bad.reason}")
-    output.say(f"look at {' and '.join(_name(picture) for picture in done.pictures)}")
+    output.say(f"look at {' and '.join(_name(picture) for picture in done.paths)}")
     if done.unreadable:
         raise typer.Exit(3)
 

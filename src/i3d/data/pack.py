@@ -34,7 +34,7 @@ class _Index:
     shard_sizes: list[int] = field(default_factory=list)
 
 
-def pack(
+def pack_dataset(
     annotations: Annotations,
     out: Path,
     *,

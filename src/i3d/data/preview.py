@@ -1,6 +1,6 @@
-"""Pictures of a dataset as training will see it, and of how many clips of which kind there are.
+"""Pictures of a dataset: a contact sheet of training clips, and statistics of classes, lengths and frame sizes.
 
-preview(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
+preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import InputError, VideoError, printable
-from i3d.utils.drawing import Bars, Entry, Histogram, draw_sheet, draw_statistics, frames_shown, strip
+from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip, strip_indices
 
 CLIPS: Final = "clips.png"
 STATISTICS: Final = "statistics.png"
-MAX_LOOKED_AT: Final = 200  # clips that are opened for lengths and sizes
-MAX_DECODED: Final = 20  # of them, those that are decoded because their container does not tell their length
+MAX_INSPECTED: Final = 200  # clips that are opened for lengths and sizes
+MAX_DECODED: Final = 20  # of them, those that are decoded because their container does not store their length
 MOST, LEAST = 15, 15  # classes in the chart if there are many
 MAX_SIZES: Final = 8
 
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest, the middle and the largest of some values."""
+    """Minimum, median and maximum of some values."""
 
     min: float
     median: float
@@ -39,32 +39,32 @@ class Range:
 
 @dataclass(frozen=True)
 class Preview:
-    """What was drawn, and the numbers in it."""
+    """The pictures that were drawn, and the numbers in them."""
 
-    pictures: tuple[Path, ...]
+    paths: tuple[Path, ...]  # of the PNG files
     num_clips: int
     class_counts: dict[str, int]  # clips of each class; those of several classes count in each
-    num_looked_at: int  # clips that the three below are of
-    durations: Range | None  # seconds; None: not known, or folders of frames, which have no times
+    num_inspected: int  # clips that the three below describe
+    durations: Range | None  # seconds; None: unknown, or folders of frames, which have no times
     lengths: Range | None  # frames
-    sizes: dict[tuple[int, int], int]  # (width, height) of the frames as they are stored: number of clips
+    sizes: dict[tuple[int, int], int]  # (width, height) of the stored frames: number of clips
     unreadable: tuple[UnreadableClip, ...]
 
 
 @dataclass(frozen=True)
-class _Facts:
+class _VideoInfo:
     width: int
     height: int
     num_frames: int | None
     fps: float | None
-    told: bool  # by the container, without decoding
+    has_timetable: bool  # in its container, so that its length is known without decoding
 
     @property
     def seconds(self) -> float | None:
         return self.num_frames / self.fps if self.num_frames and self.fps else None
 
 
-def preview(
+def preview_dataset(
     dataset: ClipDataset,
     out: Path,
     *,
@@ -72,80 +72,83 @@ def preview(
     epoch: int = 0,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Preview:
-    """Draw `num_clips` clips as training gets them in `epoch`, and charts of classes, lengths and sizes.
+    """Draw `num_clips` clips with the augmentation of `epoch`, and charts of classes, lengths and frame sizes.
 
-    The clips are spread over the classes and drawn by the seed of the dataset, so that another epoch shows the same
-    clips otherwise changed; of several views of a clip, the first is shown. Lengths and frame sizes are those of at
-    most 200 clips. The pictures are `clips.png` and `statistics.png` in the folder `out`, which is made if it is not
-    there. `on_clip` is told how many clips are done, of how many. Unreadable clips are in the result and on the sheet.
-    A dataset without a training view, and a folder that cannot be written, are an InputError.
+    The clips are spread over the classes and drawn with the seed of the dataset: another epoch shows the same clips
+    with other augmentation. Of several views of a clip, the first is shown. Lengths and frame sizes come from at most
+    200 clips. `clips.png` and `statistics.png` are written to the folder `out`, which is created if needed. `on_clip`
+    is called with the number of finished clips and of all clips to process. Unreadable clips are in the result and on
+    the sheet. A dataset without a training view, and a folder that cannot be written, are an InputError.
     """
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
-        raise InputError("a preview shows what training sees: give a dataset with a training view")
+        raise InputError("a preview shows training clips: give a dataset with a training view")
     if num_clips < 1 or not len(dataset):
         raise InputError(f"num_clips {num_clips} of {len(dataset)} clips: a preview needs at least 1")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{printable(str(out))}: cannot be made ({error.strerror}); choose another folder") from error
-    shown = choose(annotations, num_clips=num_clips, seed=dataset.seed)
+        raise InputError(
+            f"{printable(str(out))}: cannot be created ({error.strerror}); choose another folder"
+        ) from error
+    chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     sample = _sample(len(dataset), seed=dataset.seed)
-    to_open = sorted({*shown, *sample})
-    facts = _look_at_all(dataset, to_open, lambda done: on_clip and on_clip(done, len(to_open) + len(shown)))
-    bad = {index: found for index, found in facts.items() if isinstance(found, UnreadableClip)}
-    entries = []
-    for done, index in enumerate(shown, start=1):
-        entries.append(_entry(dataset, epoch, index, facts[index], bad))
+    to_open = sorted({*chosen, *sample})
+    num_steps = len(to_open) + len(chosen)
+    infos = _inspect_clips(dataset, to_open, lambda done: on_clip and on_clip(done, num_steps))
+    bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
+    strips = []
+    for done, index in enumerate(chosen, start=1):
+        strips.append(_clip_strip(dataset, epoch, index, infos[index], bad))
         if on_clip is not None:
-            on_clip(len(to_open) + done, len(to_open) + len(shown))
-    pictures = (out / CLIPS, out / STATISTICS)
+            on_clip(len(to_open) + done, num_steps)
+    paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
-    draw_sheet(
-        pictures[0],
-        entries,
-        title=f"What training sees: {len(shown)} of {_count(len(annotations), 'clip')}",
+    draw_contact_sheet(
+        paths[0],
+        strips,
+        title=f"Training clips after augmentation: {len(chosen)} of {_count(len(annotations), 'clip')}",
         lines=(source, *_describe(dataset, view, epoch)),
         size=view.augmentation.size,
         is_flow=dataset.num_channels == 2,
     )
-    known = [found for index in sample if isinstance(found := facts[index], _Facts)]
+    known = [info for index in sample if isinstance(info := infos[index], _VideoInfo)]
     draw_statistics(
-        pictures[1],
-        title="What there is to train on",
-        lines=(source, _looked_at(len(known), len(sample), len(annotations))),
+        paths[1],
+        title="Dataset statistics",
+        lines=(source, _sample_note(len(known), len(sample), len(annotations))),
         bars=[_class_bars(annotations), _size_bars(known)],
         histograms=_lengths(known, view),
     )
     return Preview(
-        pictures=pictures,
+        paths=paths,
         num_clips=len(annotations),
         class_counts=dict(zip(annotations.classes, annotations.class_counts_K.tolist(), strict=True)),
-        num_looked_at=len(known),
-        durations=_range([found.seconds for found in known]),
-        lengths=_range([found.num_frames for found in known]),
+        num_inspected=len(known),
+        durations=_range([info.seconds for info in known]),
+        lengths=_range([info.num_frames for info in known]),
         sizes=dict(_sizes(known)),
-        unreadable=tuple(found for _, found in sorted(bad.items())),
+        unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
 
 
-def _look_at_all(
+def _inspect_clips(
     dataset: ClipDataset, indices: Sequence[int], on_done: Callable[[int], object]
-) -> dict[int, _Facts | UnreadableClip]:
-    """The facts of these clips; of those that must be decoded for them, only of the first."""
-    facts: dict[int, _Facts | UnreadableClip] = {}
+) -> dict[int, _VideoInfo | UnreadableClip]:
+    """Sizes and lengths of these clips; at most MAX_DECODED of them are decoded for their length."""
+    infos: dict[int, _VideoInfo | UnreadableClip] = {}
     for done, index in enumerate(indices, start=1):
-        num_decoded = sum(isinstance(found, _Facts) and not found.told for found in facts.values())
-        facts[index] = _look(dataset, index, may_decode=num_decoded < MAX_DECODED)
+        num_decoded = sum(isinstance(info, _VideoInfo) and not info.has_timetable for info in infos.values())
+        infos[index] = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
         on_done(done)
-    return facts
+    return infos
 
 
-def choose(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
-    """Clips spread over the classes, drawn by `seed`, in the order of their classes.
+def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
+    """Indices of clips that are spread over the classes, drawn with `seed`, in the order of their classes.
 
-    Classes take turns in a random order, each with a clip of its own that was not drawn before.
+    Classes take turns in a random order; in its turn a class gives one random clip, without replacement.
     """
     rng = np.random.default_rng((seed, 0))
     order = rng.permutation(len(annotations))
@@ -162,66 +165,66 @@ def choose(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
 
 
 def _sample(num_clips: int, *, seed: int) -> list[int]:
-    """The clips that are opened for lengths and sizes."""
+    """Indices of the clips that are opened for lengths and sizes."""
     order = np.random.default_rng((seed, 1)).permutation(num_clips)
-    return [int(index) for index in np.sort(order[:MAX_LOOKED_AT])]
+    return [int(index) for index in np.sort(order[:MAX_INSPECTED])]
 
 
-def _look(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Facts | UnreadableClip:
+def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _VideoInfo | UnreadableClip:
     """Size and length of the listed part of a video. Only its first frame is decoded, where that suffices."""
     clip = dataset.annotations[index]
     try:
         with dataset.open_clip(index) as video:
             height, width = next(video.stream()).shape[:2]
-            told = video.timetable() is not None
-            if not told and not may_decode:
-                return _Facts(width, height, None, None, told)
+            has_timetable = video.timetable() is not None
+            if not has_timetable and not may_decode:
+                return _VideoInfo(width, height, None, None, has_timetable)
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
-            return _Facts(width, height, stop - first, video.fps, told)
+            return _VideoInfo(width, height, stop - first, video.fps, has_timetable)
     except VideoError as error:
         return UnreadableClip(index, str(error))
 
 
-def _entry(
-    dataset: ClipDataset, epoch: int, index: int, facts: _Facts | UnreadableClip, bad: dict[int, UnreadableClip]
-) -> Entry:
-    """One clip as the dataset gives it, with the label that it has then; it is put into `bad` if it gives none."""
+def _clip_strip(
+    dataset: ClipDataset, epoch: int, index: int, info: _VideoInfo | UnreadableClip, bad: dict[int, UnreadableClip]
+) -> ClipStrip:
+    """One augmented clip with its label after augmentation. A clip that cannot be read is put into `bad`."""
     annotations = dataset.annotations
-    found = facts if isinstance(facts, UnreadableClip) else _draw(dataset, epoch, index)
-    if isinstance(found, UnreadableClip):
-        bad[index] = found
-        labels, strip_HWC, reason = annotations.labels_of(index), None, found.reason
+    clip = info if isinstance(info, UnreadableClip) else _augmented_clip(dataset, epoch, index)
+    if isinstance(clip, UnreadableClip):
+        bad[index] = clip
+        labels, strip_HWC, reason = annotations.labels_of(index), None, clip.reason
     else:
-        labels, strip_HWC, reason = found[0], strip(found[1]), ""
-    clip, names = annotations[index], [annotations.classes[label] for label in labels]
+        labels, strip_HWC, reason = clip[0], film_strip(clip[1]), ""
+    listed, names = annotations[index], [annotations.classes[label] for label in labels]
     words = []
-    if clip.start_seconds is not None or clip.end_seconds is not None:
-        end = "the end" if clip.end_seconds is None else f"{clip.end_seconds:g}"
-        words.append(f"{clip.start_seconds or 0:g} to {end} s")
-    if isinstance(facts, _Facts):
-        words.append(f"{facts.width} x {facts.height}")
-        if facts.num_frames is not None:
-            words.append(f"{facts.num_frames} frames" + (f", {facts.seconds:.2f} s" if facts.seconds else ""))
-    return Entry(" + ".join(names) or "(no label)", clip.path, ", ".join(words), strip_HWC, reason)
+    if listed.start_seconds is not None or listed.end_seconds is not None:
+        end = "the end" if listed.end_seconds is None else f"{listed.end_seconds:g}"
+        words.append(f"{listed.start_seconds or 0:g} to {end} s")
+    if isinstance(info, _VideoInfo):
+        words.append(f"{info.width} x {info.height}")
+        if info.num_frames is not None:
+            words.append(f"{info.num_frames} frames" + (f", {info.seconds:.2f} s" if info.seconds else ""))
+    return ClipStrip(" + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason)
 
 
-def _draw(
+def _augmented_clip(
     dataset: ClipDataset, epoch: int, index: int
 ) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]] | UnreadableClip:
-    """Class numbers and frames (T, H, W, C) of the first view of a clip; of none that would take its place."""
+    """Class numbers and frames (T, H, W, C) of the first view of a clip. A replacement for it is not used."""
     try:
         batch = dataset[epoch, index]
-    except InputError as error:  # nor is there one that could
+    except InputError as error:  # neither it nor a replacement can be read
         return UnreadableClip(index, str(error))
-    if found := next((one for one in batch.bad if one.index == index), None):
-        return found
+    if bad := next((bad for bad in batch.bad if bad.index == index), None):
+        return bad
     labels = batch.labels_N[0]
     numbers = labels.nonzero().flatten().tolist() if dataset.multi_label else [int(labels)] * int(labels >= 0)
     return tuple(numbers), batch.clips_NVTHWC[0, 0].numpy()
 
 
 def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, str]:
-    """Two lines on how the clips were drawn."""
+    """Two lines: how the clips were sampled and augmented, and which frames are shown."""
     s, a = view.sampling, view.augmentation
     words = [f"{s.clip_len} frames at an interval of {s.frame_interval}"]
     words += [f"at {s.target_fps:g} fps"] if s.target_fps else []
@@ -239,14 +242,18 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     words += [f"{name} {getattr(a, name):g}" for name in changes if getattr(a, name)]
     words += ["rand_augment"] if a.rand_augment else []
     words += ["erasing"] if a.erasing else []
-    shown = " ".join(str(t + 1) for t in frames_shown(s.clip_len))
+    numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
     views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
-    flow = "; hue: where to, as in the disc, brightness: how fast" if dataset.num_channels == 2 else ""
-    return ", ".join(words), f"frames {shown}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
+    flow = (
+        "; flow: hue is the direction, as in the colour wheel, brightness the speed"
+        if dataset.num_channels == 2
+        else ""
+    )
+    return ", ".join(words), f"frames {numbers}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
 
 
 def _class_bars(annotations: Annotations) -> Bars:
-    """All classes in the order of their numbers, or of many the largest and the smallest."""
+    """All classes in the order of their numbers; of many classes the largest and the smallest."""
     counts = annotations.class_counts_K.tolist()
     rows: list[tuple[str, int | str]] = list(zip(annotations.classes, counts, strict=True))
     subtitle = "no clip has a label"
@@ -265,36 +272,36 @@ def _class_bars(annotations: Annotations) -> Bars:
     return Bars("Clips per class", subtitle, tuple(rows))
 
 
-def _lengths(known: list[_Facts], view: TrainView) -> list[Histogram]:
-    """How long the clips are in seconds, unless they have no times, and in frames; and how much a training clip takes.
+def _lengths(known: list[_VideoInfo], view: TrainView) -> list[Histogram]:
+    """Lengths of the clips in seconds, unless they have no times, and in frames; marked is the span of a training clip.
 
-    That is so many seconds if the sampling has a rate of its own, else so many frames.
+    The span is in seconds if the sampling has a target frame rate, else in frames.
     """
     s = view.sampling
     span = (s.clip_len - 1) * s.frame_interval + 1
-    seconds = tuple(found.seconds for found in known if found.seconds is not None)
-    lengths = tuple(float(found.num_frames) for found in known if found.num_frames is not None)
+    seconds = tuple(info.seconds for info in known if info.seconds is not None)
+    lengths = tuple(float(info.num_frames) for info in known if info.num_frames is not None)
     marks = {"seconds": span / s.target_fps} if s.target_fps and seconds else {"frames": float(span)}
     charts = []
     for unit, values, digits in (("seconds", seconds, 2), ("frames", lengths, 0)):
-        found = _range(values)
-        if found is None:
+        extent = _range(values)
+        if extent is None:
             continue
-        low, middle, high = (f"{value:,.{digits}f}" for value in (found.min, found.median, found.max))
+        low, middle, high = (f"{value:,.{digits}f}" for value in (extent.min, extent.median, extent.max))
         subtitle = f"{low} to {high}, median {middle}"
         if num_unknown := len(known) - len(values):
-            subtitle += f"; {num_unknown} more would have to be decoded to tell"
+            subtitle += f"; unknown of {num_unknown} that would have to be decoded"
         mark = marks.get(unit)
         label = ""
         if mark is not None:
             num_short = sum(value < mark for value in values)
-            shorter = f"too long for {num_short} of {len(values)}, which repeat" if num_short else "none is shorter"
-            label = f"a training clip takes {mark:,.{digits}f} {unit}: {shorter}"
+            shorter = f"{num_short} of {len(values)} are shorter and repeat frames" if num_short else "none is shorter"
+            label = f"a training clip spans {mark:,.{digits}f} {unit}: {shorter}"
         charts.append(Histogram(f"Length of clips in {unit}", subtitle, values, unit, mark, label))
     return charts or [Histogram("Length of clips", "no length is known", (), "frames")]
 
 
-def _size_bars(known: list[_Facts]) -> Bars:
+def _size_bars(known: list[_VideoInfo]) -> Bars:
     sizes = _sizes(known)
     rows: list[tuple[str, int | str]] = [(f"{width} x {height}", count) for (width, height), count in sizes[:MAX_SIZES]]
     if others := sizes[MAX_SIZES:]:
@@ -303,9 +310,9 @@ def _size_bars(known: list[_Facts]) -> Bars:
     return Bars("Frame sizes", subtitle, tuple(rows))
 
 
-def _sizes(known: list[_Facts]) -> list[tuple[tuple[int, int], int]]:
-    """(width, height) and how many clips have it, the commonest first."""
-    return sorted(Counter((found.width, found.height) for found in known).items(), key=lambda item: (-item[1], item[0]))
+def _sizes(known: list[_VideoInfo]) -> list[tuple[tuple[int, int], int]]:
+    """(width, height) and how many clips have it, the most frequent first."""
+    return sorted(Counter((info.width, info.height) for info in known).items(), key=lambda item: (-item[1], item[0]))
 
 
 def _range(values: Sequence[float | None]) -> Range | None:
@@ -317,7 +324,7 @@ def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _looked_at(num_known: int, num_opened: int, num_clips: int) -> str:
+def _sample_note(num_known: int, num_opened: int, num_clips: int) -> str:
     which = "all clips" if num_opened == num_clips else f"{num_opened:,} clips drawn at random"
-    bad = f", but for {num_opened - num_known:,} that cannot be read" if num_known < num_opened else ""
-    return f"Lengths and sizes are those of {which}{bad}."
+    bad = f" without {num_opened - num_known:,} that cannot be read" if num_known < num_opened else ""
+    return f"Lengths and sizes: {which}{bad}."

@@ -10,7 +10,7 @@ from typing import Any
 
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.data.preview import preview
+from i3d.data.preview import preview_dataset
 from i3d.errors import InputError, printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
@@ -84,8 +84,8 @@ def _preview(job: Job) -> None:
     learnt = job.annotations.select(job.parts.learnt)
     view = TrainView(job.training.sampling, job.training.augmentation)
     flow = ClipFlow.from_network(job.recipe.network, job.recipe.preprocessing, job.cache)
-    done = preview(ClipDataset(learnt, view, seed=job.seed, naming=job.seen.clips.naming, flow=flow), out)
-    job.watcher.told(f"{printable(str(done.pictures[0]))}: what training sees")
+    done = preview_dataset(ClipDataset(learnt, view, seed=job.seed, naming=job.seen.clips.naming, flow=flow), out)
+    job.watcher.told(f"{printable(str(done.paths[0]))}: what training sees")
 
 
 def _contract(job: Job) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def tell_preview(found: Preview) -> None:
             typer.echo(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
     sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
     typer.echo("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
-    typer.echo(f"(lengths and sizes of {found.num_looked_at} clips)")
+    typer.echo(f"(lengths and sizes of {found.num_inspected} clips)")
 
 
 def tell_finetuned(done: FinetuneResult) -> None:

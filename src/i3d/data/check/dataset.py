@@ -89,7 +89,7 @@ class _File:
     facts: ClipInfo | None = None
 
 
-def check(
+def check_dataset(
     source: Path,
     *,
     root: Path | None = None,
