@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def measure(predictor: Predictor, paths: list[str]) -> Row:
-    views = [view for path in paths for view in predictor.shown.views(path) if not isinstance(view, EndOfVideo)]
+    views = [view for path in paths for view in predictor.sampler.views(path) if not isinstance(view, EndOfVideo)]
     predictor._forward(views[0].clip_THWC[None])
     seconds: dict[str, list[float]] = {"decoding": [], "network": [], "predict": []}
     for _ in range(ROUNDS):
         with took(seconds["decoding"]):
             for path in paths:
-                list(predictor.shown.views(path))
+                list(predictor.sampler.views(path))
         with took(seconds["network"]):
             for view in views:
                 predictor._forward(view.clip_THWC[None])

@@ -134,7 +134,7 @@ def parts_of(clip: Path) -> dict[str, float]:
     marks = [time.perf_counter()]
     predictor = Predictor()
     marks.append(time.perf_counter())
-    views = list(predictor.shown.views(clip))
+    views = list(predictor.sampler.views(clip))
     marks.append(time.perf_counter())
     predictor.logits_of(iter(views))
     marks.append(time.perf_counter())

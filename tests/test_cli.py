@@ -125,7 +125,7 @@ class Counting:
         return (self,)
 
     @property
-    def shown(self):
+    def sampler(self):
         return self
 
     def views(self, source, **_options):
@@ -133,11 +133,11 @@ class Counting:
             raise i3d.VideoError(source, "the file is empty (0 bytes)", "copy it")
         yield "end"
 
-    def logits_of(self, views, **_options):
+    def logits_of_views(self, views, **_options):
         if isinstance(view := next(views), i3d.VideoError):
             raise view
 
-    def told(self, source, _seen, **_options):
+    def make_prediction(self, source, _logits, **_options):
         self.calls.append(source)
         return Prediction(source, "ok", tuple(LabelScore(f"c{k}", 0.5 / (k + 1)) for k in range(5)), "protocol", 9)
 

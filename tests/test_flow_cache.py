@@ -342,7 +342,7 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     few = predictor(str(file))
     assert not list((tmp_path / "c").glob("**/*.mkv"))
     with open_video(file) as video:
-        predictor.shown.flow.open(video, computed_flow.content_digest(file), short_side=PRE.short_side).__exit__()
+        predictor.sampler.flow.open(video, computed_flow.content_digest(file), short_side=PRE.short_side).__exit__()
     assert replace(few, path="") == replace(predictor(str(file)), path="")
 
 

@@ -98,8 +98,8 @@ def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
     """As clips of 32 frames do; of the windows of 250 frames one fills the machine."""
     assert predictor.views_at_once == 1
     frames = np.random.default_rng(0).integers(0, 256, (42, 224, 224, 3), dtype=np.uint8)
-    protocol = predictor.shown.protocol.model_copy(update={"max_window_frames": 9})
-    monkeypatch.setattr(predictor, "shown", replace(predictor.shown, protocol=protocol))
+    protocol = predictor.sampler.protocol.model_copy(update={"max_window_frames": 9})
+    monkeypatch.setattr(predictor, "sampler", replace(predictor.sampler, protocol=protocol))
     singles, forward, sizes = predictor.logits(frames), predictor._forward, []
     monkeypatch.setattr(predictor, "views_at_once", 3)
     monkeypatch.setattr(predictor, "_forward", lambda clips: sizes.append(clips.shape[:2]) or forward(clips))

@@ -148,8 +148,8 @@ def predict(
     from i3d.data.formats.inputs import expand_inputs
     from i3d.inference.annotate import annotate as draw
     from i3d.inference.predict_many import predict_each
+    from i3d.inference.predictions import PredictionLog, to_json, write_predictions
     from i3d.inference.predictor import Predictor
-    from i3d.inference.tables import PredictionLog, as_json, write_predictions
     from i3d.utils.device import ComputeConfig
     from i3d.video.base import Limits
     from i3d.weights.pretrained import DEFAULT
@@ -178,10 +178,10 @@ def predict(
     rows: list[Prediction] = []
     with (
         output.Progress(paths) as bar,
-        nullcontext() if out is None else PredictionLog(out, settings, paths, force=force) as journal,
+        nullcontext() if out is None else PredictionLog(out, settings, paths, force=force) as log,
     ):
         for row in predict_each(
-            predictor, paths, journal=journal, top_k=top_k, frames_fps=frames_fps, limits=limits, on_window=bar.window
+            predictor, paths, log=log, top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=bar.window
         ):
             rows.append(row)
             with bar.next():
@@ -189,7 +189,7 @@ def predict(
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
     if json:
-        typer.echo(as_json(rows))
+        typer.echo(to_json(rows))
     bad = sum(row.status == "error" for row in rows)
     output.say_summary(rows, bad, out, predictor.protocol_line, json=json)
     if annotate is not None and not bad:
@@ -322,7 +322,7 @@ def _one_of(loaded: list[Predictor], how: Fusion) -> Predictor | TwoStreams:
     for one in loaded:
         if one.weights.gaps:
             output.say(f"warning: the weights are not whole: {one.weights.gaps}")
-    return loaded[0] if len(loaded) == 1 else TwoStreams(*loaded, weights=how.weights or (1.0, 1.0), of=how.of)
+    return loaded[0] if len(loaded) == 1 else TwoStreams(*loaded, weights=how.weights or (1.0, 1.0), average=how.of)
 
 
 def _names(labels: Path | None) -> tuple[str, ...] | None:
@@ -334,7 +334,7 @@ def _names(labels: Path | None) -> tuple[str, ...] | None:
 def _check_options(out: Path | None, annotate: Path | None, frames_fps: float | None, *, num_videos: int) -> None:
     """Find out before the work, not after it, what cannot be or could not be written."""
     from i3d.inference.annotate import check_annotate
-    from i3d.inference.tables import check_suffix
+    from i3d.inference.predictions import check_suffix
 
     if frames_fps is not None and not 0 < frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {frames_fps:g}")

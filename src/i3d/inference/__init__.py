@@ -1,1 +1,8 @@
-"""From a video to its action: `Predictor`, many videos, two streams, tables of predictions."""
+"""From a video to its action: `Predictor`, one video or many (`predict_many`), two streams, results as tables.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

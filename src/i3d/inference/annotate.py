@@ -1,4 +1,4 @@
-"""A video with its labels drawn on it."""
+"""Draw the predicted labels on a video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_LINES: Final = 5
 
 @dataclass(frozen=True)
 class Format:
-    """How an annotated video is written: a GIF is for a glance, an mp4 holds everything."""
+    """How an annotated video is written: a GIF has the beginning, an mp4 everything."""
 
     short_side: int
     fps: Fraction
@@ -40,7 +40,7 @@ FORMATS: Final = {
 
 
 def check_annotate(path: Path) -> Format:
-    """The format that a name stands for, or an InputError."""
+    """The format of a file name; another suffix is an InputError."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--annotate {printable(str(path))}: the name must end in {' or '.join(SUFFIXES)}")
     return FORMATS[path.suffix.lower()]
@@ -55,11 +55,11 @@ def annotate(
         frames = video.stream(fps=float(form.fps), transform=partial(_scale, short_side=form.short_side))
         if form.max_seconds is not None:
             frames = islice(frames, int(form.max_seconds * form.fps))
-        write_video(out, _drawn(frames, prediction), fps=form.fps)
+        write_video(out, _draw(frames, prediction), fps=form.fps)
 
 
 def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
-    """At the short side wanted, or less if that makes the long one longer than 16:9 does; sides even."""
+    """Resize to `short_side`, or less where the long side would exceed that of 16:9; both sides even."""
     height, width = frame_HWC.shape[:2]
     longest = short_side * 16 // 9
     short_side = max(2, min(short_side, longest * min(height, width) // max(height, width)))
@@ -67,7 +67,7 @@ def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
     return resize_frame(frame_HWC, height=height + height % 2, width=width + width % 2)
 
 
-def _drawn(frames: Iterator[FrameHWC], prediction: Prediction) -> Iterator[FrameHWC]:
+def _draw(frames: Iterator[FrameHWC], prediction: Prediction) -> Iterator[FrameHWC]:
     overlay_HW4: npt.NDArray[np.uint16] | None = None
     for frame_HWC in frames:
         if overlay_HW4 is None:
@@ -78,7 +78,7 @@ def _drawn(frames: Iterator[FrameHWC], prediction: Prediction) -> Iterator[Frame
 
 
 def _overlay(height: int, width: int, prediction: Prediction) -> npt.NDArray[np.uint8]:
-    """RGBA panel over the lower third at most: a line a label, lying on a bar of its score."""
+    """An RGBA panel over at most the lower third: a line a label, on a bar of its score."""
     image = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(image)
     step = max(height // 15, 14)
@@ -97,11 +97,11 @@ def _overlay(height: int, width: int, prediction: Prediction) -> npt.NDArray[np.
         middle = (upper + lower) // 2
         draw.text((right - 4, middle), score, font=font, fill=ink, anchor="rm")
         room = right - left - 20 - draw.textlength(score, font=font)
-        draw.text((left + 4, middle), _fitted(draw, line.label, font, room), font=font, fill=ink, anchor="lm")
+        draw.text((left + 4, middle), _shorten(draw, line.label, font, room), font=font, fill=ink, anchor="lm")
     return np.asarray(image)
 
 
-def _fitted(
+def _shorten(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
     """`text`, cut with an ellipsis if it is wider than `room`."""

@@ -1,34 +1,54 @@
-"""`i3d predict`: one video or many, by one network or two streams."""
+"""From Python: one video, or many, by one network or two streams."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypedDict, Unpack, overload
 
+from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction
-from i3d.inference.predictor import OnWindow, Predictor
-from i3d.inference.tables import PredictionLog
+from i3d.inference.predictions import PredictionLog, Predictions
+from i3d.inference.predictor import Predictor, source_name
+from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.inference.two_stream import TwoStreams
 from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
+from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
 from i3d.weights.pretrained import DEFAULT
 
-MAX_STDIN_BYTES = 1 << 30
+MAX_STDIN_BYTES: Final = 1 << 30
+VIEWS_AHEAD: Final = 4  # decoded views that wait: 150 MB of windows of 250 frames of 224 x 224
 
 
-VIEWS_AHEAD: Final = 4  # that are decoded and wait: 150 MB of windows of 250 frames of 224 x 224
+class _Options(TypedDict, total=False):
+    """The keywords of `predict`, for its overloads."""
+
+    model: str | os.PathLike[str]
+    recipe: str | None
+    labels: Sequence[str] | None
+    top_k: int
+    device: str
+    precision: Precision | None
+    frames_fps: float | None
+    time_limit: float
 
 
+@overload
+def predict(videos: list[Any] | tuple[Any, ...], **options: Unpack[_Options]) -> Predictions: ...
+@overload  # a file or a folder of frames: Prediction; a folder of videos: Predictions
+def predict(videos: str | os.PathLike[str], **options: Unpack[_Options]) -> Any: ...
+@overload
+def predict(videos: VideoInput, **options: Unpack[_Options]) -> Prediction: ...
 def predict(
-    source: Source,
+    videos: VideoInput,
     *,
     model: str | os.PathLike[str] = DEFAULT,
     recipe: str | None = None,
@@ -38,23 +58,57 @@ def predict(
     precision: Precision | None = None,
     frames_fps: float | None = None,
     time_limit: float = 60.0,
-) -> Prediction:
-    """The most likely actions of one video, by the pretrained Kinetics-400 network or by another `model`.
+) -> Prediction | Predictions:
+    """The most likely actions of a video, or of each of many, by the pretrained network or by another `model`.
 
-    `source`: path, bytes, folder or sequence of images, or an array (T, H, W, 3) uint8 RGB. `model`, `recipe` and
-    `labels` are those of `load_model`. The last two networks stay loaded, until their file changes. Raises VideoError
-    if the video cannot be read, WeightsError if the weights cannot, InputError for a bad option.
+    One video is a path, the bytes of a file, an open binary file, frames (an array or tensor (T, H, W, 3) or
+    (T, 3, H, W), uint8 RGB), or a folder of frames. A list is many videos (the frames of one are a list inside it), and
+    so is a folder of videos, a pattern and a list file: these give `Predictions`, where a video that cannot be read
+    has status "error". `model`, `recipe` and `labels` are those of `load_model`. The last two networks stay loaded,
+    until their file changes. Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
+    InputError for a bad option.
     """
-
+    options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
     names = None if labels is None else tuple(labels)
-    predictor = _predictor(os.fspath(model), _changed_at(model), recipe, names, device, precision)
-    return predictor(source, top_k=top_k, frames_fps=frames_fps, limits=Limits(max_seconds=time_limit))
+    if isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos)):
+        sources = list(expand(videos))
+        predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
+        return Predictions(predict_each(predictor, sources, **options))
+    source = to_source(videos)
+    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
+    return predictor(source, **options)
+
+
+def predict_many(
+    videos: VideoInput | Iterable[VideoInput],
+    *,
+    model: str | os.PathLike[str] = DEFAULT,
+    recipe: str | None = None,
+    labels: Sequence[str] | None = None,
+    top_k: int = 5,
+    device: str = "auto",
+    precision: Precision | None = None,
+    frames_fps: float | None = None,
+    time_limit: float = 60.0,
+    on_progress: ProgressCallback = ignore_progress,
+) -> Iterator[Prediction]:
+    """The prediction of each video, in order, as soon as it is computed; the next ones are decoded meanwhile.
+
+    `videos` and the options are those of `predict`; an iterator is read as it goes, so memory does not grow with the
+    number of videos. A video that cannot be read has status "error".
+    """
+    names = None if labels is None else tuple(labels)
+    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
+    limits = Limits(max_seconds=time_limit)
+    return predict_each(
+        predictor, expand(videos), top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=on_progress
+    )
 
 
 @lru_cache(maxsize=2)
 def _predictor(
     model: str,
-    _changed_at: float,
+    _modified_at: float,
     recipe: str | None,
     labels: tuple[str, ...] | None,
     device: str,
@@ -63,7 +117,7 @@ def _predictor(
     return Predictor(model, recipe=recipe, labels=labels, compute=ComputeConfig(device=device, precision=precision))
 
 
-def _changed_at(model: str | os.PathLike[str]) -> float:
+def _modified_at(model: str | os.PathLike[str]) -> float:
     try:
         return Path(model).stat().st_mtime
     except OSError:
@@ -72,50 +126,73 @@ def _changed_at(model: str | os.PathLike[str]) -> float:
 
 def predict_each(
     predictor: Predictor | TwoStreams,
-    paths: Sequence[str],
+    sources: Iterable[Source],
     *,
-    journal: PredictionLog | None = None,
+    log: PredictionLog | None = None,
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
-    on_window: OnWindow | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Iterator[Prediction]:
-    """One row for each path, in order, as soon as it is known. A video that cannot be read is a row with its error.
+    """The prediction of each video, in order. "-" is the standard input.
 
-    The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. "-" is the standard input. What
-    the journal knows is not computed again, what is new is noted there.
+    The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
+    are not computed again; new ones are added to it.
     """
-    known = [journal.prediction(path) if journal else None for path in paths]
-    todo = [path for path, row in zip(paths, known, strict=True) if row is None]
-    with closing(prefetch(_decoded(predictor, todo, frames_fps, limits), max_ahead=VIEWS_AHEAD)) as views:
-        for path, there in zip(paths, known, strict=True):
-            row = there
-            if row is None:
-                try:
-                    seen = [stream.logits_of(views, on_window=on_window) for stream in predictor.streams]
-                    row = predictor.told(path, seen, top_k=top_k)
-                except VideoError as error:
-                    row = Prediction(path, "error", (), predictor.protocol_line, 0, str(error))
-                if journal:
-                    journal.keep(row)
+    decoded = _decode(predictor, sources, log, frames_fps, limits)
+    with closing(prefetch(decoded, max_ahead=VIEWS_AHEAD)) as items:
+        for item in items:
+            if isinstance(item, Prediction):
+                yield item
+                continue
+            assert isinstance(item, _Start)
+            try:
+                logits = [
+                    stream.logits_of_views(items, name=item.name, on_progress=on_progress)  # type: ignore[arg-type]
+                    for stream in predictor.streams
+                ]
+                row = predictor.make_prediction(item.source, logits, top_k=top_k)
+            except VideoError as error:
+                row = Prediction(item.name, "error", (), predictor.protocol_line, 0, str(error))
+            if log:
+                log.add_prediction(row)
             yield row
 
 
-def _decoded(
-    predictor: Predictor | TwoStreams, paths: Sequence[str], frames_fps: float | None, limits: Limits | None
-) -> Iterator[View | EndOfVideo | VideoError]:
-    """The views of all videos, for one stream after the other; an error stands for what is left of its video."""
-    for path in paths:
+class _Start:
+    """The views that follow are of this video."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.name = source, source_name(source)
+
+
+def _decode(
+    predictor: Predictor | TwoStreams,
+    sources: Iterable[Source],
+    log: PredictionLog | None,
+    frames_fps: float | None,
+    limits: Limits | None,
+) -> Iterator[Prediction | _Start | View | EndOfVideo | VideoError]:
+    """Of each video its logged prediction, or its views for one stream after the other.
+
+    An error takes the place of the views that are left of its video.
+    """
+    for source in sources:
+        logged = log.prediction(source) if log and isinstance(source, str) else None
+        if logged is not None:
+            yield logged
+            continue
+        yield _Start(source)
         try:
-            source = read_stdin() if path == "-" else path
+            content = read_stdin() if isinstance(source, str) and source == STDIN else source
             for stream in predictor.streams:
-                yield from stream.shown.views(source, frames_fps=frames_fps, limits=limits)
+                yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits)
         except VideoError as error:
             yield error
 
 
 def read_stdin() -> bytes:
-    """The standard input, whole; over 1 GiB is an InputError."""
+    """The content of the standard input; over 1 GiB is an InputError."""
     content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
     if len(content) > MAX_STDIN_BYTES:
         raise InputError(f"the standard input holds over {MAX_STDIN_BYTES >> 20} MiB; give a file")

@@ -1,15 +1,14 @@
-"""`i3d predict`: from a video to its action.
+"""A network with its preprocessing: from a video to its action.
 
-Read `Predictor.logits` first, and `data.shown.Shown.views`: open -> windows or clips of frames -> network -> logits.
+Read `Predictor.logits` first, and `ViewSampler.views`: open -> windows or clips of frames -> network -> logits.
 Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,24 +25,20 @@ from i3d.models.flops import view_of
 from i3d.recipes.protocols import with_average
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
 from i3d.weights.load import build_model, load_weights
 from i3d.weights.pretrained import DEFAULT
 
-if TYPE_CHECKING:
-    pass
-
-OnWindow = Callable[[int, float], None]
-
 
 @dataclass(frozen=True)
 class VideoLogits:
-    """The network's word on one video: logits of each view and how many frames each view held."""
+    """The network's output for one video: logits of each view, and how many frames each view has."""
 
     logits_VK: npt.NDArray[np.float32]
     num_frames_V: npt.NDArray[np.int64]
     frames_decoded: int
-    timed: bool  # False: the frames carried no times
+    timed: bool  # False: the frames have no times
     notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -52,7 +47,7 @@ class VideoLogits:
 
 
 class Predictor:
-    """A network, loaded once, for any number of videos. One of optical flow computes it of their frames.
+    """A network, loaded once, for any number of videos. A network of optical flow computes the flow of their frames.
 
     predictor = Predictor(compute=ComputeConfig(precision="auto"))
     predictor("clip.mp4").top1
@@ -67,7 +62,7 @@ class Predictor:
         compute: ComputeConfig | None = None,
         flow: FlowMethod | None = None,
     ) -> None:
-
+        """`model`, `recipe` and `labels` are those of `load_model`; `flow` replaces the flow method of the recipe."""
         compute = compute or ComputeConfig()
         self.device = pick_device(compute.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
@@ -76,33 +71,32 @@ class Predictor:
         if channels not in (2, 3):
             raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        computed = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
-        if computed is not None and self.flow is not None:
-            computed = replace(computed, method=self.flow)
+        clip_flow = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
+        if clip_flow is not None and self.flow is not None:
+            clip_flow = replace(clip_flow, method=self.flow)
         self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
-        self.shown = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, computed)
+        self.sampler = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, clip_flow)
         self.streams = (self,)
         clip_CTHW = view_of(self.card.recipe)[1:]
         self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property
     def protocol_line(self) -> str:
-        """How the scores are made, in words."""
-        return self.line_of(None)
+        """How the scores are computed, in words."""
+        return self.describe_protocol(None)
 
-    def line_of(self, fused: Average | None, *, ran: bool = False) -> str:
-        """The protocol in words, with the logits of the views averaged if these are fused with another network's.
+    def describe_protocol(self, fused: Average | None, *, used: bool = False) -> str:
+        """The protocol in words, as it is when its scores are fused with those of another network ("score": logits).
 
-        `ran`: with what ran for the last video, instead of what was asked for.
+        `used`: with the runtimes that ran the last video, instead of the requested one.
         """
-
         recipe = with_average(self.card.recipe, "score" if fused == "score" else None)
         flow = f", {self.flow} flow" if self.flow else ""
-        return f"{recipe.protocol_line}{flow}; {self.engine.description if ran else self.engine.requested}"
+        return f"{recipe.protocol_line}{flow}; {self.engine.description if used else self.engine.requested}"
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the numbers depend on, besides the video."""
+        """What the scores depend on, besides the video."""
         return {
             "protocol": self.protocol_line,
             "weights": self.weights.sha256,
@@ -117,27 +111,27 @@ class Predictor:
         top_k: int = 5,
         frames_fps: float | None = None,
         limits: Limits | None = None,
-        on_window: OnWindow | None = None,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> Prediction:
         """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        seen = self.logits(source, frames_fps=frames_fps, limits=limits, on_window=on_window)
-        return self.told(source, [seen], top_k=top_k)
+        logits = self.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+        return self.make_prediction(source, [logits], top_k=top_k)
 
-    def told(self, source: Source, seen_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
-        """What the logits of a video say."""
-        (seen,) = seen_of_streams
-        return self.prediction(source, self.scores_of(seen, source).probabilities_K, seen, top_k=top_k)
+    def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """The best classes of a video, from its logits."""
+        (logits,) = logits_of_streams
+        return self.prediction(source, self.scores(logits, source).probabilities_K, logits, top_k=top_k)
 
-    def scores_of(self, seen: VideoLogits, source: Source) -> VideoScores:
-        """The scores of a video, averaged over its views as the protocol says."""
-        if not np.isfinite(seen.logits_VK).all():
+    def scores(self, logits: VideoLogits, source: Source) -> VideoScores:
+        """The scores of a video, averaged over its views as the protocol prescribes."""
+        if not np.isfinite(logits.logits_VK).all():
             what = f"the network gave NaN or infinity in {self.engine.arithmetic}"
             raise VideoError(source_name(source), what, "use --precision fp32")
         recipe = self.card.recipe
         return average_views(
-            seen.logits_VK,
+            logits.logits_VK,
             average=recipe.protocol.average,
-            weights_V=seen.num_frames_V,
+            weights_V=logits.num_frames_V,
             multi_label=recipe.multi_label,
         )
 
@@ -145,21 +139,21 @@ class Predictor:
         self,
         source: Source,
         probabilities_K: npt.NDArray[np.float64],
-        seen: VideoLogits,
+        logits: VideoLogits,
         *,
         top_k: int,
         protocol_line: str | None = None,
     ) -> Prediction:
-        """The best classes of a video as a row."""
-        rate = getattr(self.card.recipe.protocol, "fps", None)  # clips are of a video's own frames, whatever their rate
-        taken_as = "" if seen.timed or rate is None else f"; images without times, taken as {rate:g} fps"
+        """The best classes of a video, from its probabilities."""
+        fps = getattr(self.card.recipe.protocol, "fps", None)  # clips take a video's own frames, whatever their rate
+        assumed = "" if logits.timed or fps is None else f"; images without times, taken as {fps:g} fps"
         return Prediction(
             path=source_name(source),
             status="ok",
             predictions=best_labels(probabilities_K, self.card.labels, k=top_k),
-            protocol=(protocol_line or self.line_of(None, ran=True)) + taken_as,
-            frames=seen.frames_decoded,
-            error=f"warning: {'; '.join(seen.notes)}" if seen.notes else "",
+            protocol=(protocol_line or self.describe_protocol(None, used=True)) + assumed,
+            frames=logits.frames_decoded,
+            error=f"warning: {'; '.join(logits.notes)}" if logits.notes else "",
         )
 
     def logits(
@@ -168,30 +162,33 @@ class Predictor:
         *,
         frames_fps: float | None = None,
         limits: Limits | None = None,
-        on_window: OnWindow | None = None,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> VideoLogits:
         """The logits of every view of one video. The memory of windows does not grow with its length.
 
-        `on_window` is told, after each view, how many there were and how many seconds of video they held.
+        `on_progress` is called after each view, with the seconds of video and the number of views so far.
         """
-        views = self.shown.views(source, frames_fps=frames_fps, limits=limits)
-        return self.logits_of(views, on_window=on_window)
+        views = self.sampler.views(source, frames_fps=frames_fps, limits=limits)
+        return self.logits_of_views(views, name=source_name(source), on_progress=on_progress)
 
-    def logits_of(
-        self, views: Iterator[View | EndOfVideo | VideoError], *, on_window: OnWindow | None = None
+    def logits_of_views(
+        self,
+        views: Iterator[View | EndOfVideo | VideoError],
+        *,
+        name: str = "",
+        on_progress: ProgressCallback = ignore_progress,
     ) -> VideoLogits:
         """The logits of the views up to the end of a video; raises an error that comes among them."""
-
         self.engine.reset_used_runtimes()
         logits: list[npt.NDArray[np.float32]] = []
-        waiting: list[npt.NDArray[np.uint8]] = []  # views of one length, to run at once
+        batch: list[npt.NDArray[np.uint8]] = []  # views of one length, which run at once
         num_frames_V: list[int] = []
         seconds = 0.0
 
         def run() -> None:
-            if waiting:
-                logits.append(self._forward(np.stack(waiting)))
-                waiting.clear()
+            if batch:
+                logits.append(self._forward(np.stack(batch)))
+                batch.clear()
 
         for view in views:
             if isinstance(view, VideoError):
@@ -199,29 +196,25 @@ class Predictor:
             if isinstance(view, EndOfVideo):
                 run()
                 return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *view)
-            if waiting and len(waiting[0]) != len(view.clip_THWC):
+            if batch and len(batch[0]) != len(view.clip_THWC):
                 run()
-            waiting.append(view.clip_THWC)
-            if len(waiting) == self.views_at_once:
+            batch.append(view.clip_THWC)
+            if len(batch) == self.views_at_once:
                 run()
             num_frames_V.append(len(view.clip_THWC))
             seconds += view.seconds
-            if on_window is not None:
-                on_window(len(num_frames_V), seconds)
+            on_progress(Progress(name, seconds, None, "s", {"views": len(num_frames_V)}))
         raise ValueError("views without an end")
 
     def _forward(self, clips_VTHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits (V, K) of views; those too short for the network are looped."""
-
         on_device = torch.from_numpy(np.ascontiguousarray(clips_VTHWC)).to(self.device)
-        logits_VK: npt.NDArray[np.float32] = (
-            forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy()
-        )
-        return logits_VK
+        logits_VK = forward(self.engine, on_device, self.card.recipe.preprocessing)
+        return logits_VK.cpu().numpy()
 
 
 def source_name(source: Source) -> str:
-    """What to call a source: its path as given, or what kind of thing it is."""
+    """The name of a source: its path as given, or its type."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return f"({type(source).__name__})"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from i3d.cli.output.tables import show, table
 from i3d.cli.output.words import say
 from i3d.errors import printable
+from i3d.utils.progress import Progress as OfVideo
 
 if TYPE_CHECKING:
     from i3d.finetuning.defaults import Choice
@@ -45,8 +46,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def window(self, num_windows: int, seconds: float) -> None:
-        description = f"{self._names[self._done]}: {num_windows} views, {seconds:.0f} s of video"
+    def window(self, progress: OfVideo) -> None:
+        views = progress.metrics["views"]
+        description = f"{self._names[self._done]}: {views:.0f} views, {progress.completed:.0f} s of video"
         self._bar.update(self._task, description=description)
 
     @contextmanager

@@ -1,0 +1,109 @@
+"""From what a Python user passes to the sources of videos that the reader opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import torch
+
+from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs
+from i3d.errors import InputError, printable
+from i3d.video.base import Source
+from i3d.video.images import IMAGE_SUFFIXES
+
+# One video: a path, the content of a file, an open binary file, frames (an array or a tensor, uint8), or a sequence of
+# frames (image paths, or arrays).
+VideoInput: TypeAlias = Source | BinaryIO | torch.Tensor | Sequence[Any]
+
+
+def to_source(video: Any) -> Source:
+    """One video (a `VideoInput`) as the reader takes it.
+
+    A tensor or array is (T, H, W, 3) or (T, 3, H, W), uint8 RGB. Other types, shapes and number types are an
+    InputError.
+    """
+    if isinstance(video, torch.Tensor):
+        video = video.detach().cpu().numpy()
+    if isinstance(video, np.ndarray):
+        return _frames_THWC(video)
+    if isinstance(video, bytearray | memoryview):
+        return bytes(video)
+    if isinstance(video, str | os.PathLike | bytes):
+        return video
+    if hasattr(video, "read"):
+        content = video.read()
+        if not isinstance(content, bytes):
+            raise InputError(f"{type(video).__name__}: holds text, not bytes; open the file in binary mode ('rb')")
+        return content
+    if isinstance(video, Sequence):
+        return _sequence(video)
+    raise InputError(
+        f"a video cannot be a {type(video).__name__}; pass a path, bytes, a binary file, an array or tensor "
+        "(T, H, W, 3) uint8, or a list of image files"
+    )
+
+
+def expand(videos: Any) -> Iterator[Source]:
+    """Every video of a folder, a pattern, a list file, or an iterable of these and of single videos (`VideoInput`)."""
+    if isinstance(videos, str | os.PathLike):
+        yield from expand_inputs([os.fspath(videos)])
+    elif isinstance(videos, bytes | bytearray | memoryview | np.ndarray | torch.Tensor) or hasattr(videos, "read"):
+        yield to_source(videos)
+    elif isinstance(videos, Iterable):
+        if isinstance(videos, Sequence):
+            _refuse_images(videos)
+        for video in videos:
+            if isinstance(video, str | os.PathLike) and is_many(video):
+                yield from expand_inputs([os.fspath(video)])
+            else:
+                yield to_source(video)
+    else:
+        yield to_source(videos)
+
+
+def is_many(path: str | os.PathLike[str]) -> bool:
+    """Whether a path stands for other videos than the one it names: a folder of videos, a pattern, a list."""
+    name = os.fspath(path)
+    if name == STDIN or Path(name).is_file():
+        return Path(name).suffix.lower() in LIST_SUFFIXES
+    return (Path(name).is_dir() or "*" in name or "?" in name) and expand_inputs([name]) != [name]
+
+
+def _frames_THWC(frames: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    shape = frames.shape
+    if frames.dtype != np.uint8:
+        raise InputError(f"frames are {frames.dtype}; pass uint8 RGB from 0 to 255, the network normalises them")
+    if len(shape) == 4 and shape[3] != 3 and shape[1] == 3:  # as torchvision and torchcodec decode
+        return np.ascontiguousarray(frames.transpose(0, 2, 3, 1))
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise InputError(f"frames have the shape {shape}; pass (T, H, W, 3) or (T, 3, H, W)")
+    return frames
+
+
+def _sequence(frames: Sequence[Any]) -> Source:
+    if not frames:
+        raise InputError("a list without frames is no video; pass image files or arrays (H, W, 3) uint8")
+    if all(isinstance(frame, str | os.PathLike) for frame in frames):
+        return [os.fspath(frame) for frame in frames]
+    arrays = [frame.detach().cpu().numpy() if isinstance(frame, torch.Tensor) else frame for frame in frames]
+    if all(isinstance(frame, np.ndarray) and frame.ndim == 3 for frame in arrays):
+        if len({frame.shape for frame in arrays}) > 1:
+            raise InputError("the frames of a list have different sizes; resize them to one")
+        return _frames_THWC(np.stack(arrays))
+    kinds = ", ".join(sorted({type(frame).__name__ for frame in frames}))
+    raise InputError(f"a list of {kinds} is no video; pass image files or arrays (H, W, 3) uint8")
+
+
+def _refuse_images(videos: Sequence[Any]) -> None:
+    """A list is many videos: images in it are likely the frames of one, which would give an answer a frame."""
+    if len(videos) > 1 and all(
+        (isinstance(video, str | os.PathLike) and Path(video).suffix.lower() in IMAGE_SUFFIXES)
+        or (isinstance(video, np.ndarray | torch.Tensor) and video.ndim == 3)
+        for video in videos
+    ):
+        name = f" ({printable(os.fspath(videos[0]))} ...)" if isinstance(videos[0], str | os.PathLike) else ""
+        raise InputError(f"a list is many videos, and these are images{name}; pass the frames of one video as [frames]")
