@@ -16,8 +16,8 @@ from i3d.errors import InputError
 from i3d.models.engine.engine import DTYPES, Engine
 from i3d.models.factory import build_network
 from i3d.models.inception import MaxPool3dSame
-from i3d.models.prepack import PackedConv3d
 from i3d.models.pooling import max_pooled, max_pooled_bits
+from i3d.models.prepack import PackedConv3d
 from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
 from i3d.utils import device as devices
 from i3d.utils.device import ComputeConfig, arithmetic_of, has_bf16

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
-from i3d.models.prepack import conv_bn_act
 from i3d.models.pooling import Pair, is_at_rest, max_pooled, max_pooled_bits
+from i3d.models.prepack import conv_bn_act
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionNetwork, Preprocessing
 

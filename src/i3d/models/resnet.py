@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from i3d.models.conv import Conv3d
 from i3d.models.non_local import NonLocal
-from i3d.models.prepack import conv_bn_act
 from i3d.models.pooling import MaxOfPairs
+from i3d.models.prepack import conv_bn_act
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing, ResNetNetwork
 
