@@ -7,7 +7,7 @@ JOBS ?= 2
 DEMO := build/demo
 CLIP := $(DEMO)/bigbuckbunny.mp4
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help demo tour test quick fuzz check clean
 

@@ -10,6 +10,7 @@ from hypothesis import settings
 from support.examples import FUZZ
 from support.rendering import numbered_frame, render
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in the order of one thread, here and in processes that tests start
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes beside those of the tests
 
 # `make test` draws the same examples in every run and on every machine; `make fuzz` draws new ones, and more of them.

@@ -4,11 +4,12 @@ import csv
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support.commands import run_here
+from support.paths import ROOT
+
 SCRIPTS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in path.read_text())
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
@@ -37,4 +38,4 @@ def test_the_script_for_cards_measures_every_network(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_says_what_it_measures(script):
-    assert "usage: " in run(script, "--help")
+    assert "usage: " in run_here(["python", f"benchmarks/{script}", "--help"]).stdout

@@ -232,7 +232,7 @@ def test_a_killed_run_goes_on(clips):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     process.stdout.close()
     assert not Path("r.csv").exists()
     done = len(journal.read_bytes().splitlines()) - 1

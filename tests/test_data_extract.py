@@ -238,7 +238,7 @@ def test_what_a_killed_run_left_is_replaced(videos, tmp_path):
             with killed.part() as part:
                 (part / "img_00099.jpg").write_bytes(b"half")
                 os.kill(os.getpid(), signal.SIGKILL)
-        os.waitpid(child, 0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert len(list((tmp_path / PARTS).glob("*/*.jpg"))) == 2
     assert HERE(annotations, tmp_path).num_written == 1
     assert len(list((tmp_path / "run/a").glob("*.jpg"))) == 40

@@ -1,17 +1,16 @@
-"""Runs that are killed at any instant end as runs that were not: weights, EMA, optimiser and log to the bit."""
+"""Runs that are killed in any step end as runs that were not: weights, EMA, optimiser and log to the bit."""
 
-import os
+import json
 import random
-import shutil
-import signal
 import time
-from contextlib import suppress
 
 import pytest
 
-from support.training_runs import command, digests, finish, make_clips, start
+from support.processes import kill_running, start, wait_until
+from support.training_runs import command, digests, finish, make_clips, newest_step
 
 pytestmark = pytest.mark.slow
+PARTS_TO_KILL_IN = ((0.05, 0.25), (0.35, 0.55), (0.65, 0.8))  # of all steps; one kill in each
 
 
 @pytest.fixture(scope="module")
@@ -20,37 +19,32 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(clips, tmp_path_factory):
-    """(what an uninterrupted run leaves, its seconds), with one and with two processes."""
-    found = {}
+def uninterrupted(clips, tmp_path_factory):
+    """(steps, what it leaves) of a run that is not killed, with one and with two processes."""
+    results = {}
     for num_processes in (1, 2):
-        work_dir = tmp_path_factory.mktemp("whole") / f"run{num_processes}"
-        begin = time.monotonic()
+        work_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
         finish(command(clips, work_dir, "--workers", "2", num_processes=num_processes))
-        found[num_processes] = digests(work_dir), time.monotonic() - begin
-    return found
+        results[num_processes] = newest_step(work_dir), digests(work_dir)
+    return results
 
 
-def kill(process):
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@pytest.mark.parametrize(("num_processes", "workers", "num_kills"), [(1, 0, 6), (1, 3, 6), (1, 1, 4), (2, 1, 5)])
-def test_killed_at_random_instants(clips, whole, tmp_path, num_processes, workers, num_kills):
-    wanted, seconds = whole[num_processes]
-    rng = random.Random(os.environ.get("I3D_KILL_SEED", f"{num_processes} {workers}"))
-    arguments = command(clips, tmp_path / "run", "--workers", str(workers), num_processes=num_processes)
-    num_done = 0
-    while num_done < num_kills:
-        process = start(arguments)
-        time.sleep(rng.uniform(0.3, 0.95) * seconds)
-        is_over = process.poll() is not None
-        kill(process)
-        num_done += 1
-        if is_over:  # the machine was quicker than expected: once more from the start
-            assert digests(tmp_path / "run") == wanted
-            shutil.rmtree(tmp_path / "run")
-    finish(arguments)
-    assert digests(tmp_path / "run") == wanted
+@pytest.mark.parametrize(("num_processes", "workers"), [(1, 0), (1, 3), (2, 1)])
+def test_killed_in_three_steps(clips, uninterrupted, tmp_path, num_processes, workers):
+    """A state is saved after each step; kills hit an instant of the step after it: loading, computing, saving."""
+    rng = random.Random(f"{num_processes} {workers}")
+    num_steps, expected = uninterrupted[num_processes]
+    run, log = tmp_path / "run", tmp_path / "log"
+    arguments = command(clips, run, "--workers", str(workers), num_processes=num_processes)
+    killed_after = 0
+    for part in PARTS_TO_KILL_IN:
+        step = max(int(rng.uniform(*part) * num_steps), killed_after + 1)
+        process = start(arguments, log)
+        wait_until(lambda at_least=step: newest_step(run) >= at_least, process)
+        time.sleep(rng.uniform(0, 0.1))
+        kill_running(process)
+        assert killed_after < newest_step(run) < num_steps
+        assert not json.loads((run / "run.json").read_text())["done"]
+        killed_after = newest_step(run)
+    assert f"going on from step {killed_after} of {num_steps}" in finish(arguments)
+    assert digests(run) == expected

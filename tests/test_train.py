@@ -34,7 +34,8 @@ from i3d.training.train import _loop
 from support import golden_weights
 from support.golden_weights import golden_state
 from support.paths import GOLDEN
-from support.training_runs import command, digests, finish, make_clips, start
+from support.processes import kill_running, start
+from support.training_runs import command, digests, finish, make_clips
 from support.training_states import make_parts
 
 
@@ -205,8 +206,7 @@ def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--workers", "2", "--epochs", "4")
     process = start(arguments)
     wait_for(tmp_path / "run" / "log.jsonl")
-    process.kill()
-    process.wait()
+    kill_running(process, alone=True)
     assert "going on from step" in finish(arguments)
 
 
@@ -246,7 +246,7 @@ def test_changed_ways_of_computing_are_told(run, clips, tmp_path):
     process = start(command(clips, work_dir, "--workers", "0"))
     wait_for(work_dir / "log.jsonl")
     process.terminate()
-    process.wait()
+    assert process.wait(60) == 143
     arguments = [word for word in command(clips, work_dir, "--workers", "0") if word != "--deterministic"]
     assert "warning: deterministic was True, now False: from here on the run is not the same" in finish(arguments)
 
@@ -264,8 +264,7 @@ def test_two_runs_do_not_share_a_folder(clips, tmp_path):
     time.sleep(0.1)
     told = finish(command(clips, tmp_path / "run", "--workers", "0"), expected=2)
     assert f"another run is at work in it (process {process.pid} on {socket.gethostname()})" in told
-    process.kill()
-    process.wait()
+    kill_running(process)
     finish(command(clips, tmp_path / "run", "--workers", "0"))
 
 

@@ -4,12 +4,11 @@ import hashlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
 from support.commands import run_here
-from support.paths import ROOT
+from support.processes import ENVIRONMENT
 from support.rendering import encode, numbered_frame
 
 RECIPE = """
@@ -61,13 +60,6 @@ def command(clips, work_dir, *more, num_processes=1):
     return list(map(str, [*start, "train", *options, "--device", "cpu", "--deterministic", *more]))
 
 
-def start(arguments, log=None):
-    """Start a run in a process group of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
-    with (log or Path(os.devnull)).open("ab") as out:
-        return subprocess.Popen(arguments, stdout=out, stderr=out, env=environment, start_new_session=True)
-
-
 def finish(arguments, *, expected=0):
     """Run to the end; what it printed. One process is this one, with one thread as the others."""
     if arguments[1:3] == ["-m", "i3d"]:
@@ -79,7 +71,7 @@ def finish(arguments, *, expected=0):
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(False)
     else:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, **ENVIRONMENT}
         done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     return done.stdout + done.stderr
@@ -90,3 +82,9 @@ def digests(work_dir):
     states = sorted((work_dir / "checkpoints").glob("step-*.safetensors"))
     paths = [*(work_dir / name for name in KEPT), states[-1]]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def newest_step(work_dir):
+    """The step of the newest saved state; 0 before the first."""
+    steps = [int(path.stem.split("-")[1]) for path in (work_dir / "checkpoints").glob("step-*.safetensors")]
+    return max(steps, default=0)

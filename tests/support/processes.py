@@ -1,0 +1,38 @@
+"""Processes that a test starts, waits for and kills."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from support.paths import ROOT
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
+
+
+def start(arguments, log=None):
+    """Start a process in a group of its own; `log` gets what it prints."""
+    with (log or Path(os.devnull)).open("ab") as out:
+        return subprocess.Popen(
+            [str(word) for word in arguments],
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,
+        )
+
+
+def wait_until(condition, process, *, seconds=120):
+    """Wait until a running process has brought a condition about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the process ended ({process.returncode}) before the condition was met"
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.005)
+
+
+def kill_running(process, *, alone=False):
+    """Kill a process and, unless `alone`, those that it started. A kill after its end would prove nothing: it fails."""
+    (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL, f"the process had ended ({process.returncode}) before it was killed"
