@@ -8,10 +8,12 @@ import warnings
 
 import cv2
 import pytest
+import torch
 from PIL import Image
 
 from i3d.cli.main import app
 from i3d.errors import InputError
+from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
 from i3d.recipes.published import PUBLISHED
@@ -332,9 +334,33 @@ def score_validation(name, model, options, capsys):
     assert told["protocol"].startswith(f"{name}: ")
 
 
-@pytest.mark.slow
+DISTINCT = [  # one of each kind: of network, sampling, input, port, precision, schedule
+    v0("r50_dense_32x2x1"),
+    v0("nl_embedded_gaussian_r50_32x2x1"),
+    v0("r50_video_32x2x1") + "_o1",
+    v1("r50-heavy_8xb8-"),
+    "inception_rgb_kinetics400",
+    "inception_flow_kinetics400",
+    "i3d_rgb",
+]
+
+
 @pytest.mark.parametrize("name", TABLE)
-def test_two_steps_of_each_recipe(tmp_path, capsys, data, clip, mmaction2, name):
+def test_networks_of_all_recipes_give_the_shapes_of_their_training(name):
+    """Built at full size without memory; the views are those of the recipe's training and validation."""
+    recipe = named_recipe(name)
+    with torch.device("meta"):
+        net = build_network(recipe.network)
+        for sampling in (recipe.training.sampling, recipe.training.validation):
+            clips = torch.empty(
+                1, recipe.network.in_channels, sampling.clip_len, *[recipe.training.augmentation.size] * 2
+            )
+            assert net(clips).shape == (1, 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTINCT)
+def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction2, name):
     work, recipe = tmp_path / "run", named_recipe(name)
     precision = ["--precision", "bf16", "--set", "training.loss_scale=0.0"]
     options = [*data(name), *small(name), *(precision if name.endswith("_o1") else [])]
@@ -365,14 +391,13 @@ def test_two_steps_of_each_recipe(tmp_path, capsys, data, clip, mmaction2, name)
     score_validation(name, work / BEST, options, capsys)
     is_rgb = recipe.network.in_channels == 3
     source = mmaction2 / "rawframes_val/zumba/w" if is_rgb and recipe.training.input == "frames" else clip
-    for file in (BEST, LAST):
-        more = ["--json", "--device", "cpu", "--top-k", 2, *([] if is_rgb else ["--flow", "dis"])]
-        assert command("predict", source, "--model", work / file, *more) == 0
-        [row] = json.loads(capsys.readouterr().out)
-        assert (row["status"], len(row["predictions"])) == ("ok", 2)
-        assert row["protocol"].startswith(f"{name}: ")
-        classes = {found["label"] for found in row["predictions"]}
-        assert classes <= set(weights.card.labels)
+    more = ["--json", "--device", "cpu", "--top-k", 2, *([] if is_rgb else ["--flow", "dis"])]
+    assert command("predict", source, "--model", work / LAST, *more) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["status"], len(row["predictions"])) == ("ok", 2)
+    assert row["protocol"].startswith(f"{name}: ")
+    classes = {found["label"] for found in row["predictions"]}
+    assert classes <= set(weights.card.labels)
 
 
 @pytest.mark.slow
@@ -441,15 +466,16 @@ def test_bad_clips_to_validate_on_are_counted_too(tmp_path, data, clip):
     "settings",
     [["epochs=2"], ["epochs=4", "patience=1"]],  # the second ends early, for want of anything better
 )
-def test_killed_after_the_last_state_and_before_the_end(tmp_path, monkeypatch, data, settings):
+def test_killed_after_the_last_state_and_before_the_end(tmp_path, data, settings):
     name = v0("r50_video_heavy_8x8x1")
     options = [*data(name), *small(name), "--lr", 1e-7, "--set", "training.validate_every=1"]
     options += [word for setting in settings for word in ("--set", f"training.{setting}")]
     assert command("train", "--recipe", name, *options, "--work-dir", tmp_path / "whole") == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("i3d.training.train._finish", lambda _run: (_ for _ in ()).throw(RuntimeError("killed")))
-        with pytest.raises(RuntimeError, match="killed"):
-            command("train", "--recipe", name, *options, "--work-dir", tmp_path / "killed")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")  # as the kill leaves it: without what the end writes
+    record = json.loads((tmp_path / "killed" / RUN).read_text())
+    (tmp_path / "killed" / RUN).write_text(json.dumps({**record, "done": False}))
+    for name_of_output in (LAST, CURVES):
+        (tmp_path / "killed" / name_of_output).unlink()
     assert command("train", "--recipe", name, *options, "--work-dir", tmp_path / "killed") == 0
     whole, again = ((tmp_path / folder / LOG).read_text() for folder in ("whole", "killed"))
     assert json.loads(whole.splitlines()[-1])["step"] == 4  # two epochs of two steps
