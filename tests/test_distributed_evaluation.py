@@ -82,7 +82,7 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     out, log = tmp_path / "r.json", tmp_path / "log2"
     process = start(["-m", "i3d", *command(out)], 2, log)
     journals = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
-    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 2 for p in journals), process)
+    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 2 for p in journals), process, log=log)
     processes.kill_running(process)
     assert not out.exists()
     assert 4 <= sum(path.read_text().count("\n") - 1 for path in journals) < 16

@@ -40,7 +40,7 @@ def test_killed_in_three_steps(clips, uninterrupted, tmp_path, num_processes, wo
     for part in PARTS_TO_KILL_IN:
         step = max(int(rng.uniform(*part) * num_steps), killed_after + 1)
         process = start(arguments, log)
-        wait_until(lambda at_least=step: newest_step(run) >= at_least, process)
+        wait_until(lambda at_least=step: newest_step(run) >= at_least, process, log=log)
         time.sleep(rng.uniform(0, 0.1))
         kill_running(process)
         assert killed_after < newest_step(run) < num_steps

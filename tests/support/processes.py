@@ -12,7 +12,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep
 
 
 def start(arguments, log=None):
-    """Start a process in a group of its own; `log` gets what it prints."""
+    """Start a process in a group of its own; what it prints goes to the end of `log`."""
     with (log or Path(os.devnull)).open("ab") as out:
         return subprocess.Popen(
             [str(word) for word in arguments],
@@ -23,11 +23,12 @@ def start(arguments, log=None):
         )
 
 
-def wait_until(condition, process, *, seconds=120):
+def wait_until(condition, process, *, log=None, seconds=120):
     """Wait until a running process has brought a condition about."""
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, f"the process ended ({process.returncode}) before the condition was met"
+        ended = process.poll() is not None
+        assert not ended, f"it ended ({process.returncode}) too early: {log.read_text()[-3000:] if log else ''}"
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.005)
 
