@@ -1,5 +1,6 @@
 """`i3d.predict` and the `Predictor`: windows, looping, memory, options."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,8 @@ from i3d.video.container import ContainerVideo
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
 from i3d.video.transforms import center_crop
+from support.engines import FakeEngine
+from support.processes import ENVIRONMENT
 from support.rendering import numbered_frame, render
 
 
@@ -87,8 +90,8 @@ def test_short_clips_are_looped(predictor):
 
 
 def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkeypatch):
-    logits = iter(np.eye(3, dtype=np.float32) * 10)
-    monkeypatch.setattr(predictor, "_forward", lambda _clips: np.pad(next(logits), (0, 397))[None])
+    logits = iter(10 * torch.eye(3, 400))
+    monkeypatch.setattr(predictor, "engine", FakeEngine(lambda _clips: next(logits)[None]))
     seen = predictor.logits(np.zeros((600, 4, 4, 3), np.uint8))
     assert seen.num_frames_V.tolist() == [250, 175, 175]
     assert seen.logits_VK.shape == (3, 400)
@@ -100,9 +103,11 @@ def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
     frames = np.random.default_rng(0).integers(0, 256, (42, 224, 224, 3), dtype=np.uint8)
     protocol = predictor.sampler.protocol.model_copy(update={"max_window_frames": 9})
     monkeypatch.setattr(predictor, "sampler", replace(predictor.sampler, protocol=protocol))
-    singles, forward, sizes = predictor.logits(frames), predictor._forward, []
+    singles, engine, sizes = predictor.logits(frames), predictor.engine, []
     monkeypatch.setattr(predictor, "views_at_once", 3)
-    monkeypatch.setattr(predictor, "_forward", lambda clips: sizes.append(clips.shape[:2]) or forward(clips))
+    monkeypatch.setattr(
+        predictor, "engine", FakeEngine(lambda clips: sizes.append((len(clips), clips.shape[2])) or engine(clips))
+    )
     several = predictor.logits(frames)
     assert several.num_frames_V.tolist() == singles.num_frames_V.tolist()
     assert sum(number * length for number, length in sizes) == 42
@@ -165,11 +170,12 @@ def test_importing_stays_light():
 
 MEMORY = """
 import sys
-import numpy as np
+import torch
 from i3d.inference.predictor import Predictor
 from i3d.utils.device import ComputeConfig
+from support.engines import FakeEngine
 predictor = Predictor(compute=ComputeConfig(device="cpu"))
-predictor._forward = lambda clips_VTHWC: np.zeros((len(clips_VTHWC), 400), np.float32)
+predictor.engine = FakeEngine(lambda clips_NCTHW: torch.zeros(len(clips_NCTHW), 400))
 seen = predictor.logits(sys.argv[1])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
 print(seen.num_frames_V.sum(), seen.frames_decoded, int(peak) // 1024)
@@ -183,7 +189,10 @@ def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
     peaks = {}
     for seconds in (60, 3600):
         path = render(tmp_path / f"{seconds}.mp4", num_frames=5 * seconds, fps=5, options={"preset": "ultrafast"})
-        done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
+        environment = {**os.environ, **ENVIRONMENT}
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, path], env=environment, capture_output=True, text=True, check=True
+        )
         slots, decoded, peaks[seconds] = map(int, done.stdout.split())
         assert (slots, decoded) == (25 * seconds, 5 * seconds)
     assert peaks[3600] - peaks[60] < 40

@@ -15,6 +15,7 @@ from i3d.data.loading.preprocess import window_frames
 from i3d.errors import VideoError
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import forward
 from i3d.utils.cache import Cache
 from i3d.utils.device import PRECISIONS, ComputeConfig, has_bf16
 from i3d.video.reader import open_video
@@ -83,11 +84,17 @@ def test_cut_short_is_said():
             assert video.notes == (), row["file"]
 
 
+def logits_of(predictor, clip_THWC):
+    """Logits (K) of a clip as it is, without resizing and cropping."""
+    clips = torch.from_numpy(clip_THWC)[None]
+    return forward(predictor.engine, clips, predictor.card.recipe.preprocessing)[0].numpy()
+
+
 def test_logits_of_the_reference_clip_equal_the_jax_implementation():
     """All 79 frames of kinetics-i3d's sample, unresized, as `rgb / 127.5 - 1`."""
     predictor = Predictor(compute=ComputeConfig(device="cpu"))
     with open_video(CLIPS / "kinetics" / "v_CricketShot_g04_c01_rgb.gif") as video:
-        (logits,) = predictor._forward(np.stack(list(video.stream()))[None])
+        logits = logits_of(predictor, np.stack(list(video.stream())))
     golden = np.load(GOLDEN / "jax_i3d_rgb_kinetics400.npz")["cricket_logits"][0]
     assert np.abs(logits - golden).max() < 1e-3 * np.abs(golden).max()
     assert predictor.card.labels[int(logits.argmax())] == "playing cricket"
@@ -121,7 +128,7 @@ def test_fast_is_within_a_hundredth_of_exact(tmp_path, runtime):
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             protocol, pre = exact.card.recipe.protocol, exact.card.recipe.preprocessing
             clip_THWC = np.stack(list(islice(window_frames(video, protocol, pre), 64)))
-        (expected_K,), (logits_K,) = exact._forward(clip_THWC[None]), fast._forward(clip_THWC[None])
+        expected_K, logits_K = logits_of(exact, clip_THWC), logits_of(fast, clip_THWC)
         assert np.abs(logits_K - expected_K).max() < 0.01 * np.abs(expected_K).max(), row["file"]
         assert logits_K.argmax() == expected_K.argmax(), row["file"]
 
