@@ -90,3 +90,11 @@ def test_public_names():
 def test_wheel_contents_are_tracked():
     assert (PACKAGE / "py.typed").exists()
     assert (PACKAGE / "assets" / "inception_rgb_kinetics400.safetensors").stat().st_size > 24e6
+
+
+def test_test_files_share_by_the_support_package_only():
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.startswith(("test_", "conftest"))], path

@@ -6,7 +6,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
 from i3d.weights.checkpoint import Card, save_checkpoint
-from support.rendering import encode, numbered_frame
+from support.rendering import render_tinted
 
 CLIPS = ClipProtocol(clip_len=6, frame_interval=2, num_clips=3, crops="three")
 WINDOWS = WindowProtocol(fps=20.0, max_window_frames=8)
@@ -44,18 +44,15 @@ def save_model(
 
 
 def make_clips(root):
-    """Six videos of three classes and two rates, and lists of them."""
+    """Six videos of three classes and two frame rates, and lists of them."""
     lines = []
     for i in range(6):
-        frames = [numbered_frame(10 * i + k, height=36, width=48) for k in range(26 + i)]
-        for frame in frames:
-            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
-        encode(root / f"{i}.mp4", frames, fps=(25, 12)[i % 2], options={"g": "5"})
+        render_tinted(root / f"{i}.mp4", first=10 * i, num_frames=26 + i, channel=i % 3, fps=(25, 12)[i % 2])
         lines.append(f"{i}.mp4,{'abc'[i % 3]}")
     (root / "clips.csv").write_text("\n".join(["path,label", *lines]) + "\n")
     splits = ("train", "train", "val", "val", "test", "test")
-    told = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
-    (root / "splits.csv").write_text("\n".join(["path,label,split", *told]) + "\n")
+    rows = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
+    (root / "splits.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
     return root
 
 

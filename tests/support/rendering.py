@@ -37,6 +37,14 @@ def render(path, *, num_frames=40, codec="libx264", fps=25, options=None, pix_fm
     return encode(path, frames, codec=codec, fps=fps, options=options, pix_fmt=pix_fmt, **more)
 
 
+def render_tinted(path, *, first, num_frames, channel, **more):
+    """Encode small numbered frames; the channel of the class is inverted, so that colour gives the class."""
+    frames = [numbered_frame(first + k, height=36, width=48) for k in range(num_frames)]
+    for frame_HWC in frames:
+        frame_HWC[..., channel] = 255 - frame_HWC[..., channel] // 2
+    return encode(path, frames, options={"g": "5"}, **more)
+
+
 def encode(
     path, frames, *, codec="libx264", fps=25, options=None, pix_fmt=None, stamps=None, container=None, colours=None
 ):

@@ -9,7 +9,7 @@ import torch
 
 from support.commands import run_here
 from support.processes import ENVIRONMENT
-from support.rendering import encode, numbered_frame
+from support.rendering import render_tinted
 
 RECIPE = """
 base: i3d_r50_video_32x2x1_100e_kinetics400_rgb
@@ -33,17 +33,14 @@ training:
   validate_every: 1
   save_every: 1
 """
-KEPT = ("log.jsonl", "best.safetensors", "last.safetensors")
+OUTPUTS = ("log.jsonl", "best.safetensors", "last.safetensors")
 
 
 def make_clips(folder, *, num_train=12, num_val=4):
-    """Videos of three classes, which tint the frames, and a list of them."""
+    """Videos of three classes, their list and a recipe of a tiny network."""
     lines = ["path,label,split"]
     for i in range(num_train + num_val):
-        frames = [numbered_frame(8 * i + k, height=36, width=48) for k in range(10)]
-        for frame in frames:
-            frame[..., i % 3] = 255 - frame[..., i % 3] // 2
-        encode(folder / f"{i}.mp4", frames, options={"g": "5"})
+        render_tinted(folder / f"{i}.mp4", first=8 * i, num_frames=10, channel=i % 3)
         lines.append(f"{i}.mp4,{'abc'[i % 3]},{'train' if i < num_train else 'val'}")
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
     (folder / "tiny.yaml").write_text(RECIPE)
@@ -80,7 +77,7 @@ def finish(arguments, *, expected=0):
 def digests(work_dir):
     """A hash of all that a run leaves, but for times: log, weights, the last state (weights, EMA, optimiser)."""
     states = sorted((work_dir / "checkpoints").glob("step-*.safetensors"))
-    paths = [*(work_dir / name for name in KEPT), states[-1]]
+    paths = [*(work_dir / name for name in OUTPUTS), states[-1]]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
