@@ -22,8 +22,8 @@ settings.load_profile("fuzz" if "I3D_FUZZ" in os.environ else "fixed")
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts background jobs so, and an ignored signal stays ignored in every process that they start. One
-        # that has a handler does not: tests interrupt processes of their own.
+        # A shell starts background jobs with SIGINT ignored, and a process that they start inherits this. A handler is
+        # not inherited: with one, tests can interrupt the processes that they start.
         signal.signal(signal.SIGINT, lambda *_: None)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:  # None in the processes of pytest-xdist
@@ -44,15 +44,15 @@ class FailuresAtOnce:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """Nothing is kept where the user keeps it."""
+    """A cache of the run, instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("I3D_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(autouse=hasattr(os, "sched_getscheduler"))
-def _ordinary():
-    """Encoders may leave their caller with the priority of real time, which starves all others (`rendering.encode`)."""
+def _normal_priority():
+    """No encoder leaves this process with real-time priority, which starves all others (`rendering.encode`)."""
     before = os.sched_getscheduler(0)
     yield
     assert os.sched_getscheduler(0) == before
@@ -60,7 +60,7 @@ def _ordinary():
 
 @pytest.fixture
 def kinetics(tmp_path, monkeypatch):
-    """The tree of MMAction2's documents, with two clips a split; it is the current folder."""
+    """The folders of MMAction2's documentation with two clips a split, as current folder."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "data" / "kinetics400"
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""Convolutions of the networks."""
+"""The kinds of convolutions in the networks."""
 
 LAYERS = [  # kernel, stride, padding
     ((1, 1, 1), (1, 1, 1), (0, 0, 0)),

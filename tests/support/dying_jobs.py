@@ -1,4 +1,4 @@
-"""Jobs for worker processes in the tests; some end their process. Apart, because each process imports this."""
+"""Jobs for worker processes, each of which imports this module; some end their process."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from i3d.errors import InputError
 
 
 class DyingJob(FrameJob):
-    """Its process is killed, as by the system when memory runs out, in the middle of a clip of this name."""
+    """Kills its process in the middle of clip "b 2", as the system does when memory runs out."""
 
     def run(self, settings):
         if "b 2" in self.path:

@@ -1,4 +1,4 @@
-"""Stands for a network where only what goes in and out matters."""
+"""A stand-in for a network, for tests of the code around it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class FakeEngine:
-    """`compute` gives logits (N, K) of normalised clips (N, C, T, H, W)."""
+    """Logits (N, K) of normalised clips (N, C, T, H, W) are those of `compute`."""
 
     compute: Any
     min_frames: int = 9

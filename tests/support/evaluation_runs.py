@@ -24,7 +24,7 @@ def save_model(
     network=None,
     change=None,
 ):
-    """A tiny network with fresh weights in a file of its own; `change` is made to its state."""
+    """Save a tiny network with random weights; `change` edits its state dict before."""
     torch.manual_seed(3)
     network = network or ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
     pre = Preprocessing(
@@ -57,7 +57,7 @@ def make_clips(root):
 
 
 def save_models(root):
-    """One that scores clips, one that scores windows."""
+    """Save one network that scores clips and one that scores windows."""
     return {
         "clips": save_model(root / "clips.safetensors"),
         "windows": save_model(root / "windows.safetensors", protocol=WINDOWS),

@@ -1,4 +1,4 @@
-"""Evaluations made of scores, without a model."""
+"""Evaluations from scores, without a model."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from i3d.evaluation.result import Evaluation
 
 
 def made(scores_NK, labels_N, **more):
-    """An evaluation of these scores; each label is a class number or several."""
+    """An evaluation with these scores; each label is a class number or a tuple of them."""
     scores_NK = np.asarray(scores_NK, np.float64)
     num_clips, num_classes = scores_NK.shape
     fields = {

@@ -1,4 +1,4 @@
-"""How many examples a property is tried with."""
+"""The number of random examples of a property test."""
 
 import os
 
@@ -8,5 +8,5 @@ FUZZ = int(os.environ.get("I3D_FUZZ", "1"))  # `make fuzz` multiplies the number
 
 
 def examples(count, **options):
-    """`count` examples, by the profile of the run (`conftest.py`)."""
+    """Settings with `count` examples in `make test`, and more in `make fuzz`; the rest is set in `conftest.py`."""
     return settings(max_examples=count * FUZZ, **options)

@@ -1,4 +1,4 @@
-"""Small runs of fine-tuning, in this process: rendered clips, a tiny network, a cache of their own."""
+"""Small fine-tuning runs in this process: rendered clips, a tiny network, a separate cache."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ OTHER = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [0, 1, 1], [1, 0, 
 
 
 def save_tiny(path, *, labels=("x", "y", "z"), name="tiny"):
-    """A tiny network with fresh weights, in a file of its own."""
+    """Save a tiny network with random weights."""
     torch.manual_seed(3)
     network = ResNetNetwork(depth=18, base_channels=4, num_classes=len(labels))
     pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
@@ -30,7 +30,7 @@ def save_tiny(path, *, labels=("x", "y", "z"), name="tiny"):
 
 
 def frames_of(number, colour, *, num_frames=12, height=36, width=48):
-    """A moving texture of its own for every number, tinted: the same number is the same movement."""
+    """A tinted moving texture; the number is the random seed of texture and speed."""
     random = np.random.default_rng(number)
     noise = random.integers(0, 120, (height // 6 + 1, width // 6 + 1)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
     speed = int(random.integers(1, 5))
@@ -42,14 +42,14 @@ def frames_of(number, colour, *, num_frames=12, height=36, width=48):
 
 
 def make_clip(path, colour, *, number=None, **options):
-    """One video; without a number, its path gives one."""
+    """Render one video; without a number, a hash of its path is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number = zlib.crc32(f"{path.parent.name}/{path.name}".encode()) if number is None else number
     return encode(path, frames_of(number, colour, **options), options={"g": "6", "crf": "15"})
 
 
 def make_folder(root, classes, per_class=6, **options):
-    """A folder of a folder for each class."""
+    """Render a folder with one folder per class."""
     for colour, name in enumerate(classes):
         for i in range(per_class if isinstance(per_class, int) else per_class[colour]):
             make_clip(root / name / f"{i}.mp4", colour, **options)
@@ -67,7 +67,7 @@ def train_command(data, work_dir, tiny, *more, cache=None):
 
 
 def train(data, work_dir, tiny, *more, cache=None, expected=0):
-    """`i3d train`: what it printed; where an error is expected, its one line."""
+    """Run `i3d train`; return what it printed or, where an error is expected, the line of the error."""
     done = run_here(train_command(data, work_dir, tiny, *more, cache=cache))
     assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     assert "Traceback" not in done.stderr
@@ -79,7 +79,7 @@ def train(data, work_dir, tiny, *more, cache=None, expected=0):
 
 
 def scores_in(path):
-    """Scores by file, of what a test wrote."""
+    """Scores by file, from the result of `i3d test`."""
     rows = json.loads(path.read_text())["clips"]
     return {row["file"]: next(iter(row["scores"].values())) for row in rows}
 

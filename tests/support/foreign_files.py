@@ -112,7 +112,7 @@ def mmaction2_v0(state, *, config=""):
 
 
 def tensorflow_arrays(state, scope="RGB/inception_i3d/", *, misspelled=True):
-    """Our Inception entries under kinetics-i3d's names and in TensorFlow's layout."""
+    """The state dict of our Inception under kinetics-i3d's names and in TensorFlow's layout."""
     kinds = {
         "conv3d.weight": "conv_3d/w",
         "conv3d.bias": "conv_3d/b",
@@ -154,7 +154,7 @@ def tensorflow_unit(unit):
 
 
 def mindspore_arrays(state):
-    """Our Inception entries under the MindSpore port's names."""
+    """The state dict of our Inception under the MindSpore port's names."""
     kinds = {
         "conv3d.weight": "features.0.weight",
         "conv3d.bias": "features.0.bias",
@@ -187,7 +187,7 @@ def kernel(out, inside, size):
 
 
 def resnet_2d(depth, *, base=4, classes=10):
-    """A 2D ResNet's entries under the names of torchvision and timm."""
+    """A random state dict of a 2D ResNet, with the names of torchvision and timm."""
     torch.manual_seed(depth)
     state = {"conv1.weight": kernel(base, 3, 7), **random_norm("bn1", base)}
     inside = base

@@ -21,14 +21,14 @@ RECIPE_OF = {
 
 
 def state_dict(path):
-    """Every entry drawn on its own from RandomState(crc32(name) ^ seed), scaled by its kind."""
+    """Each tensor is drawn from RandomState(crc32(name) ^ seed) and scaled by its kind."""
     content = json.loads(path.read_text())
     recipe = content["recipe"]
     return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape, _ in content["keys"]}
 
 
 def golden_state(name):
-    """MMAction2's entries under our names."""
+    """The state dict of an MMAction2 network under our names."""
     arrays = {k: v.numpy() for k, v in state_dict(GOLDEN / "keys" / f"{name}.json").items()}
     return {k: torch.from_numpy(np.array(v)) for k, v in name_entries(arrays).arrays.items()}
 

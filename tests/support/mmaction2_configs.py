@@ -96,7 +96,7 @@ test_dataloader = dict(
 
 
 def write_configs_1(root):
-    """The six of 1.x and their bases below `root`; {name: path}."""
+    """Write the six configs of 1.x and their bases below `root`; return {name: path}."""
     bases = "_base_ = ['../../_base_/models/i3d_r50.py', '../../_base_/sgd.py', '../../_base_/runtime.py']\n"
     rest = """\
 val_evaluator = dict(type='AccMetric')

@@ -1,4 +1,4 @@
-"""Documented commands of MMAction2, with settings that make them end within seconds."""
+"""Settings with which MMAction2's documented commands end within seconds."""
 
 import torch
 
@@ -16,7 +16,7 @@ TINY_MODEL = ["model.backbone.depth=18", "model.backbone.base_channels=2", "mode
 
 
 def tiny_0(*, videos):
-    """The same for a 0.x recipe; steps are counted with DecordInit first for videos."""
+    """The same for a 0.x config. In pipelines of videos DecordInit comes first and shifts the other steps by one."""
     first = int(videos)
     return [
         "total_epochs=1",
@@ -42,7 +42,7 @@ def config(tmp_path, text, name="my_config"):
 
 
 def tiny_checkpoint(path, *, classes=400):
-    """A checkpoint of MMAction2 with the network that the tiny settings make."""
+    """Write an MMAction2 checkpoint of the network of TINY_MODEL."""
     torch.manual_seed(0)
     state = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=classes)).state_dict()
     named = {
@@ -54,7 +54,7 @@ def tiny_checkpoint(path, *, classes=400):
 
 
 def tiny_test(name):
-    """Settings that make a documented test end within seconds."""
+    """Settings with which a documented test command ends within seconds."""
     is_1 = "8xb8" in name
     steps = "{}_dataloader.dataset.pipeline" if is_1 else "data.{}.pipeline"
     first = int("video" in name or "my_config" in name or is_1)

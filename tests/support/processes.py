@@ -24,7 +24,7 @@ def start(arguments, log=None):
 
 
 def wait_until(condition, process, *, log=None, seconds=120):
-    """Wait until a running process has brought a condition about."""
+    """Wait for a condition; fail if the process ends before it holds."""
     end = time.monotonic() + seconds
     while not condition():
         ended = process.poll() is not None
@@ -34,6 +34,6 @@ def wait_until(condition, process, *, log=None, seconds=120):
 
 
 def kill_running(process, *, alone=False):
-    """Kill a process and, unless `alone`, those that it started. A kill after its end would prove nothing: it fails."""
+    """Kill a process and, unless `alone`, its group; fail if it had ended, because such a kill tests nothing."""
     (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL, f"the process had ended ({process.returncode}) before it was killed"

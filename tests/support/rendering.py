@@ -11,7 +11,7 @@ BITS = 8
 
 
 def numbered_frame(number, *, height=48, width=64):
-    """Grey moving texture; across the upper half, `BITS` blocks, white for 1 and black for 0, spell the number."""
+    """A moving texture; `BITS` blocks across the upper half, white for 1 and black for 0, encode the number."""
     y, x = np.mgrid[0:height, 0:width]
     texture = (96 + 40 * np.sin((x + 2 * number) / 7) + 30 * np.cos((y + number) / 5)).astype(np.uint8)
     frame = np.stack([texture, texture // 2 + 60, 200 - texture], axis=-1)

@@ -1,4 +1,4 @@
-"""Small training runs in processes of their own, to be killed."""
+"""Small training runs, in this process or in separate ones."""
 
 import hashlib
 import os
@@ -58,7 +58,7 @@ def command(clips, work_dir, *more, num_processes=1):
 
 
 def finish(arguments, *, expected=0):
-    """Run to the end; what it printed. One process is this one, with one thread as the others."""
+    """Run a command to its end and return what it printed; a run of one process runs in this one."""
     if arguments[1:3] == ["-m", "i3d"]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -75,7 +75,7 @@ def finish(arguments, *, expected=0):
 
 
 def digests(work_dir):
-    """A hash of all that a run leaves, but for times: log, weights, the last state (weights, EMA, optimiser)."""
+    """Hashes of the outputs of a run that hold no times: log, weights, last state (weights, EMA, optimiser)."""
     states = sorted((work_dir / "checkpoints").glob("step-*.safetensors"))
     paths = [*(work_dir / name for name in OUTPUTS), states[-1]]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
