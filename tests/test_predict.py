@@ -110,7 +110,7 @@ def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
     )
     several = predictor.logits(frames)
     assert several.num_frames_V.tolist() == singles.num_frames_V.tolist()
-    assert sum(number * length for number, length in sizes) == 42
+    assert sum(number for number, _ in sizes) == len(singles.num_frames_V)
     assert max(number for number, _ in sizes) == 3
     assert np.allclose(several.logits_VK, singles.logits_VK, atol=1e-4)
 
