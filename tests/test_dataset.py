@@ -28,7 +28,7 @@ from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, Rand
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.container import ContainerVideo
 from i3d.video.sampling import protocol_clips, random_clips
-from i3d.video.transforms import crops_of, resize_short_side
+from i3d.video.transforms import crop_views, resize_short_side
 from support.rendering import numbered_frame, read_number, render
 
 PLAIN = Augmentation(resize=None, crop=CenterCrop(), size=48, flip=0.0)
@@ -131,7 +131,7 @@ def test_test_views_are_the_clips_and_crops_of_the_protocol(videos):
     assert torch.equal(views.clips(7, 12), clips[7:12])
     frames = views.frames_DHWC.numpy()
     whole = np.concatenate([
-        crops_of(frames[indices.numpy()], size=36, crops="ten") for indices in views.indices_VT[::10]
+        crop_views(frames[indices.numpy()], size=36, crops="ten") for indices in views.indices_VT[::10]
     ])  # fmt: skip
     assert np.array_equal(clips.numpy(), whole)
     from i3d.video.reader import open_video

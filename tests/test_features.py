@@ -29,7 +29,7 @@ from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import crops_of, resize_short_side
+from i3d.video.transforms import crop_views, resize_short_side
 from i3d.weights.load import build_model, load_weights
 from support import processes
 from support.commands import I3D, run_here
@@ -152,7 +152,7 @@ def test_a_row_is_the_network_on_exactly_its_frames(clip, long_clip, name, kinds
 
 
 def by_hand(stream, clip_THWC, settings):
-    crops = crops_of(clip_THWC, size=32, crops="ten" if settings.crops == "five" else settings.crops)
+    crops = crop_views(clip_THWC, size=32, crops="ten" if settings.crops == "five" else settings.crops)
     if settings.crops == "five" and not settings.flip:
         crops = crops[::2]
     rows = []

@@ -15,7 +15,7 @@ from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
-from i3d.video.flow import BOUND, METHODS, flow_between, flow_colours, flow_of_bytes, flow_to_bytes, flows_of
+from i3d.video.flow import BOUND, METHODS, bytes_to_flow, consecutive_flows, flow_between, flow_to_bytes, flow_to_rgb
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.rendering import encode
@@ -53,21 +53,21 @@ def test_what_stands_still_does_not_move(method):
 
 def test_how_many_flows_there_are():
     frames = [texture(k) for k in range(3)]
-    between = list(flows_of(frames, method="dis"))
-    same = list(flows_of(frames, method="dis", align="frames"))
+    between = list(consecutive_flows(frames, method="dis"))
+    same = list(consecutive_flows(frames, method="dis", align="frames"))
     assert (len(between), len(same)) == (2, 3)
     assert np.array_equal(same, [between[0], *between])
     assert np.array_equal(between[1], flow_between(frames[1], frames[2], method="dis"))
-    assert list(flows_of(frames[:1], method="dis")) == []
-    (one,) = flows_of(frames[:1], method="dis", align="frames")
+    assert list(consecutive_flows(frames[:1], method="dis")) == []
+    (one,) = consecutive_flows(frames[:1], method="dis", align="frames")
     assert not one.any()
-    assert list(flows_of([], method="dis", align="frames")) == []
+    assert list(consecutive_flows([], method="dis", align="frames")) == []
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_flow_depends_on_nothing_but_its_frames(method):
     frames = [texture(k * k, -k, height=64, width=80) for k in range(5)]
-    first, again = (np.stack(list(flows_of(frames, method=method))) for _ in range(2))
+    first, again = (np.stack(list(consecutive_flows(frames, method=method))) for _ in range(2))
     assert np.array_equal(first, again)
     assert np.array_equal(first[2], flow_between(frames[2], frames[3], method=method))
 
@@ -83,7 +83,7 @@ def test_bad_arguments():
 def test_bytes_are_within_half_a_step(value, bound):
     flow = np.full((1, 1, 2), value, np.float32)
     there = flow_to_bytes(flow, bound=bound)
-    back = flow_of_bytes(there, bound=bound)
+    back = bytes_to_flow(there, bound=bound)
     assert abs(float(back[0, 0, 0]) - np.clip(value, -bound, bound)) <= bound / 255 + 1e-4
     assert np.array_equal(flow_to_bytes(back, bound=bound), there)
 
@@ -106,13 +106,13 @@ def test_jpeg_keeps_flow_within_its_step():
 def test_colours_tell_direction_and_speed():
     flow = np.zeros((1, 4, 2), np.float32)
     flow[0, :3] = [[4, 0], [-4, 0], [2, 0]]
-    right, left, slow, still = flow_colours(flow)[0].tolist()
+    right, left, slow, still = flow_to_rgb(flow)[0].tolist()
     assert right == [255, 0, 0]
     assert left == [0, 255, 255]
     assert slow == [255, 128, 128]
     assert still == [255, 255, 255]
-    assert flow_colours(flow, bound=8)[0, 0].tolist() == [255, 128, 128]
-    assert flow_colours(np.zeros((2, 2, 2), np.float32)).min() == 255
+    assert flow_to_rgb(flow, bound=8)[0, 0].tolist() == [255, 128, 128]
+    assert flow_to_rgb(np.zeros((2, 2, 2), np.float32)).min() == 255
 
 
 # as folders of pictures
@@ -147,7 +147,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     for index in range(2):
         clip = annotations[index]
         (flow_VTHWC,) = dataset[0, index].views_N
-        found = flow_of_bytes(flow_VTHWC.clips()[0].numpy())
+        found = bytes_to_flow(flow_VTHWC.clips()[0].numpy())
         motion = np.array(motions[clip.path.split("/")[0]])
         assert np.abs(found[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
     again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--workers", "0"])
@@ -164,7 +164,7 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
     pictures = [cv2.imread(str(tmp_path / "flow" / "down" / "a" / f"flow_y_{k:05d}.jpg"), 0) for k in range(1, 6)]
     assert all(picture.shape == (48, 64) for picture in pictures)
     assert np.array_equal(pictures[0], pictures[1])
-    speeds = [flow_of_bytes(picture[10:-10, 10:-10, None]).mean() for picture in pictures]
+    speeds = [bytes_to_flow(picture[10:-10, 10:-10, None]).mean() for picture in pictures]
     assert speeds == pytest.approx([1.5] * 5, abs=0.15)  # half the size, half the way
 
 
@@ -259,7 +259,7 @@ def test_the_command_flow(moving, tmp_path):
     assert "2 of 3 clips, 8 frames; the list is " in done.stderr
     for name, motion in motions.items():
         with open_frames(tmp_path / "flow" / name / "a", FrameNaming("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
-            flows = np.stack([flow_of_bytes(frame) for frame in video.stream()])
+            flows = np.stack([bytes_to_flow(frame) for frame in video.stream()])
         assert flows.shape == (4, 48, 64, 2)
         assert flows[:, 10:-10, 10:-10].mean(axis=(0, 1, 2)) == pytest.approx(np.array(motion) / 2, abs=0.1)
     (clips / "broken.mp4").unlink()

@@ -18,14 +18,14 @@ from i3d.recipes.augmentation import (
 from i3d.video.geometry import Box, Geometry, draw_box, draw_geometry
 from i3d.video.photometric import (
     _OPERATIONS,
-    change_pixels,
+    augment_pixels,
     drop_pixels,
     erase,
     jitter_colours,
     rand_augment,
     rotate,
 )
-from i3d.video.transforms import crop_boxes, crops_of, flip, resize, resize_short_side
+from i3d.video.transforms import crop_boxes, crop_views, flip, resize, resize_short_side
 
 CROPS = [
     RandomResizedCrop(),
@@ -146,7 +146,7 @@ def test_flow_moves_the_other_way_in_a_mirror():
 @pytest.mark.parametrize("crops", ["center", "three", "ten"])
 def test_boxes_of_a_protocol_are_its_crops(crops):
     clip = resize_short_side(frames(2), short_side=48)
-    cut = crops_of(clip, size=48, crops=crops)
+    cut = crop_views(clip, size=48, crops=crops)
     boxes = crop_boxes(*clip.shape[1:3], size=48, crops=crops)
     assert len(boxes) == len(cut)
     for (top, left, mirrored), view in zip(boxes, cut, strict=True):
@@ -234,11 +234,11 @@ def test_all_changes_are_a_function_of_the_generator():
     results = []
     for _ in range(2):
         clip = frames(seed=5)
-        change_pixels(clip, everything, rng=np.random.default_rng(8))
+        augment_pixels(clip, everything, rng=np.random.default_rng(8))
         results.append(clip)
     assert np.array_equal(*results)
     other = frames(seed=5)
-    change_pixels(other, everything, rng=np.random.default_rng(9))
+    augment_pixels(other, everything, rng=np.random.default_rng(9))
     assert not np.array_equal(other, results[0])
 
 

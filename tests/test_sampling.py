@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from i3d.recipes.settings import ClipProtocol
 from i3d.video.sampling import (
     dense_clips,
+    fps_ratio,
     indices_at_rate,
-    loop,
+    looped_indices,
     protocol_clips,
     random_clips,
     random_dense_clips,
-    rate_of,
-    sliding_windows,
     slot_at,
     uniform_clips,
     windows,
@@ -59,7 +58,6 @@ def test_indices_lie_in_the_video(num_frames, clip_len, frame_interval, num_clip
         uniform_clips(num_frames, **settings, placement="centred"),
         uniform_clips(num_frames, **settings, placement="end_to_end"),
         dense_clips(num_frames, **settings),
-        sliding_windows(num_frames, clip_len=clip_len, stride=frame_interval),
     ):
         assert clips_VT.dtype == np.int64
         assert clips_VT.shape[1] == clip_len
@@ -79,13 +77,8 @@ def test_unknown_placement_is_refused():
         uniform_clips(9, clip_len=1, frame_interval=1, num_clips=1, placement="middle")
 
 
-def test_sliding_windows_cover_every_start():
-    assert sliding_windows(10, clip_len=4, stride=3)[:, 0].tolist() == [0, 3, 6]
-    assert sliding_windows(3, clip_len=4, stride=3).tolist() == [[0, 1, 2, 0]]
-
-
 def test_loop():
-    assert loop(3, length=8).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert looped_indices(3, length=8).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 @given(st.integers(1, 3000), st.integers(1, 300))
@@ -220,10 +213,10 @@ def test_sampled_twice_adds_the_clips_at_the_starts_of_segments():
 
 def test_a_target_rate_stretches_the_clip():
     # 60 fps asked as 30: 8 frames of stride 2 span 32 frames of the video (SlowFast's linspace)
-    clips = uniform_clips(32, clip_len=8, frame_interval=2, num_clips=1, placement="end_to_end", rate=rate_of(60, 30))
+    clips = uniform_clips(32, clip_len=8, frame_interval=2, num_clips=1, placement="end_to_end", rate=fps_ratio(60, 30))
     assert clips.tolist() == [[0, 4, 8, 13, 17, 22, 26, 31]]
-    assert rate_of(None, 30) == 1
-    assert rate_of(25, None) is None
+    assert fps_ratio(None, 30) == 1
+    assert fps_ratio(25, None) is None
 
 
 def test_jitter_moves_frames_by_less_than_the_interval():

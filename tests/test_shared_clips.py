@@ -77,7 +77,7 @@ def test_a_rotated_phone_clip_is_the_plain_one_turned():
 def test_cut_short_is_said():
     with open_video(CLIPS / "odd" / "abseil_truncated.mkv") as video:
         assert len(list(video.stream())) == 69
-        assert "cut short" in video.notes[0]
+        assert "truncated" in video.notes[0]
     for row in index("kinetics"):
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             video.count_frames()

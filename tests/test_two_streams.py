@@ -16,7 +16,7 @@ from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
-from i3d.video.transforms import crops_of, resize_short_side
+from i3d.video.transforms import crop_views, resize_short_side
 from support.commands import run_here
 from support.evaluation_runs import save_model
 from support.rendering import encode, numbered_frame
@@ -55,11 +55,11 @@ def logits_by_hand(model, clip, kind, protocol):
         flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(frames, frames[1:], strict=False)]
         frames = np.stack([flows[0], *flows])
     if protocol == "windows":
-        views = [crops_of(frames[a:b], size=32, crops="center")[0] for a, b in ((0, 8), (8, 13), (13, 18))]
+        views = [crop_views(frames[a:b], size=32, crops="center")[0] for a, b in ((0, 8), (8, 13), (13, 18))]
         assert len(frames) == 18
     else:
         views = [
-            crop for i in protocol_clips(len(frames), rule) for crop in crops_of(frames[i], size=32, crops="three")
+            crop for i in protocol_clips(len(frames), rule) for crop in crop_views(frames[i], size=32, crops="three")
         ]
     logits = []
     for view in views:

@@ -109,11 +109,11 @@ def show(
         raise InputError(f"{where}: is there already; choose another name{'' if force else ', or say --force'}")
     source = source.parent if source.name in FILES.values() else source
     if not source.is_dir():
-        from i3d.video.flow import flows_of
+        from i3d.video.flow import consecutive_flows
 
         with open_video(source) as video:
             fps = Fraction(video.fps or 25).limit_denominator(1000)
-            _draw(out, source, flows_of(video.stream(), method=chosen or "dis"), fps=fps, bound=bound)
+            _draw(out, source, consecutive_flows(video.stream(), method=chosen or "dis"), fps=fps, bound=bound)
             notes = video.notes
     elif chosen is not None:
         raise InputError(f"--method {method}: {printable(str(source))} holds flow already; leave it out")
@@ -128,14 +128,14 @@ def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, boun
     """Flow after flow: no more than two are in memory."""
     from itertools import chain
 
-    from i3d.video.flow import flow_colours
+    from i3d.video.flow import flow_to_rgb
     from i3d.video.writer import write_video
 
     first_HW2 = next(flows, None)
     if first_HW2 is None:
         raise VideoError(str(source), "it has one frame, and flow is between two", "give a longer one")
     height, width = (side - side % 2 for side in first_HW2.shape[:2])
-    pictures = (flow_colours(f, bound=bound)[:height, :width] for f in chain([first_HW2], flows))
+    pictures = (flow_to_rgb(f, bound=bound)[:height, :width] for f in chain([first_HW2], flows))
     write_video(out, pictures, fps=fps)
 
 
@@ -145,7 +145,7 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
 
     from i3d.data.frame_extraction.jobs import RECORD, read_record
     from i3d.data.frame_folders import infer_naming, open_frames
-    from i3d.video.flow import BOUND, flow_of_bytes
+    from i3d.video.flow import BOUND, bytes_to_flow
 
     told = read_record(folder / RECORD) or {}
     if told.get("flow") is None or "video" not in told:
@@ -161,7 +161,7 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
         what = "holds no flow; name a video, or a folder that `i3d flow` wrote"
         raise InputError(f"{printable(str(folder))}: {what}") from error
     with open_frames(folder, names) as video:
-        flows = (flow_of_bytes(frame_HW2, bound=stored) for frame_HW2 in video.stream())
+        flows = (bytes_to_flow(frame_HW2, bound=stored) for frame_HW2 in video.stream())
         _draw(out, folder, flows, fps=rate, bound=bound)
         return video.notes
 

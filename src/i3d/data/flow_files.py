@@ -20,7 +20,7 @@ import numpy as np
 from i3d.errors import VideoError, first_line
 from i3d.utils.atomic_files import write_atomically
 from i3d.video.base import FrameHWC, Limits
-from i3d.video.images import StillsVideo
+from i3d.video.images import RandomAccessVideo
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
@@ -50,7 +50,7 @@ def flow_file_in(folder: Any) -> str | None:
     return next((name for name in FILES.values() if name in there), None)
 
 
-class FlowFileVideo(StillsVideo):
+class FlowFileVideo(RandomAccessVideo):
     """The flow of a clip from one file: frames are (H, W, 2), x then y. All of it is read at once."""
 
     def __init__(

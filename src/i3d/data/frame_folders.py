@@ -24,7 +24,7 @@ from i3d.data.flow_files import FILES, FlowFileVideo, flow_file_in
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, printable
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.images import IMAGE_SUFFIXES, ImagesVideo, StillsVideo, read_grey, read_image
+from i3d.video.images import IMAGE_SUFFIXES, ImagesVideo, RandomAccessVideo, read_grey, read_image
 
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
@@ -225,7 +225,7 @@ def frames_in_a_row(folder: Path, naming: FrameNaming) -> tuple[int, list[int]]:
     return count, sorted(number for number in numbers if number > count and naming.name(number) in there)
 
 
-class FlowVideo(StillsVideo):
+class FlowVideo(RandomAccessVideo):
     """Optical flow from pictures: frames are (H, W, 2), x then y."""
 
     def __init__(

@@ -18,7 +18,8 @@ from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import InputError, VideoError, printable
-from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip, strip_indices
+from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip
+from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
 CLIPS: Final = "clips.png"
 STATISTICS: Final = "statistics.png"
@@ -26,6 +27,7 @@ MAX_INSPECTED: Final = 200  # clips that are opened for lengths and sizes
 MAX_DECODED: Final = 20  # of them, those that are decoded because their container does not store their length
 MOST, LEAST = 15, 15  # classes in the chart if there are many
 MAX_SIZES: Final = 8
+STRIP_FRAMES: Final = 6
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def preview_dataset(
         title=f"Training clips after augmentation: {len(chosen)} of {_count(len(annotations), 'clip')}",
         lines=(source, *_describe(dataset, view, epoch)),
         size=view.augmentation.size,
-        is_flow=dataset.num_channels == 2,
+        legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,
     )
     known = [info for index in sample if isinstance(info := infos[index], _VideoInfo)]
     draw_statistics(
@@ -195,7 +197,7 @@ def _clip_strip(
         bad[index] = clip
         labels, strip_HWC, reason = annotations.labels_of(index), None, clip.reason
     else:
-        labels, strip_HWC, reason = clip[0], film_strip(clip[1]), ""
+        labels, strip_HWC, reason = clip[0], film_strip(_shown_frames(clip[1])), ""
     listed, names = annotations[index], [annotations.classes[label] for label in labels]
     words = []
     if listed.start_seconds is not None or listed.end_seconds is not None:
@@ -221,6 +223,28 @@ def _augmented_clip(
     labels = batch.labels_N[0]
     numbers = labels.nonzero().flatten().tolist() if dataset.multi_label else [int(labels)] * int(labels >= 0)
     return tuple(numbers), batch.clips_NVTHWC[0, 0].numpy()
+
+
+def strip_indices(clip_len: int) -> npt.NDArray[np.int64]:
+    """Which frames of a clip its strip shows, the first and the last among them: 16 -> 0 3 6 9 12 15."""
+    return np.unique(np.linspace(0, clip_len - 1, STRIP_FRAMES).round().astype(np.int64))
+
+
+def _shown_frames(clip_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The frames of a strip as RGB. Of flow, the fastest hundredth of the whole clip has full saturation."""
+    chosen_THWC = clip_THWC[strip_indices(len(clip_THWC))]
+    if clip_THWC.shape[-1] == 3:
+        return chosen_THWC
+    bound = max(float(np.percentile(np.linalg.norm(bytes_to_flow(clip_THWC), axis=-1), 99)), 1.0)
+    return np.stack([flow_to_rgb(bytes_to_flow(flow_HW2), bound=bound) for flow_HW2 in chosen_THWC])
+
+
+def _flow_wheel(side: int = 64) -> npt.NDArray[np.uint8]:
+    """The colours of all directions of flow, each where it points."""
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    wheel_HWC = flow_to_rgb(np.stack([x, y], axis=-1).astype(np.float32), bound=1)
+    wheel_HWC[np.hypot(x, y) > 1] = 255
+    return wheel_HWC
 
 
 def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, str]:

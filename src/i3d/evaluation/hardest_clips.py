@@ -19,7 +19,7 @@ from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
 from i3d.evaluation.result import Evaluation, Part
 from i3d.video.base import FrameHWC, Limits, Video
-from i3d.video.flow import flow_colours, flow_of_bytes
+from i3d.video.flow import bytes_to_flow, flow_to_rgb
 from i3d.video.reader import open_video
 
 STILL: Final = 160  # pixels of the longer side
@@ -99,7 +99,10 @@ def stills_of(
         with _opened(file, which, pictures) as video:
             first, stop = video.frames_between(which.start_seconds, which.end_seconds)
             indices = first + middles(stop - first, num_parts=num_stills)
-            frames = [frame for _, frame, _ in video.each(np.unique(indices), transform=partial(_shrunk, side=STILL))]
+            frames = [
+                frame
+                for _, frame, _ in video.iter_frames_at(np.unique(indices), transform=partial(_shrunk, side=STILL))
+            ]
     except VideoError as error:
         return f"{error.why}; {error.todo}"
     except (OSError, ValueError, InputError) as error:  # a name that no file can have, a disk that is gone
@@ -126,7 +129,7 @@ def middles(num_frames: int, *, num_parts: int) -> Labels:
 def _shrunk(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
     """Its longer side at most `side`."""
     if frame_HWC.shape[2] == 2:
-        frame_HWC = flow_colours(flow_of_bytes(frame_HWC))
+        frame_HWC = flow_to_rgb(bytes_to_flow(frame_HWC))
     height, width = frame_HWC.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

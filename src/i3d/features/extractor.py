@@ -29,8 +29,8 @@ from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.utils.prefetch import prefetch
 from i3d.video.base import FrameHWC, Video
-from i3d.video.flow import BOUND, flow_to_bytes, flows_of
-from i3d.video.sampling import loop
+from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
+from i3d.video.sampling import looped_indices
 from i3d.video.transforms import crop_boxes, flip
 
 Floats = npt.NDArray[np.float32]
@@ -133,7 +133,7 @@ class FeatureExtractor:
                 yield frame_HWC
 
         method = next(method for method in methods if method)
-        for flow_HW2 in flows_of(kept(), method=method, align="frames"):
+        for flow_HW2 in consecutive_flows(kept(), method=method, align="frames"):
             parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
@@ -184,7 +184,7 @@ class _Network:
         """(V, C) or (V, T, H, W, C) float32 of uint8 clips, one at a time: no number depends on its neighbours."""
         engine = self.stream.engine
         if clips_VTHWC.shape[1] < engine.min_frames:
-            clips_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=engine.min_frames)]
+            clips_VTHWC = clips_VTHWC[:, looped_indices(clips_VTHWC.shape[1], length=engine.min_frames)]
         clips = (self._normalized(clip_THWC) for clip_THWC in clips_VTHWC)
         return np.concatenate([self._of_maps(engine.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
 
@@ -266,7 +266,7 @@ class _Times:
         if self._fps is not None:
             yield from self._video.stream(fps=self._fps, transform=transform)
             return
-        for frame_HWC, until in self._video.shown(transform=transform):
+        for frame_HWC, until in self._video.stream_with_ends(transform=transform):
             self._ends.append(until)
             yield frame_HWC
 

@@ -30,7 +30,7 @@ from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
-from i3d.video.sampling import loop
+from i3d.video.sampling import looped_indices
 from i3d.weights.initialize import HEADS
 
 VERSION: Final = 2  # of how features are made; another number, other keys
@@ -63,7 +63,7 @@ class Backbone:
         """Features (V, C) of uint8 clips, one view at a time: no number depends on its neighbours."""
         pre, looped_VTHWC = self.preprocessing, clips_VTHWC
         if clips_VTHWC.shape[1] < self.engine.min_frames:
-            looped_VTHWC = clips_VTHWC[:, loop(clips_VTHWC.shape[1], length=self.engine.min_frames)]
+            looped_VTHWC = clips_VTHWC[:, looped_indices(clips_VTHWC.shape[1], length=self.engine.min_frames)]
         on_device = looped_VTHWC.to(self.engine.device)
         clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in on_device)
         return torch.cat([self.engine.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]).numpy()

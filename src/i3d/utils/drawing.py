@@ -73,38 +73,14 @@ class Histogram:
     mark_label: str = ""
 
 
-def film_strip(clip_THWC: Pixels, *, num_frames: int = 6) -> Pixels:
-    """Frames spread over a clip (T, S, S, 3 or 2), first and last among them, side by side as RGB (H, W, 3).
+def film_strip(frames_THWC: Pixels) -> Pixels:
+    """Square RGB frames (T, S, S, 3) side by side: (H, W, 3).
 
     Small frames are enlarged by a whole factor, large ones reduced by area.
     """
-    chosen_THWC = clip_THWC[strip_indices(len(clip_THWC), num_frames=num_frames)]
-    if clip_THWC.shape[-1] == 2:
-        # The colours depend on the fastest movement of the whole clip.
-        chosen_THWC = flow_to_rgb(clip_THWC)[strip_indices(len(clip_THWC), num_frames=num_frames)]
-    tiles = [_tile(frame_HWC) for frame_HWC in chosen_THWC]
+    tiles = [_tile(frame_HWC) for frame_HWC in frames_THWC]
     gap_HWC = np.full((len(tiles[0]), GAP, 3), 255, np.uint8)
     return np.concatenate([part for tile in tiles for part in (gap_HWC, tile)][1:], axis=1)
-
-
-def strip_indices(clip_len: int, *, num_frames: int = 6) -> npt.NDArray[np.int64]:
-    """Which frames of a clip a strip shows: 16 -> 0 3 6 9 12 15."""
-    return np.unique(np.linspace(0, clip_len - 1, num_frames).round().astype(np.int64))
-
-
-def flow_to_rgb(flow_THWC: Pixels) -> Pixels:
-    """Flow (..., 2), where 127.5 is no movement, as RGB: the hue is its direction, the brightness its speed.
-
-    The fastest hundredth of the clip has full brightness.
-    """
-    xy = flow_THWC.astype(np.float32) - 127.5
-    speed = np.hypot(xy[..., 0], xy[..., 1])
-    degrees = np.rad2deg(np.arctan2(xy[..., 1], xy[..., 0])) % 360
-    value = np.clip(speed / max(float(np.percentile(speed, 99)), 4.0), 0, 1)
-    hsv = np.stack([degrees / 2, np.full_like(value, 255), value * 255], axis=-1).round().astype(np.uint8)
-    hsv[..., 0] %= 180
-    rgb: Pixels = cv2.cvtColor(hsv.reshape(-1, 1, 3), cv2.COLOR_HSV2RGB).reshape(hsv.shape).astype(np.uint8)
-    return rgb
 
 
 def tile_side(size: int) -> int:
@@ -118,15 +94,6 @@ def _tile(frame_HWC: Pixels) -> Pixels:
         return frame_HWC.repeat(side // size, axis=0).repeat(side // size, axis=1)
     smaller: Pixels = cv2.resize(frame_HWC, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
     return smaller
-
-
-def _colour_wheel(side: int) -> Pixels:
-    """The colours of all directions, each where it points; brighter with speed."""
-    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    xy = np.stack([x, y], axis=-1)
-    rgb_HWC = flow_to_rgb((127.5 + 127.5 * xy.clip(-1, 1)).round().astype(np.uint8))
-    rgb_HWC[np.hypot(x, y) > 1] = 255
-    return rgb_HWC
 
 
 @contextmanager
@@ -173,10 +140,17 @@ def open_figure(
 
 
 def draw_contact_sheet(
-    path: Path, clips: Sequence[ClipStrip], *, title: str, lines: Sequence[str], size: int, is_flow: bool
+    path: Path,
+    clips: Sequence[ClipStrip],
+    *,
+    title: str,
+    lines: Sequence[str],
+    size: int,
+    legend_HWC: Pixels | None = None,
 ) -> None:
-    """All strips with their captions, row by row, written to `path` (.png). `size` is that of the frames.
+    """All strips with their captions, row by row, written to `path` (.png).
 
+    `size` is that of the frames; `legend_HWC`: a small picture in the top right corner.
     The figure is as large as its strips need, so that no frame is resampled: the pixels are those of training.
     """
     side, columns = tile_side(size), 1 if len(clips) <= ONE_COLUMN else 2
@@ -190,8 +164,8 @@ def draw_contact_sheet(
         figure.text(margin / width, 1 - 24 / height, title, size=15, weight="bold", va="top")
         for i, line in enumerate(small_print):
             figure.text(margin / width, 1 - (58 + line_height * i) / height, line, color=SOFT, va="top")
-        if is_flow:
-            figure.figimage(_colour_wheel(64), width - margin - 64, height - 24 - 64)
+        if legend_HWC is not None:
+            figure.figimage(legend_HWC, width - margin - legend_HWC.shape[1], height - 24 - legend_HWC.shape[0])
         edges = {
             "left": margin / width,
             "right": 1 - margin / width,

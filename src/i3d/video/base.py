@@ -1,7 +1,7 @@
-"""An open video: frames by index, by time, or all of them at a rate. `reader.open_video` opens one.
+"""An open video: frames by index, by time, or all of them at a frame rate. `reader.open_video` opens one.
 
-Frame i is always the i-th frame that decoding from the start gives; frame counts in headers are never used. Time 0 is
-the first frame. Pixels are taken as stored: a sample aspect ratio other than 1 is not applied, alpha lies on black,
+Frame i is always the i-th frame when decoding from the start; frame counts in headers are never used. Time 0 is the
+first frame. Pixels are those stored: a sample aspect ratio other than 1 is not applied, alpha is blended onto black,
 interlaced lines stay.
 
 Letters in names: T frames, H rows, W columns, C = 3 channels (RGB).
@@ -32,23 +32,23 @@ Source = str | os.PathLike[str] | bytes | Sequence[str | os.PathLike[str]] | npt
 
 MAX_GAP_SECONDS: Final = 600  # a jump in the time stamps beyond this is damage, not a still scene
 TIME_TOLERANCE: Final = Fraction(1, 1_000_000)  # a time given as a float may lie this little before its frame
-LOOKAHEAD_FRAMES: Final = 4  # how far AVI files are seen to shuffle the time stamps of their frames
+LOOKAHEAD_FRAMES: Final = 4  # over so many frames AVI files may reorder their time stamps
 
 
-class NoPicturesError(VideoError):
-    """The file is whole and holds no video: sound alone, for instance."""
+class NoVideoStreamError(VideoError):
+    """The file is complete and has no video stream: only sound, for example."""
 
 
 class NoSuchFrameError(VideoError):
-    """A frame was asked for that decoding did not give."""
+    """A requested frame does not exist."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one video may cost. Damaged and hostile files claim anything, so what counts is what is decoded."""
+    """Limits on decoding one video. They apply to decoded frames: headers of hostile files are not trusted."""
 
     max_pixels: int = 7680 * 4320  # per frame: 8K
-    max_seconds: float = 60.0  # by which decoding may lag behind the playing time of what it has decoded
+    max_seconds: float = 60.0  # decoding may take this much longer than the decoded part plays
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -60,13 +60,13 @@ class DecodedFrame:
 
     index: int
     seconds: Fraction  # since the first frame
-    until: Fraction  # when the next frame takes its place
-    rgb: Callable[[], FrameHWC]
+    until: Fraction  # when the next frame replaces it
+    rgb: Callable[[], FrameHWC]  # converts it; may raise a VideoError
 
 
 @dataclass(frozen=True, repr=False)
 class Frames:
-    """Frames with their place in the video."""
+    """Frames (T, H, W, 3) uint8 RGB with their indices and times in the video."""
 
     frames_THWC: npt.NDArray[np.uint8]
     indices_T: npt.NDArray[np.int64]
@@ -90,10 +90,10 @@ class Frames:
 class Video(ABC):
     """An open video. Use it in a `with` statement, in one thread, and not across a fork."""
 
-    timed = True  # False: frames without times, each stands for one slot of whatever rate is asked for
+    timed = True  # False: frames have no times; each fills one slot at any requested rate
     frames_decoded = 0  # by `stream`, so far
-    num_damaged = 0  # frames of those read so far that the decoder had to patch
-    missing_seconds = 0.0  # that the header promises and the file, read to its end, has not
+    num_damaged = 0  # frames read so far in which the decoder concealed errors
+    missing_seconds = 0.0  # by which the file, read to its end, is shorter than its header states
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = printable(name), limits
@@ -109,28 +109,28 @@ class Video(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027 (arrays have nothing to close)
-        """Let go of the file. Closing twice is fine."""
+        """Close the file. Closing twice is allowed."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the frames read so far: cut short, damaged, no time stamps."""
+        """Remarks on the frames read so far: truncated, damaged, no time stamps."""
         return tuple(self._notes)
 
     @abstractmethod
-    def pictures(self) -> Iterator[DecodedFrame]:
-        """Every frame in display order, decoded one at a time, from the first."""
+    def decode_frames(self) -> Iterator[DecodedFrame]:
+        """Yield every frame in display order, decoded one at a time."""
 
     @abstractmethod
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
-        """The frames of these increasing indices, decoding (and seeking) no more than it takes."""
+    def decode_frames_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
+        """Yield the frames at these increasing indices; seeks where that saves decoding."""
 
     @abstractmethod
     def timetable(self) -> list[Fraction] | None:
-        """When each frame is shown and when the last one ends, if that can be known without decoding."""
+        """The start of each frame and the end of the last, in seconds; None if that needs decoding."""
 
     @cached_property
     def num_frames(self) -> int:
-        """How many frames there are: from the packets where they tell, else by decoding all of them."""
+        """Number of frames: from the packets where they are reliable, else by decoding all frames."""
         timetable = self.timetable()
         return self.count_frames() if timetable is None else len(timetable) - 1
 
@@ -143,14 +143,14 @@ class Video(ABC):
         return float((len(timetable) - 1) / timetable[-1])
 
     def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
-        """(first, stop) of the frames that are on the screen in a part of the video; None: its own start or end.
+        """(first, stop) of the frames that are displayed between two times; None: start or end of the video.
 
-        The part that is asked for may end after the video (by any time), but must not begin there.
+        `end_seconds` may lie after the end of the video; a `start_seconds` after it is a VideoError.
         """
         if start_seconds is None and end_seconds is None:
             return 0, self.num_frames
         if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "say how fast they were taken (frames_fps)")
+            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
         timetable = self.timetable() or self._timetable_by_decoding()
         start = Fraction(start_seconds or 0) + TIME_TOLERANCE
         if start >= timetable[-1]:
@@ -169,128 +169,131 @@ class Video(ABC):
         transform: Transform | None = None,
         between: tuple[int, int] | None = None,
     ) -> Iterator[FrameHWC]:
-        """Every frame at `fps` (None: as they come), each passed through `transform` as soon as it is decoded.
+        """Yield the frames (H, W, 3) resampled to `fps` (None: every frame once), passed through `transform`.
 
-        Slots are filled by time stamps (`sampling.slot_at`), so a variable frame rate comes out right; a frame that
-        fills several is the same array again. `between`: only the frames first..stop, time 0 is then the first of them.
+        Slots are filled by time stamps (`sampling.slot_at`), which handles variable frame rates; a frame that fills
+        several slots is the same array each time. `between`: only frames first..stop, and time 0 is the first of them.
         """
         rate = None if fps is None or not self.timed else Fraction(fps).limit_denominator(1_000_000)
         count, first = 0, None
-        pictures = self.pictures() if between is None else self.pictures_at(range(*between))
-        for picture in self.on_time(pictures):
-            self.frames_decoded = picture.index + 1
-            first = first or picture
-            stop = count + 1 if rate is None else slot_at(picture.until - first.seconds, fps=rate)
+        frames = self.decode_frames() if between is None else self.decode_frames_at(range(*between))
+        for frame in self.within_time_limit(frames):
+            self.frames_decoded = frame.index + 1
+            first = first or frame
+            stop = count + 1 if rate is None else slot_at(frame.until - first.seconds, fps=rate)
             if stop > count:
-                frame_HWC = self._convert(picture, transform)
+                frame_HWC = self._convert(frame, transform)
                 while count < stop:
                     count += 1
                     yield frame_HWC
-        if count == 0 and first is not None:  # all of it is shorter than half a slot
+        if count == 0 and first is not None:  # the whole video is shorter than half a slot
             yield self._convert(first, transform)
 
-    def shown(self, *, transform: Transform | None = None) -> Iterator[tuple[FrameHWC, float]]:
-        """Every frame as it comes, and the seconds since the first frame until which it is on the screen."""
+    def stream_with_ends(self, *, transform: Transform | None = None) -> Iterator[tuple[FrameHWC, float]]:
+        """Yield every frame and the time, in seconds since the first frame, at which it stops being displayed."""
         first = None
-        for picture in self.on_time(self.pictures()):
-            self.frames_decoded = picture.index + 1
-            first = first or picture
-            yield self._convert(picture, transform), float(picture.until - first.seconds)
+        for frame in self.within_time_limit(self.decode_frames()):
+            self.frames_decoded = frame.index + 1
+            first = first or frame
+            yield self._convert(frame, transform), float(frame.until - first.seconds)
 
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
-        """The frames at `indices`, in that order, repeats allowed. An index out of range is a VideoError."""
-        asked = np.asarray(list(indices), np.int64)
-        found = {index: (frame, seconds) for index, frame, seconds in self.each(np.unique(asked), transform=transform)}
-        frames = [found[int(i)][0] for i in asked]
+        """The frames at `indices`, in that order; indices may repeat. An index out of range is a VideoError."""
+        requested = np.asarray(list(indices), np.int64)
+        unique = self.iter_frames_at(np.unique(requested), transform=transform)
+        decoded = {index: (frame_HWC, seconds) for index, frame_HWC, seconds in unique}
+        frames = [decoded[int(i)][0] for i in requested]
         return Frames(
             np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8),
-            asked,
-            np.array([float(found[int(i)][1]) for i in asked]),
+            requested,
+            np.array([float(decoded[int(i)][1]) for i in requested]),
         )
 
-    def each(
+    def iter_frames_at(
         self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None
     ) -> Iterator[tuple[int, FrameHWC, Fraction]]:
-        """(index, frame, seconds) at these increasing indices, one at a time. An index out of range is a VideoError."""
+        """Yield (index, frame, seconds) at these increasing indices. An index out of range is a VideoError."""
         wanted = indices.tolist()
         if wanted and wanted[0] < 0:
             raise ValueError(f"frame indices count from 0, got {wanted[0]}")
-        num_found = 0
-        for picture in self.on_time(self.pictures_at(wanted)):
-            yield picture.index, self._convert(picture, transform), picture.seconds
-            num_found += 1
-        if num_found < len(wanted):
-            what = f"there is no frame {wanted[num_found]}"
+        num_yielded = 0
+        for frame in self.within_time_limit(self.decode_frames_at(wanted)):
+            yield frame.index, self._convert(frame, transform), frame.seconds
+            num_yielded += 1
+        if num_yielded < len(wanted):
+            what = f"there is no frame {wanted[num_yielded]}"
             raise NoSuchFrameError(self.name, what, "ask for fewer, or check the file")
 
     def frames_at_seconds(self, seconds: Iterable[float], *, transform: Transform | None = None) -> Frames:
-        """The frames that are on the screen at these times since the first frame. A time outside is a VideoError."""
+        """The frames displayed at these times since the first frame. A time outside the video is a VideoError."""
         if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "say how fast they were taken (frames_fps)")
-        asked = [Fraction(t) + TIME_TOLERANCE for t in seconds]
-        if asked and min(asked) < 0:
-            raise ValueError(f"times count from 0, got {float(min(asked)):.6f} s")
+            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
+        requested = [Fraction(t) + TIME_TOLERANCE for t in seconds]
+        if requested and min(requested) < 0:
+            raise ValueError(f"times count from 0, got {float(min(requested)):.6f} s")
         timetable = self.timetable()
         if timetable is not None:
-            frames = self._shown_at(asked, timetable, transform)
+            frames = self._frames_at_times(requested, timetable, transform)
             if frames.seconds_T.tolist() == [float(timetable[i]) for i in frames.indices_T]:
-                return frames  # else packets promised other times than decoding gave, which counts
-        return self._shown_at(asked, self._timetable_by_decoding(), transform)
+                return frames  # else the packets had other times than the decoded frames, which are right
+        return self._frames_at_times(requested, self._timetable_by_decoding(), transform)
 
-    def _shown_at(
-        self, asked: Sequence[Fraction], timetable: Sequence[Fraction], transform: Transform | None
+    def _frames_at_times(
+        self, requested: Sequence[Fraction], timetable: Sequence[Fraction], transform: Transform | None
     ) -> Frames:
-        late = next((t for t in asked if t >= timetable[-1]), None)
+        late = next((t for t in requested if t >= timetable[-1]), None)
         if late is not None:
             what = f"there is no frame at {float(late):.3f} s, it ends at {float(timetable[-1]):.3f} s"
             raise VideoError(self.name, what, "ask for an earlier one")
-        return self.frames_at([bisect_right(timetable, t) - 1 for t in asked], transform=transform)
+        return self.frames_at([bisect_right(timetable, t) - 1 for t in requested], transform=transform)
 
     def _timetable_by_decoding(self) -> list[Fraction]:
-        shown = [(picture.seconds, picture.until) for picture in self.on_time(self.pictures())]
-        return [*(start for start, _ in shown), shown[-1][1]]
+        spans = [(frame.seconds, frame.until) for frame in self.within_time_limit(self.decode_frames())]
+        return [*(start for start, _ in spans), spans[-1][1]]
 
     def count_frames(self) -> int:
-        """How many frames the video really has, found by decoding all of them without converting any."""
-        return sum(1 for _ in self.on_time(self.pictures()))
+        """Number of frames, counted by decoding all of them without conversion to RGB."""
+        return sum(1 for _ in self.within_time_limit(self.decode_frames()))
 
-    def among_all(self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None) -> tuple[Frames, int]:
-        """The frames at these increasing indices that there are, and how many there are in all: each decoded once."""
-        left, found, num_frames = set(indices.tolist()), [], 0
-        for picture in self.on_time(self.pictures()):
+    def frames_at_and_count(
+        self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None
+    ) -> tuple[Frames, int]:
+        """The frames at those of these increasing indices that exist, and the number of frames of the whole video."""
+        wanted, frames, num_frames = set(indices.tolist()), [], 0
+        for frame in self.within_time_limit(self.decode_frames()):
             num_frames += 1
-            if picture.index in left:
-                found.append((picture.index, self._convert(picture, transform), float(picture.seconds)))
-        frames_THWC = np.stack([frame for _, frame, _ in found]) if found else np.empty((0, 0, 0, 3), np.uint8)
-        asked, seconds_T = np.array([index for index, _, _ in found], np.int64), np.array([s for _, _, s in found])
-        return Frames(frames_THWC, asked, seconds_T), num_frames
+            if frame.index in wanted:
+                frames.append((frame.index, self._convert(frame, transform), float(frame.seconds)))
+        frames_THWC = np.stack([pixels for _, pixels, _ in frames]) if frames else np.empty((0, 0, 0, 3), np.uint8)
+        indices_T = np.array([index for index, _, _ in frames], np.int64)
+        return Frames(frames_THWC, indices_T, np.array([seconds for _, _, seconds in frames])), num_frames
 
-    def recall(self, notes: Sequence[str], *, frames_decoded: int) -> None:
-        """What an earlier reading of the same video found."""
+    def restore_notes(self, notes: Sequence[str], *, frames_decoded: int) -> None:
+        """Set the notes and the count of an earlier reading of the same video."""
         self._notes |= dict.fromkeys(notes)
         self.frames_decoded = frames_decoded
 
     def _note(self, note: str) -> None:
         self._notes[note] = None
 
-    def _convert(self, picture: DecodedFrame, transform: Transform | None) -> FrameHWC:
+    def _convert(self, frame: DecodedFrame, transform: Transform | None) -> FrameHWC:
         self._start_watch()
-        frame_HWC = picture.rgb()
+        frame_HWC = frame.rgb()
         self._stop_watch()
         return frame_HWC if transform is None else transform(frame_HWC)
 
-    def on_time(self, pictures: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
-        """The same pictures, as long as making them keeps within the time limit; only the reader's time counts."""
+    def within_time_limit(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
+        """Yield the same frames while decoding stays within the time limit; the consumer's time does not count."""
         self._spent_seconds, self._played = 0.0, 0.0
         while True:
             self._start_watch()
-            picture = next(pictures, None)
+            frame = next(frames, None)
             self._stop_watch()
-            if picture is None:
+            if frame is None:
                 return
-            self._played = max(self._played, float(picture.seconds))
+            self._played = max(self._played, float(frame.seconds))
             self._check_time()
-            yield picture
+            yield frame
 
     def _start_watch(self) -> None:
         self._since = time.monotonic()
@@ -311,13 +314,13 @@ class Video(ABC):
             )
 
 
-def in_time(
+def assign_times(
     stamped: Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]], *, period: Fraction, name: str
 ) -> Iterator[DecodedFrame]:
-    """Pictures with usable times from (time stamp, duration, rgb) in display order.
+    """Assign increasing times to frames (time stamp, duration, rgb) in display order.
 
-    The first frame is at 0. Stamps that are shuffled within a few frames (AVI) are put in order; one that is missing
-    or does not move forward is replaced by the last plus `period`. A frame lasts until the next one.
+    The first frame is at 0. Time stamps that are reordered within a few frames (AVI) are sorted; one that is missing
+    or does not increase is replaced by the previous one plus `period`. A frame lasts until the next one.
     """
     waiting: list[tuple[Fraction | None, Callable[[], FrameHWC]]] = []
     stamps: list[Fraction] = []

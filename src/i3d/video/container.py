@@ -1,7 +1,7 @@
 """Video files through PyAV (FFmpeg). The only place that calls `av.open` to read.
 
-FFmpeg gets the bytes through a Python file and no protocol at all, and only container formats of the list below:
-a playlist, a concat script, an SDP text or a device named "clip.mp4" cannot make it open anything else.
+FFmpeg reads the bytes through a Python file, without any protocol, and only the container formats below. A playlist,
+a concat script, an SDP text or a device named "clip.mp4" can therefore not make it open anything else.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
-from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoPicturesError, Video, in_time
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video, assign_times
 from i3d.video.orientation import orientation
 
 FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
     "h264,hevc,m4v,mjpeg,dv,rm,wtv,swf,yuv4mpegpipe"
 )
-NO_PROTOCOL: Final = "none"  # a name that no protocol has; an empty list would allow all
+NO_PROTOCOL: Final = "none"  # not the name of any protocol; an empty list would allow all
 BUFFER_BYTES: Final = 1 << 18
 DEFAULT_PERIOD: Final = Fraction(1, 25)
 MIN_PERIOD: Final = Fraction(1, 1000)
 MAX_PERIOD: Final = Fraction(60)
 SKIPPING_CODECS: Final = ("h264", "hevc")
-SHORT_BY_SECONDS: Final = 0.25  # a file that ends this much before its own header says is reported as cut short
+SHORT_BY_SECONDS: Final = 0.25  # a file that ends this much earlier than its header states is reported as truncated
 DECODE_ERRORS: Final = (av.error.FFmpegError, OSError, ValueError, MemoryError, RuntimeError)
 
-av.logging.set_level(None)  # FFmpeg's own chatter; what matters reaches the user as an error or a note
+av.logging.set_level(None)  # FFmpeg's log; errors and notes report what a user needs
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Time stamps of all frames in display order, and which of them decoding can start from."""
+    """Time stamps of all frames in display order, and those of keyframes, from which decoding can start."""
 
     pts: npt.NDArray[np.int64]
-    key_pts: npt.NDArray[np.int64]  # some may lie before the first frame that is shown (an edit list cuts them off)
+    key_pts: npt.NDArray[np.int64]  # some may precede the first displayed frame (an edit list removes them)
 
 
 class _SeekFailedError(Exception):
-    """Decoding after a seek did not give the frames that the scan promised."""
+    """Decoding after a seek gave other frames than the scan predicted."""
 
 
 class ContainerVideo(Video):
@@ -69,7 +69,7 @@ class ContainerVideo(Video):
         self._file = io.BytesIO(source) if isinstance(source, bytes) else _open_file(source, self.name)
         self._container: InputContainer | None = None
         self._fresh, self._decoder_used = False, False
-        self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are made to fit
+        self._size: tuple[int, int] | None = None  # width, height of the first frame; later ones are resized to it
         self._orient: Callable[[FrameHWC], FrameHWC] | None = None
         self._reformatter = VideoReformatter()
         try:
@@ -89,7 +89,7 @@ class ContainerVideo(Video):
         self._file.close()
 
     def _open(self) -> None:
-        """Bring the container to its start with a fresh decoder."""
+        """Open the container at its start with a new decoder."""
         if self._fresh:
             return
         if self._container is not None:
@@ -114,8 +114,8 @@ class ContainerVideo(Video):
         codec.thread_count = 1
         self._fresh, self._decoder_used = True, False
 
-    def pictures(self) -> Iterator[DecodedFrame]:
-        self._open()  # from the start, with a fresh decoder
+    def decode_frames(self) -> Iterator[DecodedFrame]:
+        self._open()  # from the start, with a new decoder
         stream, time_base = self._stream, self._time_base
 
         first_stamp: Fraction | None = None
@@ -129,9 +129,9 @@ class ContainerVideo(Video):
                 yield pts, frame.duration * time_base if frame.duration else None, partial(self._rgb, frame)
 
         try:
-            for picture in in_time(stamped(), period=_period(stream), name=self.name):
-                yield picture
-                end = picture.until
+            for frame in assign_times(stamped(), period=_period(stream), name=self.name):
+                yield frame
+                end = frame.until
         except DECODE_ERRORS as error:
             failure = f"decoding failed after {self._num_decoded} frames ({_reason(error)})"
             if self._num_decoded == 0:
@@ -141,23 +141,23 @@ class ContainerVideo(Video):
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
         self._note_short((first_stamp or Fraction(0)) + end)
 
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
+    def decode_frames_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         if not wanted:
             return
-        done = -1  # the last index that was delivered
+        last_index = -1  # of the frames yielded so far
         scan = self._scan if wanted[-1] > 0 else None
         if scan is not None:
             try:
-                for picture in self._seeking(wanted, scan):
-                    yield picture
-                    done = picture.index
+                for frame in self._seeking(wanted, scan):
+                    yield frame
+                    last_index = frame.index
                 return
             except (_SeekFailedError, *DECODE_ERRORS):
-                pass  # the container's index is no use: decode from the start, which is always right
-        left = {i for i in wanted if i > done}
-        for picture in islice(self.pictures(), wanted[-1] + 1):
-            if picture.index in left:
-                yield picture
+                pass  # the container's index is wrong: decode from the start, which is always right
+        missing = {i for i in wanted if i > last_index}
+        for frame in islice(self.decode_frames(), wanted[-1] + 1):
+            if frame.index in missing:
+                yield frame
 
     def timetable(self) -> list[Fraction] | None:
         scan = self._scan
@@ -167,12 +167,12 @@ class ContainerVideo(Video):
         return [*(self._seconds_of(i, scan) for i in range(len(scan.pts))), last + _period(self._stream)]
 
     def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[DecodedFrame]:
-        """Seek only where a keyframe lies between one wanted frame and the next: decoding on is cheaper else."""
+        """Seek only where a keyframe lies between one wanted frame and the next; otherwise decoding on is cheaper."""
         if wanted[-1] >= len(scan.pts):
             raise _SeekFailedError
         wanted_pts = frozenset(scan.pts[list(wanted)].tolist())
         frames: Iterator[VideoFrame] = iter(())
-        position = -1  # the frame that `frames` gives next, at the earliest; -1: none
+        position = -1  # the earliest frame that `frames` can yield next; -1: none
         for index in wanted:
             key = int(scan.key_pts[np.searchsorted(scan.key_pts, scan.pts[index], side="right") - 1])
             start = int(np.searchsorted(scan.pts, key))
@@ -183,20 +183,20 @@ class ContainerVideo(Video):
                 frame = next(frames, None)
                 if frame is None or frame.pts is None:
                     raise _SeekFailedError
-                position = self._place_of(frame.pts, position, scan) + 1
+                position = self._index_of(frame.pts, position, scan) + 1
             if frame is None or frame.pts != scan.pts[index]:
                 raise _SeekFailedError
-            yield self._picture(frame, index, scan)
+            yield self._decoded_frame(frame, index, scan)
 
-    def _place_of(self, pts: int, position: int, scan: Scan) -> int:
-        """The index of the decoded frame that was to be `position`, or a later one where the decoder may skip."""
+    def _index_of(self, pts: int, position: int, scan: Scan) -> int:
+        """Index of a decoded frame: `position`, or a later one where the decoder may skip frames."""
         if pts == scan.pts[position]:
             return position
         if not self._may_skip:
             raise _SeekFailedError
         return position + int(np.searchsorted(scan.pts[position:], pts))
 
-    def _picture(self, frame: VideoFrame, index: int, scan: Scan) -> DecodedFrame:
+    def _decoded_frame(self, frame: VideoFrame, index: int, scan: Scan) -> DecodedFrame:
         seconds = self._seconds_of(index, scan)
         until = self._seconds_of(index + 1, scan) if index + 1 < len(scan.pts) else seconds + _period(self._stream)
         return DecodedFrame(index, seconds, until, partial(self._rgb, frame))
@@ -205,9 +205,9 @@ class ContainerVideo(Video):
         return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base
 
     def _from_keyframe(self, pts: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
-        """Decoded frames from the keyframe with the time stamp `pts` on; frames shown before it are dropped.
+        """Decode from the keyframe with the time stamp `pts`; frames displayed before it are dropped.
 
-        The decoder may leave out frames that are neither wanted nor needed by others.
+        The decoder may skip frames that are neither wanted nor referenced by others.
         """
         if self._decoder_used or not self._may_skip:
             self._open()
@@ -218,14 +218,14 @@ class ContainerVideo(Video):
             self._container.seek(pts, stream=self._stream)
 
         def packets() -> Iterator[Packet[VideoStream]]:
-            begun = False
+            started = False
             for packet in self._packets():
-                if not begun and packet.size:
+                if not started and packet.size:
                     if not packet.is_keyframe:
                         continue
                     if packet.pts != pts:
                         raise _SeekFailedError
-                    begun = True
+                    started = True
                 if skips:
                     codec.skip_frame = "DEFAULT" if packet.pts in wanted_pts else "NONREF"
                 yield packet
@@ -234,9 +234,9 @@ class ContainerVideo(Video):
 
     @cached_property
     def _scan(self) -> Scan | None:
-        """All packets, read and not decoded. None where packets and frames need not correspond one to one."""
+        """Read all packets without decoding. None where packets and frames may not correspond one to one."""
         self._open()
-        pts, keys, shown = [], [], []
+        pts, keys, is_displayed = [], [], []
         try:
             for packet in self._packets():
                 if not packet.size:
@@ -244,22 +244,22 @@ class ContainerVideo(Video):
                 if packet.pts is None or packet.is_corrupt or (packet.is_discard and not self._has_edit_lists):
                     return None
                 pts.append(packet.pts)
-                shown.append(not packet.is_discard)  # what an edit list cuts off is decoded and not shown
+                is_displayed.append(not packet.is_discard)  # an edit list removes frames after decoding
                 if packet.is_keyframe:
                     keys.append(packet.pts)
         except DECODE_ERRORS:
             return None
-        hidden_frames = self._stream.codec_context.name in ("vp8", "libvpx")  # packets that are never shown
+        hidden_frames = self._stream.codec_context.name in ("vp8", "libvpx")  # has packets that are never displayed
         if hidden_frames or not keys or len(set(pts)) < len(pts) or keys[0] != pts[0] or pts[0] != min(pts):
             return None
         if self._needs_its_start:
             keys = keys[:1]
-        shown_pts = np.sort(np.array(pts, np.int64)[shown])
-        return Scan(shown_pts, np.sort(np.array(keys, np.int64))) if len(shown_pts) else None
+        displayed_pts = np.sort(np.array(pts, np.int64)[is_displayed])
+        return Scan(displayed_pts, np.sort(np.array(keys, np.int64))) if len(displayed_pts) else None
 
     @property
     def _needs_its_start(self) -> bool:
-        """4:4:4 of older x264 is coded unlike the standard: FFmpeg mends that where it has read the first packet."""
+        """4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet."""
         codec = self._stream.codec_context
         return codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
 
@@ -270,10 +270,10 @@ class ContainerVideo(Video):
 
     @property
     def _may_skip(self) -> bool:
-        """Packets are frames, their time stamps true, and leaving some out is worth it."""
+        """Whether each packet is a frame with a reliable time stamp, and skipping some saves time."""
         assert self._container is not None
-        is_true = self._has_edit_lists or "matroska" in self._container.format.name
-        return is_true and self._stream.codec_context.name in SKIPPING_CODECS
+        is_reliable = self._has_edit_lists or "matroska" in self._container.format.name
+        return is_reliable and self._stream.codec_context.name in SKIPPING_CODECS
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         assert self._container is not None
@@ -302,21 +302,21 @@ class ContainerVideo(Video):
             frame, width=width, height=height, format="rgba" if alpha else "rgb24", threads=1
         ).to_ndarray()
         frame_HWC = cast(FrameHWC, pixels)
-        return self._orient(on_black(frame_HWC) if alpha else frame_HWC)
+        return self._orient(blend_onto_black(frame_HWC) if alpha else frame_HWC)
 
     def _note_short(self, end: Fraction) -> None:
-        """Say so if the video ends before its own header says: downloads and recordings are cut like that."""
-        promised = _promised_end(self._container, self._stream)
-        if promised is None:
+        """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""
+        stated = _stated_end(self._container, self._stream)
+        if stated is None:
             return
-        missing = promised - end
+        missing = stated - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
             self.missing_seconds = float(missing)
-            self._note(f"the last {float(missing):.2f} s that its header promises are missing: cut short?")
+            self._note(f"the last {float(missing):.2f} s that its header states are missing: truncated?")
 
 
-def on_black(frame_HWC4: FrameHWC) -> FrameHWC:
-    """RGBA -> RGB, over black."""
+def blend_onto_black(frame_HWC4: FrameHWC) -> FrameHWC:
+    """RGBA -> RGB, blended onto black."""
     alpha = frame_HWC4[..., 3:].astype(np.uint16)
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(frame_HWC4[..., :3])
@@ -335,7 +335,7 @@ def _open_file(path: Path, name: str) -> IO[bytes]:
         os.close(handle)
         raise VideoError(name, "not a regular file", "give a video file, or a folder of frames")
     raw = io.FileIO(handle)
-    raw.name = "video"  # FFmpeg is told nothing of the real name
+    raw.name = "video"  # FFmpeg does not get the real name
     return io.BufferedReader(raw, BUFFER_BYTES)
 
 
@@ -347,39 +347,39 @@ def _why_not_opened(file: IO[bytes], error: Exception) -> tuple[str, str]:
     if not head:
         return "the file is empty (0 bytes)", again
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "it is a web page, not a video", "the download went wrong: download it again"
+        return "it is a web page, not a video", "the download failed: download it again"
     if start.startswith((b"#extm3u", b"ffconcat", b"v=0", b"[playlist]", b"<mpd")):
-        return "it is a playlist or a script that names other files, and those are not opened", "give the video itself"
+        return "it is a playlist or a script that refers to other files, which are not opened", "give the video itself"
     if start.startswith((b"\xff\xd8\xff", b"\x89png", b"bm", b"ii*\0", b"mm\0*")) or head[8:12] == b"WEBP":
-        return "it is a picture, not a video", "give a video, a .gif, or a folder of frames"
+        return "it is an image, not a video", "give a video, a .gif, or a folder of frames"
     if all(c in b"\t\r\n\x1b" or c >= 32 for c in head):
         return "it is text, not a video", "give the video itself (a list of videos ends in .txt or .csv)"
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):
-        return "the mp4 is cut short (its index, the moov atom, is missing or damaged)", again
-    return f"not a video in a format that is read here ({_reason(error)})", "convert it to mp4, or replace it"
+        return "the mp4 is truncated (its index, the moov atom, is missing or damaged)", again
+    return f"not a video in a supported format ({_reason(error)})", "convert it to mp4, or replace it"
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:
-    """The first video stream that is not a cover picture."""
+    """The first video stream that is not a cover image."""
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
-        found = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise NoPicturesError(name, f"no video stream (found: {found})", "give a file with pictures in it")
+        types = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise NoVideoStreamError(name, f"no video stream (found: {types})", "give a file with a video stream")
     if streams[0].codec_context is None:
         raise VideoError(name, "its codec is not available in this FFmpeg build", "convert it to H.264")
     return streams[0]
 
 
 def _period(stream: VideoStream) -> Fraction:
-    """The nominal time between two frames; headers may claim anything, so within reason."""
+    """The nominal time between two frames; implausible values of headers are ignored."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and MIN_PERIOD <= 1 / rate <= MAX_PERIOD:
             return 1 / rate
     return DEFAULT_PERIOD
 
 
-def _promised_end(container: InputContainer | None, stream: VideoStream) -> Fraction | None:
-    """The time stamp at which the header says that the video ends, where it says so of the video, not of the sound."""
+def _stated_end(container: InputContainer | None, stream: VideoStream) -> Fraction | None:
+    """The end of the video by its header, as a time stamp; None where the header states none for the video stream."""
     if stream.duration and stream.time_base:
         return ((stream.start_time or 0) + stream.duration) * stream.time_base
     if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska

@@ -1,4 +1,4 @@
-"""Where a clip looks: one draw of resize, crop and flip, applied to every frame of the clip.
+"""Random resize, crop and flip: drawn once per clip, applied to every frame of it.
 
 Letters in names: H rows, W columns, C channels. Resampling is OpenCV's bilinear, as in `transforms`.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, Crop, MultiScaleCrop, RandomCrop, RandomResizedCrop
-from i3d.video.transforms import Frames, mirror_flow, resize_frame, short_side_size
+from i3d.video.transforms import FrameArray, mirror_flow, resize_frame, short_side_size
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What happens to each frame: resize to `resized`, cut out `box`, resize that to `size` x `size`, mirror.
+    """The operations on each frame: resize to `resized`, crop `box`, resize that to `size` x `size`, mirror.
 
-    `fused` resamples once, from the source's own pixels of the box, instead of twice.
+    `fused` resamples once, from the box in the source frame, instead of twice.
     """
 
     source: tuple[int, int]  # height, width
@@ -39,18 +39,18 @@ class Geometry:
     flip: bool = False
     fused: bool = False
 
-    def apply(self, frame_HWC: Frames, out_HWC: Frames | None = None) -> Frames:
-        """The region as (size, size, C) uint8, in `out_HWC` if that is given (contiguous)."""
+    def apply(self, frame_HWC: FrameArray, out_HWC: FrameArray | None = None) -> FrameArray:
+        """The result as (size, size, C) uint8, written to `out_HWC` if given (contiguous)."""
         return self.crop(self.resize(frame_HWC), out_HWC)
 
-    def resize(self, frame_HWC: Frames) -> Frames:
-        """The first step: the whole frame at its new size, or untouched if resampling is fused."""
+    def resize(self, frame_HWC: FrameArray) -> FrameArray:
+        """First step: the whole frame resized, or unchanged if resampling is fused."""
         if frame_HWC.shape[:2] != self.source:
-            raise ValueError(f"the draw was for frames of {self.source}, this one is {frame_HWC.shape[:2]}")
+            raise ValueError(f"geometry drawn for frames of {self.source}, got {frame_HWC.shape[:2]}")
         return frame_HWC if self.fused else resize_frame(frame_HWC, height=self.resized[0], width=self.resized[1])
 
-    def crop(self, frame_HWC: Frames, out_HWC: Frames | None = None) -> Frames:
-        """The second step: the box at the size of the input, mirrored if the draw says so."""
+    def crop(self, frame_HWC: FrameArray, out_HWC: FrameArray | None = None) -> FrameArray:
+        """Second step: the box at the input size of the network, mirrored if `flip`."""
         out_HWC = np.empty((self.size, self.size, frame_HWC.shape[2]), np.uint8) if out_HWC is None else out_HWC
         box = self.source_box() if self.fused else self.box
         region_HWC = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
@@ -67,7 +67,7 @@ class Geometry:
         return out_HWC
 
     def source_box(self) -> Box:
-        """The box in the pixels of the source, rounded to whole ones: never empty, never outside."""
+        """The box in pixels of the source frame, rounded to integers: never empty, never outside."""
         (height, width), (rows, columns) = self.source, self.resized
         top, left = round(self.box.top * height / rows), round(self.box.left * width / columns)
         bottom = round((self.box.top + self.box.height) * height / rows)
@@ -79,7 +79,7 @@ class Geometry:
 def draw_geometry(
     augmentation: Augmentation, *, height: int, width: int, rng: np.random.Generator, may_flip: bool = True
 ) -> Geometry:
-    """One draw for frames of `height` x `width`."""
+    """Draw the geometry of a clip with frames of `height` x `width`."""
     resized = resized_size(augmentation.resize, height=height, width=width)
     box = draw_box(augmentation.crop, height=resized[0], width=resized[1], size=augmentation.size, rng=rng)
     flip = bool(rng.random() < augmentation.flip) and may_flip
@@ -98,7 +98,7 @@ def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: in
 
 
 def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
-    """The region of a frame of `height` x `width` that a crop shows."""
+    """Draw the crop box in a frame of `height` x `width`. A crop that does not fit is an InputError."""
     match crop:
         case RandomResizedCrop():
             return _random_resized(crop, height, width, rng)
@@ -113,7 +113,7 @@ def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.G
 
 
 def _random_resized(crop: RandomResizedCrop, height: int, width: int, rng: np.random.Generator) -> Box:
-    """Ten tries for a box that fits, else the largest square in the middle."""
+    """Ten attempts at a box that fits, else the largest centred square (Inception; MMAction2 `RandomResizedCrop`)."""
     aspects = np.exp(rng.uniform(np.log(crop.aspect[0]), np.log(crop.aspect[1]), size=10))
     areas = rng.uniform(*crop.area, size=10) * (height * width)
     widths = np.round(np.sqrt(areas * aspects)).astype(int)
@@ -126,7 +126,7 @@ def _random_resized(crop: RandomResizedCrop, height: int, width: int, rng: np.ra
 
 
 def _multi_scale(crop: MultiScaleCrop, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
-    """Sides within 3 pixels of the input's become the input's, so that they need no resampling."""
+    """TSN's multi-scale crop. Sides within 3 pixels of the input size become that size, which avoids resampling."""
     sides = [int(min(height, width) * scale) for scale in crop.scales]
     sides = [size if abs(side - size) < 3 and size <= min(height, width) else max(side, 1) for side in sides]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= crop.max_gap]

@@ -1,4 +1,4 @@
-"""Videos that come as pictures: folders and sequences of image files, and arrays."""
+"""Videos that are image sequences: folders and sequences of image files, and arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, Video
-from i3d.video.container import on_black
+from i3d.video.container import blend_onto_black
 from i3d.video.jpeg import decode_grey, decode_rgb, plain_jpeg
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -25,29 +25,29 @@ UNTIMED_PERIOD: Final = Fraction(1, 25)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which img_2 comes before img_10."""
+    """Sort key that puts img_2 before img_10."""
     parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-    return [*parts, (2, 0, name)]  # 1.mp4 and 01.mp4 differ: no order is left to the file system
+    return [*parts, (2, 0, name)]  # orders 1.mp4 and 01.mp4 too, independent of the file system
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in a folder, in natural order. Hidden and other files are not frames."""
+    """The image files directly in a folder, in natural order. Hidden and other files are ignored."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted(files, key=lambda p: natural_key(p.name))
 
 
-def images_of_pattern(pattern: str) -> list[Path]:
-    """The files of a numbered sequence, `shots/img_%05d.jpg`, in the order of their numbers; empty if it is none."""
+def images_matching(pattern: str) -> list[Path]:
+    """The files of a numbered sequence, `shots/img_%05d.jpg`, in the order of their numbers; of other patterns none."""
     path = Path(pattern)
-    found = re.fullmatch(r"([^%]*)%(?:0\d*)?d([^%]*)", path.name)
-    if found is None or not path.parent.is_dir():
+    match = re.fullmatch(r"([^%]*)%(?:0\d*)?d([^%]*)", path.name)
+    if match is None or not path.parent.is_dir():
         return []
-    numbered = re.compile(f"{re.escape(found[1])}\\d+{re.escape(found[2])}")
+    numbered = re.compile(f"{re.escape(match[1])}\\d+{re.escape(match[2])}")
     return sorted((p for p in path.parent.iterdir() if numbered.fullmatch(p.name)), key=lambda p: natural_key(p.name))
 
 
-class StillsVideo(Video):
-    """Frames that can be had in any order, at a constant rate or at none."""
+class RandomAccessVideo(Video):
+    """Frames with random access, at a constant frame rate or without times."""
 
     def __init__(self, name: str, num_frames: int, *, frames_fps: float | None, limits: Limits) -> None:
         super().__init__(name, limits)
@@ -57,10 +57,10 @@ class StillsVideo(Video):
         self.timed = frames_fps is not None
         self._period = UNTIMED_PERIOD if frames_fps is None else 1 / Fraction(frames_fps).limit_denominator(1_000_000)
 
-    def pictures(self) -> Iterator[DecodedFrame]:
-        return self.pictures_at(range(self._num_frames))
+    def decode_frames(self) -> Iterator[DecodedFrame]:
+        return self.decode_frames_at(range(self._num_frames))
 
-    def pictures_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
+    def decode_frames_at(self, wanted: Sequence[int]) -> Iterator[DecodedFrame]:
         for i in wanted:
             if i < self._num_frames:
                 yield DecodedFrame(i, i * self._period, (i + 1) * self._period, partial(self._frame, i))
@@ -72,7 +72,7 @@ class StillsVideo(Video):
     def _frame(self, index: int) -> FrameHWC: ...
 
 
-class ArrayVideo(StillsVideo):
+class ArrayVideo(RandomAccessVideo):
     """An array (T, H, W, 3) uint8."""
 
     def __init__(self, frames_THWC: FrameHWC, *, frames_fps: float | None, limits: Limits) -> None:
@@ -89,8 +89,8 @@ class ArrayVideo(StillsVideo):
         return frame_HWC
 
 
-class ImagesVideo(StillsVideo):
-    """Image files, one a frame, all of one size."""
+class ImagesVideo(RandomAccessVideo):
+    """Image files, one per frame, all of one size."""
 
     def __init__(
         self,
@@ -120,10 +120,10 @@ class ImagesVideo(StillsVideo):
 
 
 def read_image(path: Path, *, max_pixels: int, at_least: int | None = None) -> FrameHWC:
-    """One picture as RGB (H, W, 3), turned as its EXIF data says, alpha on black. Damage is a VideoError.
+    """Read an image as RGB (H, W, 3), in EXIF orientation, alpha blended onto black. A damaged file is a VideoError.
 
-    `at_least`: a JPEG may come at a half, a quarter or an eighth of its size, as long as its short side is not smaller
-    than this. That is quicker, and not the same as decoding all of it and resizing: the decoder averages.
+    `at_least`: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its short side is not
+    smaller than this. That is faster, and differs from decoding and resizing: the decoder averages.
     """
     content = _content(path)
     header = plain_jpeg(content)
@@ -135,7 +135,7 @@ def read_image(path: Path, *, max_pixels: int, at_least: int | None = None) -> F
 
 
 def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
-    """One picture as grey values (H, W), as flow is stored. Damage is a VideoError."""
+    """Read an image as grey values (H, W), as flow is stored. A damaged file is a VideoError."""
     content = _content(path)
     header = plain_jpeg(content)
     if header is not None and header.height * header.width <= max_pixels:
@@ -171,14 +171,14 @@ def _by_pillow(path: Path, content: bytes, *, max_pixels: int, convert: Callable
     except VideoError:
         raise
     except UnidentifiedImageError:
-        raise VideoError(str(path), "not a picture (its content is in no known picture format)", "replace it") from None
+        raise VideoError(str(path), "not an image (its content is in no known image format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         reason = first_line(error)
-        raise VideoError(str(path), f"not a picture that can be read ({reason})", "replace the frame") from error
+        raise VideoError(str(path), f"not a readable image ({reason})", "replace the frame") from error
 
 
 def _rgb(image: Image.Image) -> FrameHWC:
-    turned = ImageOps.exif_transpose(image)
-    if turned.has_transparency_data:
-        return on_black(np.asarray(turned.convert("RGBA")))
-    return np.asarray(turned.convert("RGB"))
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        return blend_onto_black(np.asarray(upright.convert("RGBA")))
+    return np.asarray(upright.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Plain JPEG files, which are what frames mostly are, by OpenCV: the pixels of Pillow in less time."""
+"""Decode plain JPEG files, the usual form of frames, with OpenCV: the same pixels as Pillow in less time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PLAIN_FRAMES: Final = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive (ITU
 
 @dataclass(frozen=True)
 class PlainJpeg:
-    """The header of a whole JPEG of 8-bit grey or colour that no EXIF data turns."""
+    """The header of a complete JPEG of 8-bit grey or colour without EXIF orientation."""
 
     height: int
     width: int
 
 
 def plain_jpeg(content: bytes) -> PlainJpeg | None:
-    """Its header if this is one. OpenCV shows half a picture without a word, so the end must be there."""
+    """The header of a plain JPEG, else None. The end marker is required: OpenCV decodes half a file without error."""
     if not (content.startswith(START) and content.endswith(END)):
         return None
     at = len(START)
@@ -42,7 +42,7 @@ def plain_jpeg(content: bytes) -> PlainJpeg | None:
 
 
 def decode_rgb(content: bytes, header: PlainJpeg, *, at_least: int | None) -> FrameHWC | None:
-    """RGB (H, W, 3), smaller if `at_least` allows (`stills.read_image`). None: it cannot be decoded."""
+    """RGB (H, W, 3), smaller if `at_least` allows (`images.read_image`). None: it cannot be decoded."""
     flag = _reduction(min(header.height, header.width), at_least)
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
     if pixels is not None and flag != cv2.IMREAD_COLOR_RGB:
@@ -56,7 +56,7 @@ def decode_grey(content: bytes) -> FrameHWC | None:
 
 
 def _reduction(short_side: int, at_least: int | None) -> int:
-    """OpenCV's flag for the smallest decoding whose short side is at least that."""
+    """OpenCV's flag for the smallest decoded size whose short side is at least `at_least`."""
     flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
     fitting = [flag for factor, flag in flags.items() if at_least is not None and -(-short_side // factor) >= at_least]
     return fitting[0] if fitting else cv2.IMREAD_COLOR_RGB

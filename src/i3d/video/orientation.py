@@ -1,4 +1,4 @@
-"""Which way up a decoded frame is shown."""
+"""The orientation in which a decoded frame is displayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from i3d.video.base import FrameHWC
 
 
 def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
-    """What turns decoded pixels as the display matrix says. (ISO 14496-12: x' = a x + c y, y' = b x + d y.)"""
+    """A function that applies the display matrix to decoded pixels (ISO 14496-12: x' = a x + c y, y' = b x + d y)."""
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return lambda pixels: pixels
@@ -23,7 +23,7 @@ def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
     match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
         case (1, 0, 0, 1):
             return lambda pixels: pixels
-        case (0, 1, -1, 0):  # shown turned clockwise
+        case (0, 1, -1, 0):  # rotated clockwise
             return lambda pixels: np.ascontiguousarray(np.rot90(pixels, -1))
         case (-1, 0, 0, -1):
             return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1])
@@ -38,4 +38,6 @@ def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
         case (0, -1, -1, 0):
             return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2))
         case other:
-            raise VideoError(name, f"its display matrix {other} is no turn by 90 degrees", "convert it again")
+            raise VideoError(
+                name, f"its display matrix {other} is no rotation by a multiple of 90 degrees", "convert it again"
+            )

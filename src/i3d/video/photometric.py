@@ -1,4 +1,4 @@
-"""What a clip looks like: changes of pixels after the crop, drawn once and applied to all frames alike.
+"""Random changes of pixel values after the crop: drawn once per clip, applied equally to all frames of it.
 
 Letters in names: T frames, H rows, W columns, C channels. Clips are uint8, RGB, changed in place.
 """
@@ -13,18 +13,18 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from i3d.recipes.augmentation import Augmentation, RandAugment, RandomErasing
-from i3d.video.transforms import Frames
+from i3d.video.transforms import FrameArray
 
 GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def change_pixels(clip_THWC: Frames, augmentation: Augmentation, *, rng: np.random.Generator) -> None:
-    """All changes of `augmentation` after the flip, in its order."""
+def augment_pixels(clip_THWC: FrameArray, augmentation: Augmentation, *, rng: np.random.Generator) -> None:
+    """Apply the changes of `augmentation` after the flip, in its order, in place."""
     a = augmentation
     if a.rotation_degrees:
         rotate(clip_THWC, degrees=float(rng.uniform(-a.rotation_degrees, a.rotation_degrees)))
     if a.pixel_dropout:
-        drop_pixels(clip_THWC, share=float(rng.uniform(0, a.pixel_dropout)), rng=rng)
+        drop_pixels(clip_THWC, fraction=float(rng.uniform(0, a.pixel_dropout)), rng=rng)
     if a.brightness or a.contrast or a.saturation or a.hue:
         jitter_colours(
             clip_THWC,
@@ -39,21 +39,21 @@ def change_pixels(clip_THWC: Frames, augmentation: Augmentation, *, rng: np.rand
         erase(clip_THWC, a.erasing, rng=rng)
 
 
-def rotate(clip_THWC: Frames, *, degrees: float) -> None:
-    """Turn every frame about its middle, counter-clockwise; what comes in from outside is black."""
+def rotate(clip_THWC: FrameArray, *, degrees: float) -> None:
+    """Rotate every frame about its centre, counter-clockwise; pixels from outside are black."""
     height, width = clip_THWC.shape[1:3]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     for frame_HWC in clip_THWC:
         cv2.warpAffine(frame_HWC.copy(), matrix, (width, height), dst=frame_HWC, flags=cv2.INTER_LINEAR)
 
 
-def drop_pixels(clip_THWC: Frames, *, share: float, rng: np.random.Generator) -> None:
-    """Make `share` of the pixels black, the same ones in every frame."""
-    clip_THWC[:, rng.random(clip_THWC.shape[1:3]) < share] = 0
+def drop_pixels(clip_THWC: FrameArray, *, fraction: float, rng: np.random.Generator) -> None:
+    """Set a fraction of the pixels to black, the same ones in every frame."""
+    clip_THWC[:, rng.random(clip_THWC.shape[1:3]) < fraction] = 0
 
 
-def jitter_colours(clip_THWC: Frames, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
-    """Multiply brightness, contrast (about the mean grey) and saturation; turn the hue by a share of the circle."""
+def jitter_colours(clip_THWC: FrameArray, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
+    """Scale brightness, contrast (about the mean grey) and saturation; rotate the hue by a fraction of the circle."""
     if clip_THWC.shape[-1] != 3:
         raise ValueError(f"colours need 3 channels, got {clip_THWC.shape[-1]}; leave colour changes out for flow")
     if (brightness, contrast) != (1, 1):
@@ -67,15 +67,15 @@ def jitter_colours(clip_THWC: Frames, *, brightness: float, contrast: float, sat
         for frame_HWC in clip_THWC:
             cv2.transform(frame_HWC, mix, dst=frame_HWC)
     if hue:
-        turned = ((np.arange(256) + round(hue * 256)) % 256).astype(np.uint8)
+        rotated = ((np.arange(256) + round(hue * 256)) % 256).astype(np.uint8)
         for frame_HWC in clip_THWC:
             hsv_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2HSV_FULL)
-            hsv_HWC[..., 0] = turned[hsv_HWC[..., 0]]
+            hsv_HWC[..., 0] = rotated[hsv_HWC[..., 0]]
             cv2.cvtColor(hsv_HWC, cv2.COLOR_HSV2RGB_FULL, dst=frame_HWC)
 
 
-def erase(clip_THWC: Frames, erasing: RandomErasing, *, rng: np.random.Generator) -> None:
-    """With the given probability, fill one box of every frame with one picture of noise."""
+def erase(clip_THWC: FrameArray, erasing: RandomErasing, *, rng: np.random.Generator) -> None:
+    """With the given probability, fill the same box of every frame with the same noise (Zhong et al. 2017)."""
     if rng.random() >= erasing.probability:
         return
     height, width, channels = clip_THWC.shape[1:]
@@ -90,8 +90,8 @@ def erase(clip_THWC: Frames, erasing: RandomErasing, *, rng: np.random.Generator
             return
 
 
-def rand_augment(clip_THWC: Frames, settings: RandAugment, *, rng: np.random.Generator) -> None:
-    """`num_ops` of the 14 operations of RandAugment, drawn with replacement; Pillow's, with its ranges of the paper."""
+def rand_augment(clip_THWC: FrameArray, settings: RandAugment, *, rng: np.random.Generator) -> None:
+    """Apply `num_ops` of the 14 operations of RandAugment (Cubuk et al. 2019), drawn with replacement, by Pillow."""
     names = sorted(_OPERATIONS)
     for _ in range(settings.num_ops):
         operation = _OPERATIONS[names[int(rng.integers(len(names)))]]
@@ -101,7 +101,7 @@ def rand_augment(clip_THWC: Frames, settings: RandAugment, *, rng: np.random.Gen
 
 
 def _affine(a: float, b: float, c: float, d: float) -> Callable[[Image.Image, float], Image.Image]:
-    """Shear by a and b, move by c and d (shares of the width and height), times the level."""
+    """Shear by a and b, translate by c and d (fractions of width and height), times the level."""
     return lambda image, level: image.transform(
         image.size,
         Image.Transform.AFFINE,

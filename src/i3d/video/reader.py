@@ -1,4 +1,4 @@
-"""Open a video. Nothing else in the package does.
+"""Open a video.
 
     with open_video("clip.mp4") as video:
         video.frames_at([0, 10, 20]).frames_THWC          # uint8 RGB, as displayed
@@ -16,21 +16,19 @@ import numpy as np
 
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
-from i3d.video.images import ArrayVideo, ImagesVideo, images_in, images_of_pattern
+from i3d.video.images import ArrayVideo, ImagesVideo, images_in, images_matching
 
 
 def open_video(
     source: Source, *, frames_fps: float | None = None, limits: Limits = DEFAULT_LIMITS, name: str | None = None
 ) -> Video:
-    """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8.
+    """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8 RGB.
 
     A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
 
-    Images and arrays carry no times: `frames_fps` says how fast they were taken; without it each stands for one
-    slot of whatever rate is asked for (`timed` is False). `name` is what errors call bytes. Raises VideoError if
-    there is nothing to read.
+    Images and arrays have no times: `frames_fps` is their frame rate; without it each fills one slot at any requested
+    rate (`timed` is False). `name` stands for bytes in error messages. A source that cannot be read is a VideoError.
     """
-
     if isinstance(source, bytes):
         return ContainerVideo(source, limits=limits, name=name)
     if isinstance(source, np.ndarray):
@@ -39,7 +37,7 @@ def open_video(
         path = Path(source)
         if path.is_dir():
             return ImagesVideo(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
-        if not path.exists() and (images := images_of_pattern(str(path))):
+        if not path.exists() and (images := images_matching(str(path))):
             return ImagesVideo(str(path), images, frames_fps=frames_fps, limits=limits)
         return ContainerVideo(path, limits=limits)
     paths = [Path(p) for p in source]

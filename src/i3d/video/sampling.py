@@ -1,4 +1,4 @@
-"""Which frames: pure functions of numbers. None of them opens a video.
+"""Frame sampling: pure functions of numbers; none opens a video.
 
 Letters in names: V views (clips), T frames of a view.
 """
@@ -21,9 +21,8 @@ OutOfBound = Literal["loop", "repeat_last"]
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
     """The slot of a constant-rate video in which a frame shown at `seconds` begins: round(seconds * fps).
 
-    A frame fills the slots from its own to the next frame's, so slot k shows what was on the screen in its
-    middle, and time stamps rounded to milliseconds neither drop nor repeat a frame. FFmpeg's `fps` filter
-    rounds the same way.
+    A frame fills the slots from its own to that of the next frame. Slot k thus has the frame displayed at its middle,
+    and time stamps rounded to milliseconds neither drop nor repeat a frame. FFmpeg's `fps` filter rounds the same way.
 
         30 -> 25 fps:  frames at 0, 1/30, 2/30, 3/30, 4/30 s begin slots 0, 1, 2, 3, 3: frame 3 is dropped
     """
@@ -31,11 +30,11 @@ def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
 
 
 def indices_at_rate(seconds_T: list[Fraction], *, end_seconds: Fraction, fps: Fraction) -> Indices:
-    """Resample frames shown at `seconds_T` (increasing, first 0) to `fps`; the last is shown until `end_seconds`.
+    """Indices that resample frames at `seconds_T` (increasing, first 0) to `fps`; the last ends at `end_seconds`.
 
-    A frame may be dropped or repeated; a video always gives at least one.
+    Frames may be dropped or repeated; at least one index is returned.
 
-        frames at 0, 0.1, 1.0, 1.033 s, end 2 s, 2 fps -> 1 1 3 3: what is shown at 0.25, 0.75, 1.25, 1.75 s
+        frames at 0, 0.1, 1.0, 1.033 s, end 2 s, 2 fps -> 1 1 3 3: displayed at 0.25, 0.75, 1.25, 1.75 s
     """
     if not seconds_T or any(b <= a for a, b in zip(seconds_T, [*seconds_T[1:], end_seconds], strict=True)):
         raise ValueError(
@@ -49,7 +48,7 @@ def indices_at_rate(seconds_T: list[Fraction], *, end_seconds: Fraction, fps: Fr
 
 
 def windows(num_frames: int, *, max_frames: int) -> list[tuple[int, int]]:
-    """Cut 0..num_frames into consecutive (start, stop) of at most `max_frames`, the last two of equal length.
+    """Split 0..num_frames into consecutive (start, stop) of at most `max_frames`; the last two have equal length.
 
     No window is shorter than half of `max_frames` unless the video is.
 
@@ -66,21 +65,11 @@ def windows(num_frames: int, *, max_frames: int) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], num_frames], strict=True))
 
 
-def loop(num_frames: int, *, length: int) -> Indices:
-    """`length` indices that run through 0..num_frames again and again: 3 frames, length 8 -> 0 1 2 0 1 2 0 1."""
+def looped_indices(num_frames: int, *, length: int) -> Indices:
+    """`length` indices that cycle through 0..num_frames: 3 frames, length 8 -> 0 1 2 0 1 2 0 1."""
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, got {num_frames}")
     return np.arange(length, dtype=np.int64) % num_frames
-
-
-def sliding_windows(num_frames: int, *, clip_len: int, stride: int) -> Indices:
-    """Every run of `clip_len` frames at multiples of `stride` that fits: int64 (V, T). A shorter video is looped.
-
-    10 frames, clip_len 4, stride 3 -> starts 0 3 6
-    """
-    _check(num_frames=num_frames, clip_len=clip_len, stride=stride)
-    starts = np.arange(0, max(num_frames - clip_len, 0) + 1, stride)
-    return clips_at(starts, np.arange(clip_len, dtype=np.int64), num_frames=num_frames)
 
 
 def uniform_clips(
@@ -233,7 +222,7 @@ def clips_at(
 
 
 def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None = None) -> Indices:
-    """The clips that a protocol scores: int64 (V, T), before cropping. `fps` is the video's, where it is known."""
+    """The clips of a test protocol: int64 (V, T), before cropping. `fps` is that of the video, if known."""
     p = protocol
     if p.placement == "dense":
         return dense_clips(
@@ -250,7 +239,7 @@ def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None
         frame_interval=p.frame_interval,
         num_clips=p.num_clips,
         placement=p.placement,
-        rate=rate_of(fps, p.target_fps),
+        rate=fps_ratio(fps, p.target_fps),
         twice=p.twice,
         out_of_bound=p.out_of_bound,
     )
@@ -259,7 +248,7 @@ def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None
 def training_clips(
     num_frames: int, sampling: TrainSampling, *, rng: np.random.Generator, fps: float | None = None
 ) -> Indices:
-    """The clips that one draw of training sees: int64 (V, T). `fps` is the video's, where it is known."""
+    """The clips of one random training sample: int64 (V, T). `fps` is that of the video, if known."""
     s = sampling
     if s.placement == "dense":
         return random_dense_clips(
@@ -276,15 +265,15 @@ def training_clips(
         clip_len=s.clip_len,
         frame_interval=s.frame_interval,
         num_clips=s.num_clips,
-        rate=rate_of(fps, s.target_fps),
+        rate=fps_ratio(fps, s.target_fps),
         jitter=s.temporal_jitter,
         out_of_bound=s.out_of_bound,
         rng=rng,
     )
 
 
-def rate_of(fps: float | None, target_fps: float | None) -> float | None:
-    """How many frames of a video of `fps` pass in one of `target_fps`; 1 if its fps is not known; None: no target."""
+def fps_ratio(fps: float | None, target_fps: float | None) -> float | None:
+    """fps / target_fps, the stretch of a clip; 1 if `fps` is unknown; None without a target."""
     return None if target_fps is None else (fps or target_fps) / target_fps
 
 

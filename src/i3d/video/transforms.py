@@ -1,4 +1,4 @@
-"""What becomes of frames: pure functions of arrays.
+"""Resizing, cropping and mirroring of frames: pure functions of arrays.
 
 Letters in names: V views, T frames, H rows, W columns, C channels. Frames are uint8, RGB.
 Resizing is OpenCV's bilinear without anti-aliasing, with which the published checkpoints were trained.
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Frames = npt.NDArray[np.uint8]
+FrameArray = npt.NDArray[np.uint8]
 
 
 def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, int]:
@@ -24,36 +24,36 @@ def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, i
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
-def resize(frames_THWC: Frames, *, height: int, width: int) -> Frames:
-    """Resize every frame to `height` x `width`, whatever that does to its shape."""
+def resize(frames_THWC: FrameArray, *, height: int, width: int) -> FrameArray:
+    """Resize every frame to `height` x `width`, without keeping the aspect ratio."""
     if frames_THWC.shape[1:3] == (height, width):
         return frames_THWC
     return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
 
 
-def resize_frame(frame_HWC: Frames, *, height: int, width: int) -> Frames:
+def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArray:
     """Resize one frame."""
     if frame_HWC.shape[:2] == (height, width):
         return frame_HWC
-    resized: Frames = cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(
+    resized: FrameArray = cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(
         np.uint8, copy=False
     )
     return resized
 
 
-def resize_short_side(frames_THWC: Frames, *, short_side: int) -> Frames:
-    """Resize every frame so that its shorter side is `short_side`, keeping its shape."""
+def resize_short_side(frames_THWC: FrameArray, *, short_side: int) -> FrameArray:
+    """Resize every frame so that its shorter side is `short_side`, keeping the aspect ratio."""
     height, width = short_side_size(*frames_THWC.shape[1:3], short_side=short_side)
     return resize(frames_THWC, height=height, width=width)
 
 
-def center_crop(frames_THWC: Frames, *, size: int) -> Frames:
+def center_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """The middle `size` x `size` of every frame: (T, size, size, C)."""
     top, left = (side - _fits(side, size) for side in frames_THWC.shape[1:3])
     return _crop(frames_THWC, top=top // 2, left=left // 2, size=size)
 
 
-def three_crop(frames_THWC: Frames, *, size: int) -> Frames:
+def three_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """Three squares along the longer side, in MMAction2's order (start, end, middle): (3, T, size, size, C).
 
     Along the shorter side, if that is longer than `size`, they lie in the middle (as SlowFast's).
@@ -66,7 +66,7 @@ def three_crop(frames_THWC: Frames, *, size: int) -> Frames:
     return np.stack([_crop(frames_THWC, top=top, left=left, size=size) for top, left in corners])
 
 
-def ten_crop(frames_THWC: Frames, *, size: int) -> Frames:
+def ten_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """Four corners and the middle, each followed by its mirror image: (10, T, size, size, C)."""
     step_y, step_x = ((side - _fits(side, size)) // 4 for side in frames_THWC.shape[1:3])
     corners = [(0, 0), (0, 4 * step_x), (4 * step_y, 0), (4 * step_y, 4 * step_x), (2 * step_y, 2 * step_x)]
@@ -74,7 +74,7 @@ def ten_crop(frames_THWC: Frames, *, size: int) -> Frames:
     return np.stack([view for crop in crops for view in (crop, flip(crop))])
 
 
-def crops_of(frames_THWC: Frames, *, size: int, crops: Literal["center", "three", "ten"]) -> Frames:
+def crop_views(frames_THWC: FrameArray, *, size: int, crops: Literal["center", "three", "ten"]) -> FrameArray:
     """All crops of a protocol: (views, T, size, size, C)."""
     match crops:
         case "center":
@@ -85,8 +85,8 @@ def crops_of(frames_THWC: Frames, *, size: int, crops: Literal["center", "three"
             return ten_crop(frames_THWC, size=size)
 
 
-def flip(frames_THWC: Frames) -> Frames:
-    """Every frame mirrored left to right; of flow (2 channels), the movement along x too."""
+def flip(frames_THWC: FrameArray) -> FrameArray:
+    """Mirror every frame left to right; of flow (2 channels), also negate the displacement along x."""
     flipped_THWC = frames_THWC[:, :, ::-1]
     if flipped_THWC.shape[-1] != 2:
         return flipped_THWC
@@ -95,8 +95,8 @@ def flip(frames_THWC: Frames) -> Frames:
     return flipped_THWC
 
 
-def mirror_flow(frames_HWC: Frames) -> None:
-    """In a mirror, things move the other way along x: 255 - x, in place, if the frames are flow (2 channels)."""
+def mirror_flow(frames_HWC: FrameArray) -> None:
+    """Negate the displacement along x of flow as bytes (2 channels): 255 - x, in place; RGB stays unchanged."""
     if frames_HWC.shape[-1] == 2:
         np.subtract(255, frames_HWC[..., 0], out=frames_HWC[..., 0])
 
@@ -104,16 +104,18 @@ def mirror_flow(frames_HWC: Frames) -> None:
 def crop_boxes(
     height: int, width: int, *, size: int, crops: Literal["center", "three", "ten"]
 ) -> list[tuple[int, int, bool]]:
-    """(top, left, mirrored) of each crop of a protocol, in the order of `crops_of`."""
-    places = np.stack([*np.indices((height, width)), np.zeros((height, width), int)], axis=-1)  # where each is
-    views = crops_of(places[None], size=size, crops=crops)
+    """(top, left, mirrored) of each crop of a protocol, in the order of `crop_views`."""
+    places = np.stack(
+        [*np.indices((height, width)), np.zeros((height, width), int)], axis=-1
+    )  # row and column of each pixel
+    views = crop_views(places[None], size=size, crops=crops)
     return [
         (int(view[0, 0, :, 0].min()), int(view[0, 0, :, 1].min()), bool(view[0, 0, 0, 1] > view[0, 0, -1, 1]))
         for view in views
     ]
 
 
-def _crop(frames_THWC: Frames, *, top: int, left: int, size: int) -> Frames:
+def _crop(frames_THWC: FrameArray, *, top: int, left: int, size: int) -> FrameArray:
     return frames_THWC[:, top : top + size, left : left + size]
 
 

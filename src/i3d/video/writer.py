@@ -1,4 +1,4 @@
-"""Frames out: an mp4 or a GIF, written whole or not at all."""
+"""Write frames to an mp4, GIF or lossless mkv, atomically."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from i3d.video.base import FrameHWC
 SUFFIXES: Final = (".mp4", ".gif")
 
 
-def write_video(path: Path, frames: Iterable[FrameHWC], *, fps: Fraction) -> None:
-    """Write RGB frames (H, W, 3) of one size, H and W even, to an `.mp4` (H.264) or `.gif`, chosen by the name."""
+def write_video(path: str | Path, frames: Iterable[FrameHWC], *, fps: float | Fraction) -> None:
+    """Write uint8 RGB frames (H, W, 3) of one size to an `.mp4` (H.264; H and W even) or `.gif`, chosen by the suffix.
+
+    The file is written whole or not at all. Another suffix is an InputError, no frames a ValueError.
+    """
+    path, rate = Path(path), Fraction(fps).limit_denominator(1_000_000)
     iterator = iter(frames)
     first_HWC = next(iterator, None)
     if first_HWC is None:
@@ -28,10 +32,10 @@ def write_video(path: Path, frames: Iterable[FrameHWC], *, fps: Fraction) -> Non
     match path.suffix.lower():
         case ".mp4":
             with replacing(path) as temporary:
-                _write_mp4(temporary, first_HWC, chain([first_HWC], iterator), fps)
+                _write_mp4(temporary, first_HWC, chain([first_HWC], iterator), rate)
         case ".gif":
             with replacing(path) as temporary:
-                _write_gif(temporary, chain([first_HWC], iterator), fps)
+                _write_gif(temporary, chain([first_HWC], iterator), rate)
         case _:
             raise InputError(f"{printable(str(path))}: the name must end in {' or '.join(SUFFIXES)}")
 
@@ -48,7 +52,7 @@ def _write_mp4(path: Path, first_HWC: FrameHWC, frames: Iterator[FrameHWC], fps:
 
 
 def write_lossless(path: Path, frames: Iterator[FrameHWC], *, fps: Fraction) -> int:
-    """Write RGB frames (H, W, 3) of one size to an `.mkv` that keeps every bit (FFV1); how many there were."""
+    """Write RGB frames (H, W, 3) of one size to a lossless `.mkv` (FFV1). Returns the number of frames."""
     num_frames, stream = 0, None
     with replacing(path) as temporary, av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
         for frame_HWC in frames:

@@ -29,7 +29,7 @@ from i3d.data.check.file_headers import cut_short, misnamed
 from i3d.data.frame_folders import FrameNaming, frames_in_a_row, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
-from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoPicturesError, Video
+from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
 from i3d.video.images import ImagesVideo, images_in
 from i3d.video.reader import open_video
 
@@ -214,18 +214,18 @@ class _Findings:
                 notes = self._decode(video)
         except VideoError as error:
             why, num_frames = reason_of(error, self.job.file), self.known["num_frames"]
-            if isinstance(error, NoPicturesError):
+            if isinstance(error, NoVideoStreamError):
                 self.add("no video", why)
             elif lacking:
                 self.add("truncated", f"{lacking}: {why}")
             else:
                 self.add("damaged" if num_frames else "unreadable", why)
             return None
-        short = [note.removesuffix(": cut short?") for note in notes if "cut short" in note]
+        short = [note.removesuffix(": truncated?") for note in notes if "truncated" in note]
         if short or (lacking and surely):
             self.add("truncated", f"{', '.join([*filter(None, [lacking]), *short])}; copy or download it again")
         for note in notes:
-            if "cut short" not in note:
+            if "truncated" not in note:
                 self.add("damaged", f"{note}; repair or replace the file")
         self.known["remark"] = misnamed(file, self.job.file)
         return None
@@ -277,7 +277,7 @@ class _Findings:
         self.known |= {"num_frames": 0, "starts": starts}
         end = Fraction(0)
         try:
-            for picture in video.pictures():
+            for picture in video.decode_frames():
                 frame_HWC = _converted(picture, bad, wanted=not starts or picture.index in marks)
                 if frame_HWC is not None and "width" not in self.known:
                     self.known |= {"height": frame_HWC.shape[0], "width": frame_HWC.shape[1]}

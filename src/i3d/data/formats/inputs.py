@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from i3d.errors import InputError, printable
-from i3d.video.images import images_in, images_of_pattern, natural_key
+from i3d.video.images import images_in, images_matching, natural_key
 
 VIDEO_SUFFIXES: Final = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
@@ -44,7 +44,7 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
-    if not any(path == STDIN or os.path.lexists(path) or images_of_pattern(path) for path in paths):
+    if not any(path == STDIN or os.path.lexists(path) or images_matching(path) for path in paths):
         raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video was named")
     return paths
 

@@ -33,7 +33,7 @@ from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.atomic_files import try_lock, unlocked_files, write_atomically
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, flow_to_bytes, flows_of
+from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, consecutive_flows, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import indices_at_rate
 from i3d.video.transforms import resize_frame, short_side_size
@@ -280,7 +280,9 @@ def _written(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: Fr
     """Write the frames, or their flow; how many there were, and how many bytes."""
     flow, num_frames, num_bytes = settings.flow, 0, 0
     if flow is not None and flow.format != "jpg":
-        flows = (flow_to_bytes(f, bound=flow.bound) for f in flows_of(frames, method=flow.method, align=flow.align))
+        flows = (
+            flow_to_bytes(f, bound=flow.bound) for f in consecutive_flows(frames, method=flow.method, align=flow.align)
+        )
         num_frames = write_flow_file(part, flows, kind=flow.format, bound=flow.bound)
         return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
     for planes in _planes(frames, settings):
@@ -310,12 +312,12 @@ def _frames(video: Video, job: FrameJob, fps: float | None) -> Iterator[FrameHWC
     first, stop = video.frames_between(job.start_seconds, job.end_seconds)
     indices = np.arange(first, stop)
     if fps is not None:
-        table = video.timetable() or [Fraction(0), *(picture.until for picture in video.pictures())]
+        table = video.timetable() or [Fraction(0), *(picture.until for picture in video.decode_frames())]
         seconds_T, end = [t - table[first] for t in table[first:stop]], table[stop] - table[first]
         rate = Fraction(fps).limit_denominator(1_000_000)
         indices = first + indices_at_rate(seconds_T, end_seconds=end, fps=rate)
     wanted, repeats = np.unique(indices, return_counts=True)
-    for (_, frame_HWC, _), times in zip(video.each(wanted), repeats.tolist(), strict=True):
+    for (_, frame_HWC, _), times in zip(video.iter_frames_at(wanted), repeats.tolist(), strict=True):
         for _ in range(times):
             yield frame_HWC
 
@@ -334,7 +336,7 @@ def _planes(frames: Iterator[FrameHWC], settings: FrameSettings) -> Iterator[tup
             yield (np.ascontiguousarray(frame_HWC[..., ::-1]),)
         return
     flow = settings.flow
-    for flow_HW2 in flows_of(frames, method=flow.method, align=flow.align):
+    for flow_HW2 in consecutive_flows(frames, method=flow.method, align=flow.align):
         bytes_HW2 = flow_to_bytes(flow_HW2, bound=flow.bound)
         yield bytes_HW2[..., 0], bytes_HW2[..., 1]
 

@@ -37,7 +37,7 @@ from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.geometry import draw_geometry
-from i3d.video.photometric import change_pixels
+from i3d.video.photometric import augment_pixels
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
@@ -74,7 +74,7 @@ class _Part(NamedTuple):
     """The frames of a clip, by their numbers."""
 
     video: Video
-    each: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, FrameHWC, Fraction]]]
+    iter_frames_at: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, FrameHWC, Fraction]]]
     first: int
     num_frames: int
     fps: float | None  # of these frames, if clips are stretched by it
@@ -193,7 +193,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             indices_VT = training_clips(part.num_frames, view.sampling, rng=rng, fps=part.fps) + part.first
             self.timer.lap("seek")
             geometry, slots = None, _slots(indices_VT)
-            for frame, frame_HWC, _ in part.each(np.unique(indices_VT)):
+            for frame, frame_HWC, _ in part.iter_frames_at(np.unique(indices_VT)):
                 self.timer.lap("decode")
                 if geometry is None:
                     height, width = frame_HWC.shape[:2]
@@ -207,7 +207,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 for other in others:
                     out_VTHWC[other] = out_VTHWC[v, t]
                 self.timer.lap("crop")
-        change_pixels(out_VTHWC.reshape(-1, *out_VTHWC.shape[2:]), view.augmentation, rng=rng)
+        augment_pixels(out_VTHWC.reshape(-1, *out_VTHWC.shape[2:]), view.augmentation, rng=rng)
         self.timer.lap("change")
         if geometry is not None and geometry.flip:
             labels = tuple(self._mirrored.get(label, label) for label in labels)
@@ -264,7 +264,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
             self.timer.lap("seek")
             frames_DHWC = torch.empty(0)
-            for d, (_, frame_HWC, _) in enumerate(part.each(wanted_D)):
+            for d, (_, frame_HWC, _) in enumerate(part.iter_frames_at(wanted_D)):
                 self.timer.lap("decode")
                 if d == 0:
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
@@ -314,11 +314,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
             fps = video.fps if rate is not None else None
             if self.flow is None or not self.computes_flow:
-                yield _Part(video, video.each, first, stop - first, fps)
+                yield _Part(video, video.iter_frames_at, first, stop - first, fps)
                 return
             content, between = self._digest(index), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
-                yield _Part(video, flow.each, 0, flow.num_frames, rate or fps)
+                yield _Part(video, flow.iter_frames_at, 0, flow.num_frames, rate or fps)
 
     def _of_windows(
         self,

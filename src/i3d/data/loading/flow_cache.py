@@ -26,7 +26,7 @@ from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
-from i3d.video.flow import BOUND, flow_to_bytes, flows_of
+from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
 from i3d.video.images import images_in
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
@@ -55,9 +55,11 @@ class CachedFlow:
     def num_frames(self) -> int:
         return self._video.num_frames
 
-    def each(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
-        """As `Video.each`."""
-        yield from ((number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.each(wanted_D))
+    def iter_frames_at(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
+        """As `Video.iter_frames_at`."""
+        yield from (
+            (number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D)
+        )
 
     def stream(self) -> Iterator[FrameHWC]:
         """All, in their order."""
@@ -112,7 +114,7 @@ class ClipFlow:
                 key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
             )
         told = self.cache.load_json(key)
-        video.recall(told["notes"], frames_decoded=told["frames"])
+        video.restore_notes(told["notes"], frames_decoded=told["frames"])
         return CachedFlow(path)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
@@ -125,7 +127,9 @@ class ClipFlow:
                 yield from flow.stream()
             return
         frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
-        yield from (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+        yield from (
+            flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames")
+        )
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
@@ -137,7 +141,7 @@ class ClipFlow:
         most = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
         if kept := self._kept(video, content if most else None, fps):
             with kept as flow:
-                return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.each(wanted_D)])
+                return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.iter_frames_at(wanted_D)])
         small = partial(resized, video, short_side=self.short_side)
         return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
 
@@ -147,7 +151,7 @@ class ClipFlow:
         try:
             return self.open(video, content, short_side=self.short_side, fps=fps)
         except InputError as error:
-            video.recall([str(error)], frames_decoded=0)
+            video.restore_notes([str(error)], frames_decoded=0)
             return None
 
     def _is_whole(self, path: Path, key: str) -> bool:
@@ -161,7 +165,7 @@ class ClipFlow:
             return False
 
     def _keep(self, path: Path, frames: Iterator[FrameHWC]) -> None:
-        flows = (flow_to_bytes(flow_HW2) for flow_HW2 in flows_of(frames, method=self.method, align="frames"))
+        flows = (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_lossless(path, flow_as_rgb(flows), fps=Fraction(25))

@@ -21,7 +21,7 @@ from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowPr
 from i3d.video.base import FrameHWC, Limits, Source, Video
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
-from i3d.video.transforms import center_crop, crops_of
+from i3d.video.transforms import center_crop, crop_views
 
 
 class View(NamedTuple):
@@ -91,13 +91,13 @@ class ViewSampler:
             while promised != num_frames:  # packets promise other frames than can be decoded: once more
                 promised, indices_VT = num_frames, of(num_frames)
                 wanted = np.unique(indices_VT)
-                found, num_frames = video.among_all(wanted, transform=small)
+                found, num_frames = video.frames_at_and_count(wanted, transform=small)
             frames_THWC, seconds_T = found.frames_THWC, found.seconds_T
         video.frames_decoded = num_frames
         for indices_T in indices_VT:
             clip_THWC = frames_THWC[np.searchsorted(wanted, indices_T)]
             lasts = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
-            crops = crops_of(clip_THWC, size=pre.crop, crops=protocol.crops)
+            crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from (View(crop_THWC, lasts / len(crops)) for crop_THWC in crops)
 
 

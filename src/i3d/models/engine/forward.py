@@ -15,7 +15,7 @@ from i3d.models.engine.engine import Engine
 from i3d.models.factory import I3D
 from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
-from i3d.video.sampling import loop
+from i3d.video.sampling import looped_indices
 
 FRAMES_AT_ONCE: Final = 256  # of the views of a video that run at once, unless it is said how many do
 
@@ -29,7 +29,7 @@ def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tenso
     """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
     num_frames = clips_VTHWC.shape[1]
     if num_frames < net.min_frames:
-        clips_VTHWC = clips_VTHWC[:, loop(num_frames, length=net.min_frames)]
+        clips_VTHWC = clips_VTHWC[:, looped_indices(num_frames, length=net.min_frames)]
     logits_VK: Tensor = net(normalize(clips_VTHWC, mean=pre.mean, std=pre.std))
     return logits_VK.float()
 

@@ -1,0 +1,10 @@
+from .base import Frames as Frames
+from .base import Limits as Limits
+from .base import Video as Video
+from .flow import flow_between as flow_between
+from .reader import open_video as open_video
+from .sampling import random_clips as random_clips
+from .sampling import uniform_clips as uniform_clips
+from .transforms import center_crop as center_crop
+from .transforms import resize_short_side as resize_short_side
+from .writer import write_video as write_video
