@@ -26,7 +26,7 @@ import i3d
 from i3d.data.loading.preprocess import resized
 from i3d.features.extract import FeatureSource, extractor_of
 from i3d.models.engine.overlap import PERIOD
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
@@ -110,7 +110,7 @@ def plain(clip: Path) -> float:
 
 
 @cache
-def network() -> I3D:
+def network() -> VideoNetwork:
     return i3d.load_model(NETWORK)
 
 

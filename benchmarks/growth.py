@@ -31,7 +31,7 @@ from i3d.diagnostics.model_zoo import describe
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.device import ComputeConfig
 from i3d.video.writer import write_video
@@ -46,7 +46,7 @@ def forward(
     """R50, exact, views of 256 x 256."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     settings = describe("r50").recipe.network
-    assert isinstance(settings, ResNetNetwork)
+    assert isinstance(settings, ResNetSettings)
     net = build_network(settings.model_copy(update={"num_classes": classes}))
     engine = Engine.create(net, ComputeConfig(precision="fp32"), device=torch.device("cpu"))
     clip_NCTHW = torch.rand(at_once, 3, frames, 256, 256).contiguous(memory_format=torch.channels_last_3d)

@@ -10,7 +10,7 @@ from torch import nn
 import i3d.models.conv
 from i3d.models.conv import IS_CHECKED, Conv3d, may_call_onednn
 from i3d.models.factory import build_network
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from support.convolutions import LAYERS
 
 
@@ -53,7 +53,7 @@ def test_gradients_of_a_bf16_step_of_r50_are_right():
     batch norms in evaluation, every gradient must be finite and its norm within 3 %.
     """
     torch.manual_seed(0)
-    net = build_network(ResNetNetwork(dropout=0.0)).to(memory_format=torch.channels_last_3d).eval()
+    net = build_network(ResNetSettings(dropout=0.0)).to(memory_format=torch.channels_last_3d).eval()
     clips = F.interpolate(torch.randn(2, 3, 8, 14, 14), size=(32, 224, 224), mode="trilinear")
     clips = clips.to(memory_format=torch.channels_last_3d)
     seen, handles = [], []

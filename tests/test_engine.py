@@ -18,17 +18,17 @@ from i3d.models.factory import build_network
 from i3d.models.inception import MaxPool3dSame
 from i3d.models.pooling import max_pooled, max_pooled_bits
 from i3d.models.prepack import PackedConv3d
-from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.utils import device as devices
 from i3d.utils.device import ComputeConfig, arithmetic_of, has_bf16
 from support.examples import examples
 
 CPU = torch.device("cpu")
 NETWORKS = {
-    "inception": InceptionNetwork(num_classes=7),
-    "r18": ResNetNetwork(depth=18, num_classes=7),
-    "r50": ResNetNetwork(depth=50, base_channels=16, num_classes=7),
-    "non-local": ResNetNetwork(depth=50, base_channels=16, num_classes=7, non_local=((0,), (0, 1), (0, 1), (0,))),
+    "inception": InceptionSettings(num_classes=7),
+    "r18": ResNetSettings(depth=18, num_classes=7),
+    "r50": ResNetSettings(depth=50, base_channels=16, num_classes=7),
+    "non-local": ResNetSettings(depth=50, base_channels=16, num_classes=7, non_local=((0,), (0, 1), (0, 1), (0,))),
 }
 SIDE = {"inception": 200}
 

@@ -24,7 +24,7 @@ from i3d.features.windows import Row, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
-from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings
 from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
@@ -44,7 +44,7 @@ FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
 
 def engine(channels=3):
     torch.manual_seed(channels)
-    net = build_network(ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=3))
+    net = build_network(ResNetSettings(depth=18, base_channels=4, in_channels=channels, num_classes=3))
     return Engine.create(net, ComputeConfig(precision="fp32"), device=torch.device("cpu"))
 
 
@@ -441,7 +441,7 @@ def test_two_videos_of_one_name(videos, model, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [None, InceptionNetwork(num_classes=3)], ids=["each window alone", "shared"])
+@pytest.mark.parametrize("network", [None, InceptionSettings(num_classes=3)], ids=["each window alone", "shared"])
 def test_killed_three_times_and_in_three_processes_the_files_are_the_same(videos, tmp_path, network):
     model, options = save_model(tmp_path / "m.safetensors", network=network, crop=33), OPTIONS
     if network is not None:

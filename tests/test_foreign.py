@@ -17,7 +17,7 @@ import i3d
 from i3d.cli.main import app
 from i3d.errors import InputError, WeightsError
 from i3d.recipes.named import RECIPES
-from i3d.recipes.settings import ClipProtocol, InceptionNetwork
+from i3d.recipes.settings import ClipProtocol, InceptionSettings
 from i3d.utils.device import arithmetic_of
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.mindspore import read_mindspore
@@ -184,7 +184,7 @@ def test_mindspore_checkpoints_convert(tmp_path):
     assert "MindSpore" in result.stdout
     model = i3d.load_model(tmp_path / "i3d.safetensors")
     assert model.recipe.name == "i3d_rgb"
-    assert model.settings == InceptionNetwork(bn_eps=1e-5)
+    assert model.settings == InceptionSettings(bn_eps=1e-5)
     assert model.Mixed_3b.b0.bn.eps == 1e-5
     assert torch.equal(model.state_dict()["Mixed_5c.b3b.conv3d.weight"], state["Mixed_5c.b3b.conv3d.weight"])
     (tmp_path / "checked.ckpt").write_bytes(content + b"crc_num" + b"0123456789")

@@ -545,9 +545,9 @@ def test_numbers_that_no_network_has(tmp_path, entry, value):
     """In a foreign file: whole numbers, negative variances, what overflows float32; and scales are never made up."""
     import i3d
     from i3d.models.factory import build_network
-    from i3d.recipes.settings import ResNetNetwork
+    from i3d.recipes.settings import ResNetSettings
 
-    state = dict(build_network(ResNetNetwork(base_channels=4, num_classes=10)).state_dict())
+    state = dict(build_network(ResNetSettings(base_channels=4, num_classes=10)).state_dict())
     torch.save(state, tmp_path / "good.pth")
     assert i3d.load_model(tmp_path / "good.pth").settings.base_channels == 4
     if value is None:

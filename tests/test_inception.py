@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.models.inception import ENDPOINTS, MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
-from i3d.recipes.settings import InceptionNetwork
+from i3d.models.inception import MIN_FRAMES, MIN_SIDE, InceptionI3D, MaxPool3dSame, Unit3D, same_padding
+from i3d.recipes.settings import InceptionSettings
 from support import golden_weights
 from support.examples import examples
 
@@ -20,7 +20,7 @@ LOGITS = np.load(GOLDEN / "piergiaj_rgb.npz")
 
 @pytest.fixture(scope="module")
 def model():
-    net = InceptionI3D(InceptionNetwork())
+    net = InceptionI3D(InceptionSettings())
     net.load_state_dict(golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json"))
     return net.eval()
 
@@ -47,7 +47,7 @@ def test_stages_equal_pytorch_i3d(model, endpoint):
 
 def test_float64_logits_equal_pytorch_i3d_more_closely(model):
     clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["a_seed"]), LOGITS["a_shape"])).double()
-    net = InceptionI3D(InceptionNetwork()).double().eval()
+    net = InceptionI3D(InceptionSettings()).double().eval()
     net.load_state_dict(model.state_dict())
     with torch.inference_mode():
         assert np.allclose(net(clips), LOGITS["a_logits_float64"][..., 0], atol=1e-7, rtol=0)
@@ -88,7 +88,7 @@ def test_convolution_equals_explicit_padding(t, h, w, kernel_stride):
 
 
 def test_smallest_input_and_one_below():
-    net = InceptionI3D(InceptionNetwork(num_classes=3)).eval()
+    net = InceptionI3D(InceptionSettings(num_classes=3)).eval()
     with torch.inference_mode():
         assert net(torch.zeros(1, 3, MIN_FRAMES, MIN_SIDE, MIN_SIDE)).shape == (1, 3)
         for shape in [(MIN_FRAMES - 1, MIN_SIDE, MIN_SIDE), (MIN_FRAMES, MIN_SIDE - 1, 224), (MIN_FRAMES, 224, 192)]:
@@ -99,7 +99,7 @@ def test_smallest_input_and_one_below():
 
 
 def test_flow_channels_any_classes_and_wrong_channels():
-    net = InceptionI3D(InceptionNetwork(in_channels=2, num_classes=7)).eval()
+    net = InceptionI3D(InceptionSettings(in_channels=2, num_classes=7)).eval()
     with torch.inference_mode():
         assert net(torch.zeros(2, 2, 9, 193, 200)).shape == (2, 7)
     with pytest.raises(ValueError, match=r"\(N, 2, T, H, W\), got shape \(1, 3, 9, 224, 224\)"):
@@ -107,10 +107,10 @@ def test_flow_channels_any_classes_and_wrong_channels():
 
 
 def test_endpoints_are_in_order_and_named():
-    net = InceptionI3D(InceptionNetwork(num_classes=2)).eval()
+    net = InceptionI3D(InceptionSettings(num_classes=2)).eval()
     clips = torch.randn(1, 3, 8, 32, 32)
     with torch.inference_mode():
-        widths = [net.features(clips, endpoint=name).shape[1] for name in ENDPOINTS]
+        widths = [net.features(clips, endpoint=name).shape[1] for name in InceptionI3D.endpoints]
     assert widths == [64, 64, 64, 192, 192, 256, 480, 480, 512, 512, 512, 528, 832, 832, 832, 1024]
     with pytest.raises(ValueError, match="one of Conv3d_1a_7x7, .* got 'Mixed_9z'"):
         net.features(clips, endpoint="Mixed_9z")
@@ -118,7 +118,7 @@ def test_endpoints_are_in_order_and_named():
 
 def test_state_dict_keys_are_those_of_pytorch_i3d():
     names = golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json")
-    assert set(InceptionI3D(InceptionNetwork()).state_dict()) == set(names)
+    assert set(InceptionI3D(InceptionSettings()).state_dict()) == set(names)
 
 
 def test_batch_of_two_equals_two_of_one(model):

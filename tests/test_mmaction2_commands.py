@@ -21,7 +21,7 @@ from i3d.recipes.mmaction2.options import value_of
 from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import AdamW, CosineSchedule
 from support.commands import run_here
 from support.foreign_files import mindspore_arrays, mindspore_bytes
@@ -69,7 +69,7 @@ def test_a_config_that_is_not_there_is_the_published_recipe():
 def test_recipes_written_as_configs_are_read_as_they_were(version):
     for name in RECIPES:
         recipe = named_recipe(name)
-        if isinstance(recipe.network, ResNetNetwork):
+        if isinstance(recipe.network, ResNetSettings):
             placement = "end_to_end" if "8xb8" in name else "centred"
             table = to_config(recipe, {}, version=version)
             found = from_config(

@@ -21,11 +21,11 @@ from i3d.models.engine.engine import Engine
 from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share, pays
 from i3d.models.engine.overlap_edges import BoundaryPositions, ends_after
 from i3d.models.factory import build_network
-from i3d.models.inception import ENDPOINTS, InceptionI3D, ReceptiveField
+from i3d.models.inception import InceptionI3D, ReceptiveField
 from i3d.models.normalize import normalize
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
-from i3d.recipes.settings import InceptionNetwork, Preprocessing, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings
 from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
@@ -61,7 +61,7 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     window=st.integers(9, 70),
     stride=st.integers(1, 9),
     num_rows=st.integers(1, 19),
-    endpoint=st.sampled_from(ENDPOINTS),
+    endpoint=st.sampled_from(InceptionI3D.endpoints),
 )
 def test_windows_are_what_they_are_alone(net, window, stride, num_rows, endpoint):
     """In float64, so that nothing but a wrong sum could make a difference."""
@@ -138,7 +138,7 @@ def test_who_shares(net):
     assert not can_share(net, window=16, stride=8)
     assert not can_share(net, window=16, stride=16)
     assert not can_share(net, window=8, stride=1)  # is looped
-    assert not can_share(ResNetI3D(ResNetNetwork(depth=18, num_classes=3)), window=64, stride=1)
+    assert not can_share(ResNetI3D(ResNetSettings(depth=18, num_classes=3)), window=64, stride=1)
     assert isinstance(net, InceptionI3D)
 
 
@@ -158,7 +158,7 @@ def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
     streams, nets = [], []
     for channels, method in ((3, None), (2, "dis")):
         torch.manual_seed(channels)
-        net = build_network(InceptionNetwork(in_channels=channels, num_classes=3)).eval()
+        net = build_network(InceptionSettings(in_channels=channels, num_classes=3)).eval()
         pre = Preprocessing(short_side=40, crop=33, mean=(127.5,) * channels, std=(127.5,) * channels)
         engine = Engine.create(copy.deepcopy(net), ComputeConfig(precision="fp32"), device=torch.device("cpu"))
         streams.append(Stream(engine, pre, method))
@@ -219,7 +219,7 @@ def test_float32_is_whole_where_layers_are_shared(monkeypatch):
     """Cards would multiply with 10 bits."""
     entered = []
     monkeypatch.setattr(extractor, "full_float32", lambda device: entered.append(device) or nullcontext())
-    network = build_network(InceptionNetwork(num_classes=3)).eval()
+    network = build_network(InceptionSettings(num_classes=3)).eval()
     stream = Stream(
         Engine.create(network, ComputeConfig(precision="fp32"), device=torch.device("cpu")),
         Preprocessing(short_side=40, crop=33, mean=(127.5,) * 3, std=(127.5,) * 3),

@@ -13,7 +13,7 @@ from i3d.models.conv import Conv3d
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.models.prepack import PackedConv3d, taps_of
-from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.utils.device import ComputeConfig, has_bf16
 from support.convolutions import LAYERS
 
@@ -92,11 +92,11 @@ def test_a_padding_of_another_time():
     ("network", "side", "steps"),
     [
         (
-            ResNetNetwork(depth=50, base_channels=16, num_classes=7),
+            ResNetSettings(depth=50, base_channels=16, num_classes=7),
             64,
             {"convolutions": 53, "sums": 0, "relus": 0, "copies": 3 + 2},
         ),
-        (InceptionNetwork(num_classes=7), 200, {"convolutions": 57, "sums": 0, "relus": 0, "copies": 1 + 27 + 5 + 3}),
+        (InceptionSettings(num_classes=7), 200, {"convolutions": 57, "sums": 0, "relus": 0, "copies": 1 + 27 + 5 + 3}),
     ],
 )
 def test_steps_of_a_forward_pass_are_counted(network, side, steps):

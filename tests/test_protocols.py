@@ -31,7 +31,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
 from i3d.recipes.protocols import name_of, with_average, with_protocol
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing
+from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing
 from i3d.training.validation import score
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
@@ -332,7 +332,7 @@ def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_
 
 def test_folded_batch_norms_give_the_same(clips, models):
     non_local = named_recipe("i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb").network
-    for settings in (InceptionNetwork(num_classes=5), non_local):
+    for settings in (InceptionSettings(num_classes=5), non_local):
         torch.manual_seed(0)
         net = build_network(settings)
         for module in net.modules():

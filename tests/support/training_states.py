@@ -5,7 +5,7 @@ from accelerate import Accelerator
 
 from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import AdamW, Training
 from i3d.training.ema import Ema
 from i3d.training.optimizer import build_optimizer
@@ -17,7 +17,7 @@ def make_parts(*, seed=0, steps=2, adamw=False):
     torch.manual_seed(seed)
     training = Training(init="", ema_decay=0.9, optimizer=AdamW()) if adamw else Training(init="", ema_decay=0.9)
     recipe = named_recipe("i3d_r50_video_32x2x1_100e_kinetics400_rgb")
-    net = build_network(ResNetNetwork(depth=18, base_channels=2, num_classes=3))
+    net = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=3))
     optimizer = build_optimizer(net, training, rate=0.1)
     accelerator = Accelerator(cpu=True)
     parts = TrainState(recipe, training, accelerator, net, net, optimizer, Ema(net, decay=0.9), seed)

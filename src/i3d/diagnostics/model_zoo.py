@@ -13,7 +13,7 @@ from i3d.models.flops import Cost, Layer, cost_of, examine, view_of
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
 from i3d.recipes.published import PUBLISHED
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Network, ResNetNetwork
+from i3d.recipes.settings import NetworkSettings, ResNetSettings
 from i3d.weights.checkpoint import Card, load_checkpoint
 from i3d.weights.foreign.shapes import visible
 from i3d.weights.load import load_weights
@@ -137,11 +137,11 @@ def recipe_of_network(name: str) -> Recipe:
     if name in NETWORKS:
         return named_recipe(NETWORKS[name])
     r50 = named_recipe(NETWORKS["r50"])
-    network = ResNetNetwork.model_validate({**r50.network.model_dump(), "depth": OTHER_DEPTHS[name]})
+    network = ResNetSettings.model_validate({**r50.network.model_dump(), "depth": OTHER_DEPTHS[name]})
     return r50.model_copy(update={"network": network, "name": name})
 
 
-def network_name(network: Network) -> str:
+def network_name(network: NetworkSettings) -> str:
     """The short name of a network, whatever its number of classes."""
 
     for name in NETWORKS:

@@ -19,11 +19,10 @@ import torch
 from i3d.data.loading.preprocess import resized
 from i3d.errors import InputError, VideoError
 from i3d.features.windows import Row, windows_of_stream
-from i3d.models import inception, resnet
 from i3d.models.engine.engine import Engine, full_float32
 from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share
-from i3d.models.factory import I3D
 from i3d.models.inception import InceptionI3D
+from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
@@ -218,7 +217,7 @@ def _plan(engine: Engine, settings: FeatureSettings) -> Plan | None:
     return Plan.of(net, endpoint=_layer(net, settings), window=settings.window, stride=settings.stride)
 
 
-def _layer(net: I3D, settings: FeatureSettings) -> str:
+def _layer(net: VideoNetwork, settings: FeatureSettings) -> str:
     """The endpoint that is asked for, or pooled."""
     return endpoints(net)[-1] if settings.layer == POOLED else settings.layer
 
@@ -230,11 +229,9 @@ def _check_bytes(number: int, size: int, video: Video) -> None:
         raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
 
 
-def endpoints(net: I3D) -> tuple[str, ...]:
+def endpoints(net: VideoNetwork) -> tuple[str, ...]:
     """The layers of a network that features can be of."""
-
-    named = inception.ENDPOINTS if isinstance(net, inception.InceptionI3D) else resnet.ENDPOINTS
-    return POOLED, *named
+    return POOLED, *net.endpoints
 
 
 def _views(

@@ -25,13 +25,12 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.video.sampling import looped_indices
-from i3d.weights.initialize import HEADS
 
 VERSION: Final = 2  # of how features are made; another number, other keys
 Floats = npt.NDArray[np.float32]
@@ -48,14 +47,18 @@ class Backbone:
     num_channels: int  # of a feature: what the classifier is made for
 
     @classmethod
-    def of(cls, net: I3D, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic) -> Backbone:
+    def of(
+        cls, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
+    ) -> Backbone:
         """The network itself is changed: it is made ready to run. `precision`: fp32 or bf16."""
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
-            if not name.startswith(HEADS) and value.is_floating_point():
+            if not name.startswith(net.head_prefix) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         state = net.state_dict()
-        (width,) = {int(v.shape[1]) for name, v in state.items() if name.startswith(HEADS) and name.endswith("weight")}
+        (width,) = {
+            int(v.shape[1]) for name, v in state.items() if name.startswith(net.head_prefix) and name.endswith("weight")
+        }
         engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
         return cls(engine, preprocessing, digest.hexdigest(), width)
 

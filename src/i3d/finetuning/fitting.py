@@ -21,14 +21,13 @@ from i3d.evaluation.scoring import average_views
 from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
 from i3d.finetuning.defaults import Plan
 from i3d.finetuning.features import Features
-from i3d.models.factory import build_network
+from i3d.models.factory import build_meta_network
 from i3d.recipes.protocols import name_of
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.training.losses import balanced_weights
 from i3d.utils.device import Arithmetic
 from i3d.weights.checkpoint import Card, save_checkpoint
-from i3d.weights.initialize import HEADS
 from i3d.weights.load import Weights
 
 
@@ -129,11 +128,11 @@ def write_model(
     path: Path, weights: Weights, head: Head, recipe: Recipe, classes: tuple[str, ...], told: Mapping[str, str]
 ) -> None:
     """The whole network with this head, in one file with all that its use needs."""
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in build_network(recipe.network).state_dict().items()}
-    state = {name: weights.state[name] for name in shapes if not name.startswith(HEADS)}
+    net = build_meta_network(recipe.network)
+    shapes = {name: value.shape for name, value in net.state_dict().items()}
+    state = {name: weights.state[name] for name in shapes if not name.startswith(net.head_prefix)}
     for name, shape in shapes.items():
-        if name.startswith(HEADS):
+        if name.startswith(net.head_prefix):
             values = head.weight_KC if name.endswith("weight") else head.bias_K
             state[name] = torch.from_numpy(values).float().reshape(shape).contiguous()
     card = Card(

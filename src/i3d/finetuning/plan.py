@@ -10,15 +10,14 @@ import torch
 from i3d.errors import InputError, quoted
 from i3d.finetuning.defaults import Choice, DatasetStats, FinetuneOptions, Plan, choose
 from i3d.finetuning.inspect_data import DatasetSummary
-from i3d.models.inception import ENDPOINTS
+from i3d.models.factory import build_meta_network
 from i3d.recipes.io import changed
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Network
+from i3d.recipes.settings import ClipProtocol, NetworkSettings
 from i3d.utils.device import has_amx
 from i3d.weights.load import Weights
 
 FITTED = ("augmentation", "sampling", "loss", "balance", "precision")  # settings that the classifier alone heeds
-LAST_INCEPTION = ("Mixed_5b", "Mixed_5c")  # what `last` trains besides the classifier
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def _check_settings(settings: Sequence[str]) -> None:
             )
 
 
-def before_last(network: Network) -> tuple[str, ...]:
-    """Beginnings of the entries that stay as they are when the last layers learn."""
-    if network.kind == "inception":
-        return tuple(f"{name}." for name in ENDPOINTS if not name.startswith("MaxPool") and name not in LAST_INCEPTION)
-    return ("conv1.", "layer1.", "layer2.", "layer3.")
+def before_last(network: NetworkSettings) -> tuple[str, ...]:
+    """Prefixes of the state-dict keys that are frozen while the last layers train."""
+    net = build_meta_network(network)
+    return net.stages[: -net.num_last_stages]

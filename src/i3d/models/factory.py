@@ -1,16 +1,26 @@
 """From settings to a network."""
 
+from typing import Final
+
+import torch
+
 from i3d.models.inception import InceptionI3D
+from i3d.models.network import VideoNetwork
 from i3d.models.resnet import ResNetI3D
-from i3d.recipes.settings import InceptionNetwork, Network, ResNetNetwork
+from i3d.recipes.settings import InceptionSettings, NetworkSettings, ResNetSettings, Settings
 
-I3D = InceptionI3D | ResNetI3D
+NETWORKS: Final[dict[type[Settings], type[VideoNetwork]]] = {
+    InceptionSettings: InceptionI3D,
+    ResNetSettings: ResNetI3D,
+}
 
 
-def build_network(settings: Network) -> I3D:
+def build_network(settings: NetworkSettings) -> VideoNetwork:
     """A network with fresh weights, in training mode."""
-    match settings:
-        case InceptionNetwork():
-            return InceptionI3D(settings)
-        case ResNetNetwork():
-            return ResNetI3D(settings)
+    return NETWORKS[type(settings)](settings)
+
+
+def build_meta_network(settings: NetworkSettings) -> VideoNetwork:
+    """A network on PyTorch's meta device: shapes without values, and no memory."""
+    with torch.device("meta"):
+        return build_network(settings)

@@ -12,12 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from i3d.errors import InputError, first_line
-from i3d.models.factory import build_network
-from i3d.models.inception import MaxPool3dSame
-from i3d.models.non_local import NonLocal
-from i3d.models.pooling import MaxOfPairs
+from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Network
+from i3d.recipes.settings import ClipProtocol, NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -76,18 +73,14 @@ def mean_gflops(recipe: Recipe, num_frames_NV: Sequence[Sequence[int]]) -> float
 
 
 @lru_cache
-def _min_frames(network: Network) -> int:
-
-    with torch.device("meta"):
-        return build_network(network).min_frames
+def _min_frames(network: NetworkSettings) -> int:
+    return build_meta_network(network).min_frames
 
 
 @lru_cache
-def examine(network: Network, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
+def examine(network: NetworkSettings, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
     """Run a network without numbers (on PyTorch's meta device) and note what every layer does."""
-
-    with torch.device("meta"):
-        model = build_network(network).eval()
+    model = build_meta_network(network).eval()
     root = type(model).__name__
     names = {module: name for name, module in model.named_modules()}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -122,15 +115,9 @@ def _kind(module: object) -> str:
             return f"conv {_sides(module.kernel_size)} / {_sides(module.stride)}"
         case nn.MaxPool3d():
             return f"max pool {_sides(module.kernel_size)} / {_sides(module.stride)}"
-        case MaxOfPairs():
-            return "max pool 2x1x1 / 2x1x1"
-        case MaxPool3dSame():
-            return f"max pool {_sides(module.kernel_THW)} / {_sides(module.stride_THW)}"
         case nn.Linear():
             return "linear"
-        case NonLocal():
-            return f"attention, {module.mode.replace('_', ' ')}"
-    return ""
+    return getattr(module, "layer_kind", "")
 
 
 def _sides(sizes: object) -> str:

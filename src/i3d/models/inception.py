@@ -15,29 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
+from i3d.models.network import VideoNetwork
 from i3d.models.pooling import Pair, is_at_rest, max_pooled, max_pooled_bits
 from i3d.models.prepack import conv_bn_act
-from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import InceptionNetwork, Preprocessing
+from i3d.recipes.settings import InceptionSettings
 
-ENDPOINTS: Final = (
-    "Conv3d_1a_7x7",
-    "MaxPool3d_2a_3x3",
-    "Conv3d_2b_1x1",
-    "Conv3d_2c_3x3",
-    "MaxPool3d_3a_3x3",
-    "Mixed_3b",
-    "Mixed_3c",
-    "MaxPool3d_4a_3x3",
-    "Mixed_4b",
-    "Mixed_4c",
-    "Mixed_4d",
-    "Mixed_4e",
-    "Mixed_4f",
-    "MaxPool3d_5a_2x2",
-    "Mixed_5b",
-    "Mixed_5c",
-)
 NUM_FEATURES: Final = 1024
 HEAD_POOL_THW: Final = (2, 7, 7)
 MIN_FRAMES: Final = 9  # three halvings, rounded up, must leave the 2 frames that the head pools
@@ -105,6 +87,12 @@ class MaxPool3dSame(nn.Module):
         self.is_packed = False  # whether the maps come from packed convolutions
 
     @property
+    def layer_kind(self) -> str:
+        """What it is, for the table of layers."""
+        kernel, stride = ("x".join(map(str, sizes)) for sizes in (self.kernel_THW, self.stride_THW))
+        return f"max pool {kernel} / {stride}"
+
+    @property
     def reach_T(self) -> ReceptiveField:
         return ReceptiveField(self.kernel_THW[0], self.stride_THW[0])
 
@@ -169,20 +157,40 @@ class Head(nn.Module):
         return logits_NKTHW
 
 
-class InceptionI3D(nn.Module):
+class InceptionI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out, averaged over time and space.
 
     The published networks take RGB (3 channels) or optical flow (2), both scaled to [-1, 1], at 224 x 224;
     any T >= 9, H and W >= 193 will do, smaller is a ValueError.
     """
 
-    recipe: Recipe  # these three are set by `load_model`
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    endpoints = (
+        "Conv3d_1a_7x7",
+        "MaxPool3d_2a_3x3",
+        "Conv3d_2b_1x1",
+        "Conv3d_2c_3x3",
+        "MaxPool3d_3a_3x3",
+        "Mixed_3b",
+        "Mixed_3c",
+        "MaxPool3d_4a_3x3",
+        "Mixed_4b",
+        "Mixed_4c",
+        "Mixed_4d",
+        "Mixed_4e",
+        "Mixed_4f",
+        "MaxPool3d_5a_2x2",
+        "Mixed_5b",
+        "Mixed_5c",
+    )
+    stages = tuple(f"{name}." for name in endpoints if not name.startswith("MaxPool"))
+    head_prefix = "logits."
+    num_last_stages = 2  # Mixed_5b and Mixed_5c, which work at the last resolution, as layer4 of a ResNet
+    fsdp_blocks = (Mixed,)
 
-    def __init__(self, settings: InceptionNetwork) -> None:
-        super().__init__()
-        self.settings = settings
+    settings: InceptionSettings
+
+    def __init__(self, settings: InceptionSettings) -> None:
+        super().__init__(settings)
         self.Conv3d_1a_7x7 = Unit3D(settings.in_channels, 64, kernel=7, stride=2)
         self.MaxPool3d_2a_3x3 = MaxPool3dSame(kernel_THW=(1, 3, 3), stride_THW=(1, 2, 2))
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
@@ -204,11 +212,6 @@ class InceptionI3D(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The linear layer at the end."""
-        return self.logits
 
     @property
     def min_frames(self) -> int:
@@ -235,14 +238,12 @@ class InceptionI3D(nn.Module):
             return F.avg_pool3d(map_NCTHW.float(), HEAD_POOL_THW, stride=1).mean(dim=(2, 3, 4))
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
-        """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`; Mixed_5c has 1024 channels."""
-        if endpoint not in ENDPOINTS:
-            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint!r}")
+        """The feature map (N, C', T', H', W') after `endpoint`, one of `endpoints`; Mixed_5c has 1024 channels."""
         self._check_channels(clips_NCTHW)
         return self._run(clips_NCTHW, last=endpoint)
 
     def _run(self, x_NCTHW: Tensor, *, last: str) -> Tensor:
-        for name in ENDPOINTS[: ENDPOINTS.index(last) + 1]:
+        for name in self.endpoints_up_to(last):
             x_NCTHW = self.get_submodule(name)(x_NCTHW)
         return x_NCTHW
 

@@ -41,6 +41,11 @@ class NonLocal(nn.Module):
         self.out.add_module("bn", nn.BatchNorm3d(channels))
         self.reset_parameters()
 
+    @property
+    def layer_kind(self) -> str:
+        """What it is, for the table of layers."""
+        return f"attention, {self.mode.replace('_', ' ')}"
+
     def reset_parameters(self) -> None:
         """Embeddings from a normal distribution of standard deviation 0.01; the block as a whole the identity."""
         for name, parameter in self.named_parameters():

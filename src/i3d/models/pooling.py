@@ -76,6 +76,8 @@ class MaxOfPairs(nn.Module):
     The same numbers and gradients, without the copies that PyTorch makes of maps with the channels last.
     """
 
+    layer_kind = "max pool 2x1x1 / 2x1x1"  # for the table of layers
+
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x_NCTHW.requires_grad and not torch.compiler.is_compiling():
             larger: Tensor = LargerOfPairs.apply(x_NCTHW)  # type: ignore[no-untyped-call]

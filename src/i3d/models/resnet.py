@@ -1,27 +1,25 @@
 """I3D-ResNet: a 2D ResNet whose kernels are inflated to 3D, as the I3D recipes of MMAction2 have it.
 
 He et al. 2016 (arXiv:1512.03385) inflated as in Carreira & Zisserman 2017 and Wang et al. 2018 (arXiv:1711.07971).
-Which blocks are inflated, the strides and the non-local blocks are settings (`recipes.settings.ResNetNetwork`).
+Which blocks are inflated, the strides and the non-local blocks are settings (`recipes.settings.ResNetSettings`).
 
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from i3d.models.conv import Conv3d
+from i3d.models.network import VideoNetwork
 from i3d.models.non_local import NonLocal
 from i3d.models.pooling import MaxOfPairs
 from i3d.models.prepack import conv_bn_act
-from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Preprocessing, ResNetNetwork
-
-ENDPOINTS: Final = ("conv1", "layer1", "layer2", "layer3", "layer4")
+from i3d.recipes.settings import ResNetSettings
 
 Triple = tuple[int, int, int]
 
@@ -100,21 +98,23 @@ def shortcut_of(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
     return downsample(x_NCTHW, relu=False) if isinstance(downsample, ConvBN) else x_NCTHW
 
 
-class ResNetI3D(nn.Module):
+class ResNetI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out: mean over time and space, dropout, linear.
 
     The published networks take RGB, normalised by the ImageNet mean and deviation. Any H and W will do, and any T of
     at least `settings.min_frames`; fewer is a ValueError.
     """
 
-    recipe: Recipe  # these three are set by `load_model`
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    endpoints = ("conv1", "layer1", "layer2", "layer3", "layer4")
+    stages = tuple(f"{name}." for name in endpoints)
+    head_prefix = "fc."
+    fsdp_blocks = (BasicBlock, Bottleneck)
 
-    def __init__(self, settings: ResNetNetwork) -> None:
-        super().__init__()
+    settings: ResNetSettings
+
+    def __init__(self, settings: ResNetSettings) -> None:
+        super().__init__(settings)
         s, width = settings, settings.base_channels
-        self.settings = settings
         self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
         self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
         self.pool2: nn.Module = MaxOfPairs() if s.pool2 else nn.Identity()
@@ -162,18 +162,13 @@ class ResNetI3D(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Training mode, but for what the settings freeze: the first stages, and with `norm_eval` all batch norms."""
         super().train(mode)
-        for name in ENDPOINTS[: self.settings.frozen_stages + 1]:
+        for name in self.endpoints[: self.settings.frozen_stages + 1]:
             self.get_submodule(name).eval().requires_grad_(False)
         if self.settings.norm_eval:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm3d):
                     module.eval()
         return self
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The linear layer at the end."""
-        return self.fc
 
     @property
     def min_frames(self) -> int:
@@ -186,21 +181,16 @@ class ResNetI3D(nn.Module):
         logits_NK: Tensor = self.fc(self.dropout(x_NCTHW.mean(dim=(2, 3, 4), dtype=self.fc.weight.dtype)))
         return logits_NK
 
-    def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """What the classifier sees of each clip, averaged over time and space: (N, C) float32."""
-        return self.pool(self.features(clips_NCTHW))
-
     def pool(self, map_NCTHW: Tensor) -> Tensor:
         """The map of layer4, averaged over time and space: (N, C) float32."""
         return map_NCTHW.float().mean(dim=(2, 3, 4))
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "layer4") -> Tensor:
-        """The feature map (N, C', T', H', W') after `endpoint`, one of `ENDPOINTS`."""
-        if endpoint not in ENDPOINTS:
-            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, got {endpoint!r}")
+        """The feature map (N, C', T', H', W') after `endpoint`, one of `endpoints`."""
+        endpoints = self.endpoints_up_to(endpoint)
         self._check_input(clips_NCTHW)
         x_NCTHW: Tensor = self.conv1(clips_NCTHW)
-        for name in ENDPOINTS[1 : ENDPOINTS.index(endpoint) + 1]:
+        for name in endpoints[1:]:
             if name == "layer1":
                 x_NCTHW = self.pool1(x_NCTHW)
             elif name == "layer2":

@@ -12,7 +12,7 @@ from typing import Any, Final
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, RandomCrop, TrainSampling
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, InceptionNetwork, Preprocessing, ResNetNetwork, WindowProtocol
+from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing, ResNetSettings, WindowProtocol
 from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, Training
 
 IMAGENET: Final = Preprocessing(short_side=256, crop=256, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -28,7 +28,7 @@ def i3d_r50_32x2x1_100e_kinetics400_rgb() -> Recipe:
     """MMAction2 0.x, raw frames: R50, 32 frames of stride 2, tested on 10 clips x 3 crops; 72.68 / 90.78."""
     return Recipe(
         name="i3d_r50_32x2x1_100e_kinetics400_rgb",
-        network=ResNetNetwork(),
+        network=ResNetSettings(),
         preprocessing=IMAGENET,
         protocol=ClipProtocol(clip_len=32, frame_interval=2, num_clips=10, placement="centred"),
         training=Training(input="frames"),
@@ -76,7 +76,7 @@ def i3d_r50_heavy_8x8x1_100e_kinetics400_rgb() -> Recipe:
     return _like(
         i3d_r50_32x2x1_100e_kinetics400_rgb(),
         "i3d_r50_heavy_8x8x1_100e_kinetics400_rgb",
-        network=ResNetNetwork(inflate=ALL, conv1_stride_t=1, pool1_stride_t=1),
+        network=ResNetSettings(inflate=ALL, conv1_stride_t=1, pool1_stride_t=1),
         protocol=ClipProtocol(clip_len=8, frame_interval=8, num_clips=10, placement="centred"),
         training=_training(sampling=EIGHT, validation=_one_clip(EIGHT)),
     )
@@ -94,7 +94,7 @@ def i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb() -> Recipe:
     return _like(
         i3d_r50_32x2x1_100e_kinetics400_rgb(),
         "i3d_nl_embedded_gaussian_r50_32x2x1_100e_kinetics400_rgb",
-        network=ResNetNetwork(non_local=NON_LOCAL, non_local_mode="embedded_gaussian"),
+        network=ResNetSettings(non_local=NON_LOCAL, non_local_mode="embedded_gaussian"),
     )
 
 
@@ -103,7 +103,7 @@ def i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb() -> Recipe:
     return _like(
         i3d_r50_32x2x1_100e_kinetics400_rgb(),
         "i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb",
-        network=ResNetNetwork(non_local=NON_LOCAL, non_local_mode="gaussian"),
+        network=ResNetSettings(non_local=NON_LOCAL, non_local_mode="gaussian"),
     )
 
 
@@ -112,14 +112,14 @@ def i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb() -> Recipe:
     return _like(
         i3d_r50_32x2x1_100e_kinetics400_rgb(),
         "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb",
-        network=ResNetNetwork(non_local=NON_LOCAL, non_local_mode="dot_product"),
+        network=ResNetSettings(non_local=NON_LOCAL, non_local_mode="dot_product"),
     )
 
 
 def i3d_r34_32x2x1_100e_kinetics400_rgb() -> Recipe:
     """R34, whose basic blocks are 3x3x3 where inflated; 68.37 / 88.15 (MMAction2's earliest table)."""
     name, training = "i3d_r34_32x2x1_100e_kinetics400_rgb", _training(init="timm/resnet34.tv_in1k")
-    return _like(i3d_r50_32x2x1_100e_kinetics400_rgb(), name, network=ResNetNetwork(depth=34), training=training)
+    return _like(i3d_r50_32x2x1_100e_kinetics400_rgb(), name, network=ResNetSettings(depth=34), training=training)
 
 
 def i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1() -> Recipe:
@@ -181,7 +181,7 @@ def inception_rgb_kinetics400() -> Recipe:
     """
     pieces = PiecewiseSchedule(until=(97_000, 108_000), factors=(1.0, 0.1, 0.01))
     training = _inception_training(115_000, pieces)
-    return Recipe(name="inception_rgb_kinetics400", network=InceptionNetwork(), training=training)
+    return Recipe(name="inception_rgb_kinetics400", network=InceptionSettings(), training=training)
 
 
 def inception_flow_kinetics400() -> Recipe:
@@ -195,7 +195,7 @@ def inception_flow_kinetics400() -> Recipe:
     return _like(
         inception_rgb_kinetics400(),
         "inception_flow_kinetics400",
-        network=InceptionNetwork(in_channels=2),
+        network=InceptionSettings(in_channels=2),
         preprocessing=two,
         training=training,
     )
@@ -203,7 +203,7 @@ def inception_flow_kinetics400() -> Recipe:
 
 def inception_rgb_kinetics600() -> Recipe:
     """kinetics-i3d's RGB network trained from scratch on Kinetics-600."""
-    network = InceptionNetwork(num_classes=600)
+    network = InceptionSettings(num_classes=600)
     return _like(
         inception_rgb_kinetics400(), "inception_rgb_kinetics600", network=network, dataset="kinetics600", training=None
     )
@@ -214,7 +214,7 @@ def inception_rgb_charades() -> Recipe:
     return _like(
         inception_rgb_kinetics400(),
         "inception_rgb_charades",
-        network=InceptionNetwork(num_classes=157),
+        network=InceptionSettings(num_classes=157),
         protocol=WindowProtocol(fps=24.0),
         dataset="charades",
         multi_label=True,
@@ -225,7 +225,7 @@ def inception_rgb_charades() -> Recipe:
 def inception_flow_charades() -> Recipe:
     """The same on optical flow."""
     flow = inception_flow_kinetics400()
-    network = InceptionNetwork(in_channels=2, num_classes=157)
+    network = InceptionSettings(in_channels=2, num_classes=157)
     return _like(inception_rgb_charades(), "inception_flow_charades", network=network, preprocessing=flow.preprocessing)
 
 
@@ -234,7 +234,7 @@ def i3d_rgb() -> Recipe:
     return _like(
         inception_rgb_kinetics400(),
         "i3d_rgb",
-        network=InceptionNetwork(bn_eps=1e-5),
+        network=InceptionSettings(bn_eps=1e-5),
         protocol=ClipProtocol(clip_len=64, frame_interval=1, num_clips=1, crops="center", average="score"),
         training=Training(
             init="",

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag, model_validator
 from i3d.recipes.settings import (
     ClipProtocol,
     FlowMethod,
-    Network,
+    NetworkSettings,
     Preprocessing,
     Settings,
     WindowProtocol,
@@ -29,7 +29,7 @@ class Recipe(Settings):
     """A network with everything that its weights expect."""
 
     name: str
-    network: Network
+    network: NetworkSettings
     preprocessing: Preprocessing = Preprocessing()
     protocol: Annotated[
         Annotated[WindowProtocol, Tag("windows")] | Annotated[ClipProtocol, Tag("clips")], Discriminator(_kind)

@@ -1,18 +1,10 @@
 """The settings of a run. Frozen and strict: an unknown key or a value of another type is an error."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from i3d.errors import printable
-
-# By which pydantic tells the members of a union apart; they stand in the places that it names, users do not know them.
-TAGS: Final = frozenset({
-    "windows", "clips",
-    "inception", "resnet", "WindowProtocol", "ClipProtocol", "sgd", "adamw", "step", "cosine", "piecewise",
-    "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
-})  # fmt: skip
-
 
 FlowMethod = Literal["tvl1", "dis", "farneback"]
 
@@ -21,7 +13,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class InceptionNetwork(Settings):
+class InceptionSettings(Settings):
     """Inception-I3D (Carreira & Zisserman 2017, arXiv:1705.07750): BN-Inception v1 inflated to 3D."""
 
     kind: Literal["inception"] = "inception"
@@ -30,13 +22,22 @@ class InceptionNetwork(Settings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     bn_eps: float = Field(default=1e-3, gt=0)  # the MindSpore port has 1e-5
 
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    @property
+    def description(self) -> str:
+        """The network in a few words, for messages."""
+        return f"an Inception-I3D ({input_name(self.in_channels)}, {self.num_classes} classes)"
+
 
 RESNET_BLOCKS: Final = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 Pattern = tuple[Literal[0, 1], ...]
 Patterns = tuple[Pattern, Pattern, Pattern, Pattern]
 
 
-class ResNetNetwork(Settings):
+class ResNetSettings(Settings):
     """I3D-ResNet. A pattern holds one number a block and is repeated over its stage: (1, 0) on 3 blocks is 1 0 1."""
 
     kind: Literal["resnet"] = "resnet"
@@ -72,6 +73,19 @@ class ResNetNetwork(Settings):
         return self
 
     @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.depth}"
+
+    @property
+    def description(self) -> str:
+        """The network in a few words, for messages."""
+        non_local = sum(map(sum, self.non_local_at))
+        extra = f" with {non_local} non-local blocks" if non_local else ""
+        inflated = f"{sum(map(sum, self.inflated))} of {sum(self.blocks)} blocks inflated"
+        what = f"{input_name(self.in_channels)}, {self.num_classes} classes, {inflated}"
+        return f"an I3D-ResNet-{self.depth}{extra} ({what})"
+
+    @property
     def blocks(self) -> tuple[int, int, int, int]:
         """Residual blocks of each stage."""
         return RESNET_BLOCKS[self.depth]
@@ -92,7 +106,18 @@ class ResNetNetwork(Settings):
         return self.conv1_stride_t * self.pool1_stride_t + 1 if self.pool2 else 1
 
 
-Network = Annotated[InceptionNetwork | ResNetNetwork, Field(discriminator="kind")]
+NetworkSettings = Annotated[InceptionSettings | ResNetSettings, Field(discriminator="kind")]
+NETWORK_KINDS: Final = tuple(network.model_fields["kind"].default for network in get_args(get_args(NetworkSettings)[0]))
+# Names by which pydantic tells the members of a union apart. It puts them into error locations; users do not know them.
+TAGS: Final = frozenset({
+    *NETWORK_KINDS, "windows", "clips", "WindowProtocol", "ClipProtocol", "sgd", "adamw", "step", "cosine", "piecewise",
+    "random_resized", "multi_scale", "random", "center", "int", "tuple[int, int]", "constrained-int",
+})  # fmt: skip
+
+
+def input_name(in_channels: int) -> str:
+    """What the channels of a network's input hold."""
+    return {3: "RGB", 2: "flow"}.get(in_channels, f"{in_channels} channels")
 
 
 def first_fault(error: ValidationError) -> str:
@@ -129,7 +154,7 @@ class Preprocessing(Settings):
         return self
 
 
-def flow_method(network: Network, preprocessing: Preprocessing) -> FlowMethod | None:
+def flow_method(network: NetworkSettings, preprocessing: Preprocessing) -> FlowMethod | None:
     """How the flow that a network takes is computed where it is not stored; None: it takes RGB."""
     return (preprocessing.flow or "tvl1") if network.in_channels == 2 else None
 

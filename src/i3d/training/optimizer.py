@@ -9,21 +9,18 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
-from i3d.models.factory import I3D
-from i3d.models.inception import ENDPOINTS as INCEPTION_ENDPOINTS
-from i3d.models.resnet import ENDPOINTS as RESNET_ENDPOINTS
+from i3d.models.network import VideoNetwork
 from i3d.recipes.training import SGD, AdamW, Training
-from i3d.weights.initialize import HEADS
 
 
-def freeze(model: I3D, training: Training) -> None:
+def freeze(model: VideoNetwork, training: Training) -> None:
     """Parameters that `training.freeze` names get no gradient; "*" is all but the classifier."""
     names = [name for name, _ in model.named_parameters()]
     for prefix in training.freeze:
         if prefix != "*" and not any(name.startswith(prefix) for name in names):
             raise InputError(f"freeze {prefix!r}: no entry of the network begins so; see `i3d models show`")
     for name, parameter in model.named_parameters():
-        if any(name.startswith(p) or (p == "*" and not name.startswith(HEADS)) for p in training.freeze):
+        if any(name.startswith(p) or (p == "*" and not name.startswith(model.head_prefix)) for p in training.freeze):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("everything is frozen: there is nothing to train; leave the classifier free")
@@ -42,12 +39,12 @@ def set_mode(model: nn.Module, training: Training) -> None:
                 module.eval()
 
 
-def build_optimizer(model: I3D, training: Training, *, rate: float) -> torch.optim.Optimizer:
+def build_optimizer(model: VideoNetwork, training: Training, *, rate: float) -> torch.optim.Optimizer:
     """One group of parameters for each factor of the rate; `group["factor"]` holds it, for `set_rate`."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(rate_of_entry(name, training), []).append(parameter)
+            groups.setdefault(rate_of_entry(model, name, training), []).append(parameter)
     parameters: Any = [{"params": members, "factor": factor} for factor, members in groups.items()]
     # One kernel for all parameters, where PyTorch has one: not of parts of weights (FSDP).
     plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
@@ -61,15 +58,10 @@ def build_optimizer(model: I3D, training: Training, *, rate: float) -> torch.opt
             return torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=decay, fused=fused)
 
 
-def rate_of_entry(name: str, training: Training) -> float:
+def rate_of_entry(model: VideoNetwork, name: str, training: Training) -> float:
     """The share of the rate that an entry of the network gets: less with every stage away from the classifier."""
-    if name.startswith(HEADS):
-        return training.head_lr
-    first = name.split(".")[0]
-    stages = RESNET_ENDPOINTS if first in RESNET_ENDPOINTS else INCEPTION_ENDPOINTS
-    with_weights = [stage for stage in stages if not stage.startswith("MaxPool")]
-    distance = len(with_weights) - with_weights.index(first)
-    return float(training.layer_decay**distance)
+    distance = len(model.stages) - model.stage_of(name)
+    return float(training.layer_decay**distance) if distance else training.head_lr
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -25,8 +25,6 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.models.factory import build_network
-from i3d.models.inception import Mixed
-from i3d.models.resnet import BasicBlock, Bottleneck
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
@@ -108,7 +106,7 @@ def build_train_state(
     full = full_rate(training, clips_a_step=clips_a_step) if rate is None else rate
     told.append(_rate_line(training, full, clips_a_step, given=rate is not None))
     if sharded:
-        for unit in [module for module in net.modules() if isinstance(module, BasicBlock | Bottleneck | Mixed)]:
+        for unit in [module for module in net.modules() if isinstance(module, net.fsdp_blocks)]:
             fully_shard(unit)
         fully_shard(net, reshard_after_forward=True)
     optimizer = build_optimizer(net, training, rate=full)

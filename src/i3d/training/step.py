@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
@@ -41,7 +41,7 @@ class TrainState:
     training: Training
     accelerator: Accelerator
     model: nn.Module  # as it runs: wrapped for several processes, compiled
-    net: I3D  # the network itself
+    net: VideoNetwork  # the network itself
     optimizer: Any  # accelerate's wrapper of the optimiser
     ema: Ema | None
     seed: int

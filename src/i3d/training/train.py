@@ -19,7 +19,7 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, first_line, printable
-from i3d.models.factory import build_network
+from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import Training
@@ -293,7 +293,6 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
     flow = run.loader.dataset.flow
     if flow is not None and run.loader.dataset.computes_flow:
         kind += f" (their flow is computed by {flow.method} when it is first seen, and kept in {flow.cache.folder})"
-    depth = f"-{network.depth}" if network.kind == "resnet" else ""
     seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
     batch = f"{training.batch_size} clips x {run.world_size} devices x {training.accumulate} accumulated"
     scored = recipe.protocol
@@ -302,7 +301,7 @@ def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations 
     differs = f"note: predict and test score {scored.line}: change `protocol` if that is not meant"
     return [
         *([differs] if others else []),
-        f"recipe {recipe.name}: {network.kind}{depth}, {network.num_classes} classes, {training.precision}, on "
+        f"recipe {recipe.name}: {network.name}, {network.num_classes} classes, {training.precision}, on "
         f"{run.parts.device.type}; all settings are in {printable(str(run.folder.path))}/recipe.json",
         f"data: {len(annotations)} {kind}{seen}; clips of {size}",
         f"{run.total_steps} steps, {run.steps_per_epoch} an epoch, of {batch}; {training.optimizer.kind}, "
@@ -316,8 +315,8 @@ def _check_clip(recipe: Recipe, training: Training) -> None:
     num_frames, side = training.sampling.clip_len, training.augmentation.size
     shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
     try:
-        with torch.device("meta"), torch.no_grad():
-            build_network(recipe.network)(torch.empty(shape))
+        with torch.no_grad():
+            build_meta_network(recipe.network)(torch.empty(shape, device="meta"))
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"recipe {recipe.name}: its network cannot take {training.batch_size} clips of {num_frames} frames of "

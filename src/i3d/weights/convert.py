@@ -9,7 +9,6 @@ from pathlib import Path
 
 from i3d.errors import InputError, printable
 from i3d.weights.checkpoint import save_checkpoint
-from i3d.weights.detect import in_words
 from i3d.weights.load import LoadReport, load_weights
 
 SUFFIX = ".safetensors"
@@ -62,7 +61,7 @@ def convert(
         source=str(source),
         target=str(target),
         format=weights.kind,
-        network=in_words(weights.card.recipe.network),
+        network=weights.card.recipe.network.description,
         recipe=weights.card.recipe.name,
         recipe_from=weights.why,
         labels_from=weights.labels_from,

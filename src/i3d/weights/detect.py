@@ -12,7 +12,7 @@ from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.parse import assignments
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import InceptionNetwork, Network, Preprocessing, ResNetNetwork, first_fault
+from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_fault
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
 from i3d.weights.foreign.mmaction2_config import network_of_config, testing_of_config
 from i3d.weights.foreign.names import Named, name_entries
@@ -79,13 +79,13 @@ def choose_recipe(
     if recipe is not None:
         asked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if visible(asked.network) != visible(seen):
-            wanted = in_words(asked.network)
-            raise WeightsError(f"the file holds {in_words(seen)}, the recipe {asked.name} is for {wanted}")
+            wanted = asked.network.description
+            raise WeightsError(f"the file holds {seen.description}, the recipe {asked.name} is for {wanted}")
         return _with_widths(asked, seen), "as asked for"
     return _by_config(file, seen) or _by_entries(file, seen)
 
 
-def _for_images(seen: Network, asked: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
+def _for_images(seen: NetworkSettings, asked: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
     """A 2D network fits every recipe of its kind and depth."""
     if asked is None:
         same_kind = _of_depth(seen, lambda network: network.kind == seen.kind)
@@ -94,17 +94,17 @@ def _for_images(seen: Network, asked: str | Recipe | None, in_channels: int | No
         recipe, why = asked if isinstance(asked, Recipe) else load_recipe(asked), "as asked for"
     network = recipe.network
     if network.kind != seen.kind or getattr(network, "depth", 0) != getattr(seen, "depth", 0):
-        raise WeightsError(f"the file holds {in_words(seen)}, the recipe {recipe.name} is for {in_words(network)}")
+        raise WeightsError(f"the file holds {seen.description}, the recipe {recipe.name} is for {network.description}")
     wanted = seen.model_copy(update={"in_channels": in_channels or network.in_channels})
     return _with_widths(recipe, wanted), why
 
 
-def _by_config(file: WeightsFile, seen: Network) -> tuple[Recipe, str] | None:
+def _by_config(file: WeightsFile, seen: NetworkSettings) -> tuple[Recipe, str] | None:
     """The network and the test protocol of a config that MMAction2 left in the file."""
     text = next((file.meta[key] for key in ("cfg", "config") if isinstance(file.meta.get(key), str)), "")
     config = assignments(text)
     try:
-        network = network_of_config(config, seen) if isinstance(seen, ResNetNetwork) else None
+        network = network_of_config(config, seen) if isinstance(seen, ResNetSettings) else None
         testing = testing_of_config(config, version_1=_is_version_1(file))
     except (TypeError, ValueError, AttributeError, OverflowError) as error:  # a config of other types than usual
         raise WeightsError(f"the config in it is not understood ({first_line(error)}); name the recipe") from error
@@ -121,11 +121,11 @@ def _by_config(file: WeightsFile, seen: Network) -> tuple[Recipe, str] | None:
     return _with_network(told.model_copy(update={"name": name}), network), "by the config in the file"
 
 
-def _by_entries(file: WeightsFile, seen: Network) -> tuple[Recipe, str]:
+def _by_entries(file: WeightsFile, seen: NetworkSettings) -> tuple[Recipe, str]:
     fitting = _of_depth(seen, lambda network: visible(network) == visible(seen))
     if not fitting:
-        raise WeightsError(f"no recipe has such a network, {in_words(seen)}")
-    if isinstance(seen, InceptionNetwork):
+        raise WeightsError(f"no recipe has such a network, {seen.description}")
+    if isinstance(seen, InceptionSettings):
         fitting = [r for r in fitting if function_of(r.network) == function_of(seen)] or fitting
         fitting = [r for r in fitting if r.network.num_classes == seen.num_classes] or fitting
     fitting = _of_version(file, fitting)
@@ -137,17 +137,17 @@ def _by_entries(file: WeightsFile, seen: Network) -> tuple[Recipe, str]:
     return _with_widths(fitting[0], seen), f"by the network{others}"
 
 
-def _of_depth(seen: Network, fits: Any) -> list[Recipe]:
+def _of_depth(seen: NetworkSettings, fits: Any) -> list[Recipe]:
     """The recipes whose network fits; for depths that no recipe has, those of ResNet-50 with another depth."""
     recipes = [recipe for name in RECIPES if fits((recipe := named_recipe(name)).network)]
-    if not isinstance(seen, ResNetNetwork):
+    if not isinstance(seen, ResNetSettings):
         return recipes
-    exact = [r for r in recipes if isinstance(r.network, ResNetNetwork) and r.network.depth == seen.depth]
+    exact = [r for r in recipes if isinstance(r.network, ResNetSettings) and r.network.depth == seen.depth]
     if exact:
         return exact
     deeper = []
     for recipe in map(named_recipe, RECIPES):
-        if isinstance(recipe.network, ResNetNetwork) and recipe.network.depth == 50:
+        if isinstance(recipe.network, ResNetSettings) and recipe.network.depth == 50:
             network = recipe.network.model_copy(update={"depth": seen.depth})
             if fits(network):
                 deeper.append(
@@ -166,14 +166,14 @@ def _is_version_1(file: WeightsFile) -> bool:
     return bool(file.meta.get("1.x") or file.meta.get("mmengine_version"))
 
 
-def _with_widths(recipe: Recipe, seen: Network) -> Recipe:
+def _with_widths(recipe: Recipe, seen: NetworkSettings) -> Recipe:
     """The recipe with the classes, channels and width of the file."""
-    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(seen, ResNetNetwork) else set()
+    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(seen, ResNetSettings) else set()
     fields = fields or {"num_classes", "in_channels", "bn_eps"}
     return _with_network(recipe, recipe.network.model_copy(update=seen.model_dump(include=fields)))
 
 
-def _with_network(recipe: Recipe, network: Network) -> Recipe:
+def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
     """The recipe of another network. Channels that are not RGB are scaled to [-1, 1], as flow is."""
     changes: dict[str, Any] = {"network": network}
     if network.in_channels != recipe.network.in_channels:
@@ -202,14 +202,3 @@ def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     if isinstance(classes, (list, tuple)) and classes and all(isinstance(name, str) for name in classes):
         return tuple(printable(name[:200]) for name in classes)
     return None
-
-
-def in_words(network: Network) -> str:
-    """A network in a few words, for messages."""
-    channels = {3: "RGB", 2: "flow"}.get(network.in_channels, f"{network.in_channels} channels")
-    if isinstance(network, InceptionNetwork):
-        return f"an Inception-I3D ({channels}, {network.num_classes} classes)"
-    non_local = sum(map(sum, network.non_local_at))
-    extra = f" with {non_local} non-local blocks" if non_local else ""
-    inflated = f"{sum(map(sum, network.inflated))} of {sum(network.blocks)} blocks inflated"
-    return f"an I3D-ResNet-{network.depth}{extra} ({channels}, {network.num_classes} classes, {inflated})"

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from i3d.errors import WeightsError, printable
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
 from i3d.weights.checkpoint import is_checkpoint
 from i3d.weights.foreign.files import safetensors_metadata
@@ -17,10 +17,9 @@ from i3d.weights.load import Weights, load_weights
 from i3d.weights.pretrained import PRETRAINED
 
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
-HEADS: Final = ("fc.", "logits.")  # the classifiers of I3D-ResNet and Inception-I3D
 
 
-def start_from(source: str, net: I3D, recipe: Recipe) -> str:
+def start_from(source: str, net: VideoNetwork, recipe: Recipe) -> str:
     """Put weights into a network; what was done, in a line.
 
     `source`: a shipped name, a file of ours or anybody's (`load_weights`), a 2D network of the hub, or "" for the
@@ -35,9 +34,11 @@ def start_from(source: str, net: I3D, recipe: Recipe) -> str:
     kept = {
         name: tensor
         for name, tensor in found.state.items()
-        if name in expected and tensor.shape == expected[name].shape and not (images and name.startswith(HEADS))
+        if name in expected
+        and tensor.shape == expected[name].shape
+        and not (images and name.startswith(net.head_prefix))
     }
-    lacking = [name for name in expected if name not in kept and not name.startswith(HEADS)]
+    lacking = [name for name in expected if name not in kept and not name.startswith(net.head_prefix)]
     if lacking:
         raise WeightsError(
             f"{printable(source)}: does not fit the network of {recipe.name}: {len(lacking)} entries are missing or of "

@@ -14,11 +14,12 @@ import torch
 from i3d._version import __version__
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, WeightsError, printable
-from i3d.models.factory import I3D, build_network
+from i3d.models.factory import build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
+from i3d.models.network import VideoNetwork
 from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Network
+from i3d.recipes.settings import NetworkSettings
 from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
@@ -75,7 +76,7 @@ def load_model(
     *,
     recipe: str | None = None,
     labels: Sequence[str] | None = None,
-) -> I3D:
+) -> VideoNetwork:
     """The network of a shipped name or of a weights file, ours or foreign, in eval mode.
 
     It takes normalised float clips (N, C, T, H, W) and gives logits (N, K), averaged over time. Beside it lie
@@ -119,22 +120,19 @@ def load_weights(
     return Weights(state, card, sha256, f"{found.kind}, {found.layout}", found.why, labels_from, entries)
 
 
-def build_model(weights: Weights) -> I3D:
+def build_model(weights: Weights) -> VideoNetwork:
     """A network with these weights, in eval mode."""
 
     recipe = weights.card.recipe
-    with torch.device("meta"):
-        model = build_network(recipe.network)
+    model = build_meta_network(recipe.network)
     model.load_state_dict(weights.state, assign=True)
     model.recipe, model.labels, model.preprocessing = recipe, weights.card.labels, recipe.preprocessing
     return model.eval()
 
 
-def shapes_of(network: Network) -> Shapes:
+def shapes_of(network: NetworkSettings) -> Shapes:
     """Every entry of a network's state dict and its shape. No memory is used."""
-
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in build_network(network).state_dict().items()}
+    return {name: tensor.shape for name, tensor in build_meta_network(network).state_dict().items()}
 
 
 def _ours(
@@ -180,7 +178,7 @@ def _fitted(found: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[Sta
     return kept, entries
 
 
-def _fresh(network: Network) -> State:
+def _fresh(network: NetworkSettings) -> State:
     """The state of a new network, the same at every call."""
 
     with torch.random.fork_rng(devices=[]):

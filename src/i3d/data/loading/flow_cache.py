@@ -23,7 +23,7 @@ import numpy.typing as npt
 from i3d.data.flow_files import flow_as_rgb
 from i3d.data.loading.preprocess import flow_at, resized
 from i3d.errors import InputError, VideoError, printable
-from i3d.recipes.settings import FlowMethod, Network, Preprocessing, flow_method
+from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
@@ -76,7 +76,7 @@ class ClipFlow:
 
     @classmethod
     def from_network(
-        cls, network: Network, preprocessing: Preprocessing, cache: Cache | None = None
+        cls, network: NetworkSettings, preprocessing: Preprocessing, cache: Cache | None = None
     ) -> ClipFlow | None:
         """As a network takes it; None: it takes RGB."""
         method = flow_method(network, preprocessing)

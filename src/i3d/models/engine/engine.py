@@ -22,7 +22,7 @@ from i3d.models.engine.fold import fold_norms
 from i3d.models.engine.runtimes import openvino
 from i3d.models.engine.runtimes.checks import check_output, check_runtime, naming_runtime
 from i3d.models.engine.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.models.prepack import prepack
 from i3d.utils.cache import Cache
 from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
@@ -36,7 +36,7 @@ log = logging.getLogger("i3d")
 class Engine:
     """A network for inference. In PyTorch its classifier is in float32 whatever the precision."""
 
-    net: I3D = field(repr=False)
+    net: VideoNetwork = field(repr=False)
     device: torch.device
     arithmetic: Arithmetic
     runtime: Runtime
@@ -45,7 +45,7 @@ class Engine:
     @classmethod
     def create(
         cls,
-        net: I3D,
+        net: VideoNetwork,
         compute: ComputeConfig,
         *,
         device: torch.device | None = None,
@@ -115,7 +115,7 @@ class Engine:
         return self._functions.run(POOLED, clips_NCTHW)
 
 
-def to_device(net: I3D, device: torch.device, arithmetic: Arithmetic) -> I3D:
+def to_device(net: VideoNetwork, device: torch.device, arithmetic: Arithmetic) -> VideoNetwork:
     """Move a network to a device, in an arithmetic."""
     net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     net.classifier.float()
@@ -137,8 +137,8 @@ def full_float32(device: torch.device) -> AbstractContextManager[None]:
 class _Functions:
     """The functions of a network (logits, pooled features, maps), each compiled at its first use."""
 
-    net: I3D
-    plain: I3D  # float32, on the CPU: what other runtimes compile
+    net: VideoNetwork
+    plain: VideoNetwork  # float32, on the CPU: what other runtimes compile
     arithmetic: Arithmetic
     runtime: Runtime
     clip_CTHW: tuple[int, ...] | None

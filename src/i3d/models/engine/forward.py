@@ -12,7 +12,7 @@ from torch import Tensor
 
 from i3d.data.loading.batch import Views
 from i3d.models.engine.engine import Engine
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import looped_indices
@@ -25,7 +25,7 @@ def views_at_once(num_frames: int) -> int:
     return max(1, FRAMES_AT_ONCE // num_frames)
 
 
-def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
     """Logits (V, K) float32 of uint8 clips on the network's device; clips too short for it are looped."""
     num_frames = clips_VTHWC.shape[1]
     if num_frames < net.min_frames:
@@ -34,7 +34,9 @@ def forward(net: I3D | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tenso
     return logits_VK.float()
 
 
-def logits_of(net: I3D | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int) -> Tensor:
+def logits_of(
+    net: VideoNetwork | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int
+) -> Tensor:
     """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""
     on_device = views.to(device)
     return torch.cat([forward(net, on_device.clips(*run), pre) for run in views.runs(max_views)]).cpu()

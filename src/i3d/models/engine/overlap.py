@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from i3d.models.engine.overlap_edges import BoundaryPositions, Group, SharedSpan, ends_after
 from i3d.models.engine.overlap_layers import SharedConv, SharedLayer, SharedMixed, SharedPool, Sums
-from i3d.models.inception import ENDPOINTS, InceptionI3D, MaxPool3dSame, Mixed, ReceptiveField, Unit3D
+from i3d.models.inception import InceptionI3D, MaxPool3dSame, Mixed, ReceptiveField, Unit3D
 
 PERIOD: Final = 8  # the stride in time of the whole network: so many frames on, windows share with those before
 MOST_COST: Final = 0.7
@@ -62,7 +62,7 @@ class Plan:
     def of(cls, net: InceptionI3D, *, endpoint: str, window: int, stride: int) -> Self:
         """For the maps of an endpoint, of windows of so many frames. The network must be at rest."""
         ends, step, shared = BoundaryPositions(window, 0, 0), stride, []
-        rest = [net.get_submodule(name) for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]]
+        rest = [net.get_submodule(name) for name in net.endpoints_up_to(endpoint)]
         while rest:
             reach: ReceptiveField = rest[0].reach_T  # type: ignore[assignment]
             apart = num_apart(step, reach)

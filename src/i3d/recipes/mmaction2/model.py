@@ -16,7 +16,7 @@ OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
 
 @dataclass
 class Model:
-    network: dict[str, Any]  # fields of ResNetNetwork
+    network: dict[str, Any]  # fields of ResNetSettings
     init: str
     average: str  # of views
     multi_label: bool

@@ -10,7 +10,7 @@ from i3d.recipes.mmaction2.from_config import ClipList
 from i3d.recipes.mmaction2.model import OUR_HUB
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, ResNetNetwork
+from i3d.recipes.settings import ClipProtocol, ResNetSettings
 from i3d.recipes.training import SGD, CosineSchedule, StepSchedule, Training
 
 CROPS = {"center": "CenterCrop", "three": "ThreeCrop", "ten": "TenCrop"}
@@ -19,7 +19,7 @@ CROPS = {"center": "CenterCrop", "three": "ThreeCrop", "ten": "TenCrop"}
 def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Table:
     """The config of an I3D-ResNet recipe in the spelling of 0.x or 1.x."""
     training, protocol = recipe.training, recipe.protocol
-    if not isinstance(recipe.network, ResNetNetwork) or not isinstance(protocol, ClipProtocol) or training is None:
+    if not isinstance(recipe.network, ResNetSettings) or not isinstance(protocol, ClipProtocol) or training is None:
         raise InputError(
             f"{recipe.name}: is no recipe of MMAction2, so --cfg-options has no key paths for it; "
             f"use `i3d train --recipe {recipe.name} --set key=value`"
@@ -54,7 +54,7 @@ def _dict(**values: Any) -> Table:
 
 def _model(recipe: Recipe, protocol: ClipProtocol) -> Table:
     network, training = recipe.network, recipe.training
-    assert isinstance(network, ResNetNetwork)
+    assert isinstance(network, ResNetSettings)
     assert training is not None
     hub = OUR_HUB.fullmatch(training.init)
     loss = _dict(type="BCELossWithLogits" if recipe.multi_label else "CrossEntropyLoss")

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from i3d.errors import WeightsError, printable
-from i3d.recipes.settings import ResNetNetwork
+from i3d.recipes.settings import ResNetSettings
 
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
 
 
-def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetNetwork | None:
+def network_of_config(config: Mapping[str, Any], seen: ResNetSettings) -> ResNetSettings | None:
     """`seen`, which the entries show, completed by what the config says; None if it describes no network."""
     model = config.get("model")
     backbone = model.get("backbone") if isinstance(model, dict) else None
@@ -32,7 +32,7 @@ def network_of_config(config: Mapping[str, Any], seen: ResNetNetwork) -> ResNetN
     if any(map(any, seen.non_local_at)):
         changes["non_local_mode"] = non_local.get("mode", "embedded_gaussian")
         changes["non_local_use_scale"] = bool(non_local.get("use_scale", True))
-    return ResNetNetwork.model_validate({**seen.model_dump(), **changes})
+    return ResNetSettings.model_validate({**seen.model_dump(), **changes})
 
 
 def _refuse_others(backbone: Mapping[str, Any], head: Mapping[str, Any]) -> None:

@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from i3d.errors import WeightsError
-from i3d.recipes.settings import RESNET_BLOCKS, InceptionNetwork, Network, ResNetNetwork
+from i3d.recipes.settings import RESNET_BLOCKS, InceptionSettings, NetworkSettings, ResNetSettings
 
 Shape = tuple[int, ...]
 INCEPTION_STEM: Final = "Conv3d_1a_7x7.conv3d.weight"
 INCEPTION_HEAD: Final = "logits.conv3d.weight"
 
 
-def network_of_shapes(shapes: Mapping[str, Shape]) -> Network:
+def network_of_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
     """The settings that entries under our names show; the others have their defaults."""
     if INCEPTION_STEM in shapes:
         stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _kernel(shapes, INCEPTION_HEAD, (2, 5))
-        return InceptionNetwork(in_channels=stem[1], num_classes=head[0])
+        return InceptionSettings(in_channels=stem[1], num_classes=head[0])
     stem, head = _kernel(shapes, "conv1.conv.weight", (4, 5)), _kernel(shapes, "fc.weight", (2,))
     stages = tuple(_count(shapes, f"layer{stage}") for stage in range(1, 5))
     bottleneck = "layer1.0.conv3.conv.weight" in shapes
     depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
     if depth is None:
         raise WeightsError(f"a ResNet of {stages} blocks, which is none of {', '.join(map(str, RESNET_BLOCKS))} layers")
-    return ResNetNetwork.model_validate(
+    return ResNetSettings.model_validate(
         {
             "depth": depth,
             "in_channels": stem[1],
@@ -45,9 +45,9 @@ def _kernel(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...])
     return shapes[name]
 
 
-def visible(network: Network) -> tuple[Any, ...]:
+def visible(network: NetworkSettings) -> tuple[Any, ...]:
     """What of the settings can be seen in a state dict, but for widths and classes."""
-    if isinstance(network, InceptionNetwork):
+    if not isinstance(network, ResNetSettings):
         return network.kind, network.in_channels
     s = network
     style = s.inflate_style if s.depth >= 50 else ""
@@ -56,10 +56,12 @@ def visible(network: Network) -> tuple[Any, ...]:
     return s.kind, s.depth, s.conv1_kernel_t, s.inflated, style, s.non_local_at, block
 
 
-def function_of(network: Network) -> tuple[Any, ...]:
+def function_of(network: NetworkSettings) -> tuple[Any, ...]:
     """What decides the function that a network computes, but for widths, classes and weights."""
-    if isinstance(network, InceptionNetwork):
+    if isinstance(network, InceptionSettings):
         return *visible(network), network.bn_eps
+    if not isinstance(network, ResNetSettings):
+        return visible(network)
     s = network
     block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
     return *visible(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from i3d.errors import InputError
-from i3d.models.factory import I3D
+from i3d.models.network import VideoNetwork
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, instructions, processor
 
@@ -32,7 +32,7 @@ log = logging.getLogger("i3d")
 class Function(nn.Module):
     """The logits of a network, the input of its classifier, or the map of an endpoint."""
 
-    def __init__(self, net: I3D, output: str) -> None:
+    def __init__(self, net: VideoNetwork, output: str) -> None:
         super().__init__()
         self.net, self.output = net, output
 
@@ -49,7 +49,7 @@ class Function(nn.Module):
 class Task:
     """One output of a network for clips of one shape."""
 
-    net: I3D = field(repr=False)  # in evaluation mode, folded, float32, on the CPU
+    net: VideoNetwork = field(repr=False)  # in evaluation mode, folded, float32, on the CPU
     output: str
     clip_CTHW: tuple[int, ...]
     arithmetic: Arithmetic
