@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack, overload
+from typing import Any, BinaryIO, Final, TypeAlias, TypedDict, Unpack, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
 
 from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
@@ -26,6 +30,9 @@ from i3d.weights.pretrained import DEFAULT
 
 MAX_STDIN_BYTES: Final = 1 << 30
 VIEWS_AHEAD: Final = 4  # decoded views that wait: 150 MB of windows of 250 frames of 224 x 224
+
+
+Frames: TypeAlias = npt.NDArray[np.uint8]
 
 
 class _Options(TypedDict, total=False):
@@ -46,7 +53,7 @@ def predict(videos: list[Any] | tuple[Any, ...], **options: Unpack[_Options]) ->
 @overload  # a file or a folder of frames: Prediction; a folder of videos: Predictions
 def predict(videos: str | os.PathLike[str], **options: Unpack[_Options]) -> Any: ...
 @overload
-def predict(videos: VideoInput, **options: Unpack[_Options]) -> Prediction: ...
+def predict(videos: bytes | BinaryIO | Frames | torch.Tensor, **options: Unpack[_Options]) -> Prediction: ...
 def predict(
     videos: VideoInput,
     *,

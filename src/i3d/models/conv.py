@@ -9,6 +9,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from i3d.utils.device import has_amx, has_bf16
 
-IS_CHECKED: Final = has_bf16() and not has_amx()  # this processor's weight gradients in bfloat16
+HAS_AMX: Final = has_amx()
+IS_CHECKED: Final = has_bf16() and not HAS_AMX  # this processor's weight gradients in bfloat16
 Triple = tuple[int, ...]  # along T, H and W; PyTorch's own layers promise no more about theirs
 Way = Literal["frames", "places", "whole"]
 
@@ -36,6 +38,12 @@ class Conv3d(nn.Conv3d):
         if torch.is_grad_enabled() and self.weight.requires_grad:
             x_NCTHW, pads = padded_where_small(x_NCTHW, kernel, pads)
         way = way_of(kernel, stride, pads)
+        if is_wrong_in_bf16(x_NCTHW.shape[2:], kernel, stride, pads) and (
+            x_NCTHW.dtype == torch.bfloat16 or is_bf16_autocast()
+        ):
+            with torch.autocast("cpu", enabled=False):
+                bias = None if self.bias is None else self.bias.float()
+                return F.conv3d(x_NCTHW.float(), self.weight.float(), bias, stride, pads).bfloat16()
         if way != "whole":
             flat, flat_stride, flat_pads = flattened(x_NCTHW, way, kernel, stride, pads)
             flat_out = F.conv2d(flat, flat_weight(self.weight, way), self.bias, flat_stride, flat_pads)
@@ -59,6 +67,16 @@ def padded_where_small(x_NCTHW: Tensor, kernel: Triple, padding: Triple) -> tupl
         return x_NCTHW, padding
     t, h, w = padding
     return F.pad(x_NCTHW, (w, w, h, h, t, t)), (0, 0, 0)
+
+
+def is_wrong_in_bf16(sides: Sequence[int], kernel: Triple, stride: Triple, padding: Triple) -> bool:
+    """Whether oneDNN on this processor may return memory that nobody wrote, for a convolution in bfloat16.
+
+    On processors with AMX it does for some outputs of one row, column or frame (PyTorch 2.13: a column of 5 rows from a
+    3x3 kernel of stride 2; one frame from 3x3x3 kernels). All of them are computed in float32 instead: they are small.
+    """
+    outputs = ((n + 2 * p - k) // s for n, k, s, p in zip(sides, kernel, stride, padding, strict=True))
+    return HAS_AMX and any(last == 0 and k > 1 for last, k in zip(outputs, kernel, strict=True))
 
 
 def way_of(kernel: Triple, stride: Triple, padding: Triple) -> Way:

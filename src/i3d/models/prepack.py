@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from i3d.models.conv import Conv3d, Triple, flat_weight, flattened, may_call_onednn, unflattened, way_of
+from i3d.models.conv import (
+    Conv3d,
+    Triple,
+    flat_weight,
+    flattened,
+    is_wrong_in_bf16,
+    may_call_onednn,
+    unflattened,
+    way_of,
+)
 
 
 def prepack(net: nn.Module) -> None:
@@ -112,16 +121,28 @@ class PackedConv3d(nn.Module):
         if self.is_paired:
             flat = paired(flat, self.kernel_size[2], pads[2])
             stride, pads = [*stride[:2], 1], [*pads[:2], 0]
+        if flat.dtype == torch.bfloat16:
+            kernel = self._weight.shape[2:]
+            if is_wrong_in_bf16(flat.shape[2:], kernel, tuple(stride), tuple(pads)):
+                out: Tensor = unflattened(self._in_float32(flat, stride, pads), self.way, x_NCTHW)
+                out = out if plus_NCTHW is None else out + plus_NCTHW
+                return F.relu(out, inplace=True) if relu else out
         if not self._weight.is_mkldnn:
             self._weight = packed(self._weight, stride, pads, flat.shape)
         around = self._weight, self.bias, pads, stride, [1] * len(pads), 1
         operator = torch.ops.mkldnn._convolution_pointwise
         if plus_NCTHW is None:
-            out: Tensor = operator(flat, *around, "relu" if relu else "none", [], "")
+            out = operator(flat, *around, "relu" if relu else "none", [], "")
         else:
             plus, *_ = flattened(plus_NCTHW, self.way, (1, 1, 1), (1, 1, 1), (0, 0, 0))
             out = operator.binary(flat, plus, *around, "add", 1.0, "relu" if relu else None, [], None)
         return unflattened(out, self.way, x_NCTHW)
+
+    def _in_float32(self, flat: Tensor, stride: list[int], pads: list[int]) -> Tensor:
+        weight = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+        convolve = F.conv3d if weight.dim() == 5 else F.conv2d
+        bias = None if self.bias is None else self.bias.float()
+        return convolve(flat.float(), weight.float(), bias, stride, pads).bfloat16()
 
 
 def packed(weight: Tensor, stride: list[int], padding: list[int], shape: Sequence[int]) -> Tensor:

@@ -1,0 +1,146 @@
+"""From Python: every kind of video, lists, folders and iterators; results as tables, files and pictures."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import i3d
+from support.evaluation_runs import save_model
+from support.rendering import numbered_frame, render
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("python")
+    save_model(root / "m.safetensors")
+    (root / "clips").mkdir()
+    for name in ("b.mp4", "a10.mp4", "a2.mp4"):
+        render(root / "clips" / name, num_frames=12)
+    (root / "clips" / "broken.mp4").write_bytes(b"")
+    (root / "frames").mkdir()
+    for k in range(12):
+        cv2.imwrite(str(root / "frames" / f"{k:03}.png"), numbered_frame(k)[..., ::-1])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+MODEL = {"model": "m.safetensors", "device": "cpu", "top_k": 2}
+FRAMES = np.stack([numbered_frame(k) for k in range(12)])
+
+
+def test_every_kind_of_video_in_one_list(folder):
+    """Frames are one video in whatever form they come: the same scores, to the bit."""
+    tensor = torch.from_numpy(FRAMES)
+    images = sorted(map(str, (folder / "frames").iterdir()))
+    same = [FRAMES, tensor, tensor.permute(0, 3, 1, 2), list(FRAMES), list(tensor), images, "frames"]
+    content = (folder / "clips" / "b.mp4").read_bytes()
+    files = ["clips/b.mp4", folder / "clips" / "b.mp4", content, bytearray(content), io.BytesIO(content)]
+    predictions = i3d.predict([*same, *files], **MODEL)
+    assert isinstance(predictions, i3d.Predictions)
+    assert len({row.predictions for row in predictions[: len(same)]}) == 1
+    assert len({row.predictions for row in predictions[len(same) :]}) == 1
+    assert [i3d.predict(video, **MODEL).predictions for video in (FRAMES, tensor, "frames")] == [
+        predictions[0].predictions
+    ] * 3
+    assert i3d.predict(io.BytesIO(content), **MODEL).predictions == predictions[-1].predictions
+
+
+def test_a_folder_a_pattern_and_a_list_file_are_many_videos(folder):
+    (folder / "list.txt").write_text("clips/a2.mp4\nclips/a10.mp4\nclips/b.mp4\nclips/broken.mp4\n")
+    expected = ["a2.mp4", "a10.mp4", "b.mp4", "broken.mp4"]
+    for many in ("clips", folder / "clips", "clips/*.mp4", "list.txt", ["clips"]):
+        predictions = i3d.predict(many, **MODEL)
+        assert [row.path.rpartition("/")[2] for row in predictions] == expected
+        assert [row.status for row in predictions] == ["ok", "ok", "ok", "error"]
+    assert isinstance(i3d.predict("frames", **MODEL), i3d.Prediction)
+    with pytest.raises(i3d.VideoError, match=r"clips/broken.mp4: the file is empty"):
+        i3d.predict("clips/broken.mp4", **MODEL)
+    assert len(i3d.predict([], **MODEL)) == 0
+
+
+def test_an_iterator_is_read_as_it_goes():
+    """Not to its end before the first result: it may be endless."""
+    taken = []
+
+    def videos():
+        for k in range(10_000):
+            taken.append(k)
+            yield FRAMES
+
+    rows = i3d.predict_many(videos(), **MODEL)
+    assert next(rows).top1 == next(rows).top1
+    rows.close()
+    assert len(taken) < 20
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        (FRAMES.astype(np.float32) / 255, "frames are float32; pass uint8"),
+        (torch.zeros(2, 4, 4), "the shape"),
+        (np.zeros((3, 8, 8, 4), np.uint8), r"the shape \(3, 8, 8, 4\)"),
+        (io.StringIO("text"), "open the file in binary mode"),
+        (7, "a video cannot be a int"),
+        ([[]], "a list without frames"),
+        ([[1, 2]], "a list of int is no video"),
+        ([[FRAMES[0], FRAMES[0, :5]]], "different sizes"),
+        (
+            ["frames/000.png", "frames/001.png"],
+            r"these are images \(frames/000.png ...\); pass the frames of one video",
+        ),
+        (list(FRAMES), "these are images; pass the frames of one video as"),
+    ],
+)
+def test_what_is_no_video_is_refused(video, message):
+    with pytest.raises((i3d.InputError, i3d.VideoError), match=message):
+        i3d.predict(video, **MODEL)
+
+
+def test_results_as_text_tables_and_pictures(folder, tmp_path):
+    predictions = i3d.predict("clips", **MODEL)
+    lines = repr(predictions).splitlines()
+    assert lines[0] == "Predictions of 4 videos, 1 failed"
+    assert lines[1].split()[0].endswith("a2.mp4")
+    assert "the file is empty" in lines[4]
+    assert max(map(len, lines)) < 200
+    assert repr(predictions[0]) == f"Prediction({predictions[0].path}: {predictions[0]})"
+    assert predictions.failed == (predictions[3],)
+    assert json.loads(json.dumps(predictions.to_dicts()))[1]["predictions"][0]["label"] == predictions[1].top1.label
+    assert predictions.to_csv(tmp_path / "r.csv") == (tmp_path / "r.csv").read_text()
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert [row["top1"] for row in rows] == [*(row.top1.label for row in predictions[:3]), ""]
+    page = predictions._repr_html_()
+    assert page.count("<tr>") == 4
+    assert "<script" not in i3d.Predictions([i3d.Prediction("<script>", "error", (), "", 0, "x")])._repr_html_()
+    figure = predictions.plot(tmp_path / "r.png")
+    assert len(figure.axes) == 3
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+SCRIPT = """
+import i3d
+rows = i3d.predict(["clips/a2.mp4", "clips/b.mp4"], model="m.safetensors", device="cpu")
+print(len(rows), [row.top1.label for row in i3d.predict_many("clips", model="m.safetensors")  if row.predictions])
+"""
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_a_script_without_a_main_guard(folder, from_stdin):
+    """It runs once, as a file and from the standard input."""
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-" if from_stdin else "script.py"]
+    done = subprocess.run(command, input=SCRIPT if from_stdin else None, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.startswith("2 [")
