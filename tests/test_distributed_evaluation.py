@@ -141,16 +141,16 @@ from types import SimpleNamespace
 import torch.distributed as dist
 from i3d.utils.distributed import gloo_group
 import torch.testing._internal.distributed.fake_pg  # that of PyTorch's own tests
-from i3d.training.run import Run
+from i3d.training.run import TrainingRun
 
 store, rank, world_size = next(dist.rendezvous("env://"))
 dist.init_process_group("fake", store=store, rank=rank, world_size=world_size)  # in place of nccl
 told, gather = [], dist.all_gather
 dist.all_gather = lambda found, mine, group: told.append((mine.device.type, group)) or gather(found, mine, group=group)
-run = object.__new__(Run)
-run.parts = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
-assert run.gathered(rank + 5) == [5, 6]
-assert run.gathered(rank + 7) == [7, 8]
+run = object.__new__(TrainingRun)
+run.state = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
+assert run.gather_int(rank + 5) == [5, 6]
+assert run.gather_int(rank + 7) == [7, 8]
 group = gloo_group()
 assert told == [("cpu", group)] * 2 and group not in (None, dist.group.WORLD)
 del group, told[:]

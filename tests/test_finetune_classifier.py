@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from i3d.finetuning.classifier import PENALTIES, Head, Rows, _scale, choose_penalty, fit_linear, fit_prototypes
 from i3d.recipes.training import Loss
-from i3d.training.losses import binary_loss_of, loss_of
+from i3d.training.losses import binary_cross_entropy, cross_entropy
 from support.examples import examples
 
 
@@ -33,11 +33,11 @@ def objective(rows, head, loss, penalty, *, multi_label=False):
     logits_RK = torch.from_numpy((rows.features_RC - mean_C) / std_C @ scaled_KC.T + bias_K)
     targets_RK, shares_R = torch.from_numpy(rows.targets_RK), rows.weights_R / rows.weights_R.sum()
     if multi_label:
-        losses_R = binary_loss_of(logits_RK, targets_RK, loss, reduction="none")
+        losses_R = binary_cross_entropy(logits_RK, targets_RK, loss, reduction="none")
     else:
         targets = targets_RK.argmax(dim=1) if loss.focal_gamma else targets_RK
         shares_K = torch.from_numpy(np.maximum(shares_R @ rows.targets_RK, 1e-9))
-        losses_R = loss_of(logits_RK, targets, loss, class_shares_K=shares_K, reduction="none")
+        losses_R = cross_entropy(logits_RK, targets, loss, class_frequencies_K=shares_K, reduction="none")
     return float(shares_R @ losses_R.numpy() + 0.5 * penalty * np.square(scaled_KC).sum())
 
 

@@ -18,7 +18,7 @@ from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
 from i3d.recipes.published import PUBLISHED
 from i3d.training.run_folder import BEST, CURVES, LAST, LOG, RECIPE, RUN
-from i3d.training.schedule import full_rate
+from i3d.training.schedule import scaled_lr
 from i3d.weights.load import load_weights
 from support.commands import run
 from support.rendering import numbered_frame, render
@@ -207,7 +207,7 @@ def test_older_names():
     ],
 )
 def test_rates_of_real_batches(name, clips, rate):
-    assert full_rate(named_recipe(name).training, clips_a_step=clips) == pytest.approx(rate)
+    assert scaled_lr(named_recipe(name).training, clips_per_step=clips) == pytest.approx(rate)
 
 
 # two steps of each
@@ -375,7 +375,7 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     [*_, trained], [validated] = log_of(work)
     cosine = 0.5 if name == "i3d_rgb" else 1
     batch = used.training.batch_size
-    assert trained["lr"] == pytest.approx(cosine * full_rate(recipe.training, clips_a_step=batch))
+    assert trained["lr"] == pytest.approx(cosine * scaled_lr(recipe.training, clips_per_step=batch))
     assert (trained["step"], validated["step"], validated["clips"], validated["bad"]) == (2, 2, 2, 0)
     assert math.isfinite(trained["loss"])
     assert set(validated["validation"]) == {"top1", "top5", "mean_class"}

@@ -23,9 +23,8 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import Training
 from i3d.training import step as step_module
-from i3d.training.logger import Stopwatch
 from i3d.training.optimizer import build_optimizer
-from i3d.training.run import Run
+from i3d.training.run import TrainingRun
 from i3d.training.run_folder import RunFolder
 from i3d.training.setup import ComputeConfig, build_accelerator
 from i3d.training.step import TrainState
@@ -78,7 +77,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
     net.double()
     parts = TrainState(
         recipe, training, build_accelerator(training, ComputeConfig(device="cpu")), net, net,
-        build_optimizer(net, training, rate=0.01), None, 0,
+        build_optimizer(net, training, lr=0.01), None, 0,
     )  # fmt: skip
     labels = torch.from_numpy(golden["labels"]).long()
     batches = []
@@ -89,8 +88,8 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
     stepped = []
     plain = step_module.train_step
     monkeypatch.setattr(step_module, "train_step", lambda *a, **k: stepped.append(plain(*a, **k)) or stepped[-1])
-    run = Run(parts, Given(batches), None, RunFolder(tmp_path), None, Stopwatch(parts.device), None, 0.01, 4, 4)
-    assert _loop(run, Stopping(), 4, keep=False).steps == 4
+    run = TrainingRun(parts, Given(batches), None, RunFolder(tmp_path), 0.01, 4, 4)
+    assert _loop(run, Stopping(), 4, measures_speed=True).steps == 4
     assert np.allclose([float(s.loss) for s in stepped], golden["loss64"], rtol=1e-6, atol=0)
     assert np.allclose([float(s.grad_norm) for s in stepped], golden["grad_norm64"], rtol=1e-6, atol=0)
     state = net.state_dict()
@@ -104,7 +103,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
 
 def test_what_a_run_leaves_and_tells(run):
     work_dir, told = run
-    assert "learning rate 0.02, as it is given, with 4 clips a step" in told
+    assert "learning rate 0.02 for 4 clips per step, not scaled" in told
     assert re.search(r"epoch 3, step 9 of 9: loss \d\.\d+, top-1 \d\.\d+, lr .* clips/s, .* % waiting for data", told)
     assert f"i3d predict clip.mp4 --model {work_dir}/best.safetensors" in told
     log = lines(work_dir / "log.jsonl")
@@ -153,7 +152,7 @@ def test_the_weights_predict_with_their_own_names(run, clips):
 def test_a_run_that_is_done_says_so(run, clips):
     before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
     told = finish(command(clips, run[0], "--workers", "0", "--epochs", "3"))
-    assert "done already" in told
+    assert "this run is complete" in told
     assert "9 steps done" in told
     assert before == {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
 
@@ -190,7 +189,7 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     assert "saved; the same command goes on from there" in log.read_text()
     [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
     told = finish(command(clips, tmp_path / "run", "--workers", "1", "--set", "training.save_every=1000"))
-    assert f"going on from step {int(newest.stem.split('-')[1])} of 36" in told
+    assert f"resuming from step {int(newest.stem.split('-')[1])} of 36" in told
 
 
 def test_a_signal_to_the_whole_group_saves_too(clips, tmp_path):
@@ -207,7 +206,7 @@ def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
     process = start(arguments)
     wait_for(tmp_path / "run" / "log.jsonl")
     kill_running(process, alone=True)
-    assert "going on from step" in finish(arguments)
+    assert "resuming from step" in finish(arguments)
 
 
 def test_a_done_run_may_lose_its_states(clips, tmp_path):
@@ -215,7 +214,7 @@ def test_a_done_run_may_lose_its_states(clips, tmp_path):
     finish(arguments)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     told = finish(arguments)
-    assert "done already" in told
+    assert "this run is complete" in told
     assert "3 steps done, best validation" in told
 
 
@@ -223,7 +222,7 @@ def test_states_of_another_run_are_refused(clips, tmp_path):
     finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1"))
     (tmp_path / "run" / "run.json").unlink()
     told = finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1", "--seed", "3"), expected=2)
-    assert "its states are of a run with other settings or clips" in told
+    assert "its states belong to a run with other settings or clips" in told
 
 
 @pytest.mark.slow
@@ -237,7 +236,7 @@ def test_two_processes_stopped_between_two_lines_of_the_log(clips, tmp_path):
     newest.unlink()  # the one before is of step 8: 2 steps after the last line
     record = json.loads((tmp_path / "cut" / "run.json").read_text())
     (tmp_path / "cut" / "run.json").write_text(json.dumps({**record, "done": False}))
-    assert "going on from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options, num_processes=2))
+    assert "resuming from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options, num_processes=2))
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
@@ -248,7 +247,9 @@ def test_changed_ways_of_computing_are_told(run, clips, tmp_path):
     process.terminate()
     assert process.wait(60) == 143
     arguments = [word for word in command(clips, work_dir, "--workers", "0") if word != "--deterministic"]
-    assert "warning: deterministic was True, now False: from here on the run is not the same" in finish(arguments)
+    assert "warning: deterministic was True, now False: from this step on, the run differs in rounding" in finish(
+        arguments
+    )
 
 
 def wait_for(path, *, seconds=60):
@@ -263,7 +264,7 @@ def test_two_runs_do_not_share_a_folder(clips, tmp_path):
     wait_for(tmp_path / "run" / ".lock")
     time.sleep(0.1)
     told = finish(command(clips, tmp_path / "run", "--workers", "0"), expected=2)
-    assert f"another run is at work in it (process {process.pid} on {socket.gethostname()})" in told
+    assert f"in use by another run (process {process.pid} on {socket.gethostname()})" in told
     kill_running(process)
     finish(command(clips, tmp_path / "run", "--workers", "0"))
 
@@ -271,7 +272,9 @@ def test_two_runs_do_not_share_a_folder(clips, tmp_path):
 def test_a_loss_that_is_no_number_stops_before_anything_is_saved(clips, tmp_path):
     options = ["--lr", "1e30", "--set", "training.clip_grad_norm=0", "--set", "training.save_every=1000"]
     told = finish(command(clips, tmp_path / "run", *options), expected=2)
-    assert re.search(r"error: step \d: the (loss is|gradients are not).*; its clips: .*\d\.mp4; states", told)
+    assert re.search(
+        r"error: step \d: the (loss|gradient norm) is (nan|-?inf); its clips: .*\d\.mp4; the saved states", told
+    )
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
@@ -279,8 +282,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     parts = make_parts()
     with torch.no_grad():
         parts.net.fc.bias[1] = torch.inf
-    run = Run(parts, Given([]), None, RunFolder(tmp_path), None, Stopwatch(parts.device), None, 0.01, 4, 4)
-    with pytest.raises(InputError, match="step 0: the weights are not finite any more"):
+    run = TrainingRun(parts, Given([]), None, RunFolder(tmp_path), 0.01, 4, 4)
+    with pytest.raises(InputError, match="step 0: the weights are not finite"):
         run.save()
 
 
@@ -318,8 +321,8 @@ def test_bad_clips_are_limited_and_told(clips, tmp_path):
         (["--precision", "fp16"], "precision fp16: this device is a CPU; use bf16 or fp32"),
         (["--init", "nowhere.pth"], "nowhere.pth: no such file"),
         (["--max-bad", "lots"], "--max-bad 'lots': not a share"),
-        (["--recipe", "inception_rgb_charades"], "says nothing of training"),
-        (["--set", "training.sync_norms=true"], "sync_norms: PyTorch synchronises batch norms on GPUs alone"),
+        (["--recipe", "inception_rgb_charades"], "has no training settings"),
+        (["--set", "training.sync_norms=true"], "sync_norms: PyTorch synchronises batch norms on GPUs only"),
     ],
 )
 def test_wrong_use_is_one_line(clips, tmp_path, options, message):
@@ -360,7 +363,7 @@ def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips
     wait_for(tmp_path / "cut" / "log.jsonl")
     process.send_signal(signal.SIGTERM)
     process.wait(60)
-    assert "going on from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
+    assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
@@ -392,7 +395,7 @@ def test_two_agents_on_the_loopback(clips, tmp_path):
         processes.append(start([*full[:3], *agent, *full[5:]], logs[-1]))
     assert [process.wait(120) for process in processes] == [0, 0], [log.read_text()[-2000:] for log in logs]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["contract"]["world_size"] == 2
+    assert record["config"]["world_size"] == 2
     assert record["done"] is True
 
 

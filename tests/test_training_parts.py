@@ -37,11 +37,11 @@ from i3d.training.curves import draw_curves
 from i3d.training.ema import Ema
 from i3d.training.log_reader import read_curves
 from i3d.training.logger import read_log
-from i3d.training.losses import balanced_weights, binary_loss_of, loss_of
-from i3d.training.optimizer import build_optimizer, freeze, rate_of_entry, set_mode, set_rate
+from i3d.training.losses import balanced_weights, binary_cross_entropy, cross_entropy
+from i3d.training.optimizer import build_optimizer, freeze, lr_scale, set_lr, set_mode
 from i3d.training.run_folder import LOG, RUN
 from i3d.training.runs import runs
-from i3d.training.schedule import full_rate, rate_factor
+from i3d.training.schedule import lr_factor, scaled_lr
 from i3d.training.setup import _weigh_classes
 from support.commands import run
 
@@ -53,7 +53,7 @@ TINY = ResNetSettings(depth=18, base_channels=2, num_classes=3, non_local=((0,),
 
 
 def factor_at(step, per_epoch=100, total=10_000, **settings):
-    return rate_factor(step, Training(**settings), steps_per_epoch=per_epoch, total_steps=total)
+    return lr_factor(step, Training(**settings), steps_per_epoch=per_epoch, total_steps=total)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ FLOW = [(0, 0.1), (97_000, 0.01), (104_500, 0.001), (115_000, 0.1), (140_000, 0.
 @pytest.mark.parametrize(("first", "rate", "last"), [(a, rate, b - 1) for (a, rate), (b, _) in pairwise(FLOW)])
 def test_the_papers_flow_schedule_rises_again(first, rate, last):
     training = named_recipe("inception_flow_kinetics400").training
-    assert full_rate(training, clips_a_step=384) == pytest.approx(0.1)
+    assert scaled_lr(training, clips_per_step=384) == pytest.approx(0.1)
     for step in (first, last):
-        factor = rate_factor(step, training, steps_per_epoch=600, total_steps=155_000)
+        factor = lr_factor(step, training, steps_per_epoch=600, total_steps=155_000)
         assert 0.1 * factor == pytest.approx(rate, rel=1e-12)
 
 
@@ -113,7 +113,7 @@ def test_warm_up_is_linear_and_multiplies_the_schedule():
     ("base", "clips", "rate"), [(64, 64, 0.01), (64, 8, 0.00125), (64, 256, 0.04), (0, 8, 0.01), (0, 4096, 0.01)]
 )
 def test_the_linear_rule(base, clips, rate):
-    assert full_rate(Training(base_batch=base), clips_a_step=clips) == pytest.approx(rate, rel=1e-12)
+    assert scaled_lr(Training(base_batch=base), clips_per_step=clips) == pytest.approx(rate, rel=1e-12)
 
 
 # losses
@@ -135,7 +135,7 @@ def clips_of_classes(draw):
 
 def loss(logits_NK, targets, **settings):
     tensors = {name: torch.from_numpy(settings.pop(name)) for name in list(settings) if name.startswith("class_")}
-    return loss_of(torch.from_numpy(logits_NK), torch.from_numpy(targets), Loss(**settings), **tensors).item()
+    return cross_entropy(torch.from_numpy(logits_NK), torch.from_numpy(targets), Loss(**settings), **tensors).item()
 
 
 @given(clips_of_classes())
@@ -176,12 +176,14 @@ def test_logit_adjustment(drawn, tau):
     logits_NK, labels_N, shares_K = drawn
     shares_K = shares_K / shares_K.sum()
     own_N = -log_softmax(logits_NK + tau * np.log(shares_K))[np.arange(len(labels_N)), labels_N]
-    adjusted = loss(logits_NK, labels_N, logit_adjustment=tau, class_shares_K=shares_K)
+    adjusted = loss(logits_NK, labels_N, logit_adjustment=tau, class_frequencies_K=shares_K)
     assert adjusted == pytest.approx(own_N.mean(), abs=1e-9)
 
 
 def test_logit_adjustment_with_an_absent_class_is_finite():
-    assert math.isfinite(loss(np.zeros((1, 2)), np.array([0]), logit_adjustment=1.0, class_shares_K=np.array([1.0, 0])))
+    assert math.isfinite(
+        loss(np.zeros((1, 2)), np.array([0]), logit_adjustment=1.0, class_frequencies_K=np.array([1.0, 0]))
+    )
 
 
 @given(clips_of_classes(), st.data())
@@ -202,7 +204,7 @@ def test_binary_cross_entropy_of_classes_that_go_together(drawn, smoothing, gamm
     log_p_NK, log_not_NK = -np.logaddexp(0, -logits_NK), -np.logaddexp(0, logits_NK)
     values_NK = -(weights_K * smooth_NK * log_p_NK + (1 - smooth_NK) * log_not_NK)
     right_NK = np.where(targets_NK > 0, p_NK, 1 - p_NK)
-    found = binary_loss_of(
+    found = binary_cross_entropy(
         torch.from_numpy(logits_NK), torch.from_numpy(targets_NK), Loss(label_smoothing=smoothing, focal_gamma=gamma),
         class_weights_K=torch.from_numpy(weights_K),
     )  # fmt: skip
@@ -214,16 +216,18 @@ def test_half_precision_logits_are_computed_in_float32(kind):
     logits_NK = (torch.randn(8, 400, generator=torch.Generator().manual_seed(0)) * 8).to(kind)
     labels_N, shares_K, weights_K = torch.arange(8), torch.full((400,), 1 / 400), torch.ones(400)
     for settings_ in ({}, {"label_smoothing": 0.1}, {"focal_gamma": 2.0}, {"logit_adjustment": 1.0}):
-        found = loss_of(logits_NK, labels_N, Loss(**settings_), class_shares_K=shares_K, class_weights_K=weights_K)
-        whole = loss_of(logits_NK.float(), labels_N, Loss(**settings_), class_shares_K=shares_K)
+        found = cross_entropy(
+            logits_NK, labels_N, Loss(**settings_), class_frequencies_K=shares_K, class_weights_K=weights_K
+        )
+        whole = cross_entropy(logits_NK.float(), labels_N, Loss(**settings_), class_frequencies_K=shares_K)
         assert found.dtype == torch.float32
         assert found.item() == pytest.approx(whole.item(), rel=1e-6)
     rows_NK = torch.nn.functional.one_hot(labels_N, 400).float()
-    assert loss_of(logits_NK, rows_NK, Loss()).dtype == torch.float32
-    several = binary_loss_of(logits_NK, rows_NK, Loss(focal_gamma=1.0, label_smoothing=0.1))
+    assert cross_entropy(logits_NK, rows_NK, Loss()).dtype == torch.float32
+    several = binary_cross_entropy(logits_NK, rows_NK, Loss(focal_gamma=1.0, label_smoothing=0.1))
     assert several.dtype == torch.float32
-    assert several == binary_loss_of(logits_NK.float(), rows_NK, Loss(focal_gamma=1.0, label_smoothing=0.1))
-    assert loss_of(logits_NK.double(), labels_N, Loss()).dtype == torch.float64
+    assert several == binary_cross_entropy(logits_NK.float(), rows_NK, Loss(focal_gamma=1.0, label_smoothing=0.1))
+    assert cross_entropy(logits_NK.double(), labels_N, Loss()).dtype == torch.float64
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=8).filter(any))
@@ -246,7 +250,7 @@ def weighed(labels, *, multi_label=False, **settings_):
     )
     parts = SimpleNamespace(
         training=Training(loss=Loss(**settings_)), recipe=SimpleNamespace(multi_label=multi_label), device="cpu",
-        class_weights_K=None, class_shares_K=None,
+        class_weights_K=None, class_frequencies_K=None,
     )  # fmt: skip
     _weigh_classes(parts, found)
     return parts
@@ -256,7 +260,7 @@ def test_class_weights_and_shares_of_a_dataset():
     labels = [("a",), ("a",), ("a",), ("b",)]
     assert weighed(labels).class_weights_K is None
     assert weighed(labels, class_weights="balanced").class_weights_K.tolist() == pytest.approx([4 / 6, 2, 0])
-    assert weighed(labels, logit_adjustment=1.0).class_shares_K.tolist() == [0.75, 0.25, 0]
+    assert weighed(labels, logit_adjustment=1.0).class_frequencies_K.tolist() == [0.75, 0.25, 0]
     several = weighed([("a",), ("a", "b"), ("a",), ("a",)], multi_label=True, class_weights="balanced")
     assert several.class_weights_K.tolist() == [0.25, 3, 4]  # those without a class for one with it; at least one each
 
@@ -328,7 +332,7 @@ def inception():
 
 def factors(model, **settings_):
     """The factor of the rate of every entry, from the optimiser itself."""
-    optimizer = build_optimizer(model, Training(**settings_), rate=0.5)
+    optimizer = build_optimizer(model, Training(**settings_), lr=0.5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {names[id(p)]: group["factor"] for group in optimizer.param_groups for p in group["params"]}
 
@@ -356,23 +360,23 @@ def test_rates_of_the_layers_of_inception(inception):
 
 def test_pools_of_inception_are_no_stages(inception):
     training = Training(layer_decay=0.5)
-    assert rate_of_entry(inception, "Mixed_5b.b0.conv3d.weight", training) == 0.5**2
-    assert rate_of_entry(inception, "Mixed_4f.b0.conv3d.weight", training) == 0.5**3
-    assert rate_of_entry(inception, "Conv3d_1a_7x7.conv3d.weight", training) == 0.5**12
+    assert lr_scale(inception, "Mixed_5b.b0.conv3d.weight", training) == 0.5**2
+    assert lr_scale(inception, "Mixed_4f.b0.conv3d.weight", training) == 0.5**3
+    assert lr_scale(inception, "Conv3d_1a_7x7.conv3d.weight", training) == 0.5**12
 
 
 def test_optimisers_have_the_settings_of_the_recipe(resnet):
-    sgd = build_optimizer(resnet, Training(optimizer=SGD(momentum=0.8, weight_decay=0.02, nesterov=True)), rate=0.3)
+    sgd = build_optimizer(resnet, Training(optimizer=SGD(momentum=0.8, weight_decay=0.02, nesterov=True)), lr=0.3)
     assert isinstance(sgd, torch.optim.SGD)
     assert [sgd.defaults[key] for key in ("lr", "momentum", "weight_decay", "nesterov")] == [0.3, 0.8, 0.02, True]
-    adamw = build_optimizer(resnet, Training(optimizer=AdamW(betas=(0.8, 0.95), weight_decay=0.1)), rate=0.3)
+    adamw = build_optimizer(resnet, Training(optimizer=AdamW(betas=(0.8, 0.95), weight_decay=0.1)), lr=0.3)
     assert isinstance(adamw, torch.optim.AdamW)
     assert [adamw.defaults[key] for key in ("lr", "betas", "weight_decay")] == [0.3, (0.8, 0.95), 0.1]
 
 
 def test_the_rate_of_a_step_goes_to_each_group_by_its_factor(resnet):
-    optimizer = build_optimizer(resnet, Training(layer_decay=0.5, head_lr=2.0), rate=1.0)
-    set_rate(optimizer, 0.3)
+    optimizer = build_optimizer(resnet, Training(layer_decay=0.5, head_lr=2.0), lr=1.0)
+    set_lr(optimizer, 0.3)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx(
         [0.3 * factor for factor in (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 2)]
     )
@@ -397,9 +401,9 @@ def test_freezing(prefixes, free):
 @pytest.mark.parametrize(
     ("prefixes", "message"),
     [
-        (("layer9",), "freeze 'layer9': no entry of the network begins so"),
-        (("*", "Mixed_5c"), "freeze 'Mixed_5c': no entry"),
-        (("*", "fc."), "everything is frozen"),
+        (("layer9",), "freeze 'layer9': no parameter of the network starts with it"),
+        (("*", "Mixed_5c"), "freeze 'Mixed_5c': no parameter"),
+        (("*", "fc."), "all parameters are frozen"),
     ],
 )
 def test_freezing_what_is_not_there_or_everything(prefixes, message):
@@ -491,15 +495,6 @@ def test_the_average_takes_the_place_of_the_weights_for_a_while(fails):
     assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
     assert all(torch.equal(value, averaged[name]) for name, value in ema.state.items())
     assert [parameter.data_ptr() for parameter in model.parameters()] == places  # the optimiser's tensors
-
-
-def test_an_average_is_loaded_in_place():
-    model = build_network(TINY)
-    ema, other = Ema(model, decay=0.5), {name: value + 1 for name, value in model.state_dict().items()}
-    places = {name: value.data_ptr() for name, value in ema.state.items()}
-    ema.load(other)
-    assert all(torch.equal(value, other[name]) for name, value in ema.state.items())
-    assert {name: value.data_ptr() for name, value in ema.state.items()} == places
 
 
 # metrics
@@ -715,7 +710,7 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
 def made_run(folder, *settings_, done=True, seed=0, name="i3d_rgb", **validation):
     recipe = changed(named_recipe(name), settings_).model_dump(mode="json")
     starts = [{"time": "2024-01-02T03:04:05+0000"}, {"time": "2024-01-03T00:00:00+0000"}]
-    record = {"contract": {"recipe": recipe, "rate": 0.01, "seed": seed}, "starts": starts, "done": done}
+    record = {"config": {"recipe": recipe, "lr": 0.01, "seed": seed}, "starts": starts, "done": done}
     log(folder / RUN, json.dumps(record))
     return log(folder / LOG, {"step": 20, "epoch": 0, "loss": 3.0, "top1": 0.1, "lr": 0.01},
                {"step": 20, "epoch": 0, "validation": {"top1": 0.5, "mean_class": 0.4}},
@@ -761,7 +756,7 @@ def test_runs_as_a_command(tmp_path):
     [
         (None, "", r"holds no run; `i3d train --work-dir` makes one"),
         (RUN, "{", r"run\.json: not the record of a run; restore it or move it away"),
-        (RUN, '{"contract": {}}', r"run\.json: not the record of a run"),
+        (RUN, '{"config": {}}', r"run\.json: not the record of a run"),
         (RUN, "[1]", r"run\.json: not the record of a run"),
     ],
 )

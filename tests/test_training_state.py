@@ -14,7 +14,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
-from i3d.training.state import METADATA_KEY, MetricSums, TrainerState, load_newest, position_of, save_state, states_in
+from i3d.training.state import (
+    METADATA_KEY,
+    MetricSums,
+    TrainerState,
+    list_states,
+    load_newest,
+    read_trainer_state,
+    save_state,
+)
 from i3d.training.step import train_step
 from support.training_states import make_parts
 
@@ -23,7 +31,7 @@ NOT_ALLOWED = 77
 
 
 def at(step, **more):
-    return TrainerState.first("contract").model_copy(update={"step": step, **more})
+    return TrainerState.initial("contract").model_copy(update={"step": step, **more})
 
 
 def everything(parts):
@@ -39,13 +47,13 @@ def everything(parts):
 @pytest.mark.parametrize("adamw", [False, True])
 def test_a_state_gives_back_everything(tmp_path, adamw):
     parts = make_parts(adamw=adamw)
-    save_state(tmp_path, parts, at(7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(MetricSums(loss=0.1),)))
+    save_state(tmp_path, parts, at(7, best=0.5, best_step=5, bad_clips=((3, "why"),), sums_R=(MetricSums(loss=0.1),)))
     other = make_parts(seed=1, steps=1, adamw=adamw)
     position, faults = load_newest(tmp_path, other)
     assert faults == []
-    assert position.model_dump(exclude={"entries"}) == at(
-        7, best=0.5, best_step=5, bad=((3, "why"),), sums_R=(MetricSums(loss=0.1),)
-    ).model_dump(exclude={"entries"})
+    assert position.model_dump(exclude={"tensor_names"}) == at(
+        7, best=0.5, best_step=5, bad_clips=((3, "why"),), sums_R=(MetricSums(loss=0.1),)
+    ).model_dump(exclude={"tensor_names"})
     for mine, theirs in zip(everything(parts), everything(other), strict=True):
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
@@ -55,8 +63,8 @@ def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
     parts = make_parts()
     for step in (1, 2, 3):
         save_state(tmp_path, parts, at(step))
-    assert [path.name for path in states_in(tmp_path)] == ["step-00000003.safetensors", "step-00000002.safetensors"]
-    newest, older = states_in(tmp_path)
+    assert [path.name for path in list_states(tmp_path)] == ["step-00000003.safetensors", "step-00000002.safetensors"]
+    newest, older = list_states(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-100])
     position, faults = load_newest(tmp_path, parts)
     assert position.step == 2
@@ -73,7 +81,7 @@ def test_every_entry_is_needed(tmp_path, kind):
     path = save_state(tmp_path, parts, at(1))
     tensors = load_file(path)
     lost = next(name for name in tensors if name.startswith(kind))
-    metadata = {METADATA_KEY: position_of(path).model_dump_json()}
+    metadata = {METADATA_KEY: read_trainer_state(path).model_dump_json()}
     save_file({name: tensor for name, tensor in tensors.items() if name != lost}, path, metadata=metadata)
     with pytest.raises(InputError, match=f"{lost} is missing"):
         load_newest(tmp_path, parts)
@@ -143,11 +151,11 @@ def run_until(libc, child, num_calls):
             return False
 
 
-@pytest.mark.parametrize("field", sorted(set(TrainerState.model_fields) - {"entries"}))
+@pytest.mark.parametrize("field", sorted(set(TrainerState.model_fields) - {"tensor_names"}))
 def test_every_field_of_a_position_is_needed(tmp_path, field):
     parts = make_parts()
     path = save_state(tmp_path, parts, at(1))
-    told = json.loads(position_of(path).model_dump_json())
+    told = json.loads(read_trainer_state(path).model_dump_json())
     del told[field]
     save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(told)})
     with pytest.raises(InputError, match=f"{field}: Field required"):
@@ -162,9 +170,9 @@ def test_a_step_asks_its_device_for_no_number(adamw, limit):
     parts.training = parts.training.model_copy(update={"clip_grad_norm": limit})
     clips_NVTHWC = torch.randint(0, 256, (2, 1, 6, 32, 32, 3), dtype=torch.uint8)
     batch = Batch(clips_NVTHWC, (), torch.tensor([0, 2]), torch.arange(2), ())
-    train_step(parts, [batch], step=2, rate=0.1)
+    train_step(parts, [batch], step=2, lr=0.1)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        stepped = train_step(parts, [batch, batch], step=3, rate=0.1)
+        stepped = train_step(parts, [batch, batch], step=3, lr=0.1)
     count = Counter(event.name for event in seen.events() if not is_of_the_fused_optimizer(event))
     assert count["aten::convolution_backward"] > 0
     assert count["aten::_local_scalar_dense"] == count["aten::nonzero"] == 0

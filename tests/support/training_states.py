@@ -18,7 +18,7 @@ def make_parts(*, seed=0, steps=2, adamw=False):
     training = Training(init="", ema_decay=0.9, optimizer=AdamW()) if adamw else Training(init="", ema_decay=0.9)
     recipe = named_recipe("i3d_r50_video_32x2x1_100e_kinetics400_rgb")
     net = build_network(ResNetSettings(depth=18, base_channels=2, num_classes=3))
-    optimizer = build_optimizer(net, training, rate=0.1)
+    optimizer = build_optimizer(net, training, lr=0.1)
     accelerator = Accelerator(cpu=True)
     parts = TrainState(recipe, training, accelerator, net, net, optimizer, Ema(net, decay=0.9), seed)
     for _ in range(steps):

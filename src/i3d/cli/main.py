@@ -390,11 +390,18 @@ def log_to_stderr() -> None:
     """Print what the package logs as lines on stderr, as errors are."""
     log = logging.getLogger("i3d")
     if not log.handlers:
-        handler = logging.StreamHandler()
+        handler = _EchoHandler()
         handler.setFormatter(_LineFormatter())
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
+
+
+class _EchoHandler(logging.Handler):
+    """Writes to the `sys.stderr` of the moment: a progress bar replaces it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.say(self.format(record))
 
 
 class _LineFormatter(logging.Formatter):

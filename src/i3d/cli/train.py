@@ -165,7 +165,7 @@ def train(
     chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
     clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
     modality = "flow" if chosen.network.in_channels == 2 else "rgb"
-    with output.Training(quiet=json) as watcher:
+    with output.Training(quiet=json) as progress:
         done = run(
             chosen,
             clips,
@@ -175,16 +175,16 @@ def train(
             compute=compute,
             deterministic=deterministic,
             sharded=fsdp,
-            rate=lr,
+            lr=lr,
             max_bad=None if max_bad is None else share(max_bad),
             max_steps=max_steps,
             naming=frame_names(modality, template, first_index),
             tensorboard=tensorboard,
-            watcher=watcher,
+            on_progress=progress,
         )
     _tell(done, json=json)
-    if done.stopped_by:
-        raise typer.Exit(128 + done.stopped_by)
+    if done.stop_signal:
+        raise typer.Exit(128 + done.stop_signal)
     return None
 
 
@@ -290,7 +290,7 @@ def _tell(done: TrainResult, *, json: bool) -> None:
 
     if os.environ.get("RANK", "0") != "0":  # torchrun's: the first process speaks for all
         return
-    for reason in done.bad:
+    for reason in done.bad_clips:
         output.say(f"warning: {reason}")
     if json:
         typer.echo(dumps(asdict(done), indent=2, default=str))

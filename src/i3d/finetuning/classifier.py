@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from i3d.recipes.training import Loss
-from i3d.training.losses import binary_loss_of, loss_of
+from i3d.training.losses import binary_cross_entropy, cross_entropy
 
 Doubles = npt.NDArray[np.float64]
 PENALTIES: Final = (
@@ -157,9 +157,9 @@ def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: i
 def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, shares_K: Tensor, *, multi_label: bool) -> Tensor:
     """The loss (R) of each row."""
     if multi_label:
-        return binary_loss_of(logits_RK, targets_RK, loss, reduction="none")
+        return binary_cross_entropy(logits_RK, targets_RK, loss, reduction="none")
     targets = targets_RK.argmax(dim=1) if loss.focal_gamma else targets_RK
-    return loss_of(logits_RK, targets, loss, class_shares_K=shares_K, reduction="none")
+    return cross_entropy(logits_RK, targets, loss, class_frequencies_K=shares_K, reduction="none")
 
 
 def _cross_entropy(logits_RK: Doubles, targets_RK: Doubles) -> Doubles:

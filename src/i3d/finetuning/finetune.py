@@ -88,7 +88,7 @@ def finetune(
         raise InputError(f"--folds {folds}: statistics of all clips would know those held out; say --norms frozen")
     if folds and val is not None:
         raise InputError(f"--folds {folds}: holds out each clip once; leave --val-share out")
-    RunFolder(work_dir).take_and_release()
+    RunFolder(work_dir).check_free()
     weights, device = load_weights(init), pick_device(compute.device)
     has_split = bool((annotations.splits_N >= 0).any())
     is_flow = weights.card.recipe.network.in_channels == 2
@@ -114,7 +114,7 @@ def _run(job: Job, *, self_test: bool) -> FinetuneResult:
     """From the decisions to the model and what is to be said of it."""
 
     folder, parts, is_head = RunFolder(job.work_dir), job.parts, job.planned.plan.mode == "head"
-    folder.take()
+    folder.lock()
     try:
         record.begin(job)
         job = steps.with_norms(job)

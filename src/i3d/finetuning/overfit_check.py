@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming
+from i3d.data.frame_folders import FrameNames
 from i3d.errors import InputError, printable
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
@@ -90,8 +90,7 @@ def check_training(
     *,
     compute: ComputeConfig,
     seed: int,
-    rate: float | None,
-    naming: FrameNaming | None,
+    names: FrameNames | None,
 ) -> str:
     """Train the network on a few clips with the recipe's own rate until all are right; what was found, in words.
 
@@ -108,12 +107,12 @@ def check_training(
     tested = recipe.model_copy(update={"training": training, "network": network})
     accelerator, chosen = build_accelerator(training, compute), annotations.select(list(few))
     loader, _ = build_loaders(
-        tested, chosen, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
+        tested, chosen, None, accelerator=accelerator, compute=compute, seed=seed, names=names, max_bad=0.0
     )
-    parts, full, _ = build_train_state(tested, chosen, accelerator=accelerator, compute=compute, seed=seed, rate=rate)
+    state, base_lr, _ = build_train_state(tested, chosen, accelerator=accelerator, compute=compute, seed=seed, lr=None)
     batches = list(loader.batches())
     for step in range(MOST_STEPS):
-        stepped = train_step(parts, batches, step=step, rate=full)
+        stepped = train_step(state, batches, step=step, lr=base_lr)
         loss, right = float(stepped.loss), int(stepped.num_right)
         if not np.isfinite(loss):
             break
@@ -121,5 +120,5 @@ def check_training(
             return f"self-test: {len(few)} clips learnt by heart in {step + 1} steps, 100 %, loss {loss:.3f}"
     raise InputError(
         f"self-test: {len(few)} clips are not learnt by heart in {step + 1} steps: {right} are right, the loss is "
-        f"{loss:.3f}; the rate {full:g} may be wrong (--lr), or the labels (`i3d data preview`)"
+        f"{loss:.3f}; the rate {base_lr:g} may be wrong (--lr), or the labels (`i3d data preview`)"
     )

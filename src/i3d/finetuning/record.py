@@ -18,7 +18,7 @@ from i3d.evaluation.result import Evaluation, Metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.inspect_data import write_split
 from i3d.finetuning.job import BEST, Job
-from i3d.training.run_folder import CURVES, RUN, changes_between, fingerprint
+from i3d.training.run_folder import CURVES, RUN, diff_settings, fingerprint
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
@@ -108,7 +108,7 @@ def _check_same(path: Path, contract: dict[str, Any]) -> None:
         before = json.loads(path.read_text())["contract"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{printable(str(path))}: cannot be read; restore it, or take another --work-dir") from error
-    if changed := changes_between(before, json.loads(json.dumps(contract))):
+    if changed := diff_settings(before, json.loads(json.dumps(contract))):
         told = "; ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise InputError(
             f"{printable(str(path.parent))}: holds a run with other settings ({printable(told)}); give the same, or "

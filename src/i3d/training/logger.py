@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: figures that a rerun gives again to the bit, and apart from them, its speed.
+"""The logs of a run: `log.jsonl` has the metrics, which a rerun gives to the bit; `timing.jsonl` has the speed.
 
 {"step": 20, "epoch": 0, "loss": 5.99, "top1": 0.01, "lr": 0.01}
 {"step": 400, "epoch": 0, "validation": {"top1": 0.12, "top5": 0.31, "mean_class": 0.11}, "clips": 1980, "bad": 0}
@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,37 +27,30 @@ from i3d.utils.atomic_files import write_atomically
 B = TypeVar("B")
 
 
-class Watcher(Protocol):
-    """Who is told of a run as it goes, a terminal for instance."""
-
-    def step(self, step: int, total: int, figures: dict[str, float], *, epoch: int) -> None: ...
-    def told(self, message: str) -> None: ...
-
-
 class MetricsLogger:
-    """The logs of a run. Lines after `step` are taken out: the run goes on from there and writes them anew."""
+    """Appends to the logs. Lines after `step` are removed first: the run resumes there and writes them again."""
 
-    def __init__(self, folder: RunFolder, *, step: int, validated: int, tensorboard: bool = False) -> None:
+    def __init__(self, folder: RunFolder, *, step: int, validated_step: int, tensorboard: bool = False) -> None:
         for name in (LOG, TIMING):
-            kept = [
+            lines = [
                 line
                 for line in read_log(folder / name)
-                if line["step"] <= step and ("validation" not in line or line["step"] <= validated)
+                if line["step"] <= step and ("validation" not in line or line["step"] <= validated_step)
             ]
-            write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
+            write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
         self._unwritten: list[bytes] = []
-        self._board = _board(folder.path, step) if tensorboard else None
+        self._tensorboard = _open_tensorboard(folder.path, step) if tensorboard else None
         self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
 
     def write(self, line: dict[str, Any]) -> None:
-        """One line of figures. What a full disk does not take is written once there is room, or raised by `sync`."""
+        """Append a line of metrics. If the disk is full, a later call writes it, or `sync` raises."""
         self._unwritten.append((json.dumps(line) + "\n").encode())
         with suppress(OSError):
             self._flush()
-        self._to_board(line)
+        self._to_tensorboard(line)
 
     def sync(self) -> None:
-        """Everything is on the disk: a state that is newer than its log would lose lines."""
+        """Flush the log to the disk. It precedes every state: one newer than the log would lose lines."""
         self._flush()
         os.fsync(self._log.fileno())
 
@@ -72,30 +67,30 @@ class MetricsLogger:
             del self._unwritten[0]
 
     def write_timing(self, line: dict[str, Any]) -> None:
-        """One line of speed. A disk that is full does not stop the run for that."""
+        """Append a line of speed. A full disk loses it."""
         with suppress(OSError):
             self._timing.write((json.dumps(line) + "\n").encode())
-        self._to_board(line)
+        self._to_tensorboard(line)
 
     def close(self) -> None:
         for file in (self._log, self._timing):
             with suppress(OSError):
                 file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
-    def _to_board(self, line: dict[str, Any]) -> None:
-        if self._board is None:
+    def _to_tensorboard(self, line: dict[str, Any]) -> None:
+        if self._tensorboard is None:
             return
-        figures = {f"validation/{name}": value for name, value in line.get("validation", {}).items()}
-        figures |= {f"train/{name}": value for name, value in line.items() if isinstance(value, float)}
+        metrics = {f"validation/{name}": value for name, value in line.get("validation", {}).items()}
+        metrics |= {f"train/{name}": value for name, value in line.items() if isinstance(value, float)}
         with suppress(OSError):
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, line["step"])
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, line["step"])
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, if it is there; a last line that was cut off is left out."""
+    """The lines of a log; none if there is no file. A last line that was cut off is left out."""
     if not path.is_file():
         return []
     lines: list[dict[str, Any]] = []
@@ -109,7 +104,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             if number == len(texts):
                 break
             raise InputError(
-                f"{printable(str(path))}:{number}: not a line of a log; restore or remove the file"
+                f"{printable(str(path))}:{number}: not a line of JSON; restore or remove the file"
             ) from error
         lines.append(line)
     return [line for line in lines if isinstance(line.get("step"), int)]
@@ -117,32 +112,32 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment of a stopwatch: what had been done until then."""
+    """A moment of a stopwatch."""
 
     time: float
-    waited: float
+    waited: float  # seconds until then
     num_clips: int
     num_steps: int
 
 
 class Stopwatch:
-    """How fast a run is from one moment to another."""
+    """Measures the speed of a run between two moments."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._waited, self._clips, self._steps = 0.0, 0, 0
-        self.last = self.mark()
+        self._start = self.mark()
 
     def mark(self) -> Mark:
-        """This moment."""
+        """The present moment, for `speed(since=)`."""
         return Mark(time.perf_counter(), self._waited, self._clips, self._steps)
 
     def restart(self) -> None:
-        """What comes now is measured from here."""
-        self.last = self.mark()
+        """Measure from now on."""
+        self._start = self.mark()
 
-    def waiting(self, batches: Iterator[B]) -> Iterator[B]:
-        """Pass batches on, and add up how long each took to come."""
+    def time_waits(self, batches: Iterator[B]) -> Iterator[B]:
+        """Pass batches on, and add up how long each is waited for."""
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -151,13 +146,13 @@ class Stopwatch:
                 return
             yield batch
 
-    def stepped(self, num_clips: int) -> None:
+    def add_step(self, num_clips: int) -> None:
         self._clips += num_clips
         self._steps += 1
 
-    def figures(self, world_size: int, *, since: Mark | None = None) -> dict[str, float]:
-        """Seconds a step, clips a second (of all ranks), the share of the time that data was waited for, memory."""
-        first = since or self.last
+    def speed(self, world_size: int, *, since: Mark | None = None) -> dict[str, float]:
+        """Seconds per step, clips per second of all ranks, the fraction of time spent waiting for data, peak memory."""
+        first = since or self._start
         seconds = max(time.perf_counter() - first.time, 1e-9)
         return {
             "step_seconds": seconds / max(self._steps - first.num_steps, 1),
@@ -168,17 +163,14 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the most: of the GPU what PyTorch took, else of the process."""
+    """Bytes: on CUDA what PyTorch allocated, else the resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _board(folder: Path, step: int) -> Any:
+def _open_tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

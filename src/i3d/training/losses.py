@@ -1,4 +1,4 @@
-"""What training minimises, as pure functions of logits and targets.
+"""Losses, as pure functions of logits and targets.
 
 Letters in names: N clips, K classes.
 """
@@ -18,23 +18,23 @@ from i3d.recipes.training import Loss
 Reduction = Literal["mean", "none"]
 
 
-def loss_of(
+def cross_entropy(
     logits_NK: Tensor,
     targets: Tensor,
     loss: Loss,
     *,
     class_weights_K: Tensor | None = None,
-    class_shares_K: Tensor | None = None,
+    class_frequencies_K: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """The mean loss of some clips, in float32 or better; or the loss (N) of each.
+    """Cross-entropy of clips, computed in float32 or better: its mean, or with "none" the loss (N) of each clip.
 
-    `targets`: class numbers (N) int64, or float rows (N, K) that add up to 1, of mixed clips.
-    `class_weights_K` weigh clips by their class; `class_shares_K` are for the logit adjustment.
+    `targets`: class numbers (N) int64, or soft targets (N, K) that add up to 1, as mixup makes them.
+    `class_weights_K` weigh clips by their class; `class_frequencies_K` are for the logit adjustment.
     """
     logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK
-    if loss.logit_adjustment and class_shares_K is not None:
-        logits_NK = logits_NK + loss.logit_adjustment * class_shares_K.clamp_min(1e-9).log()
+    if loss.logit_adjustment and class_frequencies_K is not None:
+        logits_NK = logits_NK + loss.logit_adjustment * class_frequencies_K.clamp_min(1e-9).log()
     if targets.dtype == torch.int64 and loss.focal_gamma:
         log_probability_N = F.log_softmax(logits_NK, dim=-1).gather(1, targets[:, None])[:, 0]
         weight_N = (1 - log_probability_N.exp()) ** loss.focal_gamma
@@ -46,7 +46,7 @@ def loss_of(
     return F.cross_entropy(logits_NK, targets, weight=class_weights_K, label_smoothing=smoothing, reduction=reduction)
 
 
-def binary_loss_of(
+def binary_cross_entropy(
     logits_NK: Tensor,
     targets_NK: Tensor,
     loss: Loss,
@@ -54,9 +54,9 @@ def binary_loss_of(
     class_weights_K: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """The mean over clips and classes of the binary cross-entropy, for classes that go together; or that (N) of each.
+    """Binary cross-entropy of multi-label clips: its mean over clips and classes, or with "none" that (N) of each clip.
 
-    `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh what is there against what is not.
+    `targets_NK` are float rows of 0 and 1; `class_weights_K` weigh the positive targets of a class.
     """
     logits_NK = logits_NK.float() if logits_NK.dtype in (torch.float16, torch.bfloat16) else logits_NK
     smooth_NK = targets_NK * (1 - loss.label_smoothing) + 0.5 * loss.label_smoothing
@@ -69,7 +69,7 @@ def binary_loss_of(
 
 
 def balanced_weights(counts_K: npt.NDArray[np.int64]) -> Tensor:
-    """A weight for each class that makes up for how rare it is; the mean over the clips is 1. Absent classes: 0."""
+    """Class weights inversely proportional to the class counts, with a mean of 1 over the clips. Absent classes: 0."""
     present_K = counts_K > 0
     weights_K = np.where(present_K, counts_K.sum() / (np.maximum(counts_K, 1) * max(present_K.sum(), 1)), 0.0)
     return torch.from_numpy(weights_K.astype(np.float32))

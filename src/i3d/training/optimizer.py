@@ -1,4 +1,4 @@
-"""What is trained, and how fast each part of it moves."""
+"""Which parameters are trained, and with which learning rate."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from i3d.recipes.training import SGD, AdamW, Training
 
 
 def freeze(model: VideoNetwork, training: Training) -> None:
-    """Parameters that `training.freeze` names get no gradient; "*" is all but the classifier."""
+    """Freeze the parameters whose names start with a prefix in `training.freeze`; "*" is all but the classifier."""
     names = [name for name, _ in model.named_parameters()]
     for prefix in training.freeze:
         if prefix != "*" and not any(name.startswith(prefix) for name in names):
-            raise InputError(f"freeze {prefix!r}: no entry of the network begins so; see `i3d models show`")
+            raise InputError(f"freeze {prefix!r}: no parameter of the network starts with it; see `i3d models show`")
     for name, parameter in model.named_parameters():
         if any(name.startswith(p) or (p == "*" and not name.startswith(model.head_prefix)) for p in training.freeze):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("everything is frozen: there is nothing to train; leave the classifier free")
+        raise InputError("all parameters are frozen; leave at least the classifier out of `freeze`")
 
 
 def set_mode(model: nn.Module, training: Training) -> None:
-    """Training mode, with the batch norms that are to keep their statistics left in evaluation mode.
+    """Training mode, but evaluation mode for batch norms whose statistics are frozen.
 
-    Those are all with `freeze_norms`, and those whose own parameters are frozen.
+    Those are all of them with `freeze_norms`, else those whose parameters are frozen.
     """
     model.train()
     for module in model.modules():
@@ -39,32 +39,32 @@ def set_mode(model: nn.Module, training: Training) -> None:
                 module.eval()
 
 
-def build_optimizer(model: VideoNetwork, training: Training, *, rate: float) -> torch.optim.Optimizer:
-    """One group of parameters for each factor of the rate; `group["factor"]` holds it, for `set_rate`."""
+def build_optimizer(model: VideoNetwork, training: Training, *, lr: float) -> torch.optim.Optimizer:
+    """An optimiser with one parameter group per learning-rate factor; `set_lr` reads `group["factor"]`."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(rate_of_entry(model, name, training), []).append(parameter)
+            groups.setdefault(lr_scale(model, name, training), []).append(parameter)
     parameters: Any = [{"params": members, "factor": factor} for factor, members in groups.items()]
-    # One kernel for all parameters, where PyTorch has one: not of parts of weights (FSDP).
+    # One kernel updates all parameters; PyTorch has none for sharded parameters (FSDP) and other devices.
     plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
     fused = len(plain) == len(list(model.parameters()))
     match training.optimizer:
         case SGD(momentum=momentum, weight_decay=decay, nesterov=nesterov):
             return torch.optim.SGD(
-                parameters, rate, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=fused
+                parameters, lr, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=fused
             )
         case AdamW(betas=betas, weight_decay=decay):
-            return torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=decay, fused=fused)
+            return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=decay, fused=fused)
 
 
-def rate_of_entry(model: VideoNetwork, name: str, training: Training) -> float:
-    """The share of the rate that an entry of the network gets: less with every stage away from the classifier."""
+def lr_scale(model: VideoNetwork, name: str, training: Training) -> float:
+    """The learning-rate factor of a parameter: `layer_decay` to the power of its distance from the classifier."""
     distance = len(model.stages) - model.stage_of(name)
     return float(training.layer_decay**distance) if distance else training.head_lr
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of this step, each group by its factor."""
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of a step, multiplied by the factor of each group."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("factor", 1.0)
+        group["lr"] = lr * group.get("factor", 1.0)

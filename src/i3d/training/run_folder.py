@@ -1,11 +1,11 @@
-"""The folder of a run: what it is made of, who works in it, what it has written.
+"""The folder of a run: its files, its lock and its record.
 
-recipe.json         the recipe with all that was decided
-run.json            what a resumed run must agree with, and each start: command, versions, machine, time
-log.jsonl           loss, accuracy and rate at every interval, and each validation: the same bit for bit in a rerun
-timing.jsonl        how fast it went
-curves.png          both as pictures
-checkpoints/        the last two states
+recipe.json         the resolved recipe
+run.json            the configuration that a resumed run must match; of each start the command, versions, machine, time
+log.jsonl           loss, accuracy and learning rate at each interval, and each validation; a rerun gives the same bits
+timing.jsonl        the speed at each interval
+curves.png          the log, drawn
+checkpoints/        the newest two states
 best.safetensors, last.safetensors   weights for predict, test and further training
 """
 
@@ -33,12 +33,12 @@ RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timi
 BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 LOCK: Final = ".lock"
-LISTS: Final = {"clips": "the clips of training", "validation": "the clips of validation"}
+FINGERPRINTS: Final = {"clips": "training clips", "validation": "validation clips"}  # keys in the configuration
 DONE: Final = "done"  # key in run.json
 
 
 class RunFolder:
-    """A folder that one run at a time may use."""
+    """A folder that one run at a time may write to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,8 +51,8 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / CHECKPOINTS
 
-    def take(self) -> None:
-        """Make it, and hold it until this process ends. Held by another, it is an InputError."""
+    def lock(self) -> None:
+        """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError."""
         where = printable(str(self.path))
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -60,66 +60,67 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --work-dir") from error
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # processes that it forks do not hold it
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # child processes do not hold such a lock
         except OSError:
             self._lock.seek(0)
             holder = printable(self._lock.read(200).strip() or "unknown")
             self._lock.close()
             raise InputError(
-                f"{where}: another run is at work in it ({holder}); wait for it, or choose another --work-dir"
+                f"{where}: in use by another run ({holder}); wait for it, or choose another --work-dir"
             ) from None
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
 
-    def take_and_release(self) -> None:
-        """Find out before the work that the folder can be used."""
-        self.take()
+    def check_free(self) -> None:
+        """Raise before any work if the folder cannot be locked."""
+        self.lock()
         self.release()
 
     def release(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
-    def agree(self, contract: dict[str, Any]) -> dict[str, Any] | None:
-        """What `run.json` says of an earlier start; an InputError if that start had another contract."""
+    def check_config(self, config: dict[str, Any]) -> dict[str, Any] | None:
+        """The record of earlier starts in `run.json`, if there is one. Another configuration is an InputError."""
         path = self.path / RUN
         if not path.exists():
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text())
-            before = record["contract"]
+            before = record["config"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{printable(str(path))}: cannot be read; restore it, or start anew in another --work-dir"
+                f"{printable(str(path))}: cannot be read; restore it, or train in another --work-dir"
             ) from error
-        if changed := changes_between(before, contract):
-            told = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        if changes := diff_settings(before, config):
+            text = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
             raise InputError(
-                f"{printable(str(self.path))}: its run was started with other settings ({printable(told)}); "
+                f"{printable(str(self.path))}: its run was started with other settings ({printable(text)}); "
                 "give the same, or another --work-dir"
             )
         return record
 
-    def record_start(self, contract: dict[str, Any], before: dict[str, Any] | None, start: dict[str, Any]) -> None:
+    def record_start(self, config: dict[str, Any], before: dict[str, Any] | None, start: dict[str, Any]) -> None:
         """Add this start to `run.json`."""
         starts = [*(before or {}).get("starts", []), start]
-        self._write_run({"contract": contract, "starts": starts, DONE: False})
+        self._write_run({"config": config, "starts": starts, DONE: False})
 
-    def differs(self, before: dict[str, Any], machine: dict[str, Any]) -> list[str]:
-        """How this start computes otherwise than the last one: the rest of the run is then not the same to the bit."""
-        return changes_between(before["starts"][-1].get("machine", {}), machine)
+    def diff_compute(self, before: dict[str, Any], compute: dict[str, Any]) -> list[str]:
+        """The compute settings that differ from the last start. The run then does not continue to the bit."""
+        return diff_settings(before["starts"][-1].get("compute", {}), compute)
 
-    def record_end(self, position: dict[str, Any]) -> None:
+    def record_end(self, trainer_state: dict[str, Any]) -> None:
+        """Mark the run in `run.json` as done."""
         record = json.loads((self.path / RUN).read_text())
-        self._write_run({**record, DONE: True, "position": position})
+        self._write_run({**record, DONE: True, "trainer_state": trainer_state})
 
     def _write_run(self, record: dict[str, Any]) -> None:
         write_atomically(self.path / RUN, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def fingerprint(annotations: Annotations) -> str:
-    """A hash of the clips, their labels and the classes: not of where they lie, nor of their files' content."""
+    """A hash of the list: paths, labels, classes and groups, but neither the root folder nor the content of files."""
     digest = hashlib.sha256()
     for name in (*PIECES, *(column for column in COLUMNS if column not in ("lines_N", "files_N"))):
         digest.update(getattr(annotations, name).tobytes())
@@ -127,9 +128,8 @@ def fingerprint(annotations: Annotations) -> str:
     return digest.hexdigest()[:16]
 
 
-def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
-    """The command, the versions, the machine and the time."""
-
+def describe_start(seed: int, compute: dict[str, Any]) -> dict[str, Any]:
+    """The command, versions, compute settings, host and time of a start."""
     packages = ("torch", "accelerate", "numpy", "av", "opencv-contrib-python-headless", "safetensors")
     return {
         "command": sys.argv,
@@ -139,46 +139,45 @@ def this_start(seed: int, machine: dict[str, Any]) -> dict[str, Any]:
         "git": _git_state(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
-        "machine": machine,
+        "compute": compute,
         "host": {"name": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
-        "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_telling(name)},
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_relevant(name)},
     }
 
 
 def _version(package: str) -> str:
-
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed under this name"
 
 
-def _is_telling(name: str) -> bool:
-    beginnings = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "ACCELERATE")
-    return name.startswith(beginnings) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID")
+def _is_relevant(name: str) -> bool:
+    prefixes = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "ACCELERATE")
+    return name.startswith(prefixes) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID")
 
 
 def _git_state() -> str:
     """The commit of this checkout and whether it has changes; "" outside of one."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        git = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return found.stdout.strip()
+    return git.stdout.strip()
 
 
-def changes_between(before: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two trees of settings, in words."""
+def diff_settings(before: Any, now: Any, name: str = "") -> list[str]:
+    """The differences between two trees of settings, as phrases for a message."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [*before, *(key for key in now if key not in before)]
-        return [c for key in keys for c in changes_between(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
+        return [c for key in keys for c in diff_settings(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
     if before == now:
         return []
-    if name in LISTS:
-        return [f"{LISTS[name]} are others"]
-    return [f"{name.removeprefix('recipe.')} was {_shown(before)}, now {_shown(now)}"]
+    if name in FINGERPRINTS:
+        return [f"the {FINGERPRINTS[name]} differ"]
+    return [f"{name.removeprefix('recipe.')} was {_format(before)}, now {_format(now)}"]
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return "not set" if value in (None, "") else str(value)

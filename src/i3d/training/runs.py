@@ -37,7 +37,7 @@ def runs(folder: Path) -> list[RunSummary]:
     if not paths:
         raise InputError(f"{printable(str(folder))}: holds no run; `i3d train --work-dir` makes one")
     records = {path: _record(path) for path in paths}
-    settings = {path: _flat(record["contract"]["recipe"]) for path, record in records.items()}
+    settings = {path: _flat(record["config"]["recipe"]) for path, record in records.items()}
     keys = sorted({key for found in settings.values() for key in found} - {"name"})
     differ = [key for key in keys if len({json.dumps(found.get(key)) for found in settings.values()}) > 1]
     return [
@@ -50,7 +50,7 @@ def _record(path: Path) -> dict[str, Any]:
 
     try:
         record: dict[str, Any] = json.loads((path / RUN).read_text())
-        _ = record["contract"]["recipe"]["name"], record["starts"][0]["time"], record["contract"]["seed"]
+        _ = record["config"]["recipe"]["name"], record["starts"][0]["time"], record["config"]["seed"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         where = printable(str(path / RUN))
         raise InputError(f"{where}: not the record of a run; restore it or move it away") from error
@@ -60,7 +60,7 @@ def _record(path: Path) -> dict[str, Any]:
 def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str, Any]) -> RunSummary:
 
     log = read_log(path / LOG)
-    chosen = record["contract"]["recipe"]
+    chosen = record["config"]["recipe"]
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
     validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
     scored = [(figures[best_by], step) for figures, step in validated if best_by in figures]
@@ -76,7 +76,7 @@ def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str,
         best_step=best_step,
         loss=losses[-1] if losses else None,
         started=record["starts"][0]["time"],
-        seed=record["contract"]["seed"],
+        seed=record["config"]["seed"],
         settings=differ,
     )
 

@@ -8,8 +8,8 @@ from bisect import bisect_right
 from i3d.recipes.training import CosineSchedule, PiecewiseSchedule, StepSchedule, Training
 
 
-def rate_factor(step: int, training: Training, *, steps_per_epoch: int, total_steps: int) -> float:
-    """What the full rate is multiplied by at a step, which counts from 0.
+def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_steps: int) -> float:
+    """The factor of the base learning rate at a step. Steps count from 0.
 
     Step schedule of (40, 80), 100 steps an epoch: 1 up to step 3999, 0.1 from 4000 on, 0.01 from 8000 on.
     """
@@ -27,8 +27,8 @@ def rate_factor(step: int, training: Training, *, steps_per_epoch: int, total_st
     return factor
 
 
-def full_rate(training: Training, *, clips_a_step: int) -> float:
-    """The rate for so many clips a step, by the linear rule (Goyal et al. 2017, arXiv:1706.02677)."""
+def scaled_lr(training: Training, *, clips_per_step: int) -> float:
+    """The base learning rate, scaled linearly to the batch size (Goyal et al. 2017, arXiv:1706.02677)."""
     if not training.base_batch:
         return training.optimizer.lr
-    return training.optimizer.lr * clips_a_step / training.base_batch
+    return training.optimizer.lr * clips_per_step / training.base_batch

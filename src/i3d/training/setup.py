@@ -1,4 +1,4 @@
-"""From a recipe and clips to the parts of a run: device, processes, network, optimiser, loaders."""
+"""Builds the parts of a run from a recipe and clips: accelerator, network, optimiser, loaders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from i3d.recipes.training import Training
 from i3d.training.ema import Ema
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import build_optimizer, freeze
-from i3d.training.schedule import full_rate
+from i3d.training.schedule import scaled_lr
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
@@ -39,15 +39,17 @@ from i3d.weights.initialize import start_from
 
 
 def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bool = False) -> Accelerator:
-    """The device, the processes that torchrun started, and mixed precision."""
+    """The device, the ranks that torchrun started, and mixed precision."""
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
-        del os.environ[name]  # the recipe decides, not a launcher's defaults
+        del os.environ[name]  # the recipe decides, not the defaults of a launcher
     if ":" in compute.device:
         os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
-    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # of an earlier run
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # left by an earlier run
     GradientState._reset_state()
     has_other = torch.cuda.is_available() or _has("npu") or _has("mps")
-    on_cpu = compute.device == "cpu" or (compute.device == "auto" and not has_other)  # else ranks would not meet
+    on_cpu = compute.device == "cpu" or (
+        compute.device == "auto" and not has_other
+    )  # otherwise CPU ranks would not connect
     if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
@@ -58,16 +60,16 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
         cpu=on_cpu,
         kwargs_handlers=handlers,
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # `train_step` does it
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # `train_step` accumulates
     )
     if accelerator.num_processes > 1:
         destroy_group_at_exit()
     if sharded and accelerator.num_processes < 2:
-        raise InputError("--fsdp: there is one process; start several with torchrun, or leave it out")
+        raise InputError("--fsdp: needs several processes; start them with torchrun, or leave it out")
     kind = compute.device.split(":")[0]
     if kind != "auto" and accelerator.device.type != kind:
         raise InputError(
-            f"--device {compute.device}: there is none here, only {accelerator.device.type}; see `i3d doctor`"
+            f"--device {compute.device}: not available here, only {accelerator.device.type}; see `i3d doctor`"
         )
     return accelerator
 
@@ -81,9 +83,9 @@ def build_train_state(
     deterministic: bool = False,
     sharded: bool = False,
     seed: int,
-    rate: float | None,
+    lr: float | None,
 ) -> tuple[TrainState, float, list[str]]:
-    """The network with its first weights, ready to train; (parts, the full rate, what was decided)."""
+    """The network with its initial weights, ready to train; (state, base learning rate, lines for the log)."""
     training = _training_of(recipe)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -92,32 +94,32 @@ def build_train_state(
     torch.use_deterministic_algorithms(deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
-    told = [start_from(training.init, net, recipe)]
+    messages = [start_from(training.init, net, recipe)]
     freeze(net, training)
     if training.sync_norms:
         if accelerator.device.type == "cpu":
             raise InputError(
-                "sync_norms: PyTorch synchronises batch norms on GPUs alone; leave it out, or freeze_norms"
+                "sync_norms: PyTorch synchronises batch norms on GPUs only; leave it out, or set freeze_norms"
             )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
-    layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP takes no other
+    layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP supports no other
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    clips_a_step = training.batch_size * training.accumulate * accelerator.num_processes
-    full = full_rate(training, clips_a_step=clips_a_step) if rate is None else rate
-    told.append(_rate_line(training, full, clips_a_step, given=rate is not None))
+    clips_per_step = training.batch_size * training.accumulate * accelerator.num_processes
+    base_lr = scaled_lr(training, clips_per_step=clips_per_step) if lr is None else lr
+    messages.append(_lr_line(training, base_lr, clips_per_step, given=lr is not None))
     if sharded:
         for unit in [module for module in net.modules() if isinstance(module, net.fsdp_blocks)]:
             fully_shard(unit)
         fully_shard(net, reshard_after_forward=True)
-    optimizer = build_optimizer(net, training, rate=full)
-    running: nn.Module = torch.compile(net) if compute.runtime == "compile" else net  # type: ignore[assignment]
+    optimizer = build_optimizer(net, training, lr=base_lr)
+    to_run: nn.Module = torch.compile(net) if compute.runtime == "compile" else net  # type: ignore[assignment]
     if sharded:
-        model, prepared = running, accelerator.prepare(optimizer)
+        model, prepared = to_run, accelerator.prepare(optimizer)
     else:
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        model, prepared = accelerator.prepare(running, optimizer)
+        model, prepared = accelerator.prepare(to_run, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
-    parts = TrainState(
+    state = TrainState(
         recipe,
         training,
         accelerator,
@@ -128,8 +130,8 @@ def build_train_state(
         seed,
         sharded,
     )
-    _weigh_classes(parts, annotations)
-    return parts, full, told
+    _weigh_classes(state, annotations)
+    return state, base_lr, messages
 
 
 def build_loaders(
@@ -143,7 +145,7 @@ def build_loaders(
     naming: FrameNaming | None,
     max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
-    """Clips to train on and, if there are any, to validate on; each rank has its own."""
+    """The loaders of the training clips and of the validation clips, for this rank."""
     training, pre = _training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
@@ -161,33 +163,33 @@ def build_loaders(
         mean=pre.mean,
         std=pre.std,
     )
-    seen = ClipDataset(validation, TestView(training.validation, resized), **data)
-    return loader, ClipLoader(seen, batch_size=1, max_bad=max_bad, **common)
+    validation_set = ClipDataset(validation, TestView(training.validation, resized), **data)
+    return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 
 
 def _training_of(recipe: Recipe) -> Training:
     if recipe.training is None:
-        raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
+        raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
 
 
-def _weigh_classes(parts: TrainState, annotations: Annotations) -> None:
-    counts_K, loss = annotations.class_counts_K, parts.training.loss
-    if loss.class_weights == "balanced" and parts.recipe.multi_label:
-        rest_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)
-        parts.class_weights_K = torch.from_numpy(rest_K.astype(np.float32)).to(parts.device)
+def _weigh_classes(state: TrainState, annotations: Annotations) -> None:
+    counts_K, loss = annotations.class_counts_K, state.training.loss
+    if loss.class_weights == "balanced" and state.recipe.multi_label:
+        ratios_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)
+        state.class_weights_K = torch.from_numpy(ratios_K.astype(np.float32)).to(state.device)
     elif loss.class_weights == "balanced":
-        parts.class_weights_K = balanced_weights(counts_K).to(parts.device)
+        state.class_weights_K = balanced_weights(counts_K).to(state.device)
     if loss.logit_adjustment:
-        shares_K = counts_K / max(counts_K.sum(), 1)
-        parts.class_shares_K = torch.from_numpy(shares_K.astype(np.float32)).to(parts.device)
+        frequencies_K = counts_K / max(counts_K.sum(), 1)
+        state.class_frequencies_K = torch.from_numpy(frequencies_K.astype(np.float32)).to(state.device)
 
 
-def _rate_line(training: Training, full: float, clips_a_step: int, *, given: bool) -> str:
+def _lr_line(training: Training, base_lr: float, clips_per_step: int, *, given: bool) -> str:
     if given or not training.base_batch:
-        return f"learning rate {full:g}, as it is given, with {clips_a_step} clips a step"
+        return f"learning rate {base_lr:g} for {clips_per_step} clips per step, not scaled"
     recipe = f"{training.optimizer.lr:g} for {training.base_batch}"
-    return f"learning rate {full:g} for {clips_a_step} clips a step (linear rule; the recipe has {recipe})"
+    return f"learning rate {base_lr:g} for {clips_per_step} clips per step (linear scaling; the recipe has {recipe})"
 
 
 def _has(kind: str) -> bool:

@@ -1,8 +1,8 @@
-"""What a run needs to go on exactly where it was: one safetensors file, written whole or not at all.
+"""The state of a run, from which it resumes exactly: one safetensors file, written atomically.
 
-    step-00001200.safetensors     model.*, ema.*, optimizer.ENTRY.KEY, and as JSON `TrainerState`
+    step-00001200.safetensors     model.*, ema.*, optimizer.PARAMETER.KEY, and as JSON metadata `TrainerState`
 
-Nothing random is in it: `training.step` draws from (seed, step, rank), the loader from (seed, epoch, index).
+It holds no random state: `training.step` seeds by (seed, step, rank), the loader by (seed, epoch, index).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from i3d.weights.initialize import STATE_KEY
 
 METADATA_KEY: Final = STATE_KEY
 NAME: Final = re.compile(r"step-(\d{8})\.safetensors")
-KEPT: Final = 2
+NUM_STATES: Final = 2  # on disk
 
 
 class MetricSums(Settings):
-    """Of the steps that are not in the log yet, on one rank."""
+    """Sums over the steps of one rank since the last line of the log."""
 
     loss: float = 0.0
     num_right: int = 0
@@ -39,164 +39,156 @@ class MetricSums(Settings):
 
 
 class TrainerState(Settings):
-    """Where a run is, besides its tensors. Nothing in a file may be missing."""
+    """The progress of a run, beside its tensors. Every field is required in a file."""
 
-    step: int  # steps done
-    contract: str  # a hash of the settings and clips
-    best: float | None  # the best validation so far
+    step: int  # completed steps
+    config_hash: str  # of the settings and clips
+    best: float | None  # the best validation metric
     best_step: int
-    num_worse: int  # validations since then
-    validated: int  # the step of the last validation
-    figures: tuple[tuple[str, float], ...]  # of that
-    bad: tuple[tuple[int, str], ...]  # clips that could not be read: index, reason
+    num_worse: int  # validations since the best one
+    validated_step: int  # of the last validation
+    validation: tuple[tuple[str, float], ...]  # its metrics
+    bad_clips: tuple[tuple[int, str], ...]  # unreadable clips: index, reason
     sums_R: tuple[MetricSums, ...]  # of each rank
-    num_steps: int  # that these are of
-    scale: tuple[float, int] | None  # fp16: the scale of the loss, and steps since it grew
-    entries: tuple[str, ...]  # of the file
+    num_unlogged_steps: int  # the steps in `sums_R`
+    loss_scale: tuple[float, int] | None  # fp16: the scale, and the steps since it grew
+    tensor_names: tuple[str, ...]  # of the file
 
     @classmethod
-    def first(cls, contract: str = "") -> Self:
+    def initial(cls, config_hash: str = "") -> Self:
         """Before the first step."""
         return cls(
-            step=0, contract=contract, best=None, best_step=0, num_worse=0, validated=0, figures=(), bad=(), sums_R=(),
-            num_steps=0, scale=None, entries=(),
+            step=0, config_hash=config_hash, best=None, best_step=0, num_worse=0, validated_step=0, validation=(),
+            bad_clips=(), sums_R=(), num_unlogged_steps=0, loss_scale=None, tensor_names=(),
         )  # fmt: skip
 
 
-def save_state(folder: Path, parts: TrainState, position: TrainerState) -> Path | None:
-    """Write the state of a run, and remove all but the last two. All ranks call it, the first writes."""
-    tensors = dict(sorted(_tensors(parts)))
-    if not parts.accelerator.is_main_process:
+def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> Path | None:
+    """Write the state of a run, and remove all but the newest two. All ranks call it; the first one writes."""
+    tensors = dict(sorted(_tensors(state)))
+    if not state.accelerator.is_main_process:
         return None
-    position = position.model_copy(update={"entries": tuple(tensors)})
-    path = folder / f"step-{position.step:08d}.safetensors"
+    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(tensors)})
+    path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: position.model_dump_json()})
-    for old in states_in(folder)[KEPT:]:
+        save_file(tensors, temporary, metadata={METADATA_KEY: trainer_state.model_dump_json()})
+    for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
 
 
-def states_in(folder: Path) -> list[Path]:
+def list_states(folder: Path) -> list[Path]:
     """The states in a folder, the newest first."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if NAME.fullmatch(p.name)), reverse=True)
 
 
-def load_newest(folder: Path, parts: TrainState) -> tuple[TrainerState | None, list[str]]:
-    """Put the newest state that can be read into `parts`; (where it is, what was wrong with newer ones).
+def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, list[str]]:
+    """Load the newest readable state into `state`; its `TrainerState`, and the faults of newer states.
 
-    Without any state, (None, []). With some, of which none can be read, an InputError: starting anew would be silent
-    loss.
+    An empty folder gives (None, []). If there are states and none is readable, it is an InputError: to start from
+    scratch would lose the run in silence.
     """
     faults: list[str] = []
-    for path in states_in(folder):
+    for path in list_states(folder):
         try:
-            return _load(path, parts), faults
+            return _load(path, state), faults
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
             faults.append(f"{printable(str(path))}: cannot be read ({reason})")
     if faults:
-        raise InputError(f"{faults[0]}, nor any other state; restore one, or start anew in another --work-dir")
+        raise InputError(f"{faults[0]}, nor any other state; restore one, or train in another --work-dir")
     return None, []
 
 
-def _load(path: Path, parts: TrainState) -> TrainerState:
-    with safe_open(path, "pt", device="cpu") as file:
-        metadata = file.metadata() or {}
-        position = TrainerState.model_validate_json(metadata[METADATA_KEY])
-        entries = dict.fromkeys(file.keys())
-        if lacking := [name for name in position.entries if name not in entries]:
-            raise ValueError(f"{lacking[0]} is missing")
-        tensors = {name: file.get_tensor(name) for name in entries}
-    _put_back(parts, tensors)
-    if parts.accelerator.scaler is not None and position.scale is not None:
-        scaler = parts.accelerator.scaler
-        scaler.load_state_dict({
-            **scaler.state_dict(), "scale": position.scale[0], "_growth_tracker": position.scale[1],
-        })  # fmt: skip
-    return position
+def read_trainer_state(path: Path) -> TrainerState:
+    """The metadata of a state file, without its tensors."""
+    with safe_open(path, "pt") as file:
+        return TrainerState.model_validate_json((file.metadata() or {})[METADATA_KEY])
 
 
-def _tensors(parts: TrainState) -> Iterator[tuple[str, Tensor]]:
-    for name, value in parts.net.state_dict().items():
-        yield f"model.{name}", full_tensor(value)
-    if parts.ema is not None:
-        for name, value in parts.ema.state.items():
-            yield f"ema.{name}", full_tensor(value)
-    for name, values in _optimizer_state(parts):
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                yield f"optimizer.{name}.{key}", full_tensor(value)
-
-
-def _put_back(parts: TrainState, tensors: dict[str, Tensor]) -> None:
-    """Every entry goes to where it came from; a missing or strange one is a ValueError."""
-    places: dict[str, Tensor] = {f"model.{name}": value for name, value in parts.net.state_dict().items()}
-    if parts.ema is not None:
-        places |= {f"ema.{name}": value for name, value in parts.ema.state.items()}
-    if lacking := places.keys() - tensors.keys():
-        raise ValueError(f"{min(lacking)} is missing")
-    rest = {name: tensor for name, tensor in tensors.items() if name not in places}
-    if strange := [name for name in rest if not name.startswith("optimizer.")]:
-        raise ValueError(f"{strange[0]} belongs to no part of this run")
-    with torch.no_grad():
-        for name, place in places.items():
-            if place.shape != tensors[name].shape:
-                raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}, not {tuple(place.shape)}")
-            place.copy_(_like(tensors[name], place))
-    _put_optimizer_back(parts, rest)
-
-
-def _put_optimizer_back(parts: TrainState, tensors: dict[str, Tensor]) -> None:
-    parameters = dict(parts.net.named_parameters())
-    state = _plain(parts.optimizer).state
-    state.clear()
-    for name, tensor in tensors.items():
-        entry, _, key = name.removeprefix("optimizer.").rpartition(".")
-        if entry not in parameters:
-            raise ValueError(f"{name} belongs to no entry of the network")
-        parameter = parameters[entry]
-        value = _like(tensor, parameter) if tensor.shape == parameter.shape else tensor
-        state[parameter][key] = value.clone()
-
-
-def _optimizer_state(parts: TrainState) -> Iterator[tuple[str, dict[str, Any]]]:
-    state = _plain(parts.optimizer).state
-    for name, parameter in parts.net.named_parameters():
-        if parameter in state:
-            yield name, state[parameter]
-
-
-def _plain(optimizer: Any) -> Any:
-    return getattr(optimizer, "optimizer", optimizer)
+def loss_scale_of(scaler: Any) -> tuple[float, int] | None:
+    """The scale of the fp16 loss and the steps since it grew; None without a scaler."""
+    values = {} if scaler is None else scaler.state_dict()
+    return (float(values["scale"]), int(values["_growth_tracker"])) if values else None
 
 
 def full_tensor(value: Tensor) -> Tensor:
-    """On the CPU, whole if the ranks share it, in plain memory order."""
-    if hasattr(value, "full_tensor"):
+    """On the CPU, contiguous, and gathered from all ranks if it is sharded."""
+    if isinstance(value, DTensor):
         value = value.full_tensor()
     return value.detach().cpu().contiguous()
 
 
-def _like(value: Tensor, place: Tensor) -> Tensor:
-    """On the device of `place`, shared out among the ranks if it is, in its memory order."""
+def _load(path: Path, state: TrainState) -> TrainerState:
+    with safe_open(path, "pt", device="cpu") as file:
+        metadata = file.metadata() or {}
+        trainer_state = TrainerState.model_validate_json(metadata[METADATA_KEY])
+        names = dict.fromkeys(file.keys())
+        if missing := [name for name in trainer_state.tensor_names if name not in names]:
+            raise ValueError(f"{missing[0]} is missing")
+        tensors = {name: file.get_tensor(name) for name in names}
+    _restore(state, tensors)
+    scaler = state.accelerator.scaler
+    if scaler is not None and trainer_state.loss_scale is not None:
+        scale, growth_tracker = trainer_state.loss_scale
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": growth_tracker})
+    return trainer_state
 
-    if isinstance(place, DTensor):
-        return distribute_tensor(value.to(place.device), place.device_mesh, place.placements)
-    return torch.empty_like(place).copy_(value)
+
+def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
+    for name, value in _model_tensors(state).items():
+        yield name, full_tensor(value)
+    optimizer_state = _unwrap(state.optimizer).state
+    for name, parameter in state.net.named_parameters():
+        for key, value in optimizer_state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                yield f"optimizer.{name}.{key}", full_tensor(value)
 
 
-def scale_of(scaler: Any) -> tuple[float, int] | None:
-    """The scale of the loss, if there is one."""
-    if scaler is None:
-        return None
-    found = scaler.state_dict()
-    return (float(found["scale"]), int(found["_growth_tracker"])) if found else None
+def _model_tensors(state: TrainState) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value for name, value in state.net.state_dict().items()}
+    if state.ema is not None:
+        tensors |= {f"ema.{name}": value for name, value in state.ema.state.items()}
+    return tensors
 
 
-def position_of(path: Path) -> TrainerState:
-    """Where the run was that wrote a state, without its tensors."""
-    with safe_open(path, "pt") as file:
-        return TrainerState.model_validate_json((file.metadata() or {})[METADATA_KEY])
+def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
+    """Copy every tensor to its place. A missing or unknown tensor is a ValueError, and nothing is copied."""
+    targets = _model_tensors(state)
+    if missing := targets.keys() - tensors.keys():
+        raise ValueError(f"{min(missing)} is missing")
+    rest = {name: tensor for name, tensor in tensors.items() if name not in targets}
+    if unknown := [name for name in rest if not name.startswith("optimizer.")]:
+        raise ValueError(f"{unknown[0]} belongs to no part of this run")
+    with torch.no_grad():
+        for name, target in targets.items():
+            if target.shape != tensors[name].shape:
+                raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}, not {tuple(target.shape)}")
+            target.copy_(_convert_like(tensors[name], target))
+    _restore_optimizer(state, rest)
+
+
+def _restore_optimizer(state: TrainState, tensors: dict[str, Tensor]) -> None:
+    parameters = dict(state.net.named_parameters())
+    optimizer_state = _unwrap(state.optimizer).state
+    optimizer_state.clear()
+    for name, tensor in tensors.items():
+        parameter_name, _, key = name.removeprefix("optimizer.").rpartition(".")
+        if parameter_name not in parameters:
+            raise ValueError(f"{name} belongs to no parameter of the network")
+        parameter = parameters[parameter_name]
+        value = _convert_like(tensor, parameter) if tensor.shape == parameter.shape else tensor
+        optimizer_state[parameter][key] = value.clone()
+
+
+def _unwrap(optimizer: Any) -> Any:
+    return getattr(optimizer, "optimizer", optimizer)
+
+
+def _convert_like(value: Tensor, target: Tensor) -> Tensor:
+    """On the device and in the memory format of `target`, sharded like it."""
+    if isinstance(target, DTensor):
+        return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    return torch.empty_like(target).copy_(value)

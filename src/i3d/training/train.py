@@ -1,8 +1,8 @@
-"""Train: a recipe and clips become weights. The loop reads from top to bottom; what a step is, `training.step` tells.
+"""Train a network by a recipe. This file is the loop; `training.step` is one step.
 
     result = train(named_recipe("i3d_r50_video_32x2x1_100e_kinetics400_rgb"), clips, validation, work_dir=Path("run"))
 
-The same call in the same folder goes on where the last one was ended, by whatever, and gives the same weights.
+The same call with the same folder resumes an interrupted run, and gives the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,33 +23,35 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import Training
-from i3d.training.logger import MetricsLogger, Stopwatch, Watcher
-from i3d.training.run import LOG_EVERY, Run
-from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, fingerprint, this_start
-from i3d.training.schedule import rate_factor
+from i3d.training.logger import MetricsLogger
+from i3d.training.run import LOG_EVERY, TrainingRun
+from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, describe_start, fingerprint
+from i3d.training.schedule import lr_factor
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.device import ComputeConfig
+from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
+from i3d.utils.distributed import local_device
+from i3d.utils.progress import ProgressCallback, ignore_progress
 
-WARM_UP: Final = 3  # steps that a performance run does not measure
+WARM_UP: Final = 3  # steps that a speed measurement leaves out
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came out of a run, or of its part until it was stopped."""
+    """The result of a run, or of the part of it before a signal stopped it."""
 
     work_dir: Path
     steps: int
     total_steps: int
-    best: float | None  # of the validations, by the recipe's `best_by`
+    best: float | None  # validation metric, the one of the recipe's `best_by`
     best_step: int
-    validation: dict[str, float]  # the figures of the last one
-    bad: tuple[str, ...]  # clips that could not be read, with the reason
-    stopped_by: int = 0  # the signal
-    speed: dict[str, float] = field(default_factory=dict)  # of a performance run
+    validation: dict[str, float]  # metrics of the last validation
+    bad_clips: tuple[str, ...]  # for each unreadable clip, the reason
+    stop_signal: int = 0  # 0: the run went to its end
+    speed: dict[str, float] = field(default_factory=dict)  # of a speed measurement
 
 
 def train(
@@ -62,256 +64,244 @@ def train(
     compute: ComputeConfig | None = None,
     deterministic: bool = False,
     sharded: bool = False,
-    rate: float | None = None,
+    lr: float | None = None,
     max_bad: float | None = None,
     max_steps: int | None = None,
     naming: FrameNaming | None = None,
     tensorboard: bool = False,
-    watcher: Watcher | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> TrainResult:
-    """Train by `recipe.training`, on one device or on those of all processes that torchrun started.
+    """Train by `recipe.training`, on one device or on the devices of all ranks that torchrun started.
 
-    `rate`: the learning rate as it is, instead of the recipe's by the linear rule; `max_bad`: the share of clips that
-    may be unreadable (1 % in training, none in validation); `max_steps`: a performance run, which stops after so many
-    steps and keeps nothing; `naming`: of frames. SIGTERM and SIGINT end the run after the step that is being made,
-    saved. A loss that is not a number, another run in the folder, and one of other settings there are an InputError.
+    Args:
+        recipe: network, preprocessing and training settings; `compute.precision` overrides its precision.
+        annotations: training clips.
+        validation: validation clips with the same classes; None: no validation.
+        work_dir: the folder of the run. A run in it with the same settings and clips resumes.
+        deterministic: use deterministic operations only (on GPUs, where they exist).
+        sharded: FSDP, shard weights and optimiser state over the ranks.
+        lr: the base learning rate; None: that of the recipe, scaled linearly to the batch.
+        max_bad: the fraction of clips that may be unreadable (default: 1 % in training, 0 in validation).
+        max_steps: measure the speed of this many steps, and save nothing.
+        naming: how frame files are named.
+        on_progress: called after every 20 steps (stage "train") and every validated clip ("validate").
+
+    SIGTERM, SIGINT and SIGUSR1 finish the current step, save, and end the run with `stop_signal` set.
+
+    Raises:
+        InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
-
     die_with_launcher()
-    if rate is not None and not 0 < rate < math.inf:
-        raise InputError(f"learning rate {rate}: must be above 0 (--lr)")
-    recipe = _fitted(recipe, annotations, validation)
-    folder, compute = RunFolder(work_dir), compute or ComputeConfig()
-    run: Run | None = None
+    if lr is not None and not 0 < lr < math.inf:
+        raise InputError(f"learning rate {lr}: must be above 0 (--lr)")
+    compute = compute or ComputeConfig()
+    recipe = _resolve_recipe(recipe, annotations, validation, compute)
+    folder = RunFolder(work_dir)
+    run: TrainingRun | None = None
     with Stopping() as stopping:
         try:
-            run, contract = _start(
-                recipe, annotations, validation, folder, compute, seed, rate, max_bad, naming, watcher,
-                max_steps is None, deterministic, sharded,
+            accelerator = build_accelerator(_training_of(recipe), compute, sharded=sharded)
+            if accelerator.is_main_process and max_steps is None:
+                folder.lock()
+            loader, val_loader = build_loaders(
+                recipe, annotations, validation,
+                accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=max_bad,
             )  # fmt: skip
-            told = json.dumps(contract)
-            run.check_alike(told)
-            run.position = TrainerState.first(hashlib.sha256(told.encode()).hexdigest())
+            state, base_lr, messages = build_train_state(
+                recipe, annotations,
+                accelerator=accelerator, compute=compute, deterministic=deterministic, sharded=sharded,
+                seed=seed, lr=lr,
+            )  # fmt: skip
+            steps_per_epoch = -(-loader.num_batches() // state.training.accumulate)
+            total_steps = state.training.steps or state.training.epochs * steps_per_epoch
+            run = TrainingRun(state, loader, val_loader, folder, base_lr, steps_per_epoch, total_steps, on_progress)
+            for message in (*_describe(run, annotations, validation), *messages):
+                run.info(message)
+            config = _run_config(run, annotations, validation)
+            config_text = json.dumps(config)
+            run.check_ranks_match(config_text)
+            run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
             if max_steps is not None:
-                with run.workers_watched():
-                    return _loop(run, stopping, max_steps, keep=False)
-            before = folder.agree(contract)
+                with run.naming_lost_clips():
+                    return _loop(run, stopping, max_steps, measures_speed=True)
+            before = folder.check_config(config)
             if before is not None and before[DONE]:
-                run.tell(f"{printable(str(work_dir))}: done already; another --work-dir starts anew")
-                run.position = TrainerState.model_validate_json(json.dumps(before["position"]))
-                run.take_bad()
+                run.info(f"{printable(str(work_dir))}: this run is complete; train in another --work-dir to repeat it")
+                run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
+                run.restore_bad_clips()
                 return _result(run)
-            run.go_on()
+            run.resume()
             if run.is_first_rank:
-                _write_down(run, contract, before, compute, deterministic=deterministic, tensorboard=tensorboard)
-            with run.workers_watched():
-                stop = _end_epoch(run, stopping, 0) if run.has_to_validate else 0  # it was ended before it could
-                return _result(run, stopped_by=stop) if stop else _loop(run, stopping, run.total_steps, keep=True)
+                _record_start(run, config, before, compute, deterministic=deterministic, tensorboard=tensorboard)
+            with run.naming_lost_clips():
+                stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # stopped before it ended
+                return _result(run, stop_signal) if stop_signal else _loop(run, stopping, total_steps)
         finally:
-            if run is not None and run.journal is not None:
-                run.journal.close()
+            if run is not None and run.metrics_logger is not None:
+                run.metrics_logger.close()
             folder.release()
 
 
-def _write_down(
-    run: Run,
-    contract: dict[str, Any],
+def _loop(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
+    """Load, step, log, validate and save, from the current step to the last one."""
+    training, steps_per_epoch = run.state.training, run.steps_per_epoch
+    stop_signal, warm_up_end = 0, run.stopwatch.mark()
+    while run.step < last_step and not stop_signal and not run.stops_early:
+        epoch, first = divmod(run.step, steps_per_epoch)
+        for batches in run.step_batches(epoch, first):
+            factor = lr_factor(run.step, training, steps_per_epoch=steps_per_epoch, total_steps=run.total_steps)
+            run.finish_step(train_step(run.state, batches, step=run.step, lr=run.base_lr * factor))
+            if run.step <= min(WARM_UP, last_step - 1):
+                warm_up_end = run.stopwatch.mark()
+            is_epoch_end = run.step % steps_per_epoch == 0 or run.step == last_step
+            if run.step % LOG_EVERY == 0 or is_epoch_end:
+                run.log_metrics(run.base_lr * factor, epoch)
+            stop_signal = run.sync_stop_signal(stopping)
+            if is_epoch_end or stop_signal:
+                break
+            if not measures_speed and run.step % training.save_every == 0:
+                run.save()
+        if not measures_speed:
+            stop_signal = _end_epoch(run, stopping, stop_signal)
+    run.check_last_step()
+    if measures_speed:
+        speed = {**run.stopwatch.speed(run.world_size, since=warm_up_end), "world_size": run.world_size}
+        return _result(run, stop_signal, speed)
+    return _result(run, stop_signal) if stop_signal else _finish(run)
+
+
+def _end_epoch(run: TrainingRun, stopping: Stopping, stop_signal: int) -> int:
+    """Validate if it is due and no signal came, then save; the signal that came until now."""
+    if run.validation_is_due and not stop_signal:
+        run.save()  # validation takes long: an interruption must not cost the epoch
+        run.validate((run.step - 1) // run.steps_per_epoch, stopping)
+    run.save()
+    return stop_signal or run.sync_stop_signal(stopping)
+
+
+def _finish(run: TrainingRun) -> TrainResult:
+    with run.averaged_weights():
+        run.write_weights(LAST)
+    run.draw()
+    if run.is_first_rank:
+        if run.metrics_logger is not None:
+            run.metrics_logger.sync()
+        run.folder.record_end(run.trainer_state.model_copy(update={"tensor_names": ()}).model_dump(mode="json"))
+    return _result(run)
+
+
+def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | None = None) -> TrainResult:
+    return TrainResult(
+        work_dir=run.folder.path,
+        steps=run.step,
+        total_steps=run.total_steps,
+        best=run.trainer_state.best,
+        best_step=run.trainer_state.best_step,
+        validation=dict(run.trainer_state.validation),
+        bad_clips=tuple(clip.reason for clip in run.loader.bad.values()),
+        stop_signal=stop_signal,
+        speed=speed or {},
+    )
+
+
+def _record_start(
+    run: TrainingRun,
+    config: dict[str, Any],
     before: dict[str, Any] | None,
     compute: ComputeConfig,
     *,
     deterministic: bool,
     tensorboard: bool,
 ) -> None:
-    """This start, the recipe and the logs. What is computed otherwise than at the last start is told."""
-
-    folder, position = run.folder, run.position
-    computes = {
+    """Write this start and the recipe, and open the logs. Warn of what no longer continues to the bit."""
+    settings = {
         "deterministic": deterministic,
         "compile": compute.runtime == "compile",
-        "sharded": run.parts.is_sharded,
+        "sharded": run.state.is_sharded,
         "num_threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "device": run.state.device.type,
     }
-    computes |= {"device": run.parts.device.type, "num_workers": "any"}
-    for change in folder.differs(before, computes) if before is not None else ():
-        run.tell(f"warning: {change}: from here on the run is not the same to the bit")
-    folder.record_start(contract, before, this_start(run.parts.seed, computes))
-    write_atomically(folder / RECIPE, (run.parts.recipe.model_dump_json(indent=1) + "\n").encode())
-    run.journal = MetricsLogger(folder, step=position.step, validated=position.validated, tensorboard=tensorboard)
-
-
-def _loop(run: Run, stopping: Stopping, last_step: int, *, keep: bool) -> TrainResult:
-    """To the last step: load, step, log, validate, save. Between epochs it can take up a run that was ended there."""
-
-    training, per_epoch = run.parts.training, run.steps_per_epoch
-    stop, warm = 0, run.stopwatch.mark()
-    while run.position.step < last_step and not stop and not run.ends_early:
-        epoch, first = divmod(run.position.step, per_epoch)
-        for batches in run.steps_of(epoch, first):
-            factor = rate_factor(run.position.step, training, steps_per_epoch=per_epoch, total_steps=run.total_steps)
-            run.count(train_step(run.parts, batches, step=run.position.step, rate=run.rate * factor))
-            step = run.position.step
-            warm = run.stopwatch.mark() if step <= min(WARM_UP, last_step - 1) else warm
-            is_end = step % per_epoch == 0 or step == last_step
-            if step % LOG_EVERY == 0 or is_end:
-                run.log(run.rate * factor, epoch)
-            stop = run.agreed_signal(stopping)
-            if is_end or stop:
-                break
-            if keep and step % training.save_every == 0:
-                run.save()
-        if keep:
-            stop = _end_epoch(run, stopping, stop)
-    run.look_at_last()
-    if not keep:
-        speed = run.stopwatch.figures(run.world_size, since=warm)
-        return _result(run, stopped_by=stop, speed={**speed, "world_size": run.world_size})
-    return _result(run, stopped_by=stop) if stop else _finish(run)
-
-
-def _end_epoch(run: Run, stopping: Stopping, stop: int) -> int:
-    """Validate if it is time, unless the run is to stop; save; the signal, if one has come meanwhile."""
-    if run.has_to_validate and not stop:
-        run.save()  # a validation takes long: what ends it must not cost the epoch
-        run.validate((run.position.step - 1) // run.steps_per_epoch, stopping)
-    run.save()
-    return stop or run.agreed_signal(stopping)
-
-
-def _finish(run: Run) -> TrainResult:
-
-    with run.averaged():
-        run.write_weights(LAST)
-    run.draw()
-    if run.is_first_rank:
-        if run.journal is not None:
-            run.journal.sync()
-        run.folder.record_end(run.position.model_copy(update={"entries": ()}).model_dump(mode="json"))
-    return _result(run)
-
-
-def _result(run: Run, *, stopped_by: int = 0, speed: dict[str, float] | None = None) -> TrainResult:
-    position = run.position
-    return TrainResult(
-        work_dir=run.folder.path,
-        steps=position.step,
-        total_steps=run.total_steps,
-        best=position.best,
-        best_step=position.best_step,
-        validation=dict(position.figures),
-        bad=tuple(found.reason for found in run.loader.bad.values()),
-        stopped_by=stopped_by,
-        speed=speed or {},
+    for change in run.folder.diff_compute(before, settings) if before is not None else ():
+        run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
+    run.folder.record_start(config, before, describe_start(run.state.seed, settings))
+    write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
+    run.metrics_logger = MetricsLogger(
+        run.folder, step=run.step, validated_step=run.trainer_state.validated_step, tensorboard=tensorboard
     )
 
 
-def _start(
-    recipe: Recipe,
-    annotations: Annotations,
-    validation: Annotations | None,
-    folder: RunFolder,
-    compute: ComputeConfig,
-    seed: int,
-    rate: float | None,
-    max_bad: float | None,
-    naming: FrameNaming | None,
-    watcher: Watcher | None,
-    keep: bool,
-    deterministic: bool,
-    sharded: bool,
-) -> tuple[Run, dict[str, Any]]:
-    """Everything up to the first step; and what a resumed run must agree with."""
-
-    assert recipe.training is not None
-    _check_clip(recipe, recipe.training)
-    accelerator = build_accelerator(recipe.training, compute, sharded=sharded)
-    if accelerator.is_main_process and keep:
-        folder.take()
-    loader, to_validate = build_loaders(
-        recipe,
-        annotations,
-        validation,
-        accelerator=accelerator,
-        compute=compute,
-        seed=seed,
-        naming=naming,
-        max_bad=max_bad,
-    )
-    parts, full, told = build_train_state(
-        recipe,
-        annotations,
-        accelerator=accelerator,
-        compute=compute,
-        deterministic=deterministic,
-        sharded=sharded,
-        seed=seed,
-        rate=rate,
-    )
-    per_epoch = -(-loader.num_batches() // recipe.training.accumulate)
-    total = recipe.training.steps or recipe.training.epochs * per_epoch
-    stopwatch = Stopwatch(parts.device)
-    run = Run(parts, loader, to_validate, folder, None, stopwatch, watcher, full, per_epoch, total)
-    for line in (*_resolved(recipe, annotations, validation, run), *told):
-        run.tell(line)
-    contract = {
-        "recipe": recipe.model_dump(mode="json"),
-        "rate": full,
-        "seed": seed,
+def _run_config(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> dict[str, Any]:
+    """Everything that a resumed run must match."""
+    return {
+        "recipe": run.state.recipe.model_dump(mode="json"),
+        "lr": run.base_lr,
+        "seed": run.state.seed,
         "clips": fingerprint(annotations),
         "validation": fingerprint(validation) if validation is not None else None,
-        "world_size": accelerator.num_processes,
+        "world_size": run.world_size,
     }
-    return run, contract
 
 
-def _fitted(recipe: Recipe, annotations: Annotations, validation: Annotations | None) -> Recipe:
-    """The recipe for the classes of the clips."""
-    where = printable(annotations.source)
-    if recipe.training is None:
-        raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
+def _resolve_recipe(
+    recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
+) -> Recipe:
+    """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
+    training, where = _training_of(recipe), printable(annotations.source)
     if validation is not None and validation.classes != annotations.classes:
         raise InputError(
-            f"{printable(validation.source)}: has other classes than {where}; give both the same class file (--classes)"
+            f"{printable(validation.source)}: its classes differ from those of {where}; give both the same class file "
+            "(--classes)"
         )
     if len(annotations.classes) < 2:
-        raise InputError(f"{where}: all clips are of one class; there is nothing to tell apart")
+        raise InputError(f"{where}: all clips are of one class; add clips of another class")
     changes: dict[str, Any] = {}
     if recipe.network.num_classes != len(annotations.classes):
         network = recipe.network.model_copy(update={"num_classes": len(annotations.classes)})
         changes = {"network": network, "dataset": ""}
-    return type(recipe)(**{**dict(recipe), **changes})
+    if compute.precision is not None:
+        precision = arithmetic_of(compute.precision, pick_device(local_device(compute.device)))
+        loss_scale = training.loss_scale if precision == "fp16" else 0.0
+        changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
+    recipe = type(recipe)(**{**dict(recipe), **changes})
+    _check_clip_shape(recipe, _training_of(recipe))
+    return recipe
 
 
-def _resolved(recipe: Recipe, annotations: Annotations, validation: Annotations | None, run: Run) -> list[str]:
-    """What will be trained, on what, for how long."""
+def _training_of(recipe: Recipe) -> Training:
+    if recipe.training is None:
+        raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
+    return recipe.training
 
-    training, network = run.parts.training, recipe.network
-    t, kind = training.sampling, "frame folders" if annotations.is_frames else "videos"
-    size = (
-        f"{t.clip_len} frames x stride {t.frame_interval}, {training.augmentation.size} x {training.augmentation.size}"
-    )
+
+def _describe(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> list[str]:
+    """The network, the data and the schedule of the run, as lines for the log."""
+    recipe, training = run.state.recipe, run.state.training
+    sampling, side, network = training.sampling, training.augmentation.size, recipe.network
+    kind = "frame folders" if annotations.is_frames else "videos"
     flow = run.loader.dataset.flow
     if flow is not None and run.loader.dataset.computes_flow:
-        kind += f" (their flow is computed by {flow.method} when it is first seen, and kept in {flow.cache.folder})"
-    seen = f", validated on {len(validation)}" if validation is not None else ", not validated"
-    batch = f"{training.batch_size} clips x {run.world_size} devices x {training.accumulate} accumulated"
-    scored = recipe.protocol
-    seen_in_training = (training.sampling.clip_len, training.sampling.frame_interval)
-    others = isinstance(scored, ClipProtocol) and (scored.clip_len, scored.frame_interval) != seen_in_training
-    differs = f"note: predict and test score {scored.line}: change `protocol` if that is not meant"
-    return [
-        *([differs] if others else []),
-        f"recipe {recipe.name}: {network.name}, {network.num_classes} classes, {training.precision}, on "
-        f"{run.parts.device.type}; all settings are in {printable(str(run.folder.path))}/recipe.json",
-        f"data: {len(annotations)} {kind}{seen}; clips of {size}",
-        f"{run.total_steps} steps, {run.steps_per_epoch} an epoch, of {batch}; {training.optimizer.kind}, "
-        f"{training.schedule.kind} schedule, seed {run.parts.seed}",
+        kind += f" ({flow.method} flow is computed in the first epoch and cached in {flow.cache.folder})"
+    validated = "no validation" if validation is None else f"validation on {len(validation)}"
+    lines = [
+        f"recipe {recipe.name}: {network.name}, {network.num_classes} classes, {training.precision}, "
+        f"{run.state.device.type}; all settings are in {printable(str(run.folder.path))}/{RECIPE}",
+        f"data: {len(annotations)} {kind}, {validated}; clips of {sampling.clip_len} frames x stride "
+        f"{sampling.frame_interval}, {side} x {side}",
+        f"{run.total_steps} steps, {run.steps_per_epoch} per epoch, of {training.batch_size} clips x {run.world_size} "
+        f"devices x {training.accumulate} accumulated; {training.optimizer.kind}, {training.schedule.kind} schedule, "
+        f"seed {run.state.seed}",
     ]
+    scored = recipe.protocol
+    if isinstance(scored, ClipProtocol) and (scored.clip_len, scored.frame_interval) != (
+        sampling.clip_len, sampling.frame_interval,
+    ):  # fmt: skip
+        lines.insert(0, f"note: predict and test use other clips, {scored.line}; to change that, set `protocol`")
+    return lines
 
 
-def _check_clip(recipe: Recipe, training: Training) -> None:
-    """The network can take the clips: it is run on tensors without memory."""
-
+def _check_clip_shape(recipe: Recipe, training: Training) -> None:
+    """Run the network on tensors without memory: it must accept the clips."""
     num_frames, side = training.sampling.clip_len, training.augmentation.size
     shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
     try:
@@ -319,6 +309,6 @@ def _check_clip(recipe: Recipe, training: Training) -> None:
             build_meta_network(recipe.network)(torch.empty(shape, device="meta"))
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"recipe {recipe.name}: its network cannot take {training.batch_size} clips of {num_frames} frames of "
+            f"recipe {recipe.name}: its network does not accept {training.batch_size} clips of {num_frames} frames of "
             f"{side} x {side} ({first_line(error)}); change training.sampling.clip_len or training.augmentation.size"
         ) from error

@@ -1,4 +1,4 @@
-"""Validation while training: every clip once, whatever the number of processes, the same figures to the bit.
+"""Validation during training. The metrics are the same to the bit for any number of processes.
 
 Letters in names: N clips, V views, K classes.
 """
@@ -19,76 +19,90 @@ from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_ac
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.forward import logits_of
 from i3d.training.step import TrainState
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
-MAX_VIEWS = 8  # views that run at once
-AGREE_EVERY = 4  # clips, after which the ranks agree on whether to stop
+MAX_VIEWS = 8  # views in one forward pass
+STOP_CHECK_EVERY = 4  # clips between two exchanges of the stop signal
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """The figures of one validation, over the clips that could be read."""
+    """The metrics of one validation, over the readable clips."""
 
-    figures: dict[str, float]  # top1, top5, mean_class; or of classes that go together, mean_average_precision
+    metrics: dict[str, float]  # top1, top5, mean_class; multi-label: mean_average_precision
     num_clips: int
     num_bad: int
 
 
 @torch.no_grad()
-def validate(parts: TrainState, loader: ClipLoader, *, is_over: Callable[[], bool]) -> ValidationResult | None:
-    """Score the clips of a loader with the network as it is. All ranks get the figures of all clips.
+def validate(
+    state: TrainState,
+    loader: ClipLoader,
+    *,
+    should_stop: Callable[[], bool],
+    on_progress: ProgressCallback = ignore_progress,
+) -> ValidationResult | None:
+    """Score each clip of a loader once, with the current weights. All ranks get the metrics of all clips.
 
-    None if it was interrupted, as `is_over` tells.
+    It returns None once `should_stop` is true on any rank.
     """
-    parts.net.eval()
-    num_clips, num_classes = len(loader.dataset), parts.recipe.network.num_classes
+    state.net.eval()
+    num_clips, num_classes = len(loader.dataset), state.recipe.network.num_classes
     scores_NK = torch.zeros(num_clips, num_classes, dtype=torch.float64)
-    seen_N = torch.zeros(num_clips, dtype=torch.int64)
+    scored_N = torch.zeros(num_clips, dtype=torch.int64)
     num_scored, views = 0, None
     batches = loader.batches()
-    for number in range(-(-num_clips // parts.accelerator.num_processes)):  # as many rounds on every rank
-        if number % AGREE_EVERY == 0 and is_over():
+    num_rounds = -(-num_clips // state.accelerator.num_processes)
+    for number in range(num_rounds):  # the same number on every rank
+        if number % STOP_CHECK_EVERY == 0 and should_stop():
             return None
         batch = next(batches, None)
         for index, views in zip(*(batch.indices_N.tolist(), batch.views_N) if batch else ((), ()), strict=True):
-            scores_NK[index] = _checked(score(parts, views), loader, index)
-            seen_N[index] = 1
+            scores_NK[index] = _check_finite(score(state, views), loader, index)
+            scored_N[index] = 1
             num_scored += 1
-    if parts.is_sharded and views is not None:  # the ranks compute together: each as often as the others
-        for _ in range(num_scored, -(-num_clips // parts.accelerator.num_processes)):
-            score(parts, views)
-    if parts.accelerator.num_processes > 1:  # each clip is on one rank, zero on the others: the sums are exact
-        scores_NK, seen_N = (_sum_over_ranks(parts, tensor) for tensor in (scores_NK, seen_N))
-    chosen = seen_N.numpy() > 0
-    if not chosen.any():
+        completed = min((number + 1) * state.accelerator.num_processes, num_clips)
+        on_progress(Progress("validate", completed, num_clips, "clip"))
+    if state.is_sharded and views is not None:  # FSDP: every rank runs the network equally often
+        for _ in range(num_scored, num_rounds):
+            score(state, views)
+    if (
+        state.accelerator.num_processes > 1
+    ):  # each clip is scored on one rank and zero on the others: the sums are exact
+        scores_NK, scored_N = (_sum_over_ranks(state, tensor) for tensor in (scores_NK, scored_N))
+    is_scored = scored_N.numpy() > 0
+    if not is_scored.any():
         return ValidationResult({}, 0, num_clips)
-    labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(chosen)]
-    return ValidationResult(_figures(scores_NK.numpy()[chosen], labels, parts), int(chosen.sum()), int((~chosen).sum()))
+    labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(is_scored)]
+    return ValidationResult(
+        _metrics(scores_NK.numpy()[is_scored], labels, state), int(is_scored.sum()), int((~is_scored).sum())
+    )
 
 
-def score(parts: TrainState, views: Views) -> Tensor:
+def score(state: TrainState, views: Views) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
-    with parts.accelerator.autocast():
-        logits_VK = logits_of(parts.net, views, parts.recipe.preprocessing, device=parts.device, max_views=MAX_VIEWS)
+    with state.accelerator.autocast():
+        logits_VK = logits_of(state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS)
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
-    every = list(views.groups[0])  # a view that the protocol has twice counts twice
+    view_indices = list(views.groups[0])  # a view that the protocol repeats counts twice
     averaged = average_views(
-        logits_VK.numpy()[every], average=parts.training.validation.average, multi_label=parts.recipe.multi_label
+        logits_VK.numpy()[view_indices], average=state.training.validation.average, multi_label=state.recipe.multi_label
     )
     return torch.from_numpy(averaged.scores_K)
 
 
-def _checked(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
+def _check_finite(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
     if not scores_K.isfinite().all():
         file = printable(loader.dataset.annotations.file(index))
         raise InputError(
-            f"validation: the scores of {file} are not finite; training has diverged: lower the rate (--lr)"
+            f"validation: the scores of {file} are not finite: training has diverged; lower the learning rate (--lr)"
         )
     return scores_K
 
 
-def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: TrainState) -> dict[str, float]:
-    if parts.recipe.multi_label:
+def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState) -> dict[str, float]:
+    if state.recipe.multi_label:
         targets_NK = np.zeros(scores_NK.shape)
         for row, classes in zip(targets_NK, labels, strict=True):
             row[list(classes)] = 1
@@ -101,7 +115,7 @@ def _figures(scores_NK: Scores, labels: list[tuple[int, ...]], parts: TrainState
     }
 
 
-def _sum_over_ranks(parts: TrainState, tensor: Tensor) -> Tensor:
-    on_device = tensor.to(parts.device)
+def _sum_over_ranks(state: TrainState, tensor: Tensor) -> Tensor:
+    on_device = tensor.to(state.device)
     torch.distributed.all_reduce(on_device)
     return on_device.cpu()

@@ -37,9 +37,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
     validates = _validates(options, asked)
     if options.test_best and not validates:
         raise InputError("--test-best: the best weights are those of a validation; say --validate")
-    clips, naming = clips_of(asked.config.lists, "train", recipe, options.config)
+    clips, names = clips_of(asked.config.lists, "train", recipe, options.config)
     to_validate = clips_of(asked.config.lists, "val", recipe, options.config)[0] if validates else None
-    with output.Training(quiet=False) as watcher:
+    with output.Training(quiet=False) as progress:
         done = run(
             recipe,
             clips,
@@ -48,15 +48,15 @@ def train(arguments: Sequence[str] | None = None) -> None:
             seed=options.seed,
             compute=ComputeConfig(device, num_workers=asked.config.num_workers),
             deterministic=options.deterministic,
-            naming=naming,
-            watcher=watcher,
+            names=names,
+            on_progress=progress,
         )
-    for reason in done.bad:
+    for reason in done.bad_clips:
         output.say(f"warning: {reason}")
     if is_first():
         output.tell_trained(done)
-    if done.stopped_by:
-        raise SystemExit(128 + done.stopped_by)
+    if done.stop_signal:
+        raise SystemExit(128 + done.stop_signal)
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
             _say(f"test of {file}")

@@ -13,6 +13,7 @@ from i3d.errors import printable
 from i3d.utils.progress import Progress as OfVideo
 
 if TYPE_CHECKING:
+    import i3d.utils.progress
     from i3d.finetuning.defaults import Choice
 
 
@@ -149,11 +150,13 @@ class Training:
         if self._status is not None:
             self._status.stop()
 
-    def step(self, step: int, total: int, figures: dict[str, float], *, epoch: int) -> None:
-        f = figures
+    def __call__(self, progress: i3d.utils.progress.Progress) -> None:
+        f, step, total = progress.metrics, int(progress.completed), int(progress.total or 0)
+        if progress.stage != "train":
+            return self.working(progress.stage, step, total)
         left = (total - step) * f["step_seconds"]
         line = (
-            f"epoch {epoch + 1}, step {step} of {total}: "
+            f"epoch {f['epoch']:.0f}, step {step} of {total}: "
             f"loss {f['loss']:.4f}, top-1 {f['top1']:.3f}, lr {f['lr']:.2e}, "
             f"{f['clips_per_second']:.2f} clips/s, {100 * f['data_wait']:.0f} % waiting for data, "
             f"{f['memory_gib']:.1f} GiB, {_duration(left)} left"
@@ -162,6 +165,7 @@ class Training:
             self._status.update(line)
         elif not self._quiet:
             say(line)
+        return None
 
     def told(self, message: str) -> None:
         say(message)

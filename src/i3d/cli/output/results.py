@@ -201,7 +201,7 @@ def tell_trained(done: TrainResult) -> None:
             f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the most; "
             "nothing is kept"
         )
-    elif done.stopped_by:
+    elif done.stop_signal:
         typer.echo(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command goes on from there")
     else:
         best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
