@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNames
+from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, printable
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
@@ -90,7 +90,7 @@ def check_training(
     *,
     compute: ComputeConfig,
     seed: int,
-    names: FrameNames | None,
+    naming: FrameNaming | None,
 ) -> str:
     """Train the network on a few clips with the recipe's own rate until all are right; what was found, in words.
 
@@ -107,7 +107,7 @@ def check_training(
     tested = recipe.model_copy(update={"training": training, "network": network})
     accelerator, chosen = build_accelerator(training, compute), annotations.select(list(few))
     loader, _ = build_loaders(
-        tested, chosen, None, accelerator=accelerator, compute=compute, seed=seed, names=names, max_bad=0.0
+        tested, chosen, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
     )
     state, base_lr, _ = build_train_state(tested, chosen, accelerator=accelerator, compute=compute, seed=seed, lr=None)
     batches = list(loader.batches())

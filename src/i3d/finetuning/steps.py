@@ -47,8 +47,8 @@ def with_norms(job: Job) -> Job:
         norm.train()
     clips = job.annotations.select(job.parts.learnt)
     view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
-    flow = ClipFlow.of(net.settings, pre, job.cache)
-    dataset = ClipDataset(clips, view, names=job.seen.clips.names, flow=flow)
+    flow = ClipFlow.from_network(net.settings, pre, job.cache)
+    dataset = ClipDataset(clips, view, naming=job.seen.clips.naming, flow=flow)
     for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.compute.num_workers).batches():
         forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
     job.watcher.told(f"batch norms: statistics of {len(clips)} clips")
@@ -108,10 +108,10 @@ def train_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int],
     """Train layers from the fitted classifier on; the signal that ended it, or 0. The model is BEST in the folder."""
     recipe = job.recipe.model_copy(update={"training": job.training.model_copy(update={"init": str(folder / START)})})
     clips = job.annotations.select(learnt)
-    names, compute = job.seen.clips.names, job.compute
+    names, compute = job.seen.clips.naming, job.compute
     if self_test:
         few = choose_few(clips, seed=job.seed)
-        job.watcher.told(check_training(recipe, clips, few, compute=compute, seed=job.seed, names=names))
+        job.watcher.told(check_training(recipe, clips, few, compute=compute, seed=job.seed, naming=names))
     to_validate = job.annotations.select(held_out) if held_out else None
     done = train(
         recipe,
@@ -120,7 +120,7 @@ def train_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int],
         work_dir=folder,
         seed=job.seed,
         compute=compute,
-        names=names,
+        naming=names,
         on_progress=job.watcher,
     )
     if not held_out and not done.stop_signal:
@@ -146,7 +146,7 @@ def test(job: Job, seeing: FeatureTable, head: Head, held_out: list[int], model:
         str(model),
         clips,
         compute=replace(job.compute, precision=job.planned.plan.precision),
-        names=job.seen.clips.names,
+        naming=job.seen.clips.naming,
         on_clip=counter(job.watcher, "testing", len(clips)),
     )
     return replace(found, data=printable(job.annotations.source))

@@ -30,7 +30,6 @@ from i3d.training.ema import Ema
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from i3d.training.optimizer import set_lr, set_mode
 
-
 STEP_STREAM: Final = 0x57E9  # separates these generators from those of the samples, seeded by (seed, epoch, index)
 
 

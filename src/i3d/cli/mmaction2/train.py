@@ -37,7 +37,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     validates = _validates(options, asked)
     if options.test_best and not validates:
         raise InputError("--test-best: the best weights are those of a validation; say --validate")
-    clips, names = clips_of(asked.config.lists, "train", recipe, options.config)
+    clips, naming = clips_of(asked.config.lists, "train", recipe, options.config)
     to_validate = clips_of(asked.config.lists, "val", recipe, options.config)[0] if validates else None
     with output.Training(quiet=False) as progress:
         done = run(
@@ -48,7 +48,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
             seed=options.seed,
             compute=ComputeConfig(device, num_workers=asked.config.num_workers),
             deterministic=options.deterministic,
-            names=names,
+            naming=naming,
             on_progress=progress,
         )
     for reason in done.bad_clips:
