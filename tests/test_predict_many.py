@@ -88,7 +88,7 @@ def test_an_iterator_is_read_as_it_goes():
     ("video", "message"),
     [
         (FRAMES.astype(np.float32) / 255, "frames are float32; pass uint8"),
-        (torch.zeros(2, 4, 4), "the shape"),
+        (torch.zeros(2, 4, 4, dtype=torch.uint8), "the shape"),
         (np.zeros((3, 8, 8, 4), np.uint8), r"the shape \(3, 8, 8, 4\)"),
         (io.StringIO("text"), "open the file in binary mode"),
         (7, "a video cannot be a int"),
@@ -118,7 +118,7 @@ def test_results_as_text_tables_and_pictures(folder, tmp_path):
     assert predictions.failed == (predictions[3],)
     assert json.loads(json.dumps(predictions.to_dicts()))[1]["predictions"][0]["label"] == predictions[1].top1.label
     assert predictions.to_csv(tmp_path / "r.csv") == (tmp_path / "r.csv").read_text()
-    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
     assert [row["top1"] for row in rows] == [*(row.top1.label for row in predictions[:3]), ""]
     page = predictions._repr_html_()
     assert page.count("<tr>") == 4

@@ -147,7 +147,7 @@ def test_networks_that_are_no_two_streams(models):
     rgb, flow = (
         Predictor(model, compute=ComputeConfig(device="cpu")) for model in models("clips", labels=("a", "b", "x"))
     )
-    with pytest.raises(InputError, match="other classes: 'c' is in one only"):
+    with pytest.raises(InputError, match="different classes: 'c' is in one only"):
         TwoStreams(rgb, flow)
     with pytest.raises(InputError, match="one network of RGB and one of flow, in this order"):
         TwoStreams(flow, rgb)
