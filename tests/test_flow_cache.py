@@ -175,7 +175,7 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
         Predictor(rgb, compute=ComputeConfig(device="cpu")),
         Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
         weights=(2, 1),
-        of=of,
+        average=of,
     )
     told = json.loads((root / "r.json").read_text())
     for clip in told["clips"]:

@@ -161,7 +161,7 @@ def test_importing_stays_light():
     """Neither `import i3d` nor `i3d --help` loads torch, FFmpeg or OpenCV."""
     for what in (
         "import i3d",
-        "import i3d.cli.main, sys; sys.argv[1:] = ['--help']\ntry: i3d.cli.main()\nexcept SystemExit: pass",
+        "import i3d.cli.main, sys; sys.argv[1:] = ['--help']\ntry: i3d.cli.main.main()\nexcept SystemExit: pass",
     ):
         code = f"{what}\nimport sys; sys.exit(', '.join({{'torch', 'av', 'cv2', 'pydantic'}} & set(sys.modules)) or 0)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -89,7 +89,7 @@ def test_two_streams_are_the_fusion_by_hand(clip, models, protocol, of):
         Predictor(rgb, compute=ComputeConfig(device="cpu")),
         Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
         weights=(1, 2),
-        of=of,
+        average=of,
     )
     fused = np.zeros(3)
     for model, kind, weight, places in ((rgb, "rgb", 1, [0, 1, 2]), (flow, "flow", 2, [1, 2, 0])):
