@@ -88,7 +88,7 @@ def test_the_logits_of_the_references_by_every_runtime(tmp_path, runtime, name, 
 def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
     torch.manual_seed(0)
     places = ((0,), (0, 1), (0,), (0,))
-    settings = ResNetSettings(depth=50, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
+    settings = ResNetSettings(depth=18, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
     net = build_network(settings).eval()
     for module in net.modules():  # whose scale would be 0
         if isinstance(module, torch.nn.BatchNorm3d):
