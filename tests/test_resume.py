@@ -46,5 +46,5 @@ def test_killed_in_three_steps(clips, uninterrupted, tmp_path, num_processes, wo
         assert killed_after < newest_step(run) < num_steps
         assert not json.loads((run / "run.json").read_text())["done"]
         killed_after = newest_step(run)
-    assert f"going on from step {killed_after} of {num_steps}" in finish(arguments)
+    assert f"resuming from step {killed_after} of {num_steps}" in finish(arguments)
     assert digests(run) == expected

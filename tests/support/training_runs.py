@@ -1,6 +1,7 @@
 """Small training runs, in this process or in separate ones."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -79,6 +80,13 @@ def digests(work_dir):
     states = sorted((work_dir / "checkpoints").glob("step-*.safetensors"))
     paths = [*(work_dir / name for name in OUTPUTS), states[-1]]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def unfinish(work_dir):
+    """Leave a finished run as one that was stopped between its last two saved states."""
+    max((work_dir / "checkpoints").glob("step-*.safetensors")).unlink()
+    record = json.loads((work_dir / "run.json").read_text())
+    (work_dir / "run.json").write_text(json.dumps({**record, "done": False}))
 
 
 def newest_step(work_dir):
