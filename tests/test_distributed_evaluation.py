@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ import torch
 
 from i3d.evaluation.result_file import read_evaluations
 from support import commands, processes
+from support.evaluate_on_ranks import LENGTHS
 from support.evaluation_runs import make_clips, save_models
+from support.paths import ROOT
 
-HERE = Path(__file__).parent
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
@@ -51,19 +51,21 @@ def test_every_clip_once_for_1_to_3_processes_and_1_to_17_clips(clips, models, t
         folder, log = tmp_path / str(world_size), tmp_path / f"log{world_size}"
         folder.mkdir()
         process = start(
-            [HERE / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder], world_size, log
+            [ROOT / "tests" / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder],
+            world_size,
+            log,
         )
         assert process.wait(300) == 0, log.read_text()[-3000:]
         found[world_size] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)]
     for world_size, ranks in found.items():
-        for length in range(1, 18):
-            runs = [run[length - 1] for run in ranks]
+        for number, length in enumerate(LENGTHS):
+            runs = [run[number] for run in ranks]
             readable = [k for k in range(length) if k != 11]
             assert sorted(index for run in runs for index in run["scored"]) == readable
             shares = [len(run["scored"]) for run in runs]
             assert max(shares) - min(shares) <= 2  # the unreadable one is in somebody's share
             for run in runs:
-                alone = found[1][0][length - 1]
+                alone = found[1][0][number]
                 assert run["names"] == [[f"copy{k}.mp4" for k in readable]] * 2
                 assert run["bad"] == ["copy11.mp4"] * (length > 11)
                 assert run["scores"] == alone["scores"], (world_size, length)

@@ -24,15 +24,18 @@ class Result:
 
 def run_here(words, *, env=None, stdin=b""):
     """`i3d ...` or `python tools/....py ...` in this process: its exit code and what it prints."""
-    words = [str(word) for word in words]
+    words, path = [str(word) for word in words], sys.path
     if words[0] == "i3d":
         argv, start = words, main
     else:
-        argv, start = words[1:], lambda: runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+        script = ROOT / words[1]
+        argv, start = words[1:], lambda: runpy.run_path(str(script), run_name="__main__")
+        path = [str(script.parent), *path]
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0
     with (
         mock.patch.object(sys, "argv", argv),
+        mock.patch.object(sys, "path", path),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
         mock.patch.dict(os.environ, env or {}),
         contextlib.redirect_stdout(out),
