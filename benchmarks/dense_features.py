@@ -25,7 +25,7 @@ from kept import BLUE, GREY, Row, bars, machine, place, write
 import i3d
 from i3d.data.loading.preprocess import resized
 from i3d.features.extract import FeatureSource, extractor_of
-from i3d.models.engine.overlap import PERIOD
+from i3d.models.engine.overlap import NETWORK_STRIDE_T
 from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.features import FeatureSettings
@@ -37,7 +37,7 @@ from i3d.video.writer import write_video
 
 NETWORK = "inception_rgb_kinetics400"
 NUM_FRAMES, WINDOW, HEIGHT, WIDTH = 3000, 64, 256, 340
-ROWS, ROUNDS = 8 * PERIOD, 3
+ROWS, ROUNDS = 8 * NETWORK_STRIDE_T, 3
 FIRST = ROWS // 2
 
 
@@ -62,7 +62,7 @@ def main() -> None:
                 seconds[name].append(value)
             seconds["plain"].append(elsewhere.submit(plain, clip).result())
             print({name: round(values[-1], 3) for name, values in seconds.items()}, flush=True)
-    apart = np.abs(alone - features_RC[FIRST : FIRST + PERIOD]).max() / np.abs(alone).max()
+    apart = np.abs(alone - features_RC[FIRST : FIRST + NETWORK_STRIDE_T]).max() / np.abs(alone).max()
     print(f"rows are {apart:.1e} of their largest number apart")
     rows = [row_of(name, seconds) for name in seconds]
     for row in rows:
@@ -95,7 +95,7 @@ def shared(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
     marks: list[float] = []
     with open_video(clip) as video:
         rows = source.extractor(video, max_rows=ROWS, on_row=lambda _: marks.append(time.perf_counter())).values
-    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * PERIOD)
+    return rows, (marks[-1] - marks[1]) / (ROWS - 2 * NETWORK_STRIDE_T)
 
 
 def engine(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
@@ -119,13 +119,13 @@ def by_themselves(
 ) -> tuple[np.ndarray, float]:
     """Rows of some windows, and seconds of each."""
     start, rows = time.perf_counter(), []
-    for first in range(FIRST, FIRST + PERIOD):
+    for first in range(FIRST, FIRST + NETWORK_STRIDE_T):
         with open_video(clip) as video:
             small = partial(resized, video, short_side=pre.short_side)
             frames_THWC = video.frames_at(list(range(first, first + WINDOW)), transform=small).frames_THWC
         clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
         rows.append(pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy())
-    return np.stack(rows), (time.perf_counter() - start) / PERIOD
+    return np.stack(rows), (time.perf_counter() - start) / NETWORK_STRIDE_T
 
 
 def frame(number: int) -> np.ndarray:

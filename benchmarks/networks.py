@@ -26,7 +26,7 @@ from turns import OURS, THEIRS, Sides
 from i3d.diagnostics.model_zoo import describe
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.models.flops import gflops_of_view
+from i3d.models.flops import view_gflops
 from i3d.utils.device import ComputeConfig, arithmetic_of
 
 GEMM: Final = 4096
@@ -114,7 +114,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
         case, who = name.split(": ")
         shape, recipe, first = CASES[case]
         # PyTorchVideo's has no stride in time at its stem, and so another cost; ours is told for all.
-        gflop = gflops_of_view(describe(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
+        gflop = view_gflops(describe(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
         against = f"{case}: {first}"
     ratios = [theirs / ours for theirs, ours in zip(seconds[against], seconds[name], strict=True)]
     gemm = statistics.median(seconds["GEMM bf16" if "bf16" in name else "GEMM fp32"])

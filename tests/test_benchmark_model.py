@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from i3d.cli.main import app
 from i3d.diagnostics.benchmark_model import Configuration, Speed, benchmark_model
 from i3d.errors import InputError
-from i3d.models.flops import cost_of
+from i3d.models.flops import network_cost
 from i3d.recipes.io import load_recipe
 from support.evaluation_runs import WINDOWS, save_model
 from support.rendering import render
@@ -40,7 +40,7 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
         recipe, configurations, video=video, device="cpu", rounds=4, on_step=lambda: steps.append(1)
     )
     assert len(steps) == 2 * (1 + 4)
-    cost = cost_of(load_recipe(recipe))
+    cost = network_cost(load_recipe(recipe))
     assert (found.parameters, found.gflops_per_view) == (cost.parameters, cost.gflops)
     assert found.views_per_video == 30
     assert found.gflops_per_video == pytest.approx(30 * cost.gflops)
@@ -73,7 +73,7 @@ def test_the_memory_of_one_is_not_that_of_the_one_before(tmp_path):
 
 
 def test_windows_are_those_of_the_video(tmp_path):
-    from i3d.models.flops import gflops_of_view
+    from i3d.models.flops import view_gflops
     from i3d.weights.load import load_weights
 
     model = save_model(tmp_path / "w.safetensors", protocol=WINDOWS)
@@ -81,7 +81,7 @@ def test_windows_are_those_of_the_video(tmp_path):
     found = benchmark_model(str(model), [Configuration()], video=video, device="cpu", rounds=1)
     recipe = load_weights(model).card.recipe
     assert found.views_per_video == 3
-    expected = sum(gflops_of_view(recipe, num_frames=frames) for frames in (8, 6, 6))
+    expected = sum(view_gflops(recipe, num_frames=frames) for frames in (8, 6, 6))
     assert found.gflops_per_video == pytest.approx(expected)
     assert found.view_NCTHW[2] == 8
 

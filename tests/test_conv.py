@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import i3d.models.conv
-from i3d.models.conv import IS_CHECKED, Conv3d, may_call_onednn
+from i3d.models.conv import TRUST_BF16_GRADIENT, Conv3d, can_use_onednn
 from i3d.models.factory import build_network
 from i3d.recipes.settings import ResNetSettings
 from support.convolutions import LAYERS
@@ -104,22 +104,22 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
     conv, x_NCTHW = Conv3d(4, 8, 3, padding=1), torch.randn(1, 4, 5, 9, 9)
     expected = conv(x_NCTHW)
     with torch.backends.mkldnn.flags(enabled=False):
-        assert not may_call_onednn()
+        assert not can_use_onednn()
         assert torch.allclose(conv(x_NCTHW), expected, atol=1e-5)
     compiled = torch.compile(conv, backend="eager", fullgraph=True)
     assert torch.allclose(compiled(x_NCTHW), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("is_checked", sorted({False, IS_CHECKED}))
+@pytest.mark.parametrize("trusts_gradient", sorted({False, TRUST_BF16_GRADIENT}))
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1), (3, 3, 3), (5, 7, 7), (7, 7, 7)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
 @pytest.mark.parametrize(
     "size_THW",
     [(1, 1, 1), (2, 1, 1), (3, 9, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14), (3, 16, 16), (8, 1, 16), (9, 15, 21)],
 )
-def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, is_checked, monkeypatch):
+def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, trusts_gradient, monkeypatch):
     """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
-    monkeypatch.setattr(i3d.models.conv, "IS_CHECKED", is_checked)
+    monkeypatch.setattr(i3d.models.conv, "TRUST_BF16_GRADIENT", trusts_gradient)
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
     layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)

@@ -90,7 +90,7 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
 
 def test_the_table_of_recipes_is_what_the_code_says():
     from i3d.diagnostics.model_zoo import network_name
-    from i3d.models.flops import cost_of
+    from i3d.models.flops import network_cost
     from i3d.recipes.named import RECIPES, named_recipe
     from i3d.recipes.published import PUBLISHED
 
@@ -99,7 +99,7 @@ def test_the_table_of_recipes_is_what_the_code_says():
     assert list(told) == list(RECIPES)
     for name, line in told.items():
         recipe, figures = named_recipe(name), PUBLISHED.get(name)
-        cost = cost_of(recipe)
+        cost = network_cost(recipe)
         published = f"{figures.top1:.2f} / {figures.top5:.2f}" if figures else ""
         cells = [
             f"`{name}`",

@@ -16,8 +16,8 @@ from i3d.errors import InputError
 from i3d.models.engine.engine import DTYPES, Engine
 from i3d.models.factory import build_network
 from i3d.models.inception import MaxPool3dSame
-from i3d.models.pooling import max_pooled, max_pooled_bits
-from i3d.models.prepack import PackedConv3d
+from i3d.models.pooling import max_pool_by_axis, max_pool_nonnegative_bf16
+from i3d.models.prepack import PrepackedConv3d
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.utils import device as devices
 from i3d.utils.device import ComputeConfig, arithmetic_of, has_bf16
@@ -93,7 +93,7 @@ def test_what_is_made_ready(name, precision):
     engine = Engine.create(network(name), ComputeConfig(precision=precision), device=CPU)
     assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
     engine(clips(name, 1))
-    packed = [module._weight for module in engine.net.modules() if isinstance(module, PackedConv3d)]
+    packed = [module._weight for module in engine.net.modules() if isinstance(module, PrepackedConv3d)]
     assert len(packed) > 15
     assert all(weight.is_mkldnn and weight.dtype == DTYPES[engine.arithmetic] for weight in packed)
     head = set(engine.net.classifier.parameters())
@@ -131,9 +131,9 @@ def test_the_maxima_along_one_side_after_the_other(data, dtype):
     layout = data.draw(st.sampled_from([torch.contiguous_format, torch.channels_last_3d]))
     x_NCTHW, expected = x_NCTHW.to(memory_format=layout), F.max_pool3d(padded, kernel, stride)
     with torch.no_grad():
-        assert torch.equal(max_pooled(x_NCTHW, kernel, stride, pads), expected)
+        assert torch.equal(max_pool_by_axis(x_NCTHW, kernel, stride, pads), expected)
         if dtype == torch.bfloat16:
-            assert torch.equal(max_pooled_bits(x_NCTHW, kernel, stride, pads), expected)
+            assert torch.equal(max_pool_nonnegative_bf16(x_NCTHW, kernel, stride, pads), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

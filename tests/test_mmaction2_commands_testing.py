@@ -204,9 +204,9 @@ def test_flops_are_those_that_mmaction2_counts(capsys):
     out, _, _ = run(get_flops, RAW, capsys=capsys)
     assert "Input shape: (1, 3, 32, 256, 256)" in out
     told_flops = float(re.search(r"Flops: ([\d.]+) GFLOPs", out)[1])
-    from i3d.models.flops import cost_of
+    from i3d.models.flops import network_cost
 
-    assert told_flops == pytest.approx(cost_of(named_recipe(RAW)).gflops / 2, abs=0.01)
+    assert told_flops == pytest.approx(network_cost(named_recipe(RAW)).gflops / 2, abs=0.01)
     assert "Params: 28.04 M" in out
     larger, _, _ = run(get_flops, RAW, "--shape", 1, 3, 32, 340, 256, capsys=capsys)
     assert "(1, 3, 32, 340, 256)" in larger

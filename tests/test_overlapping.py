@@ -18,8 +18,8 @@ from i3d import load_model
 from i3d.features import extractor
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share, pays
-from i3d.models.engine.overlap_edges import BoundaryPositions, ends_after
+from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, can_share, is_worth_sharing
+from i3d.models.engine.overlap_edges import BoundaryPositions, boundary_after
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D, ReceptiveField
 from i3d.models.normalize import normalize
@@ -43,7 +43,7 @@ def net():
 
 def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     """The maps of all windows, as many at once as there are calls for."""
-    plan = Plan.of(net, endpoint=endpoint, window=window, stride=stride)
+    plan = SharingPlan.create(net, endpoint=endpoint, window=window, stride=stride)
     windows, found = OverlappingWindows(plan), []
     for row in range(0, num_rows, plan.num_windows):
         several = min(plan.num_windows, num_rows - row)
@@ -94,7 +94,7 @@ def test_what_is_shared_is_computed_once(net, monkeypatch):
     monkeypatch.setattr(F, "conv2d", of_frames)
     monkeypatch.setattr(F, "conv3d", of_clips)
     frames_1CTHW = torch.zeros(1, 3, 64 + 31, SIDE, SIDE, dtype=torch.float64)
-    windows = OverlappingWindows(Plan.of(net, endpoint="Mixed_5c", window=64, stride=1))
+    windows = OverlappingWindows(SharingPlan.create(net, endpoint="Mixed_5c", window=64, stride=1))
     with torch.inference_mode():
         for call in range(4):
             if call == 2:
@@ -124,11 +124,11 @@ def test_ends_grow_until_nothing_is_left():
         ReceptiveField(3, 2),
         ReceptiveField(3, 1),
     ):
-        ends = ends_after(ends, reach)
+        ends = boundary_after(ends, reach)
         found.append(tuple(ends))
     assert found == [(32, 1, 2), (32, 2, 3), (32, 3, 4), (32, 4, 5), (16, 2, 3), (16, 3, 4)]
-    assert ends_after(BoundaryPositions(3, 1, 1), ReceptiveField(3, 1)) == BoundaryPositions(3, 3, 0)
-    assert not pays(BoundaryPositions(3, 0, 0), 1, ReceptiveField(3, 1))
+    assert boundary_after(BoundaryPositions(3, 1, 1), ReceptiveField(3, 1)) == BoundaryPositions(3, 3, 0)
+    assert not is_worth_sharing(BoundaryPositions(3, 0, 0), 1, ReceptiveField(3, 1))
 
 
 def test_who_shares(net):

@@ -25,9 +25,9 @@ from i3d.evaluation.result import cheapest, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
 from i3d.evaluation.scoring import softmax
 from i3d.finetuning.features import Backbone, Clips, clip_features
-from i3d.models.engine.fold import fold_norms
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
+from i3d.models.prepack import fold_norms
 from i3d.recipes.named import named_recipe
 from i3d.recipes.protocols import name_of, with_average, with_protocol
 from i3d.recipes.recipe import Recipe

@@ -9,7 +9,7 @@ from torch import nn
 from i3d.models.factory import build_network
 from i3d.models.inception import Mixed
 from i3d.models.non_local import NonLocal
-from i3d.models.pooling import MaxOfPairs
+from i3d.models.pooling import MaxPoolFramePairs
 from i3d.models.resnet import BasicBlock, Bottleneck, ResNetI3D
 from i3d.recipes.named import NON_LOCAL, RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
@@ -70,7 +70,7 @@ def test_the_other_networks_load_strictly_and_run_on_the_same_cases(name):
 def test_the_larger_of_each_two_frames_is_pytorchs_pooling(frames):
     x_NCTHW = torch.relu(torch.randn(2, 3, frames, 4, 5, dtype=torch.float64)).round(decimals=1)  # many are equal
     found = []
-    for pool in (MaxOfPairs(), nn.MaxPool3d((2, 1, 1))):
+    for pool in (MaxPoolFramePairs(), nn.MaxPool3d((2, 1, 1))):
         given = x_NCTHW.clone().requires_grad_()
         out = pool(given)
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
@@ -78,9 +78,9 @@ def test_the_larger_of_each_two_frames_is_pytorchs_pooling(frames):
     for mine, wanted in zip(*found, strict=True):
         assert torch.equal(mine, wanted)
     with torch.inference_mode():
-        assert torch.equal(MaxOfPairs()(x_NCTHW), found[0][0])
+        assert torch.equal(MaxPoolFramePairs()(x_NCTHW), found[0][0])
     x_NCTHW[0, 0, 1, 0, 0] = torch.nan
-    assert MaxOfPairs()(x_NCTHW)[0, 0, 0, 0, 0].isnan()
+    assert MaxPoolFramePairs()(x_NCTHW)[0, 0, 0, 0, 0].isnan()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -25,7 +25,7 @@ from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
-from i3d.models.flops import cost_of, gflops_of_view, view_of
+from i3d.models.flops import network_cost, view_gflops, view_shape
 from i3d.recipes.io import SUFFIXES, load_recipe
 from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
@@ -136,8 +136,8 @@ def benchmark_model(
     frames = max(num_frames_V)
     runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
     seconds = _in_turn(runs, rounds, max_seconds, on_step)
-    per_view = gflops_of_view(found, num_frames=frames)
-    per_video = sum(gflops_of_view(found, num_frames=number) for number in num_frames_V)
+    per_view = view_gflops(found, num_frames=frames)
+    per_video = sum(view_gflops(found, num_frames=number) for number in num_frames_V)
     peaks = _peaks(found, configurations, picked, frames)
     speeds = tuple(
         _speed(
@@ -152,11 +152,11 @@ def benchmark_model(
         )
         for run, measured, peak in zip(runs, seconds, peaks, strict=True)
     )
-    batch, channels, _, height, width = view_of(found)
+    batch, channels, _, height, width = view_shape(found)
     return ModelSpeed(
         name=name,
         protocol=found.protocol_line,
-        parameters=cost_of(found).parameters,
+        parameters=network_cost(found).parameters,
         view_NCTHW=(batch, channels, frames, height, width),
         gflops_per_view=per_view,
         views_per_video=len(num_frames_V),
@@ -203,7 +203,7 @@ class _Run:
             net.load_state_dict(state)
         how = configuration
         self.configuration, self.device, self.recipe = configuration, device, recipe
-        _, channels, _, height, width = view_of(recipe)
+        _, channels, _, height, width = view_shape(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
         compute = ComputeConfig(precision=how.precision, runtime=how.runtime)
         self._engine = Engine.create(net, compute, device=device)

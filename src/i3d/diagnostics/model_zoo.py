@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.errors import InputError
-from i3d.models.flops import Cost, Layer, cost_of, examine, view_of
+from i3d.models.flops import Cost, Layer, network_cost, trace_layers, view_shape
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
 from i3d.recipes.published import PUBLISHED
 from i3d.recipes.recipe import Recipe
@@ -96,20 +96,20 @@ class Description:
 def list_models() -> ModelZoo:
     """The networks, the recipes and the shipped weights."""
 
-    networks = [NetworkRow(name, cost_of(recipe_of_network(name))) for name in (*NETWORKS, *OTHER_DEPTHS)]
+    networks = [NetworkRow(name, network_cost(recipe_of_network(name))) for name in (*NETWORKS, *OTHER_DEPTHS)]
     recipes = []
     for recipe in map(named_recipe, RECIPES):
         aliases = tuple(alias for alias, name in ALIASES.items() if name == recipe.name)
         row = (recipe.name, aliases, network_name(recipe.network), recipe.network.num_classes)
         recipes.append(
-            RecipeRow(*row, recipe.protocol_line.split(": ", 1)[1], cost_of(recipe), published_for(recipe.name))
+            RecipeRow(*row, recipe.protocol_line.split(": ", 1)[1], network_cost(recipe), published_for(recipe.name))
         )
     weights = []
     for name, file in PRETRAINED.items():
         _, card = load_checkpoint(file.path, sha256=file.sha256)
         told = "; ".join(f"{figures} ({protocol})" for protocol, figures in card.published.items())
         row_of_weights = (name, card.recipe.name, len(card.labels), file.path.stat().st_size / 1e6)
-        weights.append(WeightsRow(*row_of_weights, cost_of(card.recipe), card.licence, told))
+        weights.append(WeightsRow(*row_of_weights, network_cost(card.recipe), card.licence, told))
     return ModelZoo(tuple(networks), tuple(recipes), tuple(weights))
 
 
@@ -127,7 +127,7 @@ def describe(name: str, *, recipe: str | None = None) -> Description:
     else:
         near = _nearest(name, [*NETWORKS, *OTHER_DEPTHS, *RECIPES, *ALIASES])
         raise InputError(f"there is no network, recipe or file {name!r}{near}; `i3d models` lists all")
-    cost, layers = examine(found.network, view_of(found))
+    cost, layers = trace_layers(found.network, view_shape(found))
     return Description(name, found, card, cost, layers)
 
 

@@ -19,8 +19,8 @@ from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.forward import logits_of, views_at_once
-from i3d.models.flops import view_of
+from i3d.models.engine.forward import forward_views, views_at_once
+from i3d.models.flops import view_shape
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol
 from i3d.utils.device import ComputeConfig
@@ -89,7 +89,7 @@ class Scorer:
             raise InputError(f"max_views must be at least 1, got {max_views}")
         protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
-        clip_CTHW = view_of(variants[0].recipe)[1:]
+        clip_CTHW = view_shape(variants[0].recipe)[1:]
         engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
         most = max_views or views_at_once(longest)
         return cls(engine, tuple(variants), protocols, most, keep_views, seed)
@@ -114,7 +114,7 @@ class Scorer:
         """The logits (V, K) of all views of one clip."""
         pre, device = self.variants[0].recipe.preprocessing, self.engine.device
         try:
-            logits_VK = logits_of(self.engine, views, pre, device=device, max_views=self.max_views).numpy()
+            logits_VK = forward_views(self.engine, views, pre, device=device, max_views=self.max_views).numpy()
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"{printable(name)}: {self.max_views} views at once are too many for the memory of {device}; "

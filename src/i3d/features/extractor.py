@@ -20,8 +20,7 @@ from i3d.data.loading.preprocess import resized
 from i3d.errors import InputError, VideoError
 from i3d.features.windows import Row, windows_of_stream
 from i3d.models.engine.engine import Engine, full_float32
-from i3d.models.engine.overlap import OverlappingWindows, Plan, can_share
-from i3d.models.inception import InceptionI3D
+from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, plan_sharing
 from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
 from i3d.recipes.features import POOLED, FeatureSettings
@@ -111,7 +110,7 @@ class FeatureExtractor:
         return Extracted(np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(ran)))
 
     @cached_property
-    def _plans(self) -> tuple[Plan | None, ...]:
+    def _plans(self) -> tuple[SharingPlan | None, ...]:
         """What the windows share in each network; None: nothing."""
         return tuple(_plan(stream.engine, self.settings) for stream in self.streams)
 
@@ -153,7 +152,7 @@ class FeatureExtractor:
 class _Network:
     """The network of one stream over one video: windows that overlap share what they can."""
 
-    def __init__(self, stream: Stream, extractor: FeatureExtractor, plan: Plan | None) -> None:
+    def __init__(self, stream: Stream, extractor: FeatureExtractor, plan: SharingPlan | None) -> None:
         self.stream, self.extractor, self.plan = stream, extractor, plan
         self.layer = _layer(stream.engine.net, extractor.settings)
         self.num_windows = plan.num_windows if plan else 1
@@ -208,13 +207,12 @@ class _Network:
         return _views(frames, channels, self.stream, self.extractor.settings)
 
 
-def _plan(engine: Engine, settings: FeatureSettings) -> Plan | None:
-    """What windows share; not by runtimes other than PyTorch: they are asked for by name, and run each window."""
-    net = engine.net
-    if engine.runtime != "torch" or not can_share(net, window=settings.window, stride=settings.stride):
+def _plan(engine: Engine, settings: FeatureSettings) -> SharingPlan | None:
+    """What windows share in PyTorch; None: nothing. Another runtime runs each window, as it is what the user chose."""
+    if engine.runtime != "torch":
         return None
-    assert isinstance(net, InceptionI3D)
-    return Plan.of(net, endpoint=_layer(net, settings), window=settings.window, stride=settings.stride)
+    endpoint = _layer(engine.net, settings)
+    return plan_sharing(engine.net, endpoint=endpoint, window=settings.window, stride=settings.stride)
 
 
 def _layer(net: VideoNetwork, settings: FeatureSettings) -> str:

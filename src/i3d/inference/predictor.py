@@ -21,7 +21,7 @@ from i3d.evaluation.scoring import Average, VideoScores, average_views
 from i3d.inference.prediction import Prediction, best_labels
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward, views_at_once
-from i3d.models.flops import view_of
+from i3d.models.flops import view_shape
 from i3d.recipes.protocols import with_average
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
@@ -74,10 +74,10 @@ class Predictor:
         clip_flow = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
         if clip_flow is not None and self.flow is not None:
             clip_flow = replace(clip_flow, method=self.flow)
-        self.views_at_once = views_at_once(view_of(self.card.recipe)[2])
+        self.views_at_once = views_at_once(view_shape(self.card.recipe)[2])
         self.sampler = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, clip_flow)
         self.streams = (self,)
-        clip_CTHW = view_of(self.card.recipe)[1:]
+        clip_CTHW = view_shape(self.card.recipe)[1:]
         self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property

@@ -37,7 +37,7 @@ class Layer:
     gflops: float
 
 
-def view_of(recipe: Recipe) -> tuple[int, ...]:
+def view_shape(recipe: Recipe) -> tuple[int, ...]:
     """The shape (N, C, T, H, W) of one view of a recipe."""
 
     protocol, crop = recipe.protocol, recipe.preprocessing.crop
@@ -45,30 +45,30 @@ def view_of(recipe: Recipe) -> tuple[int, ...]:
     return 1, recipe.network.in_channels, frames, crop, crop
 
 
-def cost_of(recipe: Recipe) -> Cost:
+def network_cost(recipe: Recipe) -> Cost:
     """Parameters, and GFLOPs on one view."""
-    return examine(recipe.network, view_of(recipe))[0]
+    return trace_layers(recipe.network, view_shape(recipe))[0]
 
 
-def cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
+def network_cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
     """The same on a view of another shape. One that the network does not take is an InputError."""
     try:
-        return examine(recipe.network, view_NCTHW)[0]
+        return trace_layers(recipe.network, view_NCTHW)[0]
     except (ValueError, RuntimeError) as error:
         raise InputError(f"a view of {'x'.join(map(str, view_NCTHW[1:]))}: {first_line(error)}") from error
 
 
-def gflops_of_view(recipe: Recipe, *, num_frames: int) -> float:
+def view_gflops(recipe: Recipe, *, num_frames: int) -> float:
     """GFLOPs on a view of so many frames; one too short for the network is looped."""
-    batch, channels, _, height, width = view_of(recipe)
+    batch, channels, _, height, width = view_shape(recipe)
     frames = max(num_frames, _min_frames(recipe.network))
-    return examine(recipe.network, (batch, channels, frames, height, width))[0].gflops
+    return trace_layers(recipe.network, (batch, channels, frames, height, width))[0].gflops
 
 
 def mean_gflops(recipe: Recipe, num_frames_NV: Sequence[Sequence[int]]) -> float:
     """GFLOPs of the network on all views of a clip, the mean over clips; a multiply-add counts as two."""
     counts = Counter(frames for num_frames_V in num_frames_NV for frames in num_frames_V)
-    total = sum(count * gflops_of_view(recipe, num_frames=frames) for frames, count in counts.items())
+    total = sum(count * view_gflops(recipe, num_frames=frames) for frames, count in counts.items())
     return total / len(num_frames_NV)
 
 
@@ -78,7 +78,7 @@ def _min_frames(network: NetworkSettings) -> int:
 
 
 @lru_cache
-def examine(network: NetworkSettings, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
+def trace_layers(network: NetworkSettings, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
     """Run a network without numbers (on PyTorch's meta device) and note what every layer does."""
     model = build_meta_network(network).eval()
     root = type(model).__name__

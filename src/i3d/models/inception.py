@@ -1,7 +1,7 @@
 """Inception-I3D: BN-Inception v1 with filters inflated to 3D (Carreira & Zisserman 2017, arXiv:1705.07750).
 
-The function is that of DeepMind's kinetics-i3d (TensorFlow, `SAME` padding); the names of the entries in its
-state dict are those of pytorch-i3d, the field's most used port, so that its files load as they are.
+The function is that of DeepMind's kinetics-i3d (TensorFlow, `SAME` padding). The state-dict keys are those of
+pytorch-i3d, the most used port, so that its files load unchanged.
 
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
@@ -16,34 +16,37 @@ from torch import Tensor, nn
 
 from i3d.models.conv import Conv3d
 from i3d.models.network import VideoNetwork
-from i3d.models.pooling import Pair, is_at_rest, max_pooled, max_pooled_bits
+from i3d.models.pooling import Pair, is_cpu_inference, max_pool_by_axis, max_pool_nonnegative_bf16
 from i3d.models.prepack import conv_bn_act
 from i3d.recipes.settings import InceptionSettings
 
 NUM_FEATURES: Final = 1024
 HEAD_POOL_THW: Final = (2, 7, 7)
-MIN_FRAMES: Final = 9  # three halvings, rounded up, must leave the 2 frames that the head pools
-MIN_SIDE: Final = 193  # five halvings, rounded up, must leave the head's 7 pixels
+MIN_FRAMES: Final = 9  # halved three times, rounding up, it leaves the 2 frames that the head pools
+MIN_SIDE: Final = 193  # halved five times, rounding up, it leaves the 7 pixels that the head pools
 
 Triple = tuple[int, int, int]
 
 
 class ReceptiveField(NamedTuple):
-    """How many positions in time a layer sees at once, and how far apart those that it gives are."""
+    """The extent of a layer in time: input positions for one output, and input positions between two outputs."""
 
     kernel: int
     stride: int
 
 
 def same_padding(size: int, *, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's `SAME`: (before, after), the odd one after. 224, kernel 7, stride 2 -> (2, 3)."""
+    """TensorFlow's `SAME` padding (before, after); an odd total pads more after. 224, kernel 7, stride 2 -> (2, 3).
+
+    It gives ceil(size / stride) outputs. PyTorch's own padding is symmetric and differs for even sizes and stride 2.
+    """
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def full_precision(device: str) -> AbstractContextManager[None]:
-    """No autocast, on devices that have it."""
+    """Disable autocast, on devices that have it."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
@@ -53,59 +56,54 @@ class Unit3D(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        # With stride 1 and an odd kernel `SAME` is symmetric, and the convolution pads without a copy.
+        # With stride 1 and an odd kernel `SAME` is symmetric: the convolution pads, without a copy of its input.
         padding = (kernel - 1) // 2 if stride == 1 else 0
         self.conv3d = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
 
     @property
-    def reach_T(self) -> ReceptiveField:
+    def receptive_field_T(self) -> ReceptiveField:
         return ReceptiveField(self.kernel, self.stride)
 
-    def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
-        """`pad_T`: zeros before and after in time, instead of `SAME`."""
-        padding = None
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
         if self.stride > 1:
             t, h, w = (same_padding(n, kernel=self.kernel, stride=self.stride) for n in x_NCTHW.shape[2:])
-            x_NCTHW = F.pad(x_NCTHW, (*w, *h, *(pad_T or t)))
-        elif pad_T is not None and self.kernel > 1:
-            padding = (0, self.kernel // 2, self.kernel // 2)
-            x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T)) if any(pad_T) else x_NCTHW
-        return conv_bn_act(self.conv3d, self.bn, x_NCTHW, padding=padding)
+            x_NCTHW = F.pad(x_NCTHW, (*w, *h, *t))
+        return conv_bn_act(self.conv3d, self.bn, x_NCTHW)
 
 
 class MaxPool3dSame(nn.Module):
-    """Max pooling, padded as TensorFlow's `SAME` (which a maximum never sees), without copying its input.
+    """Max pooling with TensorFlow's `SAME` padding, which counts as -infinity, without a copy of its input.
 
-    PyTorch pads both sides alike; where `SAME` pads one more at the end,
-    `ceil_mode` lets the last window hang over the edge instead.
+    PyTorch's padding is symmetric. Where `SAME` pads one more at the end, `ceil_mode` lets the last window extend
+    beyond the edge instead.
     """
 
     def __init__(self, *, kernel_THW: Triple, stride_THW: Triple) -> None:
         super().__init__()
         self.kernel_THW, self.stride_THW = kernel_THW, stride_THW
-        self.is_packed = False  # whether the maps come from packed convolutions
+        self.is_prepacked = False  # set by `prepack`: the input is then the output of a ReLU
 
     @property
     def layer_kind(self) -> str:
-        """What it is, for the table of layers."""
+        """A few words for the table of layers."""
         kernel, stride = ("x".join(map(str, sizes)) for sizes in (self.kernel_THW, self.stride_THW))
         return f"max pool {kernel} / {stride}"
 
     @property
-    def reach_T(self) -> ReceptiveField:
+    def receptive_field_T(self) -> ReceptiveField:
         return ReceptiveField(self.kernel_THW[0], self.stride_THW[0])
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
-        """`pad_T`: what a maximum never sees, before and after in time, instead of `SAME`."""
+        """`pad_T`: padding (before, after) in time instead of `SAME`."""
         sides = zip(x_NCTHW.shape[2:], self.kernel_THW, self.stride_THW, strict=True)
         pads_THW = [same_padding(n, kernel=k, stride=s) for n, k, s in sides]
         if pad_T is not None:
             pads_THW[0] = pad_T
-        if is_at_rest(x_NCTHW) and self.is_packed and x_NCTHW.dtype == torch.bfloat16:
-            return max_pooled_bits(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
-        if is_at_rest(x_NCTHW) and self.kernel_THW[0] > 1:
-            return max_pooled(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
+        if is_cpu_inference(x_NCTHW) and self.is_prepacked and x_NCTHW.dtype == torch.bfloat16:
+            return max_pool_nonnegative_bf16(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
+        if is_cpu_inference(x_NCTHW) and self.kernel_THW[0] > 1:
+            return max_pool_by_axis(x_NCTHW, self.kernel_THW, self.stride_THW, pads_THW)
         before_THW = [before for before, _ in pads_THW]
         if pad_T is not None:
             x_NCTHW = F.pad(x_NCTHW, (0, 0, 0, 0, *pad_T), value=-math.inf) if any(pad_T) else x_NCTHW
@@ -114,7 +112,10 @@ class MaxPool3dSame(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Inception module: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pool, 1x1x1, side by side along the channels."""
+    """Inception module: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pool, 1x1x1, concatenated along the channels.
+
+    `widths`: output channels of b0, b1a, b1b, b2a, b2b, b3b.
+    """
 
     def __init__(self, in_channels: int, widths: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
@@ -127,26 +128,21 @@ class Mixed(nn.Module):
         self.b3b = Unit3D(in_channels, widths[5])
 
     @property
-    def reach_T(self) -> ReceptiveField:
+    def receptive_field_T(self) -> ReceptiveField:
         return ReceptiveField(3, 1)
 
-    def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
-        """`pad_T`: zeros before and after in time, instead of `SAME`; none: the clip goes on there, by one position."""
-        here_NCTHW = x_NCTHW
-        if pad_T is not None:
-            here_NCTHW = x_NCTHW[:, :, 1 - pad_T[0] : x_NCTHW.shape[2] - 1 + pad_T[1]]
-            here_NCTHW = here_NCTHW.contiguous(memory_format=torch.channels_last_3d)
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
         branches = [
-            self.b0(here_NCTHW),
-            self.b1b(self.b1a(x_NCTHW), pad_T=pad_T),
-            self.b2b(self.b2a(x_NCTHW), pad_T=pad_T),
-            self.b3b(self.b3a(x_NCTHW, pad_T=pad_T)),
+            self.b0(x_NCTHW),
+            self.b1b(self.b1a(x_NCTHW)),
+            self.b2b(self.b2a(x_NCTHW)),
+            self.b3b(self.b3a(x_NCTHW)),
         ]
         return torch.cat(branches, dim=1)
 
 
 class Head(nn.Module):
-    """The linear classifier, as a 1x1x1 convolution under the name that its weights have everywhere."""
+    """The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -160,8 +156,8 @@ class Head(nn.Module):
 class InceptionI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out, averaged over time and space.
 
-    The published networks take RGB (3 channels) or optical flow (2), both scaled to [-1, 1], at 224 x 224;
-    any T >= 9, H and W >= 193 will do, smaller is a ValueError.
+    The published networks take RGB (3 channels) or optical flow (2), both scaled to [-1, 1], at 224 x 224. T may be
+    9 or more, H and W 193 or more; a smaller clip is a ValueError.
     """
 
     endpoints = (
@@ -222,18 +218,18 @@ class InceptionI3D(VideoNetwork):
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
         self._check_input(clips_NCTHW)
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
-        with full_precision(x_NCTHW.device.type):  # the CPU pools in no other type than float32
+        with full_precision(x_NCTHW.device.type):  # on CPUs, PyTorch pools in float32 and float64 only
             x_NCTHW = F.avg_pool3d(x_NCTHW.to(self.logits.conv3d.weight.dtype), HEAD_POOL_THW, stride=1)
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """What the classifier sees of each clip, averaged over time and space: (N, 1024) float32."""
+        """The input of the classifier for each clip, averaged over time and space: (N, 1024) float32."""
         self._check_input(clips_NCTHW)
         return self.pool(self._run(clips_NCTHW, last="Mixed_5c"))
 
     def pool(self, map_NCTHW: Tensor) -> Tensor:
-        """The map of Mixed_5c as the classifier sees it, averaged over time and space: (N, 1024) float32."""
+        """The map of Mixed_5c, pooled as for the classifier and averaged over time and space: (N, 1024) float32."""
         with full_precision(map_NCTHW.device.type):
             return F.avg_pool3d(map_NCTHW.float(), HEAD_POOL_THW, stride=1).mean(dim=(2, 3, 4))
 

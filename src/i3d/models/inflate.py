@@ -1,7 +1,7 @@
-"""Inflation: from the weights of a 2D network to those of its 3D version (Carreira & Zisserman 2017, section 2).
+"""Inflation: the weights of a 2D network become those of its 3D version (Carreira & Zisserman 2017, section 2).
 
-A kernel is repeated along time and divided by its length, so that a video of one still image gives the features
-that the image gave. Non-local blocks, which a 2D network has not, keep their start, at which they are the identity.
+A kernel is repeated along time and divided by its length, so that a video of one still image gives the features of
+the image. A 2D network has no non-local blocks: theirs start as the identity.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 def inflate_weights(weights_2d: Mapping[str, Tensor], shapes_3d: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """2D weights under the names of the 3D network -> weights of the 3D shapes.
+    """2D weights under the state-dict keys of the 3D network -> weights of the 3D shapes.
 
-    Kernels (out, in, H, W) become (out, in, T, H, W); a linear classifier (K, C) becomes a 1x1x1 convolution where
-    the network has one; a stem for other channels than RGB repeats the mean over RGB. Entries that the 3D network
-    does not have stay as they are. A shape that cannot be reached is left as it is for the caller to compare.
+    Kernels (out, in, H, W) become (out, in, T, H, W). A linear classifier (K, C) becomes a 1x1x1 convolution if the
+    network has one. A stem for other channels than RGB repeats the mean over RGB. Unknown keys, and weights that cannot
+    get the shape, stay unchanged: the caller compares them.
     """
     return {
         name: inflate_kernel(weight, shapes_3d[name]) if name in shapes_3d else weight
@@ -24,7 +24,7 @@ def inflate_weights(weights_2d: Mapping[str, Tensor], shapes_3d: Mapping[str, to
 
 
 def inflate_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
-    """One entry brought to the 3D shape; vectors and matrices of that shape already are returned as they are."""
+    """One weight in the 3D shape; unchanged if it has that shape, or cannot get it."""
     if weight.shape == shape or len(shape) != 5:
         return weight
     if weight.dim() == 2:

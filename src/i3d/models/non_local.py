@@ -1,6 +1,6 @@
-"""The non-local block: every place and time of a clip looks at every other (Wang et al. 2018, arXiv:1711.07971).
+"""The non-local block: each position of a clip attends to all others (Wang et al. 2018, arXiv:1711.07971).
 
-Letters in names: N clips, C channels, D inner channels (half of C), S places and times, R the ones that are looked at.
+Letters in names: N clips, C channels, D inner channels (half of C), S query positions (T * H * W), R key positions.
 """
 
 from typing import Literal
@@ -14,14 +14,15 @@ Mode = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 
 class NonLocal(nn.Module):
-    """x + BN(out(weights of x against itself, times g(x))), with the same shape out as in: (N, C, T, H, W).
+    """x + BN(out(attention(x) g(x))): (N, C, T, H, W) in and out.
 
-    `mode` is how alike two positions are: exp(theta . phi) and exp(x . x), both normalised to sum 1, theta . phi / R,
-    or relu(w . [theta, phi]) / R. With `sub_sample` the positions that are looked at are pooled by 1x2x2. The scale
-    of the last batch norm starts at 0, so that a new block is the identity.
+    `mode` is the similarity of two positions. "embedded_gaussian" is softmax(theta . phi), "gaussian" softmax(x . x),
+    "dot_product" theta . phi / R, "concatenation" relu(w . [theta, phi]) / R. `sub_sample` pools keys and values by
+    1x2x2. `use_scale` divides theta . phi by sqrt(D). The last batch norm's weight starts at 0, so a new block is the
+    identity.
 
-    The (S, R) matrix of weights is written out for "concatenation" alone: the exponential ones are PyTorch's fused
-    attention, and the dot product, which has no softmax, is theta (phi^T g) / R by associativity.
+    Only "concatenation" computes the (S, R) matrix. The softmax modes use PyTorch's fused attention. The dot product,
+    which has no softmax, is theta (phi^T g) / R by associativity.
     """
 
     def __init__(self, channels: int, *, mode: Mode, sub_sample: bool = True, use_scale: bool = False) -> None:
@@ -43,11 +44,11 @@ class NonLocal(nn.Module):
 
     @property
     def layer_kind(self) -> str:
-        """What it is, for the table of layers."""
+        """A few words for the table of layers."""
         return f"attention, {self.mode.replace('_', ' ')}"
 
     def reset_parameters(self) -> None:
-        """Embeddings from a normal distribution of standard deviation 0.01; the block as a whole the identity."""
+        """Embeddings from N(0, 0.01^2); the last batch norm at 0, which makes the block the identity."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias") or name == "out.bn.weight":
                 nn.init.zeros_(parameter)
@@ -74,9 +75,9 @@ class NonLocal(nn.Module):
         return _positions(self.theta(x_NCTHW)), _positions(self.pool(self.phi(x_NCTHW)))
 
     def _concatenation(self, theta_NSD: Tensor, phi_NRD: Tensor, g_NRD: Tensor) -> Tensor:
-        """w . [theta, phi] is the sum of a term of each, so the pairs need not be concatenated."""
-        of_theta, of_phi = self.project.weight[0].chunk(2)
-        pairs_NSR = F.relu((theta_NSD @ of_theta)[:, :, None] + (phi_NRD @ of_phi)[:, None, :])
+        """w . [theta, phi] is a term of theta plus one of phi, so the pairs need not be concatenated."""
+        theta_weight_D, phi_weight_D = self.project.weight[0].chunk(2)
+        pairs_NSR = F.relu((theta_NSD @ theta_weight_D)[:, :, None] + (phi_NRD @ phi_weight_D)[:, None, :])
         return pairs_NSR @ g_NRD / g_NRD.shape[1]
 
 
@@ -88,8 +89,8 @@ def _positions(x_NCTHW: Tensor) -> Tensor:
 def _attend(query_NSC: Tensor, key_NRC: Tensor, value_NRD: Tensor, *, scale: float) -> Tensor:
     """softmax(query . key * scale) . value.
 
-    The fused kernels want values as wide as the keys: narrower ones are filled up with zeros, which cost less than
-    the (S, R) matrix would.
+    The fused kernels need values as wide as the keys. Narrower values are padded with zeros, which costs less than
+    the (S, R) matrix.
     """
     width = value_NRD.shape[2]
     value_NRC = F.pad(value_NRD, (0, query_NSC.shape[2] - width))

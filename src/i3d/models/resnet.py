@@ -1,6 +1,6 @@
-"""I3D-ResNet: a 2D ResNet whose kernels are inflated to 3D, as the I3D recipes of MMAction2 have it.
+"""I3D-ResNet: a 2D ResNet with kernels inflated to 3D, as in MMAction2's I3D recipes.
 
-He et al. 2016 (arXiv:1512.03385) inflated as in Carreira & Zisserman 2017 and Wang et al. 2018 (arXiv:1711.07971).
+He et al. 2016 (arXiv:1512.03385), inflated as in Carreira & Zisserman 2017 and Wang et al. 2018 (arXiv:1711.07971).
 Which blocks are inflated, the strides and the non-local blocks are settings (`recipes.settings.ResNetSettings`).
 
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from i3d.models.conv import Conv3d
 from i3d.models.network import VideoNetwork
 from i3d.models.non_local import NonLocal
-from i3d.models.pooling import MaxOfPairs
+from i3d.models.pooling import MaxPoolFramePairs
 from i3d.models.prepack import conv_bn_act
 from i3d.recipes.settings import ResNetSettings
 
@@ -25,7 +25,7 @@ Triple = tuple[int, int, int]
 
 
 class ConvBN(nn.Module):
-    """Convolution, padded to keep the size at stride 1, batch norm, the sum with a shortcut if there is one, ReLU."""
+    """Convolution, batch norm, sum with an optional residual, ReLU. At stride 1 the padding keeps the size."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class ConvBN(nn.Module):
         self.conv = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels)
 
-    def forward(self, x_NCTHW: Tensor, *, plus_NCTHW: Tensor | None = None, relu: bool = True) -> Tensor:
-        return conv_bn_act(self.conv, self.bn, x_NCTHW, plus_NCTHW=plus_NCTHW, relu=relu)
+    def forward(self, x_NCTHW: Tensor, *, residual_NCTHW: Tensor | None = None, relu: bool = True) -> Tensor:
+        return conv_bn_act(self.conv, self.bn, x_NCTHW, residual_NCTHW=residual_NCTHW, relu=relu)
 
 
 class BasicBlock(nn.Module):
@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
         kernel = (3 if inflate else 1, 3, 3)
         self.conv1 = ConvBN(in_channels, width, kernel=kernel, stride=stride)
         self.conv2 = ConvBN(width, width, kernel=kernel)
-        self.downsample = shortcut(in_channels, width, stride=stride)
+        self.downsample = build_shortcut(in_channels, width, stride=stride)
         self.non_local: nn.Module = nn.Identity()
 
     @property
@@ -55,13 +55,13 @@ class BasicBlock(nn.Module):
         return self.conv2.bn
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
-        out_NCTHW = self.conv2(self.conv1(x_NCTHW), plus_NCTHW=shortcut_of(self.downsample, x_NCTHW))
+        out_NCTHW = self.conv2(self.conv1(x_NCTHW), residual_NCTHW=run_shortcut(self.downsample, x_NCTHW))
         mixed_NCTHW: Tensor = self.non_local(out_NCTHW)
         return mixed_NCTHW
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 (ResNet-50, 101). Inflated, style "3x1x1" widens the first to 3x1x1, "3x3x3" the second."""
+    """1x1, 3x3, 1x1 (ResNet-50, 101). Inflation makes the first 3x1x1 (style "3x1x1") or the second 3x3x3."""
 
     expansion = 4
 
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
         self.conv1 = ConvBN(in_channels, width, kernel=(first, 1, 1))
         self.conv2 = ConvBN(width, width, kernel=(second, 3, 3), stride=stride)
         self.conv3 = ConvBN(width, width * self.expansion, kernel=(1, 1, 1))
-        self.downsample = shortcut(in_channels, width * self.expansion, stride=stride)
+        self.downsample = build_shortcut(in_channels, width * self.expansion, stride=stride)
         self.non_local: nn.Module = nn.Identity()
 
     @property
@@ -81,28 +81,28 @@ class Bottleneck(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         out_NCTHW = self.conv2(self.conv1(x_NCTHW))
-        out_NCTHW = self.conv3(out_NCTHW, plus_NCTHW=shortcut_of(self.downsample, x_NCTHW))
+        out_NCTHW = self.conv3(out_NCTHW, residual_NCTHW=run_shortcut(self.downsample, x_NCTHW))
         mixed_NCTHW: Tensor = self.non_local(out_NCTHW)
         return mixed_NCTHW
 
 
-def shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Module:
-    """What a residual is added to: the input itself, or a 1x1x1 projection of it where the shape changes."""
+def build_shortcut(in_channels: int, out_channels: int, *, stride: Triple) -> nn.Module:
+    """The shortcut of a block: the identity, or a 1x1x1 projection where the shape changes."""
     if stride == (1, 1, 1) and in_channels == out_channels:
         return nn.Identity()
     return ConvBN(in_channels, out_channels, kernel=(1, 1, 1), stride=stride)
 
 
-def shortcut_of(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
-    """What a residual is added to, of a block's input."""
+def run_shortcut(downsample: nn.Module, x_NCTHW: Tensor) -> Tensor:
+    """The residual of a block from its input, without a ReLU."""
     return downsample(x_NCTHW, relu=False) if isinstance(downsample, ConvBN) else x_NCTHW
 
 
 class ResNetI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out: mean over time and space, dropout, linear.
 
-    The published networks take RGB, normalised by the ImageNet mean and deviation. Any H and W will do, and any T of
-    at least `settings.min_frames`; fewer is a ValueError.
+    The published networks take RGB, normalised by the ImageNet mean and standard deviation, of any H and W. T must be
+    at least `settings.min_frames`; fewer frames are a ValueError.
     """
 
     endpoints = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -117,7 +117,7 @@ class ResNetI3D(VideoNetwork):
         s, width = settings, settings.base_channels
         self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
         self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
-        self.pool2: nn.Module = MaxOfPairs() if s.pool2 else nn.Identity()
+        self.pool2: nn.Module = MaxPoolFramePairs() if s.pool2 else nn.Identity()
         block = Bottleneck if s.depth >= 50 else BasicBlock
         self.layer1 = self._stage(0, width, block=block)
         self.layer2 = self._stage(1, width * block.expansion, block=block)
@@ -129,7 +129,7 @@ class ResNetI3D(VideoNetwork):
         self.train()
 
     def _stage(self, stage: int, in_channels: int, *, block: type[BasicBlock | Bottleneck]) -> nn.Sequential:
-        """The residual blocks of one stage, each non-local block after the residual block of the same number."""
+        """The residual blocks of one stage. A non-local block follows the residual block of the same number."""
         s, layers = self.settings, nn.Sequential()
         width = s.base_channels * 2**stage
         for i, (inflate, non_local) in enumerate(zip(s.inflated[stage], s.non_local_at[stage], strict=True)):
@@ -147,7 +147,7 @@ class ResNetI3D(VideoNetwork):
         return layers
 
     def reset_parameters(self) -> None:
-        """He initialisation; the classifier from a normal distribution of standard deviation 0.01."""
+        """He initialisation; the classifier's weight from N(0, 0.01^2)."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -160,7 +160,7 @@ class ResNetI3D(VideoNetwork):
         nn.init.zeros_(self.fc.bias)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but for what the settings freeze: the first stages, and with `norm_eval` all batch norms."""
+        """Training mode, except for what the settings freeze: the first stages; with `norm_eval` all batch norms."""
         super().train(mode)
         for name in self.endpoints[: self.settings.frozen_stages + 1]:
             self.get_submodule(name).eval().requires_grad_(False)
@@ -201,7 +201,7 @@ class ResNetI3D(VideoNetwork):
 
     def _run(self, block: nn.Module, x_NCTHW: Tensor) -> Tensor:
         if self.settings.activation_checkpointing and self.training and torch.is_grad_enabled():
-            contexts = lambda: (nullcontext(), statistics_kept(block))  # noqa: E731
+            contexts = lambda: (nullcontext(), restore_statistics(block))  # forward, recomputation  # noqa: E731
             x_NCTHW = checkpoint(block, x_NCTHW, use_reentrant=False, context_fn=contexts)
         else:
             x_NCTHW = block(x_NCTHW)
@@ -219,8 +219,8 @@ class ResNetI3D(VideoNetwork):
 
 
 @contextmanager
-def statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Undo what a second run of the same clips (activation checkpointing) does to the running statistics."""
+def restore_statistics(block: nn.Module) -> Iterator[None]:
+    """Undo the update of the running statistics when activation checkpointing runs a block a second time."""
     buffers = [(buffer, buffer.clone()) for buffer in block.buffers()]
     try:
         yield

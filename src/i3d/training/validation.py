@@ -17,7 +17,7 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import average_views
-from i3d.models.engine.forward import logits_of
+from i3d.models.engine.forward import forward_views
 from i3d.training.step import TrainState
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
@@ -82,7 +82,7 @@ def validate(
 def score(state: TrainState, views: Views) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
     with state.accelerator.autocast():
-        logits_VK = logits_of(state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS)
+        logits_VK = forward_views(state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS)
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
     view_indices = list(views.groups[0])  # a view that the protocol repeats counts twice

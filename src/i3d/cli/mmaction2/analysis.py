@@ -55,7 +55,7 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
 
 def get_flops(arguments: Sequence[str] | None = None) -> None:
     """`get_flops.py CONFIG`: operations and parameters of a config's network on one view."""
-    from i3d.models.flops import cost_on, view_of
+    from i3d.models.flops import network_cost_on, view_shape
 
     parser = _parser("get_flops.py", "Operations and parameters of a config's network on one view.")
     parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
@@ -63,8 +63,8 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     recipe = read_asked(options.config, options.cfg_options).config.recipe
-    shape = _shape(options.shape, view_of(recipe))
-    cost = cost_on(recipe, shape)
+    shape = _shape(options.shape, view_shape(recipe))
+    cost = network_cost_on(recipe, shape)
     line, gflops = "=" * 30, cost.gflops
     typer.echo(f"{line}\nInput shape: {shape}\nFlops: {gflops / 2:.2f} GFLOPs")
     typer.echo(f"Params: {cost.parameters / 1e6:.2f} M\n{line}")
@@ -129,7 +129,7 @@ def _timed(asked: Arguments, config: str) -> Iterator[tuple[float, float]]:
     from i3d.data.loading.flow_cache import ClipFlow
     from i3d.data.loading.loader import ClipLoader
     from i3d.models.engine.engine import Engine
-    from i3d.models.engine.forward import logits_of
+    from i3d.models.engine.forward import forward_views
     from i3d.models.factory import build_network
     from i3d.utils.device import pick_device
 
@@ -145,7 +145,7 @@ def _timed(asked: Arguments, config: str) -> Iterator[tuple[float, float]]:
     for batch in loader.batches():
         for views in batch.views_N:
             loaded = time.perf_counter()
-            logits_of(engine, views, recipe.preprocessing, device=device, max_views=8)
+            forward_views(engine, views, recipe.preprocessing, device=device, max_views=8)
             done = time.perf_counter()
             yield loaded - begun, done - loaded
             begun = time.perf_counter()

@@ -18,12 +18,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from i3d.models.engine.fold import fold_norms
 from i3d.models.engine.runtimes import openvino
-from i3d.models.engine.runtimes.checks import check_output, check_runtime, naming_runtime
-from i3d.models.engine.runtimes.task import LOGITS, POOLED, Function, Run, Task, one_by_one
+from i3d.models.engine.runtimes.checks import check_output, check_runtime, runtime_errors
+from i3d.models.engine.runtimes.task import LOGITS, POOLED, CompileTask, NetworkOutput, RunClips, run_one_by_one
 from i3d.models.network import VideoNetwork
-from i3d.models.prepack import prepack
+from i3d.models.prepack import fold_norms, prepack
 from i3d.utils.cache import Cache
 from i3d.utils.device import Arithmetic, ComputeConfig, Runtime, arithmetic_of, pick_device, use_cores
 
@@ -144,7 +143,7 @@ class _Functions:
     clip_CTHW: tuple[int, ...] | None
     cache: Cache
     used: set[Runtime] = field(default_factory=set)
-    _runs: dict[str, Run] = field(default_factory=dict)
+    _runs: dict[str, RunClips] = field(default_factory=dict)
     _other_shapes: set[tuple[int, ...]] = field(default_factory=set)  # each is logged once
 
     def run(self, name: str, clips_NCTHW: Tensor) -> Tensor:
@@ -156,29 +155,29 @@ class _Functions:
                 self._log_other_shape(shape)
                 self.used.add("torch")
                 return self._in_torch(name)(clips_NCTHW)
-            with naming_runtime(self.runtime):
+            with runtime_errors(self.runtime):
                 if name not in self._runs:
                     self._runs[name] = self._compile(name, clips_NCTHW.device)
                 self.used.add(self.runtime)
                 return self._runs[name](clips_NCTHW)
 
-    def _in_torch(self, name: str) -> Run:
-        function, dtype = Function(self.net, name), DTYPES[self.arithmetic]
+    def _in_torch(self, name: str) -> RunClips:
+        function, dtype = NetworkOutput(self.net, name), DTYPES[self.arithmetic]
         return lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
 
-    def _compile(self, name: str, device: torch.device) -> Run:
+    def _compile(self, name: str, device: torch.device) -> RunClips:
         assert self.clip_CTHW is not None
-        task = Task(self.plain, name, self.clip_CTHW, self.arithmetic, torch.get_num_threads(), self.cache)
+        task = CompileTask(self.plain, name, self.clip_CTHW, self.arithmetic, torch.get_num_threads(), self.cache)
         if self.runtime == "openvino":
             return check_output("openvino", task, openvino.compile_task(task), torch.device("cpu"))
         # PyTorch's own cache is safe across processes, and depends on machine and versions.
         log.info("compiling the network, which may take a minute or two; it is cached")
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.cache.folder / "inductor"))
         net = to_device(copy.deepcopy(self.plain), device, self.arithmetic)
-        function, dtype = Function(net, name), DTYPES[self.arithmetic]
+        function, dtype = NetworkOutput(net, name), DTYPES[self.arithmetic]
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
-        run: Run = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
-        return check_output("compile", task, one_by_one(run) if device.type == "cpu" else run, device)
+        run: RunClips = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
+        return check_output("compile", task, run_one_by_one(run) if device.type == "cpu" else run, device)
 
     def _log_other_shape(self, shape: tuple[int, ...]) -> None:
         if self.runtime != "torch" and shape not in self._other_shapes:

@@ -34,7 +34,7 @@ def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing)
     return logits_VK.float()
 
 
-def logits_of(
+def forward_views(
     net: VideoNetwork | Engine, views: Views, pre: Preprocessing, *, device: torch.device, max_views: int
 ) -> Tensor:
     """Logits (V, K) float32, on the CPU, of all views of a video; at most `max_views` run at once."""

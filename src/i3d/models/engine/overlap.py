@@ -1,13 +1,13 @@
-"""Inception-I3D over windows of frames that overlap: what no end of a window reaches is computed once.
+"""Inception-I3D over overlapping windows of frames: positions that no window boundary reaches are computed once.
 
-A layer sees zeros before and after a window, so that the positions near its two ends are its own. Those between are
-the same in every window that has the same frames there: they are computed once, and the ends of each window apart.
-From layer to layer the ends grow, until too little is left to share; from there on each window runs by itself. Nothing
-is approximated: sums are the same but for the order in which they are added up.
+A layer pads a window with zeros, so the positions near its two ends belong to this window alone. All windows over the
+same frames share the positions between: those are computed once, and the ends of each window separately. The ends grow
+from layer to layer. When too little is left to share, each window runs alone through the rest. Nothing is
+approximated: sums differ in the order of their terms only.
 
-    plan = Plan.of(net, endpoint="Mixed_5c", window=64, stride=1)
+    plan = SharingPlan.create(net, endpoint="Mixed_5c", window=64, stride=1)
     windows = OverlappingWindows(plan)
-    windows(frames_1CTHW, num_windows=8)  # 71 frames -> (8, C', T', H', W'); the next call begins with frame 8
+    windows(frames_1CTHW, num_windows=8)  # 71 frames -> (8, C', T', H', W'); the next call starts at frame 8
 
 Letters in names: B windows, C channels, T frames or positions in time, H rows, W columns.
 """
@@ -21,156 +21,166 @@ from typing import Final, Self
 import torch
 from torch import Tensor, nn
 
-from i3d.models.engine.overlap_edges import BoundaryPositions, Group, SharedSpan, ends_after
-from i3d.models.engine.overlap_layers import SharedConv, SharedLayer, SharedMixed, SharedPool, Sums
+from i3d.models.engine.overlap_edges import BoundaryPositions, SharedSpan, WindowGroup, boundary_after
+from i3d.models.engine.overlap_layers import PartialSums, SharedConv, SharedLayer, SharedMixed, SharedPool
 from i3d.models.inception import InceptionI3D, MaxPool3dSame, Mixed, ReceptiveField, Unit3D
+from i3d.models.network import VideoNetwork
 
-PERIOD: Final = 8  # the stride in time of the whole network: so many frames on, windows share with those before
-MOST_COST: Final = 0.7
-MOST_FIRST_COST: Final = 0.5
+NETWORK_STRIDE_T: Final = 8  # frames for each position of the last feature map
+MAX_COST_FRACTION: Final = 0.7  # measured: short pieces run slower than their length, so that above it nothing is won
+MAX_FIRST_COST_FRACTION: Final = 0.5  # of the first layer, measured likewise
 
 
 @dataclass(frozen=True)
-class Step:
-    """A layer that is shared, and those behind it that see each position in time by itself."""
+class SharedStep:
+    """A layer that windows share, and the layers after it that work on each position in time alone."""
 
     layer: SharedLayer
-    then: tuple[nn.Module, ...]
+    pointwise: tuple[nn.Module, ...]
 
-    def __call__(self, x_NCTHW: Tensor) -> Tensor:
-        """The layers behind."""
-        for layer in self.then:
+    def run_pointwise(self, x_NCTHW: Tensor) -> Tensor:
+        """The layers after the shared one."""
+        for layer in self.pointwise:
             x_NCTHW = layer(x_NCTHW)
         return x_NCTHW
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which layers of a network windows share, made ready, and those that each runs by itself."""
+class SharingPlan:
+    """The layers that windows share, and those that each window runs alone."""
 
     window: int
     stride: int
-    shared: tuple[Step, ...]
-    rest: tuple[nn.Module, ...]
+    shared: tuple[SharedStep, ...]
+    unshared: tuple[nn.Module, ...]
 
     @property
     def num_windows(self) -> int:
-        """Windows at once, so that each call shares with the next: as few as that takes, for wide strides."""
-        return PERIOD // gcd(self.stride, PERIOD)
+        """The fewest windows a call that let it share with the next: the calls start on the network's stride."""
+        return NETWORK_STRIDE_T // gcd(self.stride, NETWORK_STRIDE_T)
 
     @classmethod
-    def of(cls, net: InceptionI3D, *, endpoint: str, window: int, stride: int) -> Self:
-        """For the maps of an endpoint, of windows of so many frames. The network must be at rest."""
-        ends, step, shared = BoundaryPositions(window, 0, 0), stride, []
-        rest = [net.get_submodule(name) for name in net.endpoints_up_to(endpoint)]
-        while rest:
-            reach: ReceptiveField = rest[0].reach_T  # type: ignore[assignment]
-            apart = num_apart(step, reach)
-            if not pays(ends, step * apart, reach):
+    def create(cls, net: InceptionI3D, *, endpoint: str, window: int, stride: int) -> Self:
+        """Plan the maps of an endpoint for windows of `window` frames. The network must be in eval mode."""
+        boundary, step, shared = BoundaryPositions(window, 0, 0), stride, []
+        layers = [net.get_submodule(name) for name in net.endpoints_up_to(endpoint)]
+        while layers:
+            field: ReceptiveField = layers[0].receptive_field_T  # type: ignore[assignment]
+            phases = num_phases(step, field)
+            if not is_worth_sharing(boundary, step * phases, field):
                 break
-            then = next((i for i in range(1, len(rest)) if rest[i].reach_T != (1, 1)), len(rest))
-            shared.append(Step(shared_layer(rest[0], ends), tuple(rest[1:then])))
-            ends, step, rest = ends_after(ends, reach), step * apart // reach.stride, rest[then:]
-        return cls(window, stride, tuple(shared), tuple(rest))
+            stop = next((i for i in range(1, len(layers)) if layers[i].receptive_field_T != (1, 1)), len(layers))
+            shared.append(SharedStep(build_shared_layer(layers[0], boundary), tuple(layers[1:stop])))
+            boundary, step, layers = boundary_after(boundary, field), step * phases // field.stride, layers[stop:]
+        return cls(window, stride, tuple(shared), tuple(layers))
 
 
 class OverlappingWindows:
-    """The maps of an endpoint for windows of a stream, in their order.
+    """The maps of an endpoint for the windows of a stream, in order.
 
-    What the next windows need of these is held: about 0.4 GB for windows of 64 frames of 224 x 224 and stride 1.
+    What the next windows can reuse stays in memory: about 0.4 GB for 64 frames of 224 x 224 and stride 1.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SharingPlan) -> None:
         self.plan = plan
-        self._held: dict[tuple[int, ...], tuple[SharedSpan, Sums]] = {}  # by step and place among the windows
+        # What the last call computed, by number of the step and phases of the windows.
+        self._cached: dict[tuple[int, ...], tuple[SharedSpan, PartialSums]] = {}
 
     def __call__(self, frames_1CTHW: Tensor, *, num_windows: int) -> Tensor:
-        """(B, C', T', H', W') of the windows that begin with frames 0, stride, 2 * stride ...; call after call for
-        what follows. All calls but the last are of `plan.num_windows`.
-        """
-        none_BCTHW = frames_1CTHW[:, :, :0].expand(num_windows, -1, -1, -1, -1)
-        frames = SharedSpan(0, frames_1CTHW)
-        return self._run(
-            0, Group(BoundaryPositions(self.plan.window, 0, 0), self.plan.stride, frames, none_BCTHW, none_BCTHW), ()
-        )
+        """Maps (B, C', T', H', W') of the windows that start at frames 0, stride, 2 * stride ... of these frames.
 
-    def _run(self, number: int, group: Group, place: tuple[int, ...]) -> Tensor:
-        """From a step to the last."""
+        The next call continues the stream: its frames start `num_windows * stride` later. All calls but the last have
+        `plan.num_windows` windows.
+        """
+        empty_BCTHW = frames_1CTHW[:, :, :0].expand(num_windows, -1, -1, -1, -1)
+        boundary, span = BoundaryPositions(self.plan.window, 0, 0), SharedSpan(0, frames_1CTHW)
+        return self._run(0, WindowGroup(boundary, self.plan.stride, span, empty_BCTHW, empty_BCTHW), ())
+
+    def _run(self, number: int, group: WindowGroup, phases: tuple[int, ...]) -> Tensor:
+        """Run the windows from a step to the end."""
         if number == len(self.plan.shared):
-            return torch.cat([self._rest(x_1CTHW) for x_1CTHW in torch.split(group.whole(), 1)])
-        apart = num_apart(group.step, self.plan.shared[number].layer.reach)
-        if apart == 1:
-            return self._run(number + 1, self._through(number, group, place), place)
-        firsts = range(min(apart, len(group)))
-        found = [self._run(number, group.every(apart, first), (*place, first)) for first in firsts]
-        maps_BCTHW = found[0].new_empty((len(group), *found[0].shape[1:]))
-        for first, some_BCTHW in enumerate(found):
-            maps_BCTHW[first::apart] = some_BCTHW
+            return torch.cat([self._run_unshared(x_1CTHW) for x_1CTHW in torch.split(group.windows(), 1)])
+        num = num_phases(group.step, self.plan.shared[number].layer.field)
+        if num == 1:
+            return self._run(number + 1, self._run_shared(number, group, phases), phases)
+        firsts = range(min(num, len(group)))
+        outputs = [self._run(number, group.every_nth(num, first), (*phases, first)) for first in firsts]
+        maps_BCTHW = outputs[0].new_empty((len(group), *outputs[0].shape[1:]))
+        for first, output_BCTHW in enumerate(outputs):
+            maps_BCTHW[first::num] = output_BCTHW
         return maps_BCTHW
 
-    def _rest(self, x_1CTHW: Tensor) -> Tensor:
-        """One window, through what is not shared: on a CPU that is faster than several at once, whose maps leave the
-        caches.
-        """
-        for layer in self.plan.rest:
+    def _run_unshared(self, x_1CTHW: Tensor) -> Tensor:
+        """Run one window through the unshared layers: several at once would not fit the caches of a CPU."""
+        for layer in self.plan.unshared:
             x_1CTHW = layer(x_1CTHW)
         return x_1CTHW
 
-    def _through(self, number: int, group: Group, place: tuple[int, ...]) -> Group:
-        """The windows after a step: the stretch that is new, and the ends of each."""
+    def _run_shared(self, number: int, group: WindowGroup, phases: tuple[int, ...]) -> WindowGroup:
+        """Run the windows through one step: the new part of the span, and the ends of each window."""
         step = self.plan.shared[number]
-        layer, now, apart = step.layer, step.layer.now, group.step // step.layer.reach.stride
-        shared, sums = self._held.get((number, *place), (None, Sums()))
-        new_1CTHW = step(layer.middle(group.shared, shared.stop if shared else now.before, sums))
-        shared = shared.and_then(new_1CTHW) if shared else SharedSpan(now.before, new_1CTHW)
+        layer, boundary, output_step = step.layer, step.layer.output, group.step // step.layer.field.stride
+        shared, sums = self._cached.get((number, *phases), (None, PartialSums()))
+        new_1CTHW = step.run_pointwise(layer.run_span(group.shared, shared.stop if shared else boundary.before, sums))
+        shared = shared.append(new_1CTHW) if shared else SharedSpan(boundary.before, new_1CTHW)
 
         before_BCTHW = after_BCTHW = new_1CTHW[:, :, :0].expand(len(group), -1, -1, -1, -1)
-        if now.before:
-            before_BCTHW = step(layer.before(group))
-        if now.after:
-            after_BCTHW = step(layer.after(group, apart, sums))
-        behind = len(group) * apart
-        sums.forget(behind, keep=now.last - apart)
-        self._held[(number, *place)] = shared.counted_from(behind, keep=now.before), sums
-        return Group(now, apart, shared, before_BCTHW, after_BCTHW)
+        if boundary.before:
+            before_BCTHW = step.run_pointwise(layer.run_before(group))
+        if boundary.after:
+            after_BCTHW = step.run_pointwise(layer.run_after(group, output_step, sums))
+        next_start = len(group) * output_step
+        sums.rebase(next_start, min_start=boundary.after_start - output_step)
+        self._cached[(number, *phases)] = shared.rebase(next_start, min_start=boundary.before), sums
+        return WindowGroup(boundary, output_step, shared, before_BCTHW, after_BCTHW)
 
 
-def shared_layer(layer: nn.Module, ends: BoundaryPositions) -> SharedLayer:
-    """A layer for windows of given ends."""
+def build_shared_layer(layer: nn.Module, boundary: BoundaryPositions) -> SharedLayer:
+    """A layer for windows whose input has this boundary."""
     if isinstance(layer, Mixed):
-        return SharedMixed(layer, ends)
+        return SharedMixed(layer, boundary)
     if isinstance(layer, MaxPool3dSame):
-        return SharedPool(layer, ends)
+        return SharedPool(layer, boundary)
     assert isinstance(layer, Unit3D)
-    return SharedConv(layer, ends)
+    return SharedConv(layer, boundary)
 
 
-def num_apart(step: int, reach: ReceptiveField) -> int:
-    """How many windows further on one's positions fall on those of another, behind a layer."""
-    return reach.stride // gcd(step, reach.stride)
+def num_phases(step: int, field: ReceptiveField) -> int:
+    """Into how many groups a strided layer splits windows. Only windows of one group share output positions.
 
-
-def cost(ends: BoundaryPositions, step: int, reach: ReceptiveField) -> float:
-    """What a window costs of a layer if the middle is shared, as a share of its positions: its ends, and what is new.
-
-    Of the positions after, a convolution adds only what the window's own do.
+    Windows 1 position apart have the outputs of a layer of stride 2 in common with every second window: 2 groups.
     """
-    now = ends_after(ends, reach)
-    return (now.before + min(now.after, ends.after) + step // reach.stride) / now.length
+    return field.stride // gcd(step, field.stride)
 
 
-def pays(ends: BoundaryPositions, step: int, reach: ReceptiveField) -> bool:
-    """Whether a layer is shared. Short pieces cost more than their share of a window: over 0.7 nothing was gained."""
-    return step // reach.stride < ends_after(ends, reach).between and cost(ends, step, reach) < MOST_COST
+def cost_fraction(boundary: BoundaryPositions, step: int, field: ReceptiveField) -> float:
+    """The positions that a window costs with sharing, as a fraction of its length: its ends, and the new middle.
 
-
-def can_share(net: object, *, window: int, stride: int) -> bool:
-    """Whether windows of a stream share anything: of Inception, if they overlap far enough.
-
-    If half of the first layer is a window's own, nothing was gained in all.
+    Of its last positions it costs at most as many as its input has: `SharedConv` reuses the sums over the rest.
     """
+    output = boundary_after(boundary, field)
+    return (output.before + min(output.after, boundary.after) + step // field.stride) / output.length
+
+
+def is_worth_sharing(boundary: BoundaryPositions, step: int, field: ReceptiveField) -> bool:
+    """Whether sharing a layer saves time."""
+    overlaps = step // field.stride < boundary_after(boundary, field).num_shared
+    return overlaps and cost_fraction(boundary, step, field) < MAX_COST_FRACTION
+
+
+def can_share(net: VideoNetwork, *, window: int, stride: int) -> bool:
+    """Whether the windows of a stream share anything in this network. Only Inception-I3D has shared layers."""
     if not isinstance(net, InceptionI3D) or window < net.min_frames:
         return False
-    ends, reach = BoundaryPositions(window, 0, 0), net.Conv3d_1a_7x7.reach_T
-    step = stride * num_apart(stride, reach)
-    return pays(ends, step, reach) and cost(ends, step, reach) < MOST_FIRST_COST
+    boundary, field = BoundaryPositions(window, 0, 0), net.Conv3d_1a_7x7.receptive_field_T
+    step = stride * num_phases(stride, field)
+    worth = is_worth_sharing(boundary, step, field)
+    return worth and cost_fraction(boundary, step, field) < MAX_FIRST_COST_FRACTION
+
+
+def plan_sharing(net: VideoNetwork, *, endpoint: str, window: int, stride: int) -> SharingPlan | None:
+    """How the windows of a stream share the layers of a network; None if they share nothing."""
+    if not can_share(net, window=window, stride=stride):
+        return None
+    assert isinstance(net, InceptionI3D)
+    return SharingPlan.create(net, endpoint=endpoint, window=window, stride=stride)

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from i3d.errors import InputError, first_line
-from i3d.models.engine.runtimes.task import Function, Run, Task
+from i3d.models.engine.runtimes.task import CompileTask, NetworkOutput, RunClips
 from i3d.utils.device import Arithmetic, Runtime
 
 PACKAGES: Final[dict[Runtime, tuple[str, ...]]] = {"openvino": ("openvino", "onnx", "onnxscript")}
@@ -32,7 +32,7 @@ def check_runtime(runtime: Runtime, arithmetic: Arithmetic, device: torch.device
         raise InputError(f"runtime {runtime}: has no {arithmetic} on a CPU; use --precision fp32, or another runtime")
 
 
-def check_output(runtime: Runtime, task: Task, run: Run, device: torch.device) -> Run:
+def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
     """The same `run`, after its output was compared with PyTorch's once; a larger difference is an InputError."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     key = task.key(
@@ -48,17 +48,17 @@ def check_output(runtime: Runtime, task: Task, run: Run, device: torch.device) -
     return run
 
 
-def _difference(run: Run, task: Task, device: torch.device) -> float:
+def _difference(run: RunClips, task: CompileTask, device: torch.device) -> float:
     """The largest difference from PyTorch's float32 output on the CPU for noise, relative to the largest value."""
     noise_1CTHW = torch.randn(1, *task.clip_CTHW, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected = Function(task.net, task.output)(noise_1CTHW)
+        expected = NetworkOutput(task.net, task.output)(noise_1CTHW)
         actual = run(noise_1CTHW.to(device)).float().cpu()
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
 @contextmanager
-def naming_runtime(runtime: Runtime) -> Iterator[None]:
+def runtime_errors(runtime: Runtime) -> Iterator[None]:
     """Turn an error inside another runtime than PyTorch into an InputError that names the runtime."""
     try:
         yield

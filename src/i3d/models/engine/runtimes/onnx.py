@@ -11,16 +11,20 @@ from pathlib import Path
 
 import torch
 
-from i3d.models.engine.runtimes.task import Function, Task
+from i3d.models.engine.runtimes.task import CompileTask, NetworkOutput
 
 NAME = "clips_NCTHW"
 
 
-def to_onnx(task: Task) -> bytes:
+def to_onnx(task: CompileTask) -> bytes:
     """The ONNX model of one clip, with its weights inside, as PyTorch exports it."""
-    with quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    with silence_exporter(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
-            Function(task.net, task.output).eval(), (task.example(),), input_names=[NAME], dynamo=True, verbose=False
+            NetworkOutput(task.net, task.output).eval(),
+            (task.example(),),
+            input_names=[NAME],
+            dynamo=True,
+            verbose=False,
         )
         assert program is not None
         program.save(Path(folder) / "model.onnx")
@@ -28,7 +32,7 @@ def to_onnx(task: Task) -> bytes:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporter() -> Iterator[None]:
     """Silence the exporter, which warns of optional packages and describes its own steps."""
     loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [logger.level for logger in loggers]

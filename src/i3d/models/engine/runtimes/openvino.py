@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from i3d.models.engine.runtimes.onnx import to_onnx
-from i3d.models.engine.runtimes.task import Run, Task, one_by_one
+from i3d.models.engine.runtimes.task import CompileTask, RunClips, run_one_by_one
 from i3d.utils.device import Arithmetic
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
 
 
-def compile_task(task: Task) -> Run:
+def compile_task(task: CompileTask) -> RunClips:
     """Compile a task, or load it from the cache."""
     # OpenVINO's default is bfloat16 wherever the processor has it.
     settings = {
@@ -37,7 +37,7 @@ def compile_task(task: Task) -> Run:
         clip_1THWC = clip_1CTHW.float().permute(0, 2, 3, 4, 1).contiguous().numpy()
         return torch.from_numpy(request.infer([clip_1THWC], share_inputs=True)[0].copy())
 
-    return one_by_one(run)
+    return run_one_by_one(run)
 
 
 @cache
@@ -54,7 +54,7 @@ def shared_core() -> openvino.Core:
     return Core()
 
 
-def _compile(core: openvino.Core, task: Task, settings: dict[str, object]) -> bytes:
+def _compile(core: openvino.Core, task: CompileTask, settings: dict[str, object]) -> bytes:
     """Compile the model, for clips with their channels last."""
     from openvino import Layout
     from openvino.preprocess import PrePostProcessor

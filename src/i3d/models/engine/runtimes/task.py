@@ -24,12 +24,12 @@ from i3d.utils.device import Arithmetic, instructions, processor
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
 
-Run = Callable[[Tensor], Tensor]  # of float clips (N, C, T, H, W)
+RunClips = Callable[[Tensor], Tensor]  # of float clips (N, C, T, H, W)
 
 log = logging.getLogger("i3d")
 
 
-class Function(nn.Module):
+class NetworkOutput(nn.Module):
     """The logits of a network, the input of its classifier, or the map of an endpoint."""
 
     def __init__(self, net: VideoNetwork, output: str) -> None:
@@ -46,7 +46,7 @@ class Function(nn.Module):
 
 
 @dataclass(eq=False)
-class Task:
+class CompileTask:
     """One output of a network for clips of one shape."""
 
     net: VideoNetwork = field(repr=False)  # in evaluation mode, folded, float32, on the CPU
@@ -95,7 +95,7 @@ class Task:
             log.warning("%s", error)
 
 
-def one_by_one(run: Run) -> Run:
+def run_one_by_one(run: RunClips) -> RunClips:
     """Run a function of one clip for each clip of a batch."""
 
     def run_all(clips_NCTHW: Tensor) -> Tensor:
