@@ -73,6 +73,7 @@ class VideoNetwork(nn.Module, ABC):
 
     def stage_of(self, key: str) -> int:
         """The position in `stages` of a state-dict key; that of the classifier is `len(stages)`."""
-        if key.startswith(self.head_prefix):
-            return len(self.stages)
-        return next(number for number, prefix in enumerate(self.stages) if key.startswith(prefix))
+        for number, prefix in enumerate((*self.stages, self.head_prefix)):
+            if key.startswith(prefix):
+                return number
+        raise ValueError(f"{type(self).__name__}: {key} is in no stage; add its prefix to `stages`")
