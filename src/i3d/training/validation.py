@@ -82,7 +82,9 @@ def validate(
 def score(state: TrainState, views: Views) -> Tensor:
     """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
     with state.accelerator.autocast():
-        logits_VK = forward_views(state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS)
+        logits_VK = forward_views(
+            state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS
+        )
     if not logits_VK.isfinite().all():
         return torch.full(logits_VK.shape[1:], torch.nan, dtype=torch.float64)
     view_indices = list(views.groups[0])  # a view that the protocol repeats counts twice
