@@ -1,18 +1,20 @@
-"""The shape of the tree: doors between rooms open one way, dangerous calls live in one place, functions are short."""
+"""The shape of the tree: packages import one way, dangerous calls live in one place, functions are short."""
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "src" / "i3d"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "i3d"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = [  # a package imports from itself and from those above it
-    ["errors", "_version"], ["utils"], ["recipes"], ["video"], ["data"], ["models"], ["weights"],
-    ["evaluation", "features", "diagnostics"], ["training", "inference"], ["finetuning"], ["cli"], ["__main__"],
-]  # fmt: skip
-LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+MODULES = {
+    ".".join(("i3d", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in FILES
+}
+MAX_IMPORTS_IN_FUNCTIONS = 40
 # What may only be called in one module each.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},
@@ -24,29 +26,57 @@ GUARDED = {
 }
 
 
+def layers():
+    """The line of docs/architecture.md that says which package imports which."""
+    (line,) = re.findall(r"^    (\w[\w, ]*(?: -> [\w, ]+)+)$", (ROOT / "docs" / "architecture.md").read_text(), re.M)
+    return [layer.split(", ") for layer in line.split(" -> ")]
+
+
 def imports(path):
-    """(line, dotted module) of every import of the package's own modules, those inside functions too."""
+    """(line, module) of every import of the package's own modules, those inside functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = (
-            [node.module]
-            if isinstance(node, ast.ImportFrom)
-            else [a.name for a in node.names]
-            if isinstance(node, ast.Import)
-            else []
-        )
-        yield from ((node.lineno, name) for name in names if name and name.split(".")[0] == "i3d")
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "i3d":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield node.lineno, name if name in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "i3d")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_doors_open_one_way(path):
-    if path.parent == PACKAGE and path.name == "__init__.py":
+def test_the_root_has_packages_and_four_modules():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "_version", "errors"}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages == {package for layer in layers() for package in layer}
+    assert all((path.parent / "__init__.py").exists() for path in FILES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_import_one_way(module):
+    if module in ("i3d", "i3d.__main__"):
         return
-    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for line, module in imports(path):
-        if module == "i3d":
+    number = {package: k for k, layer in enumerate(layers()) for package in layer}
+    number |= {"errors": -1, "_version": -1}
+    package = module.split(".")[1]
+    for line, imported in imports(MODULES[module]):
+        if imported == "i3d":
             continue
-        there = module.split(".")[1]
-        assert there == here or LAYER_OF[there] < LAYER_OF[here], f"{path}:{line}: {here} must not import {there}"
+        other = imported.split(".")[1]
+        assert other == package or number[other] < number[package], f"{module}:{line}: must not import {imported}"
+
+
+def test_no_modules_import_each_other():
+    graph = {module: {name for _, name in imports(path)} - {module, "i3d"} for module, path in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_imports_stand_at_the_head_of_modules():
+    """Inside functions only optional packages are imported, and by the command line what a command needs."""
+    lines = set()
+    for path in FILES:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines |= {(path, n.lineno) for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)}
+    assert len(lines) < MAX_IMPORTS_IN_FUNCTIONS, sorted(str(path.relative_to(PACKAGE)) for path, _ in lines)
 
 
 @pytest.mark.parametrize(("pattern", "allowed"), GUARDED.items())
@@ -63,28 +93,6 @@ def test_functions_fit_a_screen_and_files_a_sitting():
             if isinstance(node, ast.FunctionDef):
                 length = node.end_lineno - node.body[0].lineno  # without the parameters: commands have many options
                 assert length < 60, f"{path}:{node.lineno} {node.name}"
-
-
-def test_public_names():
-    import i3d
-
-    assert i3d.__all__ == [
-        "I3DError",
-        "InputError",
-        "LabelScore",
-        "Prediction",
-        "VideoError",
-        "WeightsError",
-        "convert",
-        "evaluate",
-        "finetune",
-        "load_model",
-        "predict",
-        "train",
-    ]
-    assert callable(i3d.predict)
-    assert callable(i3d.train)
-    assert callable(i3d.evaluate)
 
 
 def test_wheel_contents_are_tracked():
