@@ -94,7 +94,7 @@ def test_the_table_of_recipes_is_what_the_code_says():
     from i3d.recipes.named import RECIPES, named_recipe
     from i3d.recipes.published import PUBLISHED
 
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").splitlines()
     told = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
     assert list(told) == list(RECIPES)
     for name, line in told.items():
