@@ -347,20 +347,19 @@ def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
 
 @pytest.mark.slow
 def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, tmp_path):
-    still = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
-    finish(command(clips, tmp_path / "plain", *still, num_processes=2))
-    finish(command(clips, tmp_path / "sharded", *still, "--fsdp", num_processes=2))
+    options = ["--epochs", "4", "--workers", "0", "--set", "training.save_every=1000"]
+    options += ["--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
+    finish(command(clips, tmp_path / "plain", *options, num_processes=2))
+    finish(command(clips, tmp_path / "sharded", *options, "--fsdp", num_processes=2))
     plain, sharded = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "sharded"))
     for name, value in plain.items():
         assert torch.allclose(sharded[name], value, rtol=1e-5, atol=1e-6), name
-    options = ["--epochs", "8", "--workers", "0", "--set", "training.save_every=1000"]
-    finish(command(clips, tmp_path / "whole", *options, "--fsdp", num_processes=2))
     process = start(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
     wait_for(tmp_path / "cut" / "log.jsonl")
     process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    assert process.wait(60) != 0
     assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
-    assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+    assert digests(tmp_path / "cut") == digests(tmp_path / "sharded")
 
 
 @pytest.mark.slow
