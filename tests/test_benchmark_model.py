@@ -91,6 +91,7 @@ def test_no_more_rounds_than_time(recipe):
     assert len(found.speeds[0].seconds) == 3  # the least
 
 
+@pytest.mark.slow
 def test_the_command(recipe, tmp_path):
     options = (recipe, "--precision", "fp32,auto", "--batch", "1,2", "--rounds", "1", "--protocol", "3x1")
     done = run(*options, "--out", tmp_path / "b.json")

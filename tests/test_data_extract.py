@@ -196,6 +196,7 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
     assert stamps(tmp_path / "run/a") == before
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
     """Each of them begins while the other writes; what a run at work has begun stays, and one takes the place."""
     annotations = table(videos, ["run/a.mp4,run"])

@@ -571,6 +571,7 @@ class _Sleepy(ClipDataset):
         return super().__getitems__(keys)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_slow_is_waited_for_and_one_that_hangs_is_told(videos, monkeypatch):
     monkeypatch.setattr(loader_module, "POLL_SECONDS", 1)
     loader = ClipLoader(_Sleepy(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)

@@ -159,6 +159,7 @@ del group, told[:]
 """
 
 
+@pytest.mark.slow
 def test_ranks_of_cards_tell_each_other_numbers_from_host_to_host(tmp_path):
     """A number that goes through a card waits for all work there: a step would have to end before the next begins."""
     (tmp_path / "hosts.py").write_text(HOSTS)

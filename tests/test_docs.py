@@ -50,6 +50,7 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", list(blocks("python")))
 def test_python_blocks_run(block, workplace):
     exec(compile(block, "block", "exec"), {"__name__": "__main__"})

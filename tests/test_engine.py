@@ -155,6 +155,7 @@ def test_gradients_are_those_of_the_pooling():
     assert torch.equal(x_NCTHW.grad, y_NCTHW.grad)
 
 
+@pytest.mark.slow
 def test_inception_compiles_in_one_piece():
     net, x_NCTHW = network("inception"), clips("inception", 1)
     with torch.inference_mode():

@@ -88,6 +88,7 @@ def views_of(source, model):
     return [dataset[0, index].views_N[0] for index in range(len(dataset))]
 
 
+@pytest.mark.slow
 def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     """MMAction2's file by its path: its classes have numbers, and so has the list."""
     predictor = Predictor(FOREIGN, compute=ComputeConfig(device="cpu"))

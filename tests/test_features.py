@@ -130,6 +130,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("kinds", [("rgb",), ("flow",), ("rgb", "flow")], ids="+".join)
 def test_a_row_is_the_network_on_exactly_its_frames(clip, long_clip, name, kinds):
@@ -397,6 +398,7 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
     assert told["made_with"]["preprocessing"][1]["flow"] == "dis"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("openvino") is None, reason="pip install 'i3d[export]'")
 def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
     for name, runtime in (("one", "torch"), ("two", "openvino")):
@@ -481,6 +483,7 @@ def test_help_is_that_of_what_is_meant(command, other):
     assert f"See also: i3d {command} {other} --help" in said
 
 
+@pytest.mark.slow
 def test_frames_are_decoded_while_the_network_runs(tmp_path):
     """When the first row is there, frames beyond its window have been decoded, but not the whole video."""
     encode(tmp_path / "a.mp4", [numbered_frame(k) for k in range(100)])

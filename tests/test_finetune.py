@@ -108,6 +108,7 @@ def test_bf16_is_said_and_gives_nearly_the_same(root, head, tmp_path):
 # layers
 
 
+@pytest.mark.slow
 def test_last_moves_the_last_stage_and_the_classifier(root):
     said = start(root, "last", "--finetune", "last", "--epochs", 1, "--head", "prototype")
     changed = has_moved(root, "last")
@@ -117,6 +118,7 @@ def test_last_moves_the_last_stage_and_the_classifier(root):
     assert "learnt by heart in" in said
 
 
+@pytest.mark.slow
 def test_all_moves_everything_but_the_norms_statistics_and_goes_on_from_a_model(root, head):
     said = train(
         root / "clips", root / "all", root / "head/best.safetensors", "--finetune", "all", "--epochs", 1, "--views", 1,
@@ -144,6 +146,7 @@ def test_norms_that_are_re_estimated_change_statistics_only(root):
     assert "batch norms: statistics of" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["sampler", "loss", "focal", "logit-adjust"])
 @pytest.mark.parametrize("mode", ["head", "all"])
 def test_every_balance(root, mode, balance):
@@ -164,6 +167,7 @@ def test_every_balance(root, mode, balance):
 # several clips of a video, mirrors, several labels, folds
 
 
+@pytest.mark.slow
 def test_several_clips_of_a_video_and_mirrored_classes(root, tmp_path):
     for i in range(4):
         for colour, name in enumerate(("turn left", "turn right")):
@@ -188,6 +192,7 @@ def test_several_clips_of_a_video_and_mirrored_classes(root, tmp_path):
     assert max(np.abs(np.subtract(before[file], again[file])).max() for file in before) < 1e-5
 
 
+@pytest.mark.slow
 def test_several_labels_of_a_clip(root):
     rows = [
         f"{CLASSES[i % 2]}/{i // 2}.mp4,{('a', 'b', 'a;b')[i % 3]},{'val' if i > 9 else 'train'}" for i in range(14)
@@ -200,6 +205,7 @@ def test_several_labels_of_a_clip(root):
     assert (root / "many/report.html").exists()
 
 
+@pytest.mark.slow
 def test_folds_hold_every_clip_out_once_by_groups(root):
     rows = [f"{name}/{i}.mp4,{name},g{i // 2}{name}" for name in CLASSES for i in range(7)]
     write_csv(root / "clips" / "grouped.csv", rows, header="path,label,group")
@@ -222,6 +228,7 @@ def test_folds_group_by_what_is_in_the_path(root):
     assert "at most 7" in said
 
 
+@pytest.mark.slow
 def test_labels_at_random_are_found_useless(root):
     rows = [f"{CLASSES[i % 2]}/{i // 2}.mp4,{'ab'[int(c)]}" for i, c in enumerate("01101001100101")]
     write_csv(root / "clips" / "random.csv", rows)

@@ -33,6 +33,7 @@ def best(root, work_dir):
     return (root / work_dir / "best.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch):
     """12 views: 6 clips as the test sees them, and one random view of each, as all are learnt.
 
@@ -55,6 +56,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
     assert best(root, "one") == before
 
 
+@pytest.mark.slow
 def test_other_settings_give_other_features(root):
     first = start(root, "one")
     drawn = first - 6
@@ -68,6 +70,7 @@ def test_other_settings_give_other_features(root):
     assert start(root, "again") == 0
 
 
+@pytest.mark.slow
 def test_a_clip_is_known_by_its_content(root):
     folds = ("--folds", 2, "--views", 1)
     assert start(root, "one", *folds) == 6
@@ -81,6 +84,7 @@ def test_a_clip_is_known_by_its_content(root):
     assert start(root, "changed", *folds) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "nan"])
 def test_a_damaged_entry_is_computed_anew(root, damage):
     start(root, "one")
@@ -98,6 +102,7 @@ def test_a_damaged_entry_is_computed_anew(root, damage):
     assert best(root, "one") == best(root, "two")
 
 
+@pytest.mark.slow
 def test_entries_of_another_shape_are_computed_anew(root):
     """Whole and finite, and yet not what is wanted."""
     start(root, "one")
@@ -108,6 +113,7 @@ def test_entries_of_another_shape_are_computed_anew(root):
     assert entry.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_record_of_another_form_is_made_anew(root):
     start(root, "one")
     for record in (root / "cache").rglob("*.json"):

@@ -99,6 +99,7 @@ def test_a_folder_that_cannot_be_written(root):
     assert "--cache" in said
 
 
+@pytest.mark.slow
 def test_the_state_of_a_run_is_no_model(root):
     more = ["--finetune", "last", "--epochs", 1, "--no-self-test", *FAST]
     train(root / "clips", root / "state", root / "tiny.safetensors", *more)
@@ -107,6 +108,7 @@ def test_the_state_of_a_run_is_no_model(root):
     assert state.name in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["fit", "test", "see"])
 def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
     def stop(*_, **__):
@@ -128,6 +130,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
 # clips
 
 
+@pytest.mark.slow
 def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root):
     shutil.copytree(root / "clips", root / "broken")
     (root / "broken" / "a" / "broken.mp4").write_bytes(b"no video at all" * 100)
@@ -146,6 +149,7 @@ def test_one_class_is_an_error(root):
     assert "all clips to train on are of one class, 'a'" in error(root, data="single")
 
 
+@pytest.mark.slow
 def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     for i in range(3):
         make_clip(root / "twice" / "a" / f"{i}.mp4", 0)
@@ -165,6 +169,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     assert (work_dir / "preview" / "clips.png").read_bytes() != before
 
 
+@pytest.mark.slow
 def test_blank_clips_fail_the_self_test(root):
     rows = []
     for i in range(8):

@@ -64,6 +64,7 @@ def test_how_many_flows_there_are():
     assert list(consecutive_flows([], method="dis", align="frames")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_flow_depends_on_nothing_but_its_frames(method):
     frames = [texture(k * k, -k, height=64, width=80) for k in range(5)]
@@ -129,6 +130,7 @@ def moving(tmp_path):
     return tmp_path / "clips", motions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["tvl1", "dis"])
 def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path, method):
     clips, motions = moving

@@ -60,6 +60,7 @@ def assert_golden(model, name, *, norm, cases="abcd"):
             assert np.allclose(model(torch.from_numpy(clips)), wanted, atol=2e-5, rtol=0), case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MMACTION2)
 def test_mmaction2_checkpoints_convert(tmp_path, name):
     recipe, must_be_named = MMACTION2[name]
@@ -81,6 +82,7 @@ def test_mmaction2_checkpoints_convert(tmp_path, name):
         assert_golden(model, name, norm="imagenet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_pytorch_i3d_files_convert(tmp_path, legacy):
     (tmp_path / "rgb.pt").write_bytes(foreign_files.torch_bytes(golden_state("piergiaj_rgb"), legacy=legacy))
@@ -90,6 +92,7 @@ def test_pytorch_i3d_files_convert(tmp_path, legacy):
     assert_golden(model, "piergiaj_rgb", norm="pm1", cases="ac" if legacy else "abc")
 
 
+@pytest.mark.slow
 def test_the_flow_network_of_pytorch_i3d(tmp_path):
     (tmp_path / "flow.pt").write_bytes(foreign_files.torch_bytes(golden_state("piergiaj_flow"), legacy=True))
     model = i3d.load_model(tmp_path / "flow.pt")
@@ -220,6 +223,7 @@ os.system('touch CANARY')
 """
 
 
+@pytest.mark.slow
 def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
     config = CONFIG.replace("CANARY", str(tmp_path / "canary"))
     state = golden_state("i3d_r50_nl_dot_product")
@@ -234,6 +238,7 @@ def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 def test_a_published_config_is_known_by_its_name(tmp_path):
     config = CONFIG.replace("clip_len=16, frame_interval=4, num_clips=3", "clip_len=32, frame_interval=2, num_clips=10")
     config = config.replace("(-1, 128)", "(-1, 256)").replace("CenterCrop", "ThreeCrop").replace("112", "256")
@@ -342,6 +347,7 @@ def test_half_precision_and_shared_storages(tmp_path):
 # What does not fit
 
 
+@pytest.mark.slow
 def test_strict_by_default_and_partial_if_asked(tmp_path):
     state = golden_state("i3d_r50")
     del state["backbone.layer4.2.conv3.conv.weight"]
@@ -484,6 +490,7 @@ def test_names_that_lead_nowhere():
 # Through the whole of predict
 
 
+@pytest.mark.slow
 def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     """10 clips x 3 crops from end to end, probabilities averaged, as MMAction2 1.x tests."""
     from i3d.models.normalize import normalize

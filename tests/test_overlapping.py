@@ -53,6 +53,7 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     return torch.cat(found)
 
 
+@pytest.mark.slow
 @examples(15)
 @example(window=64, stride=1, num_rows=17, endpoint="Mixed_5c")
 @example(window=64, stride=2, num_rows=11, endpoint="Mixed_5c")
@@ -151,6 +152,7 @@ SHARING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", SHARING, ids=lambda changed: "-".join(map(str, changed.values())))
 def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
     """Of Inception, RGB and flow side by side; the frames of each row by hand."""

@@ -33,6 +33,7 @@ def case_input(golden, case):
     return torch.from_numpy(clips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_LOGITS)
 def test_logits_and_stages_equal_mmaction2(name):
     golden, model = np.load(GOLDEN / f"{name}.npz"), network(name)
@@ -55,6 +56,7 @@ def test_float64_logits_equal_mmaction2_more_closely(name):
         assert np.allclose(model(case_input(golden, "a").double()), golden["a_logits_float64"], atol=1e-10, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(RECIPE_OF) - set(WITH_LOGITS)))
 def test_the_other_networks_load_strictly_and_run_on_the_same_cases(name):
     golden, model = np.load(GOLDEN / "i3d_r50.npz"), network(name)
@@ -107,6 +109,7 @@ def test_parameter_counts(name, millions):
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
+@pytest.mark.slow
 def test_training_steps_equal_mmaction2():
     """Four SGD steps in float64: loss, gradient norm before clipping, and probed entries after the last."""
     golden = np.load(GOLDEN / "train_i3d_r50.npz")

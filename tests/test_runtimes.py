@@ -84,6 +84,7 @@ def test_the_logits_of_the_references_by_every_runtime(tmp_path, runtime, name, 
     assert (found_NK - expected_NK).abs().max() < TOLERANCES[precision] * expected_NK.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
 def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
     torch.manual_seed(0)
@@ -102,6 +103,7 @@ def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_eight_at_once_are_eight_single_ones(tmp_path, runtime):
     made, clips_NCTHW = engine(tmp_path, runtime=runtime), torch.randn(8, *SHAPE[1:])
@@ -130,6 +132,7 @@ def test_a_compiled_network_is_cached_and_a_damaged_one_is_compiled_again(tmp_pa
     assert len(exports) == 1
 
 
+@pytest.mark.slow
 def test_two_networks_of_one_process_are_not_mixed_up(tmp_path):
     torch.manual_seed(1)
     other, x_NCTHW = build_network(SMALL).eval(), torch.randn(SHAPE)

@@ -33,6 +33,7 @@ def index(folder):
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", index("odd") + index("kinetics"), ids=lambda row: row["file"])
 def test_every_clip_gives_its_frames_or_one_line(row):
     path = next(p for p in (CLIPS / "odd" / row["file"], CLIPS / "kinetics" / row["file"]) if p.exists())
@@ -49,6 +50,7 @@ def test_every_clip_gives_its_frames_or_one_line(row):
         assert shapes == [(*expected, 3)] * int(row["frames"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [f"{folder}/{row['file']}" for folder in ("odd", "kinetics") for row in index(folder) if row["decodes"] == "yes"],
@@ -72,6 +74,7 @@ def test_a_rotated_phone_clip_is_the_plain_one_turned():
         assert np.array_equal(next(turned.stream()), np.rot90(next(plain.stream()), -1))
 
 
+@pytest.mark.slow
 def test_cut_short_is_said():
     with open_video(CLIPS / "odd" / "abseil_truncated.mkv") as video:
         assert len(list(video.stream())) == 69
@@ -88,6 +91,7 @@ def logits_of(predictor, clip_THWC):
     return forward(predictor.engine, clips, predictor.card.recipe.preprocessing)[0].numpy()
 
 
+@pytest.mark.slow
 def test_logits_of_the_reference_clip_equal_the_jax_implementation():
     """All 79 frames of kinetics-i3d's sample, unresized, as `rgb / 127.5 - 1`."""
     predictor = Predictor(compute=ComputeConfig(device="cpu"))

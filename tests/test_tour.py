@@ -45,6 +45,7 @@ def differences(one_THWC, other_THWC):
     return np.array([[np.abs(a - b).mean() for b in other_THWC[:, ::4, ::4]] for a in one_THWC[:, ::4, ::4]])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_frames(rendered, tmp_path):
     render(tmp_path, clips_per_class=2, seed=0)
     for row in rows_of(rendered):

@@ -121,6 +121,7 @@ def test_what_a_run_leaves_and_tells(run):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_figures_of_the_log(clips, tmp_path):
     """The extra [track]; the run itself is the same."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -142,6 +143,7 @@ def test_tensorboard_that_is_missing_is_told(clips, tmp_path, monkeypatch):
     assert "tensorboard is not installed; pip install 'i3d[track]'" in said
 
 
+@pytest.mark.slow
 def test_the_weights_predict_with_their_own_names(run, clips):
     import i3d
 
@@ -170,6 +172,7 @@ def test_a_performance_run_keeps_nothing(clips, tmp_path):
     assert not list((tmp_path / "p").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_going_on_from_ones_own_weights(run, clips, tmp_path):
     told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--max-steps", "1"))
     assert "weights: " in told
@@ -179,6 +182,7 @@ def test_going_on_from_ones_own_weights(run, clips, tmp_path):
 # how a run stops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_end(clips, tmp_path, number, code):
     log = tmp_path / "log"
@@ -193,6 +197,7 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     assert f"resuming from step {int(newest.stem.split('-')[1])} of 24" in told
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_saves_too(clips, tmp_path):
     process = start(command(clips, tmp_path / "run", "--workers", "2", "--set", "training.save_every=1000"))
     wait_for(tmp_path / "run" / "log.jsonl")
@@ -201,6 +206,7 @@ def test_a_signal_to_the_whole_group_saves_too(clips, tmp_path):
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
     """Workers outlive the process for seconds; the folder must not be held by them."""
     arguments = command(clips, tmp_path / "run", "--workers", "2", "--epochs", "4")
@@ -237,6 +243,7 @@ def test_two_processes_stopped_between_two_lines_of_the_log(clips, tmp_path):
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_changed_ways_of_computing_are_told(run, clips, tmp_path):
     work_dir = tmp_path / "run"
     arguments = command(clips, work_dir, "--workers", "0", "--epochs", "2")
@@ -255,6 +262,7 @@ def wait_for(path, *, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_share_a_folder(clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "8")
     process = start(arguments)
@@ -283,6 +291,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
         run.save()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit, of util-linux, is not there")
 def test_a_disk_that_is_full_costs_saves_and_not_the_run(clips, tmp_path):
     """Files may have 100 kB, the state has more: as good as a full disk."""
@@ -296,6 +305,7 @@ def test_a_disk_that_is_full_costs_saves_and_not_the_run(clips, tmp_path):
     assert "6 steps done" in finish(command(clips, tmp_path / "run", "--epochs", "2"))
 
 
+@pytest.mark.slow
 def test_bad_clips_are_limited_and_told(clips, tmp_path):
     folder = make_clips(tmp_path / "c" if (tmp_path / "c").mkdir() is None else tmp_path)
     (folder / "2.mp4").write_bytes(b"no video")
@@ -330,6 +340,7 @@ def test_wrong_use_is_one_line(clips, tmp_path, options, message):
 # several processes
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
     """Batch norms keep their statistics, no dropout and no mixing, which are drawn for each process."""
     options = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]

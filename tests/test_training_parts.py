@@ -669,6 +669,7 @@ def test_files_that_are_no_log(tmp_path, content, message):
         read_curves(tmp_path / "x.json")
 
 
+@pytest.mark.slow
 def test_curves_as_a_picture(tmp_path):
     draw_curves(tmp_path / "one.png", {"run": ours(tmp_path / "a" / LOG)})
     logs = {"a$_$": tmp_path / "a" / LOG, "b": ours(tmp_path / "b" / LOG, steps=(20,))}
