@@ -19,6 +19,7 @@ from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.reader import open_video
 from i3d.weights.load import build_model
 from support.commands import run, run_here
+from support.evaluation_runs import WINDOWS, save_model
 from support.paths import GOLDEN
 from support.paths import REAL_CLIPS as CLIPS
 
@@ -102,19 +103,6 @@ def test_logits_of_the_reference_clip_equal_the_jax_implementation():
     assert predictor.card.labels[int(logits.argmax())] == "playing cricket"
 
 
-@pytest.mark.slow
-def test_the_label_of_every_kinetics_clip(tmp_path):
-    """In the fastest precision; the first frames of each clip are compared with fp32 below."""
-    out = tmp_path / "r.csv"
-    done = run("predict", CLIPS / "kinetics", "--out", out, "--precision", "auto")
-    assert done.returncode == 0, done.stderr
-    rows = csv.DictReader(out.read_text(encoding="utf-8").splitlines())
-    labels = {Path(row["path"]).name: row["top1"] for row in rows}
-    allowed = {row["file"]: row["label"].split("|") for row in index("kinetics")}
-    assert labels.keys() == allowed.keys()
-    assert [name for name in labels if labels[name] not in allowed[name]] == []
-
-
 @pytest.fixture(scope="module")
 def first_frames():
     """(clip (T, H, W, C) of at most 64 frames, its logits in fp32), by file."""
@@ -141,7 +129,8 @@ def test_bf16_is_within_a_hundredth_of_fp32(tmp_path, first_frames, runtime):
         device=CPU,
         clip_CTHW=(3, 64, 224, 224),
     )
-    for file, (clip_THWC, expected_K) in first_frames.items():
+    num_clips = {"torch": None, "openvino": 5}[runtime]
+    for file, (clip_THWC, expected_K) in islice(first_frames.items(), num_clips):
         logits_K = logits_of(predictor, clip_THWC)
         assert np.abs(logits_K - expected_K).max() < 0.01 * np.abs(expected_K).max(), file
         assert logits_K.argmax() == expected_K.argmax(), file
@@ -174,8 +163,9 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
 
 @pytest.mark.slow
 def test_all_odd_clips_in_one_run(tmp_path):
-    out = tmp_path / "r.json"
-    done = run("predict", CLIPS / "odd", "--out", out, "--precision", "auto")
+    """By a tiny network: what counts is what is read."""
+    model, out = save_model(tmp_path / "m.safetensors", protocol=WINDOWS), tmp_path / "r.json"
+    done = run("predict", CLIPS / "odd", "--model", model, "--out", out)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     rows = {Path(row["path"]).name: row for row in json.loads(out.read_text())}
@@ -192,7 +182,7 @@ def test_all_odd_clips_in_one_run(tmp_path):
 
 @pytest.mark.slow
 def test_the_kinetics_clips_as_a_list_are_all_recognised(tmp_path):
-    """`i3d test` with the shipped weights. Of several allowed names of a clip, the list has the fittest."""
+    """`i3d test` with the shipped weights. Where several names fit a clip, the list has the one that fits best."""
     fittest = {
         "ibmmax_basketball.mp4": "dunking basketball",
         "askanything_playing_guitar.mp4": "playing bass guitar",  # it has four strings
