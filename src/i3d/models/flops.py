@@ -1,4 +1,7 @@
-"""What a network costs: parameters and GFLOPs of its layers on one view, counted without computing anything."""
+"""Parameters and GFLOPs of a network and its layers for one view, counted on the meta device.
+
+Letters in names: N clips, C channels, T frames, H rows, W columns; V views of a clip.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from i3d.recipes.settings import ClipProtocol, NetworkSettings
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network is and costs: on one view, counting a multiply-add as two operations."""
+    """The cost of a network for one view. A multiply-add counts as two operations."""
 
     view_NCTHW: tuple[int, ...]
     parameters: int
@@ -28,7 +31,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Layer:
-    """One step of a network on one view."""
+    """One layer of a network for one view."""
 
     name: str
     kind: str
@@ -39,19 +42,18 @@ class Layer:
 
 def view_shape(recipe: Recipe) -> tuple[int, ...]:
     """The shape (N, C, T, H, W) of one view of a recipe."""
-
     protocol, crop = recipe.protocol, recipe.preprocessing.crop
     frames = protocol.clip_len if isinstance(protocol, ClipProtocol) else protocol.max_window_frames
     return 1, recipe.network.in_channels, frames, crop, crop
 
 
 def network_cost(recipe: Recipe) -> Cost:
-    """Parameters, and GFLOPs on one view."""
+    """Parameters, and GFLOPs for one view of the recipe's protocol."""
     return trace_layers(recipe.network, view_shape(recipe))[0]
 
 
 def network_cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
-    """The same on a view of another shape. One that the network does not take is an InputError."""
+    """Parameters, and GFLOPs for a view of this shape. A shape that the network does not take is an InputError."""
     try:
         return trace_layers(recipe.network, view_NCTHW)[0]
     except (ValueError, RuntimeError) as error:
@@ -59,14 +61,14 @@ def network_cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
 
 
 def view_gflops(recipe: Recipe, *, num_frames: int) -> float:
-    """GFLOPs on a view of so many frames; one too short for the network is looped."""
+    """GFLOPs for a view of `num_frames` frames; one that is too short for the network is looped."""
     batch, channels, _, height, width = view_shape(recipe)
     frames = max(num_frames, _min_frames(recipe.network))
     return trace_layers(recipe.network, (batch, channels, frames, height, width))[0].gflops
 
 
 def mean_gflops(recipe: Recipe, num_frames_NV: Sequence[Sequence[int]]) -> float:
-    """GFLOPs of the network on all views of a clip, the mean over clips; a multiply-add counts as two."""
+    """GFLOPs for all views of a clip, averaged over clips. `num_frames_NV`: the frames of each view of each clip."""
     counts = Counter(frames for num_frames_V in num_frames_NV for frames in num_frames_V)
     total = sum(count * view_gflops(recipe, num_frames=frames) for frames, count in counts.items())
     return total / len(num_frames_NV)
@@ -79,27 +81,28 @@ def _min_frames(network: NetworkSettings) -> int:
 
 @lru_cache
 def trace_layers(network: NetworkSettings, view_NCTHW: tuple[int, ...]) -> tuple[Cost, tuple[Layer, ...]]:
-    """Run a network without numbers (on PyTorch's meta device) and note what every layer does."""
+    """Run a network on the meta device, which computes shapes only, and record each layer."""
     model = build_meta_network(network).eval()
     root = type(model).__name__
     names = {module: name for name, module in model.named_modules()}
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        shapes[names[module]] = tuple(output.shape)
+    def record(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            shapes[names[module]] = tuple(output.shape)
 
     for module in names:
-        module.register_forward_hook(note)
+        module.register_forward_hook(record)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(torch.empty(view_NCTHW, device="meta"))
     flops = {name.removeprefix(f"{root}."): sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     layers: list[Layer] = []
-    for name, shape in shapes.items():  # in the order in which they ran
+    for name, shape in shapes.items():  # in execution order
         module = model.get_submodule(name)
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm3d):  # told of with the convolution before it
-            before = layers[-1]
-            layers[-1] = replace(before, kind=f"{before.kind} + BN", parameters=before.parameters + own)
+        if isinstance(module, nn.BatchNorm3d) and layers:  # one row with the convolution before it
+            conv = layers[-1]
+            layers[-1] = replace(conv, kind=f"{conv.kind} + BN", parameters=conv.parameters + own)
         elif kind := _kind(module):
             inner = sum(flops.get(f"{name}.{child}", 0) for child, _ in module.named_children())
             layers.append(Layer(name, kind, shape, own, (flops.get(name, 0) - inner) / 1e9))
@@ -108,8 +111,7 @@ def trace_layers(network: NetworkSettings, view_NCTHW: tuple[int, ...]) -> tuple
 
 
 def _kind(module: object) -> str:
-    """A layer in a few words; "" for what is only a container, or disappears at test time."""
-
+    """A layer in a few words; "" for containers, and for layers without a cost at inference."""
     match module:
         case nn.Conv3d():
             return f"conv {_sides(module.kernel_size)} / {_sides(module.stride)}"

@@ -1,4 +1,4 @@
-"""A network in inference mode, ready to run: batch norms folded, channels last in memory, one number format.
+"""A network prepared for inference: batch norms folded, channels-last memory, one floating-point format.
 
     engine = Engine.create(net, ComputeConfig(precision="auto"))
     forward(engine, clips_VTHWC, preprocessing)         # logits (V, K) float32
@@ -33,13 +33,13 @@ log = logging.getLogger("i3d")
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A network for inference. In PyTorch its classifier is in float32 whatever the precision."""
+    """A network prepared for inference. In PyTorch its classifier runs in float32 at every precision."""
 
     net: VideoNetwork = field(repr=False)
     device: torch.device
     arithmetic: Arithmetic
     runtime: Runtime
-    _functions: _Functions = field(repr=False)
+    _outputs: _Outputs = field(repr=False)
 
     @classmethod
     def create(
@@ -50,11 +50,11 @@ class Engine:
         device: torch.device | None = None,
         clip_CTHW: tuple[int, ...] | None = None,
     ) -> Engine:
-        """Prepare a network for inference, in place: it is folded and moved to the device (default: that of `compute`).
+        """Prepare a network for inference, in place: fold its batch norms and move it to the device.
 
-        `clip_CTHW`: the shape that other runtimes than PyTorch compile for (default: that of the first clip). Clips of
-        another shape run in PyTorch, which is logged. A runtime that is not installed, or lacks the precision, is an
-        InputError.
+        `device` replaces that of `compute`. `clip_CTHW` is the shape that a compiling runtime compiles for (default:
+        that of the first clip). Clips of another shape run in PyTorch, which is logged. A runtime that is not
+        installed, or lacks the precision, is an InputError.
         """
         device = device or pick_device(compute.device)
         arithmetic = arithmetic_of(compute.precision, device)
@@ -65,8 +65,8 @@ class Engine:
         net = to_device(net, device, arithmetic)
         if device.type == "cpu":
             prepack(net)
-        functions = _Functions(net, plain, arithmetic, compute.runtime, clip_CTHW, compute.cache)
-        return cls(net, device, arithmetic, compute.runtime, functions)
+        outputs = _Outputs(net, plain, arithmetic, compute.runtime, clip_CTHW, compute.cache)
+        return cls(net, device, arithmetic, compute.runtime, outputs)
 
     @property
     def requested(self) -> str:
@@ -82,15 +82,15 @@ class Engine:
     @property
     def used_runtimes(self) -> frozenset[Runtime]:
         """The runtimes that have run clips since `reset_used_runtimes`."""
-        return frozenset(self._functions.used)
+        return frozenset(self._outputs.used)
 
     def reset_used_runtimes(self) -> None:
-        """From here on `description` and `used_runtimes` are of the clips that follow."""
-        self._functions.used.clear()
+        """Let `description` and `used_runtimes` describe the clips from here on."""
+        self._outputs.used.clear()
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of all activations before the classifier."""
+        """The dtype of all activations before the classifier."""
         return DTYPES[self.arithmetic]
 
     @property
@@ -101,28 +101,28 @@ class Engine:
     @torch.inference_mode()
     def __call__(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K) float32 of float clips."""
-        return self._functions.run(LOGITS, clips_NCTHW)
+        return self._outputs.run(LOGITS, clips_NCTHW)
 
     @torch.inference_mode()
     def features(self, clips_NCTHW: Tensor, *, endpoint: str) -> Tensor:
         """The feature map (N, C', T', H', W') after an endpoint of the network."""
-        return self._functions.run(endpoint, clips_NCTHW)
+        return self._outputs.run(endpoint, clips_NCTHW)
 
     @torch.inference_mode()
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         """The input of the classifier for each clip, averaged over time and space: (N, C) float32."""
-        return self._functions.run(POOLED, clips_NCTHW)
+        return self._outputs.run(POOLED, clips_NCTHW)
 
 
 def to_device(net: VideoNetwork, device: torch.device, arithmetic: Arithmetic) -> VideoNetwork:
-    """Move a network to a device, in an arithmetic."""
+    """Move a network to a device and a dtype; the classifier stays in float32."""
     net = net.to(device, DTYPES[arithmetic], memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     net.classifier.float()
     return net
 
 
 def full_float32(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions in full float32: cuDNN would otherwise round their factors to 10 bits (TF32)."""
+    """Disable TF32 on GPUs: with it, cuDNN rounds the factors of float32 convolutions to 10 bits."""
     if device.type != "cuda":
         return nullcontext()
     cudnn = torch.backends.cudnn
@@ -133,11 +133,11 @@ def full_float32(device: torch.device) -> AbstractContextManager[None]:
 
 
 @dataclass(eq=False)
-class _Functions:
-    """The functions of a network (logits, pooled features, maps), each compiled at its first use."""
+class _Outputs:
+    """The outputs of a network (logits, pooled features, feature maps), each compiled at its first use."""
 
     net: VideoNetwork
-    plain: VideoNetwork  # float32, on the CPU: what other runtimes compile
+    plain: VideoNetwork  # float32, on the CPU: the source for compiling runtimes
     arithmetic: Arithmetic
     runtime: Runtime
     clip_CTHW: tuple[int, ...] | None
@@ -147,7 +147,7 @@ class _Functions:
     _other_shapes: set[tuple[int, ...]] = field(default_factory=set)  # each is logged once
 
     def run(self, name: str, clips_NCTHW: Tensor) -> Tensor:
-        """One function of float clips."""
+        """One output for float clips."""
         shape = tuple(clips_NCTHW.shape[1:])
         self.clip_CTHW = self.clip_CTHW or shape
         with full_float32(clips_NCTHW.device):
@@ -170,8 +170,8 @@ class _Functions:
         task = CompileTask(self.plain, name, self.clip_CTHW, self.arithmetic, torch.get_num_threads(), self.cache)
         if self.runtime == "openvino":
             return check_output("openvino", task, openvino.compile_task(task), torch.device("cpu"))
-        # PyTorch's own cache is safe across processes, and depends on machine and versions.
         log.info("compiling the network, which may take a minute or two; it is cached")
+        # Inductor's cache is safe across processes; its keys include the machine and the versions.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.cache.folder / "inductor"))
         net = to_device(copy.deepcopy(self.plain), device, self.arithmetic)
         function, dtype = NetworkOutput(net, name), DTYPES[self.arithmetic]

@@ -1,1 +1,1 @@
-"""Runtimes that compile a network for inference, beside PyTorch itself."""
+"""Runtimes other than PyTorch, which compile a network for inference."""

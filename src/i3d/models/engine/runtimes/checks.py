@@ -1,4 +1,4 @@
-"""Whether a runtime can run a network here, and whether its output is right."""
+"""Checks of a runtime: it must be able to run here, and its output must match PyTorch's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from i3d.utils.device import Arithmetic, Runtime
 
 PACKAGES: Final[dict[Runtime, tuple[str, ...]]] = {"openvino": ("openvino", "onnx", "onnxscript")}
 ARITHMETICS: Final[dict[Runtime, tuple[Arithmetic, ...]]] = {"openvino": ("fp32", "bf16")}
-# The largest difference from PyTorch's output, relative to its largest value, of any map; tests ask for more of logits.
+# The largest allowed difference from PyTorch's output, relative to its largest value. Tests are stricter for logits.
 TOLERANCE: Final[dict[Arithmetic, float]] = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 
 
 def check_runtime(runtime: Runtime, arithmetic: Arithmetic, device: torch.device) -> None:
-    """An InputError where a runtime is not installed, or cannot run this arithmetic on this device."""
+    """Raise InputError if a runtime is not installed, or cannot run this arithmetic on this device."""
     if runtime not in PACKAGES:
         return
     missing = [name for name in PACKAGES[runtime] if importlib.util.find_spec(name) is None]
@@ -33,7 +33,10 @@ def check_runtime(runtime: Runtime, arithmetic: Arithmetic, device: torch.device
 
 
 def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
-    """The same `run`, after its output was compared with PyTorch's once; a larger difference is an InputError."""
+    """Compare the output of `run` with PyTorch's, once per machine, and return `run`.
+
+    A difference above `TOLERANCE` is an InputError.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     key = task.key(
         *PACKAGES.get(runtime, ()), kind="agrees", runtime=runtime, weights=task.weights, arithmetic=task.arithmetic,

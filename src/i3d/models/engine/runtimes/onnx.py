@@ -1,4 +1,4 @@
-"""A network as an ONNX model, which OpenVINO reads."""
+"""Export a network to ONNX, which OpenVINO reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "clips_NCTHW"
 
 
 def to_onnx(task: CompileTask) -> bytes:
-    """The ONNX model of one clip, with its weights inside, as PyTorch exports it."""
+    """The ONNX model for one clip, weights included."""
     with silence_exporter(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         program = torch.onnx.export(
             NetworkOutput(task.net, task.output).eval(),
@@ -33,7 +33,7 @@ def to_onnx(task: CompileTask) -> bytes:
 
 @contextmanager
 def silence_exporter() -> Iterator[None]:
-    """Silence the exporter, which warns of optional packages and describes its own steps."""
+    """Silence the exporter, which warns about missing optional packages and logs its own steps."""
     loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""A network by OpenVINO, on a CPU, in float32 or bfloat16."""
+"""Run a network with OpenVINO on a CPU, in float32 or bfloat16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a runtime compiles: one output of a network, for clips of one shape.
+"""The unit that a runtime compiles: one output of a network for clips of one shape.
 
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
@@ -24,13 +24,13 @@ from i3d.utils.device import Arithmetic, instructions, processor
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
 
-RunClips = Callable[[Tensor], Tensor]  # of float clips (N, C, T, H, W)
+RunClips = Callable[[Tensor], Tensor]  # float clips (N, C, T, H, W) -> one output of a network
 
 log = logging.getLogger("i3d")
 
 
 class NetworkOutput(nn.Module):
-    """The logits of a network, the input of its classifier, or the map of an endpoint."""
+    """A network as a function of one output: `LOGITS`, `POOLED` or the name of an endpoint."""
 
     def __init__(self, net: VideoNetwork, output: str) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class CompileTask:
         return torch.zeros(1, *self.clip_CTHW)
 
     def key(self, *packages: str, **more: object) -> str:
-        """The cache key of what some packages compile for this task on this machine."""
+        """The cache key of this task as compiled by these packages on this machine."""
         versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
         return cache_key(
             what=self.output, clip=self.clip_CTHW, machine=[processor(), instructions()], versions=versions, **more
         )
 
     def cached(self, key: str, compile_: Callable[[], bytes]) -> bytes:
-        """The cached bytes under a key; else they are compiled now, and cached if the cache can be written."""
+        """The cached bytes under a key. Missing ones are compiled, and cached if the cache is writable."""
         blob = self.cache.load_bytes(key)
         if blob is None:
             log.info("compiling the network for clips of %s; it is cached", "x".join(map(str, self.clip_CTHW)))
@@ -85,7 +85,7 @@ class CompileTask:
         return blob
 
     def cache_record(self, key: str, record: object) -> None:
-        """Write into the cache, if it can be written."""
+        """Write a record into the cache, if it is writable."""
         self._write(partial(self.cache.save_json, key, record))
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -96,7 +96,7 @@ class CompileTask:
 
 
 def run_one_by_one(run: RunClips) -> RunClips:
-    """Run a function of one clip for each clip of a batch."""
+    """Run a batch clip by clip, with a function for one clip."""
 
     def run_all(clips_NCTHW: Tensor) -> Tensor:
         return torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
