@@ -86,7 +86,7 @@ def contenders(
     runtimes = ("torch",) if eager else ("torch", "compile")
     for runtime in runtimes:
         yield (
-            f"forward, i3d fast {runtime}",
+            f"forward, i3d auto {runtime}",
             lambda runtime=runtime: forward_of(build_network(network), shape, device, runtime),
         )
     if with_peers:

@@ -43,7 +43,7 @@ ROUNDS: Final = 3
 def forward(
     *, frames: int = 32, views: int = 1, at_once: int = 1, classes: int = 400, threads: int | None = None
 ) -> Callable[[], object]:
-    """R50, exact, views of 256 x 256."""
+    """R50, fp32, views of 256 x 256."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     settings = describe("r50").recipe.network
     assert isinstance(settings, ResNetSettings)
@@ -54,7 +54,7 @@ def forward(
 
 
 def predict(*, seconds: int) -> Callable[[], object]:
-    """The shipped network, fast, a rendered video of 340 x 256."""
+    """The shipped network, in the precision auto, a rendered video of 340 x 256."""
     clip = Path(tempfile.mkdtemp()) / "clip.mp4"
     write_video(clip, (frame(number) for number in range(25 * seconds)), fps=Fraction(25))
     predictor = Predictor(compute=ComputeConfig(device="cpu", precision="auto"))

@@ -19,7 +19,6 @@ from typing import Final
 
 import peers_networks as peers
 import torch
-from i3d.models.engine.runtimes.choice import candidates
 from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
 from turns import OURS, THEIRS, Sides
 
@@ -27,7 +26,7 @@ from i3d.diagnostics.model_zoo import describe
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.models.flops import view_gflops
-from i3d.utils.device import ComputeConfig, arithmetic_of
+from i3d.utils.device import RUNTIMES, ComputeConfig, has_bf16
 
 GEMM: Final = 4096
 R50: Final = (1, 3, 32, 256, 256)
@@ -67,16 +66,12 @@ def main() -> None:
 
 
 def contenders(case: str) -> list[str]:
-    """The peers, and ours by precision, arithmetic and runtime."""
-    found = [f"{case}: {CASES[case][2]}"]
-    if case == "R50":
-        found.append(f"{case}: pytorchvideo 0.1.5")
-    device = torch.device("cpu")
-    for precision in ("fp32", "auto"):
-        arithmetic = arithmetic_of(precision, device)
-        runtimes = [*candidates(arithmetic, device), "compile"] if case in ("R50", "Inception") else ["torch"]
-        found += [f"{case}: i3d {precision} {arithmetic} {runtime}" for runtime in runtimes]
-    return found
+    """The peers, and ours by precision and runtime."""
+    peers = [CASES[case][2], *(["pytorchvideo 0.1.5"] if case == "R50" else [])]
+    precisions = ("fp32", "bf16") if has_bf16() else ("fp32",)
+    runtimes = RUNTIMES if case in ("R50", "Inception") else ("torch",)
+    ours = [f"i3d {precision} {runtime}" for precision in precisions for runtime in runtimes]
+    return [f"{case}: {name}" for name in (*peers, *ours)]
 
 
 def prepare(folder: Path, name: str) -> Callable[[], object]:
@@ -91,7 +86,7 @@ def prepare(folder: Path, name: str) -> Callable[[], object]:
         peers.install(folder)
         net = peer(case, who)
         return torch.inference_mode()(lambda: net(clip_NCTHW))
-    _, precision, _, runtime = who.split()
+    _, precision, runtime = who.split()
     built = build_network(describe(recipe).recipe.network)
     engine = Engine.create(built, ComputeConfig(precision=precision, runtime=runtime), device=torch.device("cpu"))
     last_NCTHW = clip_NCTHW.contiguous(memory_format=torch.channels_last_3d)
@@ -132,7 +127,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     shown = [row for row in rows if ":" in row["what"]]
-    colours = [BLUE if "i3d exact" in r["what"] else GREEN if "i3d fast" in r["what"] else GREY for r in shown]
+    colours = [BLUE if "i3d fp32" in r["what"] else GREEN if "i3d bf16" in r["what"] else GREY for r in shown]
     told = [f"{row['median_ms']:.0f} ms, {row['times_the_peer']:.1f}x" for row in shown]
     values = {row["what"]: row["median_ms"] for row in shown}
     bars(path, values, told, colours, title=title, axis="milliseconds of one clip (less is better)")

@@ -43,7 +43,7 @@ def main() -> None:
     rows: list[Row] = []
     for name, shape in SHAPES.items():
         clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
-        for precision in ("fp32", "auto"):
+        for precision in ("fp32", "bf16"):
             net = build_network(describe(name).recipe.network)
             engine = Engine.create(net, ComputeConfig(precision=precision), device=torch.device("cpu"))
             rows += told(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
