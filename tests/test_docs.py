@@ -16,7 +16,7 @@ from support.rendering import render
 from support.training_runs import RECIPE
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 TINY_RECIPE = RECIPE.replace("epochs: 12", "epochs: 1")
 
@@ -66,6 +66,24 @@ def test_i3d_commands_run(block, workplace):
                 words[3] = "my.yaml"  # a small network: no test measures speed
             done = run_here(words)
             assert done.returncode == 0, (line, done.stderr)
+
+
+EXAMPLES = {
+    "predict_folder.py": ["clips", "actions.csv"],
+    "frames_of_your_own.py": [],
+    "train_classifier.py": ["actions", "run"],
+    "read_frames.py": ["clip.mp4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", EXAMPLES)
+def test_examples_run(script, workplace):
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+    command = [sys.executable, ROOT / "examples" / script, *EXAMPLES[script]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_links_lead_somewhere():
