@@ -19,9 +19,9 @@ import pytest
 
 from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
-from i3d.data.check.dataset import ClipReport, Report, check_dataset, write_report
-from i3d.data.check.duplicates import Looks, alike, fingerprint
-from i3d.data.check.file_headers import cut_short
+from i3d.data.check.dataset import ClipReport, DatasetReport, check_dataset, write_report
+from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprint
+from i3d.data.check.file_headers import find_truncation
 from i3d.data.formats.read import read_annotations
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
@@ -149,7 +149,7 @@ def test_each_fault_of_a_video_has_its_name(checked):
         "short.mp4": "too short", "missing.mp4": "missing", "dangling.mp4": "missing", "pipe.mp4": "unreadable",
         "near.mp4": "near-duplicate", "copy.mp4": "duplicate",
     }  # fmt: skip
-    assert report.exit_bad == 13
+    assert report.num_bad == 13
     assert report.counts == {
         "missing": 2, "empty": 1, "unreadable": 2, "no video": 1, "truncated": 2, "damaged": 1, "too short": 1,
         "duplicate": 2, "near-duplicate": 1, "ok": 3,
@@ -176,8 +176,8 @@ def test_reasons_and_facts(checked, videos):
     )
     near = "looks like good.mp4, which is in train, this in val; keep both in one split, or one of them"
     assert (rows["near.mp4"].reason, rows["near.mp4"].duplicate_of) == (near, "good.mp4")
-    assert rows["short.mp4"].reason == "3 frames, at least 4 are wanted"
-    assert rows["dangling.mp4"].reason.startswith("its link leads nowhere")
+    assert rows["short.mp4"].reason == "3 frames, at least 4 are required"
+    assert rows["dangling.mp4"].reason.startswith("its link has no target")
     assert rows["pipe.mp4"].reason.startswith("not a regular file")
     assert "bytes are missing" in rows["cut.mkv"].reason
     assert "moov" in rows["moov.mp4"].reason
@@ -193,7 +193,7 @@ def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
     assert sorted(path.name for path in (videos / "fixed").rglob("*")) == ["cut.mp4", "scratched.mp4"]
     for name, path in fixed.items():
         row = by_path(report)[name]
-        assert row.reason.endswith(f"{row.num_frames} frames encoded anew")
+        assert row.reason.endswith(f"{row.num_frames} frames encoded again")
         with open_video(path) as new, open_video(videos / name) as old:
             assert (new.num_frames, new.fps) == (row.num_frames, pytest.approx(25, rel=0.01))
             assert new.timetable()[-1] == pytest.approx(row.seconds, abs=0.05)
@@ -219,10 +219,10 @@ def test_fixing_replaces_nothing(tmp_path):
         "x/there.mkv": "truncated",
     }
     assert rows["x/there.mkv"].fixed_to == ""
-    assert rows["x/there.mkv"].reason.endswith(f"not encoded anew: {there} is there already")
+    assert rows["x/there.mkv"].reason.endswith(f"not encoded again: {there} exists already")
     assert there.read_text() == "mine"
     assert rows["x/named.mp4"].reason == (
-        "it is Matroska or WebM, though its name ends in .mp4 | 24 frames encoded anew"
+        "it is Matroska or WebM, though its name ends in .mp4 | 24 frames encoded again"
     )
     with open_video(rows["x/cut.mkv"].fixed_to) as new:
         assert next(new.stream()).shape == (48, 64, 3)
@@ -322,7 +322,7 @@ def test_folders_of_frames(tmp_path):
         "away": "missing",
     }  # fmt: skip
     rows = by_path(report)
-    assert rows["fewer"].reason == "its list says 14 frames, there are 12; correct the list"
+    assert rows["fewer"].reason == "its list states 14 frames, there are 12; correct the list"
     assert (rows["fewer"].num_frames, rows["fewer"].listed_frames, rows["fewer"].fps) == (12, 14, None)
     assert "img_00005.jpg is missing, and 7 frames follow it" in rows["gap"].reason
     assert rows["broken"].reason.startswith("1 of 12 frames cannot be read, the first: img_00007.jpg: ")
@@ -407,7 +407,7 @@ def test_options_that_cannot_be(videos, options, said):
 def test_the_report_is_a_table_that_no_spreadsheet_runs(tmp_path):
     row = ClipReport("=1+1.mp4", 3, "val", ("-a", "b"), "ok", "@x\udcff", fps=29.97003, duplicate_of="-c.mp4")
     odd = ClipReport("a\nb\udcff.mp4", 0, "", (), "missing", "no such file", fixed_to="\ud800")
-    write_report(tmp_path / "r.csv", Report("x", (row, odd), {"ok": 1, "missing": 1}, ()))
+    write_report(tmp_path / "r.csv", DatasetReport("x", (row, odd), {"ok": 1, "missing": 1}, ()))
     with (tmp_path / "r.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         first, second = csv.DictReader(file)
     assert (first["path"], first["label"], first["reason"]) == ("./=1+1.mp4", "'-a|b", "'@x\udcff")
@@ -431,7 +431,7 @@ def test_alike_are_copies_and_not_flat_or_similar_clips():
             frame[y : y + 14, x : x + 10] = 255 if seed % 2 else 0
         copies.append(moving)
     known = [look_of(clip) for clip in clips + copies]
-    looks = Looks(
+    looks = ClipFingerprints(
         np.stack([one.hashes_T for one in known]),
         np.stack([one.grey_THW for one in known]),
         np.full(80, 1.0),
@@ -439,12 +439,16 @@ def test_alike_are_copies_and_not_flat_or_similar_clips():
         np.array([1] * 40 + [2] * 40),
     )
     copied = {40 + i: i for i in range(20)}
-    assert alike(looks, across_splits=True) == copied
-    assert alike(looks, across_splits=False) == copied
-    one_split = Looks(looks.hashes_NT, looks.grey_NTHW, looks.seconds_N, looks.contents_N, np.ones(80, np.int64))
-    assert alike(one_split, across_splits=True) == {}
-    longer = Looks(looks.hashes_NT, looks.grey_NTHW, np.linspace(1, 100, 80), looks.contents_N, looks.splits_N)
-    assert alike(longer, across_splits=True) == {}
+    assert find_similar(looks, across_splits=True) == copied
+    assert find_similar(looks, across_splits=False) == copied
+    one_split = ClipFingerprints(
+        looks.hashes_NT, looks.grey_NTHW, looks.seconds_N, looks.contents_N, np.ones(80, np.int64)
+    )
+    assert find_similar(one_split, across_splits=True) == {}
+    longer = ClipFingerprints(
+        looks.hashes_NT, looks.grey_NTHW, np.linspace(1, 100, 80), looks.contents_N, looks.splits_N
+    )
+    assert find_similar(longer, across_splits=True) == {}
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi", "a.mov"])
@@ -453,11 +457,11 @@ def test_files_tell_what_they_lack(tmp_path, name):
     whole = video(tmp_path / name, 1, num_frames=40, codec=codec)
     size = whole.stat().st_size
     with whole.open("rb") as file:
-        assert cut_short(file, size)[0] == ""
+        assert find_truncation(file, size)[0] == ""
     for share in (0.2, 0.5, 0.9, 1 - 1 / size):
         cut(tmp_path / f"cut-{name}", whole, share)
         with (tmp_path / f"cut-{name}").open("rb") as file:
-            assert "missing" in cut_short(file, int(size * share))[0]
+            assert "missing" in find_truncation(file, int(size * share))[0]
         found = inspect_clip(ClipJob(str(tmp_path / f"cut-{name}"), name, None, False, None)).problems
         assert [status for status, _ in found] == ["truncated"] or share > 0.9
 

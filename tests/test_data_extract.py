@@ -78,7 +78,7 @@ def clip_numbers(annotations):
 def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
     annotations, out, told = read_annotations(videos, format="folders"), tmp_path / "frames", []
     done = extract_frames(annotations, out, short_side=None, num_workers=2, on_clip=told.append)
-    assert (done.num_written, done.num_kept, done.bad, done.num_frames) == (3, 0, (), sum(VIDEOS.values()))
+    assert (done.num_written, done.num_reused, done.bad, done.num_frames) == (3, 0, (), sum(VIDEOS.values()))
     assert told == [1, 2, 3]
     for name, num_frames in VIDEOS.items():
         assert numbers_in(out / Path(name).with_suffix("")) == list(range(num_frames))
@@ -170,12 +170,12 @@ def test_a_second_run_makes_only_what_is_missing(videos, tmp_path):
     frame.write_bytes(frame.read_bytes()[:100])  # as after a power cut
     before = stamps(tmp_path / "run/a")
     done = HERE(annotations, tmp_path)
-    assert (done.num_kept, done.num_written, done.num_frames) == (1, 2, sum(VIDEOS.values()))
+    assert (done.num_reused, done.num_written, done.num_frames) == (1, 2, sum(VIDEOS.values()))
     assert stamps(tmp_path / "run/a") == before
     assert numbers_in(tmp_path / "run/b 2") == list(range(23))
     assert numbers_in(tmp_path / "walk/c") == list(range(31))
     assert (tmp_path / "list.txt").read_bytes() == listing
-    assert HERE(annotations, tmp_path).num_kept == 3
+    assert HERE(annotations, tmp_path).num_reused == 3
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -191,8 +191,8 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
     assert not (tmp_path / "list.txt").exists()
     before = stamps(tmp_path / "run/a")
     done = HERE(annotations, tmp_path)
-    assert done.num_kept >= 1
-    assert done.num_kept + done.num_written == 3
+    assert done.num_reused >= 1
+    assert done.num_reused + done.num_written == 3
     assert stamps(tmp_path / "run/a") == before
 
 
@@ -250,24 +250,26 @@ def test_other_settings_need_another_place_or_force(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
     HERE(annotations, tmp_path)
     with pytest.raises(
-        InputError, match=r"i3d-frames\.json: made with other settings \(jpeg_quality 95, now 50\); .*--force"
+        InputError, match=r"i3d-frames\.json: written with other settings \(jpeg_quality 95, now 50\); .*--force"
     ):
         HERE(annotations, tmp_path, jpeg_quality=50)
     size = (tmp_path / "run/a/img_00001.jpg").stat().st_size
     done = HERE(annotations.select([0]), tmp_path, jpeg_quality=50, force=True)
-    assert (done.num_written, done.num_kept) == (1, 0)
+    assert (done.num_written, done.num_reused) == (1, 0)
     assert (tmp_path / "run/a/img_00001.jpg").stat().st_size < size
-    with pytest.raises(InputError, match="walk/c: made otherwise .jpeg_quality 95, now 50."):  # left from before
+    with pytest.raises(
+        InputError, match="walk/c: written with other settings .jpeg_quality 95, now 50."
+    ):  # left from before
         HERE(annotations, tmp_path, jpeg_quality=50)
     done = HERE(annotations, tmp_path, jpeg_quality=50, force=True)
-    assert (done.num_written, done.num_kept) == (1, 1)
+    assert (done.num_written, done.num_reused) == (1, 1)
 
 
 def test_a_folder_of_another_video_is_not_taken_for_it(tmp_path):
     render(tmp_path / "a.avi", num_frames=9)
     render(tmp_path / "a.mp4", num_frames=12)
     HERE(table(tmp_path, ["a.avi,x"]), tmp_path / "out")
-    with pytest.raises(InputError, match=r"out/a: made otherwise \(video a\.avi, now a\.mp4\)"):
+    with pytest.raises(InputError, match=r"out/a: written with other settings \(video a\.avi, now a\.mp4\)"):
         HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out")
     HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out", force=True)
     assert numbers_in(tmp_path / "out/a") == list(range(12))
@@ -278,12 +280,12 @@ def test_what_is_not_ours_stays(videos, tmp_path):
     (tmp_path / "run/a").mkdir(parents=True)
     (tmp_path / "run/a/mine.jpg").write_bytes(b"mine")
     for force in (False, True):
-        with pytest.raises(InputError, match="run/a: is there already and not ours"):
+        with pytest.raises(InputError, match="run/a: exists and is not from i3d"):
             HERE(annotations, tmp_path, force=force)
     (tmp_path / "run/a/mine.jpg").unlink()
     (tmp_path / "run/a").rmdir()
     (tmp_path / "classes.txt").write_text("mine\n")
-    with pytest.raises(InputError, match=r"classes\.txt: is there already and not ours"):
+    with pytest.raises(InputError, match=r"classes\.txt: exists and is not from i3d"):
         HERE(annotations, tmp_path)
     assert (tmp_path / "classes.txt").read_text() == "mine\n"
 
@@ -299,13 +301,13 @@ def test_lists_of_one_place_number_the_same_classes(videos, tmp_path):
 @pytest.mark.parametrize(
     ("paths", "why"),
     [
-        (["a.mp4", "a.avi"], r"'a\.avi': its frames and those of 'a\.mp4' would lie in one folder, a;"),
-        (["a/b.mp4", "a.mp4"], r"'a/b\.mp4': its frames and those of 'a\.mp4' would lie in one folder, a;"),
-        (["../a.mp4"], "outside of the new folder"),
-        (["list.txt.mp4"], r"take the place of list\.txt"),
-        (["a .mp4"], "cannot hold this name"),
-        (["#a.mp4"], "cannot hold this name"),
-        (["a\nb.mp4"], "cannot hold this name"),
+        (["a.mp4", "a.avi"], r"'a\.avi': its frames and those of 'a\.mp4' would be in one folder, a;"),
+        (["a/b.mp4", "a.mp4"], r"'a/b\.mp4': its frames and those of 'a\.mp4' would be in one folder, a;"),
+        (["../a.mp4"], "outside the new folder"),
+        (["list.txt.mp4"], r"would replace list\.txt"),
+        (["a .mp4"], "cannot represent this name"),
+        (["#a.mp4"], "cannot represent this name"),
+        (["a\nb.mp4"], "cannot represent this name"),
     ],
 )
 def test_clips_that_cannot_have_folders_are_told_before_any_work(tmp_path, paths, why):
@@ -333,7 +335,7 @@ def test_impossible_settings(videos, tmp_path, wrong):
 
 def test_frames_missing_videos_and_places_that_cannot_be_written(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
-    with pytest.raises(InputError, match="folders of frames already"):
+    with pytest.raises(InputError, match="these are folders of frames; give videos"):
         HERE(replace(annotations, is_frames=True), tmp_path)
     with pytest.raises(InputError, match="no such file"):
         HERE(table(videos, ["run/a.mp4,run", "gone.mp4,run"]), tmp_path)
@@ -381,7 +383,7 @@ def test_notes_are_kept(videos, tmp_path):
     (tmp_path / "a.mkv").write_bytes(content[: len(content) * 3 // 4])
     annotations = table(tmp_path, ["a.mkv,x"])
     first, second = HERE(annotations, tmp_path / "out"), HERE(annotations, tmp_path / "out")
-    assert (first.num_written, second.num_kept) == (1, 1)
+    assert (first.num_written, second.num_reused) == (1, 1)
     assert first.notes == second.notes
     assert first.notes[0][0] == "a.mkv"
     assert json.loads((tmp_path / "out/a" / RECORD).read_text())["num_frames"] == first.num_frames < 40
@@ -392,7 +394,7 @@ def test_a_process_that_dies_takes_only_its_clip(videos, tmp_path, monkeypatch):
     annotations = read_annotations(videos, format="folders").select([1, 0, 2])
     done = extract_frames(annotations, tmp_path, short_side=None, num_workers=1)
     assert [bad.path for bad in done.bad] == ["run/b 2.mp4"]
-    assert "the process that read it died (SIGKILL)" in done.bad[0].reason
+    assert "its worker process died (SIGKILL)" in done.bad[0].reason
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
     assert not (tmp_path / PARTS).exists()
 
@@ -403,6 +405,6 @@ def test_a_replaced_video_is_extracted_anew(videos, tmp_path):
     extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
     render(tmp_path / "a.mp4", num_frames=9)
     done = extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
-    assert (done.num_written, done.num_kept, done.num_frames) == (1, 0, 9)
-    with pytest.raises(InputError, match="is where the videos are"):
+    assert (done.num_written, done.num_reused, done.num_frames) == (1, 0, 9)
+    with pytest.raises(InputError, match="is the folder of the videos"):
         extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path, short_side=None)

@@ -463,7 +463,7 @@ def test_shards_of_frames(folders, tmp_path):
 def test_damaged_shards_are_told(videos, tmp_path):
     annotations = read_annotations(videos / "clips.csv")
     pack_dataset(annotations, tmp_path / "packed")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists; choose a new folder"):
         pack_dataset(annotations, tmp_path / "packed")
     shard = tmp_path / "packed/shard-00000.tar"
     whole = shard.read_bytes()
@@ -594,11 +594,11 @@ def test_one_pass_at_a_time(videos):
 def test_packing_notices_frames_that_lack_and_packs_nothing_twice(folders, tmp_path):
     shutil.copytree(folders / "c 1", tmp_path / "c 1")
     (tmp_path / "list.txt").write_text("c 1 40 0\n")
-    with pytest.raises(InputError, match=r"list.txt:1: 'c 1': holds 36 pictures, its list says 40"):
+    with pytest.raises(InputError, match=r"list.txt:1: 'c 1': contains 36 images, its list states 40"):
         pack_dataset(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
     (tmp_path / "list.txt").write_text("c 1 12 0\n")
     pack_dataset(read_annotations(tmp_path / "list.txt"), tmp_path / "packed")
-    with pytest.raises(InputError, match="is packed already"):
+    with pytest.raises(InputError, match="is already packed"):
         pack_dataset(read_annotations(tmp_path / "packed"), tmp_path / "again")
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.check.dataset import ClipReport, Report
+from i3d.data.check.dataset import ClipReport, DatasetReport
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
 from i3d.evaluation.result import compute_metrics
@@ -31,7 +31,7 @@ class Made:
         for i, (label, split, changes) in enumerate(clips):
             told = {"status": "ok", "reason": "", **sound, "sha256": f"{i:064x}", **changes}
             rows.append(ClipReport(path=f"{i}.mp4", line=i + 2, split=split, labels=(label,), **told))
-        self.report = Report("clips.csv", tuple(rows), {}, ())
+        self.report = DatasetReport("clips.csv", tuple(rows), {}, ())
 
     @property
     def troubles(self):

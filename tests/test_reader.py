@@ -561,7 +561,7 @@ def test_bad_frames_are_named(folder):
     jpeg = io.BytesIO()
     Image.fromarray(numbered_frame(5, height=480, width=640)).save(jpeg, "jpeg")
     cut = jpeg.getvalue()[: len(jpeg.getvalue()) * 9 // 10]
-    for content, cause in [(whole[:300], "not a picture"), (cut, "truncated"), (b"", "no known picture format")]:
+    for content, cause in [(whole[:300], "not an image"), (cut, "truncated"), (b"", "no known image format")]:
         (folder / "shot5.png").write_bytes(content)
         with open_video(folder) as video, pytest.raises(VideoError, match=f"shot5.png: .*{cause}"):
             list(video.stream())
@@ -687,7 +687,7 @@ def test_jpeg_frames_decode_as_pillow_does_and_smaller_only_if_asked(tmp_path):
     assert np.abs(half - averaged).mean() < 3
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VideoError, match="not a picture that can be read"):
+    with pytest.raises(VideoError, match="not a readable image"):
         read_image(tmp_path / "a.jpg", max_pixels=10**6)
 
 

@@ -45,9 +45,9 @@ def look_or_perish(job):
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "fails":
-            i3d.data.check.clip.cut_short = None
+            i3d.data.check.clip.find_truncation = None
         case "greedy":
-            i3d.data.check.clip.cut_short = lambda *_: bytearray(2 << 30)
+            i3d.data.check.clip.find_truncation = lambda *_: bytearray(2 << 30)
     return inspect_clip(job)
 
 

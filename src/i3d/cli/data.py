@@ -285,7 +285,7 @@ def check(
         typer.echo(dumps(asdict(report), indent=2))
     else:
         output.tell_check(report)
-    if report.exit_bad:
+    if report.num_bad:
         raise typer.Exit(3)
 
 

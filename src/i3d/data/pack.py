@@ -1,4 +1,4 @@
-"""Pack the files of a dataset into indexed tar shards (`data.shards` reads them)."""
+"""Pack the files of a dataset into indexed tar shards, which `data.shards` reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
 from i3d.errors import InputError, printable, quoted
 from i3d.video.images import images_in
 
-BLOCK: Final = 512  # bytes; what tar rounds up to
+BLOCK: Final = 512  # bytes of a tar block
 
 
 @dataclass
@@ -41,18 +41,19 @@ def pack_dataset(
     shard_bytes: int = 1 << 30,
     on_clip: Callable[[int], None] | None = None,
 ) -> int:
-    """Copy every file of the clips into shards of about `shard_bytes` in the new folder `out`; the number of files.
+    """Copy all files of the clips to shards of about `shard_bytes` in the new folder `out`; return their number.
 
-    The folder appears whole or not at all. Start and end times, splits and groups stay in its list.
+    The folder appears complete or not at all. Its list contains the times, splits and groups of the clips. `on_clip` is
+    called with the number of finished clips. An existing `out`, and missing files, are an InputError.
     """
     if shard_bytes < BLOCK:
         raise InputError(f"shard_bytes {shard_bytes}: must be at least {BLOCK}")
     if out.exists():
-        raise InputError(f"{printable(str(out))}: is there already; choose a new folder, or remove that one")
+        raise InputError(f"{printable(str(out))}: exists; choose a new folder, or remove this one")
     if not out.parent.is_dir():
-        raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; make it first")
+        raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; create it first")
     if Shards.find(Path(annotations.root)) is not None:
-        raise InputError(f"{printable(annotations.root)}: is packed already; give the files themselves")
+        raise InputError(f"{printable(annotations.root)}: is already packed; give the original files")
     check_present(annotations, None)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
@@ -73,7 +74,7 @@ def pack_dataset(
             temporary.rename(out)
         except OSError as error:
             raise InputError(
-                f"{printable(str(out))}: appeared meanwhile ({error.strerror}); choose a new folder"
+                f"{printable(str(out))}: was created by another process ({error.strerror}); choose a new folder"
             ) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -86,13 +87,13 @@ def _write_shards(
 ) -> _Index:
     index = _Index()
     files = _files(annotations, on_clip)
-    following = next(files, None)
-    while following is not None:
+    file = next(files, None)
+    while file is not None:
         shard = folder / SHARD.format(len(index.shard_sizes))
         with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
-            while following is not None and tar.offset < shard_bytes:
-                _add(tar, *following, index)
-                following = next(files, None)
+            while file is not None and tar.offset < shard_bytes:
+                _add(tar, *file, index)
+                file = next(files, None)
         with shard.open("rb+") as written:
             os.fsync(written.fileno())
         index.shard_sizes.append(shard.stat().st_size)
@@ -100,23 +101,25 @@ def _write_shards(
 
 
 def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> Iterator[tuple[str, Path]]:
-    """(name in the shards, file) of every file, those of one clip one after the other, each once."""
-    done: set[str] = set()
+    """Yield (name in the shards, file) of every file once, grouped by clip."""
+    packed: set[str] = set()
     for number in range(len(annotations)):
         path, place = annotations.path(number).rstrip("/"), Path(annotations.file(number))
         if path.startswith("/") or ".." in path.split("/"):
-            raise InputError(f"{annotations.where(number)}: {quoted(path)}: leads out of the root; pack from above it")
-        if path not in done and annotations.is_frames:
+            raise InputError(
+                f"{annotations.where(number)}: {quoted(path)}: is outside the root; pack from a folder above it"
+            )
+        if path not in packed and annotations.is_frames:
             flow = flow_file_in(place) if place.is_dir() else None  # of all frames
             images = [place / flow] if flow else images_in(place)
             listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
-                why = f"holds {len(images)} pictures" + (f", its list says {listed}" if listed > 0 else "")
+                why = f"contains {len(images)} images" + (f", its list states {listed}" if listed > 0 else "")
                 raise InputError(f"{annotations.where(number)}: {quoted(path)}: {why}; extract its frames again")
             yield from ((f"{path}/{image.name}", image) for image in images)
-        elif path not in done:
+        elif path not in packed:
             yield path, place
-        done.add(path)
+        packed.add(path)
         if on_clip is not None:
             on_clip(number + 1)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import ClipReport, Report
+from i3d.data.check.dataset import ClipReport, DatasetReport
 from i3d.data.split import find_groups
 from i3d.errors import printable
 
@@ -60,7 +60,7 @@ def is_readable(row: ClipReport) -> bool:
     return bool(row.num_frames) and row.status not in UNREADABLE
 
 
-def alike_pairs(report: Report) -> list[tuple[int, int]]:
+def alike_pairs(report: DatasetReport) -> list[tuple[int, int]]:
     """Clips that show the same as an earlier one: (later, earlier)."""
     first: dict[str, int] = {}
     for index, row in enumerate(report.rows):
@@ -68,7 +68,7 @@ def alike_pairs(report: Report) -> list[tuple[int, int]]:
     return [(index, first[row.duplicate_of]) for index, row in enumerate(report.rows) if row.duplicate_of in first]
 
 
-def find_data_issues(annotations: Annotations, report: Report) -> list[DataIssue]:
+def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
     """All that is wrong with clips that have their splits; `report` is that of `check`, a row for each clip.
 
     Clips without a split count as clips to train on.
@@ -86,7 +86,7 @@ def find_data_issues(annotations: Annotations, report: Report) -> list[DataIssue
     ]
 
 
-def _unreadable(report: Report) -> list[DataIssue]:
+def _unreadable(report: DatasetReport) -> list[DataIssue]:
     troubles = []
     lost = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
     if lost:
@@ -142,7 +142,7 @@ def _classes(
     return troubles
 
 
-def _same(annotations: Annotations, report: Report) -> list[DataIssue]:
+def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
     """Clips that show the same: in two classes, or on both sides of the split."""
     two, across, twice = [], [], []
     first = {(row.path, _part(annotations, i)): i for i, row in reversed([*enumerate(report.rows)])}
@@ -181,7 +181,7 @@ def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
 
 
 def _leaks(
-    annotations: Annotations, report: Report, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
+    annotations: Annotations, report: DatasetReport, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
 ) -> list[DataIssue]:
     """Facts of the files that alone tell the class: a network may learn them instead of the action."""
     chosen = np.flatnonzero(readable_N & (labels_N >= 0))

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import ClipReport, Report, check_annotations
+from i3d.data.check.dataset import ClipReport, DatasetReport, check_annotations
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
@@ -114,7 +114,7 @@ def _report(
     cache: Cache,
     num_workers: int,
     on_clip: Callable[[ClipReport], None] | None,
-) -> Report:
+) -> DatasetReport:
     """That of `check`, from the cache if no clip, label or file has changed."""
     seen = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     root = os.path.abspath(annotations.root)  # noqa: PTH100
@@ -124,14 +124,14 @@ def _report(
     known = cache.load_json(key)
     with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
-        return Report(annotations.source, rows, known["counts"], annotations.warnings)
+        return DatasetReport(annotations.source, rows, known["counts"], annotations.warnings)
     report = check_annotations(annotations, naming=naming, num_workers=max(num_workers, 1), on_clip=on_clip)
     if all(signature for _, signature in seen):  # shards have none
         cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
 
-def _of_parts(report: Report, annotations: Annotations) -> Report:
+def _of_parts(report: DatasetReport, annotations: Annotations) -> DatasetReport:
     """The report with lengths and bytes of the part of its video that a clip is, by start and end."""
     rows = list(report.rows)
     for index, row in enumerate(rows):

@@ -18,8 +18,8 @@ from i3d.errors import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from i3d.data.check.dataset import Report
-    from i3d.data.frame_extraction.extract import Extraction
+    from i3d.data.check.dataset import DatasetReport
+    from i3d.data.frame_extraction.extract import ExtractionResult
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
@@ -136,7 +136,7 @@ def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[li
     show(table)
 
 
-def tell_check(report: Report) -> None:
+def tell_check(report: DatasetReport) -> None:
     """The clips that something is wrong with, and how many there are of each kind."""
     bad = [row for row in report.rows if row.status != "ok"]
     if bad:
@@ -222,14 +222,14 @@ def tell_runs(found: Sequence[RunSummary]) -> None:
     show(table)
 
 
-def tell_extraction(done: Extraction, *, num_missing: int = 0) -> None:
+def tell_extraction(done: ExtractionResult, *, num_missing: int = 0) -> None:
     """What is to be known of the videos, and where their frames or flow are; on stderr. Missing ones were told."""
     for path, note in done.notes:
         say(f"warning: {printable(path)}: {note}")
     for bad in done.bad:
         say(f"error: {bad.reason}")
-    kept = f", {done.num_kept} were there" if done.num_kept else ""
-    clips = f"{done.num_written + done.num_kept} of {done.num_clips + num_missing} clips"
+    kept = f", {done.num_reused} were there" if done.num_reused else ""
+    clips = f"{done.num_written + done.num_reused} of {done.num_clips + num_missing} clips"
     say(f"{clips}, {done.num_frames} frames{kept}; the list is {printable(str(done.list_file))}")
 
 

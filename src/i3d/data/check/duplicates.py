@@ -1,9 +1,8 @@
-"""Clips that are there twice: the same bytes, or nearly the same pictures.
+"""Near-duplicate clips: copies that were compressed, resized or converted again.
 
-A fingerprint is three grey frames, at 1/4, 1/2 and 3/4 of a clip: 16 x 16 pixels each, and 64 bits that say which
-of two neighbouring places is brighter.
-Two clips are alike if their hashes are, and their pixels, and what changes from one of the three frames to the next:
-clips of one static camera have the background in common, and not the movement.
+A fingerprint has three grey frames, at 1/4, 1/2 and 3/4 of a clip, each as 16 x 16 pixels and a difference hash of 64
+bits. Two clips are near-duplicates if their hashes, their pixels, and the changes between the three frames are similar.
+The changes distinguish clips of one static camera, which share the background but not the movement.
 
 Letters in names: N clips, T = 3 frames, H rows, W columns.
 """
@@ -20,42 +19,44 @@ import numpy.typing as npt
 
 SIDE: Final = 16
 BITS: Final = 3 * 64
-BANDS: Final = 12  # of 16 bits: two hashes that differ in at most 11 bits have one in common
-ORDER: Final = np.random.default_rng(0).permutation(BITS)  # bands mix places and frames; black borders fill none
-MIN_CONTRAST: Final = 8.0  # grey levels, standard deviation, in at least two of the frames: flat frames look all alike
-# Measured on 311 clips (64 x 64 studio, surveillance, web) and on changed copies of 65 of them. Copies of strong
-# compression, of half the size, or in another codec: bits 2 to 4 (medians; 80 % up to 13), pixels up to 5.3, movement
-# 0.01 to 0.03 (medians; 80 % up to 0.17). Different clips with at most 32 different bits: movement from 0.37 on.
+BANDS: Final = 12  # of 16 bits (locality-sensitive hashing): hashes that differ in at most 11 bits share a band
+ORDER: Final = np.random.default_rng(0).permutation(
+    BITS
+)  # bands mix positions and frames, so that black borders fill none
+MIN_CONTRAST: Final = 8.0  # standard deviation in at least two of the frames: flat frames all look the same
+# Measured on 311 clips (64 x 64 studio, surveillance, web) and on modified copies of 65 of them. Copies with strong
+# compression, half the size, or another codec: bits 2 to 4 (medians; 80 % up to 13), pixels up to 5.3, movement
+# 0.01 to 0.03 (medians; 80 % up to 0.17). Different clips with at most 32 differing bits: movement from 0.37.
 MAX_BITS: Final = 24
 MAX_PIXELS: Final = 6.0  # mean absolute difference
-MAX_MOVEMENT: Final = 0.3  # energy of the difference, as a share of the larger energy
+MAX_MOVEMENT: Final = 0.3  # energy of the difference, as a fraction of the larger energy
 STILL: Final = 1.0  # energy below which there is no movement to compare
-MAX_DURATION: Final = 1.1  # the longer to the shorter
-MAX_NEIGHBOURS: Final = 100  # in brightness, of those with a band in common: how many a clip is compared with
+MAX_DURATION: Final = 1.1  # ratio of the longer to the shorter
+MAX_NEIGHBOURS: Final = 100  # a clip is compared with so many of similar brightness that share a band
 CHUNK: Final = 8192  # pairs compared by their pixels at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What a clip looks like, in 792 bytes."""
+    """Hashes and small grey frames of a clip, 792 bytes."""
 
     hashes_T: npt.NDArray[np.uint64]
     grey_THW: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The fingerprints of N clips and what else decides."""
+class ClipFingerprints:
+    """The fingerprints of N clips, and what else is compared."""
 
     hashes_NT: npt.NDArray[np.uint64]
     grey_NTHW: npt.NDArray[np.uint8]
     seconds_N: npt.NDArray[np.float64]
-    contents_N: npt.NDArray[np.int64]  # numbers of their contents: the same bytes are not compared
-    splits_N: npt.NDArray[np.int64]  # sets of splits, one bit each
+    contents_N: npt.NDArray[np.int64]  # equal numbers: equal bytes, which are not compared
+    splits_N: npt.NDArray[np.int64]  # sets of splits, one bit per split
 
 
 def fingerprint(frames: Sequence[npt.NDArray[np.uint8]]) -> Fingerprint | None:
-    """Of the frames (H, W, C) at 1/4, 1/2 and 3/4; of fewer, the last stands for those that lack. None: flat frames."""
+    """The fingerprint of frames (H, W, C) at 1/4, 1/2 and 3/4; the last replaces missing ones. None: flat frames."""
     if not frames:
         return None
     grey_T = [_grey(frame_HWC) for frame_HWC in [*frames, *[frames[-1]] * (3 - len(frames))][:3]]
@@ -67,22 +68,24 @@ def fingerprint(frames: Sequence[npt.NDArray[np.uint8]]) -> Fingerprint | None:
     return Fingerprint(np.packbits(bits.reshape(3, -1), axis=1).view(np.uint64)[:, 0], grey_THW.astype(np.uint8))
 
 
-def alike(looks: Looks, *, across_splits: bool) -> dict[int, int]:
-    """For each clip that looks like an earlier one, that one; `across_splits`: only clips of different splits count.
+def find_similar(looks: ClipFingerprints, *, across_splits: bool) -> dict[int, int]:
+    """Map each near-duplicate to the first similar clip; `across_splits`: only clips in different splits count.
 
-    Only clips that have a band of their hashes in common are compared, with their neighbours in brightness, whole
-    arrays of pairs at a time: 100,000 clips take seconds, minutes if all are of a few static cameras.
+    Only clips that share a band of their hashes are compared, with their neighbours in brightness, in arrays of pairs:
+    100,000 clips take seconds, or minutes if all are from a few static cameras.
     """
     num_clips = len(looks.hashes_NT)
     bits_N = np.unpackbits(np.ascontiguousarray(looks.hashes_NT).view(np.uint8).reshape(num_clips, -1), axis=1)
     keys_BN = np.packbits(bits_N[:, ORDER].reshape(num_clips, BANDS, 16), axis=2).view(np.uint16)[..., 0].T.copy()
     brightness_N = looks.grey_NTHW.mean(axis=(1, 2, 3))
-    found: dict[int, int] = {}
+    first_of: dict[int, int] = {}
     for band in range(BANDS):
         order = np.lexsort((brightness_N, keys_BN[band]))
         sorted_N, bright_N = keys_BN[band][order], brightness_N[order]
         places = np.arange(num_clips)
-        for step in range(1, MAX_NEIGHBOURS + 1):  # pairs that are so far apart; if these differ, so do those farther
+        for step in range(
+            1, MAX_NEIGHBOURS + 1
+        ):  # pairs at this distance in brightness order; farther pairs differ more
             places = places[places + step < num_clips]
             near = bright_N[places + step] - bright_N[places] <= MAX_PIXELS
             places = places[near & (sorted_N[places] == sorted_N[places + step])]
@@ -90,14 +93,14 @@ def alike(looks: Looks, *, across_splits: bool) -> dict[int, int]:
                 break
             pairs = np.sort(np.stack([order[places], order[places + step]]), axis=0)
             for first, second in _matching(looks, keys_BN[:band], pairs, across_splits=across_splits):
-                found[second] = min(first, found.get(second, first))
-    return found
+                first_of[second] = min(first, first_of.get(second, first))
+    return first_of
 
 
 def _matching(
-    looks: Looks, before: npt.NDArray[np.uint16], pairs: npt.NDArray[np.int64], *, across_splits: bool
+    looks: ClipFingerprints, before: npt.NDArray[np.uint16], pairs: npt.NDArray[np.int64], *, across_splits: bool
 ) -> list[tuple[int, int]]:
-    """Those of the pairs (2, P) that are alike and were not met in a band before."""
+    """Those of the pairs (2, P) that are near-duplicates and were not compared in an earlier band."""
     i, j = pairs
     keep = looks.contents_N[i] != looks.contents_N[j]
     if across_splits:

@@ -1,4 +1,4 @@
-"""What video files say of themselves in their outermost headers, read without FFmpeg: their kind and their size."""
+"""Format and size of video files from their outermost headers, read without FFmpeg."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BOXES: Final = frozenset(b"ftyp styp moov moof mdat mfra free skip wide udta uui
 MATROSKA: Final = b"\x1a\x45\xdf\xa3"
 SEGMENT: Final = b"\x18\x53\x80\x67"  # of Matroska
 ASF: Final = bytes.fromhex("3026b2758e66cf11")
-SUFFIXES: Final = {  # of what begins so; any other beginning is no statement
+SUFFIXES: Final = {  # by format; files of other formats are not judged
     "mp4": (".mp4", ".m4v", ".mov", ".f4v", ".3gp", ".3g2", ".mj2"),
     "Matroska or WebM": (".mkv", ".webm"),
     "avi": (".avi",),
@@ -20,11 +20,11 @@ SUFFIXES: Final = {  # of what begins so; any other beginning is no statement
 }
 
 
-def cut_short(file: IO[bytes], size: int) -> tuple[str, bool]:
-    """What a file lacks by its own headers ("" if nothing), and whether that alone makes it a truncated one.
+def find_truncation(file: IO[bytes], size: int) -> tuple[str, bool]:
+    """What is missing from a file by its headers ("" if nothing), and whether that alone proves truncation.
 
-    ISO 14496-12 boxes, RIFF chunks, and the Segment of Matroska (RFC 9559). Sizes in AVI and mp4 files that play are
-    not always true; those files hold the length of the video too, which the reader compares.
+    Read are ISO 14496-12 boxes, RIFF chunks, and the Segment of Matroska (RFC 9559). Sizes in playable AVI and mp4
+    files are not always right; those files also store the length of the video, which the reader compares.
     """
     match _kind(file):
         case "mp4":
@@ -39,17 +39,19 @@ def cut_short(file: IO[bytes], size: int) -> tuple[str, bool]:
             head = _at(file, 4 + start + length, 12)
             if not head.startswith(SEGMENT):
                 return "", False
-            held, width = _vint(head[4:])
-            unknown = width == 0 or held == (1 << 7 * width) - 1
-            return ("" if unknown else _missing(4 + start + length + 4 + width + held, size)), True
+            content_size, width = _vint(head[4:])
+            unknown = width == 0 or content_size == (1 << 7 * width) - 1
+            return ("" if unknown else _missing(4 + start + length + 4 + width + content_size, size)), True
     return "", False
 
 
-def misnamed(file: IO[bytes], name: str) -> str:
-    """That the suffix of a name is that of another format; "" if it is not."""
+def suffix_mismatch(file: IO[bytes], name: str) -> str:
+    """A message if the suffix of a name belongs to another format than the content, else ""."""
     kind, suffix = _kind(file), os.path.splitext(name)[1].lower()  # noqa: PTH122
-    known = any(suffix in suffixes for suffixes in SUFFIXES.values())
-    return f"it is {kind}, though its name ends in {suffix}" if kind and known and suffix not in SUFFIXES[kind] else ""
+    is_known = any(suffix in suffixes for suffixes in SUFFIXES.values())
+    return (
+        f"it is {kind}, though its name ends in {suffix}" if kind and is_known and suffix not in SUFFIXES[kind] else ""
+    )
 
 
 def _kind(file: IO[bytes]) -> str:
@@ -63,30 +65,30 @@ def _kind(file: IO[bytes]) -> str:
 
 
 def _boxes(file: IO[bytes], size: int) -> str:
-    at, seen = 0, set()
+    at, kinds = 0, set()
     while at + 8 <= size:
         head = _at(file, at, 16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if kind not in BOXES:
             return ""
-        seen.add(kind)
+        kinds.add(kind)
         length = int.from_bytes(head[8:], "big") if length == 1 else length or size - at
         if length < 8:
             return ""
         at += length
-    return _missing(at, size) or ("" if b"moov" in seen else "its index (the moov atom) is missing")
+    return _missing(at, size) or ("" if b"moov" in kinds else "its index (the moov atom) is missing")
 
 
-def _missing(promised: int, size: int) -> str:
-    return f"at least {promised - size:,} of {promised:,} bytes are missing" if promised > size else ""
+def _missing(stated_size: int, size: int) -> str:
+    return f"at least {stated_size - size:,} of {stated_size:,} bytes are missing" if stated_size > size else ""
 
 
 def _vint(content: bytes) -> tuple[int, int]:
-    """(value, bytes it takes) of a number of variable length (RFC 8794); (0, 0) if there is none."""
+    """(value, number of bytes) of a variable-size integer (RFC 8794); (0, 0) if it is invalid."""
     width = 9 - content[0].bit_length() if content and content[0] else 0
     return (int.from_bytes(content[:width], "big") & ((1 << 7 * width) - 1), width) if width else (0, 0)
 
 
-def _at(file: IO[bytes], place: int, size: int) -> bytes:
-    file.seek(place)
+def _at(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
     return file.read(size)

@@ -1,4 +1,4 @@
-"""What there is to check: the clips of any list or layout, or of a plain folder, and how their frames are named."""
+"""List the clips to check: of any annotation list, dataset layout or plain folder, with the naming of their frames."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from i3d.errors import InputError, printable
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A clip as it is listed."""
+class ListedClip:
+    """A clip of a list."""
 
     path: str
     file: str
@@ -29,30 +29,32 @@ class Listed:
     end_seconds: float | None = None
     num_frames: int | None = None
     first_frame: int = 0
-    is_frames: bool = False  # a folder of frames that are named as in the other folders
+    is_frames: bool = False  # a folder of frames with the same naming as the other folders
 
 
-def clips_of(source: Path, options: dict[str, Any], *, one_naming: bool) -> tuple[list[Listed], Path, tuple[str, ...]]:
-    """The clips of any list or folder, the folder that their paths start from, and what the list is warned of.
+def list_clips(
+    source: Path, options: dict[str, Any], *, one_naming: bool
+) -> tuple[list[ListedClip], Path, tuple[str, ...]]:
+    """The clips of a list or folder, the folder that their paths are relative to, and warnings about the list.
 
-    `one_naming`: the frames in all folders of a plain folder are named alike; else each folder is for itself.
+    `one_naming`: all folders of frames below a plain folder have the same naming; else each has its own.
     """
     automatic = options["format"] == "auto"
     if automatic and source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        return [Listed(source.name, str(source))], source.parent, ()
+        return [ListedClip(source.name, str(source))], source.parent, ()
     try:
         annotations = read_annotations(source, need_labels=False, **options)
     except InputError as error:
         is_layout = automatic and source.is_dir() and str(error).startswith(f"{printable(str(source))}: ")
         if not is_layout or options["root"] is not None or options["split"] is not None:
-            raise  # it is about a list, or an option
-        return _plain(source, one_naming), source, (f"taken as a plain folder, without classes and splits: {error}",)
-    return list(of_annotations(annotations)), Path(annotations.root), annotations.warnings
+            raise  # the error concerns a list or an option
+        return _plain(source, one_naming), source, (f"read as a plain folder, without classes and splits: {error}",)
+    return list(from_annotations(annotations)), Path(annotations.root), annotations.warnings
 
 
-def of_annotations(annotations: Annotations) -> Iterator[Listed]:
+def from_annotations(annotations: Annotations) -> Iterator[ListedClip]:
     for index, clip in enumerate(annotations):
-        yield Listed(
+        yield ListedClip(
             clip.path,
             annotations.file(index),
             clip.line,
@@ -66,26 +68,26 @@ def of_annotations(annotations: Annotations) -> Iterator[Listed]:
         )
 
 
-def _plain(folder: Path, one_naming: bool) -> list[Listed]:
+def _plain(folder: Path, one_naming: bool) -> list[ListedClip]:
     """Every video and every folder of frames below a folder, without labels."""
     return [
-        Listed(os.path.relpath(path, folder), path, is_frames=one_naming and os.path.isdir(path))  # noqa: PTH112
+        ListedClip(os.path.relpath(path, folder), path, is_frames=one_naming and os.path.isdir(path))  # noqa: PTH112
         for path in expand_inputs([str(folder)])
     ]
 
 
-def frame_names(
-    clips: Sequence[Listed], shards: Shards | None, modality: Modality, told: tuple[str, int] | None
+def common_naming(
+    clips: Sequence[ListedClip], shards: Shards | None, modality: Modality, given: tuple[str, int] | None
 ) -> FrameNaming | None:
-    """How the pictures of all folders are named: as is told, or as in most of them. None: anyhow."""
-    if told is not None:
-        return FrameNaming(told[0], told[1], modality)
-    of_frames = [clip for clip in clips if clip.is_frames]
-    if modality == "flow" and len(of_frames) < len(clips):
+    """The naming of the frames in all folders: the `given` (template, first index), or the most frequent one."""
+    if given is not None:
+        return FrameNaming(*given, modality)
+    folders = [clip for clip in clips if clip.is_frames]
+    if modality == "flow" and len(folders) < len(clips):
         raise InputError(f"{printable(clips[0].path)}: flow is read from folders of frames; this is a video")
 
     def folder(number: int) -> Any:
-        clip = of_frames[number]
+        clip = folders[number]
         return Path(clip.file) if shards is None else shards.folder(clip.path)
 
-    return infer_common_naming(folder, len(of_frames), modality=modality) if of_frames else None
+    return infer_common_naming(folder, len(folders), modality=modality) if folders else None

@@ -1,8 +1,8 @@
-"""Videos that are cut short or damaged, encoded anew from the frames that can be decoded. Originals are left alone.
+"""Encode the decodable frames of truncated and damaged videos again. The original files stay unchanged.
 
-    folder/<path of the clip>.mp4        H.264, one frame rate, no sound; every other file in the folder stays
+    folder/<path of the clip>.mp4        H.264, constant frame rate, no sound
 
-A file appears when it is whole and was read back; what is there already is not replaced.
+A file appears when it is complete and was decoded successfully; existing files are not replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from i3d.data.check.clip import PATIENT, Allowance, ClipJob, limited, reason_of
+from i3d.data.check.clip import NO_TIME_LIMIT, ClipJob, ResourceLimits, error_reason, run_limited
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.utils.process_pool import WorkerDied, run_jobs
@@ -28,29 +28,29 @@ from i3d.video.base import FrameHWC, Video
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 
-TIMES_LONGER: Final = 4  # than checking may take: encoding is slower than decoding
+TIME_FACTOR: Final = 4  # of the time limit of a check: encoding is slower than decoding
 MAX_RATE: Final = 240
 
 
 @dataclass(frozen=True)
-class FixJob:
-    """One file to encode anew."""
+class RepairJob:
+    """One file to encode again."""
 
     clip: ClipJob
-    frame_seconds: Fraction  # how long a frame is shown
+    frame_seconds: Fraction  # duration of a frame
     target: Path
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What became of it."""
+class RepairResult:
+    """The result of a repair."""
 
-    path: str  # of the new file; "": there is none
-    note: str  # how much of it there is, or why there is none
+    path: str  # of the new file; "": none was written
+    note: str  # the number of its frames, or why there is no file
 
 
-def check_folder(folder: Path, root: Path) -> None:
-    """An InputError if new files in that folder could come among those of the dataset."""
+def check_output_folder(folder: Path, root: Path) -> None:
+    """Refuse, by an InputError, a folder in which new files could mix with those of the dataset."""
     inside = folder.resolve().is_relative_to(root.resolve())
     if inside and (folder.exists() or folder.resolve() == root.resolve()):
         todo = "give a new folder, or one elsewhere"
@@ -59,18 +59,18 @@ def check_folder(folder: Path, root: Path) -> None:
         raise InputError(f"--fix {printable(str(folder))}: is not a folder; give a new one")
 
 
-def target_of(path: str, folder: Path) -> Path | None:
-    """Where the new file of a clip goes; None: it lies outside of its dataset."""
+def target_path(path: str, folder: Path) -> Path | None:
+    """The path of the new file of a clip; None: the clip lies outside its dataset."""
     relative = os.path.normpath(path).replace(os.sep, "/")
     if relative.startswith(("/", "../")) or ":" in relative[1:2]:
         return None
     return folder / PurePosixPath(relative).with_suffix(".mp4")
 
 
-def fix_all(
-    jobs: Sequence[FixJob], folder: Path, *, num_workers: int, allowed: Allowance
-) -> Generator[tuple[int, Fixed], None, None]:
-    """(number, what became of it) of all jobs, in processes that are ended when they take too long."""
+def repair_all(
+    jobs: Sequence[RepairJob], folder: Path, *, num_workers: int, limits: ResourceLimits
+) -> Generator[tuple[int, RepairResult], None, None]:
+    """Yield (index, result) of all jobs, run in worker processes with limits on time and memory."""
     if not jobs:
         return
     try:
@@ -80,70 +80,66 @@ def fix_all(
         raise InputError(
             f"--fix {printable(str(folder))}: cannot be written ({error.strerror}); choose another"
         ) from error
-    allowed = replace(allowed, seconds=TIMES_LONGER * allowed.seconds)
-    run = partial(limited, run=partial(fix, parts=parts), allowed=allowed)
+    limits = replace(limits, seconds=TIME_FACTOR * limits.seconds)
+    run = partial(run_limited, run=partial(repair_clip, parts=parts), limits=limits)
     try:
         with closing(run_jobs(run, jobs, num_workers=num_workers)) as running:
-            for number, answer in running:
-                if isinstance(answer, WorkerDied):
-                    late = answer.cause == "SIGALRM"
-                    why = (
-                        f"encoding took over {allowed.seconds:g} s"
-                        if late
-                        else f"encoding it ended its process ({answer.cause})"
-                    )
-                    answer = Fixed("", why)
-                yield number, answer
+            for number, result in running:
+                if isinstance(result, WorkerDied):
+                    is_late = result.cause == "SIGALRM"
+                    late = f"encoding took over {limits.seconds:g} s"
+                    result = RepairResult("", late if is_late else f"encoding it ended its process ({result.cause})")
+                yield number, result
     finally:
         shutil.rmtree(parts, ignore_errors=True)
 
 
-def fix(job: FixJob, *, parts: Path) -> Fixed:
-    """Encode one file anew. `parts` holds it until it is whole."""
+def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:
+    """Encode one file again; it is written in the folder `parts` until it is complete."""
     if os.path.lexists(job.target):
-        return Fixed("", f"{printable(str(job.target))} is there already")
+        return RepairResult("", f"{printable(str(job.target))} exists already")
     part = parts / f"{os.getpid()}.mp4"
-    frames = _Decodable(job)
+    frames = _DecodableFrames(job)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_video(part, frames.each(), fps=frames.rate)
-        with open_video(part, limits=PATIENT) as video:
+        write_video(part, frames.stream(), fps=frames.rate)
+        with open_video(part, limits=NO_TIME_LIMIT) as video:
             num_read = video.count_frames()
         if num_read != frames.num_written:
-            return Fixed("", f"the new file has {num_read} frames, not {frames.num_written}")
+            return RepairResult("", f"the new file has {num_read} frames, not {frames.num_written}")
         _place(part, job.target)
     except VideoError as error:
-        return Fixed("", reason_of(error, job.clip.file))
+        return RepairResult("", error_reason(error, job.clip.file))
     except FileExistsError:
-        return Fixed("", f"{printable(str(job.target))} is there already")
+        return RepairResult("", f"{printable(str(job.target))} exists already")
     except Exception as error:  # one clip must never stop the others
-        return Fixed("", f"encoding it failed ({type(error).__name__}: {first_line(error)})")
+        return RepairResult("", f"encoding it failed ({type(error).__name__}: {first_line(error)})")
     finally:
         with suppress(OSError):
             part.unlink()
-    return Fixed(str(job.target), f"{frames.num_written} frames encoded anew")
+    return RepairResult(str(job.target), f"{frames.num_written} frames encoded again")
 
 
 def _place(part: Path, target: Path) -> None:
-    """Give a file its name. A FileExistsError if something has that name, which a mere rename would replace."""
+    """Rename a file without replacing another: if the target exists, a FileExistsError."""
     try:
         os.link(part, target)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         target.touch(exist_ok=False)
         part.replace(target)
 
 
-class _Decodable:
-    """The frames of a video up to where decoding fails, of even size, at one rate."""
+class _DecodableFrames:
+    """The frames of a video up to the first decoding error, cropped to an even size, at a constant frame rate."""
 
-    def __init__(self, job: FixJob) -> None:
+    def __init__(self, job: RepairJob) -> None:
         self.clip = job.clip
         self.rate = min(1 / job.frame_seconds, Fraction(MAX_RATE)).limit_denominator(10_000)
         self.num_written = 0
 
-    def each(self) -> Iterator[FrameHWC]:
+    def stream(self) -> Iterator[FrameHWC]:
         with self._open() as video:
             frames = video.stream(fps=float(self.rate), transform=_even)
             while True:
@@ -160,13 +156,13 @@ class _Decodable:
 
     def _open(self) -> Video:
         if self.clip.shards is None:
-            return open_video(self.clip.file, limits=PATIENT)
+            return open_video(self.clip.file, limits=NO_TIME_LIMIT)
         content = Shards(self.clip.shards).file(self.clip.name).read_bytes()
-        return open_video(content, name=self.clip.file, limits=PATIENT)
+        return open_video(content, name=self.clip.file, limits=NO_TIME_LIMIT)
 
 
 def _even(frame_HWC: FrameHWC) -> FrameHWC:
-    """Without its last row or column, where their number is odd: H.264 of 4:2:0 holds even sizes only."""
+    """Crop to an even height and width, which H.264 with 4:2:0 chroma requires."""
     height, width = frame_HWC.shape[:2]
     if min(height, width) < 2:
         raise VideoError("(frame)", f"its frames, {width} x {height}, are too small for H.264", "replace it")

@@ -1,13 +1,13 @@
-"""Videos as folders of JPEG frames, with the lists that MMAction2 reads.
+"""Extract the frames of videos to folders of JPEG files, with lists for MMAction2.
 
     out/run/clip/img_00001.jpg ...       the frames of run/clip.mp4
     out/run/clip_2.000_5.500/...         those of a part of it, from 2 to 5.5 seconds
-    out/list.txt                         `folder frames label`, of the clips that could be read
-    out/list_train.txt ...               the same for each split, if the clips have splits
+    out/list.txt                         `folder frames label` of all readable clips
+    out/list_train.txt ...               the same for each split
     out/classes.txt                      the class names in the order of their numbers
-    out/.i3d-frames.json                 the settings; one in each folder tells what is in it
+    out/.i3d-frames.json                 the settings; one in each folder describes its content
 
-A folder appears when it is whole. One that is there, whole, and of the same video and settings is not made again.
+A folder appears when it is complete. An existing folder of the same video and settings is reused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from i3d.data.frame_extraction.jobs import (
     RECORD,
     BadVideo,
     FlowSettings,
-    FolderMade,
+    FrameFolder,
     FrameJob,
     FrameSettings,
-    not_written,
     read_record,
     remove_abandoned_parts,
+    write_error,
 )
 from i3d.data.missing import check_present
 from i3d.data.shards import Shards
@@ -46,22 +46,22 @@ from i3d.video.base import DEFAULT_LIMITS, Limits
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"
-UNLISTED: Final = f"is not in {LIST}: without a label, it cannot hold a name that ends in a number"
+UNLISTED: Final = f"is not in {LIST}: without labels, a name that ends in a number is ambiguous there"
 LISTS: Final = {"": LIST, **{split: f"list_{split}.txt" for split in SPLITS}}
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """What was written."""
+class ExtractionResult:
+    """The result of an extraction."""
 
     out: Path
     list_file: Path
     num_clips: int  # of the annotations
     num_written: int  # folders of this run
-    num_kept: int  # folders that an earlier run had written
+    num_reused: int  # folders of earlier runs
     num_frames: int  # in all these folders
     bad: tuple[BadVideo, ...]
-    notes: tuple[tuple[str, str], ...]  # (path, what a user should know of the video): cut short, damaged
+    notes: tuple[tuple[str, str], ...]  # (path, remark on the video): truncated, damaged
 
 
 def extract_frames(
@@ -78,17 +78,17 @@ def extract_frames(
     on_clip: Callable[[int], None] | None = None,
     force: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-) -> Extraction:
-    """Write the frames of every clip as JPEG into a folder of its own below `out`, and the lists of these folders.
+) -> ExtractionResult:
+    """Write the frames of each clip as JPEG files to its own folder below `out`, and the lists of these folders.
 
-    `short_side`: in pixels, None leaves the size; `jpeg_quality`: 1 to 100; `template` and `first`: names of the
-    pictures and the number of the first; `fps`: frames per second, None: every frame once; `flow`: writes the optical
-    flow between the frames instead of them; `num_workers`: processes, 0: none besides this one. `on_clip` is told how
-    many of the clips are done. Of a clip with a start or an end, only those frames are written. A video that cannot be
-    read is in `bad`, and so is one that ends its process; nothing of it stays.
+    `short_side`: in pixels, None: unchanged; `jpeg_quality`: 1 to 100; `template` and `first`: file names of the frames
+    and the number of the first; `fps`: frames per second, None: every frame once; `flow`: write the optical flow
+    between the frames instead; `num_workers`: processes, 0: only this one. `on_clip` is called with the number of
+    finished clips. Of a clip with a start or an end, only those frames are written. A video that cannot be read, or
+    that kills its worker, is in `bad`; nothing of it is written.
 
-    Two clips that would be one folder, missing videos, a place that cannot be written, and folders that were made
-    of other videos or with other settings (unless `force`, which makes those anew) are an InputError.
+    Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
+    settings (unless `force`, which replaces them) are an InputError.
     """
     settings = FrameSettings(
         short_side, jpeg_quality, template or ("flow_{axis}_{:05d}.jpg" if flow else "img_{:05d}.jpg"), first, fps, flow
@@ -96,37 +96,37 @@ def extract_frames(
     if num_workers < 0:
         raise InputError(f"num_workers {num_workers}: must be at least 0")
     if annotations.is_frames:
-        raise InputError(f"{printable(annotations.source)}: these are folders of frames already; give videos")
+        raise InputError(f"{printable(annotations.source)}: these are folders of frames; give videos")
     if out.resolve() == Path(annotations.root).resolve():
-        raise InputError(f"{printable(str(out))}: is where the videos are; choose a folder for the frames alone")
+        raise InputError(f"{printable(str(out))}: is the folder of the videos; choose another folder for the frames")
     shards = Shards.find(Path(annotations.root))
     check_present(annotations, shards)
     jobs, numbers_N = _plan(annotations, out, None if shards is None else shards.root, limits)
-    _check_place(annotations, out, jobs, settings, force=force)
+    _check_out(annotations, out, jobs, settings, force=force)
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise not_written(out, error) from error
+        raise write_error(out, error) from error
     write_atomically(out / RECORD, json.dumps(asdict(settings), indent=1).encode())
     results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
-    with suppress(OSError):  # another run may be at work
+    with suppress(OSError):  # another run may be active
         remove_abandoned_parts(out)
         (out / PARTS).rmdir()
-    made = {n: result for n, result in results.items() if isinstance(result, FolderMade)}
-    is_labelled = bool(annotations.classes)  # such a list is of this dataset alone
-    folders_N = [(jobs[n].folder, made.get(n)) for n in numbers_N]
-    _write_lists(annotations, out, folders_N, keep=not force and not is_labelled)
+    written = {n: result for n, result in results.items() if isinstance(result, FrameFolder)}
+    is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only
+    folders_N = [(jobs[n].folder, written.get(n)) for n in numbers_N]
+    _write_lists(annotations, out, folders_N, append=not force and not is_labelled)
     if annotations.classes:
         write_classes(annotations.classes, out / CLASSES)
-    return Extraction(
+    return ExtractionResult(
         out=out,
         list_file=out / LIST,
         num_clips=len(annotations),
-        num_written=sum(not result.kept for result in made.values()),
-        num_kept=sum(result.kept for result in made.values()),
-        num_frames=sum(result.num_frames for result in made.values()),
+        num_written=sum(not result.is_reused for result in written.values()),
+        num_reused=sum(result.is_reused for result in written.values()),
+        num_frames=sum(result.num_frames for result in written.values()),
         bad=tuple(result for result in results.values() if isinstance(result, BadVideo)),
-        notes=(*_notes(jobs, made), *_unlisted(annotations, folders_N)),
+        notes=(*_notes(jobs, written), *_unlisted(annotations, folders_N)),
     )
 
 
@@ -136,9 +136,9 @@ def _run(
     num_workers: int,
     clips_of: Counter[int],
     on_clip: Callable[[int], None] | None,
-) -> dict[int, FolderMade | BadVideo]:
-    """The results by the numbers of the jobs, in their order."""
-    results: dict[int, FolderMade | BadVideo] = {}
+) -> dict[int, FrameFolder | BadVideo]:
+    """The results by job number, in the order of the jobs."""
+    results: dict[int, FrameFolder | BadVideo] = {}
     num_done = 0
     running = run_jobs(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)
     try:
@@ -146,7 +146,7 @@ def _run(
             for number, result in running:
                 if isinstance(result, WorkerDied):
                     jobs[number].clean()
-                    file, why = printable(jobs[number].file), f"the process that read it died ({result.cause})"
+                    file, why = printable(jobs[number].file), f"its worker process died ({result.cause})"
                     result = BadVideo(jobs[number].path, f"{file}: {why}; check the file, or replace it")
                 results[number] = result
                 num_done += clips_of[number]
@@ -154,19 +154,19 @@ def _run(
                     on_clip(num_done)
     finally:
         for number, job in enumerate(jobs):
-            if number not in results:  # interrupted
+            if number not in results:  # after an interruption
                 job.clean()
     return dict(sorted(results.items()))
 
 
 def _plan(annotations: Annotations, out: Path, shards: Path | None, limits: Limits) -> tuple[list[FrameJob], list[int]]:
-    """Every folder once, and for each clip the number of its folder."""
+    """The jobs, one per folder, and for each clip the number of its job."""
     jobs: list[FrameJob] = []
     number_of: dict[str, int] = {}
     numbers_N: list[int] = []
     for index, clip in enumerate(annotations):
         folder = _folder(clip)
-        if why := _unlistable(folder):
+        if why := _folder_problem(folder):
             raise InputError(f"{annotations.where(index)}: {printable(clip.path)!r}: {why}")
         start, end = clip.start_seconds, clip.end_seconds
         path, file = os.path.normpath(clip.path), os.path.normpath(annotations.file(index))
@@ -175,17 +175,17 @@ def _plan(annotations: Annotations, out: Path, shards: Path | None, limits: Limi
         if number == len(jobs):
             jobs.append(job)
         elif jobs[number] != job:
-            raise _one_folder(annotations, index, jobs[number])
+            raise _same_folder(annotations, index, jobs[number])
         numbers_N.append(number)
     for index, number in enumerate(numbers_N):
-        around = next((p for p in map(str, PurePosixPath(jobs[number].folder).parents) if p in number_of), None)
-        if around is not None:
-            raise _one_folder(annotations, index, jobs[number_of[around]])
+        parent = next((p for p in map(str, PurePosixPath(jobs[number].folder).parents) if p in number_of), None)
+        if parent is not None:
+            raise _same_folder(annotations, index, jobs[number_of[parent]])
     return jobs, numbers_N
 
 
 def _folder(clip: Clip) -> str:
-    """The path without its suffix, with the times of a part: class/clip.mp4 from 2 s -> class/clip_2.000_end."""
+    """The path without its suffix, and with the times of a part: class/clip.mp4 from 2 s -> class/clip_2.000_end."""
     stem = os.path.splitext(os.path.normpath(clip.path))[0].replace(os.sep, "/")  # noqa: PTH122
     if clip.start_seconds is None and clip.end_seconds is None:
         return stem
@@ -193,53 +193,54 @@ def _folder(clip: Clip) -> str:
     return f"{stem}_{clip.start_seconds or 0:.3f}_{end}"
 
 
-def _unlistable(folder: str) -> str | None:
-    """Why a folder cannot be below `out` and in a list, if so."""
+def _folder_problem(folder: str) -> str | None:
+    """Why a folder cannot be below `out` and in a list; None if it can."""
     top = folder.split("/")[0]
     if top in ("", "..") or ":" in top[1:2]:
-        return "its frames would lie outside of the new folder; list it by a path below the root"
+        return "its frames would be outside the new folder; list it by a path below the root"
     if top in (*LISTS.values(), CLASSES, RECORD, PARTS):
-        return f"its frames would take the place of {top}; rename it"
+        return f"its frames would replace {top}; rename it"
     if folder != folder.strip().strip(",") or folder.startswith("#") or re.search(r"[\r\n\ud800-\udfff]", folder):
-        return "a list of frame folders cannot hold this name; rename it"
+        return "a list of frame folders cannot represent this name; rename it"
     return None
 
 
-def _notes(jobs: list[FrameJob], made: dict[int, FolderMade]) -> Iterator[tuple[str, str]]:
-    yield from ((jobs[number].path, note) for number, result in made.items() for note in result.notes)
+def _notes(jobs: list[FrameJob], written: dict[int, FrameFolder]) -> Iterator[tuple[str, str]]:
+    yield from ((jobs[number].path, note) for number, result in written.items() for note in result.notes)
 
 
-def _unlisted(annotations: Annotations, folders_N: list[tuple[str, FolderMade | None]]) -> Iterator[tuple[str, str]]:
+def _unlisted(annotations: Annotations, folders_N: list[tuple[str, FrameFolder | None]]) -> Iterator[tuple[str, str]]:
     for clip, (folder, _) in zip(annotations, folders_N, strict=True):
         if _is_ambiguous(clip, folder):
             yield clip.path, UNLISTED
 
 
 def _is_ambiguous(clip: Clip, folder: str) -> bool:
-    """Whether its line would be read otherwise: "clip 1 250" without a label is "clip" with 1 frame and label 250."""
+    """Whether its line would be misread: "clip 1 250" without a label reads as "clip" with 1 frame and label 250."""
     return not clip.labels and re.search(r"[ \t,]-?\d+$", folder) is not None
 
 
-def _one_folder(annotations: Annotations, index: int, other: FrameJob) -> InputError:
-    here, there = printable(annotations.path(index)), printable(other.path)
-    what = f"its frames and those of {there!r} would lie in one folder, {printable(other.folder)}"
-    return InputError(f"{annotations.where(index)}: {here!r}: {what}; rename one, or extract them to two places")
+def _same_folder(annotations: Annotations, index: int, other: FrameJob) -> InputError:
+    path, other_path = printable(annotations.path(index)), printable(other.path)
+    what = f"its frames and those of {other_path!r} would be in one folder, {printable(other.folder)}"
+    return InputError(f"{annotations.where(index)}: {path!r}: {what}; rename one, or extract them to two folders")
 
 
-def _check_place(
+def _check_out(
     annotations: Annotations, out: Path, jobs: list[FrameJob], settings: FrameSettings, *, force: bool
 ) -> None:
-    """Nothing of somebody else's may be replaced, and nothing made otherwise be taken for what is wanted."""
-    again = "choose another folder, or say --force to make its frames anew"
+    """Refuse to replace files of others, or to reuse frames of other settings, by an InputError."""
+    todo = "choose another folder, or use --force to extract its frames again"
     before = read_record(out / RECORD)
     if before is None:
-        if found := next((name for name in (*LISTS.values(), CLASSES) if (out / name).exists()), None):
-            raise InputError(f"{printable(str(out / found))}: is there already and not ours; choose another folder")
+        if existing := next((name for name in (*LISTS.values(), CLASSES) if (out / name).exists()), None):
+            where = printable(str(out / existing))
+            raise InputError(f"{where}: exists and is not from i3d; choose another folder")
     elif not force and (changed := _changed(before, asdict(settings))):
-        raise InputError(f"{printable(str(out / RECORD))}: made with other settings ({changed}); {again}")
+        raise InputError(f"{printable(str(out / RECORD))}: written with other settings ({changed}); {todo}")
     classes = out / CLASSES
     if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
-        todo = "give the same classes (--classes), choose another folder, or say --force"
+        todo = "give the same classes (--classes), choose another folder, or use --force"
         raise InputError(
             f"{printable(str(classes))}: other classes than those of {printable(annotations.source)}; {todo}"
         )
@@ -248,26 +249,26 @@ def _check_place(
             continue
         name, record = printable(str(job.target)), read_record(job.target / RECORD)
         if record is None:
-            raise InputError(f"{name}: is there already and not ours; choose another folder, or move it away")
+            raise InputError(f"{name}: exists and is not from i3d; choose another folder, or move it away")
         if record and not force and (changed := _changed(record, job.origin(settings))):
-            raise InputError(f"{name}: made otherwise ({changed}); {again}")
+            raise InputError(f"{name}: written with other settings ({changed}); {todo}")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs, in words; empty if nothing does."""
+    """The differences as text; empty if there are none."""
     return printable(", ".join(f"{k} {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]))
 
 
 def _write_lists(
-    annotations: Annotations, out: Path, folders_N: list[tuple[str, FolderMade | None]], *, keep: bool
+    annotations: Annotations, out: Path, folders_N: list[tuple[str, FrameFolder | None]], *, append: bool
 ) -> None:
-    """One list of all clips, and one of each split that there is; with the folders that earlier runs have made."""
-    now = {folder for folder, _ in folders_N}
-    lines = {split: _lines_of_others(out, name, now) if keep else [] for split, name in LISTS.items()}
-    lines = {split: found for split, found in lines.items() if found or split == ""}
-    for clip, (folder, made) in zip(annotations, folders_N, strict=True):
-        if made is not None and not _is_ambiguous(clip, folder):
-            line = " ".join([folder, str(made.num_frames), *map(str, clip.labels)])
+    """Write a list of all clips and one per split. `append`: keep the lines of folders from earlier runs."""
+    current = {folder for folder, _ in folders_N}
+    lines = {split: _lines_of_others(out, name, current) if append else [] for split, name in LISTS.items()}
+    lines = {split: others for split, others in lines.items() if others or split == ""}
+    for clip, (folder, frames) in zip(annotations, folders_N, strict=True):
+        if frames is not None and not _is_ambiguous(clip, folder):
+            line = " ".join([folder, str(frames.num_frames), *map(str, clip.labels)])
             for split in {"", clip.split}:
                 lines.setdefault(split, []).append(f"{line}\n")
     for split, chosen in lines.items():
@@ -275,16 +276,16 @@ def _write_lists(
 
 
 def _lines_of_others(out: Path, name: str, folders: set[str]) -> list[str]:
-    """The lines of a list whose folders are there, and not among these."""
+    """The lines of a list whose folders exist and are not among `folders`."""
     try:
         lines = (out / name).read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError:
         return []
-    found = []
+    others = []
     for line in lines:
         folder = line.rstrip("\n")
         while " " in folder and not (out / folder / RECORD).exists():
             folder = folder.rpartition(" ")[0]
         if folder not in folders and (out / folder / RECORD).exists():
-            found.append(line)
-    return found
+            others.append(line)
+    return others
