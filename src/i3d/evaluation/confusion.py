@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a picture of the confusion matrix, and lists of what is confused most.
+"""The confusion matrix as a picture, and the most frequent confusions.
 
 Letters in names: K classes, S classes that are shown.
 """
@@ -21,7 +21,7 @@ from i3d.utils.drawing import INK, SOFT, Pixels, fit, open_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_CLASSES: Final = 20  # in the picture; of more, those that are confused most
+MOST_CLASSES: Final = 20  # in the picture; of more, those with the most confusions
 MAX_NAME: Final = 200  # pixels of a class beside its row
 MIN_WIDTH: Final = 700
 RIGHT: Final = (36, 87, 143)  # the colour of a row whose clips are all recognised; blue and orange differ for all eyes
@@ -34,7 +34,7 @@ LEGEND: Final = (
 
 @dataclass(frozen=True)
 class Confusion:
-    """Clips of one class that are taken for another."""
+    """Clips of one class that are predicted as another."""
 
     true: int
     said: int
@@ -43,7 +43,7 @@ class Confusion:
 
 
 def confusions(confusion_KK: Labels) -> list[Confusion]:
-    """Every pair of true and said class that occurs, the commonest first; of equal ones that of the larger share."""
+    """Every confused pair of classes, the most frequent first; of equal ones that with the larger fraction."""
     wrong_KK = confusion_KK - np.diag(np.diag(confusion_KK))
     there_K = confusion_KK.sum(axis=1)
     found = [

@@ -103,7 +103,7 @@ def open_figure(
     """A figure of so many pixels, written to `path` (PNG, whole or not at all) when the block ends.
 
     `layout`: matplotlib's layout engine; "compressed" is for axes of a fixed aspect, None for a fixed grid. The figure
-    looks the same whatever a matplotlibrc sets, and `$` in a name is no formula.
+    does not depend on a matplotlibrc, and `$` in a name starts no formula.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -19,7 +19,7 @@ OutOfBound = Literal["loop", "repeat_last"]
 
 
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
-    """The slot of a constant-rate video in which a frame shown at `seconds` begins: round(seconds * fps).
+    """The slot of a constant-rate video in which a frame with the time `seconds` begins: round(seconds * fps).
 
     A frame fills the slots from its own to that of the next frame. Slot k thus has the frame displayed at its middle,
     and time stamps rounded to milliseconds neither drop nor repeat a frame. FFmpeg's `fps` filter rounds the same way.
@@ -87,7 +87,7 @@ def uniform_clips(
 
     "centred" puts each clip in the middle of its segment (MMAction2 0.x `SampleFrames`); "end_to_end" puts the
     first at the start and the last at the end (MMAction2 1.x, SlowFast). `twice` (centred) adds the clips that begin
-    where the segments do. `rate` = fps of the video / fps wanted stretches the clips (`clips_at`).
+    where the segments do. `rate` = fps of the video / target fps stretches the clips.
 
         300 frames, 2 clips of 32 x 2 -> centred starts 59, 177; end_to_end starts 0, 237
     """
@@ -123,7 +123,7 @@ def dense_clips(
 ) -> Indices:
     """Dense test sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
 
-    At each of `num_positions` places spread over the video, `num_clips` clips share `sample_range` frames.
+    At each of `num_positions` positions spread over the video, `num_clips` clips share `sample_range` frames.
 
         300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236
     """
@@ -157,7 +157,7 @@ def random_clips(
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
     span = _span(clip_len, frame_interval, rate)
-    room = int(num_frames - span + 1)  # how many starts keep the clip in the video
+    room = int(num_frames - span + 1)  # number of starts at which the clip is inside the video
     segment = room // num_clips
     if segment > 0:
         starts = np.arange(num_clips) * segment + rng.integers(segment, size=num_clips)
@@ -182,7 +182,7 @@ def random_dense_clips(
     sample_range: int = 64,
     out_of_bound: OutOfBound = "loop",
 ) -> Indices:
-    """`num_clips` clips that share `sample_range` frames from a random place (MMAction2 `DenseSampleFrames`).
+    """`num_clips` clips that share `sample_range` frames from a random start (MMAction2 `DenseSampleFrames`).
 
     Example, as it draws: 300 frames, 1 clip of 32 x 2 -> a start from 0..235
     """
@@ -203,9 +203,9 @@ def clips_at(
     out_of_bound: OutOfBound = "loop",
     moved_VT: Indices | None = None,
 ) -> Indices:
-    """The frames of clips that begin at `starts_V`: int64 (V, T), those past the end made valid.
+    """The frames of clips that begin at `starts_V`: int64 (V, T), with indices past the end replaced.
 
-    "loop" goes on from the first frame of the video, "repeat_last" stays at the last frame of the clip that exists.
+    "loop" continues at the first frame of the video, "repeat_last" repeats the last valid index of the clip.
 
         6 frames, start 0, offsets 0 2 4 6 8 -> loop 0 2 4 0 2; repeat_last 0 2 4 4 4
     """
@@ -278,13 +278,13 @@ def fps_ratio(fps: float | None, target_fps: float | None) -> float | None:
 
 
 def _span(clip_len: int, frame_interval: int, rate: float | None) -> float:
-    """How many frames of the video a clip takes, its last interval whole."""
+    """Number of video frames that a clip spans, including its last interval."""
     span = clip_len * frame_interval
     return span if rate is None else max(1.0, span * rate)
 
 
 def _offsets(clip_len: int, frame_interval: int, rate: float | None) -> Indices:
-    """Frames of a clip from its start: multiples of the interval, or spread over the stretched span (SlowFast)."""
+    """Offsets of the frames of a clip: multiples of the interval, or spread over the stretched span (SlowFast)."""
     if rate is None:
         return np.arange(clip_len, dtype=np.int64) * frame_interval
     return np.linspace(0, _span(clip_len, frame_interval, rate) - 1, clip_len).astype(np.int64)

@@ -56,7 +56,7 @@ def center_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
 def three_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """Three squares along the longer side, in MMAction2's order (start, end, middle): (3, T, size, size, C).
 
-    Along the shorter side, if that is longer than `size`, they lie in the middle (as SlowFast's).
+    Along the shorter side, if that is longer than `size`, they are centred (as in SlowFast).
     """
     height, width = frames_THWC.shape[1:3]
     _fits(min(height, width), size)

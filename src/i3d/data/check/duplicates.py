@@ -68,16 +68,16 @@ def fingerprint(frames: Sequence[npt.NDArray[np.uint8]]) -> Fingerprint | None:
     return Fingerprint(np.packbits(bits.reshape(3, -1), axis=1).view(np.uint64)[:, 0], grey_THW.astype(np.uint8))
 
 
-def find_similar(looks: ClipFingerprints, *, across_splits: bool) -> dict[int, int]:
+def find_similar(fingerprints: ClipFingerprints, *, across_splits: bool) -> dict[int, int]:
     """Map each near-duplicate to the first similar clip; `across_splits`: only clips in different splits count.
 
     Only clips that share a band of their hashes are compared, with their neighbours in brightness, in arrays of pairs:
     100,000 clips take seconds, or minutes if all are from a few static cameras.
     """
-    num_clips = len(looks.hashes_NT)
-    bits_N = np.unpackbits(np.ascontiguousarray(looks.hashes_NT).view(np.uint8).reshape(num_clips, -1), axis=1)
+    num_clips = len(fingerprints.hashes_NT)
+    bits_N = np.unpackbits(np.ascontiguousarray(fingerprints.hashes_NT).view(np.uint8).reshape(num_clips, -1), axis=1)
     keys_BN = np.packbits(bits_N[:, ORDER].reshape(num_clips, BANDS, 16), axis=2).view(np.uint16)[..., 0].T.copy()
-    brightness_N = looks.grey_NTHW.mean(axis=(1, 2, 3))
+    brightness_N = fingerprints.grey_NTHW.mean(axis=(1, 2, 3))
     first_of: dict[int, int] = {}
     for band in range(BANDS):
         order = np.lexsort((brightness_N, keys_BN[band]))
@@ -92,34 +92,35 @@ def find_similar(looks: ClipFingerprints, *, across_splits: bool) -> dict[int, i
             if not len(places):
                 break
             pairs = np.sort(np.stack([order[places], order[places + step]]), axis=0)
-            for first, second in _matching(looks, keys_BN[:band], pairs, across_splits=across_splits):
+            for first, second in _matching(fingerprints, keys_BN[:band], pairs, across_splits=across_splits):
                 first_of[second] = min(first, first_of.get(second, first))
     return first_of
 
 
 def _matching(
-    looks: ClipFingerprints, before: npt.NDArray[np.uint16], pairs: npt.NDArray[np.int64], *, across_splits: bool
+    fingerprints: ClipFingerprints, before: npt.NDArray[np.uint16], pairs: npt.NDArray[np.int64], *, across_splits: bool
 ) -> list[tuple[int, int]]:
     """Those of the pairs (2, P) that are near-duplicates and were not compared in an earlier band."""
+    grey_NTHW, seconds_N, splits_N = fingerprints.grey_NTHW, fingerprints.seconds_N, fingerprints.splits_N
     i, j = pairs
-    keep = looks.contents_N[i] != looks.contents_N[j]
+    is_candidate = fingerprints.contents_N[i] != fingerprints.contents_N[j]
     if across_splits:
-        either = looks.splits_N[i] | looks.splits_N[j]
-        keep &= (either & (either - 1) != 0) & (looks.splits_N[i] != 0) & (looks.splits_N[j] != 0)
-    low, high = np.minimum(looks.seconds_N[i], looks.seconds_N[j]), np.maximum(looks.seconds_N[i], looks.seconds_N[j])
-    pairs = pairs[:, keep & (high <= MAX_DURATION * low)]
+        either = splits_N[i] | splits_N[j]
+        is_candidate &= (either & (either - 1) != 0) & (splits_N[i] != 0) & (splits_N[j] != 0)
+    low, high = np.minimum(seconds_N[i], seconds_N[j]), np.maximum(seconds_N[i], seconds_N[j])
+    pairs = pairs[:, is_candidate & (high <= MAX_DURATION * low)]
     pairs = pairs[:, ~(before[:, pairs[0]] == before[:, pairs[1]]).any(axis=0)]
-    differing = np.bitwise_count(looks.hashes_NT[pairs[0]] ^ looks.hashes_NT[pairs[1]]).sum(axis=1)
+    differing = np.bitwise_count(fingerprints.hashes_NT[pairs[0]] ^ fingerprints.hashes_NT[pairs[1]]).sum(axis=1)
     pairs = pairs[:, differing <= MAX_BITS]
     matching = []
     for start in range(0, pairs.shape[1], CHUNK):
         i, j = pairs[:, start : start + CHUNK]
-        same = _same_pictures(looks.grey_NTHW[i].astype(np.float32), looks.grey_NTHW[j].astype(np.float32))
+        same = _similar_pixels(grey_NTHW[i].astype(np.float32), grey_NTHW[j].astype(np.float32))
         matching += list(zip(i[same].tolist(), j[same].tolist(), strict=True))
     return matching
 
 
-def _same_pictures(a_PTHW: npt.NDArray[np.float32], b_PTHW: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _similar_pixels(a_PTHW: npt.NDArray[np.float32], b_PTHW: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     pixels_P = np.abs(a_PTHW - b_PTHW).mean(axis=(1, 2, 3))
     a_PTHW, b_PTHW = (x_PTHW - x_PTHW.mean(axis=1, keepdims=True) for x_PTHW in (a_PTHW, b_PTHW))
     energy_P = np.maximum((a_PTHW**2).mean(axis=(1, 2, 3)), (b_PTHW**2).mean(axis=(1, 2, 3)))
