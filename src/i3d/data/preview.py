@@ -1,6 +1,6 @@
 """Pictures of a dataset: a contact sheet of training clips, and statistics of classes, lengths and frame sizes.
 
-    preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
+preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
 """
 
 from __future__ import annotations
