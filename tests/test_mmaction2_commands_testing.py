@@ -16,6 +16,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.evaluation.metrics import mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import softmax
 from i3d.recipes.named import named_recipe
+from i3d.utils.device import ComputeConfig
 from support.mmaction2_configs import CONFIGS_0
 from support.mmaction2_runs import NAMES_1, RAW, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
 
@@ -68,8 +69,7 @@ def test_the_documented_command_word_for_word(kinetics, capsys):
         "checkpoints/SOME_CHECKPOINT.pth",
         read_annotations(Path(LIST), root=Path("data/kinetics400/rawframes_val"), classes=numbered()).select([1]),
         recipe=str(config_path),
-        num_workers=0,
-        device="cpu",
+        compute=ComputeConfig(device="cpu", num_workers=0),
     )
     assert np.allclose(found.scores_NK[0], scores_NK[1], atol=1e-6)
 
