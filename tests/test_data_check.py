@@ -268,7 +268,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         from support.dying_jobs import look_or_perish
         if __name__ == "__main__":
             check.inspect_clip = look_or_perish
-            check.check(Path({str(tmp_path)!r}), on_count=lambda _: print("begun", flush=True))
+            check.check_dataset(Path({str(tmp_path)!r}), on_count=lambda _: print("begun", flush=True))
     """
     (tmp_path / "run.py").write_text(textwrap.dedent(script))
     with subprocess.Popen(
