@@ -1,4 +1,4 @@
-"""3D convolutions run as 2D ones: the same numbers, the same entries, right gradients in bfloat16."""
+"""3D convolutions lowered to 2D: the same numbers and state-dict keys, and right gradients in bfloat16."""
 
 import random
 
@@ -19,7 +19,7 @@ from support.convolutions import LAYERS
     ("kernel", "stride", "padding"),
     LAYERS,
 )
-def test_the_function_and_its_gradients_are_those_of_pytorch(kernel, stride, padding, layout):
+def test_output_and_gradients_equal_pytorch(kernel, stride, padding, layout):
     torch.manual_seed(0)
     ours = Conv3d(5, 7, kernel, stride=stride, padding=padding, bias=True).double()
     theirs = nn.Conv3d(5, 7, kernel, stride=stride, padding=padding, bias=True).double()
@@ -37,7 +37,7 @@ def test_the_function_and_its_gradients_are_those_of_pytorch(kernel, stride, pad
 
 
 def test_a_strided_1x1_convolution_of_few_channels_does_not_crash():
-    """As `conv2d` of stride 2, PyTorch 2.13 ends the process in the backward pass at this size."""
+    """As a `conv2d` of stride 2 at this size, PyTorch 2.13 crashes the process in the backward pass."""
     layer = Conv3d(8, 16, (1, 1, 1), stride=(1, 2, 2), bias=False).to(memory_format=torch.channels_last_3d)
     clip = torch.randn(2, 8, 2, 56, 56).to(memory_format=torch.channels_last_3d).requires_grad_()
     layer(clip).sum().backward()
@@ -56,27 +56,27 @@ def test_gradients_of_a_bf16_step_of_r50_are_right():
     net = build_network(ResNetSettings(dropout=0.0)).to(memory_format=torch.channels_last_3d).eval()
     clips = F.interpolate(torch.randn(2, 3, 8, 14, 14), size=(32, 224, 224), mode="trilinear")
     clips = clips.to(memory_format=torch.channels_last_3d)
-    seen, handles = [], []
+    recorded, handles = [], []
     for name, module in net.named_modules():
         if isinstance(module, Conv3d):
-            note = lambda module, inputs, output, name=name: hold(seen, name, module, inputs[0], output)  # noqa: E731
+            note = lambda module, inputs, output, name=name: record(recorded, name, module, inputs[0], output)  # noqa: E731
             handles.append(module.register_forward_hook(note))
     exact = gradients(net, clips, bf16=False)
     for handle in handles:
         handle.remove()
-    assert len(seen) == 53
-    for name, module, given, grads in seen:
-        assert off(weight_gradient(module, given, grads[0]), exact[f"{name}.weight"]) < 0.03, name
-    rough = gradients(net, clips, bf16=True)
+    assert len(recorded) == 53
+    for name, module, given, grads in recorded:
+        assert relative_error(weight_gradient(module, given, grads[0]), exact[f"{name}.weight"]) < 0.03, name
+    in_bf16 = gradients(net, clips, bf16=True)
     for name, wanted in exact.items():
-        assert torch.isfinite(rough[name]).all(), name
-        assert abs(rough[name].norm() / wanted.norm() - 1) < 0.03, name
+        assert torch.isfinite(in_bf16[name]).all(), name
+        assert abs(in_bf16[name].norm() / wanted.norm() - 1) < 0.03, name
 
 
-def hold(seen, name, module, given, output):
+def record(recorded, name, module, given, output):
     grads = []
     output.register_hook(lambda grad: grads.append(grad.detach()))
-    seen.append((name, module, given.detach(), grads))
+    recorded.append((name, module, given.detach(), grads))
 
 
 def weight_gradient(module, given, grad):
@@ -95,12 +95,12 @@ def gradients(net, clips, *, bf16):
     return {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
 
 
-def off(value, wanted):
+def relative_error(value, wanted):
     return float((value - wanted).norm() / wanted.norm())
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of PyTorch's switch itself
-def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
+def test_without_onednn_or_compiled_pytorchs_own_convolution_runs():
     conv, x_NCTHW = Conv3d(4, 8, 3, padding=1), torch.randn(1, 4, 5, 9, 9)
     expected = conv(x_NCTHW)
     with torch.backends.mkldnn.flags(enabled=False):
@@ -117,30 +117,30 @@ def test_who_wants_no_onednn_or_compiles_gets_pytorchs_own():
     "size_THW",
     [(1, 1, 1), (2, 1, 1), (3, 9, 1), (2, 2, 2), (2, 8, 8), (4, 14, 14), (3, 16, 16), (8, 1, 16), (9, 15, 21)],
 )
-def test_what_is_learnt_in_bf16_is_what_is_learnt_in_float32(kernel, stride, size_THW, trusts_gradient, monkeypatch):
-    """oneDNN's own weight gradients of these are wrong on some CPUs, and write over other memory."""
+def test_bf16_gradients_are_close_to_float32(kernel, stride, size_THW, trusts_gradient, monkeypatch):
+    """oneDNN's own weight gradients of these are wrong on some CPUs, and overwrite other memory."""
     monkeypatch.setattr(i3d.models.conv, "TRUST_BF16_GRADIENT", trusts_gradient)
     torch.manual_seed(0)
     padding = tuple(side // 2 for side in kernel)
     layer = Conv3d(8, 16, kernel, stride=stride, padding=padding).to(memory_format=torch.channels_last_3d)
     x_NCTHW = torch.randn(4, 8, *size_THW).to(memory_format=torch.channels_last_3d)
-    found = []
-    for is_rough in (False, True):
+    results = []
+    for is_bf16 in (False, True):
         layer.zero_grad()
         given = x_NCTHW.clone().requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_rough):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
             out = layer(given)
-        assert out.dtype == (torch.bfloat16 if is_rough else torch.float32)
+        assert out.dtype == (torch.bfloat16 if is_bf16 else torch.float32)
         out.float().square().mean().backward()
-        found.append([out.detach().float(), given.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
-    for exact, rough in zip(*found, strict=True):
-        assert (rough - exact).abs().max() < 0.03 * exact.abs().max()
+        results.append([out.detach().float(), given.grad, layer.weight.grad.clone(), layer.bias.grad.clone()])
+    for exact, in_bf16 in zip(*results, strict=True):
+        assert (in_bf16 - exact).abs().max() < 0.03 * exact.abs().max()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_gradients_of_any_convolution_are_right(seed):
-    """60 of any kernel, stride, padding and size, the smallest among them, in float32 and in bfloat16."""
+    """60 random kernels, strides, paddings and sizes, the smallest included, in float32 and bfloat16."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     for _ in range(60):
@@ -155,18 +155,18 @@ def test_gradients_of_any_convolution_are_right(seed):
         exact = nn.Conv3d(channels, layer.out_channels, kernel, **shape)
         exact.load_state_dict(layer.state_dict())
         x_NCTHW = torch.randn(rng.randint(1, 3), channels, *size_THW).bfloat16()
-        wanted, grad_NCTHW = learnt(exact.double(), x_NCTHW.double(), None, is_rough=False)
-        for is_rough, far in ((False, 1e-4), (True, 0.02)):
-            found, _ = learnt(layer, x_NCTHW.float(), grad_NCTHW, is_rough=is_rough)
-            for name, value in found.items():
-                assert off(value.double(), wanted[name]) < far, (name, is_rough, layer, x_NCTHW.shape)
+        wanted, grad_NCTHW = output_and_gradients(exact.double(), x_NCTHW.double(), None, is_bf16=False)
+        for is_bf16, tolerance in ((False, 1e-4), (True, 0.02)):
+            results, _ = output_and_gradients(layer, x_NCTHW.float(), grad_NCTHW, is_bf16=is_bf16)
+            for name, value in results.items():
+                assert relative_error(value.double(), wanted[name]) < tolerance, (name, is_bf16, layer, x_NCTHW.shape)
 
 
-def learnt(layer, x_NCTHW, grad_NCTHW, *, is_rough):
-    """Output and gradients of a layer; and the gradient of the output, drawn if it is not given."""
+def output_and_gradients(layer, x_NCTHW, grad_NCTHW, *, is_bf16):
+    """Output and gradients of a layer, and the gradient of the output: a random one if None is passed."""
     layer.zero_grad()
     x_NCTHW = x_NCTHW.to(memory_format=torch.channels_last_3d).requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=is_rough):
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
         out_NCTHW = layer(x_NCTHW)
     if grad_NCTHW is None:
         grad_NCTHW = torch.randn(out_NCTHW.shape).bfloat16().to(memory_format=torch.channels_last_3d)

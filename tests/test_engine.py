@@ -1,4 +1,4 @@
-"""Networks made ready to run answer as they did before, by whatever way.
+"""A network prepared for inference gives the same output as before.
 
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
@@ -34,7 +34,7 @@ SIDE = {"inception": 200}
 
 
 def network(name):
-    """With statistics as of a network that was trained."""
+    """A network with statistics as after training."""
     torch.manual_seed(0)
     net = build_network(NETWORKS[name]).eval()
     for module in net.modules():
@@ -51,13 +51,13 @@ def clips(name, number):
 
 
 def engine_and_network(name, precision):
-    """What is made ready, and the network as it was."""
+    """The engine, and the network before it was prepared."""
     net = network(name)
     return Engine.create(copy.deepcopy(net), ComputeConfig(precision=precision), device=CPU), net
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_exact_is_the_network_itself(name):
+def test_a_float32_engine_equals_the_network(name):
     (engine, net), x_NCTHW = engine_and_network(name, "fp32"), clips(name, 1)
     with torch.inference_mode():
         expected, pooled = net(x_NCTHW), net.pooled(x_NCTHW)
@@ -67,7 +67,7 @@ def test_exact_is_the_network_itself(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_several_at_once_are_single_ones(name):
+def test_a_batch_equals_its_clips_one_by_one(name):
     engine = Engine.create(network(name), ComputeConfig(precision="fp32"), device=CPU)
     number = 8 if name != "inception" else 2
     x_NCTHW = clips(name, number)
@@ -77,25 +77,25 @@ def test_several_at_once_are_single_ones(name):
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fast_follows(name):
+def test_a_bfloat16_engine_is_close(name):
     (engine, net), x_NCTHW = engine_and_network(name, "auto"), clips(name, 1)
     with torch.inference_mode():
         expected = net(x_NCTHW)
-    found = engine(x_NCTHW)
-    assert found.dtype == torch.float32
-    assert (found - expected).abs().max() < 0.05 * expected.abs().max()  # random weights; of trained ones 1 %
+    output = engine(x_NCTHW)
+    assert output.dtype == torch.float32
+    assert (output - expected).abs().max() < 0.05 * expected.abs().max()  # random weights; of trained ones 1 %
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_what_is_made_ready(name, precision):
-    """Nothing is left to normalise, and no kernel to be laid out anew at each call."""
+def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precision):
+    """Batch norms are folded, and no weight is reordered in a forward pass."""
     engine = Engine.create(network(name), ComputeConfig(precision=precision), device=CPU)
     assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
     engine(clips(name, 1))
-    packed = [module._weight for module in engine.net.modules() if isinstance(module, PrepackedConv3d)]
-    assert len(packed) > 15
-    assert all(weight.is_mkldnn and weight.dtype == DTYPES[engine.arithmetic] for weight in packed)
+    weights = [module._weight for module in engine.net.modules() if isinstance(module, PrepackedConv3d)]
+    assert len(weights) > 15
+    assert all(weight.is_mkldnn and weight.dtype == DTYPES[engine.arithmetic] for weight in weights)
     head = set(engine.net.classifier.parameters())
     for parameter in engine.net.parameters():
         assert parameter.dtype == (torch.float32 if parameter in head else DTYPES[engine.arithmetic])
@@ -103,25 +103,25 @@ def test_what_is_made_ready(name, precision):
             assert parameter.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def test_every_map_of_inception_keeps_its_channels_last():
-    """One that did not would be copied, and would make all behind it slow."""
+def test_every_map_of_inception_is_channels_last():
+    """Another layout would be copied, and slow down all following layers."""
     engine = Engine.create(network("inception"), ComputeConfig(precision="fp32"), device=CPU)
     wrong = []
 
-    def look(module, _inputs, output):
+    def record_layout(module, _inputs, output):
         if not output.is_contiguous(memory_format=torch.channels_last_3d):
             wrong.append(type(module).__name__)
 
     for module in engine.net.modules():
         if type(module).__name__ in ("Unit3D", "Mixed", "MaxPool3dSame"):
-            module.register_forward_hook(look)
+            module.register_forward_hook(record_layout)
     engine(clips("inception", 1).contiguous(memory_format=torch.channels_last_3d))
     assert wrong == []
 
 
 @examples(100)
 @given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
-def test_the_maxima_along_one_side_after_the_other(data, dtype):
+def test_max_pooling_by_axis_equals_pytorch(data, dtype):
     kernel = data.draw(st.sampled_from([(1, 3, 3), (3, 3, 3), (2, 2, 2), (2, 1, 1), (1, 1, 1)]))
     stride = data.draw(st.tuples(*[st.integers(1, 2)] * 3))
     pads = [data.draw(st.tuples(*[st.integers(0, k - 1)] * 2).filter(lambda p, k=k: sum(p) < k)) for k in kernel]
@@ -137,8 +137,8 @@ def test_the_maxima_along_one_side_after_the_other(data, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_network_that_is_not_packed_hands_on_what_is_no_number(dtype):
-    """Validation while training tells by it that a run has diverged."""
+def test_pooling_of_a_network_that_is_not_prepacked_propagates_nan(dtype):
+    """Validation detects a diverged training run by it."""
     x_NCTHW = torch.relu(torch.full((1, 2, 4, 6, 6), torch.nan, dtype=dtype))
     x_NCTHW[..., 1:] = 1
     for pool in (module for module in network("inception").modules() if isinstance(module, MaxPool3dSame)):
@@ -146,7 +146,7 @@ def test_a_network_that_is_not_packed_hands_on_what_is_no_number(dtype):
             assert pool(x_NCTHW)[..., 0].isnan().all()
 
 
-def test_gradients_are_those_of_the_pooling():
+def test_gradients_of_the_pooling_equal_pytorch():
     net = network("inception")
     x_NCTHW = torch.relu(torch.randn(1, 256, 3, 5, 5)).requires_grad_()
     y_NCTHW = x_NCTHW.detach().clone().requires_grad_()
@@ -156,27 +156,27 @@ def test_gradients_are_those_of_the_pooling():
 
 
 @pytest.mark.slow
-def test_inception_compiles_in_one_piece():
+def test_inception_compiles_in_one_graph():
     net, x_NCTHW = network("inception"), clips("inception", 1)
     with torch.inference_mode():
         compiled = torch.compile(net, backend="eager", fullgraph=True)
         assert torch.allclose(compiled(x_NCTHW), net(x_NCTHW), rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_precision_means(monkeypatch, caplog):
+def test_the_arithmetic_of_a_precision(monkeypatch, caplog):
     cuda, mps = torch.device("cuda"), torch.device("mps")
-    for there, arithmetic in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(devices, "has_bf16", lambda there=there: there)
+    for supported, arithmetic in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_bf16", lambda supported=supported: supported)
         assert arithmetic_of("auto", CPU) == arithmetic
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda there=there, **_: there)
-        assert arithmetic_of("auto", cuda) == ("bf16" if there else "fp16")
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported, **_: supported)
+        assert arithmetic_of("auto", cuda) == ("bf16" if supported else "fp16")
     assert arithmetic_of("auto", mps) == "fp16"
     assert {arithmetic_of("fp32", device) for device in (CPU, cuda, mps)} == {"fp32"}
     with pytest.raises(InputError, match="precision fp16: a CPU has no fast float16"):
         arithmetic_of("fp16", CPU)
     with pytest.raises(InputError, match="precision bf16: this GPU has no bfloat16"):
         arithmetic_of("bf16", cuda)
-    assert arithmetic_of("bf16", CPU) == "bf16"  # as asked for, however slow
+    assert arithmetic_of("bf16", CPU) == "bf16"  # as requested, although it is slow
     assert caplog.messages == ["precision bf16: this processor has no bfloat16 instructions; fp32 is many times faster"]
     with pytest.raises(InputError, match="precision 'fast': is not one of auto, fp32, bf16, fp16"):
         ComputeConfig(precision="fast")

@@ -52,7 +52,7 @@ RECIPES = [
 
 @pytest.mark.parametrize(("depth", "recipe"), RECIPES)
 def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
-    """In the middle of a video so long that its ends, where convolutions see zeros, are out of sight."""
+    """In the middle of a long video: near its ends, convolutions reach zero padding."""
     state = resnet_2d(depth)
     save_file(state, tmp_path / "resnet.safetensors")
     weights = load_weights(tmp_path / "resnet.safetensors", recipe=recipe)
@@ -74,7 +74,7 @@ def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
         rounding = 1e-5 * wanted.max().item()  # a third of a float32 kernel is rounded to float32
         assert torch.allclose(middle, wanted, rtol=0, atol=rounding)
         assert torch.allclose(model.fc(middle.mean((2, 3))), logits, rtol=0, atol=rounding)
-        assert not torch.allclose(features[:, :, 0], wanted, atol=1e-3)  # the ends are not: zeros are in sight
+        assert not torch.allclose(features[:, :, 0], wanted, atol=1e-3)  # the first position reaches zero padding
 
 
 GOOGLENET = {
@@ -189,7 +189,7 @@ def test_a_recipe_of_another_depth_or_kind_is_refused(tmp_path):
             load_weights(tmp_path / "resnet.safetensors", recipe=recipe)
 
 
-def test_without_a_network_the_error_says_how_to_give_a_file(monkeypatch, tmp_path):
+def test_without_internet_the_error_names_the_file_to_download(monkeypatch, tmp_path):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -215,15 +215,15 @@ def test_what_the_hub_gives_is_inflated(monkeypatch, tmp_path):
     import huggingface_hub
 
     save_file(resnet_2d(50), tmp_path / "model.safetensors")
-    asked = []
+    requests = []
 
     def download(repository, file, *, revision=None, local_files_only=False):
-        asked.append((repository, file, revision))
+        requests.append((repository, file, revision))
         return str(tmp_path / file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     weights = load_weights("timm/resnet50.tv_in1k@abc123")
-    assert asked == [("timm/resnet50.tv_in1k", "model.safetensors", "abc123")]
+    assert requests == [("timm/resnet50.tv_in1k", "model.safetensors", "abc123")]
     assert weights.card.origin["source"] == "timm/resnet50.tv_in1k@abc123"
     assert json.loads(weights.card.model_dump_json())["origin"]["changes"].startswith("inflated and renamed")
 

@@ -1,4 +1,4 @@
-"""Windows that overlap share what they can, and come out as they do alone.
+"""Overlapping windows share layers, and give the same output as alone.
 
 Letters in names: B windows, C channels, T frames, H rows, W columns.
 """
@@ -42,15 +42,15 @@ def net():
 
 
 def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
-    """The maps of all windows, as many at once as there are calls for."""
+    """The maps of all windows, `plan.num_windows` a call."""
     plan = SharingPlan.create(net, endpoint=endpoint, window=window, stride=stride)
-    windows, found = OverlappingWindows(plan), []
+    windows, outputs = OverlappingWindows(plan), []
     for row in range(0, num_rows, plan.num_windows):
         several = min(plan.num_windows, num_rows - row)
         first = row * stride
         stretch_1CTHW = frames_1CTHW[:, :, first : first + window + (several - 1) * stride]
-        found.append(windows(stretch_1CTHW, num_windows=several))
-    return torch.cat(found)
+        outputs.append(windows(stretch_1CTHW, num_windows=several))
+    return torch.cat(outputs)
 
 
 @pytest.mark.slow
@@ -64,8 +64,8 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
     num_rows=st.integers(1, 19),
     endpoint=st.sampled_from(InceptionI3D.endpoints),
 )
-def test_windows_are_what_they_are_alone(net, window, stride, num_rows, endpoint):
-    """In float64, so that nothing but a wrong sum could make a difference."""
+def test_windows_equal_those_that_run_alone(net, window, stride, num_rows, endpoint):
+    """In float64, where rounding cannot hide a wrong sum."""
     generator = torch.Generator().manual_seed(window * stride)
     num_frames = window + (num_rows - 1) * stride
     frames_1CTHW = torch.rand(1, 3, num_frames, SIDE, SIDE, generator=generator, dtype=torch.float64) * 2 - 1
@@ -77,8 +77,8 @@ def test_windows_are_what_they_are_alone(net, window, stride, num_rows, endpoint
             torch.testing.assert_close(maps_BCTHW[row : row + 1], alone_1CTHW, rtol=1e-9, atol=1e-11)
 
 
-def test_what_is_shared_is_computed_once(net, monkeypatch):
-    """Taps times positions of each convolution that four calls of eight windows of 64 take beyond the first two."""
+def test_shared_positions_are_computed_once(net, monkeypatch):
+    """Taps times positions of each convolution in the last two of four calls, of eight windows of 64 frames each."""
     counts: dict[tuple[int, int, int], int] = {}
 
     def counting(convolution, taps_of):
@@ -115,9 +115,9 @@ def test_what_is_shared_is_computed_once(net, monkeypatch):
     assert {key: per_window[key] for key in expected} == expected
 
 
-def test_ends_grow_until_nothing_is_left():
-    found, ends = [], BoundaryPositions(64, 0, 0)
-    for reach in (
+def test_the_boundary_grows_until_nothing_is_shared():
+    boundaries, boundary = [], BoundaryPositions(64, 0, 0)
+    for field in (
         ReceptiveField(7, 2),
         ReceptiveField(3, 1),
         ReceptiveField(3, 1),
@@ -125,20 +125,20 @@ def test_ends_grow_until_nothing_is_left():
         ReceptiveField(3, 2),
         ReceptiveField(3, 1),
     ):
-        ends = boundary_after(ends, reach)
-        found.append(tuple(ends))
-    assert found == [(32, 1, 2), (32, 2, 3), (32, 3, 4), (32, 4, 5), (16, 2, 3), (16, 3, 4)]
+        boundary = boundary_after(boundary, field)
+        boundaries.append(tuple(boundary))
+    assert boundaries == [(32, 1, 2), (32, 2, 3), (32, 3, 4), (32, 4, 5), (16, 2, 3), (16, 3, 4)]
     assert boundary_after(BoundaryPositions(3, 1, 1), ReceptiveField(3, 1)) == BoundaryPositions(3, 3, 0)
     assert not is_worth_sharing(BoundaryPositions(3, 0, 0), 1, ReceptiveField(3, 1))
 
 
-def test_who_shares(net):
+def test_which_networks_and_windows_share(net):
     assert can_share(net, window=64, stride=1)
     assert can_share(net, window=64, stride=16)
     assert not can_share(net, window=64, stride=32)
     assert not can_share(net, window=16, stride=8)
     assert not can_share(net, window=16, stride=16)
-    assert not can_share(net, window=8, stride=1)  # is looped
+    assert not can_share(net, window=8, stride=1)  # shorter than the shortest clip
     assert not can_share(ResNetI3D(ResNetSettings(depth=18, num_classes=3)), window=64, stride=1)
     assert isinstance(net, InceptionI3D)
 
@@ -154,8 +154,8 @@ SHARING = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changed", SHARING, ids=lambda changed: "-".join(map(str, changed.values())))
-def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
-    """Of Inception, RGB and flow side by side; the frames of each row by hand."""
+def test_rows_of_shared_layers_equal_the_network_on_their_frames(changed):
+    """Inception on RGB and flow; the frames of each row are cut here by hand."""
     settings = FeatureSettings(layer="Mixed_4b", fps=25.0, **changed)
     streams, nets = [], []
     for channels, method in ((3, None), (2, "dis")):
@@ -168,18 +168,18 @@ def test_rows_that_share_layers_are_the_network_on_their_frames(changed):
     assert can_share(nets[0], window=settings.window, stride=settings.stride)
     frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(45)])
     with open_video(frames_THWC, frames_fps=25) as video:
-        found = FeatureExtractor(tuple(streams), settings)(video)
+        extracted = FeatureExtractor(tuple(streams), settings)(video)
     flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in pairwise(frames_THWC)]
-    seen = frames_THWC, np.stack([flows[0], *flows])
-    for number in {0, 1, len(found.rows) // 2, len(found.rows) - 1}:
-        shown = np.clip(np.arange(*found.rows[number]), 0, 44)
+    streams_THWC = frames_THWC, np.stack([flows[0], *flows])
+    for number in {0, 1, len(extracted.rows) // 2, len(extracted.rows) - 1}:
+        frame_indices = np.clip(np.arange(*extracted.rows[number]), 0, 44)
         both = [
-            _by_hand(net, s, stream_THWC[shown], settings)
-            for net, s, stream_THWC in zip(nets, streams, seen, strict=True)
+            _by_hand(net, s, stream_THWC[frame_indices], settings)
+            for net, s, stream_THWC in zip(nets, streams, streams_THWC, strict=True)
         ]
         expected = np.concatenate(both, axis=-1)
         expected = expected[0] if len(expected) == 1 and not settings.grid else expected
-        assert np.abs(found.values[number] - expected).max() < 1e-5 * np.abs(expected).max()
+        assert np.abs(extracted.values[number] - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def _by_hand(net, stream, frames_THWC, settings):
@@ -190,8 +190,8 @@ def _by_hand(net, stream, frames_THWC, settings):
     for top, left, mirrored in boxes[::2] if settings.crops == "five" else boxes:
         clip_THWC = frames_THWC[:, top : top + size, left : left + size]
         for mirror in [mirrored, True] if settings.flip else [mirrored]:
-            shown = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
-            x_NCTHW = normalize(shown[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
+            frame_indices = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
+            x_NCTHW = normalize(frame_indices[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
             with torch.inference_mode():
                 map_THWC = net.features(x_NCTHW, endpoint=settings.layer)[0].permute(1, 2, 3, 0)
             rows.append(map_THWC if settings.grid else map_THWC.mean(dim=(0, 1, 2)))
@@ -199,7 +199,7 @@ def _by_hand(net, stream, frames_THWC, settings):
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
-def test_in_bfloat16_rows_are_as_near_to_float32_as_those_of_windows_alone(net):
+def test_in_bfloat16_sharing_is_as_close_to_float32_as_windows_alone(net):
     frames_1CTHW = torch.rand(1, 3, 64 + 15, SIDE, SIDE) * 2 - 1
     engines = [
         Engine.create(copy.deepcopy(net).float(), ComputeConfig(precision=precision), device=torch.device("cpu"))
@@ -213,12 +213,12 @@ def test_in_bfloat16_rows_are_as_near_to_float32_as_those_of_windows_alone(net):
         shared_BCTHW = shared(
             engines[1].net, frames_1CTHW.bfloat16(), endpoint="Mixed_5c", window=64, stride=1, num_rows=16
         )
-    errors = [(found.float() - exact_BCTHW).square().mean().sqrt() for found in (alone_BCTHW, shared_BCTHW)]
+    errors = [(maps.float() - exact_BCTHW).square().mean().sqrt() for maps in (alone_BCTHW, shared_BCTHW)]
     assert errors[1] < 1.2 * errors[0]
 
 
-def test_float32_is_whole_where_layers_are_shared(monkeypatch):
-    """Cards would multiply with 10 bits."""
+def test_shared_layers_run_in_full_float32(monkeypatch):
+    """GPUs would multiply with 10 bits (TF32)."""
     entered = []
     monkeypatch.setattr(extractor, "full_float32", lambda device: entered.append(device) or nullcontext())
     network = build_network(InceptionSettings(num_classes=3)).eval()

@@ -34,7 +34,7 @@ DTYPES = [torch.float32, *([torch.bfloat16] if has_bf16() else [])]
         ((3, 3, 3), (2, 2, 2), (1, 1, 1)),
     ],
 )
-def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, layout, dtype):
+def test_a_prepacked_convolution_equals_convolution_sum_and_relu(kernel, stride, padding, layout, dtype):
     torch.manual_seed(0)
     conv = Conv3d(5, 7, kernel, stride=stride, padding=padding).to(dtype, memory_format=layout)
     packed, tolerance = PrepackedConv3d.from_conv(conv), 1e-5 if dtype == torch.float32 else 2e-2
@@ -44,14 +44,14 @@ def test_packed_is_the_convolution_with_sum_and_relu(kernel, stride, padding, la
             plain = conv(x_NCTHW)
             plus = torch.randn(plain.shape).to(dtype, memory_format=layout)
             before = plus.clone()
-            for found, wanted in (
+            for output, wanted in (
                 (packed(x_NCTHW), plain),
                 (packed(x_NCTHW, relu=True), F.relu(plain)),
                 (packed(x_NCTHW, residual_NCTHW=plus), plain + plus),
                 (packed(x_NCTHW, relu=True, residual_NCTHW=plus), F.relu(plain + plus)),
             ):
-                assert found.shape == wanted.shape
-                assert (found - wanted).abs().max() <= tolerance * wanted.abs().max()
+                assert output.shape == wanted.shape
+                assert (output - wanted).abs().max() <= tolerance * wanted.abs().max()
             assert torch.equal(plus, before)
 
 
@@ -89,11 +89,11 @@ def test_taps_add_up_to_the_convolution(dtype, kernel, stride, padding, kind):
         (InceptionSettings(num_classes=7), 200, {"convolutions": 57, "sums": 0, "relus": 0, "copies": 1 + 27 + 5 + 3}),
     ],
 )
-def test_steps_of_a_forward_pass_are_counted(network, side, steps):
-    """Batch norms, sums and ReLUs are part of the convolutions; only the classifier is a step of its own.
+def test_operators_of_a_forward_pass(network, side, steps):
+    """Batch norms, sums and ReLUs are part of the convolutions; only the classifier is an operator of its own.
 
-    Copies: what strided shortcuts see; of Inception the padded clip, the edges that some windows of poolings do not see
-    (three of each dense one, five of the others), small ones of the head.
+    Copies: the input of strided shortcuts; in Inception the padded clip, the windows of poolings that lack a tap at the
+    edge (three of each pooling of stride 1, five of the others), and small ones of the head.
     """
     engine = Engine.create(build_network(network), ComputeConfig(precision="fp32"), device=CPU)
     x_NCTHW = torch.randn(1, 3, 16, side, side).to(memory_format=torch.channels_last_3d)
@@ -125,7 +125,7 @@ print(faults[-1] - faults[7])  # the heap may have to grow at first
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is a function of glibc")
 def test_memory_that_is_not_returned_causes_no_page_faults():
-    """By the page faults of tensors that follow each other."""
+    """Measured by the page faults of one allocation after the other."""
     faults = {
         how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
         for how in ("keep", "return")
@@ -137,7 +137,7 @@ def test_memory_that_is_not_returned_causes_no_page_faults():
 @pytest.mark.parametrize("is_prepacked", [False, True])
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 3, 3), (5, 7, 7), (7, 7, 7)])
 def test_outputs_of_one_row_column_or_frame_in_bf16(kernel, is_prepacked):
-    """On processors with AMX, oneDNN returns memory that nobody wrote for some of these; here it holds 1e30."""
+    """On CPUs with AMX, oneDNN returns uninitialized memory for some of these; here it holds 1e30."""
     torch.manual_seed(0)
     for size_THW in [(3, 9, 1), (3, 1, 9), (1, 9, 9), (2, 14, 2), (1, 14, 1), (9, 1, 1)]:
         for stride in [(1, 1, 1), (1, 2, 2), (2, 2, 2)]:

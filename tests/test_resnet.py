@@ -69,18 +69,18 @@ def test_the_other_networks_load_strictly_and_run_on_the_same_cases(name):
 
 
 @pytest.mark.parametrize("frames", [2, 5, 8])
-def test_the_larger_of_each_two_frames_is_pytorchs_pooling(frames):
+def test_max_pooling_of_frame_pairs_equals_pytorch(frames):
     x_NCTHW = torch.relu(torch.randn(2, 3, frames, 4, 5, dtype=torch.float64)).round(decimals=1)  # many are equal
-    found = []
+    results = []
     for pool in (MaxPoolFramePairs(), nn.MaxPool3d((2, 1, 1))):
         given = x_NCTHW.clone().requires_grad_()
         out = pool(given)
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
-        found.append((out.detach(), given.grad))
-    for mine, wanted in zip(*found, strict=True):
+        results.append((out.detach(), given.grad))
+    for mine, wanted in zip(*results, strict=True):
         assert torch.equal(mine, wanted)
     with torch.inference_mode():
-        assert torch.equal(MaxPoolFramePairs()(x_NCTHW), found[0][0])
+        assert torch.equal(MaxPoolFramePairs()(x_NCTHW), results[0][0])
     x_NCTHW[0, 0, 1, 0, 0] = torch.nan
     assert MaxPoolFramePairs()(x_NCTHW)[0, 0, 0, 0, 0].isnan()
 
@@ -253,8 +253,8 @@ def test_the_classifier_starts_small():
 MODES = ["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 
-def written_out(block, x):
-    """The block as its paper has it, with the (S, R) matrix of weights."""
+def by_definition(block, x):
+    """The block as in its paper, with the (S, R) matrix of weights."""
     n, _, t, h, w = x.shape
     g = block.pool(block.g(x)).flatten(2).transpose(1, 2)
     if block.mode == "gaussian":
@@ -282,7 +282,7 @@ def test_non_local_equals_its_definition(mode, sub_sample, use_scale):
         for p in block.parameters():
             p.normal_(0, 0.5)
     x = torch.randn(2, 8, 3, 5, 7, dtype=torch.float64)
-    assert torch.allclose(block(x), written_out(block, x), atol=1e-12)
+    assert torch.allclose(block(x), by_definition(block, x), atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""Networks by other runtimes answer as PyTorch does, from artefacts that are kept and shared, and tell what they do."""
+"""Compiling runtimes give the output of PyTorch, from artefacts that are cached and shared between processes."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def golden_network(name):
 
 NETWORKS = ("inception", "i3d_r50", "i3d_r50_nl_embedded_gaussian")
 TOLERANCES = {"fp32": 1e-5, "bf16": 0.01}
-# Compiling for a CPU takes a minute. `test_inception_compiles_in_one_piece` (test_engine.py) covers Inception.
+# Compiling for a CPU takes a minute. `test_inception_compiles_in_one_graph` (test_engine.py) covers Inception.
 COMPILED = [("compile", "i3d_r50_nl_embedded_gaussian", "fp32")]
 
 
@@ -76,17 +76,17 @@ COMPILED = [("compile", "i3d_r50_nl_embedded_gaussian", "fp32")]
 @pytest.mark.parametrize(
     ("runtime", "name", "precision"), [*product(("torch", "openvino"), NETWORKS, TOLERANCES), *COMPILED]
 )
-def test_the_logits_of_the_references_by_every_runtime(tmp_path, runtime, name, precision):
+def test_every_runtime_gives_the_logits_of_the_references(tmp_path, runtime, name, precision):
     if precision == "bf16" and not has_bf16():
         pytest.skip("this processor has no arithmetic of bfloat16")
     net, clips_NCTHW, expected_NK = golden_network(name)
-    found_NK = engine(tmp_path, net, precision=precision, runtime=runtime)(clips_NCTHW)
-    assert (found_NK - expected_NK).abs().max() < TOLERANCES[precision] * expected_NK.abs().max()
+    logits_NK = engine(tmp_path, net, precision=precision, runtime=runtime)(clips_NCTHW)
+    assert (logits_NK - expected_NK).abs().max() < TOLERANCES[precision] * expected_NK.abs().max()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
-def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
+def test_every_output_of_a_network_with_non_local_blocks(tmp_path, mode):
     torch.manual_seed(0)
     places = ((0,), (0, 1), (0,), (0,))
     settings = ResNetSettings(depth=18, base_channels=8, num_classes=5, non_local=places, non_local_mode=mode)
@@ -97,9 +97,9 @@ def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
     x_NCTHW = torch.randn(2, 3, 8, 64, 64)
     with torch.inference_mode():
         expected = net(x_NCTHW), net.pooled(x_NCTHW), net.features(x_NCTHW, endpoint="layer2")
-    made = engine(tmp_path, net, runtime="openvino")
-    found = made(x_NCTHW), made.pooled(x_NCTHW), made.features(x_NCTHW, endpoint="layer2")
-    for mine, wanted in zip(found, expected, strict=True):
+    compiled = engine(tmp_path, net, runtime="openvino")
+    outputs = compiled(x_NCTHW), compiled.pooled(x_NCTHW), compiled.features(x_NCTHW, endpoint="layer2")
+    for mine, wanted in zip(outputs, expected, strict=True):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
@@ -107,16 +107,16 @@ def test_every_function_of_a_network_with_non_local_blocks(tmp_path, mode):
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_a_compiled_network_in_bf16(tmp_path):
     x_NCTHW = torch.randn(SHAPE)
-    expected, found = (engine(tmp_path, runtime=name, precision="bf16")(x_NCTHW) for name in ("torch", "compile"))
-    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+    expected, outputs = (engine(tmp_path, runtime=name, precision="bf16")(x_NCTHW) for name in ("torch", "compile"))
+    assert (outputs - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_eight_at_once_are_eight_single_ones(tmp_path, runtime):
-    made, clips_NCTHW = engine(tmp_path, runtime=runtime), torch.randn(8, *SHAPE[1:])
-    singles = torch.cat([made(clip) for clip in clips_NCTHW.split(1)])
-    assert (made(clips_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
+def test_a_batch_equals_its_clips_one_by_one(tmp_path, runtime):
+    compiled, clips_NCTHW = engine(tmp_path, runtime=runtime), torch.randn(8, *SHAPE[1:])
+    singles = torch.cat([compiled(clip) for clip in clips_NCTHW.split(1)])
+    assert (compiled(clips_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
 
 
 def test_a_compiled_network_is_cached_and_a_damaged_one_is_compiled_again(tmp_path, monkeypatch, caplog):
@@ -146,8 +146,8 @@ def test_two_networks_of_one_process_are_not_mixed_up(tmp_path):
     other, x_NCTHW = build_network(SMALL).eval(), torch.randn(SHAPE)
     with torch.inference_mode():
         expected = [net(x_NCTHW) for net in (small(), other)]
-    found = [engine(tmp_path, net, runtime="openvino")(x_NCTHW) for net in (small(), other)]
-    for mine, wanted in zip(found, expected, strict=True):
+    outputs = [engine(tmp_path, net, runtime="openvino")(x_NCTHW) for net in (small(), other)]
+    for mine, wanted in zip(outputs, expected, strict=True):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
@@ -169,7 +169,7 @@ print(engine(Path(sys.argv[1]), runtime="openvino")(torch.ones(SHAPE)).tolist())
 
 
 @pytest.mark.slow
-def test_processes_that_make_the_same_at_once_do_not_disturb_each_other(tmp_path):
+def test_processes_that_compile_the_same_network_at_once(tmp_path):
     command = [sys.executable, "-c", TWO, tmp_path]
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
@@ -202,14 +202,14 @@ def test_a_compiled_network_whose_output_is_wrong_is_refused(tmp_path, monkeypat
 
 def test_clips_of_another_shape_run_in_pytorch_which_is_logged_once(tmp_path, caplog):
     caplog.set_level("INFO", "i3d")
-    made = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32))
+    compiled = engine(tmp_path, runtime="openvino", clip_CTHW=(3, 16, 32, 32))
     x_NCTHW = torch.randn(SHAPE)
     for _ in range(2):
-        assert torch.equal(made(x_NCTHW), engine(tmp_path)(x_NCTHW))
+        assert torch.equal(compiled(x_NCTHW), engine(tmp_path)(x_NCTHW))
     assert caplog.messages == ["runtime openvino: a clip of 3x8x32x32 runs in PyTorch; the runtime is for 3x16x32x32"]
 
 
-def test_what_a_runtime_cannot_do_is_one_line(tmp_path, monkeypatch):
+def test_errors_of_unsupported_runtimes(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="runtime openvino: runs on CPUs, not on cuda"):
         checks.check_runtime("openvino", "fp32", torch.device("cuda"))
     with pytest.raises(InputError, match="runtime openvino: has no fp16 on a CPU; use --precision fp32"):
@@ -234,7 +234,7 @@ engine(Path(sys.argv[1]), runtime="openvino")(torch.ones(SHAPE))
 
 
 @pytest.mark.slow
-def test_no_runtime_calls_home(tmp_path):
+def test_no_runtime_opens_a_connection(tmp_path):
     command = [sys.executable, "-c", OFFLINE, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -248,9 +248,9 @@ from test_runtimes import SHAPE, engine
 faulthandler.enable()
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
 first, second = (engine(Path(sys.argv[1]), runtime="openvino") for _ in range(2))
-for made in (first, second):
-    made(torch.ones(SHAPE))
-del first, made
+for compiled in (first, second):
+    compiled(torch.ones(SHAPE))
+del first, compiled
 gc.collect()
 del second
 gc.collect()
@@ -259,21 +259,21 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 
 @pytest.mark.slow
-def test_signals_are_handled_when_networks_are_gone(tmp_path):
-    """OpenVINO puts a stack of its own under all handlers of signals, and takes it away with what put it there."""
+def test_signals_are_handled_after_networks_are_deleted(tmp_path):
+    """Each OpenVINO core installs an alternate signal stack, and frees it when it is deleted (`shared_core`)."""
     command = [sys.executable, "-c", SIGNALLED, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_the_description_names_the_runtimes_that_were_used(tmp_path):
-    made = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
-    assert made.description == "fp32, openvino"  # nothing ran yet
-    made(torch.randn(1, 3, 16, 32, 32))
-    assert made.description == "fp32"
-    made(torch.randn(SHAPE))
-    assert made.description == "fp32, torch and openvino"
-    made.reset_used_runtimes()
-    made(torch.randn(SHAPE))
-    assert made.description == "fp32, openvino"
-    assert made.used_runtimes == {"openvino"}
+    compiled = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
+    assert compiled.description == "fp32, openvino"  # nothing ran yet
+    compiled(torch.randn(1, 3, 16, 32, 32))
+    assert compiled.description == "fp32"
+    compiled(torch.randn(SHAPE))
+    assert compiled.description == "fp32, torch and openvino"
+    compiled.reset_used_runtimes()
+    compiled(torch.randn(SHAPE))
+    assert compiled.description == "fp32, openvino"
+    assert compiled.used_runtimes == {"openvino"}
