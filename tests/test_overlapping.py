@@ -190,8 +190,8 @@ def _by_hand(net, stream, frames_THWC, settings):
     for top, left, mirrored in boxes[::2] if settings.crops == "five" else boxes:
         clip_THWC = frames_THWC[:, top : top + size, left : left + size]
         for mirror in [mirrored, True] if settings.flip else [mirrored]:
-            frame_indices = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
-            x_NCTHW = normalize(frame_indices[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
+            view_THWC = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
+            x_NCTHW = normalize(view_THWC[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
             with torch.inference_mode():
                 map_THWC = net.features(x_NCTHW, endpoint=settings.layer)[0].permute(1, 2, 3, 0)
             rows.append(map_THWC if settings.grid else map_THWC.mean(dim=(0, 1, 2)))

@@ -163,14 +163,28 @@ def test_a_third_network_predicts_trains_tests_extracts_and_saves_its_card(packa
     recipe = RECIPE.replace("network: {depth: 18, base_channels: 4}", "network: {kind: toy, width: 4}")
     assert "toy" in recipe
     (tmp_path / "toy.yaml").write_text(recipe)
-    run = ["train", "--recipe", "toy.yaml", "--data", "clips.csv", "--device", "cpu", "--set", "training.epochs=1"]
+    run = ["train", "--recipe", "toy.yaml", "--data", "clips.csv", "--device", "cpu", "--workers", "0"]
+    run += ["--set", "training.epochs=1"]
     freeze_and_decay = ["--set", "training.freeze=[stem.]", "--set", "training.layer_decay=0.5"]
     model = "run/last.safetensors"
     commands = [
         [*run, "--work-dir", "run"],
         [*run, "--work-dir", "next", "--init", model, *freeze_and_decay],
         ["predict", "0.mp4", "--model", model, "--device", "cpu"],
-        ["test", model, "--data", "clips.csv", "--split", "val", "--out", "test.json", "--device", "cpu"],
+        [
+            "test",
+            model,
+            "--data",
+            "clips.csv",
+            "--split",
+            "val",
+            "--out",
+            "test.json",
+            "--device",
+            "cpu",
+            "--workers",
+            "0",
+        ],
         ["features", "0.mp4", "--model", model, "--out", "f", "--window", "4", "--stride", "2", "--device", "cpu"],
         ["features", "0.mp4", "--model", model, "--out", "g", "--window", "4", "--layer", "stem", "--device", "cpu"],
         ["convert", model, "copy.safetensors"],
@@ -195,6 +209,7 @@ def test_generic_code_does_not_name_the_networks():
     }
     assert naming == {
         "diagnostics/model_zoo.py",
+        "models/__init__.py",
         "models/engine/overlap.py",
         "models/engine/overlap_layers.py",
         "models/factory.py",

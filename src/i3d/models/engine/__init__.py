@@ -1,1 +1,1 @@
-"""A network in inference mode, made ready to run: `engine`, by one of the `runtimes`."""
+"""Inference: a prepared network, run by PyTorch or by a compiling runtime."""
