@@ -196,7 +196,8 @@ def test_other_results_are_not_replaced_without_force(clips, counting):
     )
     assert Path("r.csv").read_text() == "precious"
     in_process("predict", "z.webm", "--out", "r.csv", "--force")
-    assert "made with other settings" in in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
+    message = in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
+    assert "made with other settings (top_k was 5, now 2)" in message
     assert "holds results of z.webm, which is not in this run" in in_process("predict", "é.mkv", "--out", "r.csv")
     Path("r.csv").unlink()
     assert "other settings" in in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
@@ -204,7 +205,7 @@ def test_other_results_are_not_replaced_without_force(clips, counting):
     assert "z.webm" not in Path("r.csv").read_text()
 
 
-def test_a_damaged_journal_is_said(clips, counting):
+def test_a_damaged_resume_log_is_an_error(clips, counting):
     in_process("predict", "z.webm", "--out", "r.csv")
     with Path(".r.csv.resume").open("a") as file:
         file.write("junk\n")

@@ -250,7 +250,7 @@ def test_other_settings_need_another_place_or_force(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
     HERE(annotations, tmp_path)
     with pytest.raises(
-        InputError, match=r"i3d-frames\.json: written with other settings \(jpeg_quality 95, now 50\); .*--force"
+        InputError, match=r"i3d-frames\.json: made with other settings \(jpeg_quality was 95, now 50\); .*--force"
     ):
         HERE(annotations, tmp_path, jpeg_quality=50)
     size = (tmp_path / "run/a/img_00001.jpg").stat().st_size
@@ -258,7 +258,7 @@ def test_other_settings_need_another_place_or_force(videos, tmp_path):
     assert (done.num_written, done.num_reused) == (1, 0)
     assert (tmp_path / "run/a/img_00001.jpg").stat().st_size < size
     with pytest.raises(
-        InputError, match="walk/c: written with other settings .jpeg_quality 95, now 50."
+        InputError, match="walk/c: made with other settings .jpeg_quality was 95, now 50."
     ):  # left from before
         HERE(annotations, tmp_path, jpeg_quality=50)
     done = HERE(annotations, tmp_path, jpeg_quality=50, force=True)
@@ -269,7 +269,7 @@ def test_a_folder_of_another_video_is_not_taken_for_it(tmp_path):
     render(tmp_path / "a.avi", num_frames=9)
     render(tmp_path / "a.mp4", num_frames=12)
     HERE(table(tmp_path, ["a.avi,x"]), tmp_path / "out")
-    with pytest.raises(InputError, match=r"out/a: written with other settings \(video a\.avi, now a\.mp4\)"):
+    with pytest.raises(InputError, match=r"out/a: made with other settings \(video was a\.avi, now a\.mp4\)"):
         HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out")
     HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out", force=True)
     assert numbers_in(tmp_path / "out/a") == list(range(12))
@@ -280,12 +280,12 @@ def test_what_is_not_ours_stays(videos, tmp_path):
     (tmp_path / "run/a").mkdir(parents=True)
     (tmp_path / "run/a/mine.jpg").write_bytes(b"mine")
     for force in (False, True):
-        with pytest.raises(InputError, match="run/a: exists and is not from i3d"):
+        with pytest.raises(InputError, match="run/a: exists and was not written by i3d"):
             HERE(annotations, tmp_path, force=force)
     (tmp_path / "run/a/mine.jpg").unlink()
     (tmp_path / "run/a").rmdir()
     (tmp_path / "classes.txt").write_text("mine\n")
-    with pytest.raises(InputError, match=r"classes\.txt: exists and is not from i3d"):
+    with pytest.raises(InputError, match=r"classes\.txt: exists and was not written by i3d"):
         HERE(annotations, tmp_path)
     assert (tmp_path / "classes.txt").read_text() == "mine\n"
 

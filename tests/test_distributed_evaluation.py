@@ -4,12 +4,20 @@ import json
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
 
+from i3d.data.formats.read import read_annotations
+from i3d.data.resume import Resume
 from i3d.evaluation.result_file import read_evaluations
+from i3d.evaluation.resume import ScoreCache
+from i3d.evaluation.scorer import Scored
+from i3d.utils.distributed import World
 from support import commands, processes
 from support.evaluate_on_ranks import LENGTHS
 from support.evaluation_runs import make_clips, save_models
@@ -83,11 +91,11 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     assert alone.returncode == 3, alone.stderr
     out, log = tmp_path / "r.json", tmp_path / "log2"
     process = start(["-m", "i3d", *command(out)], 2, log)
-    journals = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
-    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 2 for p in journals), process, log=log)
+    logs = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
+    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 2 for p in logs), process, log=log)
     processes.kill_running(process)
     assert not out.exists()
-    assert 4 <= sum(path.read_text().count("\n") - 1 for path in journals) < 16
+    assert 4 <= sum(path.read_text().count("\n") - 1 for path in logs) < 16
     again = start(["-m", "i3d", *command(out)], 3, log)
     assert again.wait(120) == 1  # torchrun's code; the first process ends with 3, when all is written
     assert out.exists(), log.read_text()
@@ -99,43 +107,44 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     assert re.search(r"copy11.mp4: .*empty", log.read_text())
 
 
-def test_the_first_process_says_what_is_done(clips, models, tmp_path):
-    """Each process may have a disk of its own; what one has and another lacks must not fall between them."""
-    from i3d.data.formats.read import read_annotations
-    from i3d.data.resume import Resume
-    from i3d.evaluation.resume import ScoreCache
-    from i3d.evaluation.scorer import Scored
-    from i3d.utils.distributed import World
+@dataclass(frozen=True)
+class ThreadWorld(World):
+    """Ranks that are threads of one process."""
 
-    class Two(World):
-        said = ()
+    barrier_of_ranks: Barrier
+    slots: list
 
-        def barrier(self):
-            pass
+    def all_gather(self, lines):
+        self.slots[self.rank] = list(lines)
+        self.barrier_of_ranks.wait(30)
+        gathered = [line for lines in self.slots for line in lines]
+        self.barrier_of_ranks.wait(30)
+        return gathered
 
-        def all_gather(self, lines):
-            type(self).said = list(lines) or self.said
-            return list(self.said)
 
+def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
+    """Each host may have a disk of its own: a clip that one log has and the other lacks must not be lost."""
     annotations = read_annotations(clips / "list.csv").select(range(4))
     homes = [tmp_path / "first", tmp_path / "second"]
     for home in homes:
         home.mkdir()
+    scores = {"1x1": Scored(np.ones((1, 3)), (6,))}
 
-    def kept(rank):
-        return ScoreCache(Resume(homes[rank] / "r.json"), {}, annotations, world=Two(rank, 2, torch.device("cpu")))
+    def log_one_clip(world):
+        cache = ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world)
+        loaded = sorted(cache.load())
+        cache.add((2, 3)[world.rank], scores)
+        cache.close()
+        return loaded
 
-    row = {"1x1": Scored(np.ones((1, 3)), (6,))}
-    for rank, index in ((0, 2), (1, 3)):
-        one = kept(rank)
-        one.keep(index, row)
-        one.close()
-    known = []
-    for rank in (0, 1):
-        one = kept(rank)
-        known.append(sorted(one.known()))
-        one.close()
-    assert known == [[2], [2]]
+    def run():
+        barrier, slots = Barrier(2), [[], []]
+        worlds = [ThreadWorld(rank, 2, torch.device("cpu"), barrier, slots) for rank in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(log_one_clip, worlds))
+
+    assert run() == [[], []]
+    assert run() == [[2], [2]]
 
 
 HOSTS = """

@@ -277,7 +277,7 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_
     assert after["b.npy"] == after["a.npy"] == before["b.npy"]
     assert after["more/a.json"] == before["more/a.json"]
     err = run(videos, "--out", out, "--model", model, "--window", "9", expected=2)
-    assert "a.json: made otherwise (settings.window: 8, now 9; " in err
+    assert "a.json: made with other settings (settings.window was 8, now 9; " in err
     assert content(out) == after
     run(videos, "--out", out, "--model", model, "--window", "9", "--fps", "native", "--force")
     assert json.loads((out / "a.json").read_text())["made_with"]["settings"]["window"] == 9
@@ -288,7 +288,7 @@ def test_files_of_others_are_left_alone(videos, model, tmp_path):
     for name in ("a.npy", "a.json"):
         (tmp_path / "out" / name).write_text("{}")
         err = run(videos / "a.mp4", "--out", tmp_path / "out", "--model", model, *OPTIONS, expected=2)
-        assert f"{name}: is there already and not ours" in err
+        assert f"{name}: exists and was not written by i3d" in err
         assert (tmp_path / "out" / name).read_text() == "{}"
 
 
@@ -347,7 +347,10 @@ def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_pa
     run(tmp_path / "x" / "v.mp4", *out)
     before = (tmp_path / "o" / "v.npy").read_bytes()
     err = run(tmp_path / "y" / "v.mp4", *out, expected=2)
-    assert f"v.json: is of another video, {tmp_path / 'x' / 'v.mp4'}; choose another --out, or say --force" in err
+    assert (
+        f"v.json: is of another video, {tmp_path / 'x' / 'v.mp4'}; choose another --out, or replace them with --force"
+        in err
+    )
     assert (tmp_path / "o" / "v.npy").read_bytes() == before
     (tmp_path / "list.txt").write_text("x/v.mp4\ny/v.mp4\n")
     run(tmp_path / "list.txt", "--out", tmp_path / "listed", "--model", model, *OPTIONS)
@@ -360,7 +363,7 @@ def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_pa
 def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
     options = (videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS)
     run(*options)
-    assert "made otherwise (file_format: npy, now npz)" in run(*options, "--format", "npz", expected=2)
+    assert "made with other settings (file_format was npy, now npz)" in run(*options, "--format", "npz", expected=2)
     run(*options, "--format", "npz", "--force")
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.json", "a.npz"]
 

@@ -156,7 +156,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     assert "2 were there" in again.stderr
     other = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--bound", "10"])
     assert other.returncode == 2
-    assert "made with other settings (flow" in other.stderr
+    assert "made with other settings (flow.bound was 20.0, now 10.0)" in other.stderr
 
 
 def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):

@@ -143,18 +143,19 @@ def _draw_folder(out: Path, folder: Path, *, bound: float) -> tuple[str, ...]:
     """Stored flow, of which the record of its folder tells what its bytes stand for."""
     from fractions import Fraction
 
-    from i3d.data.frame_extraction.jobs import RECORD, read_record
+    from i3d.data.frame_extraction.jobs import RECORD
     from i3d.data.frame_folders import infer_naming, open_frames
+    from i3d.data.resume import read_record
     from i3d.video.flow import BOUND, bytes_to_flow
 
-    told = read_record(folder / RECORD) or {}
-    if told.get("flow") is None or "video" not in told:
+    settings = (read_record(folder / RECORD) or {}).get("made_with", {})
+    if settings.get("flow") is None or "video" not in settings:
         inner = next((path.parent for path in sorted(folder.glob(f"*/**/{RECORD}"))), None)
         if inner is not None:
             what = f"holds a folder for each video; name one, such as {printable(str(inner))}"
             raise InputError(f"{printable(str(folder))}: {what}")
-    stored = float((told.get("flow") or {}).get("bound", BOUND))
-    rate = Fraction(told.get("fps") or 25).limit_denominator(1000)
+    stored = float((settings.get("flow") or {}).get("bound", BOUND))
+    rate = Fraction(settings.get("fps") or 25).limit_denominator(1000)
     try:
         names = infer_naming(folder, modality="flow")
     except InputError as error:

@@ -148,7 +148,7 @@ def predict(
     from i3d.data.formats.inputs import expand_inputs
     from i3d.inference.annotate import annotate as draw
     from i3d.inference.predict_many import predict_each
-    from i3d.inference.predictions import PredictionLog, to_json, write_predictions
+    from i3d.inference.predictions import prediction_log, to_json, write_predictions
     from i3d.inference.predictor import Predictor
     from i3d.utils.device import ComputeConfig
     from i3d.video.base import Limits
@@ -178,7 +178,7 @@ def predict(
     rows: list[Prediction] = []
     with (
         output.Progress(paths) as bar,
-        nullcontext() if out is None else PredictionLog(out, settings, paths, force=force) as log,
+        nullcontext() if out is None else prediction_log(out, settings, paths, force=force) as log,
     ):
         for row in predict_each(
             predictor, paths, log=log, top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=bar.window

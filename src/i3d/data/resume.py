@@ -1,36 +1,52 @@
-"""What a command with `--out` has done so far, line by line, in a hidden file beside the output."""
+"""Resume interrupted commands: reuse what was made with the same settings from unchanged files.
+
+Two kinds of output need it:
+
+- Many items go to one file (predictions, scores). `ResumeLog` is a hidden log of the finished items beside that file.
+- Each item is a file or folder of its own (features, frames). A JSON record beside or in it names the settings and the
+  source; `read_record`, `check_settings` and `is_current` read, compare and accept it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, first_line, printable
-from i3d.utils.atomic_files import write_atomically
+from i3d.utils.atomic_files import try_lock_for_process, write_atomically
 from i3d.video.images import images_in
 
 SUFFIX: Final = ".resume"
-Row = dict[str, Any]
+MAX_CHANGES: Final = 5  # that a message names
+TODO: Final = "choose another --out, or replace them with --force"
+Entry = dict[str, Any]  # key, signature, row
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Resume:
-    """The output beside which is noted what is done, so that the same command goes on."""
+    """An output file, beside which finished items are logged."""
 
     out: Path
-    force: bool = False  # replace what is there of others
-    form: str = "i3d"  # of the output
+    force: bool = False  # replace an output of other settings
+    form: str = "i3d"  # of the output; it is one of the settings
 
 
-class ResumeLog:
-    """Rows by their keys, from which an interrupted run goes on.
+class ResumeLog(Generic[T]):
+    """The finished items of one output file, a JSON line each, in a hidden file beside it.
 
-    It stays when the run is over, so that the same command later computes only what is new or changed. Its first line
-    holds the settings that made the rows; with other settings, or with rows that the new run would drop, nothing is
-    touched unless `force` is given. Of several processes (ranks) each has a file; `wait` returns once all are there.
+    The first line holds the settings. Each further line holds the key of an item, the signature of its source file
+    (`file_signature`) and the item, as `encode` makes it a JSON object and `decode` reads it. A last line that a kill
+    has cut is ignored. The log stays after the run: the same command later computes only what is new or has changed.
+
+    Before anything is written, an InputError refuses a log of other settings, a log with items that are not in `keys`,
+    a log that another run is writing, and an output without a log. With `force` the log starts empty. Of several ranks
+    each writes a log of its own; `all_gather` exchanges their refusals, so that all ranks raise the same error.
     """
 
     def __init__(
@@ -39,57 +55,101 @@ class ResumeLog:
         settings: Mapping[str, Any],
         keys: Collection[str],
         *,
-        force: bool,
+        encode: Callable[[T], dict[str, Any]],
+        decode: Callable[[dict[str, Any]], T],
+        force: bool = False,
         rank: int = 0,
-        wait: Callable[[], None] = lambda: None,
+        all_gather: Callable[[list[str]], list[str]] = list,
     ) -> None:
-        self.path = out.with_name(f".{out.name}{f'.{rank}' if rank else ''}{SUFFIX}")
-        header = json.dumps({"i3d": 2, "settings": settings}, sort_keys=True)
-        of_ranks = out.parent.glob(f".{_literal(out.name)}.[0-9]*{SUFFIX}")
-        files = [out.with_name(f".{out.name}{SUFFIX}"), *sorted(of_ranks)]
-        found = [] if force else [(file, lines) for file in files if (lines := _lines(file))]
-        if not force and not found and out.exists():
-            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
-        self._done: dict[str, Any] = {}
-        for file, lines in found:
-            self._done |= _entries(file, lines[1:])
-            _check(out, file, lines[0] == header, self._done.keys() - set(keys))
-        wait()  # all have read before one writes
-        if rank == 0:
-            kept = [header, *(json.dumps(entry) for entry in self._done.values())]
-            write_atomically(self.path, "".join(f"{line}\n" for line in kept).encode())
-            for file in files:
-                if file != self.path:
-                    file.unlink(missing_ok=True)
-        wait()
-        if rank:
-            write_atomically(self.path, f"{header}\n".encode())
-        self._file = self.path.open("a", encoding="utf-8")
+        self.path = _log_path(out, rank)
+        self._encode, self._decode = encode, decode
+        self._file: BinaryIO | None = None
+        self._entries: dict[str, Entry] = {}
+        self._header = json.dumps({"i3d": 2, "settings": settings}, sort_keys=True)
+        refusals: list[str] = []
+        try:
+            own, others = self._read_logs(out, keys, force=force)
+        except InputError as error:
+            refusals = [str(error)]
+        if refusals := all_gather(refusals):
+            self.close()
+            raise InputError(refusals[0])
+        if self._file is not None:
+            self._merge_logs(self._file, out, own, others)
+        all_gather([])  # rank 0 has merged the logs of earlier ranks: the others may replace them
+        if rank > 0:
+            write_atomically(self.path, f"{self._header}\n".encode())
+            self._file = self.path.open("ab")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
 
-    def done(self, key: str, signature_now: Callable[[], Sequence[int]]) -> Row | None:
-        """A row that was made with the same settings, if the signature of its file is still the same."""
-        entry = self._done.get(key)
-        if entry is None or not (now := signature_now()):
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def get(self, key: str, signature: Callable[[], Sequence[int]]) -> T | None:
+        """A finished item, if the signature of its source is still the same; it is computed only for logged items."""
+        entry = self._entries.get(key)
+        if entry is None or not (current := list(signature())) or entry["signature"] != current:
             return None
-        return entry["row"] if entry["signature"] == list(now) else None
+        try:
+            return self._decode(entry["row"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.path, error) from error
 
-    def add(self, key: str, signature: Sequence[int], row: Row) -> None:
-        """Keep a row. One without a signature is not kept: whether its file has changed could not be told."""
-        if signature:
-            self._file.write(json.dumps({"key": key, "signature": list(signature), "row": row}) + "\n")
+    def add(self, key: str, signature: Sequence[int], item: T) -> None:
+        """Log a finished item. A source without a signature is not logged: a change of it would go unnoticed."""
+        if signature and self._file is not None:
+            entry = {"key": key, "signature": list(signature), "row": self._encode(item)}
+            self._file.write(f"{json.dumps(entry)}\n".encode())
             self._file.flush()
+
+    def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> tuple[list[str], list[str]]:
+        """Lock this log, if it is the first rank's, and read those of all ranks of the last run.
+
+        The lines of this log, and those of the other logs without their headers.
+        """
+        logs = _logs(out)
+        if not force and out.exists() and not any(log.exists() and log.stat().st_size for log in logs):
+            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
+        if self.path == logs[0]:
+            self._file = _open_locked(self.path, out)
+        own: list[str] = []
+        others: list[str] = []
+        for log in [] if force else logs:
+            if lines := _complete_lines(log, self._file if log == self.path else None):
+                entries = _entries(log, lines[1:])
+                _check_header(out, log, lines[0], self._header)
+                if dropped := entries.keys() - set(keys):
+                    name = printable(min(dropped))
+                    raise InputError(
+                        f"--out {out}: {log.name} holds results of {name}, which is not in this run; {TODO}"
+                    )
+                self._entries |= entries
+                if log == self.path:
+                    own = lines
+                else:
+                    others += lines[1:]
+        return own, others
+
+    def _merge_logs(self, file: BinaryIO, out: Path, own: list[str], others: list[str]) -> None:
+        """Add the items of the other logs to this one, and remove those logs."""
+        file.truncate(sum(len(line.encode()) + 1 for line in own))  # without a last line that was cut
+        new = others if own else [self._header, *others]
+        file.write("".join(f"{line}\n" for line in new).encode())
+        file.flush()
+        for log in _logs(out)[1:]:
+            log.unlink(missing_ok=True)
 
 
 def file_signature(path: str) -> list[int]:
-    """By what a changed video is noticed: size and time of its last change (of a folder: of all its images).
+    """Number of files, total size and newest modification time of a video file, or of the images of a folder.
 
-    Empty for what is no file (the standard input), which is never taken as unchanged.
+    Empty for what is no file, such as the standard input: it never counts as unchanged.
     """
     try:
         files = images_in(Path(path)) if Path(path).is_dir() else [Path(path)]
@@ -99,37 +159,106 @@ def file_signature(path: str) -> list[int]:
     return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
-def _lines(path: Path) -> list[str]:
-    """The whole lines of an earlier journal; a last one that was cut off by a kill is left out."""
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The JSON record of an output: None if there is none, empty if it is damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def is_current(record: Mapping[str, Any] | None, made_with: Mapping[str, Any], signature: object) -> bool:
+    """Whether a record names these settings and the signature of its source, which must not be empty."""
+    if not record or not signature:
+        return False
+    return record.get("made_with") == made_with and record.get("signature") == signature
+
+
+def check_settings(before: Any, now: Any, *, where: str, todo: str = TODO) -> None:
+    """An InputError that names what differs, if an output was made with other settings than now."""
+    if changes := describe_changes(before, now):
+        raise InputError(f"{where}: made with other settings ({printable(changes)}); {todo}")
+
+
+def describe_changes(before: Any, now: Any) -> str:
+    """What differs between two trees of settings, in words: "fps was 20.0, now 24.0". Empty if nothing does."""
+    changes = [f"{name or 'it'} was {old}, now {new}" for name, old, new in changed_settings(before, now)]
+    more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
+    return "; ".join(changes[:MAX_CHANGES]) + more
+
+
+def changed_settings(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted name, value before, value now) of all that differs between two trees of settings."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            change
+            for key in keys
+            for change in changed_settings(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    return [] if before == now else [(name, before, now)]
+
+
+def _log_path(out: Path, rank: int) -> Path:
+    return out.with_name(f".{out.name}{f'.{rank}' if rank else ''}{SUFFIX}")
+
+
+def _logs(out: Path) -> list[Path]:
+    """The log of the first rank, and those of the others that exist."""
+    return [_log_path(out, 0), *sorted(out.parent.glob(f".{escape(out.name)}.[0-9]*{SUFFIX}"))]
+
+
+def _open_locked(path: Path, out: Path) -> BinaryIO:
+    """The log, open to read and append, for this process alone."""
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+    if not try_lock_for_process(file.fileno()):
+        file.close()
+        raise InputError(f"--out {out}: another run is writing it; wait for that run, or choose another --out")
+    return file
+
+
+def _complete_lines(path: Path, file: BinaryIO | None) -> list[str]:
+    """The lines of a log without a last one that a kill has cut.
+
+    A log that this process has locked is read from its open file: to open and close it again would release the lock.
+    """
+    try:
+        if file is None:
+            content = path.read_bytes() if path.exists() else b""
+        else:
+            file.seek(0, os.SEEK_SET)
+            content = file.read()
+        return content.decode().split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it to start again") from error
-    return text.split("\n")[:-1]
 
 
-def _entries(path: Path, lines: Sequence[str]) -> dict[str, Any]:
+def _entries(path: Path, lines: Sequence[str]) -> dict[str, Entry]:
     try:
         entries = {entry["key"]: entry for entry in map(json.loads, lines)}
         if any(not isinstance(e["signature"], list) or not isinstance(e["row"], dict) for e in entries.values()):
-            raise ValueError("a row is none")
+            raise ValueError("a line without signature and row")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({first_line(error)}); delete it, or start again with --force") from error
+        raise _damaged(path, error) from error
     return entries
 
 
-def _check(out: Path, file: Path, same_settings: bool, dropped: Collection[str]) -> None:
-    """Refuse to drop earlier results in silence."""
-    todo = "choose another --out, or replace them with --force"
-    if not same_settings:
-        raise InputError(f"--out {out}: {file.name} holds results made with other settings; {todo}")
-    if dropped:
-        name = printable(min(dropped))
-        raise InputError(f"--out {out}: {file.name} holds results of {name}, which is not in this run; {todo}")
+def _check_header(out: Path, log: Path, line: str, header: str) -> None:
+    if line == header:
+        return
+    try:
+        before = json.loads(line)["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(log, error) from error
+    changes = describe_changes(before, json.loads(header)["settings"]) or "its format"
+    raise InputError(f"--out {out}: {log.name} holds results made with other settings ({printable(changes)}); {TODO}")
 
 
-def _literal(name: str) -> str:
-    """A name as a pattern that only it matches."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: damaged ({first_line(error)}); delete it, or start again with --force")

@@ -25,7 +25,7 @@ from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
 from i3d.evaluation.result import BadClip, Evaluation, Part, ViewLogits
-from i3d.evaluation.resume import OfClip, ScoreCache, row_of, scored_of
+from i3d.evaluation.resume import ClipScores, ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import Scorer, Variant, averaged
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
@@ -117,13 +117,13 @@ def evaluate_each(
     world = init_world(picked)
     settings = {**test.settings, "names": None if naming is None else [naming.template, naming.first]}
     settings |= {"form": resume.form if resume else ""}
-    kept = ScoreCache(resume, settings, annotations, world=world)
+    score_cache = ScoreCache(resume, settings, annotations, world=world)
     try:
-        known = kept.known()  # the same on every rank
+        known = score_cache.load()  # the same on every rank
         on_known(len(known))
-        scores, bad = test.run(dataset, kept, known, world, compute.num_workers, on_clip)
+        scores, bad = test.run(dataset, score_cache, known, world, compute.num_workers, on_clip)
     finally:
-        kept.close()
+        score_cache.close()
     return tuple(test.evaluation(variant, scores, bad, dataset) for variant in chosen)
 
 
@@ -195,12 +195,12 @@ class _Test:
     def run(
         self,
         dataset: ClipDataset,
-        kept: ScoreCache,
-        known: Mapping[int, OfClip],
+        score_cache: ScoreCache,
+        known: Mapping[int, ClipScores],
         world: World,
         num_workers: int,
         on_clip: OnClip | None,
-    ) -> tuple[dict[int, OfClip], dict[int, str]]:
+    ) -> tuple[dict[int, ClipScores], dict[int, str]]:
         """The scores of every clip that can be read, and why the others cannot, by their indices."""
 
         scores = dict(known)
@@ -217,8 +217,8 @@ class _Test:
         )
         for index in list(scores)[world.rank :: world.size]:
             self._tell(on_clip, scores[index], index)
-        mine = self._score(loader, kept, on_clip)
-        lines = [json.dumps([index, row_of(scored)]) for index, scored in mine.items()]
+        mine = self._score(loader, score_cache, on_clip)
+        lines = [json.dumps([index, encode_scores(scored)]) for index, scored in mine.items()]
         lines += [json.dumps([index, bad.reason]) for index, bad in loader.bad.items()]
         bad = {}
         for line in world.all_gather(lines):
@@ -226,23 +226,23 @@ class _Test:
             if isinstance(found, str):
                 bad[index] = found
             else:
-                scores[index] = scored_of(found, "what another process sent")
+                scores[index] = decode_scores(found)
         self._check(scores, bad)
         return scores, bad
 
-    def _score(self, loader: ClipLoader, kept: ScoreCache, on_clip: OnClip | None) -> dict[int, OfClip]:
+    def _score(self, loader: ClipLoader, score_cache: ScoreCache, on_clip: OnClip | None) -> dict[int, ClipScores]:
         """The scores of those clips of this rank that are not known yet."""
         found = {}
         for batch in loader.batches():
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
                 found[index] = self.scorer(views, self.annotations.file(index), index=index)
-                kept.keep(index, found[index])
+                score_cache.add(index, found[index])
                 self._tell(on_clip, found[index], index)
             for _ in batch.bad if on_clip is not None else ():
                 on_clip(None)  # type: ignore[misc]
         return found
 
-    def _tell(self, on_clip: OnClip | None, scored: OfClip, index: int) -> None:
+    def _tell(self, on_clip: OnClip | None, scored: ClipScores, index: int) -> None:
         if on_clip is None:
             return
         values_RK = scored[self.scorer.variants[0].name].values_RK
@@ -250,7 +250,7 @@ class _Test:
         is_right = int(values_RK.mean(axis=0).argmax()) == number
         on_clip(None if self.weights.card.recipe.multi_label else is_right)
 
-    def _check(self, scores: Mapping[int, OfClip], bad: Mapping[int, str]) -> None:
+    def _check(self, scores: Mapping[int, ClipScores], bad: Mapping[int, str]) -> None:
         num_clips = len(self.annotations)
         if len(scores) + len(bad) != num_clips:
             raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
@@ -263,7 +263,7 @@ class _Test:
             )
 
     def evaluation(
-        self, variant: Variant, scores: Mapping[int, OfClip], bad: Mapping[int, str], dataset: ClipDataset
+        self, variant: Variant, scores: Mapping[int, ClipScores], bad: Mapping[int, str], dataset: ClipDataset
     ) -> Evaluation:
         """What one variant gave, in the order of the list."""
 

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from i3d.data.resume import changed_settings
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import read_array
 from i3d.features.extractor import FeatureExtractor, Stream
-from i3d.features.sidecar import differences, read_sidecar
+from i3d.features.sidecar import read_sidecar
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.video.base import FrameHWC
@@ -125,7 +126,8 @@ def _differences(one: Path, other: Path) -> tuple[str, ...]:
     told = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
     if told[0] is None or told[1] is None or one.with_suffix("") == other.with_suffix(""):
         return ()
-    return tuple(differences(told[0].get("made_with"), told[1].get("made_with")))
+    changes = changed_settings(told[0].get("made_with"), told[1].get("made_with"))
+    return tuple(f"{name}: {a}, {b}" for name, a, b in changes)
 
 
 def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtractor]]:

@@ -26,7 +26,7 @@ from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.extractor import FeatureExtractor, Stream
-from i3d.features.sidecar import Target, is_done, write
+from i3d.features.sidecar import Target, is_complete, write
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
@@ -139,7 +139,7 @@ def features(
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     source = replace(source, made_with={**source.made_with, "file_format": file_format})
     for target in targets[rank::world_size]:
-        if is_done(target, source.made_with, force=force):
+        if is_complete(target, source.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue
         yield _made(target, source, limits, on_row)

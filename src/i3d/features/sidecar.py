@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.resume import file_signature
+from i3d.data.resume import TODO, check_settings, file_signature, is_current, read_record
 from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import Extracted
@@ -43,29 +42,28 @@ class Target:
         return self.base.with_name(f"{self.base.name}.json")
 
 
-def is_done(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
-    """Whether the features of the video, as it is now, are there whole, made with the same.
+def is_complete(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
+    """Whether the features of the video, as it is now, exist completely and were made with these settings.
 
-    Files that are not ours, or were made otherwise, are an InputError, unless `force` makes them anew.
+    Foreign files, and features of other settings or of another video, are an InputError, unless `force` replaces them.
     """
-    if not target.sidecar.exists():
-        if target.values.exists() and not force:
-            raise InputError(f"{printable(str(target.values))}: is there already and not ours; move it, or say --force")
+    record = read_sidecar(target.sidecar)
+    if record is None:
+        foreign = next((path for path in (target.sidecar, target.values) if path.exists()), None)
+        if foreign is not None and not force:
+            name = printable(str(foreign))
+            raise InputError(f"{name}: exists and was not written by i3d; move it away, or replace it with --force")
         return False
-    told = read_sidecar(target.sidecar)
-    if told is None:
+    where = printable(str(target.sidecar))
+    if record.get("made_with") != made_with:
         if force:
             return False
-        raise InputError(f"{printable(str(target.sidecar))}: is there already and not ours; move it, or say --force")
-    if force and told.get("made_with") != made_with:
-        return False
-    where, again = printable(str(target.sidecar)), "choose another --out, or say --force"
-    if changed := differences(told.get("made_with"), made_with, between=", now "):
-        raise InputError(f"{where}: made otherwise ({printable('; '.join(changed))}); {again}")
-    other = told.get("video", target.video)
+        check_settings(record.get("made_with"), made_with, where=where)
+    other = record.get("video", target.video)
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
-        raise InputError(f"{where}: is of another video, {printable(str(other))}; {again}")
-    return told.get("signature") == file_signature(target.video) != [] and told.get("sha256") == _sha256(target.values)
+        raise InputError(f"{where}: is of another video, {printable(str(other))}; {TODO}")
+    is_same = is_current(record, made_with, file_signature(target.video))
+    return is_same and record.get("sha256") == _sha256(target.values)
 
 
 def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
@@ -99,29 +97,10 @@ def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
     write_atomically(target.sidecar, (json.dumps(told, indent=1) + "\n").encode("utf-8", "surrogateescape"))
 
 
-def differences(one: Any, other: Any, *, between: str = ", ") -> list[str]:
-    """In what two records differ: "settings.fps: 20.0, 24.0"."""
-    flat = dict(_flattened(one)), dict(_flattened(other))
-    names = dict.fromkeys((*flat[0], *flat[1]))
-    return [f"{n}: {flat[0].get(n)}{between}{flat[1].get(n)}" for n in names if flat[0].get(n) != flat[1].get(n)]
-
-
-def _flattened(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        yield name, value
-        return
-    for key, inner in items:
-        yield from _flattened(inner, f"{name}.{key}" if name else str(key))
-
-
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """What a sidecar says; None if it is none."""
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) and told.get("format") == FORMAT and told.get("version") == VERSION else None
+    """The content of a sidecar; None if the file is missing or no sidecar."""
+    record = read_record(path) or {}
+    return record if (record.get("format"), record.get("version")) == (FORMAT, VERSION) else None
 
 
 def _sha256(path: Path) -> str:

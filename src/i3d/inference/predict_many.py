@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias, TypedDict, Unpack, overload
 
@@ -16,9 +16,10 @@ import torch
 
 from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
+from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction
-from i3d.inference.predictions import PredictionLog, Predictions
+from i3d.inference.predictions import Predictions
 from i3d.inference.predictor import Predictor, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.inference.two_stream import TwoStreams
@@ -135,7 +136,7 @@ def predict_each(
     predictor: Predictor | TwoStreams,
     sources: Iterable[Source],
     *,
-    log: PredictionLog | None = None,
+    log: ResumeLog[Prediction] | None = None,
     top_k: int = 5,
     frames_fps: float | None = None,
     limits: Limits | None = None,
@@ -161,8 +162,8 @@ def predict_each(
                 row = predictor.make_prediction(item.source, logits, top_k=top_k)
             except VideoError as error:
                 row = Prediction(item.name, "error", (), predictor.protocol_line, 0, str(error))
-            if log:
-                log.add_prediction(row)
+            if log and row.status == "ok":  # the next run tries the others again
+                log.add(row.path, file_signature(row.path), row)
             yield row
 
 
@@ -176,7 +177,7 @@ class _Start:
 def _decode(
     predictor: Predictor | TwoStreams,
     sources: Iterable[Source],
-    log: PredictionLog | None,
+    log: ResumeLog[Prediction] | None,
     frames_fps: float | None,
     limits: Limits | None,
 ) -> Iterator[Prediction | _Start | View | EndOfVideo | VideoError]:
@@ -185,7 +186,7 @@ def _decode(
     An error takes the place of the views that are left of its video.
     """
     for source in sources:
-        logged = log.prediction(source) if log and isinstance(source, str) else None
+        logged = log.get(source, partial(file_signature, source)) if log and isinstance(source, str) else None
         if logged is not None:
             yield logged
             continue

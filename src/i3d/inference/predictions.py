@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from i3d.data.resume import ResumeLog, file_signature
+from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, printable
 from i3d.inference.prediction import Prediction, html_table
 from i3d.utils.atomic_files import write_atomically
@@ -141,14 +141,8 @@ def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> 
     write_atomically(path, text.encode("utf-8", "surrogateescape"))
 
 
-class PredictionLog(ResumeLog):
-    """The predictions of a run so far. Videos that failed are not in it: the next run tries them again."""
-
-    def prediction(self, path: str) -> Prediction | None:
-        """The prediction of a video made with the same settings, if the file has not changed since."""
-        row = self.done(path, lambda: file_signature(path))
-        return None if row is None else Prediction.from_dict(row)
-
-    def add_prediction(self, row: Prediction) -> None:
-        if row.status == "ok":
-            self.add(row.path, file_signature(row.path), row.to_dict())
+def prediction_log(
+    out: Path, settings: Mapping[str, Any], paths: Collection[str], *, force: bool
+) -> ResumeLog[Prediction]:
+    """The log by which a run that writes predictions to `out` resumes."""
+    return ResumeLog(out, settings, paths, encode=Prediction.to_dict, decode=Prediction.from_dict, force=force)

@@ -21,7 +21,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from i3d.data.annotations import SPLITS, Annotations, Clip
 from i3d.data.formats.write import classes_file, write_classes
@@ -33,11 +33,11 @@ from i3d.data.frame_extraction.jobs import (
     FrameFolder,
     FrameJob,
     FrameSettings,
-    read_record,
     remove_abandoned_parts,
     write_error,
 )
 from i3d.data.missing import check_present
+from i3d.data.resume import check_settings, read_record
 from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
@@ -107,7 +107,7 @@ def extract_frames(
         (out / PARTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(out, error) from error
-    write_atomically(out / RECORD, json.dumps(asdict(settings), indent=1).encode())
+    write_atomically(out / RECORD, json.dumps({"made_with": asdict(settings)}, indent=1).encode())
     results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
     with suppress(OSError):  # another run may be active
         remove_abandoned_parts(out)
@@ -229,34 +229,34 @@ def _same_folder(annotations: Annotations, index: int, other: FrameJob) -> Input
 def _check_out(
     annotations: Annotations, out: Path, jobs: list[FrameJob], settings: FrameSettings, *, force: bool
 ) -> None:
-    """Refuse to replace files of others, or to reuse frames of other settings, by an InputError."""
-    todo = "choose another folder, or use --force to extract its frames again"
+    """Refuse to replace files of others, and to mix frames of other settings, videos or classes with the new ones."""
+    todo = "choose another folder, or make its frames again with --force"
     before = read_record(out / RECORD)
     if before is None:
-        if existing := next((name for name in (*LISTS.values(), CLASSES) if (out / name).exists()), None):
-            where = printable(str(out / existing))
-            raise InputError(f"{where}: exists and is not from i3d; choose another folder")
-    elif not force and (changed := _changed(before, asdict(settings))):
-        raise InputError(f"{printable(str(out / RECORD))}: written with other settings ({changed}); {todo}")
+        if name := next((name for name in (*LISTS.values(), CLASSES) if (out / name).exists()), None):
+            raise _foreign(out / name)
+    elif not force:
+        check_settings(before.get("made_with", {}), asdict(settings), where=printable(str(out / RECORD)), todo=todo)
     classes = out / CLASSES
     if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
-        todo = "give the same classes (--classes), choose another folder, or use --force"
         raise InputError(
-            f"{printable(str(classes))}: other classes than those of {printable(annotations.source)}; {todo}"
+            f"{printable(str(classes))}: other classes than those of {printable(annotations.source)}; give the same "
+            "classes (--classes), choose another folder, or replace them with --force"
         )
     for job in jobs:
         if not job.target.exists():
             continue
-        name, record = printable(str(job.target)), read_record(job.target / RECORD)
+        record = read_record(job.target / RECORD)
         if record is None:
-            raise InputError(f"{name}: exists and is not from i3d; choose another folder, or move it away")
-        if record and not force and (changed := _changed(record, job.origin(settings))):
-            raise InputError(f"{name}: written with other settings ({changed}); {todo}")
+            raise _foreign(job.target)
+        if record and not force:
+            before, where = record.get("made_with", {}), printable(str(job.target))
+            check_settings(before, job.made_with(settings), where=where, todo=todo)
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The differences as text; empty if there are none."""
-    return printable(", ".join(f"{k} {before.get(k)}, now {now[k]}" for k in now if before.get(k) != now[k]))
+def _foreign(path: Path) -> InputError:
+    todo = "choose another folder, or move it away"
+    return InputError(f"{printable(str(path))}: exists and was not written by i3d; {todo}")
 
 
 def _write_lists(

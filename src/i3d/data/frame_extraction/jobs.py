@@ -28,6 +28,7 @@ import numpy.typing as npt
 from i3d.data.flow_files import FILES, FLOW_FORMATS, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.flow_cache import content_digest
+from i3d.data.resume import is_current, read_record
 from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.recipes.settings import FlowMethod
@@ -166,13 +167,13 @@ class FrameJob:
             _remove(lock_file)
             os.close(handle)
 
-    def origin(self, settings: FrameSettings) -> dict[str, Any]:
-        """The video and the settings that determine the content of the folder."""
+    def made_with(self, settings: FrameSettings) -> dict[str, Any]:
+        """All that the frames depend on, except the content of the video."""
         return {"video": self.path, "start": self.start_seconds, "end": self.end_seconds, **asdict(settings)}
 
     @property
-    def content(self) -> str:
-        """A hash of the size, the beginning and the end of the video, which detects another file of the same name."""
+    def signature(self) -> str:
+        """A hash of the video's size, beginning and end, which differs from that of another video of the same name."""
         if self.shards is not None:
             data = _open_shards(self.shards).file(self.path).read_bytes()
             size, ends = len(data), data[:ENDS] + data[-ENDS:]
@@ -202,17 +203,6 @@ class FrameJob:
             raise write_error(self.out, error) from error
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A record; empty if it is damaged, None if there is none."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def write_error(out: Path, error: OSError) -> InputError:
     where = printable(str(out))
     return InputError(f"{where}: cannot be written ({error.strerror}); free disk space, or choose another folder")
@@ -221,11 +211,7 @@ def write_error(out: Path, error: OSError) -> InputError:
 def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | None:
     """The folder of an earlier run, if it is complete. Sizes are compared: a power failure may leave empty files."""
     record = read_record(job.target / RECORD)
-    if (
-        not record
-        or record.get("content") != job.content
-        or any(record.get(key) != value for key, value in job.origin(settings).items())
-    ):
+    if record is None or not is_current(record, job.made_with(settings), job.signature):
         return None
     with os.scandir(job.target) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries}
@@ -247,8 +233,8 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
                 job.file, "it has one frame, and flow needs two", "remove it from the list, or use --align frames"
             )
         record = {
-            **job.origin(settings),
-            "content": job.content,
+            "made_with": job.made_with(settings),
+            "signature": job.signature,
             "num_frames": num_frames,
             "num_bytes": num_bytes,
             "notes": notes,
