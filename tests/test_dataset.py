@@ -1,9 +1,11 @@
-"""Clips from annotations: the right frames, the same stream whoever reads it, and bad files told of."""
+"""Clips from annotations: the right frames, the same stream for any number of workers and ranks, and bad files."""
 
 import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -248,13 +250,59 @@ def test_another_seed_is_another_stream_and_the_global_generators_do_not_matter(
     assert digests(ClipLoader(ClipDataset(annotations, train_view(), seed=4), batch_size=4, num_workers=0)) != stream
 
 
-@pytest.mark.slow
-def test_processes_that_are_not_forked_get_the_columns_as_shared_memory(videos):
-    dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
-    alone = digests(ClipLoader(dataset, batch_size=6, num_workers=0))
-    loader = ClipLoader(dataset, batch_size=6, num_workers=1)
-    loader._loader.multiprocessing_context = "spawn"
-    assert digests(loader) == alone
+SCRIPT = """
+import sys
+from i3d.data.formats.read import read_annotations
+from i3d.data.loading import loader
+from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.recipes.augmentation import Augmentation, TrainSampling
+if "spawn" in sys.argv:
+    loader.WORKERS = loader.WORKER_CONTEXT
+print("the script runs", flush=True)
+annotations = read_annotations(sys.argv[1])
+view = TrainView(TrainSampling(clip_len=4, frame_interval=2), Augmentation(resize=48, size=40))
+for num_workers in (0, 1):
+    clips = loader.ClipLoader(ClipDataset(annotations, view, seed=3), batch_size=6, num_workers=num_workers)
+    print([batch.clips_NVTHWC.sum(dim=(1, 2, 3, 4, 5)).tolist() for batch in clips.batches()], flush=True)
+"""  # no guard: a worker that runs it again would start workers of its own
+
+
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", ["file", "standard input"])
+def test_a_script_without_a_main_guard_can_use_workers(videos, tmp_path, start, place):
+    """Forked workers share the columns of the annotations, spawned ones get them as shared memory."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    arguments = [sys.executable, "-" if place == "standard input" else "script.py", videos / "clips.csv", start]
+    with (tmp_path / "script.py").open() as stdin:
+        run = subprocess.run(arguments, cwd=tmp_path, stdin=stdin, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    first, *sums = run.stdout.splitlines()
+    assert first == "the script runs"
+    assert len(sums) == 2
+    assert sums[0] == sums[1]
+
+
+OWN_PROCESS = """
+import multiprocessing, sys, time
+from i3d.data.formats.read import read_annotations
+from i3d.data.loading.dataset import ClipDataset, TrainView
+from i3d.data.loading.loader import ClipLoader
+from i3d.recipes.augmentation import Augmentation, TrainSampling
+def work():
+    time.sleep(2)
+    print("work is done", flush=True)
+multiprocessing.get_context("fork").Process(target=work).start()
+view = TrainView(TrainSampling(clip_len=4, frame_interval=2), Augmentation(resize=48, size=40))
+batches = ClipLoader(ClipDataset(read_annotations(sys.argv[1]), view), batch_size=2, num_workers=1).batches()
+print(len(next(batches)), flush=True)
+"""
+
+
+def test_processes_of_the_user_outlive_the_workers(videos):
+    run = subprocess.run(
+        [sys.executable, "-c", OWN_PROCESS, videos / "clips.csv"], capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout) == (0, "2\nwork is done\n"), run.stderr
 
 
 def test_batches_of_workers_lie_in_shared_memory(videos):
@@ -582,12 +630,12 @@ def test_a_worker_that_is_slow_is_waited_for_and_one_that_hangs_is_told(videos, 
         list(loader.batches())
 
 
-def test_one_pass_at_a_time(videos):
+def test_one_iteration_at_a_time(videos):
     loader = ClipLoader(ClipDataset(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=0)
     first = loader.batches()
     next(first)
     next(loader.batches(epoch=1))
-    with pytest.raises(RuntimeError, match="another pass over this loader has begun"):
+    with pytest.raises(RuntimeError, match="another iteration of this loader has begun"):
         next(first)
 
 

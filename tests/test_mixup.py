@@ -52,5 +52,5 @@ def test_off_changes_nothing_and_a_seed_tells_all():
     boxes = [set(run.unique().tolist()) <= set(range(6)) for run in runs]
     assert any(boxes)
     assert not all(boxes)
-    with pytest.raises(ValueError, match=r"mix needs \(N, C, T, H, W\)"):
+    with pytest.raises(ValueError, match=r"mix_clips needs \(N, C, T, H, W\)"):
         mix_clips(clips[0], targets, both, rng=np.random.default_rng(0))

@@ -60,9 +60,9 @@ def benchmark_data(
     speeds = {}
     for num_workers in sorted({0, *workers}):
         loader = ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, max_bad=1.0)
-        dataset.timer.on = num_workers == 0
+        dataset.timer.is_on = num_workers == 0
         done, seconds = _load(loader, num_clips)
-        dataset.timer.on = False
+        dataset.timer.is_on = False
         speeds[num_workers] = done / seconds
         if num_workers == 0:
             stage_ms = {name: 1000 * spent / done for name, spent in dataset.timer.seconds.items()}

@@ -212,7 +212,7 @@ class _Test:
             rank=world.rank,
             world_size=world.size,
             max_bad=self.max_bad,
-            only=np.array(left, np.int64),
+            subset=np.array(left, np.int64),
             pin_memory=self.scorer.engine.device.type == "cuda",
         )
         for index in list(scores)[world.rank :: world.size]:

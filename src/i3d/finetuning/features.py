@@ -143,10 +143,10 @@ def _computed(
 ) -> Any:
     """(place among the clips, features (V, C) and whether the class is that of the mirror (V)) as they come."""
     keys = (cache_key(content=content, part=clips.part(i)) for i, content in enumerate(clips.contents_N))
-    numbers_N = np.array([int(key[:15], 16) for key in keys])
+    seeds_N = np.array([int(key[:15], 16) for key in keys])
     flow = ClipFlow.from_network(trunk.engine.net.settings, trunk.preprocessing, cache)
     dataset = ClipDataset(  # with all labels of a clip, as a mirror may change any of them
-        clips.annotations, view, seed=seed, naming=clips.naming, flow=flow, multi_label=True, numbers_N=numbers_N
+        clips.annotations, view, seed=seed, naming=clips.naming, flow=flow, multi_label=True, seeds_N=seeds_N
     )
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):

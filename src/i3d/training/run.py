@@ -158,7 +158,7 @@ class TrainingRun:
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise self.loader.lost_worker(error) from error
+            raise self.loader.worker_error(error) from error
 
     def check_last_step(self) -> None:
         """Add up the metrics of the last step. A loss that is not finite stops all ranks before anything is saved."""

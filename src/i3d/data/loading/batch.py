@@ -1,6 +1,6 @@
-"""What loaders hand over: uint8 clips with their labels, and what could not be read.
+"""The batches of a loader: uint8 clips with their labels, and the clips that could not be read.
 
-Letters in names: N clips of a batch, V views, T frames, D different frames, H rows, W columns, C channels, K classes.
+Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class UnreadableClip:
 
 @dataclass(frozen=True, repr=False)
 class Views:
-    """All views of one video, without a copy of the frames that they share."""
+    """All test views of one video. They share its frames, of which there is one copy."""
 
     frames_DHWC: torch.Tensor  # uint8
-    indices_VT: torch.Tensor  # int64, which frames a view shows; rows of shorter views are filled up
+    indices_VT: torch.Tensor  # int64: the frames of each view; the rows of shorter views are padded
     num_frames_V: tuple[int, ...]  # of each view
     boxes_V: tuple[Box, ...]
-    size: int  # of the boxes
-    groups: tuple[tuple[int, ...], ...] = ()  # the views of each protocol; one that it has twice is in it twice
+    size: int  # height and width of the boxes
+    groups: tuple[tuple[int, ...], ...] = ()  # the views of each protocol; a view that one has twice is in it twice
 
     @classmethod
     def from_protocols(
@@ -40,7 +40,7 @@ class Views:
         *,
         size: int,
     ) -> Views:
-        """The views of several protocols, each (frames of its clips, its boxes); a view of several is there once."""
+        """The views of several protocols, each given as (frames of its clips, its boxes). Equal views are merged."""
         numbers: dict[tuple[tuple[int, ...], Box], int] = {}
         groups = []
         for clips, boxes in protocols:
@@ -59,38 +59,38 @@ class Views:
         return f"Views({len(self)} of {len(self.frames_DHWC)} frames {tuple(self.frames_DHWC.shape[1:])})"
 
     def clips(self, first: int = 0, stop: int | None = None) -> torch.Tensor:
-        """Views first..stop as uint8 (V, T, size, size, C), on the device of the frames: clip by clip, each crop.
+        """Views first..stop as uint8 (V, T, size, size, C) on the device of the frames.
 
-        They must be of one length, as `runs` gives them.
+        They must have the same number of frames: see `runs`.
         """
-        chosen = []
+        clips = []
         for view in range(first, len(self) if stop is None else min(stop, len(self))):
             top, left, mirrored = self.boxes_V[view]
             region_DHWC = self.frames_DHWC[:, top : top + self.size, left : left + self.size]
             clip_THWC = region_DHWC[self.indices_VT[view, : self.num_frames_V[view]]]
-            chosen.append(_mirrored(clip_THWC) if mirrored else clip_THWC)
-        return torch.stack(chosen)
+            clips.append(_mirrored(clip_THWC) if mirrored else clip_THWC)
+        return torch.stack(clips)
 
-    def runs(self, most: int) -> Iterator[tuple[int, int]]:
-        """(first, stop) of neighbours of one length, at most so many: views that go through a network together.
+    def runs(self, max_views: int) -> Iterator[tuple[int, int]]:
+        """(first, stop) of consecutive views of the same length, at most `max_views`: one batch for the network.
 
         views of 4 4 4 2 2 frames, at most 2 -> (0, 2) (2, 3) (3, 5)
         """
         lengths_V, first = self.num_frames_V, 0
         for stop in range(1, len(self) + 1):
-            if stop == len(self) or stop - first == most or lengths_V[stop] != lengths_V[first]:
+            if stop == len(self) or stop - first == max_views or lengths_V[stop] != lengths_V[first]:
                 yield first, stop
                 first = stop
 
     def reordered(self, order: Callable[[int, int], Sequence[int]]) -> Views:
-        """The same views with their frames in the order that `order(view, number of frames)` says."""
+        """The same views with their frames permuted by `order(view, number of frames)`."""
         indices_VT = self.indices_VT.clone()
         for view, length in enumerate(self.num_frames_V):
             indices_VT[view, :length] = self.indices_VT[view, torch.as_tensor(order(view, length))]
         return replace(self, indices_VT=indices_VT)
 
     def to(self, device: torch.device) -> Views:
-        """The same on another device."""
+        """The same views on another device."""
         frames_DHWC = self.frames_DHWC.to(device, non_blocking=True)
         return replace(self, frames_DHWC=frames_DHWC, indices_VT=self.indices_VT.to(device))
 
@@ -100,24 +100,25 @@ class Views:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips that were read, and those that were not."""
+    """The clips of a batch that could be read, and the others."""
 
-    clips_NVTHWC: torch.Tensor  # uint8; of a training view
-    views_N: tuple[Views, ...]  # of a test view
-    labels_N: torch.Tensor  # int64 (N), -1 where unknown; float32 (N, K) of 0 and 1 if classes go together
-    indices_N: torch.Tensor  # int64: which clips these are, replacements by their own index
+    clips_NVTHWC: torch.Tensor  # uint8; of training, else empty
+    views_N: tuple[Views, ...]  # of validation and testing, else empty
+    labels_N: torch.Tensor  # int64 (N), -1 where unknown; for multi-label data float32 (N, K) of 0 and 1
+    indices_N: torch.Tensor  # int64: places in the annotations; of a replaced clip, that of its replacement
     bad: tuple[UnreadableClip, ...]
 
     def __len__(self) -> int:
         return len(self.indices_N)
 
     def pin_memory(self) -> Batch:
-        """For DataLoader's `pin_memory`."""
+        """Called by DataLoader with `pin_memory=True`."""
         views_N = tuple(views.pin_memory() for views in self.views_N)
         return Batch(self.clips_NVTHWC.pin_memory(), views_N, self.labels_N, self.indices_N, self.bad)
 
 
 def _mirrored(clip_THWC: torch.Tensor) -> torch.Tensor:
+    """Flipped left to right; of flow, x changes its sign."""
     flipped_THWC = clip_THWC.flip(2)
     if flipped_THWC.shape[-1] == 2:
         flipped_THWC[..., 0] = 255 - flipped_THWC[..., 0]

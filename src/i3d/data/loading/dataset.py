@@ -1,9 +1,9 @@
-"""From annotations to clips: open, sample, decode, resize, crop, change. One function reads so: `_training_clip`.
+"""Load clips: open, sample, decode, resize, crop, augment. `ClipDataset._training_clip` shows all steps in order.
 
-A training sample is a function of (seed, epoch, index) and of nothing else: not of the worker, the rank, or what was
-read before. Clips stay uint8 with the channels last; `models.normalize` makes floats of them on the device.
+A training sample is a function of (seed, epoch, index) only; it does not depend on the worker, the rank, or what was
+read before. Clips are uint8 with the channels last; `transforms.normalize` converts them to floats on the device.
 
-Letters in names: N clips of a batch, V views, T frames, D different frames, H rows, W columns, C channels, K classes.
+Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
 from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
 
-MAX_TRIES: Final = 20  # clips in a row that may be unreadable before training stops whatever the limit
-MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is scored whole; `i3d predict` has no limit
+MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops whatever `max_bad` is
+MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
 Key = tuple[int, int]  # epoch, index
 
 
 @dataclass(frozen=True)
 class TrainView:
-    """What training sees of a clip: one random draw."""
+    """A training view: clips sampled and augmented at random."""
 
     sampling: TrainSampling
     augmentation: Augmentation
@@ -57,13 +57,13 @@ class TrainView:
 
 @dataclass(frozen=True)
 class TestView:
-    """What validation and testing see of a clip: the clips and crops of a protocol, or its windows."""
+    """A test view: the clips and crops of a protocol, or its windows."""
 
-    __test__ = False  # for pytest: not a test
+    __test__ = False  # for pytest: this class is no test
 
     protocol: Protocol
     preprocessing: Preprocessing
-    others: tuple[Protocol, ...] = ()  # whose views come along; a view of several protocols is there once
+    others: tuple[Protocol, ...] = ()  # further protocols of the same pass; equal views are computed once
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -71,21 +71,22 @@ class TestView:
 
 
 class _Part(NamedTuple):
-    """The frames of a clip, by their numbers."""
+    """The frames of a clip: the listed part of a video, or the optical flow of that part."""
 
     video: Video
-    iter_frames_at: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, FrameHWC, Fraction]]]
-    first: int
+    iter_frames_at: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, FrameHWC, Fraction]]]  # as that of `Video`
+    first: int  # the number of its first frame
     num_frames: int
-    fps: float | None  # of these frames, if clips are stretched by it
+    fps: float | None  # of these frames; None: the sampling does not depend on it
 
 
 class ClipDataset(torch.utils.data.Dataset[Batch]):
-    """Clips by (epoch, index). A missing file is an InputError at once, before anything is read.
+    """Batches of clips by lists of (epoch, index). Missing files are an InputError when the dataset is created.
 
-    `reduced_jpeg`: JPEG frames that are at least twice as large as needed are decoded at a half, a quarter or an eighth
-    of their size. That saves time and changes the pixels (docs/data.md tells how much), so it is off by default.
-    `flow`: clips are seen as flow. `numbers_N`: from which the draws of each clip come, instead of from its index.
+    `flow`: clips are optical flow, stored or computed. `naming`: of the frames of folders, by default inferred.
+    `multi_label`: labels are rows of 0 and 1. `reduced_jpeg`: JPEG frames at least twice as large as needed are decoded
+    at a half, a quarter or an eighth of their size, which is faster and changes the pixels (docs/data.md has numbers).
+    `seeds_N`: seeds of the clips' random draws, by default their indices.
     """
 
     def __init__(
@@ -99,10 +100,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         multi_label: bool = False,
         reduced_jpeg: bool = False,
         limits: Limits = DEFAULT_LIMITS,
-        numbers_N: npt.NDArray[np.int64] | None = None,
+        seeds_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
-        self.numbers_N = np.arange(len(annotations)) if numbers_N is None else numbers_N
+        self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
         self.multi_label, self.limits, self.flow = multi_label, limits, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
@@ -113,12 +114,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if annotations.is_frames and naming is None:
             self.naming = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
         self.num_channels = self.naming.num_channels if self.naming is not None else 3 if flow is None else 2
-        self.computes_flow = flow is not None and self.naming is None  # else it is stored
+        self.computes_flow = flow is not None and self.naming is None  # of folders of frames, flow is stored
         if isinstance(view, TrainView):
             if self.num_channels != 3 and view.augmentation.changes_colours:
-                raise InputError(
-                    "flow has no colours: leave brightness, contrast, saturation, hue and rand_augment out"
-                )
+                raise InputError("flow has no colours: remove brightness, contrast, saturation, hue and rand_augment")
             self._no_flip, self._mirrored = flips_of(view.augmentation, annotations.classes)
 
     def __len__(self) -> int:
@@ -128,7 +127,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """A whole batch, each clip written where it stays."""
+        """A whole batch. Each frame is written to its place in the batch, so that nothing is collated."""
         self.timer.start()
         try:
             if isinstance(self.view, TrainView):
@@ -137,11 +136,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         except I3DError as error:
             if torch.utils.data.get_worker_info() is None:
                 raise
-            return error  # type: ignore[return-value]  # `ClipLoader` raises it; DataLoader would wrap a traceback in it
+            return error  # type: ignore[return-value]  # `ClipLoader` raises it; DataLoader would add a traceback
 
     def __getstate__(self) -> dict[str, Any]:
-        """Where processes are not forked, the columns still go to them as shared memory."""
-        self._shared = self.annotations.map_columns(to_shared)  # must live until the other process has it
+        """Spawned workers get the columns of the annotations as shared memory, not as copies."""
+        self._shared = self.annotations.map_columns(to_shared)  # must live until the worker has opened it
         return {**self.__dict__, "annotations": self._shared, "_shared": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -150,10 +149,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     @cached_property
     def rarest_N(self) -> npt.NDArray[np.int64]:
-        """The class of every clip; of several, that with the fewest clips; -1 without one."""
+        """The class of every clip; of a multi-label clip, its class with the fewest clips; -1 without a class."""
         counts_K = self.annotations.class_counts_K
-        labels = (self.annotations.labels_of(index) for index in range(len(self)))
-        return np.array([min(found, key=lambda k: counts_K[k], default=-1) for found in labels], np.int64)
+        labels_N = (self.annotations.labels_of(index) for index in range(len(self)))
+        return np.array([min(labels, key=lambda k: counts_K[k], default=-1) for labels in labels_N], np.int64)
 
     def _training_batch(self, keys: Sequence[Key], view: TrainView) -> Batch:
         s, size = view.sampling, view.augmentation.size
@@ -175,7 +174,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         return batch
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
-        """A clip, and those that take its place if it cannot be read: the next ones in the order of the epoch."""
+        """A clip, and its replacements if it cannot be read: the next clips in the order of the epoch."""
         yield index
         order = epoch_order(len(self), seed=self.seed, epoch=epoch)
         place = int(np.flatnonzero(order == index)[0])
@@ -185,8 +184,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def _training_clip(
         self, epoch: int, index: int, view: TrainView, out_VTHWC: npt.NDArray[np.uint8]
     ) -> tuple[int, ...]:
-        """Draw one clip and write it to `out_VTHWC`; its class numbers."""
-        rng = np.random.default_rng((self.seed, epoch, int(self.numbers_N[index])))
+        """Sample, decode and augment one clip into `out_VTHWC`; its class numbers, which a flip may change."""
+        rng = np.random.default_rng((self.seed, epoch, int(self.seeds_N[index])))
         labels = self.annotations.labels_of(index)
         side = self.flow.short_side if self.flow is not None else 0
         with self._part(index, rate=view.sampling.target_fps, short_side=side) as part:
@@ -202,10 +201,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     check_size(part.video, geometry.resized, frame_HWC.shape)
                 resized_HWC = geometry.resize(frame_HWC)
                 self.timer.lap("resize")
-                (v, t), *others = slots[frame]
+                (v, t), *repeats = slots[frame]
                 geometry.crop(resized_HWC, out_VTHWC[v, t])
-                for other in others:
-                    out_VTHWC[other] = out_VTHWC[v, t]
+                for repeat in repeats:
+                    out_VTHWC[repeat] = out_VTHWC[v, t]
                 self.timer.lap("crop")
         augment_pixels(out_VTHWC.reshape(-1, *out_VTHWC.shape[2:]), view.augmentation, rng=rng)
         self.timer.lap("change")
@@ -227,40 +226,45 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         return Batch(no_clips, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
 
     def _views(self, index: int, view: TestView) -> Views:
-        """The views of all protocols: frames at a rate for windows, and apart from them, frames by number for clips."""
+        """The views of all protocols. Clips index frames by number, windows by time: their frames are separate."""
         pre = view.preprocessing
-        of_clips = [protocol for protocol in view.protocols if isinstance(protocol, ClipProtocol)]
-        laid: dict[Protocol, tuple[Sequence[Sequence[int]], Sequence[Box]]] = {}
+        clip_protocols = [protocol for protocol in view.protocols if isinstance(protocol, ClipProtocol)]
+        layout: dict[Protocol, tuple[Sequence[Sequence[int]], Sequence[Box]]] = {}  # frames of the clips, boxes
         frames: list[torch.Tensor] = []
-        for protocols in self._at_one_rate(of_clips):
-            frames.append(self._clip_frames(index, protocols, pre, laid, at=sum(map(len, frames))))
+        for protocols in self._by_frame_rate(clip_protocols):
+            frames.append(self._clip_frames(index, protocols, pre, layout, offset=sum(map(len, frames))))
         for protocol in view.protocols:
             if isinstance(protocol, WindowProtocol):
                 first = sum(map(len, frames))
-                frames_DHWC, places = self._window_frames(index, protocol, pre, whole=bool(of_clips))
+                frames_DHWC, places = self._window_frames(index, protocol, pre, whole=bool(clip_protocols))
                 cuts = windows(len(places), max_frames=protocol.max_window_frames)
                 boxes = crop_boxes(*frames_DHWC.shape[1:3], size=pre.crop, crops="center")
-                laid[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
+                layout[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
                 frames.append(frames_DHWC)
-        frames_DHWC = frames[0] if len(frames) == 1 else torch.cat(frames, out=allocate_uint8(_joined_shape(frames)))
-        return Views.from_protocols(frames_DHWC, [laid[protocol] for protocol in view.protocols], size=pre.crop)
+        frames_DHWC = frames[0]
+        if len(frames) > 1:
+            num_frames = sum(map(len, frames))
+            frames_DHWC = torch.cat(frames, out=allocate_uint8((num_frames, *frames[0].shape[1:])))
+        return Views.from_protocols(frames_DHWC, [layout[protocol] for protocol in view.protocols], size=pre.crop)
 
-    def _at_one_rate(self, protocols: list[ClipProtocol]) -> list[list[ClipProtocol]]:
-        """Protocols that see the same frames: all, but flow is between other frames at another rate."""
+    def _by_frame_rate(self, protocols: list[ClipProtocol]) -> list[list[ClipProtocol]]:
+        """Protocols that share frames: all of RGB; of computed flow, those of one rate, as flow depends on the rate."""
         rates = dict.fromkeys(p.target_fps if self.computes_flow else None for p in protocols)
         return [[p for p in protocols if not self.computes_flow or p.target_fps == rate] for rate in rates]
 
     def _clip_frames(
-        self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, laid: dict[Protocol, Any], *, at: int
+        self, index: int, protocols: list[ClipProtocol], pre: Preprocessing, layout: dict[Protocol, Any], *, offset: int
     ) -> torch.Tensor:
-        """Every frame (D, H, W, C) that some clip shows, once, resized.
+        """Every frame (D, H, W, C) that some clip needs, once, resized.
 
-        Where clips and crops lie goes to `laid`; the first of these frames is number `at` there.
+        Adds the clips and boxes of each protocol to `layout`, where the first of these frames has the number `offset`.
         """
         rate = next((protocol.target_fps for protocol in protocols if protocol.target_fps is not None), None)
         with self._part(index, rate=rate, short_side=pre.short_side) as part:
-            of_each = (protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) for p in protocols)
-            clips = [indices_VT + part.first for indices_VT in of_each]
+            clips = [
+                protocol_clips(part.num_frames, p, fps=part.fps if p.target_fps else None) + part.first
+                for p in protocols
+            ]
             wanted_D = np.unique(np.concatenate([indices_VT.reshape(-1) for indices_VT in clips]))
             self.timer.lap("seek")
             frames_DHWC = torch.empty(0)
@@ -274,15 +278,15 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 self.timer.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
-            laid[protocol] = (np.searchsorted(wanted_D, indices_VT) + at).tolist(), boxes
+            layout[protocol] = (np.searchsorted(wanted_D, indices_VT) + offset).tolist(), boxes
         return frames_DHWC
 
     def _window_frames(
         self, index: int, protocol: WindowProtocol, pre: Preprocessing, *, whole: bool
     ) -> tuple[torch.Tensor, list[int]]:
-        """All frames at the rate of the protocol, each once, resized, and cropped if not `whole`; which fill its slots.
+        """The distinct frames (D, H, W, C) of a video at the protocol's rate, and which of them fills each time slot.
 
-        ((D, H, W, C), a place for each slot of the rate)
+        They are resized, and cropped unless `whole`. A video slower than the rate fills several slots with a frame.
         """
         clip = self.annotations[index]
         with self.open_clip(index) as video:
@@ -290,24 +294,26 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             is_part = clip.start_seconds is not None or clip.end_seconds is not None
             between = video.frames_between(clip.start_seconds, clip.end_seconds) if is_part else None
             self.timer.lap("seek")
-            different_D: list[npt.NDArray[np.uint8]] = []
+            distinct_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in self._of_windows(video, index, protocol, pre, between, whole=whole):
-                if not different_D or frame_HWC is not different_D[-1]:
-                    different_D.append(frame_HWC)
+            for frame_HWC in self._frames_at_rate(video, index, protocol, pre, between, whole=whole):
+                if not distinct_D or frame_HWC is not distinct_D[-1]:
+                    distinct_D.append(frame_HWC)
                     self.timer.lap("decode")
-                    if len(different_D) * frame_HWC.size > MAX_WINDOW_BYTES:
+                    if len(distinct_D) * frame_HWC.size > MAX_WINDOW_BYTES:
                         seconds = len(places) / protocol.fps
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
-                        raise VideoError(video.name, what, "list it in parts (columns start and end)")
-                places.append(len(different_D) - 1)
-        frames_DHWC = allocate_uint8((len(different_D), *different_D[0].shape))
-        np.stack(different_D, out=frames_DHWC.numpy())
+                        raise VideoError(
+                            video.name, what, "split it into several clips (columns start and end of a table)"
+                        )
+                places.append(len(distinct_D) - 1)
+        frames_DHWC = allocate_uint8((len(distinct_D), *distinct_D[0].shape))
+        np.stack(distinct_D, out=frames_DHWC.numpy())
         return frames_DHWC, places
 
     @contextmanager
     def _part(self, index: int, *, rate: float | None, short_side: int) -> Iterator[_Part]:
-        """The listed part of a clip; or the flow in it, between frames at the `rate` of the clips (None: all)."""
+        """The listed part of a video; or its flow, between frames at the `rate` of the clips (None: all frames)."""
         clip = self.annotations[index]
         with self.open_clip(index) as video:
             self.timer.lap("open")
@@ -316,11 +322,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             if self.flow is None or not self.computes_flow:
                 yield _Part(video, video.iter_frames_at, first, stop - first, fps)
                 return
-            content, between = self._digest(index), (first, stop)
+            content, between = self._content_digest(index), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
                 yield _Part(video, flow.iter_frames_at, 0, flow.num_frames, rate or fps)
 
-    def _of_windows(
+    def _frames_at_rate(
         self,
         video: Video,
         index: int,
@@ -330,22 +336,22 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         *,
         whole: bool,
     ) -> Iterator[FrameHWC]:
-        """Every frame at the rate of the protocol, or the flow that leads to it."""
+        """The frames at the rate of the protocol, or the flow from each frame's predecessor to it."""
         if self.flow is None or not self.computes_flow:
             yield from window_frames(video, protocol, pre, between=between, whole=whole)
             return
-        content, side = self._digest(index), pre.short_side
+        content, side = self._content_digest(index), pre.short_side
         with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
             for flow_HW2 in flow.stream():
                 yield flow_HW2 if whole else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
 
-    def _digest(self, index: int) -> str:
+    def _content_digest(self, index: int) -> str:
         if self.shards is not None:
             return hashlib.sha256(self.shards.file(self.annotations.path(index)).read_bytes()).hexdigest()
         return content_digest(Path(self.annotations.file(index)))
 
     def open_clip(self, index: int) -> Video:
-        """The whole video of a clip, to be used in a `with` statement."""
+        """The whole video of a clip, as a context manager."""
         clip = self.annotations[index]
         if self.naming is not None:
             return open_frames(
@@ -378,7 +384,7 @@ def _needed_short_side(view: TrainView | TestView) -> int | None:
 
 
 def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:
-    """For each frame, all (view, time) that show it."""
+    """All places (view, time) of each frame."""
     slots: dict[int, list[tuple[int, int]]] = {}
     for (v, t), frame in np.ndenumerate(indices_VT):
         slots.setdefault(int(frame), []).append((v, t))
@@ -393,7 +399,3 @@ def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8
         cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
     else:
         out_HWC[...] = resize_frame(frame_HWC, height=height, width=width)
-
-
-def _joined_shape(frames: list[torch.Tensor]) -> tuple[int, ...]:
-    return sum(map(len, frames)), *frames[0].shape[1:]

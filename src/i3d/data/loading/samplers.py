@@ -1,4 +1,4 @@
-"""Which clips make up which batch: pure functions of (seed, epoch), the same on every rank and after every resume."""
+"""The clips of each batch: pure functions of (seed, epoch), the same on every rank and after every resume."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def epoch_order(num_clips: int, *, seed: int, epoch: int) -> Order:
 
 
 def balanced_order(classes_N: npt.NDArray[np.int64], *, seed: int, epoch: int) -> Order:
-    """As many clips as there are, every class equally often (but for one): clips of rare classes come again.
+    """N clips in which every class is equally frequent (to within one): clips of rare classes are repeated.
 
-    The clips of a class come in a shuffled round, so that none comes again before all have come. A clip that comes for
-    the k-th time (from 0) has its number plus k times the number of clips: it is drawn anew.
+    A clip is repeated only after all others of its class. The k-th occurrence of a clip (from 0) is encoded as its
+    index plus k * N, so that each occurrence gets random augmentation of its own.
     """
     rng = np.random.default_rng((seed, epoch))
     members = [rng.permutation(np.flatnonzero(classes_N == label)) for label in np.unique(classes_N)]
@@ -28,7 +28,7 @@ def balanced_order(classes_N: npt.NDArray[np.int64], *, seed: int, epoch: int) -
 
 
 def _occurrences(values_N: Order) -> Order:
-    """How often each value came before: 5 7 5 5 -> 0 0 1 2."""
+    """How often each value occurred before: 5 7 5 5 -> 0 0 1 2."""
     order = np.argsort(values_N, kind="stable")
     ranked_N = values_N[order]
     first_N = np.maximum.accumulate(np.where(np.diff(ranked_N, prepend=-1) != 0, np.arange(len(order)), 0))
@@ -49,21 +49,21 @@ def training_batches(
 ) -> list[Order]:
     """The batches of one rank in one epoch, each of at most `batch_size` clips.
 
-    All ranks have equally many batches and in each of them equally many clips: if the last batch of all ranks does not
-    divide, it is filled up from the start of the order. `order` None: `epoch_order`.
+    All ranks have the same number of batches of the same sizes: an incomplete last step is filled with the first clips
+    of the order, as by torch's DistributedSampler. `order`: by default `epoch_order`.
 
-        10 clips, 2 ranks of 2 -> batches of 2 2 1 clips on each rank
+        10 clips, 2 ranks, batch size 2 -> batches of 2 2 1 clips on each rank
     """
     if num_clips < 1 or batch_size < 1 or not 0 <= rank < world_size:
         raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {world_size=}")
     order = epoch_order(num_clips, seed=seed, epoch=epoch) if order is None else order
     missing = -num_clips % world_size
     order = np.concatenate([order, np.resize(order, missing)])
-    whole = batch_size * world_size
-    return [order[first : first + whole][rank::world_size] for first in range(0, len(order), whole)]
+    step = batch_size * world_size
+    return [order[first : first + step][rank::world_size] for first in range(0, len(order), step)]
 
 
 def evaluation_batches(num_clips: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Order]:
-    """The batches of one rank in the order of the list; all ranks together have every clip exactly once."""
-    mine = np.arange(rank, num_clips, world_size, dtype=np.int64)
-    return [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
+    """The batches of one rank in the order of the list. Every clip is on exactly one rank."""
+    of_rank = np.arange(rank, num_clips, world_size, dtype=np.int64)
+    return [of_rank[first : first + batch_size] for first in range(0, len(of_rank), batch_size)]

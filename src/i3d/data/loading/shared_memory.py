@@ -1,4 +1,4 @@
-"""Memory that a worker shares with the process that asked for its batches, so that nobody copies them."""
+"""Tensors in memory that a worker shares with the main process, so that batches are not copied."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from i3d.errors import InputError
 
-SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (its size is asked for, nothing is written)
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (only its free space is read)
 
 
 def allocate_uint8(shape: tuple[int, ...]) -> torch.Tensor:
-    """An uint8 tensor; in a worker, of shared memory."""
+    """An uninitialised uint8 tensor; in a worker, in shared memory."""
     if torch.utils.data.get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
@@ -23,19 +23,20 @@ def allocate_uint8(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def to_shared(column: Any) -> Any:
-    """A column of numbers, or several of them, where other processes see it too."""
+    """A copy of an array in shared memory."""
     return torch.from_numpy(np.array(column)).share_memory_()  # type: ignore[no-untyped-call]
 
 
-def check_room(needed: int) -> None:
-    """Containers often have little of it: too few bytes are an InputError."""
+def check_free_shared_memory(needed_bytes: int) -> None:
+    """An InputError if the shared memory has less than this free; containers often have 64 MiB in all."""
     try:
-        found = os.statvfs(SHARED_MEMORY)
+        stat = os.statvfs(SHARED_MEMORY)
     except (OSError, AttributeError):
-        return  # another system, which keeps it elsewhere
-    free = found.f_bavail * found.f_frsize
-    if free < needed:
+        return  # not Linux
+    free = stat.f_bavail * stat.f_frsize
+    if free < needed_bytes:
         raise InputError(
-            f"{SHARED_MEMORY}: {free / 2**20:,.0f} MiB are free, the workers' batches take {needed / 2**20:,.0f}; "
-            "use fewer workers or smaller batches, or start the container with a larger --shm-size"
+            f"{SHARED_MEMORY}: {free / 2**20:,.0f} MiB are free, the workers' batches take "
+            f"{needed_bytes / 2**20:,.0f}; use fewer workers or smaller batches, or start the container with a larger "
+            "--shm-size"
         )

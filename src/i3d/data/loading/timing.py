@@ -1,33 +1,33 @@
-"""Where the time of loading a clip goes. Off by default, and then it costs nothing that can be measured."""
+"""Time a clip's loading by stages. Off by default; then a lap is one comparison."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-NAMES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
+STAGES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
 
 
 class LoadTimer:
-    """A stopwatch with laps: each lap is added to what is named."""
+    """A stopwatch: each lap adds the time since the last one to a stage."""
 
-    def __init__(self, *, on: bool = False) -> None:
-        self.on = on
-        self.seconds = dict.fromkeys(NAMES, 0.0)
+    def __init__(self) -> None:
+        self.is_on = False
+        self.seconds = dict.fromkeys(STAGES, 0.0)
         self._last = 0.0
 
     def reset(self) -> None:
-        """Forget the laps so far."""
-        self.seconds = dict.fromkeys(NAMES, 0.0)
+        """Set all stages to 0."""
+        self.seconds = dict.fromkeys(STAGES, 0.0)
 
     def start(self) -> None:
-        """The next lap begins now."""
-        if self.on:
+        """Begin the first lap."""
+        if self.is_on:
             self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        """What has passed since the last lap was spent on `name`."""
-        if self.on:
+    def lap(self, stage: str) -> None:
+        """Add the time since the last lap to a stage, and begin the next lap."""
+        if self.is_on:
             now = time.perf_counter()
-            self.seconds[name] += now - self._last
+            self.seconds[stage] += now - self._last
             self._last = now
