@@ -1,7 +1,7 @@
 """Load clips: open, sample, decode, resize, crop, augment. `ClipDataset._training_clip` shows all steps in order.
 
 A training sample is a function of (seed, epoch, index) only; it does not depend on the worker, the rank, or what was
-read before. Clips are uint8 with the channels last; `transforms.normalize` converts them to floats on the device.
+read before. Clips are uint8 with the channels last; `models.normalize` converts them to floats on the device.
 
 Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
@@ -107,7 +107,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.multi_label, self.limits, self.flow = multi_label, limits, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
-        self._shared: Annotations | None = None
         self.shards = Shards.find(Path(annotations.root))
         check_present(annotations, self.shards)
         self.naming = naming
