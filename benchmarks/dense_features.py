@@ -23,7 +23,7 @@ import torch
 from kept import BLUE, GREY, Row, bars, machine, place, write
 
 import i3d
-from i3d.data.loading.preprocess import resized
+from i3d.data.loading.preprocess import resize_checked
 from i3d.features.extract import FeatureSource, extractor_of
 from i3d.models.engine.overlap import NETWORK_STRIDE_T
 from i3d.models.network import VideoNetwork
@@ -121,7 +121,7 @@ def by_themselves(
     start, rows = time.perf_counter(), []
     for first in range(FIRST, FIRST + NETWORK_STRIDE_T):
         with open_video(clip) as video:
-            small = partial(resized, video, short_side=pre.short_side)
+            small = partial(resize_checked, video, short_side=pre.short_side)
             frames_THWC = video.frames_at(list(range(first, first + WINDOW)), transform=small).frames_THWC
         clip_1THWC = torch.from_numpy(center_crop(frames_THWC, size=pre.crop).copy())[None]
         rows.append(pooled(normalize(clip_1THWC, mean=pre.mean, std=pre.std))[0].numpy())

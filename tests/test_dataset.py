@@ -176,7 +176,7 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
     naming = FrameNaming("{:d}.png", 0, "flow")
     clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), naming=naming)[0, 0].clips_NVTHWC
     assert clip[0, 0, :, 0, 0].tolist() == [[50 + k, 100 + k] for k in range(5)]
-    with pytest.raises(InputError, match="cannot tell the flow frames from their names"):
+    with pytest.raises(InputError, match="which images are the flow frames is unclear"):
         ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow())
 
 
@@ -194,10 +194,10 @@ def test_more_frames_listed_than_there_are_is_a_bad_clip(folders, tmp_path):
 @pytest.mark.parametrize(
     ("template", "modality", "message"),
     [
-        ("img.jpg", "rgb", "is no name with a number"),
-        ("{:05d}/{:d}.jpg", "rgb", "is no name with a number"),
+        ("img.jpg", "rgb", "not a file name with a number"),
+        ("{:05d}/{:d}.jpg", "rgb", "not a file name with a number"),
         ("flow_{axis}_{:05d}.jpg", "rgb", "{axis} is for flow"),
-        ("{nonsense}_{:05d}.jpg", "flow", "is no name with a number"),
+        ("{nonsense}_{:05d}.jpg", "flow", "not a file name with a number"),
     ],
 )
 def test_templates_that_make_no_sense(template, modality, message):
@@ -469,7 +469,9 @@ def test_missing_files_are_fatal_at_once(videos, tmp_path):
     for path in videos.glob("*.mp4"):
         os.link(path, tmp_path / path.name)
     (tmp_path / "clip 3 (ü).mp4").unlink()
-    with pytest.raises(InputError, match=r"clips\.csv:5: 'clip 3 \(ü\)\.mp4': no such file below .*1 of 12 clips"):
+    with pytest.raises(
+        InputError, match=r"clips\.csv:5: 'clip 3 \(ü\)\.mp4': no such file below .*; 1 of 12 clips are missing"
+    ):
         ClipDataset(read_annotations(tmp_path / "clips.csv"), train_view())
 
 
@@ -581,8 +583,8 @@ def test_frames_that_lack_a_number_are_told_and_one_folder_does_not_shift_the_ot
     assert dataset.naming == FrameNaming("img_{:05d}.jpg", 1)
     reasons = {bad.index: bad.reason for i in range(4) for bad in dataset[0, i].bad}
     assert reasons.keys() == {0, 1}
-    assert "img_00001.jpg is missing, img_00002.jpg is there" in reasons[0]
-    assert "img_00005.jpg is missing, img_00006.jpg is there" in reasons[1]
+    assert "img_00001.jpg is missing, img_00002.jpg exists" in reasons[0]
+    assert "img_00005.jpg is missing, img_00006.jpg exists" in reasons[1]
 
 
 def test_an_empty_first_folder_does_not_hide_the_names(folders, tmp_path):

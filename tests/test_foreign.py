@@ -405,8 +405,8 @@ def test_labels_from_a_file(tmp_path):
     assert i3d.load_model(tmp_path / "t.safetensors").labels == ("five", "four", "three (3)", "zwö", "one")
     for content, reason in [
         ("a\nb", "there are 2 labels for a network of 5 classes"),
-        ("", "holds no class names"),
-        ("a\nb\nc\na\ne", r"names.txt:4: 'a': is there twice \(also on line 1\)"),
+        ("", "contains no class names"),
+        ("a\nb\nc\na\ne", r"names.txt:4: 'a': also on line 1; rename one"),
         ("a\n\nc", "names.txt:2: ''"),
     ]:
         (tmp_path / "names.txt").write_text(content)

@@ -386,7 +386,7 @@ def test_ugly_lists_are_one_line(tmp_path, monkeypatch, video, text, command, co
         ("v2.json", "{}", ": not a list of clips"),
         ("v2.json", '[{"id": "1", "label": "a"}, {"label": "a"}]', ": clip 1: no id"),
         ("v2.json", '[{"id": "../../x", "label": "a"}]', r": '\.\./\.\./x\.webm': leads out of the root"),
-        ("v2.json", '[{"id": "1", "id": "2"}]', r": not JSON \(a key is there twice"),
+        ("v2.json", '[{"id": "1", "id": "2"}]', r": not JSON \(a key is repeated"),
         ("v2.json", "[" * 60_000, ": not JSON"),
         ("trainlist01.txt", "YoYo/v_a.avi 101\nNo/v_b.avi 1\n", r":2: 'No/v_b\.avi 1': not a line"),
         ("run_test_split1.txt", "a.avi 1\nb.avi 3\n", r":2: 'b\.avi 3': not a line"),
@@ -412,7 +412,7 @@ def test_ugly_class_files(tmp_path):
 def test_ugly_flow(tmp_path, y_side, template):  # A22: axes of two sizes, and grey where x is red and y is green
     for name, side in (("flow_x_00001.jpg", 64), ("flow_y_00001.jpg", y_side), ("flow_00001.jpg", 64)):
         cv2.imwrite(str(tmp_path / name), np.full((side, 64), 90, np.uint8))
-    flow, reason = FrameNaming(template, 1, "flow"), r"flow_y_00001\.jpg: .*, its x has|flow_00001\.jpg: it is grey"
+    flow, reason = FrameNaming(template, 1, "flow"), r"flow_y_00001\.jpg: .*, x has|flow_00001\.jpg: it is grey"
     with open_frames(tmp_path, flow, num_frames=1) as clip, pytest.raises(VideoError, match=reason):
         clip.frames_at([0])
 

@@ -88,13 +88,13 @@ def test_a_table_without_a_path_column(tree):
 
 def test_a_line_without_a_path_is_named(tree):
     (tree / "l.csv").write_text("path,label\ntop.webm,1\n,3\n\n")
-    with pytest.raises(InputError, match=r"l.csv:3: nothing in the column path; write a path, or take the line out"):
+    with pytest.raises(InputError, match=r"l.csv:3: the column path is empty; write a path, or remove the line"):
         expand_inputs(["l.csv"])
 
 
 def test_nothing_there(tree):
     (tree / "void").mkdir()
-    with pytest.raises(InputError, match="void: the folder holds no video and no frames"):
+    with pytest.raises(InputError, match="void: the folder contains no video and no frames"):
         expand_inputs(["void"])
     with pytest.raises(InputError, match="gone.mp4: no such file"):
         expand_inputs(["gone.mp4"])

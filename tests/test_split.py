@@ -76,12 +76,12 @@ def test_where_groups_come_from(tmp_path):
     assert done.num_groups == 7
     write_annotations(done.annotations, tmp_path / "again.csv")
     again = read_annotations(tmp_path / "again.csv")
-    assert split_annotations(again, val=0.3, keep=False).num_groups == 7  # the list has the groups
+    assert split_annotations(again, val=0.3, keep_existing=False).num_groups == 7  # the list has the groups
     kept = split_annotations(again, val=0.3)
-    assert kept.warnings == ("all clips have a split already and keep it; say --anew to divide them anew",)
+    assert kept.warnings == ("all clips already have a split and keep it; pass --ignore-splits to split them again",)
     with pytest.raises(InputError, match=r"p\.txt:1: 'p0_0\.mp4': does not match --group-by"):
         split_annotations(read_annotations(people), group_by=r"(q\d)_")
-    with pytest.raises(InputError, match="has no parenthesis"):
+    with pytest.raises(InputError, match="has no parentheses"):
         split_annotations(read_annotations(people), group_by=r"p\d_")
     with pytest.raises(InputError, match="not a regular expression"):
         split_annotations(read_annotations(people), group_by=r"(p")
@@ -110,7 +110,7 @@ def test_splits_that_are_there_stay(tmp_path):
     done = split_annotations(read_annotations(source), val=0.2)
     assert [clip.split for clip in done.annotations][:5] == ["test"] * 5
     assert done.counts_SK[:, 0].tolist() == [16, 4, 5]  # shares of what was left to divide
-    anew = split_annotations(read_annotations(source), val=0.2, keep=False)
+    anew = split_annotations(read_annotations(source), val=0.2, keep_existing=False)
     assert anew.counts_SK[:, 0].tolist() == [20, 5, 0]
     torn = tmp_path / "t.csv"
     torn.write_text("path,label,split,group\na.mp4,a,train,g\nb.mp4,a,val,g\n")
@@ -120,7 +120,7 @@ def test_splits_that_are_there_stay(tmp_path):
 
 @pytest.mark.parametrize("shares", [{"val": 0}, {"val": 0.5, "test": 0.5}, {"val": -0.1}, {"val": 1.5}])
 def test_shares_that_make_no_sense(shares):
-    with pytest.raises(InputError, match="must be shares"):
+    with pytest.raises(InputError, match="must be fractions"):
         split_annotations(table([("a", "g")]), **shares)
 
 
@@ -159,9 +159,9 @@ def test_mmaction2_lists_hold_what_they_can(tmp_path):
     source.write_text("path,label,start\na.mp4,run,1\n")
     with pytest.raises(InputError, match=r"in\.csv:2: 'a\.mp4': has a start or an end, which this list cannot hold"):
         write_annotations(read_annotations(source), tmp_path / "l.txt")
-    with pytest.raises(InputError, match="the clips are videos; choose that kind"):
+    with pytest.raises(InputError, match="the clips are videos; choose that list format"):
         write_annotations(read_annotations(source), tmp_path / "l.txt", kind="frames")
-    with pytest.raises(InputError, match=r"a list ends in \.csv"):
+    with pytest.raises(InputError, match=r"not a suffix of lists; use \.csv"):
         write_annotations(read_annotations(source), tmp_path / "l.xml")
 
 

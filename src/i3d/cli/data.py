@@ -105,7 +105,7 @@ def split(
         raise InputError(f"--out {_name(out)}: must end in .csv, .tsv or .jsonl, which can hold a split")
     _not_onto_itself(source, out)
     found = read_dataset(source, root, None, classes, format, fold, multi_label, allow_outside)
-    done = split_annotations(found, val=val, test=test, seed=seed, group_by=group_by, keep=not anew)
+    done = split_annotations(found, val=val, test=test, seed=seed, group_by=group_by, keep_existing=not anew)
     write_annotations(done.annotations, out)
     write_classes(found.classes, out.with_suffix(".classes.txt"))
     for warning in done.warnings:

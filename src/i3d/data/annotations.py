@@ -1,7 +1,7 @@
-"""The clips of a dataset with their labels, as one compact table that worker processes share.
+"""The clips of a dataset with their labels: a compact table that worker processes share.
 
-    annotations = read_annotations(Path("train.csv"))      # any list or layout: see `docs/data.md`
-    annotations[7]                                          # Clip(path=..., labels=(3,), ...)
+    annotations = read_annotations("train.csv")      # any list or layout: see `docs/data.md`
+    annotations[7]                                   # Clip(path=..., labels=(3,), ...)
 
 Letters in names: N clips, K classes.
 """
@@ -31,42 +31,42 @@ COLUMNS: Final = ("starts_N", "ends_N", "num_frames_N", "first_frames_N", "group
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: a video file, a folder of frames, or a part of one."""
+    """One clip: a video file, a folder of frames, or a part of either."""
 
     path: str  # relative to the root of its annotations, or absolute
-    labels: tuple[int, ...]  # class numbers; one, or several if classes go together, or none if they are not known
+    labels: tuple[int, ...]  # class numbers: one, several for multi-label data, or none if unknown
     start_seconds: float | None = None
     end_seconds: float | None = None
-    num_frames: int | None = None  # of a folder of frames, as the list says; None: a video, or not told
-    first_frame: int = 0  # of a folder of frames that begins in its middle
+    num_frames: int | None = None  # of a folder of frames, as listed; None: a video, or not listed
+    first_frame: int = 0  # of a part of a folder of frames
     is_frames: bool = False
-    group: str = ""  # what a split must not straddle
-    split: str = ""
-    line: int = 0  # in the list; 0: there is none
+    group: str = ""  # clips of one group belong to the same split
+    split: str = ""  # "train", "val", "test", or "" for none
+    line: int = 0  # in the list; 0: not from a line
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Annotations:
-    """Clips and classes. The columns are arrays: processes share their memory, and a quarter million clips is small."""
+    """Clips and classes. Columns are arrays, so that processes can share them and 250,000 clips need little memory."""
 
     source: str  # the list or folder
-    root: str  # what paths are relative to
+    root: str  # the folder that paths are relative to
     classes: tuple[str, ...]
     is_frames: bool  # folders of frames, not videos
     warnings: tuple[str, ...]
     paths_utf8: npt.NDArray[np.uint8]
     path_ends_N: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int32]  # of all clips, one after the other
+    labels: npt.NDArray[np.int32]  # of all clips, concatenated
     label_ends_N: npt.NDArray[np.int64]
-    starts_N: npt.NDArray[np.float64]  # seconds; NaN: not told
+    starts_N: npt.NDArray[np.float64]  # seconds; NaN: none
     ends_N: npt.NDArray[np.float64]
-    num_frames_N: npt.NDArray[np.int32]  # -1: not told
+    num_frames_N: npt.NDArray[np.int32]  # -1: not listed
     first_frames_N: npt.NDArray[np.int32]
-    groups_N: npt.NDArray[np.int32]  # numbers of `group_names`
+    groups_N: npt.NDArray[np.int32]  # indices of `group_names`
     group_names: tuple[str, ...]
-    splits_N: npt.NDArray[np.int8]  # numbers of SPLITS; -1: none
+    splits_N: npt.NDArray[np.int8]  # indices of SPLITS; -1: none
     lines_N: npt.NDArray[np.int32]
-    files_N: npt.NDArray[np.int16]  # numbers of `file_names`
+    files_N: npt.NDArray[np.int16]  # indices of `file_names`
     file_names: tuple[str, ...]  # the lists
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class Annotations:
         return os.path.join(self.root, self.path(index))  # noqa: PTH118 (names that are not UTF-8)
 
     def name(self, index: int) -> str:
-        """The path as it is listed, with the part that is meant: `a.mp4 [1.5 s to 3 s]`, `a [frames 30 to 49]`."""
+        """The path as it is listed, with the part of it: `a.mp4 [1.5 s to 3 s]`, `a [frames 30 to 49]`."""
         clip = self[index]
         if clip.start_seconds is not None or clip.end_seconds is not None:
             end = "its end" if clip.end_seconds is None else f"{clip.end_seconds:.10g} s"
@@ -118,23 +118,23 @@ class Annotations:
         return clip.path
 
     def labels_of(self, index: int) -> tuple[int, ...]:
-        """Class numbers of one clip."""
+        """The class numbers of one clip."""
         begin = self.label_ends_N[index - 1] if index else 0
         return tuple(self.labels[begin : self.label_ends_N[index]].tolist())
 
     def where(self, index: int) -> str:
-        """`file:line` of a clip in its list, to stand before an error."""
+        """`file:line` of a clip in its list, the begin of error messages."""
         line = int(self.lines_N[index])
         return printable(self.file_names[self.files_N[index]]) + (f":{line}" if line else "")
 
     @cached_property
     def class_counts_K(self) -> npt.NDArray[np.int64]:
-        """How many clips each class has."""
+        """The number of clips of each class."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
-    def select(self, chosen: Sequence[int] | npt.NDArray[Any]) -> Self:
-        """Only the clips of these indices (or of this mask), in that order."""
-        indices = np.arange(len(self))[np.asarray(chosen)] if len(chosen) else np.empty(0, np.int64)
+    def select(self, clips: Sequence[int] | npt.NDArray[Any]) -> Self:
+        """The clips of these indices in this order, or those of a boolean mask."""
+        indices = np.arange(len(self))[np.asarray(clips)] if len(clips) else np.empty(0, np.int64)
         paths, path_ends = _gather(self.paths_utf8, self.path_ends_N, indices)
         labels, label_ends = _gather(self.labels, self.label_ends_N, indices)
         return replace(
@@ -146,18 +146,18 @@ class Annotations:
             **{name: getattr(self, name)[indices] for name in COLUMNS},
         )
 
-    def map_columns(self, change: Callable[[Any], Any]) -> Self:
-        """The same with every column changed, as for a way to another process."""
-        return replace(self, **{name: change(getattr(self, name)) for name in (*PIECES, *COLUMNS)})
+    def map_columns(self, function: Callable[[Any], Any]) -> Self:
+        """The same annotations with a function applied to every column, such as a copy to shared memory."""
+        return replace(self, **{name: function(getattr(self, name)) for name in (*PIECES, *COLUMNS)})
 
     def select_split(self, split: str) -> Self:
         """The clips of "train", "val" or "test". A split without clips is an InputError."""
-        chosen = self.splits_N == SPLITS.index(split)
-        if not chosen.any():
+        in_split_N = self.splits_N == SPLITS.index(split)
+        if not in_split_N.any():
             present = [name for i, name in enumerate(SPLITS) if (self.splits_N == i).any()]
-            told = f"it has {', '.join(present)}" if present else "no clip says its split"
-            raise InputError(f"{printable(self.source)}: no clip of the split {split!r}: {told}")
-        return self.select(chosen)
+            todo = f"choose {' or '.join(present)}" if present else "its clips have no split: omit --split"
+            raise InputError(f"{printable(self.source)}: no clip of the split {split!r}; {todo}")
+        return self.select(in_split_N)
 
 
 def build_annotations(
@@ -169,15 +169,15 @@ def build_annotations(
     multi_label: bool = False,
     allow_outside: bool = False,
 ) -> Annotations:
-    """Check what a reader found and make it a table. `classes` gives the class names; without, the list does."""
+    """Check the rows of a reader and convert them. `classes`: class names; by default those of the list."""
     if not rows.paths:
-        raise InputError(f"{printable(str(source))}: it lists no clip; put one on each line")
+        raise InputError(f"{printable(str(source))}: it lists no clip; write one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
     names, ids_N = assign_class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
-    remarks = _remarks(names, ids_N, rows.splits, told=classes is not None)
-    warnings = [*rows.warnings, *_repeats(rows, ids_N, source=source), *remarks]
+    class_warnings = _class_warnings(names, ids_N, rows.splits, has_class_file=classes is not None)
+    warnings = [*rows.warnings, *_repeated_clips(rows, ids_N, source=source), *class_warnings]
     groups = sorted(set(rows.groups))
-    number_of = {name: i for i, name in enumerate(groups)}
+    group_index = {name: i for i, name in enumerate(groups)}
     encoded = [path.encode("utf-8", "surrogatepass") for path in rows.paths]
     return Annotations(
         source=str(source),
@@ -193,7 +193,7 @@ def build_annotations(
         ends_N=np.array(rows.ends),
         num_frames_N=np.array(rows.num_frames, np.int32),
         first_frames_N=np.array(rows.first_frames, np.int32),
-        groups_N=np.array([number_of[name] for name in rows.groups], np.int32),
+        groups_N=np.array([group_index[name] for name in rows.groups], np.int32),
         group_names=tuple(groups),
         splits_N=np.array([SPLITS.index(name) if name else -1 for name in rows.splits], np.int8),
         lines_N=np.array(rows.lines, np.int32),
@@ -203,8 +203,8 @@ def build_annotations(
 
 
 def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -> None:
-    """No path may be empty, hold a NUL, or lead out of the root."""
-    base = os.path.abspath(root)  # noqa: PTH100 (lexical: symbolic links inside the root are the user's own)
+    """An InputError for a path that is empty, contains NUL, or leads out of the root."""
+    base = os.path.abspath(root)  # noqa: PTH100 (lexical: symbolic links below the root are followed)
     for index, path in enumerate(rows.paths):
         if path and "\0" not in path and not path.startswith(("/", "~", "\\")) and ".." not in path:
             continue
@@ -214,12 +214,12 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
         whole = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
         if not allow_outside and os.path.commonpath([base, whole]) != base:
             raise InputError(
-                f"{where}: leads out of the root {printable(str(root))}; say --root, or --allow-outside if it is meant"
+                f"{where}: leads out of the root {printable(str(root))}; give another --root, or pass --allow-outside"
             )
 
 
-def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
-    """Clips that are listed twice. With other labels, that is an error."""
+def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
+    """A warning if clips are listed more than once; with different labels that is an InputError."""
     keys: Sequence[Any] = rows.paths
     if any("./" in path or "//" in path for path in rows.paths):
         keys = [os.path.normpath(path) for path in rows.paths]
@@ -230,43 +230,50 @@ def _repeats(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[
     if not num_repeated:
         return []
     first: dict[Any, int] = {}
-    example = astride = ""
+    example = in_two_splits = ""
     for i, key in enumerate(keys):
         before = first.setdefault(key, i)
         if before != i:
             example = example or printable(rows.paths[i])
-            if rows.splits[i] != rows.splits[before] and not astride:
-                astride = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
+            if rows.splits[i] != rows.splits[before] and not in_two_splits:
+                in_two_splits = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
                 raise InputError(
                     f"{rows.where(i, source)}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} "
-                    "with another label; keep one"
+                    "with another label; remove one line"
                 )
-    return [f"{num_repeated} clips are listed more than once, {example} for one{astride}"]
+    clips = (
+        "1 clip is listed more than once:"
+        if num_repeated == 1
+        else (f"{num_repeated} clips are listed more than once, such as")
+    )
+    return [f"{clips} {example}{in_two_splits}"]
 
 
-def _remarks(names: tuple[str, ...], ids_N: list[tuple[int, ...]], splits: list[str], *, told: bool) -> list[str]:
-    """What is allowed but seldom meant."""
+def _class_warnings(
+    names: tuple[str, ...], ids_N: list[tuple[int, ...]], splits: list[str], *, has_class_file: bool
+) -> list[str]:
+    """Warnings about classes that are allowed but probably mistakes."""
     used = {label for labels in ids_N for label in labels}
-    remarks = []
+    warnings = []
     if len(used) == 1 and len(names) == 1:
-        remarks.append(f"all clips are of one class, {names[0]!r}: there is nothing to tell apart")
+        warnings.append(f"all clips are of one class, {names[0]!r}: there is nothing to classify")
     missing = [name for i, name in enumerate(names) if i not in used]
-    if missing and used and (told or len(missing) < len(names)):
-        remarks.append(f"{len(missing)} of {len(names)} classes have no clip: {_some(missing)}")
+    if missing and used and (has_class_file or len(missing) < len(names)):
+        warnings.append(f"{len(missing)} of {len(names)} classes have no clip: {_some(missing)}")
     trained = {label for labels, split in zip(ids_N, splits, strict=True) if split == "train" for label in labels}
     if "train" in splits and (untrained := [names[label] for label in sorted(used - trained)]):
-        remarks.append(f"{len(untrained)} classes have clips, but none in train: {_some(untrained)}")
+        warnings.append(f"{len(untrained)} classes have clips, but none in train: {_some(untrained)}")
     if several := next((name for name in names if "|" in name), None):
-        remarks.append(f"class names hold a `|`, such as {several!r}; say --multi-label if they are several classes")
+        warnings.append(f"class names contain `|`, such as {several!r}; pass --multi-label if they are several classes")
     if mixed := next((name for name in names if not name.isascii() and len(scripts_in(name)) > 1), None):
         alphabets = " and ".join(sorted(scripts_in(mixed)))
         meant = "".join(LOOK_ALIKE.get(letter, letter) for letter in mixed)
-        remarks.append(f"class name {mixed!r} has letters of {alphabets}, which look alike; was {meant!r} meant?")
+        warnings.append(f"class name {mixed!r} mixes letters of {alphabets} that look alike; did you mean {meant!r}?")
     folded = Counter(name.casefold() for name in names)
     if alike := [name for name in names if folded[name.casefold()] > 1]:
-        remarks.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
-    return remarks
+        warnings.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
+    return warnings
 
 
 def _some(names: list[str]) -> str:
@@ -276,7 +283,7 @@ def _some(names: list[str]) -> str:
 def _gather(
     values: npt.NDArray[Any], ends_N: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Those of consecutive pieces of `values`, which end at `ends_N`, that `indices` name."""
+    """Select from `values`, the concatenation of N pieces that end at `ends_N`: the chosen pieces, and their ends."""
     starts_N = np.concatenate([[0], ends_N[:-1]])
     lengths = (ends_N - starts_N)[indices]
     ends = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""Labels, which are names or numbers, become numbers of classes."""
+"""Convert labels, which are names or numbers, to class numbers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import is_number
 
-SECOND_LABEL: Final = "a second label; say --multi-label if classes go together"
-_NUMERIC: Final = re.compile(r"-?\d{1,9}(\.\d+)?", re.ASCII)  # what is meant as a number, right or wrong
+SECOND_LABEL: Final = "a second label; pass --multi-label if clips can have several"
+_NUMERIC: Final = re.compile(
+    r"-?\d{1,9}(\.\d+)?", re.ASCII
+)  # also numbers that are not allowed: their error names them
 
 
 def assign_class_numbers(
     rows: Rows, classes: tuple[str, ...] | None, *, source: Path, multi_label: bool
 ) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Class names, and the class numbers of each clip. Labels are names if a class has that name, else numbers."""
+    """Class names, and the class numbers of each clip.
+
+    Labels are names if the first one is no number, or is the name of a class; else they are class numbers.
+    """
 
     def wrong(index: int, label: Label, why: str) -> InputError:
         return InputError(f"{rows.where(index, source)}: {quoted(label)}: {why}")
 
-    seen: set[str] = set()
+    normalized: set[str] = set()
     for name in classes or ():
-        if not is_visible(name) or clean_label(name) in seen:
+        if not is_visible(name) or clean_label(name) in normalized:
             where = f"{printable(str(source))}: {quoted(ascii(name)[1:-1])}"
-            raise InputError(
-                f"{where}: a class name that looks like another, or has characters that cannot be seen; rename it"
-            )
-        seen.add(clean_label(name))
+            raise InputError(f"{where}: a class name that looks like another, or has invisible characters; rename it")
+        normalized.add(clean_label(name))
     known: dict[Label, int] = {}
     by_number = all(isinstance(label, int) or _NUMERIC.fullmatch(label) for label in _first_labels(rows))
     if classes is not None:
@@ -46,7 +49,7 @@ def assign_class_numbers(
         for labels in kinds:
             for label in labels:
                 if not is_visible(str(label)):
-                    why = "a class name with characters that cannot be seen; write it anew"
+                    why = "a class name with invisible characters; type it again"
                     raise wrong(rows.labels.index(labels), label, why)
         classes = tuple(names)
     ids: dict[tuple[Label, ...], tuple[int, ...]] = {}
@@ -82,9 +85,13 @@ def _by_number(
         raise wrong(index, min(ids_N[index]), "class numbers count from 0; correct it")
     if classes is not None and highest >= len(classes):
         index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) >= len(classes))
-        hint = "; its numbers seem to count from 1, they must from 0" if lowest == 1 and highest == len(classes) else ""
+        hint = (
+            "; the list seems to count from 1, class numbers count from 0"
+            if lowest == 1 and highest == len(classes)
+            else ""
+        )
         allowed = f"there are {len(classes)} classes, 0 to {len(classes) - 1}"
-        raise wrong(index, max(ids_N[index]), f"{allowed}{hint or '; correct the line or give the right class file'}")
+        raise wrong(index, max(ids_N[index]), f"{allowed}{hint or '; correct the line, or give the right class file'}")
     if classes is None and highest > 1_000_000:
         index = next(i for i, labels in enumerate(ids_N) if max(labels, default=0) == highest)
         raise wrong(index, highest, "more than a million classes; correct the line")
@@ -102,6 +109,5 @@ def _first_labels(rows: Rows) -> tuple[Label, ...]:
 
 
 def _near(known: dict[Label, int], error: KeyError) -> str:
-
     near = get_close_matches(str(error.args[0]), [str(name) for name in known], n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; correct it or give the right class file"
+    return f"; did you mean {near[0]!r}?" if near else "; correct it, or give the right class file"

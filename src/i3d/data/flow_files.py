@@ -1,6 +1,6 @@
-"""Optical flow in one file for each clip: an array (.npz), or a lossless video whose red is x and green y (.mkv).
+"""The optical flow of a clip in one file: an array (.npz), or a lossless video with x in red and y in green (.mkv).
 
-Flow is uint8 with two channels, x then y: 127.5 is no movement.
+Flow is uint8 with two channels, x then y: 127.5 is no motion.
 Letters in names: T flows, H rows, W columns.
 """
 
@@ -31,7 +31,7 @@ MAX_BYTES: Final = 4 << 30  # of the flow of one clip
 
 
 def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat, bound: float) -> int:
-    """Write the flow (H, W, 2) uint8 of a clip into a folder; how many there were, 0 without any."""
+    """Write the flow (H, W, 2) uint8 of a clip into a folder; the number of flows. Without any, no file is written."""
     path = folder / FILES[kind]
     first_HW2 = next(flows, None)
     if first_HW2 is None:
@@ -45,13 +45,13 @@ def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat
 
 
 def flow_file_in(folder: Any) -> str | None:
-    """The name of the one file that holds the flow of a clip, if its folder has one. Folders may lie in shards."""
-    there = {path.name for path in folder.iterdir()}
-    return next((name for name in FILES.values() if name in there), None)
+    """The name of the flow file in the folder of a clip, or None. Folders may be packed."""
+    names = {path.name for path in folder.iterdir()}
+    return next((name for name in FILES.values() if name in names), None)
 
 
 class FlowFileVideo(RandomAccessVideo):
-    """The flow of a clip from one file: frames are (H, W, 2), x then y. All of it is read at once."""
+    """The flow of a clip from one file, which is read completely: frames are (H, W, 2), x then y."""
 
     def __init__(
         self, folder: Any, name: str, *, first: int, num_frames: int | None, frames_fps: float | None, limits: Limits
@@ -78,7 +78,7 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             size = next(entry.file_size for entry in arrays.zip.infolist() if entry.filename == "flow.npy")
             if size > MAX_BYTES:
-                raise VideoError(where, f"its flow takes {size / 2**30:.1f} GiB", "list it in parts")
+                raise VideoError(where, f"its flow takes {size / 2**30:.1f} GiB", "split the video into several clips")
             flow_THW2: FrameHWC = arrays["flow"]
     except OSError as error:
         raise VideoError(where, f"cannot be read ({error.strerror})", "compute the flow again") from error
@@ -90,6 +90,6 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
 
 
 def flow_as_rgb(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
-    """Flow as pictures: x is red, y is green, blue is nothing."""
+    """Flow as RGB images: x is red, y is green, blue is 0."""
     for flow_HW2 in flows:
         yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])

@@ -1,10 +1,10 @@
-"""Clips as folders of numbered pictures, RGB or optical flow.
+"""Clips as folders of numbered images, RGB or optical flow.
 
-    img_00001.jpg                            RGB: `img_{:05d}.jpg`, first number 1 (or 0, or any)
+    img_00001.jpg                            RGB: `img_{:05d}.jpg`, first number 1 (or any)
     flow_x_00001.jpg flow_y_00001.jpg        flow: `flow_{axis}_{:05d}.jpg`; MMAction2's `{}_{:05d}.jpg` is the same
     flow_00001.jpg                           packed flow: x is red, y is green
 
-Flow is uint8 with two channels, x then y: 127.5 is no movement.
+Flow is uint8 with two channels, x then y: 127.5 is no motion.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from i3d.video.images import IMAGE_SUFFIXES, ImagesVideo, RandomAccessVideo, rea
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
 _LAST_NUMBER: Final = re.compile(r"(\d{1,9})\D*\.\w+$", re.ASCII)
-MAX_ASKED: Final = 20  # folders that are asked how frames are named
+MAX_INSPECTED: Final = 20  # folders from which the naming is inferred
 _AXIS: Final = re.compile(r"(?:^|(?<=[_\-]))[xy](?=[_\-]?$)")
 
 
 @dataclass(frozen=True)
 class FrameNaming:
-    """How the pictures of a folder are named: a template with one number, for pairs of flow also an `{axis}`."""
+    """How the frames of a folder are named: a template with one number, and an `{axis}` for pairs of flow images."""
 
     template: str = "img_{:05d}.jpg"
-    first: int = 1  # the number of the first picture
+    first: int = 1  # the number of the first frame
     modality: Modality = "rgb"
 
     def __post_init__(self) -> None:
@@ -46,25 +46,25 @@ class FrameNaming:
             return
         object.__setattr__(self, "template", self.template.replace("{}", "{axis}", 1))
         try:
-            unlike = self.name(0) != self.name(1)
+            has_number = self.name(0) != self.name(1)
         except (KeyError, IndexError, ValueError):
-            unlike = False
-        if not unlike or "/" in self.template:
+            has_number = False
+        if not has_number or "/" in self.template:
             raise InputError(
-                f"template {self.template!r}: is no name with a number; write img_{{:05d}}.jpg, or "
+                f"template {self.template!r}: not a file name with a number; write img_{{:05d}}.jpg, or "
                 "flow_{axis}_{:05d}.jpg for flow"
             )
         if self.modality == "rgb" and self.paired:
-            raise InputError(f"template {self.template!r}: {{axis}} is for flow; leave it out for rgb")
+            raise InputError(f"template {self.template!r}: {{axis}} is for flow; remove it for rgb")
 
     @property
     def in_one_file(self) -> bool:
-        """Whether a clip's flow lies in one file, an array or a lossless video."""
+        """Whether the flow of a clip is one file, an array or a lossless video."""
         return self.template in FILES.values()
 
     @property
     def paired(self) -> bool:
-        """Whether x and y lie in two files."""
+        """Whether x and y are two files."""
         return "{axis}" in self.template
 
     @property
@@ -72,32 +72,32 @@ class FrameNaming:
         return 3 if self.modality == "rgb" else 2
 
     def name(self, index: int, axis: str = "x") -> str:
-        """The file of frame `index`, which counts from 0."""
+        """The file name of frame `index`, counted from 0."""
         return self.template.format(self.first + index, axis=axis)
 
 
 def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
-    """How the pictures in a folder are named, from the names themselves."""
+    """The naming of the frames in a folder, from their names."""
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
             return FrameNaming(file, 0, modality)
-        found = [
+        matches = [
             m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
         ]
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for match in found:
+    kinds: dict[tuple[str, str], list[str]] = {}  # numbers by (prefix, suffix)
+    for match in matches:
         kinds.setdefault((match[1], match[3]), []).append(match[2])
     flow_kinds = {kind for kind in kinds if _AXIS.search(kind[0]) or "flow" in kind[0].lower()}
     chosen = flow_kinds if modality == "flow" else kinds.keys() - flow_kinds
     if modality == "flow" and any(_AXIS.search(prefix) for prefix, _ in chosen):
         chosen = {kind for kind in chosen if _AXIS.search(kind[0]) and _AXIS.search(kind[0])[0] == "x"}  # type: ignore[index]
     if len(chosen) != 1:
-        seen = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered pictures"
+        names = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
         raise InputError(
-            f"{printable(str(folder))}: cannot tell the {modality} frames from their names ({printable(seen)}); "
-            "say --template, such as img_{:05d}.jpg"
+            f"{printable(str(folder))}: which images are the {modality} frames is unclear ({printable(names)}); "
+            "pass --template, such as img_{:05d}.jpg"
         )
     (prefix, suffix) = next(iter(chosen))
     numbers = kinds[prefix, suffix]
@@ -113,40 +113,42 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
 
 
 def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNaming | None:
-    """How the pictures in many folders are named: as in most of some of them, which are spread over all.
+    """The naming of most of MAX_INSPECTED folders, evenly spread over all.
 
-    The first number is the smallest: a folder may lack its first frame, and may be missing or empty itself. None: all
-    that were asked are. If there are pictures and none tells, that is an InputError.
+    Its first number is the smallest of these folders: one may lack its first frames. Folders that are missing or empty
+    are ignored; None if all are. Images of which no naming can be inferred are an InputError.
     """
-    found: list[FrameNaming] = []
-    untold: InputError | None = None
-    for number in sorted({i * num_folders // MAX_ASKED for i in range(MAX_ASKED)}):
+    namings: list[FrameNaming] = []
+    unclear: InputError | None = None
+    for number in sorted({i * num_folders // MAX_INSPECTED for i in range(MAX_INSPECTED)}):
         try:
-            found.append(infer_naming(folder(number), modality=modality))
-        except VideoError:  # missing, which is told where it is read
+            namings.append(infer_naming(folder(number), modality=modality))
+        except VideoError:  # missing; reading the clip reports that
             continue
         except InputError as error:
             if any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder(number).iterdir()):
-                untold = untold or error
-    if found:
-        [(template, _)] = Counter(names.template for names in found).most_common(1)
-        return FrameNaming(template, min(names.first for names in found if names.template == template), modality)
-    if untold is not None:
-        raise untold
+                unclear = unclear or error
+    if namings:
+        [(template, _)] = Counter(naming.template for naming in namings).most_common(1)
+        return FrameNaming(template, min(n.first for n in namings if n.template == template), modality)
+    if unclear is not None:
+        raise unclear
     return None
 
 
 def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNaming:
-    """How the pictures in the folders of a dataset are named. That no folder tells is an InputError."""
+    """The naming of the frames in the folders of a dataset. An InputError if no inspected folder has frames."""
     naming = infer_common_naming(partial(clip_folder, annotations, shards), len(annotations), modality=modality)
     if naming is None:
         where, path = annotations.where(0), printable(annotations.path(0))
-        raise InputError(f"{where}: {path!r}: holds no frame, as other folders; extract them, or say --root")
+        raise InputError(
+            f"{where}: {path!r}: contains no frame, like the other folders; extract frames, or give another --root"
+        )
     return naming
 
 
 def clip_folder(annotations: Annotations, shards: Shards | None, index: int) -> Any:
-    """The folder of a clip: a Path, or what reads as one."""
+    """The folder of a clip: a Path, or a PackedFolder."""
     return Path(annotations.file(index)) if shards is None else shards.folder(annotations.path(index))
 
 
@@ -160,9 +162,9 @@ def open_frames(
     limits: Limits = DEFAULT_LIMITS,
     at_least: int | None = None,
 ) -> Video:
-    """The frames of a folder as a video; `num_frames` from `first_frame` on, or all.
+    """The frames of a folder as a video: `num_frames` from `first_frame` on, or all.
 
-    `at_least`: JPEG frames of RGB may be decoded smaller, down to this short side (`stills.read_image`).
+    `at_least`: JPEG frames of RGB may be decoded at a smaller size with at least this short side.
     """
     if naming.in_one_file:
         return FlowFileVideo(
@@ -180,7 +182,7 @@ def open_frames(
 
 @dataclass(frozen=True)
 class _Paths(Sequence[Path]):
-    """The files of a folder's frames, each named when it is wanted: clips show few of them."""
+    """The files of a folder's frames. Names are made on access, as clips need few of many frames."""
 
     folder: Path
     naming: FrameNaming
@@ -201,32 +203,32 @@ class _Paths(Sequence[Path]):
 
 
 def count_frames(folder: Path, naming: FrameNaming) -> int:
-    """How many frames there are. A number that is left out is a VideoError: something was lost."""
-    count, later = frames_in_a_row(folder, naming)
+    """The number of frames. A missing number is a VideoError: frames were lost."""
+    count, later = consecutive_frames(folder, naming)
     if later:
-        gap = f"{naming.name(count)} is missing, {naming.name(later[0])} is there"
-        raise VideoError(str(folder), gap, "extract its frames again, or list how many it has")
+        gap = f"{naming.name(count)} is missing, {naming.name(later[0])} exists"
+        raise VideoError(str(folder), gap, "extract its frames again, or list their number")
     return count
 
 
-def frames_in_a_row(folder: Path, naming: FrameNaming) -> tuple[int, list[int]]:
-    """How many frames follow each other without a gap, from the first on, and which are there behind a gap."""
+def consecutive_frames(folder: Path, naming: FrameNaming) -> tuple[int, list[int]]:
+    """The number of frames before the first gap in the numbers, and the frames after it."""
     if naming.in_one_file:
         with open_frames(folder, naming) as video:
             return video.num_frames, []
     try:
-        there = {p.name for p in folder.iterdir()}
+        names = {p.name for p in folder.iterdir()}
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
     count = 0
-    while naming.name(count) in there and (not naming.paired or naming.name(count, "y") in there):
+    while naming.name(count) in names and (not naming.paired or naming.name(count, "y") in names):
         count += 1
-    numbers = {int(found[1]) - naming.first for name in there if (found := _LAST_NUMBER.search(name))}
-    return count, sorted(number for number in numbers if number > count and naming.name(number) in there)
+    numbers = {int(match[1]) - naming.first for name in names if (match := _LAST_NUMBER.search(name))}
+    return count, sorted(number for number in numbers if number > count and naming.name(number) in names)
 
 
 class FlowVideo(RandomAccessVideo):
-    """Optical flow from pictures: frames are (H, W, 2), x then y."""
+    """Optical flow from images: frames are (H, W, 2), x then y."""
 
     def __init__(
         self,
@@ -259,10 +261,10 @@ class FlowVideo(RandomAccessVideo):
             other = self._folder / self._naming.name(self._first + index, "y")
             x_HW, y_HW = read(path), read(other)
             if x_HW.shape != y_HW.shape:
-                raise VideoError(str(other), f"{y_HW.shape} pixels, its x has {x_HW.shape}", "compute the flow again")
+                raise VideoError(str(other), f"{y_HW.shape} pixels, x has {x_HW.shape}", "compute the flow again")
             return np.stack([x_HW, y_HW], axis=-1)
         rgb_HWC = read_image(path, max_pixels=self.limits.max_pixels)
-        is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # nothing moves: both channels are alike
+        is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # no motion: both channels are equal
         if is_still or (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
             return np.ascontiguousarray(rgb_HWC[..., :2])
-        raise VideoError(str(path), "it is grey; packed flow has x in red, y in green", "say --template with {axis}")
+        raise VideoError(str(path), "it is grey; packed flow has x in red, y in green", "pass --template with {axis}")

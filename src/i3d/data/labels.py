@@ -1,4 +1,4 @@
-"""Class names: those of public datasets, and files of one's own."""
+"""Class names: of public datasets, and from files of users."""
 
 import unicodedata
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Final
 
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import ASSETS
+from i3d.utils.text import read_text
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
 LOOK_ALIKE: Final = dict(zip("аеорсухАВЕКМНОРСТХαορυ", "aeopcyxABEKMHOPCTXaopu", strict=True))
@@ -23,54 +24,48 @@ def numbered_labels(num_classes: int) -> tuple[str, ...]:
 
 
 def clean_label(name: str) -> str:
-    """A class name in Unicode's normal form C, without blanks around it: two spellings that look alike become one."""
+    """A class name in Unicode's normal form C, so that composed and decomposed letters are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def scripts_in(name: str) -> set[str]:
-    """Those of the alphabets whose letters look alike that a name has letters of."""
-    kinds = {unicodedata.name(letter, "").split(" ")[0] for letter in name}
-    return kinds & {"LATIN", "CYRILLIC", "GREEK"}
+    """Which of the alphabets with letters that look alike occur in a name."""
+    alphabets = {unicodedata.name(letter, "").split(" ")[0] for letter in name}
+    return alphabets & {"LATIN", "CYRILLIC", "GREEK"}
 
 
 def is_visible(name: str) -> bool:
-    """Whether a class name has no characters that cannot be seen, but for the joiners that some scripts need."""
+    """Whether a class name has no invisible characters, except for the joiners that some scripts need."""
     return name.replace("\u200c", "").replace("\u200d", "").isprintable()
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """Class names from a file, one a line, or `name index` on every line as in MMAction2's `kinetics_class2ind.txt`.
 
-    Empty lines at the end, Windows line ends and a byte order mark do no harm. An empty or repeated name, and numbers
-    that do not count from 0 without gaps, are an InputError with the line.
+    Empty lines at the end, Windows line ends and a byte order mark are ignored. An empty or repeated name, and numbers
+    other than 0, 1, 2 ... are an InputError with the line.
     """
     where = printable(str(path))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of class names") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not a text file in UTF-8; write one class name a line") from error
-    names = [line.strip() for line in lines]
+    names = [line.strip() for line in read_text(path).rstrip().splitlines()]
     if not names:
-        raise InputError(f"{where}: holds no class names; write one a line")
+        raise InputError(f"{where}: contains no class names; write one a line")
     numbered = [name.rsplit(maxsplit=1) for name in names]
     has_numbers = all(len(parts) == 2 and parts[1].isascii() and parts[1].isdigit() for parts in numbered)
     if has_numbers and len({name for name, _ in numbered}) == len(names):  # not "class 0", "class 1" ...
         indices = [int(index) for _, index in numbered]
         if sorted(indices) != list(range(len(names))):
             raise InputError(
-                f"{where}: the numbers behind its names are not 0 to {len(names) - 1}, each once; "
-                "number the classes so, or write names alone"
+                f"{where}: the numbers behind the names must be 0 to {len(names) - 1}, each once; "
+                "correct them, or write names alone"
             )
         names = [name for _, (name, _) in sorted(zip(indices, numbered, strict=True))]
     elif all(name.split(maxsplit=1)[0].isdigit() for name in names if name) and len(names) > 1:
         raise InputError(f"{where}: a number stands before each name; write `name number`, or names alone")
-    seen: dict[str, int] = {}
+    first_line: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name or not is_visible(name):
             raise InputError(f"{where}:{number}: {name!r}: not a class name; write one a line")
-        if name in seen:
-            raise InputError(f"{where}:{number}: {name!r}: is there twice (also on line {seen[name]}); rename one")
-        seen[name] = number
+        if name in first_line:
+            raise InputError(f"{where}:{number}: {name!r}: also on line {first_line[name]}; rename one")
+        first_line[name] = number
     return tuple(names)

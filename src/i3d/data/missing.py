@@ -1,4 +1,4 @@
-"""Clips of a list that are not on the disk."""
+"""Find listed clips that do not exist."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from i3d.errors import InputError, printable
 
 
 def check_present(annotations: Annotations, shards: Shards | None) -> None:
-    """An InputError if any clip is missing: it tells how many, and where they were looked for."""
+    """An InputError if any clip is missing, with their number, the first of them, and the root."""
     missing = missing_clips(annotations, shards)
     if missing:
         raise InputError(_line(annotations, missing))
 
 
 def missing_clips(annotations: Annotations, shards: Shards | None = None) -> list[int]:
-    """The clips whose file or folder is not there. Each folder is listed once, however many clips it holds."""
+    """The clips whose file or folder does not exist. Each parent folder is listed only once."""
     listed: dict[str, frozenset[str]] = {}
     missing = []
     for index in range(len(annotations)):
@@ -29,7 +29,7 @@ def missing_clips(annotations: Annotations, shards: Shards | None = None) -> lis
         folder, name = os.path.split(os.path.join(annotations.root, path.rstrip("/")))  # noqa: PTH118
         if folder not in listed:
             try:
-                listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _is_there(entry))
+                listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _exists(entry))
             except OSError:
                 listed[folder] = frozenset()
         if name not in listed[folder]:
@@ -37,8 +37,8 @@ def missing_clips(annotations: Annotations, shards: Shards | None = None) -> lis
     return missing
 
 
-def _is_there(entry: os.DirEntry[str]) -> bool:
-    """Not so is a link to what is gone."""
+def _exists(entry: os.DirEntry[str]) -> bool:
+    """False for a symbolic link to nothing."""
     return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110
 
 
@@ -46,8 +46,8 @@ def _line(annotations: Annotations, missing: list[int]) -> str:
     where, first = annotations.where(missing[0]), printable(annotations.path(missing[0]))
     root = printable(annotations.root)
     if len(missing) == len(annotations):
-        return f"{where}: {first!r}: none of the {len(missing)} clips is below {root}; say where they are (--root)"
+        return f"{where}: {first!r}: none of the {len(missing)} clips is below {root}; give their folder as --root"
     return (
-        f"{where}: {first!r}: no such file below {root}, as {len(missing)} of {len(annotations)} clips; "
-        "restore them, or see `i3d data check`"
+        f"{where}: {first!r}: no such file below {root}; {len(missing)} of {len(annotations)} clips are missing: "
+        "restore them, or list them by `i3d data check`"
     )

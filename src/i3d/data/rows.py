@@ -1,4 +1,4 @@
-"""What a reader of some list or layout found, before labels become numbers."""
+"""The rows of a list or layout as its reader returns them, before labels become class numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Label = str | int
 
 @dataclass
 class Rows:
-    """What a reader of some format found, before labels become numbers. Readers `add` and nothing else."""
+    """A table that the readers of all formats fill by `add`; `build_annotations` checks and converts it."""
 
     paths: list[str] = field(default_factory=list)
     labels: list[tuple[Label, ...]] = field(default_factory=list)
@@ -26,18 +26,18 @@ class Rows:
     first_frames: array[int] = field(default_factory=lambda: array("i"))
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    classes: tuple[str, ...] | None = None  # if the format itself tells all classes
+    classes: tuple[str, ...] | None = None  # if the format defines them
     is_frames: bool = False
     warnings: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)  # if the clips come from several lists
     files: array[int] = field(default_factory=lambda: array("h"))
 
     def begin(self, file: Path) -> None:
-        """What is added from now on is from this list."""
+        """Attribute the following rows to this list."""
         self.file_names.append(str(file))
 
     def where(self, index: int, source: Path) -> str:
-        """`file:line` of a row, to stand before an error."""
+        """`file:line` of a row, the begin of error messages."""
         name = self.file_names[self.files[index]] if self.file_names else str(source)
         return printable(name) + (f":{self.lines[index]}" if self.lines[index] else "")
 

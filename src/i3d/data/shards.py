@@ -1,11 +1,11 @@
-"""Datasets of many small files as a few tar files with an index: any file is one seek away.
+"""A dataset of many small files in a few tar files with an index, so that reading a file takes one seek.
 
-    packed/shard-00000.tar ...     plain tar: any tool unpacks them
-    packed/index.npz               where each file lies in them; arrays only, no pickle
+    packed/shard-00000.tar ...     plain tar: any tool can unpack them
+    packed/index.npz               shard, offset and size of each file; arrays only, no pickle
     packed/clips.csv               the list: path, label, ...
     packed/classes.txt             the class names in the order of their numbers
 
-Reading needs no archive code: the index tells where the bytes of a file are.
+Files are read by offset and size; the headers of the tar files are not parsed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SHARD: Final = "shard-{:05d}.tar"
 
 
 def is_packed(root: Path) -> bool:
-    """Whether a folder is one of shards."""
+    """Whether a folder contains shards and their index."""
     return (root / INDEX).is_file() and next(root.glob("shard-*.tar"), None) is not None
 
 
 @dataclass(frozen=True)
 class PackedFile:
-    """One file in a shard; reads as a `Path` does."""
+    """One file in a shard, with the methods of a `Path` that readers use."""
 
     shards: Shards
     name: str
@@ -56,7 +56,7 @@ class PackedFile:
 
 @dataclass(frozen=True)
 class PackedFolder:
-    """One folder of files in shards, as far as frames need it."""
+    """One folder of files in shards, with the methods of a `Path` that frames need."""
 
     shards: Shards
     name: str
@@ -65,7 +65,7 @@ class PackedFolder:
         return self.shards.file(f"{self.name}/{file}")
 
     def iterdir(self) -> Iterator[Path]:
-        """The files, by their names alone."""
+        """The names of the files, as paths."""
         return (Path(name) for name in self.shards.names_in(self.name))
 
     def __str__(self) -> str:
@@ -73,14 +73,14 @@ class PackedFolder:
 
 
 class Shards:
-    """An opened index. Shards are opened when they are first read, by each process for itself."""
+    """The index of a packed dataset. Each process opens a shard when it first reads from it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
             with (root / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
-                    raise ValueError("its columns are compressed, which ours are not")
+                    raise ValueError("its columns are compressed; i3d writes them uncompressed")
                 self._names_utf8: npt.NDArray[np.uint8] = arrays["names_utf8"]
                 self._name_ends: npt.NDArray[np.int64] = arrays["name_ends"]
                 self._shards: npt.NDArray[np.int32] = arrays["shards"]
@@ -89,24 +89,28 @@ class Shards:
                 self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             where = printable(str(root / INDEX))
-            raise InputError(f"{where}: not the index of shards ({first_line(error)}); pack again") from error
+            raise InputError(
+                f"{where}: not the index of shards ({first_line(error)}); pack the dataset again"
+            ) from error
         self._check()
         self._files: dict[int, int] = {}
         self._pid = os.getpid()
 
     @classmethod
     def find(cls, root: Path) -> Self | None:
-        """The shards in a folder, if it is one of shards."""
+        """The shards in a folder, or None if it is not packed."""
         return cls(root) if is_packed(root) else None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._numbers or self.has_folder(name))
 
     def file(self, name: str) -> PackedFile:
-        """One file by its name. Missing, it is a VideoError."""
+        """One file by its name. A missing file is a VideoError."""
         number = self._numbers.get(name)
         if number is None:
-            raise VideoError(f"{self.root}:{name}", "no such file in the shards", "pack again, or check the list")
+            raise VideoError(
+                f"{self.root}:{name}", "no such file in the shards", "pack the dataset again, or correct the list"
+            )
         return PackedFile(self, name, number)
 
     def has_folder(self, name: str) -> bool:
@@ -130,10 +134,14 @@ class Shards:
             content = os.pread(self._files[shard], int(self._sizes[number]), int(self._offsets[number]))
         except OSError as error:
             raise VideoError(
-                f"{self.root}:{self._name(number)}", f"cannot be read ({error.strerror})", "pack again"
+                f"{self.root}:{self._name(number)}", f"cannot be read ({error.strerror})", "pack the dataset again"
             ) from error
         if len(content) < self._sizes[number]:
-            raise VideoError(f"{self.root}:{self._name(number)}", "its shard is cut short", "copy or pack it again")
+            raise VideoError(
+                f"{self.root}:{self._name(number)}",
+                "its shard is truncated",
+                "copy it again, or pack the dataset again",
+            )
         return content
 
     def close(self) -> None:
@@ -157,7 +165,7 @@ class Shards:
 
     @cached_property
     def _folders(self) -> dict[str, tuple[int, int]]:
-        """First and past-the-last file of each folder; files of one folder follow each other."""
+        """The range of file numbers of each folder; its files are consecutive."""
         folders: dict[str, tuple[int, int]] = {}
         for name, number in self._numbers.items():
             folder = name.rpartition("/")[0]
@@ -169,32 +177,32 @@ class Shards:
         return self._names_utf8[begin : self._name_ends[number]].tobytes().decode("utf-8", "surrogatepass")
 
     def _check(self) -> None:
-        """The shards are those that the index was made for, and it points into them."""
+        """An InputError if the index does not fit its shards."""
         where = printable(str(self.root / INDEX))
         columns = (self._names_utf8, self._name_ends, self._shards, self._offsets, self._sizes, self._shard_sizes)
         if any(column.ndim != 1 or column.dtype.kind not in "iu" for column in columns):
-            raise InputError(f"{where}: its columns are not lists of whole numbers; pack again")
+            raise InputError(f"{where}: its columns are not 1D arrays of integers; pack the dataset again")
         lengths = {len(a) for a in (self._name_ends, self._shards, self._offsets, self._sizes)}
         if len(lengths) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
-            raise InputError(f"{where}: its columns do not fit together; pack again")
+            raise InputError(f"{where}: its columns have different lengths; pack the dataset again")
         for shard, size in enumerate(self._shard_sizes):
             file = self.root / SHARD.format(shard)
-            found = file.stat().st_size if file.is_file() else -1
-            if found != size:
-                state = "is missing" if found < 0 else f"has {found:,} bytes, not {size:,}"
-                raise InputError(f"{printable(str(file))}: {state}; copy it again, or pack again")
+            actual = file.stat().st_size if file.is_file() else -1
+            if actual != size:
+                state = "is missing" if actual < 0 else f"has {actual:,} bytes, not {size:,}"
+                raise InputError(f"{printable(str(file))}: {state}; copy it again, or pack the dataset again")
         self._check_places(where)
 
     def _check_places(self, where: str) -> None:
-        """Files lie in the shards, and their names in the names."""
+        """An InputError if a file would lie outside its shard, or a name outside the names."""
         ends, starts = self._name_ends, np.concatenate([[0], self._name_ends[:-1]])
         if len(ends) and ((ends <= starts).any() or ends[-1] != len(self._names_utf8)):
-            raise InputError(f"{where}: its names do not fit together; pack again")
+            raise InputError(f"{where}: its names are inconsistent; pack the dataset again")
         if len(ends) and (self._shards.min() < 0 or self._shards.max() >= len(self._shard_sizes)):
-            raise InputError(f"{where}: points outside its shards; pack again")
+            raise InputError(f"{where}: points outside its shards; pack the dataset again")
         if (self._shard_sizes[self._shards] - self._offsets < self._sizes).any():
-            raise InputError(f"{where}: points outside its shards; pack again")
+            raise InputError(f"{where}: points outside its shards; pack the dataset again")
         try:
             self._names_utf8.tobytes().decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            raise InputError(f"{where}: its names are not UTF-8; pack again") from None
+            raise InputError(f"{where}: its names are not UTF-8; pack the dataset again") from None

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from i3d.data.loading.preprocess import resized
+from i3d.data.loading.preprocess import resize_checked
 from i3d.errors import InputError, VideoError
 from i3d.features.windows import Row, windows_of_stream
 from i3d.models.engine.engine import Engine, full_float32
@@ -117,7 +117,7 @@ class FeatureExtractor:
     def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
         """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""
         short_side = self.streams[0].preprocessing.short_side
-        frames = times.noting(partial(resized, video, short_side=short_side))
+        frames = times.noting(partial(resize_checked, video, short_side=short_side))
         frames = frames if self.change is None else self.change(frames)
         methods = [stream.flow for stream in self.streams]
         if not any(methods):

@@ -26,7 +26,7 @@ from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 from i3d.data.check.duplicates import Fingerprint, fingerprint
 from i3d.data.check.file_headers import find_truncation, suffix_mismatch
-from i3d.data.frame_folders import FrameNaming, frames_in_a_row, open_frames
+from i3d.data.frame_folders import FrameNaming, consecutive_frames, open_frames
 from i3d.data.shards import Shards
 from i3d.errors import VideoError, first_line, printable
 from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
@@ -242,7 +242,7 @@ class _Inspection:
             files = [path.name for path in images_in(folder)]
             num_frames = len(files)
         else:
-            num_frames, later = frames_in_a_row(folder, naming)
+            num_frames, later = consecutive_frames(folder, naming)
             axes = ("x", "y") if naming.paired else ("x",)
             files = [naming.name(i, axis) for i in range(num_frames) for axis in axes]
             files = files[:1] if naming.in_one_file else files

@@ -1,7 +1,7 @@
-"""Folders that are classes: of videos, or of folders of frames.
+"""Folders of classes, with videos or folders of frames.
 
-root/<class>/clip.mp4                    one folder, no split
-root/train/<class>/...  root/val/...     with splits (train, val, test, or other spellings of them)
+root/<class>/clip.mp4                    without splits
+root/train/<class>/...  root/val/...     with splits (train, val, test, or other spellings)
 root/<class>/<clip>/img_00001.jpg        folders of frames
 """
 
@@ -21,11 +21,13 @@ JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "Sy
 
 
 def read_folders(root: Path) -> Rows:
-    """Every video (or folder of frames) below a folder of its class, in natural order."""
+    """All videos, or folders of frames, below the folders of their classes, in natural order."""
     splits = {name: split_of(name) for name in _folders(root)}
     has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
     if has_splits:
-        splits = {name: split for name, split in splits.items() if split}  # annotations/ and logs/ are no classes
+        splits = {
+            name: split for name, split in splits.items() if split
+        }  # folders beside them, such as annotations/, are no classes
     rows = Rows()
     classes: dict[str, None] = {}
     for top in splits if has_splits else [""]:
@@ -36,7 +38,7 @@ def read_folders(root: Path) -> Rows:
     if not rows.paths:
         raise InputError(
             f"{printable(str(root))}: no video and no folder of frames in its folders; "
-            "give a folder that holds one folder a class (or train/ and val/ of them), or a list"
+            "give a folder with one folder per class (or train/ and val/ of such), or a list"
         )
     rows.classes = tuple(sorted(classes))
     return rows
@@ -48,17 +50,17 @@ def _holds_clips(place: Path) -> bool:
 
 
 def _no_strays(place: Path) -> None:
-    """Videos beside the folders of classes have no class: nothing is left out in silence."""
+    """An InputError for videos beside the folders of classes, which have no class."""
     strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if strays:
         raise InputError(
-            f"{printable(str(place))}: {len(strays)} videos lie beside the folders of classes, such as "
+            f"{printable(str(place))}: {len(strays)} videos are beside the folders of classes, such as "
             f"{printable(strays[0])}; move each into the folder of its class, or give a list"
         )
 
 
 def split_of(name: str) -> str:
-    """train of train, rawframes_train, videos_val, val_256: the part of the name that is one; "" if none is."""
+    """The split in the name of a folder: rawframes_train -> train, val_256 -> val; "" for other names."""
     parts = [name.lower(), *name.lower().replace("-", "_").split("_")]
     return next((SPLIT_NAMES[part] for part in parts if SPLIT_NAMES.get(part)), "")
 
@@ -75,9 +77,9 @@ def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> N
     for place, folders, files in walk_folders(root / folder):
         folders.sort(key=natural_key)
         relative = os.path.relpath(place, root)
-        shown = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]
-        videos = [file for file in shown if Path(file).suffix.lower() in VIDEO_SUFFIXES]
-        has_images = any(Path(file).suffix.lower() in IMAGE_SUFFIXES for file in shown)
+        visible = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]
+        videos = [file for file in visible if Path(file).suffix.lower() in VIDEO_SUFFIXES]
+        has_images = any(Path(file).suffix.lower() in IMAGE_SUFFIXES for file in visible)
         if has_images and not videos and relative != folder:
             _set_kind(rows, root, is_frames=True)
             rows.add(relative, (label,), split=split)
@@ -88,9 +90,9 @@ def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> N
 
 
 def _set_kind(rows: Rows, root: Path, *, is_frames: bool) -> None:
-    """A dataset is of videos or of folders of frames."""
+    """An InputError if a dataset has both videos and folders of frames."""
     if rows.paths and rows.is_frames != is_frames:
         raise InputError(
-            f"{printable(str(root))}: some clips are videos, others folders of frames; move one kind elsewhere"
+            f"{printable(str(root))}: some clips are videos, others folders of frames; move one kind to another folder"
         )
     rows.is_frames = is_frames

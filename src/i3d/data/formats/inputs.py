@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, patterns, lists) to one path a video."""
+"""Expand files, folders, patterns and lists to one path per video."""
 
 import csv
 import glob
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from i3d.errors import InputError, printable
+from i3d.utils.text import read_text
 from i3d.video.images import images_in, images_matching, natural_key
 
 VIDEO_SUFFIXES: Final = frozenset({
@@ -15,18 +16,18 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
-STDIN: Final = "-"  # one video on the standard input
+STDIN: Final = "-"  # the path of one video on the standard input
 LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
 PATH_COLUMNS: Final = ("path", "file", "video")
 
 
 def expand_inputs(names: Iterable[str]) -> list[str]:
-    """One path a video, in the order given; folders and patterns in natural order.
+    """One path per video, in the order given; files of folders and patterns in natural order.
 
-    A folder stands for the videos below it (and folders of frames below it), or, if it holds only images, for one
-    video of those frames. A `.txt` file lists one path a line (MMAction2's lists too), a `.csv` or `.tsv` file has a
-    column `path`, `file` or `video`; paths in it are relative to it. A name that leads to nothing is kept, so that
-    it becomes a row with an error; if nothing at all is left, that is an InputError.
+    A folder stands for the videos and the folders of frames below it; a folder that contains only images is one video.
+    A `.txt` file lists one path a line (also MMAction2's lists), a `.csv` or `.tsv` file has a column `path`, `file` or
+    `video`; their paths are relative to the file. A name of a missing file is returned, so that it becomes a row with
+    an error; if no path exists at all, that is an InputError.
     """
     paths: list[str] = []
     for name in names:
@@ -40,12 +41,12 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207 (absolute patterns)
             if not matches:
-                raise InputError(f"{printable(name)}: no file matches this pattern; check it")
+                raise InputError(f"{printable(name)}: no file matches this pattern; correct it")
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
     if not any(path == STDIN or os.path.lexists(path) or images_matching(path) for path in paths):
-        raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video was named")
+        raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video is given")
     return paths
 
 
@@ -61,19 +62,19 @@ def _in_folder(folder: Path) -> list[str]:
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
         found += [str(here / f) for f in sorted(videos, key=natural_key)]
     if not found:
-        raise InputError(f"{printable(str(folder))}: the folder holds no video and no frames; check the path")
+        raise InputError(f"{printable(str(folder))}: the folder contains no video and no frames; check the path")
     return found
 
 
 def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows links to folders, each folder once: links may run in a circle."""
-    seen: set[tuple[int, int]] = set()
+    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles."""
+    visited: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        here = os.stat(place)  # noqa: PTH116 (many folders, fast)
-        if (here.st_dev, here.st_ino) in seen:
+        stat = os.stat(place)  # noqa: PTH116 (many folders, fast)
+        if (stat.st_dev, stat.st_ino) in visited:
             folders.clear()
             continue
-        seen.add((here.st_dev, here.st_ino))
+        visited.add((stat.st_dev, stat.st_ino))
         yield place, folders, files
 
 
@@ -84,18 +85,12 @@ def _is_clip(folder: Path, *, min_images: int) -> bool:
 
 
 def _in_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise InputError(f"{printable(str(path))}:{line}: not UTF-8; save the list as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{printable(str(path))}: cannot be read ({error.strerror}); check its rights") from error
+    lines = read_text(path).splitlines()
     entries = _column(path, lines) if path.suffix.lower() != ".txt" else [line.strip() for line in lines]
-    found = [_resolve(path.parent, entry) for entry in entries if entry]
-    if not found:
-        raise InputError(f"{printable(str(path))}: the list is empty; put one path on each line")
-    return found
+    paths = [_resolve(path.parent, entry) for entry in entries if entry]
+    if not paths:
+        raise InputError(f"{printable(str(path))}: the list is empty; write one path on each line")
+    return paths
 
 
 def _column(path: Path, lines: list[str]) -> list[str]:
@@ -105,18 +100,18 @@ def _column(path: Path, lines: list[str]) -> list[str]:
     column = next((c for c in PATH_COLUMNS if c in (rows.fieldnames or ())), None)
     if column is None:
         raise InputError(f"{printable(str(path))}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
-    found = []
+    entries = []
     for row in rows:
         entry = (row[column] or "").strip()
         if not entry and any(value for value in row.values()):
             where = f"{printable(str(path))}:{rows.line_num}"
-            raise InputError(f"{where}: nothing in the column {column}; write a path, or take the line out")
-        found.append(entry)
-    return found
+            raise InputError(f"{where}: the column {column} is empty; write a path, or remove the line")
+        entries.append(entry)
+    return entries
 
 
 def _resolve(folder: Path, entry: str) -> str:
-    """The path of a list's line; trailing numbers (frame count, labels) are cut off if only that gives a file."""
+    """The path in a line. Trailing numbers (frame count, labels) are removed if the path exists only without them."""
     words = entry
     while not os.path.lexists(folder / words) and words.rpartition(" ")[2].isdecimal() and " " in words:
         words = words.rpartition(" ")[0].rstrip()

@@ -5,7 +5,7 @@
     with offset    abseiling/k7 30 250 1                  folder, first frame, number of frames, label
     multi-label    clip.mp4 3 17 42                       path, labels
 
-Fields are divided by blanks, tabs or commas. Paths may hold blanks: numbers are read from the right.
+Fields are separated by blanks, tabs or commas. Paths may contain blanks: numbers are read from the right.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.text import is_number
 
-LOOKED_AT: Final = 50  # lines by which the kind of a list is told
+MAX_INSPECTED: Final = 50  # lines from which the kind of a list is recognised
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
 _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNORECASE | re.DOTALL)
 _WHOLE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
-_DIVIDED: Final = re.compile(r"([ \t,]+)")
+_SEPARATOR: Final = re.compile(r"([ \t,]+)")
 Line = tuple[int, str]
 
 
 def read_list(
     path: Path, lines: list[str], *, root: Path, frames: bool | None, with_offset: bool, multi_label: bool
 ) -> Rows:
-    """`frames`: whether the list names folders of frames; None: found out from the lines and from what is on disk."""
+    """The clips of a list. `frames`: it lists folders of frames; None: recognised by its lines and the disk."""
     numbered = [
         (n, text) for n, line in enumerate(lines, start=1) if (text := line.strip()) and not text.startswith("# ")
     ]
@@ -46,14 +46,14 @@ def read_list(
             expected = ("folder frames label", "folder first frames label")[with_offset] if frames else "path label"
             raise InputError(
                 f"{printable(str(path))}:{number}: {quoted(text)}: not a line of the form `{expected}`; "
-                "correct it, or say --format if this is another kind of list"
+                "correct it, or pass --list-format if this is another kind of list"
             )
     return rows
 
 
 def _names_folders(lines: list[Line], root: Path) -> bool:
-    """Videos where names end as videos do, or lie there as files; else folders."""
-    for _, text in lines[:LOOKED_AT]:
+    """Whether the paths are folders of frames: not if they end like a video, or are files."""
+    for _, text in lines[:MAX_INSPECTED]:
         if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
             return False
         _, numbers = _tail_numbers(text)
@@ -61,8 +61,8 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
             if _named_after_counts(text, 1) is not None:
                 return True
             continue
-        for kept in range(len(numbers)):
-            candidate = root / _folder(text, len(numbers) - kept)
+        for in_name in range(len(numbers)):
+            candidate = root / _folder(text, len(numbers) - in_name)
             if candidate.is_dir():
                 return True
             if candidate.is_file():
@@ -73,8 +73,8 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
 
 
 def _has_offsets(lines: list[Line], root: Path) -> bool:
-    """Whether `a 30 250 1` means frames from the middle of `a`: that folder is there, and `a 30` is not."""
-    for _, text in lines[:LOOKED_AT]:
+    """Whether `a 30 250 1` lists frames from the middle of `a`: that folder exists, and `a 30` does not."""
+    for _, text in lines[:MAX_INSPECTED]:
         head, numbers = _tail_numbers(text)
         if len(numbers) == 3 and (root / head).is_dir() and not (root / _folder(text, 2)).is_dir():
             return True
@@ -83,12 +83,12 @@ def _has_offsets(lines: list[Line], root: Path) -> bool:
 
 def _video(rows: Rows) -> Callable[[int, str], bool]:
     def parse(number: int, text: str) -> bool:
-        found = _VIDEO.fullmatch(text)
-        if found is not None:
-            rows.add(found[1], _labels(found[2] or ""), line=number)
+        match = _VIDEO.fullmatch(text)
+        if match is not None:
+            rows.add(match[1], _labels(match[2] or ""), line=number)
             return True
         head, blank, label = text.replace("\t", " ").rpartition(" " if " " in text or "\t" in text else ",")
-        if blank and head.strip(" ,"):  # no known suffix: the last field is the label
+        if blank and head.strip(" ,"):  # unknown suffix: the last field is the label
             rows.add(head.strip(" ,"), (label,), line=number)
         return bool(blank and head.strip(" ,"))
 
@@ -105,7 +105,7 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
             return named is not None and _add(number, named[0], named[1], (named[2],))
         fields = numbers
         extra = len(numbers) - num_counts - 1
-        if extra > 0:  # the folder's own name ends in numbers, or there are several labels
+        if extra > 0:  # the name of the folder ends in numbers, or there are several labels
             keep = (
                 extra
                 if not multi_label
@@ -130,8 +130,8 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
 
 
 def _tail_numbers(text: str) -> tuple[str, list[str]]:
-    """What stands before the numbers at the end of a line, and these: "a b 12 3" -> "a b", 12 3."""
-    parts = _DIVIDED.split(text)
+    """Split off the numbers at the end of a line: "a b 12 3" -> "a b", 12 3."""
+    parts = _SEPARATOR.split(text)
     end = len(parts)
     while end > 2 and _WHOLE.fullmatch(parts[end - 1]):
         end -= 2
@@ -139,13 +139,13 @@ def _tail_numbers(text: str) -> tuple[str, list[str]]:
 
 
 def _folder(text: str, num_fields: int) -> str:
-    """What stands before the last fields of a line, as it is written."""
-    return "".join(_DIVIDED.split(text)[: -2 * num_fields])
+    """A line without its last fields."""
+    return "".join(_SEPARATOR.split(text)[: -2 * num_fields])
 
 
 def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], str] | None:
-    """Folder, numbers and the name of a class: "a b 120 playing guitar" -> "a b", 120, playing guitar."""
-    parts = _DIVIDED.split(text)
+    """Folder, counts and class name: "a b 120 playing guitar" -> "a b", 120, playing guitar."""
+    parts = _SEPARATOR.split(text)
     for at in range(2, len(parts) - 2 * num_counts, 2):
         counts = parts[at : at + 2 * num_counts : 2]
         if all(map(is_number, counts)) and not parts[at + 2 * num_counts][:1].isdigit():

@@ -1,4 +1,4 @@
-"""Any list or layout of the field becomes `Annotations`; which one it is, its content tells."""
+"""Read annotations from the lists and layouts of common datasets, which are recognised by their content."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ def read_annotations(
 ) -> Annotations:
     """The clips of a list or of a folder of classes, with their labels.
 
-    `root`: what paths are relative to; without, the folder of the list (MMAction2's `data_prefix`). `split`: only
-    the clips of "train", "val" or "test". `classes`: class names in the order of their numbers; without, they come
-    from the source, or from `LIST.classes.txt` beside it, which `i3d data list` writes. `fold`: of UCF101's and
-    HMDB51's three. `need_labels`: a clip without a label is an error.
-    Anything wrong is an InputError `file:line: value: reason; next step`.
+    `root`: the folder that paths are relative to (MMAction2's `data_prefix`), by default that of the list. `split`:
+    only the clips of "train", "val" or "test". `classes`: class names in the order of their numbers, by default those
+    of the source, or of `LIST.classes.txt` beside it, which `i3d data list` writes. `format`: by default recognised.
+    `fold`: which of the three official splits of UCF101 or HMDB51. `multi_label`: a clip may have several labels.
+    `allow_outside`: paths may lead out of the root. `need_labels`: a clip without a label is an error.
+    Errors are InputErrors: `file:line: value: reason; next step`.
     """
     if format not in get_args(Format):
-        raise InputError(f"format {format!r}: is not one of {', '.join(get_args(Format))}")
+        raise InputError(f"format {format!r}: not one of {', '.join(get_args(Format))}")
     if split is not None and split not in SPLITS:
-        raise InputError(f"split {split!r}: is not one of {', '.join(SPLITS)}")
+        raise InputError(f"split {split!r}: not one of {', '.join(SPLITS)}")
     source, root = Path(source), None if root is None else Path(root)
     if not source.exists():
         raise InputError(f"{printable(str(source))}: no such file or folder; check the path")
@@ -59,7 +60,7 @@ def read_annotations(
     if classes is None and rows.classes is None and source.is_file() and beside.is_file():
         classes = read_labels(beside)
     if root is not None and not root.is_dir():
-        raise InputError(f"{printable(str(root))}: there is no such folder; give the one that holds the clips (--root)")
+        raise InputError(f"{printable(str(root))}: no such folder; give the folder of the clips as --root")
     annotations = build_annotations(
         rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside
     )
@@ -82,7 +83,7 @@ def class_names(name_or_file: str) -> tuple[str, ...]:
 
 
 def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool) -> tuple[Rows, Path]:
-    """What the reader of the format finds, and the folder that its paths start from."""
+    """The rows of a source, and the folder that their paths are relative to."""
     if source.is_dir():
         return _rows_of_folder(source, root, kind, fold=fold, multi_label=multi_label)
     base = root or source.parent
@@ -112,7 +113,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
                 source, lines, root=base, frames=frames, with_offset=offset, multi_label=multi_label
             )
         case _:
-            raise InputError(f"{printable(str(source))}: a file cannot be of the format {kind!r}; leave it out")
+            raise InputError(f"{printable(str(source))}: a file cannot have the format {kind!r}; omit --list-format")
     return rows, base
 
 
@@ -135,18 +136,18 @@ def _rows_of_folder(
                 rows.add(path, labels, line=line, split=name, group=group)
         return rows, base
     if kind in ("auto", "ucf101") and any(splits.UCF_FILE.fullmatch(p.name) for p in source.iterdir()):
-        raise InputError(
-            f"{printable(str(source))}: no file trainlist0{fold}.txt; choose a fold that is there (--fold)"
-        )
+        raise InputError(f"{printable(str(source))}: no file trainlist0{fold}.txt; choose another --ucf-fold")
     if kind not in ("auto", "folders"):
-        raise InputError(f"{printable(str(source))}: a folder cannot be of the format {kind!r}; give the list itself")
+        raise InputError(f"{printable(str(source))}: a folder cannot have the format {kind!r}; give the list itself")
     if (source / LIST).is_file() and is_packed(source):
         return _rows_of_shards(source, multi_label=multi_label), source
     lists = [] if kind == "folders" else _lists_of_splits(source)
     if lists:
         return _rows_of_lists(source, lists, multi_label=multi_label), source
     if root is not None and root.resolve() != source.resolve():
-        raise InputError(f"{printable(str(source))}: holds no list that {printable(str(root))} could be the root of")
+        raise InputError(
+            f"{printable(str(source))}: contains no list, and --root {printable(str(root))} applies to lists; omit it"
+        )
     return folders.read_folders(source), source
 
 
@@ -159,23 +160,23 @@ def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
 
 
 def _lists_of_splits(folder: Path) -> list[tuple[str, Path, str]]:
-    """(split, list, folder of its clips) of lists that lie beside the folders of their splits.
+    """(split, list, folder of its clips) of lists that are beside the folders of their splits.
 
     MindSpore's port: `kinetics-400_train.csv` and train/. Ascend's: `train_label` (MMAction2's lines) and train/.
     """
     entries = sorted(folder.iterdir())
     places = {p.name: split for p in entries if p.is_dir() and (split := tables.SPLIT_NAMES.get(p.name.lower()))}
-    found = []
+    lists = []
     for path in entries:
-        named = SPLIT_LIST.fullmatch(path.name.lower())
-        split = tables.SPLIT_NAMES.get(named[1]) if named is not None and path.is_file() else None
-        if named is None or not split:
+        match = SPLIT_LIST.fullmatch(path.name.lower())
+        split = tables.SPLIT_NAMES.get(match[1]) if match is not None and path.is_file() else None
+        if match is None or not split:
             continue
-        same = [name for name, of in places.items() if of == split]
-        place = next((name for name in same if name.lower() == named[1]), next(iter(same), None))
+        candidates = [name for name, split_of_folder in places.items() if split_of_folder == split]
+        place = next((name for name in candidates if name.lower() == match[1]), next(iter(candidates), None))
         if place is not None:
-            found.append((split, path, place))
-    return found
+            lists.append((split, path, place))
+    return lists
 
 
 def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_label: bool) -> Rows:
@@ -183,15 +184,17 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
     listed = {place for _, _, place in lists}
     for place in sorted(p.name for p in folder.iterdir() if p.is_dir()):
         if tables.SPLIT_NAMES.get(place.lower()) and place not in listed:
-            rows.warnings.append(f"{place}/ is left out: no list of its clips lies beside it")
+            rows.warnings.append(f"{place}/ is ignored: there is no list of its clips beside it")
     for number, (split, file, place) in enumerate(lists):
         rows.begin(file)
         part, _ = _rows(file, folder / place, "auto", fold=1, multi_label=multi_label)
         if number and part.is_frames != rows.is_frames:
-            raise InputError(f"{printable(str(file))}: lists other clips than the list before it: videos and frames")
+            kinds = ("videos", "folders of frames")
+            why = f"lists {kinds[part.is_frames]}, the list before it {kinds[rows.is_frames]}; read them separately"
+            raise InputError(f"{printable(str(file))}: {why}")
         rows.is_frames = part.is_frames
         if all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir():
-            prefix = ""  # its paths start from the folder of the list
+            prefix = ""  # its paths are relative to the folder of the list
         else:
             prefix = f"{place}/"
         for i, (path, labels) in enumerate(zip(part.paths, part.labels, strict=True)):
@@ -228,7 +231,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
     if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
         raise InputError(
             f"{printable(str(source))}:1: {quoted(first)}: no column {', '.join(PATH_COLUMNS)} or "
-            "youtube_id; name the column of the paths so"
+            "youtube_id; rename the column of the paths"
         )
     return "auto"
 

@@ -25,25 +25,25 @@ _GROUP: Final = re.compile(r"(v_.+_g\d+)_c\d+\.\w+")
 
 
 def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Rows:
-    """One split file. The class is that of the folder, in training it must be the number behind the path too."""
-    named = UCF_FILE.fullmatch(path.name)
-    split = "test" if named is not None and named[1] == "test" else "train"
+    """One split file. The folder of a clip is its class; the number behind the path in training lists must agree."""
+    match = UCF_FILE.fullmatch(path.name)
+    split = "test" if match is not None and match[1] == "test" else "train"
     rows = Rows(classes=classes)
     known = {name.casefold(): name for name in classes}
     number_of = {name: i for i, name in enumerate(classes)}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        found = _UCF_LINE.fullmatch(line)
-        label = None if found is None else known.get(found[1].casefold())
-        if found is None or label is None:
+        match = _UCF_LINE.fullmatch(line)
+        label = None if match is None else known.get(match[1].casefold())
+        if match is None or label is None:
             why = "not a line `Class/video.avi number` of a class of UCF101; correct it"
             raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
-        if found[3] is not None and number_of[label] != int(found[3][:9]) - 1:
+        if match[3] is not None and number_of[label] != int(match[3][:9]) - 1:
             why = f"class {label} has the number {number_of[label] + 1} in classInd.txt; correct one of them"
             raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
-        group = _GROUP.fullmatch(found[2])
-        rows.add(f"{found[1]}/{found[2]}", (label,), line=number, split=split, group=group[1] if group else "")
+        group = _GROUP.fullmatch(match[2])
+        rows.add(f"{match[1]}/{match[2]}", (label,), line=number, split=split, group=group[1] if group else "")
     return rows
 
 
@@ -66,10 +66,10 @@ def ucf101_classes(path: Path) -> tuple[str, ...] | None:
 
 def read_hmdb51(folder: Path, *, fold: int) -> Rows:
     """All classes of one fold (1 to 3) from the folder of split files."""
-    found = ((p, HMDB_FILE.fullmatch(p.name)) for p in folder.iterdir())
-    files = {match[1]: p for p, match in found if match is not None and int(match[2]) == fold}
+    matches = ((p, HMDB_FILE.fullmatch(p.name)) for p in folder.iterdir())
+    files = {match[1]: p for p, match in matches if match is not None and int(match[2]) == fold}
     if not files:
-        raise InputError(f"{printable(str(folder))}: no file `CLASS_test_split{fold}.txt`; choose a fold that is there")
+        raise InputError(f"{printable(str(folder))}: no file `CLASS_test_split{fold}.txt`; choose another --ucf-fold")
     rows = Rows(classes=tuple(sorted(files)))
     for name, file in sorted(files.items()):
         rows.begin(file)
@@ -104,14 +104,14 @@ def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
 def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
     """A JSON list of {id, label, template}; the class is the template without its brackets, the file `id.webm`."""
     where = printable(str(path))
-    found = parse_json(read_text(path), where=where)
-    if not isinstance(found, list):
+    clips = parse_json(read_text(path), where=where)
+    if not isinstance(clips, list):
         raise InputError(f"{where}: not a list of clips; give Something-Something's train, validation or test JSON")
     rows = Rows()
     on_disk = files_below(root)
-    for number, item in enumerate(found):
+    for number, item in enumerate(clips):
         if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
-            raise InputError(f"{where}: clip {number}: no id; each clip is an object with id, label and template")
+            raise InputError(f"{where}: clip {number}: no id; write an object with id, label and template")
         name = str(item["id"])
         label = _class_of(item)
         rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
@@ -120,10 +120,10 @@ def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
 
 def json_classes(path: Path) -> tuple[str, ...]:
     """Classes from a JSON object with their numbers: Something-Something's labels.json, MindSpore's cls2index.json."""
-    found = parse_json(read_text(path), where=printable(str(path)))
-    if not isinstance(found, dict) or sorted(map(str, found.values())) != sorted(map(str, range(len(found)))):
+    numbers = parse_json(read_text(path), where=printable(str(path)))
+    if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
         raise InputError(f"{printable(str(path))}: not classes numbered from 0; give {{name: number, ...}}")
-    return tuple(sorted(found, key=lambda name: int(found[name])))
+    return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
 
 
 def _class_of(item: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Tables with a header: CSV and TSV files, JSON lines, and the CSV files of Kinetics.
 
-path,label,start,end,split,group                      one's own; only the path is needed, others are ignored
+path,label,start,end,split,group                      only the path is required; other columns are ignored
 label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_000011_000021.mp4`
 """
 
@@ -20,7 +20,6 @@ from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, first_line, printable, quoted
 from i3d.utils.text import is_number
 
-KINETICS_COLUMNS: Final = ("youtube_id", "time_start", "time_end")
 SPLIT_NAMES: Final = {
     "": "",
     **dict.fromkeys(("train", "training"), "train"),
@@ -34,12 +33,12 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
     column = ""
-    known: dict[str, tuple[Label, ...]] = {}  # many rows have one label: it is looked at, and kept, once
+    known: dict[str, tuple[Label, ...]] = {}  # labels are parsed once, as many rows share one
     for line, record in _records(path, lines):
         column = column or _path_column(path, line, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
-            raise _fault(path, line, name, f"no {column} in this row; give every row one")
+            raise _fault(path, line, name, f"no {column} in this row; add one")
         start, end = _seconds(path, line, record, "start"), _seconds(path, line, record, "end")
         if start >= end:
             why = f"the end is not after the start, {record.get('start')}; correct it"
@@ -65,9 +64,9 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
 
 
 def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
-    """A CSV of Kinetics. Each file is looked for below the root: flat, in a folder of its class, or of its split."""
+    """A CSV of Kinetics. The file of each clip is searched below the root, also in folders of classes and splits."""
     rows = Rows()
-    found = files_below(root)
+    on_disk = files_below(root)
     for line, record in _records(path, lines):
         youtube_id = str(record.get("youtube_id") or "").strip()
         start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
@@ -78,8 +77,8 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
         label = str(record.get("label") or "").strip().strip('"')
         split = _split(path, line, record.get("split"))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
-        cut, whole = found.get(stem), found.get(youtube_id)  # of a whole video, only the part is the clip
-        name = _of_split(cut or whole or [], label, split) or f"{stem}.mp4"
+        cut, whole = on_disk.get(stem), on_disk.get(youtube_id)  # of an uncut video, the clip is a part
+        name = _best_match(cut or whole or [], label, split) or f"{stem}.mp4"
         part = (start, end) if whole and not cut else (math.nan, math.nan)
         labels = (label,) if label else ()
         rows.add(name, labels, line=line, start=part[0], end=part[1], split=split, group=youtube_id)
@@ -87,20 +86,20 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
 
 
 def files_below(root: Path) -> dict[str, list[str]]:
-    """All videos below a folder, relative to it, by their names without suffix."""
-    found: dict[str, list[str]] = {}
+    """The paths of all videos below a folder, relative to it, by their names without suffix."""
+    paths: dict[str, list[str]] = {}
     for place, folders, files in walk_folders(root):
         folders.sort()
         relative = os.path.relpath(place, root)
         for file in sorted(files):
             stem, suffix = os.path.splitext(file)  # noqa: PTH122 (many names, fast)
             if suffix.lower() in VIDEO_SUFFIXES:
-                found.setdefault(stem, []).append(file if relative == "." else f"{relative}/{file}")
-    return found
+                paths.setdefault(stem, []).append(file if relative == "." else f"{relative}/{file}")
+    return paths
 
 
-def _of_split(paths: list[str], label: str, split: str) -> str:
-    """Of several files with one name, the one whose folders name its class and split."""
+def _best_match(paths: list[str], label: str, split: str) -> str:
+    """The path whose folders name the class and the split best, of several files with one name."""
 
     def agreement(path: str) -> int:
         folders = path.split("/")[:-1]
@@ -112,7 +111,7 @@ def _of_split(paths: list[str], label: str, split: str) -> str:
 
 
 def _records(path: Path, lines: list[str]) -> Iterator[Record]:
-    """(line, columns) of every row; names of columns in lower case."""
+    """(line, columns) of every row; column names are lower case."""
     first = next((line for line in lines if line.strip()), "")
     if not first:
         return iter(())
@@ -127,15 +126,15 @@ def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
     try:
         header = [name.strip().lower() for name in next(reader)]
         if repeated := next((name for name in header if name and header.count(name) > 1), None):
-            raise _fault(path, skipped + 1, repeated, "a column of this name is there twice; rename one")
+            raise _fault(path, skipped + 1, repeated, "two columns have this name; rename one")
         for fields in reader:
             line = skipped + reader.line_num
             if not "".join(fields).strip():
                 continue
             if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
-                raise _fault(path, line, delimiter.join(fields), "the header again; remove it")
+                raise _fault(path, line, delimiter.join(fields), "a repeated header; remove it")
             if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
-                why = f"{len(fields)} fields, the header has {len(header)}; quote what holds a {delimiter!r}"
+                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
                 raise _fault(path, line, delimiter.join(fields), why)
             yield line, dict(zip(header, fields, strict=False))
     except csv.Error as error:
@@ -156,7 +155,7 @@ def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
 
 
 def parse_json(text: str, *, where: str, line: int = 0) -> Any:
-    """JSON without NaN, infinities and repeated keys; what is nested too deep for Python is an InputError as well."""
+    """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
     try:
         return _JSON.decode(text)
     except (ValueError, RecursionError) as error:
@@ -167,12 +166,12 @@ def parse_json(text: str, *, where: str, line: int = 0) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key is repeated")
     return result
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 _JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
@@ -181,12 +180,14 @@ _JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
     column = next((name for name in PATH_COLUMNS if name in record), None)
     if column is None:
-        raise _fault(path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; name one so")
+        raise _fault(
+            path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
+        )
     return column
 
 
 def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
-    """One label, or several: a list, or (only if classes go together) divided by `|`."""
+    """One label, or several: a list, or, in multi-label data, separated by `|`."""
     values: Iterable[Any] = value if isinstance(value, list) else [value]
     if multi_label and isinstance(value, str):
         values = value.split("|")
@@ -219,7 +220,7 @@ def _count(path: Path, line: int, value: Any) -> int:
     if value is None or value == "":
         return -1
     if not is_number(str(value)) or not 1 <= int(value) < 2**31:
-        raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it or leave it out")
+        raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it, or leave it empty")
     return int(value)
 
 

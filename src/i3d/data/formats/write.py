@@ -1,10 +1,11 @@
-"""Annotations as a list in any of the common forms."""
+"""Write annotations as a list: a table, JSON lines, or a list of MMAction2."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -15,22 +16,25 @@ from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
 from i3d.utils.atomic_files import write_atomically
 
+log = logging.getLogger("i3d")
 ListKind = Literal["table", "jsonl", "videos", "frames"]
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
 def write_annotations(
-    annotations: Annotations, out: Path, *, kind: ListKind | None = None, naming: FrameNaming | None = None
+    annotations: Annotations, out: Path | str, *, kind: ListKind | None = None, naming: FrameNaming | None = None
 ) -> None:
-    """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's lists of videos or of frame folders (.txt).
+    """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's list of videos or of frame folders (.txt).
 
-    `kind` None: what the name says; a .txt is of what the annotations are of. Paths stay relative to their root.
-    `names`: of frames, where folders must be counted; without, they are found out. MMAction2's lists number the
-    classes and hold neither times, splits nor groups: what would be lost is an InputError.
+    `kind`: by default chosen by the suffix, and for .txt by the annotations. Paths are those of the annotations,
+    relative to their root. `naming`: of frames, if folders must be counted; by default inferred. MMAction2's lists have
+    class numbers and no times, splits or groups: a clip with a start or an end is an InputError, splits and groups are
+    omitted with a warning.
     """
+    out = Path(out)
     kind = kind or _kind_of(out, annotations)
     if kind not in get_args(ListKind):
-        raise InputError(f"{kind!r}: not a kind of list; use one of {', '.join(get_args(ListKind))}")
+        raise InputError(f"{kind!r}: not a list format; use one of {', '.join(get_args(ListKind))}")
     match kind:
         case "table":
             text = _table(annotations, "\t" if out.suffix.lower() == ".tsv" else ",")
@@ -42,12 +46,12 @@ def write_annotations(
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
-    """Class names, one a line, in the order of their numbers."""
+    """Write class names, one a line, in the order of their numbers."""
     write_atomically(out, classes_file(classes))
 
 
 def classes_file(classes: tuple[str, ...]) -> bytes:
-    """The content of a file of class names; their numbers follow where names alone would mislead."""
+    """The content of a file of class names. If a name begins or ends with a digit, numbers follow the names."""
     with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
     lines = (f"{name} {number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
     return "".join(lines).encode()
@@ -62,13 +66,15 @@ def _kind_of(out: Path, annotations: Annotations) -> ListKind:
         case ".txt":
             return "frames" if annotations.is_frames else "videos"
         case _:
-            raise InputError(f"{printable(str(out))}: a list ends in .csv, .tsv, .jsonl or .txt; name it so")
+            raise InputError(f"{printable(str(out))}: not a suffix of lists; use .csv, .tsv, .jsonl or .txt")
 
 
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
-    """One object a clip, without the fields that no clip has."""
+    """One JSON object per clip, without empty fields."""
     rows = []
-    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # no names: the numbers stay
+    are_numbered = annotations.classes == numbered_labels(
+        len(annotations.classes)
+    )  # generated names: write the numbers
     for index, clip in enumerate(annotations):
         names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
@@ -81,7 +87,9 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
             "num_frames": clip.num_frames,
         }
         if clip.first_frame:
-            raise _lost(annotations, index, "frames from the middle of a folder", "a list with offsets")
+            raise _lost(
+                annotations, index, "frames from the middle of a folder", "MMAction2's list with offsets (.txt)"
+            )
         rows.append({key: value for key, value in values.items() if value is not None})
     return rows
 
@@ -97,7 +105,9 @@ def _table(annotations: Annotations, delimiter: str) -> str:
         if isinstance(label, list):
             label = [str(name) for name in label]
             if any("|" in name for name in label):
-                raise InputError(f"{printable(row['path'])}: a class name with `|` cannot stand in a table; use .jsonl")
+                raise InputError(
+                    f"{printable(row['path'])}: a table cannot contain a class name with `|`; write .jsonl"
+                )
             label = "|".join(label)
         writer.writerow({**row, "label": label})
     return text.getvalue()
@@ -106,7 +116,12 @@ def _table(annotations: Annotations, delimiter: str) -> str:
 def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, naming: FrameNaming | None) -> str:
     if frames != annotations.is_frames:
         what = "frame folders" if annotations.is_frames else "videos"
-        raise InputError(f"{printable(str(out))}: the clips are {what}; choose that kind of list")
+        raise InputError(f"{printable(str(out))}: the clips are {what}; choose that list format")
+    lost = {"splits": (annotations.splits_N >= 0).any(), "groups": any(annotations.group_names)}
+    if omitted := " and ".join(name for name, exists in lost.items() if exists):
+        log.warning(
+            "%s: MMAction2's lists have no %s: omitted; write a .csv to keep them", printable(str(out)), omitted
+        )
     lines = []
     shards = Shards.find(Path(annotations.root))
     for index, clip in enumerate(annotations):

@@ -1,9 +1,9 @@
-"""The flow of clips that come as RGB: computed when it is first asked for, kept, and read from there ever after.
+"""The optical flow of videos, computed once and then read from the cache.
 
-Each file holds the flow of one part of one video, by a hash of all that it depends on: the content of the video, the
-method, the size and rate of the frames. It is lossless, so that the first epoch sees what the others see.
+Each cached file holds the flow of one part of one video, under a hash of all that it depends on: the content of the
+video, the method, the size and rate of the frames. It is lossless: all epochs get the same flow.
 
-Letters in names: D different frames, H rows, W columns.
+Letters in names: D distinct frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.flow_files import flow_as_rgb
-from i3d.data.loading.preprocess import flow_at, resized
+from i3d.data.loading.preprocess import flow_at, resize_checked
 from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
-from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
+from i3d.video.flow import BOUND, flow_to_bytes, consecutive_flows
 from i3d.video.images import images_in
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
@@ -38,8 +38,9 @@ Indices = npt.NDArray[np.int64]
 
 
 class CachedFlow:
-    """The flow (H, W, 2) uint8 that leads to each frame of a part of a video, the first there twice. Frame 0 is its
-    first. To be used in a `with` statement.
+    """Cached flow (H, W, 2) uint8 of a part of a video, as a context manager.
+
+    Flow i leads to frame i from the one before it; flow 0 repeats flow 1.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,28 +58,26 @@ class CachedFlow:
 
     def iter_frames_at(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
         """As `Video.iter_frames_at`."""
-        yield from (
-            (number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D)
-        )
+        yield from ((number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D))
 
     def stream(self) -> Iterator[FrameHWC]:
-        """All, in their order."""
+        """All flows in order."""
         yield from (frame_HWC[..., :2].copy() for frame_HWC in self._video.stream())
 
 
 @dataclass(frozen=True)
 class ClipFlow:
-    """A dataset's clips are seen as flow: stored flow is read; of videos it is computed so, and kept in the cache."""
+    """Clips as optical flow: of folders of frames it is stored there; of videos it is computed and cached."""
 
     method: FlowMethod = "tvl1"
-    short_side: int = 256  # of the frames that training computes it between
+    short_side: int = 256  # of the frames between which training computes it
     cache: Cache = field(default_factory=Cache.default)
 
     @classmethod
     def from_network(
         cls, network: NetworkSettings, preprocessing: Preprocessing, cache: Cache | None = None
     ) -> ClipFlow | None:
-        """As a network takes it; None: it takes RGB."""
+        """The flow that a network was trained on; None for a network of RGB."""
         method = flow_method(network, preprocessing)
         return None if method is None else cls(method, preprocessing.short_side, cache or Cache.default())
 
@@ -93,7 +92,7 @@ class ClipFlow:
     ) -> CachedFlow:
         """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
 
-        It is computed if it is not there, or damaged. `content`: a hash of the video (`content_digest`).
+        It is computed if it is not cached, or damaged. `content`: a hash of the video (`content_digest`).
         """
         key = cache_key(
             kind="flow",
@@ -107,45 +106,43 @@ class ClipFlow:
             opencv=cv2.__version__,
         )
         path = self.cache.path(key, SUFFIX)
-        if not self._is_whole(path, key):
-            small = partial(resized, video, short_side=short_side)
-            self._keep(path, video.stream(fps=fps, transform=small, between=between))
+        if not self._is_intact(path, key):
+            resize = partial(resize_checked, video, short_side=short_side)
+            self._write(path, video.stream(fps=fps, transform=resize, between=between))
             self.cache.save_json(
                 key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
             )
-        told = self.cache.load_json(key)
-        video.restore_notes(told["notes"], frames_decoded=told["frames"])
+        record = self.cache.load_json(key)
+        video.restore_notes(record["notes"], frames_decoded=record["frames"])
         return CachedFlow(path)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
         """The flow (H, W, 2) that leads to every frame of a video at a rate.
 
-        It is kept if there is a hash of the video, and room; if there is none, a note of the video says so.
+        It is cached if the video has a hash. If it cannot be written, a note of the video reports that.
         """
-        if kept := self._kept(video, content, fps):
-            with kept as flow:
+        if cached := self._open_or_note(video, content, fps):
+            with cached as flow:
                 yield from flow.stream()
             return
-        frames = video.stream(fps=fps, transform=partial(resized, video, short_side=self.short_side))
-        yield from (
-            flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames")
-        )
+        frames = video.stream(fps=fps, transform=partial(resize_checked, video, short_side=self.short_side))
+        yield from (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
     ) -> FramesDHWC:
-        """The flow (D, H, W, 2) that leads to some frames, of a video's own or at a rate.
+        """The flow (D, H, W, 2) that leads to some frames of a video, at a rate or of its own.
 
-        It is kept if half of the frames are wanted: a few of a long video are computed alone.
+        The flow of the whole video is cached if at least half of its frames are wanted; else only theirs is computed.
         """
-        most = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
-        if kept := self._kept(video, content if most else None, fps):
-            with kept as flow:
+        wants_half = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
+        if cached := self._open_or_note(video, content if wants_half else None, fps):
+            with cached as flow:
                 return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.iter_frames_at(wanted_D)])
-        small = partial(resized, video, short_side=self.short_side)
-        return np.stack(flow_at(video, wanted_D.tolist(), small, method=self.method, fps=fps))
+        resize = partial(resize_checked, video, short_side=self.short_side)
+        return np.stack(flow_at(video, wanted_D.tolist(), resize, method=self.method, fps=fps))
 
-    def _kept(self, video: Video, content: str | None, fps: float | None) -> CachedFlow | None:
+    def _open_or_note(self, video: Video, content: str | None, fps: float | None) -> CachedFlow | None:
         if content is None:
             return None
         try:
@@ -154,17 +151,17 @@ class ClipFlow:
             video.restore_notes([str(error)], frames_decoded=0)
             return None
 
-    def _is_whole(self, path: Path, key: str) -> bool:
-        """Whether a file is as it was written: a decoder would not notice a wrong bit."""
-        told = self.cache.load_json(key)
+    def _is_intact(self, path: Path, key: str) -> bool:
+        """Whether a file has the hash of when it was written: a decoder would not notice a wrong bit."""
+        record = self.cache.load_json(key)
+        if not isinstance(record, dict) or not {"notes", "frames", "sha256"} <= set(record):
+            return False
         try:
-            return (
-                isinstance(told, dict) and {"notes", "frames"} <= set(told) and told["sha256"] == content_digest(path)
-            )
-        except VideoError:
+            return bool(record["sha256"] == content_digest(path))
+        except VideoError:  # there is no file
             return False
 
-    def _keep(self, path: Path, frames: Iterator[FrameHWC]) -> None:
+    def _write(self, path: Path, frames: Iterator[FrameHWC]) -> None:
         flows = (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +175,7 @@ class ClipFlow:
 
 
 def content_digest(path: Path) -> str:
-    """The hash of a video file, or of a folder of frames."""
+    """A hash of the content of a video file, or of a folder of frames."""
     try:
         files = images_in(path) if path.is_dir() else [path]
         return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
@@ -190,7 +187,7 @@ def content_digest(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Of files as they are now: a worker, which stays, reads each only once for it."""
+    """Of files with these sizes and times of change: a process reads each file only once."""
     digest = hashlib.sha256()
     for name, size, _ in files:
         digest.update(f"{size} ".encode())

@@ -1,0 +1,10 @@
+from .annotations import Annotations as Annotations
+from .annotations import Clip as Clip
+from .check.dataset import check_annotations as check_annotations
+from .formats.read import read_annotations as read_annotations
+from .formats.write import write_annotations as write_annotations
+from .loading.dataset import ClipDataset as ClipDataset
+from .loading.dataset import TestView as TestView
+from .loading.dataset import TrainView as TrainView
+from .loading.loader import ClipLoader as ClipLoader
+from .split import split_annotations as split_annotations
