@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -578,3 +580,24 @@ def test_a_video_is_no_list(tmp_path):
     touch(tmp_path, "a.mp4")
     with pytest.raises(InputError, match=r"a\.mp4: is a video; give a list of videos, or a folder of classes"):
         read_annotations(tmp_path / "a.mp4")
+
+
+def test_the_public_names_of_data():
+    import i3d.data
+
+    assert i3d.data.__all__ == [
+        "Annotations", "Clip", "ClipDataset", "ClipLoader", "TestView", "TrainView", "check_annotations",
+        "read_annotations", "split_annotations", "write_annotations",
+    ]  # fmt: skip
+    assert all(callable(getattr(i3d.data, name)) for name in i3d.data.__all__)
+
+
+def test_lists_are_read_and_split_without_pytorch(tmp_path):
+    (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{i % 2}\n" for i in range(10)))
+    code = (
+        "import sys; from i3d.data import read_annotations, split_annotations, write_annotations; "
+        "write_annotations(split_annotations(read_annotations('clips.csv')).annotations, 'out.csv'); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "out.csv").read_text().startswith("path,label,split")

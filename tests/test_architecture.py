@@ -95,6 +95,14 @@ def test_functions_fit_a_screen_and_files_a_sitting():
                 assert length < 60, f"{path}:{node.lineno} {node.name}"
 
 
+@pytest.mark.parametrize("stub", sorted(PACKAGE.rglob("*.pyi")), ids=lambda stub: stub.parent.name)
+def test_public_names_hide_no_module(stub):
+    names = re.findall(r"import (\w+) as \1$", stub.read_text(), re.MULTILINE)
+    modules = {path.stem for path in stub.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert names
+    assert not modules & set(names)
+
+
 def test_wheel_contents_are_tracked():
     assert (PACKAGE / "py.typed").exists()
     assert (PACKAGE / "assets" / "inception_rgb_kinetics400.safetensors").stat().st_size > 24e6

@@ -26,7 +26,7 @@ from i3d.errors import InputError, VideoError, printable
 from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
-from i3d.video.flow import BOUND, flow_to_bytes, consecutive_flows
+from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
 from i3d.video.images import images_in
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
@@ -58,7 +58,9 @@ class CachedFlow:
 
     def iter_frames_at(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
         """As `Video.iter_frames_at`."""
-        yield from ((number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D))
+        yield from (
+            (number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D)
+        )
 
     def stream(self) -> Iterator[FrameHWC]:
         """All flows in order."""
@@ -126,7 +128,9 @@ class ClipFlow:
                 yield from flow.stream()
             return
         frames = video.stream(fps=fps, transform=partial(resize_checked, video, short_side=self.short_side))
-        yield from (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
+        yield from (
+            flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames")
+        )
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
