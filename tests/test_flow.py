@@ -242,7 +242,7 @@ def test_arrays_that_are_no_flow(tmp_path):
         with pytest.raises(VideoError, match=message):
             open_frames(tmp_path / "x", naming)
     np.savez(tmp_path / "x" / "flow.npz", flow=np.zeros((3, 4, 4, 2), np.uint8))
-    with pytest.raises(VideoError, match="it has 3 flows from 0 on, the list says 5"):
+    with pytest.raises(VideoError, match="it has 3 flows from 0 on, 5 are listed"):
         open_frames(tmp_path / "x", naming, num_frames=5)
     with open_frames(tmp_path / "x", naming, num_frames=2, first_frame=1) as video:
         assert video.num_frames == 2

@@ -211,8 +211,8 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
         where = f"{rows.where(index, source)}: {quoted(path)}"
         if not path.strip() or "\0" in path:
             raise InputError(f"{where}: not a path; correct the line")
-        whole = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
-        if not allow_outside and os.path.commonpath([base, whole]) != base:
+        absolute = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
+        if not allow_outside and os.path.commonpath([base, absolute]) != base:
             raise InputError(
                 f"{where}: leads out of the root {printable(str(root))}; give another --root, or pass --allow-outside"
             )

@@ -59,7 +59,7 @@ class FlowFileVideo(RandomAccessVideo):
         where = f"{folder}/{name}"
         flow_THW2 = _read(folder / name, where, limits)[first:]
         if num_frames is not None and len(flow_THW2) < num_frames:
-            what = f"it has {len(flow_THW2)} flows from {first} on, the list says {num_frames}"
+            what = f"it has {len(flow_THW2)} flows from {first} on, {num_frames} are listed"
             raise VideoError(where, what, "correct the list, or compute the flow again")
         super().__init__(where, num_frames or len(flow_THW2), frames_fps=frames_fps, limits=limits)
         self._flow_THW2 = flow_THW2

@@ -53,17 +53,17 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
 def _in_folder(folder: Path) -> list[str]:
     if _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir()):
         return [str(folder)]
-    found: list[str] = []
+    paths: list[str] = []
     for place, folders, files in walk_folders(folder):
         folders.sort(key=natural_key)
         here = Path(place)
         if here != folder and _is_clip(here, min_images=2):
-            found.append(place)
+            paths.append(place)
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
-        found += [str(here / f) for f in sorted(videos, key=natural_key)]
-    if not found:
+        paths += [str(here / f) for f in sorted(videos, key=natural_key)]
+    if not paths:
         raise InputError(f"{printable(str(folder))}: the folder contains no video and no frames; check the path")
-    return found
+    return paths
 
 
 def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -106,15 +106,11 @@ def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: boo
         fields = numbers
         extra = len(numbers) - num_counts - 1
         if extra > 0:  # the name of the folder ends in numbers, or there are several labels
-            keep = (
-                extra
-                if not multi_label
-                else next(
-                    (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{_folder(text, len(numbers) - k)}")),  # noqa: PTH112
-                    0,
-                )
-            )
-            head, fields = _folder(text, len(numbers) - keep), numbers[keep:]
+            in_name = extra
+            if multi_label:
+                sizes = (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{_folder(text, len(numbers) - k)}"))  # noqa: PTH112
+                in_name = next(sizes, 0)
+            head, fields = _folder(text, len(numbers) - in_name), numbers[in_name:]
         if len(fields) < num_counts:
             return False
         return _add(number, head, fields[:num_counts], tuple(fields[num_counts:]))

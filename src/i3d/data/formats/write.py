@@ -120,7 +120,9 @@ def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, naming: Fra
     lost = {"splits": (annotations.splits_N >= 0).any(), "groups": any(annotations.group_names)}
     if omitted := " and ".join(name for name, exists in lost.items() if exists):
         log.warning(
-            "%s: MMAction2's lists have no %s: omitted; write a .csv to keep them", printable(str(out)), omitted
+            "%s: MMAction2's lists have no %s, which are omitted; write a .csv to store them",
+            printable(str(out)),
+            omitted,
         )
     lines = []
     shards = Shards.find(Path(annotations.root))

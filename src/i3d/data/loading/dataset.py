@@ -235,7 +235,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for protocol in view.protocols:
             if isinstance(protocol, WindowProtocol):
                 first = sum(map(len, frames))
-                frames_DHWC, places = self._window_frames(index, protocol, pre, whole=bool(clip_protocols))
+                frames_DHWC, places = self._window_frames(index, protocol, pre, uncropped=bool(clip_protocols))
                 cuts = windows(len(places), max_frames=protocol.max_window_frames)
                 boxes = crop_boxes(*frames_DHWC.shape[1:3], size=pre.crop, crops="center")
                 layout[protocol] = [[first + place for place in places[start:stop]] for start, stop in cuts], boxes
@@ -281,11 +281,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         return frames_DHWC
 
     def _window_frames(
-        self, index: int, protocol: WindowProtocol, pre: Preprocessing, *, whole: bool
+        self, index: int, protocol: WindowProtocol, pre: Preprocessing, *, uncropped: bool
     ) -> tuple[torch.Tensor, list[int]]:
         """The distinct frames (D, H, W, C) of a video at the protocol's rate, and which of them fills each time slot.
 
-        They are resized, and cropped unless `whole`. A video slower than the rate fills several slots with a frame.
+        They are resized, and cropped unless `uncropped`. A video slower than the rate fills several slots with a frame.
         """
         clip = self.annotations[index]
         with self.open_clip(index) as video:
@@ -295,7 +295,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             self.timer.lap("seek")
             distinct_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in self._frames_at_rate(video, index, protocol, pre, between, whole=whole):
+            for frame_HWC in self._frames_at_rate(video, index, protocol, pre, between, uncropped=uncropped):
                 if not distinct_D or frame_HWC is not distinct_D[-1]:
                     distinct_D.append(frame_HWC)
                     self.timer.lap("decode")
@@ -333,16 +333,16 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         pre: Preprocessing,
         between: tuple[int, int] | None,
         *,
-        whole: bool,
+        uncropped: bool,
     ) -> Iterator[FrameHWC]:
         """The frames at the rate of the protocol, or the flow from each frame's predecessor to it."""
         if self.flow is None or not self.computes_flow:
-            yield from window_frames(video, protocol, pre, between=between, whole=whole)
+            yield from window_frames(video, protocol, pre, between=between, uncropped=uncropped)
             return
         content, side = self._content_digest(index), pre.short_side
         with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
             for flow_HW2 in flow.stream():
-                yield flow_HW2 if whole else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
+                yield flow_HW2 if uncropped else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
 
     def _content_digest(self, index: int) -> str:
         if self.shards is not None:

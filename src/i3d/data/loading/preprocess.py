@@ -19,16 +19,16 @@ def window_frames(
     pre: Preprocessing,
     *,
     between: tuple[int, int] | None = None,
-    whole: bool = False,
+    uncropped: bool = False,
 ) -> Iterator[FrameHWC]:
     """The frames of a video at the rate of a protocol, of which windows are made; `between`: only of first..stop.
 
-    Each is (crop, crop, C), or uncropped if `whole`.
+    Each is (crop, crop, C), or before the crop if `uncropped`.
     """
 
     def transform(frame_HWC: FrameHWC) -> FrameHWC:
         small_HWC = resize_checked(video, frame_HWC, short_side=pre.short_side)
-        if whole:
+        if uncropped:
             return small_HWC.copy()
         square_HWC: FrameHWC = center_crop(small_HWC[None], size=pre.crop)[0]
         return square_HWC.copy()
