@@ -344,7 +344,7 @@ def test_something_something_v2(tmp_path):
     ("name", "content", "message"),
     [
         ("a.txt", "a.mp4 5\n", r"a\.txt:1: '5': there are 2 classes, 0 to 1"),
-        ("a.txt", "a.mp4 1\nb.mp4 2\n", r"a\.txt:2: '2': .* seem to count from 1"),
+        ("a.txt", "a.mp4 1\nb.mp4 2\n", r"a\.txt:2: '2': .* seems to count from 1"),
         ("a.txt", "a.mp4 0\nb.mp4 -1\n", r"a\.txt:2: '-1': class numbers count from 0"),
         ("a.txt", "a.mp4 0\nb.mp4 3.0\n", r"a\.txt:2: '3\.0': not a class number"),
         ("a.txt", "a.mp4 rnu\n", r"a\.txt:1: 'rnu': is not one of the 2 classes; did you mean 'run'\?"),
@@ -370,7 +370,7 @@ def test_something_something_v2(tmp_path):
         ("a.csv", "path,label,split\na.mp4,run,dev\n", r"a\.csv:2: 'dev': not a split; use one of train, val, test"),
         ("a.csv", "path,label,num_frames\na.mp4,run,x\n", r"a\.csv:2: 'x': num_frames is not a whole number"),
         ("a.jsonl", '{"path": "a.mp4", "label": 1.5}\n', r"a\.jsonl:1: '1\.5': not a label"),
-        ("a.jsonl", '{"path": "a.mp4", "label": NaN}\n', r"a\.jsonl:1: not JSON \(NaN is no number"),
+        ("a.jsonl", '{"path": "a.mp4", "label": NaN}\n', r"a\.jsonl:1: not JSON \(NaN is not a number"),
         ("a.jsonl", '{"path": "a.mp4", "path": "b.mp4"}\n', r"a\.jsonl:1: not JSON \(a key is repeated"),
         ("a.jsonl", '{"path": ' + "[" * 50_000 + "\n", r"a\.jsonl:1: not JSON"),
         ("a.txt", "a.mp4 0\nb.mp4 \u00b2\n", r"a\.txt:2: '\u00b2': not a class number"),

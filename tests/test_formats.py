@@ -377,7 +377,7 @@ def test_ugly_lists_are_one_line(tmp_path, monkeypatch, video, text, command, co
         ("l.txt", "file:///etc/a.mp4 0\n", r":1: 'file:///etc/a\.mp4': none of the 1 clips is below"),
         ("l.txt", "\\\\host\\a.mp4 0\n", r":1: .*host.*: none of the 1 clips is below"),
         ("l.txt", "a/../../a.mp4 0\n", r":1: 'a/\.\./\.\./a\.mp4': leads out of the root"),
-        ("l.csv", "path,label\na.mp4,ru\u202en\n", r":2: 'ru\\u202en': a class name with characters that cannot be"),
+        ("l.csv", "path,label\na.mp4,ru\u202en\n", r":2: 'ru\\u202en': a class name with invisible characters"),
         ("l.csv", "path;label;start\na.mp4;run;1,5\n", r":2: '1,5': start is not a time in seconds"),
         ("k.csv", f"{KINETICS}run,../../a,1,2,train\n", r":2: '\.\./\.\./a_000001_000002\.mp4': leads out of the root"),
         ("k.csv", f"{KINETICS}run,a,1,x,train\n", r":2: 'x': time_end is not a time in seconds"),
