@@ -383,7 +383,7 @@ def test_plain_folders_and_layouts(tmp_path):
     pack_dataset(read_annotations(tmp_path / "classes"), tmp_path / "packed")
     assert [row.status for row in check_dataset(tmp_path / "packed").rows] == ["ok", "ok", "duplicate"]
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match="holds no video and no frames"):
+    with pytest.raises(InputError, match="contains no video and no frames"):
         check_dataset(tmp_path / "nothing")
 
 
@@ -395,7 +395,7 @@ def test_plain_folders_and_layouts(tmp_path):
         ({"memory_limit_gib": 0.1}, "memory_limit_gib 0.1"),
         ({"min_frames": 0}, "min_frames 0"),
         ({"near_duplicates": "some"}, "is not one of across-splits, all, none"),
-        ({"split": "dev"}, "is not one of train"),
+        ({"split": "dev"}, "not one of train"),
         ({"modality": "flow"}, "flow is read from folders of frames"),
     ],
 )
