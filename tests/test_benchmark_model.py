@@ -107,6 +107,7 @@ def test_the_command(recipe, tmp_path):
     assert set(vars(Speed(Configuration(), (1.0,), 1, None, 1, 1, 1, None))) <= set(told["speeds"][0])
 
 
+@pytest.mark.slow
 def test_weights_and_networks_are_measured_too(tmp_path):
     model = save_model(tmp_path / "m.safetensors")
     found = benchmark_model(str(model), [Configuration()], device="cpu", rounds=1)

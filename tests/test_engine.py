@@ -66,6 +66,7 @@ def test_a_float32_engine_equals_the_network(name):
     assert (engine.pooled(x_NCTHW) - pooled).abs().max() < 1e-5 * pooled.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_equals_its_clips_one_by_one(name):
     engine = Engine.create(network(name), ComputeConfig(precision="fp32"), device=CPU)

@@ -66,6 +66,7 @@ def predicted(predictor, file):
 # the same scores as predict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["clips", "windows"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_scores_are_those_of_predict(clips, models, protocol, workers):

@@ -260,6 +260,7 @@ def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path
         assert row["end_seconds"] - row["start_seconds"] == pytest.approx(8 / 20, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_path):
     out = tmp_path / "out"
     for name in ("broken.mp4", "short.mp4"):
@@ -311,6 +312,7 @@ def load_parquet(path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "load"), [("npz", load_npz), ("h5", load_h5), ("parquet", load_parquet)])
 def test_other_formats_have_frames_and_seconds(videos, model, tmp_path, kind, load):
     options = (videos / "a.mp4", "--model", model, *OPTIONS, "--crops", "10")

@@ -92,6 +92,7 @@ def test_only_the_classifier_is_another(root, head):
     assert state_of(root / "head/best.safetensors")["fc.weight"].shape[0] == 2
 
 
+@pytest.mark.slow
 def test_bf16_is_said_and_gives_nearly_the_same(root, head, tmp_path):
     said = train(root / "clips", root / "bf16", root / "tiny.safetensors", "--precision", "bf16", "--views", 1)
     assert "; bf16" in said
@@ -134,6 +135,7 @@ def test_all_moves_everything_but_the_norms_statistics_and_goes_on_from_a_model(
     assert (root / "all/curves.png").exists()
 
 
+@pytest.mark.slow
 def test_norms_that_are_re_estimated_change_statistics_only(root):
     said = start(root, "norms", "--norms", "re-estimated")
     changed = moved(root, "tiny.safetensors", "norms")
@@ -222,6 +224,7 @@ def test_folds_hold_every_clip_out_once_by_groups(root):
     assert record["figures"]["top1"] == pytest.approx(np.dot(accuracies, counted) / 14)
 
 
+@pytest.mark.slow
 def test_folds_group_by_what_is_in_the_path(root):
     """Clip 0 of both classes together, and so on: with seven groups there are no more than seven folds."""
     said = start(root, "by-path", "--folds", 8, "--group-by", r"/(?:copy of )?(\d)\.mp4", expected=2)
@@ -237,6 +240,7 @@ def test_labels_at_random_are_found_useless(root):
     assert "useless as it is" in said or "not sure that the model is of any use" in said
 
 
+@pytest.mark.slow
 def test_python_says_the_same(root, head):
     import i3d
     from i3d.data.formats.read import read_annotations

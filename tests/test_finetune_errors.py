@@ -70,6 +70,7 @@ def test_numbers_out_of_range(root, words):
     assert not (root / "W" / "best.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_run_is_left_as_it_is(root):
     before = (root / "done" / "best.safetensors").read_bytes()
     assert "seed was 0, now 5" in error(root, "--seed", 5, work_dir="done")
@@ -181,6 +182,7 @@ def test_blank_clips_fail_the_self_test(root):
     assert "are they the same clip, or blank" in error(root, data="black/clips.csv")
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_fails_the_self_test(root):
     said = error(root, "--finetune", "all", "--lr", "1e5")
     assert "self-test" in said

@@ -173,6 +173,7 @@ def test_mindspores_own_file_parses():
     assert np.array_equal(arrays["features.0.weight"], wanted)
 
 
+@pytest.mark.slow
 def test_mindspore_checkpoints_convert(tmp_path):
     state = golden_state("piergiaj_rgb")
     arrays = foreign_files.mindspore_arrays(state)
@@ -194,6 +195,7 @@ def test_mindspore_checkpoints_convert(tmp_path):
     assert len(read_weights_file(tmp_path / "checked.ckpt").arrays) == len(arrays)
 
 
+@pytest.mark.slow
 def test_mmengines_own_checkpoint_converts(tmp_path):
     golden = np.load(FOREIGN / "mmaction2_v1_tiny_epoch_2_logits.npz")
     clips = torch.from_numpy(golden_weights.clips_NCTHW(41, (2, 3, 8, 64, 64), "imagenet"))
@@ -247,6 +249,7 @@ def test_a_published_config_is_known_by_its_name(tmp_path):
     assert load_weights(tmp_path / "a.pth").card.recipe.name == "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -77,6 +77,7 @@ def test_windows_equal_those_that_run_alone(net, window, stride, num_rows, endpo
             torch.testing.assert_close(maps_BCTHW[row : row + 1], alone_1CTHW, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_shared_positions_are_computed_once(net, monkeypatch):
     """Taps times positions of each convolution in the last two of four calls, of eight windows of 64 frames each."""
     counts: dict[tuple[int, int, int], int] = {}
@@ -198,6 +199,7 @@ def _by_hand(net, stream, frames_THWC, settings):
     return torch.stack(rows).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_in_bfloat16_sharing_is_as_close_to_float32_as_windows_alone(net):
     frames_1CTHW = torch.rand(1, 3, 64 + 15, SIDE, SIDE) * 2 - 1

@@ -97,6 +97,7 @@ def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkey
     assert seen.logits_VK.shape == (3, 400)
 
 
+@pytest.mark.slow
 def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
     """As clips of 32 frames do; of the windows of 250 frames one fills the machine."""
     assert predictor.views_at_once == 1

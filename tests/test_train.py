@@ -216,6 +216,7 @@ def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
     assert "resuming from step" in finish(arguments)
 
 
+@pytest.mark.slow
 def test_a_done_run_may_lose_its_states(clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1")
     finish(arguments)
@@ -225,6 +226,7 @@ def test_a_done_run_may_lose_its_states(clips, tmp_path):
     assert "3 steps done, best validation" in told
 
 
+@pytest.mark.slow
 def test_states_of_another_run_are_refused(clips, tmp_path):
     finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1"))
     (tmp_path / "run" / "run.json").unlink()
@@ -273,6 +275,7 @@ def test_two_runs_do_not_share_a_folder(clips, tmp_path):
     finish(arguments)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_before_anything_is_saved(clips, tmp_path):
     options = ["--lr", "1e30", "--set", "training.clip_grad_norm=0", "--set", "training.save_every=1000"]
     told = finish(command(clips, tmp_path / "run", *options), expected=2)
