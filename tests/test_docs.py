@@ -1,4 +1,9 @@
-"""Every command and code block of README and docs that a reader can run is run."""
+"""Run the code of README and docs.
+
+Blocks marked `python` and the `i3d` lines of blocks marked `sh` are run, in a folder that has the files they name. A
+block marked `bash` shows what a test cannot run as it is: other data, several devices, minutes of work. Those of the
+pages on moving from other projects are run with small settings by `test_mmaction2_commands.py`.
+"""
 
 import re
 import shlex
