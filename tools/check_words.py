@@ -46,7 +46,7 @@ EXEMPT = {"tools/check_words.py"}
 
 def main() -> int:
     problems = [problem for path in paths() for problem in (*words_in(path), *names_in(path))]
-    print("\n".join(problems[:200]))
+    print("\n".join(problems))
     if problems:
         print(
             f"{len(problems)} words that CONTRIBUTING.md bans, in {len({p.split(':')[0] for p in problems})} files",

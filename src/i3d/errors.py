@@ -38,10 +38,10 @@ def printable(name: str) -> str:
 
 
 def quoted(value: object, *, most: int = 120) -> str:
-    """A value as it stands in a message: in quotes, on one line, not endless."""
+    """A value for a message: in quotes, on one line, at most `most` characters."""
     return f"'{printable(str(value)[:most])}'"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error of a library says, or its name if it says nothing."""
+    """The first line of the message of a library's error, or its type if it has none."""
     return printable(next(iter(str(error).splitlines()), "")[:200]) or type(error).__name__
