@@ -42,8 +42,7 @@ class ComputeConfig:
 
 
 def pick_device(device: str) -> torch.device:
-    """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that is not there is an InputError."""
-
+    """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that does not exist is an InputError."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -54,7 +53,7 @@ def pick_device(device: str) -> torch.device:
     except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error)
         raise InputError(
-            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` tells what is here"
+            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` lists the devices"
         ) from error
     return picked
 
@@ -96,13 +95,12 @@ def has_amx() -> bool:
 
 
 def instructions() -> list[str]:
-    """What the processor can do, as PyTorch tells: a virtual machine may hide some of it."""
-    return sorted(name for name, there in _capabilities().items() if there is True)
+    """The instruction sets of the processor that PyTorch detects: a virtual machine may hide some."""
+    return sorted(name for name, value in _capabilities().items() if value is True)
 
 
 def use_cores() -> None:
-    """No more threads than there are cores for this process, whatever the machine has beside them."""
-
+    """Limit PyTorch to the cores of this process, if the machine has more."""
     if torch.get_num_threads() > num_cores():
         torch.set_num_threads(num_cores())
 
@@ -120,13 +118,12 @@ def num_cores() -> int:
 
 
 def _capabilities() -> dict[str, object]:
-    """Of the processor, as PyTorch tells."""
-
+    """The capabilities of the processor, as PyTorch detects them."""
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def processor() -> str:
-    """The name of the processor, as the system tells it."""
+    """The name of the processor, from the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
