@@ -24,6 +24,7 @@ class InceptionSettings(Settings):
 
     @property
     def name(self) -> str:
+        """A short name for log lines."""
         return self.kind
 
     @property
@@ -74,6 +75,7 @@ class ResNetSettings(Settings):
 
     @property
     def name(self) -> str:
+        """A short name for log lines."""
         return f"{self.kind}-{self.depth}"
 
     @property
