@@ -23,7 +23,7 @@ from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.windows import Row, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.recipes.features import PRESETS, FeatureSettings, preset_of
+from i3d.recipes.features import PRESETS, FeatureSettings, feature_preset
 from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings
 from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
@@ -184,7 +184,7 @@ def test_the_grid_is_kept(clip):
 
 def test_a_row_for_each_frame(clip):
     with open_video(clip) as video:
-        found = extractor(preset_of("segmentation-21-centred"))(video)
+        found = extractor(feature_preset("segmentation-21-centred"))(video)
     assert len(found.values) == 30
     assert found.rows[0] == (-10, 11)
     assert found.seconds[29] == pytest.approx((19 / 20, 30 / 20))
@@ -193,7 +193,7 @@ def test_a_row_for_each_frame(clip):
 def test_a_video_shorter_than_a_row(clip):
     told = "it has 30 frames, a row takes 64; use --padding repeat, or a smaller --window"
     with open_video(clip) as video, pytest.raises(VideoError, match=told):
-        extractor(preset_of("video-features-i3d"))(video)
+        extractor(feature_preset("video-features-i3d"))(video)
 
 
 def test_what_is_not_there_is_told():
@@ -202,7 +202,7 @@ def test_what_is_not_there_is_told():
     with pytest.raises(InputError, match="name an endpoint, such as layer4"):
         extractor(FeatureSettings(grid=True))
     with pytest.raises(InputError, match="preset 'x': there are video-features-i3d"):
-        preset_of("x")
+        feature_preset("x")
 
 
 # the command

@@ -1,9 +1,13 @@
 """Other projects' weights: each golden network, saved in its peer's own format, read back with the peer's numbers."""
 
+import argparse
+import collections
+import datetime
 import json
 import re
 import shutil
 import sys
+import types
 import zlib
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from i3d.recipes.settings import ClipProtocol, InceptionSettings
 from i3d.utils.device import arithmetic_of
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.mindspore import read_mindspore
-from i3d.weights.foreign.names import name_entries
+from i3d.weights.foreign.names import rename_keys
 from i3d.weights.foreign.tensorflow import read_index, read_tensorflow
 from i3d.weights.load import load_weights
 from support import foreign_files, golden_weights
@@ -71,8 +75,8 @@ def test_mmaction2_checkpoints_convert(tmp_path, name):
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["recipe"] == recipe
-    assert len(told["entries"]["loaded"]) == len(state)
-    assert told["entries"]["missing"] == told["entries"]["unexpected"] == []
+    assert len(told["report"]["loaded"]) == len(state)
+    assert told["report"]["missing"] == told["report"]["unexpected"] == []
     model = i3d.load_model(target)
     assert not model.training
     assert model.recipe.name == recipe
@@ -130,9 +134,9 @@ def test_tensorflow_checkpoints_convert(tmp_path, scope, misspelled):
     for name in ("model.ckpt", "model.ckpt.index") if misspelled else ("model.ckpt",):
         weights = load_weights(tmp_path / name)
         assert weights.card.recipe.name == "inception_rgb_kinetics400"
-        assert weights.entries.ignored == (f"{scope}Conv3d_1a_7x7/conv_3d/w/Momentum",)
-        assert not weights.entries.missing
-        assert not weights.entries.unexpected
+        assert weights.report.ignored == (f"{scope}Conv3d_1a_7x7/conv_3d/w/Momentum",)
+        assert not weights.report.missing
+        assert not weights.report.unexpected
         for entry, tensor in state.items():
             if not entry.endswith("num_batches_tracked"):
                 assert torch.equal(weights.state[entry], tensor), entry
@@ -152,7 +156,7 @@ def test_deepminds_own_indices_parse(file):
     num_shards, entries = read_index((FOREIGN / f"{file}.index").read_bytes())
     assert num_shards == 1
     arrays = {name: np.broadcast_to(np.float32(0), entry.shape) for name, entry in entries.items()}
-    named = name_entries(arrays)
+    named = rename_keys(arrays)
     assert not named.unknown
     channels, classes = (2 if "flow" in file else 3), (600 if "600" in file else 400)
     assert named.arrays["Conv3d_1a_7x7.conv3d.weight"].shape == (64, channels, 7, 7, 7)
@@ -232,7 +236,7 @@ def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
     (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state, config=config)))
     weights = load_weights(tmp_path / "a.pth")
     recipe = weights.card.recipe
-    assert weights.why == "by the config in the file"
+    assert weights.recipe_from == "by the config in the file"
     assert recipe.network.non_local_mode == "dot_product"
     assert recipe.protocol == ClipProtocol(clip_len=16, frame_interval=4, num_clips=3, crops="center")
     assert (recipe.preprocessing.short_side, recipe.preprocessing.crop) == (128, 112)
@@ -253,22 +257,44 @@ def test_a_published_config_is_known_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (("type='ResNet3d'", "type='ResNet3dSlowOnly'"), "which is not an I3D network"),
-        (("to_bgr=False", "to_bgr=True"), "BGR frames"),
-        (("depth=50,", "depth=50, style='caffe',"), "sets style to another value than pytorch"),
-        (("depth=50,", "depth=50, dilations=(1, 1, 1, 2),"), "sets dilations to another value"),
-        (("depth=50,", "depth=50, norm_cfg=dict(type='BN3d', eps=1e-3),"), "another normalisation"),
-        (("depth=50,", "depth=50, act_cfg=dict(type='LeakyReLU'),"), "another activation than ReLU"),
-        (("num_classes=400", "num_classes=400, spatial_type='max'"), "another pooling than the average"),
-        (("num_classes=400", "num_classes=400, dropout_ratio='x'"), "the config in it is not understood"),
-        (("depth=50,", "depth=50, temporal_strides=1,"), "the config in it is not understood"),
+        (
+            ("type='ResNet3d'", "type='ResNet3dSlowOnly'"),
+            "config in it:3: the network 'ResNet3dSlowOnly' is not supported",
+        ),
+        (("to_bgr=False", "to_bgr=True"), "networks see RGB here"),
+        (("depth=50,", "depth=50, style='caffe',"), r"model.backbone.style = 'caffe' must be 'pytorch'"),
+        (("depth=50,", "depth=50, dilations=(1, 1, 1, 2),"), "model.backbone.dilations must be"),
+        (("depth=50,", "depth=50, norm_cfg=dict(type='BN3d', eps=1e-3),"), "model.backbone.norm_cfg.eps = '0.001'"),
+        (("depth=50,", "depth=50, act_cfg=dict(type='LeakyReLU'),"), "act_cfg 'LeakyReLU' is not supported"),
+        (("num_classes=400", "num_classes=400, spatial_type='max'"), "spatial_type = 'max' must be 'avg'"),
+        (("num_classes=400", "num_classes=400, dropout_ratio='x'"), "dropout_ratio = 'x' must be a number"),
+        (("depth=50,", "depth=50, temporal_strides=1,"), "temporal_strides = '1' must be 4 numbers"),
+        (("depth=50,", "depth=50, shortcut='B',"), "shortcut = 'B' is not supported"),
+        (("(1, 0, 1, 0), (1,", "(0, 1, 0, 1), (1,"), r"contradicts its tensors \(inflate\)"),
+        (("dict(type='CenterCrop'", "dict(type='RandomErasing'"), "a step of a test 'RandomErasing' is not supported"),
     ],
 )
 def test_configs_of_other_networks_are_refused(tmp_path, change, reason):
     tree = foreign_files.mmaction2_v0(golden_state("i3d_r50_nl_dot_product"), config=CONFIG.replace(*change))
     (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(tree))
-    with pytest.raises(WeightsError, match=reason):
+    with pytest.raises(WeightsError, match=reason) as caught:
         load_weights(tmp_path / "a.pth")
+    assert "--recipe NAME loads it without its config" in str(caught.value)
+    recipe = "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb"
+    assert load_weights(tmp_path / "a.pth", recipe=recipe).recipe_from == "as given"
+
+
+def test_what_only_training_reads_in_a_config_does_not_prevent_loading(tmp_path):
+    training = "init_std=0.1, topk=(1, 3), loss_cls=dict(type='CBFocalLoss', gamma=2)"
+    config = CONFIG.replace("num_classes=400", f"num_classes=400, {training}").replace(
+        "depth=50,", "depth=50, norm_eval=True,"
+    )
+    state = golden_state("i3d_r50_nl_dot_product")
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state, config=config)))
+    assert not load_weights(tmp_path / "a.pth").card.recipe.multi_label
+    config = config.replace("CBFocalLoss", "BCELossWithLogits")
+    (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state, config=config)))
+    assert load_weights(tmp_path / "a.pth").card.recipe.multi_label
 
 
 def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tmp_path):
@@ -278,17 +304,17 @@ def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tm
     weights = load_weights(tmp_path / "a.safetensors")
     assert weights.card.recipe.preprocessing.mean == (10.0, 20.0, 30.0)
     assert weights.card.recipe.preprocessing.std == (1.0, 2.0, 4.0)
-    assert set(weights.entries.ignored) == {"data_preprocessor.mean", "data_preprocessor.std"}
+    assert set(weights.report.ignored) == {"data_preprocessor.mean", "data_preprocessor.std"}
     save_file({**golden_state("i3d_r50"), "data_preprocessor.std": torch.zeros(3)}, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match="std above 0"):
         load_weights(tmp_path / "a.safetensors")
 
 
-def test_networks_of_the_same_entries_ask_for_the_recipe(tmp_path):
+def test_networks_with_the_same_keys_ask_for_the_recipe(tmp_path):
     save_file(golden_state("i3d_r50_nl_dot_product"), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError) as caught:
         load_weights(tmp_path / "a.safetensors")
-    assert "compute different things; say which: --recipe i3d_nl_embedded_gaussian_r50" in str(caught.value)
+    assert "compute different things; choose one: --recipe i3d_nl_embedded_gaussian_r50" in str(caught.value)
     assert "or --recipe i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb" in str(caught.value)
 
 
@@ -347,6 +373,48 @@ def test_half_precision_and_shared_storages(tmp_path):
         assert torch.equal(read["fc.weight"], state["cls_head.fc_cls.weight"])
 
 
+class MyConfig(dict):
+    """A class of a training script that no reader of its checkpoint has."""
+
+
+MyConfig.__module__ = "my_project.config"
+EmaHook = type("EmaHook", (), {"__module__": "my_project.hooks"})
+
+
+def test_objects_of_other_packages_do_not_prevent_reading(tmp_path, monkeypatch):
+    config, hook = MyConfig(lr=0.1, nested=MyConfig(depth=50)), EmaHook()
+    config.path, hook.decay = "x", np.float64(0.99)
+    beside = {
+        "config": config,
+        "hook": hook,
+        "args": argparse.Namespace(lr=0.1, out=Path("work_dir")),
+        "losses": collections.defaultdict(collections.deque, loss=collections.deque([1.0, 2.0], maxlen=10)),
+        "best": np.float32(0.5),
+        "numbers": {"set": {1, 2}, "complex": 1j, "array": np.arange(3), "bytes": b"abc", "size": torch.Size([1, 2])},
+        "dtype": torch.float16,
+        "optimizer": torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1),
+        "when": datetime.datetime(2026, 1, 1),
+    }
+    for name in ("my_project", "my_project.config", "my_project.hooks"):
+        module = types.ModuleType(name)
+        module.MyConfig, module.EmaHook = MyConfig, EmaHook
+        monkeypatch.setitem(sys.modules, name, module)
+    weight = torch.nn.Parameter(torch.rand(3, 4))
+    for legacy in (False, True):
+        content = foreign_files.torch_bytes({**beside, "model": MyConfig(w=weight, step=3)}, legacy=legacy)
+        (tmp_path / "a.pth").write_bytes(content)
+        arrays = read_weights_file(tmp_path / "a.pth").arrays
+        assert arrays.keys() == {"w"}
+        assert np.array_equal(arrays["w"], weight.detach().numpy())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_tensors_are_refused(tmp_path):
+    torch.save({"w": torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.qint8)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"refused to load torch\._utils\._rebuild_qtensor"):
+        read_weights_file(tmp_path / "a.pth")
+
+
 # What does not fit
 
 
@@ -371,7 +439,7 @@ def test_strict_by_default_and_partial_if_asked(tmp_path):
     clip = render(tmp_path / "clip.mp4", num_frames=12)
     three_views = "i3d_r50_video_inference_32x2x1_100e_kinetics400_rgb"
     warned = run("predict", clip, "--model", target, "--recipe", three_views, "--top-k", "1")
-    assert "warning: the weights are not whole: 319 loaded, 1 missing (layer4.2.conv3.conv.weight)" in warned.stderr
+    assert "warning: the weights are incomplete: 319 loaded, 1 missing (layer4.2.conv3.conv.weight)" in warned.stderr
     assert "layer4.2.conv3.conv.weight" in result.stdout
     again = load_weights(source, partial=True).state["layer4.2.conv3.conv.weight"]
     assert torch.equal(i3d.load_model(target).layer4[2].conv3.conv.weight, again)  # fresh values are reproducible
@@ -440,7 +508,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "reason"),
     [
-        ("x.pth", [], "the result is a .safetensors file"),
+        ("x.pth", [], "the target is a safetensors file"),
         ("no/x.safetensors", [], "there is no folder"),
         ("folder.safetensors", ["--force"], "is a folder; choose another name"),
         ("there.safetensors", [], "exists already; choose another name or use --force"),
@@ -479,7 +547,7 @@ def test_a_checkpoint_of_ours_that_contradicts_itself(tmp_path):
         wrong = card.recipe.model_copy(update={"network": network, "preprocessing": pre})
         labels = tuple(map(str, range(network.num_classes)))
         save_checkpoint(tmp_path / "w.safetensors", state, card.model_copy(update={"recipe": wrong, "labels": labels}))
-        with pytest.raises(WeightsError, match=f"do not fit the network that it says it is .*({reason})"):
+        with pytest.raises(WeightsError, match=f"its state dict does not fit the network of its card .*({reason})"):
             i3d.load_model(tmp_path / "w.safetensors")
 
 

@@ -1,13 +1,16 @@
-"""Weights files that mean harm, or are damaged: nothing in them runs, each is refused in one line, soon and small.
+"""Hostile and damaged weights files: nothing in them runs, each is refused in one line, within 2 s and 200 MB.
 
 The ids (C1 ...) are those of the fault catalogue.
 """
 
 import builtins
+import contextlib
+import functools
 import io
 import json
 import os
 import pickle
+import re
 import resource
 import struct
 import subprocess
@@ -23,13 +26,16 @@ import torch
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import save
+from torch import _weights_only_unpickler
 
 from i3d.errors import I3DError, WeightsError
 from i3d.weights.foreign.files import read_weights_file
+from i3d.weights.foreign.pytorch import BUILT, _stand_ins
 from i3d.weights.foreign.tensorflow import read_index
 from support import foreign_files
 from support.examples import examples
 
+STATUS = Path("/proc/self/status")
 FOREIGN = Path(__file__).parent / "golden" / "foreign"
 STATE = {"backbone.layer1.0.conv1.conv.weight": torch.arange(24.0).reshape(2, 3, 4), "x": torch.zeros(3)}
 
@@ -44,68 +50,60 @@ class Call:
         return self.call
 
 
-class Build:
-    """Pickles as `function(*args)` whose state is then set."""
-
-    def __init__(self, function, args, state):
-        self.parts = function, args, state
-
-    def __reduce__(self):
-        return self.parts
-
-
 def opcodes(*parts):
     return b"\x80\x02" + b"".join(parts) + b"."
 
 
 def payloads(canary):
-    """Objects and raw pickles that would make `canary` if anything in them ran."""
+    """Raw pickles: what would make `canary` if anything in them ran, and what asks for memory or time without end."""
     touch = f"touch {canary}"
     write = f"open({str(canary)!r}, 'w').close()"
-    from functools import partial
 
-    yield "os.system", pickle.dumps(Call(os.system, touch))
-    yield "eval", pickle.dumps(Call(eval, write))
-    yield "exec", pickle.dumps(Call(exec, write))
-    yield "import", pickle.dumps(Call(builtins.__import__, "this"))
-    yield "open", pickle.dumps(Call(open, str(canary), "w"))
-    yield "popen", pickle.dumps(Call(subprocess.Popen, ["touch", str(canary)]))
-    yield "partial", pickle.dumps(Call(partial, os.system, touch))
-    yield "getattr of module", opcodes(b"cposix\nsystem\n(V", touch.encode(), b"\ntR")
+    def call(function, *args):
+        return pickle.dumps(Call(function, *args), 2)
+
+    # Names that are code, by each opcode that can call them
+    yield "os.system", call(os.system, touch)
+    yield "eval", call(eval, write)
+    yield "import", call(builtins.__import__, "this")
+    yield "popen", call(subprocess.Popen, ["touch", str(canary)])
+    yield "partial", call(functools.partial, os.system, touch)
+    yield "torch.load", call(torch.load, str(canary))
+    yield "numpy object array", pickle.dumps(np.array([Call(os.system, touch)], dtype=object), 2)
     yield "inst", opcodes(b"(V", touch.encode(), b"\niposix\nsystem\n")
+    yield "stack global", pickle.dumps(Call(os.system, touch), 4)
+    yield "extension", opcodes(b"\x82\x01")
+    # Harmless names, used for harm
     chain = b"c__builtin__\ngetattr\n(c__builtin__\ngetattr\n(ctorch\nSize\n"
     chain += b"X\x08\x00\x00\x00__init__tRX\x0b\x00\x00\x00__globals__tR"
     yield "getattr chain", opcodes(chain)
-    yield (
-        "getattr of a tensor builder",
-        opcodes(b"cbuiltins\ngetattr\n(ctorch._utils\n_rebuild_tensor_v2\nX\x06\x00\x00\x00_buildtR"),
-    )
-    yield "torch.hub", opcodes(b"ctorch.hub\nload\n(V", str(canary).encode(), b"\ntR")
-    yield "torch.serialization", opcodes(b"ctorch\nload\n(V", str(canary).encode(), b"\ntR")
-    yield "numpy.load", pickle.dumps(Call(np.load, str(canary)))
-    yield "numpy object array", pickle.dumps(np.array([Call(os.system, touch)], dtype=object))
-    yield (
-        "stack global",
-        b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c" + bytes([len(touch)]) + touch.encode() + b"\x85R.",
-    )
-    yield "extension", opcodes(b"\x82\x01")
-    yield "change a builder", opcodes(b"ctorch._utils\n_rebuild_tensor_v2\n}X\x06\x00\x00\x00_buildNsb")
-    yield "change a storage type", opcodes(b"ctorch\nFloatStorage\n}X\x05\x00\x00\x00dtypeX\x01\x00\x00\x00Osb")
+    yield "torch.hub", opcodes(b"ctorch.hub\nload\n(X", struct.pack("<I", 9), b"user/repotR")
+    yield "change a function", opcodes(b"ctorch._utils\n_rebuild_tensor_v2\n}X\x06\x00\x00\x00_buildNsb")
+    yield "change a type", opcodes(b"cnumpy\ndtype\n}X\x05\x00\x00\x00dtypeX\x01\x00\x00\x00Osb")
+    # Memory and time
     yield "memo bomb", opcodes(b"Nr\xff\xff\xff\x7f")
     yield "deep", opcodes(b"]" * 100_000)
     yield "many", opcodes(b"N0" * 1_500_000, b"N")
     yield "huge string", opcodes(b"\x8e" + struct.pack("<Q", 1 << 60) + b"abc")
     yield "huge number", opcodes(b"\x8b" + struct.pack("<I", 1 << 30) + b"abc")
+    yield "huge bytearray", call(bytearray, 1 << 45)
+    yield "huge tensor", opcodes(b"ctorch\nFloatTensor\n\x8a\x06", (1 << 45).to_bytes(6, "little"), b"\x85R")
     nested = b"K\x01\x85q\x00" + b"".join(b"0h" + bytes([i, 104, i, 0x86, 113, i + 1]) for i in range(60))
     yield "hash of nested tuples", opcodes(b"}", nested, b"Ns")
     text = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
     encode = b"c_codecs\nencode\n(h\x00X\x06\x00\x00\x00latin1tR"
-    yield "bytes made again and again", opcodes(b"](", text, encode * 2000, b"e")
-    sizes = b"](" + b"K\x01" * 50_000 + b"eq\x00"
-    yield "sizes made again and again", opcodes(b"](", sizes, b"ctorch\nSize\n(h\x00tR" * 2000, b"e")
-    yield "a class for every instruction", opcodes(b"".join(b"cmmcv\nx%d\n0" % i for i in range(90_000)), b"N")
-    yield "impossible shape", opcodes(b"ctorch\nSize\n((" + b"K\x01" * 65 + b"ttR")
+    yield "copied strings", opcodes(b"](", text, encode * 2000, b"e")
+    items = b"K\x01" * 50_000
+    yield "copied tuples", opcodes(b"](", b"(" + items + b"tq\x00", b"ctorch\nSize\nh\x00\x85R" * 2000, b"e")
+    yield "copied lists", opcodes(b"](", b"](" + items + b"eq\x00", b"c__builtin__\nset\nh\x00\x85R" * 2000, b"e")
+    late = b"]q\x00h\x00\x85q\x01h\x00(" + items + b"e" + b"c__builtin__\nset\nh\x01R" * 2000
+    yield "a list filled after it was shared", opcodes(b"](", late, b"e")
+    yield "a class for every opcode", opcodes(b"".join(b"cmmcv\nx%d\n0" % i for i in range(90_000)), b"N")
     yield "dict in itself", opcodes(b"}q\x00X\x06\x00\x00\x00paramsh\x00sX\x0b\x00\x00\x00batch_statsh\x00s")
+    dicts = b"".join(
+        b"}q" + bytes([i]) + b"(" + b"".join(b"K%ch%c" % (k, i - 1) for k in range(99)) + b"u" for i in range(1, 8)
+    )
+    yield "dicts of dicts", opcodes(b"}q\x00", dicts)
 
 
 NAMES = [name for name, _ in payloads("/dev/null")]
@@ -115,6 +113,7 @@ def zipped(data, *, members=(), compression=zipfile.ZIP_STORED):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/version", "3\n")
         for name, content in members:
             archive.writestr(name, content)
     return out.getvalue()
@@ -126,66 +125,89 @@ def legacy(data):
     return b"".join([*start, data, pickle.dumps([], 2)])
 
 
-def tarred(data):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name in ("storages", "tensors", "pickle"):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
+WRAPS = {"pickle": bytes, "zip": zipped, "legacy": legacy}
+
+
+def peak_memory():
+    """Bytes of memory that this process has had at most since the last `reset_peak_memory`, where Linux counts them."""
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1]) << 10
+
+
+def reset_peak_memory():
+    with contextlib.suppress(OSError):
+        STATUS.with_name("clear_refs").write_text("5")
 
 
 def refused(path):
     """One line that names the file, within 2 s and 200 MB."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak_memory()
+    start, before = time.process_time(), peak_memory()
     with pytest.raises(I3DError) as caught:
         read_weights_file(path)
     message = str(caught.value)
-    assert time.perf_counter() - start < 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+    assert time.process_time() - start < 2
+    assert peak_memory() - before < 200 << 20
     assert message.startswith(str(path))
     assert "\n" not in message
     assert message.isprintable()
     return message
 
 
-@pytest.mark.parametrize("wrap", [bytes, zipped, legacy, tarred], ids=["pickle", "zip", "legacy", "tar"])
 @pytest.mark.parametrize("name", NAMES)
-def test_hostile_pickles_execute_nothing(tmp_path, name, wrap):
-    """C1, C2, C11: whatever the wrapping and whatever the extension."""
+def test_hostile_pickles_execute_nothing(tmp_path, name):
+    """C1, C2, C11: in every file format, whatever the extension."""
     canary = tmp_path / "canary"
+    path = tmp_path / "weights.safetensors"
     data = dict(payloads(canary))[name]
-    heard = []
-    listening = True
+    events = []
+    is_listening = True
 
-    def hear(event, args):
-        if listening and event in ("os.system", "subprocess.Popen", "exec", "pickle.find_class", "os.posix_spawn"):
-            heard.append((event, args))
+    def listen(event, args):
+        if is_listening and event in ("os.system", "subprocess.Popen", "pickle.find_class", "os.posix_spawn"):
+            events.append((event, args))
 
-    sys.addaudithook(hear)
-    for suffix in (".pth", ".safetensors"):
-        path = tmp_path / f"weights{suffix}"
+    sys.addaudithook(listen)
+    for wrap in WRAPS.values():
         path.write_bytes(wrap(data))
         refused(path)
-    listening = False
+    is_listening = False
     assert not canary.exists()
-    assert not [event for event, _ in heard if event != "exec"]
+    assert not events
 
 
-def test_nothing_is_ever_looked_up(tmp_path):
-    """Python tells of every name that an unpickler imports: there is none, in good files neither."""
-    heard = []
-    listening = True
-    sys.addaudithook(lambda event, args: heard.append(args) if listening and event == "pickle.find_class" else None)
+def test_no_global_of_a_good_file_is_imported():
+    """Python reports every name that an unpickler imports: there is none."""
+    names = []
+    is_listening = True
+    sys.addaudithook(lambda event, args: names.append(args) if is_listening and event == "pickle.find_class" else None)
     read_weights_file(FOREIGN / "mmaction2_v1_tiny_epoch_2.pth")
-    listening = False
-    assert not heard
+    is_listening = False
+    assert not names
+
+
+def test_torch_builds_only_tensors_numbers_and_containers():
+    """`torch.load` builds some names itself: each is one that weights need, or is refused."""
+    allowed = _weights_only_unpickler._get_allowed_globals()
+    assert "torch._utils._rebuild_tensor_v2" in allowed
+    for name in allowed:
+        if not BUILT.fullmatch(name):
+            with pytest.raises(WeightsError, match="refused to load"):
+                _stand_ins({name: ""})
 
 
 def test_a_whole_network_is_refused_with_advice(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "net.pt")
-    assert "refused to load torch.nn.modules.linear.Linear" in refused(tmp_path / "net.pt")
+    assert "without a dict of tensors; save the network's state_dict()" in refused(tmp_path / "net.pt")
+
+
+def test_tar_files_are_refused(tmp_path):
+    """PyTorch of 2016 wrote such."""
+    with tarfile.open(tmp_path / "a.pth", mode="w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            archive.addfile(tarfile.TarInfo(name))
+    assert "a tar file" in refused(tmp_path / "a.pth")
 
 
 def test_torchscript_is_refused(tmp_path):
@@ -205,9 +227,9 @@ def test_zip_files_that_lie(tmp_path):
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     root = next(iter(members)).split("/")[0]
     path.write_bytes(zipped(members[f"{root}/data.pkl"]))
-    assert "archive/data/0 is missing" in refused(path)
+    assert "file data/0: file not found" in refused(path)
     path.write_bytes(zipped(members[f"{root}/data.pkl"], members=[("archive/data/0", b"abc")]))
-    assert "archive/data/0 holds 3 bytes, its tensors need 96" in refused(path)
+    assert "record size (3 bytes) does not match expected size (96 bytes" in refused(path)
 
     content = bytearray(good)
     for size in (0xFFFFFFFE, 1 << 20):  # in the central directory, of every member
@@ -218,8 +240,14 @@ def test_zip_files_that_lie(tmp_path):
         path.write_bytes(bytes(content))
         refused(path)
 
-    path.write_bytes(zipped(b"x")[:-30])
+    whole = zipped(members[f"{root}/data.pkl"], members=[("archive/data/0", bytes(96)), ("archive/data/1", bytes(12))])
+    path.write_bytes(whole)
+    assert read_weights_file(path).arrays["x"].shape == (3,)
+    path.write_bytes(whole[:-30])
     assert "damaged zip file" in refused(path)
+    # A second directory behind the first: Python reads one of them, PyTorch the other.
+    path.write_bytes(whole + good[good.index(b"PK\x01\x02") :])
+    assert "its directory does not end the file" in refused(path)
     path.write_bytes(zipfile_of_nothing())
     assert "not of PyTorch" in refused(path)
 
@@ -244,7 +272,7 @@ def zipfile_of_nothing():
         (0, (1 << 63, 1 << 63), (1, 1)),
     ],
 )
-def test_tensors_that_point_outside_their_numbers(tmp_path, tensor):
+def test_tensors_that_reach_beyond_their_storage(tmp_path, tensor):
     class Rebuild:
         def __reduce__(self):
             return torch._utils._rebuild_tensor_v2, (Stored(), *tensor, False, {})
@@ -278,6 +306,7 @@ GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         safetensors(b'{"a": '),
         safetensors(b"{" + b'"a":' * 100_000),
         safetensors(b"{" + b"[" * 100_000),
+        safetensors(b"{" + b"[" * (15 << 20)),
         safetensors({"a": GOOD}),  # no numbers
         safetensors({"a": GOOD}, bytes(9)),  # trailing bytes
         safetensors({"a": GOOD, "b": {**GOOD, "data_offsets": [4, 12]}}, bytes(12)),  # overlap
@@ -302,7 +331,7 @@ def test_a_card_that_is_not_one(tmp_path):
 
     for card in ("{}", "[]", "{", '{"recipe": 3}', "\x00"):
         (tmp_path / "a.safetensors").write_bytes(save({"x": torch.zeros(1)}, metadata={"i3d": card}))
-        with pytest.raises(WeightsError, match="what the file says of itself is not valid") as caught:
+        with pytest.raises(WeightsError, match="its card is not valid") as caught:
             i3d.load_model(tmp_path / "a.safetensors")
         assert "\n" not in str(caught.value)
 
@@ -324,7 +353,7 @@ SEEDS = seeds()
 
 @pytest.mark.parametrize("kind", SEEDS)
 def test_every_cut_is_refused(tmp_path, kind):
-    """C4. Of a MindSpore file the cuts between two tensors are whole files, which miss entries, as loading tells."""
+    """C4. A MindSpore file that is cut between two tensors is valid; loading reports the missing keys."""
     whole = SEEDS[kind]
     wanted = read_weights_file_of(tmp_path, whole)
     for cut in range(0, len(whole), max(1, len(whole) // 200)):
@@ -437,48 +466,16 @@ def test_odd_paths(tmp_path):
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
-    """In a process of its own: exit code 2, one line, no traceback, under 2 s, before PyTorch is even imported."""
+    """In a process of its own: exit code 2, one line, no traceback."""
     canary = tmp_path / "canary"
-    (tmp_path / "evil.pth").write_bytes(zipped(pickle.dumps(Call(os.system, f"touch {canary}"))))
-    code = "import sys; from i3d.cli import main; sys.argv = ['i3d', *sys.argv[1:]]\n"
-    code += "try: main()\nfinally: assert 'torch' not in sys.modules"
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"],
-        capture_output=True,
-        text=True,
-    )
-    assert time.perf_counter() - start < 4  # on a busy machine; alone it takes a third of a second
+    (tmp_path / "evil.pth").write_bytes(zipped(pickle.dumps(Call(os.system, f"touch {canary}"), 2)))
+    command = [sys.executable, "-m", "i3d", "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path}/evil.pth: refused to load posix.system: only tensors are read")
     assert done.stderr.count("\n") == 1
     assert not canary.exists()
     assert not (tmp_path / "out.safetensors").exists()
-
-
-def test_no_hostile_file_takes_much_memory(tmp_path):
-    """Every payload in one fresh process, whose peak is that of the worst."""
-    for number, (_, data) in enumerate(payloads(tmp_path / "canary")):
-        for name, wrap in (("pickle", bytes), ("zip", zipped), ("legacy", legacy)):
-            (tmp_path / f"{number}.{name}").write_bytes(wrap(data))
-    (tmp_path / "bomb").write_bytes(zipped(b"\0" * (300 << 20), compression=zipfile.ZIP_DEFLATED))
-    (tmp_path / "header").write_bytes(safetensors(b"{" + b"[" * (15 << 20)))
-    code = """
-import pathlib, resource, sys
-from i3d.errors import I3DError
-from i3d.weights.foreign.files import read_weights_file
-before, refused = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
-for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    try:
-        read_weights_file(path)
-    except I3DError:
-        refused += 1
-print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    refused_files, kilobytes = map(int, done.stdout.split())
-    assert refused_files == len(os.listdir(tmp_path)) == 3 * len(NAMES) + 2
-    assert kilobytes < 200 << 10
 
 
 SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gaussian.json").read_text())["keys"]
@@ -493,7 +490,7 @@ def test_entries_of_impossible_shapes_are_errors(data, recipe):
 
     from i3d.weights.detect import choose_recipe
     from i3d.weights.foreign.files import WeightsFile
-    from i3d.weights.foreign.names import name_entries
+    from i3d.weights.foreign.names import rename_keys
 
     shapes = {name: tuple(shape) for name, shape, _ in SHAPES}
     important = [n for n in shapes if "backbone.conv1" in n or "fc_cls" in n or "non_local" in n or "conv1.conv" in n]
@@ -504,7 +501,7 @@ def test_entries_of_impossible_shapes_are_errors(data, recipe):
             del shapes[data.draw(st.sampled_from(sorted(shapes)))]
     arrays = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     try:
-        chosen, _ = choose_recipe(WeightsFile("x", arrays), name_entries(arrays), recipe=recipe, in_channels=None)
+        chosen, _ = choose_recipe(WeightsFile("x", arrays), rename_keys(arrays), recipe=recipe, in_channels=None)
         assert chosen.network.kind == "resnet"
     except (WeightsError, ValidationError):  # the caller makes one line of the second
         pass

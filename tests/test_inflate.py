@@ -57,10 +57,10 @@ def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
     save_file(state, tmp_path / "resnet.safetensors")
     weights = load_weights(tmp_path / "resnet.safetensors", recipe=recipe)
     if recipe and "_nl_" in recipe:
-        assert all(".non_local." in name for name in weights.entries.missing)
-        assert weights.entries.missing
+        assert all(".non_local." in name for name in weights.report.missing)
+        assert weights.report.missing
     else:
-        assert not weights.entries.missing
+        assert not weights.report.missing
     model = build_model(weights).double()
     assert model.settings.depth == depth
     assert model.labels == tuple(f"class {i}" for i in range(10))
@@ -138,8 +138,8 @@ def test_inception_v1_is_inflated_too(tmp_path):
     save_file(state, tmp_path / "googlenet.safetensors")
     weights = load_weights(tmp_path / "googlenet.safetensors")
     assert weights.card.recipe.name == "inception_rgb_kinetics400"
-    assert weights.entries.ignored == ("aux1.fc2.bias",)
-    assert not weights.entries.missing
+    assert weights.report.ignored == ("aux1.fc2.bias",)
+    assert not weights.report.missing
     model = build_model(weights).double()
     assert torch.equal(model.logits.conv3d.weight[:, :, 0, 0, 0].float(), state["fc.weight"])
     image = torch.randn(1, 3, 32, 40, dtype=torch.float64)

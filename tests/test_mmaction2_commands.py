@@ -17,7 +17,7 @@ from i3d.cli.mmaction2.arguments import read_asked
 from i3d.errors import InputError
 from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
-from i3d.recipes.mmaction2.options import value_of
+from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
@@ -370,9 +370,9 @@ def test_options_that_have_no_counterpart_are_refused(tmp_path, option, expected
 
 
 def test_values_of_options():
-    assert value_of("a,b") == ["a", "b"]
-    assert value_of("[(1,2.5),(true,None)]") == [[1, 2.5], [True, None]]
-    assert [value_of(text) for text in ("1e-3", "-4", "'4'", "x=y", "")] == [0.001, -4, "4", "x=y", ""]
+    assert parse_value("a,b") == ["a", "b"]
+    assert parse_value("[(1,2.5),(true,None)]") == [[1, 2.5], [True, None]]
+    assert [parse_value(text) for text in ("1e-3", "-4", "'4'", "x=y", "")] == [0.001, -4, "4", "x=y", ""]
 
 
 def test_recipes_of_others_have_no_key_paths():

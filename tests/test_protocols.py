@@ -30,7 +30,7 @@ from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
 from i3d.models.prepack import fold_norms
 from i3d.recipes.named import named_recipe
-from i3d.recipes.protocols import name_of, with_average, with_protocol
+from i3d.recipes.protocols import protocol_name, with_average, with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing
 from i3d.training.validation import score
@@ -158,16 +158,16 @@ def test_each_view_and_frame_is_there_once(clips):
 
 def test_names_of_protocols():
     recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
-    assert name_of(recipe.protocol) == "10x3"
+    assert protocol_name(recipe.protocol) == "10x3"
     assert with_protocol(recipe, "10x3").protocol == recipe.protocol
     assert with_protocol(recipe, "1x10").protocol.num_views == 10
     dense = named_recipe("i3d_r50_dense_32x2x1_100e_kinetics400_rgb")
-    assert name_of(dense.protocol) == "10x3"
+    assert protocol_name(dense.protocol) == "10x3"
     assert with_protocol(dense, "20x1").protocol.num_views == 20
     with pytest.raises(i3d.InputError, match="samples densely, 10 clips at a time"):
         with_protocol(dense, "1x1")
     inception = named_recipe("inception_rgb_kinetics400")
-    assert name_of(inception.protocol) == "windows"
+    assert protocol_name(inception.protocol) == "windows"
     clip = with_protocol(inception, "3x1").protocol
     assert (clip.clip_len, clip.target_fps, clip.num_clips, clip.average) == (64, 25.0, 3, "score")
     assert "probabilities averaged" in with_average(inception, "prob").protocol_line

@@ -176,7 +176,7 @@ def test_a_performance_run_keeps_nothing(clips, tmp_path):
 def test_going_on_from_ones_own_weights(run, clips, tmp_path):
     told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--max-steps", "1"))
     assert "weights: " in told
-    assert "122 entries" in told
+    assert "122 tensors" in told
 
 
 # how a run stops

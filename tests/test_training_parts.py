@@ -21,7 +21,7 @@ from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.evaluation.metrics import mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.models.factory import build_network
-from i3d.recipes.io import changed, load_recipe, with_training
+from i3d.recipes.io import load_recipe, with_overrides, with_training
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
 from i3d.recipes.training import (
@@ -168,7 +168,7 @@ def test_focal_loss(drawn, gamma):
 
 def test_focal_loss_with_label_smoothing_is_refused():
     with pytest.raises(InputError, match="focal loss is of hard labels"):
-        changed(named_recipe(R50), ["training.loss.focal_gamma=2", "training.loss.label_smoothing=0.2"])
+        with_overrides(named_recipe(R50), ["training.loss.focal_gamma=2", "training.loss.label_smoothing=0.2"])
 
 
 @given(clips_of_classes(), st.floats(0.1, 2))
@@ -709,7 +709,7 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
 
 
 def made_run(folder, *settings_, done=True, seed=0, name="i3d_rgb", **validation):
-    recipe = changed(named_recipe(name), settings_).model_dump(mode="json")
+    recipe = with_overrides(named_recipe(name), settings_).model_dump(mode="json")
     starts = [{"time": "2024-01-02T03:04:05+0000"}, {"time": "2024-01-03T00:00:00+0000"}]
     record = {"config": {"recipe": recipe, "lr": 0.01, "seed": seed}, "starts": starts, "done": done}
     log(folder / RUN, json.dumps(record))
@@ -854,7 +854,7 @@ def test_recipes_come_back_from_yaml(tmp_path, name):
     ],
 )  # fmt: skip
 def test_settings_of_every_kind(setting, value):
-    found = changed(named_recipe(R50), [setting])
+    found = with_overrides(named_recipe(R50), [setting])
     for part in setting.partition("=")[0].split("."):
         found = getattr(found, part)
     assert found == value
@@ -863,8 +863,8 @@ def test_settings_of_every_kind(setting, value):
 
 def test_later_settings_win_and_none_changes_nothing():
     recipe = named_recipe(R50)
-    assert changed(recipe, []) is recipe
-    assert changed(recipe, ["training.epochs=3", "training.epochs=5"]).training.epochs == 5
+    assert with_overrides(recipe, []) is recipe
+    assert with_overrides(recipe, ["training.epochs=3", "training.epochs=5"]).training.epochs == 5
     assert with_training(recipe, {}) is recipe
     assert with_training(recipe, {"steps": 3, "init": ""}).training.steps == 3
     with pytest.raises(InputError, match="inception_rgb_charades says nothing of training"):
@@ -892,7 +892,7 @@ def test_later_settings_win_and_none_changes_nothing():
 )
 def test_settings_that_are_wrong_are_one_line(setting, message):
     with pytest.raises(InputError, match=message) as caught:
-        changed(named_recipe(R50), [setting])
+        with_overrides(named_recipe(R50), [setting])
     assert len(str(caught.value).splitlines()) == 1
     assert str(caught.value).isprintable()
 
@@ -906,7 +906,7 @@ def test_settings_that_are_wrong_are_one_line(setting, message):
     ],
 )
 def test_kinds_of_settings(settings_, optimizer):
-    assert changed(named_recipe(R50), settings_).training.optimizer == optimizer
+    assert with_overrides(named_recipe(R50), settings_).training.optimizer == optimizer
 
 
 @pytest.mark.parametrize(
@@ -915,24 +915,24 @@ def test_kinds_of_settings(settings_, optimizer):
 )
 def test_a_refused_value_is_named(setting, words):
     with pytest.raises(InputError, match=words):
-        changed(named_recipe(R50), [setting])
+        with_overrides(named_recipe(R50), [setting])
 
 
 @pytest.mark.parametrize("setting", ["training.optimizer.lr=1e-3", "training.optimizer.weight_decay=4e-4"])
 def test_rates_as_people_write_them(setting):
     key, _, value = setting.rpartition(".")[2].partition("=")
-    assert getattr(changed(named_recipe(R50), [setting]).training.optimizer, key) == float(value)
+    assert getattr(with_overrides(named_recipe(R50), [setting]).training.optimizer, key) == float(value)
 
 
 def test_the_key_of_an_error_is_the_key_that_was_written():
     with pytest.raises(InputError, match=r"training\.optimizer\.lr: "):
-        changed(named_recipe(R50), ["training.optimizer.lr=fast"])
+        with_overrides(named_recipe(R50), ["training.optimizer.lr=fast"])
 
 
 @pytest.mark.parametrize("key", ["clip_grad_norm", "warmup_epochs", "head_lr"])
 def test_numbers_are_finite_or_come_back(tmp_path, key):
     try:
-        found = changed(named_recipe(R50), [f"training.{key}=.inf"])
+        found = with_overrides(named_recipe(R50), [f"training.{key}=.inf"])
     except InputError:
         return
     assert load_recipe(recipe_file(tmp_path / "recipe.json", found.model_dump_json())) == found
@@ -977,7 +977,7 @@ LAUGHS = "x0: &x0 [ha, ha]\n" + "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}']
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); "
 
 
-OPTION = "changed(named_recipe('i3d_rgb'), ['name=' + sys.argv[2]])"
+OPTION = "with_overrides(named_recipe('i3d_rgb'), ['name=' + sys.argv[2]])"
 
 
 @pytest.mark.parametrize("command", ["load_recipe(sys.argv[1])", OPTION])

@@ -76,7 +76,7 @@ def test_a_cut_file_is_refused_in_one_line(tmp_path, cut):
 def test_foreign_safetensors_and_other_hashes_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     path.write_bytes(save({"x": torch.zeros(3)}))
-    with pytest.raises(WeightsError, match="not a weights file of i3d"):
+    with pytest.raises(WeightsError, match="not an i3d checkpoint"):
         load_checkpoint(path)
     with pytest.raises(WeightsError, match="damaged"):
         load_checkpoint(path, sha256="0" * 64)

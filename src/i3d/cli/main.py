@@ -320,8 +320,8 @@ def _one_of(loaded: list[Predictor], how: Fusion) -> Predictor | TwoStreams:
     from i3d.inference.two_stream import TwoStreams
 
     for one in loaded:
-        if one.weights.gaps:
-            output.say(f"warning: the weights are not whole: {one.weights.gaps}")
+        if one.weights.incomplete:
+            output.say(f"warning: the weights are incomplete: {one.weights.incomplete}")
     return loaded[0] if len(loaded) == 1 else TwoStreams(*loaded, weights=how.weights or (1.0, 1.0), average=how.of)
 
 

@@ -132,6 +132,6 @@ def loaded(model: str, recipe: str | None) -> Weights:
     from i3d.weights.load import load_weights
 
     weights = load_weights(model, recipe=recipe)
-    if weights.gaps and is_first():
-        output.say(f"warning: the weights are not whole: {weights.gaps}")
+    if weights.incomplete and is_first():
+        output.say(f"warning: the weights are incomplete: {weights.incomplete}")
     return weights

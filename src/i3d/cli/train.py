@@ -230,7 +230,7 @@ def _recipe(
     multi_label: bool,
 ) -> Recipe:
     """The recipe, then --set, then the options that have a name of their own."""
-    from i3d.recipes.io import changed, load_recipe, with_training
+    from i3d.recipes.io import load_recipe, with_overrides, with_training
 
     changes: dict[str, Any] = {
         "init": {"none": ""}.get(init or "", init),
@@ -245,7 +245,7 @@ def _recipe(
         changes["steps"] = None
     if precision not in (None, "fp16"):
         changes["loss_scale"] = 0.0
-    found = with_training(changed(load_recipe(name), settings or []), changes)
+    found = with_training(with_overrides(load_recipe(name), settings or []), changes)
     return found.model_copy(update={"multi_label": True}) if multi_label else found
 
 

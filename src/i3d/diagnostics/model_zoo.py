@@ -15,7 +15,7 @@ from i3d.recipes.published import PUBLISHED
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings, ResNetSettings
 from i3d.weights.checkpoint import Card, load_checkpoint
-from i3d.weights.foreign.shapes import visible
+from i3d.weights.foreign.shapes import stored_settings
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import PRETRAINED
 
@@ -147,7 +147,7 @@ def network_name(network: NetworkSettings) -> str:
     for name in NETWORKS:
         known = recipe_of_network(name).network
         mode = getattr(known, "non_local_mode", "") == getattr(network, "non_local_mode", "")
-        if mode and visible(known) == visible(network):
+        if mode and stored_settings(known) == stored_settings(network):
             return name
     return network.kind
 

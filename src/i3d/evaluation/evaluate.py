@@ -28,7 +28,7 @@ from i3d.evaluation.result import BadClip, Evaluation, Part, ViewLogits
 from i3d.evaluation.resume import ClipScores, ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import Scorer, Variant, averaged
 from i3d.models.flops import mean_gflops
-from i3d.recipes.protocols import name_of, with_average, with_protocol, with_test_settings
+from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
@@ -137,7 +137,7 @@ def variants_of(
 
     plain = weights.card.recipe
     found = [with_average(recipe, average) for recipe in _recipes(plain, protocols, list(settings))]
-    return tuple({name: Variant(name, one) for one in found if (name := name_of(one.protocol))}.values())
+    return tuple({name: Variant(name, one) for one in found if (name := protocol_name(one.protocol))}.values())
 
 
 def _recipes(plain: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:

@@ -31,7 +31,7 @@ from i3d.video.reader import open_video
 Floats = npt.NDArray[np.float64]
 SAME: Final = 0.9999  # a cosine from which on rows are called the same
 MOST_ROWS: Final = 4  # that are computed anew for each cause
-RATES: Final = (24.0, 25.0, 30.0, None)
+LR_KEYS: Final = (24.0, 25.0, 30.0, None)
 IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
@@ -144,7 +144,7 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
     ]
     for what, change in frames:
         yield what, replace(extractor, change=change)
-    for rate in RATES:
+    for rate in LR_KEYS:
         if rate != settings.fps:
             name = "the video's own rate" if rate is None else f"{rate:g} frames a second"
             yield name, replace(extractor, settings=settings.model_copy(update={"fps": rate}))

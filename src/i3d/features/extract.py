@@ -1,6 +1,6 @@
 """`i3d features`: from videos to rows of features that others can reproduce.
 
-    extractor = extractor_of("inception_rgb_kinetics400", preset_of("localisation-16-25fps"))
+    extractor = extractor_of("inception_rgb_kinetics400", feature_preset("localisation-16-25fps"))
     with open_video("clip.mp4") as video:
         extractor(video).values          # (rows, 1024)
 

@@ -22,7 +22,7 @@ from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_l
 from i3d.finetuning.defaults import Plan
 from i3d.finetuning.features import Features
 from i3d.models.factory import build_meta_network
-from i3d.recipes.protocols import name_of
+from i3d.recipes.protocols import protocol_name
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.training.losses import balanced_weights
@@ -106,7 +106,7 @@ def evaluation_of(
     protocol = recipe.protocol
     num_views = protocol.num_views if isinstance(protocol, ClipProtocol) else 1
     return Evaluation(
-        name=name_of(recipe.protocol),
+        name=protocol_name(recipe.protocol),
         model=model,
         weights_sha256=sha256,
         recipe=recipe.name,

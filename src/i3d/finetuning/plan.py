@@ -11,7 +11,7 @@ from i3d.errors import InputError, quoted
 from i3d.finetuning.defaults import Choice, DatasetStats, FinetuneOptions, Plan, choose
 from i3d.finetuning.inspect_data import DatasetSummary
 from i3d.models.factory import build_meta_network
-from i3d.recipes.io import changed
+from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, NetworkSettings
 from i3d.utils.device import has_amx
@@ -65,7 +65,7 @@ def make_plan(
         training=plan.training.model_copy(update={"init": init, "freeze": frozen}),
         multi_label=multi_label,
     )
-    recipe = changed(made, settings)
+    recipe = with_overrides(made, settings)
     for key, _, value in (setting.partition("=") for setting in settings):
         choices.append(Choice(key, value, "as you say", "--set"))
     if plan.mode == "head":

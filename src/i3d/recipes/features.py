@@ -70,7 +70,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
 }
 
 
-def preset_of(name: str) -> FeatureSettings:
+def feature_preset(name: str) -> FeatureSettings:
     """The settings of a preset by its name."""
     if name not in PRESETS:
         raise InputError(f"preset {quoted(name)}: there are {', '.join(PRESETS)}")

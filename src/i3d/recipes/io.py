@@ -15,7 +15,7 @@ from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import TAGS, first_fault
+from i3d.recipes.settings import TAGS, first_error
 from i3d.recipes.yaml import read_yaml
 
 MAX_BYTES: Final = 1 << 20
@@ -55,7 +55,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     return _validated(found, where=where)
 
 
-def changed(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
+def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
     """The recipe with `key=value` settings, such as `training.epochs=20`; values are YAML: 3, 0.1, true, [1, 2], name.
 
     A setting of another kind takes the place of the whole: `training.optimizer={kind: adamw, lr: 0.001}`.
@@ -140,7 +140,7 @@ def _validated(fields: Mapping[str, Any], *, where: str, page: str = "docs/train
     try:
         return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: {first_fault(error)}{_known(error, fields)}; see {page}") from error
+        raise InputError(f"{where}: {first_error(error)}{_known(error, fields)}; see {page}") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {first_line(error)}") from error
 

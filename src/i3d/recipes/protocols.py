@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from i3d.errors import InputError, quoted
-from i3d.recipes.io import changed
+from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
 
@@ -16,7 +16,7 @@ CLIP_LEN: Final = 64  # of clips for networks that see windows: what the paper t
 SETTABLE: Final = ("protocol", "preprocessing")
 
 
-def name_of(protocol: Protocol) -> str:
+def protocol_name(protocol: Protocol) -> str:
     """The short name of a protocol: clips x crops."""
     if isinstance(protocol, WindowProtocol):
         return WINDOWS
@@ -59,7 +59,7 @@ def with_test_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     for setting in settings:
         if setting.partition(".")[0] not in SETTABLE:
             raise InputError(f"--set {quoted(setting)}: a test can change {' and '.join(SETTABLE)}, nothing else")
-    return changed(recipe, settings, page="docs/testing.md")
+    return with_overrides(recipe, settings, page="docs/testing.md")
 
 
 def with_average(recipe: Recipe, average: str | None) -> Recipe:

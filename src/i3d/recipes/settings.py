@@ -122,7 +122,7 @@ def input_name(in_channels: int) -> str:
     return {3: "RGB", 2: "flow"}.get(in_channels, f"{in_channels} channels")
 
 
-def first_fault(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """Where and what the first fault of invalid settings is, and the value, on one line."""
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the whole",)

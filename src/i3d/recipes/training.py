@@ -7,16 +7,16 @@ from pydantic import Field, model_validator
 from i3d.recipes.augmentation import Augmentation, Mixing, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Settings
 
-Rate = Annotated[float, Field(gt=0, lt=1e6)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, lt=1e6)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SGD(Settings):
     """Stochastic gradient descent with momentum."""
 
     kind: Literal["sgd"] = "sgd"
-    lr: Rate = 0.01  # for `Training.base_batch` clips a step
-    momentum: Share = 0.9
+    lr: LearningRate = 0.01  # for `Training.base_batch` clips a step
+    momentum: Fraction = 0.9
     weight_decay: float = Field(default=1e-4, ge=0)
     nesterov: bool = False
 
@@ -25,8 +25,8 @@ class AdamW(Settings):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: Rate = 1e-3
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    lr: LearningRate = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(default=0.05, ge=0)
 
 
@@ -45,7 +45,7 @@ class CosineSchedule(Settings):
     """Half a cosine from the full rate down to `end` times it, after every step."""
 
     kind: Literal["cosine"] = "cosine"
-    end: Share = 0.0
+    end: Fraction = 0.0
 
 
 class PiecewiseSchedule(Settings):
@@ -68,7 +68,7 @@ Schedule = Annotated[StepSchedule | CosineSchedule | PiecewiseSchedule, Field(di
 class Loss(Settings):
     """What is minimised: cross-entropy, or of classes that go together the binary one of each class."""
 
-    label_smoothing: Share = 0.0
+    label_smoothing: Fraction = 0.0
     focal_gamma: float = Field(default=0.0, ge=0, le=10)  # 0: plain (Lin et al. 2017, arXiv:1708.02002)
     class_weights: Literal["none", "balanced"] = "none"  # balanced: a clip counts for 1 / (clips of its class)
     logit_adjustment: float = Field(default=0.0, ge=0)  # times log of a class's share (Menon et al. 2021)
@@ -94,7 +94,7 @@ class Training(Settings):
     freeze: tuple[str, ...] = ()  # what stays as it is: beginnings of entries' names; ("*",) is all but the classifier
     freeze_norms: bool = False  # batch norms keep their statistics
     sync_norms: bool = False  # batch norms take statistics over all devices (GPUs alone)
-    ema_decay: Share = 0.0  # of a running average of the weights, which is then what is validated and kept; 0: none
+    ema_decay: Fraction = 0.0  # of a running average of the weights, which is then what is validated and kept; 0: none
     loss: Loss = Loss()
     balance: Literal["none", "classes"] = "none"  # classes: every class is drawn equally often
     sampling: TrainSampling = TrainSampling()

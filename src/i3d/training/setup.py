@@ -35,7 +35,7 @@ from i3d.training.schedule import scaled_lr
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
-from i3d.weights.initialize import start_from
+from i3d.weights.initialize import load_initial_weights
 
 
 def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bool = False) -> Accelerator:
@@ -94,7 +94,7 @@ def build_train_state(
     torch.use_deterministic_algorithms(deterministic, warn_only=accelerator.device.type != "cpu")
     seed_step(seed, 0, 0)
     net = build_network(recipe.network)
-    messages = [start_from(training.init, net, recipe)]
+    messages = [load_initial_weights(net, training.init, recipe)]
     freeze(net, training)
     if training.sync_norms:
         if accelerator.device.type == "cpu":

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from i3d.errors import InputError, first_line, printable
-from i3d.recipes.settings import Settings, first_fault
+from i3d.recipes.settings import Settings, first_error
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
@@ -95,7 +95,7 @@ def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, l
         try:
             return _load(path, state), faults
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
+            reason = first_error(error) if isinstance(error, ValidationError) else first_line(error)
             faults.append(f"{printable(str(path))}: cannot be read ({reason})")
     if faults:
         raise InputError(f"{faults[0]}, nor any other state; restore one, or train in another --work-dir")

@@ -1,4 +1,4 @@
-"""Our weights file: safetensors, with everything that its use needs as JSON in the metadata.
+"""The i3d checkpoint: safetensors, with everything that using it needs as JSON in the metadata.
 
 Nothing in it can be executed. The JSON is a `Card`: recipe (network, preprocessing, protocol), class names,
 licence, origin and training.
@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import Settings, first_fault
+from i3d.recipes.settings import Settings, first_error
 from i3d.utils.atomic_files import write_atomically
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
@@ -25,40 +25,39 @@ METADATA_KEY = "i3d"
 
 
 class Card(Settings):
-    """What a weights file says about itself."""
+    """The description in a checkpoint."""
 
     recipe: Recipe
     labels: tuple[str, ...]
     licence: str
-    origin: Mapping[str, str]  # where the numbers come from: source, its hash, what was done to them
-    published: Mapping[str, str] = {}  # figures that others published, quoted with whose they are
-    training: Mapping[str, str] = {}  # how they were trained, if it was here: data, epochs, best accuracy
+    origin: Mapping[str, str]  # source of the weights, its hash, what was changed
+    published: Mapping[str, str] = {}  # accuracies that others published, with their source
+    training: Mapping[str, str] = {}  # data, epochs and best accuracy, if they were trained by i3d
 
     @model_validator(mode="after")
     def _one_label_per_class(self) -> Card:
         if len(self.labels) != self.recipe.network.num_classes:
             raise ValueError(f"{len(self.labels)} labels for {self.recipe.network.num_classes} classes")
-        told = (self.recipe.name, self.licence, *self.labels)
+        texts = (self.recipe.name, self.licence, *self.labels)
         for record in (self.origin, self.published, self.training):
-            told += (*record.keys(), *record.values())
-        if not all(text.isprintable() for text in told):
+            texts += (*record.keys(), *record.values())
+        if not all(text.isprintable() for text in texts):
             raise ValueError("a text in it cannot be printed")
         return self
 
 
 def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -> None:
-    """Write tensors and card to `path`, whole or not at all."""
-
+    """Write tensors and card to `path` atomically."""
     write_atomically(path, save(dict(state), metadata={METADATA_KEY: card.model_dump_json()}))
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Is it a weights file of ours? Its header alone is looked at."""
+    """Whether the header of a file says that it is an i3d checkpoint."""
     return METADATA_KEY in safetensors_metadata(path)
 
 
 def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[str, Array], Card]:
-    """Entries (as stored) and card of a weights file. Raises WeightsError if it is damaged or not ours."""
+    """The state dict as stored, and the card. Raises WeightsError for a damaged file and for another format."""
     name = printable(str(path))
     file = read_weights_file(path)
     if sha256 is not None and file_sha256(path) != sha256:
@@ -66,11 +65,10 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[s
     try:
         card = Card.model_validate_json(file.meta[METADATA_KEY])
     except KeyError as error:
-        raise WeightsError(f"{name}: not a weights file of i3d; `i3d convert` makes one of it") from error
+        raise WeightsError(f"{name}: not an i3d checkpoint; `i3d convert` makes one of it") from error
     except ValidationError as error:
         raise WeightsError(
-            f"{name}: what the file says of itself is not valid ({first_fault(error)}); "
-            "it may be of a newer version of i3d"
+            f"{name}: its card is not valid ({first_error(error)}); it may be of a newer version of i3d"
         ) from error
     return file.arrays, card
 

@@ -1,4 +1,4 @@
-"""`i3d convert`: anybody's weights -> one safetensors file that says itself what it is."""
+"""Convert a checkpoint of any source to a self-describing safetensors file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was recognised in a file, and what became of it."""
+    """What was detected in a file, and how it was converted."""
 
     source: str
     target: str
@@ -25,7 +25,7 @@ class Conversion:
     recipe: str
     recipe_from: str
     labels_from: str
-    entries: LoadReport
+    report: LoadReport
     num_bytes: int
 
 
@@ -39,18 +39,17 @@ def convert(
     partial: bool = False,
     force: bool = False,
 ) -> Conversion:
-    """Read the weights `source` (a file, or `owner/name` of the model hub) and write them to `target`.
+    """Load the weights `source` (a file, or `owner/name` of the model hub) and write them to `target`.
 
-    Every entry must find its place, and every place its entry, unless `partial` is set: then what does not fit is
-    left out and what is missing keeps fresh values. The record of it stays in the file. Raises WeightsError for a
-    file that is damaged, hostile or of another network, InputError for a bad option.
+    Every state-dict key of the file and of the network must match, unless `partial` is set: then keys that do not fit
+    are left out, and missing weights are random. The card in `target` records it. Raises WeightsError for a file that
+    is damaged, hostile or of another network, InputError for a bad option.
     """
-
     path = Path(target)
     if path.suffix != SUFFIX:
-        raise InputError(f"{printable(str(path))}: the result is a {SUFFIX} file; name it so")
+        raise InputError(f"{printable(str(path))}: the target is a safetensors file; let its name end in {SUFFIX}")
     if not path.parent.is_dir():
-        raise InputError(f"{printable(str(path))}: there is no folder {printable(str(path.parent))}; make it first")
+        raise InputError(f"{printable(str(path))}: there is no folder {printable(str(path.parent))}; create it first")
     if path.is_dir():
         raise InputError(f"{printable(str(path))}: is a folder; choose another name")
     if path.exists() and not force:
@@ -60,11 +59,11 @@ def convert(
     return Conversion(
         source=str(source),
         target=str(target),
-        format=weights.kind,
+        format=weights.format,
         network=weights.card.recipe.network.description,
         recipe=weights.card.recipe.name,
-        recipe_from=weights.why,
+        recipe_from=weights.recipe_from,
         labels_from=weights.labels_from,
-        entries=weights.entries,
+        report=weights.report,
         num_bytes=path.stat().st_size,
     )

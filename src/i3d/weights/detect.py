@@ -1,4 +1,4 @@
-"""From a file of anybody's to entries of ours and the recipe that they belong to."""
+"""Detect what a foreign checkpoint holds: its state dict under our keys, and the recipe that it belongs to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,174 +7,178 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from i3d.errors import WeightsError, first_line, printable
+from i3d.errors import WeightsError, printable
 from i3d.recipes.io import load_recipe
-from i3d.recipes.mmaction2.parse import assignments
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_fault
+from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_error
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
-from i3d.weights.foreign.mmaction2_config import network_of_config, testing_of_config
-from i3d.weights.foreign.names import Named, name_entries
+from i3d.weights.foreign.mmaction2_config import read_saved_config
+from i3d.weights.foreign.names import RenamedState, rename_keys
 from i3d.weights.foreign.numbers import Array
-from i3d.weights.foreign.shapes import function_of, network_of_shapes, visible
+from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, stored_settings
 
 
 @dataclass(frozen=True)
 class DetectedCheckpoint:
-    """A foreign file that is understood: its entries under our names, not yet compared with the network's."""
+    """A foreign checkpoint: its state dict under our keys, not yet compared with that of the network."""
 
     kind: str  # the file format
-    layout: str  # whose names
-    images: bool  # a 2D network, whose kernels are not inflated yet
+    layout: str  # the project that names keys like this
+    is_2d: bool  # an image network, whose kernels are not inflated yet
     arrays: Mapping[str, Array]
-    ignored: tuple[str, ...]  # no weights: optimisers, counters
-    unknown: tuple[str, ...]
+    ignored: tuple[str, ...]  # keys that are no weights: optimiser, counters
+    unknown: tuple[str, ...]  # keys that no layout has
     recipe: Recipe
-    why: str  # how the recipe was found
-    labels: tuple[str, ...] | None  # if the file holds class names
+    recipe_from: str  # how the recipe was found
+    labels: tuple[str, ...] | None  # the class names in the file
 
 
 def detect_checkpoint(
     path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None
 ) -> DetectedCheckpoint:
-    """Read a foreign file and find out what it is. Raises WeightsError that names the file.
+    """Read a foreign checkpoint and detect its network and recipe. Raises WeightsError, which names the file.
 
-    The recipe is the one that is asked for, else that of a config in the file, else the published one whose network
-    has such entries. Where networks of different function have the same entries, the error asks for the recipe.
+    The recipe is `recipe`, else that of a config in the file, else the published one whose network has these keys and
+    shapes. Where networks that compute different things have the same keys, the error asks for the recipe.
     `in_channels` is for 2D networks, which can be inflated for other inputs than RGB.
     """
     file = read_weights_file(path)
     try:
-        named = name_entries(file.arrays)
-        chosen, why = choose_recipe(file, named, recipe=recipe, in_channels=in_channels)
-        chosen = _with_normalisation(chosen, file.arrays).model_copy(update={"training": None})  # it was not ours
+        state = rename_keys(file.arrays)
+        found, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
+        found = _with_normalisation(found, file.arrays)
     except WeightsError as error:
         raise WeightsError(f"{printable(str(path))}: {error}") from error
     except ValidationError as error:
-        raise WeightsError(f"{printable(str(path))}: its network is impossible ({first_fault(error)})") from error
+        raise WeightsError(f"{printable(str(path))}: its network is not possible ({first_error(error)})") from error
     return DetectedCheckpoint(
         kind=file.kind,
-        layout=named.layout.title,
-        images=named.layout.images,
-        arrays=named.arrays,
-        ignored=named.ignored,
-        unknown=named.unknown,
-        recipe=chosen,
-        why=why,
+        layout=state.layout.title,
+        is_2d=state.layout.is_2d,
+        arrays=state.arrays,
+        ignored=state.ignored,
+        unknown=state.unknown,
+        recipe=found.model_copy(update={"training": None}),  # it was not trained here
+        recipe_from=recipe_from,
         labels=_labels(file.meta),
     )
 
 
 def choose_recipe(
-    file: WeightsFile, named: Named, *, recipe: str | Recipe | None, in_channels: int | None
+    file: WeightsFile, state: RenamedState, *, recipe: str | Recipe | None, in_channels: int | None
 ) -> tuple[Recipe, str]:
     """(recipe, how it was found)."""
-    seen = network_of_shapes({entry: array.shape for entry, array in named.arrays.items()})
-    seen = seen.model_copy(update=named.facts)
-    if named.layout.images:
-        return _for_images(seen, recipe, in_channels)
+    stored = network_from_shapes({key: array.shape for key, array in state.arrays.items()})
+    stored = stored.model_copy(update=state.settings)
+    if state.layout.is_2d:
+        return _for_2d(stored, recipe, in_channels)
     if in_channels is not None:
-        raise WeightsError("other input channels are for 2D networks, this one is inflated already")
+        raise WeightsError("--in-channels is for 2D networks; this one is inflated already")
     if recipe is not None:
-        asked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-        if visible(asked.network) != visible(seen):
-            wanted = asked.network.description
-            raise WeightsError(f"the file holds {seen.description}, the recipe {asked.name} is for {wanted}")
-        return _with_widths(asked, seen), "as asked for"
-    return _by_config(file, seen) or _by_entries(file, seen)
+        given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        if stored_settings(given.network) != stored_settings(stored):
+            raise _other_network(stored, given)
+        return _with_widths(given, stored), "as given"
+    return _by_config(file, stored) or _by_keys(file, stored)
 
 
-def _for_images(seen: NetworkSettings, asked: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
+def _other_network(stored: NetworkSettings, recipe: Recipe) -> WeightsError:
+    network = recipe.network.description
+    return WeightsError(f"the file holds {stored.description}, the recipe {recipe.name} is for {network}")
+
+
+def _for_2d(stored: NetworkSettings, given: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
     """A 2D network fits every recipe of its kind and depth."""
-    if asked is None:
-        same_kind = _of_depth(seen, lambda network: network.kind == seen.kind)
-        recipe, why = same_kind[0], "the plain one; --recipe names another"
+    if given is None:
+        same_kind = _by_depth(stored, lambda network: network.kind == stored.kind)
+        recipe, recipe_from = same_kind[0], "the plain one; --recipe names another"
     else:
-        recipe, why = asked if isinstance(asked, Recipe) else load_recipe(asked), "as asked for"
+        recipe, recipe_from = given if isinstance(given, Recipe) else load_recipe(given), "as given"
     network = recipe.network
-    if network.kind != seen.kind or getattr(network, "depth", 0) != getattr(seen, "depth", 0):
-        raise WeightsError(f"the file holds {seen.description}, the recipe {recipe.name} is for {network.description}")
-    wanted = seen.model_copy(update={"in_channels": in_channels or network.in_channels})
-    return _with_widths(recipe, wanted), why
+    if network.kind != stored.kind or getattr(network, "depth", 0) != getattr(stored, "depth", 0):
+        raise _other_network(stored, recipe)
+    widths = stored.model_copy(update={"in_channels": in_channels or network.in_channels})
+    return _with_widths(recipe, widths), recipe_from
 
 
-def _by_config(file: WeightsFile, seen: NetworkSettings) -> tuple[Recipe, str] | None:
-    """The network and the test protocol of a config that MMAction2 left in the file."""
+def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str] | None:
+    """The network and the test protocol of the config that MMAction2 saved in the file."""
     text = next((file.meta[key] for key in ("cfg", "config") if isinstance(file.meta.get(key), str)), "")
-    config = assignments(text)
-    try:
-        network = network_of_config(config, seen) if isinstance(seen, ResNetSettings) else None
-        testing = testing_of_config(config, version_1=_is_version_1(file))
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # a config of other types than usual
-        raise WeightsError(f"the config in it is not understood ({first_line(error)}); name the recipe") from error
-    if network is None:
+    if not isinstance(stored, ResNetSettings):
         return None
-    same = [r for r in _of_version(file, map(named_recipe, RECIPES)) if function_of(r.network) == function_of(network)]
+    config = read_saved_config(text, stored, version=int(_is_version_1(file)))
+    if config is None:
+        return None
+    computed = computed_settings(config.network)
+    same = [r for r in _by_version(file, map(named_recipe, RECIPES)) if computed_settings(r.network) == computed]
     base = same[0] if same else named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
-    fields = base.model_dump()
-    for part, values in testing.items():
-        fields[part] |= values
-    told = Recipe.model_validate(fields)
-    like = [r for r in same if (r.protocol, r.preprocessing) == (told.protocol, told.preprocessing)]
+    fields = base.model_dump() | {"multi_label": config.multi_label}
+    fields["protocol"] |= config.protocol
+    fields["preprocessing"] |= config.preprocessing
+    recipe = Recipe.model_validate(fields)
+    keys = {"protocol", "preprocessing", "multi_label"}
+    like = [r for r in same if r.model_dump(include=keys) == recipe.model_dump(include=keys)]
     name = like[0].name if like else "mmaction2_config"
-    return _with_network(told.model_copy(update={"name": name}), network), "by the config in the file"
+    return _with_network(recipe.model_copy(update={"name": name}), config.network), "by the config in the file"
 
 
-def _by_entries(file: WeightsFile, seen: NetworkSettings) -> tuple[Recipe, str]:
-    fitting = _of_depth(seen, lambda network: visible(network) == visible(seen))
+def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
+    fitting = _by_depth(stored, lambda network: stored_settings(network) == stored_settings(stored))
     if not fitting:
-        raise WeightsError(f"no recipe has such a network, {seen.description}")
-    if isinstance(seen, InceptionSettings):
-        fitting = [r for r in fitting if function_of(r.network) == function_of(seen)] or fitting
-        fitting = [r for r in fitting if r.network.num_classes == seen.num_classes] or fitting
-    fitting = _of_version(file, fitting)
-    functions = {function_of(r.network): r.name for r in reversed(fitting)}
+        raise WeightsError(f"no recipe has such a network, {stored.description}")
+    if isinstance(stored, InceptionSettings):
+        fitting = [r for r in fitting if computed_settings(r.network) == computed_settings(stored)] or fitting
+        fitting = [r for r in fitting if r.network.num_classes == stored.num_classes] or fitting
+    fitting = _by_version(file, fitting)
+    functions = {computed_settings(r.network): r.name for r in reversed(fitting)}
     if len(functions) > 1:
         names = " or ".join(f"--recipe {name}" for name in reversed(functions.values()))
-        raise WeightsError(f"its entries fit networks that compute different things; say which: {names}")
+        raise WeightsError(f"its keys fit networks that compute different things; choose one: {names}")
     others = f", which {len(fitting) - 1} more recipes share; --recipe names another" if len(fitting) > 1 else ""
-    return _with_widths(fitting[0], seen), f"by the network{others}"
+    return _with_widths(fitting[0], stored), f"by the network{others}"
 
 
-def _of_depth(seen: NetworkSettings, fits: Any) -> list[Recipe]:
-    """The recipes whose network fits; for depths that no recipe has, those of ResNet-50 with another depth."""
+def _by_depth(stored: NetworkSettings, fits: Any) -> list[Recipe]:
+    """The recipes whose network fits; for a depth that no recipe has, those of ResNet-50 with that depth."""
     recipes = [recipe for name in RECIPES if fits((recipe := named_recipe(name)).network)]
-    if not isinstance(seen, ResNetSettings):
+    if not isinstance(stored, ResNetSettings):
         return recipes
-    exact = [r for r in recipes if isinstance(r.network, ResNetSettings) and r.network.depth == seen.depth]
+    exact = [r for r in recipes if isinstance(r.network, ResNetSettings) and r.network.depth == stored.depth]
     if exact:
         return exact
     deeper = []
     for recipe in map(named_recipe, RECIPES):
         if isinstance(recipe.network, ResNetSettings) and recipe.network.depth == 50:
-            network = recipe.network.model_copy(update={"depth": seen.depth})
+            network = recipe.network.model_copy(update={"depth": stored.depth})
             if fits(network):
                 deeper.append(
-                    recipe.model_copy(update={"network": network, "name": recipe.name.replace("r50", f"r{seen.depth}")})
+                    recipe.model_copy(
+                        update={"network": network, "name": recipe.name.replace("r50", f"r{stored.depth}")}
+                    )
                 )
     return deeper
 
 
-def _of_version(file: WeightsFile, recipes: Any) -> list[Recipe]:
-    """Recipes of the MMAction2 version that wrote the file first."""
+def _by_version(file: WeightsFile, recipes: Any) -> list[Recipe]:
+    """The recipes sorted: first those of the MMAction2 version that wrote the file."""
     return sorted(recipes, key=lambda r: r.name.startswith("i3d_imagenet-") != _is_version_1(file))
 
 
 def _is_version_1(file: WeightsFile) -> bool:
-    """MMAction2 1.x writes a message hub and mmengine's version."""
+    """MMAction2 1.x writes a message hub and the version of MMEngine."""
     return bool(file.meta.get("1.x") or file.meta.get("mmengine_version"))
 
 
-def _with_widths(recipe: Recipe, seen: NetworkSettings) -> Recipe:
+def _with_widths(recipe: Recipe, stored: NetworkSettings) -> Recipe:
     """The recipe with the classes, channels and width of the file."""
-    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(seen, ResNetSettings) else set()
+    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(stored, ResNetSettings) else set()
     fields = fields or {"num_classes", "in_channels", "bn_eps"}
-    return _with_network(recipe, recipe.network.model_copy(update=seen.model_dump(include=fields)))
+    return _with_network(recipe, recipe.network.model_copy(update=stored.model_dump(include=fields)))
 
 
 def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
-    """The recipe of another network. Channels that are not RGB are scaled to [-1, 1], as flow is."""
+    """The recipe with another network. Channels that are not RGB are scaled to [-1, 1], as flow is."""
     changes: dict[str, Any] = {"network": network}
     if network.in_channels != recipe.network.in_channels:
         even = (127.5,) * network.in_channels
@@ -185,7 +189,7 @@ def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
 
 
 def _with_normalisation(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
-    """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if they lie among the entries."""
+    """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if the state dict has them."""
     found = {
         name: tuple(float(value) for value in array.reshape(-1)[: recipe.network.in_channels + 1])
         for name in ("mean", "std")

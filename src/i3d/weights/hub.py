@@ -1,4 +1,4 @@
-"""Files from the model hub, such as the 2D ImageNet networks that are inflated. Nothing is fetched unless asked for."""
+"""Files from the model hub, such as 2D ImageNet networks to inflate. Only names that the user gives are fetched."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 10
 
 
 def is_hub_name(source: str) -> bool:
-    """`owner/name`, if need be with `@revision`, and no such file or folder here: a mistyped path is never sent out."""
+    """`owner/name` or `owner/name@revision`, and no file or folder of that name: a mistyped path is never sent out."""
     path = Path(source)
     if path.suffix in FILE_SUFFIXES or path.parent.is_dir():
         return False
@@ -19,9 +19,9 @@ def is_hub_name(source: str) -> bool:
 
 
 def fetch_from_hub(source: str) -> Path:
-    """The weights of a hub repository, from the local cache if they are there.
+    """The weights file of a hub repository, from the local cache if it is there.
 
-    Raises WeightsError that says how to give a local file, if there is no network or no such repository.
+    Without a network or such a repository, raises WeightsError, which says how to give a local file.
     """
     from huggingface_hub import hf_hub_download, model_info
     from huggingface_hub.errors import LocalEntryNotFoundError

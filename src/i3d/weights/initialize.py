@@ -1,4 +1,4 @@
-"""The first weights of a training run: fresh, or from any weights file, with a new classifier where classes differ."""
+"""The initial weights of a training run: random, or of any source, with a random classifier where classes differ."""
 
 from __future__ import annotations
 
@@ -19,45 +19,41 @@ from i3d.weights.pretrained import PRETRAINED
 STATE_KEY: Final = "i3d_training"  # in the metadata of the state of a run
 
 
-def start_from(source: str, net: VideoNetwork, recipe: Recipe) -> str:
-    """Put weights into a network; what was done, in a line.
+def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
+    """Load weights into a network; returns a line for the log.
 
-    `source`: a shipped name, a file of ours or anybody's (`load_weights`), a 2D network of the hub, or "" for the
-    fresh ones that the network has. The classifier stays fresh if the source has other classes or is a 2D network.
-    Anything else that is missing or does not fit is a WeightsError.
+    `source`: whatever `load_weights` takes, or "" to leave the network as it is. The classifier stays random if the
+    source has other classes or is a 2D network. Any other missing or mismatched weight is a WeightsError.
     """
     if source in ("", "none"):
-        return "weights: fresh"
-    found = _load(source, recipe)
-    images = "inflated" in found.card.origin.get("changes", "")
+        return "weights: random"
+    weights = _load(source, recipe)
+    is_2d = "inflated" in weights.card.origin.get("changes", "")
     expected = net.state_dict()
-    kept = {
-        name: tensor
-        for name, tensor in found.state.items()
-        if name in expected
-        and tensor.shape == expected[name].shape
-        and not (images and name.startswith(net.head_prefix))
+    loaded = {
+        key: tensor
+        for key, tensor in weights.state.items()
+        if key in expected and tensor.shape == expected[key].shape and not (is_2d and key.startswith(net.head_prefix))
     }
-    lacking = [name for name in expected if name not in kept and not name.startswith(net.head_prefix)]
-    if lacking:
+    missing = [key for key in expected if key not in loaded and not key.startswith(net.head_prefix)]
+    if missing:
         raise WeightsError(
-            f"{printable(source)}: does not fit the network of {recipe.name}: {len(lacking)} entries are missing or of "
-            f"another shape, {lacking[0]} for one; give weights of this network, or --init none"
+            f"{printable(source)}: does not fit the network of {recipe.name}: {len(missing)} weights are missing or of "
+            f"another shape, such as {missing[0]}; give weights of this network, or --init none"
         )
     with torch.no_grad():
-        for name, tensor in kept.items():
-            expected[name].copy_(tensor)
-    fresh = sum(name not in kept for name in expected)
-    head = f", the classifier of {recipe.network.num_classes} classes fresh" if fresh else ""
-    return f"weights: {printable(source)} ({found.kind}, {found.card.recipe.name}), {len(kept)} entries{head}"
+        for key, tensor in loaded.items():
+            expected[key].copy_(tensor)
+    is_whole = all(key in loaded for key in expected)
+    head = "" if is_whole else f", random classifier of {recipe.network.num_classes} classes"
+    return f"weights: {printable(source)} ({weights.format}, {weights.card.recipe.name}), {len(loaded)} tensors{head}"
 
 
 def _load(source: str, recipe: Recipe) -> Weights:
-
     path = Path(source)
     if path.is_file() and STATE_KEY in safetensors_metadata(path):
         raise WeightsError(
-            f"{printable(source)}: is the state of a run, to go on from; give its last.safetensors or best.safetensors"
+            f"{printable(source)}: is the training state of a run; give its last.safetensors or best.safetensors"
         )
     if source in PRETRAINED or (not is_hub_name(source) and path.is_file() and is_checkpoint(path)):
         return load_weights(source)

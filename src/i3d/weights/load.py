@@ -1,4 +1,4 @@
-"""One door for weights: a shipped name, a file of ours or anybody's, or a 2D network -> a network that is ready."""
+"""Load weights of any source: a shipped name, an i3d checkpoint, a foreign checkpoint, or a 2D network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,48 +26,46 @@ from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
 from i3d.weights.hub import fetch_from_hub, is_hub_name
 from i3d.weights.pretrained import PRETRAINED
 
-if TYPE_CHECKING:
-    State = dict[str, torch.Tensor]
-    Shapes = Mapping[str, torch.Size]
-
-
-COUNTER = "num_batches_tracked"  # of batches that a batch norm has seen
+State = dict[str, torch.Tensor]
+Shapes = Mapping[str, torch.Size]
+REPORT_KEY = "state_dict"  # of the load report in the origin of a card
+COUNTER = "num_batches_tracked"  # the batches of training that a batch norm has averaged over
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """How the entries of a file compare with those of the network."""
+    """The state-dict keys of a file, compared with those of the network."""
 
     loaded: tuple[str, ...]
-    missing: tuple[str, ...] = ()  # the network has them, the file has not
-    unexpected: tuple[str, ...] = ()  # the file has them, the network has not
-    other_shape: tuple[str, ...] = ()  # both have them, of different shape
-    ignored: tuple[str, ...] = ()  # no weights: optimisers, counters, preprocessing
+    missing: tuple[str, ...] = ()  # in the network only
+    unexpected: tuple[str, ...] = ()  # in the file only
+    mismatched: tuple[str, ...] = ()  # in both, with different shapes
+    ignored: tuple[str, ...] = ()  # no weights: optimiser, counters, preprocessing
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} loaded", *_told("missing", self.missing), *_told("unexpected", self.unexpected)]
-        parts += [*_told("of another shape", self.other_shape), *_told("left aside as no weights", self.ignored)]
-        return ", ".join(parts)
+        parts = [f"{len(self.loaded)} loaded", *_counted("missing", self.missing)]
+        parts += [*_counted("unexpected", self.unexpected), *_counted("of another shape", self.mismatched)]
+        return ", ".join([*parts, *_counted("ignored", self.ignored)])
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's whole state, float32, and what is known of it."""
+    """The complete state dict of a network in float32, with its card and where both come from."""
 
     state: State = field(repr=False)
     card: Card
-    sha256: str  # of the file that they came from
-    kind: str  # what that file was
-    why: str  # how its recipe was found
+    sha256: str  # of the file
+    format: str  # of the file, with the layout of its keys
+    recipe_from: str  # how the recipe was found
     labels_from: str
-    entries: LoadReport
+    report: LoadReport
 
     @property
-    def gaps(self) -> str:
-        """What was not in the file, or in the one it was converted from, and has fresh values; "" if nothing."""
-        told = self.card.origin.get("entries", "")
-        inflated = self.card.origin.get("changes", "").startswith("inflated")
-        return told if " of another shape" in told or (" missing" in told and not inflated) else ""
+    def incomplete(self) -> str:
+        """The load report of the original file if some weights were not in it and are random; else ""."""
+        report = self.card.origin.get(REPORT_KEY, "")
+        is_inflated = self.card.origin.get("changes", "").startswith("inflated")
+        return report if " of another shape" in report or (" missing" in report and not is_inflated) else ""
 
 
 def load_model(
@@ -79,10 +76,10 @@ def load_model(
 ) -> VideoNetwork:
     """The network of a shipped name or of a weights file, ours or foreign, in eval mode.
 
-    It takes normalised float clips (N, C, T, H, W) and gives logits (N, K), averaged over time. Beside it lie
-    `.recipe`, `.labels` and `.preprocessing`. A foreign file whose entries leave it open what it was trained by needs
-    the name of the `recipe`; `labels` replace those of the file. Raises WeightsError for a file that is damaged,
-    hostile or of another network, and InputError for an unknown name.
+    It takes normalised float clips (N, C, T, H, W) and returns logits (N, K), averaged over time. Its attributes
+    `recipe`, `labels` and `preprocessing` say how to use it. A foreign file whose keys fit several networks needs the
+    name of the `recipe`; `labels` replace those of the file. Raises WeightsError for a file that is damaged, hostile
+    or of another network, and InputError for an unknown name.
     """
     return build_model(load_weights(source, recipe=recipe, labels=labels))
 
@@ -95,34 +92,33 @@ def load_weights(
     in_channels: int | None = None,
     partial: bool = False,
 ) -> Weights:
-    """Read weights from anywhere, whole or not at all.
+    """Load weights of any source. Every key of the file and of the network must match, or a WeightsError is raised.
 
-    With `partial`, entries that are missing or of another shape keep fresh values (seed 0). 2D networks are inflated,
-    for `in_channels` other than RGB if need be.
+    With `partial`, weights that are missing or of another shape are initialised at random (seed 0). 2D networks are
+    inflated, for `in_channels` other than RGB on request.
     """
-
     name = str(source)
     if name in PRETRAINED:
-        return _ours(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
+        return _load_own(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
     path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
     _check_name(name, path)
     if is_checkpoint(path):
         if in_channels is not None or partial:
             raise InputError(
-                f"{printable(name)}: is a checkpoint of i3d already; --in-channels and --partial are not for it"
+                f"{printable(name)}: is an i3d checkpoint already; --in-channels and --partial do not apply"
             )
-        return _ours(path, recipe, labels)
-    found = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
-    state, entries = _fitted(found, name, partial=partial)
+        return _load_own(path, recipe, labels)
+    checkpoint = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
+    state, report = _fit(checkpoint, name, partial=partial)
     sha256 = file_sha256(_main_file(path))
-    names, labels_from = _labels_of(found, labels)
-    card = _card_of(found, names, entries, source=name if is_hub_name(name) else path.name, sha256=sha256)
-    return Weights(state, card, sha256, f"{found.kind}, {found.layout}", found.why, labels_from, entries)
+    class_names, labels_from = _choose_labels(checkpoint, labels)
+    source = name if is_hub_name(name) else path.name
+    card = _make_card(checkpoint, class_names, report, source=source, sha256=sha256)
+    return Weights(state, card, sha256, _format(checkpoint), checkpoint.recipe_from, labels_from, report)
 
 
 def build_model(weights: Weights) -> VideoNetwork:
     """A network with these weights, in eval mode."""
-
     recipe = weights.card.recipe
     model = build_meta_network(recipe.network)
     model.load_state_dict(weights.state, assign=True)
@@ -130,113 +126,113 @@ def build_model(weights: Weights) -> VideoNetwork:
     return model.eval()
 
 
-def shapes_of(network: NetworkSettings) -> Shapes:
-    """Every entry of a network's state dict and its shape. No memory is used."""
-    return {name: tensor.shape for name, tensor in build_meta_network(network).state_dict().items()}
+def state_shapes(network: NetworkSettings) -> Shapes:
+    """The keys of a network's state dict and their shapes; no memory is allocated."""
+    return {key: tensor.shape for key, tensor in build_meta_network(network).state_dict().items()}
 
 
-def _ours(
+def _load_own(
     path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
 ) -> Weights:
-
     arrays, card = load_checkpoint(path, sha256=sha256)
     name = printable(path.name)
     if isinstance(recipe, str) and recipe != card.recipe.name:
-        raise InputError(f"{name}: has the recipe {card.recipe.name} in it; for {recipe} convert the original again")
+        raise InputError(f"{name}: is of the recipe {card.recipe.name}; for {recipe} convert the original again")
     if labels is not None:
         card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
-    expected = shapes_of(card.recipe.network)
-    entries = _compare({entry: array.shape for entry, array in arrays.items()}, expected)
-    if len(entries.loaded) != len(expected) or entries.unexpected:
-        raise WeightsError(f"{name}: its entries do not fit the network that it says it is ({entries}); copy it again")
-    state = {entry: _tensor(entry, array, name) for entry, array in arrays.items()}
+    expected = state_shapes(card.recipe.network)
+    report = _compare({key: array.shape for key, array in arrays.items()}, expected)
+    if len(report.loaded) != len(expected) or report.unexpected:
+        raise WeightsError(f"{name}: its state dict does not fit the network of its card ({report}); copy it again")
+    state = {key: _tensor(key, array, name) for key, array in arrays.items()}
     labels_from = "as given" if labels is not None else "in the file"
-    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, entries)
+    return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, report)
 
 
-def _fitted(found: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[State, LoadReport]:
-    """The foreign entries as the network's whole state."""
-
-    expected = shapes_of(found.recipe.network)
-    arrays = dict(found.arrays)
-    for entry in expected:
-        if entry.endswith(COUNTER):  # other frameworks lack it, and inference does not use it
-            arrays.setdefault(entry, np.array(0))
-    if found.images:
-        tensors = {entry: _tensor(entry, array, name) for entry, array in arrays.items()}
-        arrays = {entry: tensor.numpy() for entry, tensor in inflate_weights(tensors, expected).items()}
-    shapes = {entry: array.shape for entry, array in arrays.items()}
-    entries = _compare(shapes, expected, unknown=found.unknown, ignored=found.ignored)
-    new = tuple(entry for entry in entries.missing if not (found.images and ".non_local." in entry))
-    if (new or entries.unexpected or entries.other_shape) and not partial:
+def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[State, LoadReport]:
+    """The complete state dict of the network, from that of a foreign checkpoint."""
+    expected = state_shapes(checkpoint.recipe.network)
+    arrays = dict(checkpoint.arrays)
+    for key in expected:
+        if key.endswith(COUNTER):  # other frameworks lack it, and inference does not use it
+            arrays.setdefault(key, np.array(0))
+    if checkpoint.is_2d:
+        tensors = {key: _tensor(key, array, name) for key, array in arrays.items()}
+        arrays = {key: tensor.numpy() for key, tensor in inflate_weights(tensors, expected).items()}
+    shapes = {key: array.shape for key, array in arrays.items()}
+    report = _compare(shapes, expected, unknown=checkpoint.unknown, ignored=checkpoint.ignored)
+    # Of 2D networks, non-local blocks are missing; they start as the identity.
+    missing = [key for key in report.missing if not (checkpoint.is_2d and ".non_local." in key)]
+    if (missing or report.unexpected or report.mismatched) and not partial:
         raise WeightsError(
-            f"{printable(name)}: does not fit {found.recipe.name}: {entries}; `i3d convert --partial` keeps what fits"
+            f"{printable(name)}: does not fit {checkpoint.recipe.name}: {report}; "
+            "`i3d convert --partial` loads what fits"
         )
-    kept = {entry: _tensor(entry, arrays[entry], name) for entry in entries.loaded}
-    if len(kept) < len(expected):
-        kept = {**_fresh(found.recipe.network), **kept}
-    return kept, entries
+    state = {key: _tensor(key, arrays[key], name) for key in report.loaded}
+    if len(state) < len(expected):
+        state = {**_random_state(checkpoint.recipe.network), **state}
+    return state, report
 
 
-def _fresh(network: NetworkSettings) -> State:
-    """The state of a new network, the same at every call."""
-
+def _random_state(network: NetworkSettings) -> State:
+    """The state dict of a new network, the same at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return dict(build_network(network).state_dict())
 
 
 def _compare(
-    found: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     expected: Shapes,
     *,
     unknown: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
 ) -> LoadReport:
-    same = {name for name in expected if name in found and found[name] == tuple(expected[name])}
+    same = {key for key in expected if key in shapes and shapes[key] == tuple(expected[key])}
     return LoadReport(
-        loaded=tuple(name for name in expected if name in same),
-        missing=tuple(name for name in expected if name not in found),
-        unexpected=(*(printable(name[:100]) for name in found if name not in expected), *unknown),
-        other_shape=tuple(
-            f"{name} {found[name]} for {tuple(expected[name])}"
-            for name in expected
-            if name in found and name not in same
+        loaded=tuple(key for key in expected if key in same),
+        missing=tuple(key for key in expected if key not in shapes),
+        unexpected=(*(printable(key[:100]) for key in shapes if key not in expected), *unknown),
+        mismatched=tuple(
+            f"{key} {shapes[key]} instead of {tuple(expected[key])}"
+            for key in expected
+            if key in shapes and key not in same
         ),
         ignored=ignored,
     )
 
 
-def _labels_of(found: DetectedCheckpoint, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
+def _choose_labels(checkpoint: DetectedCheckpoint, labels: Sequence[str] | None) -> tuple[tuple[str, ...], str]:
     """(class names, where they come from)."""
-
-    num_classes = found.recipe.network.num_classes
+    num_classes = checkpoint.recipe.network.num_classes
     if labels is not None:
         return _checked(labels, num_classes), "as given"
-    if found.labels is not None and len(found.labels) == num_classes:
-        return found.labels, "in the file"
-    known = dataset_labels(found.recipe.dataset)
+    if checkpoint.labels is not None and len(checkpoint.labels) == num_classes:
+        return checkpoint.labels, "in the file"
+    known = dataset_labels(checkpoint.recipe.dataset)
     if known is not None and len(known) == num_classes:
-        return known, f"{found.recipe.dataset}, by the recipe"
+        return known, f"{checkpoint.recipe.dataset}, by the recipe"
     return numbered_labels(num_classes), "none known: classes are numbered, --labels names them"
 
 
-def _card_of(
-    found: DetectedCheckpoint, labels: tuple[str, ...], entries: LoadReport, *, source: str, sha256: str
-) -> Card:
-    """What the converted weights say of themselves."""
+def _format(checkpoint: DetectedCheckpoint) -> str:
+    return f"{checkpoint.kind}, {checkpoint.layout}"
 
+
+def _make_card(
+    checkpoint: DetectedCheckpoint, labels: tuple[str, ...], report: LoadReport, *, source: str, sha256: str
+) -> Card:
     return Card(
-        recipe=found.recipe,
+        recipe=checkpoint.recipe,
         labels=labels,
         licence="that of the source",
         origin={
             "source": printable(source),
             "source_sha256": sha256,
-            "format": f"{found.kind}, {found.layout}",
-            "recipe": found.why,
-            "entries": str(entries),
-            "changes": f"{'inflated and ' * found.images}renamed by i3d {__version__}",
+            "format": _format(checkpoint),
+            "recipe": checkpoint.recipe_from,
+            REPORT_KEY: str(report),
+            "changes": f"{'inflated and ' * checkpoint.is_2d}renamed by i3d {__version__}",
         },
     )
 
@@ -250,8 +246,7 @@ def _checked(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
 
 
 def _check_name(name: str, path: Path) -> None:
-    """A name that is neither a file nor shipped: say which it could have been."""
-
+    """A name that is neither a file nor shipped is an InputError that lists the possible ones."""
     try:
         if path.exists() or checkpoint_prefix(path) is not None:
             return
@@ -264,31 +259,29 @@ def _check_name(name: str, path: Path) -> None:
 
 def _main_file(path: Path) -> Path:
     """The file to take the hash of: of a TensorFlow checkpoint its index, which holds the checksums of its data."""
-
     prefix = checkpoint_prefix(path)
     return path if prefix is None else index_of(prefix)
 
 
-def _tensor(entry: str, array: Array, name: str) -> torch.Tensor:
-    """A float32 tensor of its own (a counter: int64). Whole numbers, NaN, infinity, variances below 0 are refused."""
-
-    wrong = WeightsError(f"{printable(name)}: {entry} does not hold what a network has there")
-    if entry.endswith(COUNTER):
+def _tensor(key: str, array: Array, name: str) -> torch.Tensor:
+    """A float32 copy (a counter: int64). Integers, NaN, infinity and negative variances are a WeightsError."""
+    where = f"{printable(name)}: {key}"
+    if key.endswith(COUNTER):
         if array.dtype.kind not in "iu":
-            raise wrong
+            raise WeightsError(f"{where} has the type {array.dtype}, expected integers")
         return torch.from_numpy(array.astype(np.int64))
     if array.dtype.kind != "f":
-        raise wrong
+        raise WeightsError(f"{where} has the type {array.dtype}, expected floats")
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise WeightsError(f"{printable(name)}: {entry} holds NaN or infinity: the training that wrote it had failed")
-    if entry.endswith("running_var") and (values < 0).any():
-        raise wrong
+        raise WeightsError(f"{where} holds NaN or infinity: the training that wrote it had failed")
+    if key.endswith("running_var") and (values < 0).any():
+        raise WeightsError(f"{where} holds a variance below 0")
     return torch.from_numpy(values)
 
 
-def _told(what: str, names: Sequence[str], *, most: int = 3) -> list[str]:
+def _counted(what: str, names: Sequence[str], *, most: int = 3) -> list[str]:
     """["2 missing (a, b)"], or nothing."""
     if not names:
         return []

@@ -1,4 +1,4 @@
-"""The pretrained networks that come with the package: where their file lies and what its hash is."""
+"""The pretrained networks in the package: their files and hashes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from i3d.utils.atomic_files import ASSETS
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A weights file in the package. Its card, inside the file, holds source, licence, input and class names."""
+    """A checkpoint in the package. Its card holds source, licence, preprocessing and class names."""
 
     file: str
     sha256: str

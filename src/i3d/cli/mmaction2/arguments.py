@@ -36,7 +36,7 @@ def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = 
     `as_written`: a learning rate among the options is taken as it is; any other follows the batch by the linear rule.
     """
     from i3d.recipes.mmaction2.from_config import Config, default_base_batch, from_config, version_of
-    from i3d.recipes.mmaction2.options import sets_rate, version_asked, with_options
+    from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
     from i3d.recipes.mmaction2.parse import Table, read_config
     from i3d.recipes.mmaction2.to_config import to_config
     from i3d.recipes.named import named_recipe
@@ -53,11 +53,11 @@ def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = 
         lists = kinetics_lists(recipe)
         if not options:
             return Arguments(Config(recipe, lists, 2, "", ()), name, version)
-        spelled = version_asked(options)
+        spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
         base_batch = recipe.training.base_batch if recipe.training else 0
-    base_batch = 0 if as_written and sets_rate(options) else base_batch
+    base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
     config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
     return Arguments(config, name, version)

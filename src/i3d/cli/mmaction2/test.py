@@ -82,7 +82,7 @@ def evaluate_by_config(
     from i3d.evaluation.exports import write_results
     from i3d.evaluation.result import compute_metrics
     from i3d.evaluation.scorer import Variant
-    from i3d.recipes.protocols import name_of, with_average
+    from i3d.recipes.protocols import protocol_name, with_average
     from i3d.utils.device import ComputeConfig
     from i3d.weights.load import load_weights
 
@@ -99,7 +99,7 @@ def evaluate_by_config(
         (found,) = evaluate_each(
             weights,
             clips,
-            variants=[Variant(name_of(recipe.protocol), recipe)],
+            variants=[Variant(protocol_name(recipe.protocol), recipe)],
             compute=ComputeConfig(device, num_workers=asked.config.num_workers),
             naming=naming,
             max_bad=1.0,
@@ -185,14 +185,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _top_k(options: Sequence[str]) -> list[int]:
-    from i3d.recipes.mmaction2.options import value_of
+    from i3d.recipes.mmaction2.options import parse_value
 
     found: Any = [1, 5]
     for option in options:
         key, sign, text = option.partition("=")
         if not sign or key not in (TOP_K, TOP_K.removeprefix("metric_options."), "topk"):
             raise InputError(f"--eval-options {option!r}: known is {TOP_K}=1,5")
-        found = value_of(text)
+        found = parse_value(text)
         found = [found] if isinstance(found, int) else found
         if not isinstance(found, list) or not all(type(k) is int for k in found):
             raise InputError(f"--eval-options {option!r}: write whole numbers with commas, such as 1,5")

@@ -63,8 +63,8 @@ def tell_conversion(done: Conversion) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
-    entries = done.entries
-    lists = [("missing", entries.missing), ("unexpected", entries.unexpected), ("other shape", entries.other_shape)]
+    report = done.report
+    lists = [("missing", report.missing), ("unexpected", report.unexpected), ("other shape", report.mismatched)]
     for name, value in [
         ("source", f"{printable(done.source)} ({done.format})"),
         ("network", done.network),
@@ -72,9 +72,9 @@ def tell_conversion(done: Conversion) -> None:
         ("labels", done.labels_from),
         (
             "entries",
-            f"{len(entries.loaded)} loaded, {len(entries.missing)} missing, "
-            f"{len(entries.unexpected)} unexpected, {len(entries.other_shape)} of another shape"
-            + (f", {len(entries.ignored)} left aside as no weights" if entries.ignored else ""),
+            f"{len(report.loaded)} loaded, {len(report.missing)} missing, "
+            f"{len(report.unexpected)} unexpected, {len(report.mismatched)} of another shape"
+            + (f", {len(report.ignored)} left aside as no weights" if report.ignored else ""),
         ),
         *((name, _some(names)) for name, names in lists if names),
         ("wrote", f"{printable(done.target)}, {done.num_bytes / 1e6:.1f} MB"),

@@ -17,7 +17,7 @@ from i3d.recipes.mmaction2.pipelines import read_pipeline
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.mmaction2.training import DEVICES, read_training_0, read_training_1
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import first_fault
+from i3d.recipes.settings import first_error
 
 ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
                     "default_hooks", "default_scope", "val_evaluator", "test_evaluator", "env_cfg"}  # fmt: skip
@@ -111,7 +111,7 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     try:
         recipe = Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        raise InputError(f"{where}: as a recipe, {first_fault(error)}") from error
+        raise InputError(f"{where}: as a recipe, {first_error(error)}") from error
     return Config(recipe, lists, workers, config.take("work_dir", ""), tuple(notes))
 
 

