@@ -88,7 +88,7 @@ def test_it_is_computed_once_and_kept_by_content(clips, kept, tmp_path, monkeypa
     view = TestView(ONE, PRE, (WINDOWS,))
     first = ClipDataset(read_annotations(clips / "clips.csv"), view, flow=kept)[0, 0].views_N[0]
     assert len(files_in(kept)) == 2  # of native frames, and at 20 fps
-    monkeypatch.setattr(computed_flow, "flows_of", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(computed_flow, "consecutive_flows", lambda *_, **__: pytest.fail("computed again"))
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved" / "b.mp4").write_bytes((clips / "a.mp4").read_bytes())
     (tmp_path / "moved" / "clips.csv").write_text("path,label\nb.mp4,x\n")
@@ -155,7 +155,7 @@ def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
     predictor = Predictor(model, compute=ComputeConfig(device="cpu"))
     assert predictor.flow == method  # as the weights say
     for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
-        scores = predictor.scores_of(predictor.logits(file), file)
+        scores = predictor.scores(predictor.logits(file), file)
         expected = scores.scores_K if protocol is WINDOWS else scores.probabilities_K
         assert np.allclose(scores_K, expected, atol=1e-5), file
 
@@ -286,7 +286,7 @@ def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
     whole = training_runs.finish(
         training_runs.command(root, root / "A", "--epochs", 2, "--cache", tmp_path / "cache", "--workers", 2)
     )
-    assert f"their flow is computed by dis when it is first seen, and kept in {tmp_path / 'cache'}" in whole
+    assert f"(dis flow is computed in the first epoch and cached in {tmp_path / 'cache'})" in whole
     assert len(list((tmp_path / "cache").rglob("*.mkv"))) == 16
     training_runs.finish(training_runs.command(root, root / "B", "--epochs", 2, "--cache", tmp_path / "other"))
     assert training_runs.digests(root / "A") == training_runs.digests(root / "B")
@@ -317,7 +317,7 @@ def test_a_prediction_keeps_its_flow_and_says_the_same_again(tmp_path, monkeypat
     of_bytes = predictor(Path(file).read_bytes())  # which are not kept
     assert replace(of_bytes, path=file) == first
     assert first.frames > 0
-    monkeypatch.setattr(computed_flow, "flows_of", None)
+    monkeypatch.setattr(computed_flow, "consecutive_flows", None)
     assert predictor(file) == first
 
 

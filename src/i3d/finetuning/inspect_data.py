@@ -115,18 +115,22 @@ def _report(
     num_workers: int,
     on_clip: Callable[[ClipReport], None] | None,
 ) -> DatasetReport:
-    """That of `check`, from the cache if no clip, label or file has changed."""
-    seen = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
+    """The report of `check_annotations`, from the cache if no clip, label or file has changed.
+
+    It is one entry of the cache and no `ResumeLog`: it depends on all clips together, as duplicates do, and runs of
+    different work directories share it.
+    """
+    signatures = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     root = os.path.abspath(annotations.root)  # noqa: PTH100
     key = cache_key(
-        kind="look", version=VERSION, root=root, clips=seen, classes=annotations.classes, naming=str(naming)
+        kind="inspection", version=VERSION, root=root, clips=signatures, classes=annotations.classes, naming=str(naming)
     )
     known = cache.load_json(key)
     with suppress(KeyError, TypeError):  # nothing is known, or it has another form
         rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
         return DatasetReport(annotations.source, rows, known["counts"], annotations.warnings)
     report = check_annotations(annotations, naming=naming, num_workers=max(num_workers, 1), on_clip=on_clip)
-    if all(signature for _, signature in seen):  # shards have none
+    if all(signature for _, signature in signatures):  # shards have none
         cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
