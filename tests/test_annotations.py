@@ -90,7 +90,7 @@ def test_frame_folders_with_offsets(tmp_path):
     assert [(c.path, c.first_frame, c.num_frames) for c in found] == [("a", 30, 250), ("a", 280, 40)]
 
 
-def test_what_lies_on_disk_tells_folders_from_videos(tmp_path):
+def test_files_on_disk_distinguish_folders_from_videos(tmp_path):
     (tmp_path / "clip.mp4").mkdir()  # a folder of frames that is named as its video was
     assert read_annotations(write(tmp_path / "l.txt", "clip.mp4 250 1\n")).is_frames
     touch(tmp_path, "nosuffix")
@@ -140,7 +140,7 @@ def test_kinetics_csv_finds_its_files(tmp_path, place):
     assert (found[0].split, found[0].group) == ("val", "-Ab_1")
 
 
-def test_kinetics_names_what_it_does_not_find_and_tells_split_apart(tmp_path):
+def test_missing_files_of_kinetics_get_their_name_and_equal_names_their_split(tmp_path):
     touch(tmp_path, "train/x_000001_000011.mp4", "val/x_000001_000011.mp4")
     text = "label,youtube_id,time_start,time_end,split\na,x,1,11,train\na,x,1,11,val\nb,gone,5,15,test\n"
     found = read_annotations(write(tmp_path / "k.csv", text))
@@ -275,7 +275,7 @@ def test_ucf101(tmp_path):
         read_annotations(tmp_path / "trainlist01.txt")
 
 
-def test_a_fold_that_is_not_there_is_not_replaced_by_class_folders(tmp_path):
+def test_a_missing_fold_is_not_replaced_by_class_folders(tmp_path):
     touch(tmp_path, "ucf/ApplyLipstick/v_x.avi")
     write(tmp_path / "splits/trainlist01.txt", "ApplyLipstick/v_x.avi 2\n")
     with pytest.raises(InputError, match=r"no file trainlist02\.txt; choose another --ucf-fold"):
@@ -530,7 +530,7 @@ def test_class_names_beside_a_list_number_its_classes(tmp_path):
     assert (found.classes, found.labels.tolist()) == (("1", "10", "2"), [2, 1])
 
 
-def test_numbered_class_folders_keep_their_numbers_on_their_way_through_a_table(tmp_path):
+def test_numbered_class_folders_have_the_same_numbers_after_a_table(tmp_path):
     touch(tmp_path, "1/a.mp4", "2/b.mp4", "10/c.mp4")
     found = read_annotations(tmp_path)
     write_annotations(found, tmp_path / "clips.csv")
@@ -558,7 +558,7 @@ def test_of_an_uncut_video_of_kinetics_only_the_part_is_the_clip(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_split_without_its_list_and_a_class_without_training_clips_are_told(tmp_path):
+def test_a_split_without_its_list_and_a_class_without_training_clips_are_warnings(tmp_path):
     touch(tmp_path, "train/a_000001_000011.mp4", "val/c_000001_000011.mp4")
     header = "label,youtube_id,time_start,time_end,split\n"
     write(tmp_path / "kinetics-400_train.csv", f"{header}yoga,a,1,11,train\n")

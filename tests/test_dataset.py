@@ -180,7 +180,7 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
         ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow())
 
 
-def test_more_frames_listed_than_there_are_is_a_bad_clip(folders, tmp_path):
+def test_a_clip_with_fewer_frames_than_listed_is_bad(folders, tmp_path):
     shutil.copytree(folders / "c 0", tmp_path / "c 0")
     (tmp_path / "l.txt").write_text("c 0 13 0\n")
     view = TestView(
@@ -434,7 +434,7 @@ def test_too_many_bad_clips_stop_the_run(some_bad):
         assert "\n" not in str(caught.value)
 
 
-def test_frames_that_do_not_suit_are_told(videos, folders, tmp_path):
+def test_unsuitable_frames_are_errors(videos, folders, tmp_path):
     small = TrainView(SHORT, Augmentation(resize=None, crop=CenterCrop(), size=99))
     with pytest.raises(InputError, match="a crop of 99 does not fit into frames of 64 x 48; resize them first"):
         ClipDataset(read_annotations(videos / "clips.csv"), small)[0, 0]
@@ -510,7 +510,7 @@ def test_shards_of_frames(folders, tmp_path):
             assert torch.equal(*(s[0, index].clips_NVTHWC for s in sets))
 
 
-def test_damaged_shards_are_told(videos, tmp_path):
+def test_damaged_shards_are_errors(videos, tmp_path):
     annotations = read_annotations(videos / "clips.csv")
     pack_dataset(annotations, tmp_path / "packed")
     with pytest.raises(InputError, match="exists; choose a new folder"):
@@ -544,7 +544,7 @@ def test_an_interrupted_packing_leaves_nothing(videos, tmp_path):
 
 
 @pytest.mark.slow
-def test_5000_opens_a_third_of_them_broken_keep_memory_and_descriptors(some_bad):
+def test_5000_opens_a_third_of_them_broken_leak_no_memory_or_descriptors(some_bad):
     names = sorted(some_bad.glob("*.mp4"))
     broken = some_bad / "cut.mp4"
     broken.write_bytes(names[0].read_bytes()[:900])
@@ -571,7 +571,7 @@ def test_5000_opens_a_third_of_them_broken_keep_memory_and_descriptors(some_bad)
 # what an audit found
 
 
-def test_frames_that_lack_a_number_are_told_and_one_folder_does_not_shift_the_others(folders, tmp_path):
+def test_missing_numbers_are_errors_and_one_folder_does_not_shift_the_others(folders, tmp_path):
     for i in range(4):
         shutil.copytree(folders / f"c {i}", tmp_path / f"run/c {i}")
     (tmp_path / "run/c 0/img_00001.jpg").unlink()
@@ -622,7 +622,7 @@ class _Sleepy(ClipDataset):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_slow_is_waited_for_and_one_that_hangs_is_told(videos, monkeypatch):
+def test_a_slow_worker_is_awaited_and_a_hanging_one_is_an_error(videos, monkeypatch):
     monkeypatch.setattr(loader_module, "POLL_SECONDS", 1)
     loader = ClipLoader(_Sleepy(read_annotations(videos / "clips.csv"), train_view()), batch_size=2, num_workers=1)
     assert len(list(loader.batches())) == 6
@@ -652,7 +652,7 @@ def test_packing_notices_frames_that_lack_and_packs_nothing_twice(folders, tmp_p
         pack_dataset(read_annotations(tmp_path / "packed"), tmp_path / "again")
 
 
-def test_an_array_of_somebody_else_does_not_make_a_folder_one_of_shards(videos, tmp_path):
+def test_a_foreign_index_file_does_not_make_a_folder_packed(videos, tmp_path):
     shutil.copytree(videos, tmp_path / "v")
     np.savez(tmp_path / "v/index.npz", a=np.zeros(3))
     assert len(ClipDataset(read_annotations(tmp_path / "v/clips.csv"), train_view())) == 12

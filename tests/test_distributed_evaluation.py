@@ -169,8 +169,8 @@ del group, told[:]
 
 
 @pytest.mark.slow
-def test_ranks_of_cards_tell_each_other_numbers_from_host_to_host(tmp_path):
-    """A number that goes through a card waits for all work there: a step would have to end before the next begins."""
+def test_ranks_on_gpus_exchange_numbers_over_gloo(tmp_path):
+    """NCCL exchanges a number after all queued work of the GPU: a step would have to end before the next begins."""
     (tmp_path / "hosts.py").write_text(HOSTS)
     for _ in range(2):  # the threads of a group that is not left abort a process that ends, at times
         process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")

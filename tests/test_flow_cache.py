@@ -1,4 +1,4 @@
-"""The flow of videos in training and testing: what a network of flow sees, computed once, and kept."""
+"""The flow of videos in training, testing and prediction: computed once, cached, and the same everywhere."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture
-def kept(tmp_path):
+def cached_flow(tmp_path):
     return ClipFlow("dis", 32, Cache(tmp_path / "cache"))
 
 
@@ -57,55 +57,55 @@ def by_hand(path, first, stop, *, fps=None):
     return np.stack([flows[0], *flows])
 
 
-def files_in(kept):
-    return sorted(kept.cache.folder.rglob("*.mkv"))
+def files_in(flow):
+    return sorted(flow.cache.folder.rglob("*.mkv"))
 
 
 @pytest.mark.parametrize(("index", "part"), [(0, (0, 26)), (1, (10, 20))])
-def test_clips_see_the_flow_that_leads_to_their_frames(clips, kept, index, part):
+def test_clips_are_the_flow_to_their_frames(clips, cached_flow, index, part):
     annotations, flows = read_annotations(clips / "clips.csv"), by_hand(clips / "a.mp4", *part)
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
     rgb = ClipDataset(annotations, view, seed=4)[2, index].clips_NVTHWC[0, 0].numpy()
-    seen = ClipDataset(annotations, view, seed=4, flow=kept)[2, index].clips_NVTHWC[0, 0].numpy()
+    seen = ClipDataset(annotations, view, seed=4, flow=cached_flow)[2, index].clips_NVTHWC[0, 0].numpy()
     with open_video(clips / "a.mp4") as video:
         frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
     shown = [next(k for k, f in enumerate(frames) if np.array_equal(center_crop(f[None], size=32)[0], x)) for x in rgb]
     assert np.array_equal(seen, center_crop(flows[np.array(shown) - part[0]], size=32))
-    tested = ClipDataset(annotations, TestView(ONE, PRE), flow=kept)[0, index].views_N[0].clips()[0].numpy()
+    tested = ClipDataset(annotations, TestView(ONE, PRE), flow=cached_flow)[0, index].views_N[0].clips()[0].numpy()
     assert tested.shape == (6, 32, 32, 2)
-    assert len(files_in(kept)) == 1  # both read the same
+    assert len(files_in(cached_flow)) == 1  # both read the same
 
 
-def test_windows_see_the_flow_between_the_frames_at_their_rate(clips, kept):
+def test_windows_are_the_flow_between_the_frames_at_their_rate(clips, cached_flow):
     flows = by_hand(clips / "a.mp4", 0, 26, fps=20)
-    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=cached_flow)
     views = dataset[0, 0].views_N[0]
     whole = np.concatenate([views.clips(number, number + 1)[0].numpy() for number in views.groups[0]])
     assert np.array_equal(whole, center_crop(flows, size=32))
 
 
-def test_it_is_computed_once_and_kept_by_content(clips, kept, tmp_path, monkeypatch):
+def test_flow_is_computed_once_and_cached_by_content(clips, cached_flow, tmp_path, monkeypatch):
     view = TestView(ONE, PRE, (WINDOWS,))
-    first = ClipDataset(read_annotations(clips / "clips.csv"), view, flow=kept)[0, 0].views_N[0]
-    assert len(files_in(kept)) == 2  # of native frames, and at 20 fps
+    first = ClipDataset(read_annotations(clips / "clips.csv"), view, flow=cached_flow)[0, 0].views_N[0]
+    assert len(files_in(cached_flow)) == 2  # of native frames, and at 20 fps
     monkeypatch.setattr(computed_flow, "consecutive_flows", lambda *_, **__: pytest.fail("computed again"))
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved" / "b.mp4").write_bytes((clips / "a.mp4").read_bytes())
     (tmp_path / "moved" / "clips.csv").write_text("path,label\nb.mp4,x\n")
     moved = read_annotations(tmp_path / "moved" / "clips.csv")
-    again = ClipDataset(moved, view, flow=kept)[0, 0].views_N[0]
+    again = ClipDataset(moved, view, flow=cached_flow)[0, 0].views_N[0]
     assert torch.equal(first.frames_DHWC, again.frames_DHWC)
     monkeypatch.undo()
     pack_dataset(moved, tmp_path / "packed")
-    packed = ClipDataset(read_annotations(tmp_path / "packed"), view, flow=kept)[0, 0].views_N[0]
+    packed = ClipDataset(read_annotations(tmp_path / "packed"), view, flow=cached_flow)[0, 0].views_N[0]
     assert torch.equal(first.frames_DHWC, packed.frames_DHWC)
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "bit"])
-def test_what_is_damaged_is_computed_anew(clips, kept, damage):
-    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+def test_damaged_flow_is_computed_again(clips, cached_flow, damage):
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=cached_flow)
     first = dataset[0, 0].views_N[0]
-    (path,) = files_in(kept)
+    (path,) = files_in(cached_flow)
     content = path.read_bytes()
     wrong = bytearray(content)
     wrong[len(content) // 2] ^= 4
@@ -114,10 +114,10 @@ def test_what_is_damaged_is_computed_anew(clips, kept, damage):
     assert path.read_bytes() == content
 
 
-def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
+def test_a_cache_that_cannot_be_written_is_an_error(clips, tmp_path):
     (tmp_path / "file").write_text("")
-    kept = ClipFlow("dis", 32, Cache(tmp_path / "file"))
-    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=kept)
+    cached_flow = ClipFlow("dis", 32, Cache(tmp_path / "file"))
+    dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=cached_flow)
     with pytest.raises(Exception, match=r"the computed flow cannot be written .*--cache"):
         dataset[0, 0]
 
@@ -125,27 +125,27 @@ def test_a_cache_that_cannot_be_written_is_told(clips, tmp_path):
 STRETCHED = CLIPS.model_copy(update={"target_fps": 15.0})
 
 
-def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, kept):
+def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, cached_flow):
     """Of 25 frames a second, at 12.5: it leads from the frame before the last one."""
     annotations = read_annotations(clips / "clips.csv")
     flows = by_hand(clips / "a.mp4", 0, 26, fps=12.5)
     assert len(flows) == 13
     slow = ONE.model_copy(update={"frame_interval": 1, "target_fps": 12.5})
-    seen = ClipDataset(annotations, TestView(slow, PRE), flow=kept)[0, 0].views_N[0].clips()[0].numpy()
+    seen = ClipDataset(annotations, TestView(slow, PRE), flow=cached_flow)[0, 0].views_N[0].clips()[0].numpy()
     places = [k for k in range(8) if np.array_equal(seen, center_crop(flows[k : k + 6], size=32))]
     assert len(places) == 1
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1, target_fps=12.5), PLAIN)
-    drawn = ClipDataset(annotations, view, seed=4, flow=kept)[2, 0].clips_NVTHWC[0, 0].numpy()
+    drawn = ClipDataset(annotations, view, seed=4, flow=cached_flow)[2, 0].clips_NVTHWC[0, 0].numpy()
     assert any(np.array_equal(drawn, center_crop(flows[k : k + 6], size=32)) for k in range(8))
-    both = ClipDataset(annotations, TestView(slow, PRE, (ONE, WINDOWS)), flow=kept)[0, 0].views_N[0]
+    both = ClipDataset(annotations, TestView(slow, PRE, (ONE, WINDOWS)), flow=cached_flow)[0, 0].views_N[0]
     assert np.array_equal(both.clips(0, 1)[0].numpy(), seen)
-    alone = ClipDataset(annotations, TestView(ONE, PRE), flow=kept)[0, 0].views_N[0].clips()[0]
+    alone = ClipDataset(annotations, TestView(ONE, PRE), flow=cached_flow)[0, 0].views_N[0].clips()[0]
     assert torch.equal(both.clips(1, 2)[0], alone)
 
 
 @pytest.mark.parametrize("protocol", [CLIPS, STRETCHED, WINDOWS], ids=["clips", "stretched", "windows"])
 @pytest.mark.parametrize("method", ["dis", "farneback"])
-def test_a_test_sees_what_a_prediction_sees(tmp_path, protocol, method):
+def test_testing_and_prediction_give_the_same_scores(tmp_path, protocol, method):
     root = evaluation_runs.make_clips(tmp_path)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
     found = evaluate_each(
@@ -194,8 +194,8 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     assert "r.json: holds another test (" in other.stderr
     assert json.loads((root / "r.json").read_text()) == told
     (root / "q.rgb.json").write_text("precious")
-    kept = run_here([str(word).replace("r.json", "q.json") for word in command])
-    assert "q.rgb.json: is there already; choose another --out, or say --force" in kept.stderr
+    second = run_here([str(word).replace("r.json", "q.json") for word in command])
+    assert "q.rgb.json: is there already; choose another --out, or say --force" in second.stderr
     assert (root / "q.rgb.json").read_text() == "precious"
 
 
@@ -308,20 +308,20 @@ def test_flow_is_not_for_networks_of_rgb(tmp_path):
 @pytest.mark.parametrize(
     "protocol", [CLIPS.model_copy(update={"clip_len": 30, "frame_interval": 1}), WINDOWS], ids=["clips", "windows"]
 )
-def test_a_prediction_keeps_its_flow_and_says_the_same_again(tmp_path, monkeypatch, protocol):
+def test_a_prediction_caches_its_flow_and_is_the_same_again(tmp_path, monkeypatch, protocol):
     file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow="dis")
     predictor = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))
     first = predictor(file)
     assert len(list((tmp_path / "c").glob("**/*.flow.mkv"))) == 1
-    of_bytes = predictor(Path(file).read_bytes())  # which are not kept
+    of_bytes = predictor(Path(file).read_bytes())  # whose flow is not cached
     assert replace(of_bytes, path=file) == first
     assert first.frames > 0
     monkeypatch.setattr(computed_flow, "consecutive_flows", None)
     assert predictor(file) == first
 
 
-def test_what_was_seen_of_a_damaged_video_is_told_again(tmp_path):
+def test_notes_on_a_damaged_video_are_cached_with_its_flow(tmp_path):
     whole = encode(tmp_path / "whole.mp4", [numbered_frame(k, height=36, width=48) for k in range(50)], fps=25)
     cut = tmp_path / "cut.mkv"
     encode(cut, [numbered_frame(k, height=36, width=48) for k in range(50)], fps=25)
@@ -346,11 +346,11 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     assert replace(few, path="") == replace(predictor(str(file)), path="")
 
 
-def test_a_prediction_goes_on_if_its_flow_cannot_be_kept(tmp_path):
+def test_a_prediction_continues_if_its_flow_cannot_be_cached(tmp_path):
     file = str(next(evaluation_runs.make_clips(tmp_path).glob("**/*.mp4")))
     (tmp_path / "file").write_text("")
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
-    kept = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))(file)
+    cached = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))(file)
     told = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
-    assert told.predictions == kept.predictions
+    assert told.predictions == cached.predictions
     assert "the computed flow cannot be written" in told.error

@@ -39,7 +39,7 @@ def test_a_folder_of_frames_is_one_video(tree):
     assert expand_inputs(["shots/one/%d.png"]) == ["shots/one/%d.png"]
 
 
-def test_order_of_arguments_is_kept(tree):
+def test_the_order_of_arguments(tree):
     assert expand_inputs(["top.webm", "b"]) == ["top.webm", "b/clip2.MP4", "b/clip10.mp4"]
     assert expand_inputs(["gone.mp4", "top.webm"]) == ["gone.mp4", "top.webm"]
 
@@ -92,7 +92,7 @@ def test_a_line_without_a_path_is_named(tree):
         expand_inputs(["l.csv"])
 
 
-def test_nothing_there(tree):
+def test_missing_files_and_empty_folders(tree):
     (tree / "void").mkdir()
     with pytest.raises(InputError, match="void: the folder contains no video and no frames"):
         expand_inputs(["void"])

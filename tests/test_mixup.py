@@ -17,7 +17,7 @@ def batch(num=6, classes=4):
 
 
 @given(st.floats(0.1, 2), st.integers(0, 999))
-def test_mixup_adds_whole_clips_in_one_share(alpha, seed):
+def test_mixup_blends_clips_and_targets_with_one_weight(alpha, seed):
     clips, targets = torch.arange(6.0), torch.eye(6)
     mixed, mixed_targets = mix_clips(
         clips[:, None, None, None, None].expand(6, 3, 2, 4, 4), targets, Mixing(mixup_alpha=alpha),
@@ -29,7 +29,7 @@ def test_mixup_adds_whole_clips_in_one_share(alpha, seed):
 
 
 @given(st.floats(0.1, 2), st.integers(0, 999))
-def test_cutmix_sets_in_a_box_whose_share_is_the_targets(alpha, seed):
+def test_the_box_of_cutmix_has_the_weight_of_the_targets(alpha, seed):
     clips, targets = batch(6, 6)
     mixed, mixed_targets = mix_clips(clips, targets, Mixing(cutmix_alpha=alpha), rng=np.random.default_rng(seed))
     assert torch.allclose(mixed_targets.sum(1), torch.ones(6))
@@ -41,7 +41,7 @@ def test_cutmix_sets_in_a_box_whose_share_is_the_targets(alpha, seed):
         assert (changed == changed[0]).all()  # the same box in all frames
 
 
-def test_off_changes_nothing_and_a_seed_tells_all():
+def test_off_changes_nothing_and_a_seed_determines_all():
     clips, targets = batch()
     same, same_targets = mix_clips(clips, targets, Mixing(), rng=np.random.default_rng(0))
     assert same is clips

@@ -58,7 +58,7 @@ def test_groups_of_very_unequal_size():
     assert {clip.split for clip in done.annotations if clip.group == "big"} == {"train"}
 
 
-def test_a_class_of_one_group_is_told():
+def test_a_class_of_one_group_is_a_warning():
     done = split_annotations(table([("a", f"g{i}") for i in range(10)] + [("b", "only")]), val=0.2)
     assert done.warnings == ("val has no clip of 1 classes, which have too few groups: 'b'",)
 
@@ -102,7 +102,7 @@ def test_parts_of_a_file_stay_together_whatever_their_groups_and_spelling(tmp_pa
         assert splits.setdefault(clip.path.removeprefix("./"), clip.split) == clip.split
 
 
-def test_splits_that_are_there_stay(tmp_path):
+def test_existing_splits_stay(tmp_path):
     source = tmp_path / "l.csv"
     source.write_text(
         "path,label,split,group\n" + "".join(f"c{i}.mp4,a,{'test' if i < 5 else ''},g{i}\n" for i in range(25))
