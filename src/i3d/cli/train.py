@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,7 +15,6 @@ from i3d.cli.finetune import (
     Flip,
     Folds,
     GroupBy,
-    Guided,
     Head,
     LayerDecay,
     Mode,
@@ -25,6 +24,7 @@ from i3d.cli.finetune import (
     ValShare,
     Views,
     Yes,
+    check_unused,
     run_guided,
 )
 from i3d.cli.options import (
@@ -55,7 +55,8 @@ DataOption = Annotated[
     typer.Option("--data", help="What to train on: any list, or a folder of classes.", show_default=False),
 ]
 ValOption = Annotated[
-    Path | None, typer.Option("--val", help="What to validate on (default: the split `val` of --data, if it has one).")
+    Path | None,
+    typer.Option("--val-list", help="Validation clips (default: the split `val` of --data, if any)."),
 ]
 WorkDir = Annotated[
     Path, typer.Option(help="The folder of the run; the same command goes on in it.", show_default=False)
@@ -87,9 +88,9 @@ def train(
     data: DataOption,
     work_dir: WorkDir,
     recipe: RecipeOption = GUIDED,
-    val: ValOption = None,
+    val_list: ValOption = None,
     root: Root = None,
-    val_root: Annotated[Path | None, typer.Option(help="The same for --val.")] = None,
+    val_root: Annotated[Path | None, typer.Option(help="The same for --val-list.")] = None,
     init: Init = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Clips of a step on each device.")] = None,
@@ -98,7 +99,7 @@ def train(
     settings: Settings = None,
     validate: Annotated[bool, typer.Option(help="Validate as often as the recipe says, and at the end.")] = True,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Epochs from one validation to the next.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 (default: the recipe's).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, npu (npu is untested).")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that load clips, for each device.")] = 2,
     seed: Seed = 0,
@@ -109,7 +110,7 @@ def train(
     max_steps: MaxSteps = None,
     flow: FlowChoice = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
-    mode: Mode = None,
+    train_layers: Mode = None,
     head: Head = None,
     views: Views = None,
     test_clips: TestClips = None,
@@ -117,10 +118,10 @@ def train(
     flip: Flip = None,
     balance: Balance = None,
     layer_decay: LayerDecay = None,
-    folds: Folds = 0,
-    val_share: ValShare = None,
+    cv_folds: Folds = 0,
+    val_fraction: ValShare = None,
     group_by: GroupBy = None,
-    self_test: SelfTest = True,
+    overfit_check: SelfTest = True,
     cache: CacheFolder = None,
     yes: Yes = False,
     classes: Classes = None,
@@ -132,15 +133,15 @@ def train(
     first_index: FirstIndex = 1,
     json: Json = False,
 ) -> None:
-    """Train on your own clips, or by a published recipe. The same command again goes on where it was ended.
+    """Train on your own clips, or by a published recipe. The same command again resumes an interrupted run.
 
-    Without --recipe, the pretrained network learns your classes, and what you do not say is chosen and told.
+    Without --recipe, the pretrained network is fine-tuned on your classes, and every setting is chosen and printed.
 
     Example: i3d train --data clips/ --work-dir my
 
-    Example: i3d train --data clips/ --work-dir my2 --finetune head --folds 5
+    Example: i3d train --data clips/ --work-dir my2 --train-layers head --cv-folds 5
 
-    Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val val.txt --work-dir run
+    Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data a.txt --val-list b.txt --work-dir run
 
     Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
@@ -148,22 +149,26 @@ def train(
     from i3d.utils.device import ComputeConfig
 
     _check_beside(data, work_dir)
-    compute = ComputeConfig(device, None, "compile" if compile_ else "torch", workers, cache_of(cache))
+    compute = ComputeConfig(device, cast(Any, precision), "compile" if compile_ else "torch", workers, cache_of(cache))
     options = (format, fold, multi_label, allow_outside)
-    guided = Guided(
-        mode, head, views, test_clips, norms, flip, balance, layer_decay, folds, val_share, group_by, self_test, yes,
-    )  # fmt: skip
+    guided: dict[str, Any] = {
+        "train_layers": train_layers, "head": head, "views": views, "test_clips": test_clips, "norms": norms,
+        "flip": flip, "balance": balance, "layer_decay": layer_decay, "cv_folds": cv_folds,
+        "val_fraction": val_fraction, "group_by": group_by, "overfit_check": overfit_check,
+    }  # fmt: skip
     if recipe == GUIDED:
-        _check_guided(val, val_root, max_steps, validate=validate, tensorboard=tensorboard)
+        _check_guided(val_list, val_root, max_steps, validate=validate, tensorboard=tensorboard)
         clips = read_dataset(data, root, None, classes, *options)
         more = [*(settings or []), *_of_flow(flow), *_as_settings(accumulate, validate_every)]
-        moves = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
-        names, bad = (template, first_index), max_bad
-        return run_guided(guided, clips, work_dir, init, moves, more, compute, bad, seed, names, multi_label, json=json)
-    guided.check_unused()
+        guided |= {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        frames, bad = (template, first_index), max_bad
+        return run_guided(
+            guided, clips, work_dir, init, more, compute, bad, seed, frames, multi_label, yes=yes, json=json
+        )
+    check_unused(guided, yes=yes)
     settings = [*(settings or []), *_of_flow(flow)]
-    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, precision, validate_every, multi_label)
-    clips, to_validate = _clips(chosen, data, val, root, val_root, classes, options, validate=validate)
+    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, validate_every, multi_label)
+    clips, to_validate = _clips(chosen, data, val_list, root, val_root, classes, options, validate=validate)
     modality = "flow" if chosen.network.in_channels == 2 else "rgb"
     with output.Training(quiet=json) as progress:
         done = run(
@@ -200,7 +205,7 @@ def _check_beside(data: Path, work_dir: Path) -> None:
 def _check_guided(
     val: Path | None, val_root: Path | None, max_steps: int | None, *, validate: bool, tensorboard: bool
 ) -> None:
-    given = {"--val": val, "--val-root": val_root, "--max-steps": max_steps, "--tensorboard": tensorboard or None}
+    given = {"--val-list": val, "--val-root": val_root, "--max-steps": max_steps, "--tensorboard": tensorboard or None}
     given["--no-validate"] = None if validate else True
     for name in (name for name, value in given.items() if value is not None):
         todo = "put a column `split` into --data" if name.startswith("--val") else "leave it out"
@@ -225,7 +230,6 @@ def _recipe(
     epochs: int | None,
     batch_size: int | None,
     accumulate: int | None,
-    precision: str | None,
     validate_every: int | None,
     multi_label: bool,
 ) -> Recipe:
@@ -237,14 +241,11 @@ def _recipe(
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate": accumulate,
-        "precision": precision,
         "validate_every": validate_every,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
     if epochs is not None:
         changes["steps"] = None
-    if precision not in (None, "fp16"):
-        changes["loss_scale"] = 0.0
     found = with_training(with_overrides(load_recipe(name), settings or []), changes)
     return found.model_copy(update={"multi_label": True}) if multi_label else found
 

@@ -1,4 +1,4 @@
-"""Classifiers on features: fitted to the optimum, in double precision, with a penalty that held-out clips choose.
+"""Linear classifiers on features, fitted to their optimum in float64; cross-validation chooses the L2 penalty.
 
 Letters in names: R rows (views of clips), N clips, C channels, K classes.
 """
@@ -30,17 +30,17 @@ PENALTIES: Final = (
     0.003,
     0.001,
     0.0001,
-)  # from the simplest head to the closest
+)  # from strong to weak
 TOLERANCE: Final = 1e-8  # of the gradient
-ROUGH: Final = 1e-4  # the same, where heads are only compared
-ABSENT: Final = -100.0  # the bias of a class without clips: it is never said
+ROUGH: Final = 1e-4  # the same, while penalties are compared
+ABSENT: Final = -100.0  # the bias of a class without clips: it is never predicted
 MAX_ITERATIONS: Final = 2000
-NUM_PARTS: Final = 5  # of the clips, each held out once
+NUM_FOLDS: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Views of clips with their targets; views of one clip, and clips of one group, have the same group number."""
+    """Views of clips as rows of a design matrix. Views of a clip, and clips of a group, share a group number."""
 
     features_RC: Doubles
     targets_RK: Doubles  # rows of 0 and 1
@@ -67,24 +67,24 @@ class Head:
 
 
 def fit_linear(rows: Rows, loss: Loss, *, penalty: float, multi_label: bool = False) -> Head:
-    """The minimum of the weighted mean loss plus `penalty / 2` times the squared weights of scaled features.
+    """Minimise the weighted mean loss plus `penalty / 2` times the squared norm of the weights, by L-BFGS.
 
-    Features are scaled to deviation 1 first; the bias is not penalised. The minimum is unique (but of a focal loss),
-    and found by L-BFGS.
+    Features are standardised first; the bias is not penalised. The minimum is unique, except with a focal loss.
     """
     return _fit(rows, loss, [penalty], multi_label=multi_label, tolerance=TOLERANCE)[0]
 
 
 def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float) -> list[Head]:
-    """A head for each penalty, each begun at the one before.
+    """A head for each penalty, each started from the one before.
 
-    The best weights are combinations of the rows: they are looked for in the coordinates that the rows span.
+    The optimal weights are linear combinations of the rows: the search is in the subspace that the rows span.
     """
     mean_C, std_C = _scale(rows)
     left_RD, singular_D, basis_DC = np.linalg.svd((rows.features_RC - mean_C) / std_C, full_matrices=False)
     features_RD = torch.from_numpy(left_RD * singular_D)
-    targets_RK, shares_R = torch.from_numpy(rows.targets_RK), torch.from_numpy(rows.weights_R / rows.weights_R.sum())
-    shares_K = (shares_R @ targets_RK).clamp_min(1e-9)
+    targets_RK = torch.from_numpy(rows.targets_RK)
+    normalised_R = torch.from_numpy(rows.weights_R / rows.weights_R.sum())
+    frequencies_K = (normalised_R @ targets_RK).clamp_min(1e-9)
     weight_KD = torch.zeros(targets_RK.shape[1], len(singular_D), dtype=torch.float64, requires_grad=True)
     bias_K = torch.zeros(targets_RK.shape[1], dtype=torch.float64, requires_grad=True)
     heads = []
@@ -92,8 +92,8 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
 
         def value(penalty: float = penalty) -> Tensor:
             logits_RK = features_RD @ weight_KD.T + bias_K
-            losses_R = _losses(logits_RK, targets_RK, loss, shares_K, multi_label=multi_label)
-            return shares_R @ losses_R + 0.5 * penalty * weight_KD.square().sum()
+            losses_R = _losses(logits_RK, targets_RK, loss, frequencies_K, multi_label=multi_label)
+            return normalised_R @ losses_R + 0.5 * penalty * weight_KD.square().sum()
 
         _minimise(value, [weight_KD, bias_K], tolerance=tolerance)
         scaled_KC = weight_KD.detach().numpy() @ basis_DC / std_C
@@ -102,18 +102,18 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
 
 
 def _scale(rows: Rows) -> tuple[Doubles, Doubles]:
-    """Mean and deviation of each feature, by weight; one that is the same everywhere has deviation 1."""
-    shares_R = rows.weights_R / rows.weights_R.sum()
-    mean_C: Doubles = shares_R @ rows.features_RC
-    std_C: Doubles = np.sqrt(shares_R @ np.square(rows.features_RC - mean_C))
+    """Weighted mean and standard deviation of each feature; a constant feature has deviation 1."""
+    normalised_R = rows.weights_R / rows.weights_R.sum()
+    mean_C: Doubles = normalised_R @ rows.features_RC
+    std_C: Doubles = np.sqrt(normalised_R @ np.square(rows.features_RC - mean_C))
     return mean_C, np.where(std_C > 1e-6 * max(float(std_C.max()), 1e-12), std_C, 1.0)
 
 
 def fit_prototypes(rows: Rows) -> Head:
-    """The nearest class mean in scaled features, as a linear classifier: for very few clips.
+    """The nearest class mean of standardised features, as a linear classifier: for very few clips.
 
-    The mean of a class is drawn to that of all clips the more, the less its clips weigh. Logits are scaled so that the
-    clips themselves are as likely as they can be. A class without clips is never the nearest.
+    Class means shrink towards the mean of all clips, the more the fewer clips the class has. The scale of the logits
+    maximises the likelihood of the clips. A class without clips is never predicted.
     """
     mean_C, std_C = _scale(rows)
     scaled_RC = (rows.features_RC - mean_C) / std_C
@@ -123,8 +123,8 @@ def fit_prototypes(rows: Rows) -> Head:
     means_KC *= (counts_K / (counts_K + 1))[:, None]
     plain_RK = scaled_RC @ means_KC.T - 0.5 * np.square(means_KC).sum(axis=1)
     scales = np.geomspace(1e-4, 1, 33)
-    shares_R = rows.weights_R / rows.weights_R.sum()
-    values = [float(shares_R @ _cross_entropy(s * plain_RK, rows.targets_RK)) for s in scales]
+    normalised_R = rows.weights_R / rows.weights_R.sum()
+    values = [float(normalised_R @ _cross_entropy(s * plain_RK, rows.targets_RK)) for s in scales]
     scale = float(scales[int(np.argmin(values))])
     weight_KC = scale * means_KC / std_C
     bias_K = -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C
@@ -132,18 +132,18 @@ def fit_prototypes(rows: Rows) -> Head:
 
 
 def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:
-    """(the penalty under which held-out groups are most likely, that mean log-likelihood). With one group: the middle.
+    """The penalty of the highest mean log-likelihood in cross-validation by group, and that likelihood.
 
-    Groups are divided into parts at random, by the seed; each part is held out once.
+    Groups are divided into folds at random, by the seed. With a single group, it is the middle penalty and NaN.
     """
     groups = np.unique(rows.groups_R)
     if len(groups) < 2:
         return PENALTIES[len(PENALTIES) // 2], float("nan")
-    number = np.random.default_rng((seed, 0xF01D)).permutation(len(groups)) % min(NUM_PARTS, len(groups))
-    parts_R = number[np.searchsorted(groups, rows.groups_R)]
+    number = np.random.default_rng((seed, 0xF01D)).permutation(len(groups)) % min(NUM_FOLDS, len(groups))
+    folds_R = number[np.searchsorted(groups, rows.groups_R)]
     scores = np.zeros(len(PENALTIES))
-    for part in np.unique(number):
-        held, rest = rows.select(parts_R == part), rows.select(parts_R != part)
+    for fold in np.unique(number):
+        held, rest = rows.select(folds_R == fold), rows.select(folds_R != fold)
         heads = _fit(rest, loss, PENALTIES, multi_label=multi_label, tolerance=ROUGH)
         targets_RK, ones_K = torch.from_numpy(held.targets_RK), torch.ones(held.targets_RK.shape[1])
         for i, head in enumerate(heads):
@@ -154,12 +154,12 @@ def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: i
     return PENALTIES[best], float(scores[best])
 
 
-def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, shares_K: Tensor, *, multi_label: bool) -> Tensor:
+def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, frequencies_K: Tensor, *, multi_label: bool) -> Tensor:
     """The loss (R) of each row."""
     if multi_label:
         return binary_cross_entropy(logits_RK, targets_RK, loss, reduction="none")
     targets = targets_RK.argmax(dim=1) if loss.focal_gamma else targets_RK
-    return cross_entropy(logits_RK, targets, loss, class_frequencies_K=shares_K, reduction="none")
+    return cross_entropy(logits_RK, targets, loss, class_frequencies_K=frequencies_K, reduction="none")
 
 
 def _cross_entropy(logits_RK: Doubles, targets_RK: Doubles) -> Doubles:
@@ -181,8 +181,8 @@ def _minimise(value: Callable[[], Tensor], parameters: list[Tensor], *, toleranc
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        found = value()
-        found.backward()  # type: ignore[no-untyped-call]
-        return found
+        loss = value()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
 
     optimizer.step(step)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""What is wrong with a set of clips, said in words before anything is trained on it.
+"""Finds the issues of a dataset before anything is trained on it: unreadable files, duplicates, leaks, imbalance.
 
-    for trouble in find_troubles(annotations, report):
-        print(trouble.words)
+    for issue in find_data_issues(annotations, report):
+        print(issue.message)
 
 Letters in names: N clips, K classes.
 """
@@ -33,35 +33,35 @@ Kind = Literal[
     "imbalance",
 ]
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
-MOST: Final = 5  # files that are named
+MAX_NAMES: Final = 5  # files that a message names
 NEIGHBOURS: Final = 5
-MAX_COMPARED: Final = 2000  # clips whose lengths and sizes are compared
-DEVIATIONS: Final = 3  # above chance: with 2, four facts of 20 clips in two classes alarm falsely in 16 % of sets
-IMBALANCE: Final = 5.0  # clips of the largest class for one of the smallest
-FACTS: Final = {
-    "length": "how long a clip is",
+MAX_COMPARED: Final = 2000  # clips, in the search for leaks
+DEVIATIONS: Final = 3  # above chance; with 2, four properties of 20 clips in two classes give 16 % false alarms
+IMBALANCE: Final = 5.0  # clips of the largest class per clip of the smallest
+PROPERTIES: Final = {
+    "length": "the length of a clip",
     "size": "the size of the frames",
     "rate": "the frame rate",
-    "bytes": "the bytes of a frame",
+    "bytes": "the bytes per frame",
 }
 
 
 @dataclass(frozen=True)
 class DataIssue:
-    """One thing that is wrong, in words. With one that stops, there is nothing to train."""
+    """One issue of a dataset. After a fatal one, there is nothing to train."""
 
     kind: Kind
-    words: str
-    stops: bool = False
+    message: str
+    is_fatal: bool = False
 
 
 def is_readable(row: ClipReport) -> bool:
-    """Whether there are frames to train on."""
+    """Whether a clip has frames to train on."""
     return bool(row.num_frames) and row.status not in UNREADABLE
 
 
-def alike_pairs(report: DatasetReport) -> list[tuple[int, int]]:
-    """Clips that show the same as an earlier one: (later, earlier)."""
+def duplicate_pairs(report: DatasetReport) -> list[tuple[int, int]]:
+    """Pairs of clips with the same content: (later, earlier)."""
     first: dict[str, int] = {}
     for index, row in enumerate(report.rows):
         first.setdefault(row.path, index)
@@ -69,84 +69,78 @@ def alike_pairs(report: DatasetReport) -> list[tuple[int, int]]:
 
 
 def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
-    """All that is wrong with clips that have their splits; `report` is that of `check`, a row for each clip.
+    """The issues of clips with their splits; `report` has the row of `i3d data check` for each clip.
 
-    Clips without a split count as clips to train on.
+    Clips without a split count as training clips.
     """
     readable_N = np.array([is_readable(row) for row in report.rows], bool)
     labels_N = np.array(
         [annotations.labels_of(i)[0] if annotations.labels_of(i) else -1 for i in range(len(report.rows))]
     )
-    to_train_N = readable_N & (annotations.splits_N <= 0)
+    is_training_N = readable_N & (annotations.splits_N <= 0)
     return [
         *_unreadable(report),
-        *_classes(annotations, labels_N, readable_N, to_train_N),
+        *_classes(annotations, labels_N, readable_N, is_training_N),
         *_same(annotations, report),
         *_leaks(annotations, report, labels_N, readable_N),
     ]
 
 
 def _unreadable(report: DatasetReport) -> list[DataIssue]:
-    troubles = []
-    lost = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
-    if lost:
-        words = f"{len(lost)} of {len(report.rows)} clips cannot be read and are left out: {_named(lost)}"
-        troubles.append(DataIssue("unreadable", words, stops=len(lost) == len(report.rows)))
-    hurt = [
+    issues = []
+    unreadable = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
+    if unreadable:
+        words = f"{len(unreadable)} of {len(report.rows)} clips cannot be read and are left out: {_name(unreadable)}"
+        issues.append(DataIssue("unreadable", words, is_fatal=len(unreadable) == len(report.rows)))
+    damaged = [
         f"{row.path} ({row.reason})"
         for row in report.rows
         if is_readable(row) and row.status in ("truncated", "damaged")
     ]
-    if hurt:
-        troubles.append(
-            DataIssue("damaged", f"{len(hurt)} clips are damaged, and used as far as they go: {_named(hurt)}")
+    if damaged:
+        issues.append(
+            DataIssue("damaged", f"{len(damaged)} clips are damaged and used up to the damage: {_name(damaged)}")
         )
-    return troubles
+    return issues
 
 
 def _classes(
     annotations: Annotations,
     labels_N: npt.NDArray[np.int64],
     readable_N: npt.NDArray[np.bool_],
-    to_train_N: npt.NDArray[np.bool_],
+    is_training_N: npt.NDArray[np.bool_],
 ) -> list[DataIssue]:
     names = annotations.classes
-    chosen_N = annotations.select(to_train_N) if to_train_N.any() else None
+    chosen_N = annotations.select(is_training_N) if is_training_N.any() else None
     counts_K = chosen_N.class_counts_K if chosen_N is not None else np.zeros(len(names), np.int64)
     present = np.flatnonzero(counts_K)
     if len(present) < 2:
-        only = (
-            f"all clips to train on are of one class, {names[present[0]]!r}" if len(present) else "no clip can be read"
-        )
-        return [
-            DataIssue("one class", f"{only}: there is nothing to tell apart; add clips of another class", stops=True)
-        ]
-    troubles = []
+        only = f"all training clips are of one class, {names[present[0]]!r}" if len(present) else "no clip can be read"
+        return [DataIssue("one class", f"{only}; add clips of another class", is_fatal=True)]
+    issues = []
     if len(labels_N[readable_N]) < len(names):
         words = f"{int(readable_N.sum())} clips for {len(names)} classes: fewer clips than classes"
-        troubles.append(DataIssue("few clips", f"{words}; add clips, or take classes out", stops=True))
+        issues.append(DataIssue("few clips", f"{words}; add clips, or remove classes", is_fatal=True))
     empty = [repr(names[k]) for k in np.flatnonzero(counts_K == 0)]
     if empty:
-        words = f"{len(empty)} of {len(names)} classes have no clip to train on and can never be recognised"
-        troubles.append(DataIssue("empty class", f"{words}: {_named(empty)}; add clips, or take the classes out"))
+        words = f"{len(empty)} of {len(names)} classes have no training clip and can never be predicted"
+        issues.append(DataIssue("empty class", f"{words}: {_name(empty)}; add clips, or remove the classes"))
     single = [repr(names[k]) for k in np.flatnonzero(counts_K == 1)]
     if single:
-        words = f"{len(single)} of {len(names)} classes have one clip to train on: {_named(single)}"
-        troubles.append(DataIssue("few clips", f"{words}; ten or more of each are a beginning"))
+        words = f"{len(single)} of {len(names)} classes have one training clip: {_name(single)}"
+        issues.append(DataIssue("few clips", f"{words}; aim at ten or more per class"))
     most, least = int(counts_K.argmax()), int(present[counts_K[present].argmin()])
     if counts_K[most] >= IMBALANCE * counts_K[least]:
-        words = f"{names[most]!r} has {counts_K[most]} clips to train on, {names[least]!r} {counts_K[least]}"
-        troubles.append(
-            DataIssue("imbalance", f"{words}: look at the mean over classes, not at top-1 alone (--balance)")
-        )
-    return troubles
+        words = f"{names[most]!r} has {counts_K[most]} training clips, {names[least]!r} has {counts_K[least]}"
+        issues.append(DataIssue("imbalance", f"{words}: compare mean class accuracy beside top-1 (--balance)"))
+    return issues
 
 
 def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
-    """Clips that show the same: in two classes, or on both sides of the split."""
+    """Duplicates: in two classes, in two splits, or within a class."""
     two, across, twice = [], [], []
     first = {(row.path, _part(annotations, i)): i for i, row in reversed([*enumerate(report.rows)])}
-    for later, _ in alike_pairs(report):
+    for later, _ in duplicate_pairs(report):
         earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
         if earlier is None:  # another part of that file
             continue
@@ -159,23 +153,26 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
             across.append(f"{named} ({SPLITS[splits[1]]} and {SPLITS[splits[0]]})")
         elif set(report.rows[later].labels) == set(report.rows[earlier].labels):
             twice.append(named)
-    troubles = []
+    issues = []
     if two:
-        words = f"{len(two)} clips show the same as a clip of another class: {_named(two)}"
-        troubles.append(DataIssue("two classes", f"{words}; one of each two is labelled wrongly"))
+        words = f"{len(two)} clips are duplicates of a clip of another class: {_name(two)}"
+        issues.append(DataIssue("two classes", f"{words}; one label of each pair is wrong"))
     if across:
-        words = f"{len(across)} clips show the same as one on the other side of the split: {_named(across)}"
-        troubles.append(
-            DataIssue("duplicates", f"{words}; the scores will be too good (`i3d data split --anew` divides better)")
+        words = f"{len(across)} clips are duplicates of a clip in another split: {_name(across)}"
+        issues.append(
+            DataIssue(
+                "duplicates",
+                f"{words}; the test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
+            )
         )
     if twice:
-        words = f"{len(twice)} clips show the same as another of their class: {_named(twice)}"
-        troubles.append(DataIssue("twice", f"{words}; they stay on one side of the split, and count twice"))
-    return troubles
+        words = f"{len(twice)} clips are duplicates of a clip of their class: {_name(twice)}"
+        issues.append(DataIssue("twice", f"{words}; they stay in one split, and count twice"))
+    return issues
 
 
 def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
-    """Which part of its file a clip is."""
+    """The part of its file that a clip is."""
     clip = annotations[index]
     return clip.start_seconds, clip.end_seconds, clip.first_frame
 
@@ -183,36 +180,38 @@ def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
 def _leaks(
     annotations: Annotations, report: DatasetReport, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
 ) -> list[DataIssue]:
-    """Facts of the files that alone tell the class: a network may learn them instead of the action."""
-    chosen = np.flatnonzero(readable_N & (labels_N >= 0))
-    if len(chosen) > MAX_COMPARED:
-        chosen = np.sort(np.random.default_rng(0).choice(chosen, MAX_COMPARED, replace=False))
-    if len(chosen) < 4 or len(np.unique(labels_N[chosen])) < 2:
+    """Properties of the files that predict the class: a network may learn them instead of the action."""
+    indices = np.flatnonzero(readable_N & (labels_N >= 0))
+    if len(indices) > MAX_COMPARED:
+        indices = np.sort(np.random.default_rng(0).choice(indices, MAX_COMPARED, replace=False))
+    if len(indices) < 4 or len(np.unique(labels_N[indices])) < 2:
         return []
-    groups_N = find_groups(annotations)[0][chosen]
-    chance = 1 / len(np.unique(labels_N[chosen]))
-    troubles = []
-    for name, words in FACTS.items():
-        values_N = np.array([_fact(report.rows[index], name) for index in chosen])
-        share = class_predictability(values_N, labels_N[chosen], groups_N)
-        if share >= 0.5 + chance / 2 and len(chosen) * (share - chance) ** 2 > DEVIATIONS**2 * chance * (1 - chance):
-            troubles.append(
+    groups_N = find_groups(annotations)[0][indices]
+    chance = 1 / len(np.unique(labels_N[indices]))
+    issues = []
+    for name, words in PROPERTIES.items():
+        values_N = np.array([_property(report.rows[index], name) for index in indices])
+        accuracy = class_predictability(values_N, labels_N[indices], groups_N)
+        if accuracy >= 0.5 + chance / 2 and len(indices) * (accuracy - chance) ** 2 > DEVIATIONS**2 * chance * (
+            1 - chance
+        ):
+            issues.append(
                 DataIssue(
                     "leak",
-                    f"{words} alone tells the class in {share:.0%} of clips (by class; chance is {chance:.0%}): "
-                    f"the network may learn that instead of the action; make the clips of all classes alike in it",
+                    f"{words} alone predicts the class with a mean class accuracy of {accuracy:.0%} (chance is "
+                    f"{chance:.0%}): the network may learn that instead of the action; make the classes alike in it",
                 )
             )
-    return troubles
+    return issues
 
 
 def class_predictability(
     values_N: npt.NDArray[np.float64], labels_N: npt.NDArray[np.int64], groups_N: npt.NDArray[np.int64]
 ) -> float:
-    """How well one number tells the class: the mean over classes of the share of clips that are told right.
+    """How well one number predicts the class: the mean class accuracy of a nearest-neighbour classifier.
 
-    A clip is told by the clips of other groups with the nearest values, at least five, all that are equally near; a
-    class counts by its share of these among all clips of it. Unknown values (NaN) tell nothing.
+    The neighbours of a clip are the five clips of other groups with the nearest values, and all that are equally near.
+    Each votes with the inverse of its class size. A clip whose value is unknown (NaN) counts as wrong.
     """
     classes, number_N = np.unique(labels_N, return_inverse=True)
     totals_K = np.bincount(number_N)
@@ -223,13 +222,13 @@ def class_predictability(
         if not np.isfinite(value) or not len(known):
             continue
         near_N = distances_N <= known[min(NEIGHBOURS, len(known)) - 1]
-        shares_K = np.bincount(number_N[near_N], minlength=len(classes)) / totals_K
-        best = np.flatnonzero(shares_K == shares_K.max())
+        votes_K = np.bincount(number_N[near_N], minlength=len(classes)) / totals_K
+        best = np.flatnonzero(votes_K == votes_K.max())
         right_N[i] = (number_N[i] in best) / len(best)
     return float(np.mean([right_N[number_N == k].mean() for k in range(len(classes))]))
 
 
-def _fact(row: ClipReport, name: str) -> float:
+def _property(row: ClipReport, name: str) -> float:
     values = {
         "length": row.seconds if row.seconds is not None else row.num_frames,
         "size": row.width * row.height if row.width and row.height else None,
@@ -240,5 +239,7 @@ def _fact(row: ClipReport, name: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _named(what: Sequence[str]) -> str:
-    return printable(", ".join(what[:MOST])) + (f" and {len(what) - MOST} more" if len(what) > MOST else "")
+def _name(names: Sequence[str]) -> str:
+    return printable(", ".join(names[:MAX_NAMES])) + (
+        f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    )

@@ -1,4 +1,4 @@
-"""What came out, in plain words: is the model any good, what is wrong with it, what would help."""
+"""Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
 
 from __future__ import annotations
 
@@ -9,129 +9,134 @@ import numpy as np
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.finetuning.data_issues import DataIssue
 
-OVER_FIT = 0.15  # what clips of training are recognised better than others
+OVERFITTING = 0.15  # training accuracy above test accuracy
+UNDERFITTING = 0.8  # training accuracy
 WEAK = 0.5  # recall of a class
-WIDE = 0.2  # of the 95 % interval
-UNEVEN = 0.1  # top-1 above the mean over classes
-ONE_CLASS = 0.9  # of what is said
+WIDE = 0.2  # 95 % interval
+UNEVEN = 0.1  # top-1 above mean class accuracy
+ONE_CLASS = 0.9  # fraction of the predictions
 
 
 def diagnose(
     evaluation: Evaluation,
-    figures: Metrics,
+    metrics: Metrics,
     *,
-    trained: float | None,
-    troubles: Sequence[DataIssue],
-    is_of_all: bool = False,
+    train_top1: float | None,
+    issues: Sequence[DataIssue],
+    num_folds: int = 0,
 ) -> list[str]:
-    """Sentences on an evaluation. `trained`: the accuracy on the clips of training, if it is known.
+    """Sentences about an evaluation.
 
-    `is_of_all`: every clip was held out once, so that there are no more to test on.
+    `train_top1` is the accuracy on the training clips, if it is known. With `num_folds`, the evaluation is of
+    cross-validation, which tests on all clips.
     """
     if evaluation.multi_label:
-        return [f"The mean average precision is {figures.mean_average_precision:.2f} on {figures.num_clips} clips."]
-    assert figures.top1 is not None
-    assert figures.top1_interval is not None
-    assert figures.largest_class is not None
-    found = [
-        *_worth(evaluation, figures),
+        return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
+    assert metrics.top1 is not None
+    assert metrics.top1_interval is not None
+    assert metrics.largest_class is not None
+    sentences = [
+        *_usefulness(evaluation, metrics),
         *_one_class(evaluation),
-        *_fit(figures.top1, trained),
-        *_uneven(figures),
-        *_weak(evaluation, figures),
-        *_small(figures, is_of_all=is_of_all),
+        *_fit(metrics.top1, train_top1),
+        *_uneven(metrics),
+        *_weak(evaluation, metrics),
+        *_small(metrics, num_folds=num_folds),
     ]
-    if any(trouble.kind in ("duplicates", "leak") for trouble in troubles):
-        found.append("These scores may be too good: see what was said of the clips at the start.")
-    return found or ["Nothing is wrong that could be seen."]
+    if any(issue.kind in ("duplicates", "leak") for issue in issues):
+        sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
+    return sentences or ["No problem was found."]
 
 
-def _worth(evaluation: Evaluation, figures: Metrics) -> list[str]:
-    assert figures.top1 is not None
-    assert figures.top1_interval is not None
-    assert figures.largest_class is not None
+def _usefulness(evaluation: Evaluation, metrics: Metrics) -> list[str]:
+    assert metrics.top1 is not None
+    assert metrics.top1_interval is not None
+    assert metrics.largest_class is not None
     counts_K = np.bincount(evaluation.class_N, minlength=len(evaluation.classes))
-    always = (
-        f"always saying {evaluation.classes[int(counts_K.argmax())]!r} would be right for {figures.largest_class:.0%}"
+    name = evaluation.classes[int(counts_K.argmax())]
+    comparison = (
+        f"its accuracy is {metrics.top1:.0%}; always predicting {name!r} would give {metrics.largest_class:.0%}"
     )
-    if figures.largest_class == 1:
-        name = evaluation.classes[int(counts_K.argmax())]
-        return [f"All clips that were held out are of one class, {name!r}: they tell little."]
-    if figures.top1 <= figures.largest_class:
-        return [f"The model is useless as it is: it is right for {figures.top1:.0%}, and {always}."]
-    if figures.top1_interval[0] <= figures.largest_class:
-        return [f"It is not sure that the model is of any use: it is right for {figures.top1:.0%}, and {always}."]
+    if metrics.largest_class == 1:
+        return [f"All test clips are of one class, {name!r}: the test means little."]
+    if metrics.top1 <= metrics.largest_class:
+        return [f"The model is no better than a constant prediction: {comparison}."]
+    if metrics.top1_interval[0] <= metrics.largest_class:
+        return [f"The model may be no better than a constant prediction: {comparison}."]
     return []
 
 
 def _one_class(evaluation: Evaluation) -> list[str]:
-    said_K = np.bincount(evaluation.scores_NK.argmax(axis=1), minlength=len(evaluation.classes))
-    most, total = int(said_K.argmax()), len(evaluation.files_N)
-    there = float((evaluation.class_N == most).mean())
-    if total >= 4 and said_K[most] >= ONE_CLASS * total and there < ONE_CLASS * said_K[most] / total:
+    predicted_K = np.bincount(evaluation.scores_NK.argmax(axis=1), minlength=len(evaluation.classes))
+    most, total = int(predicted_K.argmax()), len(evaluation.files_N)
+    frequency = float((evaluation.class_N == most).mean())
+    if total >= 4 and predicted_K[most] >= ONE_CLASS * total and frequency < ONE_CLASS * predicted_K[most] / total:
         name = evaluation.classes[most]
-        return [f"It says {name!r} to {said_K[most]} of {total} clips: it has not learnt to tell the others apart."]
+        return [f"It predicts {name!r} for {predicted_K[most]} of {total} clips: it does not distinguish the others."]
     return []
 
 
-def _fit(top1: float, trained: float | None) -> list[str]:
-    if trained is None:
+def _fit(top1: float, train_top1: float | None) -> list[str]:
+    if train_top1 is None:
         return []
-    if trained - top1 >= OVER_FIT:
+    if train_top1 - top1 >= OVERFITTING:
         return [
-            f"It over-fits: its own clips are right for {trained:.0%}, new ones for {top1:.0%}. More clips, and more "
-            "different ones, help most."
+            f"It overfits: the accuracy is {train_top1:.0%} on training clips and {top1:.0%} on test clips. More and "
+            "more varied training clips help most."
         ]
-    if trained < 0.8:
+    if train_top1 < UNDERFITTING:
         return [
-            f"It under-fits: even of the clips that it learnt, it knows {trained:.0%}. Are the labels right? "
-            "--finetune last or all learns more."
+            f"It underfits: the accuracy on training clips is only {train_top1:.0%}. Check the labels; --train-layers "
+            "last or all has more capacity."
         ]
     return []
 
 
-def _uneven(figures: Metrics) -> list[str]:
-    assert figures.top1 is not None
-    assert figures.mean_class is not None
-    if figures.top1 - figures.mean_class < UNEVEN:
+def _uneven(metrics: Metrics) -> list[str]:
+    assert metrics.top1 is not None
+    assert metrics.mean_class is not None
+    if metrics.top1 - metrics.mean_class < UNEVEN:
         return []
     return [
-        f"Rare classes are recognised worse: the mean over classes is {figures.mean_class:.0%}, over clips "
-        f"{figures.top1:.0%}. Try --balance loss or sampler, or more clips of them."
+        f"Rare classes are recognised worse: mean class accuracy is {metrics.mean_class:.0%}, top-1 "
+        f"{metrics.top1:.0%}. Try --balance loss or sampler, or add clips of them."
     ]
 
 
-def _weak(evaluation: Evaluation, figures: Metrics) -> list[str]:
-    assert figures.by_class is not None
-    assert figures.confusion_KK is not None
-    weak = [k for k in np.argsort(figures.by_class.recall_K) if figures.by_class.recall_K[k] < WEAK][:3]
-    told = []
+def _weak(evaluation: Evaluation, metrics: Metrics) -> list[str]:
+    assert metrics.by_class is not None
+    assert metrics.confusion_KK is not None
+    weak = [k for k in np.argsort(metrics.by_class.recall_K) if metrics.by_class.recall_K[k] < WEAK][:3]
+    descriptions = []
     for k in weak:
-        wrong_K = figures.confusion_KK[k].copy()
+        wrong_K = metrics.confusion_KK[k].copy()
         wrong_K[k] = 0
-        said = f", most often taken for {evaluation.classes[int(wrong_K.argmax())]!r}" if wrong_K.any() else ""
-        right, there = int(figures.confusion_KK[k, k]), int(figures.by_class.num_clips_K[k])
-        told.append(f"{evaluation.classes[k]!r} ({right} of {there} right{said})")
-    return [f"Weakest: {'; '.join(told)}."] if told else []
+        mistake = f", most often predicted as {evaluation.classes[int(wrong_K.argmax())]!r}" if wrong_K.any() else ""
+        right, total = int(metrics.confusion_KK[k, k]), int(metrics.by_class.num_clips_K[k])
+        descriptions.append(f"{evaluation.classes[k]!r} ({right} of {total} correct{mistake})")
+    return [f"Weakest classes: {'; '.join(descriptions)}."] if descriptions else []
 
 
-def _small(figures: Metrics, *, is_of_all: bool) -> list[str]:
-    assert figures.top1 is not None
-    low, high = wilson(figures.top1, figures.num_clips)
+def _small(metrics: Metrics, *, num_folds: int) -> list[str]:
+    assert metrics.top1 is not None
+    low, high = wilson(metrics.top1, metrics.num_clips)
     if high - low < WIDE:
         return []
     return [
-        f"{figures.num_clips} clips are few to test on: the accuracy on others like them may be anything from "
-        f"{low:.0%} to {high:.0%}{'.' if is_of_all else '; --folds 5 tests on all.'}"
+        f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
+        f"{'.' if num_folds else '; --cv-folds 5 tests on all clips.'}"
     ]
 
 
-def wilson(share: float, number: int) -> tuple[float, float]:
-    """The 95 % interval of Wilson (1927) for a share of so many: wide for few clips, even if all are right.
+def wilson(fraction: float, number: int) -> tuple[float, float]:
+    """The 95 % score interval of Wilson (1927) for a fraction of `number`: wide for few clips, even if all are correct.
 
     wilson(1.0, 2)       (0.34, 1.0)
     """
     z = 1.96
-    middle, reach = share + z * z / (2 * number), z * ((share * (1 - share) + z * z / (4 * number)) / number) ** 0.5
+    middle, reach = (
+        fraction + z * z / (2 * number),
+        z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5,
+    )
     scale = 1 + z * z / number
     return (middle - reach) / scale, min((middle + reach) / scale, 1.0)

@@ -1,4 +1,4 @@
-"""Heads on the features of clips: which rows they are fitted on, what they score, and the model that holds them.
+"""Fits classifiers on the features of clips, scores clips with them, and writes them as whole models.
 
 Letters in names: N clips, V views, C channels, K classes.
 """
@@ -14,13 +14,12 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.split import assign_folds, find_groups
 from i3d.errors import printable
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.scoring import average_views
 from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
-from i3d.finetuning.defaults import Plan
-from i3d.finetuning.features import Features
+from i3d.finetuning.defaults import FinetuneConfig
+from i3d.finetuning.features import ClipFeatures
 from i3d.models.factory import build_meta_network
 from i3d.recipes.protocols import protocol_name
 from i3d.recipes.recipe import Recipe
@@ -33,76 +32,77 @@ from i3d.weights.load import Weights
 
 @dataclass(frozen=True, eq=False)
 class FeatureTable:
-    """Features of all clips: as a test sees them, and of random views of those to train on."""
+    """Features of all clips for testing, and of random views of the training clips."""
 
-    test: Features
-    drawn: Features | None  # of the clips that are learnt
-    places: Mapping[int, int]  # of these among them, by their indices
+    test: ClipFeatures
+    random: ClipFeatures | None  # of the training clips, in their order
+    positions: Mapping[int, int]  # of the training clips in `random`, by their indices
     num_computed: int = 0  # views that were not in the cache
 
 
-def rows_of(
-    seeing: FeatureTable,
+def design_rows(
+    features: FeatureTable,
     annotations: Annotations,
     groups_N: npt.NDArray[np.int64],
-    chosen: Sequence[int],
-    plan: Plan,
+    indices: Sequence[int],
+    config: FinetuneConfig,
 ) -> Rows:
-    """The views of some clips as rows to fit on; every clip weighs the same, or every class."""
-    places = [seeing.places.get(index, -1) for index in chosen]
-    parts = [(seeing.test, chosen), *([(seeing.drawn, places)] if seeing.drawn is not None else [])]
+    """The views of some clips as rows to fit on. All clips weigh the same, or all classes if they are balanced."""
+    positions = [features.positions.get(index, -1) for index in indices]
+    parts = [(features.test, indices), *([(features.random, positions)] if features.random is not None else [])]
     values_NVC = np.concatenate([part.values_NVC[rows] for part, rows in parts], axis=1).astype(np.float64)
     mirrored_NV = np.concatenate([part.mirrored_NV[rows] for part, rows in parts], axis=1)
     num_views, num_classes = values_NVC.shape[1], len(annotations.classes)
-    twins = _twins(annotations.classes, plan)
-    targets_NVK = np.zeros((len(chosen), num_views, num_classes))
-    for n, index in enumerate(chosen):
+    partners = _mirror_partners(annotations.classes, config)
+    targets_NVK = np.zeros((len(indices), num_views, num_classes))
+    for n, index in enumerate(indices):
         for v in range(num_views):
             for label in annotations.labels_of(index):
-                targets_NVK[n, v, twins.get(label, label) if mirrored_NV[n, v] else label] = 1
-    weights_N = np.ones(len(chosen))
-    is_balanced = plan.training.loss.class_weights != "none" or plan.training.balance != "none"
-    if is_balanced and not plan.multi_label:
-        labels_N = np.array([annotations.labels_of(index)[0] for index in chosen])
+                targets_NVK[n, v, partners.get(label, label) if mirrored_NV[n, v] else label] = 1
+    weights_N = np.ones(len(indices))
+    is_balanced = config.training.loss.class_weights != "none" or config.training.balance != "none"
+    if is_balanced and not config.recipe.multi_label:
+        labels_N = np.array([annotations.labels_of(index)[0] for index in indices])
         weights_N = balanced_weights(np.bincount(labels_N, minlength=num_classes)).numpy()[labels_N].astype(np.float64)
     return Rows(
-        features_RC=values_NVC.reshape(len(chosen) * num_views, -1),
+        features_RC=values_NVC.reshape(len(indices) * num_views, -1),
         targets_RK=targets_NVK.reshape(-1, num_classes),
         weights_R=np.repeat(weights_N / num_views, num_views),
-        groups_R=np.repeat(groups_N[chosen], num_views),
+        groups_R=np.repeat(groups_N[indices], num_views),
     )
 
 
-def fit_head(rows: Rows, plan: Plan, *, seed: int) -> tuple[Head, str]:
-    """The head that the plan asks for, and how it was fitted, in words."""
-    if plan.head == "prototype":
+def fit_head(rows: Rows, config: FinetuneConfig, *, seed: int) -> tuple[Head, str]:
+    """Fit the classifier of the configuration; it and its description."""
+    if config.head == "prototype":
         return fit_prototypes(rows), "class means (prototypes)"
-    loss = plan.training.loss.model_copy(update={"class_weights": "none"})  # the rows have their weights
-    penalty, _ = choose_penalty(rows, loss, multi_label=plan.multi_label, seed=seed)
-    return fit_linear(rows, loss, penalty=penalty, multi_label=plan.multi_label), f"linear, penalty {penalty:g}"
+    loss = config.training.loss.model_copy(update={"class_weights": "none"})  # the rows are weighted already
+    multi_label = config.recipe.multi_label
+    penalty, _ = choose_penalty(rows, loss, multi_label=multi_label, seed=seed)
+    return fit_linear(rows, loss, penalty=penalty, multi_label=multi_label), f"linear, L2 penalty {penalty:g}"
 
 
-def scores_of(head: Head, test: Features, chosen: Sequence[int], recipe: Recipe) -> Doubles:
-    """Scores (N, K) of some clips, averaged over their views as the protocol of the recipe says."""
+def score_clips(head: Head, test: ClipFeatures, indices: Sequence[int], recipe: Recipe) -> Doubles:
+    """Scores (N, K) of some clips, averaged over their views by the protocol of the recipe."""
     average = recipe.protocol.average
     scores = [
         average_views(head.logits(test.values_NVC[index]), average=average, multi_label=recipe.multi_label).scores_K
-        for index in chosen
+        for index in indices
     ]
     return np.stack(scores)
 
 
-def evaluation_of(
+def make_evaluation(
     scores_NK: Doubles,
     annotations: Annotations,
-    chosen: Sequence[int],
+    indices: Sequence[int],
     recipe: Recipe,
     *,
     precision: Arithmetic,
     model: str,
     sha256: str,
 ) -> Evaluation:
-    """What a test of these clips gave."""
+    """The scores of these clips, as `i3d test` gives them."""
     protocol = recipe.protocol
     num_views = protocol.num_views if isinstance(protocol, ClipProtocol) else 1
     return Evaluation(
@@ -113,21 +113,21 @@ def evaluation_of(
         protocol=f"{recipe.protocol_line}; {precision}",
         data=printable(annotations.source),
         classes=annotations.classes,
-        files_N=tuple(annotations.file(index) for index in chosen),
-        names_N=tuple(annotations.name(index) for index in chosen),
-        labels_N=tuple(annotations.labels_of(index) for index in chosen),
+        files_N=tuple(annotations.file(index) for index in indices),
+        names_N=tuple(annotations.name(index) for index in indices),
+        labels_N=tuple(annotations.labels_of(index) for index in indices),
         scores_NK=scores_NK,
         average=recipe.protocol.average,
-        num_views_N=(num_views,) * len(chosen),
+        num_views_N=(num_views,) * len(indices),
         multi_label=recipe.multi_label,
         bad=(),
     )
 
 
 def write_model(
-    path: Path, weights: Weights, head: Head, recipe: Recipe, classes: tuple[str, ...], told: Mapping[str, str]
+    path: Path, weights: Weights, head: Head, recipe: Recipe, classes: tuple[str, ...], notes: Mapping[str, str]
 ) -> None:
-    """The whole network with this head, in one file with all that its use needs."""
+    """Write the whole network with this head as a checkpoint that `load_model` reads."""
     net = build_meta_network(recipe.network)
     shapes = {name: value.shape for name, value in net.state_dict().items()}
     state = {name: weights.state[name] for name in shapes if not name.startswith(net.head_prefix)}
@@ -140,51 +140,13 @@ def write_model(
         labels=classes,
         licence="that of the clips and of the weights that it started from",
         origin={"source": "trained by i3d train", "started_from": weights.card.recipe.name, "weights": weights.sha256},
-        training={key: printable(value) for key, value in told.items()},
+        training={key: printable(value) for key, value in notes.items()},
     )
     save_checkpoint(path, state, card)
 
 
-def _twins(classes: tuple[str, ...], plan: Plan) -> dict[int, int]:
-    """Class numbers that a mirror turns into each other."""
+def _mirror_partners(classes: tuple[str, ...], config: FinetuneConfig) -> dict[int, int]:
+    """Class numbers that mirroring turns into each other."""
     number = {name: i for i, name in enumerate(classes)}
-    pairs = plan.training.augmentation.mirrored
+    pairs = config.training.augmentation.mirrored
     return {number[a]: number[b] for one, other in pairs for a, b in ((one, other), (other, one))}
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Which clips are learnt, and which are held out, by their indices; `folds_N` where every clip is held out once."""
-
-    learnt: list[int]
-    held_out: list[int]
-    validation: list[int]  # clips by which the training of layers chooses its best weights
-    tested_on: str  # what `held_out` is called; "" if there is nothing
-    groups_N: npt.NDArray[np.int64]
-    folds_N: npt.NDArray[np.int64] | None = None
-
-    @property
-    def has_folds(self) -> bool:
-        return self.folds_N is not None
-
-    def of_fold(self, fold: int) -> tuple[list[int], list[int]]:
-        """(learnt, held out) of one fold."""
-        assert self.folds_N is not None
-        return np.flatnonzero(self.folds_N != fold).tolist(), np.flatnonzero(self.folds_N == fold).tolist()
-
-
-def parts_of(annotations: Annotations, *, folds: int, seed: int, alike: Sequence[tuple[int, int]]) -> Parts:
-    """The clips without a split, or of `train`, are learnt; those of `test`, or else of `val`, are held out.
-
-    With folds all clips are learnt in the end, and each is held out once before; their splits do not matter.
-    """
-    groups_N, _ = find_groups(annotations, None, alike)
-    if folds:
-        every = list(range(len(annotations)))
-        folds_N = assign_folds(annotations, folds, seed=seed, alike=alike)
-        return Parts(every, [], [], f"{folds} folds", groups_N, folds_N)
-    learnt, val, test = (
-        np.flatnonzero(chosen).tolist()
-        for chosen in (annotations.splits_N <= 0, annotations.splits_N == 1, annotations.splits_N == 2)
-    )
-    return Parts(learnt, test or val, val, "test" if test else "val" if val else "", groups_N)

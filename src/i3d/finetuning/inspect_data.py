@@ -1,9 +1,9 @@
-"""The first look at a set of clips: decode all, leave out what cannot be read, divide the rest, say what is wrong."""
+"""Inspects the clips before anything is trained: decodes all, leaves out unreadable ones, splits the rest."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,158 +11,222 @@ from statistics import median
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import ClipReport, DatasetReport, check_annotations
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
-from i3d.data.split import split_annotations, with_groups
+from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
 from i3d.errors import InputError, printable
-from i3d.finetuning.data_issues import DataIssue, alike_pairs, find_data_issues, is_readable
+from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
-from i3d.utils.cache import Cache, cache_key
+from i3d.finetuning.options import FinetuneOptions
+from i3d.utils.cache import cache_key
+from i3d.utils.device import ComputeConfig
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
-VERSION: Final = 1  # of what a look finds
+VERSION: Final = 1  # of the cached report
 SPLIT: Final = "split.csv"
-VAL_SHARE: Final = 0.2
-MAX_BAD: Final = 0.1  # of the clips: if more cannot be read, something else is wrong
+VAL_FRACTION: Final = 0.2
+MAX_BAD: Final = 0.1  # fraction of unreadable clips, above which something else is wrong
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
-class DatasetSummary:
-    """Clips that can be read, with their splits, and what was found."""
+class DatasetStats:
+    """What was found in the readable clips: the basis of every decision."""
 
-    clips: Clips
-    troubles: tuple[DataIssue, ...]
-    alike: tuple[tuple[int, int], ...]  # clips that show the same, by their places among those that can be read
-    told: tuple[str, ...]
-    seconds: float | None  # the middle length; None: frames without times
-    num_frames: int  # the middle number
+    classes: tuple[str, ...]
+    counts_K: tuple[int, ...]  # training clips of each class
+    seconds: float | None  # median length of a clip; None: frames without times
+    num_frames: int  # median
+    multi_label: bool = False
+    issues: tuple[DataIssue, ...] = ()
+    duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+
+    @property
+    def num_clips(self) -> int:
+        """Training clips; a clip with several labels counts once for each."""
+        return sum(self.counts_K)
 
 
 def inspect_clips(
     annotations: Annotations,
+    options: FinetuneOptions,
     *,
     naming: FrameNaming | None,
-    cache: Cache,
-    num_workers: int,
-    val: float | None,
-    group_by: str | None,
+    compute: ComputeConfig,
     seed: int,
     max_bad: float | None,
-    on_clip: Callable[[ClipReport], None] | None = None,
-) -> DatasetSummary:
-    """Decode every clip (or remember it, if no file has changed), and divide those that can be read.
+    multi_label: bool = False,
+    on_progress: ProgressCallback = ignore_progress,
+) -> tuple[Clips, DatasetStats]:
+    """Decode every clip, or read the cached report if no file has changed; the readable clips, with their splits.
 
-    Clips that have a split keep it; of others, the share `val` (0.2) is for validation if no clip is yet. Clips that
-    show the same stay together. More unreadable than the share `max_bad` (0.1, or one clip), and a trouble that stops,
-    are an InputError.
+    Clips keep a split that they have. If some have none and there are no validation clips, a fraction of them is drawn
+    for validation, by groups; clips with the same content stay together. It is an InputError if more than the fraction
+    `max_bad` (default: 0.1, or one clip) is unreadable, or an issue leaves nothing to train.
     """
-    if val is not None and not 0 <= val < 1:
-        raise InputError(f"--val-share {val:g}: must be a share, from 0 (validate on none) to below 1")
-    if val is not None and not _lacks_validation(annotations):
-        raise InputError(f"--val-share {val:g}: {printable(annotations.source)} says a split already; leave one out")
-    if group_by:
-        annotations = with_groups(annotations, group_by)  # a wrong pattern is told at once
-    report = _of_parts(_report(annotations, naming, cache, num_workers, on_clip), annotations)
-    readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
-    lost = len(report.rows) - len(readable)
-    share = MAX_BAD if max_bad is None else max_bad
-    if lost > max(share * len(report.rows), max_bad is None) and readable:
-        first = next(row for row in report.rows if not is_readable(row))
+    if options.val_fraction is not None and not _lacks_validation(annotations):
         raise InputError(
-            f"{lost} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * share:g}% allows: "
-            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
+            f"--val-fraction {options.val_fraction:g}: {printable(annotations.source)} has a split already; leave out "
+            "one of them"
         )
-    kept = annotations.select(readable) if readable else annotations
-    place = {index: n for n, index in enumerate(readable)}
-    alike = tuple((place[a], place[b]) for a, b in alike_pairs(report) if a in place and b in place)
-    told: tuple[str, ...] = ()
-    if readable and _lacks_validation(kept) and val != 0 and len(set(kept.labels.tolist())) > 1:
-        done = split_annotations(kept, val=VAL_SHARE if val is None else val, seed=seed, alike=alike)
-        kept = done.annotations
-        told = (f"{len(kept)} clips in {done.num_groups} groups divided: {_counts(kept)}", *done.warnings)
-    elif readable:
-        told = (f"{len(kept)} clips: {_counts(kept)}",)
-    divided = _with_splits(annotations, kept, readable)
-    troubles = find_data_issues(divided, report)
-    if stops := [trouble.words for trouble in troubles if trouble.stops]:
-        raise InputError(f"{printable(annotations.source)}: {'; '.join(stops)}")
+    if options.group_by:
+        annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
+    report = _trim_to_parts(_check(annotations, naming, compute, on_progress), annotations)
+    readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
+    if readable:
+        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
+    clips = annotations.select(readable) if readable else annotations
+    position = {index: n for n, index in enumerate(readable)}
+    pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
+    if readable:
+        clips = _split(clips, options, pairs, seed=seed)
+    issues = find_data_issues(_merge_splits(annotations, clips, readable), report)
+    if fatal := [issue.message for issue in issues if issue.is_fatal]:
+        raise InputError(f"{printable(annotations.source)}: {'; '.join(fatal)}")
+    for issue in issues:
+        log.warning(issue.message)
     rows = [report.rows[index] for index in readable]
     seconds = [row.seconds for row in rows if row.seconds is not None]
-    return DatasetSummary(
-        clips=Clips(kept, tuple(row.sha256 for row in rows), naming),
-        troubles=tuple(troubles),
-        alike=alike,
-        told=told,
+    stats = DatasetStats(
+        classes=clips.classes,
+        counts_K=tuple(clips.select(clips.splits_N <= 0).class_counts_K.tolist()),
         seconds=median(seconds) if len(seconds) == len(rows) else None,
         num_frames=int(median(row.num_frames or 0 for row in rows)),
+        multi_label=multi_label,
+        issues=tuple(issues),
+        duplicates=tuple(pairs),
     )
+    return Clips(clips, tuple(row.sha256 for row in rows), naming), stats
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices of the clips to train, test and validate on."""
+
+    train: list[int]
+    test: list[int]
+    validation: list[int]  # choose the best weights while layers are trained
+    tested_on: str  # "test", "val", "5 folds"; "": no clip is held out
+    groups_N: npt.NDArray[np.int64]  # clips of a group stay together in cross-validation
+    folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
+
+    def fold(self, number: int) -> tuple[list[int], list[int]]:
+        """The clips to train and to test on in a fold."""
+        assert self.folds_N is not None
+        return np.flatnonzero(self.folds_N != number).tolist(), np.flatnonzero(self.folds_N == number).tolist()
+
+
+def divide(annotations: Annotations, stats: DatasetStats, *, cv_folds: int, seed: int) -> Split:
+    """Clips of the split `test`, or else `val`, are held out; `train` and clips without a split are trained on.
+
+    With cross-validation, the splits are ignored: each clip is held out once, and the final model trains on all.
+    """
+    groups_N, _ = find_groups(annotations, None, stats.duplicates)
+    if cv_folds:
+        folds_N = assign_folds(annotations, cv_folds, seed=seed, alike=stats.duplicates)
+        return Split(list(range(len(annotations))), [], [], f"{cv_folds} folds", groups_N, folds_N)
+    splits_N = annotations.splits_N
+    train, val, test = (np.flatnonzero(is_in_N).tolist() for is_in_N in (splits_N <= 0, splits_N == 1, splits_N == 2))
+    return Split(train, test or val, val, "test" if test else "val" if val else "", groups_N)
 
 
 def write_split(annotations: Annotations, folder: Path) -> Path:
-    """The list of the clips with their splits, and the class names beside it."""
+    """Write the list of the clips with their splits, and the class names beside it."""
     write_annotations(annotations, folder / SPLIT)
     write_classes(annotations.classes, (folder / SPLIT).with_suffix(".classes.txt"))
     return folder / SPLIT
 
 
-def _report(
-    annotations: Annotations,
-    naming: FrameNaming | None,
-    cache: Cache,
-    num_workers: int,
-    on_clip: Callable[[ClipReport], None] | None,
+def _check(
+    annotations: Annotations, naming: FrameNaming | None, compute: ComputeConfig, on_progress: ProgressCallback
 ) -> DatasetReport:
-    """The report of `check_annotations`, from the cache if no clip, label or file has changed.
-
-    It is one entry of the cache and no `ResumeLog`: it depends on all clips together, as duplicates do, and runs of
-    different work directories share it.
-    """
+    """The report of `i3d data check`, from the cache if no clip, label or file has changed."""
     signatures = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
-    root = os.path.abspath(annotations.root)  # noqa: PTH100
     key = cache_key(
-        kind="inspection", version=VERSION, root=root, clips=signatures, classes=annotations.classes, naming=str(naming)
+        kind="look",
+        version=VERSION,
+        root=os.path.abspath(annotations.root),  # noqa: PTH100
+        clips=signatures,
+        classes=annotations.classes,
+        naming=str(naming),
     )
-    known = cache.load_json(key)
-    with suppress(KeyError, TypeError):  # nothing is known, or it has another form
-        rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in known["rows"])
-        return DatasetReport(annotations.source, rows, known["counts"], annotations.warnings)
-    report = check_annotations(annotations, naming=naming, num_workers=max(num_workers, 1), on_clip=on_clip)
-    if all(signature for _, signature in signatures):  # shards have none
-        cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
+    cached = compute.cache.load_json(key)
+    with suppress(KeyError, TypeError):  # not cached, or in another form
+        rows = tuple(ClipReport(**{**row, "labels": tuple(row["labels"])}) for row in cached["rows"])
+        return DatasetReport(annotations.source, rows, cached["counts"], annotations.warnings)
+    completed = 0
+
+    def count(_: ClipReport) -> None:
+        nonlocal completed
+        completed += 1
+        on_progress(Progress("check clips", completed, len(annotations), "clip"))
+
+    report = check_annotations(annotations, naming=naming, num_workers=max(compute.num_workers, 1), on_clip=count)
+    if all(signature for _, signature in signatures):  # clips in shards have none
+        compute.cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
 
-def _of_parts(report: DatasetReport, annotations: Annotations) -> DatasetReport:
-    """The report with lengths and bytes of the part of its video that a clip is, by start and end."""
+def _check_num_bad(report: DatasetReport, num_bad: int, max_bad: float | None) -> None:
+    fraction = MAX_BAD if max_bad is None else max_bad
+    if num_bad > max(fraction * len(report.rows), max_bad is None):
+        first = next(row for row in report.rows if not is_readable(row))
+        raise InputError(
+            f"{num_bad} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * fraction:g}% allows: "
+            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
+        )
+
+
+def _split(
+    clips: Annotations, options: FinetuneOptions, duplicates: list[tuple[int, int]], *, seed: int
+) -> Annotations:
+    """Draw validation clips if there are none."""
+    has_split = bool((clips.splits_N >= 0).any())
+    fraction = VAL_FRACTION if options.val_fraction is None else options.val_fraction
+    if options.cv_folds and not has_split:
+        fraction = 0.0
+    if not _lacks_validation(clips) or not fraction or len(set(clips.labels.tolist())) < 2:
+        log.info(f"{len(clips)} clips: {_describe_counts(clips)}")
+        return clips
+    result = split_annotations(clips, val=fraction, seed=seed, alike=duplicates)
+    log.info(f"{len(clips)} clips in {result.num_groups} groups, split into {_describe_counts(result.annotations)}")
+    for warning in result.warnings:
+        log.warning(warning)
+    return result.annotations
+
+
+def _trim_to_parts(report: DatasetReport, annotations: Annotations) -> DatasetReport:
+    """The report with seconds and bytes of the part of a video that a clip is, by its start and end."""
     rows = list(report.rows)
     for index, row in enumerate(rows):
         clip = annotations[index]
         if row.seconds and (clip.start_seconds is not None or clip.end_seconds is not None):
             first, last = clip.start_seconds or 0.0, row.seconds if clip.end_seconds is None else clip.end_seconds
-            share = max(min(last, row.seconds) - first, 0.0) / row.seconds
-            num_bytes = None if row.bytes is None else round(share * row.bytes)
-            rows[index] = replace(row, seconds=share * row.seconds, bytes=num_bytes)
+            fraction = max(min(last, row.seconds) - first, 0.0) / row.seconds
+            num_bytes = None if row.bytes is None else round(fraction * row.bytes)
+            rows[index] = replace(row, seconds=fraction * row.seconds, bytes=num_bytes)
     return replace(report, rows=tuple(rows))
 
 
-def _with_splits(annotations: Annotations, kept: Annotations, readable: list[int]) -> Annotations:
-    """All clips, those that can be read with the splits that they got."""
+def _merge_splits(annotations: Annotations, clips: Annotations, readable: list[int]) -> Annotations:
+    """All clips, the readable ones with the splits of `clips`."""
     splits_N = annotations.splits_N.copy()
-    splits_N[readable] = kept.splits_N
+    splits_N[readable] = clips.splits_N
     return replace(annotations, splits_N=splits_N)
 
 
 def _lacks_validation(annotations: Annotations) -> bool:
-    """Whether some clips have no split, and none is to validate on."""
+    """Whether some clips have no split, and none are for validation."""
     return bool((annotations.splits_N < 0).any() and not (annotations.splits_N == SPLITS.index("val")).any())
 
 
-def _counts(annotations: Annotations) -> str:
+def _describe_counts(annotations: Annotations) -> str:
     counts = np.bincount(annotations.splits_N + 1, minlength=4)
-    told = [
-        f"{counts[s]} {name}" for s, name in ((1, "to train on"), (2, "to validate on"), (3, "to test on")) if counts[s]
-    ]
-    return ", ".join([*told, *([f"{counts[0]} without a split"] if counts[0] else [])])
+    names = ((1, "for training"), (2, "for validation"), (3, "for testing"), (0, "without a split"))
+    return ", ".join(f"{counts[s]} {name}" for s, name in names if counts[s])

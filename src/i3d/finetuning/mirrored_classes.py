@@ -1,4 +1,4 @@
-"""Classes that a mirror would falsify, found by their names: "turn left" in a mirror is "turn right".
+"""Finds by their names the classes that mirroring changes: "turn left" in a mirror is "turn right".
 
 mirror_rule(("turn_left", "turn_right", "left_hook"))
 MirrorRule(pairs=(("turn_left", "turn_right"),), alone=("left_hook",))
@@ -28,39 +28,39 @@ WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W_A-Za-z]+")  # of tu
 
 @dataclass(frozen=True)
 class MirrorRule:
-    """What a mirror does to classes."""
+    """How mirroring changes classes."""
 
-    pairs: tuple[tuple[str, str], ...]  # each becomes the other
-    alone: tuple[str, ...]  # would become a class that there is not
+    pairs: tuple[tuple[str, str], ...]  # they become each other
+    alone: tuple[str, ...]  # their mirror image is not a class
 
     def __bool__(self) -> bool:
         return bool(self.pairs or self.alone)
 
 
 def mirror_rule(classes: tuple[str, ...]) -> MirrorRule:
-    """The pairs and single classes whose names speak of a side or of a sense of rotation."""
-    there = {_key(name): name for name in classes}
+    """The classes whose names contain a side or a sense of rotation, in pairs and alone."""
+    by_key = {_key(name): name for name in classes}
     pairs: list[tuple[str, str]] = []
     alone: list[str] = []
     for name in classes:
         if any(name in pair for pair in pairs) or not set(_key(name).split()) & OPPOSITE.keys():
             continue
         paired = {name, *(one for pair in pairs for one in pair)}
-        twins = [there[key] for key in _mirrored(_key(name)) if key in there and there[key] not in paired]
-        if twins:
-            pairs.append((name, twins[0]))
+        partners = [by_key[key] for key in _mirrored(_key(name)) if key in by_key and by_key[key] not in paired]
+        if partners:
+            pairs.append((name, partners[0]))
         else:
             alone.append(name)
     return MirrorRule(tuple(pairs), tuple(alone))
 
 
 def _key(name: str) -> str:
-    """A name in small words; "counter-clockwise" and the like are one word."""
+    """A name as lower-case words; "counter-clockwise" and the like are one word."""
     words = " ".join(word.lower() for word in WORD.findall(name))
     return re.sub(r"\b(anti|counter) clockwise\b", r"\1clockwise", words)
 
 
 def _mirrored(key: str) -> list[str]:
-    """What a name may be called in a mirror."""
+    """The possible keys of the mirror image of a class."""
     words = " ".join(OPPOSITE.get(word, word) for word in key.split())
     return [words, words.replace("anticlockwise", "counterclockwise")]

@@ -1,8 +1,9 @@
-"""What a run of fine-tuning leaves in its folder, before and after."""
+"""The files that fine-tuning writes to its folder, beside the model: record, split, preview, report."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,101 +17,116 @@ from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
-from i3d.finetuning.inspect_data import write_split
-from i3d.finetuning.job import BEST, Job
-from i3d.training.run_folder import CURVES, RUN, diff_settings, fingerprint
+from i3d.finetuning.defaults import Decision
+from i3d.finetuning.inspect_data import DatasetStats, write_split
+from i3d.finetuning.steps import Finetuner
+from i3d.training.run_folder import BEST, CURVES, RUN, diff_settings, fingerprint
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
 RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
 
+log = logging.getLogger("i3d")
 
-def begin(job: Job) -> None:
-    """Tell what was seen and chosen; the split, the record, and pictures of what training will see.
 
-    A folder that holds another run is an InputError; one that came to nothing (its self-test failed, its clips were
-    corrected) gives way.
+def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
+    """Log the decisions; write the record, the split and pictures of training clips.
+
+    A folder that holds another run is an InputError. A run without a model (it failed the overfit check, say) is
+    replaced.
     """
+    config = _resume_config(tuner)
     record: dict[str, Any] = {
-        "contract": _contract(job),
-        "choices": [asdict(choice) for choice in job.planned.choices],
-        "troubles": [asdict(trouble) for trouble in job.seen.troubles],
+        "config": config,
+        "decisions": [asdict(decision) for decision in tuner.config.decisions],
+        "issues": [asdict(issue) for issue in stats.issues],
     }
-    path, tell = job.work_dir / RECORD, job.watcher.told
-    if path.exists() and any((job.work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
-        _check_same(path, record["contract"])
+    path = work_dir / RECORD
+    if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
+        _check_config(path, config)
     elif path.exists():
-        (job.work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
-    elif there := [name for name in (BEST, RUN) if (job.work_dir / name).exists()]:
-        where = printable(str(job.work_dir))
-        raise InputError(f"{where}: holds a run of another kind ({there[0]}); take another --work-dir, or its --recipe")
-    for line in job.seen.told:
-        tell(line)
-    for trouble in job.seen.troubles:
-        tell(f"warning: {trouble.words}")
-    tell(f"{printable(str(write_split(job.annotations, job.work_dir)))}: the clips with their splits")
-    job.watcher.chosen(job.planned.choices)
+        (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
+    elif others := [name for name in (BEST, RUN) if (work_dir / name).exists()]:
+        raise InputError(
+            f"{printable(str(work_dir))}: holds a run of another kind ({others[0]}); choose another --work-dir, or its "
+            "--recipe"
+        )
+    log.info(f"{printable(str(write_split(tuner.annotations, work_dir)))}: the clips and their splits")
+    log.info(format_decisions(tuner.config.decisions))
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
-    _preview(job)
+    _write_preview(work_dir, tuner)
 
 
-def end(
-    job: Job,
+def write_end(
+    work_dir: Path,
     evaluation: Evaluation | None,
-    figures: Metrics | None,
-    accuracies: Sequence[float],
+    metrics: Metrics | None,
+    fold_accuracies: Sequence[float],
     diagnosis: Sequence[str],
 ) -> None:
-    """Scores, figures, the picture of the confusion and the report."""
-    path = job.work_dir / RECORD
-    record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(accuracies)}
-    if evaluation is not None and figures is not None:
-        write_evaluations(job.work_dir / TEST, [(evaluation, figures)])
-        record["figures"] = metrics_as_dict(evaluation, figures)
+    """Write scores, metrics, the confusion matrix and the report."""
+    path = work_dir / RECORD
+    record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
+    if evaluation is not None and metrics is not None:
+        write_evaluations(work_dir / TEST, [(evaluation, metrics)])
+        record["metrics"] = metrics_as_dict(evaluation, metrics)
         pictures = {}
         if not evaluation.multi_label:
-            draw_confusion(job.work_dir / CONFUSION, evaluation)
-        if (job.work_dir / CURVES).exists():
-            pictures["curves"] = (job.work_dir / CURVES).read_bytes()
-        pictures["what training saw"] = (job.work_dir / PREVIEW / "clips.png").read_bytes()
-        write_report(job.work_dir / REPORT, evaluation, notes=diagnosis, pictures=pictures)
+            draw_confusion(work_dir / CONFUSION, evaluation)
+        if (work_dir / CURVES).exists():
+            pictures["curves"] = (work_dir / CURVES).read_bytes()
+        pictures["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
+        write_report(work_dir / REPORT, evaluation, notes=diagnosis, pictures=pictures)
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def _preview(job: Job) -> None:
-    out = job.work_dir / PREVIEW
+def format_decisions(decisions: Sequence[Decision]) -> str:
+    """A table of flags, values and reasons as text, a line for each decision."""
+    rows = [(decision.flag, printable(decision.value), printable(decision.reason)) for decision in decisions]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"  {flag:<{widths[0]}}  {value:<{widths[1]}}  {reason}" for flag, value, reason in rows]
+    return "\n".join(["settings, each with its reason; a flag overrides it:", *lines])
+
+
+def _write_preview(work_dir: Path, tuner: Finetuner) -> None:
+    out = work_dir / PREVIEW
     if (out / "clips.png").exists():
         return
-    learnt = job.annotations.select(job.parts.learnt)
-    view = TrainView(job.training.sampling, job.training.augmentation)
-    flow = ClipFlow.from_network(job.recipe.network, job.recipe.preprocessing, job.cache)
-    done = preview_dataset(ClipDataset(learnt, view, seed=job.seed, naming=job.seen.clips.naming, flow=flow), out)
-    job.watcher.told(f"{printable(str(done.paths[0]))}: what training sees")
+    recipe, training = tuner.config.recipe, tuner.config.training
+    dataset = ClipDataset(
+        tuner.annotations.select(tuner.split.train),
+        TrainView(training.sampling, training.augmentation),
+        seed=tuner.seed,
+        naming=tuner.clips.naming,
+        flow=ClipFlow.from_network(recipe.network, recipe.preprocessing, tuner.compute.cache),
+    )
+    preview = preview_dataset(dataset, out)
+    log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")
 
 
-def _contract(job: Job) -> dict[str, Any]:
-    """What a run that goes on in the same folder must agree with."""
+def _resume_config(tuner: Finetuner) -> dict[str, Any]:
+    """Everything that a resumed run must match."""
     return {
-        "seed": job.seed,
-        "views": job.planned.plan.views,
-        "head": job.planned.plan.head,
-        "norms": job.planned.plan.norms,
-        "tested_on": job.parts.tested_on,
-        "weights": job.weights.sha256,
-        "clips": fingerprint(job.annotations),
-        "contents": cache_key(contents=job.seen.clips.contents_N),
-        "recipe": job.recipe.model_dump(mode="json"),
+        "seed": tuner.seed,
+        "views": tuner.config.views,
+        "head": tuner.config.head,
+        "norms": tuner.config.norms,
+        "tested_on": tuner.split.tested_on,
+        "weights": tuner.weights.sha256,
+        "clips": fingerprint(tuner.annotations),
+        "contents": cache_key(contents=tuner.clips.sha256_N),
+        "recipe": tuner.config.recipe.model_dump(mode="json"),
     }
 
 
-def _check_same(path: Path, contract: dict[str, Any]) -> None:
+def _check_config(path: Path, config: dict[str, Any]) -> None:
     try:
-        before = json.loads(path.read_text())["contract"]
+        before = json.loads(path.read_text())["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or take another --work-dir") from error
-    if changed := diff_settings(before, json.loads(json.dumps(contract))):
-        told = "; ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or choose another --work-dir") from error
+    if changes := diff_settings(before, json.loads(json.dumps(config))):
+        text = "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
         raise InputError(
-            f"{printable(str(path.parent))}: holds a run with other settings ({printable(told)}); give the same, or "
+            f"{printable(str(path.parent))}: holds a run with other settings ({printable(text)}); give the same, or "
             "another --work-dir"
         )

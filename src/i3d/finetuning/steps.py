@@ -1,14 +1,17 @@
-"""The steps of fine-tuning that compute: features, heads, layers, tests."""
+"""The computations of fine-tuning: batch-norm statistics, features, classifiers, layers, tests."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from i3d.data.annotations import Annotations
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -16,179 +19,199 @@ from i3d.errors import printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
 from i3d.evaluation.result import Evaluation
-from i3d.finetuning.classifier import Head, Rows
-from i3d.finetuning.features import Backbone, clip_features
-from i3d.finetuning.fitting import FeatureTable, evaluation_of, fit_head, rows_of, scores_of, write_model
-from i3d.finetuning.job import BEST, LAST, START, Job, counter
-from i3d.finetuning.overfit_check import check_features, check_training, choose_few
+from i3d.finetuning.classifier import Head
+from i3d.finetuning.defaults import FinetuneConfig
+from i3d.finetuning.features import Backbone, Clips, clip_features
+from i3d.finetuning.fitting import FeatureTable, design_rows, fit_head, make_evaluation, score_clips, write_model
+from i3d.finetuning.inspect_data import Split
+from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
 from i3d.models.engine.forward import forward
 from i3d.training.logger import read_log
-from i3d.training.run_folder import LOG
+from i3d.training.run_folder import BEST, LAST, LOG
 from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.device import pick_device
+from i3d.utils.device import ComputeConfig, pick_device
+from i3d.utils.progress import Progress, ProgressCallback
 from i3d.weights.checkpoint import file_sha256
-from i3d.weights.load import build_model
+from i3d.weights.load import Weights, build_model
 
-NORM_CLIPS: Final = 8  # over which statistics are taken, and then their mean over all batches
+START: Final = "start.safetensors"  # the fitted classifier on the pretrained network, before layers are trained
+NORM_CLIPS: Final = 8  # in a batch; statistics are averaged over all batches
 
-
-@torch.no_grad()
-def with_norms(job: Job) -> Job:
-    """The job with batch norms whose statistics are those of the clips that are learnt, if that was chosen."""
-    if job.planned.plan.norms != "re-estimated":
-        return job
-    pre, device = job.recipe.preprocessing, pick_device(job.compute.device)
-    net = build_model(job.weights).to(device)
-    norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm3d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-        norm.train()
-    clips = job.annotations.select(job.parts.learnt)
-    view = TestView(job.recipe.protocol.model_copy(update={"num_clips": 1}), pre)
-    flow = ClipFlow.from_network(net.settings, pre, job.cache)
-    dataset = ClipDataset(clips, view, naming=job.seen.clips.naming, flow=flow)
-    for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=job.compute.num_workers).batches():
-        forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
-    job.watcher.told(f"batch norms: statistics of {len(clips)} clips")
-    weights = replace(job.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
-    return replace(job, weights=weights)
+log = logging.getLogger("i3d")
 
 
-def extract_features(job: Job) -> FeatureTable:
-    """Features of all clips as a test sees them, and of random views of them."""
-    plan, recipe, clips = job.planned.plan, job.recipe, job.seen.clips
-    device = pick_device(job.compute.device)
-    trunk = Backbone.of(build_model(job.weights), recipe.preprocessing, device=device, precision=plan.precision)
-    common: dict[str, Any] = {"cache": job.cache, "num_workers": job.compute.num_workers, "seed": job.seed}
+@dataclass(frozen=True)
+class Finetuner:
+    """Runs the steps on the clips, by the configuration."""
 
-    def telling(what: str) -> Any:
-        return lambda done, total: job.watcher.working(what, done, total)
+    clips: Clips
+    split: Split
+    config: FinetuneConfig
+    weights: Weights  # pretrained
+    init: str  # where these come from
+    compute: ComputeConfig
+    seed: int
+    on_progress: ProgressCallback
 
-    test = clip_features(
-        trunk, clips, TestView(recipe.protocol, recipe.preprocessing), on_clip=telling("features"), **common
-    )
-    drawn = None
-    if plan.views > 1:
-        view = TrainView(job.training.sampling, job.training.augmentation)
-        learnt = clips.select(job.parts.learnt)
-        drawn = clip_features(
-            trunk, learnt, view, num_draws=plan.views - 1, on_clip=telling("features of random views"), **common
+    @property
+    def annotations(self) -> Annotations:
+        return self.clips.annotations
+
+    @torch.no_grad()
+    def reestimate_norms(self) -> Weights:
+        """The weights with batch-norm statistics of the training clips, as a test reads them."""
+        pre, device = self.config.recipe.preprocessing, pick_device(self.compute.device)
+        net = build_model(self.weights).to(device)
+        for norm in (module for module in net.modules() if isinstance(module, torch.nn.BatchNorm3d)):
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over all batches
+            norm.train()
+        clips = self.annotations.select(self.split.train)
+        view = TestView(self.config.protocol.model_copy(update={"num_clips": 1}), pre)
+        flow = ClipFlow.from_network(net.settings, pre, self.compute.cache)
+        dataset = ClipDataset(clips, view, naming=self.clips.naming, flow=flow)
+        for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=self.compute.num_workers).batches():
+            forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
+        log.info(f"batch norms: statistics re-estimated on {len(clips)} clips")
+        return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
+
+    def extract_features(self) -> FeatureTable:
+        """Features of all clips as a test reads them, and of random views of the training clips."""
+        config, recipe, train_indices = self.config, self.config.recipe, self.split.train
+        device = pick_device(self.compute.device)
+        net = build_model(self.weights)
+        backbone = Backbone.create(net, recipe.preprocessing, device=device, precision=config.precision)
+        common: dict[str, Any] = {
+            "cache": self.compute.cache,
+            "num_workers": self.compute.num_workers,
+            "seed": self.seed,
+            "on_progress": self.on_progress,
+        }
+        test = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
+        random = None
+        if config.views > 1:
+            view = TrainView(config.training.sampling, config.training.augmentation)
+            clips = self.clips.select(train_indices)
+            random = clip_features(
+                backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
+            )
+        num_computed = test.num_computed + (random.num_computed if random else 0)
+        cache = printable(str(self.compute.cache.folder))
+        log.info(f"features: {num_computed} computed, the others read from the cache {cache}")
+        return FeatureTable(test, random, {index: n for n, index in enumerate(train_indices)}, num_computed)
+
+    def check_overfit(self, features: FeatureTable) -> None:
+        """The classifier must overfit the features of eight clips."""
+        clips = self.annotations.select(self.split.train)
+        log.info(overfit_head(features.test.values_NVC[self.split.train], clips, draw_clips(clips, seed=self.seed)))
+
+    def fit_classifier(self, features: FeatureTable, indices: Sequence[int], path: Path) -> Head:
+        """Fit the classifier on some clips, and write it with the whole network."""
+        rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
+        head, description = fit_head(rows, self.config, seed=self.seed)
+        notes = {
+            "clips": str(len(indices)),
+            "seed": str(self.seed),
+            "started_from": self.init,
+            "classifier": description,
+        }
+        write_model(path, self.weights, head, self.config.recipe, self.annotations.classes, notes)
+        log.info(f"classifier: {description}, fitted on {len(indices)} clips")
+        return head
+
+    def train_layers(
+        self, folder: Path, train_indices: Sequence[int], validation: Sequence[int], *, overfit_check: bool
+    ) -> int:
+        """Train layers, starting from the fitted classifier; the signal that stopped it, or 0. It writes BEST."""
+        training = self.config.training.model_copy(update={"init": str(folder / START)})
+        recipe = self.config.recipe.model_copy(update={"training": training})
+        clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
+        compute = replace(self.compute, precision=None)  # the recipe has the precision
+        if overfit_check:
+            few = draw_clips(clips, seed=self.seed)
+            log.info(overfit_network(recipe, clips, few, compute=compute, seed=self.seed, naming=naming))
+        result = train(
+            recipe,
+            clips,
+            self.annotations.select(list(validation)) if validation else None,
+            work_dir=folder,
+            seed=self.seed,
+            compute=compute,
+            naming=naming,
+            on_progress=self.on_progress,
         )
-    computed = test.num_computed + (drawn.num_computed if drawn else 0)
-    folder = printable(str(job.cache.folder))
-    job.watcher.told(f"features: {computed} computed now, all are kept in {folder}")
-    return FeatureTable(test, drawn, {index: place for place, index in enumerate(job.parts.learnt)}, computed)
+        if not validation and not result.stop_signal:
+            write_atomically(folder / BEST, (folder / LAST).read_bytes())
+        return result.stop_signal
 
+    def test(self, features: FeatureTable, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
+        """Test the model on some clips; from their features if only the classifier was trained."""
+        config = self.config
+        if config.train_layers == "head":
+            return make_evaluation(
+                score_clips(head, features.test, indices, config.recipe),
+                self.annotations,
+                indices,
+                config.recipe,
+                precision=config.precision,
+                model=str(model),
+                sha256=file_sha256(model),
+            )
+        clips, completed = self.annotations.select(list(indices)), 0
 
-def overfit_check(job: Job, seeing: FeatureTable) -> None:
-    """Eight clips by heart, from their features."""
-    learnt = job.annotations.select(job.parts.learnt)
-    few = choose_few(learnt, seed=job.seed)
-    job.watcher.told(check_features(seeing.test.values_NVC[job.parts.learnt], learnt, few))
+        def count(*_: object) -> None:
+            nonlocal completed
+            completed += 1
+            self.on_progress(Progress("test", completed, len(clips), "clip"))
 
+        compute = replace(self.compute, precision=config.precision)
+        evaluation = evaluate(str(model), clips, compute=compute, naming=self.clips.naming, on_clip=count)
+        return replace(evaluation, data=printable(self.annotations.source))
 
-def rows(job: Job, seeing: FeatureTable, learnt: list[int]) -> Rows:
-    """The views of some clips, to fit on."""
-    return rows_of(seeing, job.annotations, job.parts.groups_N, learnt, job.planned.plan)
+    def training_accuracy(self, features: FeatureTable, head: Head, work_dir: Path) -> float | None:
+        """The top-1 accuracy on the training clips.
 
+        A fitted classifier is tested on them. If layers are trained, it is that of the last line of the log; None if
+        there is none.
+        """
+        if self.config.train_layers != "head":
+            accuracies = [line["top1"] for line in read_log(work_dir / LOG) if "loss" in line]
+            return float(accuracies[-1]) if accuracies else None
+        scores_NK = score_clips(head, features.test, self.split.train, self.config.recipe)
+        return top_k_accuracy(scores_NK, [self.annotations.labels_of(index)[0] for index in self.split.train])
 
-def fit(job: Job, seeing: FeatureTable, learnt: list[int], path: Path) -> Head:
-    """A head on some clips, in a file with the whole network."""
-    plan = job.planned.plan
-    head, how = fit_head(rows(job, seeing, learnt), plan, seed=job.seed)
-    told = {"clips": str(len(learnt)), "seed": str(job.seed), "started_from": job.init, "classifier": how}
-    write_model(path, job.weights, head, job.recipe, job.annotations.classes, told)
-    job.watcher.told(f"classifier: {how}, on {len(learnt)} clips")
-    return head
+    def cross_validate(
+        self, features: FeatureTable, work_dir: Path
+    ) -> tuple[Evaluation | None, tuple[float, ...], int]:
+        """Hold out each clip once: the evaluation of all clips, the accuracy of each fold, the signal that stopped it.
 
-
-def train_layers(job: Job, folder: Path, learnt: list[int], held_out: list[int], *, self_test: bool) -> int:
-    """Train layers from the fitted classifier on; the signal that ended it, or 0. The model is BEST in the folder."""
-    recipe = job.recipe.model_copy(update={"training": job.training.model_copy(update={"init": str(folder / START)})})
-    clips = job.annotations.select(learnt)
-    names, compute = job.seen.clips.naming, job.compute
-    if self_test:
-        few = choose_few(clips, seed=job.seed)
-        job.watcher.told(check_training(recipe, clips, few, compute=compute, seed=job.seed, naming=names))
-    to_validate = job.annotations.select(held_out) if held_out else None
-    done = train(
-        recipe,
-        clips,
-        to_validate,
-        work_dir=folder,
-        seed=job.seed,
-        compute=compute,
-        naming=names,
-        on_progress=job.watcher,
-    )
-    if not held_out and not done.stop_signal:
-        write_atomically(folder / BEST, (folder / LAST).read_bytes())
-    return done.stop_signal
-
-
-def test(job: Job, seeing: FeatureTable, head: Head, held_out: list[int], model: Path) -> Evaluation:
-    """What the model says to clips that it did not learn: from their features where only the head is new."""
-    if job.planned.plan.mode == "head":
-        scores_NK = scores_of(head, seeing.test, held_out, job.recipe)
-        return evaluation_of(
+        If layers are trained, the last weights of a fold are tested: no choice depends on the clips held out.
+        """
+        assert self.split.folds_N is not None
+        annotations, recipe = self.annotations, self.config.recipe
+        num_folds, is_head = int(self.split.folds_N.max()) + 1, self.config.train_layers == "head"
+        scores_NK = np.zeros((len(annotations), len(annotations.classes)))
+        accuracies = []
+        for fold in range(num_folds):
+            train_indices, test_indices = self.split.fold(fold)
+            folder = work_dir / f"fold_{fold + 1}"
+            folder.mkdir(exist_ok=True)
+            head = self.fit_classifier(features, train_indices, folder / (BEST if is_head else START))
+            if not is_head and (stop := self.train_layers(folder, train_indices, [], overfit_check=False)):
+                return None, (), stop
+            scores_NK[test_indices] = self.test(features, head, test_indices, folder / BEST).scores_NK
+            if not recipe.multi_label:
+                labels = [annotations.labels_of(index)[0] for index in test_indices]
+                accuracies.append(top_k_accuracy(scores_NK[test_indices], labels))
+                log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {len(labels)} clips")
+        evaluation = make_evaluation(
             scores_NK,
-            job.annotations,
-            held_out,
-            job.recipe,
-            precision=job.planned.plan.precision,
-            model=str(model),
-            sha256=file_sha256(model),
+            annotations,
+            range(len(annotations)),
+            recipe,
+            precision=self.config.precision,
+            model=f"{num_folds} models, each trained on the other folds",
+            sha256="",
         )
-    clips = job.annotations.select(held_out)
-    found = evaluate(
-        str(model),
-        clips,
-        compute=replace(job.compute, precision=job.planned.plan.precision),
-        naming=job.seen.clips.naming,
-        on_clip=counter(job.watcher, "testing", len(clips)),
-    )
-    return replace(found, data=printable(job.annotations.source))
-
-
-def accuracy_of_learnt(job: Job, seeing: FeatureTable, head: Head) -> float | None:
-    """The share of the clips that are learnt that the model recognises.
-
-    Of a new head, as a test sees them; where layers moved, as the last steps of training saw them; None: no step did.
-    """
-    learnt = job.parts.learnt
-    if job.planned.plan.mode != "head":
-        told = [line["top1"] for line in read_log(job.work_dir / LOG) if "loss" in line]
-        return float(told[-1]) if told else None
-    scores_NK = scores_of(head, seeing.test, learnt, job.recipe)
-    return top_k_accuracy(scores_NK, [job.annotations.labels_of(index)[0] for index in learnt])
-
-
-def cross_validate(job: Job, seeing: FeatureTable) -> tuple[Evaluation | None, tuple[float, ...], int]:
-    """Every clip is held out once: all their scores together, the accuracy of each fold, the signal that ended it.
-
-    Where layers move, it is the last weights of a fold that are tested: no choice is made on the clips held out.
-    """
-    assert job.parts.folds_N is not None
-    annotations, num_folds = job.annotations, int(job.parts.folds_N.max()) + 1
-    scores_NK = np.zeros((len(annotations), len(annotations.classes)))
-    accuracies = []
-    for fold in range(num_folds):
-        learnt, held_out = job.parts.of_fold(fold)
-        place = job.work_dir / f"fold_{fold + 1}"
-        place.mkdir(exist_ok=True)
-        is_head = job.planned.plan.mode == "head"
-        head = fit(job, seeing, learnt, place / (BEST if is_head else START))
-        if not is_head and (stop := train_layers(job, place, learnt, [], self_test=False)):
-            return None, (), stop
-        scores_NK[held_out] = test(job, seeing, head, held_out, place / BEST).scores_NK
-        if not job.recipe.multi_label:
-            labels_N = [annotations.labels_of(index)[0] for index in held_out]
-            accuracies.append(top_k_accuracy(scores_NK[held_out], labels_N))
-            job.watcher.told(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} of {len(held_out)} clips")
-    every = list(range(len(annotations)))
-    model = f"{num_folds} models, each of the other folds"
-    precision = job.planned.plan.precision
-    found = evaluation_of(scores_NK, annotations, every, job.recipe, precision=precision, model=model, sha256="")
-    return found, tuple(accuracies), 0
+        return evaluation, tuple(accuracies), 0

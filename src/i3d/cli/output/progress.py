@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from i3d.cli.output.tables import show, table
 from i3d.cli.output.words import say
 from i3d.errors import printable
 from i3d.utils.progress import Progress as OfVideo
 
 if TYPE_CHECKING:
     import i3d.utils.progress
-    from i3d.finetuning.defaults import Choice
 
 
 class Progress:
@@ -167,9 +165,6 @@ class Training:
             say(line)
         return None
 
-    def told(self, message: str) -> None:
-        say(message)
-
     def working(self, what: str, done: int, total: int) -> None:
         """Some of the work before or after training is done. Elsewhere than on a terminal, only the end is told."""
         line = f"{what}: {done} of {total}"
@@ -177,15 +172,6 @@ class Training:
             self._status.update(line)
         elif done == total and not self._quiet:
             say(line)
-
-    def chosen(self, choices: Sequence[Choice]) -> None:
-        """What was chosen for the user, why, and how it is overruled."""
-        from rich.console import Console
-
-        made = table("chosen", "", "because", "other: flag")
-        for choice in choices:
-            made.add_row(choice.what, printable(choice.value), printable(choice.why), choice.flag)
-        show(made, Console(stderr=True, highlight=False, markup=False))
 
 
 def _duration(seconds: float) -> str:

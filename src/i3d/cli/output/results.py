@@ -170,18 +170,18 @@ def tell_preview(found: Preview) -> None:
 def tell_finetuned(done: FinetuneResult) -> None:
     """The figures of the test, what to think of them, and how to use the model."""
     folder = printable(str(done.work_dir))
-    if done.stopped_by:
-        return say(f"stopped by a signal; the same command goes on in {folder}")
-    if done.evaluation is not None and done.figures is not None:
+    if done.stop_signal:
+        return say(f"stopped by a signal; the same command resumes in {folder}")
+    if done.evaluation is not None and done.metrics is not None:
         typer.echo(f"tested on {done.tested_on}")
-        tell_evaluation(done.evaluation, done.figures)
+        tell_evaluation(done.evaluation, done.metrics)
     else:
-        say("nothing was held out to test on (--val-share, or a column `split`)")
+        say("no clips were held out to test on (--val-fraction, or a column `split`)")
     if done.fold_accuracies:
         mean, spread = fmean(done.fold_accuracies), stdev(done.fold_accuracies)
         folds = ", ".join(f"{value:.4f}" for value in done.fold_accuracies)
         typer.echo(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
-        typer.echo("the figures are of models that did not know these clips; the model that is kept has learnt all")
+        typer.echo("each clip was tested by a model trained without it; the saved model was trained on all clips")
     typer.echo("")
     for sentence in done.diagnosis:
         typer.echo(printable(sentence))
@@ -196,13 +196,13 @@ def tell_trained(done: TrainResult) -> None:
     if done.speed:
         s = done.speed
         typer.echo(
-            f"{s['step_seconds']:.3f} s a step, {s['clips_per_second']:.2f} clips/s in all, "
+            f"{s['step_seconds']:.3f} s per step, {s['clips_per_second']:.2f} clips/s in all, "
             f"{s['clips_per_second'] / s['world_size']:.2f} on each of {s['world_size']:.0f} devices, "
-            f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the most; "
-            "nothing is kept"
+            f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the peak; "
+            "nothing is saved"
         )
     elif done.stop_signal:
-        typer.echo(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command goes on from there")
+        typer.echo(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command resumes from there")
     else:
         best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
         name = "last" if done.best is None else "best"
