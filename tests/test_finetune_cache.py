@@ -23,7 +23,7 @@ def root(tmp_path):
 
 def start(root, work_dir, *more, data="clips"):
     """How many views were computed."""
-    common = ["--views", 2, "--head", "prototype", "--precision", "fp32", "--no-self-test"]
+    common = ["--views", 2, "--head", "prototype", "--precision", "fp32", "--no-overfit-check"]
     said = train(root / data, root / work_dir, root / "tiny.safetensors", *common, *more)
     (line,) = (line for line in said.splitlines() if line.startswith("features: ") and "computed" in line)
     return int(line.split()[1])
@@ -39,7 +39,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
 
     But for the stills in the report, nothing is opened.
     """
-    assert start(root, "one", "--folds", 2) == 12
+    assert start(root, "one", "--cv-folds", 2) == 12
     before = best(root, "one")
 
     def refuse(*_, **__):
@@ -52,7 +52,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
     monkeypatch.setattr("i3d.video.base.Video.__init__", refuse)
     monkeypatch.setattr("i3d.finetuning.inspect_data.check_annotations", refuse)
     monkeypatch.setattr("i3d.evaluation.hardest_clips.stills_of", lambda *_, **__: "left out")
-    assert start(root, "one", "--folds", 2) == 0
+    assert start(root, "one", "--cv-folds", 2) == 0
     assert best(root, "one") == before
 
 
@@ -72,7 +72,7 @@ def test_other_settings_give_other_features(root):
 
 @pytest.mark.slow
 def test_a_clip_is_known_by_its_content(root):
-    folds = ("--folds", 2, "--views", 1)
+    folds = ("--cv-folds", 2, "--views", 1)
     assert start(root, "one", *folds) == 6
     (root / "clips" / "a" / "0.mp4").rename(root / "clips" / "a" / "renamed.mp4")
     assert start(root, "renamed", *folds) == 0

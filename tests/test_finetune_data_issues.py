@@ -1,4 +1,4 @@
-"""What is wrong with a set of clips is said before anything is trained; what came out, after."""
+"""Issues of a dataset before training, the overfit check, and the diagnosis after training."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from i3d.data.check.dataset import ClipReport, DatasetReport
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
 from i3d.evaluation.result import compute_metrics
-from i3d.finetuning.data_issues import DataIssue, alike_pairs, class_predictability, find_data_issues
+from i3d.finetuning.data_issues import DataIssue, class_predictability, duplicate_pairs, find_data_issues
 from i3d.finetuning.diagnosis import diagnose, wilson
-from i3d.finetuning.overfit_check import check_features, choose_few
+from i3d.finetuning.overfit_check import draw_clips, overfit_head
 from support.evaluations import made
 from support.examples import examples
 
@@ -34,15 +34,15 @@ class Made:
         self.report = DatasetReport("clips.csv", tuple(rows), {}, ())
 
     @property
-    def troubles(self):
+    def issues(self):
         return find_data_issues(self.annotations, self.report)
 
     @property
     def kinds(self):
-        return [trouble.kind for trouble in self.troubles]
+        return [issue.kind for issue in self.issues]
 
-    def words(self, kind):
-        (found,) = (trouble.words for trouble in self.troubles if trouble.kind == kind)
+    def message(self, kind):
+        (found,) = (issue.message for issue in self.issues if issue.kind == kind)
         return found
 
 
@@ -56,45 +56,45 @@ def test_nothing_is_wrong_with_sound_clips(tmp_path):
 
 
 def test_one_class_stops(tmp_path):
-    (found,) = Made(tmp_path, [("a", "", {})] * 6).troubles
+    (found,) = Made(tmp_path, [("a", "", {})] * 6).issues
     assert found.kind == "one class"
-    assert found.stops
-    assert "'a'" in found.words
+    assert found.is_fatal
+    assert "'a'" in found.message
     only_val = Made(tmp_path, [("a", "train", {})] * 6 + [("b", "val", {})] * 6)
-    assert only_val.troubles[0].stops
+    assert only_val.issues[0].is_fatal
 
 
 def test_a_class_that_a_file_names_and_no_clip_has(tmp_path):
     made = Made(tmp_path, alternate(20), classes=("a", "b", "juggling", "fencing"))
     assert made.kinds == ["empty class"]
-    assert "'juggling', 'fencing'" in made.words("empty class")
-    assert "2 of 4 classes" in made.words("empty class")
+    assert "'juggling', 'fencing'" in made.message("empty class")
+    assert "2 of 4 classes" in made.message("empty class")
 
 
 def test_fewer_clips_than_classes_stops(tmp_path):
     made = Made(tmp_path, alternate(4), classes=tuple("abcdef"))
-    assert made.troubles[0].kind == "few clips"
-    assert made.troubles[0].stops
-    assert "4 clips for 6 classes" in made.troubles[0].words
+    assert made.issues[0].kind == "few clips"
+    assert made.issues[0].is_fatal
+    assert "4 clips for 6 classes" in made.issues[0].message
 
 
 def test_a_class_of_one_clip_is_named(tmp_path):
     made = Made(tmp_path, [*[("a", "", {})] * 3, ("b", "", {})])
-    assert "1 of 2 classes have one clip to train on: 'b'" in made.words("few clips")
-    assert not any(trouble.stops for trouble in made.troubles)
+    assert "1 of 2 classes have one training clip: 'b'" in made.message("few clips")
+    assert not any(issue.is_fatal for issue in made.issues)
 
 
 def test_a_clip_in_two_classes(tmp_path):
     made = Made(
         tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 5 else {})
     )
-    assert "5.mp4 and 2.mp4 (b and a)" in made.words("two classes")
-    assert alike_pairs(made.report) == [(5, 2)]
+    assert "5.mp4 and 2.mp4 (b and a)" in made.message("two classes")
+    assert duplicate_pairs(made.report) == [(5, 2)]
     same = Made(
         tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
     )
     assert same.kinds == ["twice"]
-    assert "4.mp4 and 2.mp4" in same.words("twice")
+    assert "4.mp4 and 2.mp4" in same.message("twice")
 
 
 def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
@@ -103,8 +103,8 @@ def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
 
     made = Made(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
     assert made.kinds == ["duplicates", "twice"]
-    assert "1 clips show the same" in made.words("duplicates")
-    assert "8.mp4 and 0.mp4 (test and train)" in made.words("duplicates")
+    assert "1 clips are duplicates" in made.message("duplicates")
+    assert "8.mp4 and 0.mp4 (test and train)" in made.message("duplicates")
 
 
 def test_unreadable_and_damaged_clips_are_named(tmp_path):
@@ -121,18 +121,18 @@ def test_unreadable_and_damaged_clips_are_named(tmp_path):
         ),
     )
     assert made.kinds == ["unreadable", "damaged"]
-    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in made.words("unreadable")
-    assert "4.mp4 (why)" in made.words("damaged")
+    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in made.message("unreadable")
+    assert "4.mp4 (why)" in made.message("damaged")
 
 
 def test_no_clip_that_can_be_read_stops(tmp_path):
     made = Made(tmp_path, alternate(6, change=lambda _: {"status": "empty", "reason": "0 bytes", "num_frames": None}))
-    assert [trouble.kind for trouble in made.troubles if trouble.stops] == ["unreadable", "one class"]
+    assert [issue.kind for issue in made.issues if issue.is_fatal] == ["unreadable", "one class"]
 
 
 def test_imbalance(tmp_path):
     made = Made(tmp_path, [("a", "", {})] * 20 + [("b", "", {})] * 4)
-    assert "'a' has 20 clips to train on, 'b' 4" in made.words("imbalance")
+    assert "'a' has 20 training clips, 'b' has 4" in made.message("imbalance")
     assert Made(tmp_path, [("a", "", {})] * 19 + [("b", "", {})] * 4).kinds == []
 
 
@@ -140,10 +140,10 @@ def test_imbalance(tmp_path):
 
 
 LEAKS = {
-    "length": (lambda i: {"seconds": 2.0 + 3 * (i % 2) + i / 100}, "how long a clip is"),
+    "length": (lambda i: {"seconds": 2.0 + 3 * (i % 2) + i / 100}, "the length of a clip"),
     "size": (lambda i: {"width": 64 + 32 * (i % 2), "height": 48 + 24 * (i % 2)}, "the size of the frames"),
     "rate": (lambda i: {"fps": (25.0, 30.0)[i % 2]}, "the frame rate"),
-    "bytes": (lambda i: {"bytes": 50_000 + 40_000 * (i % 2) + 100 * i}, "the bytes of a frame"),
+    "bytes": (lambda i: {"bytes": 50_000 + 40_000 * (i % 2) + 100 * i}, "the bytes per frame"),
 }
 
 
@@ -152,7 +152,7 @@ def test_classes_that_differ_by_a_fact_of_their_files_only(tmp_path, name):
     change, words = LEAKS[name]
     made = Made(tmp_path, alternate(24, change=change))
     assert made.kinds == ["leak"]
-    assert made.words("leak").startswith(f"{words} alone tells the class in 100%")
+    assert made.message("leak").startswith(f"{words} alone predicts the class with a mean class accuracy of 100%")
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -188,7 +188,7 @@ def test_how_well_a_number_tells_the_class_is_a_share(rows):
     assert class_predictability(values_N, labels_N, np.zeros(len(rows), int)) == 0  # nothing to compare with
 
 
-# what came out
+# diagnosis
 
 
 def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
@@ -197,32 +197,32 @@ def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
     return made(scores_NK, labels, classes=classes)
 
 
-def told(labels, said, *, trained=None, troubles=()):
+def diagnosis(labels, said, *, train_top1=None, issues=()):
     found = evaluation(labels, said)
-    return " ".join(diagnose(found, compute_metrics(found), trained=trained, troubles=troubles))
+    return " ".join(diagnose(found, compute_metrics(found), train_top1=train_top1, issues=issues))
 
 
 def test_a_model_no_better_than_the_largest_class_is_useless():
-    words = told([0] * 60 + [1] * 40, [i % 2 for i in range(100)])
-    assert "useless" in words
-    assert "always saying 'a' would be right for 60%" in words
-    assert "It is not sure that the model is of any use" in told([0, 1] * 20, [0, 1] * 11 + [1, 0] * 9)
+    words = diagnosis([0] * 60 + [1] * 40, [i % 2 for i in range(100)])
+    assert "The model is no better than a constant prediction" in words
+    assert "always predicting 'a' would give 60%" in words
+    assert "The model may be no better than a constant prediction" in diagnosis([0, 1] * 20, [0, 1] * 11 + [1, 0] * 9)
 
 
 def test_a_good_model_on_many_clips_is_called_sound_and_on_few_it_is_not():
-    assert told([0, 1] * 100, [0, 1] * 100) == "Nothing is wrong that could be seen."
-    assert "2 clips are few to test on" in told([0, 1], [0, 1])
-    assert "from 34% to 100%" in told([0, 1], [0, 1])
+    assert diagnosis([0, 1] * 100, [0, 1] * 100) == "No problem was found."
+    assert "The test has only 2 clips" in diagnosis([0, 1], [0, 1])
+    assert "34% to 100%" in diagnosis([0, 1], [0, 1])
 
 
 def test_what_else_is_wrong():
-    assert "It says 'a' to 40 of 40 clips" in told([0, 1] * 20, [0] * 40)
-    assert "It over-fits" in told([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, trained=1.0)
-    assert "It under-fits" in told([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, trained=0.71)
-    assert "Rare classes are recognised worse" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
-    assert "'b' (2 of 10 right, most often taken for 'a')" in told([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
+    assert "It predicts 'a' for 40 of 40 clips" in diagnosis([0, 1] * 20, [0] * 40)
+    assert "It overfits" in diagnosis([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, train_top1=1.0)
+    assert "It underfits" in diagnosis([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, train_top1=0.71)
+    assert "Rare classes are recognised worse" in diagnosis([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
+    assert "'b' (2 of 10 correct, most often predicted as 'a')" in diagnosis([0] * 90 + [1] * 10, [0] * 98 + [1] * 2)
     leak = [DataIssue("leak", "the size")]
-    assert "too good" in told([0, 1] * 100, [0, 1] * 100, troubles=leak)
+    assert "too high" in diagnosis([0, 1] * 100, [0, 1] * 100, issues=leak)
 
 
 @given(st.integers(1, 10_000), st.data())
@@ -235,7 +235,7 @@ def test_the_interval_holds_the_share_and_shrinks(number, data):
     assert wide[1] - wide[0] < high - low
 
 
-# eight clips by heart, from features
+# the overfit check on features
 
 
 def labelled(folder, labels):
@@ -246,30 +246,30 @@ def labelled(folder, labels):
 def test_any_labels_of_different_clips_are_learnt_by_heart(tmp_path, labels):
     features_NVC = np.random.default_rng(0).normal(size=(len(labels), 3, 32)).astype(np.float32)
     annotations = labelled(tmp_path, labels)
-    assert check_features(features_NVC, annotations, choose_few(annotations, seed=0)).endswith("100 %")
+    assert overfit_head(features_NVC, annotations, draw_clips(annotations, seed=0)).endswith("100 % correct")
 
 
 def test_the_same_clip_in_two_classes_is_named_with_its_twin(tmp_path):
     features_NVC = np.random.default_rng(0).normal(size=(8, 1, 32)).astype(np.float32)
     features_NVC[5] = features_NVC[2]
     annotations = labelled(tmp_path, "abababab")
-    with pytest.raises(InputError, match="self-test") as caught:
-        check_features(features_NVC, annotations, range(8))
+    with pytest.raises(InputError, match="overfit check failed") as caught:
+        overfit_head(features_NVC, annotations, range(8))
     for named in ("2.mp4 (a)", "5.mp4 (b)"):
         assert named in str(caught.value)
 
 
 def test_blank_clips_are_not_learnt(tmp_path):
     annotations = labelled(tmp_path, "abababab")
-    with pytest.raises(InputError, match="are they the same clip, or blank"):
-        check_features(np.ones((8, 2, 32), np.float32), annotations, range(8))
+    with pytest.raises(InputError, match="they are duplicates, or blank"):
+        overfit_head(np.ones((8, 2, 32), np.float32), annotations, range(8))
 
 
 @given(st.lists(st.sampled_from("abcdefghijkl"), min_size=1, max_size=40), st.integers(0, 100))
 @examples(30)
 def test_the_few_are_of_as_many_classes_as_there_are(tmp_path_factory, labels, seed):
     annotations = labelled(tmp_path_factory.mktemp("few"), labels)
-    few = choose_few(annotations, seed=seed)
+    few = draw_clips(annotations, seed=seed)
     assert len(set(few)) == len(few) == min(8, len(labels))
     assert len({labels[i] for i in few}) == min(8, len(set(labels)))
-    assert choose_few(annotations, seed=seed) == few
+    assert draw_clips(annotations, seed=seed) == few

@@ -1,4 +1,4 @@
-"""What is chosen for the user: a pure function of a few facts; and what a mirror does to class names."""
+"""The settings that fine-tuning chooses, a pure function; and how mirroring changes classes, by their names."""
 
 import re
 
@@ -7,42 +7,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.errors import InputError
-from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
+from i3d.finetuning.defaults import choose
+from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
-from i3d.recipes.settings import Preprocessing
+from i3d.finetuning.options import FinetuneOptions
+from i3d.recipes.recipe import Recipe
+from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetSettings
 from support.commands import run_here
 from support.examples import examples
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
+FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
 OPTIONAL = {
-    "mode": ("head", "last", "all"),
+    "train_layers": ("head", "last", "all"),
     "head": ("linear", "prototype"),
     "norms": ("frozen", "trained", "re-estimated"),
     "flip": ("on", "off", "swap"),
     "balance": ("none", "sampler", "loss", "focal", "logit-adjust"),
-    "precision": ("fp32", "bf16"),
 }
 MOVING = ("epochs", "batch_size", "lr", "layer_decay")
 
 
-def facts(counts, *, classes=None, seconds=2.0, num_frames=50, device="cpu", **more):
+def known(counts, *, classes=None, seconds=2.0, num_frames=50, device="cpu", is_rgb=True, multi_label=False, **more):
+    """The arguments of `choose` beside the options."""
     names = classes or tuple(f"class {k}" for k in range(len(counts)))
-    return DatasetStats(
-        names, tuple(counts), seconds, num_frames, device, more.pop("has_fast_bf16", False), PRE, **more
-    )
+    network = ResNetSettings(depth=18, base_channels=2, in_channels=3 if is_rgb else 2)
+    protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
+    recipe = Recipe(name="start", network=network, preprocessing=PRE if is_rgb else FLOW, protocol=protocol, dataset="")
+    stats = DatasetStats(names, tuple(counts), seconds, num_frames, multi_label)
+    return {"stats": stats, "recipe": recipe, "device": device, "has_fast_bf16": False, **more}
 
 
-any_facts = st.builds(
-    facts,
+any_known = st.builds(
+    known,
     st.lists(st.integers(0, 100_000), min_size=2, max_size=12),
     seconds=st.none() | st.floats(0.01, 1e5),
     num_frames=st.integers(1, 10**7),
     device=st.sampled_from(["cpu", "cuda", "mps"]),
     has_fast_bf16=st.booleans(),
+    precision=st.sampled_from([None, "fp32", "bf16"]),
     is_rgb=st.booleans(),
     multi_label=st.booleans(),
 )
-any_asked = st.fixed_dictionaries(
+any_options = st.fixed_dictionaries(
     {name: st.none() | st.sampled_from(values) for name, values in OPTIONAL.items()}
     | {"views": st.none() | st.integers(1, 50), "test_clips": st.none() | st.integers(1, 50)}
     | {"epochs": st.none() | st.integers(1, 500), "batch_size": st.none() | st.integers(1, 512)}
@@ -56,127 +63,126 @@ def flags():
     return set(re.findall(r"--[a-z][a-z-]*", run_here(["i3d", "train", "--help"]).stdout))
 
 
-def refused(told, seen, mode, head, views):
-    """Whether something was asked for that has no meaning for such classes, or where no layer moves."""
-    if told["flip"] == "swap":  # these class names speak of no sides
+def refused(given_, stats, train_layers, head, views):
+    """Whether an option has no meaning for such classes, or where only the classifier is trained."""
+    if given_["flip"] == "swap":  # no class name contains left or right
         return True
-    if mode == "head" and views == 1 and told["flip"] == "on":
+    if train_layers == "head" and views == 1 and given_["flip"] == "on":
         return True
-    nothing = ("logit-adjust", "loss", "sampler") if mode == "head" else ("logit-adjust",)
-    if seen.multi_label and told["balance"] in nothing:
+    without_effect = ("logit-adjust", "loss", "sampler") if train_layers == "head" else ("logit-adjust",)
+    if stats.multi_label and given_["balance"] in without_effect:
         return True
-    if mode == "head" and head == "prototype" and told["balance"] in ("focal", "logit-adjust"):
+    if train_layers == "head" and head == "prototype" and given_["balance"] in ("focal", "logit-adjust"):
         return True
-    return mode == "head" and (told["norms"] == "trained" or any(told[name] is not None for name in MOVING))
+    return train_layers == "head" and (given_["norms"] == "trained" or any(given_[name] is not None for name in MOVING))
 
 
 @examples(150)
-@given(any_facts, any_asked)
-def test_any_sane_facts_give_a_plan_in_which_what_was_asked_for_wins(flags, seen, told):
-    asked = FinetuneOptions(**told)
-    mode = asked.mode or choose(seen, FinetuneOptions())[0].mode
-    head = asked.head or choose(seen, FinetuneOptions())[0].head
-    views = told["views"] or choose(seen, FinetuneOptions(test_clips=told["test_clips"]))[0].views
-    if refused(told, seen, mode, head, views):
+@given(any_known, any_options)
+def test_the_options_win_and_every_decision_has_a_reason_and_a_flag(flags, known_, given_):
+    chosen = choose(FinetuneOptions(), **known_)
+    train_layers, head = given_["train_layers"] or chosen.train_layers, given_["head"] or chosen.head
+    views = given_["views"] or choose(FinetuneOptions(test_clips=given_["test_clips"]), **known_).views
+    if refused(given_, known_["stats"], train_layers, head, views):
         with pytest.raises(InputError, match=r"^--"):
-            choose(seen, asked)
+            choose(FinetuneOptions(**given_), **known_)
         return
-    plan, choices = choose(seen, asked)
-    training = plan.training
+    options = FinetuneOptions(**given_)
+    config = choose(options, **known_)
+    training = config.training
     got = {
-        "mode": plan.mode,
-        "head": plan.head,
-        "views": plan.views,
-        "test_clips": plan.protocol.num_clips,
-        "precision": training.precision,
-        "norms": plan.norms,
-        "balance": plan.balance,
+        "train_layers": config.train_layers,
+        "head": config.head,
+        "views": config.views,
+        "test_clips": config.protocol.num_clips,
+        "norms": config.norms,
     }
-    if plan.mode != "head":
+    if config.train_layers != "head":
         got |= {"epochs": training.epochs, "batch_size": training.batch_size, "lr": training.optimizer.lr}
         got |= {"layer_decay": training.layer_decay}
-    assert {name: got[name] for name in got if told[name] is not None} == {
-        n: told[n] for n in got if told[n] is not None
+    assert {name: got[name] for name in got if given_[name] is not None} == {
+        n: given_[n] for n in got if given_[n] is not None
     }
-    assert (plan.protocol.clip_len, plan.protocol.frame_interval) == (
+    assert known_["precision"] in (None, config.precision)
+    assert (config.protocol.clip_len, config.protocol.frame_interval) == (
         training.sampling.clip_len,
         training.sampling.frame_interval,
     )
-    assert training.precision == plan.precision
-    assert all(choice.what and choice.value and choice.why for choice in choices)
-    named = [choice.flag.split()[0] for choice in choices]
-    assert set(named) <= flags
-    words = {choice.flag: choice.why for choice in choices}
+    assert all(decision.value and decision.reason for decision in config.decisions)
+    assert {decision.flag.split()[0] for decision in config.decisions} <= flags
+    reasons = {decision.flag: decision.reason for decision in config.decisions}
     assert all(
-        words[f"--{n.replace('_', '-')}"] == "as you say" for n in ("views", "test_clips") if told[n] is not None
+        reasons[f"--{n.replace('_', '-')}"] == "set by you"
+        for n in ("views", "test_clips", "balance", "head", "train_layers", "norms")
+        if given_[n] is not None
     )
-    assert choose(seen, asked) == (plan, choices)
+    assert choose(options, **known_) == config
 
 
-@given(any_facts)
-def test_without_a_wish_the_facts_decide(seen):
-    plan, choices = choose(seen, FinetuneOptions())
-    few = min((count for count in seen.counts_K if count), default=0)
-    assert plan.mode == ("head" if seen.device == "cpu" else "last" if few < 20 else "all")
-    assert plan.head == ("prototype" if few < 5 and not seen.multi_label else "linear")
-    assert plan.norms != "re-estimated"
-    assert "as you say" not in {choice.why for choice in choices}
-    assert 1 <= plan.views <= 4
-    assert 1 <= plan.protocol.num_clips <= 4
+@given(any_known)
+def test_without_options_the_clips_and_the_device_decide(known_):
+    stats = known_["stats"]
+    config = choose(FinetuneOptions(), **{**known_, "precision": None})
+    few = min((count for count in stats.counts_K if count), default=0)
+    assert config.train_layers == ("head" if known_["device"] == "cpu" else "last" if few < 20 else "all")
+    assert config.head == ("prototype" if few < 5 and not stats.multi_label else "linear")
+    assert config.norms != "re-estimated"
+    assert "set by you" not in {decision.reason for decision in config.decisions}
+    assert 1 <= config.views <= 4
+    assert 1 <= config.protocol.num_clips <= 4
 
 
 @pytest.mark.parametrize(
     ("seconds", "clip"), [(0.5, (16, 1)), (0.8, (16, 1)), (1.2, (32, 1)), (1.6, (32, 1)), (2.6, (32, 2)), (60, (32, 2))]
 )
 def test_clips_span_what_the_network_was_trained_on_where_videos_are_so_long(seconds, clip):
-    plan, _ = choose(facts([10, 10], seconds=seconds), FinetuneOptions())
-    assert (plan.protocol.clip_len, plan.protocol.frame_interval) == clip
-    assert plan.protocol.target_fps == 25
+    config = choose(FinetuneOptions(), **known([10, 10], seconds=seconds))
+    assert (config.protocol.clip_len, config.protocol.frame_interval) == clip
+    assert config.protocol.target_fps == 25
 
 
 def test_frames_without_times_are_taken_as_they_are():
-    plan, _ = choose(facts([10, 10], seconds=None, num_frames=18), FinetuneOptions())
-    assert (plan.protocol.clip_len, plan.protocol.frame_interval, plan.protocol.target_fps) == (16, 1, None)
+    config = choose(FinetuneOptions(), **known([10, 10], seconds=None, num_frames=18))
+    assert (config.protocol.clip_len, config.protocol.frame_interval, config.protocol.target_fps) == (16, 1, None)
 
 
 def test_uneven_classes_count_alike_and_even_ones_as_they_are():
-    assert choose(facts([40, 10]), FinetuneOptions())[0].training.loss.class_weights == "balanced"
-    assert choose(facts([29, 10]), FinetuneOptions())[0].training.loss.class_weights == "none"
-    assert choose(facts([40, 10]), FinetuneOptions(balance="sampler"))[0].training.balance == "classes"
-    assert choose(facts([40, 10]), FinetuneOptions(balance="focal"))[0].training.loss.focal_gamma == 2
-    assert choose(facts([40, 10]), FinetuneOptions(balance="logit-adjust"))[0].training.loss.logit_adjustment == 1
+    assert choose(FinetuneOptions(), **known([40, 10])).training.loss.class_weights == "balanced"
+    assert choose(FinetuneOptions(), **known([29, 10])).training.loss.class_weights == "none"
+    assert choose(FinetuneOptions(balance="sampler"), **known([40, 10])).training.balance == "classes"
+    assert choose(FinetuneOptions(balance="focal"), **known([40, 10])).training.loss.focal_gamma == 2
+    assert choose(FinetuneOptions(balance="logit-adjust"), **known([40, 10])).training.loss.logit_adjustment == 1
 
 
 def test_classes_that_a_mirror_would_falsify_change_places():
     named = ("turn left", "turn right", "left hook", "run")
-    plan, choices = choose(facts([10] * 4, classes=named), FinetuneOptions())
-    augmentation = plan.training.augmentation
+    config = choose(FinetuneOptions(), **known([10] * 4, classes=named))
+    augmentation = config.training.augmentation
     assert (augmentation.mirrored, augmentation.no_flip) == ((("turn left", "turn right"),), ("left hook",))
-    assert next(c for c in choices if c.flag == "--flip").why.startswith("in a mirror 'turn left' becomes 'turn right'")
-    off = choose(facts([10] * 4, classes=named), FinetuneOptions(flip="off"))[0].training.augmentation
+    assert next(d for d in config.decisions if d.flag == "--flip").reason == (
+        "in a mirror 'turn left' becomes 'turn right', 'left hook' is not mirrored"
+    )
+    off = choose(FinetuneOptions(flip="off"), **known([10] * 4, classes=named)).training.augmentation
     assert (off.flip, off.mirrored, off.no_flip) == (0, (), ())
-    on = choose(facts([10] * 4, classes=named), FinetuneOptions(flip="on"))[0].training.augmentation
+    on = choose(FinetuneOptions(flip="on"), **known([10] * 4, classes=named)).training.augmentation
     assert (on.flip, on.mirrored, on.no_flip) == (0.5, (), ())
 
 
 def test_settings_of_layers_are_refused_where_none_moves():
-    for asked in (
-        FinetuneOptions(lr=0.1),
-        FinetuneOptions(epochs=3),
-        FinetuneOptions(batch_size=2),
-        FinetuneOptions(layer_decay=0.5),
-        FinetuneOptions(norms="trained"),
-    ):
-        with pytest.raises(InputError, match="--finetune"):
-            choose(facts([10, 10]), asked)
-        assert choose(facts([10, 10]), FinetuneOptions(**{**vars(asked), "mode": "last"}))[0].mode == "last"
+    for given_ in ({"lr": 0.1}, {"epochs": 3}, {"batch_size": 2}, {"layer_decay": 0.5}, {"norms": "trained"}):
+        with pytest.raises(InputError, match="--train-layers"):
+            choose(FinetuneOptions(**given_), **known([10, 10]))
+        assert choose(FinetuneOptions(**given_, train_layers="last"), **known([10, 10])).train_layers == "last"
 
 
 @pytest.mark.parametrize("balance", ["focal", "logit-adjust"])
 def test_class_means_have_no_loss(balance):
     with pytest.raises(InputError, match="--head linear"):
-        choose(facts([10, 10]), FinetuneOptions(head="prototype", balance=balance))
-    assert choose(facts([10, 10]), FinetuneOptions(mode="all", head="prototype", balance=balance))[0].balance == balance
+        choose(FinetuneOptions(head="prototype", balance=balance), **known([10, 10]))
+    assert (
+        choose(FinetuneOptions(train_layers="all", head="prototype", balance=balance), **known([10, 10])).head
+        == "prototype"
+    )
 
 
 # mirrors

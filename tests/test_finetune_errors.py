@@ -31,29 +31,29 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--folds", 1], "--folds 1: must be at least 2"),
-        (["--folds", 1000], "--folds 1000: must be at least 2 and at most 10"),
+        (["--cv-folds", 1], "--cv-folds 1: must be at least 2"),
+        (["--cv-folds", 1000], "--cv-folds 1000: must be at least 2 and at most 10"),
         (["--balance", "magic"], "none, sampler, loss, focal, logit-adjust"),
-        (["--finetune", "most"], "head, last, all"),
+        (["--train-layers", "most"], "head, last, all"),
         (["--norms", "batch"], "frozen, trained, re-estimated"),
-        (["--norms", "trained"], "--finetune"),
+        (["--norms", "trained"], "--train-layers"),
         (["--precision", "fp8"], "fp32, bf16"),
-        (["--finetune", "head", "--lr", 0.1], "--lr"),
-        (["--finetune", "head", "--epochs", 3], "--epochs"),
-        (["--finetune", "head", "--batch-size", 3], "--batch-size"),
-        (["--finetune", "head", "--layer-decay", 0.5], "--layer-decay"),
-        (["--recipe", "i3d_rgb", "--folds", 3], "--folds"),
-        (["--recipe", "i3d_rgb", "--finetune", "head"], "--finetune"),
-        (["--recipe", "i3d_rgb", "--no-self-test"], "--no-self-test"),
-        (["--val", "v.csv"], "--val"),
+        (["--train-layers", "head", "--lr", 0.1], "--lr"),
+        (["--train-layers", "head", "--epochs", 3], "--epochs"),
+        (["--train-layers", "head", "--batch-size", 3], "--batch-size"),
+        (["--train-layers", "head", "--layer-decay", 0.5], "--layer-decay"),
+        (["--recipe", "i3d_rgb", "--cv-folds", 3], "--cv-folds"),
+        (["--recipe", "i3d_rgb", "--train-layers", "head"], "--train-layers"),
+        (["--recipe", "i3d_rgb", "--no-overfit-check"], "--no-overfit-check"),
+        (["--val-list", "v.csv"], "--val-list"),
         (["--max-steps", 3], "--max-steps"),
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
-        (["--val-share", 1.5], "1.5"),
+        (["--val-fraction", 1.5], "1.5"),
         (["--init", "nothing-of-this-name"], "nothing-of-this-name"),
         (["--set", "training.nonsense=1"], "nonsense"),
         (["--balance", "focal"], "--balance focal"),
-        (["--folds", 3, "--norms", "re-estimated"], "say --norms frozen"),
+        (["--cv-folds", 3, "--norms", "re-estimated"], "use --norms frozen"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -62,7 +62,7 @@ def test_wrong_options_are_one_line(root, words, said):
     assert said in error(root, *words, fast=fast)
 
 
-@pytest.mark.parametrize("words", [["--views", 0], ["--test-clips", 0], ["--folds", -1], ["--layer-decay", 2]])
+@pytest.mark.parametrize("words", [["--views", 0], ["--test-clips", 0], ["--cv-folds", -1], ["--layer-decay", 2]])
 def test_numbers_out_of_range(root, words):
     done = run_here(train_command(root / "clips", root / "W", root / "tiny.safetensors", *words))
     assert done.returncode == 2
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written(root):
 
 @pytest.mark.slow
 def test_the_state_of_a_run_is_no_model(root):
-    more = ["--finetune", "last", "--epochs", 1, "--no-self-test", *FAST]
+    more = ["--train-layers", "last", "--epochs", 1, "--no-overfit-check", *FAST]
     train(root / "clips", root / "state", root / "tiny.safetensors", *more)
     state = max((root / "state" / "checkpoints").glob("step-*.safetensors"))
     said = train(root / "clips", root / "W2", state, *FAST, expected=2)
@@ -116,7 +116,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
         raise KeyboardInterrupt
 
     work_dir = root / f"stopped-{step}"
-    name = {"fit": "write_model", "test": "scores_of", "see": "clip_features"}[step]
+    name = {"fit": "write_model", "test": "score_clips", "see": "clip_features"}[step]
     monkeypatch.setattr(i3d.finetuning.steps, name, stop)
     done = run_here(train_command(root / "clips", work_dir, root / "tiny.safetensors", *FAST))
     assert done.returncode == 130
@@ -147,7 +147,7 @@ def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root)
 
 def test_one_class_is_an_error(root):
     shutil.copytree(root / "clips" / "a", root / "single" / "a")
-    assert "all clips to train on are of one class, 'a'" in error(root, data="single")
+    assert "all training clips are of one class, 'a'" in error(root, data="single")
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     rows = [f"{p.parent.name}/{p.name},{p.parent.name},train" for p in sorted((root / "twice").rglob("*.mp4"))]
     write_csv(root / "twice" / "clips.csv", rows, header="path,label,split")
     said = error(root, data="twice/clips.csv")
-    assert "self-test" in said
+    assert "overfit check failed" in said
     assert "a/1.mp4 (a)" in said
     assert "b/wrong.mp4 (b)" in said
     before = (root / "W" / "preview" / "clips.png").read_bytes()
@@ -179,13 +179,13 @@ def test_blank_clips_fail_the_self_test(root):
         encode(root / "black" / f"{i}.mp4", black)
         rows.append(f"{i}.mp4,{'ab'[i % 2]},train")
     write_csv(root / "black" / "clips.csv", rows, header="path,label,split")
-    assert "are they the same clip, or blank" in error(root, data="black/clips.csv")
+    assert "they are duplicates, or blank" in error(root, data="black/clips.csv")
 
 
 @pytest.mark.slow
 def test_a_rate_that_diverges_fails_the_self_test(root):
-    said = error(root, "--finetune", "all", "--lr", "1e5")
-    assert "self-test" in said
+    said = error(root, "--train-layers", "all", "--lr", "1e5")
+    assert "overfit check failed" in said
     assert "--lr" in said
 
 

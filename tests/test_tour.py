@@ -15,8 +15,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 import tour
-from i3d.finetuning.defaults import DatasetStats, FinetuneOptions, choose
-from i3d.recipes.settings import Preprocessing
+from i3d.finetuning.defaults import choose
+from i3d.finetuning.inspect_data import DatasetStats
+from i3d.finetuning.options import FinetuneOptions
+from i3d.recipes.named import named_recipe
 from i3d.video.sampling import protocol_clips
 from render_tour import CLASSES, MOTIONS, NUM_FRAMES, TIMES_T, frames, render, scenes, strip
 
@@ -65,18 +67,11 @@ def test_a_scene_does_not_depend_on_how_many_there_are():
 
 def test_the_network_sees_each_frame_of_a_clip_once(rendered):
     """So that a motion and its opposite show it one and the same set of frames."""
-    facts = DatasetStats(
-        classes=CLASSES,
-        counts_K=(36,) * len(CLASSES),
-        seconds=NUM_FRAMES / 25,
-        num_frames=NUM_FRAMES,
-        device="cpu",
-        has_fast_bf16=True,
-        preprocessing=Preprocessing(short_side=256, crop=224, mean=(0, 0, 0), std=(1, 1, 1)),
-    )
-    plan, _ = choose(facts, FinetuneOptions())
-    assert plan.views == 1
-    indices_VT = protocol_clips(NUM_FRAMES, plan.protocol, fps=25.0)
+    stats = DatasetStats(CLASSES, (36,) * len(CLASSES), seconds=NUM_FRAMES / 25, num_frames=NUM_FRAMES)
+    recipe = named_recipe("inception_rgb_kinetics400")
+    config = choose(FinetuneOptions(), stats, recipe=recipe, device="cpu", has_fast_bf16=True)
+    assert config.views == 1
+    indices_VT = protocol_clips(NUM_FRAMES, config.protocol, fps=25.0)
     np.testing.assert_array_equal(indices_VT, [np.arange(NUM_FRAMES)])
     assert {len(decoded(rendered / row["path"])) for row in rows_of(rendered)} == {NUM_FRAMES}
 
