@@ -162,7 +162,7 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         issues.append(
             DataIssue(
                 "duplicates",
-                f"{words}; the test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
+                f"{words}; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
             )
         )
     if twice:
