@@ -286,7 +286,7 @@ def data(request):
         kind = "videos" if named_recipe(name).training.input == "videos" else "rawframes"
         return [
             "--data", root / f"kinetics400_train_list_{kind}.txt", "--root", root / f"{kind}_train",
-            "--val", root / f"kinetics400_val_list_{kind}.txt", "--val-root", root / f"{kind}_val",
+            "--val-list", root / f"kinetics400_val_list_{kind}.txt", "--val-root", root / f"{kind}_val",
         ]  # fmt: skip
 
     return options
@@ -320,8 +320,8 @@ def log_of(folder):
 def score_validation(name, model, options, capsys):
     """`i3d test` on the validation clips of the port: both are scored, by the protocol of the recipe."""
     words = list(map(str, options))
-    if "--val" in words:
-        source = ["--data", words[words.index("--val") + 1], "--root", words[words.index("--val-root") + 1]]
+    if "--val-list" in words:
+        source = ["--data", words[words.index("--val-list") + 1], "--root", words[words.index("--val-root") + 1]]
         source += ["--classes", "kinetics400"]
     else:
         source = ["--data", words[words.index("--data") + 1], "--split", "val"]
@@ -453,7 +453,7 @@ def test_bad_clips_to_validate_on_are_counted_too(tmp_path, data, clip):
     (tmp_path / "broken.mp4").write_bytes(b"")
     (tmp_path / "val.txt").write_text("a.mp4 0\nb.mp4 399\nc.mp4 1\nbroken.mp4 2\n")
     options = [*data(name), *small(name), "--set", "training.steps=1", "--max-bad", "50%"]
-    listed = ["--val", tmp_path / "val.txt", "--val-root", tmp_path]
+    listed = ["--val-list", tmp_path / "val.txt", "--val-root", tmp_path]
     assert command("train", "--recipe", name, *options, *listed, "--work-dir", tmp_path / "run") == 0
     [validated] = log_of(tmp_path / "run")[1]
     assert (validated["clips"], validated["bad"]) == (3, 1)

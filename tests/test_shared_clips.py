@@ -152,7 +152,7 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
         "--workers",
         0,
     ]
-    command = ["i3d", "train", "--data", tmp_path / "weizmann.csv", "--finetune", "head", "--views", 1, "--json"]
+    command = ["i3d", "train", "--data", tmp_path / "weizmann.csv", "--train-layers", "head", "--views", 1, "--json"]
     done = run_here([*command, *options, "--device", "cpu"])
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

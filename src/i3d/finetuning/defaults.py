@@ -26,7 +26,7 @@ from i3d.finetuning.options import (
 )
 from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
-from i3d.recipes.io import changed
+from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, NetworkSettings
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
@@ -338,7 +338,7 @@ def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, 
 
 def _with_settings(recipe: Recipe, settings: Sequence[str], train_layers: TrainLayers, pick: _Chooser) -> Recipe:
     """The recipe with the user's `key=value` settings."""
-    recipe = changed(recipe, settings)
+    recipe = with_overrides(recipe, settings)
     for setting in settings:
         key, _, value = setting.partition("=")
         pick.add(f"--set {key}", value, "set by you")

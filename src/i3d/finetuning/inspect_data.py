@@ -146,10 +146,14 @@ def write_split(annotations: Annotations, folder: Path) -> Path:
 def _check(
     annotations: Annotations, naming: FrameNaming | None, compute: ComputeConfig, on_progress: ProgressCallback
 ) -> DatasetReport:
-    """The report of `i3d data check`, from the cache if no clip, label or file has changed."""
+    """The report of `i3d data check`, from the cache if no clip, label or file has changed.
+
+    It is one entry of the cache and no `ResumeLog`: it depends on all clips together, as duplicates do, and runs of
+    different work directories share it.
+    """
     signatures = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     key = cache_key(
-        kind="look",
+        kind="inspection",
         version=VERSION,
         root=os.path.abspath(annotations.root),  # noqa: PTH100
         clips=signatures,
