@@ -219,7 +219,7 @@ def test_classes_that_go_together_have_average_precisions(tmp_path):
         for k in np.argsort(precisions_K, kind="stable")
     ]
     assert "Top-1" not in page.text
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="multi-label"):
         draw_confusion(tmp_path / "confusion.png", evaluation)
 
 
