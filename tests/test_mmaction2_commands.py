@@ -377,7 +377,7 @@ def test_values_of_options():
 
 def test_recipes_of_others_have_no_key_paths():
     assert read_asked("i3d_rgb", []).config.recipe == named_recipe("i3d_rgb")
-    with pytest.raises(InputError, match="no recipe of MMAction2.*i3d train --recipe i3d_rgb --set"):
+    with pytest.raises(InputError, match="not a recipe of MMAction2.*i3d train --recipe i3d_rgb --set"):
         read_asked("i3d_rgb", ["total_epochs=1"])
 
 

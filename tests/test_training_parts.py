@@ -867,7 +867,7 @@ def test_later_settings_win_and_none_changes_nothing():
     assert with_overrides(recipe, ["training.epochs=3", "training.epochs=5"]).training.epochs == 5
     assert with_training(recipe, {}) is recipe
     assert with_training(recipe, {"steps": 3, "init": ""}).training.steps == 3
-    with pytest.raises(InputError, match="inception_rgb_charades says nothing of training"):
+    with pytest.raises(InputError, match="inception_rgb_charades has no training settings"):
         with_training(named_recipe("inception_rgb_charades"), {"steps": 3})
 
 

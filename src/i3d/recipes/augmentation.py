@@ -1,4 +1,4 @@
-"""How a clip is drawn from a video in training: which frames, which region, which changes; one draw for all frames."""
+"""Settings of training clips: sampling, crop and augmentation, drawn once for all frames of a clip."""
 
 from typing import Annotated, Literal, Self
 
@@ -35,7 +35,7 @@ class TrainSampling(Settings):
 
 
 class RandomResizedCrop(Settings):
-    """A box of random area (as a share of the frame) and aspect ratio (width / height), at a random place."""
+    """A box of random area (a fraction of the frame) and aspect ratio (width / height), at a random place."""
 
     kind: Literal["random_resized"] = "random_resized"
     area: tuple[float, float] = (0.08, 1.0)
@@ -104,20 +104,20 @@ class Augmentation(Settings):
     size: int = Field(default=224, ge=1)
     fused: bool = False  # resize, crop and resize to `size` become one resampling ("lazy")
     flip: Probability = 0.5
-    no_flip: tuple[str, ...] = ()  # classes that a mirror would falsify
-    mirrored: tuple[tuple[str, str], ...] = ()  # pairs of classes that a mirror turns into each other
+    no_flip: tuple[str, ...] = ()  # classes that are not flipped
+    mirrored: tuple[tuple[str, str], ...] = ()  # pairs of classes that a flip exchanges
     rotation_degrees: float = Field(default=0, ge=0, le=180)  # drawn from -that to +that; what comes in is black
-    pixel_dropout: Strength = 0  # up to this share of the pixels becomes black, the same in all frames
+    pixel_dropout: Strength = 0  # up to this fraction of the pixels becomes black, the same in all frames
     brightness: Strength = 0  # factors drawn from 1 - that to 1 + that
     contrast: Strength = 0
     saturation: Strength = 0
-    hue: float = Field(default=0, ge=0, le=0.5)  # as a share of the colour circle
+    hue: float = Field(default=0, ge=0, le=0.5)  # as a fraction of the colour circle
     rand_augment: RandAugment | None = None
     erasing: RandomErasing | None = None
 
     @property
     def changes_colours(self) -> bool:
-        """Whether it is for RGB alone."""
+        """Whether it changes colours, which only RGB has."""
         return bool(self.brightness or self.contrast or self.saturation or self.hue or self.rand_augment)
 
     @model_validator(mode="after")
@@ -148,7 +148,7 @@ class Mixing(Settings):
 
 
 def flips_of(augmentation: Augmentation, classes: tuple[str, ...]) -> tuple[frozenset[int], dict[int, int]]:
-    """Class numbers that must not be mirrored, and those that become another in the mirror."""
+    """The class numbers that must not be flipped, and those that a flip exchanges."""
     pairs = [*augmentation.mirrored, *((b, a) for a, b in augmentation.mirrored)]
     number_of = {name: i for i, name in enumerate(classes)}
     for name in (*augmentation.no_flip, *(name for pair in pairs for name in pair)):

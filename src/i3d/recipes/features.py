@@ -1,4 +1,4 @@
-"""What features are made of: layer, windows, rate, crops. Presets under the names that people know."""
+"""Settings of features: layer, windows, frame rate, crops; presets under known names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes by name, from YAML or JSON files, and with single settings changed."""
+"""Load recipes by name or from files, and override single settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
 
     A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ;
     the base may be another file, relative to it.
-    A config that is not there is the published recipe of its name, `configs/recognition/i3d/NAME.py`.
+    A config that does not exist means the published recipe of its name, `configs/recognition/i3d/NAME.py`.
     """
     path = Path(name_or_file)
     if path.suffix == ".py":
@@ -58,7 +58,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
 def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
     """The recipe with `key=value` settings, such as `training.epochs=20`; values are YAML: 3, 0.1, true, [1, 2], name.
 
-    A setting of another kind takes the place of the whole: `training.optimizer={kind: adamw, lr: 0.001}`.
+    A setting of another kind replaces the whole: `training.optimizer={kind: adamw, lr: 0.001}`.
     """
     fields: dict[str, Any] = recipe.model_dump(mode="json")
     for setting in settings:
@@ -72,11 +72,11 @@ def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some settings of its training changed."""
+    """The recipe with overridden settings of its training."""
     if not changes:
         return recipe
     if recipe.training is None:
-        raise InputError(f"the recipe {recipe.name} says nothing of training; choose another (`i3d models`)")
+        raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     fields = recipe.model_dump(mode="json")
     fields["training"] |= changes
     return _validated(fields, where="options")
@@ -122,12 +122,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the changes, setting by setting."""
+    """`base` with the changes merged in."""
     return {**base, **{key: _joined(base.get(key), value, key) for key, value in changes.items()}}
 
 
 def _joined(before: Any, value: Any, key: str) -> Any:
-    """A group of settings is changed setting by setting; one of another kind takes the place of the whole."""
+    """A group of settings is merged; one of another kind replaces the whole."""
     if not isinstance(before, dict) or not isinstance(value, dict):
         return value
     is_other_protocol = key == "protocol" and not value.keys() <= before.keys()
@@ -146,7 +146,7 @@ def _validated(fields: Mapping[str, Any], *, where: str, page: str = "docs/train
 
 
 def _known(error: ValidationError, fields: Mapping[str, Any]) -> str:
-    """If the fault is an unknown key: those that its neighbours are."""
+    """For an unknown key: the known keys beside it."""
     fault = error.errors()[0]
     if fault["type"] != "extra_forbidden":
         return ""

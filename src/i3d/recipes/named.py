@@ -1,7 +1,7 @@
 """The published recipes by their published names. A variant is its base with the few fields that differ.
 
 MMAction2 0.x and 1.x have recipes of like names that are not the same: 0.x tests clips in the middle of segments,
-1.x from end to end; `heavy` sees 8 frames of stride 8 in 0.x and 32 of stride 2 in 1.x.
+1.x from end to end; `heavy` takes 8 frames of stride 8 in 0.x and 32 of stride 2 in 1.x.
 Accuracies in the docstrings and in `published.py` are quoted, none was measured here.
 """
 
@@ -319,7 +319,7 @@ ALIASES: Final[Mapping[str, str]] = {  # older names of the same recipes
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe of that name. An unknown name is an InputError that tells the nearest ones."""
+    """The recipe of that name. An unknown name is an InputError that lists the nearest ones."""
     function = RECIPES.get(ALIASES.get(name, name))
     if function is None:
         near = get_close_matches(name, [*RECIPES, *ALIASES], n=3, cutoff=0.3)

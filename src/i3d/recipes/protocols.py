@@ -12,7 +12,7 @@ from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
 
 CROPS: Final = {1: "center", 3: "three", 10: "ten"}
 WINDOWS: Final = "windows"
-CLIP_LEN: Final = 64  # of clips for networks that see windows: what the paper trains on
+CLIP_LEN: Final = 64  # of clips for networks with windows: what the paper trains on
 SETTABLE: Final = ("protocol", "preprocessing")
 
 
@@ -25,9 +25,9 @@ def protocol_name(protocol: Protocol) -> str:
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the clips and crops of a short name; all else is the recipe's.
+    """The recipe with the clips and crops of a short name.
 
-    Networks that see windows of all frames take clips of 64 frames at the same rate.
+    For networks with windows of all frames, clips have 64 frames at the same frame rate.
     """
     found = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
     own = recipe.protocol
@@ -55,7 +55,7 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
 
 
 def with_test_settings(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `key=value` settings of its protocol or preprocessing; others made the weights what they are."""
+    """The recipe with `key=value` overrides of protocol or preprocessing; other settings belong to the weights."""
     for setting in settings:
         if setting.partition(".")[0] not in SETTABLE:
             raise InputError(f"--set {quoted(setting)}: a test can change {' and '.join(SETTABLE)}, nothing else")

@@ -1,4 +1,4 @@
-"""Accuracies that others published for weights that they trained by a recipe. We have measured none of them."""
+"""Accuracies that others published for weights trained by a recipe. None was measured here."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""A recipe: a network with everything that its weights expect, and how it is trained."""
+"""A recipe: a network with its preprocessing, test protocol and training."""
 
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -19,14 +19,14 @@ AVERAGED: Final = {"prob": "probabilities averaged", "score": "logits averaged"}
 
 
 def _kind(protocol: Any) -> str:
-    """Which kind of protocol this is meant to be."""
+    """The tag of a protocol."""
     if isinstance(protocol, dict):
         return "clips" if "clip_len" in protocol or "num_clips" in protocol else "windows"
     return "clips" if isinstance(protocol, ClipProtocol) else "windows"
 
 
 class Recipe(Settings):
-    """A network with everything that its weights expect."""
+    """A network with its preprocessing, test protocol and training."""
 
     name: str
     network: NetworkSettings
@@ -34,9 +34,9 @@ class Recipe(Settings):
     protocol: Annotated[
         Annotated[WindowProtocol, Tag("windows")] | Annotated[ClipProtocol, Tag("clips")], Discriminator(_kind)
     ] = WindowProtocol()
-    dataset: Literal["kinetics400", "kinetics600", "charades", ""] = "kinetics400"  # whose classes; "" = one's own
-    training: Training | None = None  # how such weights are trained here; None: they were trained elsewhere
-    multi_label: bool = False  # classes are scored each on its own (sigmoid), not against each other (softmax)
+    dataset: Literal["kinetics400", "kinetics600", "charades", ""] = "kinetics400"  # whose classes it has; "" = others
+    training: Training | None = None  # None: the weights were trained elsewhere
+    multi_label: bool = False  # independent classes (sigmoid) instead of exclusive ones (softmax)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -59,7 +59,7 @@ class Recipe(Settings):
 
     @property
     def protocol_line(self) -> str:
-        """The protocol in words, to stand beside every number that it gave."""
+        """The protocol in words, printed beside every result."""
         pre, how = self.preprocessing, self.protocol
         crop = {
             "center": f"centre crop {pre.crop}",

@@ -1,4 +1,4 @@
-"""The settings of a run. Frozen and strict: an unknown key or a value of another type is an error."""
+"""Settings of networks, preprocessing and protocols. An unknown key or a value of another type is an error."""
 
 from typing import Annotated, Final, Literal, Self, get_args
 
@@ -59,7 +59,7 @@ class ResNetSettings(Settings):
     non_local_sub_sample: bool = True
     non_local_use_scale: bool = False
     frozen_stages: int = Field(default=-1, ge=-1, le=4)  # 0 = the stem, 1 = the stem and layer1 ...
-    norm_eval: bool = False  # batch norms keep their statistics in training
+    norm_eval: bool = False  # batch norms do not update their statistics in training
     activation_checkpointing: bool = False  # less memory in training, a third more time
     zero_init_residual: bool = False
 
@@ -94,12 +94,12 @@ class ResNetSettings(Settings):
 
     @property
     def inflated(self) -> tuple[tuple[bool, ...], ...]:
-        """For each stage, for each block: is it inflated?"""
+        """For each stage and block: whether it is inflated."""
         return _spread(self.inflate, self.blocks)
 
     @property
     def non_local_at(self) -> tuple[tuple[bool, ...], ...]:
-        """For each stage, for each block: does a non-local block follow it?"""
+        """For each stage and block: whether a non-local block follows it."""
         return _spread(self.non_local, self.blocks)
 
     @property
@@ -123,7 +123,7 @@ def input_name(in_channels: int) -> str:
 
 
 def first_error(error: ValidationError) -> str:
-    """Where and what the first fault of invalid settings is, and the value, on one line."""
+    """The first error of invalid settings with its place and value, on one line."""
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the whole",)
     place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
@@ -157,12 +157,12 @@ class Preprocessing(Settings):
 
 
 def flow_method(network: NetworkSettings, preprocessing: Preprocessing) -> FlowMethod | None:
-    """How the flow that a network takes is computed where it is not stored; None: it takes RGB."""
+    """The method of computing flow where it is not stored; None for an RGB network."""
     return (preprocessing.flow or "tvl1") if network.in_channels == 2 else None
 
 
 class WindowProtocol(Settings):
-    """All frames at a fixed rate are scored, in windows that follow each other."""
+    """All frames at a fixed frame rate are scored, in consecutive windows."""
 
     fps: float = Field(default=25.0, gt=0)
     max_window_frames: int = Field(default=250, ge=1)

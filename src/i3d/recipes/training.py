@@ -1,4 +1,4 @@
-"""How a network is trained: what it starts from, what it sees, what it minimises, how fast it moves."""
+"""The settings of training: initial weights, data, loss, optimiser, schedule."""
 
 from typing import Annotated, Literal, Self
 
@@ -34,7 +34,7 @@ Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
 
 
 class StepSchedule(Settings):
-    """The rate is multiplied by `gamma` at the start of each of these epochs (counted from 0)."""
+    """The learning rate is multiplied by `gamma` at the start of each of these epochs (counted from 0)."""
 
     kind: Literal["step"] = "step"
     epochs: tuple[Annotated[int, Field(ge=1)], ...] = (40, 80)
@@ -42,14 +42,14 @@ class StepSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Half a cosine from the full rate down to `end` times it, after every step."""
+    """Half a cosine from the full learning rate down to `end` times it, updated every step."""
 
     kind: Literal["cosine"] = "cosine"
     end: Fraction = 0.0
 
 
 class PiecewiseSchedule(Settings):
-    """`factors[i]` times the rate until step `until[i]`, and the last factor after that."""
+    """`factors[i]` times the learning rate until step `until[i]`, then the last factor."""
 
     kind: Literal["piecewise"] = "piecewise"
     until: tuple[Annotated[int, Field(ge=1)], ...]
@@ -66,35 +66,37 @@ Schedule = Annotated[StepSchedule | CosineSchedule | PiecewiseSchedule, Field(di
 
 
 class Loss(Settings):
-    """What is minimised: cross-entropy, or of classes that go together the binary one of each class."""
+    """Cross-entropy, or binary cross-entropy for independent classes."""
 
     label_smoothing: Fraction = 0.0
     focal_gamma: float = Field(default=0.0, ge=0, le=10)  # 0: plain (Lin et al. 2017, arXiv:1708.02002)
     class_weights: Literal["none", "balanced"] = "none"  # balanced: a clip counts for 1 / (clips of its class)
-    logit_adjustment: float = Field(default=0.0, ge=0)  # times log of a class's share (Menon et al. 2021)
+    logit_adjustment: float = Field(default=0.0, ge=0)  # times the log of a class's frequency (Menon et al. 2021)
 
 
 class Training(Settings):
     """A training run. The defaults are MMAction2's for I3D-R50 on Kinetics-400."""
 
-    init: str = "timm/resnet50.tv_in1k"  # weights to start from: a file, a hub name, or "" for fresh ones
+    init: str = "timm/resnet50.tv_in1k"  # initial weights: a file, a hub name, or "" for random ones
     input: Literal["videos", "frames"] = "videos"  # what the published recipe reads
     epochs: int = Field(default=100, ge=1)
     steps: int | None = Field(default=None, ge=1)  # instead of epochs
     batch_size: int = Field(default=8, ge=1)  # clips of a step on each device
-    accumulate: int = Field(default=1, ge=1)  # batches of which the gradients are added up before a step
-    base_batch: int = Field(default=64, ge=0)  # clips of a step for which the rate is; 0: it is as it is
+    accumulate: int = Field(default=1, ge=1)  # batches whose gradients are accumulated for a step
+    base_batch: int = Field(default=64, ge=0)  # clips of a step that the learning rate is for; 0: it is not scaled
     optimizer: Optimizer = SGD()
     schedule: Schedule = StepSchedule()
-    warmup_epochs: float = Field(default=0.0, ge=0)  # the rate grows linearly over them
-    warmup_start: float = Field(default=0.1, gt=0, le=1)  # from this share of it
-    head_lr: float = Field(default=1.0, gt=0)  # times the rate, for the classifier
-    layer_decay: float = Field(default=1.0, gt=0, le=1)  # times the rate for every stage further from the classifier
+    warmup_epochs: float = Field(default=0.0, ge=0)  # the learning rate grows linearly over them
+    warmup_start: float = Field(default=0.1, gt=0, le=1)  # from this fraction of it
+    head_lr: float = Field(default=1.0, gt=0)  # times the learning rate, for the classifier
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1
+    )  # times the learning rate, for each stage further from the classifier
     clip_grad_norm: float = Field(default=40.0, ge=0)  # 0: gradients are not clipped
-    freeze: tuple[str, ...] = ()  # what stays as it is: beginnings of entries' names; ("*",) is all but the classifier
-    freeze_norms: bool = False  # batch norms keep their statistics
+    freeze: tuple[str, ...] = ()  # prefixes of state-dict keys that are not trained; ("*",) is all but the classifier
+    freeze_norms: bool = False  # batch norms do not update their statistics
     sync_norms: bool = False  # batch norms take statistics over all devices (GPUs alone)
-    ema_decay: Fraction = 0.0  # of a running average of the weights, which is then what is validated and kept; 0: none
+    ema_decay: Fraction = 0.0  # of an exponential moving average of the weights, which is validated and saved; 0: none
     loss: Loss = Loss()
     balance: Literal["none", "classes"] = "none"  # classes: every class is drawn equally often
     sampling: TrainSampling = TrainSampling()
@@ -103,10 +105,12 @@ class Training(Settings):
     validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
     validation_crop: int = Field(default=224, ge=1)
     validate_every: int = Field(default=5, ge=1)  # epochs
-    patience: int = Field(default=0, ge=0)  # validations without a better one after which it stops; 0: it goes on
+    patience: int = Field(
+        default=0, ge=0
+    )  # validations without improvement before training stops; 0: it never stops early
     best_by: Literal["top1", "mean_class"] = "top1"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    loss_scale: float = Field(default=0.0, ge=0)  # fp16; 0: found as it goes
+    loss_scale: float = Field(default=0.0, ge=0)  # of fp16; 0: dynamic
     save_every: int = Field(default=500, ge=1)  # steps; after every epoch in any case
 
     @model_validator(mode="after")

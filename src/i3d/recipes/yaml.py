@@ -1,4 +1,4 @@
-"""YAML as settings need it: plain data, numbers as in YAML 1.2, nothing twice, no references that multiply."""
+"""YAML for settings: plain data, numbers of YAML 1.2, no duplicate keys, no aliases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str) -> Any:
-    """The data in a text. What is no YAML, or more than plain data, is a ValueError of one line."""
+    """The data in a YAML text. Anything but plain data is a ValueError of one line."""
     try:
         loader = _Loader(text)
         try:

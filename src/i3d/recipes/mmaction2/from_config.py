@@ -1,4 +1,4 @@
-"""A config as a recipe and the lists of its clips."""
+"""Translate an MMAction2 config into a recipe and its lists of clips."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from i3d.recipes.settings import first_error
 
 ONLY_IN_1: Final = {"train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
                     "default_hooks", "default_scope", "val_evaluator", "test_evaluator", "env_cfg"}  # fmt: skip
-# What says nothing about what is computed: logs, processes, devices, names.
+# Keys that do not change what is computed: logs, processes, devices, names.
 HARMLESS: Final = {
     "checkpoint_config", "log_config", "log_level", "dist_params", "workflow", "cudnn_benchmark", "gpu_ids", "launcher",
     "find_unused_parameters", "opencv_num_threads", "mp_start_method", "omnisource", "default_scope", "env_cfg",
     "log_processor", "vis_backends", "visualizer", "val_cfg", "test_cfg", "val_evaluator", "test_evaluator",
     "auto_resume", "resume", "seed", "deterministic",
 }  # fmt: skip
-# What would change the run, and is not supported.
+# Keys that would change the run and are not supported.
 REFUSED: Final = {
     "custom_imports": "imports code, and nothing of a config is executed",
     "custom_hooks": "adds hooks of its own",
@@ -40,7 +40,7 @@ REFUSED: Final = {
     "multigrid": "is not built",
     "strategy": "is not built",
 }
-TOP_KEYS: Final = {  # what a config of 0.x and one of 1.x sets besides
+TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
         "load_from", "resume_from", "work_dir", "train_cfg"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
@@ -61,25 +61,25 @@ class ClipList:
 
 @dataclass(frozen=True)
 class Config:
-    """What a config says, in our words."""
+    """A config, translated."""
 
     recipe: Recipe
     lists: dict[str, ClipList]
     num_workers: int
     work_dir: str
-    notes: tuple[str, ...]  # what was assumed or left out
+    notes: tuple[str, ...]  # assumptions and ignored keys, for the log
 
 
 def version_of(table: Table) -> int:
-    """0 or 1, which spell almost everything differently."""
+    """The MMAction2 version of a config, 0 or 1; almost all keys differ."""
     return int(bool(ONLY_IN_1 & table.keys()))
 
 
 def from_config(table: Table, *, where: str, name: str, placement: str = "", base_batch: int | None = None) -> Config:
     """A config as a recipe.
 
-    `where`: the file, for errors; `placement`: of the clips of a test, else as the version has it; `base_batch`: the
-    clips of a step that its learning rate is for, 0 if it is taken as it is. What is not supported is an InputError
+    `where`: the file, for errors; `placement`: of test clips, by default that of the version; `base_batch`: the clips
+    of a step that the learning rate is for, 0 to leave it unscaled. An unsupported key is an InputError
     `file:line: key = value ...`.
     """
     version, notes = version_of(table), list[str]()
@@ -116,7 +116,7 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
 
 
 class _Part:
-    """What a config says of one split: its list, its pipeline, how it is loaded."""
+    """One split of a config: its list, its pipeline, its data loader."""
 
     def __init__(self, loader: Section, split: str, *, placement: str, multi_label: bool) -> None:
         self.loader, self.split = loader, split
@@ -168,7 +168,7 @@ class _Part:
 
 
 def _loader(config: Section, split: str, version: int) -> Section | None:
-    """1.x's data loader of a split; a 0.x config put into the same form."""
+    """The data loader of a split as 1.x has it; a 0.x config is brought to the same form."""
     if version == 1:
         loader = config.sub(f"{split}_dataloader")
         return loader if loader.table else None
@@ -246,7 +246,7 @@ def _augmentation(train: _Part) -> dict[str, Any]:
 
 
 def default_base_batch(table: Table) -> int:
-    """Clips of a step that the rate of a config is for: as it says, or on eight devices."""
+    """Clips of a step that the learning rate of a config is for: as given, or those of eight devices."""
     scaling = table.get("auto_scale_lr")
     if isinstance(scaling, Table) and type(scaling.get("base_batch_size")) is int:
         return int(scaling["base_batch_size"])
@@ -256,7 +256,7 @@ def default_base_batch(table: Table) -> int:
 
 
 def _check_rest(config: Section, version: int) -> None:
-    """Other names at the top level are variables, which MMAction2 does not read either; but a slip is told."""
+    """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
     for key in ("resume_from", "resume"):
         if isinstance(config.any(key), str):
             raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")

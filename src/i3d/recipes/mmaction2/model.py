@@ -1,4 +1,4 @@
-"""The `model` of a config as settings of a network."""
+"""Translate the `model` of a config into the settings of a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Model:
 
 
 def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
-    """What `model` says. Another network than I3D-ResNet, and what ours cannot do, is an InputError with the line."""
+    """The settings in `model`. An unsupported network or setting is an InputError with its line."""
     if (kind := model.kind) != "Recognizer3D":
         raise model.unknown(f"the recognizer {kind}", "Recognizer3D")
     backbone, head = model.sub("backbone"), model.sub("cls_head")
@@ -57,7 +57,7 @@ def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
 
 
 def average_clips(part: Section) -> str:
-    """How the views of a video are averaged; "" if it is left to the command."""
+    """How the views of a video are averaged; "" if the config does not set it."""
     value = part.any("average_clips")
     if value not in (None, "prob", "score"):
         raise part.wrong("average_clips", "must be 'prob' or 'score'")
@@ -107,13 +107,13 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
 
 
 def _stem(backbone: Section, *, version: int, notes: list[str]) -> tuple[int, int]:
-    """Frames of the first kernel, and the strides that go with it where none are given."""
+    """Frames of the first kernel, and the default strides for it."""
     kernel = [int(v) for v in backbone.numbers("conv1_kernel", 3)]
     if kernel[1:] not in ([], [7, 7]):
         raise backbone.wrong("conv1_kernel", "must be (frames, 7, 7)")
     if kernel:
         return kernel[0], 1
-    if version == 0:  # until 0.13 this was the default, and the configs of then left it out
+    if version == 0:  # the default until 0.13, which configs of that time omit
         notes.append(f"{backbone.place('type')}: no conv1_kernel: taken as (5, 7, 7) with strides 2, as until 0.13")
         return 5, 2
     return 3, 1
@@ -133,7 +133,7 @@ def _patterns(backbone: Section, key: str, depth: int) -> tuple[tuple[int, ...],
 
 
 def _shortest(stage: list[int]) -> tuple[int, ...]:
-    """The shortest beginning of a pattern that gives all of it when it is repeated."""
+    """The shortest prefix of a pattern whose repetition gives the whole of it."""
     lengths = range(1, len(stage) + 1)
     fits = (n for n in lengths if all(value == stage[i % n] for i, value in enumerate(stage)))
     return tuple(stage[: next(fits)])
@@ -161,7 +161,7 @@ def _head(head: Section) -> tuple[bool, float]:
     """(several classes go together, label smoothing)."""
     head.only("spatial_type", "avg")
     head.only("init_std", 0.01)
-    head.ignore("in_channels", "topk")  # the network knows its channels; top-1 and top-5 are always told
+    head.ignore("in_channels", "topk")  # the network sets its channels; top-1 and top-5 are always reported
     loss = head.sub("loss_cls")
     loss.only("loss_weight", 1.0, 1)
     kind = loss.kind or "CrossEntropyLoss"
@@ -175,8 +175,8 @@ def _head(head: Section) -> tuple[bool, float]:
 
 
 def _init(backbone: Section) -> str:
-    """Weights to start from, by our names: torchvision's are those of the same name on the model hub."""
-    backbone.only("pretrained2d", True, False)  # files tell by themselves whether they are 2D
+    """Initial weights under our names: those of torchvision are on the model hub under timm's names."""
+    backbone.only("pretrained2d", True, False)  # the shapes in the file show whether it is 2D
     part, key = backbone, "pretrained"
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"

@@ -1,4 +1,4 @@
-"""`--cfg-options key.path=value` in MMAction2's own key paths."""
+"""`--cfg-options key.path=value` with the key paths of MMAction2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from i3d.recipes.mmaction2.from_config import HARMLESS, TOP_KEYS, version_of
 from i3d.recipes.mmaction2.parse import Table
 
 FLAG: Final = "--cfg-options"
-SPELLINGS: Final = (  # the same in 0.x and in 1.x
+SPELLINGS: Final = (  # the key paths of one setting in 0.x and in 1.x
     ("total_epochs", "train_cfg.max_epochs"),
     ("runner.max_epochs", "train_cfg.max_epochs"),
     ("evaluation.interval", "train_cfg.val_interval"),
@@ -44,7 +44,7 @@ def with_options(table: Table, options: Sequence[str]) -> Table:
 
 
 def version_of_options(options: Sequence[str]) -> int | None:
-    """Which version's key paths the options are; None if they tell nothing."""
+    """The MMAction2 version whose key paths the options have; None if they fit both."""
     for option in options:
         top = option.split("=")[0].split(".")[0].strip()
         if (top in TOP_KEYS[0]) != (top in TOP_KEYS[1]):
@@ -53,12 +53,12 @@ def version_of_options(options: Sequence[str]) -> int | None:
 
 
 def sets_lr(options: Sequence[str]) -> bool:
-    """Whether a learning rate is given, which is then taken as it is."""
+    """Whether the options set the learning rate, which is then not scaled."""
     return any(option.split("=")[0].strip() in LR_KEYS for option in options)
 
 
 def parse_value(text: str) -> Any:
-    """MMCV's way: numbers, true, false, None, texts, and lists of them as `[a,b]`, `(a,b)` or `a,b`."""
+    """Parse a value as MMCV does: number, true, false, None, string, or a list as `[a,b]`, `(a,b)` or `a,b`."""
     parts = _split(text)
     if len(parts) > 1:
         return [parse_value(part) for part in parts if part]
@@ -79,7 +79,7 @@ def parse_value(text: str) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that are in no brackets."""
+    """Split at commas outside brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter in "[(") - (letter in "])")

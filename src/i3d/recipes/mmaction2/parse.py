@@ -1,6 +1,6 @@
-"""MMAction2's configs are Python files. They are parsed as data here, and never executed.
+"""Parse MMAction2's configs, which are Python files, as data; they are never executed.
 
-What is understood: literals, `dict(...)`, names assigned before, `+` and other arithmetic of them, f-strings of them,
+Supported are literals, `dict(...)`, names assigned before, `+` and other arithmetic of them, f-strings of them,
 `_base_` with `_delete_=True`, `{{_base_.name}}` and `_base_.name`, `{{ fileDirname }}` and its like.
 """
 
@@ -16,9 +16,9 @@ from typing import Any, Final
 from i3d.errors import InputError, first_line, printable, quoted
 
 MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
-MAX_SIZE: Final = 20_000  # of a string or a list that is put together
+MAX_SIZE: Final = 20_000  # of a string or list that is concatenated
 MAX_BASES: Final = 32
-HUGE: Final = 10**18  # no number of a config is so large
+HUGE: Final = 10**18  # larger than any number in a config
 BASE: Final = "_base_"
 DELETE: Final = "_delete_"
 FILE_WORDS: Final = re.compile(r"\{\{\s*(fileDirname|fileBasename|fileBasenameNoExtension|fileExtname)\s*\}\}")
@@ -32,7 +32,7 @@ ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
 
 
 class Table(dict[str, Any]):
-    """A dict of a config which knows where each of its keys was written, as `file:line`."""
+    """A dict of a config that knows the place of each key as `file:line`."""
 
     def __init__(self, values: Mapping[str, Any] | None = None, places: Mapping[str, str] | None = None) -> None:
         super().__init__(values or {})

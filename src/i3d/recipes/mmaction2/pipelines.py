@@ -1,4 +1,4 @@
-"""The steps of MMAction2's pipelines as settings. Ours have a fixed order, so steps in another one are refused."""
+"""Translate MMAction2's pipelines into settings. The order of steps is fixed here; another order is refused."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ INTO_VIDEOS: Final = ("DecordInit", "OpenCVInit", "PyAVInit", "PIMSInit", "Decor
 INTO_FRAMES: Final = ("RawFrameDecode", "FrameSelector")
 PACKING: Final = ("FormatShape", "Collect", "ToTensor", "PackActionInputs")
 CROPS: Final = {"CenterCrop": "center", "ThreeCrop": "three", "TenCrop": "ten"}
-# When a step comes: a later one before an earlier one is another pipeline than ours. A flip may come anywhere.
+# The order of steps. A flip may come anywhere.
 ORDER: Final = ("sample", "resize", "crop", "size", "rotate", "colour", "normalise")
 
 
 @dataclass
 class Pipeline:
-    """What a pipeline does, in our words: fields of `TrainSampling` or `ClipProtocol`, of `Augmentation` and so on."""
+    """A pipeline, translated: fields of `TrainSampling` or `ClipProtocol`, of `Augmentation` and so on."""
 
     sampling: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     norm: dict[str, tuple[float, ...]] = field(default_factory=dict)
     crops: str = "center"
     crop: int = 0  # of a test pipeline
-    frames: bool | None = None  # whether it decodes folders of frames; None: it does not say
+    frames: bool | None = None  # whether it decodes folders of frames; None: it has no such step
     stage: int = 0  # in ORDER
 
     def comes(self, stage: str, step: Section) -> None:
@@ -39,18 +39,18 @@ class Pipeline:
 
     @property
     def short_side(self) -> int:
-        """What frames are resized to before a crop; that crop if they are not."""
+        """The short side after the resize before the crop; without a resize, the size of the crop."""
         resize = self.augmentation.get("resize")
         return resize if isinstance(resize, int) else self.crop
 
 
 def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -> Pipeline:
-    """A pipeline; `placement`: where `SampleFrames` puts the clips of a test, which the version decides."""
+    """Translate the steps of a pipeline. `placement`: where `SampleFrames` of this version puts test clips."""
     found = Pipeline()
     for step in steps:
         kind = step.kind
         if kind in INTO_VIDEOS or kind in INTO_FRAMES:
-            step.ignore(*step.table)  # how files are opened changes nothing of what is in them
+            step.ignore(*step.table)  # the decoder does not change the frames
             if found.frames is not (kind in INTO_FRAMES) and found.frames is not None:
                 raise step.wrong("type", "decodes something else than the step before it")
             found.frames = kind in INTO_FRAMES
@@ -88,7 +88,7 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
         "num_clips": step.take("num_clips", 1),
     }
     step.only("keep_tail_frames", False)
-    step.ignore("start_index")  # the data set's counts
+    step.ignore("start_index")  # that of the dataset applies
     if dense:
         found |= {"placement": "dense", "sample_range": step.take("sample_range", 64)}
         step.only("num_sample_positions", 10)
@@ -110,7 +110,7 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
 
 
 def _resize(step: Section, found: Pipeline) -> None:
-    """Either the first one, of whole frames, or that of the crop to the size of the input."""
+    """Either the first resize, of whole frames, or that of the crop to the input size."""
     keep, scale = step.take("keep_ratio", True), step.pair("scale")
     step.only("interpolation", "bilinear")
     fused = step.take("lazy", False)
@@ -177,7 +177,7 @@ def _train_crop(step: Section, kind: str, found: Pipeline) -> None:
                 "max_gap": step.take("max_wh_scale_gap", 1),
                 "places": places,
             }
-            step.ignore("input_size", "num_fixed_crops")  # the Resize after it says the size
+            step.ignore("input_size", "num_fixed_crops")  # the Resize after it sets the size
         case "RandomCrop" | "CenterCrop":
             key = "size" if kind == "RandomCrop" else "crop_size"
             augmentation["crop"] = {"kind": "random" if kind == "RandomCrop" else "center"}
@@ -185,7 +185,7 @@ def _train_crop(step: Section, kind: str, found: Pipeline) -> None:
 
 
 def _side(step: Section, key: str) -> int:
-    """A size that is one number, or two alike."""
+    """The side of a square, given as one number or as two equal ones."""
     value = step.any(key)
     sides = value if isinstance(value, list) else [value]
     if not sides or any(type(side) is not int or side != sides[0] for side in sides):

@@ -1,4 +1,4 @@
-"""A part of a config, of which every key must be understood."""
+"""A part of a config whose every key must be read or ignored by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {
 
 
 class Section:
-    """Keys are taken out one by one; `close` refuses what is left, with the line where it was written."""
+    """A dict of a config. Keys are read one by one; `close` refuses the others, with their lines."""
 
     def __init__(self, table: Table, path: str, where: str) -> None:
         self.table, self.path, self._where = table, path, where
@@ -32,11 +32,11 @@ class Section:
 
     @property
     def kind(self) -> str:
-        """Its `type`, without the package that may stand before it."""
+        """Its `type`, without a package prefix."""
         return self.take("type", "").rsplit(".", 1)[-1]
 
     def take(self, key: str, default: T) -> T:
-        """The value of a key, of the type that the default has; the default if it is not there, or None."""
+        """The value of a key, which must have the type of the default; the default if the key is missing or None."""
         self._taken.add(key)
         value = self.table.get(key)
         if value is None:
@@ -54,18 +54,18 @@ class Section:
         return self.table.get(key)
 
     def only(self, key: str, *allowed: Any, why: str = "") -> None:
-        """A key that may only have values which change nothing here."""
+        """Check a key whose only supported values are `allowed`."""
         value = self.any(key)
         if key in self.table and not any(value == one and type(value) is type(one) for one in allowed):
             words = " or ".join(quoted(one) if isinstance(one, str) else str(one) for one in allowed)
             raise self.wrong(key, why or f"must be {words} here")
 
     def ignore(self, *keys: str) -> None:
-        """Keys that say nothing about what is computed."""
+        """Accept keys that do not change what is computed."""
         self._taken.update(keys)
 
     def numbers(self, key: str, count: int | None = None) -> list[float]:
-        """A list of numbers, [] if it is not there."""
+        """A list of numbers, [] if the key is missing."""
         value = self.any(key)
         if value is None:
             return []
@@ -74,21 +74,21 @@ class Section:
         raise self.wrong(key, f"must be {'' if count is None else f'{count} '}numbers")
 
     def pair(self, key: str, default: tuple[float, float] | None = None) -> tuple[float, float]:
-        """Two numbers; without a default they must be there."""
+        """Two numbers; without a default they are required."""
         found = self.numbers(key, 2) or default
         if found is None:
             raise self.wrong(key, "is missing", "give its two numbers")
         return found[0], found[1]
 
     def sub(self, key: str) -> Section:
-        """A dict within; an empty one if it is not there."""
+        """A nested dict; an empty one if the key is missing."""
         value = self.any(key)
         if value is not None and not isinstance(value, Table):
             raise self.wrong(key, "must be a dict")
         return Section(value or Table(), f"{self.path}.{key}".strip("."), self.place(key))
 
     def each(self, key: str) -> Iterator[Section]:
-        """The dicts of a list, or the one dict in its place."""
+        """The dicts of a list; a single dict counts as a list of one."""
         value = self.any(key)
         items = [value] if isinstance(value, Table) else value or []
         for number, item in enumerate(items if isinstance(items, list) else [items]):
@@ -98,7 +98,7 @@ class Section:
             yield Section(item, f"{self.path}.{key}[{number}]".strip("."), place)
 
     def close(self) -> None:
-        """Nothing may be left but what is None, which is as good as not there."""
+        """Refuse keys that were not read. None counts as missing."""
         for key, value in self.table.items():
             if key not in self._taken and value is not None:
                 near = get_close_matches(key, self._taken, n=1)
@@ -116,6 +116,6 @@ class Section:
         return InputError(f"{self.place(key)}: {name}{shown} {why}; {todo}")
 
     def unknown(self, what: str, allowed: str) -> InputError:
-        """The `type` of this part is none that is supported."""
+        """The error for an unsupported `type`."""
         shown = quoted(self.table.get("type", "no type"))
         return InputError(f"{self.place('type')}: {what} {shown} is not supported; supported: {allowed}")

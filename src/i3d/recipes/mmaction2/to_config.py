@@ -1,4 +1,8 @@
-"""A recipe written as the MMAction2 config that it would be, for options in MMAction2's key paths to change."""
+"""A recipe as the MMAction2 config that it would be.
+
+MMAction2's commands name configs that i3d does not ship (`configs/recognition/i3d/NAME.py`), and their
+`--cfg-options` in MMAction2's key paths have to change the published recipe of that name.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ def to_config(recipe: Recipe, lists: dict[str, ClipList], *, version: int) -> Ta
     training, protocol = recipe.training, recipe.protocol
     if not isinstance(recipe.network, ResNetSettings) or not isinstance(protocol, ClipProtocol) or training is None:
         raise InputError(
-            f"{recipe.name}: is no recipe of MMAction2, so --cfg-options has no key paths for it; "
+            f"{recipe.name}: is not a recipe of MMAction2, so --cfg-options has no key paths for it; "
             f"use `i3d train --recipe {recipe.name} --set key=value`"
         )
     norm = _dict(mean=list(recipe.preprocessing.mean), std=list(recipe.preprocessing.std))

@@ -1,4 +1,4 @@
-"""Optimiser, schedule and everything else of a training run, in the spellings of 0.x and of 1.x."""
+"""Translate the optimiser, schedule and runner of a 0.x or 1.x config into `Training`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from i3d.recipes.mmaction2.section import Section
 
-DEVICES = 8  # what published configs are written for, unless they say so themselves
+DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 
 def read_training_0(config: Section) -> dict[str, Any]:
-    """Fields of `Training` that a 0.x config sets outside of its data."""
+    """The fields of `Training` that a 0.x config sets outside `data`."""
     epochs = config.take("total_epochs", 0)
     runner = config.sub("runner")
     if "runner" in config:
@@ -40,7 +40,7 @@ def read_training_0(config: Section) -> dict[str, Any]:
 
 
 def read_training_1(config: Section) -> dict[str, Any]:
-    """Fields of `Training` that a 1.x config sets outside of its data."""
+    """The fields of `Training` that a 1.x config sets outside its data loaders."""
     loop = config.sub("train_cfg")
     if loop.kind not in ("", "EpochBasedTrainLoop") or loop.any("by_epoch") is False:
         raise loop.unknown("the loop", "EpochBasedTrainLoop")
@@ -74,7 +74,7 @@ def read_training_1(config: Section) -> dict[str, Any]:
 
 
 def read_optimizer(optimizer: Section) -> dict[str, Any]:
-    """SGD or AdamW, with PyTorch's defaults for what is not said."""
+    """SGD or AdamW, with PyTorch's defaults."""
     if "lr" not in optimizer:
         raise optimizer.wrong("lr", "is missing", "write optimizer = dict(type='SGD', lr=0.01, momentum=0.9)")
     optimizer.only("paramwise_cfg", None)
@@ -112,7 +112,7 @@ def _clip(part: Section) -> float:
 
 
 def _loss_scale(part: Section) -> dict[str, float]:
-    """0 is a scale that is found as it goes."""
+    """0 is a dynamic loss scale."""
     value = part.any("loss_scale")
     if value is None or value == "dynamic":
         return {"loss_scale": 0.0}
@@ -151,17 +151,17 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     return fields
 
 
-def _cosine_end(part: Section, rate: str, ratio: str, lr: float) -> float:
+def _cosine_end(part: Section, minimum: str, ratio: str, lr: float) -> float:
     if ratio in part:
-        part.ignore(rate)
+        part.ignore(minimum)
         return part.take(ratio, 0.0)
     part.ignore(ratio)
-    return part.take(rate, 0.0) / lr
+    return part.take(minimum, 0.0) / lr
 
 
 def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
     part.only("by_epoch", True)
-    part.ignore("convert_to_iter_based", "verbose", "last_step")  # the rate moves after every step in any case
+    part.ignore("convert_to_iter_based", "verbose", "last_step")  # the learning rate changes after every step here
     match part.kind:
         case "MultiStepLR" | "StepLR" as kind:
             part.only("begin", 0)
@@ -188,7 +188,7 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
 
 
 def _evaluation(part: Section) -> dict[str, Any]:
-    """0.x validates every `interval` epochs; what it measures is always measured here."""
+    """0.x validates every `interval` epochs; all its metrics are always computed here."""
     part.only("start", 0, None)
     part.only("by_epoch", True)
     part.ignore("metrics", "topk", "metric_options", "gpu_collect", "rule", "key_indicator", "key_indicators")

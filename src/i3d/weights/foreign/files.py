@@ -40,11 +40,11 @@ ADVICE: Final = "give a checkpoint of MMAction2, pytorch-i3d, kinetics-i3d, Mind
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The numbers of a file by their names there, and what else it says."""
+    """The arrays of a file by name, with its metadata."""
 
     kind: str  # the file format
     arrays: Mapping[str, Array]
-    meta: Mapping[str, Any] = field(default_factory=dict)  # what the project that wrote it noted
+    meta: Mapping[str, Any] = field(default_factory=dict)  # metadata of the project that wrote it
     size: int = 0
 
 
@@ -129,7 +129,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
             if start[8:] != b"{" or header_bytes > MAX_HEADER_BYTES:
                 return {}
             metadata = json.loads(b"{" + file.read(header_bytes - 1)).get("__metadata__")
-    except (OSError, ValueError, AttributeError, RecursionError):  # whoever reads the whole file will tell of it
+    except (OSError, ValueError, AttributeError, RecursionError):  # reading the whole file reports it
         return {}
     return metadata if isinstance(metadata, dict) else {}
 

@@ -50,8 +50,8 @@ def read_mindspore(content: bytes) -> dict[str, Array]:
         if number != 1 or not isinstance(value, bytes) or count > MAX_VALUES:
             raise WeightsError("not a MindSpore checkpoint")
         name, kind, shape, data = _value(value)
-        if kind in DTYPES:  # what else may lie in a checkpoint are texts of the training
-            pieces.setdefault(name, []).append(data)  # a large tensor comes in several pieces of one name
+        if kind in DTYPES:  # a checkpoint may also hold strings
+            pieces.setdefault(name, []).append(data)  # a large tensor has several pieces of one name
             kinds[name] = kind, shape
     return {name: _tensor(name, *kinds[name], b"".join(data)) for name, data in pieces.items()}
 

@@ -1,4 +1,4 @@
-"""Numbers as files hold them -> arrays. Sizes are checked before anything is computed with them."""
+"""Bytes of files -> arrays. Sizes are checked before they are used."""
 
 import math
 from typing import Any, Final
@@ -14,7 +14,7 @@ MAX_SIZE: Final = 1 << 40
 
 
 def checked_sizes(sizes: Any) -> tuple[int, ...]:
-    """A shape (or strides, or an offset) as a file claims it: at most 8 whole numbers from 0 to 2^40."""
+    """The shape that a file claims: at most 8 integers from 0 to 2^40."""
     if not isinstance(sizes, (tuple, list)) or len(sizes) > MAX_DIMENSIONS:
         raise WeightsError("a tensor of impossible shape")
     if not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in sizes):

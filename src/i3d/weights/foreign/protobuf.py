@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers: enough to read the messages that checkpoints consist of."""
+"""The wire format of protocol buffers, as far as checkpoints need it."""
 
 from collections.abc import Iterator
 

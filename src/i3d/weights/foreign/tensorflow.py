@@ -2,7 +2,7 @@
 
 The index is a sorted table in LevelDB's format: blocks of key-value pairs, whose keys share prefixes with the key
 before, each block followed by its compression and a masked CRC-32C; a footer of 48 bytes says where the index of
-the blocks lies. A value is a protocol buffer (`BundleEntryProto`) that tells type, shape and where in which data file.
+the blocks lies. A value is a protocol buffer (`BundleEntryProto`) with type, shape and position in a data file.
 """
 
 import itertools
@@ -40,7 +40,7 @@ _MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a variable lies."""
+    """The type, shape and position of a variable."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -173,6 +173,6 @@ def _dimension(message: bytes) -> int:
 
 
 def masked_crc32c(content: bytes) -> int:
-    """CRC-32C, rotated and shifted as in LevelDB, so that checksums of checksums are no trouble."""
+    """CRC-32C, rotated and shifted as in LevelDB, so that checksums of checksums are well distributed."""
     crc: int = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
