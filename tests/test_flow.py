@@ -173,11 +173,11 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--flow", "raft"], "flow 'raft': is none of tvl1, dis, farneback"),
+        (["--flow", "raft"], "flow 'raft': is not one of tvl1, dis, farneback"),
         (["--flow", "dis", "--bound", "0"], "bound 0: must be above 0"),
-        (["--flow", "dis", "--flow-format", "avi"], "format 'avi': is none of jpg, npz, packed-video"),
+        (["--flow", "dis", "--flow-format", "avi"], "format 'avi': is not one of jpg, npz, packed-video"),
         (["--flow", "dis", "--align", "x"], "align 'x': is neither between nor frames"),
-        (["--flow", "dis", "--template", "img_{:05d}.jpg"], "flow has two pictures"),
+        (["--flow", "dis", "--template", "img_{:05d}.jpg"], "flow has two images per frame"),
     ],
 )
 def test_what_cannot_be_written_is_told(moving, tmp_path, options, message):
@@ -192,7 +192,8 @@ def test_a_video_of_one_frame_has_no_flow(tmp_path):
     command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow", "dis"]
     done = run_here([*command, "--workers", "0"])
     assert done.returncode == 3
-    assert "one.mp4: it has one frame, and flow is between two; leave it out, or say --align frames" in done.stderr
+    assert "one.mp4: it has one frame, and flow needs two; remove it from the list" in done.stderr
+    assert "or use --align frames" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["npz", "packed-video"])
@@ -332,7 +333,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     [
         (["a.mp4", "--out", "f", "--method", "raft"], "--method 'raft': is none of"),
         (["a.mp4", "--out", "f", "--fps", "fast"], "write a number, or native"),
-        (["a.mp4", "--out", "f", "--format", "avi"], "format 'avi': is none of"),
+        (["a.mp4", "--out", "f", "--format", "avi"], "format 'avi': is not one of"),
         (["nowhere.mp4", "--out", "f"], "nowhere.mp4: no such file"),
         (["show", "a.mp4", "--out", "f.png"], "must be a .mp4 or .gif"),
     ],

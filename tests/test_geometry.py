@@ -122,7 +122,7 @@ def test_fused_takes_the_same_region_from_the_source_in_one_resampling():
 
 
 def test_a_draw_is_for_one_size_of_frame():
-    with pytest.raises(ValueError, match="the draw was for frames of"):
+    with pytest.raises(ValueError, match="geometry drawn for frames of"):
         Geometry((60, 80), (60, 80), Box(0, 0, 48, 48), size=48).apply(frames(1, 61)[0])
 
 

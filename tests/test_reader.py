@@ -210,7 +210,7 @@ def test_display_matrix_agrees_with_ffmpegs_angle(tmp_path):
 
 def test_a_slanted_display_matrix_is_an_error(tmp_path):
     path = set_display_matrix(render(tmp_path / "clip.mp4", num_frames=2), (1, 1, -1, 1))
-    with open_video(path) as video, pytest.raises(VideoError, match="no turn by 90 degrees"):
+    with open_video(path) as video, pytest.raises(VideoError, match="no rotation by a multiple of 90 degrees"):
         next(video.stream())
 
 
@@ -346,7 +346,7 @@ def test_audio_only_and_cover_pictures_are_not_video(tmp_path):
         (b"a,b,c\n1,2,3\n" * 50, "text, not a video"),
         (os.urandom(0) + bytes(range(256)) * 20, "not a video in a format"),
         (b"\x00\x00\x00\x18ftypisom" + bytes(500), "moov atom"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "an image"),
     ],
 )
 def test_what_is_no_video_is_named_in_one_line(tmp_path, content, cause):
