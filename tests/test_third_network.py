@@ -109,15 +109,13 @@ for words in json.load(open(sys.argv[1])):
 
 CONTRACT = """
 import torch
-from i3d.finetuning.plan import before_last
-from i3d.models.factory import build_network
 from i3d.recipes.settings import ToySettings
 from i3d.weights.load import load_model
 
 net = load_model("run/last.safetensors")
 assert net.recipe.network == ToySettings(width=4, num_classes=3), net.recipe
 assert net.labels == ("a", "b", "c")
-assert before_last(net.recipe.network) == ("stem.",)
+assert net.stages[: -net.num_last_stages] == ("stem.",)
 assert net(torch.zeros(1, 3, 6, 28, 28)).shape == (1, 3)
 """
 
