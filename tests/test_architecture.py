@@ -110,6 +110,8 @@ def test_public_names_hide_no_module(stub):
     [
         ("recipes", "ClipProtocol Preprocessing Recipe Training WindowProtocol load_recipe named_recipe with_overrides "
                     "with_protocol"),
+        ("training", "RunSummary TrainResult draw_curves list_runs read_curves read_log"),
+        ("finetuning", "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult"),
         ("weights", "Card LoadReport Weights build_model load_checkpoint load_model load_weights save_checkpoint"),
     ],
 )  # fmt: skip

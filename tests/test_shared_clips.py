@@ -157,8 +157,8 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["tested_on"] == "val"
-    assert told["figures"]["num_clips"] == sum(row["split"] == "val" for row in index("weizmann"))
-    assert told["figures"]["top1"] >= 0.98
+    assert told["metrics"]["num_clips"] == sum(row["split"] == "val" for row in index("weizmann"))
+    assert told["metrics"]["top1"] >= 0.98
 
 
 @pytest.mark.slow

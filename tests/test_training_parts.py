@@ -40,7 +40,7 @@ from i3d.training.logger import read_log
 from i3d.training.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from i3d.training.optimizer import build_optimizer, freeze, lr_scale, set_lr, set_mode
 from i3d.training.run_folder import LOG, RUN
-from i3d.training.runs import runs
+from i3d.training.runs import list_runs
 from i3d.training.schedule import lr_factor, scaled_lr
 from i3d.training.setup import _weigh_classes
 from support.commands import run
@@ -724,19 +724,19 @@ def test_runs_side_by_side(tmp_path):
     made_run(tmp_path / "deep/b", "training.best_by=mean_class", "training.optimizer.lr=0.5", done=False, seed=7)
     several = made_run(tmp_path / "ç (3)", "multi_label=true", mean_average_precision=0.3)
     several.write_text(several.read_text() + '{"step": 60, "lo')  # killed in the middle of a line
-    first, second, third = runs(tmp_path)
+    first, second, third = list_runs(tmp_path)
     assert [found.folder for found in (first, second, third)] == ["a", "deep/b", "ç (3)"]
     assert (first.state, first.steps, first.best, first.best_step, first.loss) == ("done", 40, 0.5, 20, 2.0)
     assert (second.state, second.best, second.best_step, second.seed) == ("unfinished", 0.6, 40, 7)
     assert (third.best, third.best_step, third.started) == (0.3, 40, "2024-01-02T03:04:05+0000")
     assert second.settings == {"multi_label": False, "training.best_by": "mean_class", "training.optimizer.lr": 0.5}
-    assert [found.folder for found in runs(tmp_path / "a")] == ["a"]
-    assert runs(tmp_path / "a")[0].settings == {}
+    assert [found.folder for found in list_runs(tmp_path / "a")] == ["a"]
+    assert list_runs(tmp_path / "a")[0].settings == {}
 
 
 def test_a_run_that_has_just_begun(tmp_path):
     made_run(tmp_path / "a", done=False).unlink()
-    [found] = runs(tmp_path)
+    [found] = list_runs(tmp_path)
     assert (found.steps, found.best, found.best_step, found.loss) == (0, None, 0, None)
 
 
@@ -765,12 +765,12 @@ def test_folders_that_hold_no_runs(tmp_path, name, content, message):
     if name:
         log(tmp_path / "x" / name, content)
     with pytest.raises(InputError, match=message):
-        runs(tmp_path)
+        list_runs(tmp_path)
 
 
 def test_runs_of_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"gone: no such folder; give the one that holds runs"):
-        runs(tmp_path / "gone")
+        list_runs(tmp_path / "gone")
 
 
 # recipes from files and options

@@ -331,9 +331,9 @@ def runs(
     from dataclasses import asdict
     from json import dumps
 
-    from i3d.training.runs import runs as find
+    from i3d.training.runs import list_runs
 
-    found = find(folder)
+    found = list_runs(folder)
     if json:
         typer.echo(dumps([asdict(run) for run in found], indent=2, default=str))
     else:

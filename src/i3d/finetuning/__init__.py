@@ -1,1 +1,8 @@
-"""From one's own clips to a model: what is wrong with them, what to choose, features, heads, and what came out."""
+"""Fine-tuning on the clips of a user, with every setting chosen and explained.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,12 +23,12 @@ def diagnose(
     *,
     train_top1: float | None,
     issues: Sequence[DataIssue],
-    num_folds: int = 0,
+    is_cross_validated: bool = False,
 ) -> list[str]:
     """Sentences about an evaluation.
 
-    `train_top1` is the accuracy on the training clips, if it is known. With `num_folds`, the evaluation is of
-    cross-validation, which tests on all clips.
+    `train_top1` is the accuracy on the training clips, if it is known. With `is_cross_validated`,
+    every clip was a test clip.
     """
     if evaluation.multi_label:
         return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
@@ -41,7 +41,7 @@ def diagnose(
         *_fit(metrics.top1, train_top1),
         *_uneven(metrics),
         *_weak(evaluation, metrics),
-        *_small(metrics, num_folds=num_folds),
+        *_small(metrics, is_cross_validated=is_cross_validated),
     ]
     if any(issue.kind in ("duplicates", "leak") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
@@ -117,14 +117,14 @@ def _weak(evaluation: Evaluation, metrics: Metrics) -> list[str]:
     return [f"Weakest classes: {'; '.join(descriptions)}."] if descriptions else []
 
 
-def _small(metrics: Metrics, *, num_folds: int) -> list[str]:
+def _small(metrics: Metrics, *, is_cross_validated: bool) -> list[str]:
     assert metrics.top1 is not None
     low, high = wilson(metrics.top1, metrics.num_clips)
     if high - low < WIDE:
         return []
     return [
         f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
-        f"{'.' if num_folds else '; --cv-folds 5 tests on all clips.'}"
+        f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
     ]
 
 

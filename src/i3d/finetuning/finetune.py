@@ -21,7 +21,7 @@ from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose
 from i3d.finetuning.diagnosis import diagnose
-from i3d.finetuning.inspect_data import divide, inspect_clips
+from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import write_end, write_start
 from i3d.finetuning.steps import START, Finetuner
@@ -86,8 +86,7 @@ def finetune(
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     if multi_label:
         options.check_multi_label()
-    folder = RunFolder(work_dir)
-    folder.check_free()
+    RunFolder(work_dir).check_free()
     weights, device = load_weights(init), pick_device(compute.device)
     start = weights.card.recipe
     precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
@@ -108,6 +107,12 @@ def finetune(
         recipe=start, device=device.type, has_fast_bf16=has_amx(), precision=precision, init=init, settings=settings,
     )  # fmt: skip
     tuner = Finetuner(clips, split, config, weights, init, compute, seed, on_progress)
+    return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+
+
+def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:
+    """From the decisions to the model and its diagnosis."""
+    folder, config, split = RunFolder(work_dir), tuner.config, tuner.split
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
     fold_accuracies: tuple[float, ...] = ()
@@ -117,7 +122,7 @@ def finetune(
         if config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
         features = tuner.extract_features()
-        if options.overfit_check:
+        if overfit_check:
             tuner.check_overfit(features)
         head = tuner.fit_classifier(features, split.train, work_dir / (BEST if is_head else START))
         if is_head:
@@ -127,15 +132,19 @@ def finetune(
     if split.folds_N is not None:
         evaluation, fold_accuracies, stop_signal = tuner.cross_validate(features, work_dir)
     if not is_head and not stop_signal:
-        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=options.overfit_check)
+        stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=overfit_check)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
     metrics, diagnosis = None, list[str]()
     if evaluation is not None:
         metrics = compute_metrics(evaluation)
-        train_top1 = None if multi_label else tuner.training_accuracy(features, head, work_dir)
+        train_top1 = None if stats.multi_label else tuner.training_accuracy(features, head, work_dir)
         diagnosis = diagnose(
-            evaluation, metrics, train_top1=train_top1, issues=stats.issues, num_folds=options.cv_folds
+            evaluation,
+            metrics,
+            train_top1=train_top1,
+            issues=stats.issues,
+            is_cross_validated=split.folds_N is not None,
         )
     write_end(work_dir, evaluation, metrics, fold_accuracies, diagnosis)
     return FinetuneResult(

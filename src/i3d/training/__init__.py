@@ -1,1 +1,8 @@
-"""Parts of a training run: rates, losses, state, logs."""
+"""Training by a recipe: the loop, resumable runs, their logs and curves.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

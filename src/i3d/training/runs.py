@@ -28,7 +28,7 @@ class RunSummary:
     settings: dict[str, Any]  # those in which the runs differ
 
 
-def runs(folder: Path) -> list[RunSummary]:
+def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
 
     if not folder.is_dir():

@@ -97,7 +97,6 @@ def train(
     compute = compute or ComputeConfig()
     recipe = _resolve_recipe(recipe, annotations, validation, compute)
     folder = RunFolder(work_dir)
-    run: TrainingRun | None = None
     with Stopping() as stopping:
         try:
             accelerator = build_accelerator(_training_of(recipe), compute, sharded=sharded)
@@ -108,9 +107,8 @@ def train(
                 accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=max_bad,
             )  # fmt: skip
             state, base_lr, messages = build_train_state(
-                recipe, annotations,
-                accelerator=accelerator, compute=compute, deterministic=deterministic, sharded=sharded,
-                seed=seed, lr=lr,
+                recipe, annotations, accelerator=accelerator, compute=compute, deterministic=deterministic,
+                sharded=sharded, seed=seed, lr=lr,
             )  # fmt: skip
             steps_per_epoch = -(-loader.num_batches() // state.training.accumulate)
             total_steps = state.training.steps or state.training.epochs * steps_per_epoch
@@ -118,28 +116,44 @@ def train(
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
             config = _run_config(run, annotations, validation)
-            config_text = json.dumps(config)
-            run.check_ranks_match(config_text)
-            run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
-            if max_steps is not None:
-                with run.naming_lost_clips():
-                    return _loop(run, stopping, max_steps, measures_speed=True)
-            before = folder.check_config(config)
-            if before is not None and before[DONE]:
-                run.info(f"{printable(str(work_dir))}: this run is complete; train in another --work-dir to repeat it")
-                run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
-                run.restore_bad_clips()
-                return _result(run)
-            run.resume()
-            if run.is_first_rank:
-                _record_start(run, config, before, compute, deterministic=deterministic, tensorboard=tensorboard)
+            settings = _compute_settings(run, compute, deterministic=deterministic)
             with run.naming_lost_clips():
-                stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # stopped before it ended
-                return _result(run, stop_signal) if stop_signal else _loop(run, stopping, total_steps)
+                return _run(run, stopping, config, settings, max_steps, tensorboard=tensorboard)
         finally:
-            if run is not None and run.metrics_logger is not None:
-                run.metrics_logger.close()
             folder.release()
+
+
+def _run(
+    run: TrainingRun,
+    stopping: Stopping,
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    max_steps: int | None,
+    *,
+    tensorboard: bool,
+) -> TrainResult:
+    """Measure the speed, report a complete run, or resume and train."""
+    config_text = json.dumps(config)
+    run.check_ranks_match(config_text)
+    run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
+    if max_steps is not None:
+        return _loop(run, stopping, max_steps, measures_speed=True)
+    before = run.folder.check_config(config)
+    if before is not None and before[DONE]:
+        where = printable(str(run.folder.path))
+        run.info(f"{where}: this run is complete; train in another --work-dir to repeat it")
+        run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
+        run.restore_bad_clips()
+        return _result(run)
+    run.resume()
+    if run.is_first_rank:
+        _record_start(run, config, before, settings, tensorboard=tensorboard)
+    try:
+        stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
+        return _result(run, stop_signal) if stop_signal else _loop(run, stopping, run.total_steps)
+    finally:
+        if run.metrics_logger is not None:
+            run.metrics_logger.close()
 
 
 def _loop(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
@@ -208,20 +222,11 @@ def _record_start(
     run: TrainingRun,
     config: dict[str, Any],
     before: dict[str, Any] | None,
-    compute: ComputeConfig,
+    settings: dict[str, Any],
     *,
-    deterministic: bool,
     tensorboard: bool,
 ) -> None:
     """Write this start and the recipe, and open the logs. Warn of what no longer continues to the bit."""
-    settings = {
-        "deterministic": deterministic,
-        "compile": compute.runtime == "compile",
-        "sharded": run.state.is_sharded,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "device": run.state.device.type,
-    }
     for change in run.folder.diff_compute(before, settings) if before is not None else ():
         run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
     run.folder.record_start(config, before, describe_start(run.state.seed, settings))
@@ -229,6 +234,18 @@ def _record_start(
     run.metrics_logger = MetricsLogger(
         run.folder, step=run.step, validated_step=run.trainer_state.validated_step, tensorboard=tensorboard
     )
+
+
+def _compute_settings(run: TrainingRun, compute: ComputeConfig, *, deterministic: bool) -> dict[str, Any]:
+    """The settings that change results by rounding only. A resumed run may change them."""
+    return {
+        "deterministic": deterministic,
+        "compile": compute.runtime == "compile",
+        "sharded": run.state.is_sharded,
+        "num_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": run.state.device.type,
+    }
 
 
 def _run_config(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> dict[str, Any]:
