@@ -103,7 +103,7 @@ def test_an_item_that_cannot_be_decoded_is_an_error(out):
 
 def test_other_settings_are_named_and_refused(out):
     before = out.with_name(".r.json.resume").read_bytes()
-    message = r"holds results made with other settings \(fps was 20\.0, now 24\.0; crop was None, now 224\).*--force"
+    message = r"holds results made with other settings \(fps was 20\.0, now 24\.0; crop was not set, now 224\).*--force"
     with pytest.raises(InputError, match=message):
         open_log(out, {"fps": 24.0, "crop": 224})
     with pytest.raises(InputError, match="holds results of b, which is not in this run"):

@@ -185,9 +185,14 @@ def check_settings(before: Any, now: Any, *, where: str, todo: str = TODO) -> No
 
 def describe_changes(before: Any, now: Any) -> str:
     """What differs between two trees of settings, in words: "fps was 20.0, now 24.0". Empty if nothing does."""
-    changes = [f"{name or 'it'} was {old}, now {new}" for name, old, new in changed_settings(before, now)]
+    changes = [describe_change(*change) for change in changed_settings(before, now)]
     more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
     return "; ".join(changes[:MAX_CHANGES]) + more
+
+
+def describe_change(name: str, before: Any, now: Any) -> str:
+    old, new = ("not set" if value in (None, "") else value for value in (before, now))
+    return f"{name or 'it'} was {old}, now {new}"
 
 
 def changed_settings(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:

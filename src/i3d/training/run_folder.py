@@ -11,7 +11,6 @@ best.safetensors, last.safetensors   weights for predict, test and further train
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -26,8 +25,9 @@ from typing import Any, Final
 
 from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
+from i3d.data.resume import changed_settings, describe_change
 from i3d.errors import InputError, printable
-from i3d.utils.atomic_files import write_atomically
+from i3d.utils.atomic_files import try_lock_for_process, write_atomically
 
 RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -59,15 +59,11 @@ class RunFolder:
             self._lock = (self.path / LOCK).open("a+")
         except OSError as error:
             raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --work-dir") from error
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # child processes do not hold such a lock
-        except OSError:
+        if not try_lock_for_process(self._lock.fileno()):
             self._lock.seek(0)
             holder = printable(self._lock.read(200).strip() or "unknown")
             self._lock.close()
-            raise InputError(
-                f"{where}: in use by another run ({holder}); wait for it, or choose another --work-dir"
-            ) from None
+            raise InputError(f"{where}: in use by another run ({holder}); wait for it, or choose another --work-dir")
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
@@ -167,17 +163,11 @@ def _git_state() -> str:
     return git.stdout.strip()
 
 
-def diff_settings(before: Any, now: Any, name: str = "") -> list[str]:
+def diff_settings(before: Any, now: Any) -> list[str]:
     """The differences between two trees of settings, as phrases for a message."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [c for key in keys for c in diff_settings(before.get(key), now.get(key), f"{name}.{key}".strip("."))]
-    if before == now:
-        return []
-    if name in FINGERPRINTS:
-        return [f"the {FINGERPRINTS[name]} differ"]
-    return [f"{name.removeprefix('recipe.')} was {_format(before)}, now {_format(now)}"]
-
-
-def _format(value: Any) -> str:
-    return "not set" if value in (None, "") else str(value)
+    return [
+        f"the {FINGERPRINTS[name]} differ"
+        if name in FINGERPRINTS
+        else describe_change(name.removeprefix("recipe."), *values)
+        for name, *values in changed_settings(before, now)
+    ]

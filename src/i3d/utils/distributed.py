@@ -28,11 +28,6 @@ class World:
     size: int
     device: torch.device  # of the tensors that the group's backend exchanges
 
-    def barrier(self) -> None:
-        """Wait for all ranks."""
-        if self.size > 1:
-            self.all_gather([])
-
     def all_gather(self, lines: Sequence[str]) -> list[str]:
         """The lines of all ranks in the order of the ranks, on every rank. A line must not contain a line end."""
         if self.size == 1:
