@@ -68,8 +68,9 @@ def golden_network(name):
 
 NETWORKS = ("inception", "i3d_r50", "i3d_r50_nl_embedded_gaussian")
 TOLERANCES = {"fp32": 1e-5, "bf16": 0.01}
-# Compiling for a CPU takes a minute. `test_inception_compiles_in_one_graph` (test_engine.py) covers Inception.
-COMPILED = [("compile", "i3d_r50_nl_embedded_gaussian", "fp32")]
+# Compiling for a CPU takes a minute or more, so `compile` runs one of them, in bf16; a small network in fp32 is below, and
+# `test_inception_compiles_in_one_graph` (test_engine.py) compiles Inception.
+COMPILED = [("compile", "i3d_r50_nl_embedded_gaussian", "bf16")]
 
 
 @pytest.mark.slow
@@ -101,14 +102,6 @@ def test_every_output_of_a_network_with_non_local_blocks(tmp_path, mode):
     outputs = compiled(x_NCTHW), compiled.pooled(x_NCTHW), compiled.features(x_NCTHW, endpoint="layer2")
     for mine, wanted in zip(outputs, expected, strict=True):
         assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
-def test_a_compiled_network_in_bf16(tmp_path):
-    x_NCTHW = torch.randn(SHAPE)
-    expected, outputs = (engine(tmp_path, runtime=name, precision="bf16")(x_NCTHW) for name in ("torch", "compile"))
-    assert (outputs - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 @pytest.mark.slow
