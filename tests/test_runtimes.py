@@ -68,7 +68,7 @@ def golden_network(name):
 
 NETWORKS = ("inception", "i3d_r50", "i3d_r50_nl_embedded_gaussian")
 TOLERANCES = {"fp32": 1e-5, "bf16": 0.01}
-# Compiling for a CPU takes a minute or more, so `compile` runs one of them, in bf16; a small network in fp32 is below, and
+# Compiling for a CPU takes a minute or more: `compile` runs one of them, in bf16. A small network in fp32 is below, and
 # `test_inception_compiles_in_one_graph` (test_engine.py) compiles Inception.
 COMPILED = [("compile", "i3d_r50_nl_embedded_gaussian", "bf16")]
 
