@@ -84,7 +84,7 @@ class FinetuneConfig:
 
 @dataclass
 class _Chooser:
-    """Records every decision as it is made."""
+    """Records every decision as it is resolved."""
 
     options: FinetuneOptions
     decisions: list[Decision] = field(default_factory=list)
@@ -146,7 +146,7 @@ def choose(
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
     network = recipe.network.model_copy(update={"num_classes": len(stats.classes)})
     frozen = frozen_stages(network) if train_layers == "last" else ()
-    made = Recipe(
+    resolved = Recipe(
         name=f"finetune_{train_layers}",
         network=network,
         preprocessing=recipe.preprocessing,
@@ -155,8 +155,8 @@ def choose(
         training=training.model_copy(update={"freeze": frozen}),
         multi_label=stats.multi_label,
     )
-    made = _with_settings(made, settings, train_layers, pick)
-    return FinetuneConfig(train_layers, head, views, norms, made, tuple(pick.decisions))
+    resolved = _with_settings(resolved, settings, train_layers, pick)
+    return FinetuneConfig(train_layers, head, views, norms, resolved, tuple(pick.decisions))
 
 
 def frozen_stages(network: NetworkSettings) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _step_of(line: dict[str, Any], per_epoch: int, last: float) -> float | None:
-    """The step that a line tells of; None for the head of a log, which holds versions."""
+    """The step of a line; None for the first line of a log of MMAction2, which has versions."""
     if line.get("mode") in ("train", "val") and _is_number(line.get("epoch")):  # MMAction2 0.x counts in epochs
         before = (line["epoch"] - 1) * per_epoch
         return float(before + line.get("iter", 0) if line["mode"] == "train" else before + per_epoch)
@@ -105,6 +105,6 @@ def read_step_seconds(path: Path) -> dict[int, list[float]]:
             epochs.setdefault(int(line["epoch"]) + first, []).append(float(seconds))
     if not epochs:
         raise InputError(
-            f"{printable(str(log))}: tells no time of a step; give MMAction2's log.json, or a run's folder"
+            f"{printable(str(log))}: has no step times; give MMAction2's log.json, or the folder of a run"
         )
     return epochs

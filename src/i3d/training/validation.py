@@ -80,7 +80,7 @@ def validate(
 
 
 def score(state: TrainState, views: Views) -> Tensor:
-    """The scores (K) float64 of one video, averaged over its views as the validation protocol says."""
+    """The scores (K) float64 of one video, averaged over its views as in the validation protocol."""
     with state.accelerator.autocast():
         logits_VK = forward_views(
             state.net, views, state.recipe.preprocessing, device=state.device, max_views=MAX_VIEWS
