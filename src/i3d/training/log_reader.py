@@ -104,7 +104,5 @@ def read_step_seconds(path: Path) -> dict[int, list[float]]:
             first = 1 if "step_seconds" in line else 0  # ours count from 0
             epochs.setdefault(int(line["epoch"]) + first, []).append(float(seconds))
     if not epochs:
-        raise InputError(
-            f"{printable(str(log))}: has no step times; give MMAction2's log.json, or the folder of a run"
-        )
+        raise InputError(f"{printable(str(log))}: has no step times; give MMAction2's log.json, or the folder of a run")
     return epochs
