@@ -394,7 +394,7 @@ def test_the_documented_command(kinetics):
     assert "validation top1" in done.stderr
     again = door(*words, "--resume-from", str(folder), "--cfg-options", *tiny_0(videos=False))
     assert again.returncode == 0, again.stderr
-    assert "done already" in again.stderr
+    assert "this run is complete" in again.stderr
 
 
 def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
