@@ -84,14 +84,14 @@ def test_from_the_standard_input(clips):
     ("args", "words"),
     [
         ([], "Usage: "),
-        (["predict"], "Missing argument 'videos'"),
-        (["predcit"], "Did you mean 'predict'?"),
+        (["predict"], "error: VIDEOS: is missing; see `i3d predict --help`"),
+        (["predcit"], 'Did you mean "predict"?'),
         (["predict", "z.webm", "--tpo-k", "3"], "--top-k"),
-        (["predict", "z.webm", "--top-k", "0"], "greater than or equal to 1"),
-        (["predict", "z.webm", "--top-k", "many"], "valid integer"),
+        (["predict", "z.webm", "--top-k", "0"], "error: --top-k 0: must be >= 1; see `i3d predict --help`"),
+        (["predict", "z.webm", "--top-k", "many"], "error: --top-k 'many': is not a whole number"),
         (["predict", "gone.mp4"], "error: gone.mp4: no such file; check the path"),
         (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
-        (["predict", "z.webm", "--out", "r.pkl"], "error: --out r.pkl: the name must end in .csv, .json, .jsonl"),
+        (["predict", "z.webm", "--out", "r.pkl"], "error: --out r.pkl: the name must end in .csv or .json or .jsonl"),
         (["predict", "z.webm", "--out", "no/r.csv"], "error: --out no/r.csv: there is no folder no; make it first"),
         (["predict", "z.webm", "--annotate", "x.avi"], "error: --annotate x.avi: the name must end in .mp4 or .gif"),
         (
@@ -99,8 +99,14 @@ def test_from_the_standard_input(clips):
             "error: --annotate no/x.gif: there is no folder no; make it first",
         ),
         (["predict", ".", "--annotate", "x.gif"], "error: --annotate draws on one video, 4 were given; name one"),
-        (["predict", "z.webm", "--precision", "half"], "error: precision must be one of exact, fast, got 'half'"),
-        (["predict", "z.webm", "--device", "gpu"], "error: device 'gpu' cannot be used"),
+        (
+            ["predict", "z.webm", "--precision", "half"],
+            "error: --precision 'half': is not one of fp32, bf16, fp16, auto",
+        ),
+        (
+            ["predict", "z.webm", "--device", "gpu"],
+            "error: device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu",
+        ),
         (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps must be above 0"),
     ],
 )
@@ -155,13 +161,7 @@ def counting(monkeypatch):
 
 
 def in_process(*args):
-    from i3d.cli.main import app
-
-    try:
-        app(list(map(str, args)), standalone_mode=False)
-    except i3d.I3DError as error:
-        return str(error)
-    return None
+    return run(*args).stderr
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "jsonl"])

@@ -22,7 +22,9 @@ def actions(tmp_path, monkeypatch):
 
 
 def test_split_then_read(actions):
-    done = run("data", "split", "actions", "--out", "actions/clips.csv", "--val", "0.34", "--group-by", r"(p\d)_")
+    done = run(
+        "data", "split", "actions", "--out", "actions/clips.csv", "--val-fraction", "0.34", "--group-by", r"(p\d)_"
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"run \(fast\) +4 +2 +0", done.stdout)
     assert done.stderr == "12 clips in 3 groups divided, in actions/clips.csv\n"
@@ -30,10 +32,10 @@ def test_split_then_read(actions):
     assert [len(found.select_split(split)) for split in ("train", "val")] == [8, 4]
     told = run("data", "split", "actions", "--out", "elsewhere.csv", "--json", "--group-by", r"(p\d)_")
     assert json.loads(told.stdout)["clips"]["train"] == {"run (fast)": 4, "wälk": 4}
-    assert "say --root actions with it" in told.stderr
+    assert "use --root actions with it" in told.stderr
     wrong = run("data", "split", "actions", "--out", "clips.txt")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "error: --out clips.txt: must end in .csv, .tsv or .jsonl, which can hold a split\n"
+    assert wrong.stderr == "error: --out clips.txt: the name must end in .csv or .tsv or .jsonl\n"
 
 
 def test_list_writes_the_classes_beside(actions):
@@ -51,15 +53,15 @@ def test_list_writes_the_classes_beside(actions):
 def test_pack_and_benchmark(actions):
     done = run("data", "pack", "actions", "--out", "packed")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "12 files of 12 clips packed; give packed wherever a dataset is asked for\n"
-    speed = run("benchmark", "data", "packed", "--clips", "4", "--batch", "2", "--workers", "1", "--json")
+    assert done.stderr == "12 files of 12 clips packed; use packed wherever a dataset is expected\n"
+    speed = run("benchmark", "data", "packed", "--num-clips", "4", "--batch-size", "2", "--workers", "1", "--json")
     assert speed.returncode == 0, speed.stderr
     told = json.loads(speed.stdout)
     assert set(told["stage_ms"]) == {"open", "seek", "decode", "resize", "crop", "change", "collate"}
     assert told["clip_ms"] == pytest.approx(sum(told["stage_ms"].values()))
     assert set(told["clips_per_second"]) == {"0", "1"}
     assert max(told["stage_ms"], key=told["stage_ms"].get) == told["bottleneck"].split(",")[0]
-    table = run("benchmark", "data", "actions", "--clips", "2", "--view", "test", "--workers", "1")
+    table = run("benchmark", "data", "actions", "--num-clips", "2", "--phase", "test", "--workers", "1")
     assert "bottleneck: " in table.stdout
     assert "of the test view" in table.stdout
 
@@ -76,12 +78,12 @@ def test_extract_frames_and_go_on(actions):
 
 
 def test_preview(actions):
-    done = run("data", "preview", "actions", "--out", "look", "--clips", "4")
+    done = run("data", "preview", "actions", "--out", "look", "--num-clips", "4")
     assert done.returncode == 0, done.stderr
     assert re.search(r"wälk +6", done.stdout)
     assert "sizes    64x48 (12)" in done.stdout
-    assert done.stderr == "look at look/clips.png and look/statistics.png\n"
-    told = json.loads(run("data", "preview", "actions", "--out", "look", "--clips", "4", "--json").stdout)
+    assert done.stderr == "images: look/clips.png and look/statistics.png\n"
+    told = json.loads(run("data", "preview", "actions", "--out", "look", "--num-clips", "4", "--json").stdout)
     assert told["sizes"] == {"64x48": 12}
     assert told["class_counts"] == {"run (fast)": 6, "wälk": 6}
 
@@ -106,15 +108,15 @@ def test_check(actions):
         (["data", "list", "nowhere", "--out", "x.csv"], "nowhere: no such file or folder; check the path"),
         (
             ["data", "preview", "actions", "--out", "p", "--modality", "lidar"],
-            "--modality 'lidar': is neither rgb nor flow",
+            "--modality 'lidar': is not one of rgb, flow",
         ),
         (["data", "preview", "actions", "--out", "p", "--recipe", "r50"], "there is no recipe 'r50'"),
-        (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--clips", "0"], "clips"),
-        (["benchmark", "data", "actions", "--view", "all"], "--view 'all': is neither train nor test"),
+        (["data", "preview", "actions", "--out", "p", "--recipe", "i3d_rgb", "--num-clips", "0"], "clips"),
+        (["benchmark", "data", "actions", "--phase", "all"], "--phase 'all': is not one of train, test"),
         (["benchmark", "data", "actions", "--recipe", "inception_rgb_kinetics400"], "scores all frames of a video"),
-        (["data", "check", "actions", "--out", "r.txt"], "--out r.txt: must be a .csv in a folder that is there"),
+        (["data", "check", "actions", "--out", "r.txt"], "--out r.txt: the name must end in .csv"),
         (["data", "check", "actions", "--near-duplicates", "some"], "is not one of across-splits, all, none"),
-        (["data", "split", "actions", "--out", "x.csv", "--val", "2"], "must be fractions from 0 to 1"),
+        (["data", "split", "actions", "--out", "x.csv", "--val-fraction", "2"], "must be fractions from 0 to 1"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(actions, arguments, message):

@@ -211,7 +211,7 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
         *map(str, sorted(videos.rglob("[ac].mp4"))),
         "--out",
         str(tmp_path / "flow"),
-        "--method",
+        "--flow-method",
         "dis",
         "--short-side",
         "32",

@@ -102,7 +102,7 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     assert "1 clip could not be read" in out.with_suffix(".html").read_text()
     assert out.read_bytes() == (tmp_path / "alone.json").read_bytes()
     assert [e.name for e in read_evaluations(out)] == ["1x1", "3x3"]
-    lines = [line for line in log.read_text().splitlines() if "scores and figures" in line]
+    lines = [line for line in log.read_text().splitlines() if "scores and metrics" in line]
     assert len(lines) <= 2  # one process speaks for all
     assert re.search(r"copy11.mp4: .*empty", log.read_text())
 

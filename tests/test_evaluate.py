@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import i3d
-from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.pack import pack_dataset
@@ -25,6 +23,7 @@ from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop, resize_short_side
+from support.commands import run_here
 from support.evaluation_runs import CLIPS, make_clips, save_model, save_models
 from support.rendering import read_number
 
@@ -42,12 +41,9 @@ def models(tmp_path_factory):
 
 
 def run(*arguments, expected=0):
-    done = CliRunner().invoke(app, ["test", *map(str, arguments), "--device", "cpu", "--workers", "0"])
-    if expected != 2:
-        assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
-        return done.stdout, done.stderr
-    assert isinstance(done.exception, i3d.InputError), (done.output, done.exception)
-    return str(done.exception)
+    done = run_here(["i3d", "test", *arguments, "--device", "cpu", "--workers", "0"])
+    assert done.returncode == expected, done
+    return done.stderr if expected == 2 else (done.stdout, done.stderr)
 
 
 def test(model, annotations, **options):
@@ -287,7 +283,7 @@ def test_numbers_by_hand(clips, models):
 
 
 def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
-    from i3d.cli.output import tell_evaluation
+    from i3d.cli.output import print_evaluation
 
     found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     names = tuple(f"name {k:02d}" for k in range(30))
@@ -295,7 +291,7 @@ def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
     more = {"files_N": ("x",) * 30, "names_N": ("x",) * 30, "num_views_N": (9,) * 30}
     many = replace(found, classes=names, labels_N=labels, scores_NK=scores_NK, **more)
-    tell_evaluation(many, compute_metrics(many))
+    print_evaluation(many, compute_metrics(many))
     out = capsys.readouterr().out
     assert "the 10 classes with the lowest F1, of 30" in out
     shown = [line.split()[1] for line in out.splitlines() if line.startswith(" name ")]
@@ -384,18 +380,18 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
     ("options", "message"),
     [
         (("--out", "r.txt"), "must be a .json, .yaml, .yml, .csv in a folder that is there"),
-        (("--out", "nowhere/r.json"), "in a folder that is there"),
+        (("--out", "nowhere/r.json"), "there is no folder nowhere"),
         (("--out", "r.pkl"), "a pickle can run any code when it is read"),
-        (("--out-format", "xml"), "is neither i3d nor mmaction2"),
+        (("--out-format", "xml"), "is not one of i3d, mmaction2"),
         (("--out", "r.csv", "--out-format", "mmaction2"), "a list of lists; take .json or .yaml"),
         (
             ("--out", "r.json", "--out-format", "mmaction2", "--protocols", "1x1,3x1"),
             "holds the scores of one protocol",
         ),
-        (("--report", "r.pdf"), "must be a .html"),
-        (("--average-clips", "none"), "say --out"),
+        (("--report", "r.pdf"), "the name must end in .html"),
+        (("--average-clips", "none"), "give --out"),
         (("--average-clips", "none", "--out", "r.csv"), "no room for the logits of every view"),
-        (("--average-clips", "max"), "--average-clips 'max': is none of prob, score, none"),
+        (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
         (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
         (("--protocols", ""), "write CLIPSxCROPS"),
@@ -405,7 +401,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--set", "preprocessing.crop=500"), "crop 500 is larger than short_side 32; see docs/testing.md"),
         (("--set", "network.depth=50"), "a test can change protocol and preprocessing, nothing else"),
         (("--set", "protocol.clips=3"), "protocol has no 'clips'"),
-        (("--max-bad", "much"), "not a share"),
+        (("--max-bad", "much"), "is not a fraction"),
         (("--split", "best"), "split 'best': is not one of train, val, test"),
         (("--precision", "fp16"), "precision must be one of exact, fast, got 'fp16'"),
     ],

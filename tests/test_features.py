@@ -1,6 +1,7 @@
 """Features: rows of exactly the frames that they name, whatever the settings."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -318,7 +319,7 @@ def test_other_formats_have_frames_and_seconds(videos, model, tmp_path, kind, lo
     options = (videos / "a.mp4", "--model", model, *OPTIONS, "--crops", "10")
     run(*options, "--out", tmp_path / "plain")
     for name in ("o", "again"):
-        run(*options, "--out", tmp_path / name, "--format", kind)
+        run(*options, "--out", tmp_path / name, "--array-format", kind)
     path = tmp_path / "o" / f"a.{kind}"
     found, plain = load(path), np.load(tmp_path / "plain" / "a.npy")
     assert plain.shape == (6, 10, 32)
@@ -336,7 +337,7 @@ def test_other_formats_have_frames_and_seconds(videos, model, tmp_path, kind, lo
 def test_a_format_whose_library_is_missing_is_told_first(videos, model, tmp_path, monkeypatch, kind, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
-    err = run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, "--format", kind, expected=2)
+    err = run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, "--array-format", kind, expected=2)
     assert f"{kind} files need {library}, which is not installed; pip install 'i3d[scale]'" in err
     assert not (tmp_path / "o").exists()
 
@@ -365,8 +366,10 @@ def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_pa
 def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
     options = (videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS)
     run(*options)
-    assert "made with other settings (file_format was npy, now npz)" in run(*options, "--format", "npz", expected=2)
-    run(*options, "--format", "npz", "--force")
+    assert "made with other settings (file_format was npy, now npz)" in run(
+        *options, "--array-format", "npz", expected=2
+    )
+    run(*options, "--array-format", "npz", "--force")
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.json", "a.npz"]
 
 
@@ -392,7 +395,7 @@ def test_files_that_are_none_of_these(tmp_path, kind):
 
 def test_two_streams_side_by_side(videos, model, tmp_path):
     flow = save_model(tmp_path / "f.safetensors", channels=2)
-    options, dis = (videos / "a.mp4", *OPTIONS), ("--flow", "dis")
+    options, dis = (videos / "a.mp4", *OPTIONS), ("--flow-method", "dis")
     run(*options, "--out", tmp_path / "rgb", "--model", model)
     run(*options, *dis, "--out", tmp_path / "flow", "--streams", "flow", "--flow-model", flow)
     run(*options, *dis, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
@@ -422,15 +425,18 @@ def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
         (["--preset", "x"], "preset 'x': there are video-features-i3d"),
         (["--layer", "fc"], "layer 'fc': this network has pooled, conv1"),
         (["--grid"], "name an endpoint"),
-        (["--crops", "7"], "--crops '7': is none of 1, 3, 5, 10"),
+        (["--crops", "7"], "--crops '7': is not one of 1, 3, 5, 10"),
         (["--fps", "fast"], "write a number, or native"),
         (["--fps", "-1"], "fps: Input should be greater than 0"),
-        (["--align", "end"], "align: Input should be 'start' or 'centre'"),
-        (["--format", "mat"], "--format 'mat': is none of npy, npz, h5, parquet"),
-        (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
-        (["--flow", "dis"], "--flow dis: is for a network of flow; name one with --flow-model, or leave it out"),
+        (["--window-align", "end"], "--window-align 'end': is not one of start, centre"),
+        (["--array-format", "mat"], "--array-format 'mat': is not one of npy, npz, h5, parquet"),
+        (["--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
+        (
+            ["--flow-method", "dis"],
+            "--flow-method dis: is for a network of flow; name one with --flow-model, or leave it out",
+        ),
         (["--dense", "--stride", "4"], "--dense: is stride 1, centred, with repeated ends; leave --stride"),
-        (["--crops", "10", "--flip"], "--flip: ten crops have the mirror images already; leave it out"),
+        (["--crops", "10", "--mirror-crops"], "--mirror-crops: ten crops have the mirror images already; leave it out"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
         (["--precision", "fp16"], "precision must be one of exact, fast"),
@@ -484,8 +490,8 @@ def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
 def test_help_is_that_of_what_is_meant(command, other):
     said = run_here(["i3d", command, "--help"]).stdout
     assert "--out" in said
-    assert f"Usage: i3d {command} [OPTIONS]" in said
-    assert f"See also: i3d {command} {other} --help" in said
+    assert f"Usage: i3d {command} COMMAND --out PATH [OPTIONS] VIDEOS..." in said
+    assert re.search(rf"{other} +[A-Z]", said)
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
         (["--recipe", "i3d_rgb", "--train-layers", "head"], "--train-layers"),
         (["--recipe", "i3d_rgb", "--no-overfit-check"], "--no-overfit-check"),
         (["--val-list", "v.csv"], "--val-list"),
-        (["--max-steps", 3], "--max-steps"),
+        (["--benchmark-steps", 3], "--benchmark-steps"),
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),
@@ -196,5 +196,5 @@ def test_a_work_dir_among_the_clips_is_refused(root, monkeypatch):
     for data, work_dir in ((".", "run"), (clips, clips), (clips, "../clips/a/b")):
         done = run_here(["i3d", "train", "--data", data, "--work-dir", work_dir])
         assert done.returncode == 2
-        assert "put it beside" in done.stderr
+        assert "choose a folder beside it" in done.stderr
     assert not (clips / "run").exists()

@@ -135,7 +135,7 @@ def moving(tmp_path):
 def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path, method):
     clips, motions = moving
     out = tmp_path / "flow"
-    done = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--workers", "0"])
+    done = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
     assert done.returncode == 0, done.stderr
     assert "2 of 2 clips, 8 frames" in done.stderr
     names = sorted(path.name for path in (out / "left" / "a").iterdir() if path.suffix == ".jpg")
@@ -152,16 +152,18 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
         found = bytes_to_flow(flow_VTHWC.clips()[0].numpy())
         motion = np.array(motions[clip.path.split("/")[0]])
         assert np.abs(found[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
-    again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--workers", "0"])
+    again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
     assert "2 were there" in again.stderr
-    other = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow", method, "--bound", "10"])
+    other = run_here(
+        ["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--flow-bound", "10"]
+    )
     assert other.returncode == 2
     assert "made with other settings (flow.bound was 20.0, now 10.0)" in other.stderr
 
 
 def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
     clips, _ = moving
-    options = ["--flow", "dis", "--align", "frames", "--short-side", "48", "--workers", "0"]
+    options = ["--flow-method", "dis", "--flow-align", "frames", "--short-side", "48", "--workers", "0"]
     run_here(["i3d", "data", "extract-frames", clips, "--out", tmp_path / "flow", *options])
     pictures = [cv2.imread(str(tmp_path / "flow" / "down" / "a" / f"flow_y_{k:05d}.jpg"), 0) for k in range(1, 6)]
     assert all(picture.shape == (48, 64) for picture in pictures)
@@ -173,11 +175,11 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--flow", "raft"], "flow 'raft': is not one of tvl1, dis, farneback"),
-        (["--flow", "dis", "--bound", "0"], "bound 0: must be above 0"),
-        (["--flow", "dis", "--flow-format", "avi"], "format 'avi': is not one of jpg, npz, packed-video"),
-        (["--flow", "dis", "--align", "x"], "align 'x': is neither between nor frames"),
-        (["--flow", "dis", "--template", "img_{:05d}.jpg"], "flow has two images per frame"),
+        (["--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
+        (["--flow-method", "dis", "--flow-bound", "0"], "bound 0: must be above 0"),
+        (["--flow-method", "dis", "--flow-format", "avi"], "--flow-format 'avi': is not one of jpg, npz, packed-video"),
+        (["--flow-method", "dis", "--flow-align", "x"], "--flow-align 'x': is not one of between, frames"),
+        (["--flow-method", "dis", "--template", "img_{:05d}.jpg"], "flow has two images per frame"),
     ],
 )
 def test_what_cannot_be_written_is_told(moving, tmp_path, options, message):
@@ -189,18 +191,17 @@ def test_what_cannot_be_written_is_told(moving, tmp_path, options, message):
 def test_a_video_of_one_frame_has_no_flow(tmp_path):
     (tmp_path / "clips" / "x").mkdir(parents=True)
     encode(tmp_path / "clips" / "x" / "one.mp4", [texture()])
-    command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow", "dis"]
+    command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow-method", "dis"]
     done = run_here([*command, "--workers", "0"])
     assert done.returncode == 3
-    assert "one.mp4: it has one frame, and flow needs two; remove it from the list" in done.stderr
-    assert "or use --align frames" in done.stderr
+    assert "one.mp4: it has one frame, and flow needs two; remove it from the list, or use --flow-align frames" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["npz", "packed-video"])
 def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     clips, _ = moving
     out = tmp_path / "flow"
-    command = ["i3d", "data", "extract-frames", clips, "--out", out, "--flow", "dis", "--flow-format", kind]
+    command = ["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", "dis", "--flow-format", kind]
     done = run_here([*command, "--workers", "0"])
     assert done.returncode == 0, done.stderr
     file = {"npz": "flow.npz", "packed-video": "flow.mkv"}[kind]
@@ -255,7 +256,18 @@ def test_arrays_that_are_no_flow(tmp_path):
 def test_the_command_flow(moving, tmp_path):
     clips, motions = moving
     (clips / "broken.mp4").write_bytes(b"")
-    options = ["--out", tmp_path / "flow", "--method", "dis", "--short-side", "48", "--fps", "native", "--workers", "0"]
+    options = [
+        "--out",
+        tmp_path / "flow",
+        "--flow-method",
+        "dis",
+        "--short-side",
+        "48",
+        "--fps",
+        "native",
+        "--workers",
+        "0",
+    ]
     done = run_here(["i3d", "flow", clips, *options])
     assert done.returncode == 3
     assert "broken.mp4: the file is empty" in done.stderr
@@ -272,11 +284,24 @@ def test_the_command_flow(moving, tmp_path):
 
 def test_flow_is_shown_in_colours(moving, tmp_path):
     clips, _ = moving
-    options = ["--out", tmp_path / "flow", "--method", "dis", "--short-side", "0", "--fps", "native", "--workers", "0"]
+    options = [
+        "--out",
+        tmp_path / "flow",
+        "--flow-method",
+        "dis",
+        "--short-side",
+        "0",
+        "--fps",
+        "native",
+        "--workers",
+        "0",
+    ]
     run_here(["i3d", "flow", clips / "left" / "a.mp4", *options])
-    run_here(["i3d", "flow", clips / "left" / "a.mp4", *options[2:], "--out", tmp_path / "narrow", "--bound", "5"])
+    run_here(["i3d", "flow", clips / "left" / "a.mp4", *options[2:], "--out", tmp_path / "narrow", "--flow-bound", "5"])
     for source in (clips / "left" / "a.mp4", tmp_path / "flow" / "a", tmp_path / "narrow" / "a"):
-        done = run_here(["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--bound", "2", "--force"])
+        done = run_here(
+            ["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--max-displacement", "2", "--force"]
+        )
         assert done.returncode == 0, done.stderr
         with open_video(tmp_path / "c.mp4") as video:
             frames = np.stack(list(video.stream()))
@@ -286,9 +311,9 @@ def test_flow_is_shown_in_colours(moving, tmp_path):
         assert green > 200
         assert blue > 200
     again = run_here(["i3d", "flow", "show", clips / "left" / "a.mp4", "--out", tmp_path / "c.mp4"])
-    assert "c.mp4: is there already; choose another name, or say --force" in again.stderr
+    assert "c.mp4: exists already; choose another name, or use --force" in again.stderr
     itself = run_here(["i3d", "flow", "show", tmp_path / "c.mp4", "--out", tmp_path / "c.mp4", "--force"])
-    assert "c.mp4: is there already; choose another name" in itself.stderr
+    assert "c.mp4: exists already; choose another name" in itself.stderr
     whole = run_here(["i3d", "flow", "show", tmp_path / "flow", "--out", tmp_path / "d.mp4"])
     assert f"holds a folder for each video; name one, such as {tmp_path / 'flow' / 'a'}" in whole.stderr
 
@@ -304,7 +329,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     options = [
         "--out",
         out,
-        "--method",
+        "--flow-method",
         "dis",
         "--short-side",
         "0",
@@ -312,7 +337,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
         "native",
         "--workers",
         "0",
-        "--format",
+        "--flow-format",
         "npz",
     ]
     for source in (clips / "left" / "a.mp4", frames, frames):
@@ -331,11 +356,11 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.mp4", "--out", "f", "--method", "raft"], "--method 'raft': is none of"),
+        (["a.mp4", "--out", "f", "--flow-method", "raft"], "--flow-method 'raft': is not one of"),
         (["a.mp4", "--out", "f", "--fps", "fast"], "write a number, or native"),
-        (["a.mp4", "--out", "f", "--format", "avi"], "format 'avi': is not one of"),
+        (["a.mp4", "--out", "f", "--flow-format", "avi"], "--flow-format 'avi': is not one of"),
         (["nowhere.mp4", "--out", "f"], "nowhere.mp4: no such file"),
-        (["show", "a.mp4", "--out", "f.png"], "must be a .mp4 or .gif"),
+        (["show", "a.mp4", "--out", "f.png"], "the name must end in .mp4 or .gif"),
     ],
 )
 def test_what_the_command_cannot_do(moving, monkeypatch, words, message):

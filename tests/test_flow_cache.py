@@ -166,9 +166,21 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     root = evaluation_runs.make_clips(tmp_path)
     rgb = save_model(root / "rgb.safetensors", protocol=protocol)
     flow = save_model(root / "flow.safetensors", channels=2, labels=("c", "a", "b"), protocol=protocol)
-    command = ["i3d", "test", rgb, "--flow-model", flow, "--streams", "rgb,flow", "--flow", "dis", "--fuse", of]
-    command += ["--weights", "2,1", "--data", root / "clips.csv", "--out", root / "r.json", "--device", "cpu"]
-    done = run_here([*command, "--cache", tmp_path / "cache"])
+    command = [
+        "i3d",
+        "test",
+        rgb,
+        "--flow-model",
+        flow,
+        "--streams",
+        "rgb,flow",
+        "--flow-method",
+        "dis",
+        "--fuse-average",
+        of,
+    ]
+    command += ["--stream-weights", "2,1", "--data", root / "clips.csv", "--out", root / "r.json", "--device", "cpu"]
+    done = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "2,1"])
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("rgb", "flow", "fused"))
     two = TwoStreams(
@@ -183,26 +195,35 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
         probabilities = softmax(np.array(scores)) if of == "score" else np.array(scores)
         predicted = {one.label: one.score for one in two(clip["file"]).predictions}
         assert probabilities == pytest.approx([predicted[name] for name in told["classes"]], abs=1e-5)
-    by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--weights", "2,1", "--json"])
+    by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--stream-weights", "2,1", "--json"])
     fused = json.loads(by_hand.stdout)["fused"]
     (figures,) = told["protocols"].values()
     assert fused["top1"] == figures["figures"]["top1"]
     again = run_here([*command, "--cache", tmp_path / "cache"])
     assert again.stderr.count("6 of 6 clips were done before") == 2
-    other = run_here([*command, "--cache", tmp_path / "cache", "--weights", "1,5"])
+    other = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "1,5"])
     assert other.returncode == 2
     assert "r.json: holds another test (" in other.stderr
     assert json.loads((root / "r.json").read_text()) == told
     (root / "q.rgb.json").write_text("precious")
     second = run_here([str(word).replace("r.json", "q.json") for word in command])
-    assert "q.rgb.json: is there already; choose another --out, or say --force" in second.stderr
+    assert "q.rgb.json: exists already; choose another --out, or use --force" in second.stderr
     assert (root / "q.rgb.json").read_text() == "precious"
 
 
 def test_weights_are_swept_on_held_out_clips(tmp_path):
     root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
-    options = ["--data", root / "clips.csv", "--cache", tmp_path / "cache", "--flow", "dis", "--weights", "sweep"]
+    options = [
+        "--data",
+        root / "clips.csv",
+        "--cache",
+        tmp_path / "cache",
+        "--flow-method",
+        "dis",
+        "--stream-weights",
+        "sweep",
+    ]
     done = run_here(["i3d", "test", rgb, "--flow-model", flow, *options])
     assert done.returncode == 0, done.stderr
     assert "the best on 3 held-out clips, which are not in the table" in done.stdout
@@ -224,21 +245,21 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
         (["{rgb}", "--streams", "depth"], "--streams 'depth': is none of rgb or flow or rgb,flow"),
         (["{rgb}", "--flow-model", "{flow}", "--average-clips", "prob"], "--average-clips: is for one network"),
         (
-            ["{rgb}", "--flow-model", "{flow}", "--weights", "1"],
+            ["{rgb}", "--flow-model", "{flow}", "--stream-weights", "1"],
             "write two numbers with a comma, such as 1,1, or sweep",
         ),
         (["{flow}", "--flow-model", "{flow}"], "MODEL is a network of flow, --flow-model of flow"),
         (
-            ["{rgb}", "--flow-model", "{flow}", "--weights", "-1,1"],
+            ["{rgb}", "--flow-model", "{flow}", "--stream-weights", "-1,1"],
             "give two numbers of at least 0, not both 0",
         ),
         (
-            ["{rgb}", "--weights", "1,2"],
-            "--weights 1,2: is for two streams; name the network",
+            ["{rgb}", "--stream-weights", "1,2"],
+            "--stream-weights 1,2: is for two streams; name the network",
         ),
-        (["{rgb}", "--fuse", "prob"], "--fuse prob: is for two streams"),
-        (["{rgb}", "--flow", "dis"], "--flow dis: is for a network of flow, and there is none"),
-        (["{flow}", "--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
+        (["{rgb}", "--fuse-average", "prob"], "--fuse-average prob: is for two streams"),
+        (["{rgb}", "--flow-method", "dis"], "--flow-method dis: is for a network of flow, and there is none"),
+        (["{flow}", "--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
     ],
 )
 def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
@@ -255,10 +276,10 @@ def test_predict_takes_streams(tmp_path):
     root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
     only = run_here(
-        ["i3d", "predict", root / "0.mp4", "--streams", "flow", "--flow-model", flow, "--flow", "dis", "--json"]
+        ["i3d", "predict", root / "0.mp4", "--streams", "flow", "--flow-model", flow, "--flow-method", "dis", "--json"]
     )
     assert only.returncode == 0, only.stderr
-    alone = run_here(["i3d", "predict", root / "0.mp4", "--model", flow, "--flow", "dis", "--json"])
+    alone = run_here(["i3d", "predict", root / "0.mp4", "--model", flow, "--flow-method", "dis", "--json"])
     assert json.loads(only.stdout) == json.loads(alone.stdout)
     for options, message in (
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
@@ -301,7 +322,7 @@ def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
 
 def test_flow_is_not_for_networks_of_rgb(tmp_path):
     root = training_runs.make_clips(tmp_path, num_train=4, num_val=2)
-    said = training_runs.finish(training_runs.command(root, root / "W", "--flow", "dis"), expected=2)
+    said = training_runs.finish(training_runs.command(root, root / "W", "--flow-method", "dis"), expected=2)
     assert "preprocessing.flow is for networks of 2 channels, this has 3" in said
 
 

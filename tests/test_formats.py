@@ -324,7 +324,9 @@ def commands(source, *options, count):
     """Check the layout, measure it, write it as a list; what that list gives."""
     checked = run("data", "check", source, "--workers", "1", "--near-duplicates", "none", *options)
     assert (checked.returncode, checked.stdout) == (0, f"{count} of {count} clips are sound\n"), checked.stderr
-    speed = run("benchmark", "data", source, "--clips", "2", "--batch", "2", "--workers", "0", "--json", *options)
+    speed = run(
+        "benchmark", "data", source, "--num-clips", "2", "--batch-size", "2", "--workers", "0", "--json", *options
+    )
     assert speed.returncode == 0, speed.stderr
     assert json.loads(speed.stdout)["clips_per_second"]["0"] > 0
     out = source.parent / "out.csv"

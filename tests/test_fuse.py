@@ -7,27 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from i3d.cli.main import app
 from i3d.errors import InputError
 from i3d.evaluation.fuse import aligned, check_sweep, fuse, halves, sweep
 from i3d.evaluation.named_metrics import metrics_of
 from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
+from support.commands import run_here
 from support.evaluations import made
 
 LOGITS = {"average": "score", "protocol": "p: 1 clip, logits averaged; fp32"}
 
 
 def run(*arguments, expected=0):
-    done = CliRunner().invoke(app, [*map(str, arguments)])
-    if expected == 2:
-        assert isinstance(done.exception, InputError), (done.output, done.exception)
-        return str(done.exception)
-    assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
-    return done.stdout
+    done = run_here(["i3d", *arguments])
+    assert done.returncode == expected, done
+    return done.stderr if expected == 2 else done.stdout
 
 
 def keep(path, evaluation):
@@ -220,7 +216,9 @@ def files(tmp_path):
 
 def test_the_command_fuse(files, tmp_path):
     rgb, flow = files
-    out = run("fuse", rgb, flow, "--weights", "1,2", "--out", tmp_path / "f.json", "--report", tmp_path / "f.html")
+    out = run(
+        "fuse", rgb, flow, "--stream-weights", "1,2", "--out", tmp_path / "f.json", "--report", tmp_path / "f.html"
+    )
     fused = fuse([read_evaluation(rgb), read_evaluation(flow)], weights=[1, 2])
     assert np.array_equal(read_evaluation(tmp_path / "f.json").scores_NK, fused.scores_NK)
     row = next(line.split() for line in out.splitlines() if line.startswith(" fused"))
@@ -236,14 +234,16 @@ def test_the_command_fuse(files, tmp_path):
 
 def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     rgb, flow = files
-    told = json.loads(run("fuse", rgb, flow, "--weights", "sweep", "--held-out", "0.25", "--json"))
+    told = json.loads(run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-fraction", "0.25", "--json"))
     streams = [read_evaluation(path) for path in files]
     chosen_on, rest = halves(streams, share=0.25)
     assert told["weights"] == list(sweep(chosen_on).weights)
     assert told["swept_on_clips"] == 15
     assert told["fused"]["num_clips"] == 45
     assert told["fused"]["top1"] == compute_metrics(fuse(rest, weights=told["weights"])).top1
-    assert "the best on 30 held-out clips, which are not in the table" in run("fuse", *files, "--weights", "sweep")
+    assert "the best on 30 held-out clips, which are not in the table" in run(
+        "fuse", *files, "--stream-weights", "sweep"
+    )
     val = [
         keep(
             tmp_path / f"val{k}.json",
@@ -251,22 +251,22 @@ def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
         )
         for k in (0, 1)
     ]
-    options = ("--weights", "sweep", "--sweep-on", val[0], "--sweep-on", val[1], "--json")
+    options = ("--stream-weights", "sweep", "--sweep-on", val[0], "--sweep-on", val[1], "--json")
     told = json.loads(run("fuse", rgb, flow, *options))
     assert told["weights"] == list(sweep([read_evaluation(path) for path in val]).weights)
     assert told["fused"]["num_clips"] == 60
-    message = run("fuse", rgb, flow, "--weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
+    message = run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
     assert "60 clips are in both, such as " in message
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", "x,1"], "write numbers with commas"),
-        (["--weights", "1"], "give 2 numbers"),
-        (["--sweep-on", "a.json"], "is for --weights sweep"),
-        (["--weights", "sweep", "--sweep-on", "a.json"], "give one for each"),
-        (["--of", "max"], "is neither prob nor score"),
+        (["--stream-weights", "x,1"], "write numbers with commas"),
+        (["--stream-weights", "1"], "give 2 numbers"),
+        (["--sweep-on", "a.json"], "is for --stream-weights sweep"),
+        (["--stream-weights", "sweep", "--sweep-on", "a.json"], "give one for each"),
+        (["--fuse-average", "max"], "is not one of score, prob"),
         (["--protocol", "9x9"], "has no protocol '9x9'; it has 1x1"),
     ],
 )
@@ -302,8 +302,8 @@ def test_the_command_score(files, tmp_path):
         (["--metrics", "accuracy"], "metric 'accuracy': there are top_k_accuracy, mean_class_accuracy"),
         (["--metrics", "mean_average_precision"], "is for classes that go together; these do not"),
         (["--top-k", "0"], "must be at least 1"),
-        (["--top-k", "one"], "write numbers with commas"),
-        (["--report", "x.pdf"], "must be a .html"),
+        (["--top-k", "one"], "write whole numbers with commas"),
+        (["--report", "x.pdf"], "the name must end in .html"),
     ],
 )
 def test_bad_options_of_score(files, options, message):

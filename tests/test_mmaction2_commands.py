@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from i3d import load_model
-from i3d.cli.mmaction2.arguments import read_asked
+from i3d.cli.mmaction2.arguments import read_config_arguments
 from i3d.errors import InputError
 from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
@@ -80,7 +80,7 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
 
 def test_where_the_clips_lie(tmp_path):
     more = ", with_offset=True, filename_tmpl='image_{:05d}.png', start_index=0"
-    found = read_asked(str(config(tmp_path, config_0(data=more))), []).config
+    found = read_config_arguments(str(config(tmp_path, config_0(data=more))), []).config
     clips = found.lists["train"]
     assert (clips.ann_file, clips.prefix) == (
         "data/kinetics400/kinetics400_train_list_rawframes.txt",
@@ -89,18 +89,18 @@ def test_where_the_clips_lie(tmp_path):
     assert (clips.format, clips.template, clips.first_index) == ("frames-offset", "image_{:05d}.png", 0)
     assert found.num_workers == 4
     path = write_configs_1(tmp_path / "configs")[PLAIN_1]
-    clips = read_asked(str(path), ["val_dataloader.dataset.data_root=/data"]).config.lists["val"]
+    clips = read_config_arguments(str(path), ["val_dataloader.dataset.data_root=/data"]).config.lists["val"]
     assert (clips.prefix, clips.format) == ("/data/data/kinetics400/videos_val", "videos")
 
 
 def test_lists_of_published_recipes_have_the_documented_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lists = read_asked(RAW, []).config.lists
+    lists = read_config_arguments(RAW, []).config.lists
     assert lists["train"].ann_file == "data/kinetics400/kinetics400_train_list_rawframes.txt"
-    assert read_asked(VIDEO, []).config.lists["val"].ann_file.endswith("/kinetics400_val_list_videos.txt")
+    assert read_config_arguments(VIDEO, []).config.lists["val"].ann_file.endswith("/kinetics400_val_list_videos.txt")
     (tmp_path / "data" / "kinetics400").mkdir(parents=True)
     (tmp_path / "data" / "kinetics400" / "kinetics_val_list.txt").write_text("")  # earlier
-    assert read_asked(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
+    assert read_config_arguments(RAW, []).config.lists["val"].ann_file == "data/kinetics400/kinetics_val_list.txt"
 
 
 def test_other_settings_of_0x(tmp_path):
@@ -114,7 +114,7 @@ def test_other_settings_of_0x(tmp_path):
         runner = dict(type='EpochBasedRunner', max_epochs=30)
         work_dir = './work_dirs/mine/'
         """
-    found = read_asked(str(config(tmp_path, config_0(more=more))), [])
+    found = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
     training = found.config.recipe.training
     assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
     assert training.schedule == CosineSchedule(end=0.1)
@@ -317,7 +317,7 @@ def test_options_change_published_recipes():
                "model.backbone.pretrained=None", "data.train.ann_file=mine.txt", "data.workers_per_gpu=5",
                "evaluation.interval=2", "load_from=old.pth", "lr_config.step=3,5",
                "model.backbone.with_cp=True"]  # fmt: skip
-    found = read_asked(f"configs/recognition/i3d/{RAW}.py", options).config
+    found = read_config_arguments(f"configs/recognition/i3d/{RAW}.py", options).config
     training, network = found.recipe.training, found.recipe.network
     assert (training.epochs, training.batch_size, training.validate_every) == (7, 2, 2)
     assert (training.optimizer.lr, training.base_batch) == (0.005, 0)  # a rate that is given is taken as it is
@@ -334,19 +334,19 @@ def test_options_in_the_spelling_of_1x():
     options = ["train_dataloader.batch_size=2", "optim_wrapper.optimizer.lr=0.02", "train_cfg.max_epochs=9",
                "val_dataloader.dataset.ann_file=v.txt"]  # fmt: skip
     for name in (PLAIN_1, RAW):  # the published recipe stays what it is, whatever is spelled how
-        found = read_asked(name, options)
+        found = read_config_arguments(name, options)
         training = found.config.recipe.training
         assert (training.batch_size, training.optimizer.lr, training.epochs, training.base_batch) == (2, 0.02, 9, 0)
         assert found.config.recipe.protocol == named_recipe(name).protocol
         assert found.config.lists["val"].ann_file == "v.txt"
         assert found.version == int(name == PLAIN_1)
-    assert read_asked(PLAIN_1, options, as_written=False).config.recipe.training.base_batch == 64
+    assert read_config_arguments(PLAIN_1, options, as_written=False).config.recipe.training.base_batch == 64
 
 
 def test_without_a_rate_the_linear_rule_holds(tmp_path):
-    assert read_asked(RAW, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
+    assert read_config_arguments(RAW, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
     path = str(config(tmp_path, config_0()))
-    assert read_asked(path, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
+    assert read_config_arguments(path, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_without_a_rate_the_linear_rule_holds(tmp_path):
 )
 def test_options_that_have_no_counterpart_are_refused(tmp_path, option, expected):
     with pytest.raises(InputError, match=expected) as caught:
-        read_asked(str(config(tmp_path, config_0())), [option])
+        read_config_arguments(str(config(tmp_path, config_0())), [option])
     assert str(caught.value).startswith("--cfg-options ")
 
 
@@ -376,9 +376,9 @@ def test_values_of_options():
 
 
 def test_recipes_of_others_have_no_key_paths():
-    assert read_asked("i3d_rgb", []).config.recipe == named_recipe("i3d_rgb")
+    assert read_config_arguments("i3d_rgb", []).config.recipe == named_recipe("i3d_rgb")
     with pytest.raises(InputError, match="not a recipe of MMAction2.*i3d train --recipe i3d_rgb --set"):
-        read_asked("i3d_rgb", ["total_epochs=1"])
+        read_config_arguments("i3d_rgb", ["total_epochs=1"])
 
 
 # the commands
@@ -413,7 +413,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
         ([RAW, "--launcher", "pytorch"], "no launcher has started this process; use bash tools/dist_train.sh"),
         ([RAW, "--launcher", "slurm"], "processes are started by torchrun here"),
         ([RAW, "--validate", "--no-validate"], "choose one of them"),
-        ([RAW, "--test-best"], "the best weights are those of a validation; say --validate"),
+        ([RAW, "--test-best"], "the best weights are those of a validation; add --validate"),
         ([RAW, "--resume-from", "a.pth"], "there is no such file or folder"),
         ([RAW, "--resume", "old.pth"], "start from its weights: --cfg-options load_from=old.pth"),
         ([RAW], "kinetics400_train_list_rawframes.txt: there is no such list of clips for train"),

@@ -153,14 +153,14 @@ def test_clips_that_cannot_be_read_keep_their_places(checkpoint, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "nothing is asked for: say --eval"),
+        ([], "no result is requested: add --eval"),
         (["--out", "r.pkl"], "a pickle can run any code when it is read"),
         (["--out", "r.json", "--dump", "s.json"], "choose one of them"),
         (["--eval", "accuracy"], "metric 'accuracy': there are top_k_accuracy"),
         (["--eval", "mean_average_precision", "--out", "r.json"], "is for classes that go together"),
         (["--eval", "top_k_accuracy", "--eval-options", "topk=one"], "write whole numbers"),
         (["--eval", "top_k_accuracy", "--eval-options", "k=1"], "known is metric_options.top_k_accuracy.topk=1,5"),
-        (["--average-clips", "none", "--eval", "top_k_accuracy"], "say --out alone"),
+        (["--average-clips", "none", "--eval", "top_k_accuracy"], "give --out alone"),
         (["--eval", "top_k_accuracy", "--launcher", "pytorch"], "use bash tools/dist_test.sh"),
         (["--eval", "top_k_accuracy", "--gpus", "4"], "tools/dist_test.sh i3d_r50_32x2x1_100e_kinetics400_rgb"),
     ],

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import sys
 import warnings
 
 import cv2
@@ -11,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from i3d.cli.main import app
 from i3d.errors import InputError
 from i3d.models.factory import build_network
 from i3d.recipes.io import load_recipe
@@ -20,7 +20,7 @@ from i3d.recipes.published import PUBLISHED
 from i3d.training.run_folder import BEST, CURVES, LAST, LOG, RECIPE, RUN
 from i3d.training.schedule import scaled_lr
 from i3d.weights.load import load_weights
-from support.commands import run
+from support.commands import run, run_here
 from support.rendering import numbered_frame, render
 
 # what was published
@@ -308,8 +308,11 @@ def small(name):
 
 
 def command(*words):
-    """The exit code of `i3d WORDS`, in this process."""
-    return app([str(word) for word in words], standalone_mode=False) or 0
+    """The exit code of `i3d WORDS`, in this process, which prints what the command prints."""
+    done = run_here(["i3d", *words])
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def log_of(folder):
@@ -389,7 +392,7 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     score_validation(name, work / BEST, options, capsys)
     is_rgb = recipe.network.in_channels == 3
     source = mmaction2 / "rawframes_val/zumba/w" if is_rgb and recipe.training.input == "frames" else clip
-    more = ["--json", "--device", "cpu", "--top-k", 2, *([] if is_rgb else ["--flow", "dis"])]
+    more = ["--json", "--device", "cpu", "--top-k", 2, *([] if is_rgb else ["--flow-method", "dis"])]
     assert command("predict", source, "--model", work / LAST, *more) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row["status"], len(row["predictions"])) == ("ok", 2)
@@ -413,7 +416,7 @@ def test_the_advice_to_the_recipe_in_fp16_can_be_followed(tmp_path, ascend):
     name = v0("r50_video_32x2x1") + "_o1"
     options = ["--recipe", name, "--data", ascend, *small(name), "--work-dir", tmp_path / "run"]
     try:
-        command("train", *options, "--precision", "bf16", "--max-steps", 1)
+        command("train", *options, "--precision", "bf16", "--benchmark-steps", 1)
     except InputError as error:
         pytest.fail(str(error))
 

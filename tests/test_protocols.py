@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
 
 import i3d
-from i3d.cli.main import app
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView
@@ -40,6 +38,7 @@ from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
 from i3d.video.transforms import center_crop, resize_short_side
 from i3d.weights.load import build_model, load_weights
+from support.commands import run_here
 from support.evaluation_runs import make_clips, save_model, save_models
 from support.evaluations import made
 from support.rendering import encode, numbered_frame
@@ -59,12 +58,9 @@ def models(tmp_path_factory):
 
 
 def run(command, *arguments, expected=0):
-    done = CliRunner().invoke(app, [command, *map(str, arguments)])
-    if expected != 2:
-        assert done.exit_code == expected, (done.exit_code, done.output, done.exception)
-        return done.stdout, done.stderr
-    assert isinstance(done.exception, i3d.InputError), (done.output, done.exception)
-    return str(done.exception)
+    done = run_here(["i3d", command, *arguments])
+    assert done.returncode == expected, done
+    return done.stderr if expected == 2 else (done.stdout, done.stderr)
 
 
 def try_test(model, data, *options, expected=0):
@@ -188,7 +184,7 @@ def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path
     report = tmp_path / "r.html"
     report.write_text("<p>mine</p>")
     message = try_test(models["clips"], clips / "clips.csv", "--report", report, expected=2)
-    assert "is there already and no report of ours" in message
+    assert "exists already and is no report of i3d" in message
     assert report.read_text() == "<p>mine</p>"
     try_test(models["clips"], clips / "clips.csv", "--report", report, "--force")
     first = report.read_text()
@@ -400,12 +396,13 @@ def test_what_a_probe_says():
     assert frozen.startswith("it uses motion: without, 50.0 points are lost (95 % interval ")
 
 
-def test_the_command_probe(clips, models):
-    options = (models["clips"], "--data", clips / "clips.csv", "--device", "cpu", "--workers", "0", "--protocol", "3x1")
-    out, _ = run("probe", *options)
+def test_frame_orders_of_the_command(clips, models):
+    orders = ("--frame-order", "shuffled,reversed,frozen")
+    options = ("--data", clips / "clips.csv", "--device", "cpu", "--workers", "0", "--protocols", "3x1", *orders)
+    out, _ = run("test", models["clips"], *options)
     header = next(line for line in out.splitlines() if "forward" in line)
     assert header.split() == ["class", "clips", "forward", "shuffled", "reversed", "frozen"]
-    told = json.loads(run("probe", *options, "--json")[0])
+    told = json.loads(run("test", models["clips"], *options, "--json")[0])
     row = next(line for line in out.splitlines() if line.split()[:1] == ["all"])
     assert row.split()[2:] == [f"{value:.3f}" for value in told["accuracy"].values()]
     assert told["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
@@ -416,14 +413,12 @@ def test_the_command_probe(clips, models):
 def test_probe_of_classes_that_go_together(clips, tmp_path):
     model = save_model(tmp_path / "multi.safetensors", multi_label=True)
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
-    out, _ = run("probe", model, "--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0")
+    options = ("--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0")
+    orders = ("--frame-order", "shuffled,reversed,frozen")
+    out, _ = run("test", model, *options, *orders)
     assert "mean average precision" in out
     assert "points" in out
-    told = json.loads(
-        run(
-            "probe", model, "--data", tmp_path / "l.csv", "--root", clips, "--device", "cpu", "--workers", "0", "--json"
-        )[0]
-    )
+    told = json.loads(run("test", model, *options, *orders, "--json")[0])
     assert told["metric"] == "mean_average_precision"
     assert told["by_class"] == []
 
@@ -445,9 +440,9 @@ def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Scorer, "__call__", counted)
     start = ["test", str(models["clips"]), "--data", str(data), "--device", "cpu", "--workers", "0"]
-    ended = CliRunner().invoke(app, [*start, "--protocols", "1x1,3x1", "--out", str(out)])
+    ended = run_here(["i3d", *start, "--protocols", "1x1,3x1", "--out", out])
     assert not out.exists()
-    assert "interrupted; the same command goes on where it was" in ended.stderr
+    assert "interrupted; the same command resumes the test" in ended.stderr
     assert calls == [0, 1, 2, 3]
     options = ("--protocols", "1x1,3x1", "--out")
     try_test(models["clips"], data, *options, out)

@@ -167,14 +167,14 @@ def test_another_run_in_the_folder_is_refused(run, clips):
 
 
 def test_a_performance_run_keeps_nothing(clips, tmp_path):
-    told = finish(command(clips, tmp_path / "p", "--max-steps", "5"))
+    told = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
     assert re.search(r"\d\.\d+ s a step, .* clips/s in all, .* on each of 1 devices, .* GiB at the most; nothing", told)
     assert not list((tmp_path / "p").rglob("*.safetensors"))
 
 
 @pytest.mark.slow
 def test_going_on_from_ones_own_weights(run, clips, tmp_path):
-    told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--max-steps", "1"))
+    told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--benchmark-steps", "1"))
     assert "weights: " in told
     assert "122 tensors" in told
 
@@ -329,7 +329,7 @@ def test_bad_clips_are_limited_and_told(clips, tmp_path):
         (["--set", "training.epochs=0"], "training.epochs: Input should be greater than or equal to 1"),
         (["--precision", "fp16"], "precision fp16: this device is a CPU; use bf16 or fp32"),
         (["--init", "nowhere.pth"], "nowhere.pth: no such file"),
-        (["--max-bad", "lots"], "--max-bad 'lots': not a share"),
+        (["--max-bad", "lots"], "--max-bad 'lots': is not a fraction"),
         (["--recipe", "inception_rgb_charades"], "has no training settings"),
         (["--set", "training.sync_norms=true"], "sync_norms: PyTorch synchronises batch norms on GPUs only"),
     ],

@@ -109,8 +109,20 @@ def test_two_streams_are_the_fusion_by_hand(clip, models, protocol, of):
 
 def test_the_command(clip, models, tmp_path):
     rgb, flow = models("windows")
-    options = ["--model", rgb, "--flow-model", flow, "--flow", "dis", "--device", "cpu", "--top-k", "3", "--json"]
-    done = run_here(["i3d", "predict", clip, *options, "--weights", "1,2", "--out", tmp_path / "r.json"])
+    options = [
+        "--model",
+        rgb,
+        "--flow-model",
+        flow,
+        "--flow-method",
+        "dis",
+        "--device",
+        "cpu",
+        "--top-k",
+        "3",
+        "--json",
+    ]
+    done = run_here(["i3d", "predict", clip, *options, "--stream-weights", "1,2", "--out", tmp_path / "r.json"])
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     two = TwoStreams(
@@ -121,7 +133,7 @@ def test_the_command(clip, models, tmp_path):
     assert {p["label"]: p["score"] for p in row["predictions"]} == pytest.approx(
         {p.label: p.score for p in two(clip, top_k=3).predictions}, abs=1e-6
     )
-    alone = run_here(["i3d", "predict", clip, "--model", flow, "--flow", "dis", "--device", "cpu"])
+    alone = run_here(["i3d", "predict", clip, "--model", flow, "--flow-method", "dis", "--device", "cpu"])
     assert alone.returncode == 0, alone.stderr
     assert "dis flow" in alone.stdout
 
@@ -129,11 +141,11 @@ def test_the_command(clip, models, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", "1"], "write two numbers with a comma, such as 1,1"),
-        (["--weights", "1,-1"], "give two numbers of at least 0"),
-        (["--weights", "x,1"], "write two numbers with a comma"),
-        (["--fuse", "max"], "fuse 'max': is neither score nor prob"),
-        (["--flow", "raft"], "--flow 'raft': is none of tvl1, dis, farneback"),
+        (["--stream-weights", "1"], "write two numbers with a comma, such as 1,1"),
+        (["--stream-weights", "1,-1"], "give two numbers of at least 0"),
+        (["--stream-weights", "x,1"], "write two numbers with a comma"),
+        (["--fuse-average", "max"], "--fuse-average 'max': is not one of score, prob"),
+        (["--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
     ],
 )
 def test_bad_options(clip, models, options, message):

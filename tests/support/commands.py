@@ -21,6 +21,10 @@ class Result:
     stdout: str
     stderr: str
 
+    @property
+    def output(self):
+        return self.stdout + self.stderr
+
 
 def run_here(words, *, env=None, stdin=b""):
     """`i3d ...` or `python tools/....py ...` in this process: its exit code and what it prints."""

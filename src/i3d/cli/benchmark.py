@@ -1,143 +1,141 @@
-"""`i3d benchmark ...`: measure how fast things are."""
+"""`i3d benchmark ...`: how fast data is loaded, and how fast a network runs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, Literal, get_args
 
-import typer
+from cyclopts import App, Parameter
 
-from i3d.cli import output
+from i3d.cli import run
+from i3d.cli.checks import check_dataset, check_output, choices, numbers
+from i3d.cli.help import command
 from i3d.cli.options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    COMPUTED,
     DEFAULT_RECIPE,
-    AllowOutside,
-    Classes,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    SPEED,
     ClipRecipe,
+    Dataset,
+    DatasetOptions,
     Device,
-    FirstIndex,
-    Fold,
-    Format,
     Json,
-    Modality,
-    MultiLabel,
-    RecipeName,
-    Root,
-    Source,
-    SplitName,
-    Template,
-    clip_dataset,
-    read_dataset,
+    ModalityOptions,
+    ModelRecipe,
+    Precision,
+    Runtime,
 )
-from i3d.errors import InputError, printable
 
-if TYPE_CHECKING:
-    from i3d.utils.device import Precision, Runtime
-
-benchmark = typer.Typer(help="Measure how fast things are.", no_args_is_help=True, rich_markup_mode=None)
+app = App(name="benchmark", help="Measure the speed of data loading or of a network.")
 
 
-@benchmark.command("data")
-def benchmark_data(
-    source: Source,
-    clips: Annotated[int, typer.Option(min=1, help="How many clips to load.")] = 64,
-    view: Annotated[str, typer.Option(help="train (random clips) or test (all views of the recipe).")] = "train",
+def data(
+    source: Dataset,
+    /,
+    *,
+    num_clips: Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_1, help="Clips to load.")] = 64,
+    phase: Annotated[
+        Literal["train", "test"], Parameter(group=COMPUTED, help="Random clips (train), or all views of a test.")
+    ] = "train",
     recipe: ClipRecipe = DEFAULT_RECIPE,
-    batch: Annotated[int, typer.Option(min=1, help="Clips of a batch.")] = 8,
-    workers: Annotated[list[int] | None, typer.Option(min=0, help="Numbers of worker processes to try.")] = None,
-    root: Root = None,
-    split: SplitName = None,
-    classes: Classes = None,
-    format: Format = "auto",  # noqa: A002
-    fold: Fold = 1,
-    multi_label: MultiLabel = False,
-    allow_outside: AllowOutside = False,
-    modality: Modality = "rgb",
-    template: Template = None,
-    first_index: FirstIndex = 1,
+    batch_size: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1, help="Clips of a batch.")] = 8,
+    workers: Annotated[
+        str, Parameter(group=SPEED, help="Numbers of worker processes to measure, with commas.")
+    ] = "1,2",
+    dataset: DatasetOptions = DatasetOptions(),
+    frames: ModalityOptions = ModalityOptions(),
     json: Json = False,
 ) -> None:
-    """Measure how fast clips come, where a clip's time goes, and what to do about it.
+    """Measure how fast clips are loaded, and which stage limits it.
 
-    Example: i3d benchmark data train.csv --workers 1 --workers 4
+    Examples:
+      i3d benchmark data train.csv --workers 1,4
     """
-    from dataclasses import asdict
-    from json import dumps
+    check_dataset(source)
+    counts = numbers("--workers", workers, int)
+    run.benchmark.run_data(
+        source,
+        dataset,
+        frames,
+        num_clips=num_clips,
+        phase=phase,
+        recipe=recipe,
+        batch_size=batch_size,
+        workers=counts,
+        json=json,
+    )
 
-    from i3d.diagnostics.benchmark_data import benchmark_data as run
 
-    found = read_dataset(source, root, split, classes, format, fold, multi_label, allow_outside, need_labels=False)
-    dataset = clip_dataset(found, view, recipe, modality, template, first_index)
-    speed = run(dataset, num_clips=clips, batch_size=batch if view == "train" else 1, workers=tuple(workers or (1, 2)))
-    for reason in speed.bad:
-        output.say(f"warning: {reason}")
-    if json:
-        typer.echo(dumps({**asdict(speed), "clip_ms": speed.clip_ms, "bottleneck": speed.bottleneck}, indent=2))
-    else:
-        output.tell_data_speed(speed)
+@Parameter(name="*", group=SPEED)
+@dataclass(frozen=True)
+class Configurations:
+    """What is measured; several values with commas are measured in turn."""
+
+    precision: str = "fp32"
+    """fp32, bf16, fp16 or auto, with commas."""
+
+    batch_size: str = "1"
+    """Views that run at once, with commas."""
+
+    threads: str = "0"
+    """Threads of the processor, with commas (0: all cores)."""
+
+    runtime: str = "torch"
+    """torch, compile or openvino, with commas."""
+
+    rounds: Annotated[int, Parameter(validator=AT_LEAST_1)] = 10
+    """Measurements of each, after a warm-up."""
+
+    max_seconds: Annotated[float, Parameter(validator=AT_LEAST_0)] = 60.0
+    """Stop after so long, but not before 3 rounds."""
+
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N, mps or npu."""
+
+    @property
+    def axes(self) -> tuple[list[Precision], list[int], list[int], list[Runtime]]:
+        """The values of precision, batch size, threads and runtime."""
+        return (
+            choices("--precision", self.precision, get_args(Precision)),
+            numbers("--batch-size", self.batch_size, int),
+            numbers("--threads", self.threads, int),
+            choices("--runtime", self.runtime, get_args(Runtime)),
+        )
 
 
-@benchmark.command("model")
-def benchmark_model(
-    name: Annotated[str, typer.Argument(help="A network, a recipe (`i3d models`), shipped weights or a weights file.")],
-    recipe: RecipeName = None,
-    protocol: Annotated[str | None, typer.Option(help="Clips x crops of a video, such as 10x3.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or auto, several with commas.")] = "fp32",
-    batch: Annotated[str, typer.Option(help="Views that run at once, several with commas.")] = "1",
-    threads: Annotated[str, typer.Option(help="Threads of the processor, several with commas (0: all cores).")] = "0",
-    runtime: Annotated[
-        str, typer.Option(help="torch, compile (torch.compile), openvino; several with commas.")
-    ] = "torch",
-    video: Annotated[Path | None, typer.Option(help="What to decode (default: 10 s of 340 x 256, rendered).")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, after a warm-up.")] = 10,
-    max_seconds: Annotated[float, typer.Option(min=0, help="No more rounds (but 3) after so long.")] = 60.0,
-    device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Write everything to this .json, too.")] = None,
+def model(
+    name: Annotated[str, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    /,
+    *,
+    recipe: ModelRecipe = None,
+    protocol: Annotated[
+        str | None, Parameter(group=COMPUTED, help="Clips x crops of a video, e.g. 10x3 (default: the recipe's).")
+    ] = None,
+    video: Annotated[
+        Path | None, Parameter(group=INPUT, help="Video to decode (default: 10 s of 340 x 256, rendered).")
+    ] = None,
+    configurations: Configurations = Configurations(),
+    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", help="Write the result to this .json too.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure a network: parameters, GFLOPs, latency, clips and videos a second, memory.
+    """Measure the cost, latency and throughput of a network.
 
-    Several precisions, batches, threads and runtimes are measured in turn, round by round, so that they compare.
+    Several precisions, batch sizes, threads and runtimes are measured in turn, round by round, so that they compare.
 
-    Example: i3d benchmark model r50 --precision fp32,auto --batch 1,4
+    Examples:
+      i3d benchmark model r50 --precision fp32,auto --batch-size 1,4
     """
-    from itertools import product
-    from json import dumps
-
-    from i3d.diagnostics.benchmark_model import Configuration
-    from i3d.diagnostics.benchmark_model import benchmark_model as run
-    from i3d.utils.atomic_files import write_atomically
-
-    if out is not None and (out.suffix.lower() != ".json" or not out.parent.is_dir() or out.is_dir()):
-        raise InputError(f"--out {printable(str(out))}: must be a .json in a folder that is there")
-    configurations = [
-        Configuration(cast("Precision", one), batch=size, threads=number, runtime=cast("Runtime", how))
-        for one, size, number, how in product(
-            precision.split(","), _numbers(batch, "--batch"), _numbers(threads, "--threads"), runtime.split(",")
-        )
-    ]
-    with output.Steps("measuring", len(configurations) * (rounds + 1)) as bar:
-        speed = run(
-            name,
-            configurations,
-            recipe=recipe,
-            protocol=protocol,
-            video=video,
-            device=device,
-            rounds=rounds,
-            max_seconds=max_seconds,
-            on_step=bar.one,
-        )
-    told = dumps(speed.as_dict(), indent=2)
-    if out is not None:
-        write_atomically(out, f"{told}\n".encode())
-    if json:
-        typer.echo(told)
-    else:
-        output.tell_model_speed(speed)
+    check_output("--out", out, (".json",))
+    _ = configurations.axes
+    if video is not None:
+        check_dataset(video, "--video ")
+    run.benchmark.run_model(name, configurations, recipe=recipe, protocol=protocol, video=video, out=out, json=json)
 
 
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{option} {text!r}: write whole numbers with commas, such as 1,4") from error
+for _function in (data, model):
+    app.command(command(_function, _function.__name__))

@@ -1,196 +1,200 @@
-"""`i3d train`, `i3d runs`, `i3d plot`."""
+"""`i3d train`: a published recipe, or fine-tuning on one's clips with every setting chosen automatically."""
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Final, Literal
 
-import typer
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
-from i3d.cli import output
-from i3d.cli.finetune import (
-    GUIDED,
-    Balance,
-    Flip,
-    Folds,
-    GroupBy,
-    Head,
-    LayerDecay,
-    Mode,
-    Norms,
-    SelfTest,
-    TestClips,
-    ValShare,
-    Views,
-    Yes,
-    check_unused,
-    run_guided,
-)
+from i3d.cli import run
+from i3d.cli.checks import check_dataset, fraction
+from i3d.cli.help import command
 from i3d.cli.options import (
-    AllowOutside,
-    Classes,
-    FirstIndex,
-    Fold,
-    Format,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    COMPUTED,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    SPEED,
+    DataOption,
+    Device,
+    FlowMethod,
+    FrameOptions,
     Json,
-    MultiLabel,
-    Root,
+    ListOptions,
+    Precision,
     Seed,
-    Template,
-    frame_names,
-    read_dataset,
-    share,
 )
-from i3d.cli.streams import CacheFolder, FlowChoice, cache_of, flow_method
 from i3d.errors import InputError, printable
 
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.recipes.recipe import Recipe
-    from i3d.training.train import TrainResult
+FINETUNE: Final = "finetune"  # the recipe's name
+FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
 
-DataOption = Annotated[
-    Path,
-    typer.Option("--data", help="What to train on: any list, or a folder of classes.", show_default=False),
-]
-ValOption = Annotated[
-    Path | None,
-    typer.Option("--val-list", help="Validation clips (default: the split `val` of --data, if any)."),
-]
-WorkDir = Annotated[
-    Path, typer.Option(help="The folder of the run; the same command goes on in it.", show_default=False)
-]
-RecipeOption = Annotated[
-    str,
-    typer.Option(
-        "--recipe",
-        help="finetune (your own clips), a recipe by name (`i3d models`), a .yaml or .json, or an MMAction2 config "
-        "(.py; parsed, never executed).",
-    ),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Change a setting of the recipe: training.optimizer.lr=0.02")
-]
-Init = Annotated[
-    str | None, typer.Option(help="Weights to start from: a file of any kind, a hub name, or none (fresh ones).")
-]
-Rate = Annotated[
-    float | None, typer.Option("--lr", help="The learning rate as it is, not scaled to the batch by the linear rule.")
-]
-MaxBad = Annotated[
-    str | None, typer.Option(help="How many clips may be unreadable: 5%, or 0 (default: 1%, none in validation).")
-]
-MaxSteps = Annotated[int | None, typer.Option(min=1, help="Measure the speed of so many steps; nothing is kept.")]
+
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True)
+class TrainOptions:
+    """A training run by any recipe."""
+
+    recipe: Annotated[str, Parameter(group=MODEL)] = FINETUNE
+    """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
+
+    init: Annotated[str | None, Parameter(group=MODEL)] = None
+    """Initial weights: a file of any kind, a hub name, or none."""
+
+    val_list: Annotated[Path | None, Parameter(group=INPUT)] = None
+    """Clips to validate on (default: the split val of --data)."""
+
+    val_root: Annotated[Path | None, Parameter(group=INPUT)] = None
+    """Folder that paths of --val-list are relative to."""
+
+    epochs: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Epochs (default: the recipe's)."""
+
+    batch_size: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Clips of a step on each device."""
+
+    accumulate: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Batches whose gradients make one step."""
+
+    lr: float | None = None
+    """Learning rate as given, not scaled to the batch."""
+
+    settings: Annotated[list[str] | None, Parameter(name="--set")] = None
+    """Setting of the recipe: training.optimizer.lr=0.02. Repeatable."""
+
+    validate: Annotated[bool, Parameter(negative="--no-validate")] = True
+    """Validate as often as the recipe says, and at the end."""
+
+    validate_every: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Epochs from one validation to the next."""
+
+    max_bad: str | None = None
+    """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
+
+    flow_method: FlowMethod | None = None
+    """How flow is computed for a network of flow (default: tvl1)."""
+
+    tensorboard: Annotated[bool, Parameter(group=OUTPUT)] = False
+    """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""
+
+    precision: Annotated[Precision | None, Parameter(group=SPEED)] = None
+    """Number format (default: the recipe's); auto is the fastest."""
+
+    device: Annotated[Device, Parameter(group=SPEED)] = "auto"
+    """auto, cpu, cuda, cuda:N, mps or npu (npu is untested)."""
+
+    runtime: Annotated[Literal["torch", "compile"], Parameter(group=SPEED)] = "torch"
+    """compile is slow to start, then faster."""
+
+    workers: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0)] = 2
+    """Processes that load clips, for each device."""
+
+    cache: Annotated[Path | None, Parameter(group=SPEED)] = None
+    """Folder of computed features and flow (default: $I3D_CACHE)."""
+
+    deterministic: Annotated[bool, Parameter(group=SPEED)] = False
+    """Use only repeatable operations."""
+
+    fsdp: Annotated[bool, Parameter(group=SPEED)] = False
+    """Shard weights and optimiser over the devices."""
+
+    benchmark_steps: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
+    """Measure the speed of so many steps and save nothing."""
+
+
+@Parameter(name="*", group=FINETUNING)
+@dataclass(frozen=True)
+class FinetuneFlags:
+    """What only fine-tuning takes. Whatever is not given is chosen from the clips and the device."""
+
+    train_layers: Literal["head", "last", "all"] | None = None
+    """Layers to train: head takes seconds, all the longest."""
+
+    head: Literal["linear", "prototype"] | None = None
+    """Classifier: linear, or prototype (class means)."""
+
+    views: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Views of each clip that the classifier is fitted on."""
+
+    test_clips: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Clips of each video that are scored."""
+
+    norms: Literal["frozen", "trained", "re-estimated"] | None = None
+    """Statistics of batch normalisation."""
+
+    flip: Literal["on", "off", "swap"] | None = None
+    """Mirror images; swap exchanges left and right classes."""
+
+    balance: Literal["none", "sampler", "loss", "focal", "logit-adjust"] | None = None
+    """How uneven classes are balanced."""
+
+    layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
+    """Factor of the learning rate for each layer below the classifier."""
+
+    cv_folds: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
+    """Test on all clips by cross-validation of so many folds."""
+
+    val_fraction: float | None = None
+    """Fraction to validate on, of clips without a split (default: 0.2)."""
+
+    group_by: str | None = None
+    """Regular expression; clips whose paths match alike stay together."""
+
+    overfit_check: Annotated[bool, Parameter(negative="--no-overfit-check")] = True
+    """First check that the model can overfit eight clips."""
+
+    yes: Annotated[bool, Parameter(alias="-y")] = False
+    """Ask no questions."""
+
+    def check_unused(self) -> None:
+        """An InputError if one of them is given with a published recipe."""
+        for field in fields(self):
+            if getattr(self, field.name) != field.default:
+                flag = {"overfit_check": "no-overfit-check"}.get(field.name, field.name.replace("_", "-"))
+                raise InputError(
+                    f"--{flag}: is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)"
+                )
 
 
 def train(
+    *,
     data: DataOption,
-    work_dir: WorkDir,
-    recipe: RecipeOption = GUIDED,
-    val_list: ValOption = None,
-    root: Root = None,
-    val_root: Annotated[Path | None, typer.Option(help="The same for --val-list.")] = None,
-    init: Init = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips of a step on each device.")] = None,
-    accumulate: Annotated[int | None, typer.Option(min=1, help="Batches whose gradients make one step.")] = None,
-    lr: Rate = None,
-    settings: Settings = None,
-    validate: Annotated[bool, typer.Option(help="Validate as often as the recipe says, and at the end.")] = True,
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Epochs from one validation to the next.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 (default: the recipe's).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, npu (npu is untested).")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load clips, for each device.")] = 2,
+    work_dir: Annotated[Path, Parameter(group=OUTPUT, help="Folder of the run; the same command resumes it.")],
+    dataset: ListOptions = ListOptions(),
+    frames: FrameOptions = FrameOptions(),
+    options: TrainOptions = TrainOptions(),
+    finetuning: FinetuneFlags = FinetuneFlags(),
     seed: Seed = 0,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Only repeatable operations.")] = False,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile: slow to start, then faster.")] = False,
-    fsdp: Annotated[bool, typer.Option("--fsdp", help="Divide weights and optimiser among the devices.")] = False,
-    max_bad: MaxBad = None,
-    max_steps: MaxSteps = None,
-    flow: FlowChoice = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard too ([track]).")] = False,
-    train_layers: Mode = None,
-    head: Head = None,
-    views: Views = None,
-    test_clips: TestClips = None,
-    norms: Norms = None,
-    flip: Flip = None,
-    balance: Balance = None,
-    layer_decay: LayerDecay = None,
-    cv_folds: Folds = 0,
-    val_fraction: ValShare = None,
-    group_by: GroupBy = None,
-    overfit_check: SelfTest = True,
-    cache: CacheFolder = None,
-    yes: Yes = False,
-    classes: Classes = None,
-    format: Format = "auto",  # noqa: A002
-    fold: Fold = 1,
-    multi_label: MultiLabel = False,
-    allow_outside: AllowOutside = False,
-    template: Template = None,
-    first_index: FirstIndex = 1,
     json: Json = False,
-) -> None:
-    """Train on your own clips, or by a published recipe. The same command again resumes an interrupted run.
+) -> int:
+    """Train a model on your clips, or by a published recipe.
 
-    Without --recipe, the pretrained network is fine-tuned on your classes, and every setting is chosen and printed.
+    Without --recipe, the pretrained network is fine-tuned to your classes. Every setting is chosen automatically and
+    printed with its reason and the flag that overrides it. The same command resumes an interrupted run.
 
-    Example: i3d train --data clips/ --work-dir my
-
-    Example: i3d train --data clips/ --work-dir my2 --train-layers head --cv-folds 5
-
-    Example: i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data a.txt --val-list b.txt --work-dir run
-
-    Example: torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
+    Examples:
+      i3d train --data clips/ --work-dir my
+      i3d train --data clips/ --work-dir my2 --train-layers head --cv-folds 5
+      i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val-list val.txt --work-dir run
+      torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
-    from i3d.training.train import train as run
-    from i3d.utils.device import ComputeConfig
-
+    check_dataset(data, "--data ")
+    if options.val_list is not None:
+        check_dataset(options.val_list, "--val-list ")
     _check_beside(data, work_dir)
-    compute = ComputeConfig(device, cast(Any, precision), "compile" if compile_ else "torch", workers, cache_of(cache))
-    options = (format, fold, multi_label, allow_outside)
-    guided: dict[str, Any] = {
-        "train_layers": train_layers, "head": head, "views": views, "test_clips": test_clips, "norms": norms,
-        "flip": flip, "balance": balance, "layer_decay": layer_decay, "cv_folds": cv_folds,
-        "val_fraction": val_fraction, "group_by": group_by, "overfit_check": overfit_check,
-    }  # fmt: skip
-    if recipe == GUIDED:
-        _check_guided(val_list, val_root, max_steps, validate=validate, tensorboard=tensorboard)
-        clips = read_dataset(data, root, None, classes, *options)
-        more = [*(settings or []), *_of_flow(flow), *_as_settings(accumulate, validate_every)]
-        guided |= {"epochs": epochs, "batch_size": batch_size, "lr": lr}
-        frames, bad = (template, first_index), max_bad
-        return run_guided(
-            guided, clips, work_dir, init, more, compute, bad, seed, frames, multi_label, yes=yes, json=json
+    max_bad = None if options.max_bad is None else fraction("--max-bad", options.max_bad)
+    if options.recipe == FINETUNE:
+        _check_finetune(options)
+        return run.finetune.run_finetune(
+            data, work_dir, dataset, frames, options, finetuning, max_bad, seed=seed, json=json
         )
-    check_unused(guided, yes=yes)
-    settings = [*(settings or []), *_of_flow(flow)]
-    chosen = _recipe(recipe, settings, init, epochs, batch_size, accumulate, validate_every, multi_label)
-    clips, to_validate = _clips(chosen, data, val_list, root, val_root, classes, options, validate=validate)
-    modality = "flow" if chosen.network.in_channels == 2 else "rgb"
-    with output.Training(quiet=json) as progress:
-        done = run(
-            chosen,
-            clips,
-            to_validate,
-            work_dir=work_dir,
-            seed=seed,
-            compute=compute,
-            deterministic=deterministic,
-            sharded=fsdp,
-            lr=lr,
-            max_bad=None if max_bad is None else share(max_bad),
-            max_steps=max_steps,
-            naming=frame_names(modality, template, first_index),
-            tensorboard=tensorboard,
-            on_progress=progress,
-        )
-    _tell(done, json=json)
-    if done.stop_signal:
-        raise typer.Exit(128 + done.stop_signal)
-    return None
+    finetuning.check_unused()
+    return run.train.run_train(data, work_dir, dataset, frames, options, max_bad, seed=seed, json=json)
 
 
 def _check_beside(data: Path, work_dir: Path) -> None:
@@ -198,143 +202,22 @@ def _check_beside(data: Path, work_dir: Path) -> None:
     if data.is_dir() and work_dir.resolve().is_relative_to(data.resolve()):
         raise InputError(
             f"--work-dir {printable(str(work_dir))}: lies in --data {printable(str(data))}, whose folders are classes; "
-            "put it beside"
+            "choose a folder beside it"
         )
 
 
-def _check_guided(
-    val: Path | None, val_root: Path | None, max_steps: int | None, *, validate: bool, tensorboard: bool
-) -> None:
-    given = {"--val-list": val, "--val-root": val_root, "--max-steps": max_steps, "--tensorboard": tensorboard or None}
-    given["--no-validate"] = None if validate else True
+def _check_finetune(options: TrainOptions) -> None:
+    """Options that fine-tuning does not take."""
+    given = {
+        "--val-list": options.val_list,
+        "--val-root": options.val_root,
+        "--benchmark-steps": options.benchmark_steps,
+        "--tensorboard": options.tensorboard or None,
+        "--no-validate": None if options.validate else True,
+    }
     for name in (name for name, value in given.items() if value is not None):
         todo = "put a column `split` into --data" if name.startswith("--val") else "leave it out"
         raise InputError(f"{name}: goes with a published recipe (--recipe); {todo}")
 
 
-def _as_settings(accumulate: int | None, validate_every: int | None) -> list[str]:
-    told = {"accumulate": accumulate, "validate_every": validate_every}
-    return [f"training.{name}={value}" for name, value in told.items() if value is not None]
-
-
-def _of_flow(flow: str | None) -> list[str]:
-    """The setting of --flow; of a recipe of RGB it is refused there."""
-    method = flow_method(flow)
-    return [] if method is None else [f"preprocessing.flow={method}"]
-
-
-def _recipe(
-    name: str,
-    settings: list[str] | None,
-    init: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    accumulate: int | None,
-    validate_every: int | None,
-    multi_label: bool,
-) -> Recipe:
-    """The recipe, then --set, then the options that have a name of their own."""
-    from i3d.recipes.io import load_recipe, with_overrides, with_training
-
-    changes: dict[str, Any] = {
-        "init": {"none": ""}.get(init or "", init),
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "accumulate": accumulate,
-        "validate_every": validate_every,
-    }
-    changes = {key: value for key, value in changes.items() if value is not None}
-    if epochs is not None:
-        changes["steps"] = None
-    found = with_training(with_overrides(load_recipe(name), settings or []), changes)
-    return found.model_copy(update={"multi_label": True}) if multi_label else found
-
-
-def _clips(
-    recipe: Recipe,
-    data: Path,
-    val: Path | None,
-    root: Path | None,
-    val_root: Path | None,
-    classes: str | None,
-    options: tuple[str, int, bool, bool],
-    *,
-    validate: bool,
-) -> tuple[Annotations, Annotations | None]:
-    """Clips to train on and to validate on, which number their classes alike."""
-    from i3d.data.labels import dataset_labels, numbered_labels
-
-    clips = read_dataset(data, root, None, classes, *options)
-    known = dataset_labels(recipe.dataset)
-    are_numbers = classes is None and known is not None and clips.classes == numbered_labels(len(clips.classes))
-    if are_numbers and known is not None and len(clips.classes) == len(known):
-        classes = recipe.dataset
-        clips = read_dataset(data, root, None, classes, *options)
-    elif are_numbers:
-        output.say(
-            f"the list numbers its {len(clips.classes)} classes; --classes {recipe.dataset} if these are its numbers"
-        )
-    if val is None:
-        has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
-        to_validate = clips.select_split("val") if has_val and validate else None
-        return clips.select_split("train") if has_train else clips, to_validate
-    chosen = clips.select_split("train") if (clips.splits_N == 0).any() else clips
-    if not validate:
-        return chosen, None
-    found = read_dataset(val, val_root or root, None, clips.classes, *options)
-    return chosen, found.select_split("val") if (found.splits_N == 1).any() else found
-
-
-def _tell(done: TrainResult, *, json: bool) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    if os.environ.get("RANK", "0") != "0":  # torchrun's: the first process speaks for all
-        return
-    for reason in done.bad_clips:
-        output.say(f"warning: {reason}")
-    if json:
-        typer.echo(dumps(asdict(done), indent=2, default=str))
-    else:
-        output.tell_trained(done)
-
-
-def plot(
-    logs: Annotated[list[Path], typer.Argument(help="Logs (ours, MMAction2's *.log.json), or folders of runs.")],
-    out: Annotated[Path, typer.Option(help="The picture to write, a .png.")] = Path("curves.png"),
-) -> None:
-    """Draw the curves of one or several runs.
-
-    Example: i3d plot run1 run2 --out both.png
-    """
-    from i3d.training.curves import draw_curves
-    from i3d.training.run_folder import LOG
-
-    if out.suffix.lower() != ".png" or not out.parent.is_dir():
-        raise InputError(f"--out {printable(str(out))}: must be a .png in a folder that is there")
-    paths = [path / LOG if path.is_dir() else path for path in logs]
-    names = [path.parent.name if path.name == LOG else path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in logs]
-    draw_curves(out, dict(zip(names, paths, strict=True)))
-    output.say(f"look at {printable(str(out))}")
-
-
-def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder with folders of runs in it, or of one run.")],
-    json: Json = False,
-) -> None:
-    """List the runs below a folder: recipe, progress, best validation, and in which settings they differ.
-
-    Example: i3d runs runs/
-    """
-    from dataclasses import asdict
-    from json import dumps
-
-    from i3d.training.runs import list_runs
-
-    found = list_runs(folder)
-    if json:
-        typer.echo(dumps([asdict(run) for run in found], indent=2, default=str))
-    else:
-        output.tell_runs(found)
+app = command(train, "train")

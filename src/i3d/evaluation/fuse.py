@@ -243,7 +243,7 @@ def _kind(streams: Sequence[Evaluation], of: Average | None) -> Average:
         lacking = streams[have_logits.index(False)]
         raise InputError(
             f"{printable(lacking.data)}: has averaged probabilities, no logits to add; test it again with "
-            "--average-clips score, or fuse probabilities (--of prob)"
+            "--average-clips score, or fuse probabilities (--fuse-average prob)"
         )
     return of or ("score" if all(have_logits) else "prob")
 

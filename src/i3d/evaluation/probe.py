@@ -6,7 +6,7 @@ Letters in names: N clips, K classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ class Probe:
             "reversed": "the direction of time",
             "frozen": "motion",
         }
-        for order in ORDERS[1:]:
+        for order in [order for order in self.evaluations if order != "forward"]:
             drop, interval = self.accuracy["forward"] - self.accuracy[order], self.lost[order]
             if interval is None:
                 said.append(f"without {what[order]} it loses {100 * drop:.1f} points")
@@ -84,6 +84,7 @@ def probe(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
     *,
+    orders: Sequence[Order] = ORDERS[1:],
     recipe: str | None = None,
     protocol: str | None = None,
     compute: ComputeConfig | None = None,
@@ -101,7 +102,7 @@ def probe(
 
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
     (plain,) = variants_of(weights, protocols=[protocol] if protocol else [])
-    variants = [Variant(order, plain.recipe, order) for order in ORDERS]
+    variants = [Variant(order, plain.recipe, order) for order in dict.fromkeys(("forward", *orders))]
     found = evaluate_each(
         weights,
         annotations,
@@ -114,7 +115,7 @@ def probe(
         called=called,
         on_clip=on_clip,
     )
-    return compare(dict(zip(ORDERS, found, strict=True)))
+    return compare({variant.order: evaluation for variant, evaluation in zip(variants, found, strict=True)})
 
 
 def compare(evaluations: Mapping[Order, Evaluation]) -> Probe:

@@ -24,7 +24,7 @@ SHAPE: Final = b"i3d.shape"  # of a row, in the metadata of a Parquet file
 def check_format(kind: str) -> None:
     """An unknown format, or one whose library is missing, is an InputError."""
     if kind not in FORMATS:
-        raise InputError(f"--format {kind!r}: is none of {', '.join(FORMATS)}")
+        raise InputError(f"--array-format {kind!r}: is none of {', '.join(FORMATS)}")
     if kind in NEEDS:
         _library(kind)
 

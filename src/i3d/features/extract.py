@@ -91,7 +91,7 @@ def extractor_of(
     if not streams:
         raise InputError("features need a network: name a model, a flow model, or both")
     if flow is not None and flow_model is None:
-        raise InputError(f"--flow {flow}: is for a network of flow; name one with --flow-model, or leave it out")
+        raise InputError(f"--flow-method {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     made_with = {
         "weights": weights,
         "settings": settings.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""What a door's command asks for: a config, which is parsed as data, the clips of its lists, a device."""
+"""The arguments of an MMAction2 command: a config, which is parsed as data, the clips of its lists, a device."""
 
 from __future__ import annotations
 
@@ -7,40 +7,38 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from i3d.cli import output
+from i3d.cli.messages import log
+from i3d.data.annotations import Annotations
+from i3d.data.formats.read import read_annotations
+from i3d.data.frame_folders import FrameNaming
+from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, printable
-
-if TYPE_CHECKING:
-    from i3d.data.annotations import Annotations
-    from i3d.data.frame_folders import FrameNaming
-    from i3d.recipes.mmaction2.from_config import ClipList, Config
-    from i3d.recipes.recipe import Recipe
+from i3d.recipes.mmaction2.from_config import ClipList, Config, default_base_batch, from_config, version_of
+from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
+from i3d.recipes.mmaction2.parse import Table, read_config
+from i3d.recipes.mmaction2.to_config import to_config
+from i3d.recipes.named import named_recipe
+from i3d.recipes.recipe import Recipe
 
 KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """A config with its options, and which version's habits go with it."""
+class ConfigArguments:
+    """A config with its options, and the version of MMAction2 whose defaults it has."""
 
     config: Config
     name: str
     version: int
 
 
-def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> Arguments:
+def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> ConfigArguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 
     `as_written`: a learning rate among the options is taken as it is; any other follows the batch by the linear rule.
     """
-    from i3d.recipes.mmaction2.from_config import Config, default_base_batch, from_config, version_of
-    from i3d.recipes.mmaction2.options import sets_lr, version_of_options, with_options
-    from i3d.recipes.mmaction2.parse import Table, read_config
-    from i3d.recipes.mmaction2.to_config import to_config
-    from i3d.recipes.named import named_recipe
-
     path = Path(name_or_file)
     name = title = path.stem if path.suffix == ".py" else path.name
     if path.suffix == ".py" and path.exists():
@@ -52,7 +50,7 @@ def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = 
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return Arguments(Config(recipe, lists, 2, "", ()), name, version)
+            return ConfigArguments(Config(recipe, lists, 2, "", ()), name, version)
         spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
@@ -60,13 +58,11 @@ def read_asked(name_or_file: str, options: Sequence[str], *, as_written: bool = 
     base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
     config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
-    return Arguments(config, name, version)
+    return ConfigArguments(config, name, version)
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
     """The lists of a published recipe where MMAction2's documents put them: 0.x's names, or the earlier ones."""
-    from i3d.recipes.mmaction2.from_config import ClipList
-
     frames = recipe.training is not None and recipe.training.input == "frames"
     kind = "rawframes" if frames else "videos"
     lists: dict[str, ClipList] = {}
@@ -78,7 +74,7 @@ def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipLis
     return lists | {"test": lists["val"]}
 
 
-def device_of(options: argparse.Namespace, script: str) -> str:
+def choose_device(options: argparse.Namespace, script: str) -> str:
     """Where one process computes; more than one needs torchrun."""
     started = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     command = f"bash tools/{script} GPUS"
@@ -99,14 +95,10 @@ def device_of(options: argparse.Namespace, script: str) -> str:
     return f"cuda:{options.gpu_ids[0]}" if options.gpu_ids and not started else "auto"
 
 
-def clips_of(
+def read_clips(
     lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
 ) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and how their frames are named, if it is said."""
-    from i3d.data.formats.read import read_annotations
-    from i3d.data.frame_folders import FrameNaming
-    from i3d.data.labels import dataset_labels, numbered_labels
-
     found = lists.get(split)
     if found is None:
         raise InputError(f"{printable(config)}: names no list of clips for {split}; set data.{split}.ann_file")
@@ -128,6 +120,6 @@ def clips_of(
         allow_outside=not found.prefix,
     )
     for warning in clips.warnings:
-        output.say(f"warning: {printable(warning)}")
+        log.warning(printable(warning))
     modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
     return clips, None if found.template is None else FrameNaming(found.template, found.first_index, modality)

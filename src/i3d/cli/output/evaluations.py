@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-import typer
 
 from i3d.cli.output.tables import gflops, show
 from i3d.cli.output.tables import table as new_table
 from i3d.errors import printable
-
-if TYPE_CHECKING:
-    from i3d.evaluation.fuse import Swept
-    from i3d.evaluation.probe import Probe
-    from i3d.evaluation.result import Evaluation, Metrics
-    from i3d.features.compare import Cause, Comparison
+from i3d.evaluation.confusion import confusions
+from i3d.evaluation.fuse import Swept
+from i3d.evaluation.probe import Probe
+from i3d.evaluation.result import Evaluation, Metrics, cheapest
+from i3d.features.compare import Cause, Comparison
 
 MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
 
 
-def tell_evaluation(found: Evaluation, figures: Metrics) -> None:
+def print_evaluation(found: Evaluation, figures: Metrics) -> None:
     """A table of classes, then the figures, each a line, and how they were made."""
     if figures.mean_average_precision is not None:
         assert figures.precision_interval is not None
         low, high = figures.precision_interval
         interval = f"(95 % interval {low:.2f} to {high:.2f}) of {figures.num_clips} clips{_bad(figures)}"
-        typer.echo(f"mean average precision {figures.mean_average_precision:.4f} {interval}")
+        print(f"mean average precision {figures.mean_average_precision:.4f} {interval}")
     else:
-        tell_classes(found, figures)
-        _tell_accuracy(found, figures)
-    typer.echo(f"protocol: {printable(found.protocol)}")
+        print_classes(found, figures)
+        _print_accuracy(found, figures)
+    print(f"protocol: {printable(found.protocol)}")
 
 
-def tell_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
+def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
-    from i3d.evaluation.result import cheapest
-
     is_single = tested[0][1].top1 is not None
     multiple = ("mean average precision", "95 % interval")
     columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
@@ -50,27 +46,27 @@ def tell_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
         cost = "-" if e.gflops is None else gflops(e.gflops)
         table.add_row(printable(e.name), views, cost, *map(_number, numbers))
     show(table)
-    typer.echo(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
+    print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
     cheap = cheapest(tested)
     if cheap is not None and len(tested) > 1:
-        typer.echo(f"the cheapest within half a point of the best: {printable(cheap.name)}")
+        print(f"the cheapest within half a point of the best: {printable(cheap.name)}")
     for e, _ in tested:
-        typer.echo(printable(f"{e.name}: {e.protocol}"))
+        print(printable(f"{e.name}: {e.protocol}"))
 
 
-def tell_metrics(found: Evaluation, figures: Metrics, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
+def print_metrics(found: Evaluation, figures: Metrics, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
     """The metrics that were asked for, by their names."""
     if "per_class" in metrics:
-        tell_classes(found, figures, every=True)
+        print_classes(found, figures, every=True)
     if "confusion" in metrics and figures.confusion_KK is not None:
-        tell_confusion(found, figures)
+        print_confusion(found, figures)
     for name, value in numbers.items():
-        typer.echo(f"{name} {value:.4f}")
-    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
-    typer.echo(f"protocol: {printable(found.protocol)}")
+        print(f"{name} {value:.4f}")
+    print(f"of {figures.num_clips} clips{_bad(figures)}")
+    print(f"protocol: {printable(found.protocol)}")
 
 
-def tell_classes(found: Evaluation, figures: Metrics, *, every: bool = False) -> None:
+def print_classes(found: Evaluation, figures: Metrics, *, every: bool = False) -> None:
     """Precision, recall and F1 of each class that occurs; of many, the weakest."""
     by = figures.by_class
     assert by is not None
@@ -78,7 +74,7 @@ def tell_classes(found: Evaluation, figures: Metrics, *, every: bool = False) ->
     shown = there
     if len(there) > MOST and not every:
         shown = sorted(there, key=lambda k: (by.f1_K[k], k))[:WORST]
-        typer.echo(f"the {WORST} classes with the lowest F1, of {len(there)} (--out writes all)")
+        print(f"the {WORST} classes with the lowest F1, of {len(there)} (--out writes all)")
     table = new_table("class", "clips", "precision", "recall", "F1")
     for k in shown:
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
@@ -87,10 +83,8 @@ def tell_classes(found: Evaluation, figures: Metrics, *, every: bool = False) ->
     show(table)
 
 
-def tell_confusion(found: Evaluation, figures: Metrics) -> None:
+def print_confusion(found: Evaluation, figures: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
-    from i3d.evaluation.confusion import confusions
-
     assert figures.confusion_KK is not None
     table = new_table("class", "taken for", "clips", "share of the class")
     for pair in confusions(figures.confusion_KK)[:MOST]:
@@ -99,7 +93,7 @@ def tell_confusion(found: Evaluation, figures: Metrics) -> None:
     show(table)
 
 
-def tell_probe(found: Probe) -> None:
+def print_frame_orders(found: Probe) -> None:
     """Accuracy with the frames in each order, of all and of each class, and what that says."""
     forward = found.evaluations["forward"]
     counts_K = np.bincount([labels[0] for labels in forward.labels_N], minlength=len(found.classes))
@@ -107,8 +101,9 @@ def tell_probe(found: Probe) -> None:
     there = [k for k in range(len(found.classes)) if found.recall_K and counts_K[k]]
     shown = there
     if len(there) > MOST:
-        shown = sorted(there, key=lambda k: found.recall_K["frozen"][k] - found.recall_K["forward"][k])[:WORST]
-        typer.echo(f"the {WORST} classes that lose most with the middle frame alone, of {len(there)} (--json: all)")
+        last = [*found.recall_K][-1]
+        shown = sorted(there, key=lambda k: found.recall_K[last][k] - found.recall_K["forward"][k])[:WORST]
+        print(f"the {WORST} classes that lose most with {last} frames, of {len(there)} (--json: all)")
     for k in shown:
         recalls = (f"{rows[k]:.3f}" for rows in found.recall_K.values())
         table.add_row(printable(found.classes[k]), str(counts_K[k]), *recalls)
@@ -117,11 +112,11 @@ def tell_probe(found: Probe) -> None:
     table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in found.accuracy.values()))
     show(table)
     for sentence in found.verdict:
-        typer.echo(sentence)
-    typer.echo(f"protocol: {printable(forward.protocol)}")
+        print(sentence)
+    print(f"protocol: {printable(forward.protocol)}")
 
 
-def tell_fused(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: Swept | None) -> None:
+def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: Swept | None) -> None:
     """The streams alone and together, on the same clips."""
     is_single = tested[0][1].top1 is not None
     multiple = ("mean average precision", "95 % interval")
@@ -135,27 +130,27 @@ def tell_fused(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str
     fused, figures = tested[-1]
     if swept is not None:
         weights = ", ".join(f"{weight:g}" for weight in swept.weights)
-        typer.echo(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
-    typer.echo(f"of {figures.num_clips} clips{_bad(figures)}")
-    typer.echo(f"protocol: {printable(fused.protocol)}")
+        print(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
+    print(f"of {figures.num_clips} clips{_bad(figures)}")
+    print(f"protocol: {printable(fused.protocol)}")
 
 
-def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
+def print_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
     """How alike the rows are, where they are least, and what may be the cause."""
     one, other = found.num_rows
-    typer.echo(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
+    print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
     if found.is_same:
-        typer.echo("they are the same to the bit")
+        print("they are the same to the bit")
         return
     worst = int(found.cosines_R.argmin())
-    typer.echo(f"cosine {found.mean:.6f} on average, {found.cosines_R[worst]:.6f} at the least (row {worst})")
+    print(f"cosine {found.mean:.6f} on average, {found.cosines_R[worst]:.6f} at the least (row {worst})")
     best = max(found.shifted, key=lambda shift: found.shifted[shift], default=0)
     if best and found.shifted[best] > found.mean + 1e-6:
-        typer.echo(
+        print(
             f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: {found.shifted[best]:.6f}"
         )
     for line in found.differ:
-        typer.echo(printable(f"made otherwise: {line}"))
+        print(printable(f"made otherwise: {line}"))
     if causes:
         table = new_table("changed in the first", "mean cosine to the second")
         for cause in causes:
@@ -163,26 +158,26 @@ def tell_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
             table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
         show(table)
         if not causes[0].cosine >= 0.999:
-            typer.echo("none of these explains the difference; other weights may")
+            print("none of these explains the difference; other weights may")
 
 
-def _tell_accuracy(found: Evaluation, figures: Metrics) -> None:
+def _print_accuracy(found: Evaluation, figures: Metrics) -> None:
     f = figures
     assert f.top1 is not None
     assert f.top1_interval is not None
     assert f.largest_class is not None
     low, high = f.top1_interval
-    typer.echo(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
+    print(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
     if f.top5 is not None:
-        typer.echo(f"top-5 {f.top5:.4f}")
-    typer.echo(f"mean class {f.mean_class:.4f}")
-    typer.echo(f"calibration error {f.calibration:.4f}")
+        print(f"top-5 {f.top5:.4f}")
+    print(f"mean class {f.mean_class:.4f}")
+    print(f"calibration error {f.calibration:.4f}")
     largest = printable(found.classes[int(np.bincount(found.class_N).argmax())])
-    typer.echo(f'always "{largest}" would give {f.largest_class:.4f}')
+    print(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
-        typer.echo(f'the model is no better than always naming "{largest}"')
+        print(f'the model is no better than always naming "{largest}"')
     elif low <= f.largest_class:
-        typer.echo(f'these clips do not show that the model is better than always naming "{largest}"')
+        print(f'these clips do not show that the model is better than always naming "{largest}"')
 
 
 def _bad(figures: Metrics) -> str:

@@ -1,84 +1,47 @@
-"""Bars on stderr while something long goes on, if that is a terminal."""
+"""The progress of long operations on stderr: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from i3d.cli.output.words import say
-from i3d.errors import printable
-from i3d.utils.progress import Progress as OfVideo
+from rich import progress as rich_progress
+from rich.console import Console
+
+from i3d.cli.messages import log
+from i3d.cli.run.setup import is_first_rank
+from i3d.utils.progress import Progress
 
 if TYPE_CHECKING:
-    import i3d.utils.progress
+    pass
 
 
-class Progress:
-    """A bar on stderr, if that is a terminal."""
+class ProgressBar:
+    """One bar for the stages of an operation; an instance is its `on_progress` callback.
 
-    def __init__(self, paths: list[str]) -> None:
-        from rich import progress
-        from rich.console import Console
+    The bar is drawn if stderr is a terminal, by the first of several processes. Elsewhere nothing is printed, or, with
+    `lines`, each report of training steps and the end of every other stage.
+    """
 
+    def __init__(self, stage: str, total: float | None = None, *, lines: bool = False, quiet: bool = False) -> None:
         console = Console(stderr=True)
-        self._bar = progress.Progress(
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.description}", markup=False),
+        is_drawn = console.is_terminal and not quiet and is_first_rank() and log.isEnabledFor(logging.INFO)
+        self._lines = lines and not quiet and not is_drawn
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not is_drawn,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._names = [printable(path) for path in paths]
-        self._done = 0
-        self._task = self._bar.add_task(self._names[0], total=len(paths))
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def window(self, progress: OfVideo) -> None:
-        views = progress.metrics["views"]
-        description = f"{self._names[self._done]}: {views:.0f} views, {progress.completed:.0f} s of video"
-        self._bar.update(self._task, description=description)
-
-    @contextmanager
-    def next(self) -> Iterator[None]:
-        """One more video is done; the bar steps aside while it is told of."""
-        self._bar.stop()
-        yield
-        self._bar.start()
-        self._done += 1
-        self._bar.update(
-            self._task, completed=self._done, description="".join(self._names[self._done : self._done + 1])
-        )
-
-
-class Steps:
-    """A bar of equal steps on stderr, if that is a terminal."""
-
-    def __init__(self, what: str, total: int, *, quiet: bool = False) -> None:
-        from rich import progress
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        hidden = quiet or not console.is_terminal
-        columns = (
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TimeRemainingColumn(),
-        )
-        self._bar = progress.Progress(*columns, console=console, disable=hidden, transient=True)
-        self._task = self._bar.add_task(what, total=total)
+        self._task = self._bar.add_task(stage, total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -87,91 +50,78 @@ class Steps:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def done(self, number: int) -> None:
-        """So many steps are done."""
-        self._bar.update(self._task, completed=number)
+    def __call__(self, progress: Progress) -> None:
+        """Show a report of the operation. One without a total changes only the description."""
+        text = describe_progress(progress)
+        if progress.total is None:
+            self._bar.update(self._task, description=f"{text}, {progress.completed:.0f} {progress.unit}")
+            return
+        self._bar.update(self._task, description=text, completed=progress.completed, total=progress.total)
+        if self._lines and progress.stage == "train":
+            log.info(text)
+        elif self._lines and progress.completed == progress.total:
+            log.info("%s: %.0f of %.0f", progress.stage, progress.completed, progress.total)
 
-    def done_of(self, number: int, total: int) -> None:
-        """So many of so many steps are done."""
-        self._bar.update(self._task, completed=number, total=total)
-
-    def total(self, total: int) -> None:
-        """So many steps there are."""
-        self._bar.update(self._task, total=total)
-
-    def says(self, what: str) -> None:
-        """What is going on."""
-        self._bar.update(self._task, description=what)
-
-    def one(self, *_: object) -> None:
-        """One more step is done."""
+    def advance(self, *_: object) -> None:
+        """One more unit is done."""
         self._bar.advance(self._task)
 
+    def update(self, completed: float, total: float | None = None) -> None:
+        """So many units are done."""
+        self._bar.update(self._task, completed=completed, total=total)
 
-class Testing(Steps):
-    """A bar of clips with the share of those so far that were recognised.
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hide the bar while results are printed."""
+        self._bar.stop()
+        yield
+        self._bar.start()
 
-    Of several processes the first shows its share.
-    """
+
+class Testing(ProgressBar):
+    """A bar of the clips of this process, with the fraction of those so far that were recognised."""
 
     def __init__(self, num_clips: int) -> None:
-        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        super().__init__("testing", len(range(rank, num_clips, world_size)), quiet=rank > 0)
-        self._num_right = self._num_told = 0
+        rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self._num_clips = len(range(rank, num_clips, num_ranks))
+        super().__init__("test", self._num_clips)
+        self._num_done = self._num_right = self._num_labelled = 0
 
     def clip(self, is_right: bool | None) -> None:
         """One more clip is done."""
-        self.one()
-        if is_right is not None:
-            self._num_right += is_right
-            self._num_told += 1
-            self._bar.update(self._task, description=f"top-1 {self._num_right / self._num_told:.3f}")
+        self._num_done += 1
+        self._num_right += bool(is_right)
+        self._num_labelled += is_right is not None
+        metrics = {"top1": self._num_right / self._num_labelled} if self._num_labelled else {}
+        self(Progress("test", self._num_done, self._num_clips, "clip", metrics))
 
 
-class Training:
-    """A training run on stderr: a line that changes on a terminal, a line for each interval elsewhere."""
+class Training(ProgressBar):
+    """A bar of training steps on a terminal, a line for each interval elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
+        super().__init__("starting", lines=True, quiet=quiet)
 
-        self._console = Console(stderr=True, highlight=False, markup=False)
-        self._quiet = quiet
-        self._status = self._console.status("starting") if self._console.is_terminal and not quiet else None
-        self._since: tuple[float, int] | None = None
 
-    def __enter__(self) -> Training:
-        if self._status is not None:
-            self._status.start()
-        return self
+def describe_progress(progress: Progress) -> str:
+    """A report in one line, without the count that the bar shows.
 
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def __call__(self, progress: i3d.utils.progress.Progress) -> None:
-        f, step, total = progress.metrics, int(progress.completed), int(progress.total or 0)
-        if progress.stage != "train":
-            return self.working(progress.stage, step, total)
-        left = (total - step) * f["step_seconds"]
-        line = (
-            f"epoch {f['epoch']:.0f}, step {step} of {total}: "
-            f"loss {f['loss']:.4f}, top-1 {f['top1']:.3f}, lr {f['lr']:.2e}, "
-            f"{f['clips_per_second']:.2f} clips/s, {100 * f['data_wait']:.0f} % waiting for data, "
-            f"{f['memory_gib']:.1f} GiB, {_duration(left)} left"
+    >>> describe_progress(Progress("test", 1, 4, "clip", {"top1": 0.5}))
+    'test: top1 0.500'
+    """
+    metrics = progress.metrics
+    if progress.stage != "train":
+        text = ", ".join(
+            f"{name} {value:.3f}" if value % 1 else f"{name} {value:.0f}" for name, value in metrics.items()
         )
-        if self._status is not None:
-            self._status.update(line)
-        elif not self._quiet:
-            say(line)
-        return None
-
-    def working(self, what: str, done: int, total: int) -> None:
-        """Some of the work before or after training is done. Elsewhere than on a terminal, only the end is told."""
-        line = f"{what}: {done} of {total}"
-        if self._status is not None:
-            self._status.update(line)
-        elif done == total and not self._quiet:
-            say(line)
+        return f"{progress.stage}: {text}" if text else progress.stage
+    step, total = progress.completed, progress.total or 0
+    return (
+        f"epoch {metrics['epoch']:.0f}, step {step:.0f} of {total:.0f}: "
+        f"loss {metrics['loss']:.4f}, top-1 {metrics['top1']:.3f}, lr {metrics['lr']:.2e}, "
+        f"{metrics['clips_per_second']:.2f} clips/s, {100 * metrics['data_wait']:.0f} % waiting for data, "
+        f"{metrics['memory_gib']:.1f} GiB, {_duration((total - step) * metrics['step_seconds'])} left"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-import typer
+from rich.table import Table
 
-from i3d.cli.output.evaluations import tell_evaluation
-from i3d.cli.output.tables import gflops, show
+from i3d.cli.messages import log
+from i3d.cli.output.evaluations import print_evaluation
+from i3d.cli.output.tables import format_shape, gflops, show
 from i3d.cli.output.tables import table as new_table
-from i3d.cli.output.words import say
 from i3d.errors import printable
 
 if TYPE_CHECKING:
@@ -23,43 +23,44 @@ if TYPE_CHECKING:
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
-    from i3d.diagnostics.model_zoo import Description, ModelZoo
+    from i3d.diagnostics.model_zoo import Description
     from i3d.finetuning.finetune import FinetuneResult
     from i3d.inference.prediction import Prediction
-    from i3d.models.flops import Cost
     from i3d.training.runs import RunSummary
     from i3d.training.train import TrainResult
     from i3d.weights.convert import Conversion
 
 
-def tell(row: Prediction, *, json: bool, paths: list[str]) -> None:
+def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
     """What is known of one video: its classes on stdout, what is wrong with it on stderr."""
     if row.error:
-        say(f"error: {row.error}" if row.status == "error" else f"{printable(row.path)}: {row.error}")
+        if row.status == "error":
+            log.error(row.error)
+        else:
+            log.info("%s: %s", printable(row.path), row.error)
     if json or row.status == "error":
         return
     if len(paths) == 1:
-        typer.echo(printable(row.path))
+        print(printable(row.path))
         width = max(len(p.label) for p in row.predictions)
         for rank, p in enumerate(row.predictions, start=1):
-            typer.echo(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
+            print(f"{rank:3}  {p.label:<{width}}  {100 * p.score:6.2f} %")
     else:
         width = min(60, max(map(len, paths)))
         labels = ", ".join(f"{p.label} {100 * p.score:.1f} %" for p in row.predictions)
-        typer.echo(f"{printable(row.path):<{width}}  {labels}")
+        print(f"{printable(row.path):<{width}}  {labels}")
 
 
-def say_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
+def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
     if not json and bad < len(rows):
-        typer.echo(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
+        print(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
     if len(rows) > 1 or out is not None:
-        say(f"{len(rows) - bad} of {len(rows)} videos recognised" + (f", in {printable(str(out))}" if out else ""))
+        where = f", in {printable(str(out))}" if out else ""
+        log.info("%d of %d videos recognised%s", len(rows) - bad, len(rows), where)
 
 
-def tell_conversion(done: Conversion) -> None:
+def print_conversion(done: Conversion) -> None:
     """What was recognised, how its entries compare, where it went."""
-    from rich.table import Table
-
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
@@ -83,49 +84,27 @@ def tell_conversion(done: Conversion) -> None:
     show(table)
 
 
-def tell_catalogue(found: ModelZoo) -> None:
-    """The shipped weights, the recipes, the networks."""
-    typer.echo("WEIGHTS in the package\n")
-    for w in found.weights:
-        typer.echo(f"{w.name}\n    {w.classes} classes, {w.megabytes:.1f} MB, {w.licence}, {_cost(w.cost)}")
-        typer.echo(f"    published: {w.published}\n")
-    typer.echo("RECIPES\n")
-    for r in found.recipes:
-        typer.echo("\n  = ".join((r.name, *r.aliases)))
-        typer.echo(f"    {r.network}, {r.classes} classes, {_cost(r.cost)}\n    scores {r.views}")
-        typer.echo(f"    published: top-1 / top-5 {r.published}\n" if r.published else "")
-    typer.echo("NETWORKS")
-    networks = new_table("network", "parameters (M)", "GFLOPs a view", "view (C x T x H x W)")
-    for n in found.networks:
-        millions = f"{n.cost.parameters / 1e6:.2f}"
-        networks.add_row(n.name, millions, f"{n.cost.gflops:.1f}", _shape(n.cost.view_NCTHW[1:]))
-    show(networks)
-    typer.echo(
-        "Accuracies are in percent on Kinetics-400 and quoted from their sources; none was measured here.\n"
-        "A multiply-add counts as two operations.\n"
-        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file."
-    )
-
-
-def tell_description(found: Description) -> None:
+def print_description(found: Description) -> None:
     """A network layer by layer."""
     if found.card is not None:
         card = found.card
         for name, value in [("recipe", card.recipe.name), ("licence", card.licence), *card.origin.items()]:
-            typer.echo(f"{name}: {value}")
-        typer.echo(f"classes: {_some(card.labels)}")
-    typer.echo(f"protocol: {found.recipe.protocol_line}")
+            print(f"{name}: {value}")
+        print(f"classes: {_some(card.labels)}")
+    print(f"protocol: {found.recipe.protocol_line}")
     table = new_table("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs")
     for layer in found.layers:
-        shape = _shape(layer.output_NCTHW[1:])
+        shape = format_shape(layer.output_NCTHW[1:])
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.gflops:.3f}")
     cost = found.cost
     table.add_section()
-    table.add_row("in all", "", f"input {_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}")
+    table.add_row(
+        "in all", "", f"input {format_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}"
+    )
     show(table)
 
 
-def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[list[int]]) -> None:
+def print_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[list[int]]) -> None:
     """Clips of each class and split; of many classes, only the sums."""
     table = new_table("class", *(f"clips {name}" for name in splits))
     if len(classes) <= 50:
@@ -136,7 +115,7 @@ def tell_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[li
     show(table)
 
 
-def tell_check(report: DatasetReport) -> None:
+def print_check(report: DatasetReport) -> None:
     """The clips that something is wrong with, and how many there are of each kind."""
     bad = [row for row in report.rows if row.status != "ok"]
     if bad:
@@ -146,10 +125,10 @@ def tell_check(report: DatasetReport) -> None:
             table.add_row(row.status, printable(row.path), printable(why))
         show(table)
     kinds = ", ".join(f"{count} {status}" for status, count in report.counts.items() if status != "ok")
-    typer.echo(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
+    print(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
 
 
-def tell_preview(found: Preview) -> None:
+def print_preview(found: Preview) -> None:
     """Clips of each class (of many, the largest and the smallest), lengths, sizes."""
     counts = sorted(found.class_counts.items(), key=lambda item: -item[1])
     table = new_table("class", "clips")
@@ -161,56 +140,56 @@ def tell_preview(found: Preview) -> None:
     show(table)
     for what, values, unit in (("lengths", found.durations, " s"), ("", found.lengths, " frames")):
         if values is not None:
-            typer.echo(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
+            print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
     sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
-    typer.echo("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
-    typer.echo(f"(lengths and sizes of {found.num_inspected} clips)")
+    print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
+    print(f"(lengths and sizes of {found.num_inspected} clips)")
 
 
-def tell_finetuned(done: FinetuneResult) -> None:
+def print_finetuning(done: FinetuneResult) -> None:
     """The figures of the test, what to think of them, and how to use the model."""
     folder = printable(str(done.work_dir))
     if done.stop_signal:
-        return say(f"stopped by a signal; the same command resumes in {folder}")
+        log.info("stopped by a signal; the same command resumes in %s", folder)
+        return
     if done.evaluation is not None and done.metrics is not None:
-        typer.echo(f"tested on {done.tested_on}")
-        tell_evaluation(done.evaluation, done.metrics)
+        print(f"tested on {done.tested_on}")
+        print_evaluation(done.evaluation, done.metrics)
     else:
-        say("no clips were held out to test on (--val-fraction, or a column `split`)")
+        log.info("no clips were held out to test on (--val-fraction, or a column `split`)")
     if done.fold_accuracies:
         mean, spread = fmean(done.fold_accuracies), stdev(done.fold_accuracies)
         folds = ", ".join(f"{value:.4f}" for value in done.fold_accuracies)
-        typer.echo(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
-        typer.echo("each clip was tested by a model trained without it; the saved model was trained on all clips")
-    typer.echo("")
+        print(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
+        print("each clip was tested by a model trained without it; the saved model was trained on all clips")
+    print("")
     for sentence in done.diagnosis:
-        typer.echo(printable(sentence))
-    typer.echo(f"\nreport: {folder}/report.html" if done.evaluation is not None else "")
-    typer.echo(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(done.model)))}")
-    return None
+        print(printable(sentence))
+    print(f"\nreport: {folder}/report.html" if done.evaluation is not None else "")
+    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(done.model)))}")
 
 
-def tell_trained(done: TrainResult) -> None:
+def print_training(done: TrainResult) -> None:
     """What came of a run, and what to do with it."""
     where = printable(str(done.work_dir))
     if done.speed:
         s = done.speed
-        typer.echo(
+        print(
             f"{s['step_seconds']:.3f} s per step, {s['clips_per_second']:.2f} clips/s in all, "
             f"{s['clips_per_second'] / s['world_size']:.2f} on each of {s['world_size']:.0f} devices, "
             f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the peak; "
             "nothing is saved"
         )
     elif done.stop_signal:
-        typer.echo(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command resumes from there")
+        print(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command resumes from there")
     else:
         best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
         name = "last" if done.best is None else "best"
-        typer.echo(f"{done.steps} steps done{best}; weights, log and curves are in {where}")
-        typer.echo(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
+        print(f"{done.steps} steps done{best}; weights, log and curves are in {where}")
+        print(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
 
 
-def tell_runs(found: Sequence[RunSummary]) -> None:
+def print_runs(found: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
     differ = list(found[0].settings)
     table = new_table("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ)
@@ -222,25 +201,25 @@ def tell_runs(found: Sequence[RunSummary]) -> None:
     show(table)
 
 
-def tell_extraction(done: ExtractionResult, *, num_missing: int = 0) -> None:
+def print_extraction(done: ExtractionResult, *, num_missing: int = 0) -> None:
     """What is to be known of the videos, and where their frames or flow are; on stderr. Missing ones were told."""
     for path, note in done.notes:
-        say(f"warning: {printable(path)}: {note}")
+        log.warning("%s: %s", printable(path), note)
     for bad in done.bad:
-        say(f"error: {bad.reason}")
+        log.error(bad.reason)
     kept = f", {done.num_reused} were there" if done.num_reused else ""
     clips = f"{done.num_written + done.num_reused} of {done.num_clips + num_missing} clips"
-    say(f"{clips}, {done.num_frames} frames{kept}; the list is {printable(str(done.list_file))}")
+    log.info("%s, %d frames%s; the list is %s", clips, done.num_frames, kept, printable(str(done.list_file)))
 
 
-def tell_model_speed(speed: ModelSpeed) -> None:
+def print_model_speed(speed: ModelSpeed) -> None:
     """What a network costs, and a line for each way to run it."""
-    view = _shape(speed.view_NCTHW[1:])
-    typer.echo(f"{printable(speed.name)}: {speed.parameters / 1e6:.2f} million parameters")
-    typer.echo(f"a view of {view}: {gflops(speed.gflops_per_view)} GFLOPs (a multiply-add counts as two)")
-    typer.echo(f"views of a video: {speed.views_per_video}, {gflops(speed.gflops_per_video)} GFLOPs")
+    view = format_shape(speed.view_NCTHW[1:])
+    print(f"{printable(speed.name)}: {speed.parameters / 1e6:.2f} million parameters")
+    print(f"a view of {view}: {gflops(speed.gflops_per_view)} GFLOPs (a multiply-add counts as two)")
+    print(f"views of a video: {speed.views_per_video}, {gflops(speed.gflops_per_video)} GFLOPs")
     if speed.decode_ms is not None:
-        typer.echo(f"its views are decoded and resized in {speed.decode_ms:.0f} ms, in one process")
+        print(f"its views are decoded and resized in {speed.decode_ms:.0f} ms, in one process")
     columns = ("clips/s", "GFLOP/s", "videos/s", "videos/s, decoded", "peak MiB", "times the first")
     table = new_table("configuration", "ms p50", "ms p95", *columns)
     for s in speed.speeds:
@@ -258,11 +237,11 @@ def tell_model_speed(speed: ModelSpeed) -> None:
         )
     show(table)
     rounds = len(speed.speeds[0].seconds)
-    typer.echo(f"rounds: {rounds}, on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
-    typer.echo(f"protocol of a video: {speed.protocol}")
+    print(f"rounds: {rounds}, on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
+    print(f"protocol of a video: {speed.protocol}")
 
 
-def tell_data_speed(speed: DataSpeed) -> None:
+def print_data_speed(speed: DataSpeed) -> None:
     """Where a clip's time goes, clips a second, and the bottleneck."""
     stages = new_table("stage", "ms of a clip", "share")
     for name, ms in speed.stage_ms.items():
@@ -276,16 +255,8 @@ def tell_data_speed(speed: DataSpeed) -> None:
             str(workers) if workers else "0 (in this process)", f"{rate:.1f}", f"{rate / max(workers, 1):.1f}"
         )
     show(speeds)
-    typer.echo(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
-    typer.echo(f"bottleneck: {speed.bottleneck}")
-
-
-def _cost(cost: Cost) -> str:
-    return f"{cost.parameters / 1e6:.2f} M parameters, {cost.gflops:.1f} GFLOPs a view of {_shape(cost.view_NCTHW[1:])}"
-
-
-def _shape(sizes: tuple[int, ...]) -> str:
-    return "x".join(map(str, sizes))
+    print(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
+    print(f"bottleneck: {speed.bottleneck}")
 
 
 def _some(names: Sequence[str], *, most: int = 8) -> str:

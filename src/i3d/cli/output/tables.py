@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 NUMBERS: Final = (
     "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1", "views", "top-",
@@ -18,9 +17,6 @@ NUMBERS: Final = (
 
 def table(*columns: str) -> Table:
     """An empty table; numbers stand on the right."""
-    from rich import box
-    from rich.table import Table
-
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numbers = column.startswith(NUMBERS)
@@ -35,10 +31,12 @@ def gflops(value: float) -> str:
 
 def show(shown: Table, console: Console | None = None) -> None:
     """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
-    from rich.console import Console
-
     console = console or Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 10_000
         console.width = console.measure(shown).maximum
     console.print(shown)
+
+
+def format_shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))

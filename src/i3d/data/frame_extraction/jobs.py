@@ -230,7 +230,7 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
             notes = video.notes
         if not num_frames:
             raise VideoError(
-                job.file, "it has one frame, and flow needs two", "remove it from the list, or use --align frames"
+                job.file, "it has one frame, and flow needs two", "remove it from the list, or use --flow-align frames"
             )
         record = {
             "made_with": job.made_with(settings),

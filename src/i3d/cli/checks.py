@@ -1,0 +1,101 @@
+"""Checks of paths before any work: what cannot be read, or could not be written, is refused at once."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from i3d.cli.usage import STDIN, STDIN_WORD
+from i3d.errors import InputError, printable
+
+Number = TypeVar("Number", int, float)
+
+
+def check_videos(names: Sequence[str]) -> list[str]:
+    """The names of videos as a user writes them; an InputError if none of them leads anywhere."""
+    videos = [STDIN if name == STDIN_WORD else name for name in names]
+    if not any(map(_leads_somewhere, videos)):
+        what = "no file matches this pattern; check it" if glob.has_magic(videos[0]) else "no such file; check the path"
+        raise InputError(f"{printable(videos[0])}: {what}")
+    return videos
+
+
+def _leads_somewhere(name: str) -> bool:
+    if name == STDIN or "%" in name or os.path.lexists(name):  # frames_%05d.jpg is a pattern of one video
+        return True
+    return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
+
+
+def check_dataset(source: Path, option: str = "") -> None:
+    """An InputError if there is no such list or folder."""
+    if not source.exists() and "%" not in str(source):
+        raise InputError(f"{option}{printable(str(source))}: no such file or folder; check the path")
+
+
+def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -> None:
+    """An InputError if a file of this name could not be written, or its name tells no format."""
+    if path is None:
+        return
+    where = f"{option} {printable(str(path))}"
+    if not path.parent.is_dir():
+        raise InputError(f"{where}: there is no folder {printable(str(path.parent))}; make it first")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise InputError(f"{where}: the name must end in {' or '.join(suffixes)}")
+    if suffixes and path.is_dir():
+        raise InputError(f"{where}: is a folder; choose another name")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{where}: the folder cannot be written to; check its rights")
+
+
+def check_new(option: str, path: Path | None, *, force: bool) -> None:
+    """An InputError if a file exists and must not be replaced."""
+    if path is not None and path.exists() and not force:
+        raise InputError(
+            f"{option} {printable(str(path))}: the file exists; choose another name, or replace it with --force"
+        )
+
+
+def check_not_source(source: Path, out: Path) -> None:
+    """An InputError if the output would replace its own input."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InputError(f"--out {printable(str(out))}: is the source itself; choose another name")
+
+
+def fraction(option: str, text: str) -> float:
+    """The fraction that 1% or 0.01 stands for."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"{option} {text!r}: is not a fraction; write 1% or 0.01")
+    return value
+
+
+def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
+    """The numbers of a list with commas."""
+    try:
+        return [kind(number) for number in text.split(",")]
+    except ValueError as error:
+        what = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{option} {text!r}: write {what} with commas, such as 1,5") from error
+
+
+def choices(option: str, text: str, allowed: Sequence[str]) -> list[Any]:
+    """The words of a list with commas, each of which must be allowed."""
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in allowed:
+            raise InputError(f"{option} {word!r}: is not one of {', '.join(allowed)}")
+    return words
+
+
+def frame_rate(text: str) -> float | None:
+    """A number of frames a second; None: native."""
+    try:
+        return None if text == "native" else float(text)
+    except ValueError as error:
+        raise InputError(f"--fps {text!r}: write a number, or native") from error

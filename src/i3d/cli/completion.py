@@ -1,0 +1,35 @@
+"""`i3d completion`: the script that makes a shell complete commands, options and their values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from i3d.cli.help import command
+from i3d.cli.messages import log
+from i3d.cli.options import INPUT, OUTPUT
+
+
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(group=INPUT, help="The shell to complete for.")],
+    /,
+    *,
+    install: Annotated[bool, Parameter(group=OUTPUT, help="Install the script for this user.")] = False,
+) -> None:
+    """Print or install the completion script of a shell.
+
+    Examples:
+      i3d completion zsh --install
+      source <(i3d completion bash)
+    """
+    from i3d.cli.main import app
+
+    if install:
+        path = app.install_completion(shell=shell)
+        log.info("installed %s; start a new shell to use it", path)
+    else:
+        print(app.generate_completion(shell=shell))
+
+
+app = command(completion, "completion")

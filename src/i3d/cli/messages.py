@@ -1,0 +1,32 @@
+"""What the package logs, as lines on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+log: Final = logging.getLogger("i3d")
+
+
+class _Handler(logging.Handler):
+    """Writes to the stderr of the moment, which tests replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        print(f"{level}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def log_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Print the records of the logger `i3d`: only errors if `quiet`, debug messages too if `verbose`."""
+    before = log.level, log.propagate, list(log.handlers)
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [_Handler()]
+    try:
+        yield
+    finally:
+        log.level, log.propagate, log.handlers[:] = before

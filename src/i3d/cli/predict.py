@@ -1,0 +1,90 @@
+"""`i3d predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from i3d.cli import run
+from i3d.cli.checks import check_output, check_videos
+from i3d.cli.help import command
+from i3d.cli.options import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    COMPUTED,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    ComputeOptions,
+    Force,
+    FusionOptions,
+    Json,
+    ModelOptions,
+    StreamOptions,
+    Videos,
+)
+from i3d.cli.streams import choose_streams, parse_fusion
+from i3d.errors import InputError
+
+OUT_SUFFIXES: Final = (".csv", ".json", ".jsonl")
+ANNOTATE_SUFFIXES: Final = (".mp4", ".gif")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PredictOptions:
+    """What is predicted, and where it is written."""
+
+    labels: Annotated[Path | None, Parameter(group=MODEL)] = None
+    """Class names, one a line, instead of those of the weights."""
+
+    frames_fps: Annotated[float | None, Parameter(group=INPUT)] = None
+    """Frame rate of folders of images (default: as the network expects)."""
+
+    max_decode_lag: Annotated[float, Parameter(group=INPUT, validator=AT_LEAST_0)] = 60.0
+    """Seconds that decoding may take longer than playing the video."""
+
+    top_k: Annotated[int, Parameter(group=COMPUTED, alias="-k", validator=AT_LEAST_1)] = 5
+    """Classes to print for each video."""
+
+    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
+
+    annotate: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    """Draw the labels on the video: an .mp4, or its first 10 s as .gif."""
+
+
+def predict(
+    *videos: Videos,
+    model: ModelOptions = ModelOptions(),
+    options: PredictOptions = PredictOptions(),
+    streams: StreamOptions = StreamOptions(),
+    fusion: FusionOptions = FusionOptions(),
+    compute: ComputeOptions = ComputeOptions(),
+    force: Force = False,
+    json: Json = False,
+) -> int:
+    """Recognise the action in each video.
+
+    The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit
+    code 3: some video could not be read.
+
+    Examples:
+      i3d predict clip.mp4
+      i3d predict holiday/ --out actions.csv
+      i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
+    """
+    names = check_videos(videos)
+    if options.frames_fps is not None and not 0 < options.frames_fps <= 1000:
+        raise InputError(f"--frames-fps must be above 0 and at most 1000, got {options.frames_fps:g}")
+    check_output("--out", options.out, OUT_SUFFIXES)
+    check_output("--annotate", options.annotate, ANNOTATE_SUFFIXES)
+    how = parse_fusion(fusion, streams)
+    networks = choose_streams(model.model, model.recipe, streams)
+    return run.predict.run_predict(names, options, networks, how, compute, force=force, json=json)
+
+
+app = command(predict, "predict")

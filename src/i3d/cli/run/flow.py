@@ -1,0 +1,120 @@
+"""`i3d flow` and `i3d flow show`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+from i3d.cli import output
+from i3d.cli.data import FlowFileOptions
+from i3d.cli.flow import FlowOptions
+from i3d.cli.messages import log
+from i3d.cli.options import FlowMethod
+from i3d.data.annotations import Annotations, build_annotations
+from i3d.data.flow_files import FILES
+from i3d.data.formats.inputs import expand_inputs
+from i3d.data.frame_extraction.extract import extract_frames
+from i3d.data.frame_extraction.jobs import RECORD, FlowSettings
+from i3d.data.frame_folders import infer_naming, open_frames
+from i3d.data.resume import read_record
+from i3d.data.rows import Rows
+from i3d.errors import InputError, VideoError, printable
+from i3d.video.flow import BOUND, Flow, bytes_to_flow, consecutive_flows, flow_to_rgb
+from i3d.video.reader import open_video
+from i3d.video.writer import write_video
+
+
+def run_flow(
+    videos: Sequence[str],
+    out: Path,
+    options: FlowOptions,
+    files: FlowFileOptions,
+    *,
+    fps: float | None,
+    workers: int,
+    force: bool,
+) -> int:
+    """Write the flow of videos; the exit code."""
+    annotations, missing = _annotations(videos)
+    with output.ProgressBar("compute flow", len(annotations)) as bar:
+        result = extract_frames(
+            annotations,
+            out,
+            short_side=options.short_side or None,
+            jpeg_quality=100,
+            fps=fps,
+            flow=FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format),
+            num_workers=workers,
+            on_clip=bar.update,
+            force=force,
+        )
+    for path in missing:
+        log.error("%s: no such file; check the path", printable(path))
+    output.print_extraction(result, num_missing=len(missing))
+    return 3 if result.bad or missing else 0
+
+
+def run_show(source: Path, out: Path, flow_method: FlowMethod | None, *, max_displacement: float) -> None:
+    """Draw the flow of a video, or stored flow, as a video."""
+    source = source.parent if source.name in FILES.values() else source
+    if not source.is_dir():
+        with open_video(source) as video:
+            fps = Fraction(video.fps or 25).limit_denominator(1000)
+            flows = consecutive_flows(video.stream(), method=flow_method or "dis")
+            _draw(out, source, flows, fps=fps, max_displacement=max_displacement)
+            notes = video.notes
+    elif flow_method is not None:
+        raise InputError(f"--flow-method {flow_method}: {printable(str(source))} holds flow already; leave it out")
+    else:
+        notes = _draw_folder(out, source, max_displacement=max_displacement)
+    for note in notes:
+        log.warning("%s: %s", printable(str(source)), note)
+    log.info("flow in colours: %s", printable(str(out)))
+
+
+def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, max_displacement: float) -> None:
+    """Flow after flow: no more than two are in memory."""
+    first_HW2 = next(flows, None)
+    if first_HW2 is None:
+        raise VideoError(str(source), "it has one frame, and flow is between two", "give a longer one")
+    height, width = (side - side % 2 for side in first_HW2.shape[:2])
+    images = (flow_to_rgb(f, bound=max_displacement)[:height, :width] for f in chain([first_HW2], flows))
+    write_video(out, images, fps=fps)
+
+
+def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[str, ...]:
+    """Stored flow; the record of its folder has the displacement that its bytes stand for."""
+    settings = (read_record(folder / RECORD) or {}).get("made_with", {})
+    if settings.get("flow") is None or "video" not in settings:
+        inner = next((path.parent for path in sorted(folder.glob(f"*/**/{RECORD}"))), None)
+        if inner is not None:
+            what = f"holds a folder for each video; name one, such as {printable(str(inner))}"
+            raise InputError(f"{printable(str(folder))}: {what}")
+    stored = float((settings.get("flow") or {}).get("bound", BOUND))
+    fps = Fraction(settings.get("fps") or 25).limit_denominator(1000)
+    try:
+        names = infer_naming(folder, modality="flow")
+    except InputError as error:
+        what = "holds no flow; name a video, or a folder that `i3d flow` wrote"
+        raise InputError(f"{printable(str(folder))}: {what}") from error
+    with open_frames(folder, names) as video:
+        flows = (bytes_to_flow(frame_HW2, bound=stored) for frame_HW2 in video.stream())
+        _draw(out, folder, flows, fps=fps, max_displacement=max_displacement)
+        return video.notes
+
+
+def _annotations(videos: Sequence[str]) -> tuple[Annotations, list[str]]:
+    """The videos as clips without classes, by their paths below a common folder; and those that are missing."""
+    named = list(dict.fromkeys(expand_inputs(videos)))
+    missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
+    paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
+    if not paths:
+        raise InputError(f"{printable(missing[0])}: no such file; check the path")
+    root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))  # noqa: PTH120
+    rows = Rows()
+    for path in dict.fromkeys(paths):
+        rows.add(os.path.relpath(path, root), ())
+    return build_annotations(rows, source=root, root=root), missing

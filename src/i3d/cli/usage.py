@@ -1,0 +1,49 @@
+"""Bad usage in one line: what is wrong, what is allowed, and where the help is."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args, get_origin
+
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    ValidationError,
+)
+
+from i3d.errors import printable
+
+STDIN: Final = "-"
+STDIN_WORD: Final = "/dev/stdin\0"  # stands for "-" while options are parsed: cyclopts takes that as an option
+
+
+def usage_error(error: CycloptsError) -> str:
+    """The message of an error of the parser, with the command whose help explains it."""
+    command = " ".join(("i3d", *(error.command_chain or ())))
+    return f"{printable(_reason(error))}; see `{command} --help`"
+
+
+def _reason(error: CycloptsError) -> str:
+    flag = "" if error.argument is None else error.argument.name
+    if not flag.startswith("-"):
+        flag = flag.upper()
+    if isinstance(error, CoercionError) and error.token is not None and error.msg is None:
+        value = f"{error.token.keyword or flag} {error.token.value!r}"
+        if get_origin(error.target_type) is Literal:
+            return f"{value}: is not one of {', '.join(map(str, get_args(error.target_type)))}"
+        return f"{value}: is not {_KINDS.get(str(error.target_type), 'a value of this option')}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return f"{flag}: needs a value" if flag in (error.root_input_tokens or ()) else f"{flag}: is missing"
+    if isinstance(error, UnusedCliTokensError):
+        return f"{' '.join(error.unused_tokens or ())}: is one argument too many"
+    if isinstance(error, ValidationError) and error.argument is not None:
+        value = error.argument.tokens[0].value if error.argument.tokens else error.value
+        return f"{flag} {value}: {error.exception_message[:1].lower()}{error.exception_message[1:].rstrip('.')}"
+    if isinstance(error, UnknownCommandError):
+        return str(error).split(" Available commands:")[0].rstrip(".")
+    return str(error).rstrip(".")
+
+
+_KINDS: Final = {"<class 'int'>": "a whole number", "<class 'float'>": "a number"}

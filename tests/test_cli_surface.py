@@ -1,0 +1,243 @@
+"""The command line from outside: which commands and flags exist, their help, completion, and how fast they answer."""
+
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from i3d.cli import options
+from i3d.cli.main import app
+from support.commands import I3D, run, run_process
+
+SHELLS = ("bash", "zsh", "fish")
+COMMANDS = {  # all flags without their dashes
+    "predict": (
+        "annotate cache device flow-method flow-model flow-recipe force frames-fps fuse-average json labels "
+        "max-decode-lag model out precision recipe runtime stream-weights streams top-k"
+    ),
+    "features": (
+        "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "
+        "mirror-crops model out padding precision preset recipe runtime streams stride window window-align"
+    ),
+    "features compare": "device flow-model flow-recipe json model recipe video",
+    "flow": "flow-align flow-bound flow-format flow-method force fps out short-side workers",
+    "flow show": "flow-method force max-displacement out",
+    "train": (
+        "accumulate allow-outside balance batch-size benchmark-steps cache classes cv-folds data "
+        "deterministic device epochs first-index flip flow-method fsdp group-by head init json layer-decay "
+        "list-format lr max-bad multi-label no-overfit-check no-validate norms overfit-check precision "
+        "recipe root runtime seed set template tensorboard test-clips train-layers ucf-fold val-fraction "
+        "val-list val-root validate validate-every views work-dir workers yes"
+    ),
+    "test": (
+        "allow-outside average-clips bad-as-wrong cache classes data device first-index flow-method "
+        "flow-model flow-recipe force frame-order fuse-average json list-format max-bad max-views "
+        "multi-label out out-format precision protocols recipe report root runtime seed set split "
+        "stream-weights streams template ucf-fold workers"
+    ),
+    "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",
+    "fuse": ("bad-as-wrong force fuse-average json out protocol report seed stream-weights sweep-fraction sweep-on"),
+    "runs": "json",
+    "plot": "out",
+    "data list": (
+        "allow-outside classes first-index list-format modality multi-label out root split template ucf-fold"
+    ),
+    "data check": (
+        "allow-outside classes first-index fix json list-format memory-limit min-frames modality "
+        "multi-label near-duplicates out root split template time-limit ucf-fold workers"
+    ),
+    "data preview": (
+        "allow-outside classes epoch first-index json list-format modality multi-label num-clips out recipe "
+        "root seed split template ucf-fold"
+    ),
+    "data split": (
+        "allow-outside classes group-by ignore-splits json list-format multi-label out root seed "
+        "test-fraction ucf-fold val-fraction"
+    ),
+    "data extract-frames": (
+        "allow-outside classes first-index flow-align flow-bound flow-format flow-method force fps "
+        "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
+    ),
+    "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
+    "convert": "force in-channels json labels partial recipe",
+    "models": "json",
+    "models show": "json recipe",
+    "benchmark data": (
+        "allow-outside batch-size classes first-index json list-format modality multi-label num-clips phase "
+        "recipe root split template ucf-fold workers"
+    ),
+    "benchmark model": (
+        "batch-size device json max-seconds out precision protocol recipe rounds runtime threads video"
+    ),
+    "doctor": "json",
+    "completion": "install",
+}
+
+
+def commands_below(parent, words=()):
+    """(name, app) of each command that does something."""
+    if words and parent.default_command is not None:
+        yield " ".join(words), parent
+    for name, child in parent.resolved_commands().items():
+        if not name.startswith("-"):
+            yield from commands_below(child, (*words, name))
+
+
+def flags_of(command):
+    names = (name for argument in command.assemble_argument_collection() for name in argument.names)
+    return " ".join(sorted(name[2:] for name in names if name.startswith("--")))
+
+
+def test_commands_and_flags_are_frozen():
+    """A flag is a promise: change this table with the documentation and the changelog."""
+    assert {name: flags_of(command) for name, command in commands_below(app)} == COMMANDS
+
+
+def test_one_name_means_one_thing():
+    """A flag takes the same values in every command, but for lists of them with commas."""
+    lists = {"--precision", "--runtime", "--batch-size", "--workers", "--top-k"}  # of benchmarks and metrics
+    fewer = {"--runtime", "--average-clips"}  # a part of the values
+    types = {}
+    for _, command in commands_below(app):
+        for argument in command.assemble_argument_collection():
+            hint = re.sub(r"typing.Optional\[(.*)\]|<class '(.*)'>|(.*) \| None", r"\1\2\3", str(argument.hint))
+            for flag in (name for name in argument.names if name.startswith("--")):
+                types.setdefault(flag, set()).add(hint)
+    assert {flag for flag, hints in types.items() if len(hints) > 1} <= lists | fewer, types
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal_and_has_a_summary_and_examples(name):
+    for flag in ("-h", "--help"):
+        done = run(*name.split(), flag, env={"COLUMNS": "80"})
+        assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"Usage: i3d {name}")
+    summary = next(line for line in lines[1:] if line)
+    assert summary.endswith(".")
+    assert len(summary) <= 70
+    assert "…" not in done.stdout
+    assert all(len(line) <= 80 for line in lines)
+    assert f"  i3d {name}" in done.stdout.partition("Examples:")[2]
+
+
+def test_the_list_of_commands_has_whole_summaries():
+    out = run("--help", env={"COLUMNS": "80"}).stdout
+    for name in COMMANDS:
+        if " " not in name:
+            assert re.search(rf"{name} +[A-Z][^…]*\.", out), name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", "--nope"], ["predict", "missing.mp4"],
+     ["test", "m", "--data", "missing"], ["train", "--data", "missing", "--work-dir", "w"],
+     ["predict", "missing.mp4", "--device", "gpu"], ["data", "check", "missing"], ["features", "m.mp4", "--out", "o"],
+     ["flow", "missing.mp4", "--out", "o"], ["convert", "a.pth", "missing/b.safetensors"], ["predcit"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_needs_no_network_is_answered_before_torch_is_imported(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    code = f"""
+import sys
+from i3d.cli.main import main
+sys.argv = ["i3d", *{words!r}]
+try:
+    main()
+finally:
+    heavy = {{"torch", "av", "cv2", "numpy"}} & set(sys.modules)
+    if heavy:
+        print("imported", *heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "imported" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2)
+
+
+def test_wrong_usage_is_answered_within_three_tenths_of_a_second():
+    """Of processor time, the least of three: the machine may be busy."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run_process("predict", "missing.mp4", "--nope").returncode == 2
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_scripts_are_valid(tmp_path, shell):
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "extract-frames" in done.stdout
+    assert "flow-method" in done.stdout
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    script = tmp_path / "script"
+    script.write_text(done.stdout)
+    checked = subprocess.run([shell, "-n", script], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_bash_completes_options_and_their_values(tmp_path):
+    (tmp_path / "script").write_text(run("completion", "bash").stdout)
+    line = """
+source ./script
+complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _i3d; echo "${COMPREPLY[@]}"; }
+complete_words i3d pre
+complete_words i3d predict --flow-m
+complete_words i3d predict --precision ""
+"""
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
+    names, flags, values = done.stdout.splitlines()
+    assert names.split() == ["predict"]
+    assert sorted(flags.split()) == ["--flow-method", "--flow-model"]
+    assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_is_installed_for_the_user(tmp_path, shell):
+    done = run(
+        "completion", shell, "--install", env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "start a new shell" in done.stderr
+    assert any("flow-method" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_choices_of_options_are_those_of_the_library():
+    from i3d.data.formats.read import Format
+    from i3d.data.frame_folders import Modality
+    from i3d.utils.device import Precision, Runtime
+    from i3d.video.flow import METHODS
+
+    assert set(get_args(options.Precision)) == set(get_args(Precision))
+    assert set(get_args(options.Runtime)) == set(get_args(Runtime))
+    assert set(get_args(options.FlowMethod)) == set(METHODS)
+    assert set(get_args(options.ListFormat)) == set(get_args(Format))
+    assert set(get_args(options.Modality)) == set(get_args(Modality))
+
+
+def test_quiet_and_verbose(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "walk"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "clips" / name / f"{i}.mp4").write_bytes(b"x")
+    assert "4 clips of 2 classes" in run("data", "list", "clips", "--out", "l.csv").stderr
+    assert run("-q", "data", "list", "clips", "--out", "l.csv").stderr == ""
+    assert run("data", "list", "clips", "--out", "l.csv", "--quiet").stderr == ""
+    assert run("data", "list", "gone", "--out", "l.csv", "-q").stderr.startswith("error: gone: ")
+    assert "4 clips of 2 classes" in run("data", "list", "clips", "-o", "l.csv", "-v").stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = run_process("data", "check", str(tmp_path / "gone"), "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert I3D[1:] == ["-m", "i3d"]
