@@ -79,7 +79,7 @@ def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, max_
     """Flow after flow: no more than two are in memory."""
     first_HW2 = next(flows, None)
     if first_HW2 is None:
-        raise VideoError(str(source), "it has one frame, and flow is between two", "give a longer one")
+        raise VideoError(str(source), "it has one frame, and flow needs two", "give a longer one")
     height, width = (side - side % 2 for side in first_HW2.shape[:2])
     images = (flow_to_rgb(f, bound=max_displacement)[:height, :width] for f in chain([first_HW2], flows))
     write_video(out, images, fps=fps)
