@@ -194,7 +194,10 @@ def test_a_video_of_one_frame_has_no_flow(tmp_path):
     command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow-method", "dis"]
     done = run_here([*command, "--workers", "0"])
     assert done.returncode == 3
-    assert "one.mp4: it has one frame, and flow needs two; remove it from the list, or use --flow-align frames" in done.stderr
+    assert (
+        "one.mp4: it has one frame, and flow needs two; remove it from the list, or use --flow-align frames"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize("kind", ["npz", "packed-video"])
