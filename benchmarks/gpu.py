@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from kept import GREEN, GREY, bars, write
 from torch import nn
 
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.errors import InputError, first_line
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
@@ -82,7 +82,7 @@ def contenders(
 ) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
     """Names, and what makes them ready."""
     recipe, peer = NETWORKS[case]
-    network = describe(recipe).recipe.network
+    network = describe_model(recipe).recipe.network
     runtimes = ("torch",) if eager else ("torch", "compile")
     for runtime in runtimes:
         yield (
@@ -154,7 +154,7 @@ def measured(
 ) -> Row:
     """Median milliseconds, clips a second, share of the matrix product, memory; or why it does not run."""
     clear(device)
-    of_clip = network_cost_on(describe(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
+    of_clip = network_cost_on(describe_model(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
     gflop = shape[0] * of_clip * (3 if ": step" in name else 1)
     row: Row = {"what": name, "batch": shape[0]}
     try:

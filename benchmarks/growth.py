@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from i3d.cli.options import clip_dataset
 from i3d.data.formats.read import read_annotations
 from i3d.diagnostics.benchmark_data import benchmark_data
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
@@ -45,7 +45,7 @@ def forward(
 ) -> Callable[[], object]:
     """R50, fp32, views of 256 x 256."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    settings = describe("r50").recipe.network
+    settings = describe_model("r50").recipe.network
     assert isinstance(settings, ResNetSettings)
     net = build_network(settings.model_copy(update={"num_classes": classes}))
     engine = Engine.create(net, ComputeConfig(precision="fp32"), device=torch.device("cpu"))

@@ -22,7 +22,7 @@ import torch
 from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
 from turns import OURS, THEIRS, Sides
 
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.models.flops import view_gflops
@@ -87,7 +87,7 @@ def prepare(folder: Path, name: str) -> Callable[[], object]:
         net = peer(case, who)
         return torch.inference_mode()(lambda: net(clip_NCTHW))
     _, precision, runtime = who.split()
-    built = build_network(describe(recipe).recipe.network)
+    built = build_network(describe_model(recipe).recipe.network)
     engine = Engine.create(built, ComputeConfig(precision=precision, runtime=runtime), device=torch.device("cpu"))
     last_NCTHW = clip_NCTHW.contiguous(memory_format=torch.channels_last_3d)
     return lambda: engine(last_NCTHW)
@@ -109,7 +109,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
         case, who = name.split(": ")
         shape, recipe, first = CASES[case]
         # PyTorchVideo's has no stride in time at its stem, and so another cost; ours is told for all.
-        gflop = view_gflops(describe(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
+        gflop = view_gflops(describe_model(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
         against = f"{case}: {first}"
     ratios = [theirs / ours for theirs, ours in zip(seconds[against], seconds[name], strict=True)]
     gemm = statistics.median(seconds["GEMM bf16" if "bf16" in name else "GEMM fp32"])

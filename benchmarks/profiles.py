@@ -24,7 +24,7 @@ from kept import BLUE, GREEN, Row, bars, machine, place, write
 from torch.profiler import ProfilerActivity, profile
 from training_step import step_of
 
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.utils.allocator import disable_malloc_trim
@@ -44,11 +44,11 @@ def main() -> None:
     for name, shape in SHAPES.items():
         clip_NCTHW = torch.rand(shape).contiguous(memory_format=torch.channels_last_3d)
         for precision in ("fp32", "bf16"):
-            net = build_network(describe(name).recipe.network)
+            net = build_network(describe_model(name).recipe.network)
             engine = Engine.create(net, ComputeConfig(precision=precision), device=torch.device("cpu"))
             rows += told(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
     for rough in (False, True):
-        net = build_network(describe(R50).recipe.network)
+        net = build_network(describe_model(R50).recipe.network)
         rows += told(f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough))
     rows += told_of_prediction()
     threads = torch.get_num_threads()

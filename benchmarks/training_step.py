@@ -23,7 +23,7 @@ from kept import BLUE, GREEN, GREY, bars, machine, place, write
 from torch import nn
 from turns import OURS, THEIRS, Sides
 
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.models.factory import build_network
 
 ROUNDS, SHAPE = 5, (2, 3, 32, 224, 224)
@@ -73,7 +73,7 @@ def prepare(folder: Path, name: str) -> Callable[[], bool]:
     """A step of a network with fresh weights."""
     case, who = name.split(": ")
     if "i3d," in who and "pytorch" not in who:
-        recipe = describe("r50" if case == "R50" else "inception_rgb_kinetics400").recipe
+        recipe = describe_model("r50" if case == "R50" else "inception_rgb_kinetics400").recipe
         return step_of(build_network(recipe.network), last=True, rough="bf16" in who)
     peers.install(folder)
     return step_of(peers.mmaction2_r50() if case == "R50" else peers.pytorch_i3d(), last=False, rough=False)

@@ -319,27 +319,5 @@ def test_names_with_line_ends_stay_on_one_line(clips):
     assert done.stderr == "error: a\\nb\\x1b[31m.mp4: the file is empty (0 bytes); copy or download it again\n"
 
 
-def test_version_and_doctor():
+def test_version():
     assert run_process("--version").stdout == f"i3d {i3d.__version__}\n"
-    done = run("doctor", "--json")
-    assert done.returncode == 0, done.stdout
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
-    assert {name for name, check in checks.items() if check["ok"]} == {"decoder", "weights", "self-check"}
-    assert "self-check" in run("doctor").stdout
-
-
-def test_doctor_finds_damaged_weights(tmp_path, monkeypatch, capsys):
-    from i3d.diagnostics import doctor as module
-    from i3d.weights import pretrained
-
-    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
-    damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(bytes(content))
-    monkeypatch.setattr(pretrained, "ASSETS", tmp_path / "assets")
-    checks = {check.name: check for check in module.doctor()}
-    assert checks["weights"].ok is False
-    assert checks["self-check"].ok is False
-    assert checks["decoder"].ok is True
-    assert "the file is damaged" in checks["weights"].found

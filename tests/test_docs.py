@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+from i3d.diagnostics.model_zoo import list_models
 from support.commands import run_here
 from support.foreign_files import resnet_2d
 from support.rendering import render
@@ -112,24 +113,12 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
     assert done.stdout.splitlines()[6] == printed[6]
 
 
-def test_the_table_of_recipes_is_what_the_code_says():
-    from i3d.diagnostics.model_zoo import network_name
-    from i3d.models.flops import network_cost
-    from i3d.recipes.named import RECIPES, named_recipe
-    from i3d.recipes.published import PUBLISHED
-
+def test_the_table_of_recipes_is_that_of_i3d_models():
     lines = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").splitlines()
-    told = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
-    assert list(told) == list(RECIPES)
-    for name, line in told.items():
-        recipe, figures = named_recipe(name), PUBLISHED.get(name)
-        cost = network_cost(recipe)
-        published = f"{figures.top1:.2f} / {figures.top5:.2f}" if figures else ""
-        cells = [
-            f"`{name}`",
-            network_name(recipe.network),
-            f"{cost.parameters / 1e6:.2f}",
-            f"{cost.gflops:.1f}",
-            published,
-        ]
-        assert [cell.strip() for cell in line.strip("|").split("|")] == cells
+    table = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    recipes = list_models().recipes
+    assert list(table) == [row.name for row in recipes]
+    for row in recipes:
+        accuracy = row.published.split(" (")[0]
+        cells = [f"`{row.name}`", row.network, f"{row.parameters / 1e6:.2f}", f"{row.gflops:.1f}", accuracy]
+        assert [cell.strip() for cell in table[row.name].strip("|").split("|")] == cells

@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 import i3d
 from i3d.errors import InputError, WeightsError
-from i3d.recipes.named import RECIPES
 from i3d.recipes.settings import ClipProtocol, InceptionSettings
 from i3d.utils.device import arithmetic_of
 from i3d.weights.foreign.files import read_weights_file
@@ -616,38 +615,3 @@ def test_classes_that_go_together_are_scored_each_on_its_own(tmp_path):
     state["logits.conv3d.weight"], state["logits.conv3d.bias"] = torch.zeros(157, 1024, 1, 1, 1), torch.zeros(157)
     (tmp_path / "charades.pt").write_bytes(foreign_files.torch_bytes(state))
     assert i3d.predict(clip, model=tmp_path / "charades.pt").top1.score == 0.5
-
-
-# i3d models
-
-
-def test_models_lists_everything():
-    result = run("models", "--json")
-    assert result.returncode == 0
-    told = json.loads(result.stdout)
-    assert {row["name"] for row in told["recipes"]} == set(RECIPES)
-    by_name = {row["name"]: row["cost"] for row in told["networks"]}
-    assert by_name["r50"]["parameters"] == 28_043_472
-    assert round(by_name["r50"]["gflops"], 1) == 86.5
-    assert by_name["r50"]["view_NCTHW"] == [1, 3, 32, 256, 256]
-    (weights,) = told["weights"]
-    assert (weights["name"], weights["licence"]) == ("inception_rgb_kinetics400", "Apache-2.0")
-    assert "not measured on this file" in weights["published"]
-    text = run("models").stdout
-    assert "72.68 / 90.78 (MMAction2 0.x; 10 clips x 3 crops, frames 340x256)" in text
-    assert "none was measured here" in text
-
-
-@pytest.mark.parametrize("name", ["r50", "r18", "i3d_r50_fast_32x2x1_100e_kinetics400_rgb", "inception_flow", TINY])
-def test_models_show_adds_up(name):
-    result = run("models", "show", name, "--json")
-    assert result.returncode == 0
-    told = json.loads(result.stdout)
-    assert sum(layer["parameters"] for layer in told["layers"]) == told["cost"]["parameters"]
-    assert abs(sum(layer["gflops"] for layer in told["layers"]) - told["cost"]["gflops"]) < 1e-6
-    assert run("models", "show", name).returncode == 0
-
-
-def test_models_show_of_the_unknown():
-    result = run("models", "show", "r5")
-    assert "there is no network, recipe or file 'r5' (did you mean r50" in result.stderr

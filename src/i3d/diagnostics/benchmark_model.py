@@ -20,7 +20,7 @@ import torch
 from i3d.data.annotations import build_annotations
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.rows import Rows
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.model_description import describe_model
 from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
@@ -243,7 +243,7 @@ def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, 
     if name in PRETRAINED or Path(name).exists():
         weights = load_weights(name, recipe=recipe)
         return weights.card.recipe, dict(weights.state)
-    return describe(name).recipe, None
+    return describe_model(name).recipe, None
 
 
 def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], float | None]:

@@ -1,4 +1,4 @@
-"""`i3d doctor`: is this installation sound? Versions, devices, decoder, weights, a computation with known answer."""
+"""`i3d doctor`: check an installation: versions, devices, decoder, weights, and a computation with a known answer."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.load import load_model
 from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
 
-MAX_DIFFERENCE: Final = 1e-3  # of the largest logit: what float16 kernels may cost
+MAX_DIFFERENCE: Final = 1e-3  # relative to the largest logit; the kernels of the package are rounded to float16
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `ok` is None for a line that only informs."""
+    """One line of the output. `ok` is None for a line that only informs."""
 
     name: str
-    found: str
+    result: str
     ok: bool | None = None
 
 
-def doctor() -> list[Check]:
-    """Look at everything; a check that fails is a line with `ok=False`, never an exception."""
+def check_installation() -> list[Check]:
+    """Run all checks. A check that fails has `ok=False`; it never raises an exception."""
     checks = [
         Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Check("packages", _packages()),
@@ -57,7 +57,7 @@ def doctor() -> list[Check]:
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # whatever is broken here is the finding
+    except Exception as error:  # any exception of a check is its result
         return Check(name, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", ok=False)
 
 
@@ -80,37 +80,34 @@ def _usable_cores() -> set[int]:
 
 
 def _devices() -> Check:
-
-    found = [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"]
-    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    devices = [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"]
+    devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return Check("devices", ", ".join(found))
+        devices.append("mps")
+    return Check("devices", ", ".join(devices))
 
 
 def _decoder() -> Check:
-    """Encode a ramp of grey frames, decode it, and compare."""
-
+    """Encode a ramp of grey frames, decode it and compare the mean levels."""
     levels = [40 + 10 * i for i in range(12)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ramp.mp4"
         write_video(path, (np.full((64, 96, 3), level, np.uint8) for level in levels), fps=Fraction(25))
         with open_video(path) as video:
             means = [float(frame.mean()) for frame in video.stream()]
-    worst = max(abs(a - b) for a, b in zip(means, levels, strict=True)) if len(means) == len(levels) else float("inf")
-    found = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}; H.264 clip written and read back"
-    return Check("decoder", f"{found}, {len(means)} of {len(levels)} frames, off by {worst:.1f} of 255", ok=worst < 4)
+    error = max(abs(a - b) for a, b in zip(means, levels, strict=True)) if len(means) == len(levels) else float("inf")
+    decoder = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}; H.264 clip written and read back"
+    return Check("decoder", f"{decoder}, {len(means)} of {len(levels)} frames, off by {error:.1f} of 255", ok=error < 4)
 
 
 def _weights() -> Check:
-
     _, card = load_checkpoint(WEIGHTS.path, sha256=WEIGHTS.sha256)
-    found = f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right"
-    return Check("weights", found, ok=True)
+    result = f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right"
+    return Check("weights", result, ok=True)
 
 
 def _self_check() -> Check:
-    """Logits of a fixed input against those that an independent implementation (JAX) gave."""
+    """Compare the logits of a fixed input with those of an independent implementation in JAX."""
 
     expected = json.loads((ASSETS / "self_check.json").read_text())
     clip_NTHWC = np.random.RandomState(expected["seed"]).uniform(-1, 1, expected["shape_NTHWC"]).astype(np.float32)
@@ -121,7 +118,7 @@ def _self_check() -> Check:
     seconds = time.perf_counter() - start
     golden_K = np.array(expected["logits"])
     difference = float(np.abs(logits_K - golden_K).max() / np.abs(golden_K).max())
-    found = (
+    result = (
         f"logits of 16 frames within {difference:.1e} of the reference (allowed {MAX_DIFFERENCE:g}), {seconds:.1f} s"
     )
-    return Check("self-check", found, ok=difference < MAX_DIFFERENCE)
+    return Check("self-check", result, ok=difference < MAX_DIFFERENCE)

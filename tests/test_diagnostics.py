@@ -1,0 +1,93 @@
+"""`i3d models` and `i3d doctor`."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from i3d.diagnostics import doctor
+from i3d.diagnostics.model_zoo import list_models
+from i3d.recipes.named import RECIPES
+from i3d.weights import pretrained
+from support.commands import run
+from support.paths import ROOT
+
+TINY = ROOT / "tests/golden/foreign/mmaction2_v1_tiny_epoch_2.pth"
+
+
+def test_models_lists_everything():
+    result = run("models", "--json")
+    assert result.returncode == 0
+    listed = json.loads(result.stdout)
+    assert {row["name"] for row in listed["recipes"]} == set(RECIPES)
+    by_name = {row["name"]: row for row in listed["networks"]}
+    assert by_name["r50"]["parameters"] == 28_043_472
+    assert round(by_name["r50"]["gflops"], 1) == 86.5
+    assert by_name["r50"]["view_NCTHW"] == [1, 3, 32, 256, 256]
+    (weights,) = listed["weights"]
+    assert (weights["name"], weights["licence"]) == ("inception_rgb_kinetics400", "Apache-2.0")
+    assert "not measured on this file" in weights["published"]
+    text = run("models").stdout
+    assert "72.68 / 90.78 (MMAction2 0.x; 10 clips x 3 crops, frames 340x256)" in text
+    assert "none was measured here" in text
+
+
+def test_the_listed_costs_are_those_of_the_networks():
+    count_models = runpy.run_path(str(ROOT / "tools/make_model_zoo.py"))["count_models"]
+    assert list_models() == count_models(), "run `python tools/make_model_zoo.py`"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_models_imports_neither_pytorch_nor_numpy(options):
+    code = f"""
+import sys
+sys.argv = ["i3d", "models", *{options}]
+from i3d.cli.main import app
+try:
+    app()
+finally:
+    print([name for name in ("torch", "numpy", "cv2") if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize("name", ["r50", "r18", "i3d_r50_fast_32x2x1_100e_kinetics400_rgb", "inception_flow", TINY])
+def test_models_show_adds_up(name):
+    result = run("models", "show", name, "--json")
+    assert result.returncode == 0
+    described = json.loads(result.stdout)
+    assert sum(layer["parameters"] for layer in described["layers"]) == described["cost"]["parameters"]
+    assert abs(sum(layer["gflops"] for layer in described["layers"]) - described["cost"]["gflops"]) < 1e-6
+    assert run("models", "show", name).returncode == 0
+
+
+def test_models_show_of_the_unknown():
+    result = run("models", "show", "r5")
+    assert result.returncode == 2
+    assert "there is no network, recipe or file 'r5' (did you mean r50" in result.stderr
+
+
+def test_doctor():
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert {name for name, check in checks.items() if check["ok"]} == {"decoder", "weights", "self-check"}
+    assert "self-check" in run("doctor").stdout
+
+
+def test_doctor_finds_damaged_weights(tmp_path, monkeypatch):
+    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
+    damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(bytes(content))
+    monkeypatch.setattr(pretrained, "ASSETS", tmp_path / "assets")
+    checks = {check.name: check for check in doctor.check_installation()}
+    assert checks["weights"].ok is False
+    assert checks["self-check"].ok is False
+    assert checks["decoder"].ok is True
+    assert "the file is damaged" in checks["weights"].result
