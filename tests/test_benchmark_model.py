@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from i3d.diagnostics.benchmark_model import Configuration, Speed, benchmark_model
+from i3d.diagnostics.benchmark_model import Configuration, Speed, measure_model
 from i3d.models.flops import network_cost
 from i3d.recipes.io import load_recipe
 from support.commands import run_here
@@ -34,9 +34,7 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
     configurations = [Configuration(), Configuration("auto", batch=3, threads=1)]
     steps = []
     video = render(tmp_path / "v.mp4", num_frames=30)
-    found = benchmark_model(
-        recipe, configurations, video=video, device="cpu", rounds=4, on_step=lambda: steps.append(1)
-    )
+    found = measure_model(recipe, configurations, video=video, device="cpu", rounds=4, on_progress=steps.append)
     assert len(steps) == 2 * (1 + 4)
     cost = network_cost(load_recipe(recipe))
     assert (found.parameters, found.gflops_per_view) == (cost.parameters, cost.gflops)
@@ -66,7 +64,7 @@ def test_the_memory_of_one_is_not_that_of_the_one_before(tmp_path):
     path.write_text(TINY.replace("base_channels: 4", "base_channels: 16").replace("crop: 32", "crop: 112"))
     path.write_text(path.read_text().replace("short_side: 32", "short_side: 112"))
     configurations = [Configuration(batch=64), Configuration(batch=1)]
-    large, small = benchmark_model(str(path), configurations, device="cpu", rounds=1).speeds
+    large, small = measure_model(str(path), configurations, device="cpu", rounds=1).speeds
     assert small.peak_mib < large.peak_mib - 50
 
 
@@ -76,7 +74,7 @@ def test_windows_are_those_of_the_video(tmp_path):
 
     model = save_model(tmp_path / "w.safetensors", protocol=WINDOWS)
     video = render(tmp_path / "v.mp4", num_frames=25)  # at 25 fps 20 slots: windows of 8, 6, 6
-    found = benchmark_model(str(model), [Configuration()], video=video, device="cpu", rounds=1)
+    found = measure_model(str(model), [Configuration()], video=video, device="cpu", rounds=1)
     recipe = load_weights(model).card.recipe
     assert found.views_per_video == 3
     expected = sum(view_gflops(recipe, num_frames=frames) for frames in (8, 6, 6))
@@ -85,7 +83,7 @@ def test_windows_are_those_of_the_video(tmp_path):
 
 
 def test_no_more_rounds_than_time(recipe):
-    found = benchmark_model(recipe, [Configuration()], device="cpu", rounds=100, max_seconds=0)
+    found = measure_model(recipe, [Configuration()], device="cpu", rounds=100, max_seconds=0)
     assert len(found.speeds[0].seconds) == 3  # the least
 
 
@@ -108,11 +106,11 @@ def test_the_command(recipe, tmp_path):
 @pytest.mark.slow
 def test_weights_and_networks_are_measured_too(tmp_path):
     model = save_model(tmp_path / "m.safetensors")
-    found = benchmark_model(str(model), [Configuration()], device="cpu", rounds=1)
+    found = measure_model(str(model), [Configuration()], device="cpu", rounds=1)
     assert found.protocol.startswith("tiny: 3 clips of 6 frames")
     assert found.views_per_video == 9
     flow = save_model(tmp_path / "flow.safetensors", channels=2)
-    found = benchmark_model(str(flow), [Configuration()], device="cpu", rounds=1)
+    found = measure_model(str(flow), [Configuration()], device="cpu", rounds=1)
     assert found.decode_ms is None
     assert found.speeds[0].videos_per_second_decoded is None
 
@@ -121,7 +119,7 @@ def test_weights_and_networks_are_measured_too(tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own modules
 def test_a_compiled_network_is_measured(recipe):
     pytest.importorskip("openvino", reason="pip install 'i3d[export]'")
-    found = benchmark_model(recipe, [Configuration(), Configuration(runtime="openvino")], device="cpu", rounds=1)
+    found = measure_model(recipe, [Configuration(), Configuration(runtime="openvino")], device="cpu", rounds=1)
     assert [speed.configuration.runtime for speed in found.speeds] == ["torch", "openvino"]
 
 

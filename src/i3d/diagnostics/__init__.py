@@ -1,1 +1,8 @@
-"""Checks of an installation and measurements: `doctor`, `benchmark_data`, `benchmark_model`, `model_zoo`."""
+"""Check an installation, list and describe models, and measure the speed of models and of data loading.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Measure: how fast clips come, and where their time goes."""
+"""`i3d benchmark data`: the loading speed of clips, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from i3d.utils.device import num_cores
 
 @dataclass(frozen=True)
 class DataSpeed:
-    """Clips a second with each number of worker processes (0: in this one), and one clip's time by stages."""
+    """Clips per second by number of worker processes (0: this process), and the time of each stage."""
 
     num_clips: int
     view: str
@@ -29,30 +29,29 @@ class DataSpeed:
 
     @property
     def bottleneck(self) -> str:
-        """What takes most of the time, and what helps against it."""
+        """The slowest stage, with advice."""
         stage = max(self.stage_ms, key=lambda name: self.stage_ms[name])
         return f"{stage}, {100 * self.stage_ms[stage] / self.clip_ms:.0f} % of a clip's time: {ADVICE[stage]}"
 
 
 ADVICE = {
-    "open": "the storage is slow to open files; pack them (`i3d data pack`) or bring them nearer",
-    "seek": "finding frames in long files is slow; cut the videos, or extract frames",
+    "open": "the storage opens files slowly; pack them (`i3d data pack`) or copy them to a faster disk",
+    "seek": "seeking in long files is slow; cut the videos, or extract frames",
     "decode": "re-encode videos smaller and with more keyframes, extract frames, or use more workers",
-    "resize": "store the videos at the short side that is needed (`i3d data extract-frames --short-side`)",
+    "resize": "store the videos at the short side of the recipe (`i3d data extract-frames --short-side`)",
     "crop": "a fused recipe resamples once instead of twice",
-    "change": "fewer or cheaper augmentations",
-    "collate": "the memory is slow; smaller batches",
+    "change": "use fewer or cheaper augmentations",
+    "collate": "memory is slow; use smaller batches",
 }
 
 
-def benchmark_data(
+def measure_data(
     dataset: ClipDataset, *, num_clips: int = 64, batch_size: int = 8, workers: tuple[int, ...] = (0, 1, 2)
 ) -> DataSpeed:
-    """Load `num_clips` clips in the order of training, once for every number of workers, after a warm-up batch.
+    """Load `num_clips` clips in training order, once for each number of workers, after a warm-up batch.
 
-    The first pass over files that the system has not read lately also measures the storage.
+    The first pass over files outside the page cache also measures the storage.
     """
-
     if num_clips < 1:
         raise InputError(f"num_clips must be at least 1, got {num_clips}")
     bad: dict[int, str] = {}
@@ -61,28 +60,28 @@ def benchmark_data(
     for num_workers in sorted({0, *workers}):
         loader = ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, max_bad=1.0)
         dataset.timer.is_on = num_workers == 0
-        done, seconds = _load(loader, num_clips)
+        num_loaded, seconds = _load(loader, num_clips)
         dataset.timer.is_on = False
-        speeds[num_workers] = done / seconds
+        speeds[num_workers] = num_loaded / seconds
         if num_workers == 0:
-            stage_ms = {name: 1000 * spent / done for name, spent in dataset.timer.seconds.items()}
-        bad.update({index: found.reason for index, found in loader.bad.items()})
+            stage_ms = {name: 1000 * spent / num_loaded for name, spent in dataset.timer.seconds.items()}
+        bad.update({index: clip.reason for index, clip in loader.bad.items()})
     view = "training" if isinstance(dataset.view, TrainView) else "test"
     return DataSpeed(num_clips, view, stage_ms, speeds, num_cores(), tuple(bad.values()))
 
 
 def _load(loader: ClipLoader, num_clips: int) -> tuple[int, float]:
-    """How many clips came in how many seconds, after one batch that is not counted."""
-    done, start = 0, 0.0
+    """The number of loaded clips and the seconds, after a warm-up batch."""
+    num_loaded, start = 0, 0.0
     for epoch in count(0):
         for batch in loader.batches(epoch=epoch):
-            if start == 0.0:  # processes start, code is imported
+            if start == 0.0:  # until here, processes start and import code
                 loader.dataset.timer.reset()
                 start = time.perf_counter()
                 continue
-            done += len(batch)
-            if done >= num_clips:
-                return done, time.perf_counter() - start
-        if epoch and not done:
+            num_loaded += len(batch)
+            if num_loaded >= num_clips:
+                return num_loaded, time.perf_counter() - start
+        if epoch and not num_loaded:
             raise InputError("no clip can be read; see `i3d data check`")
     raise AssertionError

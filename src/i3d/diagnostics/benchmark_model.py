@@ -1,6 +1,6 @@
-"""`i3d benchmark model`: what a network costs, how fast it is, and how much memory it takes.
+"""`i3d benchmark model`: the cost, speed and memory of a network.
 
-Each round runs every configuration once, so that what disturbs the machine disturbs all of them.
+Each round runs every configuration once, so that a disturbance of the machine affects all of them.
 Letters in names: V views, T frames, H rows, W columns, C channels.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,13 +42,14 @@ from i3d.utils.device import (
     processor,
 )
 from i3d.utils.process_pool import WorkerDied, run_jobs
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import PRETRAINED
 
-LEAST_ROUNDS: Final = 3
-CLIP_FRAMES: Final = 250  # of the video that is rendered for the decoding: 10 s at 25 fps
-CLIP_HEIGHT, CLIP_WIDTH = 256, 340  # what Kinetics is mostly stored at
+MIN_ROUNDS: Final = 3
+CLIP_FRAMES: Final = 250  # of the rendered video to decode: 10 s at 25 fps
+CLIP_HEIGHT, CLIP_WIDTH = 256, 340  # the usual size of Kinetics videos
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Configuration:
 
     precision: Precision = "fp32"
     batch: int = 1  # views that run at once
-    threads: int = 0  # of the processor; 0: as PyTorch has it
+    threads: int = 0  # of the CPU; 0: PyTorch's default
     runtime: Runtime = "torch"
 
     @property
@@ -67,24 +69,24 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one configuration."""
+    """The measurements of one configuration."""
 
     configuration: Configuration
     seconds: tuple[float, ...]  # of each round: one batch, from uint8 to logits
-    times_the_first: float  # how many times as fast as the first configuration: the median of the rounds
-    peak_mib: float | None  # of a process of its own (CUDA: what PyTorch took); None where the system does not tell
-    clips_per_second: float  # views of one clip and one crop
+    times_the_first: float  # speed-up over the first configuration: the median over rounds
+    peak_mib: float | None  # of a separate process (CUDA: of PyTorch's allocator); None: unknown on this system
+    clips_per_second: float  # views per second
     gflops_per_second: float
-    videos_per_second: float  # all views of the protocol, also those that are there twice; network alone
-    videos_per_second_decoded: float | None  # the same, with opening, decoding and resizing before, in turn
+    videos_per_second: float  # all views of the protocol, network alone
+    videos_per_second_decoded: float | None  # with opening, decoding and resizing before, in sequence
 
-    def quantile_ms(self, share: float) -> float:
-        return float(1000 * np.quantile(self.seconds, share))
+    def quantile_ms(self, q: float) -> float:
+        return float(1000 * np.quantile(self.seconds, q))
 
 
 @dataclass(frozen=True)
 class ModelSpeed:
-    """A network by its cost and its speeds, and where that was measured."""
+    """The cost and the speeds of a network, and the machine that measured them."""
 
     name: str
     protocol: str
@@ -93,22 +95,21 @@ class ModelSpeed:
     gflops_per_view: float
     views_per_video: int
     gflops_per_video: float
-    decode_ms: float | None  # of one video, all views: open, decode, resize; of flow it is not measured
+    decode_ms: float | None  # of one video, all views: open, decode, resize; None for flow, which is not measured
     device: str
     cores: int
     torch: str
     speeds: tuple[Speed, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-
-        told = asdict(self)
-        for speed, row in zip(self.speeds, told["speeds"], strict=True):
+        """The measurements as JSON values."""
+        values = asdict(self)
+        for speed, row in zip(self.speeds, values["speeds"], strict=True):
             row |= {"p50_ms": speed.quantile_ms(0.5), "p95_ms": speed.quantile_ms(0.95)}
-        return told
+        return values
 
 
-def benchmark_model(
+def measure_model(
     name: str,
     configurations: Sequence[Configuration],
     *,
@@ -118,27 +119,25 @@ def benchmark_model(
     device: str = "auto",
     rounds: int = 10,
     max_seconds: float = 60.0,
-    on_step: Callable[[], None] = lambda: None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> ModelSpeed:
-    """Measure a network, a recipe (with fresh weights), shipped weights or a weights file.
+    """Measure a network, a recipe (with random weights), weights of the package or a weights file.
 
-    `protocol`: a short name such as 10x3, else the recipe's; `video`: what is decoded, else one that is rendered here
-    (10 s of 340 x 256). After a warm-up of each configuration there are `rounds`, fewer (but 3) once `max_seconds`
-    are over. `on_step` is called after each run. What this machine cannot do is an
-    InputError.
+    `protocol`: a short name such as 10x3, by default the recipe's; `video`: the video to decode, by default a rendered
+    one (10 s of 340 x 256). After a warm-up of each configuration there are `rounds`, or fewer (at least 3) after
+    `max_seconds`. A configuration that this machine does not support is an InputError.
     """
-
     picked = pick_device(device)
     _check(configurations, picked, rounds)
-    found, state = _recipe_and_state(name, recipe)
-    found = with_protocol(found, protocol) if protocol else found
-    num_frames_V, decode_seconds = _decoding(found, video)
+    measured_recipe, state = _recipe_and_state(name, recipe)
+    measured_recipe = with_protocol(measured_recipe, protocol) if protocol else measured_recipe
+    num_frames_V, decode_seconds = _decoding(measured_recipe, video)
     frames = max(num_frames_V)
-    runs = [_Run(found, state, configuration, picked, frames) for configuration in configurations]
-    seconds = _in_turn(runs, rounds, max_seconds, on_step)
-    per_view = view_gflops(found, num_frames=frames)
-    per_video = sum(view_gflops(found, num_frames=number) for number in num_frames_V)
-    peaks = _peaks(found, configurations, picked, frames)
+    runs = [_Run(measured_recipe, state, configuration, picked, frames) for configuration in configurations]
+    seconds = _measure(runs, rounds, max_seconds, on_progress)
+    per_view = view_gflops(measured_recipe, num_frames=frames)
+    per_video = sum(view_gflops(measured_recipe, num_frames=number) for number in num_frames_V)
+    peaks = _peaks(measured_recipe, configurations, picked, frames)
     speeds = tuple(
         _speed(
             run,
@@ -152,11 +151,11 @@ def benchmark_model(
         )
         for run, measured, peak in zip(runs, seconds, peaks, strict=True)
     )
-    batch, channels, _, height, width = view_shape(found)
+    batch, channels, _, height, width = view_shape(measured_recipe)
     return ModelSpeed(
         name=name,
-        protocol=found.protocol_line,
-        parameters=network_cost(found).parameters,
+        protocol=measured_recipe.protocol_line,
+        parameters=network_cost(measured_recipe).parameters,
         view_NCTHW=(batch, channels, frames, height, width),
         gflops_per_view=per_view,
         views_per_video=len(num_frames_V),
@@ -169,24 +168,25 @@ def benchmark_model(
     )
 
 
-def _in_turn(runs: Sequence[_Run], rounds: int, max_seconds: float, on_step: Callable[[], None]) -> list[list[float]]:
+def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> list[list[float]]:
     """The seconds of each run in each round, after a warm-up."""
+    steps, total = count(1), len(runs) * (rounds + 1)
     for run in runs:
         run.once()
-        on_step()
+        on_progress(Progress("benchmark", next(steps), total, "run"))
     seconds: list[list[float]] = [[] for _ in runs]
     start = time.perf_counter()
     for number in range(rounds):
         for measured, run in zip(seconds, runs, strict=True):
             measured.append(run.once())
-            on_step()
-        if number + 1 >= LEAST_ROUNDS and time.perf_counter() - start > max_seconds:
+            on_progress(Progress("benchmark", next(steps), total, "run"))
+        if number + 1 >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:
             break
     return seconds
 
 
 class _Run:
-    """A network as one configuration has it, and a batch of noise to run it on."""
+    """A network in one configuration, with a batch of noise as input."""
 
     def __init__(
         self,
@@ -196,29 +196,28 @@ class _Run:
         device: torch.device,
         num_frames: int,
     ) -> None:
-
         torch.manual_seed(0)
         net = build_network(recipe.network).eval()
         if state is not None:
             net.load_state_dict(state)
-        how = configuration
         self.configuration, self.device, self.recipe = configuration, device, recipe
         _, channels, _, height, width = view_shape(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
-        compute = ComputeConfig(precision=how.precision, runtime=how.runtime)
+        compute = ComputeConfig(precision=configuration.precision, runtime=configuration.runtime)
         self._engine = Engine.create(net, compute, device=device)
         self._clips_VTHWC = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
 
     def once(self) -> float:
-        """Seconds for one batch, from uint8 to logits that are there."""
-
+        """The seconds of one batch, from uint8 to logits on the CPU."""
         pre, threads = self.recipe.preprocessing, torch.get_num_threads()
         torch.set_num_threads(self.configuration.threads or threads)
         start = time.perf_counter()
         try:
             forward(self._engine, self._clips_VTHWC, pre).cpu()
         except torch.OutOfMemoryError as error:
-            raise InputError(f"{self.configuration.name}: too much for the memory of {self.device}") from error
+            raise InputError(
+                f"{self.configuration.name}: out of memory on {self.device}; use a smaller --batch"
+            ) from error
         finally:
             torch.set_num_threads(threads)
         return time.perf_counter() - start
@@ -226,18 +225,17 @@ class _Run:
 
 def _check(configurations: Sequence[Configuration], device: torch.device, rounds: int) -> None:
     if not configurations or rounds < 1:
-        raise InputError("a benchmark needs a configuration and a round at the least")
+        raise InputError("a benchmark needs at least one configuration and one round")
     for c in configurations:
         arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
         if c.runtime not in RUNTIMES:
-            raise InputError(f"runtime {c.runtime!r}: is none of {', '.join(RUNTIMES)}")
+            raise InputError(f"runtime {c.runtime!r}: is not one of {', '.join(RUNTIMES)}")
 
 
 def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, torch.Tensor] | None]:
-    """What a name stands for; weights if it has any."""
-
+    """The recipe of a name, and its weights if it has any."""
     if Path(name).suffix.lower() in (*SUFFIXES, ".py"):
         return load_recipe(name), None
     if name in PRETRAINED or Path(name).exists():
@@ -247,11 +245,10 @@ def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, 
 
 
 def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], float | None]:
-    """The frames of each view of a video, and the seconds that they take to decode: the least of three times.
+    """The frames of each view of a video, and the shortest of three decoding times in seconds.
 
-    Networks of flow see folders of frames, which are not measured here: None.
+    None: a network of flow reads frame folders, whose decoding is not measured.
     """
-
     protocol = recipe.protocol
     if recipe.network.in_channels != 3:
         if isinstance(protocol, ClipProtocol):
@@ -276,8 +273,7 @@ def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], floa
 
 
 def render_clip(path: Path) -> Path:
-    """10 seconds of a drifting texture."""
-
+    """Render 10 s of a moving texture."""
     rng = np.random.default_rng(0)
     small_HWC = rng.integers(0, 256, (CLIP_HEIGHT // 8, CLIP_WIDTH // 8 + 1, 3), dtype=np.uint8)
     texture_HWC = small_HWC.repeat(8, axis=0).repeat(8, axis=1)[:, :CLIP_WIDTH]
@@ -289,7 +285,7 @@ def render_clip(path: Path) -> Path:
 def _speed(
     run: _Run,
     seconds: list[float],
-    of_the_first: list[float],
+    first_seconds: list[float],
     *,
     first_batch: int,
     gflops_per_view: float,
@@ -302,7 +298,7 @@ def _speed(
     return Speed(
         configuration=run.configuration,
         seconds=tuple(seconds),
-        times_the_first=float(np.median(np.array(of_the_first) / np.array(seconds))) * batch / first_batch,
+        times_the_first=float(np.median(np.array(first_seconds) / np.array(seconds))) * batch / first_batch,
         peak_mib=peak_mib,
         clips_per_second=batch / median,
         gflops_per_second=gflops_per_view * batch / median,
@@ -314,20 +310,18 @@ def _speed(
 def _peaks(
     recipe: Recipe, configurations: Sequence[Configuration], device: torch.device, num_frames: int
 ) -> list[float | None]:
-    """MiB at the most of each configuration, in a process of its own, with PyTorch and the network in it."""
-
-    found: list[float | None] = []
+    """The peak memory of each configuration in MiB: of a separate process with PyTorch and the network."""
+    peaks: list[float | None] = []
     for configuration in configurations:
         job = (recipe, configuration, str(device), num_frames)
-        ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the largest memory of a process never falls
+        ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the peak of one process never falls
         if isinstance(answer, WorkerDied):
-            raise InputError(f"{configuration.name}: its process died ({answer.cause}); is memory short?")
-        found.append(answer)
-    return found
+            raise InputError(f"{configuration.name}: its process died ({answer.cause}), perhaps for lack of memory")
+        peaks.append(answer)
+    return peaks
 
 
 def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
-
     recipe, configuration, name, num_frames = job
     device = torch.device(name)
     run = _Run(recipe, None, configuration, device, num_frames)

@@ -13,8 +13,8 @@ from i3d.cli.benchmark import Configurations
 from i3d.cli.messages import log
 from i3d.cli.options import DatasetOptions, ModalityOptions
 from i3d.cli.run.setup import clip_dataset, read_dataset
-from i3d.diagnostics.benchmark_data import benchmark_data
-from i3d.diagnostics.benchmark_model import Configuration, benchmark_model
+from i3d.diagnostics.benchmark_data import measure_data
+from i3d.diagnostics.benchmark_model import Configuration, measure_model
 from i3d.utils.atomic_files import write_atomically
 
 
@@ -33,7 +33,7 @@ def run_data(
     """Measure the loading of clips and print the result."""
     annotations = read_dataset(source, dataset, split=dataset.split, need_labels=False)
     clips = clip_dataset(annotations, phase, recipe, frames)
-    speed = benchmark_data(
+    speed = measure_data(
         clips, num_clips=num_clips, batch_size=batch_size if phase == "train" else 1, workers=tuple(workers)
     )
     for reason in speed.bad:
@@ -61,7 +61,7 @@ def run_model(
         for precision, batch_size, threads, runtime in product(*options.axes)
     ]
     with output.ProgressBar("measure", len(configurations) * (options.rounds + 1)) as bar:
-        speed = benchmark_model(
+        speed = measure_model(
             name,
             configurations,
             recipe=recipe,
@@ -70,7 +70,7 @@ def run_model(
             device=options.device,
             rounds=options.rounds,
             max_seconds=options.max_seconds,
-            on_step=bar.advance,
+            on_progress=bar,
         )
     text = json_format.dumps(speed.as_dict(), indent=2)
     if out is not None:
