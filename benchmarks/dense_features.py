@@ -24,7 +24,8 @@ from kept import BLUE, GREY, Row, bars, machine, place, write
 
 import i3d
 from i3d.data.loading.preprocess import resize_checked
-from i3d.features.extract import FeatureSource, extractor_of
+from i3d.features.extract import load_extractor
+from i3d.features.extractor import FeatureExtractor
 from i3d.models.engine.overlap import NETWORK_STRIDE_T
 from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     disable_malloc_trim()  # as the command `i3d` does
-    source = extractor_of(NETWORK, FeatureSettings(window=WINDOW, stride=1))
+    extractor = load_extractor(NETWORK, FeatureSettings(window=WINDOW, stride=1))
     seconds: dict[str, list[float]] = {"shared": [], "engine": [], "plain": []}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -56,8 +57,8 @@ def main() -> None:
         write_video(clip, (frame(number) for number in range(NUM_FRAMES)), fps=Fraction(25))
         elsewhere.submit(plain, clip).result()  # to load and warm up
         for _ in range(ROUNDS):
-            features_RC, of_row = shared(source, clip)
-            alone, of_window = engine(source, clip)
+            features_RC, of_row = shared(extractor, clip)
+            alone, of_window = engine(extractor, clip)
             for name, value in (("shared", of_row), ("engine", of_window)):
                 seconds[name].append(value)
             seconds["plain"].append(elsewhere.submit(plain, clip).result())
@@ -90,16 +91,16 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
     }
 
 
-def shared(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
+def shared(extractor: FeatureExtractor, clip: Path) -> tuple[np.ndarray, float]:
     """Rows, and seconds of each but the first, whose windows have nothing to share."""
     marks: list[float] = []
     with open_video(clip) as video:
-        rows = source.extractor(video, max_rows=ROWS, on_row=lambda _: marks.append(time.perf_counter())).values
+        rows = extractor(video, max_rows=ROWS, on_progress=lambda _: marks.append(time.perf_counter())).values
     return rows, (marks[-1] - marks[1]) / (ROWS - 2 * NETWORK_STRIDE_T)
 
 
-def engine(source: FeatureSource, clip: Path) -> tuple[np.ndarray, float]:
-    (stream,) = source.extractor.streams
+def engine(extractor: FeatureExtractor, clip: Path) -> tuple[np.ndarray, float]:
+    (stream,) = extractor.streams
     return by_themselves(clip, stream.engine.pooled, stream.preprocessing)
 
 

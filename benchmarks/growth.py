@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 from i3d.cli.options import clip_dataset
 from i3d.data.formats.read import read_annotations
-from i3d.diagnostics.benchmark_data import benchmark_data
+from i3d.diagnostics.benchmark_data import measure_data
 from i3d.diagnostics.model_description import describe_model
 from i3d.inference.predictor import Predictor
 from i3d.models.engine.engine import Engine
@@ -70,7 +70,7 @@ def load(*, workers: int) -> Callable[[], object]:
         "path,label\n" + "".join(f"{number}.mp4,{number % 2}\n" for number in range(8)) * 8
     )
     dataset = clip_dataset(read_annotations(folder / "list.csv"), "train", R50, "rgb", None, 1)
-    return lambda: 1 / benchmark_data(dataset, num_clips=64, workers=(workers,)).clips_per_second[workers]
+    return lambda: 1 / measure_data(dataset, num_clips=64, workers=(workers,)).clips_per_second[workers]
 
 
 def lines(*, number: int) -> Callable[[], object]:

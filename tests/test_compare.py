@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from i3d.errors import InputError
-from i3d.features.compare import compare, likely_causes
-from i3d.features.extract import extractor_of
+from i3d.features.compare import compare_features, likely_causes
+from i3d.features.extract import load_extractor
 from i3d.recipes.features import FeatureSettings
+from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from support.commands import run_here
 from support.evaluation_runs import save_model
@@ -34,7 +35,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def source(tmp_path):
-    return extractor_of(save_model(tmp_path / "m.safetensors"), SETTINGS, device="cpu")
+    return load_extractor(save_model(tmp_path / "m.safetensors"), SETTINGS, compute=ComputeConfig("cpu"))
 
 
 def rows(extractor, clip):
@@ -46,38 +47,38 @@ def test_cosines_by_hand(tmp_path):
     a = np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", np.array([[0.0, 2.0], [4.0, 3.0], [0.0, 0.0], [1.0, 1.0]]))
-    found = compare(tmp_path / "a.npy", tmp_path / "b.npy")
+    found = compare_features(tmp_path / "a.npy", tmp_path / "b.npy")
     assert found.cosines_R == pytest.approx([0, 24 / 25, 1])
     assert found.num_rows == (3, 4)
     assert not found.is_same
-    assert compare(tmp_path / "a.npy", tmp_path / "a.npy").is_same
+    assert compare_features(tmp_path / "a.npy", tmp_path / "a.npy").is_same
     rng = np.random.default_rng(0)
     long = rng.normal(size=(20, 30))
     np.save(tmp_path / "a.npy", long)
     np.savez(tmp_path / "b.npz", features=long[1:])
-    shifted = compare(tmp_path / "a.npy", tmp_path / "b.npz").shifted
+    shifted = compare_features(tmp_path / "a.npy", tmp_path / "b.npz").shifted
     assert shifted[1] == pytest.approx(1)
     assert max(abs(shifted[k]) for k in (-2, -1, 2)) < 0.3
 
 
 CAUSES = {
-    "colours in the order BGR": lambda e: replace(e, change=lambda frames: (f[..., ::-1] for f in frames)),
-    "24 frames a second": lambda e: replace(e, settings=e.settings.model_copy(update={"fps": 24.0})),
-    "the video's own rate": lambda e: replace(e, settings=e.settings.model_copy(update={"fps": None})),
+    "colour order BGR": lambda e: replace(e, change=lambda frames: (f[..., ::-1] for f in frames)),
+    "24 frames per second": lambda e: replace(e, settings=e.settings.model_copy(update={"fps": 24.0})),
+    "the frame rate of the video": lambda e: replace(e, settings=e.settings.model_copy(update={"fps": None})),
     "values from -1 to 1": lambda e: replace(
         e,
         streams=tuple(
             replace(s, preprocessing=s.preprocessing.model_copy(update={"std": (127.5,) * 3})) for s in e.streams
         ),
     ),
-    "nothing: as it is here": lambda e: e,
+    "no change": lambda e: e,
 }
 
 
 @pytest.mark.parametrize("what", CAUSES)
 def test_the_cause_is_found(clip, source, tmp_path, what):
-    np.save(tmp_path / "b.npy", rows(CAUSES[what](source.extractor), clip))
-    causes = likely_causes(source.extractor, clip, tmp_path / "b.npy")
+    np.save(tmp_path / "b.npy", rows(CAUSES[what](source), clip))
+    causes = likely_causes(source, clip, tmp_path / "b.npy")
     assert causes[0].what == what
     assert causes[0].cosine == pytest.approx(1, abs=1e-6)
     assert len(causes) > 10
@@ -87,22 +88,24 @@ def test_the_cause_is_found(clip, source, tmp_path, what):
 def test_one_frame_later(clip, source, tmp_path):
     with open_video(clip) as video:
         frames = list(video.stream(fps=20.0))
-    values = rows(replace(source.extractor, change=lambda stream: iter(list(stream)[1:])), clip)
+    values = rows(replace(source, change=lambda stream: iter(list(stream)[1:])), clip)
     assert len(frames) > len(values)
     np.save(tmp_path / "b.npy", values)
-    assert likely_causes(source.extractor, clip, tmp_path / "b.npy")[0].what == "one frame later"
+    assert likely_causes(source, clip, tmp_path / "b.npy")[0].what == "one frame later"
 
 
 def test_the_bound_of_flow(clip, tmp_path):
     model = save_model(tmp_path / "f.safetensors", channels=2)
-    extractor = extractor_of(None, SETTINGS, flow_model=model, flow="dis", device="cpu").extractor
+    extractor = load_extractor(None, SETTINGS, flow_model=model, flow="dis", compute=ComputeConfig("cpu"))
     np.save(tmp_path / "b.npy", rows(replace(extractor, bound=15.0), clip))
     assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow clipped to 15 pixels"
 
 
 def test_the_method_of_flow(clip, tmp_path):
     save_model(tmp_path / "f.safetensors", channels=2)
-    extractor = extractor_of(None, SETTINGS, flow_model=tmp_path / "f.safetensors", flow="dis", device="cpu").extractor
+    extractor = load_extractor(
+        None, SETTINGS, flow_model=tmp_path / "f.safetensors", flow="dis", compute=ComputeConfig("cpu")
+    )
     streams = tuple(replace(stream, flow="farneback") for stream in extractor.streams)
     np.save(tmp_path / "b.npy", rows(replace(extractor, streams=streams), clip))
     assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow by farneback"
@@ -115,21 +118,21 @@ def test_the_settings_that_the_other_tells(clip, source, tmp_path):
     one, other = tmp_path / "ours/a.npy", tmp_path / "theirs/a.npy"
     done = run_here(["i3d", "features", "compare", one, other, "--model", tmp_path / "m.safetensors", "--json"])
     causes = json.loads(done.stdout)["causes"]
-    assert causes[0]["what"] == "the settings of the other's .json"
+    assert causes[0]["what"] == "the settings of the other .json"
     assert causes[0]["cosine"] == pytest.approx(1, abs=1e-6)
 
 
 def test_the_command(clip, source, tmp_path):
     model = tmp_path / "m.safetensors"
-    options = ["--model", model, "--window", "8", "--stride", "4", "--fps", "20", "--device", "cpu"]
-    assert run_here(["i3d", "features", clip, "--out", tmp_path / "a", *options]).returncode == 0
-    assert run_here(["i3d", "features", clip, "--out", tmp_path / "c", *options, "--fps", "24"]).returncode == 0
+    options = ["--model", model, "--window", "8", "--stride", "4", "--device", "cpu", "--fps"]
+    assert run_here(["i3d", "features", clip, "--out", tmp_path / "a", *options, "20"]).returncode == 0
+    assert run_here(["i3d", "features", clip, "--out", tmp_path / "c", *options, "24"]).returncode == 0
     ours, theirs = tmp_path / "a" / "a.npy", tmp_path / "b.npy"
-    np.save(theirs, rows(replace(source.extractor, change=lambda stream: (f[..., ::-1] for f in stream)), clip))
+    np.save(theirs, rows(replace(source, change=lambda stream: (f[..., ::-1] for f in stream)), clip))
     done = run_here(["i3d", "features", "compare", ours, theirs, "--model", model, "--device", "cpu"])
     assert done.returncode == 0, done.stderr
-    first = next(line for line in done.stdout.splitlines() if "colours" in line or "nothing" in line)
-    assert first.split()[:2] == ["colours", "in"]
+    first = next(line for line in done.stdout.splitlines() if "colour order" in line or "no change" in line)
+    assert first.split()[:2] == ["colour", "order"]
     told = json.loads(run_here(["i3d", "features", "compare", ours, tmp_path / "c" / "a.npy", "--json"]).stdout)
     assert told["differ"] == ["settings.fps: 20.0, 24.0"]
     same = run_here(["i3d", "features", "compare", ours, ours])
@@ -144,17 +147,17 @@ def test_what_cannot_be_compared(clip, source, tmp_path):
     (tmp_path / "e.npy").write_bytes(b"no array")
     np.save(tmp_path / "f.npy", np.array([[{"a": 1}]], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="rows of 4 numbers, .* of 5: another layer"):
-        compare(tmp_path / "a.npy", tmp_path / "b.npy")
+        compare_features(tmp_path / "a.npy", tmp_path / "b.npy")
     for name, message in [
-        ("c", "no rows of finite"),
-        ("d", "no rows of finite"),
+        ("c", "not rows of finite"),
+        ("d", "not rows of finite"),
         ("e", "no features"),
         ("f", "no features"),
     ]:
         with pytest.raises(InputError, match=message):
-            compare(tmp_path / "a.npy", tmp_path / f"{name}.npy")
+            compare_features(tmp_path / "a.npy", tmp_path / f"{name}.npy")
     with pytest.raises(InputError, match="cannot be read"):
-        compare(tmp_path / "a.npy", tmp_path / "nowhere.npy")
+        compare_features(tmp_path / "a.npy", tmp_path / "nowhere.npy")
     done = run_here(["i3d", "features", "compare", tmp_path / "a.npy", tmp_path / "a.npy", "--model", "x"])
     assert done.returncode == 2
-    assert "a.json: is not there whole; the search needs what it says" in done.stderr
+    assert "a.json: is missing or damaged; the search needs its settings" in done.stderr

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
-from i3d.features.extract import extractor_of
+from i3d.features.extract import load_extractor
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.windows import Row, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
@@ -192,7 +192,7 @@ def test_a_row_for_each_frame(clip):
 
 
 def test_a_video_shorter_than_a_row(clip):
-    told = "it has 30 frames, a row takes 64; use --padding repeat, or a smaller --window"
+    told = "it has 30 frames, a row needs 64; use --padding repeat, or a smaller --window"
     with open_video(clip) as video, pytest.raises(VideoError, match=told):
         extractor(feature_preset("video-features-i3d"))(video)
 
@@ -241,14 +241,14 @@ def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path
     out = tmp_path / "out"
     err = run(videos, "--out", out, "--model", model, *OPTIONS, expected=3)
     assert "broken.mp4: the file is empty" in err
-    assert "short.mp4: it has 5 frames, a row takes 8; use --padding repeat, or a smaller --window" in err
+    assert "short.mp4: it has 5 frames, a row needs 8; use --padding repeat, or a smaller --window" in err
     assert "features of 3 of 5 videos" in err
     assert sorted(content(out)) == ["a.json", "a.npy", "b.json", "b.npy", "more/a.json", "more/a.npy"]
     told, values = json.loads((out / "more" / "a.json").read_text()), np.load(out / "more" / "a.npy")
     weights = load_weights(model)
     assert told["made_with"]["weights"] == [{"sha256": weights.sha256, "recipe": "tiny", "flow": None}]
     assert told["made_with"]["runtime"] == "torch"
-    assert told["ran_by"] == {"torch": metadata.version("torch")}
+    assert told["runtimes"] == {"torch": metadata.version("torch")}
     assert told["shape"] == list(values.shape) == [3, 32]
     net = build_model(weights)
     with open_video(videos / "more" / "a.mp4") as video:
@@ -268,7 +268,7 @@ def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_
         (videos / name).unlink()
     run(videos, "--out", out, "--model", model, *OPTIONS)
     before = content(out)
-    assert "3 were there" in run(videos, "--out", out, "--model", model, *OPTIONS)
+    assert "3 reused" in run(videos, "--out", out, "--model", model, *OPTIONS)
     assert content(out) == before
     shutil.copy(videos / "b.mp4", videos / "a.mp4")
     (out / "b.npy").write_bytes(before["b.npy"][:-9])  # half a file
@@ -416,7 +416,7 @@ def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
     assert np.allclose(one, two, atol=1e-5)
     told = json.loads((tmp_path / "two" / "a.json").read_text())
     assert told["made_with"]["runtime"] == "openvino"
-    assert told["ran_by"] == {"openvino": metadata.version("openvino")}
+    assert told["runtimes"] == {"openvino": metadata.version("openvino")}
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_bad_options(videos, model, tmp_path, options, message):
 
 def test_two_videos_of_one_name(videos, model, tmp_path):
     err = run(videos / "a.mp4", videos / "more" / "a.mp4", "--out", tmp_path / "o", "--model", model, expected=2)
-    assert "their features would both be" in err
+    assert "both would write" in err
 
 
 @pytest.mark.slow
@@ -481,9 +481,9 @@ def test_killed_three_times_and_in_three_processes_the_files_are_the_same(videos
 def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
     monkeypatch.setattr("i3d.features.extractor.MAX_BYTES", 9999)
     settings = FeatureSettings(layer="layer1", grid=True, window=9, stride=1)
-    source = extractor_of(save_model(clip.parent / "grid.safetensors"), settings, device="cpu")
+    source = load_extractor(save_model(clip.parent / "grid.safetensors"), settings, compute=ComputeConfig("cpu"))
     with open_video(clip) as video, pytest.raises(VideoError, match="rows take over 0 GiB; leave out --grid"):
-        source.extractor(video)
+        source(video)
 
 
 @pytest.mark.parametrize(("command", "other"), [("features", "compare"), ("flow", "show")])
@@ -502,9 +502,9 @@ def test_frames_are_decoded_while_the_network_runs(tmp_path):
     made = extractor(FeatureSettings(window=4, stride=4), "rgb")
     with open_video(tmp_path / "a.mp4") as video:
 
-        def on_row(_):
+        def on_progress(_):
             time.sleep(0.2)
             seen.append(video.frames_decoded)
 
-        made(video, on_row=on_row)
+        made(video, on_progress=on_progress)
     assert 8 < seen[0] < 60

@@ -1,1 +1,8 @@
-"""Features: from videos to rows of features (`extract`), through the network (`extractor`), on disk (`sidecar`)."""
+"""Extract features of videos: `load_extractor`, then `extract_features` to files or the extractor on one video.
+
+The names are those of `__init__.pyi`; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

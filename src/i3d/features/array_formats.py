@@ -1,4 +1,4 @@
-"""Features as bytes, in the formats that people load: NumPy's, HDF5, Parquet."""
+"""Features as bytes in common formats: NumPy's, HDF5, Parquet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.errors import InputError, first_line, printable
-from i3d.features.extractor import Extracted
+from i3d.features.extractor import VideoFeatures
 
 FileFormat = Literal["npy", "npz", "h5", "parquet"]
 FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
@@ -24,30 +24,30 @@ SHAPE: Final = b"i3d.shape"  # of a row, in the metadata of a Parquet file
 def check_format(kind: str) -> None:
     """An unknown format, or one whose library is missing, is an InputError."""
     if kind not in FORMATS:
-        raise InputError(f"--array-format {kind!r}: is none of {', '.join(FORMATS)}")
+        raise InputError(f"--array-format {kind!r}: is not one of {', '.join(FORMATS)}")
     if kind in NEEDS:
         _library(kind)
 
 
-def array_bytes(found: Extracted, kind: FileFormat) -> bytes:
+def array_bytes(features: VideoFeatures, kind: FileFormat) -> bytes:
     """A file of features: the array alone (npy), or with the frames and seconds of each row."""
-    content, rows_R2, seconds_R2 = io.BytesIO(), np.array(found.rows, np.int64), np.array(found.seconds)
+    content, rows_R2, seconds_R2 = io.BytesIO(), np.array(features.rows, np.int64), np.array(features.seconds)
     match kind:
         case "npy":
-            np.save(content, found.values)
+            np.save(content, features.values)
         case "npz":
-            np.savez(content, features=found.values, rows=rows_R2, seconds=seconds_R2)
+            np.savez(content, features=features.values, rows=rows_R2, seconds=seconds_R2)
         case "h5":
             with _library(kind).File(content, "w") as file:
-                for name, values in (("features", found.values), ("rows", rows_R2), ("seconds", seconds_R2)):
+                for name, values in (("features", features.values), ("rows", rows_R2), ("seconds", seconds_R2)):
                     file.create_dataset(name, data=values, track_times=False)
         case "parquet":
-            _write_parquet(content, found.values, rows_R2, seconds_R2)
+            _write_parquet(content, features.values, rows_R2, seconds_R2)
     return content.getvalue()
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
-    """The features of a file of any of these formats, ours or anybody's; an array alone, or `features` among others."""
+    """The only array of a file in any of these formats, of i3d or other tools, or the one named `features`."""
     kind = path.suffix.lower().removeprefix(".")
     try:
         content = path.read_bytes()
@@ -59,15 +59,15 @@ def read_array(path: Path) -> npt.NDArray[Any]:
             case "parquet":
                 return _read_parquet(content)
             case _:
-                found = np.load(io.BytesIO(content), allow_pickle=False)
-                if isinstance(found, np.ndarray):
-                    return found
-                return np.asarray(found["features" if "features" in found.files else _only(found.files)])
+                loaded = np.load(io.BytesIO(content), allow_pickle=False)
+                if isinstance(loaded, np.ndarray):
+                    return loaded
+                return np.asarray(loaded["features" if "features" in loaded.files else _only(loaded.files)])
     except OSError as error:
         why = error.strerror or first_line(error)
         raise InputError(f"{printable(str(path))}: cannot be read ({why}); give a {_choices()}") from error
     except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        objects = "Python objects, which are not read" if content.startswith(b"\x93NUMPY") else "it is no array"
+        objects = "Python objects, which are not read" if content.startswith(b"\x93NUMPY") else "not an array"
         why = objects if "allow_pickle" in str(error) else first_line(error)
         raise InputError(f"{printable(str(path))}: no features ({why}); give a {_choices()}") from error
 

@@ -1,6 +1,6 @@
-"""`i3d features compare`: how alike two files of features are, row by row, and what may have made them differ.
+"""`i3d features compare`: the similarity of two files of features row by row, and likely causes of differences.
 
-    compare(Path("a/clip.npy"), Path("b/clip.npy")).cosines_R
+    compare_features(Path("a/clip.npy"), Path("b/clip.npy")).cosines_R
 
 Letters in names: R rows, C channels.
 """
@@ -29,21 +29,20 @@ from i3d.video.flow import METHODS
 from i3d.video.reader import open_video
 
 Floats = npt.NDArray[np.float64]
-SAME: Final = 0.9999  # a cosine from which on rows are called the same
-MOST_ROWS: Final = 4  # that are computed anew for each cause
-LR_KEYS: Final = (24.0, 25.0, 30.0, None)
+MAX_ROWS: Final = 4  # extracted again for each cause
+RATES: Final = (24.0, 25.0, 30.0, None)
 IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class FeatureComparison:
     """Two files of features, row by row."""
 
     cosines_R: Floats
     num_rows: tuple[int, int]
-    is_same: bool  # to the bit
-    shifted: dict[int, float]  # the mean cosine if one begins so many rows later
-    differ: tuple[str, ...]  # settings in which the two explanations differ
+    is_same: bool  # bit for bit
+    shifted: dict[int, float]  # offset in rows -> mean cosine
+    differ: tuple[str, ...]  # settings in which the two sidecars differ
 
     @property
     def mean(self) -> float:
@@ -51,15 +50,15 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Cause:
-    """Something that another tool may have done otherwise, and how alike the features then are to its."""
+class LikelyCause:
+    """A difference of another tool, and the mean cosine to its features after the same change here."""
 
     what: str
     cosine: float
 
 
-def compare(one: Path, other: Path) -> Comparison:
-    """The cosines of the rows of two files (of ours, or anybody's). Other channels are an InputError."""
+def compare_features(one: Path, other: Path) -> FeatureComparison:
+    """The cosines of the rows of two files, of i3d or other tools. Different channels are an InputError."""
     a_RC, b_RC = read_features(one), read_features(other)
     if a_RC.shape[1] != b_RC.shape[1]:
         raise InputError(
@@ -72,36 +71,33 @@ def compare(one: Path, other: Path) -> Comparison:
         if min(len(a_RC) - max(shift, 0), len(b_RC) - max(-shift, 0)) > 0
     }
     same = a_RC.shape == b_RC.shape and bool((a_RC == b_RC).all())
-    return Comparison(_cosines(a_RC, b_RC), (len(a_RC), len(b_RC)), same, shifted, _differences(one, other))
+    return FeatureComparison(_cosines(a_RC, b_RC), (len(a_RC), len(b_RC)), same, shifted, _differences(one, other))
 
 
-def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list[Cause]:
-    """The first rows of a video, computed with one thing after the other changed, against those of a file.
+def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list[LikelyCause]:
+    """Extract the first rows of a video with one change at a time, and compare them with a file; best match first.
 
-    The most alike first. Changed are the order of colours, the first frame, the rate, the window, how frames are
-    resized, the range of values; of flow its range.
+    Changes: colour order, first frame, frame rate, window, resizing, value range, and the range and method of flow.
     """
-
-    wanted_RC, causes = read_features(other)[:MOST_ROWS], []
-    for what, changed in chain(_changes(extractor), _as_told(extractor, other)):
+    wanted_RC, causes = read_features(other)[:MAX_ROWS], []
+    for what, changed in chain(_changes(extractor), _sidecar_settings(extractor, other)):
         with open_video(video) as opened:
             try:
-                rows_RC = _flat(changed(opened, max_rows=MOST_ROWS).values)
-            except (VideoError, InputError, ValueError):  # the network takes no such window, or nothing is left
+                rows_RC = _flat(changed(opened, max_rows=MAX_ROWS).values)
+            except (VideoError, InputError, ValueError):  # no network input, or no rows, with this change
                 if changed is extractor:
                     raise
                 continue
         if rows_RC.shape[1] == wanted_RC.shape[1]:
-            causes.append(Cause(what, float(_cosines(rows_RC, wanted_RC).mean())))
+            causes.append(LikelyCause(what, float(_cosines(rows_RC, wanted_RC).mean())))
     return sorted(causes, key=lambda cause: -cause.cosine)
 
 
 def read_features(path: Path) -> Floats:
-    """Rows (R, numbers) of a file; crops and grids are laid side by side. What is none is an InputError."""
-
+    """The rows (R, C) of a file, float64; crops and grids are flattened. Raises InputError for anything else."""
     where, values = printable(str(path)), read_array(path)
     if values.ndim < 2 or values.dtype.kind not in "fiu" or 0 in values.shape or not np.isfinite(values).all():
-        raise InputError(f"{where}: {values.dtype} of shape {values.shape} are no rows of finite numbers")
+        raise InputError(f"{where}: {values.dtype} of shape {values.shape} are not rows of finite numbers")
     return _flat(values)
 
 
@@ -110,43 +106,41 @@ def _flat(values: npt.NDArray[Any]) -> Floats:
 
 
 def _cosines(a_RC: Floats, b_RC: Floats) -> Floats:
-    """Of as many rows as both have; of two rows without a number above 0, 1."""
+    """The cosines of the rows that both have; of rows of norm 0: 1 if they are equal, else 0."""
     rows = min(len(a_RC), len(b_RC))
     a_RC, b_RC = a_RC[:rows], b_RC[:rows]
     lengths_R = np.linalg.norm(a_RC, axis=1) * np.linalg.norm(b_RC, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines_R: Floats = (a_RC * b_RC).sum(axis=1) / lengths_R
-    alike_R = (a_RC == b_RC).all(axis=1).astype(np.float64)
-    return np.where(lengths_R > 0, cosines_R, alike_R)
+    equal_R = (a_RC == b_RC).all(axis=1).astype(np.float64)
+    return np.where(lengths_R > 0, cosines_R, equal_R)
 
 
 def _differences(one: Path, other: Path) -> tuple[str, ...]:
-    """What the two explanations say otherwise."""
-
-    told = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
-    if told[0] is None or told[1] is None or one.with_suffix("") == other.with_suffix(""):
+    """The differences of two sidecars."""
+    records = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
+    if records[0] is None or records[1] is None or one.with_suffix("") == other.with_suffix(""):
         return ()
-    changes = changed_settings(told[0].get("made_with"), told[1].get("made_with"))
+    changes = changed_settings(records[0].get("made_with"), records[1].get("made_with"))
     return tuple(f"{name}: {a}, {b}" for name, a, b in changes)
 
 
 def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtractor]]:
-    """The extractor as it is, and with one thing after the other changed."""
-
+    """The unchanged extractor, and the extractor with one change at a time."""
     settings = extractor.settings
-    yield "nothing: as it is here", extractor
-    three = any(stream.flow is None for stream in extractor.streams)
+    yield "no change", extractor
+    has_rgb = any(stream.flow is None for stream in extractor.streams)
     bgr: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] = lambda stream: (frame[..., ::-1] for frame in stream)  # noqa: E731
     frames: list[tuple[str, Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]]]] = [
-        *([("colours in the order BGR", bgr)] if three else []),
+        *([("colour order BGR", bgr)] if has_rgb else []),
         ("one frame later", lambda stream: islice(stream, 1, None)),
-        ("one frame earlier (the first is there twice)", _first_twice),
+        ("one frame earlier (the first twice)", _first_twice),
     ]
     for what, change in frames:
         yield what, replace(extractor, change=change)
-    for rate in LR_KEYS:
+    for rate in RATES:
         if rate != settings.fps:
-            name = "the video's own rate" if rate is None else f"{rate:g} frames a second"
+            name = "the frame rate of the video" if rate is None else f"{rate:g} frames per second"
             yield name, replace(extractor, settings=settings.model_copy(update={"fps": rate}))
     for window in (settings.window - 1, settings.window + 1):
         if window > 0:
@@ -157,7 +151,7 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
         ("values from 0 to 1", {"mean": (0.0,), "std": (255.0,)}),
         ("values from 0 to 255", {"mean": (0.0,), "std": (1.0,)}),
         ("values from -1 to 1", {"mean": (127.5,), "std": (127.5,)}),
-        *([("ImageNet's mean and deviation", {"mean": IMAGENET[0], "std": IMAGENET[1]})] if three else []),
+        *([("mean and standard deviation of ImageNet", {"mean": IMAGENET[0], "std": IMAGENET[1]})] if has_rgb else []),
     ]
     for what, update in ranges:
         streams = tuple(replace(s, preprocessing=_updated(s, update)) for s in extractor.streams)
@@ -172,19 +166,18 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
             yield f"flow clipped to {bound:g} pixels", replace(extractor, bound=bound)
 
 
-def _as_told(extractor: FeatureExtractor, other: Path) -> Iterator[tuple[str, FeatureExtractor]]:
-    """With the windows, rates and crops that the explanation of the other file tells, if it has one."""
-
-    told = read_sidecar(other.with_suffix(".json")) or {}
+def _sidecar_settings(extractor: FeatureExtractor, other: Path) -> Iterator[tuple[str, FeatureExtractor]]:
+    """With the windows, rates and crops of the other file's sidecar, if it has one."""
+    record = read_sidecar(other.with_suffix(".json")) or {}
     try:
-        settings = FeatureSettings(**told["made_with"]["settings"])
-        yield "the settings of the other's .json", replace(extractor, settings=settings)
-    except (KeyError, TypeError, ValidationError, InputError):  # there is none, or this network has not its layer
+        settings = FeatureSettings(**record["made_with"]["settings"])
+        yield "the settings of the other .json", replace(extractor, settings=settings)
+    except (KeyError, TypeError, ValidationError, InputError):  # no sidecar, or this network lacks its layer
         return
 
 
 def _updated(stream: Stream, update: dict[str, Any]) -> Preprocessing:
-    """The preprocessing of a stream with one value for each of its channels; three values are for RGB alone."""
+    """The changed preprocessing of a stream, one value per channel; three values apply to RGB only."""
     channels = len(stream.preprocessing.mean)
     fits = {k: v * channels if isinstance(v, tuple) and len(v) == 1 else v for k, v in update.items()}
     if any(isinstance(value, tuple) and len(value) != channels for value in fits.values()):

@@ -1,8 +1,8 @@
-"""`i3d features`: from videos to rows of features that others can reproduce.
+"""`i3d features`: extract reproducible features of videos.
 
     extractor = extractor_of("inception_rgb_kinetics400", feature_preset("localisation-16-25fps"))
     with open_video("clip.mp4") as video:
-        extractor(video).values          # (rows, 1024)
+        extractor(video).values  # (rows, 1024)
 
 Letters in names: R rows, C channels.
 """
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -26,12 +25,13 @@ from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.errors import InputError, VideoError, printable
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.extractor import FeatureExtractor, Stream
-from i3d.features.sidecar import Target, is_complete, write
+from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
+from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
@@ -40,24 +40,16 @@ from i3d.weights.load import Weights, build_model, load_weights
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """What became of one video."""
+    """The outcome for one video."""
 
-    target: Target
-    num_rows: int  # 0 if it was there already, or is bad
-    kept: bool  # an earlier run had made it
+    target: FeatureFile
+    num_rows: int  # written now
+    reused: bool  # the file of an earlier run with the same settings
     error: str = ""  # why there are no features
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class FeatureSource:
-    """Networks, and all that the numbers depend on besides the video."""
-
-    extractor: FeatureExtractor
-    made_with: dict[str, Any]
-
-
-def extractor_of(
+def load_extractor(
     model: str | os.PathLike[str] | None,
     settings: FeatureSettings,
     *,
@@ -66,14 +58,14 @@ def extractor_of(
     recipe: str | None = None,
     flow_recipe: str | None = None,
     compute: ComputeConfig | None = None,
-) -> FeatureSource:
-    """Networks of RGB, of flow, or of both, whose features are then side by side.
+) -> FeatureExtractor:
+    """An extractor with a network of RGB, of flow, or of both; features of both are concatenated.
 
-    `flow`: how it is computed, else as the weights say. Recipes: of foreign files.
+    `flow`: the method to compute flow, by default that of the weights; `recipe`, `flow_recipe`: the recipes of weights
+    files that do not record one. A network with other channels is an InputError.
     """
-
     compute = compute or ComputeConfig()
-    picked = pick_device(local_device(compute.device))
+    device = pick_device(local_device(compute.device))
     streams, weights = [], []
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
@@ -85,11 +77,11 @@ def extractor_of(
         if method is not None:
             pre = pre.model_copy(update={"flow": method})
         clip_CTHW = (net.settings.in_channels, max(settings.window, net.min_frames), pre.crop, pre.crop)
-        engine = Engine.create(net, compute, device=picked, clip_CTHW=clip_CTHW)
+        engine = Engine.create(net, compute, device=device, clip_CTHW=clip_CTHW)
         streams.append(Stream(engine, pre, method))
         weights.append({"sha256": loaded.sha256, "recipe": loaded.card.recipe.name, "flow": method})
     if not streams:
-        raise InputError("features need a network: name a model, a flow model, or both")
+        raise InputError("features need a network: give a model, a flow model, or both")
     if flow is not None and flow_model is None:
         raise InputError(f"--flow-method {flow}: is for a network of flow; name one with --flow-model, or leave it out")
     made_with = {
@@ -99,16 +91,15 @@ def extractor_of(
         "precision": compute.precision or "fp32",
         "arithmetic": streams[0].engine.arithmetic,
         "runtime": compute.runtime,
-        "device": picked.type,
+        "device": device.type,
         "flow_bound": BOUND if flow_model is not None else None,
         "versions": _versions(),
     }
-    return FeatureSource(FeatureExtractor(tuple(streams), settings), made_with)
+    return FeatureExtractor(tuple(streams), settings, made_with=made_with)
 
 
 def _versions() -> dict[str, str]:
-    """Of all that the numbers depend on."""
-
+    """The versions of the packages that the features depend on."""
     return {
         "i3d": __version__,
         "torch": torch.__version__,
@@ -118,75 +109,73 @@ def _versions() -> dict[str, str]:
     }
 
 
-def features(
+def extract_features(
     sources: Sequence[str],
     out: Path,
-    source: FeatureSource,
+    extractor: FeatureExtractor,
     *,
     file_format: FileFormat = "npy",
     force: bool = False,
     limits: Limits | None = None,
-    on_row: Callable[[int], None] = lambda _: None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Iterator[ExtractResult]:
-    """Write the features of each video (files, folders, patterns, lists) below `out`, one after the other.
+    """Write the features of each video (files, folders, patterns, lists) below `out`, and yield each outcome.
 
-    What is there already, of the same video and made with the same, is kept. Files made otherwise are an InputError,
-    unless `force` makes them anew; a video that cannot be read is told and left out. Under torchrun each process has
-    its share. `on_row` is told how many rows of the video there are.
+    Existing output for the same video and settings is reused. Output of other settings is an InputError, unless
+    `force` replaces it. An unreadable video has an `error` in its outcome. Under torchrun each rank extracts a fraction
+    of the videos. `on_progress` receives the number of rows of the current video.
     """
-
-    targets = targets_of(sources, out, file_format)
+    targets = feature_files(sources, out, file_format)
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    source = replace(source, made_with={**source.made_with, "file_format": file_format})
+    extractor = replace(extractor, made_with={**extractor.made_with, "file_format": file_format})
     for target in targets[rank::world_size]:
-        if is_complete(target, source.made_with, force=force):
+        if is_complete(target, extractor.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue
-        yield _made(target, source, limits, on_row)
+        yield _extract(target, extractor, limits, on_progress)
 
 
-def targets_of(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[Target]:
-    """A place for each video: as it lies below the folder, list or pattern that was named, else by its name.
+def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[FeatureFile]:
+    """The output file of each video: its path below the named folder, list or pattern, else its name.
 
-    Two in one place are an InputError.
+    Two videos with the same output file are an InputError.
     """
-
     check_format(file_format)
-    places: dict[Path, str] = {}
+    videos: dict[Path, str] = {}
     for name in sources:
         for path in expand_inputs([name]):
             base = out / _below(name, path)
-            if base in places and places[base] != path:
+            if base in videos and videos[base] != path:
                 raise InputError(
-                    f"{printable(path)} and {printable(places[base])}: their features would both be "
-                    f"{printable(str(base))}.{file_format}; name a folder that holds both, or two --out"
+                    f"{printable(path)} and {printable(videos[base])}: both would write "
+                    f"{printable(str(base))}.{file_format}; name a common folder of both, or use two --out"
                 )
-            places[base] = path
-    return [Target(path, base, file_format) for base, path in places.items()]
+            videos[base] = path
+    return [FeatureFile(path, base, file_format) for base, path in videos.items()]
 
 
 def _below(name: str, path: str) -> Path:
-    """Where a video lies below the folder, list or pattern that it was named by; else its name."""
-
+    """The path of a video below the folder, list or pattern that names it; else its name."""
     around = Path(name)
     if around.suffix.lower() in LIST_SUFFIXES:
         around = around.parent
     elif glob.has_magic(name) and not around.exists():
         around = next(p for p in around.parents if not glob.has_magic(str(p)))
-    place, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (links stay)
-    below = place.relative_to(root) if place != root and place.is_relative_to(root) else Path(place.name)
+    video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
+    below = video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
     return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below
 
 
-def _made(target: Target, source: FeatureSource, limits: Limits | None, on_row: Callable[[int], None]) -> ExtractResult:
-
+def _extract(
+    target: FeatureFile, extractor: FeatureExtractor, limits: Limits | None, on_progress: ProgressCallback
+) -> ExtractResult:
     try:
         with open_video(target.video, limits=limits or Limits()) as video:
-            found = source.extractor(video, on_row=on_row)
+            features = extractor(video, on_progress=on_progress)
     except VideoError as error:
         return ExtractResult(target, 0, False, str(error))
-    write(target, found, source.made_with)
-    return ExtractResult(target, len(found.rows), False, "", found.notes)
+    write_features(target, features, extractor.made_with)
+    return ExtractResult(target, len(features.rows), False, "", features.notes)
 
 
 def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:
@@ -194,4 +183,4 @@ def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:
     if channels != (2 if is_flow else 3):
         takes = "optical flow" if channels == 2 else "RGB"
         option = "--model" if is_flow else "--flow-model"
-        raise InputError(f"{printable(name)}: its network takes {takes} ({channels} channels); give it as {option}")
+        raise InputError(f"{printable(name)}: its network takes {takes} ({channels} channels); set it with {option}")

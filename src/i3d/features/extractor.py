@@ -1,13 +1,13 @@
-"""From a video to rows of features: decode and resize once, slide, crop, network, one layer.
+"""From a video to rows of features: decode and resize once, take windows, crop, run the network to one layer.
 
 Letters in names: R rows, V views of a row, T frames, H rows of pixels, W columns, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Final
@@ -26,19 +26,20 @@ from i3d.models.normalize import normalize
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.utils.prefetch import prefetch
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
 from i3d.video.sampling import looped_indices
 from i3d.video.transforms import crop_boxes, flip
 
 Floats = npt.NDArray[np.float32]
-FRAMES_AHEAD: Final = 32  # that are decoded, or between which flow is computed, while networks run
-MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until it is over
+FRAMES_AHEAD: Final = 32  # frames decoded (and their flow computed) while networks run
+MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until the end
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A network and what it is shown: RGB frames, or the flow between them."""
+    """A network and its input: RGB frames, or the flow between them."""
 
     engine: Engine
     preprocessing: Preprocessing
@@ -46,25 +47,26 @@ class Stream:
 
 
 @dataclass(frozen=True, eq=False)
-class Extracted:
-    """The rows of a video: (R, C), with several crops (R, V, C), with the grid kept (R, V, T, H, W, C)."""
+class VideoFeatures:
+    """The features of a video."""
 
-    values: Floats
+    values: Floats  # (R, C); with several crops (R, V, C); with grid (R, V, T, H, W, C)
     rows: tuple[Row, ...]
-    seconds: tuple[tuple[float, float], ...]  # from when to when each is
-    num_frames: int  # of the stream that rows count in
+    seconds: tuple[tuple[float, float], ...]  # start and end of each row
+    num_frames: int  # of the video at the sampling rate, in which rows count
     notes: tuple[str, ...]
-    ran_by: tuple[str, ...] = ()  # the runtimes that the networks ran by
+    used_runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Networks on a device, and what is asked of them. Several streams are concatenated along the channels."""
+    """Networks on a device and the settings of features. Several streams are concatenated along the channels."""
 
     streams: tuple[Stream, ...]
     settings: FeatureSettings
-    bound: float = BOUND  # pixels that flow is clipped to
-    change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare
+    bound: float = BOUND  # of flow, in pixels; larger movements are clipped
+    change: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] | None = None  # of the resized frames, to compare tools
+    made_with: Mapping[str, Any] = field(default_factory=dict, compare=False)  # weights, settings, versions
 
     def __post_init__(self) -> None:
         for stream in self.streams:
@@ -77,11 +79,11 @@ class FeatureExtractor:
             )
 
     def __call__(
-        self, video: Video, *, max_rows: int | None = None, on_row: Callable[[int], None] = lambda _: None
-    ) -> Extracted:
-        """The rows of one video, or its first ones. One that has none, or cannot be read, is a VideoError."""
+        self, video: Video, *, max_rows: int | None = None, on_progress: ProgressCallback = ignore_progress
+    ) -> VideoFeatures:
+        """The features of a video, or of its first `max_rows` rows. No rows, or an unreadable file, is a VideoError."""
         if len({stream.preprocessing.short_side for stream in self.streams}) > 1:
-            raise InputError("the networks want frames of different sizes; extract each stream alone")
+            raise InputError("the networks take frames of different sizes; extract each stream alone")
         rows: list[Row] = []
         values: list[Floats] = []
         times = _Times(video, self.settings.fps)
@@ -90,53 +92,55 @@ class FeatureExtractor:
         for stream in self.streams:
             stream.engine.reset_used_runtimes()
         with closing(prefetch(self._frames(video, times), max_ahead=FRAMES_AHEAD)) as frames:
-            windows = islice(windows_of_stream(times.used(frames), self.settings), max_rows)
+            windows = islice(windows_of_stream(times.count(frames), self.settings), max_rows)
             while several := list(islice(windows, at_once)):
                 values += self._rows([window for _, window in several], networks, video)
                 rows += [row for row, _ in several]
-                several.clear()  # their frames, before those of the next are asked for
+                several.clear()  # frees their frames before the next are decoded
                 _check_bytes(len(rows), values[0].nbytes, video)
-                on_row(len(rows))
+                on_progress(Progress("features", len(rows), None, "row"))
         if not rows:
             rate = f" at {self.settings.fps:g} fps" if self.settings.fps else ""
             have = f"it has {times.num_used} {'frame' if times.num_used == 1 else 'frames'}{rate}"
             raise VideoError(
-                video.name, f"{have}, a row takes {self.settings.window}", "use --padding repeat, or a smaller --window"
+                video.name, f"{have}, a row needs {self.settings.window}", "use --padding repeat, or a smaller --window"
             )
-        seconds = tuple(times.of(row) for row in rows)
-        ran = {"torch" for network in networks if network.plan}.union(
+        seconds = tuple(times.seconds(row) for row in rows)
+        runtimes = {"torch" for network in networks if network.plan}.union(
             *(n.stream.engine.used_runtimes for n in networks)
         )
-        return Extracted(np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(ran)))
+        return VideoFeatures(
+            np.stack(values), tuple(rows), seconds, times.num_used, video.notes, tuple(sorted(runtimes))
+        )
 
     @cached_property
     def _plans(self) -> tuple[SharingPlan | None, ...]:
-        """What the windows share in each network; None: nothing."""
+        """The layers that overlapping windows share in each network; None: no sharing."""
         return tuple(_plan(stream.engine, self.settings) for stream in self.streams)
 
     def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
-        """Frames as the streams see them, side by side along the channels: RGB, x and y of flow, or both."""
+        """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
         short_side = self.streams[0].preprocessing.short_side
-        frames = times.noting(partial(resize_checked, video, short_side=short_side))
+        frames = times.decode(partial(resize_checked, video, short_side=short_side))
         frames = frames if self.change is None else self.change(frames)
         methods = [stream.flow for stream in self.streams]
         if not any(methods):
             yield from frames
             return
-        held: list[FrameHWC] = []
+        buffer: list[FrameHWC] = []
 
-        def kept() -> Iterator[FrameHWC]:
+        def buffered() -> Iterator[FrameHWC]:
             for frame_HWC in frames:
-                held.append(frame_HWC)
+                buffer.append(frame_HWC)
                 yield frame_HWC
 
         method = next(method for method in methods if method)
-        for flow_HW2 in consecutive_flows(kept(), method=method, align="frames"):
-            parts = {None: held.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
+        for flow_HW2 in consecutive_flows(buffered(), method=method, align="frames"):
+            parts = {None: buffer.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
     def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network], video: Video) -> list[Floats]:
-        """The features (C), (V, C) or (V, T, H, W, C) of windows that follow each other."""
+        """The features (C), (V, C) or (V, T, H, W, C) of consecutive windows."""
         of_streams, first = [], 0
         for network in networks:
             channels = slice(first, first + (2 if network.stream.flow else 3))
@@ -150,7 +154,7 @@ class FeatureExtractor:
 
 
 class _Network:
-    """The network of one stream over one video: windows that overlap share what they can."""
+    """The network of one stream on one video; overlapping windows share layers."""
 
     def __init__(self, stream: Stream, extractor: FeatureExtractor, plan: SharingPlan | None) -> None:
         self.stream, self.extractor, self.plan = stream, extractor, plan
@@ -159,18 +163,18 @@ class _Network:
         self._overlapping: dict[int, OverlappingWindows] = {}  # of each view
 
     def __call__(self, windows: list[list[FrameHWC]], channels: slice, video: Video) -> Floats:
-        """The features (R, V, C) or (R, V, T, H, W, C) of windows that follow each other."""
+        """The features (R, V, C) or (R, V, T, H, W, C) of consecutive windows."""
         if self.plan is None:
             return np.concatenate([self._of_clips(self._views(window, channels))[None] for window in windows])
-        stretch = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
+        frames = windows[0] + [frame for window in windows[1:] for frame in window[-self.extractor.settings.stride :]]
         of_views: list[Floats] = []
-        for view, clip_THWC in enumerate(self._views(stretch, channels)):
-            of_views.append(self._of_stretch(clip_THWC, view, len(windows)))
+        for view, clip_THWC in enumerate(self._views(frames, channels)):
+            of_views.append(self._shared_windows(clip_THWC, view, len(windows)))
             _check_bytes(len(of_views), of_views[0].nbytes, video)
         return np.stack(of_views, axis=1)
 
-    def _of_stretch(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
-        """(R, C) or (R, T, H, W, C) float32 of the windows of a stretch of frames."""
+    def _shared_windows(self, clip_THWC: npt.NDArray[np.uint8], view: int, num_windows: int) -> Floats:
+        """(R, C) or (R, T, H, W, C) float32 of the windows of consecutive frames."""
         assert self.plan is not None
         if view not in self._overlapping:
             self._overlapping[view] = OverlappingWindows(self.plan)
@@ -179,7 +183,7 @@ class _Network:
             return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
 
     def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
-        """(V, C) or (V, T, H, W, C) float32 of uint8 clips, one at a time: no number depends on its neighbours."""
+        """(V, C) or (V, T, H, W, C) float32 of uint8 clips; one at a time, so that no feature depends on its batch."""
         engine = self.stream.engine
         if clips_VTHWC.shape[1] < engine.min_frames:
             clips_VTHWC = clips_VTHWC[:, looped_indices(clips_VTHWC.shape[1], length=engine.min_frames)]
@@ -192,7 +196,7 @@ class _Network:
         return normalize(clips_1THWC, mean=pre.mean, std=pre.std)
 
     def _of_maps(self, maps_NCTHW: torch.Tensor) -> Floats:
-        """What is asked of the maps of a layer: (N, C), or (N, T, H, W, C)."""
+        """The features of the maps of a layer: (N, C), or with grid (N, T, H, W, C)."""
         settings = self.extractor.settings
         if settings.layer == POOLED:
             values = self.stream.engine.net.pool(maps_NCTHW)
@@ -208,7 +212,7 @@ class _Network:
 
 
 def _plan(engine: Engine, settings: FeatureSettings) -> SharingPlan | None:
-    """What windows share in PyTorch; None: nothing. Another runtime runs each window, as it is what the user chose."""
+    """The layers that windows share in PyTorch; None: no sharing. Other runtimes run each window."""
     if engine.runtime != "torch":
         return None
     endpoint = _layer(engine.net, settings)
@@ -216,26 +220,26 @@ def _plan(engine: Engine, settings: FeatureSettings) -> SharingPlan | None:
 
 
 def _layer(net: VideoNetwork, settings: FeatureSettings) -> str:
-    """The endpoint that is asked for, or pooled."""
+    """The endpoint of the features, or that is pooled."""
     return endpoints(net)[-1] if settings.layer == POOLED else settings.layer
 
 
 def _check_bytes(number: int, size: int, video: Video) -> None:
-    """A VideoError if so many arrays of so many bytes are more than may be in memory."""
+    """A VideoError if so many arrays of so many bytes exceed the memory limit."""
     if number * size > MAX_BYTES:
         what = f"its first rows take over {MAX_BYTES >> 30} GiB"
-        raise VideoError(video.name, what, "leave out --grid, or take a later --layer or a wider --stride")
+        raise VideoError(video.name, what, "leave out --grid, or choose a later --layer or a larger --stride")
 
 
 def endpoints(net: VideoNetwork) -> tuple[str, ...]:
-    """The layers of a network that features can be of."""
+    """The layers of a network whose features can be extracted."""
     return POOLED, *net.endpoints
 
 
 def _views(
     window: Sequence[FrameHWC], channels: slice, stream: Stream, settings: FeatureSettings
 ) -> npt.NDArray[np.uint8]:
-    """The crops (V, T, size, size, C) of a window, as one stream sees them."""
+    """The crops (V, T, size, size, C) of a window for one stream."""
     size, views = stream.preprocessing.crop, []
     height, width = window[0].shape[:2]
     kind: Any = "ten" if settings.crops == "five" else settings.crops
@@ -250,14 +254,14 @@ def _views(
 
 
 class _Times:
-    """The frames of a video at a rate, and when they are on the screen."""
+    """The frames of a video at a rate, with their times."""
 
     def __init__(self, video: Video, fps: float | None) -> None:
         self._video, self._fps = video, fps
         self._ends: list[float] = []  # of the frames of a video without a rate
         self.num_used = 0
 
-    def noting(self, transform: Callable[[FrameHWC], FrameHWC]) -> Iterator[FrameHWC]:
+    def decode(self, transform: Callable[[FrameHWC], FrameHWC]) -> Iterator[FrameHWC]:
         if self._fps is not None:
             yield from self._video.stream(fps=self._fps, transform=transform)
             return
@@ -265,14 +269,14 @@ class _Times:
             self._ends.append(until)
             yield frame_HWC
 
-    def used(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
-        """The same frames, counted."""
+    def count(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
+        """Count the frames that pass."""
         for frame_HWC in frames:
             self.num_used += 1
             yield frame_HWC
 
-    def of(self, row: Row) -> tuple[float, float]:
-        """From when to when the frames of a row are shown; what is repeated at the ends is not there."""
+    def seconds(self, row: Row) -> tuple[float, float]:
+        """Start and end of a row in seconds; frames repeated at the ends have no time."""
         first, stop = max(row.first, 0), min(row.stop, self.num_used)
         if self._fps is not None:
             return first / self._fps, stop / self._fps

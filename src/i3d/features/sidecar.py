@@ -1,15 +1,16 @@
-"""Features on disk: an array, and beside it a JSON that says of what it was made, row by row.
+"""Features on disk: an array, and beside it a JSON that records how it was made, row by row.
 
     out/run/clip.npy      (rows, channels) float32
     out/run/clip.json     weights, settings, versions, the video; of each row its frames and seconds
 
-The JSON says "unfinished" until the array is there whole; what is unfinished is made again.
+The JSON has "unfinished" until the array is written; unfinished features are extracted again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Final
 from i3d.data.resume import TODO, check_settings, file_signature, is_current, read_record
 from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
-from i3d.features.extractor import Extracted
+from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import remove_abandoned, write_atomically
 
 FORMAT: Final = "i3d features"
@@ -26,23 +27,23 @@ VERSION: Final = 1
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where the features of a video go."""
+class FeatureFile:
+    """The output files of a video."""
 
     video: str
     base: Path  # without a suffix
-    kind: FileFormat
+    format: FileFormat
 
     @property
     def values(self) -> Path:
-        return self.base.with_name(f"{self.base.name}.{self.kind}")
+        return self.base.with_name(f"{self.base.name}.{self.format}")
 
     @property
     def sidecar(self) -> Path:
         return self.base.with_name(f"{self.base.name}.json")
 
 
-def is_complete(target: Target, made_with: dict[str, Any], *, force: bool) -> bool:
+def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: bool) -> bool:
     """Whether the features of the video, as it is now, exist completely and were made with these settings.
 
     Foreign files, and features of other settings or of another video, are an InputError, unless `force` replaces them.
@@ -66,35 +67,35 @@ def is_complete(target: Target, made_with: dict[str, Any], *, force: bool) -> bo
     return is_same and record.get("sha256") == _sha256(target.values)
 
 
-def write(target: Target, found: Extracted, made_with: dict[str, Any]) -> None:
-    """The array between two versions of its sidecar; each file whole or not at all."""
-    content = array_bytes(found, target.kind)
+def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any]) -> None:
+    """Write the array between two versions of its sidecar, each atomically."""
+    content = array_bytes(features, target.format)
     target.base.parent.mkdir(parents=True, exist_ok=True)
     for path in (target.sidecar, target.values):
         remove_abandoned(path)
-    for other in (target.base.with_name(f"{target.base.name}.{kind}") for kind in FORMATS):
+    for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
         if other != target.values and read_sidecar(target.sidecar) is not None:
-            other.unlink(missing_ok=True)  # what the sidecar told of, in another format
-    told: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
-    write_atomically(target.sidecar, (json.dumps(told) + "\n").encode())
+            other.unlink(missing_ok=True)  # the features of the old sidecar, in another format
+    record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
+    write_atomically(target.sidecar, (json.dumps(record) + "\n").encode())
     write_atomically(target.values, content)
-    told = {
+    record = {
         "format": FORMAT,
         "version": VERSION,
         "video": str(target.video),
         "signature": file_signature(target.video),
         "made_with": made_with,
-        "shape": list(found.values.shape),
+        "shape": list(features.values.shape),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "num_frames": found.num_frames,
-        "ran_by": {name: metadata.version("torch" if name == "compile" else name) for name in found.ran_by},
-        "notes": list(found.notes),
+        "num_frames": features.num_frames,
+        "runtimes": {name: metadata.version("torch" if name == "compile" else name) for name in features.used_runtimes},
+        "notes": list(features.notes),
         "rows": [
             {"first": row.first, "stop": row.stop, "start_seconds": start, "end_seconds": end}
-            for row, (start, end) in zip(found.rows, found.seconds, strict=True)
+            for row, (start, end) in zip(features.rows, features.seconds, strict=True)
         ],
     }
-    write_atomically(target.sidecar, (json.dumps(told, indent=1) + "\n").encode("utf-8", "surrogateescape"))
+    write_atomically(target.sidecar, (json.dumps(record, indent=1) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Which frames a row of features is made of, and the windows of a stream, without holding more than one window.
+"""The windows of a stream of frames, one for each row of features; only the current window is in memory.
 
 Letters in names: T frames of a window, H rows, W columns, C channels.
 """
@@ -14,7 +14,7 @@ from i3d.video.base import FrameHWC
 
 
 class Row(NamedTuple):
-    """A window: frames first..stop of the stream; those that are not there are the first or the last again."""
+    """A window: frames first to stop - 1 of the stream; outside the stream the first or last frame is repeated."""
 
     first: int
     stop: int
@@ -29,7 +29,7 @@ def row_at(number: int, settings: FeatureSettings) -> Row:
 
 
 def num_rows(num_frames: int, settings: FeatureSettings) -> int:
-    """How many rows a video of so many frames has, from row 0 on; those before the first that fits are counted too."""
+    """The number of rows of a video, from row 0; rows before the first that fits are counted too."""
     if settings.padding == "repeat":
         return -(-num_frames // settings.stride)
     last = num_frames - settings.window + (settings.window // 2 if settings.align == "centre" else 0)
@@ -37,27 +37,27 @@ def num_rows(num_frames: int, settings: FeatureSettings) -> int:
 
 
 def windows_of_stream(frames: Iterable[FrameHWC], settings: FeatureSettings) -> Iterator[tuple[Row, list[FrameHWC]]]:
-    """Every row with its frames, as soon as they are there. At most a window and a stride of frames are held."""
-    held: deque[FrameHWC] = deque()
-    begin = num_frames = number = 0  # of the held frames: the number of the first
+    """Yield each row with its frames as soon as they are decoded. At most a window and a stride are buffered."""
+    buffer: deque[FrameHWC] = deque()
+    begin = num_frames = number = 0  # `begin`: the index of the first buffered frame
     for frame_HWC in frames:
-        held.append(frame_HWC)
+        buffer.append(frame_HWC)
         num_frames += 1
         while (row := row_at(number, settings)).stop <= num_frames:
             if row.first >= 0 or settings.padding == "repeat":
-                yield row, _window(row, held, begin, num_frames)
+                yield row, _window(row, buffer, begin, num_frames)
             number += 1
-            keep = max(min(row_at(number, settings).first, num_frames - 1), 0)
-            while begin < keep:
-                held.popleft()
+            first = max(min(row_at(number, settings).first, num_frames - 1), 0)
+            while begin < first:
+                buffer.popleft()
                 begin += 1
     while number < num_rows(num_frames, settings):
         row = row_at(number, settings)
         if row.first >= 0 or settings.padding == "repeat":
-            yield row, _window(row, held, begin, num_frames)
+            yield row, _window(row, buffer, begin, num_frames)
         number += 1
 
 
-def _window(row: Row, held: deque[FrameHWC], begin: int, num_frames: int) -> list[FrameHWC]:
-    there = list(held)
-    return [there[min(max(index, 0), num_frames - 1) - begin] for index in range(*row)]
+def _window(row: Row, buffer: deque[FrameHWC], begin: int, num_frames: int) -> list[FrameHWC]:
+    frames = list(buffer)
+    return [frames[min(max(index, 0), num_frames - 1) - begin] for index in range(*row)]

@@ -19,13 +19,12 @@ from i3d.cli.run.setup import compute_config, is_first_rank
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
 from i3d.features import compare as comparisons
-from i3d.features.extract import extractor_of, features, targets_of
+from i3d.features.extract import extract_features, feature_files, load_extractor
 from i3d.features.sidecar import read_sidecar
 from i3d.recipes.features import FeatureSettings, feature_preset
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
-from i3d.utils.progress import Progress
 
 
 def run_features(
@@ -39,8 +38,8 @@ def run_features(
 ) -> int:
     """Extract the features of videos; the exit code."""
     settings = _settings(options)
-    num_videos = len(targets_of(videos, out, options.array_format))
-    source = extractor_of(
+    num_videos = len(feature_files(videos, out, options.array_format))
+    extractor = load_extractor(
         networks.rgb,
         settings,
         flow_model=networks.flow,
@@ -51,11 +50,13 @@ def run_features(
     )
     num_new = num_reused = num_bad = 0
     with output.ProgressBar("extract features", num_videos) as bar:
-        on_row = lambda count: bar(Progress("extract features", count, None, "rows of this video"))  # noqa: E731
-        for row in features(videos, out, source, file_format=options.array_format, force=force, on_row=on_row):
+        results = extract_features(
+            videos, out, extractor, file_format=options.array_format, force=force, on_progress=bar
+        )
+        for row in results:
             bar.advance()
-            num_reused += row.kept
-            num_new += not row.kept and not row.error
+            num_reused += row.reused
+            num_new += not row.reused and not row.error
             num_bad += bool(row.error)
             if row.error:
                 log.error(row.error)
@@ -81,7 +82,7 @@ class Networks:
 
 def run_compare(ours: Path, theirs: Path, video: Path | None, networks: Networks, device: str, *, json: bool) -> None:
     """Print how alike two files are, and with a network what may have made them differ."""
-    comparison = comparisons.compare(ours, theirs)
+    comparison = comparisons.compare_features(ours, theirs)
     causes = _causes(ours, theirs, video, networks, device) if networks.model or networks.flow_model else []
     if json:
         summary: dict[str, Any] = {
@@ -97,7 +98,9 @@ def run_compare(ours: Path, theirs: Path, video: Path | None, networks: Networks
         output.print_comparison(comparison, causes)
 
 
-def _causes(ours: Path, theirs: Path, video: Path | None, networks: Networks, device: str) -> list[comparisons.Cause]:
+def _causes(
+    ours: Path, theirs: Path, video: Path | None, networks: Networks, device: str
+) -> list[comparisons.LikelyCause]:
     """Changes to the settings of the first file, and how near each comes to the second."""
     sidecar = ours.with_suffix(".json")
     record = read_sidecar(sidecar)
@@ -109,7 +112,7 @@ def _causes(ours: Path, theirs: Path, video: Path | None, networks: Networks, de
         settings, precision = FeatureSettings(**made_with["settings"]), made_with["precision"]
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{printable(str(sidecar))}: is damaged; extract the features again (--force)") from error
-    source = extractor_of(
+    extractor = load_extractor(
         networks.model,
         settings,
         flow_model=networks.flow_model,
@@ -118,9 +121,9 @@ def _causes(ours: Path, theirs: Path, video: Path | None, networks: Networks, de
         flow=flows[0] if flows else None,
         compute=ComputeConfig(device, precision),
     )
-    if [w["sha256"] for w in source.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
+    if [w["sha256"] for w in extractor.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
         raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model")
-    return comparisons.likely_causes(source.extractor, video or Path(record["video"]), theirs)
+    return comparisons.likely_causes(extractor, video or Path(record["video"]), theirs)
 
 
 def _sum_over_ranks(*counts: int) -> list[int]:
