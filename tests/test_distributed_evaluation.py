@@ -16,7 +16,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.resume import Resume
 from i3d.evaluation.result_file import read_evaluations
 from i3d.evaluation.resume import ScoreCache
-from i3d.evaluation.scorer import Scored
+from i3d.evaluation.scorer import ClipScores
 from i3d.utils.distributed import World
 from support import commands, processes
 from support.evaluate_on_ranks import LENGTHS
@@ -77,7 +77,7 @@ def test_every_clip_once_for_1_to_3_processes_and_1_to_17_clips(clips, models, t
                 assert run["names"] == [[f"copy{k}.mp4" for k in readable]] * 2
                 assert run["bad"] == ["copy11.mp4"] * (length > 11)
                 assert run["scores"] == alone["scores"], (world_size, length)
-                assert run["figures"] == alone["figures"], (world_size, length)
+                assert run["metrics"] == alone["metrics"], (world_size, length)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     again = start(["-m", "i3d", *command(out)], 3, log)
     assert again.wait(120) == 1  # torchrun's code; the first process ends with 3, when all is written
     assert out.exists(), log.read_text()
-    assert "1 clip could not be read" in out.with_suffix(".html").read_text()
+    assert "1 clip is unreadable and left out" in out.with_suffix(".html").read_text()
     assert out.read_bytes() == (tmp_path / "alone.json").read_bytes()
     assert [e.name for e in read_evaluations(out)] == ["1x1", "3x3"]
     lines = [line for line in log.read_text().splitlines() if "scores and metrics" in line]
@@ -128,7 +128,7 @@ def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
     homes = [tmp_path / "first", tmp_path / "second"]
     for home in homes:
         home.mkdir()
-    scores = {"1x1": Scored(np.ones((1, 3)), (6,))}
+    scores = {"1x1": ClipScores(np.ones((1, 3)), (6,))}
 
     def log_one_clip(world):
         cache = ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world)

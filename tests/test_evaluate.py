@@ -1,4 +1,4 @@
-"""`i3d test` and `i3d.evaluate`: clips become scores and figures, the same scores as `i3d predict` gives."""
+"""`i3d test` and `i3d.evaluate`: clips become scores and metrics, the same scores as `i3d predict` gives."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from i3d.data.pack import pack_dataset
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
+from i3d.evaluation.scorer import EvaluationOptions
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
@@ -46,11 +47,9 @@ def run(*arguments, expected=0):
     return done.stderr if expected == 2 else (done.stdout, done.stderr)
 
 
-def test(model, annotations, **options):
-    return evaluate(model, annotations, **{"device": "cpu", "num_workers": 0, **options})
-
-
-test.__test__ = False
+def score_clips(model, annotations, *, num_workers=0, recipe=None, **options):
+    compute = ComputeConfig(device="cpu", num_workers=num_workers)
+    return evaluate(model, annotations, EvaluationOptions(**options), recipe=recipe, compute=compute)
 
 
 def predicted(predictor, file):
@@ -66,7 +65,7 @@ def predicted(predictor, file):
 @pytest.mark.parametrize("protocol", ["clips", "windows"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_scores_are_those_of_predict(clips, models, protocol, workers):
-    found = test(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
+    found = score_clips(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
     predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
     expected_NK = [predicted(predictor, file) for file in found.files_N]
     assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
@@ -92,7 +91,7 @@ def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     num_classes = len(predictor.card.labels)
     source = tmp_path / "list.txt"
     source.write_text(f"1.mp4 {num_classes - 1}\n")
-    found = test(FOREIGN, read_annotations(source, root=clips))
+    found = score_clips(FOREIGN, read_annotations(source, root=clips))
     expected_NK = [predicted(predictor, file) for file in found.files_N]
     assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
     assert found.labels_N == ((num_classes - 1,),)
@@ -107,13 +106,13 @@ def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, 
     for k, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / "0" / f"img_{k + 1:05d}.png"), frame[..., ::-1])
     (tmp_path / "list.csv").write_text("path,label\n0,a\n")
-    found = test(models[protocol], read_annotations(tmp_path / "list.csv"))
+    found = score_clips(models[protocol], read_annotations(tmp_path / "list.csv"))
     predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
     assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
     videos = read_annotations(clips / "clips.csv")
     pack_dataset(videos, tmp_path / "packed")
-    packed = test(models[protocol], read_annotations(tmp_path / "packed"))
-    assert np.array_equal(packed.scores_NK, test(models[protocol], videos).scores_NK)
+    packed = score_clips(models[protocol], read_annotations(tmp_path / "packed"))
+    assert np.array_equal(packed.scores_NK, score_clips(models[protocol], videos).scores_NK)
 
 
 # windows of a dataset
@@ -176,7 +175,7 @@ def test_folders_of_flow(tmp_path):
         ClipProtocol(clip_len=10, frame_interval=1, num_clips=1, crops="center"),
     ):
         model = save_model(tmp_path / "flow.safetensors", labels=("a", "b"), channels=2, protocol=protocol)
-        found = test(model, annotations)
+        found = score_clips(model, annotations)
         net = i3d.load_model(model)
         clip_THWC = torch.from_numpy(flow_DHW2[:, :, 4:36]).float()
         with torch.inference_mode():
@@ -192,18 +191,18 @@ def test_folders_of_flow(tmp_path):
 def test_classes_are_matched_by_name(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("c", "more", "a", "b"))
     annotations = read_annotations(clips / "clips.csv")
-    found = test(other, annotations)
+    found = score_clips(other, annotations)
     assert found.classes == ("c", "more", "a", "b")
     assert found.labels_N == ((2,), (3,), (0,), (2,), (3,), (0,))
     few = read_annotations(clips / "clips.csv").select([1, 4])
-    assert test(models["clips"], few).labels_N == ((1,), (1,))
+    assert score_clips(models["clips"], few).labels_N == ((1,), (1,))
 
 
 def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
     message = run(other, "--data", clips / "clips.csv", expected=2)
     assert "clips.csv: classes that" in message
-    assert "does not have: 'b', 'c'; it knows 'a', 'x', 'y', 'z'" in message
+    assert "does not have: 'b', 'c'; it has 'a', 'x', 'y', 'z'" in message
     (tmp_path / "numbers.txt").write_text("0.mp4 0\n1.mp4 1\n")
     message = run(models["clips"], "--data", tmp_path / "numbers.txt", "--root", clips, expected=2)
     assert "numbers its 2 classes" in message
@@ -223,7 +222,7 @@ def test_clips_without_a_class_or_with_several_are_told(clips, models, tmp_path)
     )
     (tmp_path / "m.csv").write_text("path,label\n0.mp4,a|b\n1.mp4,c\n")
     message = run(models["clips"], "--data", tmp_path / "m.csv", "--root", clips, "--multi-label", expected=2)
-    assert "has 2 classes; the recipe 'tiny' names one of each clip" in message
+    assert "has 2 labels; the recipe 'tiny' is single-label" in message
 
 
 def test_classes_that_go_together(clips, tmp_path):
@@ -271,7 +270,7 @@ def test_the_table_and_the_figures(clips, models, tmp_path):
 
 
 def test_numbers_by_hand(clips, models):
-    found = test(models["clips"], read_annotations(clips / "clips.csv"))
+    found = score_clips(models["clips"], read_annotations(clips / "clips.csv"))
     scores_NK = np.eye(3)[[0, 1, 2, 0, 1, 0]] * 0.7 + 0.1
     figures = compute_metrics(replace(found, scores_NK=scores_NK))
     assert figures.top1 == pytest.approx(5 / 6)
@@ -285,7 +284,7 @@ def test_numbers_by_hand(clips, models):
 def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     from i3d.cli.output import print_evaluation
 
-    found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+    found = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     names = tuple(f"name {k:02d}" for k in range(30))
     labels = tuple((k,) for k in range(30))
     scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
@@ -364,7 +363,7 @@ def test_missing_files_and_nothing_to_score(some_bad, models):
     assert "3.mp4" in run(models["clips"], "--data", some_bad / "clips.csv", "--max-bad", "100%", expected=2)
     only = read_annotations(some_bad / "clips.csv").select([4])
     with pytest.raises(i3d.InputError, match="none of the 1 clips can be read; the first: .*web page"):
-        test(models["clips"], only, max_bad=1.0)
+        score_clips(models["clips"], only, max_bad=1.0)
 
 
 def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
@@ -379,18 +378,18 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--out", "r.txt"), "must be a .json, .yaml, .yml, .csv in a folder that is there"),
+        (("--out", "r.txt"), "must be a .json, .yaml, .yml, .csv in an existing folder"),
         (("--out", "nowhere/r.json"), "there is no folder nowhere"),
         (("--out", "r.pkl"), "a pickle can run any code when it is read"),
         (("--out-format", "xml"), "is not one of i3d, mmaction2"),
-        (("--out", "r.csv", "--out-format", "mmaction2"), "a list of lists; take .json or .yaml"),
+        (("--out", "r.csv", "--out-format", "mmaction2"), "a list of lists; use .json or .yaml"),
         (
             ("--out", "r.json", "--out-format", "mmaction2", "--protocols", "1x1,3x1"),
             "holds the scores of one protocol",
         ),
         (("--report", "r.pdf"), "the name must end in .html"),
         (("--average-clips", "none"), "give --out"),
-        (("--average-clips", "none", "--out", "r.csv"), "no room for the logits of every view"),
+        (("--average-clips", "none", "--out", "r.csv"), "cannot hold the logits of every view"),
         (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
         (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
@@ -403,7 +402,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--set", "protocol.clips=3"), "protocol has no 'clips'"),
         (("--max-bad", "much"), "is not a fraction"),
         (("--split", "best"), "split 'best': is not one of train, val, test"),
-        (("--precision", "fp16"), "precision must be one of exact, fast, got 'fp16'"),
+        (("--precision", "fp16"), "precision fp16: a CPU has no fast float16"),
     ],
 )
 def test_bad_options(clips, models, options, message):
@@ -414,27 +413,27 @@ def test_other_frames_than_the_network_takes(clips, tmp_path):
     four = save_model(tmp_path / "four.safetensors", channels=4)
     said = run(four, "--data", clips / "clips.csv", expected=2)
     assert "its frames have 3 channels, the network of" in said
-    assert "takes 4; list the other frames, or say --template" in said
+    assert "takes 4; list other frames, or set --template" in said
 
 
 # the file
 
 
 def test_the_file_gives_back_what_was_written(clips, models, tmp_path):
-    found = test(models["windows"], read_annotations(clips / "clips.csv"))
+    found = score_clips(models["windows"], read_annotations(clips / "clips.csv"))
     write_evaluations(tmp_path / "r.json", [(found, compute_metrics(found))])
     again = read_evaluation(tmp_path / "r.json")
     assert np.array_equal(again.scores_NK, found.scores_NK)
     assert all(getattr(again, name) == value for name, value in vars(found).items() if name != "scores_NK")
     told = json.loads((tmp_path / "r.json").read_text())
     assert (told["format"], told["version"], told["sha256"]) == ("i3d evaluation", 1, found.weights_sha256)
-    assert told["protocols"]["windows"]["figures"]["top1"] == compute_metrics(found).top1
+    assert told["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(found).top1
     assert told["counts"] == {"clips": 6, "unreadable": 0}
     assert told["clips"][0]["file"].endswith("0.mp4")
 
 
 def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
-    found = test(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+    found = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     path = tmp_path / "r.json"
     with pytest.raises(i3d.InputError, match="cannot be read"):
         read_evaluation(path)
@@ -442,22 +441,25 @@ def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
     good = json.loads(path.read_text())
     clip = good["clips"][0]
     for change, message in [
-        ({"version": 2}, "version '2', read is 1"),
+        ({"version": 2}, "version '2' of the format, only 1 is supported"),
         ({"format": "x"}, "not an evaluation"),
         ({"classes": ["a", "b"]}, "damaged"),
         ({"clips": [{**clip, "labels": [7]}]}, "damaged .labels"),
         ({"clips": [{**clip, "scores": {"3x3": [0.1, float("nan"), 0.7]}}]}, "NaN"),
         ({"clips": [{**clip, "scores": {"3x3": [0.1, 2, 0.7]}}]}, "probabilities lie between 0 and 1"),
-        ({"clips": [{**clip, "scores": {"9x9": [0.1, 0.2, 0.7]}}]}, "damaged .no '3x3'"),
-        ({"clips": [{"file": "x", "name": "x", "labels": [0]}]}, "damaged .no 'scores'"),
-        ({"model": 3}, "damaged .'3' is no text"),
+        ({"clips": [{**clip, "scores": {"9x9": [0.1, 0.2, 0.7]}}]}, "damaged .'3x3' is missing"),
+        ({"clips": [{"file": "x", "name": "x", "labels": [0]}]}, "damaged .'scores' is missing"),
+        ({"model": 3}, "damaged .'3' is not text"),
         ({"multi_label": "no"}, "neither true nor false"),
         ({"protocols": {}}, "no protocols"),
         ({"clips": []}, "no clips"),
         ({"clips": [{**clip, "labels": [0, 1]}]}, "damaged .labels"),
-        ({"clips": [{**clip, "scores": {"3x3": [1, 1, 1]}}]}, "do not add up to 1"),
-        ({"protocols": {"3x3": {**good["protocols"]["3x3"], "gflops_per_video": float("nan")}}}, "'nan' is no number"),
-        ({"pictures": {"template": "x", "first": 1, "modality": "depth"}}, "damaged .pictures"),
+        ({"clips": [{**clip, "scores": {"3x3": [1, 1, 1]}}]}, "do not sum to 1"),
+        (
+            {"protocols": {"3x3": {**good["protocols"]["3x3"], "gflops_per_video": float("nan")}}},
+            "'nan' is not a number",
+        ),
+        ({"frame_naming": {"template": "x", "first": 1, "modality": "depth"}}, "damaged .frame naming"),
         ({"protocols": []}, "damaged"),
     ]:
         path.write_text(json.dumps({**good, **change}))

@@ -51,7 +51,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(root, monkeypatch)
                 monkeypatch.setattr(module, name, refuse)
     monkeypatch.setattr("i3d.video.base.Video.__init__", refuse)
     monkeypatch.setattr("i3d.finetuning.inspect_data.check_annotations", refuse)
-    monkeypatch.setattr("i3d.evaluation.hardest_clips.stills_of", lambda *_, **__: "left out")
+    monkeypatch.setattr("i3d.evaluation.hardest_clips.read_stills", lambda *_, **__: "left out")
     assert start(root, "one", "--cv-folds", 2) == 0
     assert best(root, "one") == before
 

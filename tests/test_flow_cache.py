@@ -13,7 +13,7 @@ from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.pack import pack_dataset
-from i3d.evaluation.evaluate import evaluate_each
+from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.scoring import softmax
 from i3d.inference.predictor import Predictor
 from i3d.inference.two_stream import TwoStreams
@@ -148,7 +148,7 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, cached_flow):
 def test_testing_and_prediction_give_the_same_scores(tmp_path, protocol, method):
     root = evaluation_runs.make_clips(tmp_path)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
-    found = evaluate_each(
+    found = evaluate_protocols(
         model, read_annotations(root / "clips.csv"), compute=ComputeConfig("cpu", cache=Cache(tmp_path / "c"))
     )[0]
     assert f"{method} flow" in found.protocol
@@ -186,8 +186,8 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
         assert probabilities == pytest.approx([predicted[name] for name in told["classes"]], abs=1e-5)
     by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--stream-weights", "2,1", "--json"])
     fused = json.loads(by_hand.stdout)["fused"]
-    (figures,) = told["protocols"].values()
-    assert fused["top1"] == figures["figures"]["top1"]
+    (protocol_values,) = told["protocols"].values()
+    assert fused["top1"] == protocol_values["metrics"]["top1"]
     again = run_here([*command, "--cache", tmp_path / "cache"])
     assert again.stderr.count("6 of 6 clips were done before") == 2
     other = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "1,5"])

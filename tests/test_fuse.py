@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.errors import InputError
-from i3d.evaluation.fuse import aligned, check_sweep, fuse, halves, sweep
-from i3d.evaluation.named_metrics import metrics_of
-from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics
+from i3d.evaluation.fuse import align_evaluations, check_sweep, fuse_scores, hold_out, sweep_weights
+from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics, named_metrics
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
 from support.commands import run_here
@@ -44,13 +43,13 @@ LABELS = np.arange(60) % 3
 
 def test_logits_are_added_by_hand():
     one, two = stream(LABELS, 0, gflops=3.0), stream(LABELS, 1, num_views_N=(2,) * 60, gflops=4.0)
-    fused = fuse([one, two], weights=[1, 2])
+    fused = fuse_scores([one, two], weights=[1, 2])
     assert np.allclose(fused.scores_NK, one.scores_NK + 2 * two.scores_NK, atol=1e-12)
     assert fused.average == "score"
     assert fused.num_views_N == (3,) * 60
     assert fused.gflops == 7.0
     assert fused.protocol == f"fused, logits added: 1 x ({one.protocol}) + 2 x ({two.protocol})"
-    averaged = fuse([one, two], of="prob")
+    averaged = fuse_scores([one, two], average="prob")
     assert np.allclose(averaged.scores_NK, (softmax(one.scores_NK) + softmax(two.scores_NK)) / 2, atol=1e-12)
     assert averaged.average == "prob"
 
@@ -58,17 +57,17 @@ def test_logits_are_added_by_hand():
 def test_of_probabilities_there_are_no_logits():
     logits = stream(LABELS, 0)
     probabilities = replace(stream(LABELS, 1), scores_NK=softmax(stream(LABELS, 1).scores_NK), average="prob")
-    fused = fuse([logits, probabilities], weights=[1, 3])
+    fused = fuse_scores([logits, probabilities], weights=[1, 3])
     assert np.allclose(fused.scores_NK, (softmax(logits.scores_NK) + 3 * probabilities.scores_NK) / 4, atol=1e-12)
     with pytest.raises(InputError, match="no logits to add; test it again with --average-clips score"):
-        fuse([logits, probabilities], of="score")
+        fuse_scores([logits, probabilities], average="score")
 
 
 @given(st.permutations(range(12)), st.permutations(range(3)), st.lists(st.floats(0.1, 5), min_size=2, max_size=2))
 def test_orders_of_clips_and_classes_do_not_matter(order, classes, weights):
     labels = np.arange(12) % 3
     one, two = stream(labels, 0), stream(labels, 1)
-    plain = fuse([one, two], weights=weights)
+    plain = fuse_scores([one, two], weights=weights)
     numbers = [list(classes).index(k) for k in range(3)]
     mixed = replace(
         two.select(list(order)),
@@ -76,7 +75,7 @@ def test_orders_of_clips_and_classes_do_not_matter(order, classes, weights):
         scores_NK=two.scores_NK[list(order)][:, list(classes)],
         labels_N=tuple((numbers[two.labels_N[n][0]],) for n in order),
     )
-    other = fuse([one, mixed], weights=weights)
+    other = fuse_scores([one, mixed], weights=weights)
     assert np.array_equal(other.scores_NK, plain.scores_NK)
     assert other.labels_N == plain.labels_N
 
@@ -86,7 +85,7 @@ def test_videos_meet_folders_of_flow_by_their_names():
     folders = {"names_N": tuple(f"run/{n} [0 s to {n + 1} s]" for n in range(60)), "data": "flow.txt"}
     one, two = stream(LABELS, 0, **names), stream(LABELS, 1, **folders)
     order = list(range(59, -1, -1))
-    fused = fuse([one, two.select(order)])
+    fused = fuse_scores([one, two.select(order)])
     assert np.array_equal(fused.scores_NK, one.scores_NK + two.scores_NK)
     assert fused.data == "d + flow.txt"
     assert fused.names_N == one.names_N
@@ -97,10 +96,10 @@ def test_clips_that_one_stream_could_not_read_are_bad():
     lacks = replace(
         two.select([n for n in range(60) if n != 7]), bad=(BadClip("f/7", "gone/7.mp4", (1,), "f/7: empty", 7),)
     )
-    fused = fuse([one, lacks])
+    fused = fuse_scores([one, lacks])
     assert len(fused.files_N) == 59
     assert fused.bad == (BadClip("gone/7.mp4", "gone/7.mp4", (1,), "f/7: empty", 7),)
-    other = fuse([lacks, one])
+    other = fuse_scores([lacks, one])
     assert [bad.place for bad in other.bad] == [7]
     assert np.array_equal(other.scores_NK, fused.scores_NK)
     assert compute_metrics(fused, bad_as_wrong=True).num_clips == 60
@@ -117,42 +116,42 @@ def test_clips_that_one_stream_could_not_read_are_bad():
 )
 def test_what_does_not_fit_is_told(change, message):
     with pytest.raises(InputError, match=message.replace(".", "[.]")):
-        fuse([stream(LABELS, 0), change(stream(LABELS, 1))])
+        fuse_scores([stream(LABELS, 0), change(stream(LABELS, 1))])
 
 
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, 1, 1], [1, float("nan")], [1, float("inf")]])
 def test_bad_weights(weights):
     with pytest.raises(InputError, match="give 2 numbers of at least 0"):
-        fuse([stream(LABELS, 0), stream(LABELS, 1)], weights=weights)
+        fuse_scores([stream(LABELS, 0), stream(LABELS, 1)], weights=weights)
 
 
 def test_sweep_finds_the_best_of_the_weights_that_it_tries():
     good, bad = stream(LABELS, 0, noise=0.5), stream(LABELS, 1, noise=5)
-    found = sweep([good, bad])
+    found = sweep_weights([good, bad])
     assert len(found.tried) == 21
     for weights, accuracy in found.tried:
         assert sum(weights) == pytest.approx(1)
-        assert accuracy == compute_metrics(fuse([good, bad], weights=weights)).top1
+        assert accuracy == compute_metrics(fuse_scores([good, bad], weights=weights)).top1
     assert dict(found.tried)[found.weights] == max(accuracy for _, accuracy in found.tried)
     assert found.weights[0] > 0.5
-    assert sweep([good, good]).weights == (0.5, 0.5)  # all alike: the middle
-    assert len(sweep([good, bad, good]).tried) == 66
+    assert sweep_weights([good, good]).weights == (0.5, 0.5)  # all alike: the middle
+    assert len(sweep_weights([good, bad, good]).tried) == 66
 
 
 def test_held_out_clips_are_not_in_the_figures():
     files = {"files_N": tuple(f"{n // 2}.mp4" for n in range(60)), "names_N": tuple(f"{n}" for n in range(60))}
     streams = [stream(LABELS, seed, **files) for seed in (0, 1)]
-    chosen_on, rest = halves(streams, share=0.4, seed=3)
+    chosen_on, rest = hold_out(streams, fraction=0.4, seed=3)
     one, other = set(chosen_on[0].files_N), set(rest[0].files_N)
     assert len(one) == 12
     assert len(other) == 18
     assert not one & other  # parts of one file are on one side
     assert chosen_on[0].names_N == chosen_on[1].names_N
-    assert halves(streams, share=0.4, seed=3)[1][0].names_N == rest[0].names_N
-    assert halves(streams, share=0.4, seed=4)[1][0].names_N != rest[0].names_N
-    for share in (0.0, 1.0):
+    assert hold_out(streams, fraction=0.4, seed=3)[1][0].names_N == rest[0].names_N
+    assert hold_out(streams, fraction=0.4, seed=4)[1][0].names_N != rest[0].names_N
+    for fraction in (0.0, 1.0):
         with pytest.raises(InputError, match="leave some on either side"):
-            halves(streams, share=share)
+            hold_out(streams, fraction=fraction)
 
 
 def test_clips_of_one_name_meet_by_their_places():
@@ -160,7 +159,7 @@ def test_clips_of_one_name_meet_by_their_places():
     one = stream(LABELS[:3], 0, names_N=names, files_N=names)
     two = stream(LABELS[:3], 1, names_N=("x", "x", "my clip [abc]"), files_N=("f/x", "f/x", "f/m"))
     lacks = replace(two.select([1, 2]), bad=(BadClip("f/x", "x", (0,), "f/x: empty", 0),))
-    fused = fuse([one, lacks])
+    fused = fuse_scores([one, lacks])
     assert fused.names_N == names[1:]
     assert np.array_equal(fused.scores_NK, one.scores_NK[1:] + two.scores_NK[1:])
     assert [(bad.name, bad.place) for bad in fused.bad] == [("x.mp4", 0)]
@@ -170,14 +169,14 @@ def test_logits_of_views_are_added_too():
     one, two = stream(LABELS, 0), stream(LABELS, 1)
     views = tuple(ViewLogits(np.stack([row + 1, row - 1]), (3, 3)) for row in two.scores_NK)
     raw = replace(two, views_N=views, average="prob", scores_NK=softmax(two.scores_NK))
-    assert np.allclose(fuse([one, raw]).scores_NK, one.scores_NK + two.scores_NK)
-    assert fuse([one, raw], of="prob").average == "prob"
+    assert np.allclose(fuse_scores([one, raw]).scores_NK, one.scores_NK + two.scores_NK)
+    assert fuse_scores([one, raw], average="prob").average == "prob"
 
 
 def test_halves_keep_the_bad_clips_on_their_side():
     one, two = stream(LABELS, 0), stream(LABELS, 1)
     bad = tuple(BadClip(f"bad{k}.mp4", f"bad{k}.mp4", (0,), "empty", 60 + k) for k in range(6))
-    sides = halves([replace(one, bad=bad), replace(two, bad=bad)], share=0.5, seed=1)
+    sides = hold_out([replace(one, bad=bad), replace(two, bad=bad)], fraction=0.5, seed=1)
     assert sum(len(side[0].bad) for side in sides) == 6
     for side in sides:
         assert side[0].bad == side[1].bad
@@ -202,7 +201,7 @@ def test_weights_are_not_chosen_on_what_is_told():
 
 def test_one_result_is_no_fusion():
     with pytest.raises(InputError, match="two results or more"):
-        aligned([stream(LABELS, 0)])
+        align_evaluations([stream(LABELS, 0)])
 
 
 # commands
@@ -219,7 +218,7 @@ def test_the_command_fuse(files, tmp_path):
     out = run(
         "fuse", rgb, flow, "--stream-weights", "1,2", "--out", tmp_path / "f.json", "--report", tmp_path / "f.html"
     )
-    fused = fuse([read_evaluation(rgb), read_evaluation(flow)], weights=[1, 2])
+    fused = fuse_scores([read_evaluation(rgb), read_evaluation(flow)], weights=[1, 2])
     assert np.array_equal(read_evaluation(tmp_path / "f.json").scores_NK, fused.scores_NK)
     row = next(line.split() for line in out.splitlines() if line.startswith(" fused"))
     assert float(row[1]) == pytest.approx(compute_metrics(fused).top1, abs=1e-4)
@@ -229,18 +228,18 @@ def test_the_command_fuse(files, tmp_path):
     told = json.loads(run("fuse", rgb, flow, "--json"))
     assert told["weights"] == [1, 1]
     assert len(told["streams"]) == 2
-    assert told["fused"]["top1"] == compute_metrics(fuse([read_evaluation(rgb), read_evaluation(flow)])).top1
+    assert told["fused"]["top1"] == compute_metrics(fuse_scores([read_evaluation(rgb), read_evaluation(flow)])).top1
 
 
 def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     rgb, flow = files
     told = json.loads(run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-fraction", "0.25", "--json"))
     streams = [read_evaluation(path) for path in files]
-    chosen_on, rest = halves(streams, share=0.25)
-    assert told["weights"] == list(sweep(chosen_on).weights)
+    chosen_on, rest = hold_out(streams, fraction=0.25)
+    assert told["weights"] == list(sweep_weights(chosen_on).weights)
     assert told["swept_on_clips"] == 15
     assert told["fused"]["num_clips"] == 45
-    assert told["fused"]["top1"] == compute_metrics(fuse(rest, weights=told["weights"])).top1
+    assert told["fused"]["top1"] == compute_metrics(fuse_scores(rest, weights=told["weights"])).top1
     assert "the best on 30 held-out clips, which are not in the table" in run(
         "fuse", *files, "--stream-weights", "sweep"
     )
@@ -253,7 +252,7 @@ def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     ]
     options = ("--stream-weights", "sweep", "--sweep-on", val[0], "--sweep-on", val[1], "--json")
     told = json.loads(run("fuse", rgb, flow, *options))
-    assert told["weights"] == list(sweep([read_evaluation(path) for path in val]).weights)
+    assert told["weights"] == list(sweep_weights([read_evaluation(path) for path in val]).weights)
     assert told["fused"]["num_clips"] == 60
     message = run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
     assert "60 clips are in both, such as " in message
@@ -283,7 +282,7 @@ def test_the_command_score(files, tmp_path):
     assert json.loads(run("score", files[0], "--json"))["top1"] == figures.top1
     metrics = "top_k_accuracy,mean_class_accuracy,calibration_error,per_class,confusion"
     out = run("score", files[0], "--metrics", metrics, "--top-k", "1,2", "--out", tmp_path / "again.yaml")
-    numbers = metrics_of(found, figures, metrics.split(","), top_k=[1, 2])
+    numbers = named_metrics(found, figures, metrics.split(","), top_k=[1, 2])
     assert list(numbers) == ["top1", "top2", "mean_class_accuracy", "calibration_error"]
     for name, value in numbers.items():
         assert f"{name} {value:.4f}" in out
@@ -313,6 +312,6 @@ def test_bad_options_of_score(files, options, message):
 def test_bad_clips_count_as_wrong_in_every_metric():
     e = replace(stream(LABELS, 0), bad=tuple(BadClip("x", "x", (k % 3,), "gone", 60 + k) for k in range(15)))
     names = ("top_k_accuracy", "mean_class_accuracy")
-    plain, wrong = (metrics_of(e, compute_metrics(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
+    plain, wrong = (named_metrics(e, compute_metrics(e, bad_as_wrong=is_wrong), names) for is_wrong in (False, True))
     for name in ("top1", "top5", "mean_class_accuracy"):
         assert wrong[name] == pytest.approx(plain[name] * 60 / 75)

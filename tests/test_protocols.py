@@ -18,10 +18,11 @@ import i3d
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.evaluation.evaluate import evaluate_each, variants_of
-from i3d.evaluation.probe import compare, probe
-from i3d.evaluation.result import cheapest, compute_metrics
+from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
+from i3d.evaluation.frame_orders import compare_frame_orders, summarize_frame_orders
+from i3d.evaluation.result import cheapest_protocol, compute_metrics
 from i3d.evaluation.result_file import read_evaluation, read_evaluations, write_evaluations
+from i3d.evaluation.scorer import EvaluationOptions
 from i3d.evaluation.scoring import softmax
 from i3d.finetuning.features import Backbone, Clips, clip_features
 from i3d.models.engine.forward import forward
@@ -86,7 +87,7 @@ def test_scores_are_those_of_a_plain_loop_over_views(clips, tmp_path, protocol, 
 
     model = save_model(tmp_path / "m.safetensors", protocol=protocol, crop=crop)
     annotations = read_annotations(clips / "clips.csv").select([0, 3])
-    found = i3d.evaluate(model, annotations, device="cpu", num_workers=0)
+    found = i3d.evaluate(model, annotations, compute=HERE)
     net = i3d.load_model(model)
     for n, file in enumerate(found.files_N):
         with open_video(file) as video:
@@ -121,12 +122,12 @@ def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
     weights = load_weights(models[kind])
     names = ["1x1", "3x1", "3x3"] + (["windows"] if kind == "windows" else [])
     options = {"settings": ["preprocessing.crop=28"], "protocols": names}
-    together = evaluate_each(weights, annotations, variants=variants_of(weights, **options), compute=HERE)
+    chosen = EvaluationOptions(select_protocols(weights, **options))
+    together = evaluate_protocols(weights, annotations, chosen, compute=HERE)
     assert [e.name for e in together] == names
     for e in together:
-        (alone,) = evaluate_each(
-            weights, annotations, variants=variants_of(weights, **options | {"protocols": [e.name]}), compute=HERE
-        )
+        one = EvaluationOptions(select_protocols(weights, **options | {"protocols": [e.name]}))
+        (alone,) = evaluate_protocols(weights, annotations, one, compute=HERE)
         assert np.allclose(alone.scores_NK, e.scores_NK, rtol=1e-5, atol=1e-5)
         assert (alone.protocol, alone.num_views_N, alone.gflops) == (e.protocol, e.num_views_N, e.gflops)
     assert together[1].num_views_N == (3,) * 6
@@ -207,11 +208,11 @@ def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
         assert row[4:7] == [f"{low:.3f}", "to", f"{high:.3f}"]
         assert f"{e.name}: {e.protocol}" in out
     assert (
-        f"the cheapest within half a point of the best: {cheapest([(e, compute_metrics(e)) for e in found]).name}"
-        in out
+        f"the cheapest within half a point of the best: "
+        f"{cheapest_protocol([(e, compute_metrics(e)) for e in found]).name}" in out
     )
     page = (tmp_path / "r.html").read_text()
-    assert "By protocol" in page
+    assert "Test protocols" in page
     assert all(e.protocol in page for e in found)
     assert "r.json" in err
     assert "r.html" in err
@@ -226,9 +227,9 @@ def test_the_cheapest_of_the_good_ones():
         return e, compute_metrics(e)
 
     tested = [with_accuracy(197, 1.0), with_accuracy(199, 10.0), with_accuracy(200, 30.0)]
-    assert cheapest(tested) is tested[1][0]  # 197 are more than half a point worse
-    assert cheapest(tested[:1]) is tested[0][0]
-    assert cheapest([with_accuracy(5, None)]) is None
+    assert cheapest_protocol(tested) is tested[1][0]  # 197 are more than half a point worse
+    assert cheapest_protocol(tested[:1]) is tested[0][0]
+    assert cheapest_protocol([with_accuracy(5, None)]) is None
 
 
 # averages and files
@@ -262,7 +263,7 @@ def test_averages_of_views(clips, models, tmp_path):
     assert np.array_equal(read_evaluation(tmp_path / "s.json").scores_NK, score.scores_NK)
     assert not read_evaluation(tmp_path / "s.json").views_N
     message = run("score", tmp_path / "prob.json", "--average-clips", "score", expected=2)
-    assert "holds scores that are averaged already (probabilities averaged)" in message
+    assert "its scores are averaged already (probabilities averaged)" in message
     try_test(
         models["clips"], data, "--average-clips", "none", "--out", tmp_path / "l.json", "--out-format", "mmaction2"
     )
@@ -272,7 +273,7 @@ def test_averages_of_views(clips, models, tmp_path):
 def test_windows_weigh_by_their_frames(clips, models, tmp_path):
     try_test(models["windows"], clips / "clips.csv", "--average-clips", "none", "--out", tmp_path / "n.json")
     raw = read_evaluation(tmp_path / "n.json")
-    plain = i3d.evaluate(models["windows"], read_annotations(clips / "clips.csv"), device="cpu", num_workers=0)
+    plain = i3d.evaluate(models["windows"], read_annotations(clips / "clips.csv"), compute=HERE)
     assert max(len(set(v.num_frames_V)) for v in raw.views_N) > 1
     assert np.array_equal(raw.scores_NK, plain.scores_NK)
 
@@ -291,9 +292,7 @@ def test_formats(clips, models, tmp_path):
     assert len(rows) == 12
     assert [(row["clip"], row["labels"]) for row in rows[6:]] == [(f"{i}.mp4", "abc"[i % 3]) for i in range(6)]
     assert [[float(row[name]) for name in "abc"] for row in rows[6:]] == found[1].scores_NK.tolist()
-    assert all(
-        row["recognised_as"] == "abc"[int(s.argmax())] for row, s in zip(rows[6:], found[1].scores_NK, strict=True)
-    )
+    assert all(row["predicted"] == "abc"[int(s.argmax())] for row, s in zip(rows[6:], found[1].scores_NK, strict=True))
     assert {row["protocol"] for row in rows} == {e.protocol for e in found}
     assert "several protocols; it has 1x1, 3x3" in run(
         "score", tmp_path / "r.json", "--metrics", "per_class", expected=2
@@ -315,7 +314,7 @@ def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_
         _, err = try_test(models["clips"], tmp_path / "clips.csv", *options, expected=3)
         assert "1 clips could not be read; null stands in their places" in err
         found = yaml.safe_load((tmp_path / name).read_text())
-        whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), device="cpu", num_workers=0)
+        whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), compute=HERE)
         assert found[2] is None
         for i in (0, 1, 3, 4, 5):
             assert np.allclose(found[i], whole.scores_NK[i], atol=1e-12)
@@ -351,20 +350,21 @@ def test_folded_batch_norms_give_the_same(clips, models):
 def test_how_many_views_run_at_once_changes_nothing(clips, models):
     annotations = read_annotations(clips / "clips.csv").select([0, 1])
     found = [
-        evaluate_each(models["clips"], annotations, compute=replace(HERE, max_views=most))[0].scores_NK
+        i3d.evaluate(models["clips"], annotations, EvaluationOptions(max_views=most), compute=HERE).scores_NK
         for most in (1, 4, None)
     ]
     assert np.allclose(found[0], found[1], rtol=0, atol=1e-6)
     assert np.allclose(found[0], found[2], rtol=0, atol=1e-6)
 
 
-# probes
+# frame orders
 
 
-def test_probe_reorders_the_frames_of_each_view(clips, models):
+def test_frames_of_each_view_are_reordered(clips, models):
     annotations = read_annotations(clips / "clips.csv")
-    found = probe(models["clips"], annotations, protocol="1x1", compute=HERE)
     weights = load_weights(models["clips"])
+    options = EvaluationOptions(select_protocols(weights, protocols=["1x1"]))
+    found = compare_frame_orders(weights, annotations, options, compute=HERE)
     net, protocol = build_model(weights), with_protocol(weights.card.recipe, "1x1").protocol
     dataset = ClipDataset(annotations, TestView(protocol, weights.card.recipe.preprocessing))
     shuffle = np.random.default_rng((0, 3, 0)).permutation(6).tolist()
@@ -374,26 +374,26 @@ def test_probe_reorders_the_frames_of_each_view(clips, models):
         with torch.inference_mode():
             expected = net(clip[:, list(frames)].permute(0, 4, 1, 2, 3)).softmax(1)[0].numpy()
         assert np.allclose(found.evaluations[order].scores_NK[3], expected, atol=1e-6), order
-    again = probe(models["clips"], annotations, protocol="1x1", compute=HERE, seed=1)
+    again = compare_frame_orders(weights, annotations, replace(options, seed=1), compute=HERE)
     assert not np.array_equal(again.evaluations["shuffled"].scores_NK, found.evaluations["shuffled"].scores_NK)
     assert np.array_equal(again.evaluations["reversed"].scores_NK, found.evaluations["reversed"].scores_NK)
 
 
-def test_what_a_probe_says():
+def test_conclusions_from_frame_orders():
     labels = [n % 2 for n in range(40)]
     right, half = np.eye(2)[labels], np.eye(2)[[0] * 40]
-    sees_motion = compare(
+    uses_motion = summarize_frame_orders(
         {"forward": made(right, labels), "shuffled": made(right, labels), "reversed": made(right, labels),
          "frozen": made(half, labels)}
     )  # fmt: skip
-    assert sees_motion.accuracy == {"forward": 1.0, "shuffled": 1.0, "reversed": 1.0, "frozen": 0.5}
-    assert sees_motion.lost["shuffled"] == (0.0, 0.0)
-    low, high = sees_motion.lost["frozen"]
+    assert uses_motion.accuracy == {"forward": 1.0, "shuffled": 1.0, "reversed": 1.0, "frozen": 0.5}
+    assert uses_motion.drop_intervals["shuffled"] == (0.0, 0.0)
+    low, high = uses_motion.drop_intervals["frozen"]
     assert 0.3 < low < 0.5 < high < 0.7
-    assert sees_motion.recall_K["frozen"] == [1.0, 0.0]
-    shuffled, _, frozen = sees_motion.verdict
-    assert shuffled == "these clips do not show that it uses the order of the frames"
-    assert frozen.startswith("it uses motion: without, 50.0 points are lost (95 % interval ")
+    assert uses_motion.recall_K["frozen"] == [1.0, 0.0]
+    shuffled, _, frozen = uses_motion.conclusions
+    assert shuffled == "no significant dependence on the order of the frames on these clips"
+    assert frozen.startswith("the model depends on motion: without it, accuracy drops by 50.0 points (95 % interval ")
 
 
 def test_frame_orders_of_the_command(clips, models):
@@ -407,7 +407,7 @@ def test_frame_orders_of_the_command(clips, models):
     assert row.split()[2:] == [f"{value:.3f}" for value in told["accuracy"].values()]
     assert told["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
     assert len(told["by_class"]) == 3
-    assert [sentence in out for sentence in told["verdict"]] == [True] * 3
+    assert [sentence in out for sentence in told["conclusions"]] == [True] * 3
 
 
 def test_probe_of_classes_that_go_together(clips, tmp_path):
@@ -513,14 +513,16 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
     import cv2
 
     from i3d.data.pack import pack_dataset
-    from i3d.evaluation.hardest_clips import stills_of, worst_clips
+    from i3d.evaluation.hardest_clips import read_stills, select_hardest_clips
 
     def numbers(clip):
         return [cv2.imdecode(np.frombuffer(still.jpeg, np.uint8), 1) for still in clip.stills]
 
     (tmp_path / "l.csv").write_text("path,label,start,end\n0.mp4,a,0,0.3\n0.mp4,b,0.7,1\n")
-    found = i3d.evaluate(models["clips"], read_annotations(tmp_path / "l.csv", root=clips), device="cpu", num_workers=0)
-    one, other = (numbers(clip) for clip in sorted(worst_clips(found, most=2), key=lambda clip: clip.name))
+    found = i3d.evaluate(models["clips"], read_annotations(tmp_path / "l.csv", root=clips), compute=HERE)
+    one, other = (
+        numbers(clip) for clip in sorted(select_hardest_clips(found, max_clips=2), key=lambda clip: clip.name)
+    )
     with open_video(clips / "0.mp4") as video:
         frames = list(video.stream())
     for stills, wanted in ((one, [1, 3, 5, 7]), (other, [18, 20, 22, 24])):
@@ -529,15 +531,15 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
             assert abs(int(np.argmin(near)) - number) <= 1
     packed = tmp_path / "packed"
     pack_dataset(read_annotations(clips / "clips.csv"), packed)
-    found = i3d.evaluate(models["clips"], read_annotations(packed), device="cpu", num_workers=0)
-    assert all(len(clip.stills) == 4 for clip in worst_clips(found, most=6))
+    found = i3d.evaluate(models["clips"], read_annotations(packed), compute=HERE)
+    assert all(len(clip.stills) == 4 for clip in select_hardest_clips(found, max_clips=6))
     (tmp_path / "v").mkdir()
     for k in range(8):
         for axis in "xy":
             cv2.imwrite(str(tmp_path / "v" / f"flow_{axis}_{k + 1:05d}.png"), np.full((36, 48), 255, np.uint8))
         cv2.imwrite(str(tmp_path / "v" / f"img_{k + 1:05d}.png"), np.zeros((36, 48, 3), np.uint8))
-    rgb = stills_of(str(tmp_path / "v"), pictures=FrameNaming("img_{:05d}.png", 1, "rgb"))
-    flow = stills_of(str(tmp_path / "v"), pictures=FrameNaming("flow_{axis}_{:05d}.png", 1, "flow"))
+    rgb = read_stills(str(tmp_path / "v"), naming=FrameNaming("img_{:05d}.png", 1, "rgb"))
+    flow = read_stills(str(tmp_path / "v"), naming=FrameNaming("flow_{axis}_{:05d}.png", 1, "flow"))
     assert cv2.imdecode(np.frombuffer(rgb[0].jpeg, np.uint8), 1).max() < 9
     assert cv2.imdecode(np.frombuffer(flow[0].jpeg, np.uint8), 1).max() > 200
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_shares
-from i3d.evaluation.hardest_clips import middles, stills_of, worst_clips, wrong_clips
+from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_fractions
+from i3d.evaluation.hardest_clips import middle_frames, misclassified_clips, read_stills, select_hardest_clips
 from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
-from i3d.evaluation.report import matrix_of, write_report
+from i3d.evaluation.report import matrix_classes, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
 from support.evaluations import made
@@ -94,23 +94,23 @@ def percent(share):
     return "–" if np.isnan(share) else f"{100 * share:.1f} %"
 
 
-def test_every_figure_is_that_of_the_evaluation(tmp_path):
+def test_every_number_is_that_of_the_evaluation(tmp_path):
     evaluation = evaluation_of(8, 100)
     figures = compute_metrics(evaluation)
     _, page = report_of(tmp_path, evaluation, title="My test", notes=["First.\nSecond."])
     low, high = figures.top1_interval
     assert f"Top-1 accuracy {percent(figures.top1)}" in page.text
-    assert f"{round(100 * figures.top1)} of 100 clips recognised" in page.text
-    assert f"95 % interval {100 * low:.1f} to {100 * high:.1f} %" in page.text
-    assert f"always naming the largest class would give {percent(figures.largest_class)}" in page.text
+    assert f"{round(100 * figures.top1)} of 100 clips correct" in page.text
+    assert f"95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %" in page.text
+    assert f"predicting the largest class for every clip gives {percent(figures.largest_class)}" in page.text
     assert f"Top-5 accuracy {percent(figures.top5)}" in page.text
-    assert f"Mean-class accuracy {percent(figures.mean_class)}" in page.text
+    assert f"Mean class accuracy {percent(figures.mean_class)}" in page.text
     assert f"Calibration error {percent(figures.calibration)}" in page.text
     for words in (evaluation.protocol, evaluation.recipe, evaluation.model, evaluation.data, "My test", "Second."):
         assert words in page.text
     pairs, matrix, classes = page.tables
     assert [row[:4] for row in pairs[1:]] == [
-        [f"class {p.true}", f"class {p.said}", str(p.num_clips), percent(p.share)]
+        [f"class {p.true}", f"class {p.predicted}", str(p.num_clips), percent(p.fraction)]
         for p in confusions(figures.confusion_KK)[:20]
     ]
     shown_KK = [[int(cell or 0) for cell in row[1:-1]] for row in matrix[1:]]
@@ -160,15 +160,15 @@ def test_the_worst_clips_have_stills_and_unreadable_ones_say_why(tmp_path):
     evaluation = evaluation_of(
         files=files, bad=[BadClip("empty.mp4", "empty.mp4", (1,), "the file is empty (0 bytes)", 0)]
     )
-    worst = worst_clips(evaluation, most=24)
-    num_wrong = len(wrong_clips(evaluation))
-    assert [clip.file for clip in worst[:num_wrong]] == [files[i] for i in wrong_clips(evaluation)[:24]]
-    probabilities = [clip.said_probability for clip in worst]
+    worst = select_hardest_clips(evaluation, max_clips=24)
+    num_wrong = len(misclassified_clips(evaluation))
+    assert [clip.file for clip in worst[:num_wrong]] == [files[i] for i in misclassified_clips(evaluation)[:24]]
+    probabilities = [clip.confidence for clip in worst]
     assert probabilities[:num_wrong] == sorted(probabilities[:num_wrong], reverse=True)
-    assert [clip.is_right for clip in worst] == [n >= num_wrong for n in range(24)]
+    assert [clip.is_correct for clip in worst] == [n >= num_wrong for n in range(24)]
     assert probabilities[num_wrong:] == sorted(probabilities[num_wrong:])
     for clip in worst[:num_wrong]:
-        assert clip.said not in clip.labels
+        assert clip.predicted not in clip.labels
         assert (len(clip.stills) == 4 and not clip.note) if clip.file == str(whole) else (not clip.stills and clip.note)
     still = next(clip for clip in worst if clip.stills).stills[0]
     assert (still.width, still.height) == (160, 120)
@@ -177,25 +177,25 @@ def test_the_worst_clips_have_stills_and_unreadable_ones_say_why(tmp_path):
     assert len(page.values("src")) == 4 * sum(bool(clip.stills) for clip in worst)
     assert page.text.count("No stills: ") == sum(not clip.stills for clip in worst)
     assert "empty.mp4 class 1 the file is empty (0 bytes)" in page.text
-    assert "1 clip could not be read and is left out." in page.text
+    assert "1 clip is unreadable and left out." in page.text
 
 
 def test_stills_of_folders_and_of_upright_and_short_videos(tmp_path):
     upright = render(tmp_path / "a.mp4", num_frames=2, height=320, width=160)
-    assert [still.height for still in stills_of(str(upright))] == [160, 160]
+    assert [still.height for still in read_stills(str(upright))] == [160, 160]
     folder = tmp_path / "frames"
     folder.mkdir()
     for i in range(5):
         cv2.imwrite(str(folder / f"{i:05d}.jpg"), np.full((32, 48, 3), 40 * i, np.uint8))
-    assert [(still.width, still.height) for still in stills_of(str(folder))] == [(48, 32)] * 4
-    assert middles(40, num_parts=4).tolist() == [5, 15, 25, 35]
-    assert middles(2, num_parts=4).tolist() == [0, 0, 1, 1]
+    assert [(still.width, still.height) for still in read_stills(str(folder))] == [(48, 32)] * 4
+    assert middle_frames(40, num_parts=4).tolist() == [5, 15, 25, 35]
+    assert middle_frames(2, num_parts=4).tolist() == [0, 0, 1, 1]
 
 
 def test_many_classes_show_those_that_are_confused_most(tmp_path):
     evaluation = evaluation_of(400, 3000)
     text, page = report_of(tmp_path, evaluation)
-    assert "The 20 of 400 classes that are confused most with each other." in page.text
+    assert "The 20 of 400 classes that are most often confused with each other." in page.text
     pairs, matrix, classes = page.tables
     assert (len(pairs), len(matrix), len(matrix[0]), len(classes)) == (21, 21, 22, 401)
     assert len(text) < 2e6
@@ -227,7 +227,7 @@ def test_a_result_no_better_than_the_largest_class_says_so(tmp_path):
     evaluation = evaluation_of(2, 12, seed=1)
     scores_NK = np.random.default_rng(0).normal(size=(12, 2))
     weak = replace(evaluation, scores_NK=scores_NK)
-    warning = "do not show that the network is better"
+    warning = "not significantly better than predicting the largest class"
     assert warning in report_of(tmp_path, weak)[1].text
     assert warning not in report_of(tmp_path, evaluation_of(8, 100))[1].text
 
@@ -237,8 +237,8 @@ def test_when_all_is_right_and_classes_are_empty(tmp_path):
     scores_NK = np.eye(3)[[0, 0, 1]]
     evaluation = made(scores_NK, labels, classes=("a", "b", "never"))
     _, page = report_of(tmp_path, evaluation)
-    assert "No clip is taken for another class." in page.text
-    assert "No clip has its highest score at a wrong class." in page.text
+    assert "No clip is misclassified." in page.text
+    assert "These are correctly classified clips, least confident first." in page.text
     assert page.tables[-1][-1] == ["never", "0", "–", "–", "–"]
     draw_confusion(tmp_path / "confusion.png", evaluation)
 
@@ -267,10 +267,11 @@ def test_what_is_confused_most():
     assert most_confused(confusion_KK, most=2).tolist() == [0, 2]
     assert most_confused(confusion_KK, most=4).tolist() == [0, 2, 3]
     assert most_confused(np.diag([1, 3, 2]), most=2).tolist() == [1, 2]
-    assert [(p.true, p.said, p.num_clips) for p in confusions(confusion_KK)] == [(2, 0, 3), (0, 2, 2), (3, 0, 1)]
-    assert confusions(confusion_KK)[0].share == 0.3
-    assert row_shares(np.array([[1, 3], [0, 0]])).tolist() == [[0.25, 0.75], [0, 0]]
-    assert matrix_of(["a"] * 61, np.eye(61, dtype=np.int64)).words.startswith("The 20 of 61 classes")
+    assert [(p.true, p.predicted, p.num_clips) for p in confusions(confusion_KK)] == [(2, 0, 3), (0, 2, 2), (3, 0, 1)]
+    assert confusions(confusion_KK)[0].fraction == 0.3
+    assert row_fractions(np.array([[1, 3], [0, 0]])).tolist() == [[0.25, 0.75], [0, 0]]
+    assert matrix_classes(np.eye(60, dtype=np.int64)) == list(range(60))
+    assert matrix_classes(np.eye(61, dtype=np.int64)) == list(range(20))
 
 
 def test_bins_and_average_precisions_make_their_means():
@@ -290,14 +291,14 @@ def test_many_classes_without_a_mistake(tmp_path):
     _, page = report_of(tmp_path, made(np.eye(100)[labels], labels))
     assert "The 2 of 100 classes with most clips." in page.text
     assert [row[0] for row in page.tables[-1][1:]] == ["class 3", "class 7"]
-    assert "No clip has its highest score at a wrong class. These are those that are recognised" in page.text
+    assert "No clip is misclassified. These are correctly classified clips, least confident first." in page.text
 
 
 def test_bad_clips_that_count_as_wrong(tmp_path):
     bad = tuple(BadClip("x", "x", (0,), "empty", 60 + k) for k in range(20))
     _, page = report_of(tmp_path, evaluation_of(bad=bad), bad_as_wrong=True)
-    assert "20 clips could not be read and are counted as wrong." in page.text
+    assert "20 clips are unreadable and counted as wrong." in page.text
     assert "They have no scores and count as wrong." in page.text
-    right = re.search(r"right for ([\d.]+) % of the clips", page.text)[1]
+    right = re.search(r"the accuracy is ([\d.]+) %", page.text)[1]
     plain = compute_metrics(evaluation_of(bad=bad))
     assert float(right) == pytest.approx(100 * plain.top1, abs=0.05)

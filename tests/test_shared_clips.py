@@ -205,4 +205,4 @@ def test_the_kinetics_clips_as_a_list_are_all_recognised(tmp_path):
     assert all(label.split(",")[1] in page for label in lines[1:])
     told = json.loads((tmp_path / "r.json").read_text())
     assert told["counts"] == {"clips": 15, "unreadable": 0}
-    assert told["protocols"]["windows"]["figures"]["top1"] == 1.0
+    assert told["protocols"]["windows"]["metrics"]["top1"] == 1.0

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from i3d.data.formats.read import read_annotations
-from i3d.evaluation.evaluate import evaluate_each, variants_of
+from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
-from i3d.evaluation.scorer import Scorer
+from i3d.evaluation.scorer import EvaluationOptions, Scorer
 from i3d.utils.device import ComputeConfig
 from i3d.weights.load import load_weights
 
@@ -31,17 +31,16 @@ def main(clips, model, out):
     annotations = read_annotations(Path(clips))
     for length in LENGTHS:
         scored.clear()
-        evaluations = evaluate_each(
+        evaluations = evaluate_protocols(
             weights,
             annotations.select(range(length)),
-            variants=variants_of(weights, protocols=["1x1", "3x1"]),
+            EvaluationOptions(select_protocols(weights, protocols=["1x1", "3x1"]), max_bad=1.0),
             compute=ComputeConfig(device="cpu", num_workers=0),
-            max_bad=1.0,
         )
         found.append({
             "scored": list(scored),
             "scores": [e.scores_NK.tobytes().hex() for e in evaluations],
-            "figures": [json.dumps(metrics_as_dict(e, compute_metrics(e))) for e in evaluations],
+            "metrics": [json.dumps(metrics_as_dict(e, compute_metrics(e))) for e in evaluations],
             "names": [e.names_N for e in evaluations],
             "bad": [bad.name for bad in evaluations[0].bad],
         })  # fmt: skip

@@ -44,7 +44,7 @@ def show(
     Examples:
       i3d models show r50
     """
-    description = run.models.describe(name, recipe=recipe)
+    description = run.models.describe_model(name, recipe=recipe)
     if json:
         print(json_format.dumps(description.as_dict(), indent=2))
     else:
@@ -93,12 +93,12 @@ def doctor(*, json: Json = False) -> int:
     Examples:
       i3d doctor
     """
-    checks = run.models.examine()
+    checks = run.models.check_installation()
     if json:
         print(json_format.dumps([asdict(check) for check in checks], indent=2))
     else:
         for check in checks:
-            print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.found}")
+            print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.result}")
     if any(check.ok is False for check in checks):
         log.error("this installation does not work; install i3d again, or quote these lines when you ask for help")
         return 1

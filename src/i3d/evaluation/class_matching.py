@@ -1,4 +1,4 @@
-"""Whether a list and a model speak of the same classes."""
+"""Match the classes of a list with those of a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ MAX_NAMED: Final = 5  # classes
 
 
 def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str) -> tuple[int, ...]:
-    """The model's number of each class of a list, by its name; of a list of numbers and as many classes, the same."""
+    """The model's number of each class of a list, by name. Equally many numbered classes keep their numbers.
+
+    A class that the model lacks is an InputError.
+    """
     listed = annotations.classes
     are_numbers = listed == numbered_labels(len(listed))
     if listed == labels or (are_numbers and len(listed) == len(labels)):
@@ -29,19 +32,18 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
         )
     named = ", ".join(quoted(name) for name in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
     if labels == numbered_labels(len(labels)):
-        todo = "its classes have no names: give it some with `i3d convert --labels`"
+        remedy = "its classes have no names: add them with `i3d convert --labels`"
     else:
-        todo = f"it knows {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
-    raise InputError(f"{where}classes that {quoted(model)} does not have: {named}; {todo}")
+        remedy = f"it has {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
+    raise InputError(f"{where}classes that {quoted(model)} does not have: {named}; {remedy}")
 
 
 def check_labels(annotations: Annotations, recipe: Recipe) -> None:
-    """Every clip has a class; several only where they go together."""
+    """Raise InputError unless every clip has a label, and only one if the recipe is single-label."""
     for index in range(len(annotations)):
         num_labels = len(annotations.labels_of(index))
         where = f"{annotations.where(index)}: {quoted(annotations.path(index))}: "
         if num_labels == 0:
-            raise InputError(f"{where}has no label; add one, a test needs it")
+            raise InputError(f"{where}has no label; a test needs one")
         if num_labels > 1 and not recipe.multi_label:
-            takes = f"the recipe {quoted(recipe.name)} names one of each clip"
-            raise InputError(f"{where}has {num_labels} classes; {takes}, keep one")
+            raise InputError(f"{where}has {num_labels} labels; the recipe {quoted(recipe.name)} is single-label")

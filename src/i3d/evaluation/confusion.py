@@ -1,6 +1,6 @@
-"""The confusion matrix as a picture, and the most frequent confusions.
+"""The confusion matrix: a picture of it, and the most frequent confusions.
 
-Letters in names: K classes, S classes that are shown.
+Letters in names: K classes, S classes of the picture.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from i3d.utils.drawing import INK, SOFT, Pixels, fit, open_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_CLASSES: Final = 20  # in the picture; of more, those with the most confusions
+MAX_CLASSES: Final = 20  # in the picture; of more, the most confused ones
 MAX_NAME: Final = 200  # pixels of a class beside its row
 MIN_WIDTH: Final = 700
-RIGHT: Final = (36, 87, 143)  # the colour of a row whose clips are all recognised; blue and orange differ for all eyes
+RIGHT: Final = (36, 87, 143)  # correct; blue and orange differ for colour-blind readers
 WRONG: Final = (180, 95, 6)
 EMPTY: Final = (243, 244, 246)
 LEGEND: Final = (
@@ -34,30 +34,27 @@ LEGEND: Final = (
 
 @dataclass(frozen=True)
 class Confusion:
-    """Clips of one class that are predicted as another."""
+    """Clips of one class with another predicted class."""
 
     true: int
-    said: int
+    predicted: int
     num_clips: int
-    share: float  # of all clips of the true class
+    fraction: float  # of all clips of the true class
 
 
 def confusions(confusion_KK: Labels) -> list[Confusion]:
-    """Every confused pair of classes, the most frequent first; of equal ones that with the larger fraction."""
+    """The confusions of all pairs of classes, the most frequent first; of equal ones the larger fraction first."""
     wrong_KK = confusion_KK - np.diag(np.diag(confusion_KK))
-    there_K = confusion_KK.sum(axis=1)
-    found = [
-        Confusion(int(true), int(said), int(wrong_KK[true, said]), float(wrong_KK[true, said] / there_K[true]))
-        for true, said in np.argwhere(wrong_KK)
-    ]
-    return sorted(found, key=lambda pair: (-pair.num_clips, -pair.share, pair.true, pair.said))
+    fractions_KK = row_fractions(confusion_KK)
+    indices = np.argwhere(wrong_KK).tolist()
+    pairs = [Confusion(i, j, int(wrong_KK[i, j]), float(fractions_KK[i, j])) for i, j in indices]
+    return sorted(pairs, key=lambda pair: (-pair.num_clips, -pair.fraction, pair.true, pair.predicted))
 
 
 def most_confused(confusion_KK: Labels, *, most: int) -> Labels:
-    """The classes that are confused most with each other, at most so many; pairs stand beside each other.
+    """At most `most` classes that are most often confused with each other; confused pairs are neighbours.
 
-    Pairs are taken by their clips in both directions, the commonest first. If nothing is confused, it is the classes
-    with most clips.
+    Pairs are ordered by their clips in both directions. Without confusions, it is the classes with most clips.
 
     [[5, 0, 2, 0], [0, 9, 0, 0], [3, 0, 7, 0], [1, 0, 0, 8]], most=2 -> 0 2
     """
@@ -72,11 +69,11 @@ def most_confused(confusion_KK: Labels, *, most: int) -> Labels:
     return np.array(list(chosen) or np.argsort(-confusion_KK.sum(axis=1), kind="stable")[:most], np.int64)
 
 
-def row_shares(confusion_KK: Labels) -> Scores:
-    """(K, K): the shares of the clips of each class; 0 in the row of a class without clips."""
-    there_K1 = confusion_KK.sum(axis=1, keepdims=True)
-    shares_KK: Scores = confusion_KK / np.maximum(there_K1, 1)
-    return shares_KK
+def row_fractions(confusion_KK: Labels) -> Scores:
+    """(K, K): the fractions of the clips of each class; the row of a class without clips is 0."""
+    num_clips_K1 = confusion_KK.sum(axis=1, keepdims=True)
+    fractions_KK: Scores = confusion_KK / np.maximum(num_clips_K1, 1)
+    return fractions_KK
 
 
 def draw_confusion(out: Path, evaluation: Evaluation) -> None:
@@ -90,8 +87,8 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
         raise ValueError("multi-label classes have no confusion matrix")
     num_classes = len(evaluation.classes)
     chosen_S = np.arange(num_classes)
-    if num_classes > MOST_CLASSES:
-        chosen_S = most_confused(metrics.confusion_KK, most=MOST_CLASSES)
+    if num_classes > MAX_CLASSES:
+        chosen_S = most_confused(metrics.confusion_KK, most=MAX_CLASSES)
     side = _cell(len(chosen_S)) * len(chosen_S)
     width, height = max(side + 500, MIN_WIDTH), side + 420  # with room for names, title and small print
     with open_figure(out, width, height, layout="compressed") as figure:
@@ -106,14 +103,14 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
 def _draw_matrix(axes: Axes, confusion_KK: Labels, chosen_S: Labels, names: Sequence[str]) -> None:
     """Squares with their counts, the names of true classes on the left, those of predicted classes above."""
     shown_SS = np.ix_(chosen_S, chosen_S)
-    counts_SS, shares_SS = confusion_KK[shown_SS], row_shares(confusion_KK)[shown_SS]
+    counts_SS, fractions_SS = confusion_KK[shown_SS], row_fractions(confusion_KK)[shown_SS]
     places = range(len(chosen_S))
-    axes.imshow(_shades(counts_SS, shares_SS))
+    axes.imshow(_shades(counts_SS, fractions_SS))
     for i, j in np.argwhere(counts_SS):
         count = int(counts_SS[i, j])
         text = f"{count:,}" if count < 100_000 else f"{count / 1000:,.0f}k"
         size = min(12.0, max(8.0, _cell(len(chosen_S)) / 8)) if len(text) < 6 else 6.5
-        axes.text(j, i, text, size=size, ha="center", va="center", color="white" if shares_SS[i, j] > 0.7 else INK)
+        axes.text(j, i, text, size=size, ha="center", va="center", color="white" if fractions_SS[i, j] > 0.7 else INK)
     axes.set_yticks(places, names, size=9)
     axes.set_xticks(places, names, size=9, rotation=45, ha="left", rotation_mode="anchor")
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -152,16 +149,14 @@ def _clips(number: int) -> str:
 
 def _cell(num_classes: int) -> int:
     """About how many pixels a square is wide: 2 -> 112, 12 -> 52, 20 -> 42."""
-    return next(
-        side for most, side in ((3, 112), (6, 80), (9, 64), (14, 52), (MOST_CLASSES, 42)) if num_classes <= most
-    )
+    return next(side for most, side in ((3, 112), (6, 80), (9, 64), (14, 52), (MAX_CLASSES, 42)) if num_classes <= most)
 
 
-def _shades(counts_SS: Labels, shares_SS: Scores) -> Pixels:
+def _shades(counts_SS: Labels, fractions_SS: Scores) -> Pixels:
     """RGB (S, S, 3) of the squares: blue on the diagonal, orange elsewhere, grey where there is no clip."""
-    is_right_SS1 = np.eye(len(counts_SS), dtype=bool)[..., None]
-    full_SS3 = np.where(is_right_SS1, np.array(RIGHT), np.array(WRONG))
-    shade_SS1 = (0.1 + 0.9 * shares_SS)[..., None]
+    is_correct_SS1 = np.eye(len(counts_SS), dtype=bool)[..., None]
+    full_SS3 = np.where(is_correct_SS1, np.array(RIGHT), np.array(WRONG))
+    shade_SS1 = (0.1 + 0.9 * fractions_SS)[..., None]
     colour_SS3 = np.where(counts_SS[..., None] > 0, 255 + (full_SS3 - 255) * shade_SS1, np.array(EMPTY))
     rgb_SS3: Pixels = colour_SS3.round().astype(np.uint8)
     return rgb_SS3

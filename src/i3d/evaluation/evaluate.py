@@ -1,7 +1,7 @@
-"""`i3d test`: a model and labelled clips become scores. Read `evaluate_each` first: load -> open -> score -> gather.
+"""`i3d test`: score labelled clips with a model. Read `evaluate_protocols` first: load, open, score, gather.
 
-    found = evaluate("run/best.safetensors", read_annotations(Path("clips.csv"), split="test"))
-    compute_metrics(found).top1
+    evaluation = evaluate("run/best.safetensors", read_annotations(Path("clips.csv"), split="test"))
+    compute_metrics(evaluation).top1
 
 Letters in names: N clips, V views, R rows, K classes.
 """
@@ -9,24 +9,24 @@ Letters in names: N clips, V views, R rows, K classes.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
-from i3d.evaluation.result import BadClip, Evaluation, Part, ViewLogits
-from i3d.evaluation.resume import ClipScores, ScoreCache, decode_scores, encode_scores
-from i3d.evaluation.scorer import Scorer, Variant, averaged
+from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
+from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer, average_by_recipe
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
 from i3d.recipes.recipe import Recipe
@@ -34,273 +34,267 @@ from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import World, init_world, local_device
+from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.weights.load import Weights, load_weights
 
-OnClip = Callable[[bool | None], None]
-MAX_BAD = 0.01  # of the clips, as in training
+log = logging.getLogger("i3d")
 
 
 def evaluate(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
+    options: EvaluationOptions | None = None,
     *,
     recipe: str | None = None,
     compute: ComputeConfig | None = None,
-    max_views: int | None = None,
-    naming: FrameNaming | None = None,
-    max_bad: float | None = None,
-    on_clip: OnClip | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Evaluation:
-    """Score each clip once by the protocol of the model's recipe, as `predict` does; `compute_metrics` counts.
+    """Score each clip once by one protocol, by default that of the model's recipe, as `predict` does.
 
-    `max_views` run at once. The rest, and the errors, are those of `evaluate_each`.
+    `compute_metrics` gives the metrics. Parameters and errors are those of `evaluate_protocols`.
     """
-    (found,) = evaluate_each(
-        model,
-        annotations,
-        recipe=recipe,
-        compute=compute,
-        max_views=max_views,
-        naming=naming,
-        max_bad=max_bad,
-        on_clip=on_clip,
+    (evaluation,) = evaluate_protocols(
+        model, annotations, options, recipe=recipe, compute=compute, on_progress=on_progress
     )
-    return found
+    return evaluation
 
 
-def evaluate_each(
+def evaluate_protocols(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
+    options: EvaluationOptions | None = None,
     *,
-    variants: Sequence[Variant] = (),
     recipe: str | None = None,
     compute: ComputeConfig | None = None,
-    max_views: int | None = None,
-    naming: FrameNaming | None = None,
-    max_bad: float | None = None,
-    keep_views: bool = False,
     resume: Resume | None = None,
-    seed: int = 0,
-    called: str = "",
-    on_clip: OnClip | None = None,
-    on_known: Callable[[int], None] = lambda _: None,
+    model_name: str = "",
+    on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[Evaluation, ...]:
-    """Score each clip once by each variant (`variants_of`; default: the recipe's protocol), decoding it once.
+    """Score each clip once by each protocol of the options; each clip is decoded once.
 
-    `model`: weights of any kind, by name or file, or loaded already; `recipe`: what a foreign file was trained by, if
-    it does not tell. Classes are matched by name. `naming`: of frames. Clips that cannot be read are in `bad`; more
-    than `max_bad` of them (default 1 %), a missing file, a class that the model does not have, and scores that are
-    not numbers are an InputError. `keep_views` keeps the logits of every view. `resume`: where what is done is noted.
-    Under torchrun each process scores its share, and all get all. `seed`: of shuffled frames. `called`: what the
-    model is to be called. `on_clip` is told of each clip whether it was recognised by the first variant: None if it
-    could not be read, or if classes go together; `on_known` how many clips were done before.
+    `model`: weights by name or file, or loaded; `model_name`: its name in the results; `recipe`: the recipe of a
+    weights file that does not record one. Classes are matched by name. `resume`: the output file whose log stores
+    the scores. Under torchrun each rank scores its fraction of the clips, and every rank returns all scores.
+    `on_progress` receives the clips of this rank and their running top-1 accuracy by the first protocol.
+
+    Unreadable clips are in `bad`. Raises InputError if they are more than `max_bad`, if the model lacks a class of
+    the list, if its input has other channels, or if its scores are not finite.
     """
-
-    compute = compute or ComputeConfig()
-    picked = pick_device(local_device(compute.device))
+    compute, options = compute or ComputeConfig(), options or EvaluationOptions()
+    device = pick_device(local_device(compute.device))
     weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
-    source = weights.card.origin.get("source", weights.card.recipe.name) if isinstance(model, Weights) else str(model)
-    told = called or source
-    chosen = tuple(variants) or variants_of(weights)
-    scorer = Scorer.create(
-        weights,
-        chosen,
-        compute=compute,
-        device=picked,
-        max_views=max_views,
-        keep_views=keep_views,
-        seed=seed,
-    )
-    numbers_K = match_classes(annotations, weights.card.labels, told)
-    test = _Test(scorer, weights, annotations, numbers_K, told, MAX_BAD if max_bad is None else max_bad, compute.cache)
-    dataset = test.dataset(naming)
-    world = init_world(picked)
-    settings = {**test.settings, "names": None if naming is None else [naming.template, naming.first]}
-    settings |= {"form": resume.form if resume else ""}
-    score_cache = ScoreCache(resume, settings, annotations, world=world)
+    if not model_name:
+        card = weights.card
+        model_name = card.origin.get("source", card.recipe.name) if isinstance(model, Weights) else str(model)
+    options = replace(options, protocols=options.protocols or select_protocols(weights))
+    scorer = Scorer.create(weights, options, compute=compute, device=device)
+    class_map_K = match_classes(annotations, weights.card.labels, model_name)
+    evaluator = _Evaluator(scorer, weights, annotations, class_map_K, model_name)
+    dataset = evaluator.dataset(compute.cache)
+    world = init_world(device)
+    cache = ScoreCache(resume, evaluator.settings(resume), annotations, world=world)
     try:
-        known = score_cache.load()  # the same on every rank
-        on_known(len(known))
-        scores, bad = test.run(dataset, score_cache, known, world, compute.num_workers, on_clip)
+        scores = cache.load()
+        if scores and resume is not None and world.rank == 0:
+            log.info(f"{len(scores)} of {len(annotations)} clips were done before ({printable(resume.out.name)})")
+        reporter = _Reporter(on_progress, len(range(world.rank, len(annotations), world.size)))
+        scores, bad = evaluator.score(dataset, cache, scores, world, compute.num_workers, reporter)
     finally:
-        score_cache.close()
-    return tuple(test.evaluation(variant, scores, bad, dataset) for variant in chosen)
+        cache.close()
+    return tuple(evaluator.evaluation(protocol, scores, bad, dataset) for protocol in options.protocols)
 
 
-def variants_of(
+def select_protocols(
     weights: Weights, *, protocols: Sequence[str] = (), average: str | None = None, settings: Sequence[str] = ()
-) -> tuple[Variant, ...]:
-    """The ways to test weights: by their own protocol, or by those of short names such as 10x3.
+) -> tuple[EvaluationProtocol, ...]:
+    """The protocols of short names such as 10x3; without names, the protocol of the recipe.
 
-    `average`: "prob" or "score", else as the recipe says; `settings`: `key=value` of the protocol or preprocessing.
+    `average`: "prob" or "score", by default the recipe's; `settings`: `key=value` of the protocol or preprocessing.
     """
+    recipes = _recipes(weights.card.recipe, protocols, list(settings))
+    averaged = [with_average(recipe, average) for recipe in recipes]
+    return tuple({name: EvaluationProtocol(name, r) for r in averaged if (name := protocol_name(r.protocol))}.values())
 
-    plain = weights.card.recipe
-    found = [with_average(recipe, average) for recipe in _recipes(plain, protocols, list(settings))]
-    return tuple({name: Variant(name, one) for one in found if (name := protocol_name(one.protocol))}.values())
 
+def _recipes(recipe: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:
+    """The recipe with each protocol and the settings.
 
-def _recipes(plain: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:
-    """The recipe by each protocol, with settings; those of clips are for clips where its own protocol is windows."""
-
+    Settings of clips apply after the protocol if the recipe's own protocol is of windows, which has no such settings.
+    """
     if not protocols:
-        return [with_test_settings(plain, settings)]
-    if isinstance(plain.protocol, WindowProtocol):
-        return [with_test_settings(with_protocol(plain, name), settings) for name in protocols]
-    changed = with_test_settings(plain, settings)
+        return [with_test_settings(recipe, settings)]
+    if isinstance(recipe.protocol, WindowProtocol):
+        return [with_test_settings(with_protocol(recipe, name), settings) for name in protocols]
+    changed = with_test_settings(recipe, settings)
     return [with_protocol(changed, name) for name in protocols]
 
 
+class _Reporter:
+    """Counts clips and their running accuracy for the progress callback."""
+
+    def __init__(self, on_progress: ProgressCallback, total: int) -> None:
+        self._on_progress, self._total = on_progress, total
+        self._num_clips = self._num_counted = self._num_correct = 0
+
+    def clip(self, is_correct: bool | None) -> None:
+        """One more clip is done. None: it is unreadable or has several labels, and does not count."""
+        self._num_clips += 1
+        if is_correct is not None:
+            self._num_counted += 1
+            self._num_correct += is_correct
+        metrics = {"top1": self._num_correct / self._num_counted} if self._num_counted else {}
+        self._on_progress(Progress("test", self._num_clips, self._total, "clip", metrics))
+
+
 @dataclass(frozen=True, eq=False)
-class _Test:
-    """What is tested, and on what."""
+class _Evaluator:
+    """A scorer and the clips that it scores."""
 
     scorer: Scorer
     weights: Weights
     annotations: Annotations
-    numbers_K: tuple[int, ...]  # the model's number of each class of the list
-    told: str  # what the model is called
-    max_bad: float
-    cache: Cache | None
+    class_map_K: tuple[int, ...]  # the model's number of each class of the list
+    model_name: str
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the scores depend on, besides the clips."""
-        s = self.scorer
+    def settings(self, resume: Resume | None) -> dict[str, Any]:
+        """What the scores depend on besides the clips: the key of the resume log."""
+        options, engine = self.scorer.options, self.scorer.engine
+        naming = options.frame_naming
         return {
             "weights": self.weights.sha256,
-            "variants": {v.name: [v.order, json.loads(_settings_of(v))] for v in s.variants},
-            "precision": s.engine.requested,
-            "device": s.engine.device.type,
-            "views": s.keep_views,
-            "seed": s.seed,
+            "variants": {p.name: [p.order, json.loads(_recipe_settings(p.recipe))] for p in options.protocols},
+            "precision": engine.requested,
+            "device": engine.device.type,
+            "views": options.keep_views,
+            "seed": options.seed,
+            "names": None if naming is None else [naming.template, naming.first],
+            "form": resume.form if resume else "",
         }
 
-    def dataset(self, naming: FrameNaming | None) -> ClipDataset:
-        """The clips with the views of all protocols. What the network cannot take is an InputError."""
-
-        recipe, (protocol, *others) = self.scorer.variants[0].recipe, self.scorer.protocols
+    def dataset(self, cache: Cache | None) -> ClipDataset:
+        """The clips with the views of all protocols. Frames that the network cannot take are an InputError."""
+        options, (protocol, *others) = self.scorer.options, self.scorer.protocols
+        recipe = options.protocols[0].recipe
         check_labels(self.annotations, recipe)
         channels = recipe.network.in_channels
-        flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, self.cache)
+        flow = ClipFlow.from_network(recipe.network, recipe.preprocessing, cache)
         view = TestView(protocol, recipe.preprocessing, tuple(others))
-        dataset = ClipDataset(self.annotations, view, flow=flow, naming=naming, multi_label=recipe.multi_label)
+        naming, multi_label = options.frame_naming, recipe.multi_label
+        dataset = ClipDataset(self.annotations, view, flow=flow, naming=naming, multi_label=multi_label)
         if dataset.num_channels != channels:
             raise InputError(
                 f"{printable(self.annotations.source)}: its frames have {dataset.num_channels} channels, the network "
-                f"of {printable(self.told)} takes {channels}; list the other frames, or say --template"
+                f"of {printable(self.model_name)} takes {channels}; list other frames, or set --template"
             )
         return dataset
 
-    def run(
+    def score(
         self,
         dataset: ClipDataset,
-        score_cache: ScoreCache,
-        known: Mapping[int, ClipScores],
+        cache: ScoreCache,
+        cached: Mapping[int, ProtocolScores],
         world: World,
         num_workers: int,
-        on_clip: OnClip | None,
-    ) -> tuple[dict[int, ClipScores], dict[int, str]]:
-        """The scores of every clip that can be read, and why the others cannot, by their indices."""
-
-        scores = dict(known)
-        left = [index for index in range(len(self.annotations)) if index not in scores]
+        reporter: _Reporter,
+    ) -> tuple[dict[int, ProtocolScores], dict[int, str]]:
+        """The scores of every readable clip, and why the others are unreadable, by index."""
+        scores, bad = dict(cached), {}
+        remaining = [index for index in range(len(self.annotations)) if index not in scores]
+        options = self.scorer.options
         loader = ClipLoader(
             dataset,
             batch_size=1,
-            num_workers=min(num_workers, len(left)),
+            num_workers=min(num_workers, len(remaining)),
             rank=world.rank,
             world_size=world.size,
-            max_bad=self.max_bad,
-            subset=np.array(left, np.int64),
+            max_bad=options.max_bad,
+            subset=np.array(remaining, np.int64),
             pin_memory=self.scorer.engine.device.type == "cuda",
         )
         for index in list(scores)[world.rank :: world.size]:
-            self._tell(on_clip, scores[index], index)
-        mine = self._score(loader, score_cache, on_clip)
-        lines = [json.dumps([index, encode_scores(scored)]) for index, scored in mine.items()]
-        lines += [json.dumps([index, bad.reason]) for index, bad in loader.bad.items()]
-        bad = {}
+            reporter.clip(self._is_correct(scores[index], index))
+        lines = []
+        for batch in loader.batches():
+            for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
+                clip = self.scorer(views, self.annotations.file(index), index=index)
+                cache.add(index, clip)
+                lines.append(json.dumps([index, encode_scores(clip)]))
+                reporter.clip(self._is_correct(clip, index))
+            for _ in batch.bad:
+                reporter.clip(None)
+        lines += [json.dumps([index, clip.reason]) for index, clip in loader.bad.items()]
         for line in world.all_gather(lines):
-            index, found = json.loads(line)
-            if isinstance(found, str):
-                bad[index] = found
+            index, result = json.loads(line)
+            if isinstance(result, str):
+                bad[index] = result
             else:
-                scores[index] = decode_scores(found)
+                scores[index] = decode_scores(result)
         self._check(scores, bad)
         return scores, bad
 
-    def _score(self, loader: ClipLoader, score_cache: ScoreCache, on_clip: OnClip | None) -> dict[int, ClipScores]:
-        """The scores of those clips of this rank that are not known yet."""
-        found = {}
-        for batch in loader.batches():
-            for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
-                found[index] = self.scorer(views, self.annotations.file(index), index=index)
-                score_cache.add(index, found[index])
-                self._tell(on_clip, found[index], index)
-            for _ in batch.bad if on_clip is not None else ():
-                on_clip(None)  # type: ignore[misc]
-        return found
+    def _is_correct(self, scores: ProtocolScores, index: int) -> bool | None:
+        if self.weights.card.recipe.multi_label:
+            return None
+        values_RK = scores[self.scorer.options.protocols[0].name].values_RK
+        label = self.class_map_K[self.annotations.labels_of(index)[0]]
+        return int(values_RK.mean(axis=0).argmax()) == label
 
-    def _tell(self, on_clip: OnClip | None, scored: ClipScores, index: int) -> None:
-        if on_clip is None:
-            return
-        values_RK = scored[self.scorer.variants[0].name].values_RK
-        number = self.numbers_K[self.annotations.labels_of(index)[0]]
-        is_right = int(values_RK.mean(axis=0).argmax()) == number
-        on_clip(None if self.weights.card.recipe.multi_label else is_right)
-
-    def _check(self, scores: Mapping[int, ClipScores], bad: Mapping[int, str]) -> None:
-        num_clips = len(self.annotations)
+    def _check(self, scores: Mapping[int, ProtocolScores], bad: Mapping[int, str]) -> None:
+        num_clips, max_bad = len(self.annotations), self.scorer.options.max_bad
         if len(scores) + len(bad) != num_clips:
             raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
         if not scores:
             raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values()))}")
-        if len(bad) > self.max_bad * num_clips:
+        if len(bad) > max_bad * num_clips:
             raise InputError(
-                f"{len(bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% allows; "
+                f"{len(bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows; "
                 f"the first: {next(iter(bad.values()))} (`i3d data check` lists all)"
             )
 
     def evaluation(
-        self, variant: Variant, scores: Mapping[int, ClipScores], bad: Mapping[int, str], dataset: ClipDataset
+        self,
+        protocol: EvaluationProtocol,
+        scores: Mapping[int, ProtocolScores],
+        bad: Mapping[int, str],
+        dataset: ClipDataset,
     ) -> Evaluation:
-        """What one variant gave, in the order of the list."""
+        """The evaluation by one protocol, in the order of the list."""
+        clips, indices, recipe = self.annotations, sorted(scores), protocol.recipe
+        flow = f", {recipe.flow} flow" if dataset.computes_flow else ""
+        scores_N = [scores[index][protocol.name] for index in indices]
+        keeps_views = self.scorer.options.keep_views
 
-        clips, read = self.annotations, sorted(scores)
-        flow = f", {variant.recipe.flow} flow" if dataset.computes_flow else ""
-        found = [scores[index][variant.name] for index in read]
-        is_whole = self.scorer.keep_views
-        rows = [averaged(f.values_RK, f.num_frames_V, variant.recipe) if is_whole else f.values_RK[0] for f in found]
+        def average(clip: Any) -> Any:
+            return average_by_recipe(clip.values_RK, clip.num_frames_V, recipe) if keeps_views else clip.values_RK[0]
 
         def labels(index: int) -> tuple[int, ...]:
-            return tuple(self.numbers_K[label] for label in clips.labels_of(index))
+            return tuple(self.class_map_K[label] for label in clips.labels_of(index))
 
         return Evaluation(
-            name=variant.name,
-            model=self.told,
+            name=protocol.name,
+            model=self.model_name,
             weights_sha256=self.weights.sha256,
-            recipe=variant.recipe.name,
-            protocol=f"{variant.line}{flow}; {self.scorer.engine.requested}",
+            recipe=recipe.name,
+            protocol=f"{protocol.line}{flow}; {self.scorer.engine.requested}",
             data=clips.source,
             classes=self.weights.card.labels,
-            files_N=tuple(clips.file(index) for index in read),
-            names_N=tuple(clips.name(index) for index in read),
-            labels_N=tuple(labels(index) for index in read),
-            scores_NK=np.stack(rows),
-            average=variant.recipe.protocol.average,
-            num_views_N=tuple(len(f.num_frames_V) for f in found),
-            multi_label=variant.recipe.multi_label,
+            files_N=tuple(clips.file(index) for index in indices),
+            names_N=tuple(clips.name(index) for index in indices),
+            labels_N=tuple(labels(index) for index in indices),
+            scores_NK=np.stack([average(clip) for clip in scores_N]),
+            average=recipe.protocol.average,
+            num_views_N=tuple(len(clip.num_frames_V) for clip in scores_N),
+            multi_label=recipe.multi_label,
             bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
-            gflops=mean_gflops(variant.recipe, [f.num_frames_V for f in found]),
-            views_N=tuple(ViewLogits(f.values_RK, f.num_frames_V) for f in found) if is_whole else (),
-            parts_N=tuple(
-                Part(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
-                for clip in map(clips.__getitem__, read)
+            gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
+            views_N=tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N) if keeps_views else (),
+            ranges_N=tuple(
+                ClipRange(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
+                for clip in map(clips.__getitem__, indices)
             ),
-            pictures=dataset.naming,
+            frame_naming=dataset.naming,
         )
 
 
-def _settings_of(variant: Variant) -> str:
-    return variant.recipe.model_dump_json(include={"name", "network", "preprocessing", "protocol", "multi_label"})
+def _recipe_settings(recipe: Recipe) -> str:
+    return recipe.model_dump_json(include={"name", "network", "preprocessing", "protocol", "multi_label"})

@@ -1,10 +1,9 @@
-"""Evaluations for other programs: a table of clips, and MMAction2's list of score vectors. They are not read back."""
+"""Evaluations for other programs: a CSV of clips, and MMAction2's list of score vectors. They are not read back."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ import numpy as np
 
 from i3d.errors import InputError, printable
 from i3d.evaluation.result import Evaluation
-from i3d.evaluation.result_file import YAML, Tested, as_yaml, write_evaluations
+from i3d.evaluation.result_file import YAML, Tested, as_yaml, json_lines, write_evaluations
 from i3d.utils.atomic_files import write_atomically
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
@@ -23,42 +22,42 @@ PICKLES: Final = (".pkl", ".pickle", ".p")
 
 def check_out(
     out: Path | None,
-    form: str = "i3d",
+    out_format: str = "i3d",
     *,
     num_protocols: int = 1,
-    keeps_views: bool = False,
+    keep_views: bool = False,
     option: str = "--out",
 ) -> None:
-    """Find out before the work, not after it, that its results could not be written."""
-    if form not in FORMATS:
-        raise InputError(f"--out-format {form!r}: is neither {' nor '.join(FORMATS)}")
+    """Raise InputError before the work if its results could not be written."""
+    if out_format not in FORMATS:
+        raise InputError(f"--out-format {out_format!r}: choose {' or '.join(FORMATS)}")
     if out is None:
         return
     suffix, where = out.suffix.lower(), f"{option} {printable(str(out))}"
     if suffix in PICKLES:
         raise InputError(
-            f"{where}: a pickle can run any code when it is read, so none is written; take .json or .yaml"
-            + ("" if form == "mmaction2" else ", or .csv (--out-format mmaction2 has the content of MMAction2's)")
+            f"{where}: a pickle can run any code when it is read, so none is written; use .json or .yaml"
+            + (
+                ""
+                if out_format == "mmaction2"
+                else ", or .csv (--out-format mmaction2 writes the content of MMAction2's)"
+            )
         )
     if suffix not in SUFFIXES or not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in a folder that is there")
-    if suffix == ".csv" and keeps_views:
-        raise InputError(f"{where}: a table has no room for the logits of every view; take .json or .yaml")
-    if form == "mmaction2" and suffix == ".csv":
-        raise InputError(f"{where}: MMAction2's form is a list of lists; take .json or .yaml")
-    if form == "mmaction2" and num_protocols > 1:
-        raise InputError("--out-format mmaction2: holds the scores of one protocol; choose one, or the format i3d")
+        raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in an existing folder")
+    if suffix == ".csv" and keep_views:
+        raise InputError(f"{where}: a .csv cannot hold the logits of every view; use .json or .yaml")
+    if out_format == "mmaction2" and suffix == ".csv":
+        raise InputError(f"{where}: MMAction2's format is a list of lists; use .json or .yaml")
+    if out_format == "mmaction2" and num_protocols > 1:
+        raise InputError("--out-format mmaction2: holds the scores of one protocol; choose one, or --out-format i3d")
 
 
-def write_results(out: Path, tested: Sequence[Tested], *, form: str = "i3d") -> None:
-    """Write what was tested in the format that the suffix and `form` name, whole or not at all."""
-    if form == "mmaction2":
+def write_results(out: Path, tested: Sequence[Tested], *, out_format: str = "i3d") -> None:
+    """Write evaluations in the format of the suffix and `out_format`, atomically."""
+    if out_format == "mmaction2":
         rows = mmaction2_list(tested[0][0])
-        text = (
-            as_yaml(rows)
-            if out.suffix.lower() in YAML
-            else "[" + ",".join(f"\n{json.dumps(row, allow_nan=False)}" for row in rows) + "]\n"
-        )
+        text = as_yaml(rows) if out.suffix.lower() in YAML else f"{json_lines(rows)}\n"
         write_atomically(out, text.encode())
     elif out.suffix.lower() == ".csv":
         write_atomically(out, as_csv([e for e, _ in tested]).encode("utf-8", "surrogateescape"))
@@ -67,27 +66,27 @@ def write_results(out: Path, tested: Sequence[Tested], *, form: str = "i3d") -> 
 
 
 def mmaction2_list(evaluation: Evaluation) -> list[Any]:
-    """A vector of scores for each clip in the order of the list, or, if views were kept, one for each view.
+    """The scores of each clip in the order of the list, or of each of its views with `keep_views`.
 
-    None (null) stands for a clip that could not be read, so that the others keep their places.
+    None (null) stands for an unreadable clip, so that the others have their list indices.
     """
-    found = iter([v.logits_VK for v in evaluation.views_N] or evaluation.scores_NK)
+    scores = iter([v.logits_VK for v in evaluation.views_N] or evaluation.scores_NK)
     bad = {clip.place for clip in evaluation.bad}
     num_clips = len(evaluation.files_N) + len(bad)
-    return [None if place in bad else next(found).tolist() for place in range(num_clips)]
+    return [None if place in bad else next(scores).tolist() for place in range(num_clips)]
 
 
 def as_csv(evaluations: Sequence[Evaluation]) -> str:
-    """A line for each clip and protocol: what it is, what it was taken for, and the score of every class."""
-    one, text = evaluations[0], io.StringIO(newline="")
+    """A line for each clip and protocol: its labels, the predicted class, and the score of every class."""
+    first, text = evaluations[0], io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "status", "protocol", "labels", "recognised_as", "views", *one.classes, "error"])
+    writer.writerow(["clip", "status", "protocol", "labels", "predicted", "views", *first.classes, "error"])
     for e in evaluations:
         for n, name in enumerate(e.names_N):
             labels = "|".join(e.classes[k] for k in e.labels_N[n])
-            said = e.classes[int(np.argmax(e.scores_NK[n]))]
+            predicted = e.classes[int(np.argmax(e.scores_NK[n]))]
             scores = [repr(float(score)) for score in e.scores_NK[n]]
-            writer.writerow([name, "ok", e.protocol, labels, said, e.num_views_N[n], *scores, ""])
+            writer.writerow([name, "ok", e.protocol, labels, predicted, e.num_views_N[n], *scores, ""])
         for bad in e.bad:
             labels = "|".join(e.classes[k] for k in bad.labels)
             writer.writerow([bad.name, "error", e.protocol, labels, "", 0, *([""] * len(e.classes)), bad.reason])

@@ -1,4 +1,4 @@
-"""The clips that a model is most wrong about, or least sure of, with a few small stills of each.
+"""The most confident errors and the least confident clips of a test, with a few small stills of each.
 
 Letters in names: N clips, K classes, H rows, W columns, C channels.
 """
@@ -17,7 +17,7 @@ from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
-from i3d.evaluation.result import Evaluation, Part
+from i3d.evaluation.result import ClipRange, Evaluation
 from i3d.video.base import FrameHWC, Limits, Video
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 from i3d.video.reader import open_video
@@ -25,12 +25,12 @@ from i3d.video.reader import open_video
 STILL: Final = 160  # pixels of the longer side
 NUM_STILLS: Final = 4
 JPEG_QUALITY: Final = 80
-LIMITS: Final = Limits(max_seconds=10.0)  # per clip: a report must not wait for one damaged file
+LIMITS: Final = Limits(max_seconds=10.0)  # per clip, so that one damaged file does not delay a report
 
 
 @dataclass(frozen=True)
 class Still:
-    """A small picture of a clip."""
+    """A small frame of a clip."""
 
     jpeg: bytes
     width: int
@@ -39,95 +39,105 @@ class Still:
 
 @dataclass(frozen=True)
 class HardClip:
-    """A clip whose highest score is that of a class it has not, or is low."""
+    """A misclassified clip, or one with low confidence."""
 
     file: str
-    name: str  # as it is listed
+    name: str  # as listed
     labels: tuple[int, ...]
-    said: int
-    said_probability: float
+    predicted: int
+    confidence: float  # the probability of the predicted class
     label_probabilities: tuple[float, ...]
     stills: tuple[Still, ...]
     note: str  # why there are no stills
 
     @property
-    def is_right(self) -> bool:
-        return self.said in self.labels
+    def is_correct(self) -> bool:
+        return self.predicted in self.labels
 
 
-def wrong_clips(evaluation: Evaluation) -> Labels:
-    """The clips that are not recognised, those first that are given to a wrong class with the highest probability."""
-    probabilities_NK = evaluation.probabilities_NK
-    said_N = np.argmax(evaluation.scores_NK, axis=1)
-    wrong = [i for i, said in enumerate(said_N) if said not in evaluation.labels_N[i]]
-    return np.array(sorted(wrong, key=lambda i: (-probabilities_NK[i, said_N[i]], i)), np.int64)
+def misclassified_clips(evaluation: Evaluation) -> Labels:
+    """The indices of misclassified clips, the most confident first."""
+    confidence_N, is_correct_N = _predictions(evaluation)
+    return np.array(sorted(np.flatnonzero(~is_correct_N), key=lambda n: (-confidence_N[n], n)), np.int64)
 
 
-def unsure_clips(evaluation: Evaluation) -> Labels:
-    """The clips that are recognised, the lowest probabilities first."""
-    probabilities_NK = evaluation.probabilities_NK
-    said_N = np.argmax(evaluation.scores_NK, axis=1)
-    right = [i for i, said in enumerate(said_N) if said in evaluation.labels_N[i]]
-    return np.array(sorted(right, key=lambda i: (probabilities_NK[i, said_N[i]], i)), np.int64)
+def least_confident_clips(evaluation: Evaluation) -> Labels:
+    """The indices of correctly classified clips, the least confident first."""
+    confidence_N, is_correct_N = _predictions(evaluation)
+    return np.array(sorted(np.flatnonzero(is_correct_N), key=lambda n: (confidence_N[n], n)), np.int64)
 
 
-def worst_clips(evaluation: Evaluation, *, most: int) -> list[HardClip]:
-    """The first of the wrong clips, then of those that are recognised hardly, with their stills.
+def _predictions(evaluation: Evaluation) -> tuple[Any, Any]:
+    """Of each clip: the probability of the predicted class, and whether it is a class of the clip."""
+    predicted_N = np.argmax(evaluation.scores_NK, axis=1)
+    confidence_N = evaluation.probabilities_NK[np.arange(len(predicted_N)), predicted_N]
+    return confidence_N, np.array([k in labels for k, labels in zip(predicted_N, evaluation.labels_N, strict=True)])
 
-    A video that cannot be read (any more) has a note instead.
-    """
+
+def select_hardest_clips(evaluation: Evaluation, *, max_clips: int) -> list[HardClip]:
+    """The most confident errors, then the least confident correct clips, with stills or a note why there are none."""
     probabilities_NK = evaluation.probabilities_NK
     clips = []
-    for i in [*wrong_clips(evaluation), *unsure_clips(evaluation)][:most]:
-        file, labels = evaluation.files_N[i], evaluation.labels_N[i]
-        said = int(np.argmax(evaluation.scores_NK[i]))
-        part = evaluation.parts_N[i] if evaluation.parts_N else None
-        found = stills_of(file, part=part, pictures=evaluation.pictures)
-        stills, note = ((), found) if isinstance(found, str) else (found, "")
-        of_labels = tuple(float(probabilities_NK[i, label]) for label in labels)
-        name = evaluation.names_N[i]
-        clips.append(HardClip(file, name, labels, said, float(probabilities_NK[i, said]), of_labels, stills, note))
+    for n in [*misclassified_clips(evaluation), *least_confident_clips(evaluation)][:max_clips]:
+        labels, predicted = evaluation.labels_N[n], int(np.argmax(evaluation.scores_NK[n]))
+        clip_range = evaluation.ranges_N[n] if evaluation.ranges_N else None
+        stills = read_stills(evaluation.files_N[n], clip_range=clip_range, naming=evaluation.frame_naming)
+        clips.append(
+            HardClip(
+                file=evaluation.files_N[n],
+                name=evaluation.names_N[n],
+                labels=labels,
+                predicted=predicted,
+                confidence=float(probabilities_NK[n, predicted]),
+                label_probabilities=tuple(float(probabilities_NK[n, label]) for label in labels),
+                stills=() if isinstance(stills, str) else stills,
+                note=stills if isinstance(stills, str) else "",
+            )
+        )
     return clips
 
 
-def stills_of(
-    file: str, *, part: Part | None = None, pictures: FrameNaming | None = None, num_stills: int = NUM_STILLS
+def read_stills(
+    file: str,
+    *,
+    clip_range: ClipRange | None = None,
+    naming: FrameNaming | None = None,
+    num_stills: int = NUM_STILLS,
 ) -> tuple[Still, ...] | str:
-    """Frames from the middles of equal parts of a clip, as small JPEGs; or why it cannot be read. Flow is coloured."""
-    which = part or Part()
+    """Small JPEGs of the middle frames of equal parts of a clip; or why it is unreadable. Flow is coloured."""
+    clip_range = clip_range or ClipRange()
     try:
-        with _opened(file, which, pictures) as video:
-            first, stop = video.frames_between(which.start_seconds, which.end_seconds)
-            indices = first + middles(stop - first, num_parts=num_stills)
-            frames = [
-                frame
-                for _, frame, _ in video.iter_frames_at(np.unique(indices), transform=partial(_shrunk, side=STILL))
-            ]
+        with _open(file, clip_range, naming) as video:
+            first, stop = video.frames_between(clip_range.start_seconds, clip_range.end_seconds)
+            indices = first + middle_frames(stop - first, num_parts=num_stills)
+            each = video.iter_frames_at(np.unique(indices), transform=partial(_shrink, side=STILL))
+            frames = [frame for _, frame, _ in each]
     except VideoError as error:
         return f"{error.why}; {error.todo}"
-    except (OSError, ValueError, InputError) as error:  # a name that no file can have, a disk that is gone
+    except (OSError, ValueError, InputError) as error:  # an impossible file name, a missing disk
         return first_line(error)
-    return tuple(_still(frame_HWC) for frame_HWC in frames)
+    return tuple(_encode(frame_HWC) for frame_HWC in frames)
 
 
-def _opened(file: str, part: Part, pictures: FrameNaming | None) -> Video:
-    """A video, or frames in a folder; on the disk or in shards."""
+def _open(file: str, clip_range: ClipRange, naming: FrameNaming | None) -> Video:
+    """A video or a frame folder, on disk or in shards."""
     root = next((root for root in Path(file).parents if is_packed(root)), None) if not Path(file).exists() else None
     shards = None if root is None else Shards(root)
     name = file if root is None else Path(file).relative_to(root).as_posix()
-    if pictures is not None:
+    if naming is not None:
         folder: Any = Path(file) if shards is None else shards.folder(name)
-        return open_frames(folder, pictures, num_frames=part.num_frames, first_frame=part.first_frame, limits=LIMITS)
+        first, num_frames = clip_range.first_frame, clip_range.num_frames
+        return open_frames(folder, naming, num_frames=num_frames, first_frame=first, limits=LIMITS)
     return open_video(file if shards is None else shards.file(name).read_bytes(), name=file, limits=LIMITS)
 
 
-def middles(num_frames: int, *, num_parts: int) -> Labels:
-    """The frames in the middles of equal parts: 40 frames, 4 parts -> 5 15 25 35; 2 frames, 4 parts -> 0 0 1 1."""
+def middle_frames(num_frames: int, *, num_parts: int) -> Labels:
+    """The middle frames of equal parts: 40 frames, 4 parts -> 5 15 25 35; 2 frames, 4 parts -> 0 0 1 1."""
     return np.array([(2 * i + 1) * num_frames // (2 * num_parts) for i in range(num_parts)], np.int64)
 
 
-def _shrunk(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
-    """Its longer side at most `side`."""
+def _shrink(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
+    """Reduce a frame until its longer side is at most `side`."""
     if frame_HWC.shape[2] == 2:
         frame_HWC = flow_to_rgb(bytes_to_flow(frame_HWC))
     height, width = frame_HWC.shape[:2]
@@ -137,7 +147,7 @@ def _shrunk(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
     return smaller_HWC
 
 
-def _still(frame_HWC: FrameHWC) -> Still:
+def _encode(frame_HWC: FrameHWC) -> Still:
     bgr_HWC = cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr_HWC, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return Still(jpeg.tobytes(), frame_HWC.shape[1], frame_HWC.shape[0])

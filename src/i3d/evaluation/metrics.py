@@ -1,4 +1,4 @@
-"""How good scores are: pure functions of the scores of clips and their classes. Definitions: docs/metrics.md.
+"""Metrics as pure functions of the scores of clips and their classes. Definitions: docs/metrics.md.
 
 Letters in names: N clips, K classes.
 """
@@ -15,7 +15,10 @@ Labels = npt.NDArray[np.int64]
 
 
 def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int = 1) -> float:
-    """The share of clips whose class is among the `k` highest scores; of equal scores the lower class number wins."""
+    """The fraction of clips whose class is among the `k` highest scores; of equal scores the lower class number wins.
+
+    `scores_NK` must be finite and `labels_N` in 0 .. K - 1, else ValueError; so in all functions of this module.
+    """
     scores, labels = _checked(scores_NK, labels_N)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -24,31 +27,31 @@ def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int 
 
 
 def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, with_predicted: bool = False) -> float:
-    """The mean over classes of the share of their clips that are recognised; classes without clips do not count.
+    """The mean recall over classes; classes without clips do not count.
 
-    `with_predicted`: those without clips for which some clip is taken count as 0, as MMAction2 counts them.
+    `with_predicted`: a class without clips that is predicted for some clip counts as 0, as in MMAction2.
     """
     scores, labels = _checked(scores_NK, labels_N)
-    right_N = np.argmax(scores, axis=1) == labels
+    correct_N = np.argmax(scores, axis=1) == labels
     counts_K = np.bincount(labels, minlength=scores.shape[1])
-    right_K = np.bincount(labels, weights=right_N, minlength=scores.shape[1])
+    correct_K = np.bincount(labels, weights=correct_N, minlength=scores.shape[1])
     present_K = counts_K > 0
     num_predicted = len(set(np.argmax(scores, axis=1).tolist()) - set(labels.tolist())) if with_predicted else 0
-    return float((right_K[present_K] / counts_K[present_K]).sum() / (present_K.sum() + num_predicted))
+    return float((correct_K[present_K] / counts_K[present_K]).sum() / (present_K.sum() + num_predicted))
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
-    """For classes that go together: the mean over classes that occur of their average precision."""
+    """The mean of the average precisions of the classes with clips, for multi-label classes. `targets_NK`: 0 or 1."""
     precisions_K = average_precisions(scores_NK, targets_NK)
     if np.isnan(precisions_K).all():
-        raise ValueError("no clip has a class: there is no average precision")
+        raise ValueError("no clip has a class: the average precision is undefined")
     return float(np.mean(precisions_K[~np.isnan(precisions_K)]))
 
 
 def average_precisions(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> Scores:
-    """The average precision of every class (K); NaN for one that does not occur.
+    """The average precision of every class (K); NaN for a class without clips.
 
-    It is the mean, over the clips that show the class, of the precision among all clips of at least that score.
+    It is the mean, over the clips of the class, of the precision among all clips with at least the same score.
     """
     scores = np.asarray(scores_NK, np.float64)
     targets = np.asarray(targets_NK) > 0.5
@@ -56,30 +59,29 @@ def average_precisions(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> S
         raise ValueError(f"scores and targets must be finite (N, K), got {scores.shape} and {targets.shape}")
     precisions_K = np.full(scores.shape[1], np.nan)
     for k in np.flatnonzero(targets.any(axis=0)):
-        shown_N = targets[:, k]
+        positive_N = targets[:, k]
         order = np.sort(scores[:, k])
-        at_least_N = len(scores) - np.searchsorted(order, scores[shown_N, k], side="left")
-        hits = np.sort(scores[shown_N, k])
-        hits_N = len(hits) - np.searchsorted(hits, scores[shown_N, k], side="left")
+        at_least_N = len(scores) - np.searchsorted(order, scores[positive_N, k], side="left")
+        hits = np.sort(scores[positive_N, k])
+        hits_N = len(hits) - np.searchsorted(hits, scores[positive_N, k], side="left")
         precisions_K[k] = (hits_N / at_least_N).mean()
     return precisions_K
 
 
 def confusion_matrix(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """(K, K): how many clips of class i have their highest score at class j; of equal scores the lower number."""
+    """(K, K): the number of clips of class i whose highest score is at class j; of equal scores the lower class."""
     scores, labels = _checked(scores_NK, labels_N)
     num_classes = scores.shape[1]
-    found: npt.NDArray[np.int64] = np.bincount(
-        labels * num_classes + np.argmax(scores, axis=1), minlength=num_classes**2
-    ).reshape(num_classes, num_classes)
-    return found
+    cells_N = labels * num_classes + np.argmax(scores, axis=1)
+    counts: npt.NDArray[np.int64] = np.bincount(cells_N, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Of every class: how much of what is called so is so, how much of it is found, their harmonic mean, its clips.
+    """Precision, recall, F1 and number of clips of every class.
 
-    NaN where there is nothing to divide by: precision of a class that is never called, recall of one without clips.
+    NaN: the precision of a class that is never predicted, the recall of a class without clips.
     """
 
     precision_K: Scores
@@ -89,51 +91,50 @@ class ClassMetrics:
 
 
 def class_metrics(
-    scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, lost_N: npt.ArrayLike | None = None
+    scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, bad_labels_N: npt.ArrayLike | None = None
 ) -> ClassMetrics:
-    """Precision, recall and F1 of every class. `lost_N`: classes of clips without scores, which are not recognised."""
+    """Precision, recall and F1 of every class. `bad_labels_N`: classes of clips without scores, counted as wrong."""
     confusion_KK = confusion_matrix(scores_NK, labels_N)
-    right_K, called_K, there_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
-    if lost_N is not None:
-        there_K = there_K + np.bincount(np.asarray(lost_N, np.int64), minlength=len(there_K))
+    correct_K, predicted_K, num_clips_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
+    if bad_labels_N is not None:
+        num_clips_K = num_clips_K + np.bincount(np.asarray(bad_labels_N, np.int64), minlength=len(num_clips_K))
     with np.errstate(invalid="ignore"):
-        precision_K, recall_K = right_K / called_K, right_K / there_K
-        f1_K = 2 * right_K / (called_K + there_K)
-    return ClassMetrics(precision_K, recall_K, f1_K, there_K)
+        precision_K, recall_K = correct_K / predicted_K, correct_K / num_clips_K
+        f1_K = 2 * correct_K / (predicted_K + num_clips_K)
+    return ClassMetrics(precision_K, recall_K, f1_K, num_clips_K)
 
 
 @dataclass(frozen=True)
 class CalibrationBins:
-    """Clips in B equally wide bins by their highest probability; means are NaN where there are none."""
+    """Clips in B equally wide bins of their confidence, the highest probability; means of empty bins are NaN."""
 
     num_clips_B: Labels
     probability_B: Scores  # mean of the highest probabilities
-    accuracy_B: Scores  # how often they are right
+    accuracy_B: Scores
 
 
 def calibration_bins(
     probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15
 ) -> CalibrationBins:
-    """How often the highest probability is right, by how high it is."""
+    """The accuracy of clips by their confidence, the highest probability."""
     probabilities, labels = _checked(probabilities_NK, labels_N)
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     if probabilities.min() < 0 or probabilities.max() > 1 + 1e-9:
-        raise ValueError("calibration is of probabilities, from 0 to 1")
-    highest_N, right_N = probabilities.max(axis=1), np.argmax(probabilities, axis=1) == labels
+        raise ValueError("calibration needs probabilities, from 0 to 1")
+    highest_N, correct_N = probabilities.max(axis=1), np.argmax(probabilities, axis=1) == labels
     bins_N = np.clip(np.ceil(highest_N * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    num_clips_B, sure_B, right_B = (
-        np.bincount(bins_N, weights=weights, minlength=num_bins) for weights in (None, highest_N, right_N)
+    num_clips_B, confidence_B, correct_B = (
+        np.bincount(bins_N, weights=weights, minlength=num_bins) for weights in (None, highest_N, correct_N)
     )
     with np.errstate(invalid="ignore"):
-        return CalibrationBins(num_clips_B, sure_B / num_clips_B, right_B / num_clips_B)
+        return CalibrationBins(num_clips_B, confidence_B / num_clips_B, correct_B / num_clips_B)
 
 
 def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, num_bins: int = 15) -> float:
-    """How far the highest probability is from how often it is right (Guo et al. 2017, arXiv:1706.04599).
+    """The expected calibration error (Guo et al. 2017, arXiv:1706.04599).
 
-    Clips go into equally wide bins by their highest probability; the gap between the mean probability and the
-    accuracy of each bin is weighed by its clips.
+    It is the mean gap between confidence and accuracy over equally wide bins of confidence, weighted by their clips.
     """
     bins = calibration_bins(probabilities_NK, labels_N, num_bins=num_bins)
     gaps_B = np.abs(np.nan_to_num(bins.probability_B - bins.accuracy_B))
@@ -141,24 +142,24 @@ def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, 
 
 
 def bootstrap_interval(
-    values_N: npt.ArrayLike, *, share: float = 0.95, num_draws: int = 2000, seed: int = 0
+    values_N: npt.ArrayLike, *, level: float = 0.95, num_draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval that holds the mean of the values, by drawing as many of them again and again (percentiles)."""
+    """The percentile bootstrap confidence interval of the mean of the values, from `num_draws` resamples."""
     values = np.asarray(values_N, np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"an interval needs finite values (N), got shape {values.shape}")
-    if not 0 < share < 1 or num_draws < 1:
-        raise ValueError(f"share must lie between 0 and 1 and num_draws be at least 1, got {share} and {num_draws}")
+    if not 0 < level < 1 or num_draws < 1:
+        raise ValueError(f"level must lie between 0 and 1 and num_draws be at least 1, got {level} and {num_draws}")
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)])
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def precision_interval(
     scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike, *, num_draws: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean average precision, by drawing as many clips again and again (percentiles)."""
+    """The percentile bootstrap 95 % confidence interval of the mean average precision over clips."""
     scores, targets = np.asarray(scores_NK, np.float64), np.asarray(targets_NK)
     rng = np.random.default_rng(seed)
     values = []

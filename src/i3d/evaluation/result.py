@@ -1,4 +1,4 @@
-"""What a test gave: every clip with its scores, and how they were made. Tables, pictures and reports are made of it.
+"""The result of a test: the scores of every clip with the protocol, and the metrics of them.
 
 Letters in names: N clips that could be read, K classes.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from i3d.data.frame_folders import FrameNaming
+from i3d.errors import InputError, quoted
 from i3d.evaluation.metrics import (
     ClassMetrics,
     Labels,
@@ -27,59 +29,63 @@ from i3d.evaluation.metrics import (
 )
 from i3d.evaluation.scoring import Average, sigmoid, softmax
 
+TOP_K: Final = "top_k_accuracy"
+TABLES: Final = ("per_class", "confusion")  # metrics that are not one number
+METRICS: Final = (TOP_K, "mean_class_accuracy", "calibration_error", "mean_average_precision", *TABLES)
+
 
 @dataclass(frozen=True)
 class BadClip:
-    """A clip that has no scores, because its file could not be read."""
+    """A clip without scores, because its file is unreadable."""
 
     file: str
-    name: str  # as it is listed
+    name: str  # as listed
     labels: tuple[int, ...]
     reason: str
-    place: int  # in the list, from 0
+    place: int  # its index in the list
 
 
 @dataclass(frozen=True)
-class Part:
-    """Which part of its file or folder a clip is."""
+class ClipRange:
+    """The range of a file or frame folder that a clip covers."""
 
     start_seconds: float | None = None
     end_seconds: float | None = None
     first_frame: int = 0  # of a folder of frames
-    num_frames: int | None = None  # of it, if the list says
+    num_frames: int | None = None  # None: not listed
 
 
 @dataclass(frozen=True, eq=False)
 class ViewLogits:
-    """What the network says of each view of one clip."""
+    """The logits of each view of one clip."""
 
     logits_VK: Scores
-    num_frames_V: tuple[int, ...]  # by which views are weighed
+    num_frames_V: tuple[int, ...]  # the weights of the views in the average
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The scores of every clip of a dataset by one model. The protocol stands beside every number made of them."""
+    """The scores of every clip of a dataset by one model and protocol (N clips, K classes)."""
 
     name: str  # of the protocol: 10x3 is 10 clips x 3 crops
-    model: str  # the weights, as they were given
+    model: str  # the weights, as named by the user
     weights_sha256: str
     recipe: str
     protocol: str  # in words
     data: str  # the list or folder
     classes: tuple[str, ...]
     files_N: tuple[str, ...]
-    names_N: tuple[str, ...]  # as they are listed, with the part
-    labels_N: tuple[tuple[int, ...], ...]  # class numbers: one, or several if classes go together
-    scores_NK: Scores  # of each clip, averaged over its views
-    average: Average  # what of the views was averaged: probabilities, or logits ("score")
+    names_N: tuple[str, ...]  # as listed, with the range
+    labels_N: tuple[tuple[int, ...], ...]  # class numbers: one, or several for multi-label classes
+    scores_NK: Scores  # averaged over the views of each clip
+    average: Average  # of the views: "prob" averages probabilities, "score" logits
     num_views_N: tuple[int, ...]
     multi_label: bool
     bad: tuple[BadClip, ...]
-    gflops: float | None = None  # of the network on one clip, on average; a multiply-add counts as two
-    views_N: tuple[ViewLogits, ...] = ()  # only if they were asked for
-    parts_N: tuple[Part, ...] = ()  # none: all are whole files
-    pictures: FrameNaming | None = None  # None: the clips are videos
+    gflops: float | None = None  # of the network per clip, the mean; a multiply-add counts as two operations
+    views_N: tuple[ViewLogits, ...] = ()  # only with `keep_views`
+    ranges_N: tuple[ClipRange, ...] = ()  # empty: all clips are whole files
+    frame_naming: FrameNaming | None = None  # None: the clips are videos
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
@@ -96,14 +102,14 @@ class Evaluation:
 
     @property
     def probabilities_NK(self) -> Scores:
-        """Between 0 and 1; of classes that exclude each other, rows add up to 1."""
+        """Probabilities (N, K); rows sum to 1 unless classes are multi-label."""
         if self.average == "prob":
             return self.scores_NK
         return sigmoid(self.scores_NK) if self.multi_label else softmax(self.scores_NK)
 
     def select(self, chosen: Sequence[int]) -> Self:
-        """Only the clips of these numbers; those that could not be read are left out."""
-        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "parts_N")
+        """The evaluation of only the clips at these indices, without bad clips."""
+        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "ranges_N")
         picked: dict[str, Any] = {
             name: tuple(values[n] for n in chosen) for name in names if (values := getattr(self, name))
         }
@@ -111,72 +117,91 @@ class Evaluation:
 
     @property
     def class_N(self) -> Labels:
-        """The class of each clip. Only where each has one."""
+        """The class of each clip (N), for single-label classes."""
         return np.array([labels[0] for labels in self.labels_N], np.int64)
+
+    @property
+    def targets_NK(self) -> npt.NDArray[np.float64]:
+        """1 for each class of each clip, else 0 (N, K)."""
+        targets_NK = np.zeros(self.scores_NK.shape)
+        for row_K, labels in zip(targets_NK, self.labels_N, strict=True):
+            row_K[list(labels)] = 1
+        return targets_NK
 
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """The numbers of an evaluation; what its kind of classes does not have is None. Definitions: docs/metrics.md."""
+    """The metrics of an evaluation; None: not defined for its kind of classes. Definitions: docs/metrics.md."""
 
-    num_clips: int  # that the figures are of
+    num_clips: int  # that are counted
     num_bad: int
-    bad_as_wrong: bool  # clips without scores count as wrong; else they are left out
+    bad_as_wrong: bool  # bad clips count as wrong; else they are left out
     top1: float | None = None
     top1_interval: tuple[float, float] | None = None  # 95 %, by bootstrap over the clips
     top5: float | None = None  # None with fewer than 6 classes
     mean_class: float | None = None
-    largest_class: float | None = None  # the share of the largest class: what always saying it would give
-    calibration: float | None = None
-    mean_average_precision: float | None = None  # of classes that go together
-    precision_interval: tuple[float, float] | None = None  # 95 % of that, by bootstrap over the clips
+    largest_class: float | None = None  # the accuracy of predicting the largest class for every clip
+    calibration: float | None = None  # expected calibration error
+    mean_average_precision: float | None = None  # of multi-label classes
+    precision_interval: tuple[float, float] | None = None  # its 95 % interval, by bootstrap over the clips
     by_class: ClassMetrics | None = None
     confusion_KK: Labels | None = None
 
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy, or the mean average precision of multi-label classes."""
+        value = self.top1 if self.top1 is not None else self.mean_average_precision
+        assert value is not None
+        return value
 
-def cheapest(tested: Sequence[tuple[Evaluation, Metrics]], *, within: float = 0.005) -> Evaluation | None:
-    """The protocol that costs least, of those whose accuracy is at most `within` below the best; None without costs."""
-    of = [(e, f.top1 if f.top1 is not None else f.mean_average_precision or 0.0) for e, f in tested]
-    best = max(accuracy for _, accuracy in of)
-    near = [e for e, accuracy in of if accuracy >= best - within - 1e-12 and e.gflops is not None]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `accuracy`."""
+        interval = self.top1_interval or self.precision_interval
+        assert interval is not None
+        return interval
+
+
+def cheapest_protocol(tested: Sequence[tuple[Evaluation, Metrics]], *, within: float = 0.005) -> Evaluation | None:
+    """The cheapest protocol whose accuracy is at most `within` below the best; None: the costs are unknown."""
+    best = max(metrics.accuracy for _, metrics in tested)
+    near = [e for e, metrics in tested if metrics.accuracy >= best - within - 1e-12 and e.gflops is not None]
     return min(near, key=lambda e: e.gflops or 0.0, default=None)
 
 
 def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Metrics:
-    """The numbers of an evaluation. Without a single clip with scores, that is a ValueError."""
+    """The metrics of an evaluation. `bad_as_wrong`: count bad clips as wrong. No clip with scores is a ValueError."""
     num_bad = len(evaluation.bad)
     if not evaluation.files_N:
-        raise ValueError("no clip has scores: there is nothing to count")
+        raise ValueError("no clip has scores: the metrics are undefined")
     if evaluation.multi_label:
-        targets_NK = np.zeros(evaluation.scores_NK.shape)
-        for row_K, labels in zip(targets_NK, evaluation.labels_N, strict=True):
-            row_K[list(labels)] = 1
+        targets_NK = evaluation.targets_NK
         value = mean_average_precision(evaluation.scores_NK, targets_NK)
         interval = precision_interval(evaluation.scores_NK, targets_NK)
         return Metrics(
             len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
         )
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
-    right_N = np.argmax(scores_NK, axis=1) == labels_N
-    counted_N = np.concatenate([right_N, np.zeros(num_bad * bad_as_wrong, bool)])
-    share = len(right_N) / len(counted_N)
+    correct_N = np.argmax(scores_NK, axis=1) == labels_N
+    counted_N = np.concatenate([correct_N, np.zeros(num_bad * bad_as_wrong, bool)])
+    fraction = len(correct_N) / len(counted_N)  # bad clips have no top-5
     return Metrics(
         num_clips=len(counted_N),
         num_bad=num_bad,
         bad_as_wrong=bad_as_wrong,
         top1=float(counted_N.mean()),
         top1_interval=bootstrap_interval(counted_N),
-        top5=top_k_accuracy(scores_NK, labels_N, k=5) * share if len(evaluation.classes) > 5 else None,
+        top5=top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
         mean_class=_mean_class(evaluation, bad_as_wrong=bad_as_wrong),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
         calibration=calibration_error(evaluation.probabilities_NK, labels_N),
-        by_class=class_metrics(scores_NK, labels_N, lost_N=_lost(evaluation) if bad_as_wrong else None),
+        by_class=class_metrics(scores_NK, labels_N, bad_labels_N=_bad_labels(evaluation) if bad_as_wrong else None),
         confusion_KK=confusion_matrix(scores_NK, labels_N),
     )
 
 
-def _lost(evaluation: Evaluation) -> Labels:
-    """The classes of the clips that could not be read."""
+def _bad_labels(evaluation: Evaluation) -> Labels:
+    """The classes of the bad clips."""
     return np.array([bad.labels[0] for bad in evaluation.bad if bad.labels], np.int64)
 
 
@@ -184,9 +209,43 @@ def _mean_class(evaluation: Evaluation, *, bad_as_wrong: bool) -> float:
     if not (bad_as_wrong and evaluation.bad):
         return mean_class_accuracy(evaluation.scores_NK, evaluation.class_N)
     num_classes = len(evaluation.classes)
-    right_N = np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N
-    lost_N = _lost(evaluation)
-    right_K = np.bincount(evaluation.class_N, weights=right_N, minlength=num_classes)
-    counts_K = np.bincount(np.concatenate([evaluation.class_N, lost_N]), minlength=num_classes)
+    correct_N = np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N
+    bad_labels_N = _bad_labels(evaluation)
+    correct_K = np.bincount(evaluation.class_N, weights=correct_N, minlength=num_classes)
+    counts_K = np.bincount(np.concatenate([evaluation.class_N, bad_labels_N]), minlength=num_classes)
     present_K = counts_K > 0
-    return float((right_K[present_K] / counts_K[present_K]).mean())
+    return float((correct_K[present_K] / counts_K[present_K]).mean())
+
+
+def check_metrics(names: Sequence[str], top_k: Sequence[int], *, multi_label: bool | None = None) -> None:
+    """Raise InputError for an unknown metric, or one that is not defined for the classes. None: classes unknown."""
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"metric {quoted(name)}: choose from {', '.join(METRICS)}")
+        if multi_label is not None and multi_label != (name == "mean_average_precision"):
+            defined, given = ("single-label", "multi-label") if multi_label else ("multi-label", "single-label")
+            raise InputError(f"metric {quoted(name)}: is defined for {defined} classes; these are {given}")
+    if any(k < 1 for k in top_k):
+        raise InputError(f"top k {min(top_k)}: must be at least 1")
+
+
+def named_metrics(
+    evaluation: Evaluation, metrics: Metrics, names: Sequence[str], *, top_k: Sequence[int] = (1, 5)
+) -> dict[str, float]:
+    """The metrics by name; `top_k_accuracy` is one number for each k (top1, top5). `TABLES` are not numbers."""
+    check_metrics(names, top_k, multi_label=evaluation.multi_label)
+    values: dict[str, float] = {}
+    for name in names:
+        if name == TOP_K:
+            fraction = len(evaluation.files_N) / metrics.num_clips  # bad clips are wrong, or do not count
+            for k in top_k:
+                values[f"top{k}"] = top_k_accuracy(evaluation.scores_NK, evaluation.class_N, k=k) * fraction
+        else:
+            value = {
+                "mean_class_accuracy": metrics.mean_class,
+                "calibration_error": metrics.calibration,
+                "mean_average_precision": metrics.mean_average_precision,
+            }.get(name)
+            if value is not None:
+                values[name] = value
+    return values

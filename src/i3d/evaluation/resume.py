@@ -11,10 +11,8 @@ from typing import Any
 from i3d.data.annotations import Annotations
 from i3d.data.resume import Resume, ResumeLog, file_signature
 from i3d.data.shards import INDEX, Shards
-from i3d.evaluation.scorer import Scored
+from i3d.evaluation.scorer import ClipScores, ProtocolScores
 from i3d.utils.distributed import World
-
-ClipScores = dict[str, Scored]  # by the names of the variants
 
 
 class ScoreCache:
@@ -22,7 +20,7 @@ class ScoreCache:
 
     def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, world: World) -> None:
         self._clips, self._shards, self._world = clips, Shards.find(Path(clips.root)), world
-        self._log: ResumeLog[ClipScores] | None = None
+        self._log: ResumeLog[ProtocolScores] | None = None
         if resume is not None:
             self._log = ResumeLog(
                 resume.out,
@@ -39,7 +37,7 @@ class ScoreCache:
         if self._log is not None:
             self._log.close()
 
-    def load(self) -> dict[int, ClipScores]:
+    def load(self) -> dict[int, ProtocolScores]:
         """The logged scores of unchanged clips by their indices. All ranks get those that the first rank has."""
         if self._log is None:
             return {}
@@ -50,7 +48,7 @@ class ScoreCache:
                 lines.append(json.dumps([index, encode_scores(scores)]))
         return {index: decode_scores(row) for index, row in map(json.loads, self._world.all_gather(lines))}
 
-    def add(self, index: int, scores: ClipScores) -> None:
+    def add(self, index: int, scores: ProtocolScores) -> None:
         if self._log is not None:
             self._log.add(self._key(index), self._signature(index), scores)
 
@@ -66,9 +64,9 @@ class ScoreCache:
         return file_signature(str(self._shards.root / INDEX))
 
 
-def encode_scores(scores: ClipScores) -> dict[str, Any]:
-    return {name: scored.as_row() for name, scored in scores.items()}
+def encode_scores(scores: ProtocolScores) -> dict[str, Any]:
+    return {name: clip.as_row() for name, clip in scores.items()}
 
 
-def decode_scores(row: dict[str, Any]) -> ClipScores:
-    return {name: Scored.from_row(scored) for name, scored in row.items()}
+def decode_scores(row: dict[str, Any]) -> ProtocolScores:
+    return {name: ClipScores.from_row(clip) for name, clip in row.items()}

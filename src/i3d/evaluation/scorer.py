@@ -1,6 +1,6 @@
 """From the views of a clip to its scores, by one protocol or several.
 
-Letters in names: N clips, V views, R rows (one, or one a view), K classes.
+Letters in names: N clips, V views, R rows (one, or one per view), K classes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
 from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores
@@ -26,16 +27,16 @@ from i3d.recipes.settings import ClipProtocol, Protocol
 from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, build_model
 
-Order = Literal["forward", "shuffled", "reversed", "frozen"]
+FrameOrder = Literal["forward", "shuffled", "reversed", "frozen"]
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One way to test: by a protocol, with the frames of each view in some order."""
+class EvaluationProtocol:
+    """How clips are scored: the recipe's views and preprocessing, with the frames of each view in some order."""
 
-    name: str
+    name: str  # 10x3: 10 clips x 3 crops
     recipe: Recipe
-    order: Order = "forward"
+    order: FrameOrder = "forward"
 
     @property
     def line(self) -> str:
@@ -44,15 +45,31 @@ class Variant:
         return self.recipe.protocol_line + (f", {orders[self.order]}" if self.order != "forward" else "")
 
 
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What a test computes. `ComputeConfig` is where it runs."""
+
+    protocols: tuple[EvaluationProtocol, ...] = ()  # of one pass over the clips; empty: the recipe's protocol
+    max_views: int | None = None  # that run at once; None: views of 256 frames in all
+    keep_views: bool = False  # keep the logits of every view in the result
+    max_bad: float = 0.01  # the fraction of clips that may be unreadable, as in training
+    seed: int = 0  # of shuffled frames
+    frame_naming: FrameNaming | None = None  # of frame folders; None: inferred from the file names
+
+    def __post_init__(self) -> None:
+        if self.max_views is not None and self.max_views < 1:
+            raise InputError(f"max_views must be at least 1, got {self.max_views}")
+
+
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """What one variant gave for one clip: the averaged scores, or the logits of each view."""
+class ClipScores:
+    """The scores of one clip by one protocol: averaged over its views (one row), or the logits of each view."""
 
     values_RK: Scores
     num_frames_V: tuple[int, ...]
 
     def as_row(self) -> dict[str, Any]:
-        """As JSON has it, with all bits."""
+        """As JSON values, with all bits."""
         values = base64.b64encode(self.values_RK.astype("<f8").tobytes()).decode()
         return {"values": values, "rows": len(self.values_RK), "frames": list(self.num_frames_V)}
 
@@ -62,79 +79,70 @@ class Scored:
         return cls(values_RK.astype(np.float64), tuple(int(frames) for frames in row["frames"]))
 
 
+ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network on its device, and what it is asked for."""
+    """A network on its device that scores clips by the protocols of the options."""
 
     engine: Engine
-    variants: tuple[Variant, ...]
-    protocols: tuple[Protocol, ...]  # each once, as the dataset lays their views out
+    options: EvaluationOptions  # with at least one protocol
+    protocols: tuple[Protocol, ...]  # each once, in the order of the dataset's view groups
     max_views: int
-    keep_views: bool
-    seed: int  # of the shuffles
 
     @classmethod
     def create(
-        cls,
-        weights: Weights,
-        variants: Sequence[Variant],
-        *,
-        compute: ComputeConfig,
-        device: torch.device,
-        max_views: int | None = None,
-        keep_views: bool = False,
-        seed: int = 0,
+        cls, weights: Weights, options: EvaluationOptions, *, compute: ComputeConfig, device: torch.device
     ) -> Self:
-        if max_views is not None and max_views < 1:
-            raise InputError(f"max_views must be at least 1, got {max_views}")
-        protocols = tuple(dict.fromkeys(variant.recipe.protocol for variant in variants))
+        protocols = tuple(dict.fromkeys(p.recipe.protocol for p in options.protocols))
         longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
-        clip_CTHW = view_shape(variants[0].recipe)[1:]
+        clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
         engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
-        most = max_views or views_at_once(longest)
-        return cls(engine, tuple(variants), protocols, most, keep_views, seed)
+        return cls(engine, options, protocols, options.max_views or views_at_once(longest))
 
-    def __call__(self, views: Views, name: str, *, index: int) -> dict[str, Scored]:
-        """What each variant gives for one clip."""
-        logits_of_order = {
-            order: self._logits(_in_order(views, order, seed=self.seed, index=index), name)
-            for order in dict.fromkeys(variant.order for variant in self.variants)
+    def __call__(self, views: Views, name: str, *, index: int) -> ProtocolScores:
+        """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles."""
+        logits_by_order = {
+            order: self._logits(_reorder(views, order, seed=self.options.seed, index=index), name)
+            for order in dict.fromkeys(p.order for p in self.options.protocols)
         }
-        return {v.name: self._scored(v, logits_of_order[v.order], views) for v in self.variants}
+        return {p.name: self._scores(p, logits_by_order[p.order], views) for p in self.options.protocols}
 
-    def _scored(self, variant: Variant, logits_VK: Scores, views: Views) -> Scored:
-        recipe = variant.recipe
+    def _scores(self, protocol: EvaluationProtocol, logits_VK: Scores, views: Views) -> ClipScores:
+        recipe = protocol.recipe
         chosen = list(views.groups[self.protocols.index(recipe.protocol)])
         frames = tuple(views.num_frames_V[view] for view in chosen)
-        if self.keep_views:
-            return Scored(logits_VK[chosen], frames)
-        return Scored(averaged(logits_VK[chosen], frames, recipe)[None], frames)
+        if self.options.keep_views:
+            return ClipScores(logits_VK[chosen], frames)
+        return ClipScores(average_by_recipe(logits_VK[chosen], frames, recipe)[None], frames)
 
     def _logits(self, views: Views, name: str) -> Scores:
         """The logits (V, K) of all views of one clip."""
-        pre, device = self.variants[0].recipe.preprocessing, self.engine.device
+        preprocessing, device = self.options.protocols[0].recipe.preprocessing, self.engine.device
         try:
-            logits_VK = forward_views(self.engine, views, pre, device=device, max_views=self.max_views).numpy()
+            logits_tensor = forward_views(self.engine, views, preprocessing, device=device, max_views=self.max_views)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"{printable(name)}: {self.max_views} views at once are too many for the memory of {device}; "
                 "use a smaller --max-views"
             ) from error
+        logits_VK = logits_tensor.numpy()
         if not np.isfinite(logits_VK).all():
             arithmetic = self.engine.arithmetic
-            todo = "its weights are damaged" if arithmetic == "fp32" else "use --precision fp32"
-            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {todo}")
+            remedy = "the weights are damaged" if arithmetic == "fp32" else "use --precision fp32"
+            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {remedy}")
         return logits_VK.astype(np.float64)
 
 
-def averaged(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Recipe) -> Scores:
-    """The scores (K) of a clip, averaged over its views as the protocol says; longer windows weigh more."""
+def average_by_recipe(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Recipe) -> Scores:
+    """The scores (K) of a clip, averaged over its views as the recipe says; longer views have more weight."""
     return average_views(
         logits_VK, average=recipe.protocol.average, weights_V=num_frames_V, multi_label=recipe.multi_label
     ).scores_K
 
 
-def _in_order(views: Views, order: Order, *, seed: int, index: int) -> Views:
+def _reorder(views: Views, order: FrameOrder, *, seed: int, index: int) -> Views:
     if order == "forward":
         return views
     orders: dict[str, Callable[[int, int], Sequence[int]]] = {

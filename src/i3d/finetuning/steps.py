@@ -19,6 +19,7 @@ from i3d.errors import printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
 from i3d.evaluation.result import Evaluation
+from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Head
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.features import Backbone, Clips, clip_features
@@ -31,7 +32,7 @@ from i3d.training.run_folder import BEST, LAST, LOG
 from i3d.training.train import train
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, pick_device
-from i3d.utils.progress import Progress, ProgressCallback
+from i3d.utils.progress import ProgressCallback
 from i3d.weights.checkpoint import file_sha256
 from i3d.weights.load import Weights, build_model
 
@@ -158,15 +159,13 @@ class Finetuner:
                 model=str(model),
                 sha256=file_sha256(model),
             )
-        clips, completed = self.annotations.select(list(indices)), 0
-
-        def count(*_: object) -> None:
-            nonlocal completed
-            completed += 1
-            self.on_progress(Progress("test", completed, len(clips), "clip"))
-
-        compute = replace(self.compute, precision=config.precision)
-        evaluation = evaluate(str(model), clips, compute=compute, naming=self.clips.naming, on_clip=count)
+        evaluation = evaluate(
+            str(model),
+            self.annotations.select(list(indices)),
+            EvaluationOptions(frame_naming=self.clips.naming),
+            compute=replace(self.compute, precision=config.precision),
+            on_progress=self.on_progress,
+        )
         return replace(evaluation, data=printable(self.annotations.source))
 
     def training_accuracy(self, features: FeatureTable, head: Head, work_dir: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""MMAction2's `tools/test.py`, with the flags of 0.x and 1.x, on `i3d.evaluation.evaluate.evaluate_each`."""
+"""MMAction2's `tools/test.py`, with the flags of 0.x and 1.x, on `i3d.evaluation.evaluate.evaluate_protocols`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_cli
 from i3d.cli.run.setup import is_first_rank
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
-from i3d.evaluation.evaluate import evaluate_each
+from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.exports import check_out, write_results
 from i3d.evaluation.metrics import mean_class_accuracy
-from i3d.evaluation.named_metrics import TABLES, check_metrics, metrics_of
-from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
-from i3d.evaluation.scorer import Variant
+from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
 from i3d.utils.device import ComputeConfig
@@ -35,7 +34,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
     keeps_views = options.average_clips == "none"
-    check_out(out, "mmaction2", keeps_views=keeps_views, option="--out" if options.out else "--dump")
+    check_out(out, "mmaction2", keep_views=keeps_views, option="--out" if options.out else "--dump")
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
     parsed = read_config_arguments(options.config, options.cfg_options)
     if parsed.version == 0 and out is None and not options.eval:
@@ -91,24 +90,22 @@ def evaluate_by_config(
         )
     clips, naming = read_clips(parsed.config.lists, "test", recipe, config)
     with output.Testing(len(clips)) as bar:
-        (evaluation,) = evaluate_each(
+        protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
+        (evaluation,) = evaluate_protocols(
             weights,
             clips,
-            variants=[Variant(protocol_name(recipe.protocol), recipe)],
+            EvaluationOptions((protocol,), keep_views=keeps_views, max_bad=1.0, frame_naming=naming),
             compute=ComputeConfig(device, num_workers=parsed.config.num_workers),
-            naming=naming,
-            max_bad=1.0,
-            keep_views=keeps_views,
             resume=None if out is None else Resume(out, force, "mmaction2"),
-            called=str(checkpoint),
-            on_clip=bar.clip,
+            model_name=str(checkpoint),
+            on_progress=bar,
         )
     if is_first_rank():
         for bad in evaluation.bad:
             log.error(bad.reason)
         values = compute_metrics(evaluation)
         if out is not None:
-            write_results(out, [(evaluation, values)], form="mmaction2")
+            write_results(out, [(evaluation, values)], out_format="mmaction2")
             what = "a vector for each view of each clip" if keeps_views else "a vector for each clip"
             log.info(f"scores, {what} in the order of the list: {printable(str(out))}")
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS
@@ -122,7 +119,7 @@ def _print_metrics(
     """The metrics as MMAction2 prints them, and the protocol."""
     if not metrics:
         return
-    numbers = metrics_of(evaluation, values, metrics, top_k=top_k)
+    numbers = named_metrics(evaluation, values, metrics, top_k=top_k)
     if "mean_class_accuracy" in numbers:  # as MMAction2 counts
         value = mean_class_accuracy(evaluation.scores_NK, evaluation.class_N, with_predicted=True)
         numbers["mean_class_accuracy"] = value

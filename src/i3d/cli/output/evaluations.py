@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isnan
+from statistics import fmean
 from typing import Final
-
-import numpy as np
 
 from i3d.cli.output.tables import gflops, show
 from i3d.cli.output.tables import table as new_table
 from i3d.errors import printable
 from i3d.evaluation.confusion import confusions
-from i3d.evaluation.fuse import Swept
-from i3d.evaluation.probe import Probe
-from i3d.evaluation.result import Evaluation, Metrics, cheapest
-from i3d.features.compare import Cause, Comparison
+from i3d.evaluation.frame_orders import FrameOrderComparison
+from i3d.evaluation.fuse import WeightSweep
+from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
+from i3d.features.compare import FeatureComparison, LikelyCause
 
 MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
 
 
-def print_evaluation(found: Evaluation, figures: Metrics) -> None:
-    """A table of classes, then the figures, each a line, and how they were made."""
-    if figures.mean_average_precision is not None:
-        assert figures.precision_interval is not None
-        low, high = figures.precision_interval
-        interval = f"(95 % interval {low:.2f} to {high:.2f}) of {figures.num_clips} clips{_bad(figures)}"
-        print(f"mean average precision {figures.mean_average_precision:.4f} {interval}")
+def print_evaluation(found: Evaluation, metrics: Metrics) -> None:
+    """A table of classes, then the metrics, each a line, and how they were made."""
+    if metrics.mean_average_precision is not None:
+        assert metrics.precision_interval is not None
+        low, high = metrics.precision_interval
+        interval = f"(95 % interval {low:.2f} to {high:.2f}) of {metrics.num_clips} clips{_bad(metrics)}"
+        print(f"mean average precision {metrics.mean_average_precision:.4f} {interval}")
     else:
-        print_classes(found, figures)
-        _print_accuracy(found, figures)
+        print_classes(found, metrics)
+        _print_accuracy(found, metrics)
     print(f"protocol: {printable(found.protocol)}")
 
 
@@ -42,35 +43,35 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     for e, f in tested:
         several = (f.mean_average_precision, f.precision_interval)
         numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
-        views = f"{np.mean(e.num_views_N):.1f}".removesuffix(".0")
+        views = f"{fmean(e.num_views_N):.1f}".removesuffix(".0")
         cost = "-" if e.gflops is None else gflops(e.gflops)
         table.add_row(printable(e.name), views, cost, *map(_number, numbers))
     show(table)
     print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
-    cheap = cheapest(tested)
+    cheap = cheapest_protocol(tested)
     if cheap is not None and len(tested) > 1:
         print(f"the cheapest within half a point of the best: {printable(cheap.name)}")
     for e, _ in tested:
         print(printable(f"{e.name}: {e.protocol}"))
 
 
-def print_metrics(found: Evaluation, figures: Metrics, metrics: Sequence[str], numbers: Mapping[str, float]) -> None:
-    """The metrics that were asked for, by their names."""
-    if "per_class" in metrics:
-        print_classes(found, figures, every=True)
-    if "confusion" in metrics and figures.confusion_KK is not None:
-        print_confusion(found, figures)
-    for name, value in numbers.items():
+def print_metrics(found: Evaluation, metrics: Metrics, names: Sequence[str], values: Mapping[str, float]) -> None:
+    """Metrics selected by name."""
+    if "per_class" in names:
+        print_classes(found, metrics, every=True)
+    if "confusion" in names and metrics.confusion_KK is not None:
+        print_confusion(found, metrics)
+    for name, value in values.items():
         print(f"{name} {value:.4f}")
-    print(f"of {figures.num_clips} clips{_bad(figures)}")
+    print(f"of {metrics.num_clips} clips{_bad(metrics)}")
     print(f"protocol: {printable(found.protocol)}")
 
 
-def print_classes(found: Evaluation, figures: Metrics, *, every: bool = False) -> None:
+def print_classes(found: Evaluation, metrics: Metrics, *, every: bool = False) -> None:
     """Precision, recall and F1 of each class that occurs; of many, the weakest."""
-    by = figures.by_class
+    by = metrics.by_class
     assert by is not None
-    there = [k for k in range(len(found.classes)) if by.num_clips_K[k] or not np.isnan(by.precision_K[k])]
+    there = [k for k in range(len(found.classes)) if by.num_clips_K[k] or not isnan(by.precision_K[k])]
     shown = there
     if len(there) > MOST and not every:
         shown = sorted(there, key=lambda k: (by.f1_K[k], k))[:WORST]
@@ -78,25 +79,25 @@ def print_classes(found: Evaluation, figures: Metrics, *, every: bool = False) -
     table = new_table("class", "clips", "precision", "recall", "F1")
     for k in shown:
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
-        numbers = ("-" if np.isnan(value) else f"{value:.3f}" for value in values)
+        numbers = ("-" if isnan(value) else f"{value:.3f}" for value in values)
         table.add_row(printable(found.classes[k]), str(by.num_clips_K[k]), *numbers)
     show(table)
 
 
-def print_confusion(found: Evaluation, figures: Metrics) -> None:
+def print_confusion(found: Evaluation, metrics: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
-    assert figures.confusion_KK is not None
+    assert metrics.confusion_KK is not None
     table = new_table("class", "taken for", "clips", "share of the class")
-    for pair in confusions(figures.confusion_KK)[:MOST]:
-        said = printable(found.classes[pair.said])
-        table.add_row(printable(found.classes[pair.true]), said, str(pair.num_clips), f"{pair.share:.3f}")
+    for pair in confusions(metrics.confusion_KK)[:MOST]:
+        predicted = printable(found.classes[pair.predicted])
+        table.add_row(printable(found.classes[pair.true]), predicted, str(pair.num_clips), f"{pair.fraction:.3f}")
     show(table)
 
 
-def print_frame_orders(found: Probe) -> None:
+def print_frame_orders(found: FrameOrderComparison) -> None:
     """Accuracy with the frames in each order, of all and of each class, and what that says."""
     forward = found.evaluations["forward"]
-    counts_K = np.bincount([labels[0] for labels in forward.labels_N], minlength=len(found.classes))
+    counts_K = Counter(labels[0] for labels in forward.labels_N)
     table = new_table("class", "clips", *found.accuracy)
     there = [k for k in range(len(found.classes)) if found.recall_K and counts_K[k]]
     shown = there
@@ -111,12 +112,12 @@ def print_frame_orders(found: Probe) -> None:
     name = "mean average precision" if forward.multi_label else "all"
     table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in found.accuracy.values()))
     show(table)
-    for sentence in found.verdict:
+    for sentence in found.conclusions:
         print(sentence)
     print(f"protocol: {printable(forward.protocol)}")
 
 
-def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: Swept | None) -> None:
+def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: WeightSweep | None) -> None:
     """The streams alone and together, on the same clips."""
     is_single = tested[0][1].top1 is not None
     multiple = ("mean average precision", "95 % interval")
@@ -127,15 +128,15 @@ def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[s
         numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
         table.add_row(printable(name), *map(_number, numbers))
     show(table)
-    fused, figures = tested[-1]
+    fused, metrics = tested[-1]
     if swept is not None:
         weights = ", ".join(f"{weight:g}" for weight in swept.weights)
         print(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
-    print(f"of {figures.num_clips} clips{_bad(figures)}")
+    print(f"of {metrics.num_clips} clips{_bad(metrics)}")
     print(f"protocol: {printable(fused.protocol)}")
 
 
-def print_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
+def print_comparison(found: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
     """How alike the rows are, where they are least, and what may be the cause."""
     one, other = found.num_rows
     print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
@@ -161,8 +162,8 @@ def print_comparison(found: Comparison, causes: Sequence[Cause]) -> None:
             print("none of these explains the difference; other weights may")
 
 
-def _print_accuracy(found: Evaluation, figures: Metrics) -> None:
-    f = figures
+def _print_accuracy(found: Evaluation, metrics: Metrics) -> None:
+    f = metrics
     assert f.top1 is not None
     assert f.top1_interval is not None
     assert f.largest_class is not None
@@ -172,7 +173,8 @@ def _print_accuracy(found: Evaluation, figures: Metrics) -> None:
         print(f"top-5 {f.top5:.4f}")
     print(f"mean class {f.mean_class:.4f}")
     print(f"calibration error {f.calibration:.4f}")
-    largest = printable(found.classes[int(np.bincount(found.class_N).argmax())])
+    counts_K = Counter(found.class_N.tolist())
+    largest = printable(found.classes[min(counts_K, key=lambda k: (-counts_K[k], k))])
     print(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         print(f'the model is no better than always naming "{largest}"')
@@ -180,9 +182,9 @@ def _print_accuracy(found: Evaluation, figures: Metrics) -> None:
         print(f'these clips do not show that the model is better than always naming "{largest}"')
 
 
-def _bad(figures: Metrics) -> str:
-    left_out = "counted as wrong" if figures.bad_as_wrong else "left out"
-    return f" ({figures.num_bad} unreadable, {left_out})" if figures.num_bad else ""
+def _bad(metrics: Metrics) -> str:
+    left_out = "counted as wrong" if metrics.bad_as_wrong else "left out"
+    return f" ({metrics.num_bad} unreadable, {left_out})" if metrics.num_bad else ""
 
 
 def _number(value: float | tuple[float, float] | None) -> str:

@@ -83,17 +83,7 @@ class Testing(ProgressBar):
 
     def __init__(self, num_clips: int) -> None:
         rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self._num_clips = len(range(rank, num_clips, num_ranks))
-        super().__init__("test", self._num_clips)
-        self._num_done = self._num_right = self._num_labelled = 0
-
-    def clip(self, is_right: bool | None) -> None:
-        """One more clip is done."""
-        self._num_done += 1
-        self._num_right += bool(is_right)
-        self._num_labelled += is_right is not None
-        metrics = {"top1": self._num_right / self._num_labelled} if self._num_labelled else {}
-        self(Progress("test", self._num_done, self._num_clips, "clip", metrics))
+        super().__init__("test", len(range(rank, num_clips, num_ranks)))
 
 
 class Training(ProgressBar):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
-    from i3d.diagnostics.model_zoo import Description
+    from i3d.diagnostics.model_description import ModelDescription
     from i3d.finetuning.finetune import FinetuneResult
     from i3d.inference.prediction import Prediction
     from i3d.training.runs import RunSummary
@@ -84,7 +84,7 @@ def print_conversion(done: Conversion) -> None:
     show(table)
 
 
-def print_description(found: Description) -> None:
+def print_description(found: ModelDescription) -> None:
     """A network layer by layer."""
     if found.card is not None:
         card = found.card

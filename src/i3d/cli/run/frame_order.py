@@ -9,10 +9,11 @@ from i3d.cli import output
 from i3d.cli.messages import log
 from i3d.cli.options import ComputeOptions, DatasetOptions, FrameOptions
 from i3d.cli.run.setup import compute_config, is_first_rank, read_dataset
-from i3d.cli.run.test import choose_split, network_frame_naming
+from i3d.cli.run.test import choose_split, evaluation_options
 from i3d.cli.run.two_streams import load
 from i3d.cli.test import TestOptions
-from i3d.evaluation.probe import probe
+from i3d.evaluation.evaluate import select_protocols
+from i3d.evaluation.frame_orders import compare_frame_orders
 
 
 def run_frame_orders(
@@ -34,18 +35,15 @@ def run_frame_orders(
     )
     clips = choose_split(clips, dataset.split)
     with output.Testing(len(clips)) as bar:
-        result = probe(
+        protocols = select_protocols(weights, protocols=options.protocol_names)
+        result = compare_frame_orders(
             weights,
             clips,
+            evaluation_options(weights, protocols, options, frames, seed=seed),
             orders=options.frame_orders,
-            protocol=next(iter(options.protocol_names), None),
-            max_views=options.max_views,
             compute=compute_config(compute, workers=workers),
-            naming=network_frame_naming(weights, frames),
-            max_bad=options.max_bad_fraction,
-            seed=seed,
-            called=model,
-            on_clip=bar.clip,
+            model_name=model,
+            on_progress=bar,
         )
     if not is_first_rank():
         return 0

@@ -5,11 +5,11 @@ from pathlib import Path
 from i3d.cli.output import print_conversion as print_conversion
 from i3d.cli.output import print_description as print_description
 from i3d.data.labels import read_labels
-from i3d.diagnostics.doctor import doctor as examine
-from i3d.diagnostics.model_zoo import describe
+from i3d.diagnostics.doctor import check_installation
+from i3d.diagnostics.model_description import describe_model
 from i3d.weights.convert import Conversion, convert
 
-__all__ = ["convert_weights", "describe", "examine", "print_conversion", "print_description"]
+__all__ = ["check_installation", "convert_weights", "describe_model", "print_conversion", "print_description"]
 
 
 def convert_weights(

@@ -13,12 +13,9 @@ from i3d.cli.messages import log
 from i3d.cli.score import ResultOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.exports import check_out, write_results
-from i3d.evaluation.fuse import Swept, aligned, check_sweep, halves
-from i3d.evaluation.fuse import fuse as fuse_streams
-from i3d.evaluation.fuse import sweep as sweep_weights
-from i3d.evaluation.named_metrics import check_metrics, metrics_of
+from i3d.evaluation.fuse import WeightSweep, align_evaluations, check_sweep, fuse_scores, hold_out, sweep_weights
 from i3d.evaluation.report import is_report, write_report
-from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
+from i3d.evaluation.result import Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.result_file import metrics_as_dict, read_evaluation, read_evaluations
 from i3d.evaluation.scoring import Average
 
@@ -48,7 +45,7 @@ def run_score(
         return 0
     evaluation = evaluations[0]
     metrics = compute_metrics(evaluation, bad_as_wrong=options.bad_as_wrong)
-    values = metrics_of(evaluation, metrics, names, top_k=top_k)
+    values = named_metrics(evaluation, metrics, names, top_k=top_k)
     _write(evaluations, [metrics], options.out, report=options.report, bad_as_wrong=options.bad_as_wrong)
     if json:
         every = metrics_as_dict(evaluation, metrics)
@@ -90,9 +87,9 @@ def run_fuse(
         streams, swept = _swept(streams, sweep, average=average, protocol=options.protocol)
         weights = swept.weights
     weights = weights or [1.0] * len(streams)
-    fused = fuse_streams(streams, weights=weights, of=average)
+    fused = fuse_scores(streams, weights=weights, average=average)
     bad_as_wrong = options.bad_as_wrong
-    tested = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*aligned(streams), fused)]
+    tested = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*align_evaluations(streams), fused)]
     _write([fused], [tested[-1][1]], options.out, report=options.report, bad_as_wrong=bad_as_wrong)
     if json:
         print(_fusion_json(tested, weights, swept))
@@ -105,7 +102,7 @@ def finish(
     evaluations: Sequence[Evaluation],
     out: Path | None,
     *,
-    form: str = "i3d",
+    out_format: str = "i3d",
     report: Path | None,
     bad_as_wrong: bool,
     json: bool,
@@ -114,10 +111,10 @@ def finish(
     all_metrics = [compute_metrics(evaluation, bad_as_wrong=bad_as_wrong) for evaluation in evaluations]
     for bad in evaluations[0].bad:
         log.error(bad.reason)
-    _write(evaluations, all_metrics, out, form=form, report=report, bad_as_wrong=bad_as_wrong)
+    _write(evaluations, all_metrics, out, out_format=out_format, report=report, bad_as_wrong=bad_as_wrong)
     pairs = list(zip(evaluations, all_metrics, strict=True))
     if evaluations[0].views_N and out is not None:
-        if form == "i3d":
+        if out_format == "i3d":
             log.info("`i3d score %s` averages the views and prints the metrics", printable(str(out)))
     elif json:
         rows: Any = [{"name": e.name, "gflops_per_video": e.gflops, **metrics_as_dict(e, m)} for e, m in pairs]
@@ -142,16 +139,16 @@ def _write(
     metrics: Sequence[Metrics],
     out: Path | None,
     *,
-    form: str = "i3d",
+    out_format: str = "i3d",
     report: Path | None,
     bad_as_wrong: bool,
 ) -> None:
     first, *others = evaluations
     if out is not None:
-        write_results(out, list(zip(evaluations, metrics, strict=True)), form=form)
-        what = "logits of every view" if first.views_N else "scores and metrics" if form == "i3d" else "scores"
+        write_results(out, list(zip(evaluations, metrics, strict=True)), out_format=out_format)
+        what = "logits of every view" if first.views_N else "scores and metrics" if out_format == "i3d" else "scores"
         log.info("%s: %s", what, printable(str(out)))
-        if form == "mmaction2" and first.bad:
+        if out_format == "mmaction2" and first.bad:
             log.warning("%d clips could not be read; null stands in their places", len(first.bad))
     if report is not None:
         write_report(report, first, others=others, bad_as_wrong=bad_as_wrong)
@@ -160,19 +157,21 @@ def _write(
 
 def _swept(
     streams: list[Evaluation], sweep: Sweep, *, average: Average | None, protocol: str | None
-) -> tuple[list[Evaluation], Swept]:
+) -> tuple[list[Evaluation], WeightSweep]:
     """The streams on the clips that are tested, and the weights, chosen on other clips."""
     if not sweep.results:
-        chosen_on, rest = halves(streams, share=sweep.fraction, seed=sweep.seed)
-        return rest, sweep_weights(chosen_on, of=average)
+        chosen_on, rest = hold_out(streams, fraction=sweep.fraction, seed=sweep.seed)
+        return rest, sweep_weights(chosen_on, average=average)
     if len(sweep.results) != len(streams):
         raise InputError(f"--sweep-on: {len(sweep.results)} results for {len(streams)} streams; give one for each")
     chosen_on = [read_evaluation(path, protocol=protocol) for path in sweep.results]
     check_sweep(chosen_on, streams)
-    return streams, sweep_weights(chosen_on, of=average)
+    return streams, sweep_weights(chosen_on, average=average)
 
 
-def _fusion_json(tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence[float], swept: Swept | None) -> str:
+def _fusion_json(
+    tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence[float], swept: WeightSweep | None
+) -> str:
     summary: dict[str, Any] = {"weights": list(weights)}
     if swept is not None:
         summary["swept_on_clips"] = swept.num_clips
@@ -183,4 +182,4 @@ def _fusion_json(tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence
 
 def _check_bad_as_wrong(evaluation: Evaluation, options: ResultOptions) -> None:
     if options.bad_as_wrong and evaluation.multi_label:
-        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
+        raise InputError("--bad-as-wrong: is for single-label classes; leave it out")

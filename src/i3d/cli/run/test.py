@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from i3d.cli import output
@@ -16,11 +15,11 @@ from i3d.cli.run.two_streams import average_of_streams, beside, check_same, fuse
 from i3d.cli.streams import Fusion
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import Resume
-from i3d.errors import InputError, printable
-from i3d.evaluation.evaluate import evaluate_each, variants_of
+from i3d.errors import InputError
+from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.exports import check_out
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.weights.load import Weights
 
 
@@ -40,7 +39,7 @@ def run_test(
 ) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
     out, protocols, saves_views = options.out, options.protocol_names, options.saves_views
-    check_out(out, options.out_format, num_protocols=len(protocols) or 1, keeps_views=saves_views)
+    check_out(out, options.out_format, num_protocols=len(protocols) or 1, keep_views=saves_views)
     check_report(options.report, force=force)
     networks = load_networks(model, options.recipe, streams)
     average: str | None = None if saves_views else options.average_clips
@@ -48,7 +47,7 @@ def run_test(
         average = average_of_streams(options, fusion, frames, force=force)
     is_multiple = networks[0].weights.card.recipe.multi_label
     if options.bad_as_wrong and is_multiple:
-        raise InputError("--bad-as-wrong: is for classes that exclude each other; leave it out")
+        raise InputError("--bad-as-wrong: is for single-label classes; leave it out")
     clips = choose_split(
         read_dataset(data, dataset, split=dataset.split, multi_label=is_multiple, need_labels=False), dataset.split
     )
@@ -56,20 +55,16 @@ def run_test(
     for network in networks:
         place = beside(out, network.stream) if len(networks) == 2 else out
         settings = [*(options.settings or []), *network.flow_settings(streams.flow_method)]
+        selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
         with _interruptible(out), output.Testing(len(clips)) as bar:
-            evaluations = evaluate_each(
+            evaluations = evaluate_protocols(
                 network.weights,
                 clips,
-                variants=variants_of(network.weights, protocols=protocols, average=average, settings=settings),
+                evaluation_options(network.weights, selected, options, frames),
                 compute=compute_config(compute, workers=workers),
-                max_views=options.max_views,
-                naming=network_frame_naming(network.weights, frames),
-                max_bad=options.max_bad_fraction,
-                keep_views=saves_views,
                 resume=None if place is None else Resume(place, force, options.out_format),
-                called=network.name,
-                on_clip=bar.clip,
-                on_known=partial(_log_known, len(clips), place),
+                model_name=network.name,
+                on_progress=bar,
             )
         tested.append(evaluations)
     is_bad = any(evaluations[0].bad for evaluations in tested)
@@ -79,7 +74,9 @@ def run_test(
     if len(tested) == 2:
         result = fused_evaluations(tested, networks, fusion, out, bad_as_wrong=options.bad_as_wrong, json=json)
         check_same(result, out, force=force)
-    finish(result, out, form=options.out_format, report=options.report, bad_as_wrong=options.bad_as_wrong, json=json)
+    finish(
+        result, out, out_format=options.out_format, report=options.report, bad_as_wrong=options.bad_as_wrong, json=json
+    )
     return 3 if is_bad else 0
 
 
@@ -94,14 +91,24 @@ def _interruptible(out: Path | None) -> Iterator[None]:
         raise
 
 
-def _log_known(num_clips: int, out: Path | None, num_known: int) -> None:
-    if num_known and out is not None:
-        _log(f"{num_known} of {num_clips} clips were done before ({printable(out.name)})")
-
-
-def network_frame_naming(weights: Weights, options: FrameOptions) -> FrameNaming | None:
-    """How the frames that a network reads are named."""
-    return frame_naming(options, "flow" if weights.card.recipe.network.in_channels == 2 else "rgb")
+def evaluation_options(
+    weights: Weights,
+    protocols: tuple[EvaluationProtocol, ...],
+    options: TestOptions,
+    frames: FrameOptions,
+    *,
+    seed: int = 0,
+) -> EvaluationOptions:
+    """What a test of these weights computes."""
+    is_flow = weights.card.recipe.network.in_channels == 2
+    return EvaluationOptions(
+        protocols=protocols,
+        max_views=options.max_views,
+        keep_views=options.saves_views,
+        max_bad=options.max_bad_fraction,
+        seed=seed,
+        frame_naming=frame_naming(frames, "flow" if is_flow else "rgb"),
+    )
 
 
 def choose_split(clips: Annotations, split: str | None) -> Annotations:

@@ -14,7 +14,7 @@ from i3d.cli.streams import Fusion, check_flow_method, parse_streams
 from i3d.cli.test import TestOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.exports import write_results
-from i3d.evaluation.fuse import aligned, fuse, halves, sweep
+from i3d.evaluation.fuse import align_evaluations, fuse_scores, hold_out, sweep_weights
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.result_file import read_evaluations
 from i3d.weights.load import Weights, load_weights
@@ -98,18 +98,19 @@ def fused_evaluations(
         place = beside(out, network.stream)
         if place is not None:
             pairs = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in evaluations]
-            write_results(place, pairs, form="i3d")
+            write_results(place, pairs, out_format="i3d")
             log.info("scores of %s: %s", network.stream, printable(str(place)))
     results = []
     for each in zip(*tested, strict=True):
         streams, swept = list(each), None
         if fusion.weights is None:
-            chosen_on, streams = halves(streams)
-            swept = sweep(chosen_on, of=fusion.average)
-        fused = fuse(streams, weights=fusion.weights or (swept.weights if swept else None), of=fusion.average)
+            held_out, streams = hold_out(streams)
+            swept = sweep_weights(held_out, average=fusion.average)
+        weights = fusion.weights or (swept.weights if swept else None)
+        fused = fuse_scores(streams, weights=weights, average=fusion.average)
         results.append(replace(fused, name=each[0].name))
         if not json:
-            pairs = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*aligned(streams), fused)]
+            pairs = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*align_evaluations(streams), fused)]
             output.print_fusion(pairs, [*(network.stream for network in networks), "fused"], swept)
     return tuple(results)
 

@@ -1,0 +1,10 @@
+from .metrics import confusion_matrix as confusion_matrix
+from .metrics import mean_class_accuracy as mean_class_accuracy
+from .metrics import top_k_accuracy as top_k_accuracy
+from .report import write_report as write_report
+from .result import Evaluation as Evaluation
+from .result import Metrics as Metrics
+from .result import compute_metrics as compute_metrics
+from .result_file import read_evaluations as read_evaluations
+from .scorer import EvaluationOptions as EvaluationOptions
+from .scoring import average_views as average_views

@@ -1,0 +1,147 @@
+"""`i3d test --frame-order`: how much accuracy depends on frame order.
+
+The same test with the frames of each view shuffled, reversed, or replaced by the middle frame. The drop against the
+true order measures what the model takes from frame order, from the direction of time, and from motion.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from i3d.data.annotations import Annotations
+from i3d.errors import InputError
+from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
+from i3d.evaluation.metrics import Scores, bootstrap_interval
+from i3d.evaluation.result import Evaluation, compute_metrics
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, FrameOrder
+from i3d.utils.device import ComputeConfig
+from i3d.utils.progress import ProgressCallback, ignore_progress
+from i3d.weights.load import Weights, load_weights
+
+CHANGED_ORDERS: Final[tuple[FrameOrder, ...]] = ("shuffled", "reversed", "frozen")
+MEANING: Final[Mapping[FrameOrder, str]] = {  # of each order: what it takes away
+    "shuffled": "the order of the frames",
+    "reversed": "the direction of time",
+    "frozen": "motion",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOrderComparison:
+    """The accuracy of a model with its frames in the true order ("forward") and in others."""
+
+    evaluations: Mapping[FrameOrder, Evaluation]
+    accuracy: Mapping[FrameOrder, float]  # top-1, or the mean average precision of multi-label classes
+    drop_intervals: Mapping[FrameOrder, tuple[float, float] | None]  # 95 %, of the drop against forward; by bootstrap
+    recall_K: Mapping[FrameOrder, list[float]]  # NaN: no clips; empty for multi-label classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.evaluations["forward"].classes
+
+    @property
+    def conclusions(self) -> list[str]:
+        """A sentence for each changed order."""
+        sentences = []
+        for order, interval in self.drop_intervals.items():
+            if order == "forward":
+                continue
+            drop = 100 * (self.accuracy["forward"] - self.accuracy[order])
+            if interval is None:
+                sentences.append(f"without {MEANING[order]}, accuracy drops by {drop:.1f} points")
+            elif interval[0] <= 0:
+                sentences.append(f"no significant dependence on {MEANING[order]} on these clips")
+            else:
+                low, high = (100 * end for end in interval)
+                sentences.append(
+                    f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
+                    f"(95 % interval {low:.1f} to {high:.1f})"
+                )
+        return sentences
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        forward = self.evaluations["forward"]
+        counts_K = np.bincount([labels[0] for labels in forward.labels_N], minlength=len(self.classes))
+        return {
+            "protocols": {order: e.protocol for order, e in self.evaluations.items()},
+            "metric": "mean_average_precision" if forward.multi_label else "top1",
+            "clips": len(forward.files_N),
+            "unreadable": len(forward.bad),
+            "accuracy": dict(self.accuracy),
+            "drop_intervals": dict(self.drop_intervals),
+            "by_class": [
+                {"class": name, "clips": int(counts_K[k]), **{order: rows[k] for order, rows in self.recall_K.items()}}
+                for k, name in enumerate(self.classes)
+                if self.recall_K and counts_K[k]
+            ],
+            "conclusions": self.conclusions,
+        }
+
+
+def check_frame_orders(orders: Sequence[str]) -> tuple[FrameOrder, ...]:
+    """The frame orders of these names; an unknown name, or none, is an InputError."""
+    if not orders or set(orders) - set(CHANGED_ORDERS):
+        raise InputError(f"frame order {','.join(orders)!r}: choose from {', '.join(CHANGED_ORDERS)}")
+    return tuple(order for order in CHANGED_ORDERS if order in orders)
+
+
+def compare_frame_orders(
+    model: str | os.PathLike[str] | Weights,
+    annotations: Annotations,
+    options: EvaluationOptions | None = None,
+    *,
+    orders: Sequence[str] = CHANGED_ORDERS,
+    recipe: str | None = None,
+    compute: ComputeConfig | None = None,
+    model_name: str = "",
+    on_progress: ProgressCallback = ignore_progress,
+) -> FrameOrderComparison:
+    """Test with the frames of each view in the true order, and in each of `orders`; each clip is decoded once.
+
+    "shuffled" draws an order by `options.seed`, "frozen" repeats the middle frame. The options have at most one
+    protocol. The rest, and the errors, are those of `evaluate_protocols`.
+    """
+    all_orders: tuple[FrameOrder, ...] = ("forward", *check_frame_orders(orders))
+    options = options or EvaluationOptions()
+    if len(options.protocols) > 1:
+        raise InputError(f"frame orders: are compared by one protocol, {len(options.protocols)} are given; choose one")
+    weights = model if isinstance(model, Weights) else load_weights(model, recipe=recipe)
+    (protocol,) = options.protocols or select_protocols(weights)
+    protocols = tuple(EvaluationProtocol(order, protocol.recipe, order) for order in all_orders)
+    evaluations = evaluate_protocols(
+        weights,
+        annotations,
+        replace(options, protocols=protocols),
+        compute=compute,
+        model_name=model_name or ("" if isinstance(model, Weights) else str(model)),
+        on_progress=on_progress,
+    )
+    return summarize_frame_orders(dict(zip(all_orders, evaluations, strict=True)))
+
+
+def summarize_frame_orders(evaluations: Mapping[FrameOrder, Evaluation]) -> FrameOrderComparison:
+    """The accuracies, and bootstrap intervals of the drops clip by clip, of evaluations of the same clips."""
+    forward = evaluations["forward"]
+    metrics = {order: compute_metrics(e) for order, e in evaluations.items()}
+    drops: dict[FrameOrder, tuple[float, float] | None] = {
+        order: None if e.multi_label else bootstrap_interval(_correct_N(forward) - _correct_N(e))
+        for order, e in evaluations.items()
+    }
+    return FrameOrderComparison(
+        evaluations=evaluations,
+        accuracy={order: m.accuracy for order, m in metrics.items()},
+        drop_intervals=drops,
+        recall_K={order: m.by_class.recall_K.tolist() for order, m in metrics.items() if m.by_class is not None},
+    )
+
+
+def _correct_N(evaluation: Evaluation) -> Scores:
+    """1 for each clip that is classified correctly, else 0."""
+    correct_N: Scores = (np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N).astype(np.float64)
+    return correct_N
