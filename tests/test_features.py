@@ -438,8 +438,8 @@ def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
         (["--dense", "--stride", "4"], "--dense: is stride 1, centred, with repeated ends; leave --stride"),
         (["--crops", "10", "--mirror-crops"], "--mirror-crops: ten crops have the mirror images already; leave it out"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
-        (["--flow-model", "MODEL"], "its network takes RGB (3 channels); give it as --model"),
-        (["--precision", "fp16"], "precision must be one of exact, fast"),
+        (["--flow-model", "MODEL"], "its network takes RGB (3 channels); set it with --model"),
+        (["--precision", "fp16"], "precision fp16: a CPU has no fast float16"),
     ],
 )
 def test_bad_options(videos, model, tmp_path, options, message):
