@@ -111,7 +111,7 @@ def test_clips_that_one_stream_could_not_read_are_bad():
         (lambda e: e.select(range(50)), "result 2: lacks 10 clips of result 1: gone/50, gone/51, gone/52 ..."),
         (lambda e: replace(e, labels_N=((2,), *e.labels_N[1:])), "gone/0: has other labels in d"),
         (lambda e: replace(e, classes=("class 0", "class 1", "x")), "'class 2' is in one only"),
-        (lambda e: replace(e, multi_label=True), "classes go together in one"),
+        (lambda e: replace(e, multi_label=True), "classes are multi-label in one"),
     ],
 )
 def test_what_does_not_fit_is_told(change, message):
