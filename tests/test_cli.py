@@ -124,7 +124,7 @@ class Counting:
 
     def __init__(self, **_options):
         self.calls, self.protocol_line, self.settings = [], "protocol", {"weights": "0"}
-        self.weights = SimpleNamespace(gaps="")
+        self.weights = SimpleNamespace(incomplete="")
 
     @property
     def streams(self):
