@@ -74,7 +74,7 @@ def test_extract_frames_and_go_on(actions):
     assert done.stderr.splitlines()[-1].startswith("12 of 13 clips, 174 frames; the list is frames/list.txt")
     assert len(read_annotations(actions / "frames/list.txt")) == 12
     again = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "0")
-    assert "12 were there" in again.stderr
+    assert "12 reused" in again.stderr
 
 
 def test_preview(actions):

@@ -153,7 +153,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
         motion = np.array(motions[clip.path.split("/")[0]])
         assert np.abs(found[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
     again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
-    assert "2 were there" in again.stderr
+    assert "2 reused" in again.stderr
     other = run_here(
         ["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--flow-bound", "10"]
     )
@@ -209,7 +209,7 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     assert done.returncode == 0, done.stderr
     file = {"npz": "flow.npz", "packed-video": "flow.mkv"}[kind]
     assert sorted(path.name for path in (out / "down" / "a").iterdir()) == [RECORD, file]
-    assert "2 were there" in run_here([*command, "--workers", "0"]).stderr
+    assert "2 reused" in run_here([*command, "--workers", "0"]).stderr
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     pre = Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2)
@@ -282,7 +282,7 @@ def test_the_command_flow(moving, tmp_path):
         assert flows[:, 10:-10, 10:-10].mean(axis=(0, 1, 2)) == pytest.approx(np.array(motion) / 2, abs=0.1)
     (clips / "broken.mp4").unlink()
     again = run_here(["i3d", "flow", clips / "left" / "a.mp4", clips / "down", *options])
-    assert "2 were there" in again.stderr
+    assert "2 reused" in again.stderr
 
 
 def test_flow_is_shown_in_colours(moving, tmp_path):
@@ -346,14 +346,14 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     for source in (clips / "left" / "a.mp4", frames, frames):
         done = run_here(["i3d", "flow", source, *options])
         assert done.returncode == 0, done.stderr
-    assert "1 of 1 clips, 4 frames, 1 were there" in done.stderr
+    assert "1 of 1 clips, 4 frames, 1 reused" in done.stderr
     assert (out / "list.txt").read_text() == "a 4\nframes 4\n"
     of_video, of_frames = (np.load(out / name / "flow.npz")["flow"] for name in ("a", "frames"))
     assert np.array_equal(of_video, of_frames)
     partly = run_here(["i3d", "flow", clips / "left" / "a.mp4", tmp_path / "gone.mp4", *options])
     assert partly.returncode == 3
     assert "gone.mp4: no such file; check the path" in partly.stderr
-    assert "1 of 2 clips, 4 frames, 1 were there" in partly.stderr
+    assert "1 of 2 clips, 4 frames, 1 reused" in partly.stderr
 
 
 @pytest.mark.parametrize(

@@ -432,7 +432,7 @@ def test_tensorflow_damage_is_found_by_its_checksums(tmp_path):
         data.write_bytes(bytes(content))
         assert f"v{at // 24} are damaged (their checksum is wrong)" in refused(index)
     data.write_bytes(good_data[:-1])
-    assert "is smaller than what the index says it holds" in refused(index)
+    assert "is smaller than its index claims" in refused(index)
     data.unlink()
     assert "its data file m.ckpt.data-00000-of-00001 is missing; put it beside the index" in refused(index)
 

@@ -23,7 +23,7 @@ TEXTS = [
 ]
 # What to write instead. A word is banned in every sense that this project has a use for.
 WORDS = {
-    r"told|tells?|telling": "print, report, log, name",
+    r"told|tells?(?!\()|telling": "print, report, log, name",
     r"says?|said": "print, report, name, set",
     r"anew": "again",
     r"mend(?:s|ed|ing)?": "fix",

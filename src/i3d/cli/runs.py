@@ -31,11 +31,11 @@ def runs(
       i3d runs runs/
     """
     check_dataset(folder)
-    found = run.runs.find_runs(folder)
+    summaries = run.runs.find_runs(folder)
     if json:
-        print(json_format.dumps([asdict(run) for run in found], indent=2, default=str))
+        print(json_format.dumps([asdict(run) for run in summaries], indent=2, default=str))
     else:
-        run.runs.print_runs(found)
+        run.runs.print_runs(summaries)
 
 
 def plot(

@@ -68,7 +68,7 @@ class TrainOptions:
     """Setting of the recipe: training.optimizer.lr=0.02. Repeatable."""
 
     validate: Annotated[bool, Parameter(negative="--no-validate")] = True
-    """Validate as often as the recipe says, and at the end."""
+    """Validate as often as the recipe sets, and at the end."""
 
     validate_every: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
     """Epochs from one validation to the next."""

@@ -97,13 +97,13 @@ def preview_dataset(
     sample = _sample(len(dataset), seed=dataset.seed)
     to_open = sorted({*chosen, *sample})
     num_steps = len(to_open) + len(chosen)
-    infos = _inspect_clips(dataset, to_open, lambda done: on_clip and on_clip(done, num_steps))
+    infos = _inspect_clips(dataset, to_open, lambda completed: on_clip and on_clip(completed, num_steps))
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
     strips = []
-    for done, index in enumerate(chosen, start=1):
+    for completed, index in enumerate(chosen, start=1):
         strips.append(_clip_strip(dataset, epoch, index, infos[index], bad))
         if on_clip is not None:
-            on_clip(len(to_open) + done, num_steps)
+            on_clip(len(to_open) + completed, num_steps)
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
@@ -140,10 +140,10 @@ def _inspect_clips(
 ) -> dict[int, _VideoInfo | UnreadableClip]:
     """Sizes and lengths of these clips; at most MAX_DECODED of them are decoded for their length."""
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
-    for done, index in enumerate(indices, start=1):
+    for completed, index in enumerate(indices, start=1):
         num_decoded = sum(isinstance(info, _VideoInfo) and not info.has_timetable for info in infos.values())
         infos[index] = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
-        on_done(done)
+        on_done(completed)
     return infos
 
 

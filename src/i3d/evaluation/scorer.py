@@ -136,7 +136,7 @@ class Scorer:
 
 
 def average_by_recipe(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Recipe) -> Scores:
-    """The scores (K) of a clip, averaged over its views as the recipe says; longer views have more weight."""
+    """The scores (K) of a clip, averaged over its views as the recipe sets; longer views have more weight."""
     return average_views(
         logits_VK, average=recipe.protocol.average, weights_V=num_frames_V, multi_label=recipe.multi_label
     ).scores_K

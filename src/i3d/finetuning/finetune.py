@@ -4,7 +4,7 @@
     result.model                        # my/best.safetensors, for `predict` and `evaluate`
 
 `finetune` reads from top to bottom: inspect the clips, choose the settings, compute features, overfit eight clips, fit
-the classifier, train layers if the settings say so, test, and diagnose the result.
+the classifier, train layers if that is set, test, and diagnose the result.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ log = logging.getLogger("i3d")
 def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     """Log the decisions; write the record, the split and pictures of training clips.
 
-    A folder that holds another run is an InputError. A run without a model (it failed the overfit check, say) is
+    A folder that holds another run is an InputError. A run without a model (after a failed overfit check) is
     replaced.
     """
     config = _resume_config(tuner)

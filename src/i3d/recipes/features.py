@@ -17,7 +17,7 @@ class FeatureSettings(Settings):
     """Windows of frames slide over a video; of each, one layer of the network is a row."""
 
     layer: str = POOLED  # what the classifier sees, averaged over time and space; or an endpoint of the network
-    grid: bool = False  # an endpoint's map (T, H, W, C) is kept; else it is averaged
+    grid: bool = False  # an endpoint's map (T, H, W, C) is stored; else it is averaged
     window: int = Field(default=64, ge=1, le=10_000)  # frames of a row
     stride: int = Field(default=64, ge=1)  # frames from one row to the next
     fps: float | None = Field(default=25.0, gt=0)  # the rate of these frames; None: the video's own
@@ -47,14 +47,13 @@ PRESETS: Final[Mapping[str, Preset]] = {
         FeatureSettings(window=16, stride=16, fps=None, crops="ten"),
         "tianyu0207/RTFM, issues 2 and 33: 16 frames that do not overlap, PyTorch's ten crops, an I3D-ResNet-50 (2048 "
         "numbers)",
-        "as its author tells; others could not reproduce his files (issue 95), as size and rate are not told; numbers "
-        "not compared",
+        "as its author describes; others could not reproduce his files (issue 95): size and rate are unknown; "
+        "numbers not compared",
     ),
     "segmentation-21-centred": Preset(
         FeatureSettings(window=21, stride=1, fps=None, align="centre", padding="repeat"),
         "yabufarha/ms-tcn, issues 3, 19 and 34: for each frame t the 21 frames t - 10 to t + 10, RGB and flow",
-        "as its author tells; the ends are filled with zeros there, with the first and last frame here; numbers not "
-        "compared",
+        "by its author; the ends are filled with zeros there, with the first and last frame here; numbers not compared",
     ),
     "localisation-16-25fps": Preset(
         FeatureSettings(window=16, stride=16, fps=25.0),

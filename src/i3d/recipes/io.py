@@ -38,9 +38,9 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         return named_recipe(name_or_file)
     where = printable(str(path))
-    found = _read(path)
-    base = found.pop("base", None)
-    if base is None and "network" not in found:
+    content = _read(path)
+    base = content.pop("base", None)
+    if base is None and "network" not in content:
         raise InputError(f"{where}: names no base; write `base: NAME` (`i3d models`) and what differs")
     if base is not None and not isinstance(base, str):
         raise InputError(f"{where}: base {quoted(base)}: not the name of a recipe")
@@ -49,10 +49,10 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
         if is_file and depth > MAX_DEPTH:
             raise InputError(f"{where}: base {quoted(base)}: a base of a base of a base; write one recipe")
         before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
-        found = {"name": path.stem, **_merged(before.model_dump(mode="json"), found)} | (
-            {} if "name" in found else {"name": path.stem}
+        content = {"name": path.stem, **_merged(before.model_dump(mode="json"), content)} | (
+            {} if "name" in content else {"name": path.stem}
         )
-    return _validated(found, where=where)
+    return _validated(content, where=where)
 
 
 def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
@@ -111,14 +111,14 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{where}: {path.stat().st_size:,} bytes is more than a recipe may have")
         text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if path.suffix.lower() == ".json" else read_yaml(text)
+        content = json.loads(text) if path.suffix.lower() == ".json" else read_yaml(text)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not YAML or JSON ({first_line(error)})") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{where}: not the settings of a recipe; write `base: NAME` and what differs")
-    return found
+    return content
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,16 +29,16 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
 
     For networks with windows of all frames, clips have 64 frames at the same frame rate.
     """
-    found = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
+    match = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
     own = recipe.protocol
     if name == WINDOWS and isinstance(own, WindowProtocol):
         return recipe
-    if found is None:
+    if match is None:
         has_windows = isinstance(own, WindowProtocol)
         also = f", or {WINDOWS}" if has_windows else ""
         why = f"; the recipe {quoted(recipe.name)} scores clips" if name == WINDOWS else ""
         raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}{why}")
-    num_clips, crops = int(found[1]), CROPS[int(found[2])]
+    num_clips, crops = int(match[1]), CROPS[int(match[2])]
     if isinstance(own, WindowProtocol):
         fields: dict[str, Any] = {"clip_len": CLIP_LEN, "frame_interval": 1, "target_fps": own.fps}
         fields["average"] = own.average

@@ -23,8 +23,8 @@ class _Loader(yaml.SafeLoader):
 
 # YAML 1.1 takes 1e-3 for a text, 1:30 for 90 and 2026-01-01 for a date.
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if tag.rsplit(":", 1)[1] in ("null", "bool", "merge")]
-    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] in ("null", "bool", "merge")]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(

@@ -38,8 +38,8 @@ def list_runs(folder: Path) -> list[RunSummary]:
         raise InputError(f"{printable(str(folder))}: holds no run; `i3d train --work-dir` makes one")
     records = {path: _record(path) for path in paths}
     settings = {path: _flat(record["config"]["recipe"]) for path, record in records.items()}
-    keys = sorted({key for found in settings.values() for key in found} - {"name"})
-    differ = [key for key in keys if len({json.dumps(found.get(key)) for found in settings.values()}) > 1]
+    keys = sorted({key for entry in settings.values() for key in entry} - {"name"})
+    differ = [key for key in keys if len({json.dumps(entry.get(key)) for entry in settings.values()}) > 1]
     return [
         _summary(path, folder, record, {key: settings[path].get(key) for key in differ})
         for path, record in records.items()
@@ -64,7 +64,7 @@ def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str,
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
     validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
     scored = [(figures[best_by], step) for figures, step in validated if best_by in figures]
-    best, best_step = max(scored, key=lambda found: (found[0], -found[1]), default=(None, 0))
+    best, best_step = max(scored, key=lambda entry: (entry[0], -entry[1]), default=(None, 0))
     losses = [line["loss"] for line in log if "loss" in line]
     name = str(path.relative_to(folder)) if path != folder else path.name
     return RunSummary(

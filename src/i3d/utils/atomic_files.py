@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary, is_locked = Path(name), try_lock(handle)  # tells `remove_abandoned` that this process still writes it
+    temporary, is_locked = Path(name), try_lock(handle)  # marks it for `remove_abandoned` as in use
     if not is_locked:
         os.close(handle)  # without locks: Windows cannot rename an open file
     try:

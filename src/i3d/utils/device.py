@@ -29,7 +29,7 @@ class ComputeConfig:
     """Where and how a network runs. None of it changes a result beyond rounding."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps, npu
-    precision: Precision | None = None  # None: fp32 to predict and test; to train, as the recipe says
+    precision: Precision | None = None  # None: fp32 to predict and test; to train, as the recipe sets
     runtime: Runtime = "torch"
     num_workers: int = 2  # processes that load clips
     cache: Cache = field(default_factory=Cache.default)  # of computed flow and compiled networks

@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether the header of a file says that it is an i3d checkpoint."""
+    """Whether a file has the header of an i3d checkpoint."""
     return METADATA_KEY in safetensors_metadata(path)
 
 

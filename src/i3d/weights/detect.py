@@ -46,8 +46,8 @@ def detect_checkpoint(
     file = read_weights_file(path)
     try:
         state = rename_keys(file.arrays)
-        found, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
-        found = _with_normalisation(found, file.arrays)
+        recipe_, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
+        recipe_ = _with_normalisation(recipe_, file.arrays)
     except WeightsError as error:
         raise WeightsError(f"{printable(str(path))}: {error}") from error
     except ValidationError as error:
@@ -59,7 +59,7 @@ def detect_checkpoint(
         arrays=state.arrays,
         ignored=state.ignored,
         unknown=state.unknown,
-        recipe=found.model_copy(update={"training": None}),  # it was not trained here
+        recipe=recipe_.model_copy(update={"training": None}),  # it was not trained here
         recipe_from=recipe_from,
         labels=_labels(file.meta),
     )
@@ -190,14 +190,14 @@ def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
 
 def _with_normalisation(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
     """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if the state dict has them."""
-    found = {
+    recipe_ = {
         name: tuple(float(value) for value in array.reshape(-1)[: recipe.network.in_channels + 1])
         for name in ("mean", "std")
         if (array := arrays.get(f"data_preprocessor.{name}")) is not None
     }
-    if not found:
+    if not recipe_:
         return recipe
-    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **found})})
+    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **recipe_})})
 
 
 def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:

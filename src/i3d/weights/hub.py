@@ -21,7 +21,7 @@ def is_hub_name(source: str) -> bool:
 def fetch_from_hub(source: str) -> Path:
     """The weights file of a hub repository, from the local cache if it is there.
 
-    Without a network or such a repository, raises WeightsError, which says how to give a local file.
+    Without a network or such a repository, raises WeightsError, which explains how to give a local file.
     """
     from huggingface_hub import hf_hub_download, model_info
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -77,7 +77,7 @@ def load_model(
     """The network of a shipped name or of a weights file, ours or foreign, in eval mode.
 
     It takes normalised float clips (N, C, T, H, W) and returns logits (N, K), averaged over time. Its attributes
-    `recipe`, `labels` and `preprocessing` say how to use it. A foreign file whose keys fit several networks needs the
+    `recipe`, `labels` and `preprocessing` are for its use. A foreign file whose keys fit several networks needs the
     name of the `recipe`; `labels` replace those of the file. Raises WeightsError for a file that is damaged, hostile
     or of another network, and InputError for an unknown name.
     """

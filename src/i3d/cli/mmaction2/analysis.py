@@ -141,8 +141,8 @@ def _timed(parsed: ConfigArguments, config: str) -> Iterator[tuple[float, float]
         for views in batch.views_N:
             loaded = time.perf_counter()
             forward_views(engine, views, recipe.preprocessing, device=device, max_views=8)
-            done = time.perf_counter()
-            yield loaded - begun, done - loaded
+            finished = time.perf_counter()
+            yield loaded - begun, finished - loaded
             begun = time.perf_counter()
     for bad in loader.bad.values():
         log.error(bad.reason)

@@ -98,28 +98,30 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
 def read_clips(
     lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
 ) -> tuple[Annotations, FrameNaming | None]:
-    """The clips of a split, with the classes that the network has; and how their frames are named, if it is said."""
-    found = lists.get(split)
-    if found is None:
+    """The clips of a split, with the classes that the network has; and their frame naming."""
+    clip_list = lists.get(split)
+    if clip_list is None:
         raise InputError(f"{printable(config)}: names no list of clips for {split}; set data.{split}.ann_file")
     key = {0: f"data.{split}.ann_file", 1: f"{split}_dataloader.dataset.ann_file"}
-    if not Path(found.ann_file).is_file():
+    if not Path(clip_list.ann_file).is_file():
         raise InputError(
-            f"{printable(found.ann_file)}: there is no such list of clips for {split}; put it there, or name another: "
+            f"{printable(clip_list.ann_file)}: no such list of clips for {split}; create it, or name another: "
             f"--cfg-options {key[0]}=LIST (1.x: {key[1]}=LIST)"
         )
     known = dataset_labels(recipe.dataset)
     num_classes = recipe.network.num_classes
     classes = known if known is not None and len(known) == num_classes else numbered_labels(num_classes)
     clips = read_annotations(
-        Path(found.ann_file),
-        root=Path(found.prefix or "."),
+        Path(clip_list.ann_file),
+        root=Path(clip_list.prefix or "."),
         classes=classes,
-        format=found.format,
+        format=clip_list.format,
         multi_label=recipe.multi_label,
-        allow_outside=not found.prefix,
+        allow_outside=not clip_list.prefix,
     )
     for warning in clips.warnings:
         log.warning(printable(warning))
     modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
-    return clips, None if found.template is None else FrameNaming(found.template, found.first_index, modality)
+    return clips, None if clip_list.template is None else FrameNaming(
+        clip_list.template, clip_list.first_index, modality
+    )

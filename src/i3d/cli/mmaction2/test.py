@@ -161,7 +161,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--eval-options", "--options", nargs="+", default=[], metavar="KEY=VALUE", help=f"{TOP_K}=1,5")
     add("--out", metavar="FILE", help="the scores of every clip, a .json or .yaml")
     add("--dump", metavar="FILE", help="the same (1.x)")
-    add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged, if not as the config says")
+    add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged (default: as in the config)")
     add("--fuse-conv-bn", action="store_true", help="accepted: it is always done")
     add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun started it")
@@ -171,7 +171,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--force", action="store_true", help="replace the results of other tests in --out")
     add("--gpus", type=int, help="1; for more use tools/dist_test.sh")
     add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
-    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun says it in the environment
+    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
     return parser.parse_args(arguments)
 
 

@@ -39,7 +39,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     clips, naming = read_clips(parsed.config.lists, "train", recipe, options.config)
     to_validate = read_clips(parsed.config.lists, "val", recipe, options.config)[0] if validates else None
     with output.Training(quiet=False) as progress:
-        done = run(
+        result = run(
             recipe,
             clips,
             to_validate,
@@ -50,12 +50,12 @@ def train(arguments: Sequence[str] | None = None) -> None:
             naming=naming,
             on_progress=progress,
         )
-    for reason in done.bad_clips:
+    for reason in result.bad_clips:
         log.warning(reason)
     if is_first_rank():
-        output.print_training(done)
-    if done.stop_signal:
-        raise SystemExit(128 + done.stop_signal)
+        output.print_training(result)
+    if result.stop_signal:
+        raise SystemExit(128 + result.stop_signal)
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
             _log(f"test of {file}")
@@ -97,7 +97,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--gpus", type=int, help="1; for more use tools/dist_train.sh")
     add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
     add("--gpu-id", type=int, dest="gpu_ids", nargs=1, metavar="ID", help="the same")
-    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun says it in the environment
+    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
     add("--diff-seed", "--diff-rank-seed", action="store_true", help="accepted: every clip has its own random numbers")
     add("--test-last", action="store_true", help="then test the last weights on the list for testing")
     add("--test-best", action="store_true", help="the same with the best ones of the validations")

@@ -21,7 +21,7 @@ MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
 
 
-def print_evaluation(found: Evaluation, metrics: Metrics) -> None:
+def print_evaluation(evaluation: Evaluation, metrics: Metrics) -> None:
     """A table of classes, then the metrics, each a line, and how they were made."""
     if metrics.mean_average_precision is not None:
         assert metrics.precision_interval is not None
@@ -29,9 +29,9 @@ def print_evaluation(found: Evaluation, metrics: Metrics) -> None:
         interval = f"(95 % interval {low:.2f} to {high:.2f}) of {metrics.num_clips} clips{_bad(metrics)}"
         print(f"mean average precision {metrics.mean_average_precision:.4f} {interval}")
     else:
-        print_classes(found, metrics)
-        _print_accuracy(found, metrics)
-    print(f"protocol: {printable(found.protocol)}")
+        print_classes(evaluation, metrics)
+        _print_accuracy(evaluation, metrics)
+    print(f"protocol: {printable(evaluation.protocol)}")
 
 
 def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
@@ -55,64 +55,64 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
         print(printable(f"{e.name}: {e.protocol}"))
 
 
-def print_metrics(found: Evaluation, metrics: Metrics, names: Sequence[str], values: Mapping[str, float]) -> None:
+def print_metrics(evaluation: Evaluation, metrics: Metrics, names: Sequence[str], values: Mapping[str, float]) -> None:
     """Metrics selected by name."""
     if "per_class" in names:
-        print_classes(found, metrics, every=True)
+        print_classes(evaluation, metrics, every=True)
     if "confusion" in names and metrics.confusion_KK is not None:
-        print_confusion(found, metrics)
+        print_confusion(evaluation, metrics)
     for name, value in values.items():
         print(f"{name} {value:.4f}")
     print(f"of {metrics.num_clips} clips{_bad(metrics)}")
-    print(f"protocol: {printable(found.protocol)}")
+    print(f"protocol: {printable(evaluation.protocol)}")
 
 
-def print_classes(found: Evaluation, metrics: Metrics, *, every: bool = False) -> None:
+def print_classes(evaluation: Evaluation, metrics: Metrics, *, every: bool = False) -> None:
     """Precision, recall and F1 of each class that occurs; of many, the weakest."""
     by = metrics.by_class
     assert by is not None
-    there = [k for k in range(len(found.classes)) if by.num_clips_K[k] or not isnan(by.precision_K[k])]
-    shown = there
-    if len(there) > MOST and not every:
-        shown = sorted(there, key=lambda k: (by.f1_K[k], k))[:WORST]
-        print(f"the {WORST} classes with the lowest F1, of {len(there)} (--out writes all)")
+    rows = [k for k in range(len(evaluation.classes)) if by.num_clips_K[k] or not isnan(by.precision_K[k])]
+    shown = rows
+    if len(rows) > MOST and not every:
+        shown = sorted(rows, key=lambda k: (by.f1_K[k], k))[:WORST]
+        print(f"the {WORST} classes with the lowest F1, of {len(rows)} (--out writes all)")
     table = new_table("class", "clips", "precision", "recall", "F1")
     for k in shown:
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
         numbers = ("-" if isnan(value) else f"{value:.3f}" for value in values)
-        table.add_row(printable(found.classes[k]), str(by.num_clips_K[k]), *numbers)
+        table.add_row(printable(evaluation.classes[k]), str(by.num_clips_K[k]), *numbers)
     show(table)
 
 
-def print_confusion(found: Evaluation, metrics: Metrics) -> None:
+def print_confusion(evaluation: Evaluation, metrics: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
     assert metrics.confusion_KK is not None
     table = new_table("class", "taken for", "clips", "share of the class")
     for pair in confusions(metrics.confusion_KK)[:MOST]:
-        predicted = printable(found.classes[pair.predicted])
-        table.add_row(printable(found.classes[pair.true]), predicted, str(pair.num_clips), f"{pair.fraction:.3f}")
+        predicted = printable(evaluation.classes[pair.predicted])
+        table.add_row(printable(evaluation.classes[pair.true]), predicted, str(pair.num_clips), f"{pair.fraction:.3f}")
     show(table)
 
 
-def print_frame_orders(found: FrameOrderComparison) -> None:
-    """Accuracy with the frames in each order, of all and of each class, and what that says."""
-    forward = found.evaluations["forward"]
+def print_frame_orders(comparison: FrameOrderComparison) -> None:
+    """Accuracy with the frames in each order, of all and of each class, and the conclusions."""
+    forward = comparison.evaluations["forward"]
     counts_K = Counter(labels[0] for labels in forward.labels_N)
-    table = new_table("class", "clips", *found.accuracy)
-    there = [k for k in range(len(found.classes)) if found.recall_K and counts_K[k]]
-    shown = there
-    if len(there) > MOST:
-        last = [*found.recall_K][-1]
-        shown = sorted(there, key=lambda k: found.recall_K[last][k] - found.recall_K["forward"][k])[:WORST]
-        print(f"the {WORST} classes that lose most with {last} frames, of {len(there)} (--json: all)")
+    table = new_table("class", "clips", *comparison.accuracy)
+    rows = [k for k in range(len(comparison.classes)) if comparison.recall_K and counts_K[k]]
+    shown = rows
+    if len(rows) > MOST:
+        last = [*comparison.recall_K][-1]
+        shown = sorted(rows, key=lambda k: comparison.recall_K[last][k] - comparison.recall_K["forward"][k])[:WORST]
+        print(f"the {WORST} classes that lose most with {last} frames, of {len(rows)} (--json: all)")
     for k in shown:
-        recalls = (f"{rows[k]:.3f}" for rows in found.recall_K.values())
-        table.add_row(printable(found.classes[k]), str(counts_K[k]), *recalls)
+        recalls = (f"{rows[k]:.3f}" for rows in comparison.recall_K.values())
+        table.add_row(printable(comparison.classes[k]), str(counts_K[k]), *recalls)
     table.add_section()
     name = "mean average precision" if forward.multi_label else "all"
-    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in found.accuracy.values()))
+    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in comparison.accuracy.values()))
     show(table)
-    for sentence in found.conclusions:
+    for sentence in comparison.conclusions:
         print(sentence)
     print(f"protocol: {printable(forward.protocol)}")
 
@@ -136,21 +136,22 @@ def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[s
     print(f"protocol: {printable(fused.protocol)}")
 
 
-def print_comparison(found: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
+def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
     """How alike the rows are, where they are least, and what may be the cause."""
-    one, other = found.num_rows
+    one, other = comparison.num_rows
     print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
-    if found.is_same:
+    if comparison.is_same:
         print("they are the same to the bit")
         return
-    worst = int(found.cosines_R.argmin())
-    print(f"cosine {found.mean:.6f} on average, {found.cosines_R[worst]:.6f} at the least (row {worst})")
-    best = max(found.shifted, key=lambda shift: found.shifted[shift], default=0)
-    if best and found.shifted[best] > found.mean + 1e-6:
+    worst = int(comparison.cosines_R.argmin())
+    print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
+    best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
+    if best and comparison.shifted[best] > comparison.mean + 1e-6:
         print(
-            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: {found.shifted[best]:.6f}"
+            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
+            f"{comparison.shifted[best]:.6f}"
         )
-    for line in found.differ:
+    for line in comparison.differ:
         print(printable(f"made otherwise: {line}"))
     if causes:
         table = new_table("changed in the first", "mean cosine to the second")
@@ -162,7 +163,7 @@ def print_comparison(found: FeatureComparison, causes: Sequence[LikelyCause]) ->
             print("none of these explains the difference; other weights may")
 
 
-def _print_accuracy(found: Evaluation, metrics: Metrics) -> None:
+def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
     f = metrics
     assert f.top1 is not None
     assert f.top1_interval is not None
@@ -173,8 +174,8 @@ def _print_accuracy(found: Evaluation, metrics: Metrics) -> None:
         print(f"top-5 {f.top5:.4f}")
     print(f"mean class {f.mean_class:.4f}")
     print(f"calibration error {f.calibration:.4f}")
-    counts_K = Counter(found.class_N.tolist())
-    largest = printable(found.classes[min(counts_K, key=lambda k: (-counts_K[k], k))])
+    counts_K = Counter(evaluation.class_N.tolist())
+    largest = printable(evaluation.classes[min(counts_K, key=lambda k: (-counts_K[k], k))])
     print(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         print(f'the model is no better than always naming "{largest}"')

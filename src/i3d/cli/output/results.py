@@ -59,18 +59,18 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
         log.info("%d of %d videos recognised%s", len(rows) - bad, len(rows), where)
 
 
-def print_conversion(done: Conversion) -> None:
+def print_conversion(result: Conversion) -> None:
     """What was recognised, how its entries compare, where it went."""
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
-    report = done.report
+    report = result.report
     lists = [("missing", report.missing), ("unexpected", report.unexpected), ("other shape", report.mismatched)]
     for name, value in [
-        ("source", f"{printable(done.source)} ({done.format})"),
-        ("network", done.network),
-        ("recipe", f"{done.recipe} ({done.recipe_from})"),
-        ("labels", done.labels_from),
+        ("source", f"{printable(result.source)} ({result.format})"),
+        ("network", result.network),
+        ("recipe", f"{result.recipe} ({result.recipe_from})"),
+        ("labels", result.labels_from),
         (
             "entries",
             f"{len(report.loaded)} loaded, {len(report.missing)} missing, "
@@ -78,25 +78,25 @@ def print_conversion(done: Conversion) -> None:
             + (f", {len(report.ignored)} left aside as no weights" if report.ignored else ""),
         ),
         *((name, _some(names)) for name, names in lists if names),
-        ("wrote", f"{printable(done.target)}, {done.num_bytes / 1e6:.1f} MB"),
+        ("wrote", f"{printable(result.target)}, {result.num_bytes / 1e6:.1f} MB"),
     ]:
         table.add_row(name, value)
     show(table)
 
 
-def print_description(found: ModelDescription) -> None:
+def print_description(description: ModelDescription) -> None:
     """A network layer by layer."""
-    if found.card is not None:
-        card = found.card
+    if description.card is not None:
+        card = description.card
         for name, value in [("recipe", card.recipe.name), ("licence", card.licence), *card.origin.items()]:
             print(f"{name}: {value}")
         print(f"classes: {_some(card.labels)}")
-    print(f"protocol: {found.recipe.protocol_line}")
+    print(f"protocol: {description.recipe.protocol_line}")
     table = new_table("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs")
-    for layer in found.layers:
+    for layer in description.layers:
         shape = format_shape(layer.output_NCTHW[1:])
         table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.gflops:.3f}")
-    cost = found.cost
+    cost = description.cost
     table.add_section()
     table.add_row(
         "in all", "", f"input {format_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}"
@@ -128,72 +128,72 @@ def print_check(report: DatasetReport) -> None:
     print(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
 
 
-def print_preview(found: Preview) -> None:
+def print_preview(preview: Preview) -> None:
     """Clips of each class (of many, the largest and the smallest), lengths, sizes."""
-    counts = sorted(found.class_counts.items(), key=lambda item: -item[1])
+    counts = sorted(preview.class_counts.items(), key=lambda item: -item[1])
     table = new_table("class", "clips")
     shown = counts if len(counts) <= 40 else [*counts[:15], ("...", -1), *counts[-15:]]
     for name, count in shown:
         table.add_row(printable(name), str(count) if count >= 0 else "")
     table.add_section()
-    table.add_row(f"all {len(counts)}", str(found.num_clips))
+    table.add_row(f"all {len(counts)}", str(preview.num_clips))
     show(table)
-    for what, values, unit in (("lengths", found.durations, " s"), ("", found.lengths, " frames")):
+    for what, values, unit in (("lengths", preview.durations, " s"), ("", preview.lengths, " frames")):
         if values is not None:
             print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
-    sizes = sorted(found.sizes.items(), key=lambda item: -item[1])
+    sizes = sorted(preview.sizes.items(), key=lambda item: -item[1])
     print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
-    print(f"(lengths and sizes of {found.num_inspected} clips)")
+    print(f"(lengths and sizes of {preview.num_inspected} clips)")
 
 
-def print_finetuning(done: FinetuneResult) -> None:
+def print_finetuning(result: FinetuneResult) -> None:
     """The figures of the test, what to think of them, and how to use the model."""
-    folder = printable(str(done.work_dir))
-    if done.stop_signal:
+    folder = printable(str(result.work_dir))
+    if result.stop_signal:
         log.info("stopped by a signal; the same command resumes in %s", folder)
         return
-    if done.evaluation is not None and done.metrics is not None:
-        print(f"tested on {done.tested_on}")
-        print_evaluation(done.evaluation, done.metrics)
+    if result.evaluation is not None and result.metrics is not None:
+        print(f"tested on {result.tested_on}")
+        print_evaluation(result.evaluation, result.metrics)
     else:
         log.info("no clips were held out to test on (--val-fraction, or a column `split`)")
-    if done.fold_accuracies:
-        mean, spread = fmean(done.fold_accuracies), stdev(done.fold_accuracies)
-        folds = ", ".join(f"{value:.4f}" for value in done.fold_accuracies)
+    if result.fold_accuracies:
+        mean, spread = fmean(result.fold_accuracies), stdev(result.fold_accuracies)
+        folds = ", ".join(f"{value:.4f}" for value in result.fold_accuracies)
         print(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
         print("each clip was tested by a model trained without it; the saved model was trained on all clips")
     print("")
-    for sentence in done.diagnosis:
+    for sentence in result.diagnosis:
         print(printable(sentence))
-    print(f"\nreport: {folder}/report.html" if done.evaluation is not None else "")
-    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(done.model)))}")
+    print(f"\nreport: {folder}/report.html" if result.evaluation is not None else "")
+    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(result.model)))}")
 
 
-def print_training(done: TrainResult) -> None:
+def print_training(result: TrainResult) -> None:
     """What came of a run, and what to do with it."""
-    where = printable(str(done.work_dir))
-    if done.speed:
-        s = done.speed
+    where = printable(str(result.work_dir))
+    if result.speed:
+        s = result.speed
         print(
             f"{s['step_seconds']:.3f} s per step, {s['clips_per_second']:.2f} clips/s in all, "
             f"{s['clips_per_second'] / s['world_size']:.2f} on each of {s['world_size']:.0f} devices, "
             f"{100 * s['data_wait']:.0f} % of the time waiting for data, {s['memory_gib']:.2f} GiB at the peak; "
             "nothing is saved"
         )
-    elif done.stop_signal:
-        print(f"stopped after step {done.steps} of {done.total_steps}, saved; the same command resumes from there")
+    elif result.stop_signal:
+        print(f"stopped after step {result.steps} of {result.total_steps}, saved; the same command resumes from there")
     else:
-        best = "" if done.best is None else f", best validation {done.best:.4f} at step {done.best_step}"
-        name = "last" if done.best is None else "best"
-        print(f"{done.steps} steps done{best}; weights, log and curves are in {where}")
+        best = "" if result.best is None else f", best validation {result.best:.4f} at step {result.best_step}"
+        name = "last" if result.best is None else "best"
+        print(f"{result.steps} steps done{best}; weights, log and curves are in {where}")
         print(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
 
 
-def print_runs(found: Sequence[RunSummary]) -> None:
+def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
-    differ = list(found[0].settings)
+    differ = list(summaries[0].settings)
     table = new_table("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ)
-    for run in found:
+    for run in summaries:
         best = "" if run.best is None else f"{run.best:.4f}"
         loss = "" if run.loss is None else f"{run.loss:.4f}"
         row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
@@ -201,15 +201,15 @@ def print_runs(found: Sequence[RunSummary]) -> None:
     show(table)
 
 
-def print_extraction(done: ExtractionResult, *, num_missing: int = 0) -> None:
-    """What is to be known of the videos, and where their frames or flow are; on stderr. Missing ones were told."""
-    for path, note in done.notes:
+def print_extraction(result: ExtractionResult, *, num_missing: int = 0) -> None:
+    """Warnings about the videos, and where their frames or flow are, on stderr."""
+    for path, note in result.notes:
         log.warning("%s: %s", printable(path), note)
-    for bad in done.bad:
+    for bad in result.bad:
         log.error(bad.reason)
-    kept = f", {done.num_reused} were there" if done.num_reused else ""
-    clips = f"{done.num_written + done.num_reused} of {done.num_clips + num_missing} clips"
-    log.info("%s, %d frames%s; the list is %s", clips, done.num_frames, kept, printable(str(done.list_file)))
+    reused = f", {result.num_reused} reused" if result.num_reused else ""
+    clips = f"{result.num_written + result.num_reused} of {result.num_clips + num_missing} clips"
+    log.info("%s, %d frames%s; the list is %s", clips, result.num_frames, reused, printable(str(result.list_file)))
 
 
 def print_model_speed(speed: ModelSpeed) -> None:

@@ -17,11 +17,11 @@ NUMBERS: Final = (
 
 def table(*columns: str) -> Table:
     """An empty table; numbers stand on the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table_ = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numbers = column.startswith(NUMBERS)
-        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    return made
+        table_.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    return table_
 
 
 def gflops(value: float) -> str:

@@ -97,7 +97,7 @@ class SharedConv(SharedLayer):
     """A convolution over time and space."""
 
     def __init__(self, unit: Unit3D, boundary: BoundaryPositions, number: int = 0) -> None:
-        """`number` tells apart the convolutions of one step in `PartialSums`."""
+        """`number` distinguishes the convolutions of one step in `PartialSums`."""
         super().__init__(unit.receptive_field_T, boundary)
         self.unit, self.number = unit, number
         self.groups_before = self._tap_groups(0, self.output.before, self._taps_before)

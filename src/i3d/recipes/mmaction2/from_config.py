@@ -55,7 +55,7 @@ class ClipList:
     ann_file: str
     prefix: str  # what its paths start from; "" is the current folder
     format: Literal["videos", "frames", "frames-offset"]
-    template: str | None  # of the names of frames; None: the first folder tells
+    template: str | None  # of the names of frames; None: inferred from the first folder
     first_index: int
 
 
@@ -193,13 +193,13 @@ def _testing(model: Model, parts: dict[str, _Part], config: Section) -> dict[str
     split: str = "test" if "test" in parts else "val"
     if split not in parts:
         raise config.wrong("data", "has no test pipeline", "add `test` or `val`")
-    found, average = parts[split].pipeline, model.average or "prob"
+    test, average = parts[split].pipeline, model.average or "prob"
     norms = [model.norm, *(part.pipeline.norm for part in parts.values())]
     given = [norm for norm in norms if norm]
     if not given or any(norm != given[0] for norm in given):
         raise config.wrong("model", "and its pipelines must have one mean and standard deviation for all")
-    pre = {"short_side": found.short_side, "crop": found.crop, **given[0]}
-    protocol = {**found.sampling, "crops": found.crops, "average": average}
+    pre = {"short_side": test.short_side, "crop": test.crop, **given[0]}
+    protocol = {**test.sampling, "crops": test.crops, "average": average}
     return {"preprocessing": pre, "protocol": protocol}
 
 
@@ -225,24 +225,24 @@ def _training(
         "augmentation": _augmentation(train),
     }
     if "val" in parts:
-        seen = parts["val"].pipeline
-        if seen.short_side != max(pre["short_side"], seen.crop):
+        validation = parts["val"].pipeline
+        if validation.short_side != max(pre["short_side"], validation.crop):
             raise parts["val"].loader.wrong("pipeline", f"must resize to {pre['short_side']}, as that of the test does")
         average = model.average or "prob"
-        fields["validation"] = {**seen.sampling, "crops": seen.crops, "average": average}
-        fields["validation_crop"] = seen.crop
+        fields["validation"] = {**validation.sampling, "crops": validation.crops, "average": average}
+        fields["validation_crop"] = validation.crop
     return fields
 
 
 def _augmentation(train: _Part) -> dict[str, Any]:
-    found = {"resize": None, "flip": 0.0, **train.pipeline.augmentation}
-    if "crop" not in found or "size" not in found:
+    augmentation = {"resize": None, "flip": 0.0, **train.pipeline.augmentation}
+    if "crop" not in augmentation or "size" not in augmentation:
         where = train.loader.place("dataset")
         raise InputError(
             f"{where}: the pipeline of training does not bring clips to one size; end it with a crop and "
             "Resize(scale=(224, 224), keep_ratio=False)"
         )
-    return found
+    return augmentation
 
 
 def default_base_batch(table: Table) -> int:

@@ -148,13 +148,13 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     part.only("type", "NonLocal3d")
     if not part.table and not any(map(any, non_local)):
         return {}
-    found = {
+    fields = {
         "non_local_mode": part.take("mode", "embedded_gaussian"),
         "non_local_sub_sample": part.take("sub_sample", False),
         "non_local_use_scale": part.take("use_scale", True),
     }
     part.close()
-    return found
+    return fields
 
 
 def _head(head: Section) -> tuple[bool, float]:
@@ -187,8 +187,8 @@ def _init(backbone: Section) -> str:
     if part is not backbone:
         part.close()
         backbone.ignore("pretrained")
-    if found := TORCHVISION.fullmatch(name):
-        return f"timm/{found[1]}.tv_in1k"
+    if match := TORCHVISION.fullmatch(name):
+        return f"timm/{match[1]}.tv_in1k"
     if "://" in name:
         raise part.wrong(key, "is fetched by nothing here", "download the file and give its path, or None")
     return name

@@ -97,8 +97,8 @@ def _check_top(table: Table, path: str, version: int, option: str) -> None:
     for spelling in SPELLINGS:
         ours, theirs = spelling[version], spelling[1 - version]
         if path == theirs or path.startswith(f"{theirs}."):
-            said = f"{ours}{path.removeprefix(theirs)}"
-            raise InputError(f"{FLAG} {quoted(option)}: this is a {version}.x config; write {said}=...")
+            our_key = f"{ours}{path.removeprefix(theirs)}"
+            raise InputError(f"{FLAG} {quoted(option)}: this is a {version}.x config; write {our_key}=...")
     if top in table:
         raise InputError(
             f"{FLAG} {quoted(option)}: {printable(top)} is a variable, used already where the config was read; "
@@ -120,8 +120,8 @@ def _put(place: Any, keys: list[str], value: Any, option: str) -> Any:
         return items
     if not isinstance(place, Table):
         raise InputError(f"{FLAG} {quoted(option)}: {quoted(key)} would lie in {quoted(place)}, which is no dict")
-    found = place.copied()
-    before = found.get(key)
-    found[key] = _put(Table() if before is None else before, rest, value, option) if rest else value
-    found.places[key] = f"{FLAG} {quoted(option)}" if not rest else found.places.get(key, f"{FLAG} {quoted(option)}")
-    return found
+    copy = place.copied()
+    before = copy.get(key)
+    copy[key] = _put(Table() if before is None else before, rest, value, option) if rest else value
+    copy.places[key] = f"{FLAG} {quoted(option)}" if not rest else copy.places.get(key, f"{FLAG} {quoted(option)}")
+    return copy

@@ -112,8 +112,8 @@ def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == BASE:
                 place = f"{printable(str(path))}:{statement.lineno}"
-                found = _data(value, {}, place)
-                for file in [found] if isinstance(found, str) else found:
+                parsed = _data(value, {}, place)
+                for file in [parsed] if isinstance(parsed, str) else parsed:
                     if not isinstance(file, str) or "::" in file or not file.endswith(".py"):
                         raise _NotDataError(statement, f"{BASE} {quoted(file)}: not a .py file beside this one")
                     one = _read(path.parent / file, place, above)
@@ -151,22 +151,22 @@ def _file_words(path: Path) -> dict[str, str]:
 
 def merged(base: Table, changes: Table) -> Table:
     """`base` with the changes, key by key as MMEngine does it; `_delete_=True` in a dict replaces the whole of it."""
-    found = base.copied()
+    parsed = base.copied()
     for key, value in changes.items():
-        before = found.get(key)
+        before = parsed.get(key)
         if isinstance(value, Table):
             if value.get(DELETE):
                 value = Table({k: v for k, v in value.items() if k != DELETE}, value.places)
             elif isinstance(before, Table):
                 value = merged(before, value)
-            elif key in found and before is not None:
+            elif key in parsed and before is not None:
                 raise InputError(
                     f"{changes.places.get(key, '')}: {key}: is a dict here and none in its {BASE}; "
                     f"add {DELETE}=True to replace it"
                 )
-        found[key] = value
-        found.places[key] = changes.places.get(key, "")
-    return found
+        parsed[key] = value
+        parsed.places[key] = changes.places.get(key, "")
+    return parsed
 
 
 def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:

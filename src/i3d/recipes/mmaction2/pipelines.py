@@ -46,31 +46,31 @@ class Pipeline:
 
 def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -> Pipeline:
     """Translate the steps of a pipeline. `placement`: where `SampleFrames` of this version puts test clips."""
-    found = Pipeline()
+    pipeline = Pipeline()
     for step in steps:
         kind = step.kind
         if kind in INTO_VIDEOS or kind in INTO_FRAMES:
             step.ignore(*step.table)  # the decoder does not change the frames
-            if found.frames is not (kind in INTO_FRAMES) and found.frames is not None:
+            if pipeline.frames is not (kind in INTO_FRAMES) and pipeline.frames is not None:
                 raise step.wrong("type", "decodes something else than the step before it")
-            found.frames = kind in INTO_FRAMES
+            pipeline.frames = kind in INTO_FRAMES
         elif kind in PACKING:
             step.only("input_format", "NCTHW")
             step.ignore(*step.table)
         elif kind in ("SampleFrames", "DenseSampleFrames"):
-            found.comes("sample", step)
-            found.sampling = _sampling(step, dense=kind[0] == "D", for_training=for_training, placement=placement)
+            pipeline.comes("sample", step)
+            pipeline.sampling = _sampling(step, dense=kind[0] == "D", for_training=for_training, placement=placement)
         elif kind == "Normalize":
-            found.comes("normalise", step)
-            found.norm = normalisation(step)
+            pipeline.comes("normalise", step)
+            pipeline.norm = normalisation(step)
         elif kind == "Resize":
-            _resize(step, found)
+            _resize(step, pipeline)
         elif for_training:
-            _train_step(step, kind, found)
+            _train_step(step, kind, pipeline)
         else:
-            _test_step(step, kind, found)
+            _test_step(step, kind, pipeline)
         step.close()
-    return found
+    return pipeline
 
 
 def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
@@ -82,7 +82,7 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
 
 
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    sampling: dict[str, Any] = {
         "clip_len": step.take("clip_len", 1),
         "frame_interval": step.take("frame_interval", 1),
         "num_clips": step.take("num_clips", 1),
@@ -90,26 +90,26 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
     step.only("keep_tail_frames", False)
     step.ignore("start_index")  # that of the dataset applies
     if dense:
-        found |= {"placement": "dense", "sample_range": step.take("sample_range", 64)}
+        sampling |= {"placement": "dense", "sample_range": step.take("sample_range", 64)}
         step.only("num_sample_positions", 10)
     elif not for_training:
-        found["placement"] = placement
+        sampling["placement"] = placement
     if not dense and "target_fps" in step:
-        found["target_fps"] = step.take("target_fps", 0.0)
-    found["out_of_bound"] = step.take("out_of_bound_opt", "loop")
+        sampling["target_fps"] = step.take("target_fps", 0.0)
+    sampling["out_of_bound"] = step.take("out_of_bound_opt", "loop")
     if for_training:
         step.only("test_mode", False)
         step.only("twice_sample", False)
-        found["temporal_jitter"] = step.take("temporal_jitter", False)
+        sampling["temporal_jitter"] = step.take("temporal_jitter", False)
     else:
         if not step.take("test_mode", False):
             raise step.wrong("test_mode", "is not True: clips would be drawn at random", "write test_mode=True")
         step.only("temporal_jitter", False)
-        found["twice"] = step.take("twice_sample", False)
-    return found
+        sampling["twice"] = step.take("twice_sample", False)
+    return sampling
 
 
-def _resize(step: Section, found: Pipeline) -> None:
+def _resize(step: Section, pipeline: Pipeline) -> None:
     """Either the first resize, of whole frames, or that of the crop to the input size."""
     keep, scale = step.take("keep_ratio", True), step.pair("scale")
     step.only("interpolation", "bilinear")
@@ -120,23 +120,23 @@ def _resize(step: Section, found: Pipeline) -> None:
         why = "keeps the shape within a box"
         raise step.wrong("scale", why, "write (-1, SIDE) for a short side of SIDE, or keep_ratio=False")
     size = max(width, height) if keep else (height, width)
-    if found.stage >= ORDER.index("crop"):
-        found.comes("size", step)
+    if pipeline.stage >= ORDER.index("crop"):
+        pipeline.comes("size", step)
         if keep or height != width:
             raise step.wrong("scale", "must be square after a crop, with keep_ratio=False")
-        found.augmentation["size"] = width
+        pipeline.augmentation["size"] = width
     else:
-        found.comes("resize", step)
-        found.augmentation["resize"] = size
+        pipeline.comes("resize", step)
+        pipeline.augmentation["resize"] = size
     if fused:
-        found.augmentation["fused"] = True
+        pipeline.augmentation["fused"] = True
 
 
-def _train_step(step: Section, kind: str, found: Pipeline) -> None:
-    augmentation = found.augmentation
+def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
+    augmentation = pipeline.augmentation
     if kind in ("RandomResizedCrop", "MultiScaleCrop", "RandomCrop", "CenterCrop"):
-        found.comes("crop", step)
-        _train_crop(step, kind, found)
+        pipeline.comes("crop", step)
+        _train_crop(step, kind, pipeline)
         if step.take("lazy", False):
             augmentation["fused"] = True
         return
@@ -146,11 +146,11 @@ def _train_step(step: Section, kind: str, found: Pipeline) -> None:
         case "Fuse":
             augmentation["fused"] = True
         case "ColorJitter":
-            found.comes("colour", step)
+            pipeline.comes("colour", step)
             for name, default in [("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1)]:
                 augmentation[name] = step.take(name, default)
         case "Imgaug":
-            found.comes("rotate", step)
+            pipeline.comes("rotate", step)
             _imgaug(step, augmentation)
         case _:
             raise step.unknown(
@@ -160,8 +160,8 @@ def _train_step(step: Section, kind: str, found: Pipeline) -> None:
             )
 
 
-def _train_crop(step: Section, kind: str, found: Pipeline) -> None:
-    augmentation = found.augmentation
+def _train_crop(step: Section, kind: str, pipeline: Pipeline) -> None:
+    augmentation = pipeline.augmentation
     match kind:
         case "RandomResizedCrop":
             augmentation["crop"] = {
@@ -199,7 +199,7 @@ def _flip(step: Section) -> float:
     todo = "write class names: --set 'training.augmentation.mirrored=[[push left, push right]]' of `i3d train`"
     for key in ("flip_label_map", "left_kp", "right_kp"):
         if key in step:
-            raise step.wrong(key, "is told by class names here", todo)
+            raise step.wrong(key, "is inferred from class names here", todo)
         step.ignore(key)
     return step.take("flip_ratio", 0.5)
 
@@ -226,11 +226,11 @@ def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
         one.close()
 
 
-def _test_step(step: Section, kind: str, found: Pipeline) -> None:
+def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:
     match kind:
         case "CenterCrop" | "ThreeCrop" | "TenCrop":
-            found.comes("crop", step)
-            found.crops, found.crop = CROPS[kind], _side(step, "crop_size")
+            pipeline.comes("crop", step)
+            pipeline.crops, pipeline.crop = CROPS[kind], _side(step, "crop_size")
             step.ignore("lazy")
         case "Flip":
             step.only("flip_ratio", 0, 0.0, why="must be 0 in a test")

@@ -75,10 +75,10 @@ class Section:
 
     def pair(self, key: str, default: tuple[float, float] | None = None) -> tuple[float, float]:
         """Two numbers; without a default they are required."""
-        found = self.numbers(key, 2) or default
-        if found is None:
+        pair = self.numbers(key, 2) or default
+        if pair is None:
             raise self.wrong(key, "is missing", "give its two numbers")
-        return found[0], found[1]
+        return pair[0], pair[1]
 
     def sub(self, key: str) -> Section:
         """A nested dict; an empty one if the key is missing."""

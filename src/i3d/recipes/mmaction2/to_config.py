@@ -173,13 +173,13 @@ def _crop_steps(augmentation: Augmentation, lazy: Table) -> list[Table]:
 def _dataset(recipe: Recipe, lists: dict[str, ClipList], split: Any, steps: list[Table], version: int) -> Table:
     assert recipe.training is not None
     frames = recipe.training.input == "frames"
-    found = lists.get(split)
-    prefix: Any = found.prefix if found else None
-    if version == 1 and found:
+    section = lists.get(split)
+    prefix: Any = section.prefix if section else None
+    if version == 1 and section:
         prefix = _dict(**{"img" if frames else "video": prefix})
     return _dict(
         type="RawframeDataset" if frames else "VideoDataset",
-        ann_file=found.ann_file if found else None,
+        ann_file=section.ann_file if section else None,
         data_prefix=prefix,
         multi_class=recipe.multi_label,
         sample_by_class=recipe.training.balance == "classes",
@@ -203,7 +203,7 @@ def _rest_0(training: Training, datasets: dict[str, Table]) -> Table:
         policy = _dict(policy="step", step=list(schedule.epochs), gamma=schedule.gamma)
     elif isinstance(schedule, CosineSchedule):
         policy = _dict(policy="CosineAnnealing", min_lr=schedule.end * lr)
-    found = _dict(
+    section = _dict(
         data=_dict(videos_per_gpu=training.batch_size, workers_per_gpu=2, **datasets),
         optimizer=_optimizer(training),
         optimizer_config=_dict(grad_clip=_dict(max_norm=training.clip_grad_norm, norm_type=2)),
@@ -212,8 +212,8 @@ def _rest_0(training: Training, datasets: dict[str, Table]) -> Table:
         evaluation=_dict(interval=training.validate_every),
     )
     if training.precision == "fp16":
-        found["fp16"] = _dict(loss_scale=training.loss_scale or "dynamic")
-    return found
+        section["fp16"] = _dict(loss_scale=training.loss_scale or "dynamic")
+    return section
 
 
 def _rest_1(training: Training, datasets: dict[str, Table]) -> Table:

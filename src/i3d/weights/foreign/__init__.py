@@ -1,1 +1,1 @@
-"""Readers of other projects' weights. None of them executes what a file says."""
+"""Readers of other projects' weights. None of them executes anything in a file."""

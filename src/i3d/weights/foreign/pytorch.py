@@ -139,7 +139,7 @@ def _load(file: BinaryIO, names: Mapping[str, str], size: int) -> Any:
 
 def _stand_ins(names: Mapping[str, str]) -> list[Any]:
     """(class, name) of every global that is no tensor or number. Raises WeightsError for a name that is code."""
-    found: list[Any] = []
+    stand_ins: list[Any] = []
     for name, filled_as in names.items():
         if BUILT.fullmatch(name):
             continue
@@ -147,8 +147,8 @@ def _stand_ins(names: Mapping[str, str]) -> list[Any]:
         is_data = package in DATA_MODULES or name in DATA_BUILTINS
         if (package in sys.stdlib_module_names and not is_data) or TORCH_OWN.fullmatch(name):
             raise WeightsError(f"refused to load {printable(name[:100])}: only tensors are read")
-        found.append(({"dict": InertDict, "list": InertList}.get(filled_as, Inert), name))
-    return found
+        stand_ins.append(({"dict": InertDict, "list": InertList}.get(filled_as, Inert), name))
+    return stand_ins
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:

@@ -40,7 +40,7 @@ def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
 def _kernel(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...]) -> Shape:
     """The shape of a kernel that every network has."""
     if name not in shapes:
-        raise WeightsError(f"its {name} is missing, which tells the network")
+        raise WeightsError(f"its {name} is missing, which identifies the network")
     if len(shapes[name]) not in dimensions:
         raise WeightsError(
             f"{name} has the shape {shapes[name]}, expected {' or '.join(map(str, dimensions))} dimensions"

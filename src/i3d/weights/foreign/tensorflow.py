@@ -1,8 +1,8 @@
 """TensorFlow V2 checkpoints (`model.ckpt.index` + `model.ckpt.data-00000-of-00001`), read without TensorFlow.
 
 The index is a sorted table in LevelDB's format: blocks of key-value pairs, whose keys share prefixes with the key
-before, each block followed by its compression and a masked CRC-32C; a footer of 48 bytes says where the index of
-the blocks lies. A value is a protocol buffer (`BundleEntryProto`) with type, shape and position in a data file.
+before, each block followed by its compression and a masked CRC-32C; a footer of 48 bytes has the position of the index of
+the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shape and position in a data file.
 """
 
 import itertools
@@ -74,7 +74,7 @@ def read_tensorflow(prefix: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if sum(entry.num_bytes for entry in entries.values() if entry.shard == shard) > size:
-                raise WeightsError(f"{printable(path.name)} is smaller than what the index says it holds")
+                raise WeightsError(f"{printable(path.name)} is smaller than its index claims")
             for name, entry in entries.items():
                 if entry.shard == shard:
                     if entry.offset + entry.num_bytes > size:
@@ -148,22 +148,22 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _entry(key: bytes, value: bytes) -> Entry:
     """`BundleEntryProto`: 1 type, 2 shape, 3 data file, 4 offset, 5 size, 6 checksum, 7 slices."""
-    found: dict[int, int] = {}
+    values: dict[int, int] = {}
     shape: tuple[int, ...] = ()
     for number, content in fields(value):
         if number == 2 and isinstance(content, bytes):
             shape = tuple(_dimension(inner) for n, inner in fields(content) if n == 2 and isinstance(inner, bytes))
         elif isinstance(content, int):
-            found[number] = content
+            values[number] = content
         elif number == 7:
             raise WeightsError(f"{printable(key.decode(errors='replace'))} is saved in slices; save it in one piece")
-    code = found.get(1, 0)
+    code = values.get(1, 0)
     if code not in DTYPES:
         raise WeightsError(f"{printable(key.decode(errors='replace'))} is of TensorFlow's type {code}, not of numbers")
-    size = found.get(5, 0)
+    size = values.get(5, 0)
     if math.prod(checked_sizes(shape)) * itemsize(DTYPES[code]) != size:
         raise WeightsError(f"{printable(key.decode(errors='replace'))}: {size} bytes for shape {shape}")
-    return Entry(DTYPES[code], shape, found.get(3, 0), found.get(4, 0), size, found.get(6, 0))
+    return Entry(DTYPES[code], shape, values.get(3, 0), values.get(4, 0), size, values.get(6, 0))
 
 
 def _dimension(message: bytes) -> int:
