@@ -1,8 +1,8 @@
 """TensorFlow V2 checkpoints (`model.ckpt.index` + `model.ckpt.data-00000-of-00001`), read without TensorFlow.
 
 The index is a sorted table in LevelDB's format: blocks of key-value pairs, whose keys share prefixes with the key
-before, each block followed by its compression and a masked CRC-32C; a footer of 48 bytes has the position of the index of
-the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shape and position in a data file.
+before, each block followed by its compression and a masked CRC-32C. A footer of 48 bytes has the position of the index
+of the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shape and position in a data file.
 """
 
 import itertools
