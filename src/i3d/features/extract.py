@@ -1,6 +1,6 @@
 """`i3d features`: extract reproducible features of videos.
 
-    extractor = extractor_of("inception_rgb_kinetics400", feature_preset("localisation-16-25fps"))
+    extractor = load_extractor("inception_rgb_kinetics400", feature_preset("localisation-16-25fps"))
     with open_video("clip.mp4") as video:
         extractor(video).values  # (rows, 1024)
 
