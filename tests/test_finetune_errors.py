@@ -50,7 +50,6 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),
-        (["--init", "nothing-of-this-name"], "nothing-of-this-name"),
         (["--set", "training.nonsense=1"], "nonsense"),
         (["--balance", "focal"], "--balance focal"),
         (["--cv-folds", 3, "--norms", "re-estimated"], "use --norms frozen"),
@@ -60,6 +59,10 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
 def test_wrong_options_are_one_line(root, words, said):
     fast = FAST if "--recipe" not in words and "--precision" not in words else ()
     assert said in error(root, *words, fast=fast)
+
+
+def test_weights_that_do_not_exist_are_one_line(root):
+    assert "nothing-of-this-name" in train(root / "clips", root / "W", "nothing-of-this-name", *FAST, expected=2)
 
 
 @pytest.mark.parametrize("words", [["--views", 0], ["--test-clips", 0], ["--cv-folds", -1], ["--layer-decay", 2]])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
 
 from i3d._version import __version__
 from i3d.cli.help import FLAGS
@@ -80,7 +81,7 @@ def launch(
     global _debug
     _debug = debug
     with log_to_stderr(quiet=quiet, verbose=verbose):
-        return app([STDIN_WORD if word == STDIN else word for word in tokens])
+        return app([STDIN_WORD if word == STDIN else word for word in tokens], console=Console())
 
 
 def main() -> None:
@@ -91,9 +92,9 @@ def main() -> None:
 def _parse(tokens: list[str]) -> object:
     """Run the command of the tokens. Without any, the help is printed, and the usage is bad."""
     if tokens and tokens[0] not in app.help_flags:
-        return app.meta(tokens)
+        return app.meta(tokens, console=Console())
     app.resolved_commands()  # the help lists their summaries
-    app.meta(["--help"])
+    app.meta(["--help"], console=Console())
     return None if tokens else 2
 
 
