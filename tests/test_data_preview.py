@@ -312,16 +312,16 @@ def test_flow(tmp_path, drawn):
     assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
     sheet_HWC = pixels(done.paths[0])
     left, top = place_of(drawn["draw_contact_sheet"]["args"][0][0].strip_HWC, sheet_HWC)
-    assert sheet_HWC[top + 60, left + 60].tolist() == [255, 0, 0]  # to the right
+    assert np.abs(sheet_HWC[top + 60, left + 60].astype(int) - [255, 0, 0]).max() < 6  # to the right
     assert sheet_HWC[top + 5, left + 5].min() > 245
     assert [chart.unit for chart in drawn["draw_statistics"]["histograms"]] == ["frames"]
     wheel_HWC = drawn["draw_contact_sheet"]["legend_HWC"]
     place_of(wheel_HWC, sheet_HWC)
     ways = [[20, 0], [-20, 0], [0, 20], [0, -20], [0, 0]]
     right, leftwards, down, up, still = flow_to_rgb(np.array([ways], np.float32))[0].tolist()
-    assert (right, still) == ([255, 0, 0], [255, 255, 255])
+    assert np.abs(np.array([right, still]) - [[255, 0, 0], [255, 255, 255]]).max() < 6
     assert len({tuple(colour) for colour in (right, leftwards, down, up)}) == 4
-    edges = wheel_HWC[[32, 32, 63, 0], [63, 0, 32, 32]].astype(int)  # each direction where it points
+    edges = wheel_HWC[[32, 32, 62, 1], [62, 1, 32, 32]].astype(int)  # each direction where it points
     assert np.abs(edges - [right, leftwards, down, up]).max() < 30
 
 

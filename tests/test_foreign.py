@@ -490,8 +490,8 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
     (tmp_path / "kinetics_class2ind.txt").write_text("air drumming 1\nabseiling 0\n")
     assert read_labels(tmp_path / "kinetics_class2ind.txt") == ("abseiling", "air drumming")
     for content, reason in [
-        ("a 1\nb 2\n", "are not 0 to 1, each once"),
-        ("a 0\nb 0\n", "are not 0 to 1, each once"),
+        ("a 1\nb 2\n", "must be 0 to 1, each once"),
+        ("a 0\nb 0\n", "must be 0 to 1, each once"),
         ("0 a\n1 b\n", "a number stands before each name"),
     ]:
         (tmp_path / "names.txt").write_text(content)
@@ -509,7 +509,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
         ("x.pth", [], "the target is a safetensors file"),
         ("no/x.safetensors", [], "there is no folder"),
         ("folder.safetensors", ["--force"], "is a folder; choose another name"),
-        ("there.safetensors", [], "exists already; choose another name or use --force"),
+        ("there.safetensors", [], "the file exists; choose another name, or replace it with --force"),
         ("x.safetensors", ["--in-channels", "2"], "this one is inflated already"),
         ("x.safetensors", ["--recipe", "i3d_r5O_32x2x1"], "no recipe 'i3d_r5O_32x2x1'; did you mean i3d_r50_"),
     ],

@@ -150,7 +150,7 @@ def test_held_out_clips_are_not_in_the_figures():
     assert hold_out(streams, fraction=0.4, seed=3)[1][0].names_N == rest[0].names_N
     assert hold_out(streams, fraction=0.4, seed=4)[1][0].names_N != rest[0].names_N
     for fraction in (0.0, 1.0):
-        with pytest.raises(InputError, match="leave some on either side"):
+        with pytest.raises(InputError, match="of 30 files; choose another fraction"):
             hold_out(streams, fraction=fraction)
 
 
@@ -298,8 +298,8 @@ def test_the_command_score(files, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics", "accuracy"], "metric 'accuracy': there are top_k_accuracy, mean_class_accuracy"),
-        (["--metrics", "mean_average_precision"], "is for classes that go together; these do not"),
+        (["--metrics", "accuracy"], "metric 'accuracy': choose from top_k_accuracy, mean_class_accuracy"),
+        (["--metrics", "mean_average_precision"], "is defined for multi-label classes; these are single-label"),
         (["--top-k", "0"], "must be at least 1"),
         (["--top-k", "one"], "write whole numbers with commas"),
         (["--report", "x.pdf"], "the name must end in .html"),

@@ -167,7 +167,7 @@ def test_rotation_turns_every_frame_alike_and_back():
 
 def test_dropped_pixels_are_the_same_in_all_frames():
     clip = np.full((4, 50, 50, 3), 9, np.uint8)
-    drop_pixels(clip, share=0.2, rng=np.random.default_rng(0))
+    drop_pixels(clip, fraction=0.2, rng=np.random.default_rng(0))
     gone = (clip == 0).all(axis=-1)
     assert (gone == gone[0]).all()
     assert 0.15 < gone.mean() < 0.25

@@ -401,7 +401,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
     path = write_configs_1(kinetics / "configs")[PLAIN_1]
     done = door(path, "--no-validate", "--cfg-options", *TINY_1)
     assert done.returncode == 0, done.stderr
-    assert "validation" not in done.stderr
+    assert "no validation" in done.stderr
     assert (kinetics / "work_dirs" / PLAIN_1 / "last.safetensors").is_file()
 
 

@@ -39,7 +39,7 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
     """An InputError if a file of this name could not be written, or its name has no known format."""
     if path is None:
         return
-    where = f"{option} {printable(str(path))}"
+    where = f"{option} {printable(str(path))}".lstrip()
     if not path.parent.is_dir():
         raise InputError(f"{where}: there is no folder {printable(str(path.parent))}; make it first")
     if suffixes and path.suffix.lower() not in suffixes:
@@ -53,9 +53,8 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
 def check_new(option: str, path: Path | None, *, force: bool) -> None:
     """An InputError if a file exists and must not be replaced."""
     if path is not None and path.exists() and not force:
-        raise InputError(
-            f"{option} {printable(str(path))}: the file exists; choose another name, or replace it with --force"
-        )
+        where = f"{option} {printable(str(path))}".lstrip()  # arguments have no option
+        raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
 
 
 def check_not_source(source: Path, out: Path) -> None:

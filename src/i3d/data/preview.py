@@ -269,7 +269,7 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
     views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
     flow = (
-        "; flow: hue is the direction, as in the colour wheel, brightness the speed"
+        "; flow: hue is the direction, as in the colour wheel, saturation the speed"
         if dataset.num_channels == 2
         else ""
     )
