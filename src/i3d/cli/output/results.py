@@ -60,7 +60,7 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
 
 
 def print_conversion(result: Conversion) -> None:
-    """What was recognised, how its entries compare, where it went."""
+    """What was recognised, which state-dict keys matched, and the output."""
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
@@ -72,7 +72,7 @@ def print_conversion(result: Conversion) -> None:
         ("recipe", f"{result.recipe} ({result.recipe_from})"),
         ("labels", result.labels_from),
         (
-            "entries",
+            "keys",
             f"{len(report.loaded)} loaded, {len(report.missing)} missing, "
             f"{len(report.unexpected)} unexpected, {len(report.mismatched)} of another shape"
             + (f", {len(report.ignored)} left aside as no weights" if report.ignored else ""),
