@@ -344,7 +344,7 @@ def test_audio_only_and_cover_pictures_are_not_video(tmp_path):
         (b"x", "text, not a video"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (b"a,b,c\n1,2,3\n" * 50, "text, not a video"),
-        (os.urandom(0) + bytes(range(256)) * 20, "not a video in a format"),
+        (os.urandom(0) + bytes(range(256)) * 20, "not a video in a supported format"),
         (b"\x00\x00\x00\x18ftypisom" + bytes(500), "moov atom"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "an image"),
     ],
@@ -561,7 +561,7 @@ def test_bad_frames_are_named(folder):
     jpeg = io.BytesIO()
     Image.fromarray(numbered_frame(5, height=480, width=640)).save(jpeg, "jpeg")
     cut = jpeg.getvalue()[: len(jpeg.getvalue()) * 9 // 10]
-    for content, cause in [(whole[:300], "not an image"), (cut, "truncated"), (b"", "no known image format")]:
+    for content, cause in [(whole[:300], "not a readable image"), (cut, "truncated"), (b"", "no known image format")]:
         (folder / "shot5.png").write_bytes(content)
         with open_video(folder) as video, pytest.raises(VideoError, match=f"shot5.png: .*{cause}"):
             list(video.stream())

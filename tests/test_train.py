@@ -168,7 +168,9 @@ def test_another_run_in_the_folder_is_refused(run, clips):
 
 def test_a_performance_run_keeps_nothing(clips, tmp_path):
     told = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
-    assert re.search(r"\d\.\d+ s a step, .* clips/s in all, .* on each of 1 devices, .* GiB at the most; nothing", told)
+    assert re.search(
+        r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the most; nothing", told
+    )
     assert not list((tmp_path / "p").rglob("*.safetensors"))
 
 
@@ -335,7 +337,12 @@ def test_bad_clips_are_limited_and_told(clips, tmp_path):
     ],
 )
 def test_wrong_use_is_one_line(clips, tmp_path, options, message):
-    told = finish(command(clips, tmp_path / "run", *options), expected=2)
+    words = command(clips, tmp_path / "run")
+    if options[0] == "--recipe":
+        words[words.index("--recipe") + 1] = options[1]
+    else:
+        words += options
+    told = finish(words, expected=2)
     assert message in told
     assert told.strip().splitlines()[-1].startswith("error: ")
 

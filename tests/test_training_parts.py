@@ -695,12 +695,12 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         ours(tmp_path / name / LOG)
-    assert run("plot", "a", "b/log.jsonl", "--out", "both.png").stderr == "look at both.png\n"
+    assert run("plot", "a", "b/log.jsonl", "--out", "both.png").stderr == "curves: both.png\n"
     with Image.open("both.png") as picture:
         assert picture.size == (1210, 770)
     wrong = run("plot", "a", "--out", "both.jpg")
     assert (wrong.returncode, wrong.stderr) == (
-        2, "error: --out both.jpg: must be a .png in a folder that is there\n",
+        2, "error: --out both.jpg: the name must end in .png\n",
     )  # fmt: skip
     assert run("plot", "gone").stderr == "error: gone: cannot be read (No such file or directory); check the path\n"
 
