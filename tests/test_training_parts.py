@@ -702,7 +702,7 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
     assert (wrong.returncode, wrong.stderr) == (
         2, "error: --out both.jpg: the name must end in .png\n",
     )  # fmt: skip
-    assert run("plot", "gone").stderr == "error: gone: cannot be read (No such file or directory); check the path\n"
+    assert run("plot", "gone").stderr == "error: gone: no such file or folder; check the path\n"
 
 
 # runs side by side
