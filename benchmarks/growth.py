@@ -24,7 +24,8 @@ from dense_features import frame
 from kept import BLUE, Row, machine, place, write
 from matplotlib.figure import Figure
 
-from i3d.cli.options import clip_dataset
+from i3d.cli.options import ModalityOptions
+from i3d.cli.run.setup import clip_dataset
 from i3d.data.formats.read import read_annotations
 from i3d.diagnostics.benchmark_data import measure_data
 from i3d.diagnostics.model_description import describe_model
@@ -69,7 +70,7 @@ def load(*, workers: int) -> Callable[[], object]:
     (folder / "list.csv").write_text(
         "path,label\n" + "".join(f"{number}.mp4,{number % 2}\n" for number in range(8)) * 8
     )
-    dataset = clip_dataset(read_annotations(folder / "list.csv"), "train", R50, "rgb", None, 1)
+    dataset = clip_dataset(read_annotations(folder / "list.csv"), "train", R50, ModalityOptions())
     return lambda: 1 / measure_data(dataset, num_clips=64, workers=(workers,)).clips_per_second[workers]
 
 

@@ -29,7 +29,7 @@ def test_the_script_for_cards_measures_every_network(tmp_path):
     with table.open() as file:
         rows = list(csv.DictReader(file))
     networks = ["R50", "R50 embedded Gaussian", "Inception"]
-    whats = ["forward, i3d fast torch", "step, i3d bf16 torch"]
+    whats = ["forward, i3d auto torch", "step, i3d bf16 torch"]
     assert [row["what"] for row in rows] == [f"{network}: {what}" for network in networks for what in whats]
     assert all(float(row["clips_per_s"]) > 0 and float(row["share_of_gemm"]) > 0 and not row["why_not"] for row in rows)
     assert table.with_suffix(".png").stat().st_size > 10_000

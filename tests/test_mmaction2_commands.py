@@ -499,7 +499,7 @@ def tiny(words):
             "--set",
             "preprocessing.crop=64",
         ]
-        return [*words, "--workers", "0", *([] if "i3d_rgb" in words else small)]
+        return [*words, *([] if "--workers" in words else ["--workers", "0"]), *([] if "i3d_rgb" in words else small)]
     settings = {"sampling.clip_len": 9, "validation.clip_len": 9}
     if "i3d_rgb" in words:  # Inception takes no smaller frames
         settings |= {"augmentation.resize": 193, "augmentation.size": 193, "validation_crop": 193}
@@ -508,7 +508,12 @@ def tiny(words):
         settings |= {"augmentation.size": 64, "validation_crop": 64, "precision": "fp32", "loss_scale": 0, "init": "''"}
         network = ["--set", "network.depth=18", "--set", "network.base_channels=2"]
     changes = [word for key, value in settings.items() for word in ("--set", f"training.{key}={value}")]
-    return [*words, *network, *changes, "--epochs", "1", "--batch-size", "1", "--workers", "0"]
+    for flag, value in (("--epochs", "1"), ("--batch-size", "1"), ("--workers", "0")):
+        if flag in words:
+            words[words.index(flag) + 1] = value
+        else:
+            words += [flag, value]
+    return [*words, *network, *changes]
 
 
 @pytest.mark.slow
