@@ -33,10 +33,11 @@ quick: $(VENV)/.dev  ## run the tests that take less than a few seconds each (un
 fuzz: $(VENV)/.dev  ## run the property tests with random examples, 20 times as many (FUZZ=20)
 	I3D_FUZZ=$(or $(FUZZ),20) $(PYTEST) -m hypothesis --timeout 3600
 
-check: $(VENV)/.dev  ## lint, formatting, types
+check: $(VENV)/.dev  ## lint, formatting, types, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/check_words.py
 
 clean:  ## delete what these targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
