@@ -16,7 +16,7 @@ help:  ## list these targets
 
 demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))  ## recognise a clip and draw the labels on it (VIDEO=my.mp4: yours)
 	@mkdir -p $(DEMO)
-	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif
+	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif --force
 
 # It fails below 95 % on the held-out clips. It took 3 min 24 s in one thread on two busy cores (load 3; 178 s of
 # processor time).

@@ -143,7 +143,7 @@ def test_fast_is_close(tmp_path, predictor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cdu"}, "device 'cdu' cannot be used"),
+        ({"device": "cdu"}, "device 'cdu': is not one of auto, cpu, cuda"),
         ({"precision": "half"}, "precision 'half': is not one of auto, fp32, bf16, fp16"),
     ],
 )

@@ -57,10 +57,10 @@ def check_new(option: str, path: Path | None, *, force: bool) -> None:
         raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
 
 
-def check_not_source(source: Path, out: Path) -> None:
+def check_not_source(source: Path, out: Path, option: str = "--out") -> None:
     """An InputError if the output would replace its own input."""
     if out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"--out {printable(str(out))}: is the source itself; choose another name")
+        raise InputError(f"{option} {printable(str(out))}: is the source itself; choose another name")
 
 
 def fraction(option: str, text: str) -> float:

@@ -67,6 +67,7 @@ app.meta.suppress_keyboard_interrupt = False  # it is reported below
 for _flag in ("--help", "--version"):
     app[_flag].group = GENERAL
 
+GENERAL_FLAGS: Final = ("-q", "--quiet", "-v", "--verbose", "--debug")
 _debug = False
 
 
@@ -91,11 +92,12 @@ def main() -> None:
 
 def _parse(tokens: list[str]) -> object:
     """Run the command of the tokens. Without any, the help is printed, and the usage is bad."""
-    if tokens and tokens[0] not in app.help_flags:
+    words = [token for token in tokens if token not in GENERAL_FLAGS]
+    if words and words[0] not in app.help_flags:
         return app.meta(tokens, console=Console())
     app.resolved_commands()  # the help lists their summaries
     app.meta(["--help"], console=Console())
-    return None if tokens else 2
+    return None if words else 2
 
 
 def run_cli(command: Callable[[], object]) -> None:
@@ -137,7 +139,7 @@ def _run(command: Callable[[], object]) -> None:
 def _end(message: str, error: Exception, *, code: int) -> NoReturn:
     if _debug:
         raise error
-    log.error(message)
+    log.error(message.replace(printable(STDIN_WORD), STDIN))
     sys.exit(code)
 
 

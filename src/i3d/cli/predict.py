@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from i3d.cli import run
-from i3d.cli.checks import check_output, check_videos
+from i3d.cli.checks import check_new, check_not_source, check_output, check_videos
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
@@ -82,6 +82,9 @@ def predict(
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {options.frames_fps:g}")
     check_output("--out", options.out, OUT_SUFFIXES)
     check_output("--annotate", options.annotate, ANNOTATE_SUFFIXES)
+    check_new("--annotate", options.annotate, force=force)
+    for name in names if options.annotate is not None else ():
+        check_not_source(Path(name), options.annotate, "--annotate")
     how = parse_fusion(fusion, streams)
     networks = choose_streams(model.model, model.recipe, streams)
     return run.predict.run_predict(names, options, networks, how, compute, force=force, json=json)

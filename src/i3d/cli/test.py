@@ -144,6 +144,7 @@ def _check_frame_orders(options: TestOptions, streams: StreamOptions) -> None:
     given = {
         "--out": options.out,
         "--report": options.report,
+        "--out-format": None if options.out_format == "i3d" else options.out_format,
         "--average-clips": options.average_clips,
         "--set": options.settings,
         "--streams": streams.streams,

@@ -213,6 +213,7 @@ def _check_finetune(options: TrainOptions) -> None:
         "--val-root": options.val_root,
         "--benchmark-steps": options.benchmark_steps,
         "--tensorboard": options.tensorboard or None,
+        "--fsdp": options.fsdp or None,
         "--no-validate": None if options.validate else True,
     }
     for name in (name for name, value in given.items() if value is not None):

@@ -23,7 +23,7 @@ STDIN_WORD: Final = "/dev/stdin\0"  # stands for "-" while options are parsed: c
 def usage_error(error: CycloptsError) -> str:
     """The message of an error of the parser, with the command whose help explains it."""
     command = " ".join(("i3d", *(error.command_chain or ())))
-    return f"{printable(_reason(error))}; see `{command} --help`"
+    return f"{printable(_reason(error).replace(STDIN_WORD, STDIN))}; see `{command} --help`"
 
 
 def _reason(error: CycloptsError) -> str:

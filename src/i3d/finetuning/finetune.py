@@ -26,6 +26,7 @@ from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import write_end, write_start
 from i3d.finetuning.steps import START, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
+from i3d.training.setup import check_training_runtime
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, arithmetic_of, has_amx, pick_device
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -60,6 +61,7 @@ def finetune(
     settings: Sequence[str] = (),
     max_bad: float | None = None,
     compute: ComputeConfig | None = None,
+    deterministic: bool = False,
     seed: int = 0,
     naming: FrameNaming | None = None,
     multi_label: bool = False,
@@ -76,6 +78,7 @@ def finetune(
         settings: `key=value` changes of the resulting recipe.
         max_bad: the fraction of clips that may be unreadable (default: 0.1).
         compute: its precision (fp32 or bf16) is chosen if it is None.
+        deterministic: train layers with deterministic algorithms.
         naming: how frame files are named.
         multi_label: a clip can have several classes.
         on_progress: called while clips are checked, features computed, layers trained, clips tested.
@@ -84,6 +87,7 @@ def finetune(
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
+    check_training_runtime(compute)
     if multi_label:
         options.check_multi_label()
     RunFolder(work_dir).check_free()
@@ -91,9 +95,9 @@ def finetune(
     start = weights.card.recipe
     precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
     if precision == "fp16":
-        raise InputError(
-            f"--precision {compute.precision}: fine-tuning computes features in fp32 or bf16; use one of them"
-        )
+        if compute.precision != "auto":
+            raise InputError("--precision fp16: fine-tuning computes features in fp32 or bf16; use one of them")
+        precision = "fp32"  # features of this device would be in fp16
     if naming is None and annotations.is_frames:
         is_flow = start.network.in_channels == 2
         naming = dataset_naming(annotations, Shards.find(Path(annotations.root)), modality="flow" if is_flow else "rgb")
@@ -106,7 +110,7 @@ def finetune(
         options, stats,
         recipe=start, device=device.type, has_fast_bf16=has_amx(), precision=precision, init=init, settings=settings,
     )  # fmt: skip
-    tuner = Finetuner(clips, split, config, weights, init, compute, seed, on_progress)
+    tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 
 

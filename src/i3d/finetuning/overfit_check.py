@@ -89,6 +89,7 @@ def overfit_network(
     few: Sequence[int],
     *,
     compute: ComputeConfig,
+    deterministic: bool,
     seed: int,
     naming: FrameNaming | None,
 ) -> str:
@@ -110,7 +111,13 @@ def overfit_network(
         plain_recipe, clips, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
     )
     state, base_lr, _ = build_train_state(
-        plain_recipe, clips, accelerator=accelerator, compute=compute, seed=seed, lr=None
+        plain_recipe,
+        clips,
+        accelerator=accelerator,
+        compute=compute,
+        deterministic=deterministic,
+        seed=seed,
+        lr=None,
     )
     batches = list(loader.batches())
     for step in range(MAX_STEPS):

@@ -52,6 +52,7 @@ class Finetuner:
     weights: Weights  # pretrained
     init: str  # where these come from
     compute: ComputeConfig
+    deterministic: bool
     seed: int
     on_progress: ProgressCallback
 
@@ -131,7 +132,17 @@ class Finetuner:
         compute = replace(self.compute, precision=None)  # the recipe has the precision
         if overfit_check:
             few = draw_clips(clips, seed=self.seed)
-            log.info(overfit_network(recipe, clips, few, compute=compute, seed=self.seed, naming=naming))
+            log.info(
+                overfit_network(
+                    recipe,
+                    clips,
+                    few,
+                    compute=compute,
+                    deterministic=self.deterministic,
+                    seed=self.seed,
+                    naming=naming,
+                )
+            )
         result = train(
             recipe,
             clips,
@@ -139,6 +150,7 @@ class Finetuner:
             work_dir=folder,
             seed=self.seed,
             compute=compute,
+            deterministic=self.deterministic,
             naming=naming,
             on_progress=self.on_progress,
         )

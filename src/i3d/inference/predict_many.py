@@ -74,8 +74,9 @@ def predict(
     so is a folder of videos, a pattern and a list file: these give `Predictions`, where a video that cannot be read
     has status "error". `model`, `recipe` and `labels` are those of `load_model`. The last two networks stay loaded,
     until their file changes. Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
-    InputError for a bad option.
+    InputError for a bad option and for an item that is no video at all.
     """
+    check_options(top_k, frames_fps, time_limit)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
     names = None if labels is None else tuple(labels)
     if isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos)):
@@ -105,12 +106,23 @@ def predict_many(
     `videos` and the options are those of `predict`; an iterator is read as it goes, so memory does not grow with the
     number of videos. A video that cannot be read has status "error".
     """
+    check_options(top_k, frames_fps, time_limit)
     names = None if labels is None else tuple(labels)
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
     limits = Limits(max_seconds=time_limit)
     return predict_each(
         predictor, expand(videos), top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=on_progress
     )
+
+
+def check_options(top_k: int, frames_fps: float | None, time_limit: float) -> None:
+    """An InputError for numbers that make no sense."""
+    if top_k < 1:
+        raise InputError(f"top_k {top_k}: must be at least 1")
+    if frames_fps is not None and not 0 < frames_fps <= 1000:
+        raise InputError(f"frames_fps {frames_fps:g}: must be above 0 and at most 1000")
+    if not time_limit >= 0:
+        raise InputError(f"time_limit {time_limit:g}: must be at least 0 seconds")
 
 
 @lru_cache(maxsize=2)

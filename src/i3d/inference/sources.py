@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def is_many(path: str | os.PathLike[str]) -> bool:
     name = os.fspath(path)
     if name == STDIN or Path(name).is_file():
         return Path(name).suffix.lower() in LIST_SUFFIXES
-    return (Path(name).is_dir() or "*" in name or "?" in name) and expand_inputs([name]) != [name]
+    is_pattern = not os.path.lexists(name) and glob.has_magic(name)
+    return (Path(name).is_dir() or is_pattern) and expand_inputs([name]) != [name]
 
 
 def _frames_THWC(frames: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -100,7 +102,7 @@ def _sequence(frames: Sequence[Any]) -> Source:
 
 def _refuse_images(videos: Sequence[Any]) -> None:
     """A list is many videos: images in it are likely the frames of one, which would give an answer a frame."""
-    if len(videos) > 1 and all(
+    if videos and all(
         (isinstance(video, str | os.PathLike) and Path(video).suffix.lower() in IMAGE_SUFFIXES)
         or (isinstance(video, np.ndarray | torch.Tensor) and video.ndim == 3)
         for video in videos

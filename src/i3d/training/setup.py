@@ -38,6 +38,12 @@ from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
 from i3d.weights.initialize import load_initial_weights
 
 
+def check_training_runtime(compute: ComputeConfig) -> None:
+    """An InputError for a runtime that only runs networks."""
+    if compute.runtime not in ("torch", "compile"):
+        raise InputError(f"runtime {compute.runtime}: does not train; use torch or compile")
+
+
 def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bool = False) -> Accelerator:
     """The device, the ranks that torchrun started, and mixed precision."""
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:

@@ -27,7 +27,7 @@ from i3d.training.logger import MetricsLogger
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, describe_start, fingerprint
 from i3d.training.schedule import lr_factor
-from i3d.training.setup import build_accelerator, build_loaders, build_train_state
+from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
@@ -95,6 +95,7 @@ def train(
     if lr is not None and not 0 < lr < math.inf:
         raise InputError(f"learning rate {lr}: must be above 0 (--lr)")
     compute = compute or ComputeConfig()
+    check_training_runtime(compute)
     recipe = _resolve_recipe(recipe, annotations, validation, compute)
     folder = RunFolder(work_dir)
     with Stopping() as stopping:

@@ -14,6 +14,7 @@ import torch
 
 from i3d.errors import InputError, first_line
 from i3d.utils.cache import Cache
+from i3d.utils.device_names import check_device_name
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
@@ -43,6 +44,7 @@ class ComputeConfig:
 
 def pick_device(device: str) -> torch.device:
     """ "auto" is CUDA, else Apple's MPS, else the CPU. A device that does not exist is an InputError."""
+    check_device_name(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -18,7 +18,7 @@ from i3d.cli import output
 from i3d.cli.messages import log
 from i3d.cli.options import FrameOptions, ListOptions
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
-from i3d.cli.run.train import flow_settings, training_precision
+from i3d.cli.run.train import flow_settings
 from i3d.cli.train import FinetuneFlags, TrainOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.result_file import metrics_as_dict
@@ -45,9 +45,6 @@ def run_finetune(
     clips = read_dataset(data, dataset)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
-    precision = training_precision(options)
-    if precision == "fp16":
-        raise InputError("--precision fp16: fine-tuning takes fp32, bf16 or auto")
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=json or flags.yes)
     modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
     with _resumable(work_dir), output.Training(quiet=json) as progress:
@@ -74,7 +71,10 @@ def run_finetune(
             init=options.init or DEFAULT,
             settings=_settings(options),
             max_bad=max_bad,
-            compute=ComputeConfig(options.device, precision, options.runtime, options.workers, cache_in(options.cache)),
+            compute=ComputeConfig(
+                options.device, options.precision, options.runtime, options.workers, cache_in(options.cache)
+            ),
+            deterministic=options.deterministic,
             seed=seed,
             naming=frame_naming(frames, modality),
             multi_label=dataset.multi_label,

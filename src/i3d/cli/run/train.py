@@ -19,6 +19,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.training.train import TrainResult
 from i3d.training.train import train as train_recipe
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
+from i3d.utils.distributed import local_device
 
 
 def run_train(
@@ -58,9 +59,9 @@ def run_train(
 
 def training_precision(options: TrainOptions) -> Arithmetic | None:
     """The number format to train in; None: the recipe's."""
-    if options.precision != "auto":
-        return options.precision
-    return arithmetic_of("auto", pick_device(options.device))
+    if options.precision is None:
+        return None
+    return arithmetic_of(options.precision, pick_device(local_device(options.device)))
 
 
 def flow_settings(options: TrainOptions) -> list[str]:
