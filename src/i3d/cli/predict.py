@@ -83,8 +83,9 @@ def predict(
     check_output("--out", options.out, OUT_SUFFIXES)
     check_output("--annotate", options.annotate, ANNOTATE_SUFFIXES)
     check_new("--annotate", options.annotate, force=force)
-    for name in names if options.annotate is not None else ():
-        check_not_source(Path(name), options.annotate, "--annotate")
+    if options.annotate is not None:
+        for name in names:
+            check_not_source(Path(name), options.annotate, "--annotate")
     how = parse_fusion(fusion, streams)
     networks = choose_streams(model.model, model.recipe, streams)
     return run.predict.run_predict(names, options, networks, how, compute, force=force, json=json)
