@@ -263,6 +263,21 @@ def test_interrupt_is_130_and_leaves_no_output(clips):
     assert [p for p in os.listdir() if p.startswith(".r") and p != ".r.csv.resume"] == []
 
 
+def test_annotate_replaces_no_file(clips):
+    """Neither its own input, whatever --force, nor a file of somebody without it."""
+    before = Path("z.webm").read_bytes()
+    Path("in.mp4").write_bytes(before)
+    for force in ([], ["--force"]):
+        done = run("predict", "in.mp4", "--annotate", "in.mp4", *force)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: --annotate in.mp4: ")
+        assert Path("in.mp4").read_bytes() == before
+    Path("other.gif").write_text("precious")
+    done = run("predict", "in.mp4", "--annotate", "other.gif")
+    assert (done.returncode, Path("other.gif").read_text()) == (2, "precious")
+    assert "the file exists; choose another name, or replace it with --force" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["out.gif", "out.mp4"])
 def test_annotate_draws_the_labels(clips, name):
     done = run("predict", "é.mkv", "--annotate", name)

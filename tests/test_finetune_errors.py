@@ -47,6 +47,8 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST):
         (["--recipe", "i3d_rgb", "--no-overfit-check"], "--no-overfit-check"),
         (["--val-list", "v.csv"], "--val-list"),
         (["--benchmark-steps", 3], "--benchmark-steps"),
+        (["--fsdp"], "--fsdp"),
+        (["--runtime", "openvino"], "--runtime 'openvino': is not one of torch, compile"),
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),

@@ -59,7 +59,7 @@ def test_every_kind_of_video_in_one_list(folder):
 def test_a_folder_a_pattern_and_a_list_file_are_many_videos(folder):
     (folder / "list.txt").write_text("clips/a2.mp4\nclips/a10.mp4\nclips/b.mp4\nclips/broken.mp4\n")
     expected = ["a2.mp4", "a10.mp4", "b.mp4", "broken.mp4"]
-    for many in ("clips", folder / "clips", "clips/*.mp4", "list.txt", ["clips"]):
+    for many in ("clips", folder / "clips", "clips/*.mp4", "clips/[ab]*.mp4", "list.txt", ["clips"]):
         predictions = i3d.predict(many, **MODEL)
         assert [row.path.rpartition("/")[2] for row in predictions] == expected
         assert [row.status for row in predictions] == ["ok", "ok", "ok", "error"]
@@ -105,6 +105,13 @@ def test_an_iterator_is_read_as_it_goes():
 def test_what_is_no_video_is_refused(video, message):
     with pytest.raises((i3d.InputError, i3d.VideoError), match=message):
         i3d.predict(video, **MODEL)
+
+
+@pytest.mark.parametrize("options", [{"top_k": 0}, {"frames_fps": 0}, {"time_limit": -1}, {"device": "meta"}])
+def test_bad_options_are_named(options):
+    for predict in (i3d.predict, i3d.predict_many):
+        with pytest.raises(i3d.InputError, match=next(iter(options))):
+            predict(FRAMES, **{**MODEL, **options})
 
 
 def test_results_as_text_tables_and_pictures(folder, tmp_path):

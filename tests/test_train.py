@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import i3d
 from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
 from i3d.models.factory import build_network
@@ -425,3 +426,12 @@ def test_a_rank_that_dies_ends_the_run_within_seconds(clips, tmp_path):
     assert process.wait(60) != 0
     assert time.monotonic() - begin < 30
     assert "SIGKILL" in log.read_text()
+
+
+def test_a_runtime_that_cannot_train_is_refused(tmp_path):
+    """By `train` and `finetune` alike, before they read a clip."""
+    compute = ComputeConfig(device="cpu", runtime="openvino")
+    for function in (lambda: i3d.train(None, None, work_dir=tmp_path, compute=compute),
+                     lambda: i3d.finetune(None, work_dir=tmp_path, compute=compute)):  # fmt: skip
+        with pytest.raises(i3d.InputError, match="runtime openvino: does not train; use torch or compile"):
+            function()
