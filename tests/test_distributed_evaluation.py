@@ -92,10 +92,10 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     out, log = tmp_path / "r.json", tmp_path / "log2"
     process = start(["-m", "i3d", *command(out)], 2, log)
     logs = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
-    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 2 for p in logs), process, log=log)
+    processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 1 for p in logs), process, log=log)
     processes.kill_running(process)
-    assert not out.exists()
-    assert 4 <= sum(path.read_text().count("\n") - 1 for path in logs) < 16
+    assert not out.exists()  # whatever is scored, the result was not written
+    assert 2 <= sum(path.read_text().count("\n") - 1 for path in logs) <= 16
     again = start(["-m", "i3d", *command(out)], 3, log)
     assert again.wait(120) == 1  # torchrun's code; the first process ends with 3, when all is written
     assert out.exists(), log.read_text()
