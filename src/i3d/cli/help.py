@@ -9,8 +9,8 @@ from typing import Final
 from cyclopts import App, Parameter
 
 EXAMPLES: Final = "Examples:\n"
-FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]
-    negative=(), show_default=lambda value: None if value in (False, None) else value
+FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]; of a flag given twice the last one counts
+    negative=(), allow_repeating=True, show_default=lambda value: None if value in (False, None) else value
 )
 
 

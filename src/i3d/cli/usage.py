@@ -8,7 +8,6 @@ from cyclopts import (
     CoercionError,
     CycloptsError,
     MissingArgumentError,
-    RepeatArgumentError,
     UnknownCommandError,
     UnusedCliTokensError,
     ValidationError,
@@ -42,8 +41,6 @@ def _reason(error: CycloptsError) -> str:
     if isinstance(error, ValidationError) and error.argument is not None:
         value = error.argument.tokens[0].value if error.argument.tokens else error.value
         return f"{flag} {value}: {error.exception_message[:1].lower()}{error.exception_message[1:].rstrip('.')}"
-    if isinstance(error, RepeatArgumentError):
-        return f"{error.token.keyword or flag}: is given more than once"
     if isinstance(error, UnknownCommandError):
         return str(error).split(" Available commands:")[0].rstrip(".")
     return str(error).rstrip(".")
