@@ -141,7 +141,7 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     names = sorted(path.name for path in (out / "left" / "a").iterdir() if path.suffix == ".jpg")
     assert names == [f"flow_{axis}_{k:05d}.jpg" for axis in "xy" for k in range(1, 5)]
     record = json.loads((out / "left" / "a" / RECORD).read_text())
-    assert record["flow"] == {"method": method, "bound": 20.0, "align": "between", "format": "jpg"}
+    assert record["made_with"]["flow"] == {"method": method, "bound": 20.0, "align": "between", "format": "jpg"}
     annotations = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     protocol = ClipProtocol(clip_len=4, frame_interval=1, num_clips=1, crops="center")
     view = TestView(protocol, Preprocessing(short_side=96, crop=96, mean=(127.5,) * 2, std=(127.5,) * 2))
