@@ -201,7 +201,7 @@ def test_the_kinetics_clips_as_a_list_are_all_recognised(tmp_path):
     assert "top-1 1.0000 (95 % interval 1.00 to 1.00) of 15 clips" in done.stdout
     assert "protocol: inception_rgb_kinetics400: all frames at 25 fps in windows of at most 250" in done.stdout
     page = (tmp_path / "r.html").read_text()
-    assert "15 of 15 clips recognised" in page
+    assert "15 of 15 clips correct" in page
     assert all(label.split(",")[1] in page for label in lines[1:])
     told = json.loads((tmp_path / "r.json").read_text())
     assert told["counts"] == {"clips": 15, "unreadable": 0}

@@ -88,7 +88,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
         batches.append(Batch(clips_NVTHWC, (), labels, torch.arange(2), ()))
     stepped = []
     plain = step_module.train_step
-    monkeypatch.setattr(step_module, "train_step", lambda *a, **k: stepped.append(plain(*a, **k)) or stepped[-1])
+    monkeypatch.setattr("i3d.training.train.train_step", lambda *a, **k: stepped.append(plain(*a, **k)) or stepped[-1])
     run = TrainingRun(parts, Given(batches), None, RunFolder(tmp_path), 0.01, 4, 4)
     assert _loop(run, Stopping(), 4, measures_speed=True).steps == 4
     assert np.allclose([float(s.loss) for s in stepped], golden["loss64"], rtol=1e-6, atol=0)
@@ -193,7 +193,7 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     wait_for(tmp_path / "run" / "log.jsonl")
     process.send_signal(number)
     assert process.wait(30) == code
-    assert "saved; the same command goes on from there" in log.read_text()
+    assert "saved; the same command resumes from there" in log.read_text()
     [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
     told = finish(command(clips, tmp_path / "run", *options))
     assert f"resuming from step {int(newest.stem.split('-')[1])} of 24" in told
