@@ -329,7 +329,7 @@ def test_bad_clips_are_limited_and_told(clips, tmp_path):
         (["--recipe", "nothing"], "there is no recipe 'nothing'"),
         (["--set", "training.epoch=3"], "training has no 'epoch'; it has init, "),
         (["--set", "training.epochs=0"], "training.epochs: Input should be greater than or equal to 1"),
-        (["--precision", "fp16"], "precision fp16: this device is a CPU; use bf16 or fp32"),
+        (["--precision", "fp16"], "precision fp16: a CPU has no fast float16; use --precision bf16, fp32 or auto"),
         (["--init", "nowhere.pth"], "nowhere.pth: no such file"),
         (["--max-bad", "lots"], "--max-bad 'lots': is not a fraction"),
         (["--recipe", "inception_rgb_charades"], "has no training settings"),
