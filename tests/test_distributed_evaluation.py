@@ -53,9 +53,9 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_clip_once_for_1_to_3_processes_and_1_to_17_clips(clips, models, tmp_path):
+def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, models, tmp_path):
     found = {}
-    for world_size in (1, 2, 3):
+    for world_size in (1, 3):
         folder, log = tmp_path / str(world_size), tmp_path / f"log{world_size}"
         folder.mkdir()
         process = start(
@@ -172,6 +172,5 @@ del group, told[:]
 def test_ranks_on_gpus_exchange_numbers_over_gloo(tmp_path):
     """NCCL exchanges a number after all queued work of the GPU: a step would have to end before the next begins."""
     (tmp_path / "hosts.py").write_text(HOSTS)
-    for _ in range(2):  # the threads of a group that is not left abort a process that ends, at times
-        process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")
-        assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+    process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]

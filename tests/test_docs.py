@@ -5,6 +5,7 @@ block marked `bash` shows what a test cannot run as it is: other data, several d
 pages on moving from other projects are run with small settings by `test_mmaction2_commands.py`.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -35,25 +36,34 @@ def blocks(language):
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 
-@pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """What the examples speak of: clip.mp4, a folder, a list, a table, weights of others."""
-    monkeypatch.chdir(tmp_path)
-    clip = render(tmp_path / "clip.mp4", num_frames=15)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the examples name: clip.mp4, a folder, a list, a table, weights of other projects."""
+    root = tmp_path_factory.mktemp("files")
+    clip = render(root / "clip.mp4", num_frames=15)
     for name in ["a.mp4", "b.webm", "clips/1.mp4", "clips/2.mp4", "more/x.avi"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(clip, tmp_path / name)
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(clip, root / name)
     for i in range(10):
-        place = tmp_path / "actions" / ("run", "walk")[i % 2]
+        place = root / "actions" / ("run", "walk")[i % 2]
         place.mkdir(parents=True, exist_ok=True)
         render(place / f"{i}.mp4", num_frames=20 + i)
-    (tmp_path / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
-    (tmp_path / "table.csv").write_text("label,path\nx,a.mp4\n")
+    (root / "list.txt").write_text("a.mp4\nclips/1.mp4\n")
+    (root / "table.csv").write_text("label,path\nx,a.mp4\n")
     tiny = ROOT / "tests" / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
-    shutil.copy(tiny, tmp_path / "epoch_100.pth")
-    save_file(resnet_2d(50), tmp_path / "resnet50.safetensors")
-    (tmp_path / "my.yaml").write_text(TINY_RECIPE)
-    return tmp_path
+    shutil.copy(tiny, root / "epoch_100.pth")
+    save_file(resnet_2d(50), root / "resnet50.safetensors")
+    (root / "my.yaml").write_text(TINY_RECIPE)
+    return root
+
+
+@pytest.fixture
+def workplace(files, tmp_path, monkeypatch):
+    """A folder of each test with these files, which are links: outputs are renamed, never written in place."""
+    place = tmp_path / "place"
+    shutil.copytree(files, place, copy_function=os.link)
+    monkeypatch.chdir(place)
+    return place
 
 
 @pytest.mark.slow

@@ -455,17 +455,17 @@ def test_two_videos_of_one_name(videos, model, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [None, InceptionSettings(num_classes=3)], ids=["each window alone", "shared"])
-def test_killed_three_times_and_in_three_processes_the_files_are_the_same(videos, tmp_path, network):
+def test_killed_and_in_three_processes_the_files_are_the_same(videos, tmp_path, network):
     model, options = save_model(tmp_path / "m.safetensors", network=network, crop=33), OPTIONS
     if network is not None:
         options = ("--layer", "Mixed_4b", "--window", "16", "--stride", "2", "--fps", "native")
     for name in ("broken.mp4", "short.mp4"):
         (videos / name).unlink()
-    for k in range(6):
+    for k in range(4):
         shutil.copy(videos / "a.mp4", videos / f"c{k}.mp4")
     run(videos, "--out", tmp_path / "whole", "--model", model, *options)
     words = [*I3D, "features", videos, "--model", model, *options, "--device", "cpu", "--out"]
-    for number in range(3):
+    for number in range(2 if network is None else 1):
         process = processes.start([*words, tmp_path / "killed"])
         processes.wait_until(lambda at_least=4 * number + 1: len(content(tmp_path / "killed")) >= at_least, process)
         processes.kill_running(process)

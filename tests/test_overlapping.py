@@ -54,14 +54,14 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
 
 
 @pytest.mark.slow
-@examples(15)
+@examples(8)
 @example(window=64, stride=1, num_rows=17, endpoint="Mixed_5c")
 @example(window=64, stride=2, num_rows=11, endpoint="Mixed_5c")
 @example(window=33, stride=5, num_rows=10, endpoint="Mixed_4b")
 @given(
     window=st.integers(9, 70),
     stride=st.integers(1, 9),
-    num_rows=st.integers(1, 19),
+    num_rows=st.integers(1, 12),
     endpoint=st.sampled_from(InceptionI3D.endpoints),
 )
 def test_windows_equal_those_that_run_alone(net, window, stride, num_rows, endpoint):
@@ -72,7 +72,7 @@ def test_windows_equal_those_that_run_alone(net, window, stride, num_rows, endpo
     with torch.inference_mode():
         maps_BCTHW = shared(net, frames_1CTHW, endpoint=endpoint, window=window, stride=stride, num_rows=num_rows)
         assert len(maps_BCTHW) == num_rows
-        for row in {0, num_rows // 2, max(num_rows - 2, 0), num_rows - 1}:
+        for row in {0, num_rows // 2, num_rows - 1}:
             alone_1CTHW = net.features(frames_1CTHW[:, :, row * stride : row * stride + window], endpoint=endpoint)
             torch.testing.assert_close(maps_BCTHW[row : row + 1], alone_1CTHW, rtol=1e-9, atol=1e-11)
 

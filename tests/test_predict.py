@@ -186,9 +186,9 @@ print(seen.num_frames_V.sum(), seen.frames_decoded, int(peak) // 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to measure memory")
 def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
-    """An hour against a minute, with the network itself left out: its cost does not depend on the video."""
+    """Ten minutes against one: 3 KB more a frame would fail. The network is left out: its cost is that of a window."""
     peaks = {}
-    for seconds in (60, 3600):
+    for seconds in (60, 600):
         path = render(tmp_path / f"{seconds}.mp4", num_frames=5 * seconds, fps=5, options={"preset": "ultrafast"})
         environment = {**os.environ, **ENVIRONMENT}
         done = subprocess.run(
@@ -196,4 +196,4 @@ def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
         )
         slots, decoded, peaks[seconds] = map(int, done.stdout.split())
         assert (slots, decoded) == (25 * seconds, 5 * seconds)
-    assert peaks[3600] - peaks[60] < 40
+    assert peaks[600] - peaks[60] < 40

@@ -29,15 +29,15 @@ def uninterrupted(clips, tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize(("num_processes", "workers"), [(1, 0), (1, 3), (2, 1)])
-def test_killed_in_three_steps(clips, uninterrupted, tmp_path, num_processes, workers):
+@pytest.mark.parametrize(("num_processes", "workers", "kills"), [(1, 0, 1), (1, 3, 3), (2, 1, 2)])
+def test_killed_in_random_steps(clips, uninterrupted, tmp_path, num_processes, workers, kills):
     """A state is saved after each step; kills hit an instant of the step after it: loading, computing, saving."""
     rng = random.Random(f"{num_processes} {workers}")
     num_steps, expected = uninterrupted[num_processes]
     run, log = tmp_path / "run", tmp_path / "log"
     arguments = command(clips, run, "--workers", str(workers), num_processes=num_processes)
     killed_after = 0
-    for part in PARTS_TO_KILL_IN:
+    for part in PARTS_TO_KILL_IN[-kills:]:
         step = max(int(rng.uniform(*part) * num_steps), killed_after + 1)
         process = start(arguments, log)
         wait_until(lambda at_least=step: newest_step(run) >= at_least, process, log=log)
