@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import App, Parameter
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output, choices, numbers
+from i3d.cli.checks import choices, exists, numbers, writable
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
@@ -31,50 +31,56 @@ from i3d.cli.options import (
     Runtime,
 )
 
+Axes = tuple[list[Precision], list[int], list[int], list[Runtime]]
 app = App(name="benchmark", help="Measure the speed of data loading or of a network.")
 
 
-def data(
-    source: Dataset,
-    /,
-    *,
-    num_clips: Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_1, help="Clips to load.")] = 64,
-    phase: Annotated[
-        Literal["train", "test"], Parameter(group=COMPUTED, help="Random clips (train), or all views of a test.")
-    ] = "train",
-    recipe: ClipRecipe = DEFAULT_RECIPE,
-    batch_size: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1, help="Clips of a batch.")] = 8,
-    workers: Annotated[
-        str, Parameter(group=SPEED, help="Numbers of worker processes to measure, with commas.")
-    ] = "1,2",
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    json: Json = False,
-) -> None:
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True)
+class LoadingOptions:
+    """Which clips are loaded, and how."""
+
+    num_clips: Annotated[int, Parameter(validator=AT_LEAST_1)] = 64
+    """Clips to load."""
+
+    phase: Literal["train", "test"] = "train"
+    """Random clips (train), or all views of a test."""
+
+    recipe: ClipRecipe = DEFAULT_RECIPE
+
+    batch_size: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1)] = 8
+    """Clips of a batch."""
+
+    workers: Annotated[str, Parameter(group=SPEED)] = "1,2"
+    """Numbers of worker processes to measure, with commas."""
+
+    dataset: DatasetOptions = DatasetOptions()
+    frames: ModalityOptions = ModalityOptions()
+    json: Json = False
+
+
+def data(source: Dataset, /, *, options: LoadingOptions = LoadingOptions()) -> None:
     """Measure how fast clips are loaded, and which stage limits it.
 
     Examples:
       i3d benchmark data train.csv --workers 1,4
     """
-    check_dataset(source)
-    counts = numbers("--workers", workers, int)
-    run.benchmark.run_data(
-        source,
-        dataset,
-        frames,
-        num_clips=num_clips,
-        phase=phase,
-        recipe=recipe,
-        batch_size=batch_size,
-        workers=counts,
-        json=json,
-    )
+    workers = numbers("--workers", options.workers, int)
+    run.benchmark.run_data(source, options, workers)
 
 
 @Parameter(name="*", group=SPEED)
 @dataclass(frozen=True)
-class Configurations:
+class ModelSpeedOptions:
     """What is measured; several values with commas are measured in turn."""
+
+    recipe: ModelRecipe = None
+
+    protocol: Annotated[str | None, Parameter(group=COMPUTED)] = None
+    """Clips x crops of a video, e.g. 10x3 (default: the recipe's)."""
+
+    video: Annotated[Path | None, Parameter(group=INPUT, validator=exists("--video"))] = None
+    """Video to decode (default: 10 s of 340 x 256, rendered)."""
 
     precision: str = "fp32"
     """fp32, bf16, fp16 or auto, with commas."""
@@ -97,8 +103,13 @@ class Configurations:
     device: Device = "auto"
     """auto, cpu, cuda, cuda:N, mps or npu."""
 
+    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".json"))] = None
+    """Write the result to this .json too."""
+
+    json: Json = False
+
     @property
-    def axes(self) -> tuple[list[Precision], list[int], list[int], list[Runtime]]:
+    def axes(self) -> Axes:
         """The values of precision, batch size, threads and runtime."""
         return (
             choices("--precision", self.precision, get_args(Precision)),
@@ -112,16 +123,7 @@ def model(
     name: Annotated[str, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
     /,
     *,
-    recipe: ModelRecipe = None,
-    protocol: Annotated[
-        str | None, Parameter(group=COMPUTED, help="Clips x crops of a video, e.g. 10x3 (default: the recipe's).")
-    ] = None,
-    video: Annotated[
-        Path | None, Parameter(group=INPUT, help="Video to decode (default: 10 s of 340 x 256, rendered).")
-    ] = None,
-    configurations: Configurations = Configurations(),
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", help="Write the result to this .json too.")] = None,
-    json: Json = False,
+    options: ModelSpeedOptions = ModelSpeedOptions(),
 ) -> None:
     """Measure the cost, latency and throughput of a network.
 
@@ -130,11 +132,8 @@ def model(
     Examples:
       i3d benchmark model r50 --precision fp32,auto --batch-size 1,4
     """
-    check_output("--out", out, (".json",))
-    _ = configurations.axes
-    if video is not None:
-        check_dataset(video, "--video ")
-    run.benchmark.run_model(name, configurations, recipe=recipe, protocol=protocol, video=video, out=out, json=json)
+    axes = options.axes
+    run.benchmark.run_model(name, options, axes)
 
 
 for _function in (data, model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +29,20 @@ def _leads_somewhere(name: str) -> bool:
     return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
 
 
-def check_dataset(source: Path, option: str = "") -> None:
-    """An InputError if there is no such list or folder."""
-    if not source.exists() and "%" not in str(source):
-        raise InputError(f"{option}{printable(str(source))}: no such file or folder; check the path")
+def exists(option: str = "") -> Callable[[object, Path | None], None]:
+    """A validator: there is such a list, file or folder. Options that are not given are validated too: None."""
+
+    def check(_: object, source: Path | None) -> None:
+        if source is not None and not source.exists() and "%" not in str(source):
+            where = f"{option} {printable(str(source))}".lstrip()  # arguments have no option
+            raise InputError(f"{where}: no such file or folder; check the path")
+
+    return check
+
+
+def writable(option: str, *suffixes: str) -> Callable[[object, Path | None], None]:
+    """A validator: a file of this name can be written, and its name ends in one of the suffixes."""
+    return lambda _, path: check_output(option, path, suffixes)
 
 
 def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -> None:
@@ -53,7 +63,7 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
 def check_new(option: str, path: Path | None, *, force: bool) -> None:
     """An InputError if a file exists and must not be replaced."""
     if path is not None and path.exists() and not force:
-        where = f"{option} {printable(str(path))}".lstrip()  # arguments have no option
+        where = f"{option} {printable(str(path))}".lstrip()
         raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
 
 

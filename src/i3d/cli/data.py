@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_not_source, check_output, frame_rate
+from i3d.cli.checks import check_not_source, frame_rate, writable
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
@@ -28,20 +28,25 @@ from i3d.cli.options import (
     Json,
     ListOptions,
     ModalityOptions,
+    OutFolder,
     Seed,
     Workers,
 )
 from i3d.errors import InputError
 
 app = App(name="data", help="List, check, split, preview and pack datasets.")
-OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
 
 
 def list_(
     source: Dataset,
     /,
     *,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .csv, .tsv, .jsonl or (MMAction2) .txt.")],
+    out: Annotated[
+        Path,
+        Parameter(
+            group=OUTPUT, alias="-o", validator=writable("--out"), help="The .csv, .tsv, .jsonl or (MMAction2) .txt."
+        ),
+    ],
     dataset: DatasetOptions = DatasetOptions(),
     frames: ModalityOptions = ModalityOptions(),
 ) -> None:
@@ -53,16 +58,17 @@ def list_(
       i3d data list clips/ --out clips.csv
       i3d data list annotations.csv --split train --out train.txt
     """
-    check_dataset(source)
-    check_output("--out", out)
     check_not_source(source, out)
     run.data.run_list(source, out, dataset, frames)
 
 
 @Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """How clips are divided."""
+    """How clips are divided, and where the list is written."""
+
+    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".csv", ".tsv", ".jsonl"))]
+    """The .csv, .tsv or .jsonl to write."""
 
     val_fraction: float = 0.2
     """Fraction to validate on."""
@@ -76,17 +82,12 @@ class SplitOptions:
     ignore_splits: bool = False
     """Ignore the splits that the source has."""
 
+    seed: Seed = 0
+    dataset: ListOptions = ListOptions()
+    json: Json = False
 
-def split(
-    source: Dataset,
-    /,
-    *,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .csv, .tsv or .jsonl to write.")],
-    options: SplitOptions = SplitOptions(),
-    seed: Seed = 0,
-    dataset: ListOptions = ListOptions(),
-    json: Json = False,
-) -> None:
+
+def split(source: Dataset, /, *, options: SplitOptions) -> None:
     """Split a dataset into train, val and test.
 
     Clips of one group stay together, and the classes are divided evenly.
@@ -95,10 +96,8 @@ def split(
       i3d data split clips/ --out clips.csv --val-fraction 0.2
       i3d data split clips/ --out clips.csv --group-by '(person\\d+)_'
     """
-    check_dataset(source)
-    check_output("--out", out, (".csv", ".tsv", ".jsonl"))
-    check_not_source(source, out)
-    run.data.run_split(source, out, options, dataset, seed=seed, json=json)
+    check_not_source(source, options.out)
+    run.data.run_split(source, options)
 
 
 def pack(
@@ -118,7 +117,6 @@ def pack(
     Examples:
       i3d data pack frames/list.txt --out packed
     """
-    check_dataset(source)
     if dataset.allow_outside:
         raise InputError("--allow-outside: shards hold only files below the root; leave it out")
     run.data.run_pack(source, out, dataset, shard_megabytes=shard_megabytes)
@@ -140,9 +138,11 @@ class FlowFileOptions:
 
 
 @Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """Which frames are written."""
+    """Which frames are written, and where."""
+
+    out: OutFolder
 
     short_side: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
     """Resize frames to this short side (default: not resized)."""
@@ -156,19 +156,14 @@ class ExtractOptions:
     jpeg_quality: Annotated[int | None, Parameter(group=OUTPUT, validator=Number(gte=1, lte=100))] = None
     """Quality of JPEG files, 1 to 100 (default: 95, of flow 100)."""
 
+    flow: FlowFileOptions = FlowFileOptions()
+    frames: FrameOptions = FrameOptions()
+    dataset: DatasetOptions = DatasetOptions()
+    workers: Workers = 2
+    force: Force = False
 
-def extract_frames(
-    source: Dataset,
-    /,
-    *,
-    out: OutFolder,
-    options: ExtractOptions = ExtractOptions(),
-    flow: FlowFileOptions = FlowFileOptions(),
-    frames: FrameOptions = FrameOptions(),
-    dataset: DatasetOptions = DatasetOptions(),
-    workers: Workers = 2,
-    force: Force = False,
-) -> int:
+
+def extract_frames(source: Dataset, /, *, options: ExtractOptions) -> int:
     """Write the frames of videos, or their optical flow, as JPEG.
 
     Each clip gets a folder, named by --template, and list.txt is a list of MMAction2. The same command resumes an
@@ -178,17 +173,19 @@ def extract_frames(
       i3d data extract-frames clips/ --out frames --short-side 256 --workers 8
       i3d data extract-frames clips/ --out flow --short-side 256 --fps 25 --flow-method tvl1
     """
-    check_dataset(source)
     fps = frame_rate(options.fps)
-    if options.flow_method is None and flow != FlowFileOptions():
+    if options.flow_method is None and options.flow != FlowFileOptions():
         raise InputError("--flow-bound, --flow-align, --flow-format: are for flow; name a --flow-method too")
-    return run.data.run_extract(source, out, options, flow, frames, dataset, fps=fps, workers=workers, force=force)
+    return run.data.run_extract(source, options, fps)
 
 
 @Parameter(name="*", group=COMPUTED)
 @dataclass(frozen=True)
 class CheckOptions:
     """What is checked."""
+
+    dataset: DatasetOptions = DatasetOptions()
+    frames: ModalityOptions = ModalityOptions()
 
     min_frames: Annotated[int, Parameter(validator=AT_LEAST_1)] = 1
     """Report clips of fewer frames."""
@@ -205,22 +202,16 @@ class CheckOptions:
     workers: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1)] = 2
     """Processes; each may crash or hang without harm."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".csv"))] = None
     """Write a row for every clip to this .csv."""
 
     fix: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """Re-encode the readable part of damaged clips into this folder."""
 
+    json: Json = False
 
-def check(
-    source: Dataset,
-    /,
-    *,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    options: CheckOptions = CheckOptions(),
-    json: Json = False,
-) -> int:
+
+def check(source: Dataset, /, *, options: CheckOptions = CheckOptions()) -> int:
     """Decode every clip and report unreadable files and duplicates.
 
     Reported by file name are clips that are missing, broken, truncated, too short or duplicates. Exit code 3: there are
@@ -229,24 +220,30 @@ def check(
     Examples:
       i3d data check clips/ --out report.csv
     """
-    check_dataset(source)
-    check_output("--out", options.out, (".csv",))
-    return run.data.run_check(source, dataset, frames, options, json=json)
+    return run.data.run_check(source, options)
 
 
-def preview(
-    source: Dataset,
-    /,
-    *,
-    out: OutFolder,
-    num_clips: Annotated[int, Parameter(group=COMPUTED, validator=Number(gte=1, lte=100), help="Clips to draw.")] = 16,
-    epoch: Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Draw clips as in this epoch.")] = 0,
-    seed: Seed = 0,
-    recipe: ClipRecipe = DEFAULT_RECIPE,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    json: Json = False,
-) -> int:
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions:
+    """Which clips are drawn, and where."""
+
+    out: OutFolder
+
+    num_clips: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 16
+    """Clips to draw."""
+
+    epoch: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
+    """Draw clips as in this epoch."""
+
+    seed: Seed = 0
+    recipe: ClipRecipe = DEFAULT_RECIPE
+    dataset: DatasetOptions = DatasetOptions()
+    frames: ModalityOptions = ModalityOptions()
+    json: Json = False
+
+
+def preview(source: Dataset, /, *, options: PreviewOptions) -> int:
     """Draw clips as training reads them, and statistics of the dataset.
 
     Written are clips.png and statistics.png. Exit code 3: some clip could not be read.
@@ -254,10 +251,7 @@ def preview(
     Examples:
       i3d data preview clips/ --out preview
     """
-    check_dataset(source)
-    return run.data.run_preview(
-        source, out, dataset, frames, num_clips=num_clips, epoch=epoch, seed=seed, recipe=recipe, json=json
-    )
+    return run.data.run_preview(source, options)
 
 
 for _function in (list_, check, preview, split, extract_frames, pack):

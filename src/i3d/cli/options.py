@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from i3d.cli.checks import exists, writable
 from i3d.utils.device_names import check_device_name
 
 INPUT: Final = Group("Input", sort_key=1)
@@ -23,7 +24,6 @@ SPEED: Final = Group("Speed", sort_key=5)
 
 AT_LEAST_0: Final = Number(gte=0)
 AT_LEAST_1: Final = Number(gte=1)
-FRACTION: Final = Number(gte=0, lte=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -45,6 +45,14 @@ Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Rand
 Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output of other settings.")]
+Report = Annotated[
+    Path | None,
+    Parameter(
+        group=OUTPUT,
+        validator=writable("--report", ".html"),
+        help="Write metrics, confusion and worst clips to this .html file.",
+    ),
+]
 Videos = Annotated[
     str,
     Parameter(
@@ -53,17 +61,14 @@ Videos = Annotated[
         help="Videos, folders, patterns, or lists (.txt: a path a line; .csv: a column path, file or video).",
     ),
 ]
-Dataset = Annotated[Path, Parameter(group=INPUT, help="A list of clips in any format, or a folder of classes.")]
-DataOption = Annotated[
-    Path, Parameter(group=INPUT, alias="-d", help="A list of clips in any format, or a folder of classes.")
-]
+DATASET: Final = "A list of clips in any format, or a folder of classes."
+Dataset = Annotated[Path, Parameter(group=INPUT, validator=exists(), help=DATASET)]
+DataOption = Annotated[Path, Parameter(group=INPUT, alias="-d", validator=exists("--data"), help=DATASET)]
+OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
 ModelRecipe = Annotated[
-    str | None,
-    Parameter(group=MODEL, name="--recipe", help="Recipe of a foreign checkpoint that does not name it."),
+    str | None, Parameter(group=MODEL, help="Recipe of a foreign checkpoint that does not name it.")
 ]
-ClipRecipe = Annotated[
-    str, Parameter(group=MODEL, name="--recipe", help="Recipe that sets clip length and sizes (`i3d models`).")
-]
+ClipRecipe = Annotated[str, Parameter(group=MODEL, help="Recipe that sets clip length and sizes (`i3d models`).")]
 
 
 @Parameter(name="*", group=INPUT)
@@ -128,8 +133,7 @@ class ModelOptions:
     model: Annotated[str | None, Parameter(alias="-m")] = None
     """Weights: shipped ones by name, or a file (default: the shipped ones)."""
 
-    recipe: str | None = None
-    """Recipe of a foreign checkpoint that does not name it."""
+    recipe: ModelRecipe = None
 
 
 @Parameter(name="*", group=MODEL)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from i3d.cli import run
-from i3d.cli.checks import check_new, check_not_source, check_output, check_videos
+from i3d.cli.checks import check_new, check_not_source, check_videos, writable
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
@@ -29,14 +29,13 @@ from i3d.cli.options import (
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.errors import InputError
 
-OUT_SUFFIXES: Final = (".csv", ".json", ".jsonl")
-ANNOTATE_SUFFIXES: Final = (".mp4", ".gif")
-
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PredictOptions:
     """What is predicted, and where it is written."""
+
+    model: ModelOptions = ModelOptions()
 
     labels: Annotated[Path | None, Parameter(group=MODEL)] = None
     """Class names, one a line, instead of those of the weights."""
@@ -50,23 +49,22 @@ class PredictOptions:
     top_k: Annotated[int, Parameter(group=COMPUTED, alias="-k", validator=AT_LEAST_1)] = 5
     """Classes to print for each video."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[
+        Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".csv", ".json", ".jsonl"))
+    ] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
-    annotate: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    annotate: Annotated[Path | None, Parameter(group=OUTPUT, validator=writable("--annotate", ".mp4", ".gif"))] = None
     """Draw the labels on the video: an .mp4, or its first 10 s as .gif."""
 
+    streams: StreamOptions = StreamOptions()
+    fusion: FusionOptions = FusionOptions()
+    compute: ComputeOptions = ComputeOptions()
+    force: Force = False
+    json: Json = False
 
-def predict(
-    *videos: Videos,
-    model: ModelOptions = ModelOptions(),
-    options: PredictOptions = PredictOptions(),
-    streams: StreamOptions = StreamOptions(),
-    fusion: FusionOptions = FusionOptions(),
-    compute: ComputeOptions = ComputeOptions(),
-    force: Force = False,
-    json: Json = False,
-) -> int:
+
+def predict(*videos: Videos, options: PredictOptions = PredictOptions()) -> int:
     """Recognise the action in each video.
 
     The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit
@@ -80,15 +78,13 @@ def predict(
     names = check_videos(videos)
     if options.frames_fps is not None and not 0 < options.frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {options.frames_fps:g}")
-    check_output("--out", options.out, OUT_SUFFIXES)
-    check_output("--annotate", options.annotate, ANNOTATE_SUFFIXES)
-    check_new("--annotate", options.annotate, force=force)
+    check_new("--annotate", options.annotate, force=options.force)
     if options.annotate is not None:
         for name in names:
             check_not_source(Path(name), options.annotate, "--annotate")
-    how = parse_fusion(fusion, streams)
-    networks = choose_streams(model.model, model.recipe, streams)
-    return run.predict.run_predict(names, options, networks, how, compute, force=force, json=json)
+    fusion = parse_fusion(options.fusion, options.streams)
+    networks = choose_streams(options.model.model, options.model.recipe, options.streams)
+    return run.predict.run_predict(names, options, networks, fusion)
 
 
 app = command(predict, "predict")

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output, choices, fraction
+from i3d.cli.checks import choices, fraction, writable
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_1,
@@ -24,6 +24,7 @@ from i3d.cli.options import (
     FrameOptions,
     FusionOptions,
     Json,
+    Report,
     Seed,
     StreamOptions,
     Workers,
@@ -35,9 +36,13 @@ FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
 
 
 @Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TestOptions:
     """What is tested by which protocol, and where it is written."""
+
+    data: DataOption
+    dataset: DatasetOptions = DatasetOptions()
+    frames: FrameOptions = FrameOptions()
 
     recipe: Annotated[str | None, Parameter(group=MODEL)] = None
     """Recipe of a foreign checkpoint that does not name it."""
@@ -60,17 +65,24 @@ class TestOptions:
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out"))] = None
     """Write scores and metrics to this .json, .yaml or .csv; resumes a test."""
 
     out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=OUTPUT)] = "i3d"
     """mmaction2: a list of score vectors in the order of the list."""
 
-    report: Annotated[Path | None, Parameter(group=OUTPUT)] = None
-    """Write metrics, confusion and worst clips to this .html file."""
+    report: Report = None
 
     max_views: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
     """Views that run at once (default: 256 frames); fewer take less memory."""
+
+    streams: StreamOptions = StreamOptions()
+    fusion: FusionOptions = FusionOptions()
+    compute: ComputeOptions = ComputeOptions()
+    workers: Workers = 2
+    seed: Seed = 0
+    force: Force = False
+    json: Json = False
 
     @property
     def saves_views(self) -> bool:
@@ -93,17 +105,7 @@ def evaluate(
     model: Annotated[str, Parameter(group=MODEL, help="Shipped weights by name, or a weights file of any kind.")],
     /,
     *,
-    data: DataOption,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: FrameOptions = FrameOptions(),
-    options: TestOptions = TestOptions(),
-    streams: StreamOptions = StreamOptions(),
-    fusion: FusionOptions = FusionOptions(),
-    compute: ComputeOptions = ComputeOptions(),
-    workers: Workers = 2,
-    seed: Seed = 0,
-    force: Force = False,
-    json: Json = False,
+    options: TestOptions,
 ) -> int:
     """Test a model on labelled clips.
 
@@ -119,27 +121,20 @@ def evaluate(
       i3d test run/best.safetensors --data actions/clips.csv --frame-order shuffled,reversed,frozen
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
-    check_dataset(data, "--data ")
-    check_output("--out", options.out)
-    check_output("--report", options.report, (".html",))
     _ = options.max_bad_fraction
-    parse_streams(streams.streams)
-    how = parse_fusion(fusion, streams, may_sweep=True)
+    parse_streams(options.streams.streams)
+    fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")
     if options.frame_orders:
-        _check_frame_orders(options, streams)
-        return run.frame_order.run_frame_orders(
-            model, data, dataset, frames, options, compute, workers=workers, seed=seed, json=json
-        )
-    if seed:
+        _check_frame_orders(options)
+        return run.test.run_frame_orders(model, options)
+    if options.seed:
         raise InputError("--seed: is for --frame-order shuffled; a test draws nothing else")
-    return run.test.run_test(
-        model, data, dataset, frames, options, streams, how, compute, workers=workers, force=force, json=json
-    )
+    return run.test.run_test(model, options, fusion)
 
 
-def _check_frame_orders(options: TestOptions, streams: StreamOptions) -> None:
+def _check_frame_orders(options: TestOptions) -> None:
     """Options that a comparison of frame orders does not take."""
     given = {
         "--out": options.out,
@@ -147,9 +142,9 @@ def _check_frame_orders(options: TestOptions, streams: StreamOptions) -> None:
         "--out-format": None if options.out_format == "i3d" else options.out_format,
         "--average-clips": options.average_clips,
         "--set": options.settings,
-        "--streams": streams.streams,
-        "--flow-model": streams.flow_model,
-        "--flow-method": streams.flow_method,
+        "--streams": options.streams.streams,
+        "--flow-model": options.streams.flow_model,
+        "--flow-method": options.streams.flow_method,
         "--bad-as-wrong": options.bad_as_wrong or None,
     }
     for option, value in given.items():

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, fraction
+from i3d.cli.checks import exists, fraction
 from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
@@ -35,10 +35,72 @@ FINETUNE: Final = "finetune"  # the recipe's name
 FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=FINETUNING)
 @dataclass(frozen=True)
+class FinetuneFlags:
+    """What only fine-tuning takes. Whatever is not given is chosen from the clips and the device."""
+
+    train_layers: Literal["head", "last", "all"] | None = None
+    """Layers to train: head takes seconds, all the longest."""
+
+    head: Literal["linear", "prototype"] | None = None
+    """Classifier: linear, or prototype (class means)."""
+
+    views: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Views of each clip that the classifier is fitted on."""
+
+    test_clips: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    """Clips of each video that are scored."""
+
+    norms: Literal["frozen", "trained", "re-estimated"] | None = None
+    """Statistics of batch normalisation."""
+
+    flip: Literal["on", "off", "swap"] | None = None
+    """Mirror images; swap exchanges left and right classes."""
+
+    balance: Literal["none", "sampler", "loss", "focal", "logit-adjust"] | None = None
+    """How uneven classes are balanced."""
+
+    layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
+    """Factor of the learning rate for each layer below the classifier."""
+
+    cv_folds: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
+    """Test on all clips by cross-validation of so many folds."""
+
+    val_fraction: float | None = None
+    """Fraction to validate on, of clips without a split (default: 0.2)."""
+
+    group_by: str | None = None
+    """Regular expression; clips whose paths match alike stay together."""
+
+    overfit_check: Annotated[bool, Parameter(negative="--no-overfit-check")] = True
+    """First check that the model can overfit eight clips."""
+
+    yes: Annotated[bool, Parameter(alias="-y")] = False
+    """Ask no questions."""
+
+    def check_unused(self) -> None:
+        """An InputError if one of them is given with a published recipe."""
+        for field in fields(self):
+            if getattr(self, field.name) != field.default:
+                flag = {"overfit_check": "no-overfit-check"}.get(field.name, field.name.replace("_", "-"))
+                raise InputError(
+                    f"--{flag}: is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)"
+                )
+
+
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """A training run by any recipe."""
+
+    data: DataOption
+
+    work_dir: Annotated[Path, Parameter(group=OUTPUT)]
+    """Folder of the run; the same command resumes it."""
+
+    dataset: ListOptions = ListOptions()
+    frames: FrameOptions = FrameOptions()
 
     recipe: Annotated[str, Parameter(group=MODEL)] = FINETUNE
     """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
@@ -46,7 +108,7 @@ class TrainOptions:
     init: Annotated[str | None, Parameter(group=MODEL)] = None
     """Initial weights: a file of any kind, a hub name, or none."""
 
-    val_list: Annotated[Path | None, Parameter(group=INPUT)] = None
+    val_list: Annotated[Path | None, Parameter(group=INPUT, validator=exists("--val-list"))] = None
     """Clips to validate on (default: the split val of --data)."""
 
     val_root: Annotated[Path | None, Parameter(group=INPUT)] = None
@@ -106,72 +168,12 @@ class TrainOptions:
     benchmark_steps: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
     """Measure the speed of so many steps and save nothing."""
 
-
-@Parameter(name="*", group=FINETUNING)
-@dataclass(frozen=True)
-class FinetuneFlags:
-    """What only fine-tuning takes. Whatever is not given is chosen from the clips and the device."""
-
-    train_layers: Literal["head", "last", "all"] | None = None
-    """Layers to train: head takes seconds, all the longest."""
-
-    head: Literal["linear", "prototype"] | None = None
-    """Classifier: linear, or prototype (class means)."""
-
-    views: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Views of each clip that the classifier is fitted on."""
-
-    test_clips: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Clips of each video that are scored."""
-
-    norms: Literal["frozen", "trained", "re-estimated"] | None = None
-    """Statistics of batch normalisation."""
-
-    flip: Literal["on", "off", "swap"] | None = None
-    """Mirror images; swap exchanges left and right classes."""
-
-    balance: Literal["none", "sampler", "loss", "focal", "logit-adjust"] | None = None
-    """How uneven classes are balanced."""
-
-    layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
-    """Factor of the learning rate for each layer below the classifier."""
-
-    cv_folds: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
-    """Test on all clips by cross-validation of so many folds."""
-
-    val_fraction: float | None = None
-    """Fraction to validate on, of clips without a split (default: 0.2)."""
-
-    group_by: str | None = None
-    """Regular expression; clips whose paths match alike stay together."""
-
-    overfit_check: Annotated[bool, Parameter(negative="--no-overfit-check")] = True
-    """First check that the model can overfit eight clips."""
-
-    yes: Annotated[bool, Parameter(alias="-y")] = False
-    """Ask no questions."""
-
-    def check_unused(self) -> None:
-        """An InputError if one of them is given with a published recipe."""
-        for field in fields(self):
-            if getattr(self, field.name) != field.default:
-                flag = {"overfit_check": "no-overfit-check"}.get(field.name, field.name.replace("_", "-"))
-                raise InputError(
-                    f"--{flag}: is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)"
-                )
+    finetuning: FinetuneFlags = FinetuneFlags()
+    seed: Seed = 0
+    json: Json = False
 
 
-def train(
-    *,
-    data: DataOption,
-    work_dir: Annotated[Path, Parameter(group=OUTPUT, help="Folder of the run; the same command resumes it.")],
-    dataset: ListOptions = ListOptions(),
-    frames: FrameOptions = FrameOptions(),
-    options: TrainOptions = TrainOptions(),
-    finetuning: FinetuneFlags = FinetuneFlags(),
-    seed: Seed = 0,
-    json: Json = False,
-) -> int:
+def train(*, options: TrainOptions) -> int:
     """Train a model on your clips, or by a published recipe.
 
     Without --recipe, the pretrained network is fine-tuned to your classes. Every setting is chosen automatically and
@@ -183,18 +185,13 @@ def train(
       i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val-list val.txt --work-dir run
       torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
-    check_dataset(data, "--data ")
-    if options.val_list is not None:
-        check_dataset(options.val_list, "--val-list ")
-    _check_beside(data, work_dir)
+    _check_beside(options.data, options.work_dir)
     max_bad = None if options.max_bad is None else fraction("--max-bad", options.max_bad)
     if options.recipe == FINETUNE:
         _check_finetune(options)
-        return run.finetune.run_finetune(
-            data, work_dir, dataset, frames, options, finetuning, max_bad, seed=seed, json=json
-        )
-    finetuning.check_unused()
-    return run.train.run_train(data, work_dir, dataset, frames, options, max_bad, seed=seed, json=json)
+        return run.finetune.run_finetune(options, max_bad)
+    options.finetuning.check_unused()
+    return run.train.run_train(options, max_bad)
 
 
 def _check_beside(data: Path, work_dir: Path) -> None:

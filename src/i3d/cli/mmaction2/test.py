@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
-from i3d.cli.messages import log
+from i3d.cli.messages import is_first_rank, log
 from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_clips, read_config_arguments
-from i3d.cli.run.setup import is_first_rank
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
@@ -47,7 +46,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             "--average-clips none: saves the scores of every view, which have no accuracy; give --out alone"
         )
-    for note in parsed.config.notes if is_first_rank() else ():
+    for note in parsed.config.notes:
         log.info(f"note: {note}")
     num_bad = evaluate_by_config(
         parsed,

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from i3d.cli import output
-from i3d.cli.messages import log
+from i3d.cli.messages import is_first_rank, log
 from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_clips, read_config_arguments
 from i3d.cli.mmaction2.test import evaluate_by_config
-from i3d.cli.run.setup import is_first_rank
 from i3d.errors import InputError, printable
 from i3d.recipes.io import with_training
 from i3d.recipes.recipe import Recipe
@@ -58,13 +57,8 @@ def train(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(128 + result.stop_signal)
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
-            _log(f"test of {file}")
+            log.info("test of %s", file)
             evaluate_by_config(parsed, work_dir / file, config=options.config, device=device)
-
-
-def _log(message: str) -> None:
-    if is_first_rank():
-        log.info(message)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,7 +15,6 @@ from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
 from i3d.evaluation.fuse import WeightSweep
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
-from i3d.features.compare import FeatureComparison, LikelyCause
 
 MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
@@ -36,16 +35,11 @@ def print_evaluation(evaluation: Evaluation, metrics: Metrics) -> None:
 
 def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
-    is_single = tested[0][1].top1 is not None
-    multiple = ("mean average precision", "95 % interval")
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
-    table = new_table("protocol", "views", "GFLOPs a video", *columns)
-    for e, f in tested:
-        several = (f.mean_average_precision, f.precision_interval)
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
+    table = new_table("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1]))
+    for e, metrics in tested:
         views = f"{fmean(e.num_views_N):.1f}".removesuffix(".0")
         cost = "-" if e.gflops is None else gflops(e.gflops)
-        table.add_row(printable(e.name), views, cost, *map(_number, numbers))
+        table.add_row(printable(e.name), views, cost, *_accuracy(metrics).values())
     show(table)
     print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
     cheap = cheapest_protocol(tested)
@@ -119,14 +113,9 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
 
 def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: WeightSweep | None) -> None:
     """The streams alone and together, on the same clips."""
-    is_single = tested[0][1].top1 is not None
-    multiple = ("mean average precision", "95 % interval")
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
-    table = new_table("scores", *columns)
-    for name, (_, f) in zip(names, tested, strict=True):
-        several = (f.mean_average_precision, f.precision_interval)
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
-        table.add_row(printable(name), *map(_number, numbers))
+    table = new_table("scores", *_accuracy(tested[0][1]))
+    for name, (_, metrics) in zip(names, tested, strict=True):
+        table.add_row(printable(name), *_accuracy(metrics).values())
     show(table)
     fused, metrics = tested[-1]
     if swept is not None:
@@ -134,33 +123,6 @@ def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[s
         print(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
     print(f"of {metrics.num_clips} clips{_bad(metrics)}")
     print(f"protocol: {printable(fused.protocol)}")
-
-
-def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
-    """How alike the rows are, where they are least, and what may be the cause."""
-    one, other = comparison.num_rows
-    print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
-    if comparison.is_same:
-        print("they are the same to the bit")
-        return
-    worst = int(comparison.cosines_R.argmin())
-    print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
-    best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
-    if best and comparison.shifted[best] > comparison.mean + 1e-6:
-        print(
-            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
-            f"{comparison.shifted[best]:.6f}"
-        )
-    for line in comparison.differ:
-        print(printable(f"made otherwise: {line}"))
-    if causes:
-        table = new_table("changed in the first", "mean cosine to the second")
-        for cause in causes:
-            near = 0 < 1 - cause.cosine < 1e-4
-            table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
-        show(table)
-        if not causes[0].cosine >= 0.999:
-            print("none of these explains the difference; other weights may")
 
 
 def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
@@ -186,6 +148,16 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
 def _bad(metrics: Metrics) -> str:
     left_out = "counted as wrong" if metrics.bad_as_wrong else "left out"
     return f" ({metrics.num_bad} unreadable, {left_out})" if metrics.num_bad else ""
+
+
+def _accuracy(metrics: Metrics) -> dict[str, str]:
+    """The cells of a table by their columns."""
+    m = metrics
+    if m.top1 is None:
+        values = {"mean average precision": m.mean_average_precision, "95 % interval": m.precision_interval}
+    else:
+        values = {"top-1": m.top1, "95 % interval": m.top1_interval, "top-5": m.top5, "mean class": m.mean_class}
+    return {column: _number(value) for column, value in values.items()}
 
 
 def _number(value: float | tuple[float, float] | None) -> str:

@@ -6,17 +6,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich import progress as rich_progress
 from rich.console import Console
 
-from i3d.cli.messages import log
-from i3d.cli.run.setup import is_first_rank
+from i3d.cli.messages import is_first_rank, log
 from i3d.utils.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 class ProgressBar:

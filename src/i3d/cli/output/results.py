@@ -1,16 +1,13 @@
-"""What a command found, on stdout."""
+"""What a command found, on stdout. This module does not import PyTorch."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from i3d.cli.messages import log
-from i3d.cli.output.evaluations import print_evaluation
 from i3d.cli.output.tables import format_shape, gflops, show
 from i3d.cli.output.tables import table as new_table
 from i3d.errors import printable
@@ -23,8 +20,10 @@ if TYPE_CHECKING:
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
+    from i3d.diagnostics.doctor import Check
     from i3d.diagnostics.model_description import ModelDescription
-    from i3d.finetuning.finetune import FinetuneResult
+    from i3d.diagnostics.model_zoo import ModelZoo, RecipeRow, WeightsRow
+    from i3d.features.compare import FeatureComparison, LikelyCause
     from i3d.inference.prediction import Prediction
     from i3d.training.runs import RunSummary
     from i3d.training.train import TrainResult
@@ -104,6 +103,30 @@ def print_description(description: ModelDescription) -> None:
     show(table)
 
 
+def print_catalogue(zoo: ModelZoo) -> None:
+    """The shipped weights, the recipes, the networks."""
+    print("WEIGHTS in the package\n")
+    for w in zoo.weights:
+        print(f"{w.name}\n    {w.classes} classes, {w.megabytes:.1f} MB, {w.licence}, {_format_cost(w)}")
+        print(f"    published: {w.published}\n")
+    print("RECIPES\n")
+    for r in zoo.recipes:
+        print("\n  = ".join((r.name, *r.aliases)))
+        print(f"    {r.network}, {r.classes} classes, {_format_cost(r)}\n    scores {r.protocol}")
+        print(f"    published: top-1 / top-5 {r.published}\n" if r.published else "")
+    print("NETWORKS")
+    networks = new_table("network", "parameters (M)", "GFLOPs a view", "view (C x T x H x W)")
+    for n in zoo.networks:
+        millions = f"{n.parameters / 1e6:.2f}"
+        networks.add_row(n.name, millions, f"{n.gflops:.1f}", format_shape(n.view_NCTHW[1:]))
+    show(networks)
+    print(
+        "Accuracies are in percent on Kinetics-400 and quoted from their sources; none was measured here.\n"
+        "A multiply-add counts as two operations.\n"
+        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file."
+    )
+
+
 def print_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[list[int]]) -> None:
     """Clips of each class and split; of many classes, only the sums."""
     table = new_table("class", *(f"clips {name}" for name in splits))
@@ -128,6 +151,12 @@ def print_check(report: DatasetReport) -> None:
     print(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
 
 
+def print_checks(checks: Sequence[Check]) -> None:
+    """The checks of an installation, a line each."""
+    for check in checks:
+        print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.result}")
+
+
 def print_preview(preview: Preview) -> None:
     """Clips of each class (of many, the largest and the smallest), lengths, sizes."""
     counts = sorted(preview.class_counts.items(), key=lambda item: -item[1])
@@ -144,29 +173,6 @@ def print_preview(preview: Preview) -> None:
     sizes = sorted(preview.sizes.items(), key=lambda item: -item[1])
     print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
     print(f"(lengths and sizes of {preview.num_inspected} clips)")
-
-
-def print_finetuning(result: FinetuneResult) -> None:
-    """The figures of the test, what to think of them, and how to use the model."""
-    folder = printable(str(result.work_dir))
-    if result.stop_signal:
-        log.info("stopped by a signal; the same command resumes in %s", folder)
-        return
-    if result.evaluation is not None and result.metrics is not None:
-        print(f"tested on {result.tested_on}")
-        print_evaluation(result.evaluation, result.metrics)
-    else:
-        log.info("no clips were held out to test on (--val-fraction, or a column `split`)")
-    if result.fold_accuracies:
-        mean, spread = fmean(result.fold_accuracies), stdev(result.fold_accuracies)
-        folds = ", ".join(f"{value:.4f}" for value in result.fold_accuracies)
-        print(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
-        print("each clip was tested by a model trained without it; the saved model was trained on all clips")
-    print("")
-    for sentence in result.diagnosis:
-        print(printable(sentence))
-    print(f"\nreport: {folder}/report.html" if result.evaluation is not None else "")
-    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(result.model)))}")
 
 
 def print_training(result: TrainResult) -> None:
@@ -257,6 +263,38 @@ def print_data_speed(speed: DataSpeed) -> None:
     show(speeds)
     print(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
     print(f"bottleneck: {speed.bottleneck}")
+
+
+def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
+    """How alike the rows are, where they are least, and what may be the cause."""
+    one, other = comparison.num_rows
+    print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
+    if comparison.is_same:
+        print("they are the same to the bit")
+        return
+    worst = int(comparison.cosines_R.argmin())
+    print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
+    best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
+    if best and comparison.shifted[best] > comparison.mean + 1e-6:
+        print(
+            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
+            f"{comparison.shifted[best]:.6f}"
+        )
+    for line in comparison.differ:
+        print(printable(f"made otherwise: {line}"))
+    if causes:
+        table = new_table("changed in the first", "mean cosine to the second")
+        for cause in causes:
+            near = 0 < 1 - cause.cosine < 1e-4
+            table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
+        show(table)
+        if not causes[0].cosine >= 0.999:
+            print("none of these explains the difference; other weights may")
+
+
+def _format_cost(cost: RecipeRow | WeightsRow) -> str:
+    view = format_shape(cost.view_NCTHW[1:])
+    return f"{cost.parameters / 1e6:.2f} M parameters, {cost.gflops:.1f} GFLOPs a view of {view}"
 
 
 def _some(names: Sequence[str], *, most: int = 8) -> str:

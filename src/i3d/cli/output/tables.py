@@ -1,8 +1,11 @@
-"""Tables on stdout."""
+"""Tables and JSON on stdout."""
 
 from __future__ import annotations
 
-from typing import Final
+import json as json_format
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import Any, Final, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -13,6 +16,7 @@ NUMBERS: Final = (
     "mean", "95 %", "forward", "shuffled", "reversed", "frozen",
     "GFLOP/s", "videos/s", "peak", "times",
 )  # fmt: skip
+Result = TypeVar("Result")
 
 
 def table(*columns: str) -> Table:
@@ -36,6 +40,25 @@ def show(shown: Table, console: Console | None = None) -> None:
         console.width = 10_000
         console.width = console.measure(shown).maximum
     console.print(shown)
+
+
+def print_result(result: Result, print_text: Callable[[Result], None], *, json: bool) -> None:
+    """A result as JSON, or as text."""
+    if json:
+        print_json(result)
+    else:
+        print_text(result)
+
+
+def print_json(value: object) -> None:
+    """Dataclasses as their fields, or as their `as_dict` has them."""
+    print(json_format.dumps(value, indent=2, default=_json_value))
+
+
+def _json_value(value: Any) -> Any:
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def format_shape(sizes: tuple[int, ...]) -> str:
