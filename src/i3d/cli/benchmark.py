@@ -8,58 +8,40 @@ from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import choices, exists, numbers, writable
+from i3d.cli.checks import choices, exists, numbers
 from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    DEFAULT_RECIPE,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    ClipRecipe,
-    Dataset,
-    DatasetOptions,
-    Device,
-    Json,
-    ModalityOptions,
-    ModelRecipe,
-    Precision,
-    Runtime,
-)
 
-Axes = tuple[list[Precision], list[int], list[int], list[Runtime]]
+Axes = tuple[list[shared.Precision], list[int], list[int], list[shared.Runtime]]
 app = App(name="benchmark", help="Measure the speed of data loading or of a network.")
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True)
 class LoadingOptions:
     """Which clips are loaded, and how."""
 
-    num_clips: Annotated[int, Parameter(validator=AT_LEAST_1)] = 64
+    num_clips: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 64
     """Clips to load."""
 
     phase: Literal["train", "test"] = "train"
     """Random clips (train), or all views of a test."""
 
-    recipe: ClipRecipe = DEFAULT_RECIPE
+    recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
 
-    batch_size: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1)] = 8
+    batch_size: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = 8
     """Clips of a batch."""
 
-    workers: Annotated[str, Parameter(group=SPEED)] = "1,2"
+    workers: Annotated[str, Parameter(group=shared.SPEED)] = "1,2"
     """Numbers of worker processes to measure, with commas."""
 
-    dataset: DatasetOptions = DatasetOptions()
-    frames: ModalityOptions = ModalityOptions()
-    json: Json = False
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.ModalityOptions = shared.ModalityOptions()
+    json: shared.Json = False
 
 
-def data(source: Dataset, /, *, options: LoadingOptions = LoadingOptions()) -> None:
+def data(source: shared.Dataset, /, *, options: LoadingOptions = LoadingOptions()) -> None:
     """Measure how fast clips are loaded, and which stage limits it.
 
     Examples:
@@ -69,17 +51,17 @@ def data(source: Dataset, /, *, options: LoadingOptions = LoadingOptions()) -> N
     run.benchmark.run_data(source, options, workers)
 
 
-@Parameter(name="*", group=SPEED)
+@Parameter(name="*", group=shared.SPEED)
 @dataclass(frozen=True)
 class ModelSpeedOptions:
     """What is measured; several values with commas are measured in turn."""
 
-    recipe: ModelRecipe = None
+    recipe: shared.ModelRecipe = None
 
-    protocol: Annotated[str | None, Parameter(group=COMPUTED)] = None
+    protocol: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
     """Clips x crops of a video, e.g. 10x3 (default: the recipe's)."""
 
-    video: Annotated[Path | None, Parameter(group=INPUT, validator=exists("--video"))] = None
+    video: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--video"))] = None
     """Video to decode (default: 10 s of 340 x 256, rendered)."""
 
     precision: str = "fp32"
@@ -94,33 +76,33 @@ class ModelSpeedOptions:
     runtime: str = "torch"
     """torch, compile or openvino, with commas."""
 
-    rounds: Annotated[int, Parameter(validator=AT_LEAST_1)] = 10
+    rounds: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 10
     """Measurements of each, after a warm-up."""
 
-    max_seconds: Annotated[float, Parameter(validator=AT_LEAST_0)] = 60.0
+    max_seconds: Annotated[float, Parameter(validator=shared.AT_LEAST_0)] = 60.0
     """Stop after so long, but not before 3 rounds."""
 
-    device: Device = "auto"
+    device: shared.Device = "auto"
     """auto, cpu, cuda, cuda:N, mps or npu."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".json"))] = None
+    out: Annotated[Path | None, shared.out_file(".json")] = None
     """Write the result to this .json too."""
 
-    json: Json = False
+    json: shared.Json = False
 
     @property
     def axes(self) -> Axes:
         """The values of precision, batch size, threads and runtime."""
         return (
-            choices("--precision", self.precision, get_args(Precision)),
+            choices("--precision", self.precision, get_args(shared.Precision)),
             numbers("--batch-size", self.batch_size, int),
             numbers("--threads", self.threads, int),
-            choices("--runtime", self.runtime, get_args(Runtime)),
+            choices("--runtime", self.runtime, get_args(shared.Runtime)),
         )
 
 
 def model(
-    name: Annotated[str, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    name: Annotated[str, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")],
     /,
     *,
     options: ModelSpeedOptions = ModelSpeedOptions(),

@@ -8,40 +8,24 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos, exists, frame_rate
+from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    ComputeOptions,
-    Device,
-    Force,
-    Json,
-    ModelOptions,
-    ModelRecipe,
-    OutFolder,
-    StreamOptions,
-    Videos,
-)
 from i3d.cli.streams import choose_streams
 from i3d.errors import InputError
 
 CROPS: Final = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
     """What a row of features is, and where it is written."""
 
-    out: OutFolder
-    model: ModelOptions = ModelOptions()
-    streams: StreamOptions = StreamOptions()
+    out: shared.OutFolder
+    model: shared.ModelOptions = shared.ModelOptions()
+    streams: shared.StreamOptions = shared.StreamOptions()
 
     preset: str | None = None
     """Published settings by name (listed above)."""
@@ -52,10 +36,10 @@ class FeatureOptions:
     grid: bool = False
     """Save the map (T, H, W) of an endpoint instead of its mean."""
 
-    window: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    window: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Frames of a row (default: 64)."""
 
-    stride: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    stride: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Frames from one row to the next (default: 64)."""
 
     fps: str | None = None
@@ -76,11 +60,11 @@ class FeatureOptions:
     dense: bool = False
     """A row for each frame: stride 1, centred, ends repeated."""
 
-    array_format: Annotated[Literal["npy", "npz", "h5", "parquet"], Parameter(group=OUTPUT)] = "npy"
+    array_format: Annotated[Literal["npy", "npz", "h5", "parquet"], Parameter(group=shared.OUTPUT)] = "npy"
     """File format; all but npy hold frames and seconds of rows too."""
 
-    compute: ComputeOptions = ComputeOptions()
-    force: Force = False
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    force: shared.Force = False
 
     def check(self) -> None:
         """An InputError for options that contradict each other."""
@@ -94,7 +78,7 @@ class FeatureOptions:
             frame_rate(self.fps)
 
 
-def features(*videos: Videos, options: FeatureOptions) -> int:
+def features(*videos: shared.Videos, options: FeatureOptions) -> int:
     """Extract features of videos, or compare two files of them.
 
     Each video gets an array with a row for every window of frames, and a .json with the SHA-256 of the weights, all
@@ -114,18 +98,18 @@ def features(*videos: Videos, options: FeatureOptions) -> int:
     return run.features.run_features(names, networks, options)
 
 
-@Parameter(name="*", group=MODEL)
+@Parameter(name="*", group=shared.MODEL)
 @dataclass(frozen=True)
 class CompareOptions:
     """With which networks the causes of differences are searched for."""
 
-    video: Annotated[Path | None, Parameter(group=INPUT)] = None
+    video: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
     """The video, to search for causes (default: that of the .json)."""
 
     model: Annotated[str | None, Parameter(alias="-m")] = None
     """Weights that made the first, to search for causes."""
 
-    recipe: ModelRecipe = None
+    recipe: shared.ModelRecipe = None
 
     flow_model: str | None = None
     """Weights of a network of optical flow."""
@@ -133,19 +117,15 @@ class CompareOptions:
     flow_recipe: str | None = None
     """Recipe of a foreign --flow-model that does not name it."""
 
-    device: Annotated[Device, Parameter(group=SPEED)] = "auto"
+    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
     """auto, cpu, cuda, cuda:N, mps or npu."""
 
-    json: Json = False
+    json: shared.Json = False
 
 
 def compare(
-    ours: Annotated[
-        Path, Parameter(group=INPUT, validator=exists(), help="Features that i3d wrote, with their .json.")
-    ],
-    theirs: Annotated[
-        Path, Parameter(group=INPUT, validator=exists(), help="Features of the same video, of any tool.")
-    ],
+    ours: Annotated[Path, shared.in_file("Features that i3d wrote, with their .json.")],
+    theirs: Annotated[Path, shared.in_file("Features of the same video, of any tool.")],
     /,
     *,
     options: CompareOptions = CompareOptions(),

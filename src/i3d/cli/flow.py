@@ -10,10 +10,20 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_videos, exists, frame_rate, writable
+from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
 from i3d.cli.help import command
-from i3d.cli.options import AT_LEAST_0, COMPUTED, INPUT, OUTPUT, FlowMethod, Force, OutFolder, Videos, Workers
+from i3d.cli.options import (
+    AT_LEAST_0,
+    COMPUTED,
+    FlowMethod,
+    Force,
+    OutFolder,
+    Videos,
+    Workers,
+    in_file,
+    out_file,
+)
 from i3d.errors import InputError, printable
 
 
@@ -54,17 +64,10 @@ def compute(*videos: Videos, options: FlowOptions) -> int:
 
 
 def show(
-    source: Annotated[
-        Path, Parameter(group=INPUT, validator=exists(), help="A video, or a folder that `i3d flow` wrote.")
-    ],
+    source: Annotated[Path, in_file("A video, or a folder that `i3d flow` wrote.")],
     /,
     *,
-    out: Annotated[
-        Path,
-        Parameter(
-            group=OUTPUT, alias="-o", validator=writable("--out", ".mp4", ".gif"), help="The .mp4 or .gif to write."
-        ),
-    ],
+    out: Annotated[Path, out_file(".mp4", ".gif"), Parameter(help="The .mp4 or .gif to write.")],
     flow_method: Annotated[
         FlowMethod | None, Parameter(group=COMPUTED, help="How the flow of a video is computed (default: dis).")
     ] = None,

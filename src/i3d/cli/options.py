@@ -32,12 +32,24 @@ FlowMethod = Literal["tvl1", "dis", "farneback"]
 Modality = Literal["rgb", "flow"]
 ListFormat = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
-    "something-v2",
+    "something-v2"
 ]  # fmt: skip
 
 
 def _check_device(_: type, device: str) -> None:
     check_device_name(device)
+
+
+def out_file(*suffixes: str, option: str = "--out") -> Parameter:
+    """An option that names a file to write, whose name ends in one of the suffixes."""
+    alias = "-o" if option == "--out" else None
+    return Parameter(group=OUTPUT, alias=alias, validator=writable(option, *suffixes))
+
+
+def in_file(text: str, *, option: str = "", required: bool | None = None) -> Parameter:
+    """An argument, or an option, that names an existing file or folder."""
+    alias = "-d" if option == "--data" else None
+    return Parameter(group=INPUT, alias=alias, required=required, validator=exists(option), help=text)
 
 
 Device = Annotated[str, Parameter(validator=_check_device)]
@@ -47,11 +59,8 @@ Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of table
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output of other settings.")]
 Report = Annotated[
     Path | None,
-    Parameter(
-        group=OUTPUT,
-        validator=writable("--report", ".html"),
-        help="Write metrics, confusion and worst clips to this .html file.",
-    ),
+    out_file(".html", option="--report"),
+    Parameter(help="Write metrics, confusion and worst clips to this .html file."),
 ]
 Videos = Annotated[
     str,
@@ -62,8 +71,8 @@ Videos = Annotated[
     ),
 ]
 DATASET: Final = "A list of clips in any format, or a folder of classes."
-Dataset = Annotated[Path, Parameter(group=INPUT, validator=exists(), help=DATASET)]
-DataOption = Annotated[Path, Parameter(group=INPUT, alias="-d", validator=exists("--data"), help=DATASET)]
+Dataset = Annotated[Path, in_file(DATASET)]
+DataOption = Annotated[Path, in_file(DATASET, option="--data")]
 OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
 ModelRecipe = Annotated[
     str | None, Parameter(group=MODEL, help="Recipe of a foreign checkpoint that does not name it.")

@@ -8,24 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_new, check_not_source, check_videos, writable
+from i3d.cli.checks import check_new, check_not_source, check_videos
 from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    ComputeOptions,
-    Force,
-    FusionOptions,
-    Json,
-    ModelOptions,
-    StreamOptions,
-    Videos,
-)
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.errors import InputError
 
@@ -35,36 +21,34 @@ from i3d.errors import InputError
 class PredictOptions:
     """What is predicted, and where it is written."""
 
-    model: ModelOptions = ModelOptions()
+    model: shared.ModelOptions = shared.ModelOptions()
 
-    labels: Annotated[Path | None, Parameter(group=MODEL)] = None
+    labels: Annotated[Path | None, Parameter(group=shared.MODEL)] = None
     """Class names, one a line, instead of those of the weights."""
 
-    frames_fps: Annotated[float | None, Parameter(group=INPUT)] = None
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT)] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
-    max_decode_lag: Annotated[float, Parameter(group=INPUT, validator=AT_LEAST_0)] = 60.0
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=shared.AT_LEAST_0)] = 60.0
     """Seconds that decoding may take longer than playing the video."""
 
-    top_k: Annotated[int, Parameter(group=COMPUTED, alias="-k", validator=AT_LEAST_1)] = 5
+    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k", validator=shared.AT_LEAST_1)] = 5
     """Classes to print for each video."""
 
-    out: Annotated[
-        Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".csv", ".json", ".jsonl"))
-    ] = None
+    out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl")] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
-    annotate: Annotated[Path | None, Parameter(group=OUTPUT, validator=writable("--annotate", ".mp4", ".gif"))] = None
+    annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate")] = None
     """Draw the labels on the video: an .mp4, or its first 10 s as .gif."""
 
-    streams: StreamOptions = StreamOptions()
-    fusion: FusionOptions = FusionOptions()
-    compute: ComputeOptions = ComputeOptions()
-    force: Force = False
-    json: Json = False
+    streams: shared.StreamOptions = shared.StreamOptions()
+    fusion: shared.FusionOptions = shared.FusionOptions()
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    force: shared.Force = False
+    json: shared.Json = False
 
 
-def predict(*videos: Videos, options: PredictOptions = PredictOptions()) -> int:
+def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) -> int:
     """Recognise the action in each video.
 
     The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit

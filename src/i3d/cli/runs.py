@@ -9,13 +9,12 @@ from cyclopts import Parameter
 
 from i3d import training
 from i3d.cli import output, run
-from i3d.cli.checks import exists, writable
 from i3d.cli.help import command
-from i3d.cli.options import INPUT, OUTPUT, Json
+from i3d.cli.options import Json, in_file, out_file
 
 
 def runs(
-    folder: Annotated[Path, Parameter(group=INPUT, validator=exists(), help="A folder of runs, or of one run.")],
+    folder: Annotated[Path, in_file("A folder of runs, or of one run.")],
     /,
     *,
     json: Json = False,
@@ -31,18 +30,8 @@ def runs(
 
 
 def plot(
-    *logs: Annotated[
-        Path,
-        Parameter(
-            group=INPUT,
-            required=True,
-            validator=exists(),
-            help="Folders of runs, or logs (MMAction2's *.log.json too).",
-        ),
-    ],
-    out: Annotated[
-        Path, Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".png"), help="The .png to write.")
-    ] = Path("curves.png"),
+    *logs: Annotated[Path, in_file("Folders of runs, or logs (MMAction2's *.log.json too).", required=True)],
+    out: Annotated[Path, out_file(".png"), Parameter(help="The .png to write.")] = Path("curves.png"),
 ) -> None:
     """Draw the training curves of runs.
 

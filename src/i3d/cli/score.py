@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_new, exists, numbers, writable
+from i3d.cli.checks import check_new, numbers
 from i3d.cli.help import command
-from i3d.cli.options import COMPUTED, INPUT, OUTPUT, Force, FusionOptions, Json, Report, Seed
+from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
 from i3d.errors import InputError
 
 
@@ -29,10 +29,7 @@ class ResultOptions:
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[
-        Path | None,
-        Parameter(group=OUTPUT, alias="-o", validator=writable("--out", ".json", ".yaml", ".yml", ".csv")),
-    ] = None
+    out: Annotated[Path | None, out_file(".json", ".yaml", ".yml", ".csv")] = None
     """Write the result to this .json, .yaml or .csv."""
 
     report: Report = None
@@ -58,7 +55,7 @@ class ScoreOptions:
 
 
 def score(
-    result: Annotated[Path, Parameter(group=INPUT, validator=exists(), help="A .json or .yaml of `i3d test --out`.")],
+    result: Annotated[Path, in_file("A .json or .yaml of `i3d test --out`.")],
     /,
     *,
     options: ScoreOptions = ScoreOptions(),
@@ -94,12 +91,7 @@ class FuseOptions:
 
 
 def fuse(
-    *results: Annotated[
-        Path,
-        Parameter(
-            group=INPUT, required=True, validator=exists(), help="Files of `i3d test --out`, one for each stream."
-        ),
-    ],
+    *results: Annotated[Path, in_file("Files of `i3d test --out`, one for each stream.", required=True)],
     options: FuseOptions = FuseOptions(),
 ) -> int:
     """Fuse the scores of several streams, e.g. RGB and flow.

@@ -8,43 +8,26 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import choices, fraction, writable
+from i3d.cli.checks import choices, fraction
 from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_1,
-    COMPUTED,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    ComputeOptions,
-    DataOption,
-    DatasetOptions,
-    Force,
-    FrameOptions,
-    FusionOptions,
-    Json,
-    Report,
-    Seed,
-    StreamOptions,
-    Workers,
-)
 from i3d.cli.streams import parse_fusion, parse_streams
 from i3d.errors import InputError
 
 FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
 class TestOptions:
     """What is tested by which protocol, and where it is written."""
 
-    data: DataOption
-    dataset: DatasetOptions = DatasetOptions()
-    frames: FrameOptions = FrameOptions()
+    data: shared.DataOption
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
 
-    recipe: Annotated[str | None, Parameter(group=MODEL)] = None
+    recipe: Annotated[str | None, Parameter(group=shared.MODEL)] = None
     """Recipe of a foreign checkpoint that does not name it."""
 
     protocols: str | None = None
@@ -65,24 +48,24 @@ class TestOptions:
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", validator=writable("--out"))] = None
+    out: Annotated[Path | None, shared.out_file()] = None
     """Write scores and metrics to this .json, .yaml or .csv; resumes a test."""
 
-    out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=OUTPUT)] = "i3d"
+    out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=shared.OUTPUT)] = "i3d"
     """mmaction2: a list of score vectors in the order of the list."""
 
-    report: Report = None
+    report: shared.Report = None
 
-    max_views: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
+    max_views: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
     """Views that run at once (default: 256 frames); fewer take less memory."""
 
-    streams: StreamOptions = StreamOptions()
-    fusion: FusionOptions = FusionOptions()
-    compute: ComputeOptions = ComputeOptions()
-    workers: Workers = 2
-    seed: Seed = 0
-    force: Force = False
-    json: Json = False
+    streams: shared.StreamOptions = shared.StreamOptions()
+    fusion: shared.FusionOptions = shared.FusionOptions()
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    workers: shared.Workers = 2
+    seed: shared.Seed = 0
+    force: shared.Force = False
+    json: shared.Json = False
 
     @property
     def saves_views(self) -> bool:
@@ -102,7 +85,9 @@ class TestOptions:
 
 
 def evaluate(
-    model: Annotated[str, Parameter(group=MODEL, help="Shipped weights by name, or a weights file of any kind.")],
+    model: Annotated[
+        str, Parameter(group=shared.MODEL, help="Shipped weights by name, or a weights file of any kind.")
+    ],
     /,
     *,
     options: TestOptions,

@@ -9,26 +9,10 @@ from typing import Annotated, Final, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import exists, fraction
 from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    DataOption,
-    Device,
-    FlowMethod,
-    FrameOptions,
-    Json,
-    ListOptions,
-    Precision,
-    Seed,
-)
 from i3d.errors import InputError, printable
 
 FINETUNE: Final = "finetune"  # the recipe's name
@@ -46,10 +30,10 @@ class FinetuneFlags:
     head: Literal["linear", "prototype"] | None = None
     """Classifier: linear, or prototype (class means)."""
 
-    views: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    views: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Views of each clip that the classifier is fitted on."""
 
-    test_clips: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    test_clips: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Clips of each video that are scored."""
 
     norms: Literal["frozen", "trained", "re-estimated"] | None = None
@@ -64,7 +48,7 @@ class FinetuneFlags:
     layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
     """Factor of the learning rate for each layer below the classifier."""
 
-    cv_folds: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
+    cv_folds: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
     """Test on all clips by cross-validation of so many folds."""
 
     val_fraction: float | None = None
@@ -89,38 +73,38 @@ class FinetuneFlags:
                 )
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """A training run by any recipe."""
 
-    data: DataOption
+    data: shared.DataOption
 
-    work_dir: Annotated[Path, Parameter(group=OUTPUT)]
+    work_dir: Annotated[Path, Parameter(group=shared.OUTPUT)]
     """Folder of the run; the same command resumes it."""
 
-    dataset: ListOptions = ListOptions()
-    frames: FrameOptions = FrameOptions()
+    dataset: shared.ListOptions = shared.ListOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
 
-    recipe: Annotated[str, Parameter(group=MODEL)] = FINETUNE
+    recipe: Annotated[str, Parameter(group=shared.MODEL)] = FINETUNE
     """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
 
-    init: Annotated[str | None, Parameter(group=MODEL)] = None
+    init: Annotated[str | None, Parameter(group=shared.MODEL)] = None
     """Initial weights: a file of any kind, a hub name, or none."""
 
-    val_list: Annotated[Path | None, Parameter(group=INPUT, validator=exists("--val-list"))] = None
+    val_list: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-list"))] = None
     """Clips to validate on (default: the split val of --data)."""
 
-    val_root: Annotated[Path | None, Parameter(group=INPUT)] = None
+    val_root: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
     """Folder that paths of --val-list are relative to."""
 
-    epochs: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    epochs: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Epochs (default: the recipe's)."""
 
-    batch_size: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    batch_size: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Clips of a step on each device."""
 
-    accumulate: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    accumulate: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Batches whose gradients make one step."""
 
     lr: float | None = None
@@ -132,45 +116,45 @@ class TrainOptions:
     validate: Annotated[bool, Parameter(negative="--no-validate")] = True
     """Validate as often as the recipe sets, and at the end."""
 
-    validate_every: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    validate_every: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Epochs from one validation to the next."""
 
     max_bad: str | None = None
     """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
 
-    flow_method: FlowMethod | None = None
+    flow_method: shared.FlowMethod | None = None
     """How flow is computed for a network of flow (default: tvl1)."""
 
-    tensorboard: Annotated[bool, Parameter(group=OUTPUT)] = False
+    tensorboard: Annotated[bool, Parameter(group=shared.OUTPUT)] = False
     """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""
 
-    precision: Annotated[Precision | None, Parameter(group=SPEED)] = None
+    precision: Annotated[shared.Precision | None, Parameter(group=shared.SPEED)] = None
     """Number format (default: the recipe's); auto is the fastest."""
 
-    device: Annotated[Device, Parameter(group=SPEED)] = "auto"
+    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
     """auto, cpu, cuda, cuda:N, mps or npu (npu is untested)."""
 
-    runtime: Annotated[Literal["torch", "compile"], Parameter(group=SPEED)] = "torch"
+    runtime: Annotated[Literal["torch", "compile"], Parameter(group=shared.SPEED)] = "torch"
     """compile is slow to start, then faster."""
 
-    workers: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0)] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_0)] = 2
     """Processes that load clips, for each device."""
 
-    cache: Annotated[Path | None, Parameter(group=SPEED)] = None
+    cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
     """Folder of computed features and flow (default: $I3D_CACHE)."""
 
-    deterministic: Annotated[bool, Parameter(group=SPEED)] = False
+    deterministic: Annotated[bool, Parameter(group=shared.SPEED)] = False
     """Use only repeatable operations."""
 
-    fsdp: Annotated[bool, Parameter(group=SPEED)] = False
+    fsdp: Annotated[bool, Parameter(group=shared.SPEED)] = False
     """Shard weights and optimiser over the devices."""
 
-    benchmark_steps: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
+    benchmark_steps: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
     """Measure the speed of so many steps and save nothing."""
 
     finetuning: FinetuneFlags = FinetuneFlags()
-    seed: Seed = 0
-    json: Json = False
+    seed: shared.Seed = 0
+    json: shared.Json = False
 
 
 def train(*, options: TrainOptions) -> int:

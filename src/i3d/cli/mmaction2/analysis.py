@@ -12,7 +12,7 @@ import numpy as np
 
 from i3d.cli.checks import check_output
 from i3d.cli.messages import log
-from i3d.cli.mmaction2.arguments import ConfigArguments, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, config_parser, read_clips, read_config_arguments
 from i3d.cli.run.runs import run_plot
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -33,11 +33,11 @@ PANELS: Final = ("loss", "loss_cls", "lr", "top1_acc", "top5_acc", "mean_class_a
 
 def benchmark(arguments: Sequence[str] | None = None) -> None:
     """`benchmark.py CONFIG`: how many test videos a second a config's network does, with fresh weights."""
-    parser = _parser("benchmark.py", "Measure a config's network on its list for testing, with fresh weights.")
-    parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
+    parser = config_parser(
+        "analysis/benchmark.py", "Measure a config's network on its list for testing, with fresh weights."
+    )
     parser.add_argument("--log-interval", type=int, default=10, help="items between lines (default: 10)")
     parser.add_argument("--fuse-conv-bn", action="store_true", help="accepted: it is always done")
-    parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--items", type=int, default=ITEMS, help=f"items at the most (default: {ITEMS})")
     options = parser.parse_args(arguments)
     if options.log_interval < 1 or options.items < 1:
@@ -61,10 +61,8 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
 
 def get_flops(arguments: Sequence[str] | None = None) -> None:
     """`get_flops.py CONFIG`: operations and parameters of a config's network on one view."""
-    parser = _parser("get_flops.py", "Operations and parameters of a config's network on one view.")
-    parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
+    parser = config_parser("analysis/get_flops.py", "Operations and parameters of a config's network on one view.")
     parser.add_argument("--shape", type=int, nargs="+", help="(batch) channels frames height width, or one side")
-    parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     recipe = read_config_arguments(options.config, options.cfg_options).config.recipe
     shape = _shape(options.shape, view_shape(recipe))
@@ -77,7 +75,11 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
 
 def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     """`analyze_logs.py plot_curve|cal_train_time LOG...`: the curves of `i3d plot`, and seconds a step."""
-    parser = _parser("analyze_logs.py", "Draw the curves of logs (of MMAction2 or i3d), or print the time of a step.")
+    parser = argparse.ArgumentParser(
+        prog="tools/analysis/analyze_logs.py",
+        description="Draw the curves of logs (of MMAction2 or i3d), or print the time of a step.",
+        allow_abbrev=False,
+    )
     tasks = parser.add_subparsers(dest="task", required=True)
     plot = tasks.add_parser("plot_curve", allow_abbrev=False)
     plot.add_argument("json_logs", nargs="+", metavar="LOG")
@@ -163,7 +165,3 @@ def _shape(given: Sequence[int] | None, own: tuple[int, ...]) -> tuple[int, ...]
     if min(shape) < 1 or shape[1] != own[1]:
         raise InputError(f"--shape {' '.join(map(str, given))}: all must be above 0, and channels {own[1]}")
     return shape
-
-
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"tools/analysis/{name}", description=description, allow_abbrev=False)

@@ -34,6 +34,20 @@ class ConfigArguments:
     version: int
 
 
+def config_parser(prog: str, description: str, *, script: str = "", epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with a config and its options; with the flags of a launcher if `script` starts several processes."""
+    parser = argparse.ArgumentParser(prog=f"tools/{prog}", description=description, epilog=epilog, allow_abbrev=False)
+    add = parser.add_argument
+    add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
+    add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
+    if script:
+        add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
+        add("--gpus", type=int, help=f"1; for more use tools/{script}")
+        add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
+        add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
+    return parser
+
+
 def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> ConfigArguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 

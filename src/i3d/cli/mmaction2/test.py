@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from i3d.cli import output
 from i3d.cli.messages import is_first_rank, log
-from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
@@ -147,14 +147,13 @@ def _print_metrics(
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tools/test.py",
-        description="Test a checkpoint by an MMAction2 config, which is parsed and never executed, or a recipe of i3d.",
+    parser = config_parser(
+        "test.py",
+        "Test a checkpoint by an MMAction2 config, which is parsed and never executed, or a recipe of i3d.",
+        script="dist_test.sh",
         epilog="The same command with --out resumes an interrupted test. `i3d test --help` has more options.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
     add("checkpoint", help="a .pth of MMAction2, or a .safetensors of i3d")
     add("--eval", nargs="+", default=[], metavar="METRIC", help="top_k_accuracy, mean_class_accuracy ... (0.x)")
     add("--eval-options", "--options", nargs="+", default=[], metavar="KEY=VALUE", help=f"{TOP_K}=1,5")
@@ -162,20 +161,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dump", metavar="FILE", help="the same (1.x)")
     add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged (default: as in the config)")
     add("--fuse-conv-bn", action="store_true", help="accepted: it is always done")
-    add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
-    add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun started it")
     add("--work-dir", "--work_dir", metavar="DIR", help="accepted: nothing but --out is written (1.x)")
     add("--gpu-collect", action="store_true", help="accepted: results are always collected")
     add("--tmpdir", help="accepted: results are not collected through files")
     add("--force", action="store_true", help="replace the results of other tests in --out")
-    add("--gpus", type=int, help="1; for more use tools/dist_test.sh")
-    add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
-    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
     return parser.parse_args(arguments)
 
 
 def _top_k(options: Sequence[str]) -> list[int]:
-
     evaluation: Any = [1, 5]
     for option in options:
         key, sign, text = option.partition("=")
