@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +71,13 @@ def check_not_source(source: Path, out: Path, option: str = "--out") -> None:
     """An InputError if the output would replace its own input."""
     if out.exists() and source.exists() and out.samefile(source):
         raise InputError(f"{option} {printable(str(out))}: is the source itself; choose another name")
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """An InputError for the first option that is given: neither None nor False."""
+    for option, value in given.items():
+        if value is not None and value is not False:
+            raise InputError(f"{option}{why}")
 
 
 def fraction(option: str, text: str) -> float:

@@ -6,14 +6,16 @@ those that declare commands do not import PyTorch: wrong options are answered at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from i3d.cli.checks import exists, writable
+from i3d.errors import InputError
 from i3d.utils.device_names import check_device_name
 
 INPUT: Final = Group("Input", sort_key=1)
@@ -26,6 +28,8 @@ AT_LEAST_0: Final = Number(gte=0)
 AT_LEAST_1: Final = Number(gte=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 
+STREAMS: Final = ("rgb", "flow", "rgb,flow")
+
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Runtime = Literal["torch", "compile", "openvino"]
 FlowMethod = Literal["tvl1", "dis", "farneback"]
@@ -34,6 +38,14 @@ ListFormat = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
     "something-v2"
 ]  # fmt: skip
+
+
+def _parse_streams(_: type, tokens: Sequence[Token]) -> str:
+    """The streams in their order: rgb, flow, or rgb,flow."""
+    streams = ",".join(sorted(tokens[0].value.replace(" ", "").lower().split(","), reverse=True))
+    if streams not in STREAMS:
+        raise InputError(f"--streams {tokens[0].value!r}: is none of {' or '.join(STREAMS)}")
+    return streams
 
 
 def _check_device(_: type, device: str) -> None:
@@ -150,7 +162,7 @@ class ModelOptions:
 class StreamOptions:
     """Which networks process a video: of RGB, of optical flow, or both."""
 
-    streams: str | None = None
+    streams: Annotated[str | None, Parameter(converter=_parse_streams)] = None
     """rgb, flow or rgb,flow (default: those whose networks are given)."""
 
     flow_model: str | None = None

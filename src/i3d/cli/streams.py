@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Literal
 
 from i3d.cli.options import FlowMethod, FusionOptions, StreamOptions
 from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
-
-STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Streams:
 
 def choose_streams(model: str | None, recipe: str | None, options: StreamOptions) -> Streams:
     """The networks that the options name; without any, the shipped one of RGB."""
-    streams, flow_model = parse_streams(options.streams), options.flow_model
+    streams, flow_model = options.streams, options.flow_model
     if streams == "flow" and flow_model is None and model is not None:
         return Streams(None, None, model, options.flow_recipe or recipe, options.flow_method)
     if streams is not None and "flow" in streams and flow_model is None:
@@ -51,14 +49,6 @@ def choose_streams(model: str | None, recipe: str | None, options: StreamOptions
         raise InputError("--streams flow: excludes the network of RGB; name only --flow-model")
     rgb = None if streams == "flow" else model or DEFAULT
     return Streams(rgb, recipe, flow_model, options.flow_recipe, options.flow_method)
-
-
-def parse_streams(text: str | None) -> str | None:
-    """The streams of --streams: rgb, flow, or rgb,flow in any order."""
-    streams = None if text is None else ",".join(sorted(text.replace(" ", "").lower().split(","), reverse=True))
-    if streams not in (None, *STREAMS):
-        raise InputError(f"--streams {text!r}: is none of {' or '.join(STREAMS)}")
-    return streams
 
 
 def parse_fusion(fusion: FusionOptions, streams: StreamOptions, *, may_sweep: bool = False) -> Fusion:

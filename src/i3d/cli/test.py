@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import choices, fraction
+from i3d.cli.checks import choices, fraction, refuse
 from i3d.cli.help import command
-from i3d.cli.streams import parse_fusion, parse_streams
+from i3d.cli.streams import parse_fusion
 from i3d.errors import InputError
 
 FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
@@ -107,7 +107,6 @@ def evaluate(
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
     _ = options.max_bad_fraction
-    parse_streams(options.streams.streams)
     fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")
@@ -124,17 +123,15 @@ def _check_frame_orders(options: TestOptions) -> None:
     given = {
         "--out": options.out,
         "--report": options.report,
-        "--out-format": None if options.out_format == "i3d" else options.out_format,
+        "--out-format": options.out_format != "i3d",
         "--average-clips": options.average_clips,
         "--set": options.settings,
         "--streams": options.streams.streams,
         "--flow-model": options.streams.flow_model,
         "--flow-method": options.streams.flow_method,
-        "--bad-as-wrong": options.bad_as_wrong or None,
+        "--bad-as-wrong": options.bad_as_wrong,
     }
-    for option, value in given.items():
-        if value is not None:
-            raise InputError(f"{option}: does not go with --frame-order; leave it out")
+    refuse(given, ": does not go with --frame-order; leave it out")
     if len(options.protocol_names) > 1:
         raise InputError("--protocols: --frame-order takes one protocol; name one")
 

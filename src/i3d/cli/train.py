@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import exists, fraction
+from i3d.cli.checks import exists, fraction, refuse
 from i3d.cli.help import command
 from i3d.errors import InputError, printable
 
@@ -189,17 +189,15 @@ def _check_beside(data: Path, work_dir: Path) -> None:
 
 def _check_finetune(options: TrainOptions) -> None:
     """Options that fine-tuning does not take."""
+    lists = {"--val-list": options.val_list, "--val-root": options.val_root}
+    refuse(lists, ": goes with a published recipe (--recipe); put a column `split` into --data")
     given = {
-        "--val-list": options.val_list,
-        "--val-root": options.val_root,
         "--benchmark-steps": options.benchmark_steps,
-        "--tensorboard": options.tensorboard or None,
-        "--fsdp": options.fsdp or None,
-        "--no-validate": None if options.validate else True,
+        "--tensorboard": options.tensorboard,
+        "--fsdp": options.fsdp,
+        "--no-validate": not options.validate,
     }
-    for name in (name for name, value in given.items() if value is not None):
-        todo = "put a column `split` into --data" if name.startswith("--val") else "leave it out"
-        raise InputError(f"{name}: goes with a published recipe (--recipe); {todo}")
+    refuse(given, ": goes with a published recipe (--recipe); leave it out")
 
 
 app = command(train, "train")

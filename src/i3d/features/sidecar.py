@@ -76,12 +76,12 @@ def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapp
     for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
         if other != target.values and read_sidecar(target.sidecar) is not None:
             other.unlink(missing_ok=True)  # the features of the old sidecar, in another format
-    record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
-    write_atomically(target.sidecar, (json.dumps(record) + "\n").encode())
+    header = {"format": FORMAT, "version": VERSION}
+    unfinished = {**header, "made_with": made_with, "unfinished": True}
+    write_atomically(target.sidecar, (json.dumps(unfinished) + "\n").encode())
     write_atomically(target.values, content)
     record = {
-        "format": FORMAT,
-        "version": VERSION,
+        **header,
         "video": str(target.video),
         "signature": file_signature(target.video),
         "made_with": made_with,

@@ -8,52 +8,39 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
 
 from i3d.data.resume import ResumeLog
-from i3d.errors import InputError, printable
+from i3d.errors import printable
 from i3d.inference.prediction import Prediction, html_table
 from i3d.utils.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES: Final = (".csv", ".json", ".jsonl")
 MAX_ROWS_SHOWN: Final = 20  # of a repr
 
 
-class Predictions(Sequence[Prediction]):
+class Predictions(tuple[Prediction, ...]):
     """The predictions of several videos, in their order; those that could not be read have status "error".
 
     predictions = i3d.predict(["a.mp4", "b.mp4"])
     predictions[0].top1, predictions.to_dicts(), predictions.to_csv("actions.csv"), predictions.plot()
     """
 
-    def __init__(self, rows: Iterable[Prediction]) -> None:
-        self._rows = tuple(rows)
-
     @overload
-    def __getitem__(self, index: int) -> Prediction: ...
+    def __getitem__(self, index: SupportsIndex) -> Prediction: ...
     @overload
     def __getitem__(self, index: slice) -> Predictions: ...
-    def __getitem__(self, index: int | slice) -> Prediction | Predictions:
-        return Predictions(self._rows[index]) if isinstance(index, slice) else self._rows[index]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Predictions) and self._rows == other._rows
-
-    def __hash__(self) -> int:
-        return hash(self._rows)
+    def __getitem__(self, index: SupportsIndex | slice) -> Prediction | Predictions:
+        chosen = super().__getitem__(index)
+        return chosen if isinstance(chosen, Prediction) else Predictions(chosen)
 
     def __repr__(self) -> str:
-        names = [printable(row.path) for row in self._rows[:MAX_ROWS_SHOWN]]
+        names = [printable(row.path) for row in self[:MAX_ROWS_SHOWN]]
         width = max((len(name) for name in names), default=0)
         lines = [
-            f"  {name:<{width}}  {row.top1 if row.predictions else row}"
-            for name, row in zip(names, self._rows, strict=False)
+            f"  {name:<{width}}  {row.top1 if row.predictions else row}" for name, row in zip(names, self, strict=False)
         ]
         if len(self) > len(lines):
             lines.append(f"  ... and {len(self) - len(lines)} more")
@@ -61,20 +48,20 @@ class Predictions(Sequence[Prediction]):
         return "\n".join([f"Predictions of {len(self)} videos{failed}", *lines])
 
     def _repr_html_(self) -> str:
-        return html_table(self._rows)
+        return html_table(self)
 
     @property
     def failed(self) -> tuple[Prediction, ...]:
         """The videos that could not be read."""
-        return tuple(row for row in self._rows if row.status == "error")
+        return tuple(row for row in self if row.status == "error")
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The JSON form of each prediction."""
-        return [row.to_dict() for row in self._rows]
+        return [row.to_dict() for row in self]
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """A row a video, with as many columns as the longest has classes; also written to `path`, if it is given."""
-        text = to_csv(self._rows, top_k=max((len(row.predictions) for row in self._rows), default=1))
+        text = to_csv(self, top_k=max((len(row.predictions) for row in self), default=1))
         if path is not None:
             write_atomically(Path(path), text.encode("utf-8", "surrogateescape"))
         return text
@@ -83,7 +70,7 @@ class Predictions(Sequence[Prediction]):
         """Bars of the scores of each video as a matplotlib figure; also written to `path`, if it is given."""
         from matplotlib.figure import Figure
 
-        rows = [row for row in self._rows if row.predictions]
+        rows = [row for row in self if row.predictions]
         height = 0.6 + 0.25 * sum(len(row.predictions) + 2 for row in rows)
         figure = Figure(figsize=(7, max(height, 1)), layout="constrained")
         ratios = [len(row.predictions) for row in rows] or [1]
@@ -122,15 +109,8 @@ def to_json(rows: Iterable[Prediction]) -> str:
     return json.dumps([row.to_dict() for row in rows], indent=2)
 
 
-def check_suffix(path: Path) -> None:
-    """An InputError if the suffix of a results file names no format."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--out {printable(str(path))}: the name must end in {', '.join(SUFFIXES)}")
-
-
 def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> None:
-    """Write all predictions to `path`, in the format that its suffix names, whole or not at all."""
-    check_suffix(path)
+    """Write all predictions to `path`, as .json, .jsonl or else .csv, whole or not at all."""
     match path.suffix.lower():
         case ".json":
             text = to_json(rows) + "\n"

@@ -43,9 +43,8 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
     if options.log_interval < 1 or options.items < 1:
         raise InputError("--log-interval and --items: must be at least 1")
     parsed = read_config_arguments(options.config, options.cfg_options)
-    network, waiting = 0.0, 0.0
-    number, measured = 0, 0
-    for number, (loaded, run) in enumerate(_timed(parsed, options.config), start=1):
+    network, waiting, number, measured = 0.0, 0.0, 0, 0
+    for number, (loaded, run) in enumerate(_timed(parsed), start=1):
         is_warm = number > WARM_UP
         network, waiting, measured = network + run * is_warm, waiting + loaded * is_warm, measured + is_warm
         if is_warm and number % options.log_interval == 0:
@@ -95,10 +94,7 @@ def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     spent.add_argument("json_logs", nargs="+", metavar="LOG")
     spent.add_argument("--include-outliers", action="store_true", help="with the first step of each epoch")
     options = parser.parse_args(arguments)
-    if options.task == "plot_curve":
-        _plot(options)
-    else:
-        _times(options)
+    (_plot if options.task == "plot_curve" else _times)(options)
 
 
 def _plot(options: argparse.Namespace) -> None:
@@ -127,10 +123,10 @@ def _times(options: argparse.Namespace) -> None:
         print(f"average iter time: {np.mean([s for seconds in epochs.values() for s in seconds]):.4f} s/iter\n")
 
 
-def _timed(parsed: ConfigArguments, config: str) -> Iterator[tuple[float, float]]:
+def _timed(parsed: ConfigArguments) -> Iterator[tuple[float, float]]:
     """(seconds that a clip was waited for, seconds of the network) of each clip of the list for testing."""
     recipe = parsed.config.recipe
-    clips, naming = read_clips(parsed.config.lists, "test", recipe, config)
+    clips, naming = read_clips(parsed, "test")
     view = TestView(recipe.protocol, recipe.preprocessing)
     flow = ClipFlow.from_network(recipe.network, recipe.preprocessing)
     dataset = ClipDataset(clips, view, naming=naming, flow=flow, multi_label=recipe.multi_label)

@@ -30,6 +30,7 @@ class ConfigArguments:
     """A config with its options, and the version of MMAction2 whose defaults it has."""
 
     config: Config
+    given: str  # by the user: a file, or a name
     name: str
     version: int
 
@@ -64,7 +65,7 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return ConfigArguments(Config(recipe, lists, 2, "", ()), name, version)
+            return ConfigArguments(Config(recipe, lists, 2, "", ()), name_or_file, name, version)
         spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
@@ -72,7 +73,7 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
     base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
     config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
-    return ConfigArguments(config, name, version)
+    return ConfigArguments(config, name_or_file, name, version)
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
@@ -109,18 +110,15 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
     return f"cuda:{options.gpu_ids[0]}" if options.gpu_ids and not started else "auto"
 
 
-def read_clips(
-    lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
-) -> tuple[Annotations, FrameNaming | None]:
+def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and their frame naming."""
-    clip_list = lists.get(split)
+    recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
     if clip_list is None:
-        raise InputError(f"{printable(config)}: names no list of clips for {split}; set data.{split}.ann_file")
-    key = {0: f"data.{split}.ann_file", 1: f"{split}_dataloader.dataset.ann_file"}
+        raise InputError(f"{printable(parsed.given)}: names no list of clips for {split}; set data.{split}.ann_file")
     if not Path(clip_list.ann_file).is_file():
         raise InputError(
             f"{printable(clip_list.ann_file)}: no such list of clips for {split}; create it, or name another: "
-            f"--cfg-options {key[0]}=LIST (1.x: {key[1]}=LIST)"
+            f"--cfg-options data.{split}.ann_file=LIST (1.x: {split}_dataloader.dataset.ann_file=LIST)"
         )
     known = dataset_labels(recipe.dataset)
     num_classes = recipe.network.num_classes
@@ -136,6 +134,5 @@ def read_clips(
     for warning in clips.warnings:
         log.warning(printable(warning))
     modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
-    return clips, None if clip_list.template is None else FrameNaming(
-        clip_list.template, clip_list.first_index, modality
-    )
+    template, first = clip_list.template, clip_list.first_index
+    return clips, None if template is None else FrameNaming(template, first, modality)

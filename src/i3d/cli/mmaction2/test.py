@@ -51,7 +51,6 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
     num_bad = evaluate_by_config(
         parsed,
         Path(options.checkpoint),
-        config=options.config,
         device=device,
         metrics=options.eval or (None if parsed.version == 1 and not keeps_views else []),
         top_k=top_k,
@@ -67,7 +66,6 @@ def evaluate_by_config(
     parsed: ConfigArguments,
     checkpoint: Path,
     *,
-    config: str,
     device: str,
     metrics: Sequence[str] | None = None,
     top_k: Sequence[int] = (1, 5),
@@ -84,11 +82,11 @@ def evaluate_by_config(
     weights = load_weights(checkpoint, recipe=recipe)
     if weights.card.recipe.network != recipe.network:
         raise InputError(
-            f"{printable(str(checkpoint))}: has another network than {printable(config)}; give the config that it was "
-            f"trained by (its own recipe is {weights.card.recipe.name})"
+            f"{printable(str(checkpoint))}: has another network than {printable(parsed.given)}; give the config that "
+            f"it was trained by (its own recipe is {weights.card.recipe.name})"
         )
-    clips, naming = read_clips(parsed.config.lists, "test", recipe, config)
-    with output.Testing(len(clips)) as bar:
+    clips, naming = read_clips(parsed, "test")
+    with output.ProgressBar("test") as bar:
         protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
         (evaluation,) = evaluate_protocols(
             weights,

@@ -36,9 +36,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
     validates = _validates(options, parsed)
     if options.test_best and not validates:
         raise InputError("--test-best: the best weights are those of a validation; add --validate")
-    clips, naming = read_clips(parsed.config.lists, "train", recipe, options.config)
-    to_validate = read_clips(parsed.config.lists, "val", recipe, options.config)[0] if validates else None
-    with output.Training(quiet=False) as progress:
+    clips, naming = read_clips(parsed, "train")
+    to_validate = read_clips(parsed, "val")[0] if validates else None
+    with output.ProgressBar("starting", lines=True) as progress:
         result = run(
             recipe,
             clips,
@@ -59,7 +59,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
             log.info("test of %s", file)
-            evaluate_by_config(parsed, work_dir / file, config=options.config, device=device)
+            evaluate_by_config(parsed, work_dir / file, device=device)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from .evaluations import (
     print_metrics,
     print_protocols,
 )
-from .progress import ProgressBar, Testing, Training
+from .progress import ProgressBar
 from .results import (
     print_catalogue,
     print_check,
@@ -29,8 +29,6 @@ from .tables import print_json, print_result
 
 __all__ = [
     "ProgressBar",
-    "Testing",
-    "Training",
     "print_catalogue",
     "print_check",
     "print_checks",

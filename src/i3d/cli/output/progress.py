@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -72,21 +71,6 @@ class ProgressBar:
         self._bar.stop()
         yield
         self._bar.start()
-
-
-class Testing(ProgressBar):
-    """A bar of the clips of this process, with the fraction of those so far that were recognised."""
-
-    def __init__(self, num_clips: int) -> None:
-        rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        super().__init__("test", len(range(rank, num_clips, num_ranks)))
-
-
-class Training(ProgressBar):
-    """A bar of training steps on a terminal, a line for each interval elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__("starting", lines=True, quiet=quiet)
 
 
 def describe_progress(progress: Progress) -> str:

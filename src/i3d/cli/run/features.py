@@ -28,7 +28,7 @@ from i3d.utils.distributed import init_world
 def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptions) -> int:
     """Extract the features of videos; the exit code."""
     settings, out = _settings(options), options.out
-    num_videos = len(feature_files(videos, out, options.array_format))
+    num_videos = len(feature_files(videos, out, options.array_format))  # an InputError before networks are loaded
     extractor = load_extractor(
         networks.rgb,
         settings,
@@ -38,7 +38,7 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
         flow_recipe=networks.flow_recipe,
         compute=compute_config(options.compute),
     )
-    num_new = num_reused = num_bad = 0
+    num_good = num_reused = num_bad = 0
     with output.ProgressBar("extract features", num_videos) as bar:
         results = extract_features(
             videos, out, extractor, file_format=options.array_format, force=options.force, on_progress=bar
@@ -46,16 +46,16 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
         for row in results:
             bar.advance()
             num_reused += row.reused
-            num_new += not row.reused and not row.error
+            num_good += not row.error
             num_bad += bool(row.error)
             if row.error:
                 log.error(row.error)
             for note in row.notes:
                 log.warning("%s: %s", printable(row.target.video), note)
-    num_new, num_reused, num_bad = _sum_over_ranks(num_new, num_reused, num_bad)
+    num_good, num_reused, num_bad = _sum_over_ranks(num_good, num_reused, num_bad)
     if not is_first_rank():  # of several processes, one that fails would end the others
         return 0
-    num_good, reused = num_new + num_reused, f", {num_reused} reused" if num_reused else ""
+    reused = f", {num_reused} reused" if num_reused else ""
     log.info("features of %d of %d videos%s, in %s", num_good, num_good + num_bad, reused, printable(str(out)))
     return 3 if num_bad else 0
 

@@ -38,7 +38,7 @@ def run_finetune(options: TrainOptions, max_bad: float | None) -> int:
     modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    with _resumable(options.work_dir), output.Training(quiet=options.json) as progress:
+    with _resumable(options.work_dir), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = finetune(
             clips,
             work_dir=options.work_dir,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i3d.cli import output
+from i3d.cli.checks import refuse
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, check_report, finish, with_metrics
 from i3d.cli.run.setup import compute_config, frame_naming, read_dataset, warn_if_incomplete
-from i3d.cli.streams import Fusion, check_flow_method, parse_streams
+from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.resume import Resume
@@ -60,7 +61,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         place = _beside(out, network.stream) if len(networks) == 2 else out
         settings = [*(options.settings or []), *network.flow_settings(options.streams.flow_method)]
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        with _interruptible(out), output.Testing(len(clips)) as bar:
+        with _interruptible(out), output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
                 clips,
@@ -86,7 +87,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     """Test with the frames of each view in several orders, print a table; the exit code."""
     weights = _load(model, options.recipe)
     clips = _read_clips(options, multi_label=weights.card.recipe.multi_label)
-    with output.Testing(len(clips)) as bar:
+    with output.ProgressBar("test") as bar:
         protocols = select_protocols(weights, protocols=options.protocol_names)
         result = compare_frame_orders(
             weights,
@@ -164,9 +165,10 @@ def _load_networks(model: str, recipe: str | None, streams: StreamOptions) -> li
         raise InputError(
             f"MODEL is a network of {first}, --flow-model of {second}; give that of RGB, then that of flow"
         )
-    asked = parse_streams(streams.streams)
-    if asked not in (None, given):
-        raise InputError(f"--streams {asked}: the networks that are named are of {given}; name those of {asked}")
+    if streams.streams not in (None, given):
+        raise InputError(
+            f"--streams {streams.streams}: the networks that are named are of {given}; name those of {streams.streams}"
+        )
     return networks
 
 
@@ -175,13 +177,12 @@ def _average_of_streams(options: TestOptions, fusion: Fusion) -> str | None:
 
     Options that two streams do not take, and existing files, are refused before the work.
     """
-    for option, is_given in (
-        ("--average-clips", options.average_clips is not None),
-        ("--template", options.frames.template is not None),
-        (f"--out-format {options.out_format}", options.out_format != "i3d"),
-    ):
-        if is_given:
-            raise InputError(f"{option}: is for one network; test each, then `i3d fuse` their results")
+    given = {
+        "--average-clips": options.average_clips,
+        "--template": options.frames.template,
+        f"--out-format {options.out_format}": options.out_format != "i3d",
+    }
+    refuse(given, ": is for one network; test each, then `i3d fuse` their results")
     if fusion.weights is None and len(options.protocol_names) > 1:
         raise InputError("--stream-weights sweep: is for one protocol; name one")
     out = options.out

@@ -21,7 +21,7 @@ def run_train(options: TrainOptions, max_bad: float | None) -> int:
     """Train by a recipe, print how it ended; the exit code."""
     recipe = _recipe(options)
     clips, to_validate = _clips(recipe, options)
-    with output.Training(quiet=options.json) as progress:
+    with output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = train_recipe(
             recipe,
             clips,
