@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
 
+from i3d import diagnostics
 from i3d.cli import options as shared
-from i3d.cli import run
+from i3d.cli import output, run
 from i3d.cli.checks import choices, exists, numbers
 from i3d.cli.help import command
+from i3d.cli.messages import log
+from i3d.utils.atomic_files import write_atomically
 
-Axes = tuple[list[shared.Precision], list[int], list[int], list[shared.Runtime]]
 app = App(name="benchmark", help="Measure the speed of data loading or of a network.")
 
 
@@ -47,8 +51,14 @@ def data(source: shared.Dataset, /, *, options: LoadingOptions = LoadingOptions(
     Examples:
       i3d benchmark data train.csv --workers 1,4
     """
-    workers = numbers("--workers", options.workers, int)
-    run.benchmark.run_data(source, options, workers)
+    workers = tuple(numbers("--workers", options.workers, int))
+    annotations = run.setup.read_dataset(source, options.dataset, need_labels=False)
+    clips = run.setup.clip_dataset(annotations, options.phase, options.recipe, options.frames)
+    batch_size = options.batch_size if options.phase == "train" else 1
+    speed = diagnostics.measure_data(clips, num_clips=options.num_clips, batch_size=batch_size, workers=workers)
+    for reason in speed.bad:
+        log.warning(reason)
+    output.print_result(speed, output.print_data_speed, json=options.json)
 
 
 @Parameter(name="*", group=shared.SPEED)
@@ -90,16 +100,6 @@ class ModelSpeedOptions:
 
     json: shared.Json = False
 
-    @property
-    def axes(self) -> Axes:
-        """The values of precision, batch size, threads and runtime."""
-        return (
-            choices("--precision", self.precision, get_args(shared.Precision)),
-            numbers("--batch-size", self.batch_size, int),
-            numbers("--threads", self.threads, int),
-            choices("--runtime", self.runtime, get_args(shared.Runtime)),
-        )
-
 
 def model(
     name: Annotated[str, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")],
@@ -114,8 +114,28 @@ def model(
     Examples:
       i3d benchmark model r50 --precision fp32,auto --batch-size 1,4
     """
-    axes = options.axes
-    run.benchmark.run_model(name, options, axes)
+    axes = [
+        choices("--precision", options.precision, get_args(shared.Precision)),
+        numbers("--batch-size", options.batch_size, int),
+        numbers("--threads", options.threads, int),
+        choices("--runtime", options.runtime, get_args(shared.Runtime)),
+    ]
+    configurations = [diagnostics.Configuration(*values) for values in product(*axes)]
+    with output.ProgressBar("measure", len(configurations) * (options.rounds + 1)) as bar:
+        speed = diagnostics.measure_model(
+            name,
+            configurations,
+            recipe=options.recipe,
+            protocol=options.protocol,
+            video=options.video,
+            device=options.device,
+            rounds=options.rounds,
+            max_seconds=options.max_seconds,
+            on_progress=bar,
+        )
+    if options.out is not None:
+        write_atomically(options.out, f"{json.dumps(speed.as_dict(), indent=2)}\n".encode())
+    output.print_result(speed, output.print_model_speed, json=options.json)
 
 
 for _function in (data, model):

@@ -80,17 +80,6 @@ def refuse(given: Mapping[str, object], why: str) -> None:
             raise InputError(f"{option}{why}")
 
 
-def fraction(option: str, text: str) -> float:
-    """The fraction that 1% or 0.01 stands for."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise InputError(f"{option} {text!r}: is not a fraction; write 1% or 0.01")
-    return value
-
-
 def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
     """The numbers of a list with commas."""
     try:

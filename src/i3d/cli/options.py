@@ -48,6 +48,18 @@ def _parse_streams(_: type, tokens: Sequence[Token]) -> str:
     return streams
 
 
+def _parse_fraction(_: type, tokens: Sequence[Token]) -> float:
+    """The fraction that 1% or 0.01 stands for."""
+    text = tokens[0].value
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"{tokens[0].keyword} {text!r}: is not a fraction; write 1% or 0.01")
+    return value
+
+
 def _check_device(_: type, device: str) -> None:
     check_device_name(device)
 
@@ -65,6 +77,7 @@ def in_file(text: str, *, option: str = "", required: bool | None = None) -> Par
 
 
 Device = Annotated[str, Parameter(validator=_check_device)]
+Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
 Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Random seed.")]
 Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]

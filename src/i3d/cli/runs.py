@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from i3d import training
-from i3d.cli import output, run
+from i3d.cli import output
 from i3d.cli.help import command
+from i3d.cli.messages import log
 from i3d.cli.options import Json, in_file, out_file
+from i3d.errors import printable
+
+LOG: Final = "log.jsonl"  # of a run
 
 
 def runs(
@@ -38,7 +43,17 @@ def plot(
     Examples:
       i3d plot run1 run2 --out both.png
     """
-    run.runs.run_plot(logs, out)
+    plot_runs(logs, out)
+
+
+def plot_runs(logs: Sequence[Path], out: Path) -> None:
+    """Draw the curves of runs, each named by its folder or file."""
+    paths = [path / LOG if path.is_dir() else path for path in logs]
+    names = [path.parent.name if path.name == LOG else path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in logs]
+    training.draw_curves(out, dict(zip(names, paths, strict=True)))
+    log.info("curves: %s", printable(str(out)))
 
 
 runs_app, plot_app = command(runs, "runs"), command(plot, "plot")

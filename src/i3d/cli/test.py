@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import choices, fraction, refuse
+from i3d.cli.checks import choices, refuse
 from i3d.cli.help import command
 from i3d.cli.streams import parse_fusion
 from i3d.errors import InputError
@@ -42,7 +42,7 @@ class TestOptions:
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
     """Setting of the recipe, e.g. protocol.clip_len=16. Repeatable."""
 
-    max_bad: str = "1%"
+    max_bad: shared.Fraction = 0.01
     """Fraction of clips that may be unreadable: 5%, or 0."""
 
     bad_as_wrong: bool = False
@@ -79,10 +79,6 @@ class TestOptions:
     def frame_orders(self) -> list[Literal["shuffled", "reversed", "frozen"]]:
         return choices("--frame-order", self.frame_order, FRAME_ORDERS) if self.frame_order is not None else []
 
-    @property
-    def max_bad_fraction(self) -> float:
-        return fraction("--max-bad", self.max_bad)
-
 
 def evaluate(
     model: Annotated[
@@ -106,7 +102,6 @@ def evaluate(
       i3d test run/best.safetensors --data actions/clips.csv --frame-order shuffled,reversed,frozen
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
-    _ = options.max_bad_fraction
     fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import exists, fraction, refuse
+from i3d.cli.checks import exists, refuse
 from i3d.cli.help import command
 from i3d.errors import InputError, printable
 
@@ -119,7 +119,7 @@ class TrainOptions:
     validate_every: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Epochs from one validation to the next."""
 
-    max_bad: str | None = None
+    max_bad: shared.Fraction | None = None
     """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
 
     flow_method: shared.FlowMethod | None = None
@@ -170,12 +170,11 @@ def train(*, options: TrainOptions) -> int:
       torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
     _check_beside(options.data, options.work_dir)
-    max_bad = None if options.max_bad is None else fraction("--max-bad", options.max_bad)
     if options.recipe == FINETUNE:
         _check_finetune(options)
-        return run.finetune.run_finetune(options, max_bad)
+        return run.finetune.run_finetune(options)
     options.finetuning.check_unused()
-    return run.train.run_train(options, max_bad)
+    return run.train.run_train(options)
 
 
 def _check_beside(data: Path, work_dir: Path) -> None:

@@ -18,8 +18,7 @@ from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, VideoError
-from i3d.inference.prediction import Prediction
-from i3d.inference.predictions import Predictions
+from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.inference.two_stream import TwoStreams

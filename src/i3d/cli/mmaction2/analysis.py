@@ -13,7 +13,7 @@ import numpy as np
 from i3d.cli.checks import check_output
 from i3d.cli.messages import log
 from i3d.cli.mmaction2.arguments import ConfigArguments, config_parser, read_clips, read_config_arguments
-from i3d.cli.run.runs import run_plot
+from i3d.cli.runs import plot_runs
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -105,7 +105,7 @@ def _plot(options: argparse.Namespace) -> None:
         raise InputError(f"--keys {unknown[0]!r}: is not drawn; there are {', '.join(PANELS)}")
     out = Path(options.out)
     check_output("--out", out, (".png",))
-    run_plot([Path(path) for path in options.json_logs], out)
+    plot_runs([Path(path) for path in options.json_logs], out)
 
 
 def _times(options: argparse.Namespace) -> None:

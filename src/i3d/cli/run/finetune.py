@@ -28,7 +28,7 @@ from i3d.utils.device import ComputeConfig
 from i3d.weights.pretrained import DEFAULT
 
 
-def run_finetune(options: TrainOptions, max_bad: float | None) -> int:
+def run_finetune(options: TrainOptions) -> int:
     """Fine-tune, print the result; the exit code."""
     frames, flags = options.frames, options.finetuning
     clips = read_dataset(options.data, options.dataset)
@@ -45,7 +45,7 @@ def run_finetune(options: TrainOptions, max_bad: float | None) -> int:
             options=FinetuneOptions(**given),
             init=options.init or DEFAULT,
             settings=_settings(options),
-            max_bad=max_bad,
+            max_bad=options.max_bad,
             compute=ComputeConfig(
                 options.device, options.precision, options.runtime, options.workers, cache_in(options.cache)
             ),

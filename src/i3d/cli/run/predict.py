@@ -16,8 +16,7 @@ from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
 from i3d.inference.annotate import annotate
 from i3d.inference.predict_many import predict_each
-from i3d.inference.prediction import Prediction
-from i3d.inference.predictions import prediction_log, to_json, write_predictions
+from i3d.inference.prediction import Prediction, prediction_log, to_json, write_predictions
 from i3d.inference.two_stream import TwoStreams
 from i3d.video.base import Limits
 

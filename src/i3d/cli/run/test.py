@@ -127,7 +127,7 @@ def _evaluation_options(
         protocols=protocols,
         max_views=options.max_views,
         keep_views=options.saves_views,
-        max_bad=options.max_bad_fraction,
+        max_bad=options.max_bad,
         seed=options.seed,
         frame_naming=frame_naming(options.frames, "flow" if is_flow else "rgb"),
     )

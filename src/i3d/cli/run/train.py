@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from i3d.cli import output
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
@@ -13,11 +11,11 @@ from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.recipes.io import load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
 from i3d.training.train import train as train_recipe
-from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
+from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.distributed import local_device
 
 
-def run_train(options: TrainOptions, max_bad: float | None) -> int:
+def run_train(options: TrainOptions) -> int:
     """Train by a recipe, print how it ended; the exit code."""
     recipe = _recipe(options)
     clips, to_validate = _clips(recipe, options)
@@ -32,7 +30,7 @@ def run_train(options: TrainOptions, max_bad: float | None) -> int:
             deterministic=options.deterministic,
             sharded=options.fsdp,
             lr=options.lr,
-            max_bad=max_bad,
+            max_bad=options.max_bad,
             max_steps=options.benchmark_steps,
             naming=frame_naming(options.frames, "flow" if recipe.network.in_channels == 2 else "rgb"),
             tensorboard=options.tensorboard,
@@ -52,22 +50,15 @@ def flow_settings(options: TrainOptions) -> list[str]:
 
 def _recipe(options: TrainOptions) -> Recipe:
     """The recipe, then --set, then the options that have a name of their own."""
-    precision: Arithmetic | None = None  # the recipe's
-    if options.precision is not None:
-        precision = arithmetic_of(options.precision, pick_device(local_device(options.device)))
-    changes: dict[str, Any] = {
-        "init": {"none": ""}.get(options.init or "", options.init),
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "accumulate": options.accumulate,
-        "precision": precision,
-        "validate_every": options.validate_every,
-    }
-    changes = {key: value for key, value in changes.items() if value is not None}
+    names = ("init", "epochs", "batch_size", "accumulate", "validate_every")
+    changes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.init == "none":
+        changes["init"] = ""
     if options.epochs is not None:
         changes["steps"] = None
-    if precision not in (None, "fp16"):
-        changes["loss_scale"] = 0.0
+    if options.precision is not None:
+        changes["precision"] = arithmetic_of(options.precision, pick_device(local_device(options.device)))
+        changes |= {} if changes["precision"] == "fp16" else {"loss_scale": 0.0}
     settings = [*(options.settings or []), *flow_settings(options)]
     recipe = with_training(with_overrides(load_recipe(options.recipe), settings), changes)
     return recipe.model_copy(update={"multi_label": True}) if options.dataset.multi_label else recipe
@@ -78,15 +69,13 @@ def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotati
     data, dataset = options.data, options.dataset
     clips = read_dataset(data, dataset)
     known = dataset_labels(recipe.dataset)
-    are_numbers = dataset.classes is None and known is not None and clips.classes == numbered_labels(len(clips.classes))
-    if are_numbers and known is not None and len(clips.classes) == len(known):
-        clips = read_dataset(data, dataset, classes=tuple(known))
-    elif are_numbers:
-        log.info(
-            "the list numbers its %d classes; use --classes %s if these are its numbers",
-            len(clips.classes),
-            recipe.dataset,
-        )
+    num_classes = len(clips.classes)
+    if dataset.classes is None and known is not None and clips.classes == numbered_labels(num_classes):
+        if num_classes == len(known):
+            clips = read_dataset(data, dataset, classes=tuple(known))
+        else:
+            todo = f"use --classes {recipe.dataset} if these are its numbers"
+            log.info("the list numbers its %d classes; %s", num_classes, todo)
     has_train, has_val = ((clips.splits_N == number).any() for number in (0, 1))
     training = clips.select_split("train") if has_train else clips
     if not options.validate:
