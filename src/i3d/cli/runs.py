@@ -18,12 +18,7 @@ from i3d.errors import printable
 LOG: Final = "log.jsonl"  # of a run
 
 
-def runs(
-    folder: Annotated[Path, in_file("A folder of runs, or of one run.")],
-    /,
-    *,
-    json: Json = False,
-) -> None:
+def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /, *, json: Json = False) -> None:
     """List the training runs below a folder.
 
     The table has recipe, progress and best validation of each run, and the settings in which they differ.

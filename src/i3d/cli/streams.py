@@ -29,12 +29,6 @@ class Streams:
     flow_recipe: str | None
     flow_method: FlowMethod | None
 
-    @property
-    def named(self) -> list[tuple[str, str | None]]:
-        """(weights, recipe) of each network."""
-        both = ((self.rgb, self.rgb_recipe), (self.flow, self.flow_recipe))
-        return [(name, recipe) for name, recipe in both if name is not None]
-
 
 def choose_streams(model: str | None, recipe: str | None, options: StreamOptions) -> Streams:
     """The networks that the options name; without any, the shipped one of RGB."""

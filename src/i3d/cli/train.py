@@ -65,12 +65,9 @@ class FinetuneFlags:
 
     def check_unused(self) -> None:
         """An InputError if one of them is given with a published recipe."""
-        for field in fields(self):
-            if getattr(self, field.name) != field.default:
-                flag = {"overfit_check": "no-overfit-check"}.get(field.name, field.name.replace("_", "-"))
-                raise InputError(
-                    f"--{flag}: is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)"
-                )
+        given = {f"--{f.name.replace('_', '-')}": getattr(self, f.name) != f.default for f in fields(self)}
+        given["--no-overfit-check"] = given.pop("--overfit-check")
+        refuse(given, f": is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)")
 
 
 @Parameter(name="*", group=shared.COMPUTED)

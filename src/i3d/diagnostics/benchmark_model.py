@@ -275,20 +275,18 @@ def _speeds(
 
 def _peak_of_process(run: _Run) -> float | None:
     """The peak memory of a configuration in MiB: of a separate process with PyTorch and the network."""
-    job = (run.recipe, run.configuration, str(run.device), run.num_frames)
+    job = (run.recipe, None, run.configuration, run.device, run.num_frames)
     ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the peak of one process never falls
     if isinstance(answer, WorkerDied):
         raise InputError(f"{run.configuration.name}: its process died ({answer.cause}), perhaps for lack of memory")
     return answer
 
 
-def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
-    recipe, configuration, name, num_frames = job
-    device = torch.device(name)
-    run = _Run(recipe, None, configuration, device, num_frames)
+def _peak(job: tuple[Recipe, None, Configuration, torch.device, int]) -> float | None:
+    run = _Run(*job)
     run.once()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    if run.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(run.device) / 2**20
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -36,7 +36,7 @@ from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
-from i3d.weights.load import Weights, build_model, load_weights
+from i3d.weights.load import build_model, load_weights
 
 PACKAGES: Final = {"torch": torch, "opencv": cv2, "av": av, "numpy": np}  # the features depend on their versions
 
@@ -74,7 +74,11 @@ def load_extractor(
         if name is None:
             continue
         loaded = load_weights(name, recipe=its_recipe)
-        _check_channels(loaded, os.fspath(name), is_flow=is_flow)
+        channels = loaded.card.recipe.network.in_channels
+        if channels != (2 if is_flow else 3):
+            takes = "optical flow" if channels == 2 else "RGB"
+            todo = f"set it with {'--model' if is_flow else '--flow-model'}"
+            raise InputError(f"{printable(os.fspath(name))}: its network takes {takes} ({channels} channels); {todo}")
         method = (flow or loaded.card.recipe.flow) if is_flow else None
         net, pre = build_model(loaded), loaded.card.recipe.preprocessing
         if method is not None:
@@ -163,11 +167,3 @@ def _below(name: str, path: str) -> Path:
     video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
     below = video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
     return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below
-
-
-def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:
-    channels = weights.card.recipe.network.in_channels
-    if channels != (2 if is_flow else 3):
-        takes = "optical flow" if channels == 2 else "RGB"
-        option = "--model" if is_flow else "--flow-model"
-        raise InputError(f"{printable(name)}: its network takes {takes} ({channels} channels); set it with {option}")

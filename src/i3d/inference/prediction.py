@@ -7,7 +7,7 @@ import html
 import io
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex, overload
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex, over
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.resume import ResumeLog
 from i3d.errors import printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
@@ -169,28 +168,16 @@ def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
     return text.getvalue()
 
 
-def to_json(rows: Iterable[Prediction]) -> str:
-    """A JSON list of predictions. File names that are not UTF-8 are escaped as Python does (surrogates)."""
-    return json.dumps([row.to_dict() for row in rows], indent=2)
-
-
 def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> None:
     """Write all predictions to `path`, as .json, .jsonl or else .csv, whole or not at all."""
     match path.suffix.lower():
         case ".json":
-            text = to_json(rows) + "\n"
+            text = json.dumps([row.to_dict() for row in rows], indent=2) + "\n"
         case ".jsonl":
             text = "".join(json.dumps(row.to_dict()) + "\n" for row in rows)
         case _:
             text = to_csv(rows, top_k=top_k)
     write_atomically(path, text.encode("utf-8", "surrogateescape"))
-
-
-def prediction_log(
-    out: Path, settings: Mapping[str, Any], paths: Collection[str], *, force: bool
-) -> ResumeLog[Prediction]:
-    """The log by which a run that writes predictions to `out` resumes."""
-    return ResumeLog(out, settings, paths, encode=Prediction.to_dict, decode=Prediction.from_dict, force=force)
 
 
 def best_labels(probabilities_K: npt.ArrayLike, labels: Sequence[str], *, k: int) -> tuple[LabelScore, ...]:

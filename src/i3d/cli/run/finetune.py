@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -16,7 +13,7 @@ from rich.prompt import Confirm
 
 from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
+from i3d.cli.run.setup import cache_in, frame_naming, if_interrupted, read_dataset
 from i3d.cli.run.train import flow_settings
 from i3d.cli.train import TrainOptions
 from i3d.errors import InputError, printable
@@ -38,7 +35,8 @@ def run_finetune(options: TrainOptions) -> int:
     modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    with _resumable(options.work_dir), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
+    resumes = f"results so far are saved, and the same command resumes in {printable(str(options.work_dir))}"
+    with if_interrupted(resumes), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = finetune(
             clips,
             work_dir=options.work_dir,
@@ -67,16 +65,6 @@ def _settings(options: TrainOptions) -> list[str]:
     given = {"accumulate": options.accumulate, "validate_every": options.validate_every}
     named = [f"training.{name}={value}" for name, value in given.items() if value is not None]
     return [*(options.settings or []), *flow_settings(options), *named]
-
-
-@contextmanager
-def _resumable(work_dir: Path) -> Iterator[None]:
-    """After Ctrl-C, log that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info("interrupted; results so far are saved, and the same command resumes in %s", printable(str(work_dir)))
-        raise
 
 
 def _confirm_mirroring(classes: tuple[str, ...], *, quiet: bool) -> Literal["off"] | None:

@@ -12,11 +12,12 @@ from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.labels import read_labels
+from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
 from i3d.inference.annotate import annotate
 from i3d.inference.predict_many import predict_each
-from i3d.inference.prediction import Prediction, prediction_log, to_json, write_predictions
+from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
 from i3d.video.base import Limits
 
@@ -32,7 +33,11 @@ def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams
     rows: list[Prediction] = []
     with (
         output.ProgressBar("predict", len(paths)) as bar,
-        nullcontext() if out is None else prediction_log(out, settings, paths, force=options.force) as results_log,
+        nullcontext()
+        if out is None
+        else ResumeLog(
+            out, settings, paths, encode=Prediction.to_dict, decode=Prediction.from_dict, force=options.force
+        ) as results_log,
     ):
         for row in predict_each(
             predictor,
@@ -50,7 +55,7 @@ def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
     if options.json:
-        print(to_json(rows))
+        output.print_json([row.to_dict() for row in rows])
     bad = sum(row.status == "error" for row in rows)
     output.print_summary(rows, bad, out, predictor.protocol_line, json=options.json)
     if options.annotate is not None and not bad:
@@ -69,7 +74,8 @@ def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predict
             compute=compute_config(options.compute),
             flow=networks.flow_method,
         )
-        for name, recipe in networks.named
+        for name, recipe in ((networks.rgb, networks.rgb_recipe), (networks.flow, networks.flow_recipe))
+        if name is not None
     ]
     check_flow_method(networks.flow_method, has_flow=loaded[-1].flow is not None)
     for one in loaded:

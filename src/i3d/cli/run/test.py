@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from i3d.cli.checks import refuse
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.options import StreamOptions
 from i3d.cli.run.score import check_bad_as_wrong, check_report, finish, with_metrics
-from i3d.cli.run.setup import compute_config, frame_naming, read_dataset, warn_if_incomplete
+from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
 from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
@@ -39,10 +38,6 @@ class Network:
     def stream(self) -> str:
         return "rgb" if self.weights.card.recipe.flow is None else "flow"
 
-    def flow_settings(self, flow_method: str | None) -> list[str]:
-        """The setting of --flow-method, if this is a network of flow."""
-        return [] if flow_method is None or self.stream == "rgb" else [f"preprocessing.flow={flow_method}"]
-
 
 def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
@@ -56,12 +51,15 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     is_multiple = networks[0].weights.card.recipe.multi_label
     check_bad_as_wrong(options, multi_label=is_multiple)
     clips = _read_clips(options, multi_label=is_multiple)
+    resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
     tested = []
     for network in networks:
         place = _beside(out, network.stream) if len(networks) == 2 else out
-        settings = [*(options.settings or []), *network.flow_settings(options.streams.flow_method)]
+        settings = [*(options.settings or [])]
+        if network.stream == "flow" and options.streams.flow_method is not None:
+            settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        with _interruptible(out), output.ProgressBar("test") as bar:
+        with if_interrupted(resumes), output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
                 clips,
@@ -105,17 +103,6 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
         log.error(clip.reason)
     output.print_result(result, output.print_frame_orders, json=options.json)
     return 3 if bad else 0
-
-
-@contextmanager
-def _interruptible(out: Path | None) -> Iterator[None]:
-    """After Ctrl-C, log whether the same command resumes the test."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
-        log.info("interrupted; %s", resumes)
-        raise
 
 
 def _evaluation_options(
