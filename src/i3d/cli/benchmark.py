@@ -1,7 +1,5 @@
 """`i3d benchmark ...`: how fast data is loaded, and how fast a network runs."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from itertools import product

@@ -1,7 +1,5 @@
 """Checks of paths before any work: what cannot be read, or could not be written, is refused at once."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence

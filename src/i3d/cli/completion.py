@@ -1,7 +1,5 @@
 """`i3d completion`: the script that makes a shell complete commands, options and their values."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from cyclopts import Parameter

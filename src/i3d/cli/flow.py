@@ -1,7 +1,5 @@
 """`i3d flow VIDEO...` and `i3d flow show`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands whose docstring is their help: paragraphs are wrapped to the terminal, examples stand at the end."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Final

@@ -3,8 +3,6 @@
 Exit codes: 0 success, 1 failure, 2 bad usage, 3 some video could not be read, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """What the package logs, as lines on stderr."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """`i3d models`, `i3d convert` and `i3d doctor`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

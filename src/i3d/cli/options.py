@@ -4,8 +4,6 @@ A group is a frozen dataclass; cyclopts makes one flag of each field (`list_form
 those that declare commands do not import PyTorch: wrong options are answered at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`i3d runs` and `i3d plot`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,7 +1,5 @@
 """`i3d score` and `i3d fuse`: what follows from the saved scores of tests, without the models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal

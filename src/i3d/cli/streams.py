@@ -1,7 +1,5 @@
 """Which networks process a video, RGB, flow or both, and how their scores become one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import inf
 from typing import Literal

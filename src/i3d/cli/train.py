@@ -1,7 +1,5 @@
 """`i3d train`: a published recipe, or fine-tuning on one's clips with every setting chosen automatically."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Final, Literal

@@ -1,7 +1,5 @@
 """Bad usage in one line: what is wrong, what is allowed, and where the help is."""
 
-from __future__ import annotations
-
 from typing import Final, Literal, get_args, get_origin
 
 from cyclopts import (

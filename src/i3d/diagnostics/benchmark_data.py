@@ -1,7 +1,5 @@
 """`i3d benchmark data`: the loading speed of clips, and the time of each stage."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, dataclass
 from itertools import count

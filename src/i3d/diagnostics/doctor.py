@@ -1,7 +1,5 @@
 """`i3d doctor`: check an installation: versions, devices, decoder, weights, and a computation with a known answer."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import platform

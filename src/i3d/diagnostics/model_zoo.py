@@ -4,8 +4,6 @@ Nothing is computed here, and PyTorch is not imported: the list is the asset `mo
 `tools/make_model_zoo.py` counts and a test recounts. `diagnostics/model_description.py` shows one network.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Features as bytes in common formats: NumPy's, HDF5, Parquet."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

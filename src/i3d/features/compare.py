@@ -5,8 +5,6 @@
 Letters in names: R rows, C channels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice

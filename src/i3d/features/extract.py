@@ -7,8 +7,6 @@
 Letters in names: R rows, C channels.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterator, Sequence

@@ -6,8 +6,6 @@
 The JSON has "unfinished" until the array is written; unfinished features are extracted again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Letters in names: T frames of a window, H rows, W columns, C channels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Draw the predicted labels on a video."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial

@@ -1,7 +1,5 @@
 """From Python: one video, or many, by one network or two streams."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence

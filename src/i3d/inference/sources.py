@@ -1,7 +1,5 @@
 """From what a Python user passes to the sources of videos that the reader opens."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -6,8 +6,6 @@
 Letters in names: K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """MMAction2's `tools/analysis/`: `benchmark.py`, `get_flops.py`, `analyze_logs.py`."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator, Sequence

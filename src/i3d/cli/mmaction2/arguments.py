@@ -1,7 +1,5 @@
 """The arguments of an MMAction2 command: a config, which is parsed as data, the clips of its lists, a device."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """MMAction2's `tools/test.py`, with the flags of 0.x and 1.x, on `i3d.evaluation.evaluate.evaluate_protocols`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

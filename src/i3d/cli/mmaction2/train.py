@@ -1,7 +1,5 @@
 """MMAction2's `tools/train.py`, with the flags of 0.x and 1.x, on `i3d.training.train.train`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

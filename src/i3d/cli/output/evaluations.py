@@ -1,7 +1,5 @@
 """What a test found, on stdout."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isnan

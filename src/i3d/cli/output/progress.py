@@ -1,7 +1,5 @@
 """The progress of long operations on stderr: a bar on a terminal, lines elsewhere."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

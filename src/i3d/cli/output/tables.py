@@ -1,7 +1,5 @@
 """Tables and JSON on stdout."""
 
-from __future__ import annotations
-
 import json as json_format
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass

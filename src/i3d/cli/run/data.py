@@ -1,7 +1,5 @@
 """`i3d data ...`: each command calls one verb of `i3d.data` and prints its result."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

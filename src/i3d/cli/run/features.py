@@ -1,7 +1,5 @@
 """`i3d features` and `i3d features compare`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """`i3d flow` and `i3d flow show`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
 

@@ -1,7 +1,5 @@
 """`i3d score` and `i3d fuse`, and how every test ends: files, metrics, report."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

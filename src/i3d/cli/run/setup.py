@@ -1,7 +1,5 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

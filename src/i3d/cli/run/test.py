@@ -1,7 +1,5 @@
 """`i3d test`: one network, or one of RGB and one of flow, scores every clip; metrics, files and report follow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

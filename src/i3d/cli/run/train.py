@@ -1,7 +1,5 @@
 """`i3d train` by a published recipe."""
 
-from __future__ import annotations
-
 from i3d.cli import output
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
