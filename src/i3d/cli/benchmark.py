@@ -12,8 +12,8 @@ from i3d import diagnostics
 from i3d.cli import options as shared
 from i3d.cli import output, run
 from i3d.cli.checks import choices, exists, numbers
-from i3d.cli.help import command
 from i3d.cli.messages import log
+from i3d.cli.usage import command
 from i3d.utils.atomic_files import write_atomically
 
 app = App(name="benchmark", help="Measure the speed of data loading or of a network.")

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from i3d.cli.help import command
 from i3d.cli.messages import log
 from i3d.cli.options import INPUT, OUTPUT
+from i3d.cli.usage import command
 
 
 def completion(

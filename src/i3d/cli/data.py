@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_not_source, frame_rate
-from i3d.cli.help import command
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 app = App(name="data", help="List, check, split, preview and pack datasets.")

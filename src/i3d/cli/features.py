@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_videos, frame_rate
-from i3d.cli.help import command
 from i3d.cli.streams import choose_streams
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 CROPS: Final = {"1": "center", "3": "three", "5": "five", "10": "ten"}

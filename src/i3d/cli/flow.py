@@ -10,7 +10,6 @@ from cyclopts.validators import Number
 from i3d.cli import run
 from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
-from i3d.cli.help import command
 from i3d.cli.options import (
     AT_LEAST_0,
     COMPUTED,
@@ -22,6 +21,7 @@ from i3d.cli.options import (
     in_file,
     out_file,
 )
+from i3d.cli.usage import command
 from i3d.errors import InputError, printable
 
 

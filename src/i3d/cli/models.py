@@ -8,9 +8,9 @@ from cyclopts import Parameter
 import i3d
 from i3d.cli import output
 from i3d.cli.checks import check_new, writable
-from i3d.cli.help import command
 from i3d.cli.messages import log
 from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, Force, Json, ModelRecipe
+from i3d.cli.usage import command
 from i3d.data.labels import read_labels
 
 

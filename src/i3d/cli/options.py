@@ -25,7 +25,6 @@ SPEED: Final = Group("Speed", sort_key=5)
 AT_LEAST_0: Final = Number(gte=0)
 AT_LEAST_1: Final = Number(gte=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
-
 STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -58,10 +57,6 @@ def _parse_fraction(_: type, tokens: Sequence[Token]) -> float:
     return value
 
 
-def _check_device(_: type, device: str) -> None:
-    check_device_name(device)
-
-
 def out_file(*suffixes: str, option: str = "--out") -> Parameter:
     """An option that names a file to write, whose name ends in one of the suffixes."""
     alias = "-o" if option == "--out" else None
@@ -74,7 +69,7 @@ def in_file(text: str, *, option: str = "", required: bool | None = None) -> Par
     return Parameter(group=INPUT, alias=alias, required=required, validator=exists(option), help=text)
 
 
-Device = Annotated[str, Parameter(validator=_check_device)]
+Device = Annotated[str, Parameter(validator=lambda _, device: check_device_name(device))]
 Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
 Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Random seed.")]
 Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]

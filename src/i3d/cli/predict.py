@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_new, check_not_source, check_videos
-from i3d.cli.help import command
 from i3d.cli.streams import choose_streams, parse_fusion
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from i3d import training
 from i3d.cli import output
-from i3d.cli.help import command
 from i3d.cli.messages import log
 from i3d.cli.options import Json, in_file, out_file
+from i3d.cli.usage import command
 from i3d.errors import printable
 
 LOG: Final = "log.jsonl"  # of a run

@@ -9,8 +9,8 @@ from cyclopts.validators import Number
 
 from i3d.cli import run
 from i3d.cli.checks import check_new, numbers
-from i3d.cli.help import command
 from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import choices, refuse
-from i3d.cli.help import command
 from i3d.cli.streams import parse_fusion
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
@@ -25,8 +25,7 @@ class TestOptions:
     dataset: shared.DatasetOptions = shared.DatasetOptions()
     frames: shared.FrameOptions = shared.FrameOptions()
 
-    recipe: Annotated[str | None, Parameter(group=shared.MODEL)] = None
-    """Recipe of a foreign checkpoint that does not name it."""
+    recipe: shared.ModelRecipe = None
 
     protocols: str | None = None
     """Clips x crops, e.g. 1x1,3x1,10x3, from one pass (default: the recipe's)."""
@@ -112,7 +111,6 @@ def evaluate(
 
 
 def _check_frame_orders(options: TestOptions) -> None:
-    """Options that a comparison of frame orders does not take."""
     given = {
         "--out": options.out,
         "--report": options.report,

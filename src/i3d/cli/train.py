@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import exists, refuse
-from i3d.cli.help import command
+from i3d.cli.usage import command
 from i3d.errors import InputError, printable
 
 FINETUNE: Final = "finetune"  # the recipe's name
@@ -182,7 +182,6 @@ def _check_beside(data: Path, work_dir: Path) -> None:
 
 
 def _check_finetune(options: TrainOptions) -> None:
-    """Options that fine-tuning does not take."""
     lists = {"--val-list": options.val_list, "--val-root": options.val_root}
     refuse(lists, ": goes with a published recipe (--recipe); put a column `split` into --data")
     given = {

@@ -19,6 +19,7 @@ from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import remove_abandoned, write_atomically
+from i3d.weights.checkpoint import file_sha256
 
 FORMAT: Final = "i3d features"
 VERSION: Final = 1
@@ -62,7 +63,7 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
         raise InputError(f"{where}: is of another video, {printable(str(other))}; {TODO}")
     is_same = is_current(record, made_with, file_signature(target.video))
-    return is_same and record.get("sha256") == _sha256(target.values)
+    return is_same and target.values.exists() and record.get("sha256") == file_sha256(target.values)
 
 
 def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any]) -> None:
@@ -100,10 +101,3 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     """The content of a sidecar; None if the file is missing or no sidecar."""
     record = read_record(path) or {}
     return record if (record.get("format"), record.get("version")) == (FORMAT, VERSION) else None
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

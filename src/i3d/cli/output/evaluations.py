@@ -48,7 +48,6 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
 
 
 def print_metrics(evaluation: Evaluation, metrics: Metrics, names: Sequence[str], values: Mapping[str, float]) -> None:
-    """Metrics selected by name."""
     if "per_class" in names:
         print_classes(evaluation, metrics, every=True)
     if "confusion" in names and metrics.confusion_KK is not None:

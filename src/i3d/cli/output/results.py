@@ -84,7 +84,6 @@ def print_conversion(result: Conversion) -> None:
 
 
 def print_description(description: ModelDescription) -> None:
-    """A network layer by layer."""
     if description.card is not None:
         card = description.card
         for name, value in [("recipe", card.recipe.name), ("licence", card.licence), *card.origin.items()]:
@@ -104,7 +103,6 @@ def print_description(description: ModelDescription) -> None:
 
 
 def print_catalogue(zoo: ModelZoo) -> None:
-    """The shipped weights, the recipes, the networks."""
     print("WEIGHTS in the package\n")
     for w in zoo.weights:
         print(f"{w.name}\n    {w.classes} classes, {w.megabytes:.1f} MB, {w.licence}, {_format_cost(w)}")
@@ -152,7 +150,6 @@ def print_check(report: DatasetReport) -> None:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """The checks of an installation, a line each."""
     for check in checks:
         print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.result}")
 

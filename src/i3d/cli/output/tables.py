@@ -31,9 +31,9 @@ def gflops(value: float) -> str:
     return f"{value:,.1f}" if value >= 10 else f"{value:.3g}"
 
 
-def show(shown: Table, console: Console | None = None) -> None:
+def show(shown: Table) -> None:
     """As wide as the terminal; into a file or pipe, as wide as it needs to be."""
-    console = console or Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 10_000
         console.width = console.measure(shown).maximum
@@ -41,7 +41,6 @@ def show(shown: Table, console: Console | None = None) -> None:
 
 
 def print_result(result: Result, print_text: Callable[[Result], None], *, json: bool) -> None:
-    """A result as JSON, or as text."""
     if json:
         print_json(result)
     else:

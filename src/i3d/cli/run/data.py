@@ -22,7 +22,6 @@ from i3d.errors import printable
 
 
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions) -> None:
-    """Write a list and its class names."""
     annotations = read_dataset(source, dataset)
     write_annotations(annotations, out, naming=frame_naming(frames, frames.modality))
     names = out.with_suffix(".classes.txt")
@@ -60,7 +59,6 @@ def run_split(source: Path, options: SplitOptions) -> None:
 
 
 def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabytes: int) -> None:
-    """Pack a dataset into shards."""
     annotations = read_dataset(source, dataset)
     with output.ProgressBar("pack files", len(annotations)) as bar:
         num_files = pack_dataset(annotations, out, shard_bytes=shard_megabytes << 20, on_clip=bar.update)
@@ -70,7 +68,6 @@ def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabyte
 
 
 def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int:
-    """Write frames or flow; the exit code."""
     annotations = read_dataset(source, options.dataset, need_labels=False)
     settings, flow = None, options.flow
     if options.flow_method is not None:

@@ -79,7 +79,6 @@ def _confirm_mirroring(classes: tuple[str, ...], *, quiet: bool) -> Literal["off
 
 
 def _summary(result: FinetuneResult) -> dict[str, Any]:
-    """The result as JSON values."""
     summary: dict[str, Any] = {
         "model": str(result.model) if result.model.exists() else None,
         "train_layers": result.train_layers,

@@ -96,7 +96,6 @@ def check_report(report: Path | None, *, force: bool) -> None:
 def with_metrics(
     evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions
 ) -> list[tuple[Evaluation, Metrics]]:
-    """Each evaluation with its metrics."""
     return [(e, compute_metrics(e, bad_as_wrong=options.bad_as_wrong)) for e in evaluations]
 
 

@@ -27,8 +27,6 @@ from i3d.weights.load import Weights, load_weights
 
 @dataclass(frozen=True)
 class Network:
-    """One of the networks that are tested."""
-
     name: str
     weights: Weights
 
@@ -106,7 +104,6 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
 def _evaluation_options(
     weights: Weights, protocols: tuple[EvaluationProtocol, ...], options: TestOptions
 ) -> EvaluationOptions:
-    """What a test of these weights computes."""
     is_flow = weights.card.recipe.network.in_channels == 2
     return EvaluationOptions(
         protocols=protocols,
@@ -133,7 +130,6 @@ def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
 
 
 def _load(model: str, recipe: str | None) -> Weights:
-    """The weights of a model; missing ones are logged."""
     weights = load_weights(model, recipe=recipe)
     warn_if_incomplete(weights)
     return weights
