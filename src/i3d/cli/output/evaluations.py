@@ -6,8 +6,7 @@ from math import isnan
 from statistics import fmean
 from typing import Final
 
-from i3d.cli.output.tables import gflops, show
-from i3d.cli.output.tables import table as new_table
+from i3d.cli.output.tables import gflops, print_table
 from i3d.errors import printable
 from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
@@ -33,12 +32,12 @@ def print_evaluation(evaluation: Evaluation, metrics: Metrics) -> None:
 
 def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
-    table = new_table("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1]))
+    rows = []
     for e, metrics in tested:
         views = f"{fmean(e.num_views_N):.1f}".removesuffix(".0")
         cost = "-" if e.gflops is None else gflops(e.gflops)
-        table.add_row(printable(e.name), views, cost, *_accuracy(metrics).values())
-    show(table)
+        rows.append((printable(e.name), views, cost, *_accuracy(metrics).values()))
+    print_table(("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1])), rows)
     print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
     cheap = cheapest_protocol(tested)
     if cheap is not None and len(tested) > 1:
@@ -67,42 +66,39 @@ def print_classes(evaluation: Evaluation, metrics: Metrics, *, every: bool = Fal
     if len(rows) > MOST and not every:
         shown = sorted(rows, key=lambda k: (by.f1_K[k], k))[:WORST]
         print(f"the {WORST} classes with the lowest F1, of {len(rows)} (--out writes all)")
-    table = new_table("class", "clips", "precision", "recall", "F1")
+    table = []
     for k in shown:
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
         numbers = ("-" if isnan(value) else f"{value:.3f}" for value in values)
-        table.add_row(printable(evaluation.classes[k]), str(by.num_clips_K[k]), *numbers)
-    show(table)
+        table.append((printable(evaluation.classes[k]), by.num_clips_K[k], *numbers))
+    print_table(("class", "clips", "precision", "recall", "F1"), table)
 
 
 def print_confusion(evaluation: Evaluation, metrics: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
     assert metrics.confusion_KK is not None
-    table = new_table("class", "taken for", "clips", "share of the class")
-    for pair in confusions(metrics.confusion_KK)[:MOST]:
-        predicted = printable(evaluation.classes[pair.predicted])
-        table.add_row(printable(evaluation.classes[pair.true]), predicted, str(pair.num_clips), f"{pair.fraction:.3f}")
-    show(table)
+    names, pairs = [*map(printable, evaluation.classes)], confusions(metrics.confusion_KK)[:MOST]
+    rows = [(names[p.true], names[p.predicted], p.num_clips, f"{p.fraction:.3f}") for p in pairs]
+    print_table(("class", "taken for", "clips", "share of the class"), rows)
 
 
 def print_frame_orders(comparison: FrameOrderComparison) -> None:
     """Accuracy with the frames in each order, of all and of each class, and the conclusions."""
     forward = comparison.evaluations["forward"]
     counts_K = Counter(labels[0] for labels in forward.labels_N)
-    table = new_table("class", "clips", *comparison.accuracy)
     rows = [k for k in range(len(comparison.classes)) if comparison.recall_K and counts_K[k]]
     shown = rows
     if len(rows) > MOST:
         last = [*comparison.recall_K][-1]
         shown = sorted(rows, key=lambda k: comparison.recall_K[last][k] - comparison.recall_K["forward"][k])[:WORST]
         print(f"the {WORST} classes that lose most with {last} frames, of {len(rows)} (--json: all)")
+    table = []
     for k in shown:
-        recalls = (f"{rows[k]:.3f}" for rows in comparison.recall_K.values())
-        table.add_row(printable(comparison.classes[k]), str(counts_K[k]), *recalls)
-    table.add_section()
+        recalls = (f"{recall_K[k]:.3f}" for recall_K in comparison.recall_K.values())
+        table.append((printable(comparison.classes[k]), counts_K[k], *recalls))
     name = "mean average precision" if forward.multi_label else "all"
-    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in comparison.accuracy.values()))
-    show(table)
+    every = (name, len(forward.files_N), *(f"{value:.3f}" for value in comparison.accuracy.values()))
+    print_table(("class", "clips", *comparison.accuracy), table, last=every)
     for sentence in comparison.conclusions:
         print(sentence)
     print(f"protocol: {printable(forward.protocol)}")
@@ -110,10 +106,8 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
 
 def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: WeightSweep | None) -> None:
     """The streams alone and together, on the same clips."""
-    table = new_table("scores", *_accuracy(tested[0][1]))
-    for name, (_, metrics) in zip(names, tested, strict=True):
-        table.add_row(printable(name), *_accuracy(metrics).values())
-    show(table)
+    rows = [(printable(name), *_accuracy(m).values()) for name, (_, m) in zip(names, tested, strict=True)]
+    print_table(("scores", *_accuracy(tested[0][1])), rows)
     fused, metrics = tested[-1]
     if swept is not None:
         weights = ", ".join(f"{weight:g}" for weight in swept.weights)

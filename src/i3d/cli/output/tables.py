@@ -1,7 +1,7 @@
 """Tables and JSON on stdout."""
 
 import json as json_format
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from typing import Any, Final, TypeVar
 
@@ -17,13 +17,20 @@ NUMBERS: Final = (
 Result = TypeVar("Result")
 
 
-def table(*columns: str) -> Table:
-    """An empty table; numbers stand on the right."""
-    table_ = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def print_table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, last: Iterable[object] | None = None
+) -> None:
+    """A table; numbers stand on the right. `last` is a row below a line."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numbers = column.startswith(NUMBERS)
-        table_.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    return table_
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    if last is not None:
+        table.add_section()
+        table.add_row(*map(str, last))
+    show(table)
 
 
 def gflops(value: float) -> str:
