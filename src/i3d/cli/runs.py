@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -12,8 +12,6 @@ from i3d.cli.messages import log
 from i3d.cli.options import Json, in_file, out_file
 from i3d.cli.usage import command
 from i3d.errors import printable
-
-LOG: Final = "log.jsonl"  # of a run
 
 
 def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /, *, json: Json = False) -> None:
@@ -41,6 +39,8 @@ def plot(
 
 def plot_runs(logs: Sequence[Path], out: Path) -> None:
     """Draw the curves of runs, each named by its folder or file."""
+    from i3d.training.run_folder import LOG
+
     paths = [path / LOG if path.is_dir() else path for path in logs]
     names = [path.parent.name if path.name == LOG else path.name for path in paths]
     if len(set(names)) < len(names):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from i3d.cli.checks import refuse
 from i3d.cli.options import FlowMethod, FusionOptions, StreamOptions
 from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
@@ -45,14 +46,13 @@ def choose_streams(model: str | None, recipe: str | None, options: StreamOptions
 
 def parse_fusion(fusion: FusionOptions, streams: StreamOptions, *, may_sweep: bool = False) -> Fusion:
     """The fusion of two streams. Its options without --flow-model, or --flow-recipe without it, are an InputError."""
-    given = {
-        "--stream-weights": fusion.stream_weights,
-        "--fuse-average": fusion.fuse_average,
-        "--flow-recipe": streams.flow_recipe,
-    }
-    for option, value in given.items():
-        if value is not None and streams.flow_model is None:
-            raise InputError(f"{option} {value}: is for two streams; name the network of flow with --flow-model")
+    if streams.flow_model is None:
+        given = {
+            f"--stream-weights {fusion.stream_weights}": fusion.stream_weights,
+            f"--fuse-average {fusion.fuse_average}": fusion.fuse_average,
+            f"--flow-recipe {streams.flow_recipe}": streams.flow_recipe,
+        }
+        refuse(given, ": is for two streams; name the network of flow with --flow-model")
     average, weights = fusion.fuse_average or "score", fusion.stream_weights or "1,1"
     if may_sweep and weights == "sweep":
         return Fusion(None, average)

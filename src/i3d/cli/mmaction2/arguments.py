@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from i3d.cli.messages import log
+from i3d.cli.options import FrameOptions, ListOptions
+from i3d.cli.run.setup import frame_naming, read_dataset
 from i3d.data.annotations import Annotations
-from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, printable
@@ -121,16 +121,12 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
     known = dataset_labels(recipe.dataset)
     num_classes = recipe.network.num_classes
     classes = known if known is not None and len(known) == num_classes else numbered_labels(num_classes)
-    clips = read_annotations(
-        Path(clip_list.ann_file),
+    options = ListOptions(
         root=Path(clip_list.prefix or "."),
-        classes=classes,
-        format=clip_list.format,
+        list_format=clip_list.format,
         multi_label=recipe.multi_label,
         allow_outside=not clip_list.prefix,
     )
-    for warning in clips.warnings:
-        log.warning(printable(warning))
-    modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
-    template, first = clip_list.template, clip_list.first_index
-    return clips, None if template is None else FrameNaming(template, first, modality)
+    clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
+    frames = FrameOptions(clip_list.template, clip_list.first_index)
+    return clips, frame_naming(frames, "flow" if recipe.network.in_channels == 2 else "rgb")

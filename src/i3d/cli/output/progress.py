@@ -8,7 +8,7 @@ from typing import Self
 from rich import progress as rich_progress
 from rich.console import Console
 
-from i3d.cli.messages import is_first_rank, log
+from i3d.cli.messages import log
 from i3d.utils.progress import Progress
 
 
@@ -21,7 +21,7 @@ class ProgressBar:
 
     def __init__(self, stage: str, total: float | None = None, *, lines: bool = False, quiet: bool = False) -> None:
         console = Console(stderr=True)
-        is_drawn = console.is_terminal and not quiet and is_first_rank() and log.isEnabledFor(logging.INFO)
+        is_drawn = console.is_terminal and not quiet and log.isEnabledFor(logging.INFO)
         self._lines = lines and not quiet and not is_drawn
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}", markup=False),
