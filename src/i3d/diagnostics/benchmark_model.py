@@ -157,7 +157,8 @@ def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress:
     for number in range(rounds + 1):
         for run in runs:
             seconds = run.once()
-            run.seconds += [seconds] if number else []
+            if number > 0:
+                run.seconds.append(seconds)
             on_progress(Progress("benchmark", next(steps), total, "run"))
         if number == 0:
             start = time.perf_counter()
