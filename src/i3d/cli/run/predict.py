@@ -22,29 +22,18 @@ from i3d.video.base import Limits
 
 def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
     """Predict each video, print and write the results; the exit code."""
-    paths, out, top_k = expand_inputs(names), options.out, options.top_k
+    paths, out, top_k, frames_fps = expand_inputs(names), options.out, options.top_k, options.frames_fps
     if options.annotate is not None and len(paths) > 1:
         raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
     limits = Limits(max_seconds=options.max_decode_lag)
     predictor = _load(networks, fusion, options)
-    settings = {**predictor.settings, "top_k": top_k, "frames_fps": options.frames_fps}
+    settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
+    encode, decode, force = Prediction.to_dict, Prediction.from_dict, options.force
+    resumed = ResumeLog(out, settings, paths, encode=encode, decode=decode, force=force) if out else nullcontext()
     rows: list[Prediction] = []
-    with (
-        output.ProgressBar("predict", len(paths)) as bar,
-        nullcontext()
-        if out is None
-        else ResumeLog(
-            out, settings, paths, encode=Prediction.to_dict, decode=Prediction.from_dict, force=options.force
-        ) as results_log,
-    ):
+    with output.ProgressBar("predict", len(paths)) as bar, resumed as results_log:
         for row in predict_each(
-            predictor,
-            paths,
-            log=results_log,
-            top_k=top_k,
-            frames_fps=options.frames_fps,
-            limits=limits,
-            on_progress=bar,
+            predictor, paths, log=results_log, top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=bar
         ):
             rows.append(row)
             with bar.paused():
@@ -57,7 +46,7 @@ def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams
     bad = sum(row.status == "error" for row in rows)
     output.print_summary(rows, bad, out, predictor.protocol_line, json=options.json)
     if options.annotate is not None and not bad:
-        annotate(paths[0], rows[0], options.annotate, frames_fps=options.frames_fps, limits=limits)
+        annotate(paths[0], rows[0], options.annotate, frames_fps=frames_fps, limits=limits)
         log.info("labels drawn on the video: %s", printable(str(options.annotate)))
     return 3 if bad else 0
 
