@@ -20,7 +20,7 @@ from .inference.predict_many import predict as predict
 from .inference.predict_many import predict_many as predict_many
 from .inference.prediction import LabelScore as LabelScore
 from .inference.prediction import Prediction as Prediction
-from .inference.predictions import Predictions as Predictions
+from .inference.prediction import Predictions as Predictions
 from .inference.predictor import Predictor as Predictor
 from .inference.two_stream import TwoStreams as TwoStreams
 from .training.train import train as train

@@ -1,80 +1,76 @@
 """`i3d benchmark ...`: how fast data is loaded, and how fast a network runs."""
 
-from __future__ import annotations
-
+import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
 
-from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output, choices, numbers
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    DEFAULT_RECIPE,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    ClipRecipe,
-    Dataset,
-    DatasetOptions,
-    Device,
-    Json,
-    ModalityOptions,
-    ModelRecipe,
-    Precision,
-    Runtime,
-)
+from i3d import diagnostics
+from i3d.cli import options as shared
+from i3d.cli import output, run
+from i3d.cli.checks import choices, exists, numbers
+from i3d.cli.messages import log
+from i3d.cli.usage import command
+from i3d.utils.atomic_files import write_atomically
 
 app = App(name="benchmark", help="Measure the speed of data loading or of a network.")
 
 
-def data(
-    source: Dataset,
-    /,
-    *,
-    num_clips: Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_1, help="Clips to load.")] = 64,
-    phase: Annotated[
-        Literal["train", "test"], Parameter(group=COMPUTED, help="Random clips (train), or all views of a test.")
-    ] = "train",
-    recipe: ClipRecipe = DEFAULT_RECIPE,
-    batch_size: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1, help="Clips of a batch.")] = 8,
-    workers: Annotated[
-        str, Parameter(group=SPEED, help="Numbers of worker processes to measure, with commas.")
-    ] = "1,2",
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    json: Json = False,
-) -> None:
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True)
+class LoadingOptions:
+    """Which clips are loaded, and how."""
+
+    num_clips: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 64
+    """Clips to load."""
+
+    phase: Literal["train", "test"] = "train"
+    """Random clips (train), or all views of a test."""
+
+    recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
+
+    batch_size: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = 8
+    """Clips of a batch."""
+
+    workers: Annotated[str, Parameter(group=shared.SPEED)] = "1,2"
+    """Numbers of worker processes to measure, with commas."""
+
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.ModalityOptions = shared.ModalityOptions()
+    json: shared.Json = False
+
+
+def data(source: shared.Dataset, /, *, options: LoadingOptions = LoadingOptions()) -> None:
     """Measure how fast clips are loaded, and which stage limits it.
 
     Examples:
       i3d benchmark data train.csv --workers 1,4
     """
-    check_dataset(source)
-    counts = numbers("--workers", workers, int)
-    run.benchmark.run_data(
-        source,
-        dataset,
-        frames,
-        num_clips=num_clips,
-        phase=phase,
-        recipe=recipe,
-        batch_size=batch_size,
-        workers=counts,
-        json=json,
-    )
+    workers = tuple(numbers("--workers", options.workers, int))
+    annotations = run.setup.read_dataset(source, options.dataset, need_labels=False)
+    clips = run.setup.clip_dataset(annotations, options.phase, options.recipe, options.frames)
+    batch_size = options.batch_size if options.phase == "train" else 1
+    speed = diagnostics.measure_data(clips, num_clips=options.num_clips, batch_size=batch_size, workers=workers)
+    for reason in speed.bad:
+        log.warning(reason)
+    output.print_result(speed, output.print_data_speed, json=options.json)
 
 
-@Parameter(name="*", group=SPEED)
+@Parameter(name="*", group=shared.SPEED)
 @dataclass(frozen=True)
-class Configurations:
+class ModelSpeedOptions:
     """What is measured; several values with commas are measured in turn."""
+
+    recipe: shared.ModelRecipe = None
+
+    protocol: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
+    """Clips x crops of a video, e.g. 10x3 (default: the recipe's)."""
+
+    video: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--video"))] = None
+    """Video to decode (default: 10 s of 340 x 256, rendered)."""
 
     precision: str = "fp32"
     """fp32, bf16, fp16 or auto, with commas."""
@@ -88,40 +84,26 @@ class Configurations:
     runtime: str = "torch"
     """torch, compile or openvino, with commas."""
 
-    rounds: Annotated[int, Parameter(validator=AT_LEAST_1)] = 10
+    rounds: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 10
     """Measurements of each, after a warm-up."""
 
-    max_seconds: Annotated[float, Parameter(validator=AT_LEAST_0)] = 60.0
+    max_seconds: Annotated[float, Parameter(validator=shared.AT_LEAST_0)] = 60.0
     """Stop after so long, but not before 3 rounds."""
 
-    device: Device = "auto"
+    device: shared.Device = "auto"
     """auto, cpu, cuda, cuda:N, mps or npu."""
 
-    @property
-    def axes(self) -> tuple[list[Precision], list[int], list[int], list[Runtime]]:
-        """The values of precision, batch size, threads and runtime."""
-        return (
-            choices("--precision", self.precision, get_args(Precision)),
-            numbers("--batch-size", self.batch_size, int),
-            numbers("--threads", self.threads, int),
-            choices("--runtime", self.runtime, get_args(Runtime)),
-        )
+    out: Annotated[Path | None, shared.out_file(".json")] = None
+    """Write the result to this .json too."""
+
+    json: shared.Json = False
 
 
 def model(
-    name: Annotated[str, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    name: Annotated[str, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")],
     /,
     *,
-    recipe: ModelRecipe = None,
-    protocol: Annotated[
-        str | None, Parameter(group=COMPUTED, help="Clips x crops of a video, e.g. 10x3 (default: the recipe's).")
-    ] = None,
-    video: Annotated[
-        Path | None, Parameter(group=INPUT, help="Video to decode (default: 10 s of 340 x 256, rendered).")
-    ] = None,
-    configurations: Configurations = Configurations(),
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o", help="Write the result to this .json too.")] = None,
-    json: Json = False,
+    options: ModelSpeedOptions = ModelSpeedOptions(),
 ) -> None:
     """Measure the cost, latency and throughput of a network.
 
@@ -130,11 +112,28 @@ def model(
     Examples:
       i3d benchmark model r50 --precision fp32,auto --batch-size 1,4
     """
-    check_output("--out", out, (".json",))
-    _ = configurations.axes
-    if video is not None:
-        check_dataset(video, "--video ")
-    run.benchmark.run_model(name, configurations, recipe=recipe, protocol=protocol, video=video, out=out, json=json)
+    axes = [
+        choices("--precision", options.precision, get_args(shared.Precision)),
+        numbers("--batch-size", options.batch_size, int),
+        numbers("--threads", options.threads, int),
+        choices("--runtime", options.runtime, get_args(shared.Runtime)),
+    ]
+    configurations = [diagnostics.Configuration(*values) for values in product(*axes)]
+    with output.ProgressBar("measure", len(configurations) * (options.rounds + 1)) as bar:
+        speed = diagnostics.measure_model(
+            name,
+            configurations,
+            recipe=options.recipe,
+            protocol=options.protocol,
+            video=options.video,
+            device=options.device,
+            rounds=options.rounds,
+            max_seconds=options.max_seconds,
+            on_progress=bar,
+        )
+    if options.out is not None:
+        write_atomically(options.out, f"{json.dumps(speed.as_dict(), indent=2)}\n".encode())
+    output.print_result(speed, output.print_model_speed, json=options.json)
 
 
 for _function in (data, model):

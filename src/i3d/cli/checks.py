@@ -1,10 +1,8 @@
 """Checks of paths before any work: what cannot be read, or could not be written, is refused at once."""
 
-from __future__ import annotations
-
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +27,20 @@ def _leads_somewhere(name: str) -> bool:
     return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
 
 
-def check_dataset(source: Path, option: str = "") -> None:
-    """An InputError if there is no such list or folder."""
-    if not source.exists() and "%" not in str(source):
-        raise InputError(f"{option}{printable(str(source))}: no such file or folder; check the path")
+def exists(option: str = "") -> Callable[[object, Path | None], None]:
+    """A validator: there is such a list, file or folder. Options that are not given are validated too: None."""
+
+    def check(_: object, source: Path | None) -> None:
+        if source is not None and not source.exists() and "%" not in str(source):
+            where = f"{option} {printable(str(source))}".lstrip()  # arguments have no option
+            raise InputError(f"{where}: no such file or folder; check the path")
+
+    return check
+
+
+def writable(option: str, *suffixes: str) -> Callable[[object, Path | None], None]:
+    """A validator: a file of this name can be written, and its name ends in one of the suffixes."""
+    return lambda _, path: check_output(option, path, suffixes)
 
 
 def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -> None:
@@ -53,7 +61,7 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
 def check_new(option: str, path: Path | None, *, force: bool) -> None:
     """An InputError if a file exists and must not be replaced."""
     if path is not None and path.exists() and not force:
-        where = f"{option} {printable(str(path))}".lstrip()  # arguments have no option
+        where = f"{option} {printable(str(path))}".lstrip()
         raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
 
 
@@ -63,15 +71,11 @@ def check_not_source(source: Path, out: Path, option: str = "--out") -> None:
         raise InputError(f"{option} {printable(str(out))}: is the source itself; choose another name")
 
 
-def fraction(option: str, text: str) -> float:
-    """The fraction that 1% or 0.01 stands for."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise InputError(f"{option} {text!r}: is not a fraction; write 1% or 0.01")
-    return value
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """An InputError for the first option that is given: neither None nor False."""
+    for option, value in given.items():
+        if value is not None and value is not False:
+            raise InputError(f"{option}{why}")
 
 
 def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:

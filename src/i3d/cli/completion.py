@@ -1,14 +1,12 @@
 """`i3d completion`: the script that makes a shell complete commands, options and their values."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from i3d.cli.help import command
 from i3d.cli.messages import log
 from i3d.cli.options import INPUT, OUTPUT
+from i3d.cli.usage import command
 
 
 def completion(

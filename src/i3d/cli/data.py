@@ -1,7 +1,5 @@
 """`i3d data ...`: list, check, split, preview and prepare datasets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,41 +7,22 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_not_source, check_output, frame_rate
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    DEFAULT_RECIPE,
-    OUTPUT,
-    SPEED,
-    ClipRecipe,
-    Dataset,
-    DatasetOptions,
-    FlowMethod,
-    Force,
-    FrameOptions,
-    Json,
-    ListOptions,
-    ModalityOptions,
-    Seed,
-    Workers,
-)
+from i3d.cli.checks import check_not_source, frame_rate
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 app = App(name="data", help="List, check, split, preview and pack datasets.")
-OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
 
 
 def list_(
-    source: Dataset,
+    source: shared.Dataset,
     /,
     *,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .csv, .tsv, .jsonl or (MMAction2) .txt.")],
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
+    out: Annotated[Path, shared.out_file(), Parameter(help="The .csv, .tsv, .jsonl or (MMAction2) .txt.")],
+    dataset: shared.DatasetOptions = shared.DatasetOptions(),
+    frames: shared.ModalityOptions = shared.ModalityOptions(),
 ) -> None:
     """Write a dataset of any format as a list of any format.
 
@@ -53,16 +32,17 @@ def list_(
       i3d data list clips/ --out clips.csv
       i3d data list annotations.csv --split train --out train.txt
     """
-    check_dataset(source)
-    check_output("--out", out)
     check_not_source(source, out)
     run.data.run_list(source, out, dataset, frames)
 
 
-@Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """How clips are divided."""
+    """How clips are divided, and where the list is written."""
+
+    out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl")]
+    """The .csv, .tsv or .jsonl to write."""
 
     val_fraction: float = 0.2
     """Fraction to validate on."""
@@ -76,17 +56,12 @@ class SplitOptions:
     ignore_splits: bool = False
     """Ignore the splits that the source has."""
 
+    seed: shared.Seed = 0
+    dataset: shared.ListOptions = shared.ListOptions()
+    json: shared.Json = False
 
-def split(
-    source: Dataset,
-    /,
-    *,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .csv, .tsv or .jsonl to write.")],
-    options: SplitOptions = SplitOptions(),
-    seed: Seed = 0,
-    dataset: ListOptions = ListOptions(),
-    json: Json = False,
-) -> None:
+
+def split(source: shared.Dataset, /, *, options: SplitOptions) -> None:
     """Split a dataset into train, val and test.
 
     Clips of one group stay together, and the classes are divided evenly.
@@ -95,21 +70,19 @@ def split(
       i3d data split clips/ --out clips.csv --val-fraction 0.2
       i3d data split clips/ --out clips.csv --group-by '(person\\d+)_'
     """
-    check_dataset(source)
-    check_output("--out", out, (".csv", ".tsv", ".jsonl"))
-    check_not_source(source, out)
-    run.data.run_split(source, out, options, dataset, seed=seed, json=json)
+    check_not_source(source, options.out)
+    run.data.run_split(source, options)
 
 
 def pack(
-    source: Dataset,
+    source: shared.Dataset,
     /,
     *,
-    out: OutFolder,
+    out: shared.OutFolder,
     shard_megabytes: Annotated[
-        int, Parameter(group=OUTPUT, validator=AT_LEAST_1, help="Size at which the next shard begins.")
+        int, Parameter(group=shared.OUTPUT, validator=shared.AT_LEAST_1, help="Size at which the next shard begins.")
     ] = 1024,
-    dataset: DatasetOptions = DatasetOptions(),
+    dataset: shared.DatasetOptions = shared.DatasetOptions(),
 ) -> None:
     """Pack a dataset of many small files into a few tar files.
 
@@ -118,13 +91,12 @@ def pack(
     Examples:
       i3d data pack frames/list.txt --out packed
     """
-    check_dataset(source)
     if dataset.allow_outside:
         raise InputError("--allow-outside: shards hold only files below the root; leave it out")
     run.data.run_pack(source, out, dataset, shard_megabytes=shard_megabytes)
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True)
 class FlowFileOptions:
     """How flow is computed and stored."""
@@ -135,40 +107,37 @@ class FlowFileOptions:
     flow_align: Literal["between", "frames"] = "between"
     """N frames give N-1 flows (between) or N, the first twice (frames)."""
 
-    flow_format: Annotated[Literal["jpg", "npz", "packed-video"], Parameter(group=OUTPUT)] = "jpg"
+    flow_format: Annotated[Literal["jpg", "npz", "packed-video"], Parameter(group=shared.OUTPUT)] = "jpg"
     """jpg (two images each), npz or packed-video (a file for each clip)."""
 
 
-@Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """Which frames are written."""
+    """Which frames are written, and where."""
 
-    short_side: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    out: shared.OutFolder
+
+    short_side: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Resize frames to this short side (default: not resized)."""
 
     fps: str = "native"
     """Frames a second, or native (every frame)."""
 
-    flow_method: FlowMethod | None = None
+    flow_method: shared.FlowMethod | None = None
     """Write optical flow instead of frames: tvl1 (the paper's), dis (fast)."""
 
-    jpeg_quality: Annotated[int | None, Parameter(group=OUTPUT, validator=Number(gte=1, lte=100))] = None
+    jpeg_quality: Annotated[int | None, Parameter(group=shared.OUTPUT, validator=Number(gte=1, lte=100))] = None
     """Quality of JPEG files, 1 to 100 (default: 95, of flow 100)."""
 
+    flow: FlowFileOptions = FlowFileOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    workers: shared.Workers = 2
+    force: shared.Force = False
 
-def extract_frames(
-    source: Dataset,
-    /,
-    *,
-    out: OutFolder,
-    options: ExtractOptions = ExtractOptions(),
-    flow: FlowFileOptions = FlowFileOptions(),
-    frames: FrameOptions = FrameOptions(),
-    dataset: DatasetOptions = DatasetOptions(),
-    workers: Workers = 2,
-    force: Force = False,
-) -> int:
+
+def extract_frames(source: shared.Dataset, /, *, options: ExtractOptions) -> int:
     """Write the frames of videos, or their optical flow, as JPEG.
 
     Each clip gets a folder, named by --template, and list.txt is a list of MMAction2. The same command resumes an
@@ -178,19 +147,21 @@ def extract_frames(
       i3d data extract-frames clips/ --out frames --short-side 256 --workers 8
       i3d data extract-frames clips/ --out flow --short-side 256 --fps 25 --flow-method tvl1
     """
-    check_dataset(source)
     fps = frame_rate(options.fps)
-    if options.flow_method is None and flow != FlowFileOptions():
+    if options.flow_method is None and options.flow != FlowFileOptions():
         raise InputError("--flow-bound, --flow-align, --flow-format: are for flow; name a --flow-method too")
-    return run.data.run_extract(source, out, options, flow, frames, dataset, fps=fps, workers=workers, force=force)
+    return run.data.run_extract(source, options, fps)
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True)
 class CheckOptions:
     """What is checked."""
 
-    min_frames: Annotated[int, Parameter(validator=AT_LEAST_1)] = 1
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.ModalityOptions = shared.ModalityOptions()
+
+    min_frames: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 1
     """Report clips of fewer frames."""
 
     near_duplicates: Literal["across-splits", "all", "none"] = "across-splits"
@@ -202,25 +173,19 @@ class CheckOptions:
     memory_limit: Annotated[float, Parameter(validator=Number(gte=0.5))] = 4.0
     """GiB of memory that one process may take."""
 
-    workers: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_1)] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = 2
     """Processes; each may crash or hang without harm."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, shared.out_file(".csv")] = None
     """Write a row for every clip to this .csv."""
 
-    fix: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    fix: Annotated[Path | None, Parameter(group=shared.OUTPUT)] = None
     """Re-encode the readable part of damaged clips into this folder."""
 
+    json: shared.Json = False
 
-def check(
-    source: Dataset,
-    /,
-    *,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    options: CheckOptions = CheckOptions(),
-    json: Json = False,
-) -> int:
+
+def check(source: shared.Dataset, /, *, options: CheckOptions = CheckOptions()) -> int:
     """Decode every clip and report unreadable files and duplicates.
 
     Reported by file name are clips that are missing, broken, truncated, too short or duplicates. Exit code 3: there are
@@ -229,24 +194,30 @@ def check(
     Examples:
       i3d data check clips/ --out report.csv
     """
-    check_dataset(source)
-    check_output("--out", options.out, (".csv",))
-    return run.data.run_check(source, dataset, frames, options, json=json)
+    return run.data.run_check(source, options)
 
 
-def preview(
-    source: Dataset,
-    /,
-    *,
-    out: OutFolder,
-    num_clips: Annotated[int, Parameter(group=COMPUTED, validator=Number(gte=1, lte=100), help="Clips to draw.")] = 16,
-    epoch: Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Draw clips as in this epoch.")] = 0,
-    seed: Seed = 0,
-    recipe: ClipRecipe = DEFAULT_RECIPE,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: ModalityOptions = ModalityOptions(),
-    json: Json = False,
-) -> int:
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions:
+    """Which clips are drawn, and where."""
+
+    out: shared.OutFolder
+
+    num_clips: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 16
+    """Clips to draw."""
+
+    epoch: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
+    """Draw clips as in this epoch."""
+
+    seed: shared.Seed = 0
+    recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.ModalityOptions = shared.ModalityOptions()
+    json: shared.Json = False
+
+
+def preview(source: shared.Dataset, /, *, options: PreviewOptions) -> int:
     """Draw clips as training reads them, and statistics of the dataset.
 
     Written are clips.png and statistics.png. Exit code 3: some clip could not be read.
@@ -254,10 +225,7 @@ def preview(
     Examples:
       i3d data preview clips/ --out preview
     """
-    check_dataset(source)
-    return run.data.run_preview(
-        source, out, dataset, frames, num_clips=num_clips, epoch=epoch, seed=seed, recipe=recipe, json=json
-    )
+    return run.data.run_preview(source, options)
 
 
 for _function in (list_, check, preview, split, extract_frames, pack):

@@ -1,40 +1,29 @@
 """`i3d features VIDEO...` and `i3d features compare`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_videos
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    ComputeOptions,
-    Device,
-    Force,
-    Json,
-    ModelOptions,
-    StreamOptions,
-    Videos,
-)
+from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.streams import choose_streams
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 CROPS: Final = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 
-@Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """What a row of features is."""
+    """What a row of features is, and where it is written."""
+
+    out: shared.OutFolder
+    model: shared.ModelOptions = shared.ModelOptions()
+    streams: shared.StreamOptions = shared.StreamOptions()
 
     preset: str | None = None
     """Published settings by name (listed above)."""
@@ -45,16 +34,16 @@ class FeatureOptions:
     grid: bool = False
     """Save the map (T, H, W) of an endpoint instead of its mean."""
 
-    window: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    window: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Frames of a row (default: 64)."""
 
-    stride: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    stride: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Frames from one row to the next (default: 64)."""
 
     fps: str | None = None
     """Frames a second, or native (default: 25)."""
 
-    window_align: Literal["start", "centre"] | None = None
+    align: Annotated[Literal["start", "centre"] | None, Parameter(name="--window-align")] = None
     """Row r begins at frame r x stride (start), or is centred there."""
 
     padding: Literal["none", "repeat"] | None = None
@@ -63,36 +52,31 @@ class FeatureOptions:
     crops: Literal["1", "3", "5", "10"] | None = None
     """Crops of each frame (default: 1)."""
 
-    mirror_crops: bool = False
+    flip: Annotated[bool, Parameter(name="--mirror-crops")] = False
     """Add the mirror image of each crop."""
 
     dense: bool = False
     """A row for each frame: stride 1, centred, ends repeated."""
 
-    array_format: Annotated[Literal["npy", "npz", "h5", "parquet"], Parameter(group=OUTPUT)] = "npy"
+    array_format: Annotated[Literal["npy", "npz", "h5", "parquet"], Parameter(group=shared.OUTPUT)] = "npy"
     """File format; all but npy hold frames and seconds of rows too."""
+
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    force: shared.Force = False
 
     def check(self) -> None:
         """An InputError for options that contradict each other."""
-        if self.dense and (self.stride not in (None, 1) or self.padding or self.window_align):
+        if self.dense and (self.stride not in (None, 1) or self.padding or self.align):
             raise InputError(
                 "--dense: is stride 1, centred, with repeated ends; leave --stride, --window-align, --padding out"
             )
-        if self.mirror_crops and self.crops == "10":
+        if self.flip and self.crops == "10":
             raise InputError("--mirror-crops: ten crops have the mirror images already; leave it out")
-        if self.fps not in (None, "native") and not _is_number(self.fps or ""):
-            raise InputError(f"--fps {self.fps!r}: write a number, or native")
+        if self.fps is not None:
+            frame_rate(self.fps)
 
 
-def features(
-    *videos: Videos,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")],
-    model: ModelOptions = ModelOptions(),
-    streams: StreamOptions = StreamOptions(),
-    options: FeatureOptions = FeatureOptions(),
-    compute: ComputeOptions = ComputeOptions(),
-    force: Force = False,
-) -> int:
+def features(*videos: shared.Videos, options: FeatureOptions) -> int:
     """Extract features of videos, or compare two files of them.
 
     Each video gets an array with a row for every window of frames, and a .json with the SHA-256 of the weights, all
@@ -108,30 +92,41 @@ def features(
     """
     names = check_videos(videos)
     options.check()
-    networks = choose_streams(model.model, model.recipe, streams)
-    return run.features.run_features(names, out, networks, options, compute, force=force)
+    networks = choose_streams(options.model.model, options.model.recipe, options.streams)
+    return run.features.run_features(names, networks, options)
+
+
+@Parameter(name="*", group=shared.MODEL)
+@dataclass(frozen=True)
+class CompareOptions:
+    """With which networks the causes of differences are searched for."""
+
+    video: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
+    """The video, to search for causes (default: that of the .json)."""
+
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """Weights that made the first, to search for causes."""
+
+    recipe: shared.ModelRecipe = None
+
+    flow_model: str | None = None
+    """Weights of a network of optical flow."""
+
+    flow_recipe: str | None = None
+    """Recipe of a foreign --flow-model that does not name it."""
+
+    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
+    """auto, cpu, cuda, cuda:N, mps or npu."""
+
+    json: shared.Json = False
 
 
 def compare(
-    ours: Annotated[Path, Parameter(group=INPUT, help="Features that i3d wrote, with their .json.")],
-    theirs: Annotated[Path, Parameter(group=INPUT, help="Features of the same video, of any tool.")],
+    ours: Annotated[Path, shared.in_file("Features that i3d wrote, with their .json.")],
+    theirs: Annotated[Path, shared.in_file("Features of the same video, of any tool.")],
     /,
     *,
-    video: Annotated[
-        Path | None, Parameter(group=INPUT, help="The video, to search for causes (default: that of the .json).")
-    ] = None,
-    model: Annotated[
-        str | None, Parameter(group=MODEL, alias="-m", help="Weights that made the first, to search for causes.")
-    ] = None,
-    recipe: Annotated[
-        str | None, Parameter(group=MODEL, help="Recipe of a foreign checkpoint that does not name it.")
-    ] = None,
-    flow_model: Annotated[str | None, Parameter(group=MODEL, help="Weights of a network of optical flow.")] = None,
-    flow_recipe: Annotated[
-        str | None, Parameter(group=MODEL, help="Recipe of a foreign --flow-model that does not name it.")
-    ] = None,
-    device: Annotated[Device, Parameter(help="auto, cpu, cuda, cuda:N, mps or npu.")] = "auto",
-    json: Json = False,
+    options: CompareOptions = CompareOptions(),
 ) -> None:
     """Compare two files of features row by row, and search for causes.
 
@@ -141,19 +136,7 @@ def compare(
     Examples:
       i3d features compare ours/clip.npy theirs/clip.npy --model inception_rgb_kinetics400
     """
-    for path in (ours, theirs):
-        check_dataset(path)
-    run.features.run_compare(
-        ours, theirs, video, run.features.Networks(model, recipe, flow_model, flow_recipe), device, json=json
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    run.features.run_compare(ours, theirs, options)
 
 
 app = command(features, "features")

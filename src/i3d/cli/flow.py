@@ -1,28 +1,36 @@
 """`i3d flow VIDEO...` and `i3d flow show`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output, check_videos, frame_rate
+from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
-from i3d.cli.help import command
-from i3d.cli.options import AT_LEAST_0, COMPUTED, INPUT, OUTPUT, FlowMethod, Force, Videos, Workers
+from i3d.cli.options import (
+    AT_LEAST_0,
+    COMPUTED,
+    FlowMethod,
+    Force,
+    OutFolder,
+    Videos,
+    Workers,
+    in_file,
+    out_file,
+)
+from i3d.cli.usage import command
 from i3d.errors import InputError, printable
-
-SHOW_SUFFIXES: Final = (".mp4", ".gif")
 
 
 @Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlowOptions:
-    """How flow is computed."""
+    """How flow is computed, and where it is written."""
+
+    out: OutFolder
 
     flow_method: FlowMethod = "tvl1"
     """How flow is computed: tvl1 (the paper's), dis (fast) or farneback."""
@@ -33,15 +41,12 @@ class FlowOptions:
     fps: str = "25"
     """Frames a second, or native."""
 
+    files: FlowFileOptions = FlowFileOptions()
+    workers: Workers = 2
+    force: Force = False
 
-def compute(
-    *videos: Videos,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")],
-    options: FlowOptions = FlowOptions(),
-    files: FlowFileOptions = FlowFileOptions(),
-    workers: Workers = 2,
-    force: Force = False,
-) -> int:
+
+def compute(*videos: Videos, options: FlowOptions) -> int:
     """Compute the optical flow of videos, or draw it in colours.
 
     The defaults are those of the paper: TV-L1 on grey frames of 25 fps at a short side of 256. Each video gets a folder
@@ -52,16 +57,15 @@ def compute(
       i3d flow clips/ --out flow --flow-method dis --workers 8
       i3d flow show clip.mp4 --out flow.mp4
     """
-    names = check_videos(videos)
-    fps = frame_rate(options.fps)
-    return run.flow.run_flow(names, out, options, files, fps=fps, workers=workers, force=force)
+    names, fps = check_videos(videos), frame_rate(options.fps)
+    return run.flow.run_flow(names, options, fps)
 
 
 def show(
-    source: Annotated[Path, Parameter(group=INPUT, help="A video, or a folder that `i3d flow` wrote.")],
+    source: Annotated[Path, in_file("A video, or a folder that `i3d flow` wrote.")],
     /,
     *,
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .mp4 or .gif to write.")],
+    out: Annotated[Path, out_file(".mp4", ".gif"), Parameter(help="The .mp4 or .gif to write.")],
     flow_method: Annotated[
         FlowMethod | None, Parameter(group=COMPUTED, help="How the flow of a video is computed (default: dis).")
     ] = None,
@@ -77,8 +81,6 @@ def show(
     Examples:
       i3d flow show clip.mp4 --out flow.mp4
     """
-    check_dataset(source)
-    check_output("--out", out, SHOW_SUFFIXES)
     if out.exists() and (not force or out.samefile(source)):
         todo = "choose another name" + ("" if force else ", or use --force")
         raise InputError(f"--out {printable(str(out))}: exists already; {todo}")

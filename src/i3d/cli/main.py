@@ -3,8 +3,6 @@
 Exit codes: 0 success, 1 failure, 2 bad usage, 3 some video could not be read, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys
@@ -15,9 +13,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from i3d._version import __version__
-from i3d.cli.help import FLAGS
 from i3d.cli.messages import log, log_to_stderr
-from i3d.cli.usage import STDIN, STDIN_WORD, usage_error
+from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.prefetch import exit_without_join
@@ -141,7 +138,3 @@ def _end(message: str, error: Exception, *, code: int) -> NoReturn:
         raise error
     log.error(message.replace(printable(STDIN_WORD), STDIN))
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

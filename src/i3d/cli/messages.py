@@ -1,14 +1,18 @@
 """What the package logs, as lines on stderr."""
 
-from __future__ import annotations
-
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 log: Final = logging.getLogger("i3d")
+
+
+def is_first_rank() -> bool:
+    """Whether this process prints for all that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class _Handler(logging.Handler):
@@ -21,9 +25,13 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def log_to_stderr(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Print the records of the logger `i3d`: only errors if `quiet`, debug messages too if `verbose`."""
+    """Print the records of the logger `i3d`: only errors if `quiet`, debug messages too if `verbose`.
+
+    Of several processes the first prints all, the others only warnings and errors.
+    """
     before = log.level, log.propagate, list(log.handlers)
-    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    log.setLevel(level if is_first_rank() else max(level, logging.WARNING))
     log.propagate = False
     log.handlers[:] = [_Handler()]
     try:

@@ -1,19 +1,17 @@
 """`i3d models`, `i3d convert` and `i3d doctor`."""
 
-from __future__ import annotations
-
-import json as json_format
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from i3d.cli import run
-from i3d.cli.checks import check_new, check_output
-from i3d.cli.help import command
+import i3d
+from i3d.cli import output
+from i3d.cli.checks import check_new, writable
 from i3d.cli.messages import log
 from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, Force, Json, ModelRecipe
+from i3d.cli.usage import command
+from i3d.data.labels import read_labels
 
 
 def list_models(*, json: Json = False) -> None:
@@ -25,11 +23,7 @@ def list_models(*, json: Json = False) -> None:
       i3d models
       i3d models show r50
     """
-    catalogue = run.model_zoo.list_models()
-    if json:
-        print(json_format.dumps(asdict(catalogue), indent=2))
-    else:
-        run.model_zoo.print_catalogue(catalogue)
+    output.print_result(i3d.diagnostics.list_models(), output.print_catalogue, json=json)
 
 
 def show(
@@ -44,16 +38,12 @@ def show(
     Examples:
       i3d models show r50
     """
-    description = run.models.describe_model(name, recipe=recipe)
-    if json:
-        print(json_format.dumps(description.as_dict(), indent=2))
-    else:
-        run.models.print_description(description)
+    output.print_result(i3d.diagnostics.describe_model(name, recipe=recipe), output.print_description, json=json)
 
 
 def convert(
     source: Annotated[str, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")],
-    target: Annotated[Path, Parameter(group=OUTPUT, help="The .safetensors to write.")],
+    target: Annotated[Path, Parameter(group=OUTPUT, validator=writable(""), help="The .safetensors to write.")],
     /,
     *,
     recipe: ModelRecipe = None,
@@ -74,15 +64,12 @@ def convert(
     Examples:
       i3d convert epoch_100.pth mine.safetensors --labels classes.txt
     """
-    check_output("", target)
     check_new("", target, force=force)
-    conversion = run.models.convert_weights(
-        source, target, recipe=recipe, labels=labels, in_channels=in_channels, partial=partial, force=force
+    names = None if labels is None else read_labels(labels)
+    conversion = i3d.convert(
+        source, target, recipe=recipe, labels=names, in_channels=in_channels, partial=partial, force=force
     )
-    if json:
-        print(json_format.dumps(asdict(conversion), indent=2))
-    else:
-        run.models.print_conversion(conversion)
+    output.print_result(conversion, output.print_conversion, json=json)
 
 
 def doctor(*, json: Json = False) -> int:
@@ -93,12 +80,8 @@ def doctor(*, json: Json = False) -> int:
     Examples:
       i3d doctor
     """
-    checks = run.models.check_installation()
-    if json:
-        print(json_format.dumps([asdict(check) for check in checks], indent=2))
-    else:
-        for check in checks:
-            print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.result}")
+    checks = i3d.diagnostics.check_installation()
+    output.print_result(checks, output.print_checks, json=json)
     if any(check.ok is False for check in checks):
         log.error("this installation does not work; install i3d again, or quote these lines when you ask for help")
         return 1

@@ -4,15 +4,16 @@ A group is a frozen dataclass; cyclopts makes one flag of each field (`list_form
 those that declare commands do not import PyTorch: wrong options are answered at once.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from i3d.cli.checks import exists, writable
+from i3d.errors import InputError
 from i3d.utils.device_names import check_device_name
 
 INPUT: Final = Group("Input", sort_key=1)
@@ -23,8 +24,8 @@ SPEED: Final = Group("Speed", sort_key=5)
 
 AT_LEAST_0: Final = Number(gte=0)
 AT_LEAST_1: Final = Number(gte=1)
-FRACTION: Final = Number(gte=0, lte=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
+STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Runtime = Literal["torch", "compile", "openvino"]
@@ -32,19 +33,53 @@ FlowMethod = Literal["tvl1", "dis", "farneback"]
 Modality = Literal["rgb", "flow"]
 ListFormat = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
-    "something-v2",
+    "something-v2"
 ]  # fmt: skip
 
 
-def _check_device(_: type, device: str) -> None:
-    check_device_name(device)
+def _parse_streams(_: type, tokens: Sequence[Token]) -> str:
+    """The streams in their order: rgb, flow, or rgb,flow."""
+    streams = ",".join(sorted(tokens[0].value.replace(" ", "").lower().split(","), reverse=True))
+    if streams not in STREAMS:
+        raise InputError(f"--streams {tokens[0].value!r}: is none of {' or '.join(STREAMS)}")
+    return streams
 
 
-Device = Annotated[str, Parameter(validator=_check_device)]
+def _parse_fraction(_: type, tokens: Sequence[Token]) -> float:
+    """The fraction that 1% or 0.01 stands for."""
+    text = tokens[0].value
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InputError(f"{tokens[0].keyword} {text!r}: is not a fraction; write 1% or 0.01")
+    return value
+
+
+def out_file(*suffixes: str, option: str = "--out") -> Parameter:
+    """An option that names a file to write, whose name ends in one of the suffixes."""
+    alias = "-o" if option == "--out" else None
+    return Parameter(group=OUTPUT, alias=alias, validator=writable(option, *suffixes))
+
+
+def in_file(text: str, *, option: str = "", required: bool | None = None) -> Parameter:
+    """An argument, or an option, that names an existing file or folder."""
+    alias = "-d" if option == "--data" else None
+    return Parameter(group=INPUT, alias=alias, required=required, validator=exists(option), help=text)
+
+
+Device = Annotated[str, Parameter(validator=lambda _, device: check_device_name(device))]
+Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
 Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Random seed.")]
 Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output of other settings.")]
+Report = Annotated[
+    Path | None,
+    out_file(".html", option="--report"),
+    Parameter(help="Write metrics, confusion and worst clips to this .html file."),
+]
 Videos = Annotated[
     str,
     Parameter(
@@ -53,17 +88,14 @@ Videos = Annotated[
         help="Videos, folders, patterns, or lists (.txt: a path a line; .csv: a column path, file or video).",
     ),
 ]
-Dataset = Annotated[Path, Parameter(group=INPUT, help="A list of clips in any format, or a folder of classes.")]
-DataOption = Annotated[
-    Path, Parameter(group=INPUT, alias="-d", help="A list of clips in any format, or a folder of classes.")
-]
+DATASET: Final = "A list of clips in any format, or a folder of classes."
+Dataset = Annotated[Path, in_file(DATASET)]
+DataOption = Annotated[Path, in_file(DATASET, option="--data")]
+OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
 ModelRecipe = Annotated[
-    str | None,
-    Parameter(group=MODEL, name="--recipe", help="Recipe of a foreign checkpoint that does not name it."),
+    str | None, Parameter(group=MODEL, help="Recipe of a foreign checkpoint that does not name it.")
 ]
-ClipRecipe = Annotated[
-    str, Parameter(group=MODEL, name="--recipe", help="Recipe that sets clip length and sizes (`i3d models`).")
-]
+ClipRecipe = Annotated[str, Parameter(group=MODEL, help="Recipe that sets clip length and sizes (`i3d models`).")]
 
 
 @Parameter(name="*", group=INPUT)
@@ -128,8 +160,7 @@ class ModelOptions:
     model: Annotated[str | None, Parameter(alias="-m")] = None
     """Weights: shipped ones by name, or a file (default: the shipped ones)."""
 
-    recipe: str | None = None
-    """Recipe of a foreign checkpoint that does not name it."""
+    recipe: ModelRecipe = None
 
 
 @Parameter(name="*", group=MODEL)
@@ -137,7 +168,7 @@ class ModelOptions:
 class StreamOptions:
     """Which networks process a video: of RGB, of optical flow, or both."""
 
-    streams: str | None = None
+    streams: Annotated[str | None, Parameter(converter=_parse_streams)] = None
     """rgb, flow or rgb,flow (default: those whose networks are given)."""
 
     flow_model: str | None = None

@@ -1,36 +1,17 @@
 """`i3d predict`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_new, check_not_source, check_output, check_videos
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    ComputeOptions,
-    Force,
-    FusionOptions,
-    Json,
-    ModelOptions,
-    StreamOptions,
-    Videos,
-)
+from i3d.cli.checks import check_new, check_not_source, check_videos
 from i3d.cli.streams import choose_streams, parse_fusion
+from i3d.cli.usage import command
 from i3d.errors import InputError
-
-OUT_SUFFIXES: Final = (".csv", ".json", ".jsonl")
-ANNOTATE_SUFFIXES: Final = (".mp4", ".gif")
 
 
 @Parameter(name="*")
@@ -38,35 +19,34 @@ ANNOTATE_SUFFIXES: Final = (".mp4", ".gif")
 class PredictOptions:
     """What is predicted, and where it is written."""
 
-    labels: Annotated[Path | None, Parameter(group=MODEL)] = None
+    model: shared.ModelOptions = shared.ModelOptions()
+
+    labels: Annotated[Path | None, Parameter(group=shared.MODEL)] = None
     """Class names, one a line, instead of those of the weights."""
 
-    frames_fps: Annotated[float | None, Parameter(group=INPUT)] = None
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT)] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
-    max_decode_lag: Annotated[float, Parameter(group=INPUT, validator=AT_LEAST_0)] = 60.0
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=shared.AT_LEAST_0)] = 60.0
     """Seconds that decoding may take longer than playing the video."""
 
-    top_k: Annotated[int, Parameter(group=COMPUTED, alias="-k", validator=AT_LEAST_1)] = 5
+    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k", validator=shared.AT_LEAST_1)] = 5
     """Classes to print for each video."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl")] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
-    annotate: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate")] = None
     """Draw the labels on the video: an .mp4, or its first 10 s as .gif."""
 
+    streams: shared.StreamOptions = shared.StreamOptions()
+    fusion: shared.FusionOptions = shared.FusionOptions()
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    force: shared.Force = False
+    json: shared.Json = False
 
-def predict(
-    *videos: Videos,
-    model: ModelOptions = ModelOptions(),
-    options: PredictOptions = PredictOptions(),
-    streams: StreamOptions = StreamOptions(),
-    fusion: FusionOptions = FusionOptions(),
-    compute: ComputeOptions = ComputeOptions(),
-    force: Force = False,
-    json: Json = False,
-) -> int:
+
+def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) -> int:
     """Recognise the action in each video.
 
     The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit
@@ -80,15 +60,13 @@ def predict(
     names = check_videos(videos)
     if options.frames_fps is not None and not 0 < options.frames_fps <= 1000:
         raise InputError(f"--frames-fps must be above 0 and at most 1000, got {options.frames_fps:g}")
-    check_output("--out", options.out, OUT_SUFFIXES)
-    check_output("--annotate", options.annotate, ANNOTATE_SUFFIXES)
-    check_new("--annotate", options.annotate, force=force)
+    check_new("--annotate", options.annotate, force=options.force)
     if options.annotate is not None:
         for name in names:
             check_not_source(Path(name), options.annotate, "--annotate")
-    how = parse_fusion(fusion, streams)
-    networks = choose_streams(model.model, model.recipe, streams)
-    return run.predict.run_predict(names, options, networks, how, compute, force=force, json=json)
+    fusion = parse_fusion(options.fusion, options.streams)
+    networks = choose_streams(options.model.model, options.model.recipe, options.streams)
+    return run.predict.run_predict(names, options, networks, fusion)
 
 
 app = command(predict, "predict")

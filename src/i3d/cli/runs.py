@@ -1,28 +1,20 @@
 """`i3d runs` and `i3d plot`."""
 
-from __future__ import annotations
-
-import json as json_format
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output
-from i3d.cli.help import command
+from i3d import training
+from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.options import INPUT, OUTPUT, Json
+from i3d.cli.options import Json, in_file, out_file
+from i3d.cli.usage import command
 from i3d.errors import printable
 
 
-def runs(
-    folder: Annotated[Path, Parameter(group=INPUT, help="A folder of runs, or of one run.")],
-    /,
-    *,
-    json: Json = False,
-) -> None:
+def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /, *, json: Json = False) -> None:
     """List the training runs below a folder.
 
     The table has recipe, progress and best validation of each run, and the settings in which they differ.
@@ -30,29 +22,30 @@ def runs(
     Examples:
       i3d runs runs/
     """
-    check_dataset(folder)
-    summaries = run.runs.find_runs(folder)
-    if json:
-        print(json_format.dumps([asdict(run) for run in summaries], indent=2, default=str))
-    else:
-        run.runs.print_runs(summaries)
+    output.print_result(training.list_runs(folder), output.print_runs, json=json)
 
 
 def plot(
-    *logs: Annotated[
-        Path, Parameter(group=INPUT, required=True, help="Folders of runs, or logs (MMAction2's *.log.json too).")
-    ],
-    out: Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The .png to write.")] = Path("curves.png"),
+    *logs: Annotated[Path, in_file("Folders of runs, or logs (MMAction2's *.log.json too).", required=True)],
+    out: Annotated[Path, out_file(".png"), Parameter(help="The .png to write.")] = Path("curves.png"),
 ) -> None:
     """Draw the training curves of runs.
 
     Examples:
       i3d plot run1 run2 --out both.png
     """
-    for log_path in logs:
-        check_dataset(log_path)
-    check_output("--out", out, (".png",))
-    run.runs.draw_curves_of(logs, out)
+    plot_runs(logs, out)
+
+
+def plot_runs(logs: Sequence[Path], out: Path) -> None:
+    """Draw the curves of runs, each named by its folder or file."""
+    from i3d.training.run_folder import LOG
+
+    paths = [path / LOG if path.is_dir() else path for path in logs]
+    names = [path.parent.name if path.name == LOG else path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in logs]
+    training.draw_curves(out, dict(zip(names, paths, strict=True)))
     log.info("curves: %s", printable(str(out)))
 
 

@@ -1,20 +1,17 @@
 """`i3d score` and `i3d fuse`: what follows from the saved scores of tests, without the models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_new, check_output, numbers
-from i3d.cli.help import command
-from i3d.cli.options import COMPUTED, FRACTION, INPUT, OUTPUT, Force, FusionOptions, Json, Seed
+from i3d.cli.checks import check_new, numbers
+from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
+from i3d.cli.usage import command
 from i3d.errors import InputError
-
-OUT_SUFFIXES: Final = (".json", ".yaml", ".yml", ".csv")
 
 
 @Parameter(name="*", group=COMPUTED)
@@ -22,43 +19,44 @@ OUT_SUFFIXES: Final = (".json", ".yaml", ".yml", ".csv")
 class ResultOptions:
     """Which scores of a result file are used, and where metrics are written."""
 
+    out_format: ClassVar = "i3d"
+
     protocol: str | None = None
     """Which of the file's protocols, e.g. 10x3."""
 
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, out_file(".json", ".yaml", ".yml", ".csv")] = None
     """Write the result to this .json, .yaml or .csv."""
 
-    report: Annotated[Path | None, Parameter(group=OUTPUT)] = None
-    """Write metrics, confusion and worst clips to this .html file."""
+    report: Report = None
+    force: Force = False
+    json: Json = False
 
-    def check(self, results: tuple[Path, ...], *, force: bool) -> None:
-        """An InputError for results that do not exist, and outputs that cannot be written."""
-        for result in results:
-            check_dataset(result)
-        check_output("--out", self.out, OUT_SUFFIXES)
-        check_new("--out", self.out, force=force)
-        check_output("--report", self.report, (".html",))
+
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Which metrics are computed."""
+
+    metrics: str | None = None
+    """Metrics to print, with commas (default: all that apply)."""
+
+    top_k: Annotated[str, Parameter(alias="-k")] = "1,5"
+    """The k of top_k_accuracy, with commas."""
+
+    average_clips: Literal["prob", "score"] | None = None
+    """Average probabilities or logits, of saved views."""
+
+    result: ResultOptions = ResultOptions()
 
 
 def score(
-    result: Annotated[Path, Parameter(group=INPUT, help="A .json or .yaml of `i3d test --out`.")],
+    result: Annotated[Path, in_file("A .json or .yaml of `i3d test --out`.")],
     /,
     *,
-    metrics: Annotated[
-        str | None,
-        Parameter(group=COMPUTED, help="Metrics to print, with commas (default: all that apply)."),
-    ] = None,
-    top_k: Annotated[str, Parameter(group=COMPUTED, alias="-k", help="The k of top_k_accuracy, with commas.")] = "1,5",
-    average_clips: Annotated[
-        Literal["prob", "score"] | None,
-        Parameter(group=COMPUTED, help="Average probabilities or logits, of saved views."),
-    ] = None,
-    options: ResultOptions = ResultOptions(),
-    force: Force = False,
-    json: Json = False,
+    options: ScoreOptions = ScoreOptions(),
 ) -> int:
     """Compute the metrics of a test from its saved scores.
 
@@ -67,28 +65,32 @@ def score(
     Examples:
       i3d score result.json --metrics top_k_accuracy,mean_class_accuracy --top-k 1,3
     """
-    options.check((result,), force=force)
-    names = [name.strip() for name in metrics.split(",")] if metrics else []
-    ks = numbers("--top-k", top_k, int)
-    return run.score.run_score(result, names, ks, average_clips, options, force=force, json=json)
+    check_new("--out", options.result.out, force=options.result.force)
+    names = [name.strip() for name in options.metrics.split(",")] if options.metrics else []
+    top_k = numbers("--top-k", options.top_k, int)
+    return run.score.run_score(result, names, top_k, options)
+
+
+@Parameter(name="*", group=COMPUTED)
+@dataclass(frozen=True)
+class FuseOptions:
+    """How results are fused."""
+
+    fusion: FusionOptions = FusionOptions()
+
+    sweep_on: Annotated[list[Path] | None, Parameter(group=INPUT)] = None
+    """Results of other clips to choose weights on. Repeatable, same order."""
+
+    sweep_fraction: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5
+    """Fraction of files to choose weights on."""
+
+    seed: Seed = 0
+    result: ResultOptions = ResultOptions()
 
 
 def fuse(
-    *results: Annotated[
-        Path, Parameter(group=INPUT, required=True, help="Files of `i3d test --out`, one for each stream.")
-    ],
-    fusion: FusionOptions = FusionOptions(),
-    sweep_on: Annotated[
-        list[Path] | None,
-        Parameter(group=INPUT, help="Results of other clips to choose weights on. Repeatable, same order."),
-    ] = None,
-    sweep_fraction: Annotated[
-        float, Parameter(group=COMPUTED, validator=FRACTION, help="Fraction of files to choose weights on.")
-    ] = 0.5,
-    seed: Seed = 0,
-    options: ResultOptions = ResultOptions(),
-    force: Force = False,
-    json: Json = False,
+    *results: Annotated[Path, in_file("Files of `i3d test --out`, one for each stream.", required=True)],
+    options: FuseOptions = FuseOptions(),
 ) -> int:
     """Fuse the scores of several streams, e.g. RGB and flow.
 
@@ -98,17 +100,15 @@ def fuse(
     Examples:
       i3d fuse rgb.json flow.json --stream-weights 1,1 --out fused.json
     """
-    options.check(results, force=force)
+    check_new("--out", options.result.out, force=options.result.force)
     if len(results) < 2:
         raise InputError("fusion takes two results or more; give rgb.json flow.json")
-    is_sweep = fusion.stream_weights == "sweep"
-    if sweep_on and not is_sweep:
+    text, weights = options.fusion.stream_weights, None
+    if options.sweep_on and text != "sweep":
         raise InputError("--sweep-on: is for --stream-weights sweep")
-    weights = None
-    if fusion.stream_weights is not None and not is_sweep:
-        weights = numbers("--stream-weights", fusion.stream_weights, float)
-    sweep = run.score.Sweep(sweep_on or [], sweep_fraction, seed) if is_sweep else None
-    return run.score.run_fuse(results, weights, sweep, fusion.fuse_average, options, force=force, json=json)
+    if text not in (None, "sweep"):
+        weights = numbers("--stream-weights", text, float)
+    return run.score.run_fuse(results, weights, options)
 
 
 score_app, fuse_app = command(score, "score"), command(fuse, "fuse")

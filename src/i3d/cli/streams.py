@@ -1,16 +1,13 @@
 """Which networks process a video, RGB, flow or both, and how their scores become one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Literal
 
+from i3d.cli.checks import refuse
 from i3d.cli.options import FlowMethod, FusionOptions, StreamOptions
 from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
-
-STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
 
 @dataclass(frozen=True)
@@ -31,16 +28,10 @@ class Streams:
     flow_recipe: str | None
     flow_method: FlowMethod | None
 
-    @property
-    def named(self) -> list[tuple[str, str | None]]:
-        """(weights, recipe) of each network."""
-        both = ((self.rgb, self.rgb_recipe), (self.flow, self.flow_recipe))
-        return [(name, recipe) for name, recipe in both if name is not None]
-
 
 def choose_streams(model: str | None, recipe: str | None, options: StreamOptions) -> Streams:
     """The networks that the options name; without any, the shipped one of RGB."""
-    streams, flow_model = parse_streams(options.streams), options.flow_model
+    streams, flow_model = options.streams, options.flow_model
     if streams == "flow" and flow_model is None and model is not None:
         return Streams(None, None, model, options.flow_recipe or recipe, options.flow_method)
     if streams is not None and "flow" in streams and flow_model is None:
@@ -53,24 +44,15 @@ def choose_streams(model: str | None, recipe: str | None, options: StreamOptions
     return Streams(rgb, recipe, flow_model, options.flow_recipe, options.flow_method)
 
 
-def parse_streams(text: str | None) -> str | None:
-    """The streams of --streams: rgb, flow, or rgb,flow in any order."""
-    streams = None if text is None else ",".join(sorted(text.replace(" ", "").lower().split(","), reverse=True))
-    if streams not in (None, *STREAMS):
-        raise InputError(f"--streams {text!r}: is none of {' or '.join(STREAMS)}")
-    return streams
-
-
 def parse_fusion(fusion: FusionOptions, streams: StreamOptions, *, may_sweep: bool = False) -> Fusion:
     """The fusion of two streams. Its options without --flow-model, or --flow-recipe without it, are an InputError."""
-    given = {
-        "--stream-weights": fusion.stream_weights,
-        "--fuse-average": fusion.fuse_average,
-        "--flow-recipe": streams.flow_recipe,
-    }
-    for option, value in given.items():
-        if value is not None and streams.flow_model is None:
-            raise InputError(f"{option} {value}: is for two streams; name the network of flow with --flow-model")
+    if streams.flow_model is None:
+        given = {
+            f"--stream-weights {fusion.stream_weights}": fusion.stream_weights,
+            f"--fuse-average {fusion.fuse_average}": fusion.fuse_average,
+            f"--flow-recipe {streams.flow_recipe}": streams.flow_recipe,
+        }
+        refuse(given, ": is for two streams; name the network of flow with --flow-model")
     average, weights = fusion.fuse_average or "score", fusion.stream_weights or "1,1"
     if may_sweep and weights == "sweep":
         return Fusion(None, average)

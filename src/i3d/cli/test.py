@@ -1,46 +1,31 @@
 """`i3d test`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, check_output, choices, fraction
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_1,
-    COMPUTED,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    ComputeOptions,
-    DataOption,
-    DatasetOptions,
-    Force,
-    FrameOptions,
-    FusionOptions,
-    Json,
-    Seed,
-    StreamOptions,
-    Workers,
-)
-from i3d.cli.streams import parse_fusion, parse_streams
+from i3d.cli.checks import choices, refuse
+from i3d.cli.streams import parse_fusion
+from i3d.cli.usage import command
 from i3d.errors import InputError
 
 FRAME_ORDERS: Final = ("shuffled", "reversed", "frozen")
 
 
-@Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
 class TestOptions:
     """What is tested by which protocol, and where it is written."""
 
-    recipe: Annotated[str | None, Parameter(group=MODEL)] = None
-    """Recipe of a foreign checkpoint that does not name it."""
+    data: shared.DataOption
+    dataset: shared.DatasetOptions = shared.DatasetOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
+
+    recipe: shared.ModelRecipe = None
 
     protocols: str | None = None
     """Clips x crops, e.g. 1x1,3x1,10x3, from one pass (default: the recipe's)."""
@@ -54,23 +39,30 @@ class TestOptions:
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
     """Setting of the recipe, e.g. protocol.clip_len=16. Repeatable."""
 
-    max_bad: str = "1%"
+    max_bad: shared.Fraction = 0.01
     """Fraction of clips that may be unreadable: 5%, or 0."""
 
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, Parameter(group=OUTPUT, alias="-o")] = None
+    out: Annotated[Path | None, shared.out_file()] = None
     """Write scores and metrics to this .json, .yaml or .csv; resumes a test."""
 
-    out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=OUTPUT)] = "i3d"
+    out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=shared.OUTPUT)] = "i3d"
     """mmaction2: a list of score vectors in the order of the list."""
 
-    report: Annotated[Path | None, Parameter(group=OUTPUT)] = None
-    """Write metrics, confusion and worst clips to this .html file."""
+    report: shared.Report = None
 
-    max_views: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
+    max_views: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
     """Views that run at once (default: 256 frames); fewer take less memory."""
+
+    streams: shared.StreamOptions = shared.StreamOptions()
+    fusion: shared.FusionOptions = shared.FusionOptions()
+    compute: shared.ComputeOptions = shared.ComputeOptions()
+    workers: shared.Workers = 2
+    seed: shared.Seed = 0
+    force: shared.Force = False
+    json: shared.Json = False
 
     @property
     def saves_views(self) -> bool:
@@ -84,26 +76,14 @@ class TestOptions:
     def frame_orders(self) -> list[Literal["shuffled", "reversed", "frozen"]]:
         return choices("--frame-order", self.frame_order, FRAME_ORDERS) if self.frame_order is not None else []
 
-    @property
-    def max_bad_fraction(self) -> float:
-        return fraction("--max-bad", self.max_bad)
-
 
 def evaluate(
-    model: Annotated[str, Parameter(group=MODEL, help="Shipped weights by name, or a weights file of any kind.")],
+    model: Annotated[
+        str, Parameter(group=shared.MODEL, help="Shipped weights by name, or a weights file of any kind.")
+    ],
     /,
     *,
-    data: DataOption,
-    dataset: DatasetOptions = DatasetOptions(),
-    frames: FrameOptions = FrameOptions(),
-    options: TestOptions = TestOptions(),
-    streams: StreamOptions = StreamOptions(),
-    fusion: FusionOptions = FusionOptions(),
-    compute: ComputeOptions = ComputeOptions(),
-    workers: Workers = 2,
-    seed: Seed = 0,
-    force: Force = False,
-    json: Json = False,
+    options: TestOptions,
 ) -> int:
     """Test a model on labelled clips.
 
@@ -119,42 +99,30 @@ def evaluate(
       i3d test run/best.safetensors --data actions/clips.csv --frame-order shuffled,reversed,frozen
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
-    check_dataset(data, "--data ")
-    check_output("--out", options.out)
-    check_output("--report", options.report, (".html",))
-    _ = options.max_bad_fraction
-    parse_streams(streams.streams)
-    how = parse_fusion(fusion, streams, may_sweep=True)
+    fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")
     if options.frame_orders:
-        _check_frame_orders(options, streams)
-        return run.frame_order.run_frame_orders(
-            model, data, dataset, frames, options, compute, workers=workers, seed=seed, json=json
-        )
-    if seed:
+        _check_frame_orders(options)
+        return run.test.run_frame_orders(model, options)
+    if options.seed:
         raise InputError("--seed: is for --frame-order shuffled; a test draws nothing else")
-    return run.test.run_test(
-        model, data, dataset, frames, options, streams, how, compute, workers=workers, force=force, json=json
-    )
+    return run.test.run_test(model, options, fusion)
 
 
-def _check_frame_orders(options: TestOptions, streams: StreamOptions) -> None:
-    """Options that a comparison of frame orders does not take."""
+def _check_frame_orders(options: TestOptions) -> None:
     given = {
         "--out": options.out,
         "--report": options.report,
-        "--out-format": None if options.out_format == "i3d" else options.out_format,
+        "--out-format": options.out_format != "i3d",
         "--average-clips": options.average_clips,
         "--set": options.settings,
-        "--streams": streams.streams,
-        "--flow-model": streams.flow_model,
-        "--flow-method": streams.flow_method,
-        "--bad-as-wrong": options.bad_as_wrong or None,
+        "--streams": options.streams.streams,
+        "--flow-model": options.streams.flow_model,
+        "--flow-method": options.streams.flow_method,
+        "--bad-as-wrong": options.bad_as_wrong,
     }
-    for option, value in given.items():
-        if value is not None:
-            raise InputError(f"{option}: does not go with --frame-order; leave it out")
+    refuse(given, ": does not go with --frame-order; leave it out")
     if len(options.protocol_names) > 1:
         raise InputError("--protocols: --frame-order takes one protocol; name one")
 

@@ -1,7 +1,5 @@
 """`i3d train`: a published recipe, or fine-tuning on one's clips with every setting chosen automatically."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -9,102 +7,14 @@ from typing import Annotated, Final, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_dataset, fraction
-from i3d.cli.help import command
-from i3d.cli.options import (
-    AT_LEAST_0,
-    AT_LEAST_1,
-    COMPUTED,
-    INPUT,
-    MODEL,
-    OUTPUT,
-    SPEED,
-    DataOption,
-    Device,
-    FlowMethod,
-    FrameOptions,
-    Json,
-    ListOptions,
-    Precision,
-    Seed,
-)
+from i3d.cli.checks import exists, refuse
+from i3d.cli.usage import command
 from i3d.errors import InputError, printable
 
 FINETUNE: Final = "finetune"  # the recipe's name
 FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
-
-
-@Parameter(name="*", group=COMPUTED)
-@dataclass(frozen=True)
-class TrainOptions:
-    """A training run by any recipe."""
-
-    recipe: Annotated[str, Parameter(group=MODEL)] = FINETUNE
-    """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
-
-    init: Annotated[str | None, Parameter(group=MODEL)] = None
-    """Initial weights: a file of any kind, a hub name, or none."""
-
-    val_list: Annotated[Path | None, Parameter(group=INPUT)] = None
-    """Clips to validate on (default: the split val of --data)."""
-
-    val_root: Annotated[Path | None, Parameter(group=INPUT)] = None
-    """Folder that paths of --val-list are relative to."""
-
-    epochs: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Epochs (default: the recipe's)."""
-
-    batch_size: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Clips of a step on each device."""
-
-    accumulate: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Batches whose gradients make one step."""
-
-    lr: float | None = None
-    """Learning rate as given, not scaled to the batch."""
-
-    settings: Annotated[list[str] | None, Parameter(name="--set")] = None
-    """Setting of the recipe: training.optimizer.lr=0.02. Repeatable."""
-
-    validate: Annotated[bool, Parameter(negative="--no-validate")] = True
-    """Validate as often as the recipe sets, and at the end."""
-
-    validate_every: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
-    """Epochs from one validation to the next."""
-
-    max_bad: str | None = None
-    """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
-
-    flow_method: FlowMethod | None = None
-    """How flow is computed for a network of flow (default: tvl1)."""
-
-    tensorboard: Annotated[bool, Parameter(group=OUTPUT)] = False
-    """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""
-
-    precision: Annotated[Precision | None, Parameter(group=SPEED)] = None
-    """Number format (default: the recipe's); auto is the fastest."""
-
-    device: Annotated[Device, Parameter(group=SPEED)] = "auto"
-    """auto, cpu, cuda, cuda:N, mps or npu (npu is untested)."""
-
-    runtime: Annotated[Literal["torch", "compile"], Parameter(group=SPEED)] = "torch"
-    """compile is slow to start, then faster."""
-
-    workers: Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0)] = 2
-    """Processes that load clips, for each device."""
-
-    cache: Annotated[Path | None, Parameter(group=SPEED)] = None
-    """Folder of computed features and flow (default: $I3D_CACHE)."""
-
-    deterministic: Annotated[bool, Parameter(group=SPEED)] = False
-    """Use only repeatable operations."""
-
-    fsdp: Annotated[bool, Parameter(group=SPEED)] = False
-    """Shard weights and optimiser over the devices."""
-
-    benchmark_steps: Annotated[int | None, Parameter(group=SPEED, validator=AT_LEAST_1)] = None
-    """Measure the speed of so many steps and save nothing."""
 
 
 @Parameter(name="*", group=FINETUNING)
@@ -118,10 +28,10 @@ class FinetuneFlags:
     head: Literal["linear", "prototype"] | None = None
     """Classifier: linear, or prototype (class means)."""
 
-    views: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    views: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Views of each clip that the classifier is fitted on."""
 
-    test_clips: Annotated[int | None, Parameter(validator=AT_LEAST_1)] = None
+    test_clips: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Clips of each video that are scored."""
 
     norms: Literal["frozen", "trained", "re-estimated"] | None = None
@@ -136,7 +46,7 @@ class FinetuneFlags:
     layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
     """Factor of the learning rate for each layer below the classifier."""
 
-    cv_folds: Annotated[int, Parameter(validator=AT_LEAST_0)] = 0
+    cv_folds: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
     """Test on all clips by cross-validation of so many folds."""
 
     val_fraction: float | None = None
@@ -153,25 +63,96 @@ class FinetuneFlags:
 
     def check_unused(self) -> None:
         """An InputError if one of them is given with a published recipe."""
-        for field in fields(self):
-            if getattr(self, field.name) != field.default:
-                flag = {"overfit_check": "no-overfit-check"}.get(field.name, field.name.replace("_", "-"))
-                raise InputError(
-                    f"--{flag}: is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)"
-                )
+        given = {f"--{f.name.replace('_', '-')}": getattr(self, f.name) != f.default for f in fields(self)}
+        given["--no-overfit-check"] = given.pop("--overfit-check")
+        refuse(given, f": is for the recipe {FINETUNE} only (leave --recipe out; --init names the weights)")
 
 
-def train(
-    *,
-    data: DataOption,
-    work_dir: Annotated[Path, Parameter(group=OUTPUT, help="Folder of the run; the same command resumes it.")],
-    dataset: ListOptions = ListOptions(),
-    frames: FrameOptions = FrameOptions(),
-    options: TrainOptions = TrainOptions(),
-    finetuning: FinetuneFlags = FinetuneFlags(),
-    seed: Seed = 0,
-    json: Json = False,
-) -> int:
+@Parameter(name="*", group=shared.COMPUTED)
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """A training run by any recipe."""
+
+    data: shared.DataOption
+
+    work_dir: Annotated[Path, Parameter(group=shared.OUTPUT)]
+    """Folder of the run; the same command resumes it."""
+
+    dataset: shared.ListOptions = shared.ListOptions()
+    frames: shared.FrameOptions = shared.FrameOptions()
+
+    recipe: Annotated[str, Parameter(group=shared.MODEL)] = FINETUNE
+    """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
+
+    init: Annotated[str | None, Parameter(group=shared.MODEL)] = None
+    """Initial weights: a file of any kind, a hub name, or none."""
+
+    val_list: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-list"))] = None
+    """Clips to validate on (default: the split val of --data)."""
+
+    val_root: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
+    """Folder that paths of --val-list are relative to."""
+
+    epochs: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    """Epochs (default: the recipe's)."""
+
+    batch_size: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    """Clips of a step on each device."""
+
+    accumulate: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    """Batches whose gradients make one step."""
+
+    lr: float | None = None
+    """Learning rate as given, not scaled to the batch."""
+
+    settings: Annotated[list[str] | None, Parameter(name="--set")] = None
+    """Setting of the recipe: training.optimizer.lr=0.02. Repeatable."""
+
+    validate: Annotated[bool, Parameter(negative="--no-validate")] = True
+    """Validate as often as the recipe sets, and at the end."""
+
+    validate_every: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    """Epochs from one validation to the next."""
+
+    max_bad: shared.Fraction | None = None
+    """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
+
+    flow_method: shared.FlowMethod | None = None
+    """How flow is computed for a network of flow (default: tvl1)."""
+
+    tensorboard: Annotated[bool, Parameter(group=shared.OUTPUT)] = False
+    """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""
+
+    precision: Annotated[shared.Precision | None, Parameter(group=shared.SPEED)] = None
+    """Number format (default: the recipe's); auto is the fastest."""
+
+    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
+    """auto, cpu, cuda, cuda:N, mps or npu (npu is untested)."""
+
+    runtime: Annotated[Literal["torch", "compile"], Parameter(group=shared.SPEED)] = "torch"
+    """compile is slow to start, then faster."""
+
+    workers: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_0)] = 2
+    """Processes that load clips, for each device."""
+
+    cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
+    """Folder of computed features and flow (default: $I3D_CACHE)."""
+
+    deterministic: Annotated[bool, Parameter(group=shared.SPEED)] = False
+    """Use only repeatable operations."""
+
+    fsdp: Annotated[bool, Parameter(group=shared.SPEED)] = False
+    """Shard weights and optimiser over the devices."""
+
+    benchmark_steps: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
+    """Measure the speed of so many steps and save nothing."""
+
+    finetuning: FinetuneFlags = FinetuneFlags()
+    seed: shared.Seed = 0
+    json: shared.Json = False
+
+
+def train(*, options: TrainOptions) -> int:
     """Train a model on your clips, or by a published recipe.
 
     Without --recipe, the pretrained network is fine-tuned to your classes. Every setting is chosen automatically and
@@ -183,18 +164,12 @@ def train(
       i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val-list val.txt --work-dir run
       torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
-    check_dataset(data, "--data ")
-    if options.val_list is not None:
-        check_dataset(options.val_list, "--val-list ")
-    _check_beside(data, work_dir)
-    max_bad = None if options.max_bad is None else fraction("--max-bad", options.max_bad)
+    _check_beside(options.data, options.work_dir)
     if options.recipe == FINETUNE:
         _check_finetune(options)
-        return run.finetune.run_finetune(
-            data, work_dir, dataset, frames, options, finetuning, max_bad, seed=seed, json=json
-        )
-    finetuning.check_unused()
-    return run.train.run_train(data, work_dir, dataset, frames, options, max_bad, seed=seed, json=json)
+        return run.finetune.run_finetune(options)
+    options.finetuning.check_unused()
+    return run.train.run_train(options)
 
 
 def _check_beside(data: Path, work_dir: Path) -> None:
@@ -207,18 +182,15 @@ def _check_beside(data: Path, work_dir: Path) -> None:
 
 
 def _check_finetune(options: TrainOptions) -> None:
-    """Options that fine-tuning does not take."""
+    lists = {"--val-list": options.val_list, "--val-root": options.val_root}
+    refuse(lists, ": goes with a published recipe (--recipe); put a column `split` into --data")
     given = {
-        "--val-list": options.val_list,
-        "--val-root": options.val_root,
         "--benchmark-steps": options.benchmark_steps,
-        "--tensorboard": options.tensorboard or None,
-        "--fsdp": options.fsdp or None,
-        "--no-validate": None if options.validate else True,
+        "--tensorboard": options.tensorboard,
+        "--fsdp": options.fsdp,
+        "--no-validate": not options.validate,
     }
-    for name in (name for name, value in given.items() if value is not None):
-        todo = "put a column `split` into --data" if name.startswith("--val") else "leave it out"
-        raise InputError(f"{name}: goes with a published recipe (--recipe); {todo}")
+    refuse(given, ": goes with a published recipe (--recipe); leave it out")
 
 
 app = command(train, "train")

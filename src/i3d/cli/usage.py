@@ -1,13 +1,15 @@
-"""Bad usage in one line: what is wrong, what is allowed, and where the help is."""
+"""Commands whose docstring is their help, and bad usage in one line: what is wrong, what is allowed, where help is."""
 
-from __future__ import annotations
-
+import inspect
+from collections.abc import Callable
 from typing import Final, Literal, get_args, get_origin
 
 from cyclopts import (
+    App,
     CoercionError,
     CycloptsError,
     MissingArgumentError,
+    Parameter,
     UnknownCommandError,
     UnusedCliTokensError,
     ValidationError,
@@ -17,12 +19,27 @@ from i3d.errors import printable
 
 STDIN: Final = "-"
 STDIN_WORD: Final = "/dev/stdin\0"  # stands for "-" while options are parsed: cyclopts takes that as an option
+EXAMPLES: Final = "Examples:\n"
+FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]; of a flag given twice the last one counts
+    negative=(), allow_repeating=True, show_default=lambda value: None if value in (False, None) else value
+)
+
+
+def command(function: Callable[..., object], name: str) -> App:
+    """The command that calls a function. Its docstring: a summary, paragraphs, and `Examples:` with a line for each."""
+    text, _, examples = inspect.getdoc(function).partition(EXAMPLES)  # type: ignore[union-attr]
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
+    app = App(
+        name=name, help="\n\n".join(paragraphs), help_epilogue=f"{EXAMPLES}{examples.rstrip()}", default_parameter=FLAGS
+    )
+    app.default(function)
+    return app
 
 
 def usage_error(error: CycloptsError) -> str:
     """The message of an error of the parser, with the command whose help explains it."""
-    command = " ".join(("i3d", *(error.command_chain or ())))
-    return f"{printable(_reason(error).replace(STDIN_WORD, STDIN))}; see `{command} --help`"
+    words = " ".join(("i3d", *(error.command_chain or ())))
+    return f"{printable(_reason(error).replace(STDIN_WORD, STDIN))}; see `{words} --help`"
 
 
 def _reason(error: CycloptsError) -> str:

@@ -1,10 +1,9 @@
 """`i3d benchmark data`: the loading speed of clips, and the time of each stage."""
 
-from __future__ import annotations
-
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
+from typing import Any
 
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.loader import ClipLoader
@@ -32,6 +31,10 @@ class DataSpeed:
         """The slowest stage, with advice."""
         stage = max(self.stage_ms, key=lambda name: self.stage_ms[name])
         return f"{stage}, {100 * self.stage_ms[stage] / self.clip_ms:.0f} % of a clip's time: {ADVICE[stage]}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The measurements as JSON values."""
+        return {**asdict(self), "clip_ms": self.clip_ms, "bottleneck": self.bottleneck}
 
 
 ADVICE = {

@@ -18,11 +18,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from i3d.data.annotations import build_annotations
-from i3d.data.loading.dataset import ClipDataset, TestView
-from i3d.data.rows import Rows
+from i3d.data.loading.view_stream import View, ViewSampler
 from i3d.diagnostics.model_description import describe_model
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
@@ -32,7 +30,6 @@ from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.device import (
-    RUNTIMES,
     ComputeConfig,
     Precision,
     Runtime,
@@ -134,23 +131,9 @@ def measure_model(
     num_frames_V, decode_seconds = _decoding(measured_recipe, video)
     frames = max(num_frames_V)
     runs = [_Run(measured_recipe, state, configuration, picked, frames) for configuration in configurations]
-    seconds = _measure(runs, rounds, max_seconds, on_progress)
+    _measure(runs, rounds, max_seconds, on_progress)
     per_view = view_gflops(measured_recipe, num_frames=frames)
     per_video = sum(view_gflops(measured_recipe, num_frames=number) for number in num_frames_V)
-    peaks = _peaks(measured_recipe, configurations, picked, frames)
-    speeds = tuple(
-        _speed(
-            run,
-            measured,
-            seconds[0],
-            first_batch=configurations[0].batch,
-            gflops_per_view=per_view,
-            views_a_video=per_video / per_view,
-            decode_seconds=decode_seconds,
-            peak_mib=peak,
-        )
-        for run, measured, peak in zip(runs, seconds, peaks, strict=True)
-    )
     batch, channels, _, height, width = view_shape(measured_recipe)
     return ModelSpeed(
         name=name,
@@ -164,25 +147,23 @@ def measure_model(
         device=torch.cuda.get_device_name(picked) if picked.type == "cuda" else f"{picked.type} ({processor()})",
         cores=num_cores(),
         torch=torch.__version__,
-        speeds=speeds,
+        speeds=_speeds(runs, gflops_per_view=per_view, gflops_per_video=per_video, decode_seconds=decode_seconds),
     )
 
 
-def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> list[list[float]]:
-    """The seconds of each run in each round, after a warm-up."""
-    steps, total = count(1), len(runs) * (rounds + 1)
-    for run in runs:
-        run.once()
-        on_progress(Progress("benchmark", next(steps), total, "run"))
-    seconds: list[list[float]] = [[] for _ in runs]
-    start = time.perf_counter()
-    for number in range(rounds):
-        for measured, run in zip(seconds, runs, strict=True):
-            measured.append(run.once())
+def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> None:
+    """Append the seconds of each round to each run, after a warm-up."""
+    steps, total, start = count(1), len(runs) * (rounds + 1), 0.0
+    for number in range(rounds + 1):
+        for run in runs:
+            seconds = run.once()
+            if number > 0:
+                run.seconds.append(seconds)
             on_progress(Progress("benchmark", next(steps), total, "run"))
-        if number + 1 >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:
+        if number == 0:
+            start = time.perf_counter()
+        elif number >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:
             break
-    return seconds
 
 
 class _Run:
@@ -200,7 +181,8 @@ class _Run:
         net = build_network(recipe.network).eval()
         if state is not None:
             net.load_state_dict(state)
-        self.configuration, self.device, self.recipe = configuration, device, recipe
+        self.configuration, self.device, self.recipe, self.num_frames = configuration, device, recipe, num_frames
+        self.seconds: list[float] = []  # of each round
         _, channels, _, height, width = view_shape(recipe)
         shape = (configuration.batch, max(num_frames, net.min_frames), height, width, channels)
         compute = ComputeConfig(precision=configuration.precision, runtime=configuration.runtime)
@@ -230,8 +212,6 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
         arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
-        if c.runtime not in RUNTIMES:
-            raise InputError(f"runtime {c.runtime!r}: is not one of {', '.join(RUNTIMES)}")
 
 
 def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, torch.Tensor] | None]:
@@ -245,31 +225,20 @@ def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, 
 
 
 def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], float | None]:
-    """The frames of each view of a video, and the shortest of three decoding times in seconds.
-
-    None: a network of flow reads frame folders, whose decoding is not measured.
-    """
+    """The frames of each view of a video, and the shortest of three decoding times in seconds; of flow None."""
     protocol = recipe.protocol
     if recipe.network.in_channels != 3:
         if isinstance(protocol, ClipProtocol):
             return (protocol.clip_len,) * protocol.num_views, None
         return (protocol.max_window_frames,), None
     with tempfile.TemporaryDirectory() as folder:
-        path = video if video is not None else render_clip(Path(folder) / "rendered.mp4")
-        if not path.is_file():
-            raise InputError(f"--video {printable(str(path))}: no such file; check the path")
-        rows = Rows()
-        rows.add(str(path.resolve()), ("any",))
-        clips = build_annotations(rows, source=path, root=path.parent, allow_outside=True)
-        dataset, seconds = ClipDataset(clips, TestView(protocol, recipe.preprocessing)), []
+        path = video or render_clip(Path(folder) / "rendered.mp4")
+        sampler, seconds = ViewSampler(protocol, recipe.preprocessing, None), []
         for _ in range(3):
             start = time.perf_counter()
-            batch = dataset[0, 0]
+            num_frames_V = tuple(len(view.clip_THWC) for view in sampler.views(path) if isinstance(view, View))
             seconds.append(time.perf_counter() - start)
-            for bad in batch.bad:
-                raise InputError(bad.reason)
-    views = batch.views_N[0]
-    return tuple(views.num_frames_V[view] for view in views.groups[0]), min(seconds)
+    return num_frames_V, min(seconds)
 
 
 def render_clip(path: Path) -> Path:
@@ -282,52 +251,43 @@ def render_clip(path: Path) -> Path:
     return path
 
 
-def _speed(
-    run: _Run,
-    seconds: list[float],
-    first_seconds: list[float],
-    *,
-    first_batch: int,
-    gflops_per_view: float,
-    views_a_video: float,
-    decode_seconds: float | None,
-    peak_mib: float | None,
-) -> Speed:
-    batch, median = run.configuration.batch, float(np.median(seconds))
-    per_video = views_a_video * median / batch
-    return Speed(
-        configuration=run.configuration,
-        seconds=tuple(seconds),
-        times_the_first=float(np.median(np.array(first_seconds) / np.array(seconds))) * batch / first_batch,
-        peak_mib=peak_mib,
-        clips_per_second=batch / median,
-        gflops_per_second=gflops_per_view * batch / median,
-        videos_per_second=1 / per_video,
-        videos_per_second_decoded=None if decode_seconds is None else 1 / (per_video + decode_seconds),
-    )
+def _speeds(
+    runs: Sequence[_Run], *, gflops_per_view: float, gflops_per_video: float, decode_seconds: float | None
+) -> tuple[Speed, ...]:
+    """What follows from the seconds of each run."""
+    first, speeds = runs[0], []
+    for run in runs:
+        batch, median = run.configuration.batch, float(np.median(run.seconds))
+        per_video = gflops_per_video / gflops_per_view * median / batch
+        faster = float(np.median(np.array(first.seconds) / np.array(run.seconds)))
+        speed = Speed(
+            configuration=run.configuration,
+            seconds=tuple(run.seconds),
+            times_the_first=faster * batch / first.configuration.batch,
+            peak_mib=_peak_of_process(run),
+            clips_per_second=batch / median,
+            gflops_per_second=gflops_per_view * batch / median,
+            videos_per_second=1 / per_video,
+            videos_per_second_decoded=None if decode_seconds is None else 1 / (per_video + decode_seconds),
+        )
+        speeds.append(speed)
+    return tuple(speeds)
 
 
-def _peaks(
-    recipe: Recipe, configurations: Sequence[Configuration], device: torch.device, num_frames: int
-) -> list[float | None]:
-    """The peak memory of each configuration in MiB: of a separate process with PyTorch and the network."""
-    peaks: list[float | None] = []
-    for configuration in configurations:
-        job = (recipe, configuration, str(device), num_frames)
-        ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the peak of one process never falls
-        if isinstance(answer, WorkerDied):
-            raise InputError(f"{configuration.name}: its process died ({answer.cause}), perhaps for lack of memory")
-        peaks.append(answer)
-    return peaks
+def _peak_of_process(run: _Run) -> float | None:
+    """The peak memory of a configuration in MiB: of a separate process with PyTorch and the network."""
+    job = (run.recipe, None, run.configuration, run.device, run.num_frames)
+    ((_, answer),) = run_jobs(_peak, [job], num_workers=1)  # the peak of one process never falls
+    if isinstance(answer, WorkerDied):
+        raise InputError(f"{run.configuration.name}: its process died ({answer.cause}), perhaps for lack of memory")
+    return answer
 
 
-def _peak(job: tuple[Recipe, Configuration, str, int]) -> float | None:
-    recipe, configuration, name, num_frames = job
-    device = torch.device(name)
-    run = _Run(recipe, None, configuration, device, num_frames)
+def _peak(job: tuple[Recipe, None, Configuration, torch.device, int]) -> float | None:
+    run = _Run(*job)
     run.once()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    if run.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(run.device) / 2**20
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -1,14 +1,10 @@
 """`i3d doctor`: check an installation: versions, devices, decoder, weights, and a computation with a known answer."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
-import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +14,18 @@ import av
 import numpy as np
 import torch
 
+from i3d.errors import first_line
 from i3d.utils.atomic_files import ASSETS
+from i3d.utils.device import num_cores
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.load import load_model
 from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
 
+PACKAGES: Final = (
+    "i3d", "torch", "numpy", "av", "opencv-contrib-python-headless", "pillow", "safetensors", "pydantic",
+)  # fmt: skip
 MAX_DIFFERENCE: Final = 1e-3  # relative to the largest logit; the kernels of the package are rounded to float16
 
 
@@ -41,29 +42,21 @@ def check_installation() -> list[Check]:
     """Run all checks. A check that fails has `ok=False`; it never raises an exception."""
     checks = [
         Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Check("packages", _packages()),
-        Check("processor", f"{len(_usable_cores())} cores usable"),
+        Check("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
+        Check("processor", f"{num_cores()} cores usable"),
     ]
-    for name, check in [
+    for name, check in (
         ("devices", _devices),
         ("decoder", _decoder),
         ("weights", _weights),
         ("self-check", _self_check),
-    ]:
-        checks.append(_guarded(name, check))
+    ):
+        try:
+            result, ok = check()
+        except Exception as error:  # any exception of a check is its result
+            result, ok = f"{type(error).__name__}: {first_line(error)}", False
+        checks.append(Check(name, result, ok))
     return checks
-
-
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    try:
-        return check()
-    except Exception as error:  # any exception of a check is its result
-        return Check(name, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", ok=False)
-
-
-def _packages() -> str:
-    names = ["i3d", "torch", "numpy", "av", "opencv-contrib-python-headless", "pillow", "safetensors", "pydantic"]
-    return ", ".join(f"{name} {_version(name)}" for name in names)
 
 
 def _version(name: str) -> str:
@@ -73,21 +66,15 @@ def _version(name: str) -> str:
         return "(not installed)"
 
 
-def _usable_cores() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-def _devices() -> Check:
+def _devices() -> tuple[str, None]:
     devices = [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})"]
     devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
-    return Check("devices", ", ".join(devices))
+    return ", ".join(devices), None
 
 
-def _decoder() -> Check:
+def _decoder() -> tuple[str, bool]:
     """Encode a ramp of grey frames, decode it and compare the mean levels."""
     levels = [40 + 10 * i for i in range(12)]
     with tempfile.TemporaryDirectory() as folder:
@@ -97,18 +84,16 @@ def _decoder() -> Check:
             means = [float(frame.mean()) for frame in video.stream()]
     error = max(abs(a - b) for a, b in zip(means, levels, strict=True)) if len(means) == len(levels) else float("inf")
     decoder = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}; H.264 clip written and read back"
-    return Check("decoder", f"{decoder}, {len(means)} of {len(levels)} frames, off by {error:.1f} of 255", ok=error < 4)
+    return f"{decoder}, {len(means)} of {len(levels)} frames, off by {error:.1f} of 255", error < 4
 
 
-def _weights() -> Check:
+def _weights() -> tuple[str, bool]:
     _, card = load_checkpoint(WEIGHTS.path, sha256=WEIGHTS.sha256)
-    result = f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right"
-    return Check("weights", result, ok=True)
+    return f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right", True
 
 
-def _self_check() -> Check:
+def _self_check() -> tuple[str, bool]:
     """Compare the logits of a fixed input with those of an independent implementation in JAX."""
-
     expected = json.loads((ASSETS / "self_check.json").read_text())
     clip_NTHWC = np.random.RandomState(expected["seed"]).uniform(-1, 1, expected["shape_NTHWC"]).astype(np.float32)
     model = load_model()
@@ -121,4 +106,4 @@ def _self_check() -> Check:
     result = (
         f"logits of 16 frames within {difference:.1e} of the reference (allowed {MAX_DIFFERENCE:g}), {seconds:.1f} s"
     )
-    return Check("self-check", result, ok=difference < MAX_DIFFERENCE)
+    return result, difference < MAX_DIFFERENCE

@@ -1,7 +1,5 @@
 """`i3d models show`: a network layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches

@@ -4,8 +4,6 @@ Nothing is computed here, and PyTorch is not imported: the list is the asset `mo
 `tools/make_model_zoo.py` counts and a test recounts. `diagnostics/model_description.py` shows one network.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any, Final
@@ -66,11 +64,11 @@ class ModelZoo:
 
 def list_models() -> ModelZoo:
     """The networks, the recipes and the weights of the package."""
-    rows = json.loads(ASSET.read_text(encoding="utf-8"))
+    rows = json.loads(ASSET.read_text(encoding="utf-8"), object_hook=_with_tuples)
     return ModelZoo(
-        tuple(NetworkRow(**_with_tuples(row)) for row in rows["networks"]),
-        tuple(RecipeRow(**_with_tuples(row)) for row in rows["recipes"]),
-        tuple(WeightsRow(**_with_tuples(row)) for row in rows["weights"]),
+        tuple(NetworkRow(**row) for row in rows["networks"]),
+        tuple(RecipeRow(**row) for row in rows["recipes"]),
+        tuple(WeightsRow(**row) for row in rows["weights"]),
     )
 
 

@@ -1,7 +1,5 @@
 """Features as bytes in common formats: NumPy's, HDF5, Parquet."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import json
@@ -54,15 +52,12 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         match "h5" if kind in ("hdf5", "hdf") else kind:
             case "h5":
                 with _library("h5").File(io.BytesIO(content), "r") as file:
-                    names = list(file)
-                    return np.asarray(file["features" if "features" in names else _only(names)][()])
+                    return np.asarray(file[_features_in(list(file))][()])
             case "parquet":
                 return _read_parquet(content)
             case _:
                 loaded = np.load(io.BytesIO(content), allow_pickle=False)
-                if isinstance(loaded, np.ndarray):
-                    return loaded
-                return np.asarray(loaded["features" if "features" in loaded.files else _only(loaded.files)])
+                return loaded if isinstance(loaded, np.ndarray) else np.asarray(loaded[_features_in(loaded.files)])
     except OSError as error:
         why = error.strerror or first_line(error)
         raise InputError(f"{printable(str(path))}: cannot be read ({why}); give a {_choices()}") from error
@@ -106,10 +101,11 @@ def _library(kind: str) -> Any:
         raise InputError(f"{kind} files need {what}, which is not installed; pip install 'i3d[scale]'") from error
 
 
-def _only(names: list[str]) -> str:
-    if len(names) != 1:
+def _features_in(names: list[str]) -> str:
+    """The array that is called features, or the only one."""
+    if "features" not in names and len(names) != 1:
         raise ValueError(f"it holds {', '.join(names[:5]) or 'nothing'}, and none is called features")
-    return names[0]
+    return "features" if "features" in names else names[0]
 
 
 def _choices() -> str:

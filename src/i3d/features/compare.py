@@ -5,8 +5,6 @@
 Letters in names: R rows, C channels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -117,7 +115,6 @@ def _cosines(a_RC: Floats, b_RC: Floats) -> Floats:
 
 
 def _differences(one: Path, other: Path) -> tuple[str, ...]:
-    """The differences of two sidecars."""
     records = [read_sidecar(path.with_suffix(".json")) for path in (one, other)]
     if records[0] is None or records[1] is None or one.with_suffix("") == other.with_suffix(""):
         return ()

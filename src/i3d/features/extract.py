@@ -7,13 +7,12 @@
 Letters in names: R rows, C channels.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import av
 import cv2
@@ -35,7 +34,9 @@ from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
 from i3d.video.reader import open_video
-from i3d.weights.load import Weights, build_model, load_weights
+from i3d.weights.load import build_model, load_weights
+
+PACKAGES: Final = {"torch": torch, "opencv": cv2, "av": av, "numpy": np}  # the features depend on their versions
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def load_extractor(
         if name is None:
             continue
         loaded = load_weights(name, recipe=its_recipe)
-        _check_channels(loaded, os.fspath(name), is_flow=is_flow)
+        channels = loaded.card.recipe.network.in_channels
+        if channels != (2 if is_flow else 3):
+            takes = "optical flow" if channels == 2 else "RGB"
+            todo = f"set it with {'--model' if is_flow else '--flow-model'}"
+            raise InputError(f"{printable(os.fspath(name))}: its network takes {takes} ({channels} channels); {todo}")
         method = (flow or loaded.card.recipe.flow) if is_flow else None
         net, pre = build_model(loaded), loaded.card.recipe.preprocessing
         if method is not None:
@@ -93,20 +98,9 @@ def load_extractor(
         "runtime": compute.runtime,
         "device": device.type,
         "flow_bound": BOUND if flow_model is not None else None,
-        "versions": _versions(),
+        "versions": {"i3d": __version__} | {name: module.__version__ for name, module in PACKAGES.items()},
     }
     return FeatureExtractor(tuple(streams), settings, made_with=made_with)
-
-
-def _versions() -> dict[str, str]:
-    """The versions of the packages that the features depend on."""
-    return {
-        "i3d": __version__,
-        "torch": torch.__version__,
-        "opencv": cv2.__version__,
-        "av": av.__version__,
-        "numpy": np.__version__,
-    }
 
 
 def extract_features(
@@ -132,7 +126,14 @@ def extract_features(
         if is_complete(target, extractor.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue
-        yield _extract(target, extractor, limits, on_progress)
+        try:
+            with open_video(target.video, limits=limits or Limits()) as video:
+                features = extractor(video, on_progress=on_progress)
+        except VideoError as error:
+            yield ExtractResult(target, 0, False, str(error))
+            continue
+        write_features(target, features, extractor.made_with)
+        yield ExtractResult(target, len(features.rows), False, "", features.notes)
 
 
 def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[FeatureFile]:
@@ -164,23 +165,3 @@ def _below(name: str, path: str) -> Path:
     video, root = Path(os.path.abspath(path)), Path(os.path.abspath(around))  # noqa: PTH100 (keeps links)
     below = video.relative_to(root) if video != root and video.is_relative_to(root) else Path(video.name)
     return below.with_suffix("") if below.suffix.lower() in VIDEO_SUFFIXES else below
-
-
-def _extract(
-    target: FeatureFile, extractor: FeatureExtractor, limits: Limits | None, on_progress: ProgressCallback
-) -> ExtractResult:
-    try:
-        with open_video(target.video, limits=limits or Limits()) as video:
-            features = extractor(video, on_progress=on_progress)
-    except VideoError as error:
-        return ExtractResult(target, 0, False, str(error))
-    write_features(target, features, extractor.made_with)
-    return ExtractResult(target, len(features.rows), False, "", features.notes)
-
-
-def _check_channels(weights: Weights, name: str, *, is_flow: bool) -> None:
-    channels = weights.card.recipe.network.in_channels
-    if channels != (2 if is_flow else 3):
-        takes = "optical flow" if channels == 2 else "RGB"
-        option = "--model" if is_flow else "--flow-model"
-        raise InputError(f"{printable(name)}: its network takes {takes} ({channels} channels); set it with {option}")

@@ -115,8 +115,14 @@ class FeatureExtractor:
 
     @cached_property
     def _plans(self) -> tuple[SharingPlan | None, ...]:
-        """The layers that overlapping windows share in each network; None: no sharing."""
-        return tuple(_plan(stream.engine, self.settings) for stream in self.streams)
+        """The layers that overlapping windows share in each network; None: no sharing, as in runtimes but PyTorch."""
+        s, engines = self.settings, [stream.engine for stream in self.streams]
+        return tuple(
+            plan_sharing(engine.net, endpoint=_layer(engine.net, s), window=s.window, stride=s.stride)
+            if engine.runtime == "torch"
+            else None
+            for engine in engines
+        )
 
     def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
         """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
@@ -204,19 +210,22 @@ class _Network:
             values = maps_NCTHW.float().permute(0, 2, 3, 4, 1)
         else:
             values = maps_NCTHW.float().mean(dim=(2, 3, 4))
-        of_rows: Floats = values.cpu().numpy()
-        return of_rows
+        return values.cpu().numpy()
 
-    def _views(self, frames: list[FrameHWC], channels: slice) -> npt.NDArray[np.uint8]:
-        return _views(frames, channels, self.stream, self.extractor.settings)
-
-
-def _plan(engine: Engine, settings: FeatureSettings) -> SharingPlan | None:
-    """The layers that windows share in PyTorch; None: no sharing. Other runtimes run each window."""
-    if engine.runtime != "torch":
-        return None
-    endpoint = _layer(engine.net, settings)
-    return plan_sharing(engine.net, endpoint=endpoint, window=settings.window, stride=settings.stride)
+    def _views(self, window: Sequence[FrameHWC], channels: slice) -> npt.NDArray[np.uint8]:
+        """The crops (V, T, size, size, C) of a window."""
+        settings, size = self.extractor.settings, self.stream.preprocessing.crop
+        height, width = window[0].shape[:2]
+        kind: Any = "ten" if settings.crops == "five" else settings.crops
+        views = []
+        for number, (top, left, mirrored) in enumerate(crop_boxes(height, width, size=size, crops=kind)):
+            if settings.crops == "five" and number % 2:  # the mirror images of the ten
+                continue
+            clip_THWC = np.stack([frame[top : top + size, left : left + size, channels] for frame in window])
+            views.append(flip(clip_THWC) if mirrored else clip_THWC)
+            if settings.flip and settings.crops != "ten":
+                views.append(flip(clip_THWC))
+        return np.stack(views)
 
 
 def _layer(net: VideoNetwork, settings: FeatureSettings) -> str:
@@ -234,23 +243,6 @@ def _check_bytes(number: int, size: int, video: Video) -> None:
 def endpoints(net: VideoNetwork) -> tuple[str, ...]:
     """The layers of a network whose features can be extracted."""
     return POOLED, *net.endpoints
-
-
-def _views(
-    window: Sequence[FrameHWC], channels: slice, stream: Stream, settings: FeatureSettings
-) -> npt.NDArray[np.uint8]:
-    """The crops (V, T, size, size, C) of a window for one stream."""
-    size, views = stream.preprocessing.crop, []
-    height, width = window[0].shape[:2]
-    kind: Any = "ten" if settings.crops == "five" else settings.crops
-    for number, (top, left, mirrored) in enumerate(crop_boxes(height, width, size=size, crops=kind)):
-        if settings.crops == "five" and number % 2:  # the mirror images of the ten
-            continue
-        clip_THWC = np.stack([frame[top : top + size, left : left + size, channels] for frame in window])
-        views.append(flip(clip_THWC) if mirrored else clip_THWC)
-        if settings.flip and settings.crops != "ten":
-            views.append(flip(clip_THWC))
-    return np.stack(views)
 
 
 class _Times:

@@ -6,8 +6,6 @@
 The JSON has "unfinished" until the array is written; unfinished features are extracted again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import remove_abandoned, write_atomically
+from i3d.weights.checkpoint import file_sha256
 
 FORMAT: Final = "i3d features"
 VERSION: Final = 1
@@ -64,7 +63,7 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
         raise InputError(f"{where}: is of another video, {printable(str(other))}; {TODO}")
     is_same = is_current(record, made_with, file_signature(target.video))
-    return is_same and record.get("sha256") == _sha256(target.values)
+    return is_same and target.values.exists() and record.get("sha256") == file_sha256(target.values)
 
 
 def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any]) -> None:
@@ -76,12 +75,12 @@ def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapp
     for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
         if other != target.values and read_sidecar(target.sidecar) is not None:
             other.unlink(missing_ok=True)  # the features of the old sidecar, in another format
-    record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "made_with": made_with, "unfinished": True}
-    write_atomically(target.sidecar, (json.dumps(record) + "\n").encode())
+    header = {"format": FORMAT, "version": VERSION}
+    unfinished = {**header, "made_with": made_with, "unfinished": True}
+    write_atomically(target.sidecar, (json.dumps(unfinished) + "\n").encode())
     write_atomically(target.values, content)
     record = {
-        "format": FORMAT,
-        "version": VERSION,
+        **header,
         "video": str(target.video),
         "signature": file_signature(target.video),
         "made_with": made_with,
@@ -102,10 +101,3 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     """The content of a sidecar; None if the file is missing or no sidecar."""
     record = read_record(path) or {}
     return record if (record.get("format"), record.get("version")) == (FORMAT, VERSION) else None
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -3,10 +3,8 @@
 Letters in names: T frames of a window, H rows, W columns, C channels.
 """
 
-from __future__ import annotations
-
-from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from i3d.recipes.features import FeatureSettings
@@ -38,26 +36,18 @@ def num_rows(num_frames: int, settings: FeatureSettings) -> int:
 
 def windows_of_stream(frames: Iterable[FrameHWC], settings: FeatureSettings) -> Iterator[tuple[Row, list[FrameHWC]]]:
     """Yield each row with its frames as soon as they are decoded. At most a window and a stride are buffered."""
-    buffer: deque[FrameHWC] = deque()
+    buffer: list[FrameHWC] = []
     begin = num_frames = number = 0  # `begin`: the index of the first buffered frame
-    for frame_HWC in frames:
-        buffer.append(frame_HWC)
-        num_frames += 1
-        while (row := row_at(number, settings)).stop <= num_frames:
+    for frame_HWC in chain(frames, [None]):  # None: the end, where rows may repeat the last frame
+        if frame_HWC is not None:
+            buffer.append(frame_HWC)
+            num_frames += 1
+        is_end = frame_HWC is None
+        while number < num_rows(num_frames, settings) if is_end else row_at(number, settings).stop <= num_frames:
+            row = row_at(number, settings)
             if row.first >= 0 or settings.padding == "repeat":
-                yield row, _window(row, buffer, begin, num_frames)
+                yield row, [buffer[min(max(index, 0), num_frames - 1) - begin] for index in range(*row)]
             number += 1
-            first = max(min(row_at(number, settings).first, num_frames - 1), 0)
-            while begin < first:
-                buffer.popleft()
-                begin += 1
-    while number < num_rows(num_frames, settings):
-        row = row_at(number, settings)
-        if row.first >= 0 or settings.padding == "repeat":
-            yield row, _window(row, buffer, begin, num_frames)
-        number += 1
-
-
-def _window(row: Row, buffer: deque[FrameHWC], begin: int, num_frames: int) -> list[FrameHWC]:
-    frames = list(buffer)
-    return [frames[min(max(index, 0), num_frames - 1) - begin] for index in range(*row)]
+            first = max(min(row_at(number, settings).first, num_frames - 1), 0, begin)
+            del buffer[: first - begin]
+            begin = first

@@ -1,9 +1,6 @@
 """Draw the predicted labels on a video."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -14,48 +11,29 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from i3d.errors import InputError, printable
 from i3d.inference.prediction import Prediction
 from i3d.video.base import FrameHWC, Limits, Source
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame, short_side_size
-from i3d.video.writer import SUFFIXES, write_video
+from i3d.video.writer import write_video
 
 MAX_LINES: Final = 5
 
 
-@dataclass(frozen=True)
-class Format:
-    """How an annotated video is written: a GIF has the beginning, an mp4 everything."""
-
-    short_side: int
-    fps: Fraction
-    max_seconds: int | None
-
-
-FORMATS: Final = {
-    ".mp4": Format(short_side=360, fps=Fraction(25), max_seconds=None),
-    ".gif": Format(short_side=240, fps=Fraction(10), max_seconds=10),
+FORMATS: Final = {  # short side, frames per second, number of frames: a GIF has the beginning, an mp4 everything
+    ".mp4": (360, Fraction(25), None),
+    ".gif": (240, Fraction(10), 100),
 }
-
-
-def check_annotate(path: Path) -> Format:
-    """The format of a file name; another suffix is an InputError."""
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--annotate {printable(str(path))}: the name must end in {' or '.join(SUFFIXES)}")
-    return FORMATS[path.suffix.lower()]
 
 
 def annotate(
     source: Source, prediction: Prediction, out: Path, *, frames_fps: float | None = None, limits: Limits | None = None
 ) -> None:
     """Write the video to `out` (.mp4, or the first 10 s as .gif) with the predicted labels and their scores on it."""
-    form = check_annotate(out)
+    short_side, fps, num_frames = FORMATS[out.suffix.lower()]
     with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-        frames = video.stream(fps=float(form.fps), transform=partial(_scale, short_side=form.short_side))
-        if form.max_seconds is not None:
-            frames = islice(frames, int(form.max_seconds * form.fps))
-        write_video(out, _draw(frames, prediction), fps=form.fps)
+        frames = video.stream(fps=float(fps), transform=partial(_scale, short_side=short_side))
+        write_video(out, _draw(islice(frames, num_frames), prediction), fps=fps)
 
 
 def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:
@@ -105,8 +83,8 @@ def _shorten(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
     """`text`, cut with an ellipsis if it is wider than `room`."""
-    if draw.textlength(text, font=font) <= room:
-        return text
-    while text and draw.textlength(f"{text}...", font=font) > room:
+    shown = text
+    while text and draw.textlength(shown, font=font) > room:
         text = text[:-1]
-    return f"{text}..."
+        shown = f"{text}..."
+    return shown

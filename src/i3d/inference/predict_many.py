@@ -1,14 +1,12 @@
 """From Python: one video, or many, by one network or two streams."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +16,7 @@ from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, VideoError
-from i3d.inference.prediction import Prediction
-from i3d.inference.predictions import Predictions
+from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
 from i3d.inference.two_stream import TwoStreams
@@ -79,13 +76,10 @@ def predict(
     check_options(top_k, frames_fps, time_limit)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
     names = None if labels is None else tuple(labels)
-    if isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos)):
-        sources = list(expand(videos))
-        predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
-        return Predictions(predict_each(predictor, sources, **options))
-    source = to_source(videos)
+    many = isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos))
+    sources = list(expand(videos)) if many else [to_source(videos)]
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
-    return predictor(source, **options)
+    return Predictions(predict_each(predictor, sources, **options)) if many else predictor(sources[0], **options)
 
 
 def predict_many(
@@ -109,10 +103,8 @@ def predict_many(
     check_options(top_k, frames_fps, time_limit)
     names = None if labels is None else tuple(labels)
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
-    limits = Limits(max_seconds=time_limit)
-    return predict_each(
-        predictor, expand(videos), top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=on_progress
-    )
+    options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
+    return predict_each(predictor, expand(videos), **options, on_progress=on_progress)
 
 
 def check_options(top_k: int, frames_fps: float | None, time_limit: float) -> None:
@@ -166,24 +158,24 @@ def predict_each(
                 yield item
                 continue
             assert isinstance(item, _Start)
+            name = source_name(item.source)
             try:
                 logits = [
-                    stream.logits_of_views(items, name=item.name, on_progress=on_progress)  # type: ignore[arg-type]
+                    stream.logits_of_views(items, name=name, on_progress=on_progress)  # type: ignore[arg-type]
                     for stream in predictor.streams
                 ]
                 row = predictor.make_prediction(item.source, logits, top_k=top_k)
             except VideoError as error:
-                row = Prediction(item.name, "error", (), predictor.protocol_line, 0, str(error))
+                row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
             if log and row.status == "ok":  # the next run tries the others again
                 log.add(row.path, file_signature(row.path), row)
             yield row
 
 
-class _Start:
+class _Start(NamedTuple):
     """The views that follow are of this video."""
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.name = source, source_name(source)
+    source: Source
 
 
 def _decode(
@@ -204,14 +196,14 @@ def _decode(
             continue
         yield _Start(source)
         try:
-            content = read_stdin() if isinstance(source, str) and source == STDIN else source
+            content = _read_stdin() if isinstance(source, str) and source == STDIN else source
             for stream in predictor.streams:
                 yield from stream.sampler.views(content, frames_fps=frames_fps, limits=limits)
         except VideoError as error:
             yield error
 
 
-def read_stdin() -> bytes:
+def _read_stdin() -> bytes:
     """The content of the standard input; over 1 GiB is an InputError."""
     content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
     if len(content) > MAX_STDIN_BYTES:

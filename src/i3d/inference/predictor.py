@@ -4,8 +4,6 @@ Read `Predictor.logits` first, and `ViewSampler.views`: open -> windows or clips
 Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """From what a Python user passes to the sources of videos that the reader opens."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,18 +50,15 @@ def expand(videos: Any) -> Iterator[Source]:
     """Every video of a folder, a pattern, a list file, or an iterable of these and of single videos (`VideoInput`)."""
     if isinstance(videos, str | os.PathLike):
         yield from expand_inputs([os.fspath(videos)])
-    elif isinstance(videos, bytes | bytearray | memoryview | np.ndarray | torch.Tensor) or hasattr(videos, "read"):
-        yield to_source(videos)
-    elif isinstance(videos, Iterable):
-        if isinstance(videos, Sequence):
-            _refuse_images(videos)
-        for video in videos:
-            if isinstance(video, str | os.PathLike) and is_many(video):
-                yield from expand_inputs([os.fspath(video)])
-            else:
-                yield to_source(video)
-    else:
-        yield to_source(videos)
+        return
+    is_one = isinstance(videos, bytes | bytearray | memoryview | np.ndarray | torch.Tensor) or hasattr(videos, "read")
+    if isinstance(videos, Sequence) and not is_one:
+        _refuse_images(videos)
+    for video in [videos] if is_one or not isinstance(videos, Iterable) else videos:
+        if isinstance(video, str | os.PathLike) and is_many(video):
+            yield from expand_inputs([os.fspath(video)])
+        else:
+            yield to_source(video)
 
 
 def is_many(path: str | os.PathLike[str]) -> bool:

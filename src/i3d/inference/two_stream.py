@@ -6,8 +6,6 @@
 Letters in names: K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,12 +85,9 @@ class TwoStreams:
         to_probabilities = sigmoid if multi_label else softmax
         streams = zip(self.streams, logits_of_streams, self.weights, self._class_order, strict=True)
         for predictor, logits, weight, order_K in streams:
-            scores = predictor.scores(logits, source)
-            if self.average == "prob":
-                fused_K += weight * scores.probabilities_K[order_K]
-                continue
-            mean = average_views(logits.logits_VK, average="score", weights_V=logits.num_frames_V).scores_K
-            fused_K += weight * mean[order_K]
-        is_probability = self.average == "prob"
-        probabilities_K = fused_K / sum(self.weights) if is_probability else to_probabilities(fused_K)
+            scores_K = predictor.scores(logits, source).probabilities_K
+            if self.average == "score":
+                scores_K = average_views(logits.logits_VK, average="score", weights_V=logits.num_frames_V).scores_K
+            fused_K += weight * scores_K[order_K]
+        probabilities_K = fused_K / sum(self.weights) if self.average == "prob" else to_probabilities(fused_K)
         return self.rgb.prediction(source, probabilities_K, logits, top_k=top_k, protocol_line=self.protocol_line)

@@ -1,7 +1,5 @@
 """MMAction2's `tools/analysis/`: `benchmark.py`, `get_flops.py`, `analyze_logs.py`."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterator, Sequence
@@ -12,8 +10,8 @@ import numpy as np
 
 from i3d.cli.checks import check_output
 from i3d.cli.messages import log
-from i3d.cli.mmaction2.arguments import ConfigArguments, read_clips, read_config_arguments
-from i3d.cli.run.runs import draw_curves_of
+from i3d.cli.mmaction2.arguments import ConfigArguments, config_parser, read_clips, read_config_arguments
+from i3d.cli.runs import plot_runs
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -33,19 +31,18 @@ PANELS: Final = ("loss", "loss_cls", "lr", "top1_acc", "top5_acc", "mean_class_a
 
 def benchmark(arguments: Sequence[str] | None = None) -> None:
     """`benchmark.py CONFIG`: how many test videos a second a config's network does, with fresh weights."""
-    parser = _parser("benchmark.py", "Measure a config's network on its list for testing, with fresh weights.")
-    parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
+    parser = config_parser(
+        "analysis/benchmark.py", "Measure a config's network on its list for testing, with fresh weights."
+    )
     parser.add_argument("--log-interval", type=int, default=10, help="items between lines (default: 10)")
     parser.add_argument("--fuse-conv-bn", action="store_true", help="accepted: it is always done")
-    parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     parser.add_argument("--items", type=int, default=ITEMS, help=f"items at the most (default: {ITEMS})")
     options = parser.parse_args(arguments)
     if options.log_interval < 1 or options.items < 1:
         raise InputError("--log-interval and --items: must be at least 1")
     parsed = read_config_arguments(options.config, options.cfg_options)
-    network, waiting = 0.0, 0.0
-    number, measured = 0, 0
-    for number, (loaded, run) in enumerate(_timed(parsed, options.config), start=1):
+    network, waiting, number, measured = 0.0, 0.0, 0, 0
+    for number, (loaded, run) in enumerate(_timed(parsed), start=1):
         is_warm = number > WARM_UP
         network, waiting, measured = network + run * is_warm, waiting + loaded * is_warm, measured + is_warm
         if is_warm and number % options.log_interval == 0:
@@ -61,10 +58,8 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
 
 def get_flops(arguments: Sequence[str] | None = None) -> None:
     """`get_flops.py CONFIG`: operations and parameters of a config's network on one view."""
-    parser = _parser("get_flops.py", "Operations and parameters of a config's network on one view.")
-    parser.add_argument("config", help="an MMAction2 config, or the name of a published recipe")
+    parser = config_parser("analysis/get_flops.py", "Operations and parameters of a config's network on one view.")
     parser.add_argument("--shape", type=int, nargs="+", help="(batch) channels frames height width, or one side")
-    parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     recipe = read_config_arguments(options.config, options.cfg_options).config.recipe
     shape = _shape(options.shape, view_shape(recipe))
@@ -77,7 +72,11 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
 
 def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     """`analyze_logs.py plot_curve|cal_train_time LOG...`: the curves of `i3d plot`, and seconds a step."""
-    parser = _parser("analyze_logs.py", "Draw the curves of logs (of MMAction2 or i3d), or print the time of a step.")
+    parser = argparse.ArgumentParser(
+        prog="tools/analysis/analyze_logs.py",
+        description="Draw the curves of logs (of MMAction2 or i3d), or print the time of a step.",
+        allow_abbrev=False,
+    )
     tasks = parser.add_subparsers(dest="task", required=True)
     plot = tasks.add_parser("plot_curve", allow_abbrev=False)
     plot.add_argument("json_logs", nargs="+", metavar="LOG")
@@ -93,10 +92,7 @@ def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     spent.add_argument("json_logs", nargs="+", metavar="LOG")
     spent.add_argument("--include-outliers", action="store_true", help="with the first step of each epoch")
     options = parser.parse_args(arguments)
-    if options.task == "plot_curve":
-        _plot(options)
-    else:
-        _times(options)
+    (_plot if options.task == "plot_curve" else _times)(options)
 
 
 def _plot(options: argparse.Namespace) -> None:
@@ -107,8 +103,7 @@ def _plot(options: argparse.Namespace) -> None:
         raise InputError(f"--keys {unknown[0]!r}: is not drawn; there are {', '.join(PANELS)}")
     out = Path(options.out)
     check_output("--out", out, (".png",))
-    draw_curves_of([Path(path) for path in options.json_logs], out)
-    log.info("curves: %s", printable(str(out)))
+    plot_runs([Path(path) for path in options.json_logs], out)
 
 
 def _times(options: argparse.Namespace) -> None:
@@ -126,10 +121,10 @@ def _times(options: argparse.Namespace) -> None:
         print(f"average iter time: {np.mean([s for seconds in epochs.values() for s in seconds]):.4f} s/iter\n")
 
 
-def _timed(parsed: ConfigArguments, config: str) -> Iterator[tuple[float, float]]:
+def _timed(parsed: ConfigArguments) -> Iterator[tuple[float, float]]:
     """(seconds that a clip was waited for, seconds of the network) of each clip of the list for testing."""
     recipe = parsed.config.recipe
-    clips, naming = read_clips(parsed.config.lists, "test", recipe, config)
+    clips, naming = read_clips(parsed, "test")
     view = TestView(recipe.protocol, recipe.preprocessing)
     flow = ClipFlow.from_network(recipe.network, recipe.preprocessing)
     dataset = ClipDataset(clips, view, naming=naming, flow=flow, multi_label=recipe.multi_label)
@@ -164,7 +159,3 @@ def _shape(given: Sequence[int] | None, own: tuple[int, ...]) -> tuple[int, ...]
     if min(shape) < 1 or shape[1] != own[1]:
         raise InputError(f"--shape {' '.join(map(str, given))}: all must be above 0, and channels {own[1]}")
     return shape
-
-
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"tools/analysis/{name}", description=description, allow_abbrev=False)

@@ -1,17 +1,15 @@
 """The arguments of an MMAction2 command: a config, which is parsed as data, the clips of its lists, a device."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from i3d.cli.messages import log
+from i3d.cli.options import FrameOptions, ListOptions
+from i3d.cli.run.setup import frame_naming, read_dataset
 from i3d.data.annotations import Annotations
-from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, printable
@@ -30,8 +28,23 @@ class ConfigArguments:
     """A config with its options, and the version of MMAction2 whose defaults it has."""
 
     config: Config
+    given: str  # by the user: a file, or a name
     name: str
     version: int
+
+
+def config_parser(prog: str, description: str, *, script: str = "", epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with a config and its options; with the flags of a launcher if `script` starts several processes."""
+    parser = argparse.ArgumentParser(prog=f"tools/{prog}", description=description, epilog=epilog, allow_abbrev=False)
+    add = parser.add_argument
+    add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
+    add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
+    if script:
+        add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
+        add("--gpus", type=int, help=f"1; for more use tools/{script}")
+        add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
+        add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
+    return parser
 
 
 def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> ConfigArguments:
@@ -50,7 +63,7 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return ConfigArguments(Config(recipe, lists, 2, "", ()), name, version)
+            return ConfigArguments(Config(recipe, lists, 2, "", ()), name_or_file, name, version)
         spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
@@ -58,7 +71,7 @@ def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_writt
     base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
     config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
-    return ConfigArguments(config, name, version)
+    return ConfigArguments(config, name_or_file, name, version)
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:
@@ -95,33 +108,25 @@ def choose_device(options: argparse.Namespace, script: str) -> str:
     return f"cuda:{options.gpu_ids[0]}" if options.gpu_ids and not started else "auto"
 
 
-def read_clips(
-    lists: dict[str, ClipList], split: str, recipe: Recipe, config: str
-) -> tuple[Annotations, FrameNaming | None]:
+def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameNaming | None]:
     """The clips of a split, with the classes that the network has; and their frame naming."""
-    clip_list = lists.get(split)
+    recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
     if clip_list is None:
-        raise InputError(f"{printable(config)}: names no list of clips for {split}; set data.{split}.ann_file")
-    key = {0: f"data.{split}.ann_file", 1: f"{split}_dataloader.dataset.ann_file"}
+        raise InputError(f"{printable(parsed.given)}: names no list of clips for {split}; set data.{split}.ann_file")
     if not Path(clip_list.ann_file).is_file():
         raise InputError(
             f"{printable(clip_list.ann_file)}: no such list of clips for {split}; create it, or name another: "
-            f"--cfg-options {key[0]}=LIST (1.x: {key[1]}=LIST)"
+            f"--cfg-options data.{split}.ann_file=LIST (1.x: {split}_dataloader.dataset.ann_file=LIST)"
         )
     known = dataset_labels(recipe.dataset)
     num_classes = recipe.network.num_classes
     classes = known if known is not None and len(known) == num_classes else numbered_labels(num_classes)
-    clips = read_annotations(
-        Path(clip_list.ann_file),
+    options = ListOptions(
         root=Path(clip_list.prefix or "."),
-        classes=classes,
-        format=clip_list.format,
+        list_format=clip_list.format,
         multi_label=recipe.multi_label,
         allow_outside=not clip_list.prefix,
     )
-    for warning in clips.warnings:
-        log.warning(printable(warning))
-    modality: Any = "flow" if recipe.network.in_channels == 2 else "rgb"
-    return clips, None if clip_list.template is None else FrameNaming(
-        clip_list.template, clip_list.first_index, modality
-    )
+    clips = read_dataset(Path(clip_list.ann_file), options, classes=classes)
+    frames = FrameOptions(clip_list.template, clip_list.first_index)
+    return clips, frame_naming(frames, "flow" if recipe.network.in_channels == 2 else "rgb")

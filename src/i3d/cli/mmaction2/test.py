@@ -1,16 +1,13 @@
 """MMAction2's `tools/test.py`, with the flags of 0.x and 1.x, on `i3d.evaluation.evaluate.evaluate_protocols`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
-from i3d.cli.messages import log
-from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_clips, read_config_arguments
-from i3d.cli.run.setup import is_first_rank
+from i3d.cli.messages import is_first_rank, log
+from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
@@ -47,12 +44,11 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             "--average-clips none: saves the scores of every view, which have no accuracy; give --out alone"
         )
-    for note in parsed.config.notes if is_first_rank() else ():
+    for note in parsed.config.notes:
         log.info(f"note: {note}")
     num_bad = evaluate_by_config(
         parsed,
         Path(options.checkpoint),
-        config=options.config,
         device=device,
         metrics=options.eval or (None if parsed.version == 1 and not keeps_views else []),
         top_k=top_k,
@@ -68,7 +64,6 @@ def evaluate_by_config(
     parsed: ConfigArguments,
     checkpoint: Path,
     *,
-    config: str,
     device: str,
     metrics: Sequence[str] | None = None,
     top_k: Sequence[int] = (1, 5),
@@ -85,11 +80,11 @@ def evaluate_by_config(
     weights = load_weights(checkpoint, recipe=recipe)
     if weights.card.recipe.network != recipe.network:
         raise InputError(
-            f"{printable(str(checkpoint))}: has another network than {printable(config)}; give the config that it was "
-            f"trained by (its own recipe is {weights.card.recipe.name})"
+            f"{printable(str(checkpoint))}: has another network than {printable(parsed.given)}; give the config that "
+            f"it was trained by (its own recipe is {weights.card.recipe.name})"
         )
-    clips, naming = read_clips(parsed.config.lists, "test", recipe, config)
-    with output.Testing(len(clips)) as bar:
+    clips, naming = read_clips(parsed, "test")
+    with output.ProgressBar("test") as bar:
         protocol = EvaluationProtocol(protocol_name(recipe.protocol), recipe)
         (evaluation,) = evaluate_protocols(
             weights,
@@ -148,14 +143,13 @@ def _print_metrics(
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tools/test.py",
-        description="Test a checkpoint by an MMAction2 config, which is parsed and never executed, or a recipe of i3d.",
+    parser = config_parser(
+        "test.py",
+        "Test a checkpoint by an MMAction2 config, which is parsed and never executed, or a recipe of i3d.",
+        script="dist_test.sh",
         epilog="The same command with --out resumes an interrupted test. `i3d test --help` has more options.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
     add("checkpoint", help="a .pth of MMAction2, or a .safetensors of i3d")
     add("--eval", nargs="+", default=[], metavar="METRIC", help="top_k_accuracy, mean_class_accuracy ... (0.x)")
     add("--eval-options", "--options", nargs="+", default=[], metavar="KEY=VALUE", help=f"{TOP_K}=1,5")
@@ -163,20 +157,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dump", metavar="FILE", help="the same (1.x)")
     add("--average-clips", choices=["prob", "score", "none"], help="how views are averaged (default: as in the config)")
     add("--fuse-conv-bn", action="store_true", help="accepted: it is always done")
-    add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
-    add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun started it")
     add("--work-dir", "--work_dir", metavar="DIR", help="accepted: nothing but --out is written (1.x)")
     add("--gpu-collect", action="store_true", help="accepted: results are always collected")
     add("--tmpdir", help="accepted: results are not collected through files")
     add("--force", action="store_true", help="replace the results of other tests in --out")
-    add("--gpus", type=int, help="1; for more use tools/dist_test.sh")
-    add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
-    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
     return parser.parse_args(arguments)
 
 
 def _top_k(options: Sequence[str]) -> list[int]:
-
     evaluation: Any = [1, 5]
     for option in options:
         key, sign, text = option.partition("=")

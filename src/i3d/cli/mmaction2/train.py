@@ -1,20 +1,16 @@
 """MMAction2's `tools/train.py`, with the flags of 0.x and 1.x, on `i3d.training.train.train`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from i3d.cli import output
-from i3d.cli.messages import log
-from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, read_clips, read_config_arguments
+from i3d.cli.messages import is_first_rank, log
+from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
 from i3d.cli.mmaction2.test import evaluate_by_config
-from i3d.cli.run.setup import is_first_rank
 from i3d.errors import InputError, printable
 from i3d.recipes.io import with_training
-from i3d.recipes.recipe import Recipe
 from i3d.training.run_folder import BEST, LAST
 from i3d.training.train import train as run
 from i3d.utils.device import ComputeConfig
@@ -29,16 +25,18 @@ def train(arguments: Sequence[str] | None = None) -> None:
     parsed = read_config_arguments(options.config, options.cfg_options, as_written=not options.auto_scale_lr)
     for note in parsed.config.notes:
         log.info(f"note: {note}")
-    recipe = _with_fp16(parsed.config.recipe) if options.amp else parsed.config.recipe
+    recipe = parsed.config.recipe
     if recipe.training is None:
         raise InputError(f"{printable(options.config)}: has no training settings; choose a config that trains")
+    if options.amp:
+        recipe = with_training(recipe, {"precision": "fp16"})
     work_dir = _work_dir(options, parsed)
     validates = _validates(options, parsed)
     if options.test_best and not validates:
         raise InputError("--test-best: the best weights are those of a validation; add --validate")
-    clips, naming = read_clips(parsed.config.lists, "train", recipe, options.config)
-    to_validate = read_clips(parsed.config.lists, "val", recipe, options.config)[0] if validates else None
-    with output.Training(quiet=False) as progress:
+    clips, naming = read_clips(parsed, "train")
+    to_validate = read_clips(parsed, "val")[0] if validates else None
+    with output.ProgressBar("starting", lines=True) as progress:
         result = run(
             recipe,
             clips,
@@ -58,46 +56,29 @@ def train(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(128 + result.stop_signal)
     for is_wanted, file in ((options.test_last, LAST), (options.test_best, BEST)):
         if is_wanted:
-            _log(f"test of {file}")
-            evaluate_by_config(parsed, work_dir / file, config=options.config, device=device)
-
-
-def _log(message: str) -> None:
-    if is_first_rank():
-        log.info(message)
+            log.info("test of %s", file)
+            evaluate_by_config(parsed, work_dir / file, device=device)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tools/train.py",
-        description="Train by an MMAction2 config, which is parsed and never executed, or by a recipe of i3d.",
+    parser = config_parser(
+        "train.py",
+        "Train by an MMAction2 config, which is parsed and never executed, or by a recipe of i3d.",
+        script="dist_train.sh",
         epilog="The same command resumes an interrupted run. `i3d train --help` has more options.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
     add("--work-dir", "--work_dir", metavar="DIR", help="the folder of the run (default: ./work_dirs/NAME)")
     add("--validate", action="store_true", help="validate (0.x; 1.x does so unless --no-validate)")
     add("--no-validate", action="store_true", help="do not validate (1.x)")
     add("--seed", type=int, default=0, help="random seed (default: 0)")
     add("--deterministic", action="store_true", help="only repeatable operations")
-    add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")
     add("--resume-from", metavar="STATE", help="resume a run of i3d: its folder, or a file in its checkpoints/")
-    add(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="STATE",
-        help="the same (1.x); without a value: the run in --work-dir",
-    )
+    add("--resume", nargs="?", const="auto", metavar="STATE", help="the same (1.x); alone: the run in --work-dir")
     add("--auto-resume", action="store_true", help="accepted: the same command always resumes")
     add("--amp", action="store_true", help="mixed precision, fp16")
     add("--auto-scale-lr", action="store_true", help="scale a learning rate of --cfg-options to the batch too")
-    add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun started it")
-    add("--gpus", type=int, help="1; for more use tools/dist_train.sh")
-    add("--gpu-ids", type=int, nargs="+", metavar="ID", help="which GPU")
     add("--gpu-id", type=int, dest="gpu_ids", nargs=1, metavar="ID", help="the same")
-    add("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torchrun sets it in the environment
     add("--diff-seed", "--diff-rank-seed", action="store_true", help="accepted: every clip has its own random numbers")
     add("--test-last", action="store_true", help="then test the last weights on the list for testing")
     add("--test-best", action="store_true", help="the same with the best ones of the validations")
@@ -137,7 +118,3 @@ def _work_dir(options: argparse.Namespace, parsed: ConfigArguments) -> Path:
             f"--resume-from {where}: a run resumes in its own folder; give --work-dir {printable(str(folder))}, or none"
         )
     return folder
-
-
-def _with_fp16(recipe: Recipe) -> Recipe:
-    return with_training(recipe, {"precision": "fp16"})

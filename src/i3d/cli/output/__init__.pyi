@@ -1,7 +1,5 @@
-from .catalogue import print_catalogue
 from .evaluations import (
     print_classes,
-    print_comparison,
     print_confusion,
     print_evaluation,
     print_frame_orders,
@@ -9,14 +7,16 @@ from .evaluations import (
     print_metrics,
     print_protocols,
 )
-from .progress import ProgressBar, Testing, Training
+from .progress import ProgressBar
 from .results import (
+    print_catalogue,
     print_check,
+    print_checks,
+    print_comparison,
     print_conversion,
     print_data_speed,
     print_description,
     print_extraction,
-    print_finetuning,
     print_model_speed,
     print_prediction,
     print_preview,
@@ -25,13 +25,13 @@ from .results import (
     print_summary,
     print_training,
 )
+from .tables import print_json, print_result
 
 __all__ = [
     "ProgressBar",
-    "Testing",
-    "Training",
     "print_catalogue",
     "print_check",
+    "print_checks",
     "print_classes",
     "print_comparison",
     "print_confusion",
@@ -40,14 +40,15 @@ __all__ = [
     "print_description",
     "print_evaluation",
     "print_extraction",
-    "print_finetuning",
     "print_frame_orders",
     "print_fusion",
+    "print_json",
     "print_metrics",
     "print_model_speed",
     "print_prediction",
     "print_preview",
     "print_protocols",
+    "print_result",
     "print_runs",
     "print_split",
     "print_summary",

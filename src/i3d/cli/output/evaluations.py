@@ -1,21 +1,17 @@
 """What a test found, on stdout."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isnan
 from statistics import fmean
 from typing import Final
 
-from i3d.cli.output.tables import gflops, show
-from i3d.cli.output.tables import table as new_table
+from i3d.cli.output.tables import gflops, print_table
 from i3d.errors import printable
 from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
 from i3d.evaluation.fuse import WeightSweep
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
-from i3d.features.compare import FeatureComparison, LikelyCause
 
 MOST: Final = 20  # classes that are all shown
 WORST: Final = 10  # of more classes, those with the lowest F1
@@ -36,17 +32,12 @@ def print_evaluation(evaluation: Evaluation, metrics: Metrics) -> None:
 
 def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
     """A line for each protocol with its cost, which is the cheapest of the good ones, and how each was made."""
-    is_single = tested[0][1].top1 is not None
-    multiple = ("mean average precision", "95 % interval")
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
-    table = new_table("protocol", "views", "GFLOPs a video", *columns)
-    for e, f in tested:
-        several = (f.mean_average_precision, f.precision_interval)
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
+    rows = []
+    for e, metrics in tested:
         views = f"{fmean(e.num_views_N):.1f}".removesuffix(".0")
         cost = "-" if e.gflops is None else gflops(e.gflops)
-        table.add_row(printable(e.name), views, cost, *map(_number, numbers))
-    show(table)
+        rows.append((printable(e.name), views, cost, *_accuracy(metrics).values()))
+    print_table(("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1])), rows)
     print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
     cheap = cheapest_protocol(tested)
     if cheap is not None and len(tested) > 1:
@@ -56,7 +47,6 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
 
 
 def print_metrics(evaluation: Evaluation, metrics: Metrics, names: Sequence[str], values: Mapping[str, float]) -> None:
-    """Metrics selected by name."""
     if "per_class" in names:
         print_classes(evaluation, metrics, every=True)
     if "confusion" in names and metrics.confusion_KK is not None:
@@ -76,42 +66,39 @@ def print_classes(evaluation: Evaluation, metrics: Metrics, *, every: bool = Fal
     if len(rows) > MOST and not every:
         shown = sorted(rows, key=lambda k: (by.f1_K[k], k))[:WORST]
         print(f"the {WORST} classes with the lowest F1, of {len(rows)} (--out writes all)")
-    table = new_table("class", "clips", "precision", "recall", "F1")
+    table = []
     for k in shown:
         values = (by.precision_K[k], by.recall_K[k], by.f1_K[k])
         numbers = ("-" if isnan(value) else f"{value:.3f}" for value in values)
-        table.add_row(printable(evaluation.classes[k]), str(by.num_clips_K[k]), *numbers)
-    show(table)
+        table.append((printable(evaluation.classes[k]), by.num_clips_K[k], *numbers))
+    print_table(("class", "clips", "precision", "recall", "F1"), table)
 
 
 def print_confusion(evaluation: Evaluation, metrics: Metrics) -> None:
     """What is taken for what, the commonest mistakes first."""
     assert metrics.confusion_KK is not None
-    table = new_table("class", "taken for", "clips", "share of the class")
-    for pair in confusions(metrics.confusion_KK)[:MOST]:
-        predicted = printable(evaluation.classes[pair.predicted])
-        table.add_row(printable(evaluation.classes[pair.true]), predicted, str(pair.num_clips), f"{pair.fraction:.3f}")
-    show(table)
+    names, pairs = [*map(printable, evaluation.classes)], confusions(metrics.confusion_KK)[:MOST]
+    rows = [(names[p.true], names[p.predicted], p.num_clips, f"{p.fraction:.3f}") for p in pairs]
+    print_table(("class", "taken for", "clips", "share of the class"), rows)
 
 
 def print_frame_orders(comparison: FrameOrderComparison) -> None:
     """Accuracy with the frames in each order, of all and of each class, and the conclusions."""
     forward = comparison.evaluations["forward"]
     counts_K = Counter(labels[0] for labels in forward.labels_N)
-    table = new_table("class", "clips", *comparison.accuracy)
     rows = [k for k in range(len(comparison.classes)) if comparison.recall_K and counts_K[k]]
     shown = rows
     if len(rows) > MOST:
         last = [*comparison.recall_K][-1]
         shown = sorted(rows, key=lambda k: comparison.recall_K[last][k] - comparison.recall_K["forward"][k])[:WORST]
         print(f"the {WORST} classes that lose most with {last} frames, of {len(rows)} (--json: all)")
+    table = []
     for k in shown:
-        recalls = (f"{rows[k]:.3f}" for rows in comparison.recall_K.values())
-        table.add_row(printable(comparison.classes[k]), str(counts_K[k]), *recalls)
-    table.add_section()
+        recalls = (f"{recall_K[k]:.3f}" for recall_K in comparison.recall_K.values())
+        table.append((printable(comparison.classes[k]), counts_K[k], *recalls))
     name = "mean average precision" if forward.multi_label else "all"
-    table.add_row(name, str(len(forward.files_N)), *(f"{value:.3f}" for value in comparison.accuracy.values()))
-    show(table)
+    every = (name, len(forward.files_N), *(f"{value:.3f}" for value in comparison.accuracy.values()))
+    print_table(("class", "clips", *comparison.accuracy), table, last=every)
     for sentence in comparison.conclusions:
         print(sentence)
     print(f"protocol: {printable(forward.protocol)}")
@@ -119,48 +106,14 @@ def print_frame_orders(comparison: FrameOrderComparison) -> None:
 
 def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[str], swept: WeightSweep | None) -> None:
     """The streams alone and together, on the same clips."""
-    is_single = tested[0][1].top1 is not None
-    multiple = ("mean average precision", "95 % interval")
-    columns = ("top-1", "95 % interval", "top-5", "mean class") if is_single else multiple
-    table = new_table("scores", *columns)
-    for name, (_, f) in zip(names, tested, strict=True):
-        several = (f.mean_average_precision, f.precision_interval)
-        numbers = (f.top1, f.top1_interval, f.top5, f.mean_class) if is_single else several
-        table.add_row(printable(name), *map(_number, numbers))
-    show(table)
+    rows = [(printable(name), *_accuracy(m).values()) for name, (_, m) in zip(names, tested, strict=True)]
+    print_table(("scores", *_accuracy(tested[0][1])), rows)
     fused, metrics = tested[-1]
     if swept is not None:
         weights = ", ".join(f"{weight:g}" for weight in swept.weights)
         print(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
     print(f"of {metrics.num_clips} clips{_bad(metrics)}")
     print(f"protocol: {printable(fused.protocol)}")
-
-
-def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
-    """How alike the rows are, where they are least, and what may be the cause."""
-    one, other = comparison.num_rows
-    print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
-    if comparison.is_same:
-        print("they are the same to the bit")
-        return
-    worst = int(comparison.cosines_R.argmin())
-    print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
-    best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
-    if best and comparison.shifted[best] > comparison.mean + 1e-6:
-        print(
-            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
-            f"{comparison.shifted[best]:.6f}"
-        )
-    for line in comparison.differ:
-        print(printable(f"made otherwise: {line}"))
-    if causes:
-        table = new_table("changed in the first", "mean cosine to the second")
-        for cause in causes:
-            near = 0 < 1 - cause.cosine < 1e-4
-            table.add_row(cause.what, f"1 - {1 - cause.cosine:.1e}" if near else f"{cause.cosine:.6f}")
-        show(table)
-        if not causes[0].cosine >= 0.999:
-            print("none of these explains the difference; other weights may")
 
 
 def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
@@ -186,6 +139,16 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
 def _bad(metrics: Metrics) -> str:
     left_out = "counted as wrong" if metrics.bad_as_wrong else "left out"
     return f" ({metrics.num_bad} unreadable, {left_out})" if metrics.num_bad else ""
+
+
+def _accuracy(metrics: Metrics) -> dict[str, str]:
+    """The cells of a table by their columns."""
+    m = metrics
+    if m.top1 is None:
+        values = {"mean average precision": m.mean_average_precision, "95 % interval": m.precision_interval}
+    else:
+        values = {"top-1": m.top1, "95 % interval": m.top1_interval, "top-5": m.top5, "mean class": m.mean_class}
+    return {column: _number(value) for column, value in values.items()}
 
 
 def _number(value: float | tuple[float, float] | None) -> str:

@@ -1,22 +1,15 @@
 """The progress of long operations on stderr: a bar on a terminal, lines elsewhere."""
 
-from __future__ import annotations
-
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich import progress as rich_progress
 from rich.console import Console
 
 from i3d.cli.messages import log
-from i3d.cli.run.setup import is_first_rank
 from i3d.utils.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 class ProgressBar:
@@ -28,7 +21,7 @@ class ProgressBar:
 
     def __init__(self, stage: str, total: float | None = None, *, lines: bool = False, quiet: bool = False) -> None:
         console = Console(stderr=True)
-        is_drawn = console.is_terminal and not quiet and is_first_rank() and log.isEnabledFor(logging.INFO)
+        is_drawn = console.is_terminal and not quiet and log.isEnabledFor(logging.INFO)
         self._lines = lines and not quiet and not is_drawn
         self._bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}", markup=False),
@@ -76,21 +69,6 @@ class ProgressBar:
         self._bar.stop()
         yield
         self._bar.start()
-
-
-class Testing(ProgressBar):
-    """A bar of the clips of this process, with the fraction of those so far that were recognised."""
-
-    def __init__(self, num_clips: int) -> None:
-        rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        super().__init__("test", len(range(rank, num_clips, num_ranks)))
-
-
-class Training(ProgressBar):
-    """A bar of training steps on a terminal, a line for each interval elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__("starting", lines=True, quiet=quiet)
 
 
 def describe_progress(progress: Progress) -> str:

@@ -1,18 +1,14 @@
-"""What a command found, on stdout."""
+"""What a command found, on stdout. This module does not import PyTorch."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from i3d.cli.messages import log
-from i3d.cli.output.evaluations import print_evaluation
-from i3d.cli.output.tables import format_shape, gflops, show
-from i3d.cli.output.tables import table as new_table
+from i3d.cli.output.tables import format_shape, gflops, print_table, show
 from i3d.errors import printable
 
 if TYPE_CHECKING:
@@ -23,8 +19,10 @@ if TYPE_CHECKING:
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed
     from i3d.diagnostics.benchmark_model import ModelSpeed
+    from i3d.diagnostics.doctor import Check
     from i3d.diagnostics.model_description import ModelDescription
-    from i3d.finetuning.finetune import FinetuneResult
+    from i3d.diagnostics.model_zoo import ModelZoo, RecipeRow, WeightsRow
+    from i3d.features.compare import FeatureComparison, LikelyCause
     from i3d.inference.prediction import Prediction
     from i3d.training.runs import RunSummary
     from i3d.training.train import TrainResult
@@ -85,88 +83,78 @@ def print_conversion(result: Conversion) -> None:
 
 
 def print_description(description: ModelDescription) -> None:
-    """A network layer by layer."""
     if description.card is not None:
         card = description.card
         for name, value in [("recipe", card.recipe.name), ("licence", card.licence), *card.origin.items()]:
             print(f"{name}: {value}")
         print(f"classes: {_some(card.labels)}")
     print(f"protocol: {description.recipe.protocol_line}")
-    table = new_table("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs")
-    for layer in description.layers:
-        shape = format_shape(layer.output_NCTHW[1:])
-        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.gflops:.3f}")
+    rows = [
+        (layer.name, layer.kind, format_shape(layer.output_NCTHW[1:]), f"{layer.parameters:,}", f"{layer.gflops:.3f}")
+        for layer in description.layers
+    ]
     cost = description.cost
-    table.add_section()
-    table.add_row(
-        "in all", "", f"input {format_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}"
+    last = ("in all", "", f"input {format_shape(cost.view_NCTHW[1:])}", f"{cost.parameters:,}", f"{cost.gflops:.3f}")
+    print_table(("layer", "kind: kernel / stride", "output (C x T x H x W)", "parameters", "GFLOPs"), rows, last=last)
+
+
+def print_catalogue(zoo: ModelZoo) -> None:
+    print("WEIGHTS in the package\n")
+    for w in zoo.weights:
+        print(f"{w.name}\n    {w.classes} classes, {w.megabytes:.1f} MB, {w.licence}, {_format_cost(w)}")
+        print(f"    published: {w.published}\n")
+    print("RECIPES\n")
+    for r in zoo.recipes:
+        print("\n  = ".join((r.name, *r.aliases)))
+        print(f"    {r.network}, {r.classes} classes, {_format_cost(r)}\n    scores {r.protocol}")
+        print(f"    published: top-1 / top-5 {r.published}\n" if r.published else "")
+    print("NETWORKS")
+    networks = [
+        (n.name, f"{n.parameters / 1e6:.2f}", f"{n.gflops:.1f}", format_shape(n.view_NCTHW[1:])) for n in zoo.networks
+    ]
+    print_table(("network", "parameters (M)", "GFLOPs a view", "view (C x T x H x W)"), networks)
+    print(
+        "Accuracies are in percent on Kinetics-400 and quoted from their sources; none was measured here.\n"
+        "A multiply-add counts as two operations.\n"
+        "`i3d models show NAME` prints the layers of a network, a recipe or a weights file."
     )
-    show(table)
 
 
 def print_split(classes: Sequence[str], splits: Sequence[str], counts_SK: list[list[int]]) -> None:
     """Clips of each class and split; of many classes, only the sums."""
-    table = new_table("class", *(f"clips {name}" for name in splits))
-    if len(classes) <= 50:
-        for k, name in enumerate(classes):
-            table.add_row(printable(name), *(str(row[k]) for row in counts_SK))
-        table.add_section()
-    table.add_row(f"all {len(classes)}", *(str(sum(row)) for row in counts_SK))
-    show(table)
+    rows = [(printable(name), *(row[k] for row in counts_SK)) for k, name in enumerate(classes)]
+    last = (f"all {len(classes)}", *map(sum, counts_SK))
+    print_table(("class", *(f"clips {name}" for name in splits)), rows if len(classes) <= 50 else [], last=last)
 
 
 def print_check(report: DatasetReport) -> None:
     """The clips that something is wrong with, and how many there are of each kind."""
     bad = [row for row in report.rows if row.status != "ok"]
     if bad:
-        table = new_table("status", "clip", "why")
-        for row in bad:
-            why = row.reason + (f": {row.fixed_to}" if row.fixed_to else "")
-            table.add_row(row.status, printable(row.path), printable(why))
-        show(table)
+        reasons = [row.reason + (f": {row.fixed_to}" if row.fixed_to else "") for row in bad]
+        rows = [(row.status, printable(row.path), printable(why)) for row, why in zip(bad, reasons, strict=True)]
+        print_table(("status", "clip", "why"), rows)
     kinds = ", ".join(f"{count} {status}" for status, count in report.counts.items() if status != "ok")
     print(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    for check in checks:
+        print(f"{ {True: 'ok', False: 'BAD', None: ''}[check.ok]:4}{check.name:<12}{check.result}")
 
 
 def print_preview(preview: Preview) -> None:
     """Clips of each class (of many, the largest and the smallest), lengths, sizes."""
     counts = sorted(preview.class_counts.items(), key=lambda item: -item[1])
-    table = new_table("class", "clips")
-    shown = counts if len(counts) <= 40 else [*counts[:15], ("...", -1), *counts[-15:]]
-    for name, count in shown:
-        table.add_row(printable(name), str(count) if count >= 0 else "")
-    table.add_section()
-    table.add_row(f"all {len(counts)}", str(preview.num_clips))
-    show(table)
+    rows: list[tuple[str, object]] = [(printable(name), count) for name, count in counts]
+    shown = rows if len(rows) <= 40 else [*rows[:15], ("...", ""), *rows[-15:]]
+    print_table(("class", "clips"), shown, last=(f"all {len(counts)}", preview.num_clips))
     for what, values, unit in (("lengths", preview.durations, " s"), ("", preview.lengths, " frames")):
         if values is not None:
             print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
     sizes = sorted(preview.sizes.items(), key=lambda item: -item[1])
     print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
     print(f"(lengths and sizes of {preview.num_inspected} clips)")
-
-
-def print_finetuning(result: FinetuneResult) -> None:
-    """The figures of the test, what to think of them, and how to use the model."""
-    folder = printable(str(result.work_dir))
-    if result.stop_signal:
-        log.info("stopped by a signal; the same command resumes in %s", folder)
-        return
-    if result.evaluation is not None and result.metrics is not None:
-        print(f"tested on {result.tested_on}")
-        print_evaluation(result.evaluation, result.metrics)
-    else:
-        log.info("no clips were held out to test on (--val-fraction, or a column `split`)")
-    if result.fold_accuracies:
-        mean, spread = fmean(result.fold_accuracies), stdev(result.fold_accuracies)
-        folds = ", ".join(f"{value:.4f}" for value in result.fold_accuracies)
-        print(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
-        print("each clip was tested by a model trained without it; the saved model was trained on all clips")
-    print("")
-    for sentence in result.diagnosis:
-        print(printable(sentence))
-    print(f"\nreport: {folder}/report.html" if result.evaluation is not None else "")
-    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(result.model)))}")
 
 
 def print_training(result: TrainResult) -> None:
@@ -192,13 +180,13 @@ def print_training(result: TrainResult) -> None:
 def print_runs(summaries: Sequence[RunSummary]) -> None:
     """Runs side by side, and the settings in which they differ."""
     differ = list(summaries[0].settings)
-    table = new_table("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ)
+    rows = []
     for run in summaries:
         best = "" if run.best is None else f"{run.best:.4f}"
         loss = "" if run.loss is None else f"{run.loss:.4f}"
         row = [run.folder, run.recipe, run.state, str(run.steps), best, str(run.best_step or ""), loss, str(run.seed)]
-        table.add_row(*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ))
-    show(table)
+        rows.append([*map(printable, row), run.started[:16], *(printable(str(run.settings[key])) for key in differ)])
+    print_table(("run", "recipe", "state", "steps", "best", "at step", "loss", "seed", "started", *differ), rows)
 
 
 def print_extraction(result: ExtractionResult, *, num_missing: int = 0) -> None:
@@ -221,21 +209,21 @@ def print_model_speed(speed: ModelSpeed) -> None:
     if speed.decode_ms is not None:
         print(f"its views are decoded and resized in {speed.decode_ms:.0f} ms, in one process")
     columns = ("clips/s", "GFLOP/s", "videos/s", "videos/s, decoded", "peak MiB", "times the first")
-    table = new_table("configuration", "ms p50", "ms p95", *columns)
-    for s in speed.speeds:
-        decoded = "-" if s.videos_per_second_decoded is None else f"{s.videos_per_second_decoded:.3f}"
-        table.add_row(
+    rows = [
+        (
             s.configuration.name,
             f"{s.quantile_ms(0.5):,.1f}",
             f"{s.quantile_ms(0.95):,.1f}",
             f"{s.clips_per_second:.2f}",
             f"{s.gflops_per_second:,.0f}",
             f"{s.videos_per_second:.3f}",
-            decoded,
+            "-" if s.videos_per_second_decoded is None else f"{s.videos_per_second_decoded:.3f}",
             "-" if s.peak_mib is None else f"{s.peak_mib:,.0f}",
             f"{s.times_the_first:.2f}",
         )
-    show(table)
+        for s in speed.speeds
+    ]
+    print_table(("configuration", "ms p50", "ms p95", *columns), rows)
     rounds = len(speed.speeds[0].seconds)
     print(f"rounds: {rounds}, on {speed.device}, {speed.cores} cores, PyTorch {speed.torch}")
     print(f"protocol of a video: {speed.protocol}")
@@ -243,20 +231,47 @@ def print_model_speed(speed: ModelSpeed) -> None:
 
 def print_data_speed(speed: DataSpeed) -> None:
     """Where a clip's time goes, clips a second, and the bottleneck."""
-    stages = new_table("stage", "ms of a clip", "share")
-    for name, ms in speed.stage_ms.items():
-        stages.add_row(name, f"{ms:.2f}", f"{100 * ms / speed.clip_ms:.0f} %")
-    stages.add_section()
-    stages.add_row("all", f"{speed.clip_ms:.2f}", "")
-    show(stages)
-    speeds = new_table("workers", "clips/s", "clips/s of each")
-    for workers, rate in speed.clips_per_second.items():
-        speeds.add_row(
-            str(workers) if workers else "0 (in this process)", f"{rate:.1f}", f"{rate / max(workers, 1):.1f}"
-        )
-    show(speeds)
+    stages = [(name, f"{ms:.2f}", f"{100 * ms / speed.clip_ms:.0f} %") for name, ms in speed.stage_ms.items()]
+    print_table(("stage", "ms of a clip", "share"), stages, last=("all", f"{speed.clip_ms:.2f}", ""))
+    speeds = [
+        (workers or "0 (in this process)", f"{rate:.1f}", f"{rate / max(workers, 1):.1f}")
+        for workers, rate in speed.clips_per_second.items()
+    ]
+    print_table(("workers", "clips/s", "clips/s of each"), speeds)
     print(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
     print(f"bottleneck: {speed.bottleneck}")
+
+
+def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause]) -> None:
+    """How alike the rows are, where they are least, and what may be the cause."""
+    one, other = comparison.num_rows
+    print(f"rows: {one} and {other}" + ("" if one == other else f", compared are the first {min(one, other)}"))
+    if comparison.is_same:
+        print("they are the same to the bit")
+        return
+    worst = int(comparison.cosines_R.argmin())
+    print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
+    best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
+    if best and comparison.shifted[best] > comparison.mean + 1e-6:
+        print(
+            f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
+            f"{comparison.shifted[best]:.6f}"
+        )
+    for line in comparison.differ:
+        print(printable(f"made otherwise: {line}"))
+    if causes:
+        rows = [
+            (cause.what, f"1 - {1 - cause.cosine:.1e}" if 0 < 1 - cause.cosine < 1e-4 else f"{cause.cosine:.6f}")
+            for cause in causes
+        ]
+        print_table(("changed in the first", "mean cosine to the second"), rows)
+        if not causes[0].cosine >= 0.999:
+            print("none of these explains the difference; other weights may")
+
+
+def _format_cost(cost: RecipeRow | WeightsRow) -> str:
+    view = format_shape(cost.view_NCTHW[1:])
+    return f"{cost.parameters / 1e6:.2f} M parameters, {cost.gflops:.1f} GFLOPs a view of {view}"
 
 
 def _some(names: Sequence[str], *, most: int = 8) -> str:

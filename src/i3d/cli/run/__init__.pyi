@@ -1,13 +1,9 @@
-from . import benchmark as benchmark
 from . import data as data
 from . import features as features
 from . import finetune as finetune
 from . import flow as flow
-from . import frame_order as frame_order
-from . import model_zoo as model_zoo
-from . import models as models
 from . import predict as predict
-from . import runs as runs
 from . import score as score
+from . import setup as setup
 from . import test as test
 from . import train as train

@@ -1,33 +1,28 @@
 """`i3d data ...`: each command calls one verb of `i3d.data` and prints its result."""
 
-from __future__ import annotations
-
-import json as json_format
 from dataclasses import asdict
 from pathlib import Path
 
 from i3d.cli import output
-from i3d.cli.data import CheckOptions, ExtractOptions, FlowFileOptions, SplitOptions
+from i3d.cli.data import CheckOptions, ExtractOptions, PreviewOptions, SplitOptions
 from i3d.cli.messages import log
-from i3d.cli.options import DatasetOptions, FrameOptions, ListOptions, ModalityOptions
-from i3d.cli.run.setup import clip_dataset, frame_naming, read_dataset
+from i3d.cli.options import DatasetOptions, ModalityOptions
+from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_dataset
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset, write_report
-from i3d.data.formats.read import class_names
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings
 from i3d.data.missing import missing_clips
 from i3d.data.pack import pack_dataset
-from i3d.data.preview import Preview, preview_dataset
+from i3d.data.preview import preview_dataset
 from i3d.data.shards import Shards
 from i3d.data.split import split_annotations
 from i3d.errors import printable
 
 
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions) -> None:
-    """Write a list and its class names."""
-    annotations = read_dataset(source, dataset, split=dataset.split)
+    annotations = read_dataset(source, dataset)
     write_annotations(annotations, out, naming=frame_naming(frames, frames.modality))
     names = out.with_suffix(".classes.txt")
     write_classes(annotations.classes, names)
@@ -36,14 +31,14 @@ def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityO
     _log_root(annotations, out)
 
 
-def run_split(source: Path, out: Path, options: SplitOptions, dataset: ListOptions, *, seed: int, json: bool) -> None:
+def run_split(source: Path, options: SplitOptions) -> None:
     """Write a list with splits, and print how many clips each class and split has."""
-    annotations = read_dataset(source, dataset)
+    annotations, out = read_dataset(source, options.dataset), options.out
     result = split_annotations(
         annotations,
         val=options.val_fraction,
         test=options.test_fraction,
-        seed=seed,
+        seed=options.seed,
         group_by=options.group_by,
         keep_existing=not options.ignore_splits,
     )
@@ -52,11 +47,11 @@ def run_split(source: Path, out: Path, options: SplitOptions, dataset: ListOptio
     for warning in result.warnings:
         log.warning(warning)
     counts_SK = result.counts_SK.tolist()
-    if json:
+    if options.json:
         counts = {
             name: dict(zip(annotations.classes, row, strict=True)) for name, row in zip(SPLITS, counts_SK, strict=True)
         }
-        print(json_format.dumps({"groups": result.num_groups, "clips": counts, "warnings": result.warnings}, indent=2))
+        output.print_json({"groups": result.num_groups, "clips": counts, "warnings": result.warnings})
     else:
         output.print_split(annotations.classes, SPLITS, counts_SK)
     log.info("%d clips in %d groups divided, in %s", len(annotations), result.num_groups, _name(out))
@@ -64,8 +59,7 @@ def run_split(source: Path, out: Path, options: SplitOptions, dataset: ListOptio
 
 
 def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabytes: int) -> None:
-    """Pack a dataset into shards."""
-    annotations = read_dataset(source, dataset, split=dataset.split)
+    annotations = read_dataset(source, dataset)
     with output.ProgressBar("pack files", len(annotations)) as bar:
         num_files = pack_dataset(annotations, out, shard_bytes=shard_megabytes << 20, on_clip=bar.update)
     log.info(
@@ -73,56 +67,37 @@ def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabyte
     )
 
 
-def run_extract(
-    source: Path,
-    out: Path,
-    options: ExtractOptions,
-    flow: FlowFileOptions,
-    frames: FrameOptions,
-    dataset: DatasetOptions,
-    *,
-    fps: float | None,
-    workers: int,
-    force: bool,
-) -> int:
-    """Write frames or flow; the exit code."""
-    annotations = read_dataset(source, dataset, split=dataset.split, need_labels=False)
-    settings = None
+def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int:
+    annotations = read_dataset(source, options.dataset, need_labels=False)
+    settings, flow = None, options.flow
     if options.flow_method is not None:
         settings = FlowSettings(options.flow_method, flow.flow_bound, flow.flow_align, flow.flow_format)
     with output.ProgressBar("extract frames", len(annotations)) as bar:
         result = extract_frames(
             annotations,
-            out,
+            options.out,
             short_side=options.short_side,
             jpeg_quality=options.jpeg_quality or (95 if settings is None else 100),
-            template=frames.template,
-            first=frames.first_index,
+            template=options.frames.template,
+            first=options.frames.first_index,
             fps=fps,
             flow=settings,
-            num_workers=workers,
+            num_workers=options.workers,
             on_clip=bar.update,
-            force=force,
+            force=options.force,
         )
     output.print_extraction(result)
     return 3 if result.bad else 0
 
 
-def run_check(
-    source: Path, dataset: DatasetOptions, frames: ModalityOptions, options: CheckOptions, *, json: bool
-) -> int:
+def run_check(source: Path, options: CheckOptions) -> int:
     """Check every clip, print and write the report; the exit code."""
+    frames = options.frames
     frame_naming(frames, frames.modality)  # an InputError for a template that makes no sense
     with output.ProgressBar("check clips") as bar:
         report = check_dataset(
             source,
-            root=dataset.root,
-            split=dataset.split,
-            classes=None if dataset.classes is None else class_names(dataset.classes),
-            format=dataset.list_format,
-            fold=dataset.ucf_fold,
-            multi_label=dataset.multi_label,
-            allow_outside=dataset.allow_outside,
+            **list_format(options.dataset),
             modality=frames.modality,
             template=frames.template,
             first_index=frames.first_index,
@@ -139,43 +114,27 @@ def run_check(
         log.warning(printable(warning))
     if options.out is not None:
         write_report(options.out, report)
-    if json:
-        print(json_format.dumps(asdict(report), indent=2))
-    else:
-        output.print_check(report)
+    output.print_result(report, output.print_check, json=options.json)
     return 3 if report.num_bad else 0
 
 
-def run_preview(
-    source: Path,
-    out: Path,
-    dataset: DatasetOptions,
-    frames: ModalityOptions,
-    *,
-    num_clips: int,
-    epoch: int,
-    seed: int,
-    recipe: str,
-    json: bool,
-) -> int:
+def run_preview(source: Path, options: PreviewOptions) -> int:
     """Draw clips and statistics; the exit code."""
-    annotations = read_dataset(source, dataset, split=dataset.split)
-    clips = clip_dataset(annotations, "train", recipe, frames, seed=seed)
+    annotations = read_dataset(source, options.dataset)
+    clips = clip_dataset(annotations, "train", options.recipe, options.frames, seed=options.seed)
     with output.ProgressBar("read clips") as bar:
-        result = preview_dataset(clips, out, num_clips=num_clips, epoch=epoch, on_clip=bar.update)
-    if json:
-        print(_preview_json(result))
+        result = preview_dataset(
+            clips, options.out, num_clips=options.num_clips, epoch=options.epoch, on_clip=bar.update
+        )
+    if options.json:
+        sizes = {f"{width}x{height}": count for (width, height), count in result.sizes.items()}
+        output.print_json({**asdict(result), "sizes": sizes})
     else:
         output.print_preview(result)
     for bad in result.unreadable:
         log.error(bad.reason)
     log.info("images: %s", " and ".join(_name(picture) for picture in result.paths))
     return 3 if result.unreadable else 0
-
-
-def _preview_json(result: Preview) -> str:
-    sizes = {f"{width}x{height}": count for (width, height), count in result.sizes.items()}
-    return json_format.dumps({**asdict(result), "sizes": sizes}, indent=2, default=str)
 
 
 def _log_root(annotations: Annotations, out: Path) -> None:

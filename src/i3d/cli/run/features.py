@@ -1,10 +1,6 @@
 """`i3d features` and `i3d features compare`."""
 
-from __future__ import annotations
-
-import json as json_format
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +8,10 @@ from pydantic import ValidationError
 from torch import device as torch_device
 
 from i3d.cli import output
-from i3d.cli.features import CROPS, FeatureOptions
-from i3d.cli.messages import log
-from i3d.cli.options import ComputeOptions
-from i3d.cli.run.setup import compute_config, is_first_rank
+from i3d.cli.checks import frame_rate
+from i3d.cli.features import CROPS, CompareOptions, FeatureOptions
+from i3d.cli.messages import is_first_rank, log
+from i3d.cli.run.setup import compute_config
 from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
 from i3d.features import compare as comparisons
@@ -27,18 +23,10 @@ from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
 
 
-def run_features(
-    videos: Sequence[str],
-    out: Path,
-    networks: Streams,
-    options: FeatureOptions,
-    compute: ComputeOptions,
-    *,
-    force: bool,
-) -> int:
+def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptions) -> int:
     """Extract the features of videos; the exit code."""
-    settings = _settings(options)
-    num_videos = len(feature_files(videos, out, options.array_format))
+    settings, out = _settings(options), options.out
+    num_videos = len(feature_files(videos, out, options.array_format))  # an InputError before networks are loaded
     extractor = load_extractor(
         networks.rgb,
         settings,
@@ -46,61 +34,49 @@ def run_features(
         flow=networks.flow_method,
         recipe=networks.rgb_recipe,
         flow_recipe=networks.flow_recipe,
-        compute=compute_config(compute),
+        compute=compute_config(options.compute),
     )
-    num_new = num_reused = num_bad = 0
+    num_good = num_reused = num_bad = 0
     with output.ProgressBar("extract features", num_videos) as bar:
         results = extract_features(
-            videos, out, extractor, file_format=options.array_format, force=force, on_progress=bar
+            videos, out, extractor, file_format=options.array_format, force=options.force, on_progress=bar
         )
         for row in results:
             bar.advance()
             num_reused += row.reused
-            num_new += not row.reused and not row.error
+            num_good += not row.error
             num_bad += bool(row.error)
             if row.error:
                 log.error(row.error)
             for note in row.notes:
                 log.warning("%s: %s", printable(row.target.video), note)
-    num_new, num_reused, num_bad = _sum_over_ranks(num_new, num_reused, num_bad)
+    num_good, num_reused, num_bad = _sum_over_ranks(num_good, num_reused, num_bad)
     if not is_first_rank():  # of several processes, one that fails would end the others
         return 0
-    num_good, reused = num_new + num_reused, f", {num_reused} reused" if num_reused else ""
+    reused = f", {num_reused} reused" if num_reused else ""
     log.info("features of %d of %d videos%s, in %s", num_good, num_good + num_bad, reused, printable(str(out)))
     return 3 if num_bad else 0
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The networks that made features."""
-
-    model: str | None
-    recipe: str | None
-    flow_model: str | None
-    flow_recipe: str | None
-
-
-def run_compare(ours: Path, theirs: Path, video: Path | None, networks: Networks, device: str, *, json: bool) -> None:
+def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
     """Print how alike two files are, and with a network what may have made them differ."""
     comparison = comparisons.compare_features(ours, theirs)
-    causes = _causes(ours, theirs, video, networks, device) if networks.model or networks.flow_model else []
-    if json:
+    causes = _causes(ours, theirs, options) if options.model or options.flow_model else []
+    if options.json:
         summary: dict[str, Any] = {
             "cosines": comparison.cosines_R.tolist(),
             "rows": comparison.num_rows,
             "same": comparison.is_same,
             "shifted": comparison.shifted,
             "differ": comparison.differ,
-            "causes": [{"what": cause.what, "cosine": cause.cosine} for cause in causes],
+            "causes": causes,
         }
-        print(json_format.dumps(summary, indent=2))
+        output.print_json(summary)
     else:
         output.print_comparison(comparison, causes)
 
 
-def _causes(
-    ours: Path, theirs: Path, video: Path | None, networks: Networks, device: str
-) -> list[comparisons.LikelyCause]:
+def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[comparisons.LikelyCause]:
     """Changes to the settings of the first file, and how near each comes to the second."""
     sidecar = ours.with_suffix(".json")
     record = read_sidecar(sidecar)
@@ -113,17 +89,17 @@ def _causes(
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{printable(str(sidecar))}: is damaged; extract the features again (--force)") from error
     extractor = load_extractor(
-        networks.model,
+        options.model,
         settings,
-        flow_model=networks.flow_model,
-        recipe=networks.recipe,
-        flow_recipe=networks.flow_recipe,
+        flow_model=options.flow_model,
+        recipe=options.recipe,
+        flow_recipe=options.flow_recipe,
         flow=flows[0] if flows else None,
-        compute=ComputeConfig(device, precision),
+        compute=ComputeConfig(options.device, precision),
     )
     if [w["sha256"] for w in extractor.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
         raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model")
-    return comparisons.likely_causes(extractor, video or Path(record["video"]), theirs)
+    return comparisons.likely_causes(extractor, options.video or Path(record["video"]), theirs)
 
 
 def _sum_over_ranks(*counts: int) -> list[int]:
@@ -137,19 +113,12 @@ def _settings(options: FeatureOptions) -> FeatureSettings:
     values: dict[str, Any] = (feature_preset(options.preset) if options.preset else FeatureSettings()).model_dump()
     if options.dense:
         values |= {"stride": 1, "align": "centre", "padding": "repeat"}
-    given = {
-        "layer": options.layer,
-        "window": options.window,
-        "stride": options.stride,
-        "align": options.window_align,
-        "padding": options.padding,
-        "crops": None if options.crops is None else CROPS[options.crops],
-        "grid": options.grid or None,
-        "flip": options.mirror_crops or None,
-    }
-    values |= {name: value for name, value in given.items() if value is not None}
+    names = ("layer", "window", "stride", "align", "padding", "grid", "flip")
+    values |= {name: value for name in names if (value := getattr(options, name))}
+    if options.crops is not None:
+        values["crops"] = CROPS[options.crops]
     if options.fps is not None:
-        values["fps"] = None if options.fps == "native" else float(options.fps)
+        values["fps"] = frame_rate(options.fps)
     try:
         return FeatureSettings(**values)
     except ValidationError as error:

@@ -1,14 +1,9 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
-from __future__ import annotations
-
-import json as json_format
 import os
+import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from rich.console import Console
@@ -16,10 +11,9 @@ from rich.prompt import Confirm
 
 from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.options import FrameOptions, ListOptions
-from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
+from i3d.cli.run.setup import cache_in, frame_naming, if_interrupted, read_dataset
 from i3d.cli.run.train import flow_settings
-from i3d.cli.train import FinetuneFlags, TrainOptions
+from i3d.cli.train import TrainOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.result_file import metrics_as_dict
 from i3d.finetuning.finetune import FinetuneResult, finetune
@@ -29,58 +23,38 @@ from i3d.utils.device import ComputeConfig
 from i3d.weights.pretrained import DEFAULT
 
 
-def run_finetune(
-    data: Path,
-    work_dir: Path,
-    dataset: ListOptions,
-    frames: FrameOptions,
-    options: TrainOptions,
-    flags: FinetuneFlags,
-    max_bad: float | None,
-    *,
-    seed: int,
-    json: bool,
-) -> int:
+def run_finetune(options: TrainOptions) -> int:
     """Fine-tune, print the result; the exit code."""
-    clips = read_dataset(data, dataset)
+    frames, flags = options.frames, options.finetuning
+    clips = read_dataset(options.data, options.dataset)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
-    flip = flags.flip or _confirm_mirroring(clips.classes, quiet=json or flags.yes)
+    flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
     modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
-    with _resumable(work_dir), output.Training(quiet=json) as progress:
+    given = {name: value for name, value in vars(flags).items() if name != "yes"}
+    given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
+    resumes = f"results so far are saved, and the same command resumes in {printable(str(options.work_dir))}"
+    with if_interrupted(resumes), output.ProgressBar("starting", lines=True, quiet=options.json) as progress:
         result = finetune(
             clips,
-            work_dir=work_dir,
-            options=FinetuneOptions(
-                train_layers=flags.train_layers,
-                head=flags.head,
-                views=flags.views,
-                test_clips=flags.test_clips,
-                epochs=options.epochs,
-                batch_size=options.batch_size,
-                lr=options.lr,
-                norms=flags.norms,
-                flip=flip,
-                balance=flags.balance,
-                layer_decay=flags.layer_decay,
-                cv_folds=flags.cv_folds,
-                val_fraction=flags.val_fraction,
-                group_by=flags.group_by,
-                overfit_check=flags.overfit_check,
-            ),
+            work_dir=options.work_dir,
+            options=FinetuneOptions(**given),
             init=options.init or DEFAULT,
             settings=_settings(options),
-            max_bad=max_bad,
+            max_bad=options.max_bad,
             compute=ComputeConfig(
                 options.device, options.precision, options.runtime, options.workers, cache_in(options.cache)
             ),
             deterministic=options.deterministic,
-            seed=seed,
+            seed=options.seed,
             naming=frame_naming(frames, modality),
-            multi_label=dataset.multi_label,
+            multi_label=options.dataset.multi_label,
             on_progress=progress,
         )
-    _print_result(result, json=json)
+    if options.json:
+        output.print_json(_summary(result))
+    else:
+        _print_text(result)
     return 128 + result.stop_signal if result.stop_signal else 0
 
 
@@ -89,16 +63,6 @@ def _settings(options: TrainOptions) -> list[str]:
     given = {"accumulate": options.accumulate, "validate_every": options.validate_every}
     named = [f"training.{name}={value}" for name, value in given.items() if value is not None]
     return [*(options.settings or []), *flow_settings(options), *named]
-
-
-@contextmanager
-def _resumable(work_dir: Path) -> Iterator[None]:
-    """After Ctrl-C, log that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info("interrupted; results so far are saved, and the same command resumes in %s", printable(str(work_dir)))
-        raise
 
 
 def _confirm_mirroring(classes: tuple[str, ...], *, quiet: bool) -> Literal["off"] | None:
@@ -114,15 +78,12 @@ def _confirm_mirroring(classes: tuple[str, ...], *, quiet: bool) -> Literal["off
     return None if Confirm.ask(question, default=True, console=Console(stderr=True)) else "off"
 
 
-def _print_result(result: FinetuneResult, *, json: bool) -> None:
-    if not json:
-        output.print_finetuning(result)
-        return
+def _summary(result: FinetuneResult) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "model": str(result.model) if result.model.exists() else None,
         "train_layers": result.train_layers,
-        "decisions": [asdict(decision) for decision in result.decisions],
-        "issues": [asdict(issue) for issue in result.issues],
+        "decisions": result.decisions,
+        "issues": result.issues,
         "diagnosis": result.diagnosis,
         "tested_on": result.tested_on if result.evaluation is not None else "",
         "fold_accuracies": result.fold_accuracies,
@@ -131,4 +92,27 @@ def _print_result(result: FinetuneResult, *, json: bool) -> None:
     }
     if result.evaluation is not None and result.metrics is not None:
         summary["metrics"] = metrics_as_dict(result.evaluation, result.metrics)
-    print(json_format.dumps(summary, indent=2))
+    return summary
+
+
+def _print_text(result: FinetuneResult) -> None:
+    """The figures of the test, what to think of them, and how to use the model."""
+    folder = printable(str(result.work_dir))
+    if result.stop_signal:
+        log.info("stopped by a signal; the same command resumes in %s", folder)
+        return
+    if result.evaluation is not None and result.metrics is not None:
+        print(f"tested on {result.tested_on}")
+        output.print_evaluation(result.evaluation, result.metrics)
+    else:
+        log.info("no clips were held out to test on (--val-fraction, or a column `split`)")
+    if result.fold_accuracies:
+        mean, spread = fmean(result.fold_accuracies), stdev(result.fold_accuracies)
+        folds = ", ".join(f"{value:.4f}" for value in result.fold_accuracies)
+        print(f"folds: {folds}; mean {mean:.4f}, standard deviation {spread:.4f}")
+        print("each clip was tested by a model trained without it; the saved model was trained on all clips")
+    print("")
+    for sentence in result.diagnosis:
+        print(printable(sentence))
+    print(f"\nreport: {folder}/report.html" if result.evaluation is not None else "")
+    print(f"next: i3d predict clip.mp4 --model {printable(shlex.quote(str(result.model)))}")

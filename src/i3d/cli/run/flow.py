@@ -1,7 +1,5 @@
 """`i3d flow` and `i3d flow show`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -9,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 
 from i3d.cli import output
-from i3d.cli.data import FlowFileOptions
 from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import log
 from i3d.cli.options import FlowMethod
@@ -27,29 +24,21 @@ from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 
 
-def run_flow(
-    videos: Sequence[str],
-    out: Path,
-    options: FlowOptions,
-    files: FlowFileOptions,
-    *,
-    fps: float | None,
-    workers: int,
-    force: bool,
-) -> int:
+def run_flow(videos: Sequence[str], options: FlowOptions, fps: float | None) -> int:
     """Write the flow of videos; the exit code."""
+    files = options.files
     annotations, missing = _annotations(videos)
     with output.ProgressBar("compute flow", len(annotations)) as bar:
         result = extract_frames(
             annotations,
-            out,
+            options.out,
             short_side=options.short_side or None,
             jpeg_quality=100,
             fps=fps,
             flow=FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format),
-            num_workers=workers,
+            num_workers=options.workers,
             on_clip=bar.update,
-            force=force,
+            force=options.force,
         )
     for path in missing:
         log.error("%s: no such file; check the path", printable(path))

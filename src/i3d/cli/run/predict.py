@@ -1,94 +1,72 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.options import ComputeOptions
 from i3d.cli.predict import PredictOptions
-from i3d.cli.run.setup import compute_config
+from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.labels import read_labels
+from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
 from i3d.inference.annotate import annotate
 from i3d.inference.predict_many import predict_each
-from i3d.inference.prediction import Prediction
-from i3d.inference.predictions import prediction_log, to_json, write_predictions
+from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
 from i3d.video.base import Limits
 
 
-def run_predict(
-    names: Sequence[str],
-    options: PredictOptions,
-    networks: Streams,
-    fusion: Fusion,
-    compute: ComputeOptions,
-    *,
-    force: bool,
-    json: bool,
-) -> int:
+def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
     """Predict each video, print and write the results; the exit code."""
-    paths, out, top_k = expand_inputs(names), options.out, options.top_k
+    paths, out, top_k, frames_fps = expand_inputs(names), options.out, options.top_k, options.frames_fps
     if options.annotate is not None and len(paths) > 1:
         raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
     limits = Limits(max_seconds=options.max_decode_lag)
-    predictor = _load(networks, fusion, options.labels, compute)
-    settings = {**predictor.settings, "top_k": top_k, "frames_fps": options.frames_fps}
+    predictor = _load(networks, fusion, options)
+    settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
+    encode, decode, force = Prediction.to_dict, Prediction.from_dict, options.force
+    resumed = ResumeLog(out, settings, paths, encode=encode, decode=decode, force=force) if out else nullcontext()
     rows: list[Prediction] = []
-    with (
-        output.ProgressBar("predict", len(paths)) as bar,
-        nullcontext() if out is None else prediction_log(out, settings, paths, force=force) as results_log,
-    ):
+    with output.ProgressBar("predict", len(paths)) as bar, resumed as results_log:
         for row in predict_each(
-            predictor,
-            paths,
-            log=results_log,
-            top_k=top_k,
-            frames_fps=options.frames_fps,
-            limits=limits,
-            on_progress=bar,
+            predictor, paths, log=results_log, top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=bar
         ):
             rows.append(row)
             with bar.paused():
-                output.print_prediction(row, json=json, paths=paths)
+                output.print_prediction(row, json=options.json, paths=paths)
             bar.advance()
     if out is not None:
         write_predictions(out, rows, top_k=top_k)
-    if json:
-        print(to_json(rows))
+    if options.json:
+        output.print_json([row.to_dict() for row in rows])
     bad = sum(row.status == "error" for row in rows)
-    output.print_summary(rows, bad, out, predictor.protocol_line, json=json)
+    output.print_summary(rows, bad, out, predictor.protocol_line, json=options.json)
     if options.annotate is not None and not bad:
-        annotate(paths[0], rows[0], options.annotate, frames_fps=options.frames_fps, limits=limits)
+        annotate(paths[0], rows[0], options.annotate, frames_fps=frames_fps, limits=limits)
         log.info("labels drawn on the video: %s", printable(str(options.annotate)))
     return 3 if bad else 0
 
 
-def _load(
-    networks: Streams, fusion: Fusion, labels: Path | None, compute: ComputeOptions
-) -> predictors.Predictor | TwoStreams:
+def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predictors.Predictor | TwoStreams:
     """The network, or both as one predictor."""
     loaded = [
         predictors.Predictor(
             name,
             recipe=recipe,
-            labels=None if labels is None else read_labels(labels),
-            compute=compute_config(compute),
+            labels=None if options.labels is None else read_labels(options.labels),
+            compute=compute_config(options.compute),
             flow=networks.flow_method,
         )
-        for name, recipe in networks.named
+        for name, recipe in ((networks.rgb, networks.rgb_recipe), (networks.flow, networks.flow_recipe))
+        if name is not None
     ]
     check_flow_method(networks.flow_method, has_flow=loaded[-1].flow is not None)
     for one in loaded:
-        if one.weights.incomplete:
-            log.warning("the weights are incomplete: %s", one.weights.incomplete)
+        warn_if_incomplete(one.weights)
     if len(loaded) == 1:
         return loaded[0]
     return TwoStreams(*loaded, weights=fusion.weights or (1.0, 1.0), average=fusion.average)

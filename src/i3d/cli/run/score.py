@@ -1,124 +1,83 @@
 """`i3d score` and `i3d fuse`, and how every test ends: files, metrics, report."""
 
-from __future__ import annotations
-
-import json as json_format
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.score import ResultOptions
+from i3d.cli.score import FuseOptions, ResultOptions, ScoreOptions
+from i3d.cli.test import TestOptions
 from i3d.errors import InputError, printable
-from i3d.evaluation.exports import check_out, write_results
+from i3d.evaluation.exports import write_results
 from i3d.evaluation.fuse import WeightSweep, align_evaluations, check_sweep, fuse_scores, hold_out, sweep_weights
 from i3d.evaluation.report import is_report, write_report
 from i3d.evaluation.result import Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.result_file import metrics_as_dict, read_evaluation, read_evaluations
-from i3d.evaluation.scoring import Average
 
 
-def run_score(
-    result: Path,
-    names: Sequence[str],
-    top_k: Sequence[int],
-    average: Average | None,
-    options: ResultOptions,
-    *,
-    force: bool,
-    json: bool,
-) -> int:
+def run_score(result: Path, names: Sequence[str], top_k: Sequence[int], score_options: ScoreOptions) -> int:
     """Print the metrics of saved scores; the exit code."""
+    options, average = score_options.result, score_options.average_clips
     check_metrics(names, top_k)
-    check_out(options.out)
-    check_report(options.report, force=force)
+    check_report(options.report, force=options.force)
     if options.protocol is not None or names:
         evaluations: Sequence[Evaluation] = [read_evaluation(result, protocol=options.protocol, average=average)]
     else:
         evaluations = read_evaluations(result, average=average)
-    _check_bad_as_wrong(evaluations[0], options)
+    check_bad_as_wrong(options, multi_label=evaluations[0].multi_label)
     evaluations = [replace(e, views_N=()) for e in evaluations]  # they are averaged now
     if not names:
-        finish(evaluations, options.out, report=options.report, bad_as_wrong=options.bad_as_wrong, json=json)
+        finish(evaluations, options)
         return 0
-    evaluation = evaluations[0]
-    metrics = compute_metrics(evaluation, bad_as_wrong=options.bad_as_wrong)
+    ((evaluation, metrics),) = pairs = with_metrics(evaluations, options)
     values = named_metrics(evaluation, metrics, names, top_k=top_k)
-    _write(evaluations, [metrics], options.out, report=options.report, bad_as_wrong=options.bad_as_wrong)
-    if json:
+    _write(pairs, options)
+    if options.json:
         every = metrics_as_dict(evaluation, metrics)
         tables = {"per_class": "by_class", "confusion": "confusion"}
         selected = {name: every[name] for name in ("protocol", "num_clips", "num_bad", "bad_as_wrong")}
         selected |= {key: every[key] for name, key in tables.items() if name in names}
-        print(json_format.dumps({**selected, **values}, indent=2))
+        output.print_json({**selected, **values})
     else:
         output.print_metrics(evaluation, metrics, names, values)
     return 0
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """On which clips the weights of streams are chosen: of other results, or a fraction of the files."""
-
-    results: Sequence[Path]
-    fraction: float
-    seed: int
-
-
-def run_fuse(
-    results: Sequence[Path],
-    weights: Sequence[float] | None,
-    sweep: Sweep | None,
-    average: Average | None,
-    options: ResultOptions,
-    *,
-    force: bool,
-    json: bool,
-) -> int:
+def run_fuse(results: Sequence[Path], weights: Sequence[float] | None, fuse_options: FuseOptions) -> int:
     """Fuse saved scores and print the metrics of the streams and of all together; the exit code."""
-    check_out(options.out)
-    check_report(options.report, force=force)
+    options, fusion = fuse_options.result, fuse_options.fusion
+    check_report(options.report, force=options.force)
     streams = [read_evaluation(path, protocol=options.protocol) for path in results]
-    _check_bad_as_wrong(streams[0], options)
+    check_bad_as_wrong(options, multi_label=streams[0].multi_label)
     swept = None
-    if sweep is not None:
-        streams, swept = _swept(streams, sweep, average=average, protocol=options.protocol)
+    if fusion.stream_weights == "sweep":
+        streams, swept = _swept(streams, fuse_options)
         weights = swept.weights
     weights = weights or [1.0] * len(streams)
-    fused = fuse_scores(streams, weights=weights, average=average)
-    bad_as_wrong = options.bad_as_wrong
-    tested = [(e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in (*align_evaluations(streams), fused)]
-    _write([fused], [tested[-1][1]], options.out, report=options.report, bad_as_wrong=bad_as_wrong)
-    if json:
-        print(_fusion_json(tested, weights, swept))
+    fused = fuse_scores(streams, weights=weights, average=fusion.fuse_average)
+    tested = with_metrics((*align_evaluations(streams), fused), options)
+    _write(tested[-1:], options)
+    if options.json:
+        output.print_json(_fusion_summary(tested, weights, swept))
     else:
         output.print_fusion(tested, [*map(str, results), "fused"], swept)
     return 0
 
 
-def finish(
-    evaluations: Sequence[Evaluation],
-    out: Path | None,
-    *,
-    out_format: str = "i3d",
-    report: Path | None,
-    bad_as_wrong: bool,
-    json: bool,
-) -> None:
+def finish(evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions) -> None:
     """Write the files, log the clips that could not be read, print the metrics."""
-    all_metrics = [compute_metrics(evaluation, bad_as_wrong=bad_as_wrong) for evaluation in evaluations]
+    out, pairs = options.out, with_metrics(evaluations, options)
     for bad in evaluations[0].bad:
         log.error(bad.reason)
-    _write(evaluations, all_metrics, out, out_format=out_format, report=report, bad_as_wrong=bad_as_wrong)
-    pairs = list(zip(evaluations, all_metrics, strict=True))
+    _write(pairs, options)
     if evaluations[0].views_N and out is not None:
-        if out_format == "i3d":
+        if options.out_format == "i3d":
             log.info("`i3d score %s` averages the views and prints the metrics", printable(str(out)))
-    elif json:
-        rows: Any = [{"name": e.name, "gflops_per_video": e.gflops, **metrics_as_dict(e, m)} for e, m in pairs]
-        print(json_format.dumps(rows[0] if len(rows) == 1 else rows, indent=2))
+    elif options.json:
+        rows = [{"name": e.name, "gflops_per_video": e.gflops, **metrics_as_dict(e, m)} for e, m in pairs]
+        output.print_json(rows[0] if len(rows) == 1 else rows)
     elif len(pairs) > 1:
         output.print_protocols(pairs)
     else:
@@ -134,52 +93,51 @@ def check_report(report: Path | None, *, force: bool) -> None:
         )
 
 
-def _write(
-    evaluations: Sequence[Evaluation],
-    metrics: Sequence[Metrics],
-    out: Path | None,
-    *,
-    out_format: str = "i3d",
-    report: Path | None,
-    bad_as_wrong: bool,
-) -> None:
-    first, *others = evaluations
+def with_metrics(
+    evaluations: Sequence[Evaluation], options: ResultOptions | TestOptions
+) -> list[tuple[Evaluation, Metrics]]:
+    return [(e, compute_metrics(e, bad_as_wrong=options.bad_as_wrong)) for e in evaluations]
+
+
+def _write(pairs: Sequence[tuple[Evaluation, Metrics]], options: ResultOptions | TestOptions) -> None:
+    out, report, out_format = options.out, options.report, options.out_format
+    first, *others = (evaluation for evaluation, _ in pairs)
     if out is not None:
-        write_results(out, list(zip(evaluations, metrics, strict=True)), out_format=out_format)
+        write_results(out, pairs, out_format=out_format)
         what = "logits of every view" if first.views_N else "scores and metrics" if out_format == "i3d" else "scores"
         log.info("%s: %s", what, printable(str(out)))
         if out_format == "mmaction2" and first.bad:
             log.warning("%d clips could not be read; null stands in their places", len(first.bad))
     if report is not None:
-        write_report(report, first, others=others, bad_as_wrong=bad_as_wrong)
+        write_report(report, first, others=others, bad_as_wrong=options.bad_as_wrong)
         log.info("report: %s", printable(str(report)))
 
 
-def _swept(
-    streams: list[Evaluation], sweep: Sweep, *, average: Average | None, protocol: str | None
-) -> tuple[list[Evaluation], WeightSweep]:
+def _swept(streams: list[Evaluation], options: FuseOptions) -> tuple[list[Evaluation], WeightSweep]:
     """The streams on the clips that are tested, and the weights, chosen on other clips."""
-    if not sweep.results:
-        chosen_on, rest = hold_out(streams, fraction=sweep.fraction, seed=sweep.seed)
+    results, average = options.sweep_on, options.fusion.fuse_average
+    if not results:
+        chosen_on, rest = hold_out(streams, fraction=options.sweep_fraction, seed=options.seed)
         return rest, sweep_weights(chosen_on, average=average)
-    if len(sweep.results) != len(streams):
-        raise InputError(f"--sweep-on: {len(sweep.results)} results for {len(streams)} streams; give one for each")
-    chosen_on = [read_evaluation(path, protocol=protocol) for path in sweep.results]
+    if len(results) != len(streams):
+        raise InputError(f"--sweep-on: {len(results)} results for {len(streams)} streams; give one for each")
+    chosen_on = [read_evaluation(path, protocol=options.result.protocol) for path in results]
     check_sweep(chosen_on, streams)
     return streams, sweep_weights(chosen_on, average=average)
 
 
-def _fusion_json(
+def _fusion_summary(
     tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence[float], swept: WeightSweep | None
-) -> str:
+) -> dict[str, Any]:
     summary: dict[str, Any] = {"weights": list(weights)}
     if swept is not None:
         summary["swept_on_clips"] = swept.num_clips
         summary["tried"] = [{"weights": list(row), "accuracy": accuracy} for row, accuracy in swept.tried]
     *streams, fused = (metrics_as_dict(e, m) for e, m in tested)
-    return json_format.dumps({**summary, "streams": streams, "fused": fused}, indent=2)
+    return {**summary, "streams": streams, "fused": fused}
 
 
-def _check_bad_as_wrong(evaluation: Evaluation, options: ResultOptions) -> None:
-    if options.bad_as_wrong and evaluation.multi_label:
+def check_bad_as_wrong(options: ResultOptions | TestOptions, *, multi_label: bool) -> None:
+    """An InputError for --bad-as-wrong where a clip may have several classes."""
+    if options.bad_as_wrong and multi_label:
         raise InputError("--bad-as-wrong: is for single-label classes; leave it out")

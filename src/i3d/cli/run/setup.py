@@ -1,12 +1,12 @@
 """What option groups stand for: a computation, a dataset, clips of a recipe, names of frames."""
 
-from __future__ import annotations
-
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from i3d.cli.messages import log
-from i3d.cli.options import ComputeOptions, FrameOptions, ListOptions, Modality, ModalityOptions
+from i3d.cli.messages import is_first_rank, log
+from i3d.cli.options import ComputeOptions, DatasetOptions, FrameOptions, ListOptions, Modality, ModalityOptions
 from i3d.data.annotations import Annotations
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_folders import FrameNaming
@@ -18,11 +18,7 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
-
-
-def is_first_rank() -> bool:
-    """Whether this process prints for all that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+from i3d.weights.load import Weights
 
 
 def cache_in(folder: Path | None) -> Cache:
@@ -35,32 +31,52 @@ def compute_config(options: ComputeOptions, *, workers: int = 2) -> ComputeConfi
     return ComputeConfig(options.device, options.precision, options.runtime, workers, cache_in(options.cache))
 
 
+def list_format(options: ListOptions) -> dict[str, Any]:
+    """How a list is read: arguments of `read_annotations` and `check_dataset`."""
+    return {
+        "root": options.root,
+        "classes": None if options.classes is None else class_names(options.classes),
+        "format": options.list_format,
+        "fold": options.ucf_fold,
+        "multi_label": options.multi_label,
+        "allow_outside": options.allow_outside,
+        "split": options.split if isinstance(options, DatasetOptions) else None,
+    }
+
+
 def read_dataset(
     source: Path,
     options: ListOptions,
     *,
-    split: str | None = None,
     classes: tuple[str, ...] | None = None,
     root: Path | None = None,
     multi_label: bool = False,
     need_labels: bool = True,
 ) -> Annotations:
     """The annotations of a list; its warnings are logged. `classes`, `root` and `multi_label` add to the options."""
-    named = class_names(options.classes) if options.classes is not None else None
-    annotations = read_annotations(
-        source,
-        root=root or options.root,
-        split=split,
-        classes=classes or named,
-        format=options.list_format,
-        fold=options.ucf_fold,
-        multi_label=options.multi_label or multi_label,
-        allow_outside=options.allow_outside,
-        need_labels=need_labels,
-    )
+    how = list_format(options)
+    how |= {"root": root or options.root, "classes": classes or how["classes"]}
+    how["multi_label"] |= multi_label
+    annotations = read_annotations(source, **how, need_labels=need_labels)
     for warning in annotations.warnings if is_first_rank() else ():
         log.warning(printable(warning))
     return annotations
+
+
+@contextmanager
+def if_interrupted(todo: str) -> Iterator[None]:
+    """After Ctrl-C, log whether the same command resumes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info("interrupted; %s", todo)
+        raise
+
+
+def warn_if_incomplete(weights: Weights) -> None:
+    """Log which weights a checkpoint lacks."""
+    if weights.incomplete and is_first_rank():
+        log.warning("the weights are incomplete: %s", weights.incomplete)
 
 
 def frame_naming(options: FrameOptions, modality: Modality) -> FrameNaming | None:

@@ -1,67 +1,66 @@
-"""`i3d test`: the networks score every clip; metrics, files and report follow."""
+"""`i3d test`: one network, or one of RGB and one of flow, scores every clip; metrics, files and report follow."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i3d.cli import output
-from i3d.cli.messages import log
-from i3d.cli.options import ComputeOptions, DatasetOptions, FrameOptions, StreamOptions
-from i3d.cli.run.score import check_report, finish
-from i3d.cli.run.setup import compute_config, frame_naming, is_first_rank, read_dataset
-from i3d.cli.run.two_streams import average_of_streams, beside, check_same, fused_evaluations, load_networks
-from i3d.cli.streams import Fusion
+from i3d.cli.checks import refuse
+from i3d.cli.messages import is_first_rank, log
+from i3d.cli.options import StreamOptions
+from i3d.cli.run.score import check_bad_as_wrong, check_report, finish, with_metrics
+from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
+from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.resume import Resume
-from i3d.errors import InputError
+from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
-from i3d.evaluation.exports import check_out
+from i3d.evaluation.exports import check_out, write_results
+from i3d.evaluation.frame_orders import compare_frame_orders
+from i3d.evaluation.fuse import align_evaluations, fuse_scores, hold_out, sweep_weights
+from i3d.evaluation.result import Evaluation
+from i3d.evaluation.result_file import read_evaluations
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
-from i3d.weights.load import Weights
+from i3d.weights.load import Weights, load_weights
 
 
-def run_test(
-    model: str,
-    data: Path,
-    dataset: DatasetOptions,
-    frames: FrameOptions,
-    options: TestOptions,
-    streams: StreamOptions,
-    fusion: Fusion,
-    compute: ComputeOptions,
-    *,
-    workers: int,
-    force: bool,
-    json: bool,
-) -> int:
+@dataclass(frozen=True)
+class Network:
+    name: str
+    weights: Weights
+
+    @property
+    def stream(self) -> str:
+        return "rgb" if self.weights.card.recipe.flow is None else "flow"
+
+
+def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
-    out, protocols, saves_views = options.out, options.protocol_names, options.saves_views
+    out, protocols, saves_views, force = options.out, options.protocol_names, options.saves_views, options.force
     check_out(out, options.out_format, num_protocols=len(protocols) or 1, keep_views=saves_views)
     check_report(options.report, force=force)
-    networks = load_networks(model, options.recipe, streams)
+    networks = _load_networks(model, options.recipe, options.streams)
     average: str | None = None if saves_views else options.average_clips
     if len(networks) == 2:
-        average = average_of_streams(options, fusion, frames, force=force)
+        average = _average_of_streams(options, fusion)
     is_multiple = networks[0].weights.card.recipe.multi_label
-    if options.bad_as_wrong and is_multiple:
-        raise InputError("--bad-as-wrong: is for single-label classes; leave it out")
-    clips = choose_split(
-        read_dataset(data, dataset, split=dataset.split, multi_label=is_multiple, need_labels=False), dataset.split
-    )
+    check_bad_as_wrong(options, multi_label=is_multiple)
+    clips = _read_clips(options, multi_label=is_multiple)
+    resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
     tested = []
     for network in networks:
-        place = beside(out, network.stream) if len(networks) == 2 else out
-        settings = [*(options.settings or []), *network.flow_settings(streams.flow_method)]
+        place = _beside(out, network.stream) if len(networks) == 2 else out
+        settings = [*(options.settings or [])]
+        if network.stream == "flow" and options.streams.flow_method is not None:
+            settings.append(f"preprocessing.flow={options.streams.flow_method}")
         selected = select_protocols(network.weights, protocols=protocols, average=average, settings=settings)
-        with _interruptible(out), output.Testing(len(clips)) as bar:
+        with if_interrupted(resumes), output.ProgressBar("test") as bar:
             evaluations = evaluate_protocols(
                 network.weights,
                 clips,
-                evaluation_options(network.weights, selected, options, frames),
-                compute=compute_config(compute, workers=workers),
+                _evaluation_options(network.weights, selected, options),
+                compute=compute_config(options.compute, workers=options.workers),
                 resume=None if place is None else Resume(place, force, options.out_format),
                 model_name=network.name,
                 on_progress=bar,
@@ -72,58 +71,144 @@ def run_test(
         return 0
     result = tested[0]
     if len(tested) == 2:
-        result = fused_evaluations(tested, networks, fusion, out, bad_as_wrong=options.bad_as_wrong, json=json)
-        check_same(result, out, force=force)
-    finish(
-        result, out, out_format=options.out_format, report=options.report, bad_as_wrong=options.bad_as_wrong, json=json
-    )
+        result = _fused_evaluations(tested, networks, fusion, options)
+        _check_same(result, out, force=force)
+    finish(result, options)
     return 3 if is_bad else 0
 
 
-@contextmanager
-def _interruptible(out: Path | None) -> Iterator[None]:
-    """After Ctrl-C, log whether the same command resumes the test."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
-        _log(f"interrupted; {resumes}")
-        raise
+def run_frame_orders(model: str, options: TestOptions) -> int:
+    """Test with the frames of each view in several orders, print a table; the exit code."""
+    weights = _load(model, options.recipe)
+    clips = _read_clips(options, multi_label=weights.card.recipe.multi_label)
+    with output.ProgressBar("test") as bar:
+        protocols = select_protocols(weights, protocols=options.protocol_names)
+        result = compare_frame_orders(
+            weights,
+            clips,
+            _evaluation_options(weights, protocols, options),
+            orders=options.frame_orders,
+            compute=compute_config(options.compute, workers=options.workers),
+            model_name=model,
+            on_progress=bar,
+        )
+    if not is_first_rank():
+        return 0
+    bad = result.evaluations["forward"].bad
+    for clip in bad:
+        log.error(clip.reason)
+    output.print_result(result, output.print_frame_orders, json=options.json)
+    return 3 if bad else 0
 
 
-def evaluation_options(
-    weights: Weights,
-    protocols: tuple[EvaluationProtocol, ...],
-    options: TestOptions,
-    frames: FrameOptions,
-    *,
-    seed: int = 0,
+def _evaluation_options(
+    weights: Weights, protocols: tuple[EvaluationProtocol, ...], options: TestOptions
 ) -> EvaluationOptions:
-    """What a test of these weights computes."""
     is_flow = weights.card.recipe.network.in_channels == 2
     return EvaluationOptions(
         protocols=protocols,
         max_views=options.max_views,
         keep_views=options.saves_views,
-        max_bad=options.max_bad_fraction,
-        seed=seed,
-        frame_naming=frame_naming(frames, "flow" if is_flow else "rgb"),
+        max_bad=options.max_bad,
+        seed=options.seed,
+        frame_naming=frame_naming(options.frames, "flow" if is_flow else "rgb"),
     )
 
 
-def choose_split(clips: Annotations, split: str | None) -> Annotations:
-    """The split to test on, if the data has splits and no option chooses one."""
-    if split is not None or (clips.splits_N < 0).all():
+def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
+    """The clips of a dataset; of the split to test on, if it has splits and no option chooses one."""
+    clips = read_dataset(options.data, options.dataset, multi_label=multi_label, need_labels=False)
+    if options.dataset.split is not None or (clips.splits_N < 0).all():
         return clips
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
             chosen = clips.select_split(name)
-            _log(f"tested is the split {name}, {len(chosen)} of {len(clips)} clips (--split selects another)")
+            log.info("tested is the split %s, %d of %d clips (--split selects another)", name, len(chosen), len(clips))
             return chosen
-    _log(f"there is no split test or val: all {len(clips)} clips are tested, those of train too")
+    log.info("there is no split test or val: all %d clips are tested, those of train too", len(clips))
     return clips
 
 
-def _log(message: str) -> None:
-    if is_first_rank():
-        log.info(message)
+def _load(model: str, recipe: str | None) -> Weights:
+    weights = load_weights(model, recipe=recipe)
+    warn_if_incomplete(weights)
+    return weights
+
+
+def _load_networks(model: str, recipe: str | None, streams: StreamOptions) -> list[Network]:
+    """The networks of a test: one, or one of RGB and one of flow."""
+    named = ((model, recipe), (streams.flow_model, streams.flow_recipe))
+    networks = [Network(name, _load(name, its_recipe)) for name, its_recipe in named if name is not None]
+    check_flow_method(streams.flow_method, has_flow=networks[-1].stream == "flow")
+    given = ",".join(network.stream for network in networks)
+    if len(networks) == 2 and given != "rgb,flow":
+        first, second = (network.stream for network in networks)
+        raise InputError(
+            f"MODEL is a network of {first}, --flow-model of {second}; give that of RGB, then that of flow"
+        )
+    if streams.streams not in (None, given):
+        raise InputError(
+            f"--streams {streams.streams}: the networks that are named are of {given}; name those of {streams.streams}"
+        )
+    return networks
+
+
+def _average_of_streams(options: TestOptions, fusion: Fusion) -> str | None:
+    """How the views of each stream are averaged: as logits if these are added, else as each network has it.
+
+    Options that two streams do not take, and existing files, are refused before the work.
+    """
+    given = {
+        "--average-clips": options.average_clips,
+        "--template": options.frames.template,
+        f"--out-format {options.out_format}": options.out_format != "i3d",
+    }
+    refuse(given, ": is for one network; test each, then `i3d fuse` their results")
+    if fusion.weights is None and len(options.protocol_names) > 1:
+        raise InputError("--stream-weights sweep: is for one protocol; name one")
+    out = options.out
+    if out is not None and not options.force:
+        resume_log = out.with_name(f".{out.stem}.rgb{out.suffix}.resume")  # of an earlier test of these streams
+        for place in (out, *(out.with_name(f"{out.stem}.{name}{out.suffix}") for name in ("rgb", "flow"))):
+            if place.exists() and not resume_log.exists():
+                raise InputError(f"{printable(str(place))}: exists already; choose another --out, or use --force")
+    return "score" if fusion.average == "score" else None
+
+
+def _fused_evaluations(
+    tested: Sequence[tuple[Evaluation, ...]], networks: Sequence[Network], fusion: Fusion, options: TestOptions
+) -> tuple[Evaluation, ...]:
+    """The fused evaluation of each protocol; those of the streams are written beside --out, and printed."""
+    for network, evaluations in zip(networks, tested, strict=True):
+        place = _beside(options.out, network.stream)
+        if place is not None:
+            write_results(place, with_metrics(evaluations, options), out_format="i3d")
+            log.info("scores of %s: %s", network.stream, printable(str(place)))
+    results = []
+    for each in zip(*tested, strict=True):
+        streams, swept = list(each), None
+        if fusion.weights is None:
+            held_out, streams = hold_out(streams)
+            swept = sweep_weights(held_out, average=fusion.average)
+        weights = fusion.weights or (swept.weights if swept else None)
+        fused = fuse_scores(streams, weights=weights, average=fusion.average)
+        results.append(replace(fused, name=each[0].name))
+        if not options.json:
+            pairs = with_metrics((*align_evaluations(streams), fused), options)
+            output.print_fusion(pairs, [*(network.stream for network in networks), "fused"], swept)
+    return tuple(results)
+
+
+def _check_same(result: Sequence[Evaluation], out: Path | None, *, force: bool) -> None:
+    """The file of another fusion is not replaced."""
+    if out is None or force or not out.exists():
+        return
+    for before, now in zip(read_evaluations(out), result, strict=False):
+        if (before.weights_sha256, before.protocol) != (now.weights_sha256, now.protocol):
+            what = f"holds another test ({printable(before.protocol)})"
+            raise InputError(f"--out {printable(str(out))}: {what}; choose another --out, or use --force")
+
+
+def _beside(out: Path | None, stream: str) -> Path | None:
+    """Where the scores of one of two streams are written."""
+    return None if out is None else out.with_name(f"{out.stem}.{stream}{out.suffix}")
