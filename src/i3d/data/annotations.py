@@ -156,7 +156,7 @@ class Annotations:
         if not in_split_N.any():
             present = [name for i, name in enumerate(SPLITS) if (self.splits_N == i).any()]
             todo = f"choose {' or '.join(present)}" if present else "its clips have no split: omit --split"
-            raise InputError(f"{printable(self.source)}: no clip of the split {split!r}; {todo}")
+            raise InputError(f"{self.source}: no clip of the split {split!r}; {todo}")
         return self.select(in_split_N)
 
 
@@ -171,7 +171,7 @@ def build_annotations(
 ) -> Annotations:
     """Check the rows of a reader and convert them. `classes`: class names; by default those of the list."""
     if not rows.paths:
-        raise InputError(f"{printable(str(source))}: it lists no clip; write one on each line")
+        raise InputError(f"{source}: it lists no clip; write one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
     names, ids_N = assign_class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
     class_warnings = _class_warnings(names, ids_N, rows.splits, has_class_file=classes is not None)
@@ -213,9 +213,7 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
             raise InputError(f"{where}: not a path; correct the line")
         absolute = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
         if not allow_outside and os.path.commonpath([base, absolute]) != base:
-            raise InputError(
-                f"{where}: leads out of the root {printable(str(root))}; give another --root, or pass --allow-outside"
-            )
+            raise InputError(f"{where}: leads out of the root {root}; give another --root, or pass --allow-outside")
 
 
 def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:

@@ -6,14 +6,21 @@ import os
 
 from i3d.data.annotations import Annotations
 from i3d.data.shards import Shards
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 
 
 def check_present(annotations: Annotations, shards: Shards | None) -> None:
     """An InputError if any clip is missing, with their number, the first of them, and the root."""
-    missing = missing_clips(annotations, shards)
-    if missing:
-        raise InputError(_line(annotations, missing))
+    missing, root = missing_clips(annotations, shards), annotations.root
+    if not missing:
+        return
+    num_clips = len(annotations)
+    if len(missing) == num_clips:
+        why = f"none of the {num_clips} clips is below {root}; give their folder as --root"
+    else:
+        why = f"no such file below {root}; {len(missing)} of {num_clips} clips are missing: restore them, or list them "
+        why += "by `i3d data check`"
+    raise InputError(f"{annotations.where(missing[0])}: {annotations.path(missing[0])!r}: {why}")
 
 
 def missing_clips(annotations: Annotations, shards: Shards | None = None) -> list[int]:
@@ -40,14 +47,3 @@ def missing_clips(annotations: Annotations, shards: Shards | None = None) -> lis
 def _exists(entry: os.DirEntry[str]) -> bool:
     """False for a symbolic link to nothing."""
     return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110
-
-
-def _line(annotations: Annotations, missing: list[int]) -> str:
-    where, first = annotations.where(missing[0]), printable(annotations.path(missing[0]))
-    root = printable(annotations.root)
-    if len(missing) == len(annotations):
-        return f"{where}: {first!r}: none of the {len(missing)} clips is below {root}; give their folder as --root"
-    return (
-        f"{where}: {first!r}: no such file below {root}; {len(missing)} of {len(annotations)} clips are missing: "
-        "restore them, or list them by `i3d data check`"
-    )

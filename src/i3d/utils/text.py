@@ -1,9 +1,10 @@
 """Text files of users: UTF-8, with any line ends, with or without a byte order mark."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_BYTES: Final = 2**30
@@ -12,7 +13,7 @@ UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 def read_text(path: Path) -> str:
     """The content of a text file without its byte order mark. What is not UTF-8 is an InputError with its line."""
-    where = printable(str(path))
+    where = str(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{where}: {path.stat().st_size:,} bytes; a list has at most {MAX_BYTES:,}: split it")
@@ -34,10 +35,20 @@ def read_lines(path: Path) -> list[str]:
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
         raise InputError(
-            f"{printable(str(path))}:{longest + 1}: a line of {len(lines[longest]):,} characters; "
+            f"{path}:{longest + 1}: a line of {len(lines[longest]):,} characters; "
             f"at most {MAX_LINE_CHARACTERS:,} are read: check the file"
         )
     return lines
+
+
+def numbered_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Those of the lines that are not blank, with their numbers from 1."""
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def line_error(path: Path, line: int, value: object, why: str) -> InputError:
+    """`file:line: value: reason; next step`."""
+    return InputError(f"{path}:{line}: {quoted(value)}: {why}")
 
 
 def is_number(text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.video.images import IMAGE_SUFFIXES, natural_key
 
 JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
@@ -37,7 +37,7 @@ def read_folders(root: Path) -> Rows:
             _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
     if not rows.paths:
         raise InputError(
-            f"{printable(str(root))}: no video and no folder of frames in its folders; "
+            f"{root}: no video and no folder of frames in its folders; "
             "give a folder with one folder per class (or train/ and val/ of such), or a list"
         )
     rows.classes = tuple(sorted(classes))
@@ -54,8 +54,8 @@ def _no_strays(place: Path) -> None:
     strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if strays:
         raise InputError(
-            f"{printable(str(place))}: {len(strays)} videos are beside the folders of classes, such as "
-            f"{printable(strays[0])}; move each into the folder of its class, or give a list"
+            f"{place}: {len(strays)} videos are beside the folders of classes, such as "
+            f"{strays[0]}; move each into the folder of its class, or give a list"
         )
 
 
@@ -92,7 +92,5 @@ def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> N
 def _set_kind(rows: Rows, root: Path, *, is_frames: bool) -> None:
     """An InputError if a dataset has both videos and folders of frames."""
     if rows.paths and rows.is_frames != is_frames:
-        raise InputError(
-            f"{printable(str(root))}: some clips are videos, others folders of frames; move one kind to another folder"
-        )
+        raise InputError(f"{root}: some clips are videos, others folders of frames; move one kind to another folder")
     rows.is_frames = is_frames

@@ -41,12 +41,12 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207 (absolute patterns)
             if not matches:
-                raise InputError(f"{printable(name)}: no file matches this pattern; correct it")
+                raise InputError(f"{name}: no file matches this pattern; correct it")
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
     if not any(path == STDIN or os.path.lexists(path) or images_matching(path) for path in paths):
-        raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video is given")
+        raise InputError(f"{paths[0]}: no such file; check the path" if paths else "no video is given")
     return paths
 
 
@@ -62,7 +62,7 @@ def _in_folder(folder: Path) -> list[str]:
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
         paths += [str(here / f) for f in sorted(videos, key=natural_key)]
     if not paths:
-        raise InputError(f"{printable(str(folder))}: the folder contains no video and no frames; check the path")
+        raise InputError(f"{folder}: the folder contains no video and no frames; check the path")
     return paths
 
 
@@ -89,7 +89,7 @@ def _in_list(path: Path) -> list[str]:
     entries = _column(path, lines) if path.suffix.lower() != ".txt" else [line.strip() for line in lines]
     paths = [_resolve(path.parent, entry) for entry in entries if entry]
     if not paths:
-        raise InputError(f"{printable(str(path))}: the list is empty; write one path on each line")
+        raise InputError(f"{path}: the list is empty; write one path on each line")
     return paths
 
 
@@ -99,7 +99,7 @@ def _column(path: Path, lines: list[str]) -> list[str]:
     rows = csv.DictReader(lines, delimiter=delimiter)
     column = next((c for c in PATH_COLUMNS if c in (rows.fieldnames or ())), None)
     if column is None:
-        raise InputError(f"{printable(str(path))}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
+        raise InputError(f"{path}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
     entries = []
     for row in rows:
         entry = (row[column] or "").strip()
