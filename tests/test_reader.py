@@ -17,7 +17,7 @@ from PIL import Image
 from i3d.errors import VideoError
 from i3d.video import Limits, open_video
 from i3d.video.images import read_image
-from i3d.video.sampling import indices_at_rate
+from support.rates import indices_at_rate
 from support.rendering import encode, numbered_frame, read_number, render, set_display_matrix
 
 # Every codec that this FFmpeg encodes and that a user may meet, in a container of its time.

@@ -15,7 +15,6 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.video.sampling import (
     dense_clips,
     fps_ratio,
-    indices_at_rate,
     looped_indices,
     protocol_clips,
     random_clips,
@@ -24,6 +23,7 @@ from i3d.video.sampling import (
     uniform_clips,
     windows,
 )
+from support.rates import indices_at_rate
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACEMENTS = {"v0": "centred", "v1": "end_to_end"}

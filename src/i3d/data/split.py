@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -130,12 +131,11 @@ def _connected_groups(keys: list[GroupKey], pairs: list[tuple[GroupKey, GroupKey
     return np.array([numbers.setdefault(root(key), len(numbers)) for key in keys], np.int64)
 
 
-def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[dict[int, int]]:
-    """The number of clips of each class in each group. Dicts, as most groups have one class of hundreds."""
-    counts: list[dict[int, int]] = [{} for _ in range(num_groups)]
+def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[Counter[int]]:
+    """The number of clips of each class in each group. Sparse, as most groups have one class of hundreds."""
+    counts: list[Counter[int]] = [Counter() for _ in range(num_groups)]
     for index, group in enumerate(groups_N.tolist()):
-        for label in annotations.labels_of(index) or (-1,):
-            counts[group][label] = counts[group].get(label, 0) + 1
+        counts[group].update(annotations.labels_of(index) or (-1,))
     return counts
 
 
@@ -156,7 +156,7 @@ def _existing_splits(
 
 
 def _assign(
-    counts_G: list[dict[int, int]], fixed_G: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64], *, seed: int
+    counts_G: list[Counter[int]], fixed_G: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64], *, seed: int
 ) -> npt.NDArray[np.int64]:
     """Assign large groups first, each to the split that lacks most clips of its classes; small groups fill the rest.
 
@@ -166,10 +166,10 @@ def _assign(
     rng = np.random.default_rng(seed)
     sizes_G = np.array([sum(counts.values()) for counts in counts_G])
     order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
-    totals: dict[int, int] = {}  # clips of each class, except those fixed to a split whose fraction is 0
-    for counts in (c for c, split in zip(counts_G, fixed_G, strict=True) if split < 0 or fractions_S[split] > 0):
-        for label, count in counts.items():
-            totals[label] = totals.get(label, 0) + count
+    totals: Counter[int] = Counter()  # clips of each class, except those fixed to a split whose fraction is 0
+    for counts, split in zip(counts_G, fixed_G, strict=True):
+        if split < 0 or fractions_S[split] > 0:
+            totals.update(counts)
     lack_KS = {label: total * fractions_S for label, total in totals.items()}
     lack_S, splits_G = sum(totals.values()) * fractions_S, fixed_G.copy()
     for group in [*(g for g in order if fixed_G[g] >= 0), *(g for g in order if fixed_G[g] < 0)]:

@@ -39,10 +39,6 @@ class NoVideoStreamError(VideoError):
     """The file is complete and has no video stream: only sound, for example."""
 
 
-class NoSuchFrameError(VideoError):
-    """A requested frame does not exist."""
-
-
 @dataclass(frozen=True)
 class Limits:
     """Limits on decoding one video. They apply to decoded frames: headers of hostile files are not trusted."""
@@ -93,7 +89,6 @@ class Video(ABC):
     timed = True  # False: frames have no times; each fills one slot at any requested rate
     frames_decoded = 0  # by `stream`, so far
     num_damaged = 0  # frames read so far in which the decoder concealed errors
-    missing_seconds = 0.0  # by which the file, read to its end, is shorter than its header states
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = printable(name), limits
@@ -137,10 +132,14 @@ class Video(ABC):
     @cached_property
     def fps(self) -> float | None:
         """Frames per second on average; None where frames have no times."""
+        return float((len(self._times) - 1) / self._times[-1]) if self.timed else None
+
+    @cached_property
+    def _times(self) -> list[Fraction]:
+        """The timetable, by decoding all frames if necessary. Frames without times are a VideoError."""
         if not self.timed:
-            return None
-        timetable = self.timetable() or self._timetable_by_decoding()
-        return float((len(timetable) - 1) / timetable[-1])
+            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
+        return self.timetable() or self._timetable_by_decoding()
 
     def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
         """(first, stop) of the frames that are displayed between two times; None: start or end of the video.
@@ -149,18 +148,11 @@ class Video(ABC):
         """
         if start_seconds is None and end_seconds is None:
             return 0, self.num_frames
-        if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
-        timetable = self.timetable() or self._timetable_by_decoding()
-        start = Fraction(start_seconds or 0) + TIME_TOLERANCE
-        if start >= timetable[-1]:
-            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(timetable[-1]):.3f} s"
+        first, stop = displayed_between(self._times, start_seconds, end_seconds)
+        if first == stop:
+            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(self._times[-1]):.3f} s"
             raise VideoError(self.name, what, "correct its start")
-        first = bisect_right(timetable, start) - 1
-        stop = len(timetable) - 1
-        if end_seconds is not None:
-            stop = min(bisect_left(timetable, Fraction(end_seconds) - TIME_TOLERANCE), stop)
-        return first, max(stop, first + 1)
+        return first, stop
 
     def stream(
         self,
@@ -200,14 +192,8 @@ class Video(ABC):
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order; indices may repeat. An index out of range is a VideoError."""
         requested = np.asarray(list(indices), np.int64)
-        unique = self.iter_frames_at(np.unique(requested), transform=transform)
-        decoded = {index: (frame_HWC, seconds) for index, frame_HWC, seconds in unique}
-        frames = [decoded[int(i)][0] for i in requested]
-        return Frames(
-            np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8),
-            requested,
-            np.array([float(decoded[int(i)][1]) for i in requested]),
-        )
+        decoded = {number: frame for number, *frame in self.iter_frames_at(np.unique(requested), transform=transform)}
+        return _stack([(number, *decoded[number]) for number in requested.tolist()])
 
     def iter_frames_at(
         self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None
@@ -222,20 +208,17 @@ class Video(ABC):
             num_yielded += 1
         if num_yielded < len(wanted):
             what = f"there is no frame {wanted[num_yielded]}"
-            raise NoSuchFrameError(self.name, what, "ask for fewer, or check the file")
+            raise VideoError(self.name, what, "ask for fewer, or check the file")
 
     def frames_at_seconds(self, seconds: Iterable[float], *, transform: Transform | None = None) -> Frames:
         """The frames displayed at these times since the first frame. A time outside the video is a VideoError."""
-        if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
+        times = self._times
         requested = [Fraction(t) + TIME_TOLERANCE for t in seconds]
         if requested and min(requested) < 0:
             raise ValueError(f"times count from 0, got {float(min(requested)):.6f} s")
-        timetable = self.timetable()
-        if timetable is not None:
-            frames = self._frames_at_times(requested, timetable, transform)
-            if frames.seconds_T.tolist() == [float(timetable[i]) for i in frames.indices_T]:
-                return frames  # else the packets had other times than the decoded frames, which are right
+        frames = self._frames_at_times(requested, times, transform)
+        if frames.seconds_T.tolist() == [float(times[i]) for i in frames.indices_T]:
+            return frames  # else the packets had other times than the decoded frames, which are right
         return self._frames_at_times(requested, self._timetable_by_decoding(), transform)
 
     def _frames_at_times(
@@ -263,10 +246,8 @@ class Video(ABC):
         for frame in self.within_time_limit(self.decode_frames()):
             num_frames += 1
             if frame.index in wanted:
-                frames.append((frame.index, self._convert(frame, transform), float(frame.seconds)))
-        frames_THWC = np.stack([pixels for _, pixels, _ in frames]) if frames else np.empty((0, 0, 0, 3), np.uint8)
-        indices_T = np.array([index for index, _, _ in frames], np.int64)
-        return Frames(frames_THWC, indices_T, np.array([seconds for _, _, seconds in frames])), num_frames
+                frames.append((frame.index, self._convert(frame, transform), frame.seconds))
+        return _stack(frames), num_frames
 
     def restore_notes(self, notes: Sequence[str], *, frames_decoded: int) -> None:
         """Set the notes and the count of an earlier reading of the same video."""
@@ -312,6 +293,28 @@ class Video(ABC):
                 f"over {self.limits.max_seconds:g} s more than it plays",
                 "check the file, or raise the time limit",
             )
+
+
+def displayed_between(
+    times: Sequence[Fraction | float], start_seconds: float | None, end_seconds: float | None
+) -> tuple[int, int]:
+    """(first, stop) of the frames displayed between two times, at least one; equal if the first time is too late.
+
+    `times`: the start of each frame and the end of the last.
+    """
+    start = Fraction(start_seconds or 0) + TIME_TOLERANCE
+    if start >= times[-1]:
+        return 0, 0
+    first, stop = bisect_right(times, start) - 1, len(times) - 1
+    if end_seconds is not None:
+        stop = min(bisect_left(times, Fraction(end_seconds) - TIME_TOLERANCE), stop)
+    return first, max(stop, first + 1)
+
+
+def _stack(frames: Sequence[tuple[int, FrameHWC, Fraction]]) -> Frames:
+    frames_THWC = np.stack([frame_HWC for _, frame_HWC, _ in frames]) if frames else np.empty((0, 0, 0, 3), np.uint8)
+    indices_T = np.array([number for number, _, _ in frames], np.int64)
+    return Frames(frames_THWC, indices_T, np.array([float(seconds) for _, _, seconds in frames]))
 
 
 def assign_times(

@@ -39,10 +39,6 @@ class Geometry:
     flip: bool = False
     fused: bool = False
 
-    def apply(self, frame_HWC: FrameArray, out_HWC: FrameArray | None = None) -> FrameArray:
-        """The result as (size, size, C) uint8, written to `out_HWC` if given (contiguous)."""
-        return self.crop(self.resize(frame_HWC), out_HWC)
-
     def resize(self, frame_HWC: FrameArray) -> FrameArray:
         """First step: the whole frame resized, or unchanged if resampling is fused."""
         if frame_HWC.shape[:2] != self.source:

@@ -21,23 +21,12 @@ def orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
     scale = max(abs(a), abs(b), 1)
     match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
-        case (1, 0, 0, 1):
-            return lambda pixels: pixels
-        case (0, 1, -1, 0):  # rotated clockwise
-            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, -1))
-        case (-1, 0, 0, -1):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1])
-        case (0, -1, 1, 0):
-            return lambda pixels: np.ascontiguousarray(np.rot90(pixels, 1))
-        case (-1, 0, 0, 1):  # mirrored left to right
-            return lambda pixels: np.ascontiguousarray(pixels[:, ::-1])
-        case (1, 0, 0, -1):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1])
-        case (0, 1, 1, 0):  # mirrored along the diagonal
-            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2))
-        case (0, -1, -1, 0):
-            return lambda pixels: np.ascontiguousarray(pixels[::-1, ::-1].transpose(1, 0, 2))
+        case (1 | -1, 0, 0, 1 | -1):
+            columns, rows = (1 if a > 0 else -1), (1 if d > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels[::rows, ::columns])
+        case (0, 1 | -1, 1 | -1, 0):
+            columns, rows = (1 if c > 0 else -1), (1 if b > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2)[::rows, ::columns])
         case other:
-            raise VideoError(
-                name, f"its display matrix {other} is no rotation by a multiple of 90 degrees", "convert it again"
-            )
+            what = f"its display matrix {other} is no rotation by a multiple of 90 degrees"
+            raise VideoError(name, what, "convert it again")

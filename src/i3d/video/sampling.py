@@ -6,7 +6,7 @@ Letters in names: V views (clips), T frames of a view.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,24 +27,6 @@ def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
         30 -> 25 fps:  frames at 0, 1/30, 2/30, 3/30, 4/30 s begin slots 0, 1, 2, 3, 3: frame 3 is dropped
     """
     return int((seconds * fps + Fraction(1, 2)) // 1)
-
-
-def indices_at_rate(seconds_T: list[Fraction], *, end_seconds: Fraction, fps: Fraction) -> Indices:
-    """Indices that resample frames at `seconds_T` (increasing, first 0) to `fps`; the last ends at `end_seconds`.
-
-    Frames may be dropped or repeated; at least one index is returned.
-
-        frames at 0, 0.1, 1.0, 1.033 s, end 2 s, 2 fps -> 1 1 3 3: displayed at 0.25, 0.75, 1.25, 1.75 s
-    """
-    if not seconds_T or any(b <= a for a, b in zip(seconds_T, [*seconds_T[1:], end_seconds], strict=True)):
-        raise ValueError(
-            f"time stamps must be non-empty, increasing and before the end, got {seconds_T}, {end_seconds}"
-        )
-    slots = [slot_at(t, fps=fps) for t in [*seconds_T, end_seconds]]
-    repeats = np.diff(slots)
-    if not repeats.any():
-        repeats[0] = 1
-    return np.repeat(np.arange(len(seconds_T), dtype=np.int64), repeats)
 
 
 def windows(num_frames: int, *, max_frames: int) -> list[tuple[int, int]]:
@@ -223,53 +205,26 @@ def clips_at(
 
 def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None = None) -> Indices:
     """The clips of a test protocol: int64 (V, T), before cropping. `fps` is that of the video, if known."""
-    p = protocol
+    p, options = protocol, _common_options(protocol)
     if p.placement == "dense":
-        return dense_clips(
-            num_frames,
-            clip_len=p.clip_len,
-            frame_interval=p.frame_interval,
-            num_clips=p.num_clips,
-            sample_range=p.sample_range,
-            out_of_bound=p.out_of_bound,
-        )
-    return uniform_clips(
-        num_frames,
-        clip_len=p.clip_len,
-        frame_interval=p.frame_interval,
-        num_clips=p.num_clips,
-        placement=p.placement,
-        rate=fps_ratio(fps, p.target_fps),
-        twice=p.twice,
-        out_of_bound=p.out_of_bound,
-    )
+        return dense_clips(num_frames, sample_range=p.sample_range, **options)
+    rate = fps_ratio(fps, p.target_fps)
+    return uniform_clips(num_frames, placement=p.placement, rate=rate, twice=p.twice, **options)
 
 
 def training_clips(
     num_frames: int, sampling: TrainSampling, *, rng: np.random.Generator, fps: float | None = None
 ) -> Indices:
     """The clips of one random training sample: int64 (V, T). `fps` is that of the video, if known."""
-    s = sampling
+    s, options = sampling, _common_options(sampling)
     if s.placement == "dense":
-        return random_dense_clips(
-            num_frames,
-            clip_len=s.clip_len,
-            frame_interval=s.frame_interval,
-            num_clips=s.num_clips,
-            sample_range=s.sample_range,
-            out_of_bound=s.out_of_bound,
-            rng=rng,
-        )
-    return random_clips(
-        num_frames,
-        clip_len=s.clip_len,
-        frame_interval=s.frame_interval,
-        num_clips=s.num_clips,
-        rate=fps_ratio(fps, s.target_fps),
-        jitter=s.temporal_jitter,
-        out_of_bound=s.out_of_bound,
-        rng=rng,
-    )
+        return random_dense_clips(num_frames, sample_range=s.sample_range, rng=rng, **options)
+    rate = fps_ratio(fps, s.target_fps)
+    return random_clips(num_frames, rate=rate, jitter=s.temporal_jitter, rng=rng, **options)
+
+
+def _common_options(settings: ClipProtocol | TrainSampling) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("clip_len", "frame_interval", "num_clips", "out_of_bound")}
 
 
 def fps_ratio(fps: float | None, target_fps: float | None) -> float | None:

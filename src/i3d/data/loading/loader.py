@@ -76,7 +76,7 @@ class ClipLoader:
             raise InputError(f"max_bad {self.max_bad}: must be a fraction from 0 to 1")
         self.bad: dict[int, UnreadableClip] = {}
         self._time_limit = _seconds_per_clip(dataset) * batch_size
-        self._keys = _Keys()
+        self._keys: list[list[Key]] = []  # of each batch of the epoch: the `batch_sampler` of the DataLoader
         self._pass = self._number = 0
         if num_workers and isinstance(dataset.view, TrainView):
             s, size = dataset.view.sampling, dataset.view.augmentation.size
@@ -104,7 +104,7 @@ class ClipLoader:
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `first` on."""
         num_clips = len(self.dataset)
-        self._keys.batches = [
+        self._keys[:] = [
             [(epoch + (int(i) // num_clips << OCCURRENCE_SHIFT), int(i) % num_clips) for i in order]
             for order in self._order(epoch)[first:]
         ]
@@ -129,13 +129,14 @@ class ClipLoader:
             if isinstance(batch, I3DError):
                 raise batch
             for bad in batch.bad:
-                self._count(bad)
+                self.bad.setdefault(bad.index, bad)
+                self.check_bad()
             yield batch
             self._number += 1
 
     def worker_error(self, error: Exception) -> InputError:
         """The error for a worker that died (by a crash, or for lack of memory) or hangs: it names the clips at work."""
-        in_work = self._keys.batches[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
+        in_work = self._keys[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
         paths = [printable(self.dataset.annotations.file(index)) for keys in in_work for _, index in keys]
         more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
         what = "hangs" if "timed out" in str(error) else "died"
@@ -153,10 +154,6 @@ class ClipLoader:
         subset = np.arange(num_clips) if self.subset is None else self.subset
         return [subset[places] for places in evaluation_batches(len(subset), batch_size=self.batch_size, **rank)]
 
-    def _count(self, bad: UnreadableClip) -> None:
-        self.bad.setdefault(bad.index, bad)
-        self.check_bad()
-
     def check_bad(self) -> None:
         """An InputError if more clips are bad than `max_bad` allows."""
         num_clips = len(self.dataset)
@@ -166,19 +163,6 @@ class ClipLoader:
                 f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% "
                 f"allows; the first: {first.reason} (`i3d data check` lists all)"
             )
-
-
-class _Keys:
-    """DataLoader's `batch_sampler`: the keys of each batch, set again for every epoch."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Key]] = []
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def _seconds_per_clip(dataset: ClipDataset) -> float:
