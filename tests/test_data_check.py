@@ -19,9 +19,10 @@ import pytest
 
 from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
-from i3d.data.check.dataset import ClipReport, DatasetReport, check_dataset, write_report
+from i3d.data.check.dataset import check_dataset
 from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprint
 from i3d.data.check.file_headers import find_truncation
+from i3d.data.check.report import ClipReport, DatasetReport, write_report
 from i3d.data.formats.read import read_annotations
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
@@ -199,7 +200,7 @@ def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
             assert new.timetable()[-1] == pytest.approx(row.seconds, abs=0.05)
             difference = next(new.stream()).astype(int) - next(old.stream())
             assert np.abs(difference).mean() < 8
-        assert inspect_clip(ClipJob(str(path), path.name, None, False, None)).problems == ()
+        assert inspect_clip(ClipJob(path)).problems == ()
 
 
 def test_fixing_replaces_nothing(tmp_path):
@@ -462,7 +463,7 @@ def test_files_tell_what_they_lack(tmp_path, name):
         cut(tmp_path / f"cut-{name}", whole, share)
         with (tmp_path / f"cut-{name}").open("rb") as file:
             assert "missing" in find_truncation(file, int(size * share))[0]
-        found = inspect_clip(ClipJob(str(tmp_path / f"cut-{name}"), name, None, False, None)).problems
+        found = inspect_clip(ClipJob(tmp_path / f"cut-{name}")).problems
         assert [status for status, _ in found] == ["truncated"] or share > 0.9
 
 

@@ -350,7 +350,7 @@ def test_what_cannot_be_previewed(videos, tmp_path):
     annotations = table(videos, ["long.mp4,a"])
     dataset = ClipDataset(annotations, view())
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be created"):
+    with pytest.raises(InputError, match="file: cannot be written"):
         preview_dataset(dataset, tmp_path / "file")
     with pytest.raises(InputError, match="num_clips 0"):
         preview_dataset(dataset, tmp_path, num_clips=0)

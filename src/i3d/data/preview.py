@@ -6,7 +6,7 @@ preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/stat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
+from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
@@ -87,23 +88,25 @@ def preview_dataset(
         raise InputError("a preview shows training clips: give a dataset with a training view")
     if num_clips < 1 or not len(dataset):
         raise InputError(f"num_clips {num_clips} of {len(dataset)} clips: a preview needs at least 1")
-    try:
+    with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{printable(str(out))}: cannot be created ({error.strerror}); choose another folder"
-        ) from error
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     sample = _sample(len(dataset), seed=dataset.seed)
     to_open = sorted({*chosen, *sample})
-    num_steps = len(to_open) + len(chosen)
-    infos = _inspect_clips(dataset, to_open, lambda completed: on_clip and on_clip(completed, num_steps))
+
+    def reported(indices: Sequence[int], num_before: int) -> Iterator[int]:
+        for completed, index in enumerate(indices, start=num_before + 1):
+            yield index
+            if on_clip is not None:
+                on_clip(completed, len(to_open) + len(chosen))
+
+    infos: dict[int, _VideoInfo | UnreadableClip] = {}
+    num_decoded = 0  # for their length
+    for index in reported(to_open, 0):
+        infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
+        num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    strips = []
-    for completed, index in enumerate(chosen, start=1):
-        strips.append(_clip_strip(dataset, epoch, index, infos[index], bad))
-        if on_clip is not None:
-            on_clip(len(to_open) + completed, num_steps)
+    strips = [_clip_strip(dataset, epoch, index, infos[index], bad) for index in reported(chosen, len(to_open))]
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
@@ -133,18 +136,6 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
-
-
-def _inspect_clips(
-    dataset: ClipDataset, indices: Sequence[int], on_done: Callable[[int], object]
-) -> dict[int, _VideoInfo | UnreadableClip]:
-    """Sizes and lengths of these clips; at most MAX_DECODED of them are decoded for their length."""
-    infos: dict[int, _VideoInfo | UnreadableClip] = {}
-    for completed, index in enumerate(indices, start=1):
-        num_decoded = sum(isinstance(info, _VideoInfo) and not info.has_timetable for info in infos.values())
-        infos[index] = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
-        on_done(completed)
-    return infos
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
@@ -268,11 +259,8 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     words += ["erasing"] if a.erasing else []
     numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
     views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
-    flow = (
-        "; flow: hue is the direction, as in the colour wheel, saturation the speed"
-        if dataset.num_channels == 2
-        else ""
-    )
+    flow = "; flow: hue is the direction, as in the colour wheel, saturation the speed"
+    flow = flow if dataset.num_channels == 2 else ""
     return ", ".join(words), f"frames {numbers}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
 
 
@@ -308,15 +296,13 @@ def _lengths(known: list[_VideoInfo], view: TrainView) -> list[Histogram]:
     marks = {"seconds": span / s.target_fps} if s.target_fps and seconds else {"frames": float(span)}
     charts = []
     for unit, values, digits in (("seconds", seconds, 2), ("frames", lengths, 0)):
-        extent = _range(values)
-        if extent is None:
+        if not values:
             continue
-        low, middle, high = (f"{value:,.{digits}f}" for value in (extent.min, extent.median, extent.max))
+        low, middle, high = (f"{value:,.{digits}f}" for value in (min(values), np.median(values), max(values)))
         subtitle = f"{low} to {high}, median {middle}"
         if num_unknown := len(known) - len(values):
             subtitle += f"; unknown of {num_unknown} that would have to be decoded"
-        mark = marks.get(unit)
-        label = ""
+        mark, label = marks.get(unit), ""
         if mark is not None:
             num_short = sum(value < mark for value in values)
             shorter = f"{num_short} of {len(values)} are shorter and repeat frames" if num_short else "none is shorter"

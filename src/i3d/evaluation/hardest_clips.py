@@ -125,10 +125,10 @@ def _open(file: str, clip_range: ClipRange, naming: FrameNaming | None) -> Video
     shards = None if root is None else Shards(root)
     name = file if root is None else Path(file).relative_to(root).as_posix()
     if naming is not None:
-        folder: Any = Path(file) if shards is None else shards.folder(name)
+        folder: Any = Path(file) if shards is None else shards.path(name)
         first, num_frames = clip_range.first_frame, clip_range.num_frames
         return open_frames(folder, naming, num_frames=num_frames, first_frame=first, limits=LIMITS)
-    return open_video(file if shards is None else shards.file(name).read_bytes(), name=file, limits=LIMITS)
+    return open_video(file if shards is None else shards.path(name).read_bytes(), name=file, limits=LIMITS)
 
 
 def middle_frames(num_frames: int, *, num_parts: int) -> Labels:

@@ -4,7 +4,7 @@ import errno
 import glob
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,23 +21,30 @@ ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
 
 
 @contextmanager
+def writing_to(place: str, todo: str) -> Iterator[None]:
+    """An OSError of the block becomes an InputError: `place` (`x.json:`) cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{place} cannot be written ({error.strerror or error}); {todo}") from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; at the end it is flushed to the disk and renamed to `path`.
 
     If the block fails, the temporary file is removed and `path` is unchanged.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary, is_locked = Path(name), try_lock(handle)  # marks it for `remove_abandoned` as in use
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+    with writing_to(f"{path}:", "choose another place"):
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    is_locked = try_lock(handle)  # marks it for `remove_abandoned` as in use
     if not is_locked:
         os.close(handle)  # without locks: Windows cannot rename an open file
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:
@@ -113,9 +120,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,11 +12,12 @@ from i3d.cli.messages import log
 from i3d.cli.options import DatasetOptions, FrameOptions, ListOptions, ModalityOptions
 from i3d.cli.run.setup import clip_dataset, frame_naming, read_dataset
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import check_dataset, write_report
+from i3d.data.check.dataset import check_dataset
+from i3d.data.check.report import write_report
 from i3d.data.formats.read import class_names
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import FlowSettings
+from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.missing import missing_clips
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import Preview, preview_dataset
@@ -90,20 +91,16 @@ def run_extract(
     settings = None
     if options.flow_method is not None:
         settings = FlowSettings(options.flow_method, flow.flow_bound, flow.flow_align, flow.flow_format)
+    frame_settings = FrameSettings(
+        options.short_side,
+        options.jpeg_quality or (95 if settings is None else 100),
+        frames.template or "",
+        frames.first_index,
+        fps,
+        settings,
+    )
     with output.ProgressBar("extract frames", len(annotations)) as bar:
-        result = extract_frames(
-            annotations,
-            out,
-            short_side=options.short_side,
-            jpeg_quality=options.jpeg_quality or (95 if settings is None else 100),
-            template=frames.template,
-            first=frames.first_index,
-            fps=fps,
-            flow=settings,
-            num_workers=workers,
-            on_clip=bar.update,
-            force=force,
-        )
+        result = extract_frames(annotations, out, frame_settings, num_workers=workers, on_clip=bar.update, force=force)
     output.print_extraction(result)
     return 3 if result.bad else 0
 

@@ -17,7 +17,7 @@ from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.flow_files import FILES
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import RECORD, FlowSettings
+from i3d.data.frame_extraction.jobs import RECORD, FlowSettings, FrameSettings
 from i3d.data.frame_folders import infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
@@ -39,18 +39,10 @@ def run_flow(
 ) -> int:
     """Write the flow of videos; the exit code."""
     annotations, missing = _annotations(videos)
+    flow = FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format)
+    settings = FrameSettings(options.short_side or None, jpeg_quality=100, fps=fps, flow=flow)
     with output.ProgressBar("compute flow", len(annotations)) as bar:
-        result = extract_frames(
-            annotations,
-            out,
-            short_side=options.short_side or None,
-            jpeg_quality=100,
-            fps=fps,
-            flow=FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format),
-            num_workers=workers,
-            on_clip=bar.update,
-            force=force,
-        )
+        result = extract_frames(annotations, out, settings, num_workers=workers, on_clip=bar.update, force=force)
     for path in missing:
         log.error("%s: no such file; check the path", printable(path))
     output.print_extraction(result, num_missing=len(missing))

@@ -8,12 +8,11 @@ Letters in names: N clips of a batch, V views, T frames, D distinct frames, H ro
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +22,8 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming, clip_folder, dataset_naming, open_frames
+from i3d.data.flow_files import flow_from_rgb
+from i3d.data.frame_folders import FrameNaming, clip_path, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
@@ -31,16 +31,15 @@ from i3d.data.loading.samplers import epoch_order
 from i3d.data.loading.shared_memory import allocate_uint8, to_shared
 from i3d.data.loading.timing import LoadTimer
 from i3d.data.missing import check_present
-from i3d.data.shards import Shards
+from i3d.data.shards import Shards, open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import augment_pixels
-from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
-from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
+from i3d.video.transforms import center_crop, crop_boxes, short_side_size
 
 MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops whatever `max_bad` is
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
@@ -321,9 +320,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             if self.flow is None or not self.computes_flow:
                 yield _Part(video, video.iter_frames_at, first, stop - first, fps)
                 return
-            content, between = self._content_digest(index), (first, stop)
+            content, between = content_digest(clip_path(self.annotations, self.shards, index)), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
-                yield _Part(video, flow.iter_frames_at, 0, flow.num_frames, rate or fps)
+                at = partial(flow.iter_frames_at, transform=flow_from_rgb)
+                yield _Part(video, at, 0, flow.num_frames, rate or fps)
 
     def _frames_at_rate(
         self,
@@ -339,32 +339,24 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if self.flow is None or not self.computes_flow:
             yield from window_frames(video, protocol, pre, between=between, uncropped=uncropped)
             return
-        content, side = self._content_digest(index), pre.short_side
+        content, side = content_digest(clip_path(self.annotations, self.shards, index)), pre.short_side
         with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
-            for flow_HW2 in flow.stream():
+            for flow_HW2 in flow.stream(transform=flow_from_rgb):
                 yield flow_HW2 if uncropped else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
-
-    def _content_digest(self, index: int) -> str:
-        if self.shards is not None:
-            return hashlib.sha256(self.shards.file(self.annotations.path(index)).read_bytes()).hexdigest()
-        return content_digest(Path(self.annotations.file(index)))
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""
-        clip = self.annotations[index]
-        if self.naming is not None:
-            return open_frames(
-                clip_folder(self.annotations, self.shards, index),
-                self.naming,
-                num_frames=clip.num_frames,
-                first_frame=clip.first_frame,
-                limits=self.limits,
-                at_least=self._at_least,
-            )
-        file = self.annotations.file(index)
-        if self.shards is not None:
-            return open_video(self.shards.file(clip.path).read_bytes(), name=file, limits=self.limits)
-        return open_video(file, limits=self.limits)
+        clip, path = self.annotations[index], clip_path(self.annotations, self.shards, index)
+        if self.naming is None:
+            return open_stored_video(path, limits=self.limits)
+        return open_frames(
+            path,
+            self.naming,
+            num_frames=clip.num_frames,
+            first_frame=clip.first_frame,
+            limits=self.limits,
+            at_least=self._at_least,
+        )
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:
@@ -394,7 +386,5 @@ def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8
     height, width = out_HWC.shape[:2]
     if frame_HWC.shape == out_HWC.shape:
         out_HWC[...] = frame_HWC
-    elif frame_HWC.shape[2] == 3:
-        cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
     else:
-        out_HWC[...] = resize_frame(frame_HWC, height=height, width=width)
+        cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
