@@ -391,11 +391,6 @@ def test_plain_folders_and_layouts(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_workers": 0}, "num_workers 0"),
-        ({"time_limit": 0}, "time_limit 0"),
-        ({"memory_limit_gib": 0.1}, "memory_limit_gib 0.1"),
-        ({"min_frames": 0}, "min_frames 0"),
-        ({"near_duplicates": "some"}, "is not one of across-splits, all, none"),
         ({"split": "dev"}, "not one of train"),
         ({"modality": "flow"}, "flow is read from folders of frames"),
     ],

@@ -7,8 +7,9 @@ import time
 
 import i3d.data.check.clip
 from i3d.data.check.clip import inspect_clip
-from i3d.data.frame_extraction.jobs import FrameJob, unfinished_folder
+from i3d.data.frame_extraction.jobs import FrameJob
 from i3d.errors import InputError
+from i3d.utils.atomic_files import unfinished_folder
 
 
 class DyingJob(FrameJob):

@@ -127,6 +127,10 @@ class Annotations:
         line = int(self.lines_N[index])
         return printable(self.file_names[self.files_N[index]]) + (f":{line}" if line else "")
 
+    def error(self, index: int, why: str) -> InputError:
+        """An error that begins with the line and the path of a clip."""
+        return InputError(f"{self.where(index)}: {quoted(self.path(index))}: {why}")
+
     @cached_property
     def class_counts_K(self) -> npt.NDArray[np.int64]:
         """The number of clips of each class."""
@@ -236,15 +240,10 @@ def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -
             if rows.splits[i] != rows.splits[before] and not in_two_splits:
                 in_two_splits = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
-                raise InputError(
-                    f"{rows.where(i, source)}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} "
-                    "with another label; remove one line"
-                )
-    clips = (
-        "1 clip is listed more than once:"
-        if num_repeated == 1
-        else (f"{num_repeated} clips are listed more than once, such as")
-    )
+                why = f"is also on line {rows.lines[before]} with another label; remove one line"
+                raise InputError(f"{rows.where(i, source)}: {quoted(rows.paths[i])}: {why}")
+    clips = f"{num_repeated} clips are listed more than once, such as"
+    clips = "1 clip is listed more than once:" if num_repeated == 1 else clips
     return [f"{clips} {example}{in_two_splits}"]
 
 

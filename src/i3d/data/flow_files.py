@@ -49,9 +49,7 @@ def flow_file_in(folder: Any) -> str | None:
     return next((name for name in FILES.values() if name in names), None)
 
 
-def open_flow_file(
-    folder: Any, name: str, *, first: int, num_frames: int | None, frames_fps: float | None, limits: Limits
-) -> Video:
+def open_flow_file(folder: Any, name: str, *, first: int, num_frames: int | None, limits: Limits) -> Video:
     """The flow of a clip from one file, which is read completely: frames are (H, W, 2), x then y."""
     where = f"{folder}/{name}"
     flow_THW2 = _read(folder / name, where, limits)[first:]
@@ -59,7 +57,7 @@ def open_flow_file(
         what = f"it has {len(flow_THW2)} flows from {first} on, {num_frames} are listed"
         raise VideoError(where, what, "correct the list, or compute the flow again")
     num_frames = num_frames or len(flow_THW2)
-    return FramesVideo(where, num_frames, flow_THW2.__getitem__, frames_fps=frames_fps, limits=limits)
+    return FramesVideo(where, num_frames, flow_THW2.__getitem__, limits=limits)
 
 
 def _read(file: Any, where: str, limits: Limits) -> FrameHWC:

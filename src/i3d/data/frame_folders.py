@@ -22,7 +22,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
 from i3d.data.shards import Shards
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_grey, read_image
 
@@ -50,10 +50,8 @@ class FrameNaming:
         except (KeyError, IndexError, ValueError):
             has_number = False
         if not has_number or "/" in self.template:
-            raise InputError(
-                f"template {self.template!r}: not a file name with a number; write img_{{:05d}}.jpg, or "
-                "flow_{axis}_{:05d}.jpg for flow"
-            )
+            todo = "write img_{:05d}.jpg, or flow_{axis}_{:05d}.jpg for flow"
+            raise InputError(f"template {self.template!r}: not a file name with a number; {todo}")
         if self.modality == "rgb" and self.paired:
             raise InputError(f"template {self.template!r}: {{axis}} is for flow; remove it for rgb")
 
@@ -81,30 +79,26 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
             return FrameNaming(file, 0, modality)
-        matches = [
-            m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
-        ]
+        names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
     kinds: dict[tuple[str, str], list[str]] = {}  # numbers by (prefix, suffix)
-    for match in matches:
-        kinds.setdefault((match[1], match[3]), []).append(match[2])
+    for match in map(_NUMBERED.fullmatch, names):
+        if match is not None:
+            kinds.setdefault((match[1], match[3]), []).append(match[2])
     flow_kinds = {kind for kind in kinds if _AXIS.search(kind[0]) or "flow" in kind[0].lower()}
     chosen = flow_kinds if modality == "flow" else kinds.keys() - flow_kinds
     if modality == "flow" and any(_AXIS.search(prefix) for prefix, _ in chosen):
         chosen = {kind for kind in chosen if _AXIS.search(kind[0]) and _AXIS.search(kind[0])[0] == "x"}  # type: ignore[index]
     if len(chosen) != 1:
-        names = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
-        raise InputError(
-            f"{folder}: which images are the {modality} frames is unclear ({names}); "
-            "pass --template, such as img_{:05d}.jpg"
-        )
+        found = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
+        todo = "pass --template, such as img_{:05d}.jpg"
+        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({found}); {todo}")
     (prefix, suffix) = next(iter(chosen))
     numbers = kinds[prefix, suffix]
-    digits = len(min(numbers, key=len))
-    padded = any(number.startswith("0") and len(number) > 1 for number in numbers) or digits == len(
-        max(numbers, key=len)
-    )
+    lengths = {len(number) for number in numbers}
+    digits = min(lengths)
+    padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in numbers)
     prefix = prefix.replace("{", "{{").replace("}", "}}")
     if modality == "flow":
         prefix = _AXIS.sub("{axis}", prefix)
@@ -140,10 +134,8 @@ def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality:
     """The naming of the frames in the folders of a dataset. An InputError if no inspected folder has frames."""
     naming = infer_common_naming(partial(clip_path, annotations, shards), len(annotations), modality=modality)
     if naming is None:
-        where, path = annotations.where(0), printable(annotations.path(0))
-        raise InputError(
-            f"{where}: {path!r}: contains no frame, like the other folders; extract frames, or give another --root"
-        )
+        why = "contains no frame, like the other folders; extract frames, or give another --root"
+        raise annotations.error(0, why)
     return naming
 
 
@@ -158,7 +150,6 @@ def open_frames(
     *,
     num_frames: int | None = None,
     first_frame: int = 0,
-    frames_fps: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     at_least: int | None = None,
 ) -> Video:
@@ -167,9 +158,7 @@ def open_frames(
     `at_least`: JPEG frames of RGB may be decoded at a smaller size with at least this short side.
     """
     if naming.in_one_file:
-        return open_flow_file(
-            folder, naming.template, first=first_frame, num_frames=num_frames, frames_fps=frames_fps, limits=limits
-        )
+        return open_flow_file(folder, naming.template, first=first_frame, num_frames=num_frames, limits=limits)
     if num_frames is None:
         num_frames = count_frames(folder, naming) - first_frame
         if num_frames < 1:
@@ -185,7 +174,7 @@ def open_frames(
             return _read_packed_flow(file_at(index), limits)
         return read_image(file_at(index), max_pixels=limits.max_pixels, at_least=at_least)
 
-    return FramesVideo(str(folder), num_frames, frame_at, file_at=file_at, frames_fps=frames_fps, limits=limits)
+    return FramesVideo(str(folder), num_frames, frame_at, file_at=file_at, limits=limits)
 
 
 def count_frames(folder: Path, naming: FrameNaming) -> int:

@@ -6,7 +6,6 @@ import os
 
 from i3d.data.annotations import Annotations
 from i3d.data.shards import Shards
-from i3d.errors import InputError
 
 
 def check_present(annotations: Annotations, shards: Shards | None) -> None:
@@ -20,7 +19,7 @@ def check_present(annotations: Annotations, shards: Shards | None) -> None:
     else:
         why = f"no such file below {root}; {len(missing)} of {num_clips} clips are missing: restore them, or list them "
         why += "by `i3d data check`"
-    raise InputError(f"{annotations.where(missing[0])}: {annotations.path(missing[0])!r}: {why}")
+    raise annotations.error(missing[0], why)
 
 
 def missing_clips(annotations: Annotations, shards: Shards | None = None) -> list[int]:

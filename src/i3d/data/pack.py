@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,8 @@ from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.missing import check_present
 from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError
+from i3d.utils.atomic_files import unfinished_folder
 from i3d.video.images import images_in
 
 BLOCK: Final = 512  # bytes of a tar block
@@ -38,8 +37,6 @@ def pack_dataset(
     The folder appears complete or not at all. Its list contains the times, splits and groups of the clips. `on_clip` is
     called with the number of finished clips. An existing `out`, and missing files, are an InputError.
     """
-    if shard_bytes < BLOCK:
-        raise InputError(f"shard_bytes {shard_bytes}: must be at least {BLOCK}")
     if out.exists():
         raise InputError(f"{out}: exists; choose a new folder, or remove this one")
     if not out.parent.is_dir():
@@ -47,12 +44,13 @@ def pack_dataset(
     if Shards.find(Path(annotations.root)) is not None:
         raise InputError(f"{annotations.root}: is already packed; give the original files")
     check_present(annotations, None)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        files, shard_sizes = _write_shards(annotations, temporary, shard_bytes, on_clip)
+    with unfinished_folder(out.parent) as unfinished:
+        folder = unfinished / out.name
+        folder.mkdir()
+        files, shard_sizes = _write_shards(annotations, folder, shard_bytes, on_clip)
         names, shards, offsets, sizes = zip(*files, strict=True) if files else ((), (), (), ())
         np.savez(
-            temporary / INDEX,
+            folder / INDEX,
             names_utf8=np.frombuffer(b"".join(names), np.uint8),
             name_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
             shards=np.array(shards, np.int32),
@@ -60,18 +58,13 @@ def pack_dataset(
             sizes=np.array(sizes, np.int64),
             shard_sizes=np.array(shard_sizes, np.int64),
         )
-        write_annotations(replace(annotations, root=str(temporary)), temporary / LIST)
-        write_classes(annotations.classes, temporary / CLASSES)
-        temporary.chmod(0o755)
+        write_annotations(replace(annotations, root=str(folder)), folder / LIST)
+        write_classes(annotations.classes, folder / CLASSES)
         try:
-            temporary.rename(out)
+            folder.rename(out)
         except OSError as error:
-            raise InputError(
-                f"{out}: was created by another process ({error.strerror}); choose a new folder"
-            ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            why = f"was created by another process ({error.strerror}); choose a new folder"
+            raise InputError(f"{out}: {why}") from error
     return len(files)
 
 
@@ -106,16 +99,14 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
     for number in range(len(annotations)):
         path, place = annotations.path(number).rstrip("/"), Path(annotations.file(number))
         if path.startswith("/") or ".." in path.split("/"):
-            raise InputError(
-                f"{annotations.where(number)}: {quoted(path)}: is outside the root; pack from a folder above it"
-            )
+            raise annotations.error(number, "is outside the root; pack from a folder above it")
         if path not in packed and annotations.is_frames:
             flow = flow_file_in(place) if place.is_dir() else None  # of all frames
             images = [place / flow] if flow else images_in(place)
             listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
                 why = f"contains {len(images)} images" + (f", its list states {listed}" if listed > 0 else "")
-                raise InputError(f"{annotations.where(number)}: {quoted(path)}: {why}; extract its frames again")
+                raise annotations.error(number, f"{why}; extract its frames again")
             yield from ((f"{path}/{image.name}", image) for image in images)
         elif path not in packed:
             yield path, place

@@ -86,27 +86,20 @@ def preview_dataset(
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
         raise InputError("a preview shows training clips: give a dataset with a training view")
-    if num_clips < 1 or not len(dataset):
-        raise InputError(f"num_clips {num_clips} of {len(dataset)} clips: a preview needs at least 1")
     with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     sample = _sample(len(dataset), seed=dataset.seed)
     to_open = sorted({*chosen, *sample})
-
-    def reported(indices: Sequence[int], num_before: int) -> Iterator[int]:
-        for completed, index in enumerate(indices, start=num_before + 1):
-            yield index
-            if on_clip is not None:
-                on_clip(completed, len(to_open) + len(chosen))
-
+    num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
     num_decoded = 0  # for their length
-    for index in reported(to_open, 0):
+    for index in _reported(to_open, on_clip, 0, num_steps):
         infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
         num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    strips = [_clip_strip(dataset, epoch, index, infos[index], bad) for index in reported(chosen, len(to_open))]
+    steps = _reported(chosen, on_clip, len(to_open), num_steps)
+    strips = [_clip_strip(dataset, epoch, index, infos[index], bad) for index in steps]
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
@@ -136,6 +129,16 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
+
+
+def _reported(
+    indices: Sequence[int], on_clip: Callable[[int, int], None] | None, num_before: int, num_steps: int
+) -> Iterator[int]:
+    """The same clips; each is reported when it is finished."""
+    for completed, index in enumerate(indices, start=num_before + 1):
+        yield index
+        if on_clip is not None:
+            on_clip(completed, num_steps)
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:

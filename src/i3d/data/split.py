@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
 UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
@@ -74,11 +74,9 @@ def assign_folds(
         raise InputError(f"--cv-folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
-    if len(np.unique(fold_G)) < num_folds:
-        raise InputError(
-            f"--cv-folds {num_folds}: {num_groups} groups of these sizes fill only {len(np.unique(fold_G))} folds; "
-            f"pass --cv-folds {len(np.unique(fold_G))}"
-        )
+    if (num_filled := len(np.unique(fold_G))) < num_folds:
+        why = f"{num_groups} groups of these sizes fill only {num_filled} folds; pass --cv-folds {num_filled}"
+        raise InputError(f"--cv-folds {num_folds}: {why}")
     return fold_G[groups_N]
 
 
@@ -107,8 +105,7 @@ def find_groups(
         listed = annotations.group_names[annotations.groups_N[index]]
         match = pattern.search(path) if group_by or not listed else None
         if group_by and match is None:
-            where = annotations.where(index)
-            raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
+            raise annotations.error(index, f"does not match --group-by {group_by!r}; correct one")
         keys.append(("pattern", match[1]) if match else ("group", listed) if listed else ("path", path))
     files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
     pairs = [*zip(keys, files, strict=True), *((keys[one], keys[other]) for one, other in alike)]
@@ -147,10 +144,8 @@ def _existing_splits(
     for index in np.flatnonzero(annotations.splits_N >= 0).tolist():
         group, split = groups_N[index], int(annotations.splits_N[index])
         if fixed_G[group] not in (-1, split):
-            raise InputError(
-                f"{annotations.where(index)}: {quoted(annotations.path(index))}: its group is in "
-                f"{SPLITS[fixed_G[group]]} and in {SPLITS[split]}; correct the list, or pass --ignore-splits"
-            )
+            what = f"its group is in {SPLITS[fixed_G[group]]} and in {SPLITS[split]}"
+            raise annotations.error(index, f"{what}; correct the list, or pass --ignore-splits")
         fixed_G[group] = split
     return fixed_G
 
@@ -193,7 +188,6 @@ def _labels_of(annotations: Annotations, chosen_N: npt.NDArray[np.bool_]) -> npt
 def _warnings(
     classes: tuple[str, ...], counts_SK: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64]
 ) -> tuple[str, ...]:
-    """Warnings about classes with too few groups for all splits."""
     warnings = []
     for s in np.flatnonzero(fractions_S):
         absent = [classes[k] for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]

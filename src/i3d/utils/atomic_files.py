@@ -5,6 +5,8 @@ import glob
 import hashlib
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while they are written
+LOCK: Final = ".lock"
 ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
 
 
@@ -59,6 +63,31 @@ def remove_abandoned(path: Path) -> None:
     """Remove the temporary files of `path` that killed processes left; those of live processes are locked."""
     for left in unlocked_files(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
         left.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder in `place`, locked by this process until the block ends; then what is still in it is removed.
+
+    It is for files that are renamed when they are complete.
+    """
+    handle, name = tempfile.mkstemp(dir=place, prefix=UNFINISHED, suffix=LOCK)
+    try_lock(handle)
+    folder = Path(name).with_suffix("")
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_abandoned_folders(place: Path) -> None:
+    """Remove the unfinished folders of killed processes; those of live processes are locked."""
+    for lock_file in unlocked_files(place.glob(f"{UNFINISHED}*{LOCK}")):
+        shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
+        lock_file.unlink(missing_ok=True)
 
 
 def unlocked_files(paths: Iterable[Path]) -> Iterator[Path]:

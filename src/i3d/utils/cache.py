@@ -82,10 +82,8 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
         except (OSError, InputError) as error:
-            raise InputError(
-                f"{self.folder}: the cache cannot be written ({error}); free disk space, or choose "
-                f"another folder with --cache or ${VARIABLE}"
-            ) from error
+            todo = f"free disk space, or choose another folder with --cache or ${VARIABLE}"
+            raise InputError(f"{self.folder}: the cache cannot be written ({error}); {todo}") from error
 
 
 def cache_key(**parts: Any) -> str:

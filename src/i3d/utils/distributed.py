@@ -75,10 +75,9 @@ def _gloo_group_beside(default_group: dist.ProcessGroup) -> dist.ProcessGroup:  
     try:
         group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=TRAINING_TIMEOUT)
     except RuntimeError as error:
-        raise InputError(
-            f"the processes cannot reach each other over the network ({first_line(error)}); name the interface between "
-            "the hosts, as in GLOO_SOCKET_IFNAME=eth0"
-        ) from error
+        what = f"the processes cannot reach each other over the network ({first_line(error)})"
+        todo = "name the interface between the hosts, as in GLOO_SOCKET_IFNAME=eth0"
+        raise InputError(f"{what}; {todo}") from error
     atexit.register(_destroy_gloo_group)
     return group
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from i3d.video.sampling import slot_at
 
 FrameHWC = npt.NDArray[np.uint8]
 Transform = Callable[[FrameHWC], FrameHWC]
+StampedFrame = tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]  # time stamp, duration, rgb
 Source = str | os.PathLike[str] | bytes | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8]
 
 MAX_GAP_SECONDS: Final = 600  # a jump in the time stamps beyond this is damage, not a still scene
@@ -67,13 +69,6 @@ class Frames:
     frames_THWC: npt.NDArray[np.uint8]
     indices_T: npt.NDArray[np.int64]
     seconds_T: npt.NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        shape = self.frames_THWC.shape
-        if self.frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
-            raise ValueError(f"frames must be uint8 (T, H, W, 3), got {self.frames_THWC.dtype} {shape}")
-        if not len(self.indices_T) == len(self.seconds_T) == shape[0]:
-            raise ValueError(f"{shape[0]} frames, {len(self.indices_T)} indices, {len(self.seconds_T)} times")
 
     def __len__(self) -> int:
         return len(self.frames_THWC)
@@ -287,12 +282,9 @@ class Video(ABC):
     def _check_time(self) -> None:
         spent = self._spent_seconds + (0 if self._since is None else time.monotonic() - self._since)
         if spent > self.limits.max_seconds + self._played:
-            raise VideoError(
-                self.name,
-                f"decoding took {spent:.1f} s for {self._played:.1f} s of video, "
-                f"over {self.limits.max_seconds:g} s more than it plays",
-                "check the file, or raise the time limit",
-            )
+            what = f"decoding took {spent:.1f} s for {self._played:.1f} s of video"
+            what += f", over {self.limits.max_seconds:g} s more than it plays"
+            raise VideoError(self.name, what, "check the file, or raise the time limit")
 
 
 def displayed_between(
@@ -317,51 +309,49 @@ def _stack(frames: Sequence[tuple[int, FrameHWC, Fraction]]) -> Frames:
     return Frames(frames_THWC, indices_T, np.array([float(seconds) for _, _, seconds in frames]))
 
 
-def assign_times(
-    stamped: Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]], *, period: Fraction, name: str
-) -> Iterator[DecodedFrame]:
+def assign_times(stamped: Iterator[StampedFrame], *, period: Fraction, name: str) -> Iterator[DecodedFrame]:
     """Assign increasing times to frames (time stamp, duration, rgb) in display order.
 
     The first frame is at 0. Time stamps that are reordered within a few frames (AVI) are sorted; one that is missing
     or does not increase is replaced by the previous one plus `period`. A frame lasts until the next one.
     """
-    waiting: list[tuple[Fraction | None, Callable[[], FrameHWC]]] = []
+    starts = _increasing_times(_sorted_stamps(stamped), period, name)
+    for index, ((seconds, rgb), (until, _)) in enumerate(pairwise(starts)):
+        yield DecodedFrame(index, seconds, until, rgb)
+
+
+def _sorted_stamps(stamped: Iterator[StampedFrame]) -> Iterator[StampedFrame]:
+    """The same frames, with the time stamps of a few consecutive ones in order."""
+    waiting: list[StampedFrame] = []
     stamps: list[Fraction] = []
-    first: Fraction | None = None
-    previous: tuple[int, Fraction, Callable[[], FrameHWC]] | None = None
-    last_duration: Fraction | None = None
-    stamped = iter(stamped)
-    index = 0
-    while True:
-        item = next(stamped, None)
+    for item in chain(stamped, [None] * LOOKAHEAD_FRAMES):
         if item is not None:
-            stamp, last_duration, rgb = item
-            waiting.append((stamp, rgb))
-            if stamp is not None:
-                heapq.heappush(stamps, stamp)
-            if len(waiting) <= LOOKAHEAD_FRAMES:
-                continue
-        if not waiting:
-            break
-        stamp, rgb = waiting.pop(0)
-        if stamp is not None:
-            stamp = heapq.heappop(stamps)
-        if first is None:
-            first = stamp or Fraction(0)
+            waiting.append(item)
+            if item[0] is not None:
+                heapq.heappush(stamps, item[0])
+        if waiting and (item is None or len(waiting) > LOOKAHEAD_FRAMES):
+            stamp, duration, rgb = waiting.pop(0)
+            yield None if stamp is None else heapq.heappop(stamps), duration, rgb
+
+
+def _increasing_times(
+    frames: Iterator[StampedFrame], period: Fraction, name: str
+) -> Iterator[tuple[Fraction, Callable[[], FrameHWC]]]:
+    """(time, rgb) of each frame, and then the end of the last."""
+    first = before = last = None
+    for index, last in enumerate(frames):
+        stamp, _, rgb = last
+        first = (stamp or Fraction(0)) if first is None else first
         seconds = None if stamp is None else stamp - first
-        if previous is not None:
-            before = previous[1]
-            if seconds is None or seconds <= before:
-                seconds = before + period
-            elif seconds - before > MAX_GAP_SECONDS:
-                raise VideoError(
-                    name,
-                    f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}",
-                    "convert it to a plain mp4 again",
-                )
-            yield DecodedFrame(previous[0], before, seconds, previous[2])
-        previous = index, Fraction(0) if seconds is None else seconds, rgb
-        index += 1
-    if previous is not None:
-        length = last_duration if last_duration and 0 < last_duration <= MAX_GAP_SECONDS else period
-        yield DecodedFrame(previous[0], previous[1], previous[1] + length, previous[2])
+        if before is None:
+            seconds = seconds or Fraction(0)
+        elif seconds is None or seconds <= before:
+            seconds = before + period
+        elif seconds - before > MAX_GAP_SECONDS:
+            what = f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}"
+            raise VideoError(name, what, "convert it to a plain mp4 again")
+        before = seconds
+        yield seconds, rgb
+    if before is not None and last is not None:
+        _, duration, rgb = last
+        yield before + (duration if duration and 0 < duration <= MAX_GAP_SECONDS else period), rgb

@@ -30,7 +30,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
-from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video, assign_times
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, StampedFrame, Video, assign_times
 from i3d.video.orientation import orientation
 
 FORMATS: Final = (
@@ -124,7 +124,7 @@ class ContainerVideo(Video):
         first_stamp: Fraction | None = None
         end = Fraction(0)
 
-        def stamped() -> Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]]:
+        def stamped() -> Iterator[StampedFrame]:
             nonlocal first_stamp
             for frame in self._decode(self._packets()):
                 pts = None if frame.pts is None else frame.pts * time_base

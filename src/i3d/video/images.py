@@ -58,8 +58,8 @@ class FramesVideo(Video):
         num_frames: int,
         frame_at: Callable[[int], FrameHWC],
         *,
-        frames_fps: float | None,
         limits: Limits,
+        frames_fps: float | None = None,
         file_at: Callable[[int], object] | None = None,
     ) -> None:
         super().__init__(name, limits)

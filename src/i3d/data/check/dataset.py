@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -133,11 +133,6 @@ def check_dataset(
     stay. `on_count` gets the number of clips, `on_clip` each clip after its decoding, before the comparison. An
     unusable option or list is an InputError; a bad clip is not.
     """
-    if num_workers < 1 or time_limit <= 0 or memory_limit_gib < 0.5 or min_frames < 1:
-        given = f"num_workers {num_workers}, time_limit {time_limit:g}, memory_limit_gib {memory_limit_gib:g}"
-        raise InputError(f"{given}, min_frames {min_frames}: must be at least 1, above 0, at least 0.5, and at least 1")
-    if near_duplicates not in get_args(NearDuplicates):
-        raise InputError(f"near_duplicates {near_duplicates!r}: is not one of {', '.join(get_args(NearDuplicates))}")
     annotations, is_plain = _read(source, read_options)
     if fix is not None:
         check_output_folder(fix, Path(annotations.root))
@@ -351,7 +346,6 @@ def _split_bits(file: _SourceFile) -> int:
 
 
 def _worker_problem(died: WorkerDied, seconds: float) -> Problem:
-    """The problem of a clip whose worker died."""
     if died.cause == "SIGALRM":
         return "timeout", f"decoding it took over {seconds:g} s; replace it, or raise the time limit"
     memory = ", perhaps because memory ran out" if died.cause == "SIGKILL" else ""

@@ -8,10 +8,8 @@ A file appears when it is complete and was decoded successfully; existing files 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -23,7 +21,7 @@ import numpy as np
 from i3d.data.check.clip import NO_TIME_LIMIT, ClipJob, ResourceLimits, error_reason, run_limited
 from i3d.data.shards import open_stored_video
 from i3d.errors import InputError, VideoError, first_line, printable
-from i3d.utils.atomic_files import writing_to
+from i3d.utils.atomic_files import unfinished_folder, writing_to
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import FrameHWC, Video
 from i3d.video.reader import open_video
@@ -74,12 +72,12 @@ def repair_all(
     """Yield (index, result) of all jobs, run in worker processes with limits on time and memory."""
     if not jobs:
         return
-    with writing_to(f"--fix {folder}:", "choose another"):
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = Path(tempfile.mkdtemp(dir=folder, prefix=".i3d-fix-"))
     limits = replace(limits, seconds=TIME_FACTOR * limits.seconds)
-    run = partial(run_limited, run=partial(repair_clip, parts=parts), limits=limits)
-    try:
+    with ExitStack() as stack:
+        with writing_to(f"--fix {folder}:", "choose another"):
+            folder.mkdir(parents=True, exist_ok=True)
+            parts = stack.enter_context(unfinished_folder(folder))
+        run = partial(run_limited, run=partial(repair_clip, parts=parts), limits=limits)
         with closing(run_jobs(run, jobs, num_workers=num_workers)) as running:
             for number, result in running:
                 if isinstance(result, WorkerDied):
@@ -87,8 +85,6 @@ def repair_all(
                     late = f"encoding took over {limits.seconds:g} s"
                     result = RepairResult("", late if is_late else f"encoding it ended its process ({result.cause})")
                 yield number, result
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
 
 
 def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:

@@ -25,9 +25,8 @@ def read_folders(root: Path) -> Rows:
     splits = {name: split_of(name) for name in _folders(root)}
     has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
     if has_splits:
-        splits = {
-            name: split for name, split in splits.items() if split
-        }  # folders beside them, such as annotations/, are no classes
+        # Folders beside them, such as annotations/, are no classes.
+        splits = {name: split for name, split in splits.items() if split}
     rows = Rows()
     classes: dict[str, None] = {}
     for top in splits if has_splits else [""]:
@@ -36,10 +35,8 @@ def read_folders(root: Path) -> Rows:
             classes[name] = None
             _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
     if not rows.paths:
-        raise InputError(
-            f"{root}: no video and no folder of frames in its folders; "
-            "give a folder with one folder per class (or train/ and val/ of such), or a list"
-        )
+        todo = "give a folder with one folder per class (or train/ and val/ of such), or a list"
+        raise InputError(f"{root}: no video and no folder of frames in its folders; {todo}")
     rows.classes = tuple(sorted(classes))
     return rows
 
@@ -53,10 +50,8 @@ def _no_strays(place: Path) -> None:
     """An InputError for videos beside the folders of classes, which have no class."""
     strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if strays:
-        raise InputError(
-            f"{place}: {len(strays)} videos are beside the folders of classes, such as "
-            f"{strays[0]}; move each into the folder of its class, or give a list"
-        )
+        what = f"{len(strays)} videos are beside the folders of classes, such as {strays[0]}"
+        raise InputError(f"{place}: {what}; move each into the folder of its class, or give a list")
 
 
 def split_of(name: str) -> str:

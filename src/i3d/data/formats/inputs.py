@@ -1,14 +1,13 @@
 """Expand files, folders, patterns and lists to one path per video."""
 
-import csv
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, printable
-from i3d.utils.text import read_text
+from i3d.errors import InputError
+from i3d.utils.text import csv_records, line_error, read_text
 from i3d.video.images import images_in, images_matching, natural_key
 
 VIDEO_SUFFIXES: Final = frozenset({
@@ -93,21 +92,22 @@ def _in_list(path: Path) -> list[str]:
     return paths
 
 
-def _column(path: Path, lines: list[str]) -> list[str]:
-    header = lines[0] if lines else ""
-    delimiter = max(",\t;", key=header.count)
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    column = next((c for c in PATH_COLUMNS if c in (rows.fieldnames or ())), None)
+def _column(path: Path, lines: list[str]) -> Iterator[str]:
+    for line, record in csv_records(path, lines):
+        column = path_column(path, record)
+        entry = record.get(column, "").strip()
+        if not entry:
+            raise line_error(path, line, entry, f"the column {column} is empty; write a path, or remove the line")
+        yield entry
+
+
+def path_column(path: Path, record: Mapping[str, object]) -> str:
+    """The column of a table that has the paths."""
+    column = next((name for name in PATH_COLUMNS if name in record), None)
     if column is None:
-        raise InputError(f"{path}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
-    entries = []
-    for row in rows:
-        entry = (row[column] or "").strip()
-        if not entry and any(value for value in row.values()):
-            where = f"{printable(str(path))}:{rows.line_num}"
-            raise InputError(f"{where}: the column {column} is empty; write a path, or remove the line")
-        entries.append(entry)
-    return entries
+        why = f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
+        raise line_error(path, 1, ", ".join(record), why)
+    return column
 
 
 def _resolve(folder: Path, entry: str) -> str:

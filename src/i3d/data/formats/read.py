@@ -14,7 +14,7 @@ from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
 from i3d.data.labels import dataset_labels, read_labels
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError
 from i3d.utils.text import line_error, read_lines
 
 Format = Literal[
@@ -186,10 +186,8 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
             why = f"lists {kinds[part.is_frames]}, the list before it {kinds[rows.is_frames]}; read them separately"
             raise InputError(f"{file}: {why}")
         rows.is_frames = part.is_frames
-        are_relative = (
-            all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir()
-        )
-        rows.extend(part, split=split, prefix="" if are_relative else f"{place}/")
+        has_place = all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir()
+        rows.extend(part, split=split, prefix="" if has_place else f"{place}/")
     if (folder / CLASS_NUMBERS).is_file():
         rows.classes = splits.json_classes(folder / CLASS_NUMBERS)
     return rows
@@ -224,6 +222,4 @@ def _split_in(name: str) -> str:
 def _check_labels(annotations: Annotations) -> None:
     num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
     if not num_labels_N.all():
-        index = int((num_labels_N == 0).argmax())
-        path = quoted(annotations.path(index))
-        raise InputError(f"{annotations.where(index)}: {path}: has no label; add one")
+        raise annotations.error(int((num_labels_N == 0).argmax()), "has no label; add one")

@@ -69,9 +69,8 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
         for number, line in numbered_lines(read_lines(file)):
             clip, _, mark = line.strip().replace("\t", " ").rpartition(" ")
             if not clip or mark not in ("0", "1", "2"):
-                raise line_error(
-                    file, number, line, "not a line `video.avi 1` (1 train, 2 test, 0 neither); correct it"
-                )
+                why = "not a line `video.avi 1` (1 train, 2 test, 0 neither); correct it"
+                raise line_error(file, number, line, why)
             if mark != "0":
                 split = ("train", "test")[mark == "2"]
                 rows.add(f"{name}/{clip.strip()}", (name,), line=number, split=split)

@@ -6,7 +6,6 @@ label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
-from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk_folders
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, path_column, walk_folders
 from i3d.data.rows import Label, Rows
 from i3d.errors import InputError, first_line
-from i3d.utils.text import is_number, line_error, numbered_lines
+from i3d.utils.text import csv_records, is_number, line_error, numbered_lines
 
 SPLIT_NAMES: Final = {
     "": "",
@@ -35,7 +34,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     column = ""
     known: dict[str, tuple[Label, ...]] = {}  # labels are parsed once, as many rows share one
     for line, record in _records(path, lines):
-        column = column or _path_column(path, line, record)
+        column = column or path_column(path, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {column} in this row; add one")
@@ -113,34 +112,7 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
 def _records(path: Path, lines: list[str]) -> Iterator[Record]:
     """(line, columns) of every row; column names are lower case."""
     first = next((line for line in lines if line.strip()), "")
-    if not first:
-        return iter(())
-    return _json_records(path, lines) if first.lstrip().startswith("{") else _csv_records(path, lines)
-
-
-def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
-    skipped = next(i for i, line in enumerate(lines) if line.strip())
-    header_line = lines[skipped]
-    delimiter = max(",\t;", key=header_line.count)
-    reader = csv.reader((line + "\n" for line in lines[skipped:]), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader)]
-        if repeated := next((name for name in header if name and header.count(name) > 1), None):
-            raise line_error(path, skipped + 1, repeated, "two columns have this name; rename one")
-        for fields in reader:
-            line = skipped + reader.line_num
-            if not "".join(fields).strip():
-                continue
-            if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
-                raise line_error(path, line, delimiter.join(fields), "a repeated header; remove it")
-            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
-                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
-                raise line_error(path, line, delimiter.join(fields), why)
-            yield line, dict(zip(header, fields, strict=False))
-    except csv.Error as error:
-        raise line_error(
-            path, skipped + reader.line_num, "", f"not a row of a table ({error}); correct the quotes"
-        ) from None
+    return _json_records(path, lines) if first.lstrip().startswith("{") else csv_records(path, lines)
 
 
 def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
@@ -171,15 +143,6 @@ def _refuse(name: str) -> Any:
 
 
 _JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
-
-
-def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
-    column = next((name for name in PATH_COLUMNS if name in record), None)
-    if column is None:
-        raise line_error(
-            path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
-        )
-    return column
 
 
 def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
@@ -216,9 +179,8 @@ def _count(path: Path, line: int, value: Any) -> int:
     if value is None or value == "":
         return -1
     if not is_number(str(value)) or not 1 <= int(value) < 2**31:
-        raise line_error(
-            path, line, value, "num_frames is not a whole number of at least 1; correct it, or leave it empty"
-        )
+        why = "num_frames is not a whole number of at least 1; correct it, or leave it empty"
+        raise line_error(path, line, value, why)
     return int(value)
 
 

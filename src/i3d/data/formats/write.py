@@ -13,7 +13,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, clip_path, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
 from i3d.data.shards import Shards
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
 
 log = logging.getLogger("i3d")
@@ -68,9 +68,8 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
             "num_frames": clip.num_frames,
         }
         if clip.first_frame:
-            raise _lost(
-                annotations, index, "frames from the middle of a folder", "MMAction2's list with offsets (.txt)"
-            )
+            what = "frames from the middle of a folder"
+            raise _lost(annotations, index, what, "MMAction2's list with offsets (.txt)")
         rows.append({key: value for key, value in values.items() if value is not None})
     return rows
 
@@ -116,5 +115,4 @@ def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) 
 
 
 def _lost(annotations: Annotations, index: int, what: str, better: str) -> InputError:
-    where, path = annotations.where(index), quoted(annotations.path(index))
-    return InputError(f"{where}: {path}: has {what}, which this list cannot hold; write {better}")
+    return annotations.error(index, f"has {what}, which this list cannot hold; write {better}")

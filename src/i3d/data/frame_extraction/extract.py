@@ -27,19 +27,17 @@ from i3d.data.annotations import SPLITS, Annotations, Clip
 from i3d.data.formats.write import classes_file, write_classes
 from i3d.data.frame_extraction.jobs import (
     RECORD,
-    UNFINISHED,
     WRITE_TODO,
     BadVideo,
     FrameFolder,
     FrameJob,
     FrameSettings,
-    remove_abandoned_folders,
 )
 from i3d.data.missing import check_present
 from i3d.data.resume import check_settings, read_record
 from i3d.data.shards import Shards
 from i3d.errors import InputError
-from i3d.utils.atomic_files import write_atomically, writing_to
+from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
 from i3d.utils.process_pool import WorkerDied, run_jobs
 
 LIST: Final = "list.txt"
@@ -80,8 +78,6 @@ def extract_frames(
     Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
     settings (unless `force`, which replaces them) are an InputError.
     """
-    if num_workers < 0:
-        raise InputError(f"num_workers {num_workers}: must be at least 0")
     if annotations.is_frames:
         raise InputError(f"{annotations.source}: these are folders of frames; give videos")
     if out.resolve() == Path(annotations.root).resolve():
@@ -146,7 +142,7 @@ def _plan(annotations: Annotations, out: Path, shards: Shards | None) -> tuple[l
     for index, clip in enumerate(annotations):
         folder = _folder(clip)
         if why := _folder_problem(folder):
-            raise InputError(f"{annotations.where(index)}: {clip.path!r}: {why}")
+            raise annotations.error(index, why)
         file = Path(os.path.normpath(annotations.file(index))) if shards is None else shards.path(clip.path)
         job = FrameJob(os.path.normpath(clip.path), file, clip.start_seconds, clip.end_seconds, out, folder)
         number = number_of.setdefault(folder, len(jobs))
@@ -191,7 +187,7 @@ def _is_ambiguous(clip: Clip, folder: str) -> bool:
 def _same_folder(annotations: Annotations, index: int, other: FrameJob) -> InputError:
     what = f"its frames and those of {other.path!r} would be in one folder, {other.folder}"
     todo = "rename one, or extract them to two folders"
-    return InputError(f"{annotations.where(index)}: {annotations.path(index)!r}: {what}; {todo}")
+    return annotations.error(index, f"{what}; {todo}")
 
 
 def _check_out(
@@ -205,10 +201,8 @@ def _check_out(
         _check_record(out / RECORD, out / RECORD, asdict(settings))
     classes = out / CLASSES
     if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
-        raise InputError(
-            f"{classes}: other classes than those of {annotations.source}; give the same classes (--classes), "
-            "choose another folder, or replace them with --force"
-        )
+        todo = "give the same classes (--classes), choose another folder, or replace them with --force"
+        raise InputError(f"{classes}: other classes than those of {annotations.source}; {todo}")
     for job in jobs:
         if job.target.exists():
             if not (job.target / RECORD).exists():

@@ -11,10 +11,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,16 +29,14 @@ from i3d.data.resume import is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import InputError, VideoError, first_line
 from i3d.recipes.settings import FlowMethod
-from i3d.utils.atomic_files import try_lock, unlocked_files, write_atomically, writing_to
+from i3d.utils.atomic_files import unfinished_folder, write_atomically, writing_to
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.transforms import resize_frame, short_side_size
 
 RECORD: Final = ".i3d-frames.json"
 ENDS: Final = 1 << 16  # bytes at the beginning and at the end of a video that identify it
-UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while they are written
 WRITE_TODO: Final = "free disk space, or choose another folder"
-LOCK, OLD = ".lock", ".old"
 
 
 @dataclass(frozen=True)
@@ -71,12 +67,6 @@ class FrameSettings:
     def __post_init__(self) -> None:
         default = "img_{:05d}.jpg" if self.flow is None else "flow_{axis}_{:05d}.jpg"
         object.__setattr__(self, "template", self.template or default)
-        if self.short_side is not None and self.short_side < 1:
-            raise InputError(f"short_side {self.short_side}: must be at least 1, or None for the original size")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise InputError(f"jpeg_quality {self.jpeg_quality}: must be from 1 to 100; 95 is usual")
-        if self.first < 0:
-            raise InputError(f"first {self.first}: must be at least 0; 1 is usual")
         if self.fps is not None and not 0 < self.fps <= 1000:
             allowed = "must be above 0 and at most 1000, or None (--fps native) for every frame"
             raise InputError(f"fps {self.fps:g}: {allowed}")
@@ -162,34 +152,6 @@ class FrameJob:
         return BadVideo(self.path, str(VideoError(str(self.file), why, "check the file, or replace it")))
 
 
-@contextmanager
-def unfinished_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder in `out`, locked by this process until the block ends; then it is removed."""
-    handle, name = tempfile.mkstemp(dir=out, prefix=UNFINISHED, suffix=LOCK)
-    try_lock(handle)
-    lock_file = Path(name)
-    folder = lock_file.with_suffix("")
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        _remove(lock_file)
-        os.close(handle)
-
-
-def remove_abandoned_folders(out: Path) -> None:
-    """Remove what interrupted runs left unfinished in `out`; active runs lock theirs."""
-    for lock_file in unlocked_files(out.glob(f"{UNFINISHED}*{LOCK}")):
-        _remove(lock_file)
-
-
-def _remove(lock_file: Path) -> None:
-    """Remove an unfinished folder, the folder that it replaced, and its lock file."""
-    for suffix in ("", OLD):
-        shutil.rmtree(lock_file.with_suffix(suffix), ignore_errors=True)
-    lock_file.unlink(missing_ok=True)
-
-
 def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | None:
     """The folder of an earlier run, if it is complete. Sizes are compared: a power failure may leave empty files."""
     record = read_record(job.target / RECORD)
@@ -204,7 +166,9 @@ def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | No
 
 def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
     """Write the folder under a temporary name, and rename it when it is complete."""
-    with unfinished_folder(job.out) as part:
+    with unfinished_folder(job.out) as temporary:
+        part = temporary / "new"
+        part.mkdir()
         with open_stored_video(job.file) as video:
             num_frames, num_bytes = _write_frames(_frames(video, job, settings), part, job, settings)
             notes = video.notes
@@ -221,7 +185,7 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
         write_atomically(part / RECORD, json.dumps(record, indent=1).encode())
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            job.target.rename(part.with_suffix(OLD))
+            job.target.rename(temporary / "old")
         try:
             part.rename(job.target)
         except OSError:

@@ -9,7 +9,7 @@ Letters in names: N clips of a batch, V views, T frames, D distinct frames, H ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -35,7 +35,7 @@ from i3d.data.shards import Shards, open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
-from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
+from i3d.video.base import FrameHWC, Video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import augment_pixels
 from i3d.video.sampling import protocol_clips, training_clips, windows
@@ -98,12 +98,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         naming: FrameNaming | None = None,
         multi_label: bool = False,
         reduced_jpeg: bool = False,
-        limits: Limits = DEFAULT_LIMITS,
         seeds_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
-        self.multi_label, self.limits, self.flow = multi_label, limits, flow
+        self.multi_label, self.flow = multi_label, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
         self.shards = Shards.find(Path(annotations.root))
@@ -287,23 +286,29 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         They are resized, and cropped unless `uncropped`. A video slower than the rate fills several slots with a frame.
         """
         clip = self.annotations[index]
-        with self.open_clip(index) as video:
+        with ExitStack() as stack:
+            video = stack.enter_context(self.open_clip(index))
             self.timer.lap("open")
             is_part = clip.start_seconds is not None or clip.end_seconds is not None
             between = video.frames_between(clip.start_seconds, clip.end_seconds) if is_part else None
             self.timer.lap("seek")
+            frames = window_frames(video, protocol, pre, between=between, uncropped=uncropped)
+            if self.flow is not None and self.computes_flow:
+                content, side = content_digest(clip_path(self.annotations, self.shards, index)), pre.short_side
+                flow = self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between)
+                flows = stack.enter_context(flow).stream(transform=flow_from_rgb)
+                frames = flows if uncropped else (center_crop(f[None], size=pre.crop)[0].copy() for f in flows)
             distinct_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in self._frames_at_rate(video, index, protocol, pre, between, uncropped=uncropped):
+            for frame_HWC in frames:
                 if not distinct_D or frame_HWC is not distinct_D[-1]:
                     distinct_D.append(frame_HWC)
                     self.timer.lap("decode")
                     if len(distinct_D) * frame_HWC.size > MAX_WINDOW_BYTES:
                         seconds = len(places) / protocol.fps
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
-                        raise VideoError(
-                            video.name, what, "split it into several clips (columns start and end of a table)"
-                        )
+                        todo = "split it into several clips (columns start and end of a table)"
+                        raise VideoError(video.name, what, todo)
                 places.append(len(distinct_D) - 1)
         frames_DHWC = allocate_uint8((len(distinct_D), *distinct_D[0].shape))
         np.stack(distinct_D, out=frames_DHWC.numpy())
@@ -325,38 +330,13 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                 at = partial(flow.iter_frames_at, transform=flow_from_rgb)
                 yield _Part(video, at, 0, flow.num_frames, rate or fps)
 
-    def _frames_at_rate(
-        self,
-        video: Video,
-        index: int,
-        protocol: WindowProtocol,
-        pre: Preprocessing,
-        between: tuple[int, int] | None,
-        *,
-        uncropped: bool,
-    ) -> Iterator[FrameHWC]:
-        """The frames at the rate of the protocol, or the flow from each frame's predecessor to it."""
-        if self.flow is None or not self.computes_flow:
-            yield from window_frames(video, protocol, pre, between=between, uncropped=uncropped)
-            return
-        content, side = content_digest(clip_path(self.annotations, self.shards, index)), pre.short_side
-        with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
-            for flow_HW2 in flow.stream(transform=flow_from_rgb):
-                yield flow_HW2 if uncropped else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
-
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""
         clip, path = self.annotations[index], clip_path(self.annotations, self.shards, index)
         if self.naming is None:
-            return open_stored_video(path, limits=self.limits)
-        return open_frames(
-            path,
-            self.naming,
-            num_frames=clip.num_frames,
-            first_frame=clip.first_frame,
-            limits=self.limits,
-            at_least=self._at_least,
-        )
+            return open_stored_video(path)
+        first, num_frames = clip.first_frame, clip.num_frames
+        return open_frames(path, self.naming, num_frames=num_frames, first_frame=first, at_least=self._at_least)
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -82,13 +82,12 @@ class ClipFlow:
             opencv=cv2.__version__,
         )
         path = self.cache.path(key, SUFFIX)
-        if not self._is_intact(path, key):
+        record = self.cache.load_json(key)
+        if not self._is_intact(path, record):
             resize = partial(resize_checked, video, short_side=short_side)
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
-            self.cache.save_json(
-                key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
-            )
-        record = self.cache.load_json(key)
+            record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
+            self.cache.save_json(key, record)
         video.restore_notes(record["notes"], frames_decoded=record["frames"])
         return open_video(path)
 
@@ -102,9 +101,7 @@ class ClipFlow:
                 yield from flow.stream(transform=flow_from_rgb)
             return
         frames = video.stream(fps=fps, transform=partial(resize_checked, video, short_side=self.short_side))
-        yield from (
-            flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames")
-        )
+        yield from self._flow_bytes(frames)
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
@@ -129,9 +126,8 @@ class ClipFlow:
             video.restore_notes([str(error)], frames_decoded=0)
             return None
 
-    def _is_intact(self, path: Path, key: str) -> bool:
+    def _is_intact(self, path: Path, record: Any) -> bool:
         """Whether a file has the hash of when it was written: a decoder would not notice a wrong bit."""
-        record = self.cache.load_json(key)
         if not isinstance(record, dict) or not {"notes", "frames", "sha256"} <= set(record):
             return False
         try:
@@ -139,12 +135,14 @@ class ClipFlow:
         except VideoError:  # there is no file
             return False
 
+    def _flow_bytes(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
+        return map(flow_to_bytes, consecutive_flows(frames, method=self.method, align="frames"))
+
     def _write(self, path: Path, frames: Iterator[FrameHWC]) -> None:
-        flows = (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
         what = f"{self.cache.folder}: the computed flow"
         with writing_to(what, "free disk space, or choose another folder with --cache"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_lossless(path, flow_as_rgb(flows), fps=Fraction(25))
+            write_lossless(path, flow_as_rgb(self._flow_bytes(frames)), fps=Fraction(25))
 
 
 def content_digest(path: Path | PackedPath) -> str:

@@ -23,7 +23,7 @@ from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
 from i3d.data.loading.shared_memory import check_free_shared_memory
-from i3d.errors import I3DError, InputError, first_line, printable
+from i3d.errors import I3DError, InputError, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT
 
@@ -137,13 +137,11 @@ class ClipLoader:
     def worker_error(self, error: Exception) -> InputError:
         """The error for a worker that died (by a crash, or for lack of memory) or hangs: it names the clips at work."""
         in_work = self._keys[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
-        paths = [printable(self.dataset.annotations.file(index)) for keys in in_work for _, index in keys]
-        more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-        what = "hangs" if "timed out" in str(error) else "died"
-        return InputError(
-            f"a process that loads clips {what} ({first_line(error)}) at one of these: {', '.join(paths[:MAX_NAMED])}"
-            f"{more}; run `i3d data check` on them, or use fewer or no workers if memory ran out"
-        )
+        paths = [self.dataset.annotations.file(index) for keys in in_work for _, index in keys]
+        named = ", ".join(paths[:MAX_NAMED]) + (f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else "")
+        what = f"a process that loads clips {'hangs' if 'timed out' in str(error) else 'died'} ({first_line(error)})"
+        todo = "run `i3d data check` on them, or use fewer or no workers if memory ran out"
+        return InputError(f"{what} at one of these: {named}; {todo}")
 
     def _order(self, epoch: int) -> list[Order]:
         num_clips, rank = len(self.dataset), {"rank": self.rank, "world_size": self.world_size}
@@ -158,11 +156,9 @@ class ClipLoader:
         """An InputError if more clips are bad than `max_bad` allows."""
         num_clips = len(self.dataset)
         if len(self.bad) > self.max_bad * num_clips:
+            what = f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}%"
             first = next(iter(self.bad.values()))
-            raise InputError(
-                f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% "
-                f"allows; the first: {first.reason} (`i3d data check` lists all)"
-            )
+            raise InputError(f"{what} allows; the first: {first.reason} (`i3d data check` lists all)")
 
 
 def _seconds_per_clip(dataset: ClipDataset) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from i3d.errors import VideoError
 from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
-from i3d.video.base import FrameHWC, Video
+from i3d.video.base import FrameHWC, Transform, Video
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.transforms import center_crop, resize_frame, short_side_size
-
-Transform = Callable[[FrameHWC], FrameHWC]
 
 
 def window_frames(
