@@ -24,6 +24,7 @@ from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprin
 from i3d.data.check.file_headers import find_truncation
 from i3d.data.check.report import ClipReport, DatasetReport, write_report
 from i3d.data.formats.read import read_annotations
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
 from i3d.video.reader import open_video
@@ -331,10 +332,10 @@ def test_folders_of_frames(tmp_path):
     assert rows["same"].reason == "the same content as whole, there labelled class 0, here class 1; keep one"
     assert rows["worse"].num_frames == 0
     assert statuses(check_dataset(tmp_path / "gap")) == {".": "ok"}  # alone, any pictures in their order are a clip
-    told = by_path(check_dataset(listed(tmp_path, ["gap,a,", "whole,a,"]), template="img_{:05d}.jpg"))
+    told = by_path(check_dataset(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
     assert (told["gap"].status, told["gap"].num_frames) == ("damaged", 4)
     assert (
-        check_dataset(listed(tmp_path, ["whole,a,"]), template="img_{:05d}.jpg", first_index=3).rows[0].num_frames == 10
+        check_dataset(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
     )
 
 

@@ -18,7 +18,6 @@ from i3d.video.sampling import (
     looped_indices,
     protocol_clips,
     random_clips,
-    random_dense_clips,
     slot_at,
     uniform_clips,
     windows,
@@ -164,12 +163,10 @@ def test_training_starts_cover_the_ranges_of_mmaction2(version):
 
 def test_dense_training_starts():
     rng = np.random.default_rng(0)
-    clips = np.array(
-        [random_dense_clips(300, clip_len=32, frame_interval=2, num_clips=2, rng=rng) for _ in range(4000)]
-    )
+    clips = np.array([dense_clips(300, clip_len=32, frame_interval=2, num_clips=2, rng=rng) for _ in range(4000)])
     assert (clips[:, 0, 0].min(), clips[:, 0, 0].max()) == (0, 235)
     assert (clips[:, 1, 0] - clips[:, 0, 0] == 32).all()
-    short = random_dense_clips(40, clip_len=32, frame_interval=2, num_clips=1, rng=rng)
+    short = dense_clips(40, clip_len=32, frame_interval=2, num_clips=1, rng=rng)
     assert short[0, :21].tolist() == [*range(0, 40, 2), 0]
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from i3d.data.class_numbers import assign_class_numbers
 from i3d.data.labels import LOOK_ALIKE, scripts_in
 from i3d.data.rows import Rows
+from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
@@ -106,6 +107,15 @@ class Annotations:
         """The path to open."""
         return os.path.join(self.root, self.path(index))  # noqa: PTH118 (names that are not UTF-8)
 
+    @cached_property
+    def shards(self) -> Shards | None:
+        """The shards that hold the clips; None: they are not packed."""
+        return Shards.find(Path(self.root))
+
+    def readable(self, index: int) -> Any:
+        """The file or folder of a clip: a Path, or a PackedPath."""
+        return Path(self.file(index)) if self.shards is None else self.shards.path(self.path(index))
+
     def name(self, index: int) -> str:
         """The path as it is listed, with the part of it: `a.mp4 [1.5 s to 3 s]`, `a [frames 30 to 49]`."""
         clip = self[index]
@@ -130,6 +140,35 @@ class Annotations:
     def error(self, index: int, why: str) -> InputError:
         """An error that begins with the line and the path of a clip."""
         return InputError(f"{self.where(index)}: {quoted(self.path(index))}: {why}")
+
+    def check_present(self) -> None:
+        """An InputError if any clip is missing, with their number, the first of them, and the root."""
+        missing, num_clips = self.missing_clips(), len(self)
+        if not missing:
+            return
+        if len(missing) == num_clips:
+            why = f"none of the {num_clips} clips is below {self.root}; give their folder as --root"
+        else:
+            what = f"no such file below {self.root}; {len(missing)} of {num_clips} clips are missing"
+            why = f"{what}: restore them, or list them by `i3d data check`"
+        raise self.error(missing[0], why)
+
+    def missing_clips(self) -> list[int]:
+        """The clips whose file or folder does not exist. Each parent folder is listed only once."""
+        if self.shards is not None:
+            return [index for index in range(len(self)) if self.path(index) not in self.shards]
+        listed: dict[str, frozenset[str]] = {}
+        missing = []
+        for index in range(len(self)):
+            folder, name = os.path.split(self.file(index).rstrip("/"))
+            if folder not in listed:
+                try:
+                    listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _exists(entry))
+                except OSError:
+                    listed[folder] = frozenset()
+            if name not in listed[folder]:
+                missing.append(index)
+        return missing
 
     @cached_property
     def class_counts_K(self) -> npt.NDArray[np.int64]:
@@ -286,3 +325,8 @@ def _gather(
     ends = np.cumsum(lengths)
     places = np.repeat(starts_N[indices] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
     return values[places], ends
+
+
+def _exists(entry: os.DirEntry[str]) -> bool:
+    """False for a symbolic link to nothing."""
+    return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110

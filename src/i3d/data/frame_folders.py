@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,7 +20,6 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
-from i3d.data.shards import Shards
 from i3d.errors import InputError, VideoError
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_grey, read_image
@@ -130,18 +128,13 @@ def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modal
     return None
 
 
-def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNaming:
+def dataset_naming(annotations: Annotations, *, modality: Modality = "rgb") -> FrameNaming:
     """The naming of the frames in the folders of a dataset. An InputError if no inspected folder has frames."""
-    naming = infer_common_naming(partial(clip_path, annotations, shards), len(annotations), modality=modality)
+    naming = infer_common_naming(annotations.readable, len(annotations), modality=modality)
     if naming is None:
         why = "contains no frame, like the other folders; extract frames, or give another --root"
         raise annotations.error(0, why)
     return naming
-
-
-def clip_path(annotations: Annotations, shards: Shards | None, index: int) -> Any:
-    """The file or folder of a clip: a Path, or a PackedPath."""
-    return Path(annotations.file(index)) if shards is None else shards.path(annotations.path(index))
 
 
 def open_frames(

@@ -15,8 +15,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
-from i3d.data.missing import check_present
-from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
+from i3d.data.shards import CLASSES, INDEX, LIST, SHARD
 from i3d.errors import InputError
 from i3d.utils.atomic_files import unfinished_folder
 from i3d.video.images import images_in
@@ -41,9 +40,9 @@ def pack_dataset(
         raise InputError(f"{out}: exists; choose a new folder, or remove this one")
     if not out.parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; create it first")
-    if Shards.find(Path(annotations.root)) is not None:
+    if annotations.shards is not None:
         raise InputError(f"{annotations.root}: is already packed; give the original files")
-    check_present(annotations, None)
+    annotations.check_present()
     with unfinished_folder(out.parent) as unfinished:
         folder = unfinished / out.name
         folder.mkdir()

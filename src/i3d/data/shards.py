@@ -127,14 +127,10 @@ class Shards:
             raise VideoError(where, "its shard is truncated", "copy it again, or pack the dataset again")
         return content
 
-    def close(self) -> None:
-        for handle in self._files.values():
-            os.close(handle)
-        self._files = {}
-
     def __del__(self) -> None:
         if getattr(self, "_pid", None) == os.getpid():
-            self.close()
+            for handle in self._files.values():
+                os.close(handle)
 
     def __reduce__(self) -> tuple[Callable[[Path], Shards], tuple[Path]]:
         return _open_once, (self.root,)

@@ -70,6 +70,13 @@ class Frames:
     indices_T: npt.NDArray[np.int64]
     seconds_T: npt.NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        shape = self.frames_THWC.shape
+        if self.frames_THWC.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+            raise ValueError(f"frames must be uint8 (T, H, W, 3), got {self.frames_THWC.dtype} {shape}")
+        if not len(self.indices_T) == len(self.seconds_T) == shape[0]:
+            raise ValueError(f"{shape[0]} frames, {len(self.indices_T)} indices, {len(self.seconds_T)} times")
+
     def __len__(self) -> int:
         return len(self.frames_THWC)
 

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,7 +32,6 @@ from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, StampedFrame, Video, assign_times
-from i3d.video.orientation import orientation
 
 FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
@@ -276,7 +276,7 @@ class ContainerVideo(Video):
     def _rgb(self, frame: VideoFrame) -> FrameHWC:
         """RGB in display orientation, at the size of the first frame."""
         if self._size is None or self._orient is None:
-            self._size, self._orient = (frame.width, frame.height), orientation(frame, self.name)
+            self._size, self._orient = (frame.width, frame.height), _orientation(frame, self.name)
         width, height = self._size
         alpha = any(component.is_alpha for component in frame.format.components)
         pixels = self._reformatter.reformat(
@@ -287,12 +287,28 @@ class ContainerVideo(Video):
 
     def _note_short(self, end: Fraction) -> None:
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""
-        stated = _stated_end(self._container, self._stream)
-        if stated is None:
-            return
-        missing = stated - end
+        missing = (_stated_end(self._container, self._stream) or end) - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
             self._note(f"the last {float(missing):.2f} s that its header states are missing: truncated?")
+
+
+def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
+    """A function that applies the display matrix to decoded pixels (ISO 14496-12: x' = a x + c y, y' = b x + d y)."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return lambda pixels: pixels
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
+    scale = max(abs(a), abs(b), 1)
+    match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
+        case (1 | -1, 0, 0, 1 | -1):
+            columns, rows = (1 if a > 0 else -1), (1 if d > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels[::rows, ::columns])
+        case (0, 1 | -1, 1 | -1, 0):
+            columns, rows = (1 if c > 0 else -1), (1 if b > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2)[::rows, ::columns])
+        case other:
+            what = f"its display matrix {other} is no rotation by a multiple of 90 degrees"
+            raise VideoError(name, what, "convert it again")
 
 
 def blend_onto_black(frame_HWC4: FrameHWC) -> FrameHWC:

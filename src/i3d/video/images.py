@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,9 +19,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from i3d.errors import VideoError, first_line
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, Video
 from i3d.video.container import blend_onto_black
-from i3d.video.jpeg import decode_jpeg
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+JPEG_START: Final = b"\xff\xd8"
+JPEG_END: Final = b"\xff\xd9"
+EXIF_OR_XMP: Final = 0xE1
+PLAIN_FRAMES: Final = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive (ITU-T T.81 B.1.1.3)
 UNTIMED_PERIOD: Final = Fraction(1, 25)
 
 
@@ -120,15 +124,55 @@ def read_image(path: Path, *, max_pixels: int, at_least: int | None = None) -> F
     smaller than this. That is faster, and differs from decoding and resizing: the decoder averages.
     """
     content = _content(path)
-    frame_HWC = decode_jpeg(content, max_pixels=max_pixels, at_least=at_least)
+    frame_HWC = _decode_jpeg(content, max_pixels=max_pixels, at_least=at_least)
     return _by_pillow(path, content, max_pixels, _rgb) if frame_HWC is None else frame_HWC
 
 
 def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
     """Read an image as grey values (H, W), as flow is stored. A damaged file is a VideoError."""
     content = _content(path)
-    frame_HW = decode_jpeg(content, max_pixels=max_pixels, grey=True)
+    frame_HW = _decode_jpeg(content, max_pixels=max_pixels, grey=True)
     return _by_pillow(path, content, max_pixels, _grey) if frame_HW is None else frame_HW
+
+
+def _decode_jpeg(
+    content: bytes, *, max_pixels: int, at_least: int | None = None, grey: bool = False
+) -> FrameHWC | None:
+    """Plain JPEG, the usual form of frames, by OpenCV: the same pixels as Pillow in less time.
+
+    RGB (H, W, 3), smaller if `at_least` allows (`read_image`), or grey values (H, W).
+    None: it is no plain JPEG (8-bit grey or colour without EXIF orientation), it is too large, or it cannot be decoded.
+    """
+    height, width = _plain_size(content)
+    if not 0 < height * width <= max_pixels:
+        return None
+    flag = cv2.IMREAD_GRAYSCALE if grey else _reduction(min(height, width), at_least)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    if pixels is not None and flag not in (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR_RGB):
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return cast("FrameHWC | None", pixels)
+
+
+def _plain_size(content: bytes) -> tuple[int, int]:
+    """(height, width) of a plain JPEG, else zeros. The end marker is required: OpenCV decodes half a file silently."""
+    at, is_complete = len(JPEG_START), content.startswith(JPEG_START) and content.endswith(JPEG_END)
+    while is_complete and at + 10 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker in PLAIN_FRAMES:
+            bits, channels = content[at + 4], content[at + 9]
+            height, width = (int.from_bytes(content[at + k : at + k + 2], "big") for k in (5, 7))
+            return (height, width) if bits == 8 and channels in (1, 3) else (0, 0)
+        if marker == EXIF_OR_XMP or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            break
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return 0, 0
+
+
+def _reduction(short_side: int, at_least: int | None) -> int:
+    """OpenCV's flag for the smallest decoded size whose short side is at least `at_least`."""
+    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+    fitting = [flag for factor, flag in flags.items() if at_least is not None and -(-short_side // factor) >= at_least]
+    return fitting[0] if fitting else cv2.IMREAD_COLOR_RGB
 
 
 def _content(path: Path) -> bytes:

@@ -6,7 +6,7 @@ Letters in names: V views (clips), T frames of a view.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from i3d.recipes.settings import ClipProtocol
 
 Indices = npt.NDArray[np.int64]
 OutOfBound = Literal["loop", "repeat_last"]
+NUM_POSITIONS: Final = 10  # of dense clips in testing
 
 
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
@@ -100,19 +101,23 @@ def dense_clips(
     frame_interval: int,
     num_clips: int,
     sample_range: int = 64,
-    num_positions: int = 10,
+    rng: np.random.Generator | None = None,
     out_of_bound: OutOfBound = "loop",
 ) -> Indices:
-    """Dense test sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
+    """Dense sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
 
-    At each of `num_positions` positions spread over the video, `num_clips` clips share `sample_range` frames.
+    At each position, `num_clips` clips share `sample_range` frames. Ten positions are spread over the video, as at test
+    time; with `rng` one is drawn, as in training.
 
-        300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236
+        300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236; with `rng` one from 0..235
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
-    _check(sample_range=sample_range, num_positions=num_positions)
-    last = max(num_frames - sample_range, 0)
-    positions = np.linspace(0, last, num=num_positions, dtype=np.int64)
+    _check(sample_range=sample_range)
+    room = max(num_frames - sample_range, 0)
+    if rng is None:
+        positions = np.linspace(0, room, num=NUM_POSITIONS, dtype=np.int64)
+    else:
+        positions = np.array([rng.integers(room) if room else 0])
     offsets = np.arange(num_clips) * (sample_range // num_clips)
     starts = (positions[:, None] + offsets).reshape(-1) % num_frames
     offsets_T = _offsets(clip_len, frame_interval, None)
@@ -152,29 +157,6 @@ def random_clips(
     offsets_T = _offsets(clip_len, frame_interval, rate)
     moved_VT = rng.integers(frame_interval, size=(num_clips, clip_len)) if jitter else None
     return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound, moved_VT=moved_VT)
-
-
-def random_dense_clips(
-    num_frames: int,
-    *,
-    clip_len: int,
-    frame_interval: int,
-    num_clips: int,
-    rng: np.random.Generator,
-    sample_range: int = 64,
-    out_of_bound: OutOfBound = "loop",
-) -> Indices:
-    """`num_clips` clips that share `sample_range` frames from a random start (MMAction2 `DenseSampleFrames`).
-
-    Example, as it draws: 300 frames, 1 clip of 32 x 2 -> a start from 0..235
-    """
-    _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
-    _check(sample_range=sample_range)
-    room = num_frames - sample_range
-    first = int(rng.integers(room)) if room > 0 else 0
-    starts = (first + np.arange(num_clips) * (sample_range // num_clips)) % num_frames
-    offsets_T = _offsets(clip_len, frame_interval, None)
-    return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
 
 
 def clips_at(
@@ -218,7 +200,7 @@ def training_clips(
     """The clips of one random training sample: int64 (V, T). `fps` is that of the video, if known."""
     s, options = sampling, _common_options(sampling)
     if s.placement == "dense":
-        return random_dense_clips(num_frames, sample_range=s.sample_range, rng=rng, **options)
+        return dense_clips(num_frames, sample_range=s.sample_range, rng=rng, **options)
     rate = fps_ratio(fps, s.target_fps)
     return random_clips(num_frames, rate=rate, jitter=s.temporal_jitter, rng=rng, **options)
 

@@ -18,10 +18,8 @@ from i3d.data.formats.read import class_names
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
-from i3d.data.missing import missing_clips
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import Preview, preview_dataset
-from i3d.data.shards import Shards
 from i3d.data.split import split_annotations
 from i3d.errors import printable
 
@@ -109,7 +107,7 @@ def run_check(
     source: Path, dataset: DatasetOptions, frames: ModalityOptions, options: CheckOptions, *, json: bool
 ) -> int:
     """Check every clip, print and write the report; the exit code."""
-    frame_naming(frames, frames.modality)  # an InputError for a template that makes no sense
+    naming = frame_naming(frames, frames.modality)
     with output.ProgressBar("check clips") as bar:
         report = check_dataset(
             source,
@@ -120,9 +118,8 @@ def run_check(
             fold=dataset.ucf_fold,
             multi_label=dataset.multi_label,
             allow_outside=dataset.allow_outside,
+            naming=naming,
             modality=frames.modality,
-            template=frames.template,
-            first_index=frames.first_index,
             num_workers=options.workers,
             time_limit=options.time_limit,
             memory_limit_gib=options.memory_limit,
@@ -178,7 +175,7 @@ def _preview_json(result: Preview) -> str:
 def _log_root(annotations: Annotations, out: Path) -> None:
     """What a reader of the list must know about where its clips are."""
     root = printable(annotations.root)
-    if missing := missing_clips(annotations, Shards.find(Path(annotations.root))):
+    if missing := annotations.missing_clips():
         first = printable(annotations.path(missing[0]))
         log.warning("%d of %d clips are not below %s, e.g. %s", len(missing), len(annotations), root, first)
     if Path(annotations.root).resolve() != out.parent.resolve():

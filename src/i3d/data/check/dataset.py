@@ -26,9 +26,8 @@ from i3d.data.check.repair import RepairJob, check_output_folder, repair_all, ta
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNaming, Modality, clip_path, infer_common_naming
+from i3d.data.frame_folders import FrameNaming, Modality, infer_common_naming
 from i3d.data.rows import Rows
-from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between
@@ -111,9 +110,8 @@ class _CheckedClip:
 def check_dataset(
     source: Path,
     *,
+    naming: FrameNaming | None = None,
     modality: Modality = "rgb",
-    template: str | None = None,
-    first_index: int = 1,
     num_workers: int = 2,
     time_limit: float = TIME_LIMIT,
     memory_limit_gib: float = MEMORY_LIMIT_GIB,
@@ -126,19 +124,18 @@ def check_dataset(
 ) -> DatasetReport:
     """Decode every clip of a list, of a folder of classes, or of a plain folder of videos and folders of frames.
 
-    `read_options` are those of `read_annotations`; labels are not needed. `modality`, `template` and `first_index`
-    define which images of a folder are frames. `time_limit`: seconds for one clip; `memory_limit_gib`: memory of one
-    worker. `min_frames`: clips with fewer are too short. `near_duplicates`: report near-duplicates in different splits,
-    all, or none. `fix`: a folder for the decodable frames of truncated and damaged videos, encoded again; originals
-    stay. `on_count` gets the number of clips, `on_clip` each clip after its decoding, before the comparison. An
-    unusable option or list is an InputError; a bad clip is not.
+    `read_options` are those of `read_annotations`; labels are not needed. `naming` and `modality` define which images
+    of a folder are frames. `time_limit`: seconds for one clip; `memory_limit_gib`: memory of one worker. `min_frames`:
+    clips with fewer are too short. `near_duplicates`: report near-duplicates in different splits, all, or none. `fix`:
+    a folder for the decodable frames of truncated and damaged videos, encoded again; originals stay. `on_count` gets
+    the number of clips, `on_clip` each clip after its decoding, before the comparison. An unusable option or list is an
+    InputError; a bad clip is not.
     """
     annotations, is_plain = _read(source, read_options)
     if fix is not None:
         check_output_folder(fix, Path(annotations.root))
     if on_count is not None:
         on_count(len(annotations))
-    naming = None if template is None else FrameNaming(template, first_index, modality)
     check = _DatasetCheck(annotations, naming, modality, min_frames=min_frames, is_plain=is_plain)
     limits = ResourceLimits(time_limit, int(memory_limit_gib * 2**30))
     check.inspect_all(num_workers, limits, on_clip)
@@ -198,8 +195,7 @@ class _DatasetCheck:
         self.has_offsets = bool(annotations.first_frames_N.any())
         self.clips: list[_CheckedClip] = []
         self.files: dict[str, _SourceFile] = {}
-        shards = Shards.find(Path(annotations.root))
-        paths = [clip_path(annotations, shards, index) for index in range(len(annotations))]
+        paths = [annotations.readable(index) for index in range(len(annotations))]
         one_naming = is_plain and (naming is not None or modality == "flow")
         is_frames_N = [annotations.is_frames or (one_naming and path.is_dir()) for path in paths]
         if naming is None:

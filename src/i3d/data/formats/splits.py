@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from i3d.data.formats.tables import files_below, parse_json
 from i3d.data.labels import dataset_labels
@@ -99,7 +99,7 @@ def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
         if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
             raise InputError(f"{path}: clip {number}: no id; write an object with id, label and template")
         name = str(item["id"])
-        label = _class_of(item)
+        label = str(item.get("template") or item.get("label") or "").replace("[", "").replace("]", "").strip()
         rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
     return rows
 
@@ -110,8 +110,3 @@ def json_classes(path: Path) -> tuple[str, ...]:
     if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
         raise InputError(f"{path}: not classes numbered from 0; give {{name: number, ...}}")
     return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
-
-
-def _class_of(item: dict[str, Any]) -> str:
-    text = item.get("template") or item.get("label") or ""
-    return str(text).replace("[", "").replace("]", "").strip()

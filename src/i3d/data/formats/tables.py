@@ -38,10 +38,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {column} in this row; add one")
-        start, end = _seconds(path, line, record, "start"), _seconds(path, line, record, "end")
-        if start >= end:
-            why = f"the end is not after the start, {record.get('start')}; correct it"
-            raise line_error(path, line, record.get("end"), why)
+        start, end = _part(path, line, record, "start", "end")
         label = record.get("label")
         labels = known.get(label) if isinstance(label, str) else None
         if labels is None:
@@ -68,11 +65,9 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
     on_disk = files_below(root)
     for line, record in _records(path, lines):
         youtube_id = str(record.get("youtube_id") or "").strip()
-        start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
+        start, end = _part(path, line, record, "time_start", "time_end")
         if not youtube_id or math.isnan(start) or math.isnan(end):
             raise line_error(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
-        if start >= end:
-            raise line_error(path, line, record.get("time_end"), "the end is not after the start; correct it")
         label = str(record.get("label") or "").strip().strip('"')
         split = _split(path, line, record.get("split"))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
@@ -160,6 +155,14 @@ def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple
         if label != "":
             labels.append(label)
     return tuple(labels)
+
+
+def _part(path: Path, line: int, record: dict[str, Any], start_key: str, end_key: str) -> tuple[float, float]:
+    start, end = (_seconds(path, line, record, key) for key in (start_key, end_key))
+    if start >= end:
+        why = f"the end is not after the start, {record.get(start_key)}; correct it"
+        raise line_error(path, line, record.get(end_key), why)
+    return start, end
 
 
 def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming, clip_path, count_frames, dataset_naming
+from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
-from i3d.data.shards import Shards
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
 
@@ -97,7 +96,6 @@ def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) 
         todo = "write a .csv to store them"
         log.warning("%s: MMAction2's lists have no %s, which are omitted; %s", printable(str(out)), omitted, todo)
     lines = []
-    shards = Shards.find(Path(annotations.root))
     for index, clip in enumerate(annotations):
         if clip.start_seconds is not None or clip.end_seconds is not None:
             raise _lost(annotations, index, "a start or an end", "a table (.csv)")
@@ -107,8 +105,8 @@ def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) 
         if annotations.is_frames:
             count = clip.num_frames
             if count is None:
-                naming = naming or dataset_naming(annotations, shards)
-                count = count_frames(clip_path(annotations, shards, index), naming)
+                naming = naming or dataset_naming(annotations)
+                count = count_frames(annotations.readable(index), naming)
             fields[1:1] = [str(clip.first_frame), str(count)] if annotations.first_frames_N.any() else [str(count)]
         lines.append(" ".join(fields) + "\n")
     return "".join(lines)

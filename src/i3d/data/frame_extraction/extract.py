@@ -33,9 +33,7 @@ from i3d.data.frame_extraction.jobs import (
     FrameJob,
     FrameSettings,
 )
-from i3d.data.missing import check_present
 from i3d.data.resume import check_settings, read_record
-from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
 from i3d.utils.process_pool import WorkerDied, run_jobs
@@ -82,9 +80,8 @@ def extract_frames(
         raise InputError(f"{annotations.source}: these are folders of frames; give videos")
     if out.resolve() == Path(annotations.root).resolve():
         raise InputError(f"{out}: is the folder of the videos; choose another folder for the frames")
-    shards = Shards.find(Path(annotations.root))
-    check_present(annotations, shards)
-    jobs, numbers_N = _plan(annotations, out, shards)
+    annotations.check_present()
+    jobs, numbers_N = _plan(annotations, out)
     _check_out(annotations, out, jobs, settings, force=force)
     with writing_to(f"{out}:", WRITE_TODO):
         out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +131,7 @@ def _run(
     return dict(sorted(results.items()))
 
 
-def _plan(annotations: Annotations, out: Path, shards: Shards | None) -> tuple[list[FrameJob], list[int]]:
+def _plan(annotations: Annotations, out: Path) -> tuple[list[FrameJob], list[int]]:
     """The jobs, one per folder, and for each clip the number of its job."""
     jobs: list[FrameJob] = []
     number_of: dict[str, int] = {}
@@ -143,7 +140,8 @@ def _plan(annotations: Annotations, out: Path, shards: Shards | None) -> tuple[l
         folder = _folder(clip)
         if why := _folder_problem(folder):
             raise annotations.error(index, why)
-        file = Path(os.path.normpath(annotations.file(index))) if shards is None else shards.path(clip.path)
+        file = annotations.readable(index)
+        file = Path(os.path.normpath(file)) if isinstance(file, Path) else file
         job = FrameJob(os.path.normpath(clip.path), file, clip.start_seconds, clip.end_seconds, out, folder)
         number = number_of.setdefault(folder, len(jobs))
         if number == len(jobs):

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -23,15 +22,14 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_from_rgb
-from i3d.data.frame_folders import FrameNaming, clip_path, dataset_naming, open_frames
+from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.loading.shared_memory import allocate_uint8, to_shared
 from i3d.data.loading.timing import LoadTimer
-from i3d.data.missing import check_present
-from i3d.data.shards import Shards, open_stored_video
+from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
@@ -105,11 +103,10 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.multi_label, self.flow = multi_label, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
-        self.shards = Shards.find(Path(annotations.root))
-        check_present(annotations, self.shards)
+        annotations.check_present()
         self.naming = naming
         if annotations.is_frames and naming is None:
-            self.naming = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
+            self.naming = dataset_naming(annotations, modality="flow" if flow is not None else "rgb")
         self.num_channels = self.naming.num_channels if self.naming is not None else 3 if flow is None else 2
         self.computes_flow = flow is not None and self.naming is None  # of folders of frames, flow is stored
         if isinstance(view, TrainView):
@@ -294,7 +291,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             self.timer.lap("seek")
             frames = window_frames(video, protocol, pre, between=between, uncropped=uncropped)
             if self.flow is not None and self.computes_flow:
-                content, side = content_digest(clip_path(self.annotations, self.shards, index)), pre.short_side
+                content, side = content_digest(self.annotations.readable(index)), pre.short_side
                 flow = self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between)
                 flows = stack.enter_context(flow).stream(transform=flow_from_rgb)
                 frames = flows if uncropped else (center_crop(f[None], size=pre.crop)[0].copy() for f in flows)
@@ -325,14 +322,14 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             if self.flow is None or not self.computes_flow:
                 yield _Part(video, video.iter_frames_at, first, stop - first, fps)
                 return
-            content, between = content_digest(clip_path(self.annotations, self.shards, index)), (first, stop)
+            content, between = content_digest(self.annotations.readable(index)), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
                 at = partial(flow.iter_frames_at, transform=flow_from_rgb)
                 yield _Part(video, at, 0, flow.num_frames, rate or fps)
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""
-        clip, path = self.annotations[index], clip_path(self.annotations, self.shards, index)
+        clip, path = self.annotations[index], self.annotations.readable(index)
         if self.naming is None:
             return open_stored_video(path)
         first, num_frames = clip.first_frame, clip.num_frames

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -83,7 +83,11 @@ class ClipFlow:
         )
         path = self.cache.path(key, SUFFIX)
         record = self.cache.load_json(key)
-        if not self._is_intact(path, record):
+        try:  # the hash of when it was written, as a decoder would not notice a wrong bit
+            is_intact = {"notes", "frames"} <= set(record) and record["sha256"] == content_digest(path)
+        except (TypeError, KeyError, VideoError):  # no record, or no file
+            is_intact = False
+        if not is_intact:
             resize = partial(resize_checked, video, short_side=short_side)
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
             record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
@@ -125,15 +129,6 @@ class ClipFlow:
         except InputError as error:
             video.restore_notes([str(error)], frames_decoded=0)
             return None
-
-    def _is_intact(self, path: Path, record: Any) -> bool:
-        """Whether a file has the hash of when it was written: a decoder would not notice a wrong bit."""
-        if not isinstance(record, dict) or not {"notes", "frames", "sha256"} <= set(record):
-            return False
-        try:
-            return bool(record["sha256"] == content_digest(path))
-        except VideoError:  # there is no file
-            return False
 
     def _flow_bytes(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
         return map(flow_to_bytes, consecutive_flows(frames, method=self.method, align="frames"))
