@@ -84,14 +84,15 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
     for match in map(_NUMBERED.fullmatch, names):
         if match is not None:
             kinds.setdefault((match[1], match[3]), []).append(match[2])
-    flow_kinds = {kind for kind in kinds if _AXIS.search(kind[0]) or "flow" in kind[0].lower()}
-    chosen = flow_kinds if modality == "flow" else kinds.keys() - flow_kinds
-    if modality == "flow" and any(_AXIS.search(prefix) for prefix, _ in chosen):
-        chosen = {kind for kind in chosen if _AXIS.search(kind[0]) and _AXIS.search(kind[0])[0] == "x"}  # type: ignore[index]
+    axes = {kind: match[0] for kind in kinds if (match := _AXIS.search(kind[0]))}
+    flow_kinds = axes.keys() | {kind for kind in kinds if "flow" in kind[0].lower()}
+    chosen = kinds.keys() - flow_kinds
+    if modality == "flow":
+        chosen = {kind for kind, axis in axes.items() if axis == "x"} if axes else flow_kinds
     if len(chosen) != 1:
-        found = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
+        candidates = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
         todo = "pass --template, such as img_{:05d}.jpg"
-        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({found}); {todo}")
+        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({candidates}); {todo}")
     (prefix, suffix) = next(iter(chosen))
     numbers = kinds[prefix, suffix]
     lengths = {len(number) for number in numbers}

@@ -59,12 +59,8 @@ class _VideoInfo:
     width: int
     height: int
     num_frames: int | None
-    fps: float | None
+    seconds: float | None
     has_timetable: bool  # in its container, so that its length is known without decoding
-
-    @property
-    def seconds(self) -> float | None:
-        return self.num_frames / self.fps if self.num_frames and self.fps else None
 
 
 def preview_dataset(
@@ -176,7 +172,8 @@ def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Vid
             if not has_timetable and not may_decode:
                 return _VideoInfo(width, height, None, None, has_timetable)
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
-            return _VideoInfo(width, height, stop - first, video.fps, has_timetable)
+            seconds = (stop - first) / video.fps if video.fps else None
+            return _VideoInfo(width, height, stop - first, seconds, has_timetable)
     except VideoError as error:
         return UnreadableClip(index, str(error))
 

@@ -48,20 +48,18 @@ def split_annotations(
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test}: must be fractions from 0 to 1 whose sum is between 0 and 1")
     groups_N, _ = find_groups(annotations, group_by, alike)
-    num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
+    num_groups = int(groups_N.max()) + 1
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _existing_splits(annotations, groups_N, num_groups) if keep_existing else np.full(num_groups, -1)
     fractions_S = np.array([1 - val - test, val, test])
     splits_G = _assign(counts_G, fixed_G, fractions_S, seed=seed)
     splits_N = splits_G[groups_N].astype(np.int8)
-    counts_SK = np.stack([
-        np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
-    ])  # fmt: skip
+    counts_SK = np.stack([annotations.select(splits_N == s).class_counts_K for s in range(len(SPLITS))])
     changed = replace(with_groups(annotations, group_by), splits_N=splits_N)
+    warnings = _warnings(annotations.classes, counts_SK, fractions_S)
     if (fixed_G >= 0).all():
-        warning = "all clips already have a split and keep it; pass --ignore-splits to split them again"
-        return SplitResult(changed, counts_SK, num_groups, (warning,))
-    return SplitResult(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, fractions_S))
+        warnings = ("all clips already have a split and keep it; pass --ignore-splits to split them again",)
+    return SplitResult(changed, counts_SK, num_groups, warnings)
 
 
 def assign_folds(
@@ -178,11 +176,6 @@ def _assign(
                 lack_KS[label][splits_G[group]] -= count
                 lack_S[splits_G[group]] -= count
     return splits_G
-
-
-def _labels_of(annotations: Annotations, chosen_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    lengths_N = np.diff(annotations.label_ends_N, prepend=0)
-    return annotations.labels[np.repeat(chosen_N, lengths_N)]
 
 
 def _warnings(

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -260,30 +261,27 @@ class Video(ABC):
         self._notes[note] = None
 
     def _convert(self, frame: DecodedFrame, transform: Transform | None) -> FrameHWC:
-        self._start_watch()
-        frame_HWC = frame.rgb()
-        self._stop_watch()
+        with self._stopwatch():
+            frame_HWC = frame.rgb()
         return frame_HWC if transform is None else transform(frame_HWC)
 
     def within_time_limit(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
         """Yield the same frames while decoding stays within the time limit; the consumer's time does not count."""
         self._spent_seconds, self._played = 0.0, 0.0
         while True:
-            self._start_watch()
-            frame = next(frames, None)
-            self._stop_watch()
+            with self._stopwatch():
+                frame = next(frames, None)
             if frame is None:
                 return
             self._played = max(self._played, float(frame.seconds))
             self._check_time()
             yield frame
 
-    def _start_watch(self) -> None:
-        self._since = time.monotonic()
-
-    def _stop_watch(self) -> None:
-        if self._since is not None:
-            self._spent_seconds += time.monotonic() - self._since
+    @contextmanager
+    def _stopwatch(self) -> Iterator[None]:
+        self._since = since = time.monotonic()
+        yield
+        self._spent_seconds += time.monotonic() - since
         self._since = None
 
     def _check_time(self) -> None:

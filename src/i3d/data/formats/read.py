@@ -66,8 +66,9 @@ def read_annotations(
     )
     if split is not None:
         annotations = annotations.select_split(split)
-    if need_labels:
-        _check_labels(annotations)
+    num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
+    if need_labels and not num_labels_N.all():
+        raise annotations.error(int(num_labels_N.argmin()), "has no label; add one")
     return annotations
 
 
@@ -217,9 +218,3 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
 def _split_in(name: str) -> str:
     parts = re.split(r"[-_.]", name.lower())
     return next((tables.SPLIT_NAMES[part] for part in parts if tables.SPLIT_NAMES.get(part)), "")
-
-
-def _check_labels(annotations: Annotations) -> None:
-    num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
-    if not num_labels_N.all():
-        raise annotations.error(int((num_labels_N == 0).argmax()), "has no label; add one")
