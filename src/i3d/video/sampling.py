@@ -112,7 +112,6 @@ def dense_clips(
         300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236; with `rng` one from 0..235
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
-    _check(sample_range=sample_range)
     room = max(num_frames - sample_range, 0)
     if rng is None:
         positions = np.linspace(0, room, num=NUM_POSITIONS, dtype=np.int64)
