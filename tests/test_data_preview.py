@@ -215,14 +215,14 @@ def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
 
 
 def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, monkeypatch):
-    whole = ClipDataset._training_clip
+    whole = ClipDataset.read_training_clip
 
     def broken(self, epoch, index, view, out):
         if index == 0:
             raise VideoError("long.mp4", "decoding failed after 30 frames", "repair it")
         return whole(self, epoch, index, view, out)
 
-    monkeypatch.setattr(ClipDataset, "_training_clip", broken)
+    monkeypatch.setattr(ClipDataset, "read_training_clip", broken)
     done = preview_dataset(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
     assert [bad.index for bad in done.unreadable] == [0]
     first, second = drawn["draw_contact_sheet"]["args"][0]

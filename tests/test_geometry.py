@@ -38,7 +38,10 @@ CROPS = [
 
 
 def apply(geometry, frame_HWC, out_HWC=None):
-    return geometry.crop(geometry.resize(frame_HWC), out_HWC)
+    size = geometry.size
+    out_HWC = np.empty((size, size, frame_HWC.shape[2]), np.uint8) if out_HWC is None else out_HWC
+    geometry.crop(geometry.resize(frame_HWC), out_HWC)
+    return out_HWC
 
 
 def frames(num=3, height=60, width=80, channels=3, seed=0):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,7 @@ def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat
     if first_HW2 is None:
         return 0
     if kind == "packed-video":
-        return write_lossless(path, flow_as_rgb(chain([first_HW2], flows)), fps=Fraction(25))
+        return write_lossless(path, map(flow_as_rgb, chain([first_HW2], flows)), fps=Fraction(25))
     content, flow_THW2 = io.BytesIO(), np.stack([first_HW2, *flows])
     np.savez_compressed(content, flow=flow_THW2, bound=np.float64(bound))
     write_atomically(path, content.getvalue())
@@ -80,10 +80,9 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
     return flow_THW2
 
 
-def flow_as_rgb(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
-    """Flow as RGB images: x is red, y is green, blue is 0."""
-    for flow_HW2 in flows:
-        yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
+def flow_as_rgb(flow_HW2: FrameHWC) -> FrameHWC:
+    """Flow as an RGB image: x is red, y is green, blue is 0."""
+    return np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
 
 
 def flow_from_rgb(frame_HWC: FrameHWC) -> FrameHWC:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.errors import InputError, VideoError
+from i3d.errors import I3DError, InputError, VideoError
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
@@ -181,14 +181,17 @@ def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Vid
 def _clip_strip(
     dataset: ClipDataset, epoch: int, index: int, info: _VideoInfo | UnreadableClip, bad: dict[int, UnreadableClip]
 ) -> ClipStrip:
-    """One augmented clip with its label after augmentation. A clip that cannot be read is put into `bad`."""
-    annotations = dataset.annotations
-    clip = info if isinstance(info, UnreadableClip) else _augmented_clip(dataset, epoch, index)
-    if isinstance(clip, UnreadableClip):
-        bad[index] = clip
-        labels, strip_HWC, reason = annotations.labels_of(index), None, clip.reason
-    else:
-        labels, strip_HWC, reason = clip[0], film_strip(_shown_frames(clip[1])), ""
+    """The first view of an augmented clip with its label. A clip that cannot be read is put into `bad`."""
+    view, annotations = dataset.view, dataset.annotations
+    labels, strip_HWC = annotations.labels_of(index), None
+    if isinstance(info, _VideoInfo) and isinstance(view, TrainView):
+        s, size = view.sampling, view.augmentation.size
+        clip_VTHWC = np.empty((s.num_clips, s.clip_len, size, size, dataset.num_channels), np.uint8)
+        try:
+            labels = dataset.read_training_clip(epoch, index, view, clip_VTHWC)
+            strip_HWC = film_strip(_shown_frames(clip_VTHWC[0]))
+        except I3DError as error:
+            bad[index] = UnreadableClip(index, str(error))
     listed, names = annotations[index], [annotations.classes[label] for label in labels]
     words = []
     if listed.start_seconds is not None or listed.end_seconds is not None:
@@ -198,22 +201,8 @@ def _clip_strip(
         words.append(f"{info.width} x {info.height}")
         if info.num_frames is not None:
             words.append(f"{info.num_frames} frames" + (f", {info.seconds:.2f} s" if info.seconds else ""))
+    reason = bad[index].reason if index in bad else ""
     return ClipStrip(" + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason)
-
-
-def _augmented_clip(
-    dataset: ClipDataset, epoch: int, index: int
-) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]] | UnreadableClip:
-    """Class numbers and frames (T, H, W, C) of the first view of a clip. A replacement for it is not used."""
-    try:
-        batch = dataset[epoch, index]
-    except InputError as error:  # neither it nor a replacement can be read
-        return UnreadableClip(index, str(error))
-    if bad := next((bad for bad in batch.bad if bad.index == index), None):
-        return bad
-    labels = batch.labels_N[0]
-    numbers = labels.nonzero().flatten().tolist() if dataset.multi_label else [int(labels)] * int(labels >= 0)
-    return tuple(numbers), batch.clips_NVTHWC[0, 0].numpy()
 
 
 def strip_indices(clip_len: int) -> npt.NDArray[np.int64]:

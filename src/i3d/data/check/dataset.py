@@ -201,8 +201,7 @@ class _DatasetCheck:
         if naming is None:
             folders = [path for path, is_frames in zip(paths, is_frames_N, strict=True) if is_frames]
             if modality == "flow" and len(folders) < len(paths):
-                path = annotations.path(0)
-                raise InputError(f"{path}: flow is read from folders of frames; this is a video")
+                raise InputError(f"{annotations.path(0)}: flow is read from folders of frames; this is a video")
             naming = infer_common_naming(folders.__getitem__, len(folders), modality=modality) if folders else None
         for listed, path, is_frames in zip(annotations, paths, is_frames_N, strict=True):
             job = ClipJob(path, is_frames, naming if is_frames else None)

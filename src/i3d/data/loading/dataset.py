@@ -1,4 +1,4 @@
-"""Load clips: open, sample, decode, resize, crop, augment. `ClipDataset._training_clip` shows all steps in order.
+"""Load clips: open, sample, decode, resize, crop, augment. `ClipDataset.read_training_clip` shows all steps in order.
 
 A training sample is a function of (seed, epoch, index) only; it does not depend on the worker, the rank, or what was
 read before. Clips are uint8 with the channels last; `models.normalize` converts them to floats on the device.
@@ -155,7 +155,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for place, (epoch, index) in enumerate(keys):
             for candidate in self._candidates(epoch, index):
                 try:
-                    labels.append(self._training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
+                    labels.append(self.read_training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
                 except VideoError as error:
                     bad.append(UnreadableClip(candidate, str(error)))
                 else:
@@ -175,7 +175,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for k in range(1, min(MAX_TRIES, len(self))):
             yield int(order[(place + k) % len(self)])
 
-    def _training_clip(
+    def read_training_clip(
         self, epoch: int, index: int, view: TrainView, out_VTHWC: npt.NDArray[np.uint8]
     ) -> tuple[int, ...]:
         """Sample, decode and augment one clip into `out_VTHWC`; its class numbers, which a flip may change."""
@@ -268,7 +268,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(part.video, (height, width), frame_HWC.shape)
                     frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
-                _resize_into(frame_HWC, frames_DHWC[d].numpy())
+                cv2.resize(frame_HWC, (width, height), frames_DHWC[d].numpy(), interpolation=cv2.INTER_LINEAR)
                 self.timer.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
@@ -357,11 +357,3 @@ def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]
     for (v, t), frame in np.ndenumerate(indices_VT):
         slots.setdefault(int(frame), []).append((v, t))
     return slots
-
-
-def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8]) -> None:
-    height, width = out_HWC.shape[:2]
-    if frame_HWC.shape == out_HWC.shape:
-        out_HWC[...] = frame_HWC
-    else:
-        cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)

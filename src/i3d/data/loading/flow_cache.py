@@ -137,7 +137,7 @@ class ClipFlow:
         what = f"{self.cache.folder}: the computed flow"
         with writing_to(what, "free disk space, or choose another folder with --cache"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_lossless(path, flow_as_rgb(self._flow_bytes(frames)), fps=Fraction(25))
+            write_lossless(path, map(flow_as_rgb, self._flow_bytes(frames)), fps=Fraction(25))
 
 
 def content_digest(path: Path | PackedPath) -> str:
