@@ -85,7 +85,8 @@ def preview_dataset(
     with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
-    sample = _sample(len(dataset), seed=dataset.seed)
+    order = np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))
+    sample = np.sort(order[:MAX_INSPECTED]).tolist()
     to_open = sorted({*chosen, *sample})
     num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
@@ -154,12 +155,6 @@ def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list
     round_N = np.arange(len(by_class)) - np.searchsorted(sorted_class, sorted_class)  # 0 for the first of its class
     chosen = by_class[np.lexsort((turn_of_class[sorted_class], round_N))][:num_clips]
     return [int(index) for index in sorted(chosen, key=lambda index: (class_N[index], index))]
-
-
-def _sample(num_clips: int, *, seed: int) -> list[int]:
-    """Indices of the clips that are opened for lengths and sizes."""
-    order = np.random.default_rng((seed, 1)).permutation(num_clips)
-    return [int(index) for index in np.sort(order[:MAX_INSPECTED])]
 
 
 def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _VideoInfo | UnreadableClip:

@@ -132,7 +132,9 @@ def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
     """Read an image as grey values (H, W), as flow is stored. A damaged file is a VideoError."""
     content = _content(path)
     frame_HW = _decode_jpeg(content, max_pixels=max_pixels, grey=True)
-    return _by_pillow(path, content, max_pixels, _grey) if frame_HW is None else frame_HW
+    if frame_HW is not None:
+        return frame_HW
+    return _by_pillow(path, content, max_pixels, lambda image: np.asarray(image.convert("L")))
 
 
 def _decode_jpeg(
@@ -200,10 +202,6 @@ def _by_pillow(path: Path, content: bytes, max_pixels: int, convert: Callable[[I
         raise VideoError(str(path), "not an image (its content is in no known image format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         raise VideoError(str(path), f"not a readable image ({first_line(error)})", "replace the frame") from error
-
-
-def _grey(image: Image.Image) -> FrameHWC:
-    return np.asarray(image.convert("L"))
 
 
 def _rgb(image: Image.Image) -> FrameHWC:

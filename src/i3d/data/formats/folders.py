@@ -24,16 +24,15 @@ def read_folders(root: Path) -> Rows:
     """All videos, or folders of frames, below the folders of their classes, in natural order."""
     splits = {name: split_of(name) for name in _folders(root)}
     has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
-    if has_splits:
-        # Folders beside them, such as annotations/, are no classes.
-        splits = {name: split for name, split in splits.items() if split}
+    # Folders beside those of splits, such as annotations/, are no classes.
+    splits = {name: split for name, split in splits.items() if split} if has_splits else {"": ""}
     rows = Rows()
-    classes: dict[str, None] = {}
-    for top in splits if has_splits else [""]:
+    classes: set[str] = set()
+    for top, split in splits.items():
         _no_strays(root / top)
         for name in _folders(root / top):
-            classes[name] = None
-            _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
+            classes.add(name)
+            _add_class(rows, root, "/".join(filter(None, (top, name))), name, split)
     if not rows.paths:
         todo = "give a folder with one folder per class (or train/ and val/ of such), or a list"
         raise InputError(f"{root}: no video and no folder of frames in its folders; {todo}")
