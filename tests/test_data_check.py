@@ -19,10 +19,12 @@ import pytest
 
 from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
-from i3d.data.check.dataset import ClipReport, DatasetReport, check_dataset, write_report
+from i3d.data.check.dataset import check_dataset
 from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprint
 from i3d.data.check.file_headers import find_truncation
+from i3d.data.check.report import ClipReport, DatasetReport, write_report
 from i3d.data.formats.read import read_annotations
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
 from i3d.video.reader import open_video
@@ -199,7 +201,7 @@ def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
             assert new.timetable()[-1] == pytest.approx(row.seconds, abs=0.05)
             difference = next(new.stream()).astype(int) - next(old.stream())
             assert np.abs(difference).mean() < 8
-        assert inspect_clip(ClipJob(str(path), path.name, None, False, None)).problems == ()
+        assert inspect_clip(ClipJob(path)).problems == ()
 
 
 def test_fixing_replaces_nothing(tmp_path):
@@ -330,10 +332,10 @@ def test_folders_of_frames(tmp_path):
     assert rows["same"].reason == "the same content as whole, there labelled class 0, here class 1; keep one"
     assert rows["worse"].num_frames == 0
     assert statuses(check_dataset(tmp_path / "gap")) == {".": "ok"}  # alone, any pictures in their order are a clip
-    told = by_path(check_dataset(listed(tmp_path, ["gap,a,", "whole,a,"]), template="img_{:05d}.jpg"))
+    told = by_path(check_dataset(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
     assert (told["gap"].status, told["gap"].num_frames) == ("damaged", 4)
     assert (
-        check_dataset(listed(tmp_path, ["whole,a,"]), template="img_{:05d}.jpg", first_index=3).rows[0].num_frames == 10
+        check_dataset(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
     )
 
 
@@ -390,11 +392,6 @@ def test_plain_folders_and_layouts(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_workers": 0}, "num_workers 0"),
-        ({"time_limit": 0}, "time_limit 0"),
-        ({"memory_limit_gib": 0.1}, "memory_limit_gib 0.1"),
-        ({"min_frames": 0}, "min_frames 0"),
-        ({"near_duplicates": "some"}, "is not one of across-splits, all, none"),
         ({"split": "dev"}, "not one of train"),
         ({"modality": "flow"}, "flow is read from folders of frames"),
     ],
@@ -462,7 +459,7 @@ def test_files_tell_what_they_lack(tmp_path, name):
         cut(tmp_path / f"cut-{name}", whole, share)
         with (tmp_path / f"cut-{name}").open("rb") as file:
             assert "missing" in find_truncation(file, int(size * share))[0]
-        found = inspect_clip(ClipJob(str(tmp_path / f"cut-{name}"), name, None, False, None)).problems
+        found = inspect_clip(ClipJob(tmp_path / f"cut-{name}")).problems
         assert [status for status, _ in found] == ["truncated"] or share > 0.9
 
 

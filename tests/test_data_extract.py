@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,18 +16,18 @@ from i3d.data.annotations import build_annotations
 from i3d.data.formats.read import class_names, read_annotations
 from i3d.data.frame_extraction import extract as module
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import PARTS, RECORD, FrameJob
+from i3d.data.frame_extraction.jobs import RECORD, FrameSettings
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.pack import pack_dataset
 from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
+from i3d.utils.atomic_files import UNFINISHED, unfinished_folder
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
 from support.dying_jobs import DyingJob
 from support.rendering import read_number, render
 
-HERE = partial(extract_frames, short_side=None, num_workers=0)
 VIDEOS = {"run/a.mp4": 40, "run/b 2.mp4": 23, "walk/c.mp4": 31}
 
 
@@ -39,6 +38,15 @@ def videos(tmp_path_factory):
         (root / name).parent.mkdir(exist_ok=True)
         render(root / name, num_frames=num_frames)
     return root
+
+
+def extract(annotations, out, *, num_workers=0, on_clip=None, force=False, **settings):
+    options = {"num_workers": num_workers, "on_clip": on_clip, "force": force}
+    return extract_frames(annotations, out, FrameSettings(**settings), **options)
+
+
+def unfinished(out):
+    return list(out.glob(f"{UNFINISHED}*"))
 
 
 def table(root, rows, *, header="path,label", name="clips.csv", **options):
@@ -77,13 +85,13 @@ def clip_numbers(annotations):
 
 def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
     annotations, out, told = read_annotations(videos, format="folders"), tmp_path / "frames", []
-    done = extract_frames(annotations, out, short_side=None, num_workers=2, on_clip=told.append)
+    done = extract(annotations, out, num_workers=2, on_clip=told.append)
     assert (done.num_written, done.num_reused, done.bad, done.num_frames) == (3, 0, (), sum(VIDEOS.values()))
     assert told == [1, 2, 3]
     for name, num_frames in VIDEOS.items():
         assert numbers_in(out / Path(name).with_suffix("")) == list(range(num_frames))
     assert done.list_file.read_text() == "run/a 40 0\nrun/b 2 23 0\nwalk/c 31 1\n"
-    assert not (out / PARTS).exists()
+    assert not unfinished(out)
     back = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     assert back.is_frames
     assert back.classes == annotations.classes == ("run", "walk")
@@ -94,9 +102,7 @@ def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
 
 def test_pixels_are_resized_and_encoded_as_said(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
-    extract_frames(
-        annotations, tmp_path, short_side=24, jpeg_quality=80, template="f_{:03d}.jpeg", first=0, num_workers=0
-    )
+    extract(annotations, tmp_path, short_side=24, jpeg_quality=80, template="f_{:03d}.jpeg", first=0, num_workers=0)
     with open_video(videos / "run/a.mp4") as video:
         frame_HWC = video.frames_at([7]).frames_THWC[0]
     small_HWC = resize_frame(frame_HWC, height=24, width=32)
@@ -106,7 +112,7 @@ def test_pixels_are_resized_and_encoded_as_said(videos, tmp_path):
 
 
 def test_a_rate_gives_what_the_stream_gives(videos, tmp_path):
-    HERE(table(videos, ["run/a.mp4,run"]), tmp_path, fps=10)
+    extract(table(videos, ["run/a.mp4,run"]), tmp_path, fps=10)
     with open_video(videos / "run/a.mp4") as video:
         expected = [read_number(frame_HWC) for frame_HWC in video.stream(fps=10)]
     assert numbers_in(tmp_path / "run/a") == expected
@@ -116,20 +122,20 @@ def test_a_rate_gives_what_the_stream_gives(videos, tmp_path):
 def test_only_the_listed_part_is_written(videos, tmp_path):
     rows = ["run/a.mp4,run,0.4,0.8", "run/a.mp4,walk,1.2,", "walk/c.mp4,walk,,0.2"]
     annotations = table(videos, rows, header="path,label,start,end")
-    HERE(annotations, tmp_path / "all")
+    extract(annotations, tmp_path / "all")
     assert numbers_in(tmp_path / "all/run/a_0.400_0.800") == list(range(10, 20))
     assert numbers_in(tmp_path / "all/run/a_1.200_end") == list(range(30, 40))
     assert numbers_in(tmp_path / "all/walk/c_0.000_0.200") == list(range(5))
     assert (tmp_path / "all/list.txt").read_text().splitlines()[0] == "run/a_0.400_0.800 10 0"
-    HERE(annotations, tmp_path / "slow", fps=12.5)
+    extract(annotations, tmp_path / "slow", fps=12.5)
     assert numbers_in(tmp_path / "slow/run/a_0.400_0.800") == numbers_in(tmp_path / "all/run/a_0.400_0.800")[::2]
-    HERE(annotations, tmp_path / "fast", fps=50)
+    extract(annotations, tmp_path / "fast", fps=50)
     assert numbers_in(tmp_path / "fast/walk/c_0.000_0.200") == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_a_part_of_a_video_without_a_timetable(tmp_path):
     render(tmp_path / "v.webm", codec="libvpx", num_frames=20)
-    HERE(table(tmp_path, ["v.webm,run,0.2,0.6"], header="path,label,start,end"), tmp_path / "out", fps=12.5)
+    extract(table(tmp_path, ["v.webm,run,0.2,0.6"], header="path,label,start,end"), tmp_path / "out", fps=12.5)
     assert numbers_in(tmp_path / "out/v_0.200_0.600") == [5, 7, 9, 11, 13]
 
 
@@ -139,7 +145,7 @@ def test_bad_videos_are_named_and_leave_nothing(videos, tmp_path):
         (tmp_path / name).write_bytes(damaged)
     annotations = table(tmp_path, ["cut.mp4,x", "empty.mp4,x", "fine.mp4,y"])
     told = []
-    done = extract_frames(annotations, tmp_path / "out", short_side=None, num_workers=2, on_clip=told.append)
+    done = extract(annotations, tmp_path / "out", num_workers=2, on_clip=told.append)
     assert [bad.path for bad in done.bad] == ["cut.mp4", "empty.mp4"]
     assert "empty (0 bytes)" in done.bad[1].reason
     assert (done.num_clips, done.num_written, told) == (3, 1, [1, 2, 3])
@@ -155,7 +161,7 @@ def test_damage_in_the_middle_leaves_nothing(videos, tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(stream, broken)
-    done = HERE(table(videos, ["run/a.mp4,run"]), tmp_path)
+    done = extract(table(videos, ["run/a.mp4,run"]), tmp_path)
     assert [bad.path for bad in done.bad] == ["run/a.mp4"]
     assert "MemoryError" in done.bad[0].reason
     assert not list(tmp_path.rglob("*.jpg"))
@@ -163,19 +169,19 @@ def test_damage_in_the_middle_leaves_nothing(videos, tmp_path, monkeypatch):
 
 def test_a_second_run_makes_only_what_is_missing(videos, tmp_path):
     annotations = read_annotations(videos, format="folders")
-    HERE(annotations, tmp_path)
+    extract(annotations, tmp_path)
     listing = (tmp_path / "list.txt").read_bytes()
     (tmp_path / "run/b 2").rename(tmp_path.parent / "elsewhere")  # as if it had not been made
     frame = tmp_path / "walk/c/img_00003.jpg"
     frame.write_bytes(frame.read_bytes()[:100])  # as after a power cut
     before = stamps(tmp_path / "run/a")
-    done = HERE(annotations, tmp_path)
+    done = extract(annotations, tmp_path)
     assert (done.num_reused, done.num_written, done.num_frames) == (1, 2, sum(VIDEOS.values()))
     assert stamps(tmp_path / "run/a") == before
     assert numbers_in(tmp_path / "run/b 2") == list(range(23))
     assert numbers_in(tmp_path / "walk/c") == list(range(31))
     assert (tmp_path / "list.txt").read_bytes() == listing
-    assert HERE(annotations, tmp_path).num_reused == 3
+    assert extract(annotations, tmp_path).num_reused == 3
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -186,11 +192,11 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract_frames(annotations, tmp_path, short_side=None, num_workers=num_workers, on_clip=stop)
-    assert not list((tmp_path / PARTS).glob("*"))
+        extract(annotations, tmp_path, num_workers=num_workers, on_clip=stop)
+    assert not unfinished(tmp_path)
     assert not (tmp_path / "list.txt").exists()
     before = stamps(tmp_path / "run/a")
-    done = HERE(annotations, tmp_path)
+    done = extract(annotations, tmp_path)
     assert done.num_reused >= 1
     assert done.num_reused + done.num_written == 3
     assert stamps(tmp_path / "run/a") == before
@@ -200,10 +206,9 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
 def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
     """Each of them begins while the other writes; what a run at work has begun stays, and one takes the place."""
     annotations = table(videos, ["run/a.mp4,run"])
-    job = FrameJob("run/a.mp4", "", None, None, None, tmp_path, "run/a")
-    with job.part() as part:
+    with unfinished_folder(tmp_path) as part:
         (part / "img_00001.jpg").write_bytes(b"half")
-        assert HERE(annotations, tmp_path).num_written == 1
+        assert extract(annotations, tmp_path).num_written == 1
         assert (part / "img_00001.jpg").exists()
     code = "import sys; from i3d.cli.main import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
     words = [
@@ -226,52 +231,50 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
         told = json.loads(record.read_text())
         if "num_frames" in told:
             assert len(list(record.parent.glob("*.jpg"))) == 2 * told["num_frames"]
-    assert not (tmp_path / "flow" / PARTS).exists()
+    assert not unfinished(tmp_path / "flow")
 
 
 def test_what_a_killed_run_left_is_replaced(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
-    job = FrameJob("run/a.mp4", "", None, None, None, tmp_path, "run/a")
-    other = FrameJob("run/b.mp4", "", None, None, None, tmp_path, "run/b")
-    for killed in (job, other):
+    for _ in range(2):
         child = os.fork()
         if child == 0:
-            with killed.part() as part:
+            with unfinished_folder(tmp_path) as part:
                 (part / "img_00099.jpg").write_bytes(b"half")
                 os.kill(os.getpid(), signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert len(list((tmp_path / PARTS).glob("*/*.jpg"))) == 2
-    assert HERE(annotations, tmp_path).num_written == 1
+    assert len(list(tmp_path.glob(f"{UNFINISHED}*/*.jpg"))) == 2
+    assert extract(annotations, tmp_path).num_written == 1
     assert len(list((tmp_path / "run/a").glob("*.jpg"))) == 40
-    assert not (tmp_path / PARTS).exists()
+    assert not unfinished(tmp_path)
 
 
 def test_other_settings_need_another_place_or_force(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
-    HERE(annotations, tmp_path)
+    extract(annotations, tmp_path)
     with pytest.raises(
         InputError, match=r"i3d-frames\.json: made with other settings \(jpeg_quality was 95, now 50\); .*--force"
     ):
-        HERE(annotations, tmp_path, jpeg_quality=50)
+        extract(annotations, tmp_path, jpeg_quality=50)
     size = (tmp_path / "run/a/img_00001.jpg").stat().st_size
-    done = HERE(annotations.select([0]), tmp_path, jpeg_quality=50, force=True)
+    done = extract(annotations.select([0]), tmp_path, jpeg_quality=50, force=True)
     assert (done.num_written, done.num_reused) == (1, 0)
     assert (tmp_path / "run/a/img_00001.jpg").stat().st_size < size
     with pytest.raises(
         InputError, match="walk/c: made with other settings .jpeg_quality was 95, now 50."
     ):  # left from before
-        HERE(annotations, tmp_path, jpeg_quality=50)
-    done = HERE(annotations, tmp_path, jpeg_quality=50, force=True)
+        extract(annotations, tmp_path, jpeg_quality=50)
+    done = extract(annotations, tmp_path, jpeg_quality=50, force=True)
     assert (done.num_written, done.num_reused) == (1, 1)
 
 
 def test_a_folder_of_another_video_is_not_taken_for_it(tmp_path):
     render(tmp_path / "a.avi", num_frames=9)
     render(tmp_path / "a.mp4", num_frames=12)
-    HERE(table(tmp_path, ["a.avi,x"]), tmp_path / "out")
+    extract(table(tmp_path, ["a.avi,x"]), tmp_path / "out")
     with pytest.raises(InputError, match=r"out/a: made with other settings \(video was a\.avi, now a\.mp4\)"):
-        HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out")
-    HERE(table(tmp_path, ["a.mp4,x"]), tmp_path / "out", force=True)
+        extract(table(tmp_path, ["a.mp4,x"]), tmp_path / "out")
+    extract(table(tmp_path, ["a.mp4,x"]), tmp_path / "out", force=True)
     assert numbers_in(tmp_path / "out/a") == list(range(12))
 
 
@@ -281,20 +284,20 @@ def test_what_is_not_ours_stays(videos, tmp_path):
     (tmp_path / "run/a/mine.jpg").write_bytes(b"mine")
     for force in (False, True):
         with pytest.raises(InputError, match="run/a: exists and was not written by i3d"):
-            HERE(annotations, tmp_path, force=force)
+            extract(annotations, tmp_path, force=force)
     (tmp_path / "run/a/mine.jpg").unlink()
     (tmp_path / "run/a").rmdir()
     (tmp_path / "classes.txt").write_text("mine\n")
     with pytest.raises(InputError, match=r"classes\.txt: exists and was not written by i3d"):
-        HERE(annotations, tmp_path)
+        extract(annotations, tmp_path)
     assert (tmp_path / "classes.txt").read_text() == "mine\n"
 
 
 def test_lists_of_one_place_number_the_same_classes(videos, tmp_path):
-    HERE(table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"]), tmp_path)
+    extract(table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"]), tmp_path)
     with pytest.raises(InputError, match=r"classes\.txt: other classes than those of .*--classes"):
-        HERE(table(videos, ["walk/c.mp4,walk"]), tmp_path)
-    HERE(table(videos, ["walk/c.mp4,walk"], classes=("run", "walk")), tmp_path)
+        extract(table(videos, ["walk/c.mp4,walk"]), tmp_path)
+    extract(table(videos, ["walk/c.mp4,walk"], classes=("run", "walk")), tmp_path)
     assert (tmp_path / "list.txt").read_text() == "walk/c 31 1\n"
 
 
@@ -317,37 +320,36 @@ def test_clips_that_cannot_have_folders_are_told_before_any_work(tmp_path, paths
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(b"")
     with pytest.raises(InputError, match=why) as caught:
-        HERE(listed(*paths, root=root), tmp_path / "out")
+        extract(listed(*paths, root=root), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"jpeg_quality": 0}, {"jpeg_quality": 101}, {"short_side": 0}, {"fps": 0}, {"first": -1}, {"num_workers": -1},
-     {"template": "img.jpg"}, {"template": "img_{:05d}.png"}, {"template": "a/{:05d}.jpg"}],
-)  # fmt: skip
+    [{"fps": 0}, {"template": "img.jpg"}, {"template": "img_{:05d}.png"}, {"template": "a/{:05d}.jpg"}],
+)
 def test_impossible_settings(videos, tmp_path, wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        extract_frames(table(videos, ["run/a.mp4,run"]), tmp_path / "out", **{"short_side": None, **wrong})
+        extract(table(videos, ["run/a.mp4,run"]), tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
 
 
 def test_frames_missing_videos_and_places_that_cannot_be_written(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
     with pytest.raises(InputError, match="these are folders of frames; give videos"):
-        HERE(replace(annotations, is_frames=True), tmp_path)
+        extract(replace(annotations, is_frames=True), tmp_path)
     with pytest.raises(InputError, match="no such file"):
-        HERE(table(videos, ["run/a.mp4,run", "gone.mp4,run"]), tmp_path)
+        extract(table(videos, ["run/a.mp4,run", "gone.mp4,run"]), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/out: cannot be written"):
-        HERE(annotations, tmp_path / "file/out")
+        extract(annotations, tmp_path / "file/out")
 
 
 def test_splits_repeats_and_several_labels(videos, tmp_path):
     rows = ["run/a.mp4,run|walk,train", "walk/c.mp4,walk,val", "run/a.mp4,walk|run,train"]
     annotations, told = table(videos, rows, header="path,label,split", multi_label=True), []
-    done = HERE(annotations, tmp_path, on_clip=told.append)
+    done = extract(annotations, tmp_path, on_clip=told.append)
     assert (done.num_written, done.num_clips, told) == (2, 3, [2, 3])
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0 1\nwalk/c 31 1\nrun/a 40 1 0\n"
     assert (tmp_path / "list_train.txt").read_text() == "run/a 40 0 1\nrun/a 40 1 0\n"
@@ -358,13 +360,13 @@ def test_splits_repeats_and_several_labels(videos, tmp_path):
 
 def test_clips_without_labels(videos, tmp_path):
     rows = ["walk/c.mp4", "run/a.mp4"]
-    HERE(table(videos, rows, header="path", need_labels=False), tmp_path)
+    extract(table(videos, rows, header="path", need_labels=False), tmp_path)
     back = read_annotations(tmp_path / "list.txt", need_labels=False)
     assert [(clip.path, clip.num_frames, clip.labels) for clip in back] == [("walk/c", 31, ()), ("run/a", 40, ())]
 
 
 def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
-    done = HERE(table(videos, ["run/b 2.mp4", "walk/c.mp4"], header="path", need_labels=False), tmp_path)
+    done = extract(table(videos, ["run/b 2.mp4", "walk/c.mp4"], header="path", need_labels=False), tmp_path)
     assert done.notes == (("run/b 2.mp4", module.UNLISTED),)
     assert (tmp_path / "run/b 2/img_00001.jpg").exists()
     assert (tmp_path / "list.txt").read_text() == "walk/c 31\n"
@@ -373,7 +375,7 @@ def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
 def test_videos_in_shards(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
     pack_dataset(annotations, tmp_path / "packed")
-    extract_frames(read_annotations(tmp_path / "packed"), tmp_path / "out", short_side=None, num_workers=1)
+    extract(read_annotations(tmp_path / "packed"), tmp_path / "out", num_workers=1)
     assert numbers_in(tmp_path / "out/walk/c") == list(range(31))
     assert (tmp_path / "out/list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
 
@@ -382,7 +384,7 @@ def test_notes_are_kept(videos, tmp_path):
     content = render(tmp_path / "a.mkv", num_frames=40, container={"cluster_time_limit": "100"}).read_bytes()
     (tmp_path / "a.mkv").write_bytes(content[: len(content) * 3 // 4])
     annotations = table(tmp_path, ["a.mkv,x"])
-    first, second = HERE(annotations, tmp_path / "out"), HERE(annotations, tmp_path / "out")
+    first, second = extract(annotations, tmp_path / "out"), extract(annotations, tmp_path / "out")
     assert (first.num_written, second.num_reused) == (1, 1)
     assert first.notes == second.notes
     assert first.notes[0][0] == "a.mkv"
@@ -392,19 +394,19 @@ def test_notes_are_kept(videos, tmp_path):
 def test_a_process_that_dies_takes_only_its_clip(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FrameJob", DyingJob)
     annotations = read_annotations(videos, format="folders").select([1, 0, 2])
-    done = extract_frames(annotations, tmp_path, short_side=None, num_workers=1)
+    done = extract(annotations, tmp_path, num_workers=1)
     assert [bad.path for bad in done.bad] == ["run/b 2.mp4"]
     assert "its worker process died (SIGKILL)" in done.bad[0].reason
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
-    assert not (tmp_path / PARTS).exists()
+    assert not unfinished(tmp_path)
 
 
 def test_a_replaced_video_is_extracted_anew(videos, tmp_path):
     render(tmp_path / "a.mp4", num_frames=6)
     (tmp_path / "list.txt").write_text("a.mp4 0\n")
-    extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
+    extract(read_annotations(tmp_path / "list.txt"), tmp_path / "out", num_workers=0)
     render(tmp_path / "a.mp4", num_frames=9)
-    done = extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path / "out", short_side=None, num_workers=0)
+    done = extract(read_annotations(tmp_path / "list.txt"), tmp_path / "out", num_workers=0)
     assert (done.num_written, done.num_reused, done.num_frames) == (1, 0, 9)
     with pytest.raises(InputError, match="is the folder of the videos"):
-        extract_frames(read_annotations(tmp_path / "list.txt"), tmp_path, short_side=None)
+        extract(read_annotations(tmp_path / "list.txt"), tmp_path)

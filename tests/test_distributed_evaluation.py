@@ -10,7 +10,6 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-import torch
 
 from i3d.data.formats.read import read_annotations
 from i3d.data.resume import Resume
@@ -139,7 +138,7 @@ def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
 
     def run():
         barrier, slots = Barrier(2), [[], []]
-        worlds = [ThreadWorld(rank, 2, torch.device("cpu"), barrier, slots) for rank in range(2)]
+        worlds = [ThreadWorld(rank, 2, barrier, slots) for rank in range(2)]
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(log_one_clip, worlds))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.check.dataset import ClipReport, DatasetReport
+from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
 from i3d.evaluation.result import compute_metrics

@@ -82,13 +82,13 @@ def test_bad_lists(tree, content, message):
 
 def test_a_table_without_a_path_column(tree):
     (tree / "l.csv").write_text("name,label\nx,1\n")
-    with pytest.raises(InputError, match=r"l.csv:1: no column path or file or video in 'name,label'"):
+    with pytest.raises(InputError, match=r"l.csv:1: 'name, label': no column path, file, video; rename"):
         expand_inputs(["l.csv"])
 
 
 def test_a_line_without_a_path_is_named(tree):
     (tree / "l.csv").write_text("path,label\ntop.webm,1\n,3\n\n")
-    with pytest.raises(InputError, match=r"l.csv:3: the column path is empty; write a path, or remove the line"):
+    with pytest.raises(InputError, match=r"l.csv:3: '': the column path is empty; write a path, or remove the line"):
         expand_inputs(["l.csv"])
 
 

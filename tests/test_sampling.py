@@ -15,15 +15,14 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.video.sampling import (
     dense_clips,
     fps_ratio,
-    indices_at_rate,
     looped_indices,
     protocol_clips,
     random_clips,
-    random_dense_clips,
     slot_at,
     uniform_clips,
     windows,
 )
+from support.rates import indices_at_rate
 
 GOLDEN = Path(__file__).parent / "golden"
 PLACEMENTS = {"v0": "centred", "v1": "end_to_end"}
@@ -164,12 +163,10 @@ def test_training_starts_cover_the_ranges_of_mmaction2(version):
 
 def test_dense_training_starts():
     rng = np.random.default_rng(0)
-    clips = np.array(
-        [random_dense_clips(300, clip_len=32, frame_interval=2, num_clips=2, rng=rng) for _ in range(4000)]
-    )
+    clips = np.array([dense_clips(300, clip_len=32, frame_interval=2, num_clips=2, rng=rng) for _ in range(4000)])
     assert (clips[:, 0, 0].min(), clips[:, 0, 0].max()) == (0, 235)
     assert (clips[:, 1, 0] - clips[:, 0, 0] == 32).all()
-    short = random_dense_clips(40, clip_len=32, frame_interval=2, num_clips=1, rng=rng)
+    short = dense_clips(40, clip_len=32, frame_interval=2, num_clips=1, rng=rng)
     assert short[0, :21].tolist() == [*range(0, 40, 2), 0]
 
 

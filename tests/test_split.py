@@ -159,8 +159,6 @@ def test_mmaction2_lists_hold_what_they_can(tmp_path):
     source.write_text("path,label,start\na.mp4,run,1\n")
     with pytest.raises(InputError, match=r"in\.csv:2: 'a\.mp4': has a start or an end, which this list cannot hold"):
         write_annotations(read_annotations(source), tmp_path / "l.txt")
-    with pytest.raises(InputError, match="the clips are videos; choose that list format"):
-        write_annotations(read_annotations(source), tmp_path / "l.txt", kind="frames")
     with pytest.raises(InputError, match=r"not a suffix of lists; use \.csv"):
         write_annotations(read_annotations(source), tmp_path / "l.xml")
 

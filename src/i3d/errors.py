@@ -4,6 +4,9 @@
 class I3DError(Exception):
     """Base of every error that the toolkit raises for bad input; its text is one printable line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class InputError(I3DError):
     """An argument, an option or a list of inputs cannot be used (exit code 2)."""
@@ -17,7 +20,7 @@ class VideoError(I3DError):
     """
 
     def __init__(self, name: str, why: str, todo: str) -> None:
-        super().__init__(f"{printable(name)}: {why}; {todo}")
+        super().__init__(f"{name}: {why}; {todo}")
         self.name, self.why, self.todo = name, why, todo
 
     def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str, str]]:

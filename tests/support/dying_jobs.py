@@ -4,12 +4,12 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import i3d.data.check.clip
 from i3d.data.check.clip import inspect_clip
 from i3d.data.frame_extraction.jobs import FrameJob
 from i3d.errors import InputError
+from i3d.utils.atomic_files import unfinished_folder
 
 
 class DyingJob(FrameJob):
@@ -17,7 +17,7 @@ class DyingJob(FrameJob):
 
     def run(self, settings):
         if "b 2" in self.path:
-            with self.part():
+            with unfinished_folder(self.out):
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().run(settings)
 
@@ -33,7 +33,7 @@ def work(job):
 
 
 def look_or_perish(job):
-    match Path(job.name).stem:
+    match job.file.stem:
         case "hangs":
             re.match(r"(a+)+$", "a" * 64 + "b")  # holds the interpreter's lock, as hanging C code may
         case "sleeps":

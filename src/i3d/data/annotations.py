@@ -22,6 +22,7 @@ import numpy.typing as npt
 from i3d.data.class_numbers import assign_class_numbers
 from i3d.data.labels import LOOK_ALIKE, scripts_in
 from i3d.data.rows import Rows
+from i3d.data.shards import Shards
 from i3d.errors import InputError, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
@@ -106,6 +107,15 @@ class Annotations:
         """The path to open."""
         return os.path.join(self.root, self.path(index))  # noqa: PTH118 (names that are not UTF-8)
 
+    @cached_property
+    def shards(self) -> Shards | None:
+        """The shards that hold the clips; None: they are not packed."""
+        return Shards.find(Path(self.root))
+
+    def readable(self, index: int) -> Any:
+        """The file or folder of a clip: a Path, or a PackedPath."""
+        return Path(self.file(index)) if self.shards is None else self.shards.path(self.path(index))
+
     def name(self, index: int) -> str:
         """The path as it is listed, with the part of it: `a.mp4 [1.5 s to 3 s]`, `a [frames 30 to 49]`."""
         clip = self[index]
@@ -126,6 +136,39 @@ class Annotations:
         """`file:line` of a clip in its list, the begin of error messages."""
         line = int(self.lines_N[index])
         return printable(self.file_names[self.files_N[index]]) + (f":{line}" if line else "")
+
+    def error(self, index: int, why: str) -> InputError:
+        """An error that begins with the line and the path of a clip."""
+        return InputError(f"{self.where(index)}: {quoted(self.path(index))}: {why}")
+
+    def check_present(self) -> None:
+        """An InputError if any clip is missing, with their number, the first of them, and the root."""
+        missing, num_clips = self.missing_clips(), len(self)
+        if not missing:
+            return
+        if len(missing) == num_clips:
+            why = f"none of the {num_clips} clips is below {self.root}; give their folder as --root"
+        else:
+            what = f"no such file below {self.root}; {len(missing)} of {num_clips} clips are missing"
+            why = f"{what}: restore them, or list them by `i3d data check`"
+        raise self.error(missing[0], why)
+
+    def missing_clips(self) -> list[int]:
+        """The clips whose file or folder does not exist. Each parent folder is listed only once."""
+        if self.shards is not None:
+            return [index for index in range(len(self)) if self.path(index) not in self.shards]
+        listed: dict[str, frozenset[str]] = {}
+        missing = []
+        for index in range(len(self)):
+            folder, name = os.path.split(self.file(index).rstrip("/"))
+            if folder not in listed:
+                try:
+                    listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _exists(entry))
+                except OSError:
+                    listed[folder] = frozenset()
+            if name not in listed[folder]:
+                missing.append(index)
+        return missing
 
     @cached_property
     def class_counts_K(self) -> npt.NDArray[np.int64]:
@@ -156,7 +199,7 @@ class Annotations:
         if not in_split_N.any():
             present = [name for i, name in enumerate(SPLITS) if (self.splits_N == i).any()]
             todo = f"choose {' or '.join(present)}" if present else "its clips have no split: omit --split"
-            raise InputError(f"{printable(self.source)}: no clip of the split {split!r}; {todo}")
+            raise InputError(f"{self.source}: no clip of the split {split!r}; {todo}")
         return self.select(in_split_N)
 
 
@@ -171,7 +214,7 @@ def build_annotations(
 ) -> Annotations:
     """Check the rows of a reader and convert them. `classes`: class names; by default those of the list."""
     if not rows.paths:
-        raise InputError(f"{printable(str(source))}: it lists no clip; write one on each line")
+        raise InputError(f"{source}: it lists no clip; write one on each line")
     _check_paths(rows, source=source, root=root, allow_outside=allow_outside)
     names, ids_N = assign_class_numbers(rows, classes or rows.classes, source=source, multi_label=multi_label)
     class_warnings = _class_warnings(names, ids_N, rows.splits, has_class_file=classes is not None)
@@ -213,9 +256,7 @@ def _check_paths(rows: Rows, *, source: Path, root: Path, allow_outside: bool) -
             raise InputError(f"{where}: not a path; correct the line")
         absolute = os.path.normpath(os.path.join(base, path))  # noqa: PTH118
         if not allow_outside and os.path.commonpath([base, absolute]) != base:
-            raise InputError(
-                f"{where}: leads out of the root {printable(str(root))}; give another --root, or pass --allow-outside"
-            )
+            raise InputError(f"{where}: leads out of the root {root}; give another --root, or pass --allow-outside")
 
 
 def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -> list[str]:
@@ -238,15 +279,10 @@ def _repeated_clips(rows: Rows, ids_N: list[tuple[int, ...]], *, source: Path) -
             if rows.splits[i] != rows.splits[before] and not in_two_splits:
                 in_two_splits = f"; {printable(rows.paths[i])} is in {rows.splits[before]} and in {rows.splits[i]}"
             if set(ids_N[before]) != set(ids_N[i]):
-                raise InputError(
-                    f"{rows.where(i, source)}: {quoted(rows.paths[i])}: is also on line {rows.lines[before]} "
-                    "with another label; remove one line"
-                )
-    clips = (
-        "1 clip is listed more than once:"
-        if num_repeated == 1
-        else (f"{num_repeated} clips are listed more than once, such as")
-    )
+                why = f"is also on line {rows.lines[before]} with another label; remove one line"
+                raise InputError(f"{rows.where(i, source)}: {quoted(rows.paths[i])}: {why}")
+    clips = f"{num_repeated} clips are listed more than once, such as"
+    clips = "1 clip is listed more than once:" if num_repeated == 1 else clips
     return [f"{clips} {example}{in_two_splits}"]
 
 
@@ -289,3 +325,8 @@ def _gather(
     ends = np.cumsum(lengths)
     places = np.repeat(starts_N[indices] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
     return values[places], ends
+
+
+def _exists(entry: os.DirEntry[str]) -> bool:
+    """False for a symbolic link to nothing."""
+    return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -19,13 +19,12 @@ import numpy as np
 
 from i3d.errors import VideoError, first_line
 from i3d.utils.atomic_files import write_atomically
-from i3d.video.base import FrameHWC, Limits
-from i3d.video.images import RandomAccessVideo
+from i3d.video.base import FrameHWC, Limits, Video
+from i3d.video.images import FramesVideo
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
 FlowFormat = Literal["jpg", "npz", "packed-video"]
-FLOW_FORMATS: Final = ("jpg", "npz", "packed-video")
 FILES: Final = {"npz": "flow.npz", "packed-video": "flow.mkv"}
 MAX_BYTES: Final = 4 << 30  # of the flow of one clip
 
@@ -37,7 +36,7 @@ def write_flow_file(folder: Path, flows: Iterator[FrameHWC], *, kind: FlowFormat
     if first_HW2 is None:
         return 0
     if kind == "packed-video":
-        return write_lossless(path, flow_as_rgb(chain([first_HW2], flows)), fps=Fraction(25))
+        return write_lossless(path, map(flow_as_rgb, chain([first_HW2], flows)), fps=Fraction(25))
     content, flow_THW2 = io.BytesIO(), np.stack([first_HW2, *flows])
     np.savez_compressed(content, flow=flow_THW2, bound=np.float64(bound))
     write_atomically(path, content.getvalue())
@@ -50,23 +49,15 @@ def flow_file_in(folder: Any) -> str | None:
     return next((name for name in FILES.values() if name in names), None)
 
 
-class FlowFileVideo(RandomAccessVideo):
+def open_flow_file(folder: Any, name: str, *, first: int, num_frames: int | None, limits: Limits) -> Video:
     """The flow of a clip from one file, which is read completely: frames are (H, W, 2), x then y."""
-
-    def __init__(
-        self, folder: Any, name: str, *, first: int, num_frames: int | None, frames_fps: float | None, limits: Limits
-    ) -> None:
-        where = f"{folder}/{name}"
-        flow_THW2 = _read(folder / name, where, limits)[first:]
-        if num_frames is not None and len(flow_THW2) < num_frames:
-            what = f"it has {len(flow_THW2)} flows from {first} on, {num_frames} are listed"
-            raise VideoError(where, what, "correct the list, or compute the flow again")
-        super().__init__(where, num_frames or len(flow_THW2), frames_fps=frames_fps, limits=limits)
-        self._flow_THW2 = flow_THW2
-
-    def _frame(self, index: int) -> FrameHWC:
-        frame_HW2: FrameHWC = self._flow_THW2[index]
-        return frame_HW2
+    where = f"{folder}/{name}"
+    flow_THW2 = _read(folder / name, where, limits)[first:]
+    if num_frames is not None and len(flow_THW2) < num_frames:
+        what = f"it has {len(flow_THW2)} flows from {first} on, {num_frames} are listed"
+        raise VideoError(where, what, "correct the list, or compute the flow again")
+    num_frames = num_frames or len(flow_THW2)
+    return FramesVideo(where, num_frames, flow_THW2.__getitem__, limits=limits)
 
 
 def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
@@ -74,7 +65,7 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
         content = file.read_bytes()
         if where.endswith(".mkv"):
             with open_video(content, name=where, limits=limits) as video:
-                return np.stack([frame_HWC[..., :2] for frame_HWC in video.stream()])
+                return np.stack(list(video.stream(transform=flow_from_rgb)))
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             size = next(entry.file_size for entry in arrays.zip.infolist() if entry.filename == "flow.npy")
             if size > MAX_BYTES:
@@ -89,7 +80,11 @@ def _read(file: Any, where: str, limits: Limits) -> FrameHWC:
     return flow_THW2
 
 
-def flow_as_rgb(flows: Iterable[FrameHWC]) -> Iterator[FrameHWC]:
-    """Flow as RGB images: x is red, y is green, blue is 0."""
-    for flow_HW2 in flows:
-        yield np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
+def flow_as_rgb(flow_HW2: FrameHWC) -> FrameHWC:
+    """Flow as an RGB image: x is red, y is green, blue is 0."""
+    return np.dstack([flow_HW2, np.zeros(flow_HW2.shape[:2], np.uint8)])
+
+
+def flow_from_rgb(frame_HWC: FrameHWC) -> FrameHWC:
+    """The inverse of `flow_as_rgb`, of one frame."""
+    return frame_HWC[..., :2].copy()

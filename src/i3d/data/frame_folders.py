@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.flow_files import FILES, FlowFileVideo, flow_file_in
-from i3d.data.shards import Shards
-from i3d.errors import InputError, VideoError, printable
+from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
+from i3d.errors import InputError, VideoError
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.images import IMAGE_SUFFIXES, ImagesVideo, RandomAccessVideo, read_grey, read_image
+from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_grey, read_image
 
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
@@ -50,10 +48,8 @@ class FrameNaming:
         except (KeyError, IndexError, ValueError):
             has_number = False
         if not has_number or "/" in self.template:
-            raise InputError(
-                f"template {self.template!r}: not a file name with a number; write img_{{:05d}}.jpg, or "
-                "flow_{axis}_{:05d}.jpg for flow"
-            )
+            todo = "write img_{:05d}.jpg, or flow_{axis}_{:05d}.jpg for flow"
+            raise InputError(f"template {self.template!r}: not a file name with a number; {todo}")
         if self.modality == "rgb" and self.paired:
             raise InputError(f"template {self.template!r}: {{axis}} is for flow; remove it for rgb")
 
@@ -81,30 +77,27 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
             return FrameNaming(file, 0, modality)
-        matches = [
-            m for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and (m := _NUMBERED.fullmatch(p.name))
-        ]
+        names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
     kinds: dict[tuple[str, str], list[str]] = {}  # numbers by (prefix, suffix)
-    for match in matches:
-        kinds.setdefault((match[1], match[3]), []).append(match[2])
-    flow_kinds = {kind for kind in kinds if _AXIS.search(kind[0]) or "flow" in kind[0].lower()}
-    chosen = flow_kinds if modality == "flow" else kinds.keys() - flow_kinds
-    if modality == "flow" and any(_AXIS.search(prefix) for prefix, _ in chosen):
-        chosen = {kind for kind in chosen if _AXIS.search(kind[0]) and _AXIS.search(kind[0])[0] == "x"}  # type: ignore[index]
+    for match in map(_NUMBERED.fullmatch, names):
+        if match is not None:
+            kinds.setdefault((match[1], match[3]), []).append(match[2])
+    axes = {kind: match[0] for kind in kinds if (match := _AXIS.search(kind[0]))}
+    flow_kinds = axes.keys() | {kind for kind in kinds if "flow" in kind[0].lower()}
+    chosen = kinds.keys() - flow_kinds
+    if modality == "flow":
+        chosen = {kind for kind, axis in axes.items() if axis == "x"} if axes else flow_kinds
     if len(chosen) != 1:
-        names = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
-        raise InputError(
-            f"{printable(str(folder))}: which images are the {modality} frames is unclear ({printable(names)}); "
-            "pass --template, such as img_{:05d}.jpg"
-        )
+        candidates = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
+        todo = "pass --template, such as img_{:05d}.jpg"
+        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({candidates}); {todo}")
     (prefix, suffix) = next(iter(chosen))
     numbers = kinds[prefix, suffix]
-    digits = len(min(numbers, key=len))
-    padded = any(number.startswith("0") and len(number) > 1 for number in numbers) or digits == len(
-        max(numbers, key=len)
-    )
+    lengths = {len(number) for number in numbers}
+    digits = min(lengths)
+    padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in numbers)
     prefix = prefix.replace("{", "{{").replace("}", "}}")
     if modality == "flow":
         prefix = _AXIS.sub("{axis}", prefix)
@@ -136,20 +129,12 @@ def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modal
     return None
 
 
-def dataset_naming(annotations: Annotations, shards: Shards | None, *, modality: Modality = "rgb") -> FrameNaming:
+def dataset_naming(annotations: Annotations, *, modality: Modality = "rgb") -> FrameNaming:
     """The naming of the frames in the folders of a dataset. An InputError if no inspected folder has frames."""
-    naming = infer_common_naming(partial(clip_folder, annotations, shards), len(annotations), modality=modality)
+    naming = infer_common_naming(annotations.readable, len(annotations), modality=modality)
     if naming is None:
-        where, path = annotations.where(0), printable(annotations.path(0))
-        raise InputError(
-            f"{where}: {path!r}: contains no frame, like the other folders; extract frames, or give another --root"
-        )
+        raise annotations.error(0, "contains no frame, like the other folders; extract frames, or give another --root")
     return naming
-
-
-def clip_folder(annotations: Annotations, shards: Shards | None, index: int) -> Any:
-    """The folder of a clip: a Path, or a PackedFolder."""
-    return Path(annotations.file(index)) if shards is None else shards.folder(annotations.path(index))
 
 
 def open_frames(
@@ -158,7 +143,6 @@ def open_frames(
     *,
     num_frames: int | None = None,
     first_frame: int = 0,
-    frames_fps: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     at_least: int | None = None,
 ) -> Video:
@@ -167,39 +151,23 @@ def open_frames(
     `at_least`: JPEG frames of RGB may be decoded at a smaller size with at least this short side.
     """
     if naming.in_one_file:
-        return FlowFileVideo(
-            folder, naming.template, first=first_frame, num_frames=num_frames, frames_fps=frames_fps, limits=limits
-        )
+        return open_flow_file(folder, naming.template, first=first_frame, num_frames=num_frames, limits=limits)
     if num_frames is None:
         num_frames = count_frames(folder, naming) - first_frame
         if num_frames < 1:
             raise VideoError(str(folder), f"no frame {naming.name(first_frame)}", "check the folder and --template")
-    if naming.modality == "flow":
-        return FlowVideo(folder, naming, num_frames, first_frame, frames_fps=frames_fps, limits=limits)
-    paths = _Paths(folder, naming, first_frame, num_frames)
-    return ImagesVideo(str(folder), paths, frames_fps=frames_fps, limits=limits, at_least=at_least)
 
+    def file_at(index: int, axis: str = "x") -> Path:
+        return folder / naming.name(first_frame + index, axis)
 
-@dataclass(frozen=True)
-class _Paths(Sequence[Path]):
-    """The files of a folder's frames. Names are made on access, as clips need few of many frames."""
+    def frame_at(index: int) -> FrameHWC:
+        if naming.paired:
+            return _read_flow_pair(file_at(index), file_at(index, "y"), limits)
+        if naming.modality == "flow":
+            return _read_packed_flow(file_at(index), limits)
+        return read_image(file_at(index), max_pixels=limits.max_pixels, at_least=at_least)
 
-    folder: Path
-    naming: FrameNaming
-    first: int
-    num_frames: int
-
-    def __len__(self) -> int:
-        return self.num_frames
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Path]: ...
-    def __getitem__(self, index: int | slice) -> Path | Sequence[Path]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.num_frames))]
-        return self.folder / self.naming.name(self.first + index)
+    return FramesVideo(str(folder), num_frames, frame_at, file_at=file_at, limits=limits)
 
 
 def count_frames(folder: Path, naming: FrameNaming) -> int:
@@ -227,44 +195,18 @@ def consecutive_frames(folder: Path, naming: FrameNaming) -> tuple[int, list[int
     return count, sorted(number for number in numbers if number > count and naming.name(number) in names)
 
 
-class FlowVideo(RandomAccessVideo):
-    """Optical flow from images: frames are (H, W, 2), x then y."""
+def _read_flow_pair(x_file: Path, y_file: Path, limits: Limits) -> FrameHWC:
+    """Optical flow (H, W, 2) from two grey images."""
+    x_HW, y_HW = (read_grey(file, max_pixels=limits.max_pixels) for file in (x_file, y_file))
+    if x_HW.shape != y_HW.shape:
+        raise VideoError(str(y_file), f"{y_HW.shape} pixels, x has {x_HW.shape}", "compute the flow again")
+    return np.stack([x_HW, y_HW], axis=-1)
 
-    def __init__(
-        self,
-        folder: Path,
-        naming: FrameNaming,
-        num_frames: int,
-        first: int,
-        *,
-        frames_fps: float | None,
-        limits: Limits,
-    ) -> None:
-        super().__init__(str(folder), num_frames, frames_fps=frames_fps, limits=limits)
-        self._folder, self._naming, self._first = folder, naming, first
-        self._size: tuple[int, int] | None = None  # height, width of the first frame
 
-    def _frame(self, index: int) -> FrameHWC:
-        frame_HWC = self._flow(index)
-        self._size = self._size or frame_HWC.shape[:2]
-        if frame_HWC.shape[:2] != self._size:
-            height, width = frame_HWC.shape[:2]
-            path = self._folder / self._naming.name(self._first + index)
-            expected = f"{self._size[1]} x {self._size[0]}"
-            raise VideoError(str(path), f"it is {width} x {height}, the frames before {expected}", "use one size")
-        return frame_HWC
-
-    def _flow(self, index: int) -> FrameHWC:
-        read = partial(read_grey, max_pixels=self.limits.max_pixels)
-        path = self._folder / self._naming.name(self._first + index)
-        if self._naming.paired:
-            other = self._folder / self._naming.name(self._first + index, "y")
-            x_HW, y_HW = read(path), read(other)
-            if x_HW.shape != y_HW.shape:
-                raise VideoError(str(other), f"{y_HW.shape} pixels, x has {x_HW.shape}", "compute the flow again")
-            return np.stack([x_HW, y_HW], axis=-1)
-        rgb_HWC = read_image(path, max_pixels=self.limits.max_pixels)
-        is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # no motion: both channels are equal
-        if is_still or (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
-            return np.ascontiguousarray(rgb_HWC[..., :2])
-        raise VideoError(str(path), "it is grey; packed flow has x in red, y in green", "pass --template with {axis}")
+def _read_packed_flow(file: Path, limits: Limits) -> FrameHWC:
+    """Optical flow (H, W, 2) from one image with x in red and y in green."""
+    rgb_HWC = read_image(file, max_pixels=limits.max_pixels)
+    is_still = np.abs(rgb_HWC[..., :2].astype(np.int16) - 128).max() <= 1  # no motion: both channels are equal
+    if is_still or (rgb_HWC[..., 0] != rgb_HWC[..., 1]).any():
+        return np.ascontiguousarray(rgb_HWC[..., :2])
+    raise VideoError(str(file), "it is grey; packed flow has x in red, y in green", "pass --template with {axis}")

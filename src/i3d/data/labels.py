@@ -4,7 +4,7 @@ import unicodedata
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.utils.atomic_files import ASSETS
 from i3d.utils.text import read_text
 
@@ -45,7 +45,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Empty lines at the end, Windows line ends and a byte order mark are ignored. An empty or repeated name, and numbers
     other than 0, 1, 2 ... are an InputError with the line.
     """
-    where = printable(str(path))
+    where = str(path)
     names = [line.strip() for line in read_text(path).rstrip().splitlines()]
     if not names:
         raise InputError(f"{where}: contains no class names; write one a line")
@@ -54,10 +54,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if has_numbers and len({name for name, _ in numbered}) == len(names):  # not "class 0", "class 1" ...
         indices = [int(index) for _, index in numbered]
         if sorted(indices) != list(range(len(names))):
-            raise InputError(
-                f"{where}: the numbers behind the names must be 0 to {len(names) - 1}, each once; "
-                "correct them, or write names alone"
-            )
+            what = f"the numbers behind the names must be 0 to {len(names) - 1}, each once"
+            raise InputError(f"{where}: {what}; correct them, or write names alone")
         names = [name for _, (name, _) in sorted(zip(indices, numbered, strict=True))]
     elif all(name.split(maxsplit=1)[0].isdigit() for name in names if name) and len(names) > 1:
         raise InputError(f"{where}: a number stands before each name; write `name number`, or names alone")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,21 +15,13 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
-from i3d.data.missing import check_present
-from i3d.data.shards import CLASSES, INDEX, LIST, SHARD, Shards
-from i3d.errors import InputError, printable, quoted
+from i3d.data.shards import CLASSES, INDEX, LIST, SHARD
+from i3d.errors import InputError
+from i3d.utils.atomic_files import unfinished_folder
 from i3d.video.images import images_in
 
 BLOCK: Final = 512  # bytes of a tar block
-
-
-@dataclass
-class _Index:
-    names: list[bytes] = field(default_factory=list)
-    shards: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    shard_sizes: list[int] = field(default_factory=list)
+PackedEntry = tuple[bytes, int, int, int]  # name, shard, offset, size
 
 
 def pack_dataset(
@@ -46,58 +36,60 @@ def pack_dataset(
     The folder appears complete or not at all. Its list contains the times, splits and groups of the clips. `on_clip` is
     called with the number of finished clips. An existing `out`, and missing files, are an InputError.
     """
-    if shard_bytes < BLOCK:
-        raise InputError(f"shard_bytes {shard_bytes}: must be at least {BLOCK}")
     if out.exists():
-        raise InputError(f"{printable(str(out))}: exists; choose a new folder, or remove this one")
+        raise InputError(f"{out}: exists; choose a new folder, or remove this one")
     if not out.parent.is_dir():
-        raise InputError(f"{printable(str(out))}: there is no folder {printable(str(out.parent))}; create it first")
-    if Shards.find(Path(annotations.root)) is not None:
-        raise InputError(f"{printable(annotations.root)}: is already packed; give the original files")
-    check_present(annotations, None)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        index = _write_shards(annotations, temporary, shard_bytes, on_clip)
+        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
+    if annotations.shards is not None:
+        raise InputError(f"{annotations.root}: is already packed; give the original files")
+    annotations.check_present()
+    with unfinished_folder(out.parent) as unfinished:
+        folder = unfinished / out.name
+        folder.mkdir()
+        files, shard_sizes = _write_shards(annotations, folder, shard_bytes, on_clip)
+        names, shards, offsets, sizes = zip(*files, strict=True) if files else ((), (), (), ())
         np.savez(
-            temporary / INDEX,
-            names_utf8=np.frombuffer(b"".join(index.names), np.uint8),
-            name_ends=np.cumsum([len(name) for name in index.names], dtype=np.int64),
-            shards=np.array(index.shards, np.int32),
-            offsets=np.array(index.offsets, np.int64),
-            sizes=np.array(index.sizes, np.int64),
-            shard_sizes=np.array(index.shard_sizes, np.int64),
+            folder / INDEX,
+            names_utf8=np.frombuffer(b"".join(names), np.uint8),
+            name_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
+            shards=np.array(shards, np.int32),
+            offsets=np.array(offsets, np.int64),
+            sizes=np.array(sizes, np.int64),
+            shard_sizes=np.array(shard_sizes, np.int64),
         )
-        write_annotations(replace(annotations, root=str(temporary)), temporary / LIST)
-        write_classes(annotations.classes, temporary / CLASSES)
-        temporary.chmod(0o755)
+        write_annotations(replace(annotations, root=str(folder)), folder / LIST)
+        write_classes(annotations.classes, folder / CLASSES)
         try:
-            temporary.rename(out)
+            folder.rename(out)
         except OSError as error:
-            raise InputError(
-                f"{printable(str(out))}: was created by another process ({error.strerror}); choose a new folder"
-            ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return len(index.names)
+            why = f"was created by another process ({error.strerror}); choose a new folder"
+            raise InputError(f"{out}: {why}") from error
+    return len(files)
 
 
 def _write_shards(
     annotations: Annotations, folder: Path, shard_bytes: int, on_clip: Callable[[int], None] | None
-) -> _Index:
-    index = _Index()
+) -> tuple[list[PackedEntry], list[int]]:
+    """The files in the shards, and the size of each shard."""
+    entries: list[PackedEntry] = []
+    shard_sizes: list[int] = []
     files = _files(annotations, on_clip)
     file = next(files, None)
     while file is not None:
-        shard = folder / SHARD.format(len(index.shard_sizes))
+        shard = folder / SHARD.format(len(shard_sizes))
         with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
             while file is not None and tar.offset < shard_bytes:
-                _add(tar, *file, index)
+                name, content = file[0], file[1].read_bytes()
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+                offset = tar.offset - (len(content) + BLOCK - 1) // BLOCK * BLOCK
+                entries.append((name.encode("utf-8", "surrogatepass"), len(shard_sizes), offset, len(content)))
                 file = next(files, None)
         with shard.open("rb+") as written:
             os.fsync(written.fileno())
-        index.shard_sizes.append(shard.stat().st_size)
-    return index
+        shard_sizes.append(shard.stat().st_size)
+    return entries, shard_sizes
 
 
 def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> Iterator[tuple[str, Path]]:
@@ -106,30 +98,17 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
     for number in range(len(annotations)):
         path, place = annotations.path(number).rstrip("/"), Path(annotations.file(number))
         if path.startswith("/") or ".." in path.split("/"):
-            raise InputError(
-                f"{annotations.where(number)}: {quoted(path)}: is outside the root; pack from a folder above it"
-            )
+            raise annotations.error(number, "is outside the root; pack from a folder above it")
         if path not in packed and annotations.is_frames:
             flow = flow_file_in(place) if place.is_dir() else None  # of all frames
             images = [place / flow] if flow else images_in(place)
             listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
                 why = f"contains {len(images)} images" + (f", its list states {listed}" if listed > 0 else "")
-                raise InputError(f"{annotations.where(number)}: {quoted(path)}: {why}; extract its frames again")
+                raise annotations.error(number, f"{why}; extract its frames again")
             yield from ((f"{path}/{image.name}", image) for image in images)
         elif path not in packed:
             yield path, place
         packed.add(path)
         if on_clip is not None:
             on_clip(number + 1)
-
-
-def _add(tar: tarfile.TarFile, name: str, file: Path, index: _Index) -> None:
-    content = file.read_bytes()
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-    index.names.append(name.encode("utf-8", "surrogatepass"))
-    index.shards.append(len(index.shard_sizes))
-    index.offsets.append(tar.offset - (len(content) + BLOCK - 1) // BLOCK * BLOCK)
-    index.sizes.append(len(content))

@@ -6,7 +6,7 @@ preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/stat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import I3DError, InputError, VideoError
+from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
@@ -58,12 +59,8 @@ class _VideoInfo:
     width: int
     height: int
     num_frames: int | None
-    fps: float | None
+    seconds: float | None
     has_timetable: bool  # in its container, so that its length is known without decoding
-
-    @property
-    def seconds(self) -> float | None:
-        return self.num_frames / self.fps if self.num_frames and self.fps else None
 
 
 def preview_dataset(
@@ -85,25 +82,21 @@ def preview_dataset(
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
         raise InputError("a preview shows training clips: give a dataset with a training view")
-    if num_clips < 1 or not len(dataset):
-        raise InputError(f"num_clips {num_clips} of {len(dataset)} clips: a preview needs at least 1")
-    try:
+    with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{printable(str(out))}: cannot be created ({error.strerror}); choose another folder"
-        ) from error
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
-    sample = _sample(len(dataset), seed=dataset.seed)
+    order = np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))
+    sample = np.sort(order[:MAX_INSPECTED]).tolist()
     to_open = sorted({*chosen, *sample})
     num_steps = len(to_open) + len(chosen)
-    infos = _inspect_clips(dataset, to_open, lambda completed: on_clip and on_clip(completed, num_steps))
+    infos: dict[int, _VideoInfo | UnreadableClip] = {}
+    num_decoded = 0  # for their length
+    for index in _reported(to_open, on_clip, 0, num_steps):
+        infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
+        num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    strips = []
-    for completed, index in enumerate(chosen, start=1):
-        strips.append(_clip_strip(dataset, epoch, index, infos[index], bad))
-        if on_clip is not None:
-            on_clip(len(to_open) + completed, num_steps)
+    steps = _reported(chosen, on_clip, len(to_open), num_steps)
+    strips = [_clip_strip(dataset, epoch, index, infos[index], bad) for index in steps]
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
@@ -135,16 +128,14 @@ def preview_dataset(
     )
 
 
-def _inspect_clips(
-    dataset: ClipDataset, indices: Sequence[int], on_done: Callable[[int], object]
-) -> dict[int, _VideoInfo | UnreadableClip]:
-    """Sizes and lengths of these clips; at most MAX_DECODED of them are decoded for their length."""
-    infos: dict[int, _VideoInfo | UnreadableClip] = {}
-    for completed, index in enumerate(indices, start=1):
-        num_decoded = sum(isinstance(info, _VideoInfo) and not info.has_timetable for info in infos.values())
-        infos[index] = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
-        on_done(completed)
-    return infos
+def _reported(
+    indices: Sequence[int], on_clip: Callable[[int, int], None] | None, num_before: int, num_steps: int
+) -> Iterator[int]:
+    """The same clips; each is reported when it is finished."""
+    for completed, index in enumerate(indices, start=num_before + 1):
+        yield index
+        if on_clip is not None:
+            on_clip(completed, num_steps)
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
@@ -166,12 +157,6 @@ def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list
     return [int(index) for index in sorted(chosen, key=lambda index: (class_N[index], index))]
 
 
-def _sample(num_clips: int, *, seed: int) -> list[int]:
-    """Indices of the clips that are opened for lengths and sizes."""
-    order = np.random.default_rng((seed, 1)).permutation(num_clips)
-    return [int(index) for index in np.sort(order[:MAX_INSPECTED])]
-
-
 def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _VideoInfo | UnreadableClip:
     """Size and length of the listed part of a video. Only its first frame is decoded, where that suffices."""
     clip = dataset.annotations[index]
@@ -182,7 +167,8 @@ def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Vid
             if not has_timetable and not may_decode:
                 return _VideoInfo(width, height, None, None, has_timetable)
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
-            return _VideoInfo(width, height, stop - first, video.fps, has_timetable)
+            seconds = (stop - first) / video.fps if video.fps else None
+            return _VideoInfo(width, height, stop - first, seconds, has_timetable)
     except VideoError as error:
         return UnreadableClip(index, str(error))
 
@@ -190,14 +176,17 @@ def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Vid
 def _clip_strip(
     dataset: ClipDataset, epoch: int, index: int, info: _VideoInfo | UnreadableClip, bad: dict[int, UnreadableClip]
 ) -> ClipStrip:
-    """One augmented clip with its label after augmentation. A clip that cannot be read is put into `bad`."""
-    annotations = dataset.annotations
-    clip = info if isinstance(info, UnreadableClip) else _augmented_clip(dataset, epoch, index)
-    if isinstance(clip, UnreadableClip):
-        bad[index] = clip
-        labels, strip_HWC, reason = annotations.labels_of(index), None, clip.reason
-    else:
-        labels, strip_HWC, reason = clip[0], film_strip(_shown_frames(clip[1])), ""
+    """The first view of an augmented clip with its label. A clip that cannot be read is put into `bad`."""
+    view, annotations = dataset.view, dataset.annotations
+    labels, strip_HWC = annotations.labels_of(index), None
+    if isinstance(info, _VideoInfo) and isinstance(view, TrainView):
+        s, size = view.sampling, view.augmentation.size
+        clip_VTHWC = np.empty((s.num_clips, s.clip_len, size, size, dataset.num_channels), np.uint8)
+        try:
+            labels = dataset.read_training_clip(epoch, index, view, clip_VTHWC)
+            strip_HWC = film_strip(_shown_frames(clip_VTHWC[0]))
+        except I3DError as error:
+            bad[index] = UnreadableClip(index, str(error))
     listed, names = annotations[index], [annotations.classes[label] for label in labels]
     words = []
     if listed.start_seconds is not None or listed.end_seconds is not None:
@@ -207,22 +196,8 @@ def _clip_strip(
         words.append(f"{info.width} x {info.height}")
         if info.num_frames is not None:
             words.append(f"{info.num_frames} frames" + (f", {info.seconds:.2f} s" if info.seconds else ""))
+    reason = bad[index].reason if index in bad else ""
     return ClipStrip(" + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason)
-
-
-def _augmented_clip(
-    dataset: ClipDataset, epoch: int, index: int
-) -> tuple[tuple[int, ...], npt.NDArray[np.uint8]] | UnreadableClip:
-    """Class numbers and frames (T, H, W, C) of the first view of a clip. A replacement for it is not used."""
-    try:
-        batch = dataset[epoch, index]
-    except InputError as error:  # neither it nor a replacement can be read
-        return UnreadableClip(index, str(error))
-    if bad := next((bad for bad in batch.bad if bad.index == index), None):
-        return bad
-    labels = batch.labels_N[0]
-    numbers = labels.nonzero().flatten().tolist() if dataset.multi_label else [int(labels)] * int(labels >= 0)
-    return tuple(numbers), batch.clips_NVTHWC[0, 0].numpy()
 
 
 def strip_indices(clip_len: int) -> npt.NDArray[np.int64]:
@@ -268,11 +243,8 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     words += ["erasing"] if a.erasing else []
     numbers = " ".join(str(t + 1) for t in strip_indices(s.clip_len))
     views = f" of the first of {s.num_clips} clips" if s.num_clips > 1 else ""
-    flow = (
-        "; flow: hue is the direction, as in the colour wheel, saturation the speed"
-        if dataset.num_channels == 2
-        else ""
-    )
+    flow = "; flow: hue is the direction, as in the colour wheel, saturation the speed"
+    flow = flow if dataset.num_channels == 2 else ""
     return ", ".join(words), f"frames {numbers}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
 
 
@@ -308,15 +280,13 @@ def _lengths(known: list[_VideoInfo], view: TrainView) -> list[Histogram]:
     marks = {"seconds": span / s.target_fps} if s.target_fps and seconds else {"frames": float(span)}
     charts = []
     for unit, values, digits in (("seconds", seconds, 2), ("frames", lengths, 0)):
-        extent = _range(values)
-        if extent is None:
+        if not values:
             continue
-        low, middle, high = (f"{value:,.{digits}f}" for value in (extent.min, extent.median, extent.max))
+        low, middle, high = (f"{value:,.{digits}f}" for value in (min(values), np.median(values), max(values)))
         subtitle = f"{low} to {high}, median {middle}"
         if num_unknown := len(known) - len(values):
             subtitle += f"; unknown of {num_unknown} that would have to be decoded"
-        mark = marks.get(unit)
-        label = ""
+        mark, label = marks.get(unit), ""
         if mark is not None:
             num_short = sum(value < mark for value in values)
             shorter = f"{num_short} of {len(values)} are shorter and repeat frames" if num_short else "none is shorter"

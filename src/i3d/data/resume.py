@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
-from i3d.errors import InputError, first_line, printable
-from i3d.utils.atomic_files import try_lock_for_process, write_atomically
+from i3d.errors import InputError, first_line
+from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
 from i3d.video.images import images_in
 
 SUFFIX: Final = ".resume"
@@ -68,14 +69,14 @@ class ResumeLog(Generic[T]):
         self._header = json.dumps({"i3d": 2, "settings": settings}, sort_keys=True)
         refusals: list[str] = []
         try:
-            own, others = self._read_logs(out, keys, force=force)
+            lines = self._read_logs(out, keys, force=force)
         except InputError as error:
             refusals = [str(error)]
         if refusals := all_gather(refusals):
             self.close()
             raise InputError(refusals[0])
         if self._file is not None:
-            self._merge_logs(self._file, out, own, others)
+            self._merge_logs(self._file, out, lines)
         all_gather([])  # rank 0 has merged the logs of earlier ranks: the others may replace them
         if rank > 0:
             write_atomically(self.path, f"{self._header}\n".encode())
@@ -96,10 +97,8 @@ class ResumeLog(Generic[T]):
         entry = self._entries.get(key)
         if entry is None or not (current := list(signature())) or entry["signature"] != current:
             return None
-        try:
+        with _reading(self.path):
             return self._decode(entry["row"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(self.path, error) from error
 
     def add(self, key: str, signature: Sequence[int], item: T) -> None:
         """Log a finished item. A source without a signature is not logged: a change of it would go unnoticed."""
@@ -108,38 +107,32 @@ class ResumeLog(Generic[T]):
             self._file.write(f"{json.dumps(entry)}\n".encode())
             self._file.flush()
 
-    def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> tuple[list[str], list[str]]:
-        """Lock this log, if it is the first rank's, and read those of all ranks of the last run.
-
-        The lines of this log, and those of the other logs without their headers.
-        """
+    def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> dict[Path, list[str]]:
+        """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
         logs = _logs(out)
         if not force and out.exists() and not any(log.exists() and log.stat().st_size for log in logs):
             raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
         if self.path == logs[0]:
             self._file = _open_locked(self.path, out)
-        own: list[str] = []
-        others: list[str] = []
+        lines_of: dict[Path, list[str]] = {}
         for log in [] if force else logs:
             if lines := _complete_lines(log, self._file if log == self.path else None):
                 entries = _entries(log, lines[1:])
                 _check_header(out, log, lines[0], self._header)
                 if dropped := entries.keys() - set(keys):
-                    name = printable(min(dropped))
-                    raise InputError(
-                        f"--out {out}: {log.name} holds results of {name}, which is not in this run; {TODO}"
-                    )
+                    what = f"{log.name} holds results of {min(dropped)}, which is not in this run"
+                    raise InputError(f"--out {out}: {what}; {TODO}")
                 self._entries |= entries
-                if log == self.path:
-                    own = lines
-                else:
-                    others += lines[1:]
-        return own, others
+                lines_of[log] = lines
+        return lines_of
 
-    def _merge_logs(self, file: BinaryIO, out: Path, own: list[str], others: list[str]) -> None:
+    def _merge_logs(self, file: BinaryIO, out: Path, lines_of: dict[Path, list[str]]) -> None:
         """Add the items of the other logs to this one, and remove those logs."""
+        own = lines_of.pop(self.path, [])
         file.truncate(sum(len(line.encode()) + 1 for line in own))  # without a last line that was cut
-        new = others if own else [self._header, *others]
+        new = [] if own else [self._header]
+        for lines in lines_of.values():
+            new += lines[1:]
         file.write("".join(f"{line}\n" for line in new).encode())
         file.flush()
         for log in _logs(out)[1:]:
@@ -180,7 +173,7 @@ def is_current(record: Mapping[str, Any] | None, made_with: Mapping[str, Any], s
 def check_settings(before: Any, now: Any, *, where: str, todo: str = TODO) -> None:
     """An InputError that names what differs, if an output was made with other settings than now."""
     if changes := describe_changes(before, now):
-        raise InputError(f"{where}: made with other settings ({printable(changes)}); {todo}")
+        raise InputError(f"{where}: made with other settings ({changes}); {todo}")
 
 
 def describe_changes(before: Any, now: Any) -> str:
@@ -218,10 +211,8 @@ def _logs(out: Path) -> list[Path]:
 
 def _open_locked(path: Path, out: Path) -> BinaryIO:
     """The log, open to read and append, for this process alone."""
-    try:
+    with writing_to(f"{path}:", "choose another --out"):
         file = path.open("a+b")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
     if not try_lock_for_process(file.fileno()):
         file.close()
         raise InputError(f"--out {out}: another run is writing it; wait for that run, or choose another --out")
@@ -245,25 +236,26 @@ def _complete_lines(path: Path, file: BinaryIO | None) -> list[str]:
 
 
 def _entries(path: Path, lines: Sequence[str]) -> dict[str, Entry]:
-    try:
+    with _reading(path):
         entries = {entry["key"]: entry for entry in map(json.loads, lines)}
         if any(not isinstance(e["signature"], list) or not isinstance(e["row"], dict) for e in entries.values()):
             raise ValueError("a line without signature and row")
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-    return entries
+        return entries
 
 
 def _check_header(out: Path, log: Path, line: str, header: str) -> None:
-    if line == header:
-        return
+    if line != header:
+        with _reading(log):
+            before = json.loads(line)["settings"]
+        changes = describe_changes(before, json.loads(header)["settings"]) or "its format"
+        raise InputError(f"--out {out}: {log.name} holds results made with other settings ({changes}); {TODO}")
+
+
+@contextmanager
+def _reading(log: Path) -> Iterator[None]:
+    """An InputError for content that is not ours."""
     try:
-        before = json.loads(line)["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(log, error) from error
-    changes = describe_changes(before, json.loads(header)["settings"]) or "its format"
-    raise InputError(f"--out {out}: {log.name} holds results made with other settings ({printable(changes)}); {TODO}")
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: damaged ({first_line(error)}); delete it, or start again with --force")
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"damaged ({first_line(error)}); delete it, or start again with --force"
+        raise InputError(f"{log}: {why}") from error

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from i3d.errors import printable
-
 Label = str | int
 
 
@@ -39,7 +37,7 @@ class Rows:
     def where(self, index: int, source: Path) -> str:
         """`file:line` of a row, the begin of error messages."""
         name = self.file_names[self.files[index]] if self.file_names else str(source)
-        return printable(name) + (f":{self.lines[index]}" if self.lines[index] else "")
+        return name + (f":{self.lines[index]}" if self.lines[index] else "")
 
     def add(
         self,
@@ -64,3 +62,11 @@ class Rows:
         self.groups.append(group)
         self.splits.append(split)
         self.files.append(max(len(self.file_names) - 1, 0))
+
+    def extend(self, part: Rows, *, split: str, prefix: str = "") -> None:
+        """Add the rows of another list, all in one split, with a prefix of their paths."""
+        for column in ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "groups"):
+            getattr(self, column).extend(getattr(part, column))
+        self.paths.extend(f"{prefix}{path}" for path in part.paths)
+        self.splits.extend([split] * len(part.paths))
+        self.files.extend([len(self.file_names) - 1] * len(part.paths))

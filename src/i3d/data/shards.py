@@ -13,16 +13,18 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.errors import InputError, VideoError, first_line
+from i3d.video.base import DEFAULT_LIMITS, Limits, Video
+from i3d.video.reader import open_video
 
 INDEX: Final = "index.npz"
 LIST: Final = "clips.csv"
@@ -36,40 +38,34 @@ def is_packed(root: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class PackedFile:
-    """One file in a shard, with the methods of a `Path` that readers use."""
+class PackedPath:
+    """A file or folder in shards, with the methods of a `Path` that readers use. It is cheap to send to a worker."""
 
     shards: Shards
     name: str
-    number: int
+
+    def __truediv__(self, file: str) -> PackedPath:
+        return PackedPath(self.shards, f"{self.name}/{file}")
+
+    def iterdir(self) -> Iterator[Path]:
+        """The names of the files of a folder, as paths."""
+        return (Path(name) for name in self.shards.names_in(self.name))
 
     @property
     def suffix(self) -> str:
         return os.path.splitext(self.name)[1]  # noqa: PTH122
 
+    def is_dir(self) -> bool:
+        return self.shards.has_folder(self.name)
+
+    def exists(self) -> bool:
+        return self.name in self.shards
+
     def read_bytes(self) -> bytes:
-        return self.shards.read(self.number)
+        return self.shards.read(self.name)
 
     def __str__(self) -> str:
-        return f"{self.shards.root}:{self.name}"
-
-
-@dataclass(frozen=True)
-class PackedFolder:
-    """One folder of files in shards, with the methods of a `Path` that frames need."""
-
-    shards: Shards
-    name: str
-
-    def __truediv__(self, file: str) -> PackedFile:
-        return self.shards.file(f"{self.name}/{file}")
-
-    def iterdir(self) -> Iterator[Path]:
-        """The names of the files, as paths."""
-        return (Path(name) for name in self.shards.names_in(self.name))
-
-    def __str__(self) -> str:
-        return f"{self.shards.root}:{self.name}"
+        return str(self.shards.root / self.name)
 
 
 class Shards:
@@ -88,10 +84,8 @@ class Shards:
                 self._sizes: npt.NDArray[np.int64] = arrays["sizes"]
                 self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-            where = printable(str(root / INDEX))
-            raise InputError(
-                f"{where}: not the index of shards ({first_line(error)}); pack the dataset again"
-            ) from error
+            why = f"not the index of shards ({first_line(error)}); pack the dataset again"
+            raise InputError(f"{root / INDEX}: {why}") from error
         self._check()
         self._files: dict[int, int] = {}
         self._pid = os.getpid()
@@ -104,27 +98,22 @@ class Shards:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._numbers or self.has_folder(name))
 
-    def file(self, name: str) -> PackedFile:
-        """One file by its name. A missing file is a VideoError."""
-        number = self._numbers.get(name)
-        if number is None:
-            raise VideoError(
-                f"{self.root}:{name}", "no such file in the shards", "pack the dataset again, or correct the list"
-            )
-        return PackedFile(self, name, number)
-
     def has_folder(self, name: str) -> bool:
         return name.rstrip("/") in self._folders
 
-    def folder(self, name: str) -> PackedFolder:
-        return PackedFolder(self, name.rstrip("/"))
+    def path(self, name: str) -> PackedPath:
+        """A file or folder, which need not exist."""
+        return PackedPath(self, name.rstrip("/"))
 
     def names_in(self, folder: str) -> list[str]:
         first, stop = self._folders.get(folder, (0, 0))
         return [self._name(number).rpartition("/")[2] for number in range(first, stop)]
 
-    def read(self, number: int) -> bytes:
-        """The bytes of a file."""
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. A file that is missing or cannot be read is a VideoError."""
+        where, number = str(self.root / name), self._numbers.get(name)
+        if number is None:
+            raise VideoError(where, "no such file in the shards", "pack the dataset again, or correct the list")
         if self._pid != os.getpid():  # after a fork
             self._files, self._pid = {}, os.getpid()
         shard = int(self._shards[number])
@@ -133,31 +122,18 @@ class Shards:
                 self._files[shard] = os.open(self.root / SHARD.format(shard), os.O_RDONLY)
             content = os.pread(self._files[shard], int(self._sizes[number]), int(self._offsets[number]))
         except OSError as error:
-            raise VideoError(
-                f"{self.root}:{self._name(number)}", f"cannot be read ({error.strerror})", "pack the dataset again"
-            ) from error
+            raise VideoError(where, f"cannot be read ({error.strerror})", "pack the dataset again") from error
         if len(content) < self._sizes[number]:
-            raise VideoError(
-                f"{self.root}:{self._name(number)}",
-                "its shard is truncated",
-                "copy it again, or pack the dataset again",
-            )
+            raise VideoError(where, "its shard is truncated", "copy it again, or pack the dataset again")
         return content
-
-    def close(self) -> None:
-        for handle in self._files.values():
-            os.close(handle)
-        self._files = {}
 
     def __del__(self) -> None:
         if getattr(self, "_pid", None) == os.getpid():
-            self.close()
+            for handle in self._files.values():
+                os.close(handle)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root}
-
-    def __setstate__(self, state: dict[str, Path]) -> None:
-        self.__init__(state["root"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Callable[[Path], Shards], tuple[Path]]:
+        return _open_once, (self.root,)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -178,31 +154,43 @@ class Shards:
 
     def _check(self) -> None:
         """An InputError if the index does not fit its shards."""
-        where = printable(str(self.root / INDEX))
-        columns = (self._names_utf8, self._name_ends, self._shards, self._offsets, self._sizes, self._shard_sizes)
-        if any(column.ndim != 1 or column.dtype.kind not in "iu" for column in columns):
-            raise InputError(f"{where}: its columns are not 1D arrays of integers; pack the dataset again")
-        lengths = {len(a) for a in (self._name_ends, self._shards, self._offsets, self._sizes)}
-        if len(lengths) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
-            raise InputError(f"{where}: its columns have different lengths; pack the dataset again")
+        if fault := self._fault():
+            raise InputError(f"{self.root / INDEX}: {fault}; pack the dataset again")
         for shard, size in enumerate(self._shard_sizes):
             file = self.root / SHARD.format(shard)
             actual = file.stat().st_size if file.is_file() else -1
             if actual != size:
                 state = "is missing" if actual < 0 else f"has {actual:,} bytes, not {size:,}"
-                raise InputError(f"{printable(str(file))}: {state}; copy it again, or pack the dataset again")
-        self._check_places(where)
+                raise InputError(f"{file}: {state}; copy it again, or pack the dataset again")
 
-    def _check_places(self, where: str) -> None:
-        """An InputError if a file would lie outside its shard, or a name outside the names."""
-        ends, starts = self._name_ends, np.concatenate([[0], self._name_ends[:-1]])
-        if len(ends) and ((ends <= starts).any() or ends[-1] != len(self._names_utf8)):
-            raise InputError(f"{where}: its names are inconsistent; pack the dataset again")
-        if len(ends) and (self._shards.min() < 0 or self._shards.max() >= len(self._shard_sizes)):
-            raise InputError(f"{where}: points outside its shards; pack the dataset again")
-        if (self._shard_sizes[self._shards] - self._offsets < self._sizes).any():
-            raise InputError(f"{where}: points outside its shards; pack the dataset again")
+    def _fault(self) -> str:
+        """What is wrong with the columns of the index: names and files must lie inside the names and the shards."""
+        columns_N = (self._name_ends, self._shards, self._offsets, self._sizes)
+        if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (*columns_N, self._names_utf8, self._shard_sizes)):
+            return "its columns are not 1D arrays of integers"
+        if len({len(column) for column in columns_N}) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
+            return "its columns have different lengths"
+        starts_N, num_bytes = np.concatenate([[0], self._name_ends[:-1]]), len(self._names_utf8)
+        if (self._name_ends <= starts_N).any() or self._name_ends[-1:].sum() not in (0, num_bytes):
+            return "its names are inconsistent"
+        is_inside = (self._shards >= 0) & (self._shards < len(self._shard_sizes))
+        if not is_inside.all() or (self._shard_sizes[self._shards] - self._offsets < self._sizes).any():
+            return "points outside its shards"
         try:
             self._names_utf8.tobytes().decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            raise InputError(f"{where}: its names are not UTF-8; pack the dataset again") from None
+            return "its names are not UTF-8"
+        return ""
+
+
+def open_stored_video(path: Path | PackedPath, *, limits: Limits = DEFAULT_LIMITS) -> Video:
+    """A video on disk or in shards."""
+    if isinstance(path, PackedPath):
+        return open_video(path.read_bytes(), name=str(path), limits=limits)
+    return open_video(path, limits=limits)
+
+
+@lru_cache(maxsize=1)
+def _open_once(root: Path) -> Shards:
+    """The shards of a folder in a worker process, which gets them with every job."""
+    return Shards(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
 UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
@@ -47,20 +48,18 @@ def split_annotations(
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
         raise InputError(f"val {val} and test {test}: must be fractions from 0 to 1 whose sum is between 0 and 1")
     groups_N, _ = find_groups(annotations, group_by, alike)
-    num_groups, num_classes = int(groups_N.max()) + 1, len(annotations.classes)
+    num_groups = int(groups_N.max()) + 1
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fixed_G = _existing_splits(annotations, groups_N, num_groups) if keep_existing else np.full(num_groups, -1)
     fractions_S = np.array([1 - val - test, val, test])
     splits_G = _assign(counts_G, fixed_G, fractions_S, seed=seed)
     splits_N = splits_G[groups_N].astype(np.int8)
-    counts_SK = np.stack([
-        np.bincount(_labels_of(annotations, splits_N == s), minlength=num_classes) for s in range(len(SPLITS))
-    ])  # fmt: skip
+    counts_SK = np.stack([annotations.select(splits_N == s).class_counts_K for s in range(len(SPLITS))])
     changed = replace(with_groups(annotations, group_by), splits_N=splits_N)
+    warnings = _warnings(annotations.classes, counts_SK, fractions_S)
     if (fixed_G >= 0).all():
-        warning = "all clips already have a split and keep it; pass --ignore-splits to split them again"
-        return SplitResult(changed, counts_SK, num_groups, (warning,))
-    return SplitResult(changed, counts_SK, num_groups, _warnings(annotations.classes, counts_SK, fractions_S))
+        warnings = ("all clips already have a split and keep it; pass --ignore-splits to split them again",)
+    return SplitResult(changed, counts_SK, num_groups, warnings)
 
 
 def assign_folds(
@@ -73,11 +72,9 @@ def assign_folds(
         raise InputError(f"--cv-folds {num_folds}: must be at least 2 and at most {num_groups}, the number of groups")
     counts_G = _class_counts(annotations, groups_N, num_groups)
     fold_G = _assign(counts_G, np.full(num_groups, -1), np.full(num_folds, 1 / num_folds), seed=seed)
-    if len(np.unique(fold_G)) < num_folds:
-        raise InputError(
-            f"--cv-folds {num_folds}: {num_groups} groups of these sizes fill only {len(np.unique(fold_G))} folds; "
-            f"pass --cv-folds {len(np.unique(fold_G))}"
-        )
+    if (num_filled := len(np.unique(fold_G))) < num_folds:
+        why = f"{num_groups} groups of these sizes fill only {num_filled} folds; pass --cv-folds {num_filled}"
+        raise InputError(f"--cv-folds {num_folds}: {why}")
     return fold_G[groups_N]
 
 
@@ -106,8 +103,7 @@ def find_groups(
         listed = annotations.group_names[annotations.groups_N[index]]
         match = pattern.search(path) if group_by or not listed else None
         if group_by and match is None:
-            where = annotations.where(index)
-            raise InputError(f"{where}: {quoted(path)}: does not match --group-by {group_by!r}; correct one")
+            raise annotations.error(index, f"does not match --group-by {group_by!r}; correct one")
         keys.append(("pattern", match[1]) if match else ("group", listed) if listed else ("path", path))
     files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
     pairs = [*zip(keys, files, strict=True), *((keys[one], keys[other]) for one, other in alike)]
@@ -130,12 +126,11 @@ def _connected_groups(keys: list[GroupKey], pairs: list[tuple[GroupKey, GroupKey
     return np.array([numbers.setdefault(root(key), len(numbers)) for key in keys], np.int64)
 
 
-def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[dict[int, int]]:
-    """The number of clips of each class in each group. Dicts, as most groups have one class of hundreds."""
-    counts: list[dict[int, int]] = [{} for _ in range(num_groups)]
+def _class_counts(annotations: Annotations, groups_N: npt.NDArray[np.int64], num_groups: int) -> list[Counter[int]]:
+    """The number of clips of each class in each group. Sparse, as most groups have one class of hundreds."""
+    counts: list[Counter[int]] = [Counter() for _ in range(num_groups)]
     for index, group in enumerate(groups_N.tolist()):
-        for label in annotations.labels_of(index) or (-1,):
-            counts[group][label] = counts[group].get(label, 0) + 1
+        counts[group].update(annotations.labels_of(index) or (-1,))
     return counts
 
 
@@ -147,16 +142,14 @@ def _existing_splits(
     for index in np.flatnonzero(annotations.splits_N >= 0).tolist():
         group, split = groups_N[index], int(annotations.splits_N[index])
         if fixed_G[group] not in (-1, split):
-            raise InputError(
-                f"{annotations.where(index)}: {quoted(annotations.path(index))}: its group is in "
-                f"{SPLITS[fixed_G[group]]} and in {SPLITS[split]}; correct the list, or pass --ignore-splits"
-            )
+            what = f"its group is in {SPLITS[fixed_G[group]]} and in {SPLITS[split]}"
+            raise annotations.error(index, f"{what}; correct the list, or pass --ignore-splits")
         fixed_G[group] = split
     return fixed_G
 
 
 def _assign(
-    counts_G: list[dict[int, int]], fixed_G: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64], *, seed: int
+    counts_G: list[Counter[int]], fixed_G: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64], *, seed: int
 ) -> npt.NDArray[np.int64]:
     """Assign large groups first, each to the split that lacks most clips of its classes; small groups fill the rest.
 
@@ -166,10 +159,10 @@ def _assign(
     rng = np.random.default_rng(seed)
     sizes_G = np.array([sum(counts.values()) for counts in counts_G])
     order = np.lexsort((rng.permutation(len(counts_G)), -sizes_G))
-    totals: dict[int, int] = {}  # clips of each class, except those fixed to a split whose fraction is 0
-    for counts in (c for c, split in zip(counts_G, fixed_G, strict=True) if split < 0 or fractions_S[split] > 0):
-        for label, count in counts.items():
-            totals[label] = totals.get(label, 0) + count
+    totals: Counter[int] = Counter()  # clips of each class, except those fixed to a split whose fraction is 0
+    for counts, split in zip(counts_G, fixed_G, strict=True):
+        if split < 0 or fractions_S[split] > 0:
+            totals.update(counts)
     lack_KS = {label: total * fractions_S for label, total in totals.items()}
     lack_S, splits_G = sum(totals.values()) * fractions_S, fixed_G.copy()
     for group in [*(g for g in order if fixed_G[g] >= 0), *(g for g in order if fixed_G[g] < 0)]:
@@ -185,15 +178,9 @@ def _assign(
     return splits_G
 
 
-def _labels_of(annotations: Annotations, chosen_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    lengths_N = np.diff(annotations.label_ends_N, prepend=0)
-    return annotations.labels[np.repeat(chosen_N, lengths_N)]
-
-
 def _warnings(
     classes: tuple[str, ...], counts_SK: npt.NDArray[np.int64], fractions_S: npt.NDArray[np.float64]
 ) -> tuple[str, ...]:
-    """Warnings about classes with too few groups for all splits."""
     warnings = []
     for s in np.flatnonzero(fractions_S):
         absent = [classes[k] for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]

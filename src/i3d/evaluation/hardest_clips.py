@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 
 from i3d.data.frame_folders import FrameNaming, open_frames
-from i3d.data.shards import Shards, is_packed
+from i3d.data.shards import Shards, is_packed, open_stored_video
 from i3d.errors import InputError, VideoError, first_line
 from i3d.evaluation.metrics import Labels
 from i3d.evaluation.result import ClipRange, Evaluation
 from i3d.video.base import FrameHWC, Limits, Video
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
-from i3d.video.reader import open_video
 
 STILL: Final = 160  # pixels of the longer side
 NUM_STILLS: Final = 4
@@ -122,13 +121,11 @@ def read_stills(
 def _open(file: str, clip_range: ClipRange, naming: FrameNaming | None) -> Video:
     """A video or a frame folder, on disk or in shards."""
     root = next((root for root in Path(file).parents if is_packed(root)), None) if not Path(file).exists() else None
-    shards = None if root is None else Shards(root)
-    name = file if root is None else Path(file).relative_to(root).as_posix()
+    path: Any = Path(file) if root is None else Shards(root).path(Path(file).relative_to(root).as_posix())
     if naming is not None:
-        folder: Any = Path(file) if shards is None else shards.folder(name)
         first, num_frames = clip_range.first_frame, clip_range.num_frames
-        return open_frames(folder, naming, num_frames=num_frames, first_frame=first, limits=LIMITS)
-    return open_video(file if shards is None else shards.file(name).read_bytes(), name=file, limits=LIMITS)
+        return open_frames(path, naming, num_frames=num_frames, first_frame=first, limits=LIMITS)
+    return open_stored_video(path, limits=LIMITS)
 
 
 def middle_frames(num_frames: int, *, num_parts: int) -> Labels:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import ClipReport, DatasetReport
+from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.split import find_groups
 from i3d.errors import printable
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
-from i3d.data.shards import Shards
 from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.data_issues import DataIssue
@@ -100,7 +99,7 @@ def finetune(
         precision = "fp32"  # features of this device would be in fp16
     if naming is None and annotations.is_frames:
         is_flow = start.network.in_channels == 2
-        naming = dataset_naming(annotations, Shards.find(Path(annotations.root)), modality="flow" if is_flow else "rgb")
+        naming = dataset_naming(annotations, modality="flow" if is_flow else "rgb")
     clips, stats = inspect_clips(
         annotations, options,
         naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label, on_progress=on_progress,

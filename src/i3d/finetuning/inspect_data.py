@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import ClipReport, DatasetReport, check_annotations
+from i3d.data.check.dataset import check_annotations
+from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature

@@ -4,6 +4,8 @@ import errno
 import glob
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +19,18 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while they are written
+LOCK: Final = ".lock"
 ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
+
+
+@contextmanager
+def writing_to(place: str, todo: str) -> Iterator[None]:
+    """An OSError of the block becomes an InputError: `place` (`x.json:`) cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{place} cannot be written ({error.strerror or error}); {todo}") from error
 
 
 @contextmanager
@@ -26,18 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the block fails, the temporary file is removed and `path` is unchanged.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    temporary, is_locked = Path(name), try_lock(handle)  # marks it for `remove_abandoned` as in use
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+    with writing_to(f"{path}:", "choose another place"):
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    is_locked = try_lock(handle)  # marks it for `remove_abandoned` as in use
     if not is_locked:
         os.close(handle)  # without locks: Windows cannot rename an open file
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:
@@ -52,6 +63,31 @@ def remove_abandoned(path: Path) -> None:
     """Remove the temporary files of `path` that killed processes left; those of live processes are locked."""
     for left in unlocked_files(path.parent.glob(f"{glob.escape(_prefix(path))}*{glob.escape(path.suffix)}")):
         left.unlink(missing_ok=True)
+
+
+@contextmanager
+def unfinished_folder(place: Path) -> Iterator[Path]:
+    """A temporary folder in `place`, locked by this process until the block ends; then what is still in it is removed.
+
+    It is for files that are renamed when they are complete.
+    """
+    handle, name = tempfile.mkstemp(dir=place, prefix=UNFINISHED, suffix=LOCK)
+    try_lock(handle)
+    folder = Path(name).with_suffix("")
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_abandoned_folders(place: Path) -> None:
+    """Remove the unfinished folders of killed processes; those of live processes are locked."""
+    for lock_file in unlocked_files(place.glob(f"{UNFINISHED}*{LOCK}")):
+        shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
+        lock_file.unlink(missing_ok=True)
 
 
 def unlocked_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -113,9 +149,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

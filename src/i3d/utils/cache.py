@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.utils.atomic_files import write_atomically
 
 VARIABLE = "I3D_CACHE"  # environment variable with the folder
@@ -82,10 +82,8 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
         except (OSError, InputError) as error:
-            raise InputError(
-                f"{printable(str(self.folder))}: the cache cannot be written ({error}); free disk space, or choose "
-                f"another folder with --cache or ${VARIABLE}"
-            ) from error
+            todo = f"free disk space, or choose another folder with --cache or ${VARIABLE}"
+            raise InputError(f"{self.folder}: the cache cannot be written ({error}); {todo}") from error
 
 
 def cache_key(**parts: Any) -> str:

@@ -53,10 +53,8 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
         torch.empty(1, device=picked)
     except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = first_line(error)
-        raise InputError(
-            f"device {device!r} cannot be used ({reason[:100]}); `i3d doctor` lists the devices"
-        ) from error
+        what = f"device {device!r} cannot be used ({first_line(error)[:100]})"
+        raise InputError(f"{what}; `i3d doctor` lists the devices") from error
     return picked
 
 
@@ -120,7 +118,6 @@ def num_cores() -> int:
 
 
 def _capabilities() -> dict[str, object]:
-    """The capabilities of the processor, as PyTorch detects them."""
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 

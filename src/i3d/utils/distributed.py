@@ -26,24 +26,14 @@ class World:
 
     rank: int
     size: int
-    device: torch.device  # of the tensors that the group's backend exchanges
 
     def all_gather(self, lines: Sequence[str]) -> list[str]:
-        """The lines of all ranks in the order of the ranks, on every rank. A line must not contain a line end."""
+        """The lines of all ranks in the order of the ranks, on every rank."""
         if self.size == 1:
             return list(lines)
-        content = "".join(f"{line}\n" for line in lines).encode()
-        num_bytes = torch.tensor([len(content)], device=self.device)
-        sizes = [torch.zeros_like(num_bytes) for _ in range(self.size)]
-        dist.all_gather(sizes, num_bytes)
-        largest = max(int(size) for size in sizes)
-        padded = torch.zeros(largest, dtype=torch.uint8)
-        if content:
-            padded[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        parts = [torch.zeros(largest, dtype=torch.uint8, device=self.device) for _ in range(self.size)]
-        dist.all_gather(parts, padded.to(self.device))
-        texts = [part[: int(size)].cpu().numpy().tobytes().decode() for part, size in zip(parts, sizes, strict=True)]
-        return [line for text in texts for line in text.split("\n")[:-1]]
+        gathered: list[list[str]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(gathered, list(lines))
+        return [line for part in gathered for line in part]
 
 
 def is_distributed_launch() -> bool:
@@ -60,14 +50,13 @@ def local_device(device: str) -> str:
 def init_world(device: torch.device) -> World:
     """Connect the processes of a launcher; without one, this process alone."""
     if not is_distributed_launch():
-        return World(0, 1, device)
+        return World(0, 1)
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=EVALUATION_TIMEOUT)
         destroy_group_at_exit()
-    exchanged_on = torch.device("cpu") if dist.get_backend() == "gloo" else device
-    return World(dist.get_rank(), dist.get_world_size(), exchanged_on)
+    return World(dist.get_rank(), dist.get_world_size())
 
 
 def gloo_group() -> dist.ProcessGroup | None:
@@ -86,10 +75,9 @@ def _gloo_group_beside(default_group: dist.ProcessGroup) -> dist.ProcessGroup:  
     try:
         group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=TRAINING_TIMEOUT)
     except RuntimeError as error:
-        raise InputError(
-            f"the processes cannot reach each other over the network ({first_line(error)}); name the interface between "
-            "the hosts, as in GLOO_SOCKET_IFNAME=eth0"
-        ) from error
+        what = f"the processes cannot reach each other over the network ({first_line(error)})"
+        todo = "name the interface between the hosts, as in GLOO_SOCKET_IFNAME=eth0"
+        raise InputError(f"{what}; {todo}") from error
     atexit.register(_destroy_gloo_group)
     return group
 

@@ -166,12 +166,8 @@ def draw_contact_sheet(
             figure.text(margin / width, 1 - (58 + line_height * i) / height, line, color=SOFT, va="top")
         if legend_HWC is not None:
             figure.figimage(legend_HWC, width - margin - legend_HWC.shape[1], height - 24 - legend_HWC.shape[0])
-        edges = {
-            "left": margin / width,
-            "right": 1 - margin / width,
-            "top": 1 - top / height,
-            "bottom": margin / height,
-        }
+        edges = {"left": margin / width, "right": 1 - margin / width, "top": 1 - top / height}
+        edges["bottom"] = margin / height
         spaces = {"wspace": gutter / strip_width, "hspace": caption / side}
         grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, **spaces})
         for axes in grid.flat[len(clips) :]:

@@ -1,9 +1,11 @@
 """Text files of users: UTF-8, with any line ends, with or without a byte order mark."""
 
+import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_BYTES: Final = 2**30
@@ -12,7 +14,7 @@ UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 def read_text(path: Path) -> str:
     """The content of a text file without its byte order mark. What is not UTF-8 is an InputError with its line."""
-    where = printable(str(path))
+    where = str(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{where}: {path.stat().st_size:,} bytes; a list has at most {MAX_BYTES:,}: split it")
@@ -33,13 +35,48 @@ def read_lines(path: Path) -> list[str]:
     lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
-        raise InputError(
-            f"{printable(str(path))}:{longest + 1}: a line of {len(lines[longest]):,} characters; "
-            f"at most {MAX_LINE_CHARACTERS:,} are read: check the file"
-        )
+        what = f"a line of {len(lines[longest]):,} characters; at most {MAX_LINE_CHARACTERS:,} are read"
+        raise InputError(f"{path}:{longest + 1}: {what}: check the file")
     return lines
+
+
+def numbered_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Those of the lines that are not blank, with their numbers from 1."""
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def line_error(path: Path, line: int, value: object, why: str) -> InputError:
+    """`file:line: value: reason; next step`."""
+    return InputError(f"{path}:{line}: {quoted(value)}: {why}")
 
 
 def is_number(text: str) -> bool:
     """Whether a text is a whole number of at most nine ASCII digits."""
     return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, columns) of the rows of a table with commas, tabs or semicolons; column names are lower case."""
+    skipped = next((i for i, line in enumerate(lines) if line.strip()), None)
+    if skipped is None:
+        return
+    header_line = lines[skipped]
+    delimiter = max(",\t;", key=header_line.count)
+    reader = csv.reader((line + "\n" for line in lines[skipped:]), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader)]
+        if repeated := next((name for name in header if name and header.count(name) > 1), None):
+            raise line_error(path, skipped + 1, repeated, "two columns have this name; rename one")
+        for fields in reader:
+            line = skipped + reader.line_num
+            if not "".join(fields).strip():
+                continue
+            if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
+                raise line_error(path, line, delimiter.join(fields), "a repeated header; remove it")
+            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
+                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
+                raise line_error(path, line, delimiter.join(fields), why)
+            yield line, dict(zip(header, fields, strict=False))
+    except csv.Error as error:
+        why = f"not a row of a table ({error}); correct the quotes"
+        raise line_error(path, skipped + reader.line_num, "", why) from None

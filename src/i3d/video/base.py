@@ -15,9 +15,11 @@ import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -28,6 +30,7 @@ from i3d.video.sampling import slot_at
 
 FrameHWC = npt.NDArray[np.uint8]
 Transform = Callable[[FrameHWC], FrameHWC]
+StampedFrame = tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]  # time stamp, duration, rgb
 Source = str | os.PathLike[str] | bytes | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8]
 
 MAX_GAP_SECONDS: Final = 600  # a jump in the time stamps beyond this is damage, not a still scene
@@ -37,10 +40,6 @@ LOOKAHEAD_FRAMES: Final = 4  # over so many frames AVI files may reorder their t
 
 class NoVideoStreamError(VideoError):
     """The file is complete and has no video stream: only sound, for example."""
-
-
-class NoSuchFrameError(VideoError):
-    """A requested frame does not exist."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ class Video(ABC):
     timed = True  # False: frames have no times; each fills one slot at any requested rate
     frames_decoded = 0  # by `stream`, so far
     num_damaged = 0  # frames read so far in which the decoder concealed errors
-    missing_seconds = 0.0  # by which the file, read to its end, is shorter than its header states
 
     def __init__(self, name: str, limits: Limits) -> None:
         self.name, self.limits = printable(name), limits
@@ -137,10 +135,14 @@ class Video(ABC):
     @cached_property
     def fps(self) -> float | None:
         """Frames per second on average; None where frames have no times."""
+        return float((len(self._times) - 1) / self._times[-1]) if self.timed else None
+
+    @cached_property
+    def _times(self) -> list[Fraction]:
+        """The timetable, by decoding all frames if necessary. Frames without times are a VideoError."""
         if not self.timed:
-            return None
-        timetable = self.timetable() or self._timetable_by_decoding()
-        return float((len(timetable) - 1) / timetable[-1])
+            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
+        return self.timetable() or self._timetable_by_decoding()
 
     def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
         """(first, stop) of the frames that are displayed between two times; None: start or end of the video.
@@ -149,18 +151,11 @@ class Video(ABC):
         """
         if start_seconds is None and end_seconds is None:
             return 0, self.num_frames
-        if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
-        timetable = self.timetable() or self._timetable_by_decoding()
-        start = Fraction(start_seconds or 0) + TIME_TOLERANCE
-        if start >= timetable[-1]:
-            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(timetable[-1]):.3f} s"
+        first, stop = displayed_between(self._times, start_seconds, end_seconds)
+        if first == stop:
+            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(self._times[-1]):.3f} s"
             raise VideoError(self.name, what, "correct its start")
-        first = bisect_right(timetable, start) - 1
-        stop = len(timetable) - 1
-        if end_seconds is not None:
-            stop = min(bisect_left(timetable, Fraction(end_seconds) - TIME_TOLERANCE), stop)
-        return first, max(stop, first + 1)
+        return first, stop
 
     def stream(
         self,
@@ -200,14 +195,8 @@ class Video(ABC):
     def frames_at(self, indices: Iterable[int], *, transform: Transform | None = None) -> Frames:
         """The frames at `indices`, in that order; indices may repeat. An index out of range is a VideoError."""
         requested = np.asarray(list(indices), np.int64)
-        unique = self.iter_frames_at(np.unique(requested), transform=transform)
-        decoded = {index: (frame_HWC, seconds) for index, frame_HWC, seconds in unique}
-        frames = [decoded[int(i)][0] for i in requested]
-        return Frames(
-            np.stack(frames) if frames else np.empty((0, 0, 0, 3), np.uint8),
-            requested,
-            np.array([float(decoded[int(i)][1]) for i in requested]),
-        )
+        decoded = {number: frame for number, *frame in self.iter_frames_at(np.unique(requested), transform=transform)}
+        return _stack([(number, *decoded[number]) for number in requested.tolist()])
 
     def iter_frames_at(
         self, indices: npt.NDArray[np.int64], *, transform: Transform | None = None
@@ -222,20 +211,17 @@ class Video(ABC):
             num_yielded += 1
         if num_yielded < len(wanted):
             what = f"there is no frame {wanted[num_yielded]}"
-            raise NoSuchFrameError(self.name, what, "ask for fewer, or check the file")
+            raise VideoError(self.name, what, "ask for fewer, or check the file")
 
     def frames_at_seconds(self, seconds: Iterable[float], *, transform: Transform | None = None) -> Frames:
         """The frames displayed at these times since the first frame. A time outside the video is a VideoError."""
-        if not self.timed:
-            raise VideoError(self.name, "its frames have no times", "give their frame rate (frames_fps)")
+        times = self._times
         requested = [Fraction(t) + TIME_TOLERANCE for t in seconds]
         if requested and min(requested) < 0:
             raise ValueError(f"times count from 0, got {float(min(requested)):.6f} s")
-        timetable = self.timetable()
-        if timetable is not None:
-            frames = self._frames_at_times(requested, timetable, transform)
-            if frames.seconds_T.tolist() == [float(timetable[i]) for i in frames.indices_T]:
-                return frames  # else the packets had other times than the decoded frames, which are right
+        frames = self._frames_at_times(requested, times, transform)
+        if frames.seconds_T.tolist() == [float(times[i]) for i in frames.indices_T]:
+            return frames  # else the packets had other times than the decoded frames, which are right
         return self._frames_at_times(requested, self._timetable_by_decoding(), transform)
 
     def _frames_at_times(
@@ -263,10 +249,8 @@ class Video(ABC):
         for frame in self.within_time_limit(self.decode_frames()):
             num_frames += 1
             if frame.index in wanted:
-                frames.append((frame.index, self._convert(frame, transform), float(frame.seconds)))
-        frames_THWC = np.stack([pixels for _, pixels, _ in frames]) if frames else np.empty((0, 0, 0, 3), np.uint8)
-        indices_T = np.array([index for index, _, _ in frames], np.int64)
-        return Frames(frames_THWC, indices_T, np.array([seconds for _, _, seconds in frames])), num_frames
+                frames.append((frame.index, self._convert(frame, transform), frame.seconds))
+        return _stack(frames), num_frames
 
     def restore_notes(self, notes: Sequence[str], *, frames_decoded: int) -> None:
         """Set the notes and the count of an earlier reading of the same video."""
@@ -277,88 +261,102 @@ class Video(ABC):
         self._notes[note] = None
 
     def _convert(self, frame: DecodedFrame, transform: Transform | None) -> FrameHWC:
-        self._start_watch()
-        frame_HWC = frame.rgb()
-        self._stop_watch()
+        with self._stopwatch():
+            frame_HWC = frame.rgb()
         return frame_HWC if transform is None else transform(frame_HWC)
 
     def within_time_limit(self, frames: Iterator[DecodedFrame]) -> Iterator[DecodedFrame]:
         """Yield the same frames while decoding stays within the time limit; the consumer's time does not count."""
         self._spent_seconds, self._played = 0.0, 0.0
         while True:
-            self._start_watch()
-            frame = next(frames, None)
-            self._stop_watch()
+            with self._stopwatch():
+                frame = next(frames, None)
             if frame is None:
                 return
             self._played = max(self._played, float(frame.seconds))
             self._check_time()
             yield frame
 
-    def _start_watch(self) -> None:
-        self._since = time.monotonic()
-
-    def _stop_watch(self) -> None:
-        if self._since is not None:
-            self._spent_seconds += time.monotonic() - self._since
+    @contextmanager
+    def _stopwatch(self) -> Iterator[None]:
+        self._since = since = time.monotonic()
+        yield
+        self._spent_seconds += time.monotonic() - since
         self._since = None
 
     def _check_time(self) -> None:
         spent = self._spent_seconds + (0 if self._since is None else time.monotonic() - self._since)
         if spent > self.limits.max_seconds + self._played:
-            raise VideoError(
-                self.name,
-                f"decoding took {spent:.1f} s for {self._played:.1f} s of video, "
-                f"over {self.limits.max_seconds:g} s more than it plays",
-                "check the file, or raise the time limit",
-            )
+            what = f"decoding took {spent:.1f} s for {self._played:.1f} s of video"
+            what += f", over {self.limits.max_seconds:g} s more than it plays"
+            raise VideoError(self.name, what, "check the file, or raise the time limit")
 
 
-def assign_times(
-    stamped: Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]], *, period: Fraction, name: str
-) -> Iterator[DecodedFrame]:
+def displayed_between(
+    times: Sequence[Fraction | float], start_seconds: float | None, end_seconds: float | None
+) -> tuple[int, int]:
+    """(first, stop) of the frames displayed between two times, at least one; equal if the first time is too late.
+
+    `times`: the start of each frame and the end of the last.
+    """
+    start = Fraction(start_seconds or 0) + TIME_TOLERANCE
+    if start >= times[-1]:
+        return 0, 0
+    first, stop = bisect_right(times, start) - 1, len(times) - 1
+    if end_seconds is not None:
+        stop = min(bisect_left(times, Fraction(end_seconds) - TIME_TOLERANCE), stop)
+    return first, max(stop, first + 1)
+
+
+def _stack(frames: Sequence[tuple[int, FrameHWC, Fraction]]) -> Frames:
+    frames_THWC = np.stack([frame_HWC for _, frame_HWC, _ in frames]) if frames else np.empty((0, 0, 0, 3), np.uint8)
+    indices_T = np.array([number for number, _, _ in frames], np.int64)
+    return Frames(frames_THWC, indices_T, np.array([float(seconds) for _, _, seconds in frames]))
+
+
+def assign_times(stamped: Iterator[StampedFrame], *, period: Fraction, name: str) -> Iterator[DecodedFrame]:
     """Assign increasing times to frames (time stamp, duration, rgb) in display order.
 
     The first frame is at 0. Time stamps that are reordered within a few frames (AVI) are sorted; one that is missing
     or does not increase is replaced by the previous one plus `period`. A frame lasts until the next one.
     """
-    waiting: list[tuple[Fraction | None, Callable[[], FrameHWC]]] = []
+    starts = _increasing_times(_sorted_stamps(stamped), period, name)
+    for index, ((seconds, rgb), (until, _)) in enumerate(pairwise(starts)):
+        yield DecodedFrame(index, seconds, until, rgb)
+
+
+def _sorted_stamps(stamped: Iterator[StampedFrame]) -> Iterator[StampedFrame]:
+    """The same frames, with the time stamps of a few consecutive ones in order."""
+    waiting: list[StampedFrame] = []
     stamps: list[Fraction] = []
-    first: Fraction | None = None
-    previous: tuple[int, Fraction, Callable[[], FrameHWC]] | None = None
-    last_duration: Fraction | None = None
-    stamped = iter(stamped)
-    index = 0
-    while True:
-        item = next(stamped, None)
+    for item in chain(stamped, [None] * LOOKAHEAD_FRAMES):
         if item is not None:
-            stamp, last_duration, rgb = item
-            waiting.append((stamp, rgb))
-            if stamp is not None:
-                heapq.heappush(stamps, stamp)
-            if len(waiting) <= LOOKAHEAD_FRAMES:
-                continue
-        if not waiting:
-            break
-        stamp, rgb = waiting.pop(0)
-        if stamp is not None:
-            stamp = heapq.heappop(stamps)
-        if first is None:
-            first = stamp or Fraction(0)
+            waiting.append(item)
+            if item[0] is not None:
+                heapq.heappush(stamps, item[0])
+        if waiting and (item is None or len(waiting) > LOOKAHEAD_FRAMES):
+            stamp, duration, rgb = waiting.pop(0)
+            yield None if stamp is None else heapq.heappop(stamps), duration, rgb
+
+
+def _increasing_times(
+    frames: Iterator[StampedFrame], period: Fraction, name: str
+) -> Iterator[tuple[Fraction, Callable[[], FrameHWC]]]:
+    """(time, rgb) of each frame, and then the end of the last."""
+    first = before = last = None
+    for index, last in enumerate(frames):
+        stamp, _, rgb = last
+        first = (stamp or Fraction(0)) if first is None else first
         seconds = None if stamp is None else stamp - first
-        if previous is not None:
-            before = previous[1]
-            if seconds is None or seconds <= before:
-                seconds = before + period
-            elif seconds - before > MAX_GAP_SECONDS:
-                raise VideoError(
-                    name,
-                    f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}",
-                    "convert it to a plain mp4 again",
-                )
-            yield DecodedFrame(previous[0], before, seconds, previous[2])
-        previous = index, Fraction(0) if seconds is None else seconds, rgb
-        index += 1
-    if previous is not None:
-        length = last_duration if last_duration and 0 < last_duration <= MAX_GAP_SECONDS else period
-        yield DecodedFrame(previous[0], previous[1], previous[1] + length, previous[2])
+        if before is None:
+            seconds = seconds or Fraction(0)
+        elif seconds is None or seconds <= before:
+            seconds = before + period
+        elif seconds - before > MAX_GAP_SECONDS:
+            what = f"its time stamps jump from {float(before):.3f} to {float(seconds):.3f} s at frame {index}"
+            raise VideoError(name, what, "convert it to a plain mp4 again")
+        before = seconds
+        yield seconds, rgb
+    if before is not None and last is not None:
+        _, duration, rgb = last
+        yield before + (duration if duration and 0 < duration <= MAX_GAP_SECONDS else period), rgb

@@ -10,6 +10,7 @@ import io
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,8 +31,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from i3d.errors import VideoError
-from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video, assign_times
-from i3d.video.orientation import orientation
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, StampedFrame, Video, assign_times
 
 FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,gif,asf,ogg,mxf,nut,ivf,obu,"
@@ -109,7 +109,10 @@ class ContainerVideo(Video):
             raise VideoError(self.name, *_why_not_opened(self._file, error)) from error
         self._stream = _video_stream(self._container, self.name)
         self._time_base = self._stream.time_base or DEFAULT_PERIOD
-        codec = self._stream.codec_context
+        codec, kind = self._stream.codec_context, self._container.format.name
+        self._has_edit_lists = "mov" in kind
+        # Whether each packet is a frame with a reliable time stamp, and skipping some saves time.
+        self._may_skip = (self._has_edit_lists or "matroska" in kind) and codec.name in SKIPPING_CODECS
         codec.options = {"max_pixels": max_pixels}  # the container's own option does not reach the decoder
         codec.thread_count = 1
         self._fresh, self._decoder_used = True, False
@@ -121,7 +124,7 @@ class ContainerVideo(Video):
         first_stamp: Fraction | None = None
         end = Fraction(0)
 
-        def stamped() -> Iterator[tuple[Fraction | None, Fraction | None, Callable[[], FrameHWC]]]:
+        def stamped() -> Iterator[StampedFrame]:
             nonlocal first_stamp
             for frame in self._decode(self._packets()):
                 pts = None if frame.pts is None else frame.pts * time_base
@@ -145,10 +148,9 @@ class ContainerVideo(Video):
         if not wanted:
             return
         last_index = -1  # of the frames yielded so far
-        scan = self._scan if wanted[-1] > 0 else None
-        if scan is not None:
+        if wanted[-1] > 0 and self._scan is not None and self._table is not None:
             try:
-                for frame in self._seeking(wanted, scan):
+                for frame in self._seeking(wanted, self._scan, self._table):
                     yield frame
                     last_index = frame.index
                 return
@@ -160,13 +162,17 @@ class ContainerVideo(Video):
                 yield frame
 
     def timetable(self) -> list[Fraction] | None:
-        scan = self._scan
-        if scan is None:
-            return None
-        last = self._seconds_of(len(scan.pts) - 1, scan)
-        return [*(self._seconds_of(i, scan) for i in range(len(scan.pts))), last + _period(self._stream)]
+        return self._table
 
-    def _seeking(self, wanted: Sequence[int], scan: Scan) -> Iterator[DecodedFrame]:
+    @cached_property
+    def _table(self) -> list[Fraction] | None:
+        if self._scan is None:
+            return None
+        pts = self._scan.pts.tolist()
+        starts = [(stamp - pts[0]) * self._time_base for stamp in pts]
+        return [*starts, starts[-1] + _period(self._stream)]
+
+    def _seeking(self, wanted: Sequence[int], scan: Scan, table: list[Fraction]) -> Iterator[DecodedFrame]:
         """Seek only where a keyframe lies between one wanted frame and the next; otherwise decoding on is cheaper."""
         if wanted[-1] >= len(scan.pts):
             raise _SeekFailedError
@@ -186,7 +192,7 @@ class ContainerVideo(Video):
                 position = self._index_of(frame.pts, position, scan) + 1
             if frame is None or frame.pts != scan.pts[index]:
                 raise _SeekFailedError
-            yield self._decoded_frame(frame, index, scan)
+            yield DecodedFrame(index, table[index], table[index + 1], partial(self._rgb, frame))
 
     def _index_of(self, pts: int, position: int, scan: Scan) -> int:
         """Index of a decoded frame: `position`, or a later one where the decoder may skip frames."""
@@ -195,14 +201,6 @@ class ContainerVideo(Video):
         if not self._may_skip:
             raise _SeekFailedError
         return position + int(np.searchsorted(scan.pts[position:], pts))
-
-    def _decoded_frame(self, frame: VideoFrame, index: int, scan: Scan) -> DecodedFrame:
-        seconds = self._seconds_of(index, scan)
-        until = self._seconds_of(index + 1, scan) if index + 1 < len(scan.pts) else seconds + _period(self._stream)
-        return DecodedFrame(index, seconds, until, partial(self._rgb, frame))
-
-    def _seconds_of(self, index: int, scan: Scan) -> Fraction:
-        return (int(scan.pts[index]) - int(scan.pts[0])) * self._time_base
 
     def _from_keyframe(self, pts: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
         """Decode from the keyframe with the time stamp `pts`; frames displayed before it are dropped.
@@ -213,7 +211,6 @@ class ContainerVideo(Video):
             self._open()
         assert self._container is not None
         codec = self._stream.codec_context
-        skips = self._may_skip
         if pts > scan.key_pts[0] or not self._fresh:
             self._container.seek(pts, stream=self._stream)
 
@@ -226,7 +223,7 @@ class ContainerVideo(Video):
                     if packet.pts != pts:
                         raise _SeekFailedError
                     started = True
-                if skips:
+                if self._may_skip:
                     codec.skip_frame = "DEFAULT" if packet.pts in wanted_pts else "NONREF"
                 yield packet
 
@@ -252,28 +249,12 @@ class ContainerVideo(Video):
         hidden_frames = self._stream.codec_context.name in ("vp8", "libvpx")  # has packets that are never displayed
         if hidden_frames or not keys or len(set(pts)) < len(pts) or keys[0] != pts[0] or pts[0] != min(pts):
             return None
-        if self._needs_its_start:
+        codec = self._stream.codec_context
+        if codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr")):
+            # 4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet.
             keys = keys[:1]
         displayed_pts = np.sort(np.array(pts, np.int64)[is_displayed])
         return Scan(displayed_pts, np.sort(np.array(keys, np.int64))) if len(displayed_pts) else None
-
-    @property
-    def _needs_its_start(self) -> bool:
-        """4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet."""
-        codec = self._stream.codec_context
-        return codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
-
-    @property
-    def _has_edit_lists(self) -> bool:
-        assert self._container is not None
-        return "mov" in self._container.format.name
-
-    @property
-    def _may_skip(self) -> bool:
-        """Whether each packet is a frame with a reliable time stamp, and skipping some saves time."""
-        assert self._container is not None
-        is_reliable = self._has_edit_lists or "matroska" in self._container.format.name
-        return is_reliable and self._stream.codec_context.name in SKIPPING_CODECS
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         assert self._container is not None
@@ -295,7 +276,7 @@ class ContainerVideo(Video):
     def _rgb(self, frame: VideoFrame) -> FrameHWC:
         """RGB in display orientation, at the size of the first frame."""
         if self._size is None or self._orient is None:
-            self._size, self._orient = (frame.width, frame.height), orientation(frame, self.name)
+            self._size, self._orient = (frame.width, frame.height), _orientation(frame, self.name)
         width, height = self._size
         alpha = any(component.is_alpha for component in frame.format.components)
         pixels = self._reformatter.reformat(
@@ -306,13 +287,28 @@ class ContainerVideo(Video):
 
     def _note_short(self, end: Fraction) -> None:
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""
-        stated = _stated_end(self._container, self._stream)
-        if stated is None:
-            return
-        missing = stated - end
+        missing = (_stated_end(self._container, self._stream) or end) - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
-            self.missing_seconds = float(missing)
             self._note(f"the last {float(missing):.2f} s that its header states are missing: truncated?")
+
+
+def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:
+    """A function that applies the display matrix to decoded pixels (ISO 14496-12: x' = a x + c y, y' = b x + d y)."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return lambda pixels: pixels
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(cast(bytes, side_data))[:36])
+    scale = max(abs(a), abs(b), 1)
+    match round(a / scale, 2), round(b / scale, 2), round(c / scale, 2), round(d / scale, 2):
+        case (1 | -1, 0, 0, 1 | -1):
+            columns, rows = (1 if a > 0 else -1), (1 if d > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels[::rows, ::columns])
+        case (0, 1 | -1, 1 | -1, 0):
+            columns, rows = (1 if c > 0 else -1), (1 if b > 0 else -1)
+            return lambda pixels: np.ascontiguousarray(pixels.transpose(1, 0, 2)[::rows, ::columns])
+        case other:
+            what = f"its display matrix {other} is no rotation by a multiple of 90 degrees"
+            raise VideoError(name, what, "convert it again")
 
 
 def blend_onto_black(frame_HWC4: FrameHWC) -> FrameHWC:

@@ -18,7 +18,6 @@ from i3d.video.base import FrameHWC
 
 METHODS: Final[tuple[FlowMethod, ...]] = get_args(FlowMethod)
 Align = Literal["between", "frames"]
-ALIGNS: Final = get_args(Align)
 BOUND: Final = 20.0  # pixels; larger displacements are clipped
 Flow = npt.NDArray[np.float32]
 

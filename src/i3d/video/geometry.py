@@ -39,32 +39,26 @@ class Geometry:
     flip: bool = False
     fused: bool = False
 
-    def apply(self, frame_HWC: FrameArray, out_HWC: FrameArray | None = None) -> FrameArray:
-        """The result as (size, size, C) uint8, written to `out_HWC` if given (contiguous)."""
-        return self.crop(self.resize(frame_HWC), out_HWC)
-
     def resize(self, frame_HWC: FrameArray) -> FrameArray:
         """First step: the whole frame resized, or unchanged if resampling is fused."""
         if frame_HWC.shape[:2] != self.source:
             raise ValueError(f"geometry drawn for frames of {self.source}, got {frame_HWC.shape[:2]}")
         return frame_HWC if self.fused else resize_frame(frame_HWC, height=self.resized[0], width=self.resized[1])
 
-    def crop(self, frame_HWC: FrameArray, out_HWC: FrameArray | None = None) -> FrameArray:
-        """Second step: the box at the input size of the network, mirrored if `flip`."""
-        out_HWC = np.empty((self.size, self.size, frame_HWC.shape[2]), np.uint8) if out_HWC is None else out_HWC
+    def crop(self, frame_HWC: FrameArray, out_HWC: FrameArray) -> None:
+        """Second step: the box at the input size of the network, mirrored if `flip`, is written to `out_HWC`."""
         box = self.source_box() if self.fused else self.box
         region_HWC = frame_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
         if region_HWC.shape[:2] != (self.size, self.size):
             if not self.flip:
                 cv2.resize(region_HWC, (self.size, self.size), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
-                return out_HWC
+                return
             region_HWC = resize_frame(region_HWC, height=self.size, width=self.size)
         if self.flip:
             cv2.flip(region_HWC, 1, dst=out_HWC)
             mirror_flow(out_HWC)
         else:
             out_HWC[...] = region_HWC
-        return out_HWC
 
     def source_box(self) -> Box:
         """The box in pixels of the source frame, rounded to integers: never empty, never outside."""
@@ -88,13 +82,9 @@ def draw_geometry(
 
 def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: int) -> tuple[int, int]:
     """(height, width) after resizing to a short side, to an exact size, or not at all."""
-    match resize:
-        case None:
-            return height, width
-        case int():
-            return short_side_size(height, width, short_side=resize)
-        case _:
-            return resize
+    if resize is None:
+        return height, width
+    return short_side_size(height, width, short_side=resize) if isinstance(resize, int) else resize
 
 
 def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.Generator) -> Box:

@@ -16,7 +16,7 @@ import numpy as np
 
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
-from i3d.video.images import ArrayVideo, ImagesVideo, images_in, images_matching
+from i3d.video.images import images_in, images_matching, open_array, open_images
 
 
 def open_video(
@@ -32,14 +32,14 @@ def open_video(
     if isinstance(source, bytes):
         return ContainerVideo(source, limits=limits, name=name)
     if isinstance(source, np.ndarray):
-        return ArrayVideo(source, frames_fps=frames_fps, limits=limits)
+        return open_array(source, frames_fps=frames_fps, limits=limits)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
-            return ImagesVideo(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
+            return open_images(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
         if not path.exists() and (images := images_matching(str(path))):
-            return ImagesVideo(str(path), images, frames_fps=frames_fps, limits=limits)
+            return open_images(str(path), images, frames_fps=frames_fps, limits=limits)
         return ContainerVideo(path, limits=limits)
     paths = [Path(p) for p in source]
     name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"
-    return ImagesVideo(name, paths, frames_fps=frames_fps, limits=limits)
+    return open_images(name, paths, frames_fps=frames_fps, limits=limits)

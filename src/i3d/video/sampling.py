@@ -6,7 +6,7 @@ Letters in names: V views (clips), T frames of a view.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from i3d.recipes.settings import ClipProtocol
 
 Indices = npt.NDArray[np.int64]
 OutOfBound = Literal["loop", "repeat_last"]
+NUM_POSITIONS: Final = 10  # of dense clips in testing
 
 
 def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
@@ -27,24 +28,6 @@ def slot_at(seconds: Fraction, *, fps: Fraction) -> int:
         30 -> 25 fps:  frames at 0, 1/30, 2/30, 3/30, 4/30 s begin slots 0, 1, 2, 3, 3: frame 3 is dropped
     """
     return int((seconds * fps + Fraction(1, 2)) // 1)
-
-
-def indices_at_rate(seconds_T: list[Fraction], *, end_seconds: Fraction, fps: Fraction) -> Indices:
-    """Indices that resample frames at `seconds_T` (increasing, first 0) to `fps`; the last ends at `end_seconds`.
-
-    Frames may be dropped or repeated; at least one index is returned.
-
-        frames at 0, 0.1, 1.0, 1.033 s, end 2 s, 2 fps -> 1 1 3 3: displayed at 0.25, 0.75, 1.25, 1.75 s
-    """
-    if not seconds_T or any(b <= a for a, b in zip(seconds_T, [*seconds_T[1:], end_seconds], strict=True)):
-        raise ValueError(
-            f"time stamps must be non-empty, increasing and before the end, got {seconds_T}, {end_seconds}"
-        )
-    slots = [slot_at(t, fps=fps) for t in [*seconds_T, end_seconds]]
-    repeats = np.diff(slots)
-    if not repeats.any():
-        repeats[0] = 1
-    return np.repeat(np.arange(len(seconds_T), dtype=np.int64), repeats)
 
 
 def windows(num_frames: int, *, max_frames: int) -> list[tuple[int, int]]:
@@ -118,19 +101,22 @@ def dense_clips(
     frame_interval: int,
     num_clips: int,
     sample_range: int = 64,
-    num_positions: int = 10,
+    rng: np.random.Generator | None = None,
     out_of_bound: OutOfBound = "loop",
 ) -> Indices:
-    """Dense test sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
+    """Dense sampling (MMAction2 `DenseSampleFrames`): int64 (num_positions * num_clips, T).
 
-    At each of `num_positions` positions spread over the video, `num_clips` clips share `sample_range` frames.
+    At each position, `num_clips` clips share `sample_range` frames. Ten positions are spread over the video, as at test
+    time; with `rng` one is drawn, as in training.
 
-        300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236
+        300 frames, 1 clip of 32 x 2 -> starts 0 26 52 78 104 131 157 183 209 236; with `rng` one from 0..235
     """
     _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
-    _check(sample_range=sample_range, num_positions=num_positions)
-    last = max(num_frames - sample_range, 0)
-    positions = np.linspace(0, last, num=num_positions, dtype=np.int64)
+    room = max(num_frames - sample_range, 0)
+    if rng is None:
+        positions = np.linspace(0, room, num=NUM_POSITIONS, dtype=np.int64)
+    else:
+        positions = np.array([rng.integers(room) if room else 0])
     offsets = np.arange(num_clips) * (sample_range // num_clips)
     starts = (positions[:, None] + offsets).reshape(-1) % num_frames
     offsets_T = _offsets(clip_len, frame_interval, None)
@@ -172,29 +158,6 @@ def random_clips(
     return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound, moved_VT=moved_VT)
 
 
-def random_dense_clips(
-    num_frames: int,
-    *,
-    clip_len: int,
-    frame_interval: int,
-    num_clips: int,
-    rng: np.random.Generator,
-    sample_range: int = 64,
-    out_of_bound: OutOfBound = "loop",
-) -> Indices:
-    """`num_clips` clips that share `sample_range` frames from a random start (MMAction2 `DenseSampleFrames`).
-
-    Example, as it draws: 300 frames, 1 clip of 32 x 2 -> a start from 0..235
-    """
-    _check(num_frames=num_frames, clip_len=clip_len, frame_interval=frame_interval, num_clips=num_clips)
-    _check(sample_range=sample_range)
-    room = num_frames - sample_range
-    first = int(rng.integers(room)) if room > 0 else 0
-    starts = (first + np.arange(num_clips) * (sample_range // num_clips)) % num_frames
-    offsets_T = _offsets(clip_len, frame_interval, None)
-    return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
-
-
 def clips_at(
     starts_V: Indices,
     offsets_T: Indices,
@@ -223,53 +186,26 @@ def clips_at(
 
 def protocol_clips(num_frames: int, protocol: ClipProtocol, *, fps: float | None = None) -> Indices:
     """The clips of a test protocol: int64 (V, T), before cropping. `fps` is that of the video, if known."""
-    p = protocol
+    p, options = protocol, _common_options(protocol)
     if p.placement == "dense":
-        return dense_clips(
-            num_frames,
-            clip_len=p.clip_len,
-            frame_interval=p.frame_interval,
-            num_clips=p.num_clips,
-            sample_range=p.sample_range,
-            out_of_bound=p.out_of_bound,
-        )
-    return uniform_clips(
-        num_frames,
-        clip_len=p.clip_len,
-        frame_interval=p.frame_interval,
-        num_clips=p.num_clips,
-        placement=p.placement,
-        rate=fps_ratio(fps, p.target_fps),
-        twice=p.twice,
-        out_of_bound=p.out_of_bound,
-    )
+        return dense_clips(num_frames, sample_range=p.sample_range, **options)
+    rate = fps_ratio(fps, p.target_fps)
+    return uniform_clips(num_frames, placement=p.placement, rate=rate, twice=p.twice, **options)
 
 
 def training_clips(
     num_frames: int, sampling: TrainSampling, *, rng: np.random.Generator, fps: float | None = None
 ) -> Indices:
     """The clips of one random training sample: int64 (V, T). `fps` is that of the video, if known."""
-    s = sampling
+    s, options = sampling, _common_options(sampling)
     if s.placement == "dense":
-        return random_dense_clips(
-            num_frames,
-            clip_len=s.clip_len,
-            frame_interval=s.frame_interval,
-            num_clips=s.num_clips,
-            sample_range=s.sample_range,
-            out_of_bound=s.out_of_bound,
-            rng=rng,
-        )
-    return random_clips(
-        num_frames,
-        clip_len=s.clip_len,
-        frame_interval=s.frame_interval,
-        num_clips=s.num_clips,
-        rate=fps_ratio(fps, s.target_fps),
-        jitter=s.temporal_jitter,
-        out_of_bound=s.out_of_bound,
-        rng=rng,
-    )
+        return dense_clips(num_frames, sample_range=s.sample_range, rng=rng, **options)
+    rate = fps_ratio(fps, s.target_fps)
+    return random_clips(num_frames, rate=rate, jitter=s.temporal_jitter, rng=rng, **options)
+
+
+def _common_options(settings: ClipProtocol | TrainSampling) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("clip_len", "frame_interval", "num_clips", "out_of_bound")}
 
 
 def fps_ratio(fps: float | None, target_fps: float | None) -> float | None:

@@ -35,10 +35,7 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
     """Resize one frame."""
     if frame_HWC.shape[:2] == (height, width):
         return frame_HWC
-    resized: FrameArray = cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(
-        np.uint8, copy=False
-    )
-    return resized
+    return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def resize_short_side(frames_THWC: FrameArray, *, short_side: int) -> FrameArray:
@@ -105,9 +102,8 @@ def crop_boxes(
     height: int, width: int, *, size: int, crops: Literal["center", "three", "ten"]
 ) -> list[tuple[int, int, bool]]:
     """(top, left, mirrored) of each crop of a protocol, in the order of `crop_views`."""
-    places = np.stack(
-        [*np.indices((height, width)), np.zeros((height, width), int)], axis=-1
-    )  # row and column of each pixel
+    # The row and column of each pixel.
+    places = np.stack([*np.indices((height, width)), np.zeros((height, width), int)], axis=-1)
     views = crop_views(places[None], size=size, crops=crops)
     return [
         (int(view[0, 0, :, 0].min()), int(view[0, 0, :, 1].min()), bool(view[0, 0, 0, 1] > view[0, 0, -1, 1]))

@@ -14,7 +14,7 @@ from i3d.errors import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from i3d.data.check.dataset import DatasetReport
+    from i3d.data.check.report import DatasetReport
     from i3d.data.frame_extraction.extract import ExtractionResult
     from i3d.data.preview import Preview
     from i3d.diagnostics.benchmark_data import DataSpeed

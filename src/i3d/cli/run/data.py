@@ -9,14 +9,13 @@ from i3d.cli.messages import log
 from i3d.cli.options import DatasetOptions, ModalityOptions
 from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_dataset
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.check.dataset import check_dataset, write_report
+from i3d.data.check.dataset import check_dataset
+from i3d.data.check.report import write_report
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import FlowSettings
-from i3d.data.missing import missing_clips
+from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
-from i3d.data.shards import Shards
 from i3d.data.split import split_annotations
 from i3d.errors import printable
 
@@ -72,16 +71,19 @@ def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int
     settings, flow = None, options.flow
     if options.flow_method is not None:
         settings = FlowSettings(options.flow_method, flow.flow_bound, flow.flow_align, flow.flow_format)
+    frame_settings = FrameSettings(
+        options.short_side,
+        options.jpeg_quality or (95 if settings is None else 100),
+        options.frames.template or "",
+        options.frames.first_index,
+        fps,
+        settings,
+    )
     with output.ProgressBar("extract frames", len(annotations)) as bar:
         result = extract_frames(
             annotations,
             options.out,
-            short_side=options.short_side,
-            jpeg_quality=options.jpeg_quality or (95 if settings is None else 100),
-            template=options.frames.template,
-            first=options.frames.first_index,
-            fps=fps,
-            flow=settings,
+            frame_settings,
             num_workers=options.workers,
             on_clip=bar.update,
             force=options.force,
@@ -93,14 +95,13 @@ def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int
 def run_check(source: Path, options: CheckOptions) -> int:
     """Check every clip, print and write the report; the exit code."""
     frames = options.frames
-    frame_naming(frames, frames.modality)  # an InputError for a template that makes no sense
+    naming = frame_naming(frames, frames.modality)
     with output.ProgressBar("check clips") as bar:
         report = check_dataset(
             source,
             **list_format(options.dataset),
+            naming=naming,
             modality=frames.modality,
-            template=frames.template,
-            first_index=frames.first_index,
             num_workers=options.workers,
             time_limit=options.time_limit,
             memory_limit_gib=options.memory_limit,
@@ -140,7 +141,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
 def _log_root(annotations: Annotations, out: Path) -> None:
     """What a reader of the list must know about where its clips are."""
     root = printable(annotations.root)
-    if missing := missing_clips(annotations, Shards.find(Path(annotations.root))):
+    if missing := annotations.missing_clips():
         first = printable(annotations.path(missing[0]))
         log.warning("%d of %d clips are not below %s, e.g. %s", len(missing), len(annotations), root, first)
     if Path(annotations.root).resolve() != out.parent.resolve():

@@ -14,7 +14,7 @@ from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.flow_files import FILES
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import RECORD, FlowSettings
+from i3d.data.frame_extraction.jobs import RECORD, FlowSettings, FrameSettings
 from i3d.data.frame_folders import infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
@@ -28,14 +28,13 @@ def run_flow(videos: Sequence[str], options: FlowOptions, fps: float | None) -> 
     """Write the flow of videos; the exit code."""
     files = options.files
     annotations, missing = _annotations(videos)
+    flow = FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format)
+    settings = FrameSettings(options.short_side or None, jpeg_quality=100, fps=fps, flow=flow)
     with output.ProgressBar("compute flow", len(annotations)) as bar:
         result = extract_frames(
             annotations,
             options.out,
-            short_side=options.short_side or None,
-            jpeg_quality=100,
-            fps=fps,
-            flow=FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format),
+            settings,
             num_workers=options.workers,
             on_clip=bar.update,
             force=options.force,

@@ -1,6 +1,6 @@
 """Inspect one clip: decode every frame of it, measure it, and find what is wrong with it.
 
-    inspect_clip(ClipJob("clips/a.mp4", None, False, None))   # ClipInfo(num_frames=250, width=320, ...)
+    inspect_clip(ClipJob(Path("clips/a.mp4")))   # ClipInfo(num_frames=250, width=320, ...)
 
 It runs in a worker process that may be killed at any time (`run_limited`).
 """
@@ -13,13 +13,11 @@ import resource
 import signal
 import stat
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from statistics import median
 from typing import IO, Any, Final, Literal, TypeVar, get_args
@@ -27,11 +25,10 @@ from typing import IO, Any, Final, Literal, TypeVar, get_args
 from i3d.data.check.duplicates import Fingerprint, fingerprint
 from i3d.data.check.file_headers import find_truncation, suffix_mismatch
 from i3d.data.frame_folders import FrameNaming, consecutive_frames, open_frames
-from i3d.data.shards import Shards
+from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import VideoError, first_line, printable
-from i3d.video.base import TIME_TOLERANCE, DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
-from i3d.video.images import ImagesVideo, images_in
-from i3d.video.reader import open_video
+from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
+from i3d.video.images import images_in, open_images
 
 Status = Literal[
     "missing", "empty", "unreadable", "no video", "crashed", "timeout", "truncated", "damaged", "wrong count",
@@ -42,7 +39,6 @@ Problem = tuple[Status, str]  # and the reason
 
 NO_TIME_LIMIT: Final = Limits(max_seconds=float("inf"))  # the worker process has its own limit
 NUM_DURATIONS: Final = 1000  # frames from which the frame rate is measured
-READ_BYTES: Final = 1 << 20
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -60,11 +56,9 @@ class ResourceLimits:
 class ClipJob:
     """One file, or one folder of frames, to inspect once, even if it is listed several times."""
 
-    file: str  # path to open; for a file in shards, its name in messages
-    name: str  # in the shards
-    shards: Path | None  # the folder of shards that holds it
-    is_frames: bool
-    naming: FrameNaming | None  # of the frames of a folder; None: any images, in natural order
+    file: Path | PackedPath
+    is_frames: bool = False
+    naming: FrameNaming | None = None  # of the frames of a folder; None: any images, in natural order
 
 
 @dataclass(frozen=True)
@@ -92,17 +86,6 @@ class ClipInfo:
     def fps(self) -> float | None:
         return self.num_frames / self.seconds if self.num_frames and self.seconds else None
 
-    def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> int:
-        """Number of frames displayed between two times, as in `Video.frames_between`; 0: the part starts too late."""
-        tolerance = float(TIME_TOLERANCE)
-        start = (start_seconds or 0) + tolerance
-        if len(self.starts) < 2 or start >= self.starts[-1]:
-            return 0
-        first, stop = bisect_right(self.starts, start) - 1, len(self.starts) - 1
-        if end_seconds is not None:
-            stop = min(bisect_left(self.starts, end_seconds - tolerance), stop)
-        return max(stop - first, 1)
-
 
 def run_limited(job: J, run: Callable[[J], R], *, limits: ResourceLimits) -> R:
     """Return `run(job)`; if it exceeds its time, the system kills this process with SIGALRM, wherever it hangs.
@@ -125,26 +108,7 @@ def inspect_clip(job: ClipJob) -> ClipInfo:
     """Decode every frame of a clip. Everything wrong with it is in `problems`; nothing is raised."""
     inspection = _Inspection(job)
     try:
-        if job.shards is not None:
-            shards = _open_shards(job.shards)
-            if job.name not in shards:
-                return inspection.info(("missing", "no such file in the shards; pack again, or check the list"))
-            if shards.has_folder(job.name):
-                inspection.inspect_folder(shards.folder(job.name))
-            else:
-                content = shards.file(job.name).read_bytes()
-                inspection.inspect_file(
-                    io.BytesIO(content), lambda: open_video(content, name=job.file, limits=NO_TIME_LIMIT)
-                )
-            return inspection.info()
-        kind, problem = _kind(job)
-        if problem is not None:
-            return inspection.info(problem)
-        if kind == "folder":
-            inspection.inspect_folder(Path(job.file))
-        else:
-            with Path(job.file).open("rb") as file:
-                inspection.inspect_file(file, lambda: open_video(job.file, limits=NO_TIME_LIMIT))
+        inspection.inspect()
     except VideoError as error:
         inspection.add("unreadable", error_reason(error, job.file))
     except OSError as error:
@@ -153,41 +117,13 @@ def inspect_clip(job: ClipJob) -> ClipInfo:
         inspection.add("crashed", "decoding it takes more memory than the limit; replace it, or raise the limit")
     except Exception as error:  # one clip must never stop the others
         inspection.add("crashed", f"decoding it failed ({type(error).__name__}: {first_line(error)}); replace it")
-    return inspection.info()
+    return ClipInfo(tuple(inspection.problems), **inspection.values)
 
 
-def error_reason(error: VideoError, file: str) -> str:
+def error_reason(error: VideoError, file: Path | PackedPath) -> str:
     """The message of an error without the name of the clip, which is in another column."""
     name, why = os.path.basename(error.name), f"{error.why}; {error.todo}"  # noqa: PTH119
-    return printable(why if name == os.path.basename(file) else f"{name}: {why}")  # noqa: PTH119
-
-
-@lru_cache(maxsize=1)
-def _open_shards(root: Path) -> Shards:
-    return Shards(root)
-
-
-def _kind(job: ClipJob) -> tuple[str, Problem | None]:
-    """ "file" or "folder", and the problem if the path is neither or of the wrong kind."""
-    try:
-        status = os.stat(job.file)  # noqa: PTH116 (names that are not UTF-8)
-    except (FileNotFoundError, NotADirectoryError):
-        is_link = os.path.islink(job.file)  # noqa: PTH114
-        return "", (
-            "missing",
-            f"{'its link has no target' if is_link else 'no such file'}; restore it, or remove it from the list",
-        )
-    except ValueError as error:
-        return "", ("missing", f"not a path ({first_line(error)}); correct the list")
-    if stat.S_ISDIR(status.st_mode):
-        return "folder", None
-    if not stat.S_ISREG(status.st_mode):
-        return "", ("unreadable", "not a regular file; give a video file, or a folder of frames")
-    if status.st_size == 0:
-        return "", ("empty", "the file is empty (0 bytes); copy or download it again")
-    if job.is_frames:
-        return "", ("unreadable", "it is a file, not a folder of frames; correct the list")
-    return "file", None
+    return printable(why if name == os.path.basename(str(file)) else f"{name}: {why}")  # noqa: PTH119
 
 
 class _Inspection:
@@ -201,21 +137,38 @@ class _Inspection:
     def add(self, status: Status, reason: str) -> None:
         self.problems.append((status, printable(reason)))
 
-    def info(self, *more: Problem) -> ClipInfo:
-        return ClipInfo((*self.problems, *more), **self.values)
+    def inspect(self) -> None:
+        file = self.job.file
+        if isinstance(file, PackedPath):
+            if not file.exists():
+                return self.add("missing", "no such file in the shards; pack again, or check the list")
+        else:
+            try:
+                mode = file.stat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                what = "its link has no target" if file.is_symlink() else "no such file"
+                return self.add("missing", f"{what}; restore it, or remove it from the list")
+            except ValueError as error:
+                return self.add("missing", f"not a path ({first_line(error)}); correct the list")
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                return self.add("unreadable", "not a regular file; give a video file, or a folder of frames")
+        if file.is_dir():
+            return self.inspect_folder(file)
+        with io.BytesIO(file.read_bytes()) if isinstance(file, PackedPath) else file.open("rb") as content:
+            return self.inspect_file(content)
 
-    def inspect_file(self, file: IO[bytes], opened: Callable[[], Video]) -> None:
+    def inspect_file(self, file: IO[bytes]) -> None:
         """Hash and decode a video file, and compare its size with its headers."""
-        digest = sha256()
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-        size = file.tell()
+        digest = file_digest(file, "sha256")  # type: ignore[arg-type]
+        size = file.seek(0, os.SEEK_END)
         if size == 0:
             return self.add("empty", "the file is empty (0 bytes); copy or download it again")
+        if self.job.is_frames:
+            return self.add("unreadable", "it is a file, not a folder of frames; correct the list")
         self.values |= {"num_bytes": size, "content": digest.hexdigest(), "num_frames": 0}
         truncation, is_certain = find_truncation(file, size)
         try:
-            with opened() as video:
+            with open_stored_video(self.job.file, limits=NO_TIME_LIMIT) as video:
                 notes = self._decode(video)
         except VideoError as error:
             why, num_frames = error_reason(error, self.job.file), self.values["num_frames"]
@@ -232,7 +185,7 @@ class _Inspection:
         for note in notes:
             if "truncated" not in note:
                 self.add("damaged", f"{note}; repair or replace the file")
-        self.values["remark"] = suffix_mismatch(file, self.job.file)
+        self.values["remark"] = suffix_mismatch(file, str(self.job.file))
         return None
 
     def inspect_folder(self, folder: Any) -> None:
@@ -260,7 +213,7 @@ class _Inspection:
         self.values |= {"num_bytes": num_bytes, "content": digest.hexdigest(), "num_numbered": num_frames}
         if naming is None:
             paths = [folder / name for name in files]
-            video: Video = ImagesVideo(job.file, paths, frames_fps=None, limits=NO_TIME_LIMIT)
+            video = open_images(str(folder), paths, frames_fps=None, limits=NO_TIME_LIMIT)
         else:
             video = open_frames(folder, naming, num_frames=num_frames, limits=NO_TIME_LIMIT)
         bad: list[VideoError] = []

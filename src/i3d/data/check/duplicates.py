@@ -20,9 +20,7 @@ import numpy.typing as npt
 SIDE: Final = 16
 BITS: Final = 3 * 64
 BANDS: Final = 12  # of 16 bits (locality-sensitive hashing): hashes that differ in at most 11 bits share a band
-ORDER: Final = np.random.default_rng(0).permutation(
-    BITS
-)  # bands mix positions and frames, so that black borders fill none
+ORDER: Final = np.random.default_rng(0).permutation(BITS)  # bands mix positions and frames: black borders fill none
 MIN_CONTRAST: Final = 8.0  # standard deviation in at least two of the frames: flat frames all look the same
 # Measured on 311 clips (64 x 64 studio, surveillance, web) and on modified copies of 65 of them. Copies with strong
 # compression, half the size, or another codec: bits 2 to 4 (medians; 80 % up to 13), pixels up to 5.3, movement
@@ -83,9 +81,7 @@ def find_similar(fingerprints: ClipFingerprints, *, across_splits: bool) -> dict
         order = np.lexsort((brightness_N, keys_BN[band]))
         sorted_N, bright_N = keys_BN[band][order], brightness_N[order]
         places = np.arange(num_clips)
-        for step in range(
-            1, MAX_NEIGHBOURS + 1
-        ):  # pairs at this distance in brightness order; farther pairs differ more
+        for step in range(1, MAX_NEIGHBOURS + 1):  # distance in brightness order; farther pairs differ more
             places = places[places + step < num_clips]
             near = bright_N[places + step] - bright_N[places] <= MAX_PIXELS
             places = places[near & (sorted_N[places] == sorted_N[places + step])]

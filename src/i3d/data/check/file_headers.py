@@ -49,9 +49,8 @@ def suffix_mismatch(file: IO[bytes], name: str) -> str:
     """A message if the suffix of a name belongs to another format than the content, else ""."""
     kind, suffix = _kind(file), os.path.splitext(name)[1].lower()  # noqa: PTH122
     is_known = any(suffix in suffixes for suffixes in SUFFIXES.values())
-    return (
-        f"it is {kind}, though its name ends in {suffix}" if kind and is_known and suffix not in SUFFIXES[kind] else ""
-    )
+    fits = not kind or not is_known or suffix in SUFFIXES[kind]
+    return "" if fits else f"it is {kind}, though its name ends in {suffix}"
 
 
 def _kind(file: IO[bytes]) -> str:

@@ -8,10 +8,8 @@ A file appears when it is complete and was decoded successfully; existing files 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -21,8 +19,9 @@ from typing import Final
 import numpy as np
 
 from i3d.data.check.clip import NO_TIME_LIMIT, ClipJob, ResourceLimits, error_reason, run_limited
-from i3d.data.shards import Shards
+from i3d.data.shards import open_stored_video
 from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.utils.atomic_files import unfinished_folder, writing_to
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import FrameHWC, Video
 from i3d.video.reader import open_video
@@ -54,9 +53,9 @@ def check_output_folder(folder: Path, root: Path) -> None:
     inside = folder.resolve().is_relative_to(root.resolve())
     if inside and (folder.exists() or folder.resolve() == root.resolve()):
         todo = "give a new folder, or one elsewhere"
-        raise InputError(f"--fix {printable(str(folder))}: is in the dataset {printable(str(root))}; {todo}")
+        raise InputError(f"--fix {folder}: is in the dataset {root}; {todo}")
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--fix {printable(str(folder))}: is not a folder; give a new one")
+        raise InputError(f"--fix {folder}: is not a folder; give a new one")
 
 
 def target_path(path: str, folder: Path) -> Path | None:
@@ -73,16 +72,12 @@ def repair_all(
     """Yield (index, result) of all jobs, run in worker processes with limits on time and memory."""
     if not jobs:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = Path(tempfile.mkdtemp(dir=folder, prefix=".i3d-fix-"))
-    except OSError as error:
-        raise InputError(
-            f"--fix {printable(str(folder))}: cannot be written ({error.strerror}); choose another"
-        ) from error
     limits = replace(limits, seconds=TIME_FACTOR * limits.seconds)
-    run = partial(run_limited, run=partial(repair_clip, parts=parts), limits=limits)
-    try:
+    with ExitStack() as stack:
+        with writing_to(f"--fix {folder}:", "choose another"):
+            folder.mkdir(parents=True, exist_ok=True)
+            parts = stack.enter_context(unfinished_folder(folder))
+        run = partial(run_limited, run=partial(repair_clip, parts=parts), limits=limits)
         with closing(run_jobs(run, jobs, num_workers=num_workers)) as running:
             for number, result in running:
                 if isinstance(result, WorkerDied):
@@ -90,23 +85,22 @@ def repair_all(
                     late = f"encoding took over {limits.seconds:g} s"
                     result = RepairResult("", late if is_late else f"encoding it ended its process ({result.cause})")
                 yield number, result
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
 
 
 def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:
     """Encode one file again; it is written in the folder `parts` until it is complete."""
-    if os.path.lexists(job.target):
-        return RepairResult("", f"{printable(str(job.target))} exists already")
     part = parts / f"{os.getpid()}.mp4"
-    frames = _DecodableFrames(job)
+    rate = min(1 / job.frame_seconds, Fraction(MAX_RATE)).limit_denominator(10_000)
     try:
+        if os.path.lexists(job.target):
+            raise FileExistsError
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_video(part, frames.stream(), fps=frames.rate)
+        with open_stored_video(job.clip.file, limits=NO_TIME_LIMIT) as video:
+            num_written = write_video(part, _decodable_frames(video, rate), fps=rate)
         with open_video(part, limits=NO_TIME_LIMIT) as video:
             num_read = video.count_frames()
-        if num_read != frames.num_written:
-            return RepairResult("", f"the new file has {num_read} frames, not {frames.num_written}")
+        if num_read != num_written:
+            return RepairResult("", f"the new file has {num_read} frames, not {num_written}")
         _place(part, job.target)
     except VideoError as error:
         return RepairResult("", error_reason(error, job.clip.file))
@@ -115,9 +109,8 @@ def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:
     except Exception as error:  # one clip must never stop the others
         return RepairResult("", f"encoding it failed ({type(error).__name__}: {first_line(error)})")
     finally:
-        with suppress(OSError):
-            part.unlink()
-    return RepairResult(str(job.target), f"{frames.num_written} frames encoded again")
+        part.unlink(missing_ok=True)
+    return RepairResult(str(job.target), f"{num_written} frames encoded again")
 
 
 def _place(part: Path, target: Path) -> None:
@@ -131,34 +124,12 @@ def _place(part: Path, target: Path) -> None:
         part.replace(target)
 
 
-class _DecodableFrames:
+def _decodable_frames(video: Video, rate: Fraction) -> Iterator[FrameHWC]:
     """The frames of a video up to the first decoding error, cropped to an even size, at a constant frame rate."""
-
-    def __init__(self, job: RepairJob) -> None:
-        self.clip = job.clip
-        self.rate = min(1 / job.frame_seconds, Fraction(MAX_RATE)).limit_denominator(10_000)
-        self.num_written = 0
-
-    def stream(self) -> Iterator[FrameHWC]:
-        with self._open() as video:
-            frames = video.stream(fps=float(self.rate), transform=_even)
-            while True:
-                try:
-                    frame_HWC = next(frames, None)
-                except VideoError:
-                    if not self.num_written:
-                        raise
-                    return
-                if frame_HWC is None:
-                    return
-                self.num_written += 1
-                yield frame_HWC
-
-    def _open(self) -> Video:
-        if self.clip.shards is None:
-            return open_video(self.clip.file, limits=NO_TIME_LIMIT)
-        content = Shards(self.clip.shards).file(self.clip.name).read_bytes()
-        return open_video(content, name=self.clip.file, limits=NO_TIME_LIMIT)
+    frames = video.stream(fps=float(rate), transform=_even)
+    yield next(frames)  # a VideoError if no frame can be decoded
+    with suppress(VideoError):
+        yield from frames
 
 
 def _even(frame_HWC: FrameHWC) -> FrameHWC:

@@ -14,7 +14,7 @@ from typing import Final
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.video.images import IMAGE_SUFFIXES, natural_key
 
 JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
@@ -24,22 +24,18 @@ def read_folders(root: Path) -> Rows:
     """All videos, or folders of frames, below the folders of their classes, in natural order."""
     splits = {name: split_of(name) for name in _folders(root)}
     has_splits = any(splits.values()) and not any(_holds_clips(root / name) for name in splits if not splits[name])
-    if has_splits:
-        splits = {
-            name: split for name, split in splits.items() if split
-        }  # folders beside them, such as annotations/, are no classes
+    # Folders beside those of splits, such as annotations/, are no classes.
+    splits = {name: split for name, split in splits.items() if split} if has_splits else {"": ""}
     rows = Rows()
-    classes: dict[str, None] = {}
-    for top in splits if has_splits else [""]:
+    classes: set[str] = set()
+    for top, split in splits.items():
         _no_strays(root / top)
         for name in _folders(root / top):
-            classes[name] = None
-            _add_class(rows, root, "/".join(filter(None, (top, name))), name, splits[top] if has_splits else "")
+            classes.add(name)
+            _add_class(rows, root, "/".join(filter(None, (top, name))), name, split)
     if not rows.paths:
-        raise InputError(
-            f"{printable(str(root))}: no video and no folder of frames in its folders; "
-            "give a folder with one folder per class (or train/ and val/ of such), or a list"
-        )
+        todo = "give a folder with one folder per class (or train/ and val/ of such), or a list"
+        raise InputError(f"{root}: no video and no folder of frames in its folders; {todo}")
     rows.classes = tuple(sorted(classes))
     return rows
 
@@ -53,10 +49,8 @@ def _no_strays(place: Path) -> None:
     """An InputError for videos beside the folders of classes, which have no class."""
     strays = sorted(p.name for p in place.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     if strays:
-        raise InputError(
-            f"{printable(str(place))}: {len(strays)} videos are beside the folders of classes, such as "
-            f"{printable(strays[0])}; move each into the folder of its class, or give a list"
-        )
+        what = f"{len(strays)} videos are beside the folders of classes, such as {strays[0]}"
+        raise InputError(f"{place}: {what}; move each into the folder of its class, or give a list")
 
 
 def split_of(name: str) -> str:
@@ -92,7 +86,5 @@ def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> N
 def _set_kind(rows: Rows, root: Path, *, is_frames: bool) -> None:
     """An InputError if a dataset has both videos and folders of frames."""
     if rows.paths and rows.is_frames != is_frames:
-        raise InputError(
-            f"{printable(str(root))}: some clips are videos, others folders of frames; move one kind to another folder"
-        )
+        raise InputError(f"{root}: some clips are videos, others folders of frames; move one kind to another folder")
     rows.is_frames = is_frames

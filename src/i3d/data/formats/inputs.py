@@ -1,14 +1,13 @@
 """Expand files, folders, patterns and lists to one path per video."""
 
-import csv
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError, printable
-from i3d.utils.text import read_text
+from i3d.errors import InputError
+from i3d.utils.text import csv_records, line_error, read_text
 from i3d.video.images import images_in, images_matching, natural_key
 
 VIDEO_SUFFIXES: Final = frozenset({
@@ -41,12 +40,12 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207 (absolute patterns)
             if not matches:
-                raise InputError(f"{printable(name)}: no file matches this pattern; correct it")
+                raise InputError(f"{name}: no file matches this pattern; correct it")
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
     if not any(path == STDIN or os.path.lexists(path) or images_matching(path) for path in paths):
-        raise InputError(f"{printable(paths[0])}: no such file; check the path" if paths else "no video is given")
+        raise InputError(f"{paths[0]}: no such file; check the path" if paths else "no video is given")
     return paths
 
 
@@ -62,7 +61,7 @@ def _in_folder(folder: Path) -> list[str]:
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
         paths += [str(here / f) for f in sorted(videos, key=natural_key)]
     if not paths:
-        raise InputError(f"{printable(str(folder))}: the folder contains no video and no frames; check the path")
+        raise InputError(f"{folder}: the folder contains no video and no frames; check the path")
     return paths
 
 
@@ -89,25 +88,26 @@ def _in_list(path: Path) -> list[str]:
     entries = _column(path, lines) if path.suffix.lower() != ".txt" else [line.strip() for line in lines]
     paths = [_resolve(path.parent, entry) for entry in entries if entry]
     if not paths:
-        raise InputError(f"{printable(str(path))}: the list is empty; write one path on each line")
+        raise InputError(f"{path}: the list is empty; write one path on each line")
     return paths
 
 
-def _column(path: Path, lines: list[str]) -> list[str]:
-    header = lines[0] if lines else ""
-    delimiter = max(",\t;", key=header.count)
-    rows = csv.DictReader(lines, delimiter=delimiter)
-    column = next((c for c in PATH_COLUMNS if c in (rows.fieldnames or ())), None)
+def _column(path: Path, lines: list[str]) -> Iterator[str]:
+    for line, record in csv_records(path, lines):
+        column = path_column(path, record)
+        entry = record.get(column, "").strip()
+        if not entry:
+            raise line_error(path, line, entry, f"the column {column} is empty; write a path, or remove the line")
+        yield entry
+
+
+def path_column(path: Path, record: Mapping[str, object]) -> str:
+    """The column of a table that has the paths."""
+    column = next((name for name in PATH_COLUMNS if name in record), None)
     if column is None:
-        raise InputError(f"{printable(str(path))}:1: no column {' or '.join(PATH_COLUMNS)} in {header[:80]!r}; add one")
-    entries = []
-    for row in rows:
-        entry = (row[column] or "").strip()
-        if not entry and any(value for value in row.values()):
-            where = f"{printable(str(path))}:{rows.line_num}"
-            raise InputError(f"{where}: the column {column} is empty; write a path, or remove the line")
-        entries.append(entry)
-    return entries
+        why = f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
+        raise line_error(path, 1, ", ".join(record), why)
+    return column
 
 
 def _resolve(folder: Path, entry: str) -> str:

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.rows import Label, Rows
-from i3d.errors import InputError, printable, quoted
-from i3d.utils.text import is_number
+from i3d.utils.text import is_number, line_error, numbered_lines
 
 MAX_INSPECTED: Final = 50  # lines from which the kind of a list is recognised
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
@@ -29,25 +27,29 @@ _SEPARATOR: Final = re.compile(r"([ \t,]+)")
 Line = tuple[int, str]
 
 
+class _Row(NamedTuple):
+    path: str
+    labels: tuple[Label, ...]
+    first_frame: int = 0
+    num_frames: int = -1
+
+
 def read_list(
     path: Path, lines: list[str], *, root: Path, frames: bool | None, with_offset: bool, multi_label: bool
 ) -> Rows:
     """The clips of a list. `frames`: it lists folders of frames; None: recognised by its lines and the disk."""
-    numbered = [
-        (n, text) for n, line in enumerate(lines, start=1) if (text := line.strip()) and not text.startswith("# ")
-    ]
+    numbered = [(number, line.strip()) for number, line in numbered_lines(lines) if not line.strip().startswith("# ")]
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
-    rows = Rows(is_frames=frames)
-    parse = _frame_folder(root, rows, with_offset=with_offset, multi_label=multi_label) if frames else _video(rows)
+    rows, base = Rows(is_frames=frames), str(root)
     for number, text in numbered:
-        if not parse(number, text):
+        row = _frame_folder(text, base, 1 + with_offset, multi_label=multi_label) if frames else _video(text)
+        if row is None:
             expected = ("folder frames label", "folder first frames label")[with_offset] if frames else "path label"
-            raise InputError(
-                f"{printable(str(path))}:{number}: {quoted(text)}: not a line of the form `{expected}`; "
-                "correct it, or pass --list-format if this is another kind of list"
-            )
+            todo = "correct it, or pass --list-format if this is another kind of list"
+            raise line_error(path, number, text, f"not a line of the form `{expected}`; {todo}")
+        rows.add(row.path, row.labels, line=number, first_frame=row.first_frame, num_frames=row.num_frames)
     return rows
 
 
@@ -58,7 +60,7 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
             return False
         _, numbers = _tail_numbers(text)
         if not numbers:
-            if _named_after_counts(text, 1) is not None:
+            if _named_after_counts(text, 1)[1]:
                 return True
             continue
         for in_name in range(len(numbers)):
@@ -81,48 +83,29 @@ def _has_offsets(lines: list[Line], root: Path) -> bool:
     return False
 
 
-def _video(rows: Rows) -> Callable[[int, str], bool]:
-    def parse(number: int, text: str) -> bool:
-        match = _VIDEO.fullmatch(text)
-        if match is not None:
-            rows.add(match[1], _labels(match[2] or ""), line=number)
-            return True
-        head, blank, label = text.replace("\t", " ").rpartition(" " if " " in text or "\t" in text else ",")
-        if blank and head.strip(" ,"):  # unknown suffix: the last field is the label
-            rows.add(head.strip(" ,"), (label,), line=number)
-        return bool(blank and head.strip(" ,"))
-
-    return parse
+def _video(text: str) -> _Row | None:
+    if (match := _VIDEO.fullmatch(text)) is not None:
+        return _Row(match[1], _labels(match[2] or ""))
+    head, blank, label = text.replace("\t", " ").rpartition(" " if " " in text or "\t" in text else ",")
+    head = head.strip(" ,")
+    return _Row(head, (label,)) if blank and head else None  # unknown suffix: the last field is the label
 
 
-def _frame_folder(root: Path, rows: Rows, *, with_offset: bool, multi_label: bool) -> Callable[[int, str], bool]:
-    num_counts, base = 1 + with_offset, str(root)
-
-    def parse(number: int, text: str) -> bool:
-        head, numbers = _tail_numbers(text)
-        if not numbers:
-            named = _named_after_counts(text, num_counts)
-            return named is not None and _add(number, named[0], named[1], (named[2],))
-        fields = numbers
-        extra = len(numbers) - num_counts - 1
-        if extra > 0:  # the name of the folder ends in numbers, or there are several labels
-            in_name = extra
-            if multi_label:
-                sizes = (k for k in range(extra, 0, -1) if os.path.isdir(f"{base}/{_folder(text, len(numbers) - k)}"))  # noqa: PTH112
-                in_name = next(sizes, 0)
-            head, fields = _folder(text, len(numbers) - in_name), numbers[in_name:]
-        if len(fields) < num_counts:
-            return False
-        return _add(number, head, fields[:num_counts], tuple(fields[num_counts:]))
-
-    def _add(number: int, folder: str, counts: list[str], labels: tuple[Label, ...]) -> bool:
-        first, frames = (int(counts[0]), int(counts[1])) if with_offset else (0, int(counts[0]))
-        if not 1 <= frames < 2**31 or not 0 <= first < 2**31:
-            return False
-        rows.add(folder, labels, line=number, num_frames=frames, first_frame=first)
-        return True
-
-    return parse
+def _frame_folder(text: str, root: str, num_counts: int, *, multi_label: bool) -> _Row | None:
+    head, numbers = _tail_numbers(text)
+    labels: tuple[Label, ...] = tuple(numbers[num_counts:])
+    if not numbers:
+        head, numbers, labels = _named_after_counts(text, num_counts)
+    elif (in_name := len(labels) - 1) > 0:  # the name of the folder ends in numbers, or there are several labels
+        if multi_label:
+            sizes = range(in_name, 0, -1)
+            in_name = next((k for k in sizes if os.path.isdir(f"{root}/{_folder(text, len(numbers) - k)}")), 0)  # noqa: PTH112
+        head, numbers = _folder(text, len(numbers) - in_name), numbers[in_name:]
+        labels = tuple(numbers[num_counts:])
+    if len(numbers) < num_counts:
+        return None
+    first, num_frames = (0, *map(int, numbers[:num_counts]))[-2:]
+    return _Row(head, labels, first, num_frames) if first >= 0 and num_frames >= 1 else None
 
 
 def _tail_numbers(text: str) -> tuple[str, list[str]]:
@@ -139,14 +122,14 @@ def _folder(text: str, num_fields: int) -> str:
     return "".join(_SEPARATOR.split(text)[: -2 * num_fields])
 
 
-def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], str] | None:
-    """Folder, counts and class name: "a b 120 playing guitar" -> "a b", 120, playing guitar."""
+def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], tuple[Label, ...]]:
+    """Folder, counts and class name: "a b 120 playing guitar" -> "a b", 120, playing guitar. No counts: it has none."""
     parts = _SEPARATOR.split(text)
     for at in range(2, len(parts) - 2 * num_counts, 2):
         counts = parts[at : at + 2 * num_counts : 2]
         if all(map(is_number, counts)) and not parts[at + 2 * num_counts][:1].isdigit():
-            return "".join(parts[: at - 1]), counts, "".join(parts[at + 2 * num_counts :])
-    return None
+            return "".join(parts[: at - 1]), counts, ("".join(parts[at + 2 * num_counts :]),)
+    return text, [], ()
 
 
 def _labels(text: str) -> tuple[Label, ...]:

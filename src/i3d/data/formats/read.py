@@ -14,8 +14,8 @@ from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
 from i3d.data.labels import dataset_labels, read_labels
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
-from i3d.errors import InputError, printable, quoted
-from i3d.utils.text import read_lines
+from i3d.errors import InputError
+from i3d.utils.text import line_error, read_lines
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -52,22 +52,23 @@ def read_annotations(
         raise InputError(f"split {split!r}: not one of {', '.join(SPLITS)}")
     source, root = Path(source), None if root is None else Path(root)
     if not source.exists():
-        raise InputError(f"{printable(str(source))}: no such file or folder; check the path")
+        raise InputError(f"{source}: no such file or folder; check the path")
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        raise InputError(f"{printable(str(source))}: is a video; give a list of videos, or a folder of classes")
+        raise InputError(f"{source}: is a video; give a list of videos, or a folder of classes")
     rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
     beside = source.absolute().with_suffix(".classes.txt")  # `.` has no name
     if classes is None and rows.classes is None and source.is_file() and beside.is_file():
         classes = read_labels(beside)
     if root is not None and not root.is_dir():
-        raise InputError(f"{printable(str(root))}: no such folder; give the folder of the clips as --root")
+        raise InputError(f"{root}: no such folder; give the folder of the clips as --root")
     annotations = build_annotations(
         rows, source=source, root=base, classes=classes, multi_label=multi_label, allow_outside=allow_outside
     )
     if split is not None:
         annotations = annotations.select_split(split)
-    if need_labels:
-        _check_labels(annotations)
+    num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
+    if need_labels and not num_labels_N.all():
+        raise annotations.error(int(num_labels_N.argmin()), "has no label; add one")
     return annotations
 
 
@@ -99,8 +100,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
             if (source.parent / CLASS_NUMBERS).is_file():
                 rows.classes = splits.json_classes(source.parent / CLASS_NUMBERS)
         case "ucf101":
-            known = splits.ucf101_classes(source) or dataset_labels("ucf101") or ()
-            rows = splits.read_ucf101(source, lines, classes=known)
+            rows = splits.read_ucf101(source, lines)
         case "hmdb51":
             named = splits.HMDB_FILE.fullmatch(source.name)
             rows = splits.read_hmdb51(source.parent, fold=int(named[2]) if named else fold)
@@ -113,7 +113,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
                 source, lines, root=base, frames=frames, with_offset=offset, multi_label=multi_label
             )
         case _:
-            raise InputError(f"{printable(str(source))}: a file cannot have the format {kind!r}; omit --list-format")
+            raise InputError(f"{source}: a file cannot have the format {kind!r}; omit --list-format")
     return rows, base
 
 
@@ -121,33 +121,27 @@ def _rows_of_folder(
     source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool
 ) -> tuple[Rows, Path]:
     if kind in ("auto", "hmdb51") and any(splits.HMDB_FILE.fullmatch(p.name) for p in source.iterdir()):
-        base = root or source
-        return splits.read_hmdb51(source, fold=fold), base
+        return splits.read_hmdb51(source, fold=fold), root or source
     if kind in ("auto", "ucf101") and (source / f"trainlist0{fold}.txt").is_file():
-        base = root or source
         rows = Rows()
         for name in ("train", "test"):
             file = source / f"{name}list0{fold}.txt"
-            known = splits.ucf101_classes(file) or dataset_labels("ucf101") or ()
-            part = splits.read_ucf101(file, read_lines(file), classes=known)
+            part = splits.read_ucf101(file, read_lines(file))
             rows.classes = part.classes
             rows.begin(file)
-            for path, labels, line, group in zip(part.paths, part.labels, part.lines, part.groups, strict=True):
-                rows.add(path, labels, line=line, split=name, group=group)
-        return rows, base
+            rows.extend(part, split=name)
+        return rows, root or source
     if kind in ("auto", "ucf101") and any(splits.UCF_FILE.fullmatch(p.name) for p in source.iterdir()):
-        raise InputError(f"{printable(str(source))}: no file trainlist0{fold}.txt; choose another --ucf-fold")
+        raise InputError(f"{source}: no file trainlist0{fold}.txt; choose another --ucf-fold")
     if kind not in ("auto", "folders"):
-        raise InputError(f"{printable(str(source))}: a folder cannot have the format {kind!r}; give the list itself")
+        raise InputError(f"{source}: a folder cannot have the format {kind!r}; give the list itself")
     if (source / LIST).is_file() and is_packed(source):
         return _rows_of_shards(source, multi_label=multi_label), source
     lists = [] if kind == "folders" else _lists_of_splits(source)
     if lists:
         return _rows_of_lists(source, lists, multi_label=multi_label), source
     if root is not None and root.resolve() != source.resolve():
-        raise InputError(
-            f"{printable(str(source))}: contains no list, and --root {printable(str(root))} applies to lists; omit it"
-        )
+        raise InputError(f"{source}: contains no list, and --root {root} applies to lists; omit it")
     return folders.read_folders(source), source
 
 
@@ -191,23 +185,10 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
         if number and part.is_frames != rows.is_frames:
             kinds = ("videos", "folders of frames")
             why = f"lists {kinds[part.is_frames]}, the list before it {kinds[rows.is_frames]}; read them separately"
-            raise InputError(f"{printable(str(file))}: {why}")
+            raise InputError(f"{file}: {why}")
         rows.is_frames = part.is_frames
-        if all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir():
-            prefix = ""  # its paths are relative to the folder of the list
-        else:
-            prefix = f"{place}/"
-        for i, (path, labels) in enumerate(zip(part.paths, part.labels, strict=True)):
-            rows.add(
-                f"{prefix}{path}",
-                labels,
-                line=part.lines[i],
-                start=part.starts[i],
-                end=part.ends[i],
-                num_frames=part.num_frames[i],
-                group=part.groups[i],
-                split=split,
-            )
+        has_place = all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir()
+        rows.extend(part, split=split, prefix="" if has_place else f"{place}/")
     if (folder / CLASS_NUMBERS).is_file():
         rows.classes = splits.json_classes(folder / CLASS_NUMBERS)
     return rows
@@ -229,21 +210,11 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
     if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
-        raise InputError(
-            f"{printable(str(source))}:1: {quoted(first)}: no column {', '.join(PATH_COLUMNS)} or "
-            "youtube_id; rename the column of the paths"
-        )
+        why = f"no column {', '.join(PATH_COLUMNS)} or youtube_id; rename the column of the paths"
+        raise line_error(source, 1, first, why)
     return "auto"
 
 
 def _split_in(name: str) -> str:
     parts = re.split(r"[-_.]", name.lower())
     return next((tables.SPLIT_NAMES[part] for part in parts if tables.SPLIT_NAMES.get(part)), "")
-
-
-def _check_labels(annotations: Annotations) -> None:
-    num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
-    if not num_labels_N.all():
-        index = int((num_labels_N == 0).argmax())
-        path = quoted(annotations.path(index))
-        raise InputError(f"{annotations.where(index)}: {path}: has no label; add one")

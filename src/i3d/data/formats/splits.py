@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from i3d.data.formats.tables import files_below, parse_json
+from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
-from i3d.errors import InputError, printable, quoted
-from i3d.utils.text import read_lines, read_text
+from i3d.errors import InputError
+from i3d.utils.text import line_error, numbered_lines, read_lines, read_text
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
@@ -24,43 +25,35 @@ _UCF_LINE: Final = re.compile(r"\s*([^/\s]+)/(\S+)(?:\s+(\d+))?\s*")
 _GROUP: Final = re.compile(r"(v_.+_g\d+)_c\d+\.\w+")
 
 
-def read_ucf101(path: Path, lines: list[str], *, classes: tuple[str, ...]) -> Rows:
+def read_ucf101(path: Path, lines: list[str]) -> Rows:
     """One split file. The folder of a clip is its class; the number behind the path in training lists must agree."""
     match = UCF_FILE.fullmatch(path.name)
     split = "test" if match is not None and match[1] == "test" else "train"
+    classes = _ucf101_classes(path.parent / "classInd.txt") or dataset_labels("ucf101") or ()
     rows = Rows(classes=classes)
     known = {name.casefold(): name for name in classes}
     number_of = {name: i for i, name in enumerate(classes)}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(lines):
         match = _UCF_LINE.fullmatch(line)
         label = None if match is None else known.get(match[1].casefold())
         if match is None or label is None:
-            why = "not a line `Class/video.avi number` of a class of UCF101; correct it"
-            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
+            raise line_error(path, number, line, "not a line `Class/video.avi number` of a class of UCF101; correct it")
         if match[3] is not None and number_of[label] != int(match[3][:9]) - 1:
             why = f"class {label} has the number {number_of[label] + 1} in classInd.txt; correct one of them"
-            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: {why}")
+            raise line_error(path, number, line, why)
         group = _GROUP.fullmatch(match[2])
         rows.add(f"{match[1]}/{match[2]}", (label,), line=number, split=split, group=group[1] if group else "")
     return rows
 
 
-def ucf101_classes(path: Path) -> tuple[str, ...] | None:
-    """The classes of a `classInd.txt` beside a split file: `1 ApplyEyeMakeup` a line."""
-    index = path.parent / "classInd.txt"
-    if not index.is_file():
-        return None
+def _ucf101_classes(path: Path) -> tuple[str, ...]:
+    """The classes of a `classInd.txt`, `1 ApplyEyeMakeup` a line; empty if there is no such file."""
     names: list[str] = []
-    for number, line in enumerate(read_lines(index), start=1):
-        if fields := line.split():
-            if len(fields) != 2 or fields[0] != str(len(names) + 1):
-                raise InputError(
-                    f"{printable(str(index))}:{number}: {quoted(line)}: expected `{len(names) + 1} Name`; "
-                    "number the classes from 1"
-                )
-            names.append(fields[1])
+    for number, line in numbered_lines(read_lines(path) if path.is_file() else ()):
+        fields = line.split()
+        if len(fields) != 2 or fields[0] != str(len(names) + 1):
+            raise line_error(path, number, line, f"expected `{len(names) + 1} Name`; number the classes from 1")
+        names.append(fields[1])
     return tuple(names)
 
 
@@ -69,19 +62,15 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
     matches = ((p, HMDB_FILE.fullmatch(p.name)) for p in folder.iterdir())
     files = {match[1]: p for p, match in matches if match is not None and int(match[2]) == fold}
     if not files:
-        raise InputError(f"{printable(str(folder))}: no file `CLASS_test_split{fold}.txt`; choose another --ucf-fold")
+        raise InputError(f"{folder}: no file `CLASS_test_split{fold}.txt`; choose another --ucf-fold")
     rows = Rows(classes=tuple(sorted(files)))
     for name, file in sorted(files.items()):
         rows.begin(file)
-        for number, line in enumerate(read_lines(file), start=1):
-            if not line.strip():
-                continue
+        for number, line in numbered_lines(read_lines(file)):
             clip, _, mark = line.strip().replace("\t", " ").rpartition(" ")
             if not clip or mark not in ("0", "1", "2"):
-                raise InputError(
-                    f"{printable(str(file))}:{number}: {quoted(line)}: not a line `video.avi 1` "
-                    "(1 train, 2 test, 0 neither); correct it"
-                )
+                why = "not a line `video.avi 1` (1 train, 2 test, 0 neither); correct it"
+                raise line_error(file, number, line, why)
             if mark != "0":
                 split = ("train", "test")[mark == "2"]
                 rows.add(f"{name}/{clip.strip()}", (name,), line=number, split=split)
@@ -91,41 +80,33 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
 def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
     """`id;label` lines; each clip is the folder of frames `id`. Lists for testing have no label."""
     rows = Rows(is_frames=True)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(lines):
         clip, _, label = line.strip().partition(";")
         if not clip.isdigit():
-            raise InputError(f"{printable(str(path))}:{number}: {quoted(line)}: not `id;label`; correct it")
+            raise line_error(path, number, line, "not `id;label`; correct it")
         rows.add(clip, (label,) if label else (), line=number, split=split)
     return rows
 
 
 def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
     """A JSON list of {id, label, template}; the class is the template without its brackets, the file `id.webm`."""
-    where = printable(str(path))
-    clips = parse_json(read_text(path), where=where)
+    clips = parse_json(read_text(path), where=str(path))
     if not isinstance(clips, list):
-        raise InputError(f"{where}: not a list of clips; give Something-Something's train, validation or test JSON")
+        raise InputError(f"{path}: not a list of clips; give Something-Something's train, validation or test JSON")
     rows = Rows()
     on_disk = files_below(root)
     for number, item in enumerate(clips):
         if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
-            raise InputError(f"{where}: clip {number}: no id; write an object with id, label and template")
+            raise InputError(f"{path}: clip {number}: no id; write an object with id, label and template")
         name = str(item["id"])
-        label = _class_of(item)
+        label = str(item.get("template") or item.get("label") or "").replace("[", "").replace("]", "").strip()
         rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
     return rows
 
 
 def json_classes(path: Path) -> tuple[str, ...]:
     """Classes from a JSON object with their numbers: Something-Something's labels.json, MindSpore's cls2index.json."""
-    numbers = parse_json(read_text(path), where=printable(str(path)))
+    numbers = parse_json(read_text(path), where=str(path))
     if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
-        raise InputError(f"{printable(str(path))}: not classes numbered from 0; give {{name: number, ...}}")
+        raise InputError(f"{path}: not classes numbered from 0; give {{name: number, ...}}")
     return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
-
-
-def _class_of(item: dict[str, Any]) -> str:
-    text = item.get("template") or item.get("label") or ""
-    return str(text).replace("[", "").replace("]", "").strip()

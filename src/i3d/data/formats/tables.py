@@ -6,7 +6,6 @@ label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
-from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES, walk_folders
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, path_column, walk_folders
 from i3d.data.rows import Label, Rows
-from i3d.errors import InputError, first_line, printable, quoted
-from i3d.utils.text import is_number
+from i3d.errors import InputError, first_line
+from i3d.utils.text import csv_records, is_number, line_error, numbered_lines
 
 SPLIT_NAMES: Final = {
     "": "",
@@ -35,14 +34,11 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     column = ""
     known: dict[str, tuple[Label, ...]] = {}  # labels are parsed once, as many rows share one
     for line, record in _records(path, lines):
-        column = column or _path_column(path, line, record)
+        column = column or path_column(path, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
-            raise _fault(path, line, name, f"no {column} in this row; add one")
-        start, end = _seconds(path, line, record, "start"), _seconds(path, line, record, "end")
-        if start >= end:
-            why = f"the end is not after the start, {record.get('start')}; correct it"
-            raise _fault(path, line, record.get("end"), why)
+            raise line_error(path, line, name, f"no {column} in this row; add one")
+        start, end = _part(path, line, record, "start", "end")
         label = record.get("label")
         labels = known.get(label) if isinstance(label, str) else None
         if labels is None:
@@ -69,11 +65,9 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
     on_disk = files_below(root)
     for line, record in _records(path, lines):
         youtube_id = str(record.get("youtube_id") or "").strip()
-        start, end = (_seconds(path, line, record, key) for key in ("time_start", "time_end"))
+        start, end = _part(path, line, record, "time_start", "time_end")
         if not youtube_id or math.isnan(start) or math.isnan(end):
-            raise _fault(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
-        if start >= end:
-            raise _fault(path, line, record.get("time_end"), "the end is not after the start; correct it")
+            raise line_error(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
         label = str(record.get("label") or "").strip().strip('"')
         split = _split(path, line, record.get("split"))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
@@ -113,53 +107,22 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
 def _records(path: Path, lines: list[str]) -> Iterator[Record]:
     """(line, columns) of every row; column names are lower case."""
     first = next((line for line in lines if line.strip()), "")
-    if not first:
-        return iter(())
-    return _json_records(path, lines) if first.lstrip().startswith("{") else _csv_records(path, lines)
-
-
-def _csv_records(path: Path, lines: list[str]) -> Iterator[Record]:
-    skipped = next(i for i, line in enumerate(lines) if line.strip())
-    header_line = lines[skipped]
-    delimiter = max(",\t;", key=header_line.count)
-    reader = csv.reader((line + "\n" for line in lines[skipped:]), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader)]
-        if repeated := next((name for name in header if name and header.count(name) > 1), None):
-            raise _fault(path, skipped + 1, repeated, "two columns have this name; rename one")
-        for fields in reader:
-            line = skipped + reader.line_num
-            if not "".join(fields).strip():
-                continue
-            if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
-                raise _fault(path, line, delimiter.join(fields), "a repeated header; remove it")
-            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
-                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
-                raise _fault(path, line, delimiter.join(fields), why)
-            yield line, dict(zip(header, fields, strict=False))
-    except csv.Error as error:
-        raise _fault(
-            path, skipped + reader.line_num, "", f"not a row of a table ({error}); correct the quotes"
-        ) from None
+    return _json_records(path, lines) if first.lstrip().startswith("{") else csv_records(path, lines)
 
 
 def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
-    where = printable(str(path))
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        record = parse_json(line, where=where, line=number)
+    for number, line in numbered_lines(lines):
+        record = parse_json(line, where=f"{path}:{number}")
         if not isinstance(record, dict):
-            raise _fault(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
+            raise line_error(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
         yield number, {key.lower(): value for key, value in record.items()}
 
 
-def parse_json(text: str, *, where: str, line: int = 0) -> Any:
+def parse_json(text: str, *, where: str) -> Any:
     """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
     try:
         return _JSON.decode(text)
     except (ValueError, RecursionError) as error:
-        where += f":{line}" if line else ""
         raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
 
 
@@ -177,15 +140,6 @@ def _refuse(name: str) -> Any:
 _JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
-def _path_column(path: Path, line: int, record: dict[str, Any]) -> str:
-    column = next((name for name in PATH_COLUMNS if name in record), None)
-    if column is None:
-        raise _fault(
-            path, line, ", ".join(record), f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
-        )
-    return column
-
-
 def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
     """One label, or several: a list, or, in multi-label data, separated by `|`."""
     values: Iterable[Any] = value if isinstance(value, list) else [value]
@@ -196,11 +150,19 @@ def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple
         if item is None or item == "":
             continue
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise _fault(path, line, item, "not a label: a name or a whole number; correct it")
+            raise line_error(path, line, item, "not a label: a name or a whole number; correct it")
         label = item.strip() if isinstance(item, str) else item
         if label != "":
             labels.append(label)
     return tuple(labels)
+
+
+def _part(path: Path, line: int, record: dict[str, Any], start_key: str, end_key: str) -> tuple[float, float]:
+    start, end = (_seconds(path, line, record, key) for key in (start_key, end_key))
+    if start >= end:
+        why = f"the end is not after the start, {record.get(start_key)}; correct it"
+        raise line_error(path, line, record.get(end_key), why)
+    return start, end
 
 
 def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
@@ -212,7 +174,7 @@ def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < 1e7:
-        raise _fault(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
+        raise line_error(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
     return seconds
 
 
@@ -220,7 +182,8 @@ def _count(path: Path, line: int, value: Any) -> int:
     if value is None or value == "":
         return -1
     if not is_number(str(value)) or not 1 <= int(value) < 2**31:
-        raise _fault(path, line, value, "num_frames is not a whole number of at least 1; correct it, or leave it empty")
+        why = "num_frames is not a whole number of at least 1; correct it, or leave it empty"
+        raise line_error(path, line, value, why)
     return int(value)
 
 
@@ -229,9 +192,5 @@ def _split(path: Path, line: int, value: Any) -> str:
         return ""
     name = SPLIT_NAMES.get(str(value or "").strip().lower())
     if name is None:
-        raise _fault(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
+        raise line_error(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
     return name
-
-
-def _fault(path: Path, line: int, value: Any, why: str) -> InputError:
-    return InputError(f"{printable(str(path))}:{line}: {quoted(value)}: {why}")

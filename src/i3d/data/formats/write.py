@@ -7,41 +7,35 @@ import io
 import json
 import logging
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming, clip_folder, count_frames, dataset_naming
+from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
-from i3d.data.shards import Shards
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
 
 log = logging.getLogger("i3d")
-ListKind = Literal["table", "jsonl", "videos", "frames"]
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
-def write_annotations(
-    annotations: Annotations, out: Path | str, *, kind: ListKind | None = None, naming: FrameNaming | None = None
-) -> None:
+def write_annotations(annotations: Annotations, out: Path | str, *, naming: FrameNaming | None = None) -> None:
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's list of videos or of frame folders (.txt).
 
-    `kind`: by default chosen by the suffix, and for .txt by the annotations. Paths are those of the annotations,
-    relative to their root. `naming`: of frames, if folders must be counted; by default inferred. MMAction2's lists have
-    class numbers and no times, splits or groups: a clip with a start or an end is an InputError, splits and groups are
-    omitted with a warning.
+    Paths are those of the annotations, relative to their root. `naming`: of frames, if folders must be counted; by
+    default inferred. MMAction2's lists have class numbers and no times, splits or groups: a clip with a start or an end
+    is an InputError, splits and groups are omitted with a warning.
     """
     out = Path(out)
-    kind = kind or _kind_of(out, annotations)
-    if kind not in get_args(ListKind):
-        raise InputError(f"{kind!r}: not a list format; use one of {', '.join(get_args(ListKind))}")
-    match kind:
-        case "table":
-            text = _table(annotations, "\t" if out.suffix.lower() == ".tsv" else ",")
-        case "jsonl":
+    match out.suffix.lower():
+        case ".csv" | ".tsv" as suffix:
+            text = _table(annotations, "\t" if suffix == ".tsv" else ",")
+        case ".jsonl":
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(annotations))
+        case ".txt":
+            text = _mmaction2(annotations, out, naming)
         case _:
-            text = _mmaction2(annotations, out, frames=kind == "frames", naming=naming)
+            raise InputError(f"{out}: not a suffix of lists; use .csv, .tsv, .jsonl or .txt")
     write_atomically(out, text.encode("utf-8", "surrogateescape"))
 
 
@@ -57,24 +51,10 @@ def classes_file(classes: tuple[str, ...]) -> bytes:
     return "".join(lines).encode()
 
 
-def _kind_of(out: Path, annotations: Annotations) -> ListKind:
-    match out.suffix.lower():
-        case ".csv" | ".tsv":
-            return "table"
-        case ".jsonl":
-            return "jsonl"
-        case ".txt":
-            return "frames" if annotations.is_frames else "videos"
-        case _:
-            raise InputError(f"{printable(str(out))}: not a suffix of lists; use .csv, .tsv, .jsonl or .txt")
-
-
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
     """One JSON object per clip, without empty fields."""
     rows = []
-    are_numbered = annotations.classes == numbered_labels(
-        len(annotations.classes)
-    )  # generated names: write the numbers
+    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # generated names: write numbers
     for index, clip in enumerate(annotations):
         names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
@@ -87,9 +67,8 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
             "num_frames": clip.num_frames,
         }
         if clip.first_frame:
-            raise _lost(
-                annotations, index, "frames from the middle of a folder", "MMAction2's list with offsets (.txt)"
-            )
+            what = "frames from the middle of a folder"
+            raise _lost(annotations, index, what, "MMAction2's list with offsets (.txt)")
         rows.append({key: value for key, value in values.items() if value is not None})
     return rows
 
@@ -105,45 +84,33 @@ def _table(annotations: Annotations, delimiter: str) -> str:
         if isinstance(label, list):
             label = [str(name) for name in label]
             if any("|" in name for name in label):
-                raise InputError(
-                    f"{printable(row['path'])}: a table cannot contain a class name with `|`; write .jsonl"
-                )
+                raise InputError(f"{row['path']}: a table cannot contain a class name with `|`; write .jsonl")
             label = "|".join(label)
         writer.writerow({**row, "label": label})
     return text.getvalue()
 
 
-def _mmaction2(annotations: Annotations, out: Path, *, frames: bool, naming: FrameNaming | None) -> str:
-    if frames != annotations.is_frames:
-        what = "frame folders" if annotations.is_frames else "videos"
-        raise InputError(f"{printable(str(out))}: the clips are {what}; choose that list format")
+def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) -> str:
     lost = {"splits": (annotations.splits_N >= 0).any(), "groups": any(annotations.group_names)}
     if omitted := " and ".join(name for name, exists in lost.items() if exists):
-        log.warning(
-            "%s: MMAction2's lists have no %s, which are omitted; write a .csv to store them",
-            printable(str(out)),
-            omitted,
-        )
+        todo = "write a .csv to store them"
+        log.warning("%s: MMAction2's lists have no %s, which are omitted; %s", printable(str(out)), omitted, todo)
     lines = []
-    shards = Shards.find(Path(annotations.root))
     for index, clip in enumerate(annotations):
         if clip.start_seconds is not None or clip.end_seconds is not None:
             raise _lost(annotations, index, "a start or an end", "a table (.csv)")
-        labels = " ".join(map(str, clip.labels))
-        if frames:
-            count = clip.num_frames
-            if count is None:
-                naming = naming or dataset_naming(annotations, shards)
-                count = count_frames(clip_folder(annotations, shards, index), naming)
-            offset = f"{clip.first_frame} " if annotations.first_frames_N.any() else ""
-            lines.append(f"{clip.path} {offset}{count} {labels}\n")
-        else:
-            lines.append(f"{clip.path} {labels}\n")
         if "\n" in clip.path or "\r" in clip.path:
             raise _lost(annotations, index, "a line end in its name", "JSON lines (.jsonl)")
+        fields = [clip.path, " ".join(map(str, clip.labels))]
+        if annotations.is_frames:
+            count = clip.num_frames
+            if count is None:
+                naming = naming or dataset_naming(annotations)
+                count = count_frames(annotations.readable(index), naming)
+            fields[1:1] = [str(clip.first_frame), str(count)] if annotations.first_frames_N.any() else [str(count)]
+        lines.append(" ".join(fields) + "\n")
     return "".join(lines)
 
 
 def _lost(annotations: Annotations, index: int, what: str, better: str) -> InputError:
-    where, path = annotations.where(index), quoted(annotations.path(index))
-    return InputError(f"{where}: {path}: has {what}, which this list cannot hold; write {better}")
+    return annotations.error(index, f"has {what}, which this list cannot hold; write {better}")

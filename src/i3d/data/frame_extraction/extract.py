@@ -16,33 +16,27 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from i3d.data.annotations import SPLITS, Annotations, Clip
 from i3d.data.formats.write import classes_file, write_classes
 from i3d.data.frame_extraction.jobs import (
-    PARTS,
     RECORD,
+    WRITE_TODO,
     BadVideo,
-    FlowSettings,
     FrameFolder,
     FrameJob,
     FrameSettings,
-    remove_abandoned_parts,
-    write_error,
 )
-from i3d.data.missing import check_present
 from i3d.data.resume import check_settings, read_record
-from i3d.data.shards import Shards
-from i3d.errors import InputError, printable
-from i3d.utils.atomic_files import write_atomically
+from i3d.errors import InputError
+from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
 from i3d.utils.process_pool import WorkerDied, run_jobs
-from i3d.video.base import DEFAULT_LIMITS, Limits
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"
@@ -67,57 +61,43 @@ class ExtractionResult:
 def extract_frames(
     annotations: Annotations,
     out: Path,
+    settings: FrameSettings,
     *,
-    short_side: int | None,
-    jpeg_quality: int = 95,
-    template: str | None = None,
-    first: int = 1,
-    fps: float | None = None,
-    flow: FlowSettings | None = None,
     num_workers: int = 2,
     on_clip: Callable[[int], None] | None = None,
     force: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> ExtractionResult:
     """Write the frames of each clip as JPEG files to its own folder below `out`, and the lists of these folders.
 
-    `short_side`: in pixels, None: unchanged; `jpeg_quality`: 1 to 100; `template` and `first`: file names of the frames
-    and the number of the first; `fps`: frames per second, None: every frame once; `flow`: write the optical flow
-    between the frames instead; `num_workers`: processes, 0: only this one. `on_clip` is called with the number of
-    finished clips. Of a clip with a start or an end, only those frames are written. A video that cannot be read, or
-    that kills its worker, is in `bad`; nothing of it is written.
+    `num_workers`: processes, 0: only this one. `on_clip` is called with the number of finished clips. Of a clip with a
+    start or an end, only those frames are written. A video that cannot be read, or that kills its worker, is in `bad`;
+    nothing of it is written.
 
     Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
     settings (unless `force`, which replaces them) are an InputError.
     """
-    settings = FrameSettings(
-        short_side, jpeg_quality, template or ("flow_{axis}_{:05d}.jpg" if flow else "img_{:05d}.jpg"), first, fps, flow
-    )
-    if num_workers < 0:
-        raise InputError(f"num_workers {num_workers}: must be at least 0")
     if annotations.is_frames:
-        raise InputError(f"{printable(annotations.source)}: these are folders of frames; give videos")
+        raise InputError(f"{annotations.source}: these are folders of frames; give videos")
     if out.resolve() == Path(annotations.root).resolve():
-        raise InputError(f"{printable(str(out))}: is the folder of the videos; choose another folder for the frames")
-    shards = Shards.find(Path(annotations.root))
-    check_present(annotations, shards)
-    jobs, numbers_N = _plan(annotations, out, None if shards is None else shards.root, limits)
+        raise InputError(f"{out}: is the folder of the videos; choose another folder for the frames")
+    annotations.check_present()
+    jobs, numbers_N = _plan(annotations, out)
     _check_out(annotations, out, jobs, settings, force=force)
-    try:
-        (out / PARTS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(out, error) from error
+    with writing_to(f"{out}:", WRITE_TODO):
+        out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / RECORD, json.dumps({"made_with": asdict(settings)}, indent=1).encode())
-    results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
-    with suppress(OSError):  # another run may be active
-        remove_abandoned_parts(out)
-        (out / PARTS).rmdir()
+    try:
+        results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
+    finally:
+        remove_abandoned_folders(out)
     written = {n: result for n, result in results.items() if isinstance(result, FrameFolder)}
     is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only
-    folders_N = [(jobs[n].folder, written.get(n)) for n in numbers_N]
-    _write_lists(annotations, out, folders_N, append=not force and not is_labelled)
+    listed = [(clip, jobs[n].folder, written.get(n)) for clip, n in zip(annotations, numbers_N, strict=True)]
+    _write_lists(out, listed, append=not force and not is_labelled)
     if annotations.classes:
         write_classes(annotations.classes, out / CLASSES)
+    notes = [(jobs[number].path, note) for number, result in written.items() for note in result.notes]
+    notes += [(clip.path, UNLISTED) for clip, folder, _ in listed if _is_ambiguous(clip, folder)]
     return ExtractionResult(
         out=out,
         list_file=out / LIST,
@@ -126,7 +106,7 @@ def extract_frames(
         num_reused=sum(result.is_reused for result in written.values()),
         num_frames=sum(result.num_frames for result in written.values()),
         bad=tuple(result for result in results.values() if isinstance(result, BadVideo)),
-        notes=(*_notes(jobs, written), *_unlisted(annotations, folders_N)),
+        notes=tuple(notes),
     )
 
 
@@ -140,26 +120,18 @@ def _run(
     """The results by job number, in the order of the jobs."""
     results: dict[int, FrameFolder | BadVideo] = {}
     num_done = 0
-    running = run_jobs(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)
-    try:
-        with closing(running):
-            for number, result in running:
-                if isinstance(result, WorkerDied):
-                    jobs[number].clean()
-                    file, why = printable(jobs[number].file), f"its worker process died ({result.cause})"
-                    result = BadVideo(jobs[number].path, f"{file}: {why}; check the file, or replace it")
-                results[number] = result
-                num_done += clips_of[number]
-                if on_clip is not None:
-                    on_clip(num_done)
-    finally:
-        for number, job in enumerate(jobs):
-            if number not in results:  # after an interruption
-                job.clean()
+    with closing(run_jobs(partial(FrameJob.run, settings=settings), jobs, num_workers=num_workers)) as running:
+        for number, result in running:
+            if isinstance(result, WorkerDied):
+                result = jobs[number].bad(f"its worker process died ({result.cause})")
+            results[number] = result
+            num_done += clips_of[number]
+            if on_clip is not None:
+                on_clip(num_done)
     return dict(sorted(results.items()))
 
 
-def _plan(annotations: Annotations, out: Path, shards: Path | None, limits: Limits) -> tuple[list[FrameJob], list[int]]:
+def _plan(annotations: Annotations, out: Path) -> tuple[list[FrameJob], list[int]]:
     """The jobs, one per folder, and for each clip the number of its job."""
     jobs: list[FrameJob] = []
     number_of: dict[str, int] = {}
@@ -167,10 +139,10 @@ def _plan(annotations: Annotations, out: Path, shards: Path | None, limits: Limi
     for index, clip in enumerate(annotations):
         folder = _folder(clip)
         if why := _folder_problem(folder):
-            raise InputError(f"{annotations.where(index)}: {printable(clip.path)!r}: {why}")
-        start, end = clip.start_seconds, clip.end_seconds
-        path, file = os.path.normpath(clip.path), os.path.normpath(annotations.file(index))
-        job = FrameJob(path, file, shards, start, end, out, folder, limits)
+            raise annotations.error(index, why)
+        file = annotations.readable(index)
+        file = Path(os.path.normpath(file)) if isinstance(file, Path) else file
+        job = FrameJob(os.path.normpath(clip.path), file, clip.start_seconds, clip.end_seconds, out, folder)
         number = number_of.setdefault(folder, len(jobs))
         if number == len(jobs):
             jobs.append(job)
@@ -198,21 +170,11 @@ def _folder_problem(folder: str) -> str | None:
     top = folder.split("/")[0]
     if top in ("", "..") or ":" in top[1:2]:
         return "its frames would be outside the new folder; list it by a path below the root"
-    if top in (*LISTS.values(), CLASSES, RECORD, PARTS):
+    if top in (*LISTS.values(), CLASSES, RECORD) or top.startswith(UNFINISHED):
         return f"its frames would replace {top}; rename it"
     if folder != folder.strip().strip(",") or folder.startswith("#") or re.search(r"[\r\n\ud800-\udfff]", folder):
         return "a list of frame folders cannot represent this name; rename it"
     return None
-
-
-def _notes(jobs: list[FrameJob], written: dict[int, FrameFolder]) -> Iterator[tuple[str, str]]:
-    yield from ((jobs[number].path, note) for number, result in written.items() for note in result.notes)
-
-
-def _unlisted(annotations: Annotations, folders_N: list[tuple[str, FrameFolder | None]]) -> Iterator[tuple[str, str]]:
-    for clip, (folder, _) in zip(annotations, folders_N, strict=True):
-        if _is_ambiguous(clip, folder):
-            yield clip.path, UNLISTED
 
 
 def _is_ambiguous(clip: Clip, folder: str) -> bool:
@@ -221,52 +183,48 @@ def _is_ambiguous(clip: Clip, folder: str) -> bool:
 
 
 def _same_folder(annotations: Annotations, index: int, other: FrameJob) -> InputError:
-    path, other_path = printable(annotations.path(index)), printable(other.path)
-    what = f"its frames and those of {other_path!r} would be in one folder, {printable(other.folder)}"
-    return InputError(f"{annotations.where(index)}: {path!r}: {what}; rename one, or extract them to two folders")
+    what = f"its frames and those of {other.path!r} would be in one folder, {other.folder}"
+    todo = "rename one, or extract them to two folders"
+    return annotations.error(index, f"{what}; {todo}")
 
 
 def _check_out(
     annotations: Annotations, out: Path, jobs: list[FrameJob], settings: FrameSettings, *, force: bool
 ) -> None:
     """Refuse to replace files of others, and to mix frames of other settings, videos or classes with the new ones."""
-    todo = "choose another folder, or make its frames again with --force"
-    before = read_record(out / RECORD)
-    if before is None:
+    if not (out / RECORD).exists():
         if name := next((name for name in (*LISTS.values(), CLASSES) if (out / name).exists()), None):
             raise _foreign(out / name)
     elif not force:
-        check_settings(before.get("made_with", {}), asdict(settings), where=printable(str(out / RECORD)), todo=todo)
+        _check_record(out / RECORD, out / RECORD, asdict(settings))
     classes = out / CLASSES
     if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
-        raise InputError(
-            f"{printable(str(classes))}: other classes than those of {printable(annotations.source)}; give the same "
-            "classes (--classes), choose another folder, or replace them with --force"
-        )
+        todo = "give the same classes (--classes), choose another folder, or replace them with --force"
+        raise InputError(f"{classes}: other classes than those of {annotations.source}; {todo}")
     for job in jobs:
-        if not job.target.exists():
-            continue
-        record = read_record(job.target / RECORD)
-        if record is None:
-            raise _foreign(job.target)
-        if record and not force:
-            before, where = record.get("made_with", {}), printable(str(job.target))
-            check_settings(before, job.made_with(settings), where=where, todo=todo)
+        if job.target.exists():
+            if not (job.target / RECORD).exists():
+                raise _foreign(job.target)
+            if not force and read_record(job.target / RECORD):
+                _check_record(job.target / RECORD, job.target, job.made_with(settings))
+
+
+def _check_record(record: Path, where: Path, made_with: dict[str, Any]) -> None:
+    """An InputError if a record names other settings than `made_with`."""
+    before, todo = read_record(record) or {}, "choose another folder, or make its frames again with --force"
+    check_settings(before.get("made_with", {}), made_with, where=str(where), todo=todo)
 
 
 def _foreign(path: Path) -> InputError:
-    todo = "choose another folder, or move it away"
-    return InputError(f"{printable(str(path))}: exists and was not written by i3d; {todo}")
+    return InputError(f"{path}: exists and was not written by i3d; choose another folder, or move it away")
 
 
-def _write_lists(
-    annotations: Annotations, out: Path, folders_N: list[tuple[str, FrameFolder | None]], *, append: bool
-) -> None:
+def _write_lists(out: Path, listed: list[tuple[Clip, str, FrameFolder | None]], *, append: bool) -> None:
     """Write a list of all clips and one per split. `append`: keep the lines of folders from earlier runs."""
-    current = {folder for folder, _ in folders_N}
+    current = {folder for _, folder, _ in listed}
     lines = {split: _lines_of_others(out, name, current) if append else [] for split, name in LISTS.items()}
     lines = {split: others for split, others in lines.items() if others or split == ""}
-    for clip, (folder, frames) in zip(annotations, folders_N, strict=True):
+    for clip, folder, frames in listed:
         if frames is not None and not _is_ambiguous(clip, folder):
             line = " ".join([folder, str(frames.num_frames), *map(str, clip.labels)])
             for split in {"", clip.split}:

@@ -8,46 +8,40 @@ the settings and the size of the frames in bytes, from which a later run decides
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.flow_files import FILES, FLOW_FORMATS, FlowFormat, write_flow_file
+from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.flow_cache import content_digest
 from i3d.data.resume import is_current, read_record
-from i3d.data.shards import Shards
-from i3d.errors import InputError, VideoError, first_line, printable
+from i3d.data.shards import PackedPath, open_stored_video
+from i3d.errors import InputError, VideoError, first_line
 from i3d.recipes.settings import FlowMethod
-from i3d.utils.atomic_files import try_lock, unlocked_files, write_atomically
-from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.flow import ALIGNS, BOUND, METHODS, Align, consecutive_flows, flow_to_bytes
-from i3d.video.reader import open_video
-from i3d.video.sampling import indices_at_rate
+from i3d.utils.atomic_files import unfinished_folder, write_atomically, writing_to
+from i3d.video.base import FrameHWC, Video
+from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.transforms import resize_frame, short_side_size
 
 RECORD: Final = ".i3d-frames.json"
 ENDS: Final = 1 << 16  # bytes at the beginning and at the end of a video that identify it
-PARTS: Final = ".i3d-frames-unfinished"  # contains folders while they are written
-LOCK, OLD, TRIES = ".lock", ".old", 5
+WRITE_TODO: Final = "free disk space, or choose another folder"
 
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """Which optical flow is written instead of frames. An invalid value is an InputError."""
+    """Which optical flow is written instead of frames. An invalid bound is an InputError."""
 
     method: FlowMethod = "tvl1"
     bound: float = BOUND  # pixels that 0 and 255 represent; larger displacements are clipped
@@ -55,14 +49,8 @@ class FlowSettings:
     format: FlowFormat = "jpg"  # two images per flow; or one file per clip: "npz", "packed-video"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"flow {self.method!r}: is not one of {', '.join(METHODS)}")
         if not 0 < self.bound <= 1000:
             raise InputError(f"bound {self.bound:g}: must be above 0 and at most 1000 pixels; 20 is usual")
-        if self.align not in ALIGNS:
-            raise InputError(f"align {self.align!r}: is neither {' nor '.join(ALIGNS)}")
-        if self.format not in FLOW_FORMATS:
-            raise InputError(f"format {self.format!r}: is not one of {', '.join(FLOW_FORMATS)}")
 
 
 @dataclass(frozen=True)
@@ -70,30 +58,23 @@ class FrameSettings:
     """How frames are written. An invalid value is an InputError."""
 
     short_side: int | None = None  # pixels; None: unchanged
-    jpeg_quality: int = 95
-    template: str = "img_{:05d}.jpg"
+    jpeg_quality: int = 95  # 1 to 100
+    template: str = ""  # file names of the frames; by default img_{:05d}.jpg, of flow flow_{axis}_{:05d}.jpg
     first: int = 1  # the number of the first frame
     fps: float | None = None  # None: every frame
     flow: FlowSettings | None = None  # between the frames; None: the frames themselves
 
     def __post_init__(self) -> None:
-        if self.short_side is not None and self.short_side < 1:
-            raise InputError(f"short_side {self.short_side}: must be at least 1, or None for the original size")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise InputError(f"jpeg_quality {self.jpeg_quality}: must be from 1 to 100; 95 is usual")
-        if self.first < 0:
-            raise InputError(f"first {self.first}: must be at least 0; 1 is usual")
+        default = "img_{:05d}.jpg" if self.flow is None else "flow_{axis}_{:05d}.jpg"
+        object.__setattr__(self, "template", self.template or default)
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise InputError(
-                f"fps {self.fps:g}: must be above 0 and at most 1000, or None (--fps native) for every frame"
-            )
+            allowed = "must be above 0 and at most 1000, or None (--fps native) for every frame"
+            raise InputError(f"fps {self.fps:g}: {allowed}")
         if not self.naming.template.lower().endswith((".jpg", ".jpeg")):
             raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
-
         if self.flow is not None and not self.naming.paired:
-            raise InputError(
-                f"template {self.template!r}: flow has two images per frame; write flow_{{axis}}_{{:05d}}.jpg"
-            )
+            why = "flow has two images per frame; write flow_{axis}_{:05d}.jpg"
+            raise InputError(f"template {self.template!r}: {why}")
 
     @property
     def naming(self) -> FrameNaming:
@@ -128,44 +109,15 @@ class FrameJob:
     """One folder of frames to write."""
 
     path: str  # of the video, as listed
-    file: str
-    shards: Path | None  # the folder of shards that contains the video
+    file: Path | PackedPath
     start_seconds: float | None
     end_seconds: float | None
     out: Path
     folder: str  # in `out`
-    limits: Limits = DEFAULT_LIMITS
 
     @property
     def target(self) -> Path:
         return self.out / self.folder
-
-    @property
-    def _mark(self) -> str:
-        """The prefix of all unfinished folders of this job."""
-        return sha256(self.folder.encode()).hexdigest()[:16]
-
-    @contextmanager
-    def part(self) -> Iterator[Path]:
-        """A temporary folder, locked by this process until the block ends."""
-        for _ in range(TRIES):
-            (self.out / PARTS).mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # a run that ends has removed the empty folder
-                handle, name = tempfile.mkstemp(dir=self.out / PARTS, prefix=f"{self._mark}-", suffix=LOCK)
-                break
-        else:
-            raise InputError(
-                f"{printable(str(self.out / PARTS))}: is removed repeatedly by other runs; wait for their end"
-            )
-        try_lock(handle)
-        lock_file = Path(name)
-        part = lock_file.with_suffix("")
-        try:
-            part.mkdir()
-            yield part
-        finally:
-            _remove(lock_file)
-            os.close(handle)
 
     def made_with(self, settings: FrameSettings) -> dict[str, Any]:
         """All that the frames depend on, except the content of the video."""
@@ -174,38 +126,30 @@ class FrameJob:
     @property
     def signature(self) -> str:
         """A hash of the video's size, beginning and end, which differs from that of another video of the same name."""
-        if self.shards is not None:
-            data = _open_shards(self.shards).file(self.path).read_bytes()
-            size, ends = len(data), data[:ENDS] + data[-ENDS:]
-        elif Path(self.file).is_dir():  # of images
-            return content_digest(Path(self.file))[:16]
+        if isinstance(self.file, PackedPath):
+            file: IO[bytes] = io.BytesIO(self.file.read_bytes())
+        elif self.file.is_dir():  # of images
+            return content_digest(self.file)[:16]
         else:
-            with Path(self.file).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                ends = file.read(ENDS)
-                file.seek(max(size - ENDS, 0))
-                ends += file.read()
-        return sha256(f"{size} ".encode() + ends).hexdigest()[:16]
-
-    def clean(self) -> None:
-        """Remove what interrupted runs left unfinished of this folder."""
-        remove_abandoned_parts(self.out, self._mark)
+            file = self.file.open("rb")
+        with file:
+            ends = file.read(ENDS)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - ENDS, 0))
+            return sha256(f"{size} ".encode() + ends + file.read()).hexdigest()[:16]
 
     def run(self, settings: FrameSettings) -> FrameFolder | BadVideo:
         """Write the folder, or reuse an existing one. An unwritable place is an InputError."""
         try:
-            return _existing_folder(self, settings) or _write_folder(self, settings)
+            with writing_to(f"{self.out}:", WRITE_TODO):
+                return _existing_folder(self, settings) or _write_folder(self, settings)
         except VideoError as error:
             return BadVideo(self.path, str(error))
         except (MemoryError, cv2.error) as error:
-            return BadVideo(self.path, f"{printable(self.file)}: {first_line(error)}; check the file, or replace it")
-        except OSError as error:
-            raise write_error(self.out, error) from error
+            return self.bad(first_line(error))
 
-
-def write_error(out: Path, error: OSError) -> InputError:
-    where = printable(str(out))
-    return InputError(f"{where}: cannot be written ({error.strerror}); free disk space, or choose another folder")
+    def bad(self, why: str) -> BadVideo:
+        return BadVideo(self.path, str(VideoError(str(self.file), why, "check the file, or replace it")))
 
 
 def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | None:
@@ -222,16 +166,15 @@ def _existing_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder | No
 
 def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
     """Write the folder under a temporary name, and rename it when it is complete."""
-    job.clean()
-    with job.part() as part:
-        with _open(job) as video:
-            resized = (_resized(frame_HWC, settings) for frame_HWC in _frames(video, job, settings.fps))
-            num_frames, num_bytes = _write_frames(resized, part, job, settings)
+    with unfinished_folder(job.out) as temporary:
+        part = temporary / "new"
+        part.mkdir()
+        with open_stored_video(job.file) as video:
+            num_frames, num_bytes = _write_frames(_frames(video, job, settings), part, job, settings)
             notes = video.notes
         if not num_frames:
-            raise VideoError(
-                job.file, "it has one frame, and flow needs two", "remove it from the list, or use --flow-align frames"
-            )
+            todo = "remove it from the list, or use --flow-align frames"
+            raise VideoError(str(job.file), "it has one frame, and flow needs two", todo)
         record = {
             "made_with": job.made_with(settings),
             "signature": job.signature,
@@ -242,7 +185,7 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
         write_atomically(part / RECORD, json.dumps(record, indent=1).encode())
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            job.target.rename(part.with_suffix(OLD))
+            job.target.rename(temporary / "old")
         try:
             part.rename(job.target)
         except OSError:
@@ -253,29 +196,19 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
     return FrameFolder(num_frames, notes, False)
 
 
-def remove_abandoned_parts(out: Path, mark: str = "") -> None:
-    """Remove what interrupted runs left unfinished below `out`; active runs lock theirs."""
-    for lock_file in unlocked_files((out / PARTS).glob(f"{mark}*{LOCK}")):
-        _remove(lock_file)
-
-
-def _remove(lock_file: Path) -> None:
-    """Remove an unfinished folder, the folder that it replaced, and its lock file."""
-    for suffix in ("", OLD):
-        shutil.rmtree(lock_file.with_suffix(suffix), ignore_errors=True)
-    lock_file.unlink(missing_ok=True)
-
-
 def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
     """Write the frames, or their flow. Returns their number and their size in bytes."""
     flow, num_frames, num_bytes = settings.flow, 0, 0
-    if flow is not None and flow.format != "jpg":
-        flows = (
-            flow_to_bytes(f, bound=flow.bound) for f in consecutive_flows(frames, method=flow.method, align=flow.align)
-        )
-        num_frames = write_flow_file(part, flows, kind=flow.format, bound=flow.bound)
-        return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
-    for planes in _planes(frames, settings):
+    if flow is None:
+        images = ([np.ascontiguousarray(frame_HWC[..., ::-1])] for frame_HWC in frames)  # BGR
+    else:
+        flows = consecutive_flows(frames, method=flow.method, align=flow.align)
+        stored = (flow_to_bytes(flow_HW2, bound=flow.bound) for flow_HW2 in flows)
+        if flow.format != "jpg":
+            num_frames = write_flow_file(part, stored, kind=flow.format, bound=flow.bound)
+            return num_frames, (part / FILES[flow.format]).stat().st_size if num_frames else 0
+        images = ([flow_HW2[..., 0], flow_HW2[..., 1]] for flow_HW2 in stored)
+    for planes in images:
         for name, plane in zip(settings.files(num_frames), planes, strict=True):
             with (part / name).open("wb") as file:
                 num_bytes += file.write(_jpeg(plane, job, settings))
@@ -283,57 +216,26 @@ def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, setting
     return num_frames, num_bytes
 
 
-def _open(job: FrameJob) -> Video:
-    if job.shards is None:
-        return open_video(job.file, limits=job.limits)
-    return open_video(_open_shards(job.shards).file(job.path).read_bytes(), name=job.file, limits=job.limits)
+def _frames(video: Video, job: FrameJob, settings: FrameSettings) -> Iterator[FrameHWC]:
+    """Yield the frames of the video or its part, resampled and resized; time 0 of a part is its first frame."""
+    between = None
+    if job.start_seconds is not None or job.end_seconds is not None:
+        between = video.frames_between(job.start_seconds, job.end_seconds)
 
+    def resized(frame_HWC: FrameHWC) -> FrameHWC:
+        if settings.short_side is None:
+            return frame_HWC
+        height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
+        return resize_frame(frame_HWC, height=height, width=width)
 
-@lru_cache(maxsize=1)
-def _open_shards(root: Path) -> Shards:
-    return Shards(root)
-
-
-def _frames(video: Video, job: FrameJob, fps: float | None) -> Iterator[FrameHWC]:
-    """Yield the frames of the video or its part, resampled to `fps`; time 0 of a part is its first frame."""
-    if job.start_seconds is None and job.end_seconds is None:
-        yield from video.stream(fps=fps)
-        return
-    first, stop = video.frames_between(job.start_seconds, job.end_seconds)
-    indices = np.arange(first, stop)
-    if fps is not None:
-        table = video.timetable() or [Fraction(0), *(frame.until for frame in video.decode_frames())]
-        seconds_T, end = [t - table[first] for t in table[first:stop]], table[stop] - table[first]
-        rate = Fraction(fps).limit_denominator(1_000_000)
-        indices = first + indices_at_rate(seconds_T, end_seconds=end, fps=rate)
-    wanted, repeats = np.unique(indices, return_counts=True)
-    for (_, frame_HWC, _), times in zip(video.iter_frames_at(wanted), repeats.tolist(), strict=True):
-        for _ in range(times):
-            yield frame_HWC
-
-
-def _resized(frame_HWC: FrameHWC, settings: FrameSettings) -> FrameHWC:
-    if settings.short_side is None:
-        return frame_HWC
-    height, width = short_side_size(*frame_HWC.shape[:2], short_side=settings.short_side)
-    return resize_frame(frame_HWC, height=height, width=width)
-
-
-def _planes(frames: Iterator[FrameHWC], settings: FrameSettings) -> Iterator[tuple[npt.NDArray[np.uint8], ...]]:
-    """Yield the images of each frame: one in colour (BGR), or two in grey, for x and y of the flow."""
-    if settings.flow is None:
-        for frame_HWC in frames:
-            yield (np.ascontiguousarray(frame_HWC[..., ::-1]),)
-        return
-    flow = settings.flow
-    for flow_HW2 in consecutive_flows(frames, method=flow.method, align=flow.align):
-        bytes_HW2 = flow_to_bytes(flow_HW2, bound=flow.bound)
-        yield bytes_HW2[..., 0], bytes_HW2[..., 1]
+    yield from video.stream(fps=settings.fps, transform=resized, between=between)
+    if between is not None and video.frames_decoded < between[1]:
+        raise VideoError(str(job.file), f"there is no frame {video.frames_decoded}", "check the file")
 
 
 def _jpeg(plane: npt.NDArray[np.uint8], job: FrameJob, settings: FrameSettings) -> bytes:
     is_encoded, content = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])
     if not is_encoded:
-        size = f"{plane.shape[1]} x {plane.shape[0]}"
-        raise VideoError(job.file, f"its frames, {size}, cannot be written as JPEG", "make them smaller (--short-side)")
+        what = f"its frames, {plane.shape[1]} x {plane.shape[0]}, cannot be written as JPEG"
+        raise VideoError(str(job.file), what, "make them smaller (--short-side)")
     return bytes(content.data)

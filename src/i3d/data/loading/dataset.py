@@ -1,4 +1,4 @@
-"""Load clips: open, sample, decode, resize, crop, augment. `ClipDataset._training_clip` shows all steps in order.
+"""Load clips: open, sample, decode, resize, crop, augment. `ClipDataset.read_training_clip` shows all steps in order.
 
 A training sample is a function of (seed, epoch, index) only; it does not depend on the worker, the rank, or what was
 read before. Clips are uint8 with the channels last; `models.normalize` converts them to floats on the device.
@@ -8,13 +8,11 @@ Letters in names: N clips of a batch, V views, T frames, D distinct frames, H ro
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 import cv2
@@ -23,24 +21,23 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.frame_folders import FrameNaming, clip_folder, dataset_naming, open_frames
+from i3d.data.flow_files import flow_from_rgb
+from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.loading.shared_memory import allocate_uint8, to_shared
 from i3d.data.loading.timing import LoadTimer
-from i3d.data.missing import check_present
-from i3d.data.shards import Shards
+from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
-from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
+from i3d.video.base import FrameHWC, Video
 from i3d.video.geometry import draw_geometry
 from i3d.video.photometric import augment_pixels
-from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, training_clips, windows
-from i3d.video.transforms import center_crop, crop_boxes, resize_frame, short_side_size
+from i3d.video.transforms import center_crop, crop_boxes, short_side_size
 
 MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops whatever `max_bad` is
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
@@ -99,19 +96,17 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         naming: FrameNaming | None = None,
         multi_label: bool = False,
         reduced_jpeg: bool = False,
-        limits: Limits = DEFAULT_LIMITS,
         seeds_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
-        self.multi_label, self.limits, self.flow = multi_label, limits, flow
+        self.multi_label, self.flow = multi_label, flow
         self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
-        self.shards = Shards.find(Path(annotations.root))
-        check_present(annotations, self.shards)
+        annotations.check_present()
         self.naming = naming
         if annotations.is_frames and naming is None:
-            self.naming = dataset_naming(annotations, self.shards, modality="flow" if flow is not None else "rgb")
+            self.naming = dataset_naming(annotations, modality="flow" if flow is not None else "rgb")
         self.num_channels = self.naming.num_channels if self.naming is not None else 3 if flow is None else 2
         self.computes_flow = flow is not None and self.naming is None  # of folders of frames, flow is stored
         if isinstance(view, TrainView):
@@ -160,7 +155,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for place, (epoch, index) in enumerate(keys):
             for candidate in self._candidates(epoch, index):
                 try:
-                    labels.append(self._training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
+                    labels.append(self.read_training_clip(epoch, candidate, view, clips_NVTHWC[place].numpy()))
                 except VideoError as error:
                     bad.append(UnreadableClip(candidate, str(error)))
                 else:
@@ -180,7 +175,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for k in range(1, min(MAX_TRIES, len(self))):
             yield int(order[(place + k) % len(self)])
 
-    def _training_clip(
+    def read_training_clip(
         self, epoch: int, index: int, view: TrainView, out_VTHWC: npt.NDArray[np.uint8]
     ) -> tuple[int, ...]:
         """Sample, decode and augment one clip into `out_VTHWC`; its class numbers, which a flip may change."""
@@ -273,7 +268,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     height, width = short_side_size(*frame_HWC.shape[:2], short_side=pre.short_side)
                     check_size(part.video, (height, width), frame_HWC.shape)
                     frames_DHWC = allocate_uint8((len(wanted_D), height, width, self.num_channels))
-                _resize_into(frame_HWC, frames_DHWC[d].numpy())
+                cv2.resize(frame_HWC, (width, height), frames_DHWC[d].numpy(), interpolation=cv2.INTER_LINEAR)
                 self.timer.lap("resize")
         for protocol, indices_VT in zip(protocols, clips, strict=True):
             boxes = crop_boxes(height, width, size=pre.crop, crops=protocol.crops)
@@ -288,23 +283,29 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         They are resized, and cropped unless `uncropped`. A video slower than the rate fills several slots with a frame.
         """
         clip = self.annotations[index]
-        with self.open_clip(index) as video:
+        with ExitStack() as stack:
+            video = stack.enter_context(self.open_clip(index))
             self.timer.lap("open")
             is_part = clip.start_seconds is not None or clip.end_seconds is not None
             between = video.frames_between(clip.start_seconds, clip.end_seconds) if is_part else None
             self.timer.lap("seek")
+            frames = window_frames(video, protocol, pre, between=between, uncropped=uncropped)
+            if self.flow is not None and self.computes_flow:
+                content, side = content_digest(self.annotations.readable(index)), pre.short_side
+                flow = self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between)
+                flows = stack.enter_context(flow).stream(transform=flow_from_rgb)
+                frames = flows if uncropped else (center_crop(f[None], size=pre.crop)[0].copy() for f in flows)
             distinct_D: list[npt.NDArray[np.uint8]] = []
             places: list[int] = []
-            for frame_HWC in self._frames_at_rate(video, index, protocol, pre, between, uncropped=uncropped):
+            for frame_HWC in frames:
                 if not distinct_D or frame_HWC is not distinct_D[-1]:
                     distinct_D.append(frame_HWC)
                     self.timer.lap("decode")
                     if len(distinct_D) * frame_HWC.size > MAX_WINDOW_BYTES:
                         seconds = len(places) / protocol.fps
                         what = f"its first {seconds:.0f} s at {protocol.fps:g} fps take {MAX_WINDOW_BYTES >> 30} GiB"
-                        raise VideoError(
-                            video.name, what, "split it into several clips (columns start and end of a table)"
-                        )
+                        todo = "split it into several clips (columns start and end of a table)"
+                        raise VideoError(video.name, what, todo)
                 places.append(len(distinct_D) - 1)
         frames_DHWC = allocate_uint8((len(distinct_D), *distinct_D[0].shape))
         np.stack(distinct_D, out=frames_DHWC.numpy())
@@ -321,50 +322,18 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             if self.flow is None or not self.computes_flow:
                 yield _Part(video, video.iter_frames_at, first, stop - first, fps)
                 return
-            content, between = self._content_digest(index), (first, stop)
+            content, between = content_digest(self.annotations.readable(index)), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
-                yield _Part(video, flow.iter_frames_at, 0, flow.num_frames, rate or fps)
-
-    def _frames_at_rate(
-        self,
-        video: Video,
-        index: int,
-        protocol: WindowProtocol,
-        pre: Preprocessing,
-        between: tuple[int, int] | None,
-        *,
-        uncropped: bool,
-    ) -> Iterator[FrameHWC]:
-        """The frames at the rate of the protocol, or the flow from each frame's predecessor to it."""
-        if self.flow is None or not self.computes_flow:
-            yield from window_frames(video, protocol, pre, between=between, uncropped=uncropped)
-            return
-        content, side = self._content_digest(index), pre.short_side
-        with self.flow.open(video, content, short_side=side, fps=protocol.fps, between=between) as flow:
-            for flow_HW2 in flow.stream():
-                yield flow_HW2 if uncropped else center_crop(flow_HW2[None], size=pre.crop)[0].copy()
-
-    def _content_digest(self, index: int) -> str:
-        if self.shards is not None:
-            return hashlib.sha256(self.shards.file(self.annotations.path(index)).read_bytes()).hexdigest()
-        return content_digest(Path(self.annotations.file(index)))
+                at = partial(flow.iter_frames_at, transform=flow_from_rgb)
+                yield _Part(video, at, 0, flow.num_frames, rate or fps)
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""
-        clip = self.annotations[index]
-        if self.naming is not None:
-            return open_frames(
-                clip_folder(self.annotations, self.shards, index),
-                self.naming,
-                num_frames=clip.num_frames,
-                first_frame=clip.first_frame,
-                limits=self.limits,
-                at_least=self._at_least,
-            )
-        file = self.annotations.file(index)
-        if self.shards is not None:
-            return open_video(self.shards.file(clip.path).read_bytes(), name=file, limits=self.limits)
-        return open_video(file, limits=self.limits)
+        clip, path = self.annotations[index], self.annotations.readable(index)
+        if self.naming is None:
+            return open_stored_video(path)
+        first, num_frames = clip.first_frame, clip.num_frames
+        return open_frames(path, self.naming, num_frames=num_frames, first_frame=first, at_least=self._at_least)
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:
@@ -388,13 +357,3 @@ def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]
     for (v, t), frame in np.ndenumerate(indices_VT):
         slots.setdefault(int(frame), []).append((v, t))
     return slots
-
-
-def _resize_into(frame_HWC: npt.NDArray[np.uint8], out_HWC: npt.NDArray[np.uint8]) -> None:
-    height, width = out_HWC.shape[:2]
-    if frame_HWC.shape == out_HWC.shape:
-        out_HWC[...] = frame_HWC
-    elif frame_HWC.shape[2] == 3:
-        cv2.resize(frame_HWC, (width, height), dst=out_HWC, interpolation=cv2.INTER_LINEAR)
-    else:
-        out_HWC[...] = resize_frame(frame_HWC, height=height, width=width)

@@ -14,16 +14,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.flow_files import flow_as_rgb
+from i3d.data.flow_files import flow_as_rgb, flow_from_rgb
 from i3d.data.loading.preprocess import flow_at, resize_checked
-from i3d.errors import InputError, VideoError, printable
+from i3d.data.shards import PackedPath
+from i3d.errors import InputError, VideoError
 from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
+from i3d.utils.atomic_files import writing_to
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
@@ -35,36 +37,6 @@ VERSION: Final = 2
 SUFFIX: Final = ".flow.mkv"
 FramesDHWC = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
-
-
-class CachedFlow:
-    """Cached flow (H, W, 2) uint8 of a part of a video, as a context manager.
-
-    Flow i leads to frame i from the one before it; flow 0 repeats flow 1.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._video = open_video(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._video.close()
-
-    @property
-    def num_frames(self) -> int:
-        return self._video.num_frames
-
-    def iter_frames_at(self, wanted_D: npt.NDArray[np.int64]) -> Iterator[tuple[int, FrameHWC, Fraction]]:
-        """As `Video.iter_frames_at`."""
-        yield from (
-            (number, frame_HWC[..., :2], seconds) for number, frame_HWC, seconds in self._video.iter_frames_at(wanted_D)
-        )
-
-    def stream(self) -> Iterator[FrameHWC]:
-        """All flows in order."""
-        yield from (frame_HWC[..., :2].copy() for frame_HWC in self._video.stream())
 
 
 @dataclass(frozen=True)
@@ -91,10 +63,12 @@ class ClipFlow:
         short_side: int,
         fps: float | None = None,
         between: tuple[int, int] | None = None,
-    ) -> CachedFlow:
+    ) -> Video:
         """The flow between the frames first..stop of a video (None: all) at a rate (None: its own) and a short side.
 
-        It is computed if it is not cached, or damaged. `content`: a hash of the video (`content_digest`).
+        Flow i, in red and green of frame i, leads to frame i from the one before it; flow 0 repeats flow 1.
+        `flow_from_rgb` extracts it. It is computed if it is not cached, or damaged. `content`: a hash of the video
+        (`content_digest`).
         """
         key = cache_key(
             kind="flow",
@@ -108,15 +82,18 @@ class ClipFlow:
             opencv=cv2.__version__,
         )
         path = self.cache.path(key, SUFFIX)
-        if not self._is_intact(path, key):
+        record = self.cache.load_json(key)
+        try:  # the hash of when it was written, as a decoder would not notice a wrong bit
+            is_intact = {"notes", "frames"} <= set(record) and record["sha256"] == content_digest(path)
+        except (TypeError, KeyError, VideoError):  # no record, or no file
+            is_intact = False
+        if not is_intact:
             resize = partial(resize_checked, video, short_side=short_side)
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
-            self.cache.save_json(
-                key, {"sha256": content_digest(path), "notes": list(video.notes), "frames": video.frames_decoded}
-            )
-        record = self.cache.load_json(key)
+            record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
+            self.cache.save_json(key, record)
         video.restore_notes(record["notes"], frames_decoded=record["frames"])
-        return CachedFlow(path)
+        return open_video(path)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
         """The flow (H, W, 2) that leads to every frame of a video at a rate.
@@ -125,12 +102,10 @@ class ClipFlow:
         """
         if cached := self._open_or_note(video, content, fps):
             with cached as flow:
-                yield from flow.stream()
+                yield from flow.stream(transform=flow_from_rgb)
             return
         frames = video.stream(fps=fps, transform=partial(resize_checked, video, short_side=self.short_side))
-        yield from (
-            flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames")
-        )
+        yield from self._flow_bytes(frames)
 
     def at(
         self, video: Video, content: str | None, wanted_D: npt.NDArray[np.int64], *, fps: float | None
@@ -142,11 +117,11 @@ class ClipFlow:
         wants_half = 2 * len(wanted_D) >= int(wanted_D[-1]) + 1
         if cached := self._open_or_note(video, content if wants_half else None, fps):
             with cached as flow:
-                return np.stack([frame_HWC.copy() for _, frame_HWC, _ in flow.iter_frames_at(wanted_D)])
+                return np.stack([flow_HW2 for _, flow_HW2, _ in flow.iter_frames_at(wanted_D, transform=flow_from_rgb)])
         resize = partial(resize_checked, video, short_side=self.short_side)
         return np.stack(flow_at(video, wanted_D.tolist(), resize, method=self.method, fps=fps))
 
-    def _open_or_note(self, video: Video, content: str | None, fps: float | None) -> CachedFlow | None:
+    def _open_or_note(self, video: Video, content: str | None, fps: float | None) -> Video | None:
         if content is None:
             return None
         try:
@@ -155,38 +130,26 @@ class ClipFlow:
             video.restore_notes([str(error)], frames_decoded=0)
             return None
 
-    def _is_intact(self, path: Path, key: str) -> bool:
-        """Whether a file has the hash of when it was written: a decoder would not notice a wrong bit."""
-        record = self.cache.load_json(key)
-        if not isinstance(record, dict) or not {"notes", "frames", "sha256"} <= set(record):
-            return False
-        try:
-            return bool(record["sha256"] == content_digest(path))
-        except VideoError:  # there is no file
-            return False
+    def _flow_bytes(self, frames: Iterator[FrameHWC]) -> Iterator[FrameHWC]:
+        return map(flow_to_bytes, consecutive_flows(frames, method=self.method, align="frames"))
 
     def _write(self, path: Path, frames: Iterator[FrameHWC]) -> None:
-        flows = (flow_to_bytes(flow_HW2) for flow_HW2 in consecutive_flows(frames, method=self.method, align="frames"))
-        try:
+        what = f"{self.cache.folder}: the computed flow"
+        with writing_to(what, "free disk space, or choose another folder with --cache"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_lossless(path, flow_as_rgb(flows), fps=Fraction(25))
-        except OSError as error:
-            folder, why = printable(str(self.cache.folder)), error.strerror or error
-            raise InputError(
-                f"{folder}: the computed flow cannot be written ({why}); free disk space, or choose another folder "
-                "with --cache"
-            ) from error
+            write_lossless(path, map(flow_as_rgb, self._flow_bytes(frames)), fps=Fraction(25))
 
 
-def content_digest(path: Path) -> str:
-    """A hash of the content of a video file, or of a folder of frames."""
+def content_digest(path: Path | PackedPath) -> str:
+    """A hash of the content of a video file, on disk or in shards, or of a folder of frames."""
+    if isinstance(path, PackedPath):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         files = images_in(path) if path.is_dir() else [path]
         return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
     except OSError as error:
-        raise VideoError(
-            str(path), f"cannot be read ({error.strerror})", "check the path and its permissions"
-        ) from error
+        what = f"cannot be read ({error.strerror})"
+        raise VideoError(str(path), what, "check the path and its permissions") from error
 
 
 @lru_cache(maxsize=1 << 16)

@@ -23,7 +23,7 @@ from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
 from i3d.data.loading.shared_memory import check_free_shared_memory
-from i3d.errors import I3DError, InputError, first_line, printable
+from i3d.errors import I3DError, InputError, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT
 
@@ -76,7 +76,7 @@ class ClipLoader:
             raise InputError(f"max_bad {self.max_bad}: must be a fraction from 0 to 1")
         self.bad: dict[int, UnreadableClip] = {}
         self._time_limit = _seconds_per_clip(dataset) * batch_size
-        self._keys = _Keys()
+        self._keys: list[list[Key]] = []  # of each batch of the epoch: the `batch_sampler` of the DataLoader
         self._pass = self._number = 0
         if num_workers and isinstance(dataset.view, TrainView):
             s, size = dataset.view.sampling, dataset.view.augmentation.size
@@ -104,7 +104,7 @@ class ClipLoader:
     def batches(self, *, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `first` on."""
         num_clips = len(self.dataset)
-        self._keys.batches = [
+        self._keys[:] = [
             [(epoch + (int(i) // num_clips << OCCURRENCE_SHIFT), int(i) % num_clips) for i in order]
             for order in self._order(epoch)[first:]
         ]
@@ -129,20 +129,19 @@ class ClipLoader:
             if isinstance(batch, I3DError):
                 raise batch
             for bad in batch.bad:
-                self._count(bad)
+                self.bad.setdefault(bad.index, bad)
+                self.check_bad()
             yield batch
             self._number += 1
 
     def worker_error(self, error: Exception) -> InputError:
         """The error for a worker that died (by a crash, or for lack of memory) or hangs: it names the clips at work."""
-        in_work = self._keys.batches[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
-        paths = [printable(self.dataset.annotations.file(index)) for keys in in_work for _, index in keys]
-        more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-        what = "hangs" if "timed out" in str(error) else "died"
-        return InputError(
-            f"a process that loads clips {what} ({first_line(error)}) at one of these: {', '.join(paths[:MAX_NAMED])}"
-            f"{more}; run `i3d data check` on them, or use fewer or no workers if memory ran out"
-        )
+        in_work = self._keys[self._number : self._number + max(PREFETCH * self._loader.num_workers, 1)]
+        paths = [self.dataset.annotations.file(index) for keys in in_work for _, index in keys]
+        named = ", ".join(paths[:MAX_NAMED]) + (f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else "")
+        what = f"a process that loads clips {'hangs' if 'timed out' in str(error) else 'died'} ({first_line(error)})"
+        todo = "run `i3d data check` on them, or use fewer or no workers if memory ran out"
+        return InputError(f"{what} at one of these: {named}; {todo}")
 
     def _order(self, epoch: int) -> list[Order]:
         num_clips, rank = len(self.dataset), {"rank": self.rank, "world_size": self.world_size}
@@ -153,32 +152,13 @@ class ClipLoader:
         subset = np.arange(num_clips) if self.subset is None else self.subset
         return [subset[places] for places in evaluation_batches(len(subset), batch_size=self.batch_size, **rank)]
 
-    def _count(self, bad: UnreadableClip) -> None:
-        self.bad.setdefault(bad.index, bad)
-        self.check_bad()
-
     def check_bad(self) -> None:
         """An InputError if more clips are bad than `max_bad` allows."""
         num_clips = len(self.dataset)
         if len(self.bad) > self.max_bad * num_clips:
+            what = f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}%"
             first = next(iter(self.bad.values()))
-            raise InputError(
-                f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}% "
-                f"allows; the first: {first.reason} (`i3d data check` lists all)"
-            )
-
-
-class _Keys:
-    """DataLoader's `batch_sampler`: the keys of each batch, set again for every epoch."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Key]] = []
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+            raise InputError(f"{what} allows; the first: {first.reason} (`i3d data check` lists all)")
 
 
 def _seconds_per_clip(dataset: ClipDataset) -> float:

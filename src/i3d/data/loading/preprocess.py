@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from i3d.errors import VideoError
 from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
-from i3d.video.base import FrameHWC, Video
+from i3d.video.base import FrameHWC, Transform, Video
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.transforms import center_crop, resize_frame, short_side_size
-
-Transform = Callable[[FrameHWC], FrameHWC]
 
 
 def window_frames(
@@ -43,20 +41,6 @@ def flow_at(
 
     `fps`: the frames are those at this rate; None: the video's own.
     """
-    if fps is not None:
-        return _flow_at_rate(video, indices, resize, method=method, fps=fps)
-    num_frames = video.count_frames()
-    pairs = {index: (max(index, 1) - 1, min(max(index, 1), num_frames - 1)) for index in indices}
-    wanted = sorted({frame for pair in pairs.values() for frame in pair})
-    frames_THWC = video.frames_at(wanted, transform=resize).frames_THWC
-    frame_at = dict(zip(wanted, frames_THWC, strict=True))
-    flows = {pair: flow_between(*(frame_at[frame] for frame in pair), method=method) for pair in set(pairs.values())}
-    return [flow_to_bytes(flows[pairs[index]]) for index in indices]
-
-
-def _flow_at_rate(
-    video: Video, indices: Sequence[int], resize: Transform, *, method: FlowMethod, fps: float
-) -> list[FrameHWC]:
     wanted, flow_to, previous_HWC = set(indices), {}, None
     for number, frame_HWC in enumerate(video.stream(fps=fps, transform=resize)):
         if number in wanted or (number == 1 and 0 in wanted):

@@ -54,8 +54,6 @@ def training_batches(
 
         10 clips, 2 ranks, batch size 2 -> batches of 2 2 1 clips on each rank
     """
-    if num_clips < 1 or batch_size < 1 or not 0 <= rank < world_size:
-        raise ValueError(f"impossible: {num_clips=}, {batch_size=}, {rank=}, {world_size=}")
     order = epoch_order(num_clips, seed=seed, epoch=epoch) if order is None else order
     missing = -num_clips % world_size
     order = np.concatenate([order, np.resize(order, missing)])

@@ -35,8 +35,6 @@ def check_free_shared_memory(needed_bytes: int) -> None:
         return  # not Linux
     free = stat.f_bavail * stat.f_frsize
     if free < needed_bytes:
-        raise InputError(
-            f"{SHARED_MEMORY}: {free / 2**20:,.0f} MiB are free, the workers' batches take "
-            f"{needed_bytes / 2**20:,.0f}; use fewer workers or smaller batches, or start the container with a larger "
-            "--shm-size"
-        )
+        what = f"{free / 2**20:,.0f} MiB are free, the workers' batches take {needed_bytes / 2**20:,.0f}"
+        todo = "use fewer workers or smaller batches, or start the container with a larger --shm-size"
+        raise InputError(f"{SHARED_MEMORY}: {what}; {todo}")

@@ -13,7 +13,7 @@ class LoadTimer:
 
     def __init__(self) -> None:
         self.is_on = False
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.reset()
         self._last = 0.0
 
     def reset(self) -> None:

@@ -64,7 +64,6 @@ class ViewSampler:
             yield EndOfVideo(video.frames_decoded, video.timed, video.notes)
 
     def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
-        """Consecutive windows of frames at a rate."""
         pre = self.preprocessing
         frames = window_frames(video, protocol, pre)
         if self.flow is not None:
@@ -74,7 +73,6 @@ class ViewSampler:
             yield View(clip_THWC, len(clip_THWC) / protocol.fps)
 
     def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Iterator[View]:
-        """Clips spread over the video, each in all crops."""
         pre = self.preprocessing
         rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
         sample = partial(protocol_clips, protocol=protocol, fps=(rate or video.fps) if protocol.target_fps else None)
