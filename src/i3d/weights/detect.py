@@ -111,7 +111,7 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
     if config is None:
         return None
     computed = computed_settings(config.network)
-    same = [r for r in _by_version(file, map(named_recipe, RECIPES)) if computed_settings(r.network) == computed]
+    same = [r for r in _by_version(file, RECIPES.values()) if computed_settings(r.network) == computed]
     base = same[0] if same else named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
     fields = base.model_dump() | {"multi_label": config.multi_label}
     fields["protocol"] |= config.protocol
@@ -141,14 +141,14 @@ def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
 
 def _by_depth(stored: NetworkSettings, fits: Any) -> list[Recipe]:
     """The recipes whose network fits; for a depth that no recipe has, those of ResNet-50 with that depth."""
-    recipes = [recipe for name in RECIPES if fits((recipe := named_recipe(name)).network)]
+    recipes = [recipe for recipe in RECIPES.values() if fits(recipe.network)]
     if not isinstance(stored, ResNetSettings):
         return recipes
     exact = [r for r in recipes if isinstance(r.network, ResNetSettings) and r.network.depth == stored.depth]
     if exact:
         return exact
     deeper = []
-    for recipe in map(named_recipe, RECIPES):
+    for recipe in RECIPES.values():
         if isinstance(recipe.network, ResNetSettings) and recipe.network.depth == 50:
             network = recipe.network.model_copy(update={"depth": stored.depth})
             if fits(network):
