@@ -7,6 +7,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
 import math
+from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
@@ -141,18 +142,6 @@ class Mixed(nn.Module):
         return torch.cat(branches, dim=1)
 
 
-class Head(nn.Module):
-    """The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv3d = nn.Conv3d(NUM_FEATURES, num_classes, 1)
-
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        logits_NKTHW: Tensor = self.conv3d(x_NCTHW)
-        return logits_NKTHW
-
-
 class InceptionI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out, averaged over time and space.
 
@@ -204,7 +193,8 @@ class InceptionI3D(VideoNetwork):
         self.Mixed_5b = Mixed(832, (256, 160, 320, 32, 128, 128))
         self.Mixed_5c = Mixed(832, (384, 192, 384, 48, 128, 128))
         self.dropout = nn.Dropout(settings.dropout)
-        self.logits = Head(settings.num_classes)
+        # The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d.
+        self.logits = nn.Sequential(OrderedDict(conv3d=nn.Conv3d(NUM_FEATURES, settings.num_classes, 1)))
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
@@ -219,7 +209,7 @@ class InceptionI3D(VideoNetwork):
         self._check_input(clips_NCTHW)
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
         with full_precision(x_NCTHW.device.type):  # on CPUs, PyTorch pools in float32 and float64 only
-            x_NCTHW = F.avg_pool3d(x_NCTHW.to(self.logits.conv3d.weight.dtype), HEAD_POOL_THW, stride=1)
+            x_NCTHW = F.avg_pool3d(x_NCTHW.to(next(self.logits.parameters()).dtype), HEAD_POOL_THW, stride=1)
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))
 
