@@ -69,7 +69,6 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
             _train_step(step, kind, pipeline)
         else:
             _test_step(step, kind, pipeline)
-        step.close()
     return pipeline
 
 
@@ -82,11 +81,7 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
 
 
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
-    sampling: dict[str, Any] = {
-        "clip_len": step.take("clip_len", 1),
-        "frame_interval": step.take("frame_interval", 1),
-        "num_clips": step.take("num_clips", 1),
-    }
+    sampling = step.fields(clip_len=1, frame_interval=1, num_clips=1)
     step.only("keep_tail_frames", False)
     step.ignore("start_index")  # that of the dataset applies
     if dense:
@@ -147,8 +142,7 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
             augmentation["fused"] = True
         case "ColorJitter":
             pipeline.comes("colour", step)
-            for name, default in [("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1)]:
-                augmentation[name] = step.take(name, default)
+            augmentation |= step.fields(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
         case "Imgaug":
             pipeline.comes("rotate", step)
             _imgaug(step, augmentation)
@@ -223,7 +217,6 @@ def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
                 augmentation["pixel_dropout"] = float(high)
             case _:
                 raise one.unknown("imgaug's", "Fliplr, Rotate, Dropout")
-        one.close()
 
 
 def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:

@@ -48,10 +48,13 @@ def read_saved_config(text: str, stored: ResNetSettings, *, version: int) -> Sav
     try:
         # Until 0.13 the stem had by default 5 frames and strides of 2, later 3 and 1: its kernel shows which it was.
         stem = 0 if stored.conv1_kernel_t == 5 else 1
-        read = read_model(Section(_without_training(model), "model", PLACE), version=stem, notes=[])
-        steps = list(config.each("test_pipeline"))
+        section = Section(_without_training(model), "model", PLACE)
+        read = read_model(section, version=stem, notes=[])
+        section.close()
+        steps = config.each("test_pipeline")
         placement = "end_to_end" if version else "centred"
         pipeline = read_pipeline(steps, for_training=False, placement=placement) if steps else Pipeline()
+        config.close_parts()
     except InputError as error:
         raise WeightsError(f"{error}; --recipe NAME loads it without its config") from error
     settings = stored.model_dump()
