@@ -26,8 +26,11 @@ class Model:
     norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
 
 
-def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
-    """The settings in `model`. An unsupported network or setting is an InputError with its line."""
+def read_model(model: Section, *, version: int, notes: list[str], for_training: bool = True) -> Model:
+    """The settings in `model`. An unsupported network or setting is an InputError with its line.
+
+    Not `for_training`, initial weights and loss are not checked; the caller ignores other keys of training.
+    """
     model.choose(f"the recognizer {model.kind}", "Recognizer3D")
     backbone, head = model.sub("backbone"), model.sub("cls_head")
     if backbone.kind != "ResNet3d":
@@ -35,7 +38,7 @@ def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
     head.choose("the classifier", "I3DHead")
     network, sync_norms = _network(backbone, version=version, notes=notes)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
-    multi_label, label_smoothing = _head(head)
+    multi_label, label_smoothing = _head(head, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
     if "data_preprocessor" in model:
@@ -44,10 +47,17 @@ def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
         norm = normalisation(preprocessor)
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
     head.ignore("average_clips")
-    model.only("train_cfg", None)
+    if for_training:
+        model.only("train_cfg", None)
     testing.ignore("average_clips", "max_testing_views")
     return Model(
-        network, _init(backbone), averages[0] if averages else "", multi_label, label_smoothing, sync_norms, norm
+        network,
+        _init(backbone) if for_training else "",
+        averages[0] if averages else "",
+        multi_label,
+        label_smoothing,
+        sync_norms,
+        norm,
     )
 
 
@@ -139,12 +149,15 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     return {f"non_local_{key}": value for key, value in settings.items()}
 
 
-def _head(head: Section) -> tuple[bool, float]:
+def _head(head: Section, *, for_training: bool) -> tuple[bool, float]:
     """(several classes go together, label smoothing)."""
     head.only("spatial_type", "avg")
-    head.only("init_std", 0.01)
     head.ignore("in_channels", "topk")  # the network sets its channels; top-1 and top-5 are always reported
     loss = head.sub("loss_cls")
+    if not for_training:
+        loss.ignore(*loss.table)
+        return loss.kind == "BCELossWithLogits", 0.0
+    head.only("init_std", 0.01)
     loss.only("loss_weight", 1.0, 1)
     kind = loss.choose("the loss", *LOSSES, default="CrossEntropyLoss")
     multi_label = kind == "BCELossWithLogits"
