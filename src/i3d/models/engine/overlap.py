@@ -14,9 +14,10 @@ Letters in names: B windows, C channels, T frames or positions in time, H rows, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,13 @@ from i3d.models.network import VideoNetwork
 NETWORK_STRIDE_T: Final = 8  # frames for each position of the last feature map
 MAX_COST_FRACTION: Final = 0.7  # measured: short pieces run slower than their length, so that above it nothing is won
 MAX_FIRST_COST_FRACTION: Final = 0.5  # of the first layer, measured likewise
+
+
+SHARED: Final[dict[type[nn.Module], Callable[[Any, BoundaryPositions], SharedLayer]]] = {
+    Unit3D: SharedConv,
+    MaxPool3dSame: SharedPool,
+    Mixed: SharedMixed,
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class SharingPlan:
             if not is_worth_sharing(boundary, step * phases, field):
                 break
             stop = next((i for i in range(1, len(layers)) if layers[i].receptive_field_T != (1, 1)), len(layers))
-            shared.append(SharedStep(build_shared_layer(layers[0], boundary), nn.Sequential(*layers[1:stop])))
+            shared.append(SharedStep(SHARED[type(layers[0])](layers[0], boundary), nn.Sequential(*layers[1:stop])))
             boundary, step, layers = boundary_after(boundary, field), step * phases // field.stride, layers[stop:]
         return cls(window, stride, tuple(shared), nn.Sequential(*layers))
 
@@ -124,16 +132,6 @@ class OverlappingWindows:
         return WindowGroup(boundary, output_step, shared, before_BCTHW, after_BCTHW)
 
 
-def build_shared_layer(layer: nn.Module, boundary: BoundaryPositions) -> SharedLayer:
-    """A layer for windows whose input has this boundary."""
-    if isinstance(layer, Mixed):
-        return SharedMixed(layer, boundary)
-    if isinstance(layer, MaxPool3dSame):
-        return SharedPool(layer, boundary)
-    assert isinstance(layer, Unit3D)
-    return SharedConv(layer, boundary)
-
-
 def num_phases(step: int, field: ReceptiveField) -> int:
     """Into how many groups a strided layer splits windows. Only windows of one group share output positions.
 
@@ -142,21 +140,16 @@ def num_phases(step: int, field: ReceptiveField) -> int:
     return field.stride // gcd(step, field.stride)
 
 
-def cost_fraction(boundary: BoundaryPositions, step: int, field: ReceptiveField) -> float:
-    """The positions that a window costs with sharing, as a fraction of its length: its ends, and the new middle.
-
-    Of its last positions it costs at most as many as its input has: `SharedConv` reuses the sums over the rest.
-    """
-    output = boundary_after(boundary, field)
-    return (output.before + min(output.after, boundary.after) + step // field.stride) / output.length
-
-
 def is_worth_sharing(
     boundary: BoundaryPositions, step: int, field: ReceptiveField, *, max_cost: float = MAX_COST_FRACTION
 ) -> bool:
-    """Whether sharing a layer saves time."""
-    overlaps = step // field.stride < boundary_after(boundary, field).num_shared
-    return overlaps and cost_fraction(boundary, step, field) < max_cost
+    """Whether sharing a layer saves time: a window then costs its ends and the new middle positions.
+
+    Of its last positions it costs at most as many as its input has: `SharedConv` reuses the sums over the rest.
+    """
+    output, new = boundary_after(boundary, field), step // field.stride
+    cost_fraction = (output.before + min(output.after, boundary.after) + new) / output.length
+    return new < output.num_shared and cost_fraction < max_cost
 
 
 def plan_sharing(net: VideoNetwork, *, endpoint: str, window: int, stride: int) -> SharingPlan | None:
