@@ -120,7 +120,7 @@ class _Part:
     """One split of a config: its list, its pipeline, its data loader."""
 
     def __init__(self, loader: Section, split: str, *, placement: str, multi_label: bool) -> None:
-        self.loader, self.split = loader, split
+        self.loader = loader
         self.batch_size = loader.take("batch_size", loader.take("videos_per_gpu", 1))
         self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
         data = loader.sub("dataset")
@@ -130,7 +130,7 @@ class _Part:
             raise data.wrong("pipeline", "samples no frames", "begin it with SampleFrames")
         if self.pipeline.frames is not None and self.pipeline.frames is not frames:
             raise data.wrong("type", "does not go with the steps that decode", "use those for videos or for raw frames")
-        self.frames, self.flow = frames, data.take("modality", "RGB") == "Flow"
+        self.frames = frames
         data.only("modality", "RGB", "Flow")
         self.balanced = data.take("sample_by_class", False)
         data.only("power", 0, 0.0)

@@ -141,10 +141,6 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             part.only("begin", 0)
             part.only("end_factor", 1, 1.0)
             return {"warmup_epochs": part.take("end", 0.0), "warmup_start": part.take("start_factor", 1 / 3)}
-        case "ConstantLR":
-            part.only("factor", 1, 1.0)
-            part.ignore("begin", "end")
-            return {}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
 
 
