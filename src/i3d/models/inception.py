@@ -225,7 +225,7 @@ class InceptionI3D(VideoNetwork):
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `endpoints`; Mixed_5c has 1024 channels."""
-        self._check_channels(clips_NCTHW)
+        self.check_channels(clips_NCTHW)
         return self._run(clips_NCTHW, last=endpoint)
 
     def _run(self, x_NCTHW: Tensor, *, last: str) -> Tensor:
@@ -233,13 +233,8 @@ class InceptionI3D(VideoNetwork):
             x_NCTHW = self.get_submodule(name)(x_NCTHW)
         return x_NCTHW
 
-    def _check_channels(self, clips_NCTHW: Tensor) -> None:
-        channels = self.settings.in_channels
-        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != channels:
-            raise ValueError(f"the network takes (N, {channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
-
     def _check_input(self, clips_NCTHW: Tensor) -> None:
-        self._check_channels(clips_NCTHW)
+        self.check_channels(clips_NCTHW)
         frames, height, width = clips_NCTHW.shape[2:]
         if frames < MIN_FRAMES or min(height, width) < MIN_SIDE:
             raise ValueError(

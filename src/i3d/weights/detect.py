@@ -161,9 +161,8 @@ def _is_version_1(file: WeightsFile) -> bool:
 
 def _with_widths(recipe: Recipe, stored: NetworkSettings) -> Recipe:
     """The recipe with the classes, channels and width of the file."""
-    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(stored, ResNetSettings) else set()
-    fields = fields or {"num_classes", "in_channels", "bn_eps"}
-    return _with_network(recipe, recipe.network.model_copy(update=stored.model_dump(include=fields)))
+    changes = stored.model_dump(include={"num_classes", "in_channels", "base_channels", "bn_eps"})
+    return _with_network(recipe, recipe.network.model_copy(update=changes))
 
 
 def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
@@ -179,14 +178,12 @@ def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
 
 def _with_normalisation(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
     """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if the state dict has them."""
-    recipe_ = {
+    changes = {
         name: tuple(float(value) for value in array.reshape(-1)[: recipe.network.in_channels + 1])
         for name in ("mean", "std")
         if (array := arrays.get(f"data_preprocessor.{name}")) is not None
     }
-    if not recipe_:
-        return recipe
-    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **recipe_})})
+    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **changes})})
 
 
 def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
