@@ -26,7 +26,7 @@ from i3d.diagnostics.model_description import describe_model
 from i3d.errors import InputError, first_line
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.models.flops import network_cost_on
+from i3d.models.flops import network_cost
 from i3d.utils.device import ComputeConfig, processor
 
 GEMM: Final = 8192
@@ -154,7 +154,7 @@ def measured(
 ) -> Row:
     """Median milliseconds, clips a second, share of the matrix product, memory; or why it does not run."""
     clear(device)
-    of_clip = network_cost_on(describe_model(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
+    of_clip = network_cost(describe_model(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
     gflop = shape[0] * of_clip * (3 if ": step" in name else 1)
     row: Row = {"what": name, "batch": shape[0]}
     try:

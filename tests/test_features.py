@@ -127,7 +127,7 @@ SETTINGS = {
     "ten crops": FeatureSettings(window=8, stride=16, fps=None, crops="ten"),
     "five crops, mirrored": FeatureSettings(window=8, stride=16, fps=None, crops="five", flip=True),
     "three crops": FeatureSettings(window=8, stride=16, fps=None, crops="three"),
-    **{name: preset.settings for name, preset in PRESETS.items()},
+    **PRESETS,
 }
 
 

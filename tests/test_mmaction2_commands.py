@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from i3d import load_model
-from i3d.cli.mmaction2.arguments import read_config_arguments
+from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
 from i3d.errors import InputError
 from i3d.recipes.io import load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
@@ -71,7 +71,7 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
         recipe = named_recipe(name)
         if isinstance(recipe.network, ResNetSettings):
             placement = "end_to_end" if "8xb8" in name else "centred"
-            table = to_config(recipe, {}, version=version)
+            table = to_config(recipe, kinetics_lists(recipe), version=version)
             found = from_config(
                 table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch
             )

@@ -18,7 +18,7 @@ from i3d import load_model
 from i3d.features import extractor
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, can_share, is_worth_sharing
+from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, is_worth_sharing, plan_sharing
 from i3d.models.engine.overlap_edges import BoundaryPositions, boundary_after
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D, ReceptiveField
@@ -133,14 +133,18 @@ def test_the_boundary_grows_until_nothing_is_shared():
     assert not is_worth_sharing(BoundaryPositions(3, 0, 0), 1, ReceptiveField(3, 1))
 
 
+def shares(net, *, window, stride):
+    return plan_sharing(net, endpoint=net.endpoints[-1], window=window, stride=stride) is not None
+
+
 def test_which_networks_and_windows_share(net):
-    assert can_share(net, window=64, stride=1)
-    assert can_share(net, window=64, stride=16)
-    assert not can_share(net, window=64, stride=32)
-    assert not can_share(net, window=16, stride=8)
-    assert not can_share(net, window=16, stride=16)
-    assert not can_share(net, window=8, stride=1)  # shorter than the shortest clip
-    assert not can_share(ResNetI3D(ResNetSettings(depth=18, num_classes=3)), window=64, stride=1)
+    assert shares(net, window=64, stride=1)
+    assert shares(net, window=64, stride=16)
+    assert not shares(net, window=64, stride=32)
+    assert not shares(net, window=16, stride=8)
+    assert not shares(net, window=16, stride=16)
+    assert not shares(net, window=8, stride=1)  # shorter than the shortest clip
+    assert not shares(ResNetI3D(ResNetSettings(depth=18, num_classes=3)), window=64, stride=1)
     assert isinstance(net, InceptionI3D)
 
 
@@ -166,7 +170,7 @@ def test_rows_of_shared_layers_equal_the_network_on_their_frames(changed):
         engine = Engine.create(copy.deepcopy(net), ComputeConfig(precision="fp32"), device=torch.device("cpu"))
         streams.append(Stream(engine, pre, method))
         nets.append(net)
-    assert can_share(nets[0], window=settings.window, stride=settings.stride)
+    assert shares(nets[0], window=settings.window, stride=settings.stride)
     frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(45)])
     with open_video(frames_THWC, frames_fps=25) as video:
         extracted = FeatureExtractor(tuple(streams), settings)(video)

@@ -12,7 +12,7 @@ import torch
 
 from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
-from i3d.models.engine.runtimes import checks, openvino
+from i3d.models.engine.runtimes import openvino
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D
 from i3d.recipes.named import named_recipe
@@ -209,12 +209,12 @@ def test_clips_of_another_shape_run_in_pytorch_which_is_logged_once(tmp_path, ca
 
 def test_errors_of_unsupported_runtimes(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="runtime openvino: runs on CPUs, not on cuda"):
-        checks.check_runtime("openvino", "fp32", torch.device("cuda"))
+        openvino.check("fp32", torch.device("cuda"))
     with pytest.raises(InputError, match="runtime openvino: has no fp16 on a CPU; use --precision fp32"):
-        checks.check_runtime("openvino", "fp16", CPU)
+        openvino.check("fp16", CPU)
     with pytest.raises(InputError, match="runtime 'tensorrt': is not one of torch, compile, openvino"):
         engine(tmp_path, runtime="tensorrt")
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(openvino.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"runtime openvino: needs openvino, onnx, onnxscript; pip install"):
         engine(tmp_path, runtime="openvino")
 

@@ -47,13 +47,12 @@ def view_shape(recipe: Recipe) -> tuple[int, ...]:
     return 1, recipe.network.in_channels, frames, crop, crop
 
 
-def network_cost(recipe: Recipe) -> Cost:
-    """Parameters, and GFLOPs for one view of the recipe's protocol."""
-    return trace_layers(recipe.network, view_shape(recipe))[0]
+def network_cost(recipe: Recipe, view_NCTHW: tuple[int, ...] | None = None) -> Cost:
+    """Parameters, and GFLOPs for one view, by default of the recipe's protocol.
 
-
-def network_cost_on(recipe: Recipe, view_NCTHW: tuple[int, ...]) -> Cost:
-    """Parameters, and GFLOPs for a view of this shape. A shape that the network does not take is an InputError."""
+    A shape that the network does not take is an InputError.
+    """
+    view_NCTHW = view_NCTHW or view_shape(recipe)
     try:
         return trace_layers(recipe.network, view_NCTHW)[0]
     except (ValueError, RuntimeError) as error:

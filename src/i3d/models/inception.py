@@ -7,6 +7,7 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
 import math
+from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
@@ -141,18 +142,6 @@ class Mixed(nn.Module):
         return torch.cat(branches, dim=1)
 
 
-class Head(nn.Module):
-    """The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv3d = nn.Conv3d(NUM_FEATURES, num_classes, 1)
-
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        logits_NKTHW: Tensor = self.conv3d(x_NCTHW)
-        return logits_NKTHW
-
-
 class InceptionI3D(VideoNetwork):
     """Float clips (N, C, T, H, W) in, logits (N, num_classes) out, averaged over time and space.
 
@@ -204,7 +193,8 @@ class InceptionI3D(VideoNetwork):
         self.Mixed_5b = Mixed(832, (256, 160, 320, 32, 128, 128))
         self.Mixed_5c = Mixed(832, (384, 192, 384, 48, 128, 128))
         self.dropout = nn.Dropout(settings.dropout)
-        self.logits = Head(settings.num_classes)
+        # The linear classifier as a 1x1x1 convolution, with the state-dict keys of pytorch-i3d.
+        self.logits = nn.Sequential(OrderedDict(conv3d=nn.Conv3d(NUM_FEATURES, settings.num_classes, 1)))
         for module in self.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
@@ -219,7 +209,7 @@ class InceptionI3D(VideoNetwork):
         self._check_input(clips_NCTHW)
         x_NCTHW = self._run(clips_NCTHW, last="Mixed_5c")
         with full_precision(x_NCTHW.device.type):  # on CPUs, PyTorch pools in float32 and float64 only
-            x_NCTHW = F.avg_pool3d(x_NCTHW.to(self.logits.conv3d.weight.dtype), HEAD_POOL_THW, stride=1)
+            x_NCTHW = F.avg_pool3d(x_NCTHW.to(next(self.logits.parameters()).dtype), HEAD_POOL_THW, stride=1)
             logits_NKTHW: Tensor = self.logits(self.dropout(x_NCTHW))
         return logits_NKTHW.mean(dim=(2, 3, 4))
 
@@ -235,7 +225,7 @@ class InceptionI3D(VideoNetwork):
 
     def features(self, clips_NCTHW: Tensor, *, endpoint: str = "Mixed_5c") -> Tensor:
         """The feature map (N, C', T', H', W') after `endpoint`, one of `endpoints`; Mixed_5c has 1024 channels."""
-        self._check_channels(clips_NCTHW)
+        self.check_channels(clips_NCTHW)
         return self._run(clips_NCTHW, last=endpoint)
 
     def _run(self, x_NCTHW: Tensor, *, last: str) -> Tensor:
@@ -243,13 +233,8 @@ class InceptionI3D(VideoNetwork):
             x_NCTHW = self.get_submodule(name)(x_NCTHW)
         return x_NCTHW
 
-    def _check_channels(self, clips_NCTHW: Tensor) -> None:
-        channels = self.settings.in_channels
-        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != channels:
-            raise ValueError(f"the network takes (N, {channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
-
     def _check_input(self, clips_NCTHW: Tensor) -> None:
-        self._check_channels(clips_NCTHW)
+        self.check_channels(clips_NCTHW)
         frames, height, width = clips_NCTHW.shape[2:]
         if frames < MIN_FRAMES or min(height, width) < MIN_SIDE:
             raise ValueError(

@@ -71,6 +71,12 @@ class VideoNetwork(nn.Module, ABC):
             raise ValueError(f"endpoint must be one of {', '.join(self.endpoints)}, got {endpoint!r}")
         return self.endpoints[: self.endpoints.index(endpoint) + 1]
 
+    def check_channels(self, clips_NCTHW: Tensor) -> None:
+        """Raise ValueError for clips of another shape than (N, C, T, H, W) with the channels of the settings."""
+        channels = self.settings.in_channels
+        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != channels:
+            raise ValueError(f"the network takes (N, {channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
+
     def stage_of(self, key: str) -> int:
         """The position in `stages` of a state-dict key; that of the classifier is `len(stages)`."""
         for number, prefix in enumerate((*self.stages, self.head_prefix)):

@@ -208,12 +208,10 @@ class ResNetI3D(VideoNetwork):
         return x_NCTHW
 
     def _check_input(self, clips_NCTHW: Tensor) -> None:
-        s = self.settings
-        if clips_NCTHW.dim() != 5 or clips_NCTHW.shape[1] != s.in_channels:
-            raise ValueError(f"the network takes (N, {s.in_channels}, T, H, W), got shape {tuple(clips_NCTHW.shape)}")
-        if clips_NCTHW.shape[2] < s.min_frames:
+        self.check_channels(clips_NCTHW)
+        if clips_NCTHW.shape[2] < self.min_frames:
             raise ValueError(
-                f"the shortest clip that this network classifies has {s.min_frames} frames, "
+                f"the shortest clip that this network classifies has {self.min_frames} frames, "
                 f"got {clips_NCTHW.shape[2]}; repeat frames"
             )
 

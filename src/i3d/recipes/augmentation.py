@@ -1,6 +1,6 @@
 """Settings of training clips: sampling, crop and augmentation, drawn once for all frames of a clip."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,22 +34,19 @@ class TrainSampling(Settings):
         return self
 
 
+def _check_ranges(box: Any) -> Any:
+    if not 0 < box.area[0] <= box.area[1] <= 1 or not 0 < box.aspect[0] <= box.aspect[1] < 1000:
+        raise ValueError(f"area {box.area} must lie in 0 to 1 and both ranges rise, aspect is {box.aspect}")
+    return box
+
+
 class RandomResizedCrop(Settings):
     """A box of random area (a fraction of the frame) and aspect ratio (width / height), at a random place."""
 
     kind: Literal["random_resized"] = "random_resized"
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        _check_ranges(self.area, self.aspect)
-        return self
-
-
-def _check_ranges(area: tuple[float, float], aspect: tuple[float, float]) -> None:
-    if not 0 < area[0] <= area[1] <= 1 or not 0 < aspect[0] <= aspect[1] < 1000:
-        raise ValueError(f"area {area} must lie in 0 to 1 and both ranges rise, aspect is {aspect}")
+    _ranges = model_validator(mode="after")(_check_ranges)
 
 
 class MultiScaleCrop(Settings):
@@ -82,11 +79,7 @@ class RandomErasing(Settings):
     probability: Probability = 0.25
     area: tuple[float, float] = (0.02, 1 / 3)
     aspect: tuple[float, float] = (0.3, 10 / 3)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        _check_ranges(self.area, self.aspect)
-        return self
+    _ranges = model_validator(mode="after")(_check_ranges)
 
 
 class RandAugment(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -27,45 +27,13 @@ class FeatureSettings(Settings):
     flip: bool = False  # each crop is followed by its mirror image ("ten" has them already)
 
 
-class Preset(NamedTuple):
-    """Settings by a name, where they come from, and what of it was compared."""
-
-    settings: FeatureSettings
-    source: str
-    status: str
-
-
-PRESETS: Final[Mapping[str, Preset]] = {
-    "video-features-i3d": Preset(
-        FeatureSettings(window=64, stride=64, fps=None),
-        "v-iashin/video_features, models/i3d/extract_i3d.py: stacks of 64 frames at the video's own rate, short side "
-        "256, centre crop 224",
-        "read there: Pillow's resizing, which averages (here OpenCV's, as in training); a stack needs a 65th frame; "
-        "the flow of frame k is that to frame k + 1, by RAFT or PWC (here it leads to frame k); numbers not compared",
-    ),
-    "anomaly-10crop-16": Preset(
-        FeatureSettings(window=16, stride=16, fps=None, crops="ten"),
-        "tianyu0207/RTFM, issues 2 and 33: 16 frames that do not overlap, PyTorch's ten crops, an I3D-ResNet-50 (2048 "
-        "numbers)",
-        "as its author describes; others could not reproduce his files (issue 95): size and rate are unknown; "
-        "numbers not compared",
-    ),
-    "segmentation-21-centred": Preset(
-        FeatureSettings(window=21, stride=1, fps=None, align="centre", padding="repeat"),
-        "yabufarha/ms-tcn, issues 3, 19 and 34: for each frame t the 21 frames t - 10 to t + 10, RGB and flow",
-        "by its author; the ends are filled with zeros there, with the first and last frame here; numbers not compared",
-    ),
-    "localisation-16-25fps": Preset(
-        FeatureSettings(window=16, stride=16, fps=25.0),
-        "temporal action localisation on THUMOS and ActivityNet: 16 frames at 25 fps that follow each other",
-        "the common practice; Finspire13/CMCS (issue 29), whose files ActionFormer takes, has stride 4 at 30 fps: "
-        "--stride 4 --fps 30; numbers not compared",
-    ),
-    "charades-24": Preset(
-        FeatureSettings(window=64, stride=8, fps=24.0),
-        "piergiaj/pytorch-i3d on Charades at 24 fps, whole videos at once, 8 frames a feature",
-        "the rate as documented there; windows of 64 that share frames are ours; numbers not compared",
-    ),
+# docs/features.md names the source of each, and what differs from it. No numbers were compared.
+PRESETS: Final[Mapping[str, FeatureSettings]] = {
+    "video-features-i3d": FeatureSettings(window=64, stride=64, fps=None),
+    "anomaly-10crop-16": FeatureSettings(window=16, stride=16, fps=None, crops="ten"),
+    "segmentation-21-centred": FeatureSettings(window=21, stride=1, fps=None, align="centre", padding="repeat"),
+    "localisation-16-25fps": FeatureSettings(window=16, stride=16, fps=25.0),
+    "charades-24": FeatureSettings(window=64, stride=8, fps=24.0),
 }
 
 
@@ -73,4 +41,4 @@ def feature_preset(name: str) -> FeatureSettings:
     """The settings of a preset by its name."""
     if name not in PRESETS:
         raise InputError(f"preset {quoted(name)}: there are {', '.join(PRESETS)}")
-    return PRESETS[name].settings
+    return PRESETS[name]

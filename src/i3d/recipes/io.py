@@ -35,24 +35,22 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
         if not path.exists():
             return named_recipe(path.stem)
         return from_config(read_config(path), where=printable(str(path)), name=path.stem).recipe
-    if path.suffix.lower() not in (".json", ".yaml", ".yml"):
+    if path.suffix.lower() not in SUFFIXES:
         return named_recipe(name_or_file)
     where = printable(str(path))
     content = _read(path)
     base = content.pop("base", None)
     if base is None and "network" not in content:
         raise InputError(f"{where}: names no base; write `base: NAME` (`i3d models`) and what differs")
-    if base is not None and not isinstance(base, str):
+    if base is None:
+        return _validated(content, where=where)
+    if not isinstance(base, str):
         raise InputError(f"{where}: base {quoted(base)}: not the name of a recipe")
-    if base is not None:
-        is_file = Path(base).suffix.lower() in SUFFIXES
-        if is_file and depth > MAX_DEPTH:
-            raise InputError(f"{where}: base {quoted(base)}: a base of a base of a base; write one recipe")
-        before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
-        content = {"name": path.stem, **_merged(before.model_dump(mode="json"), content)} | (
-            {} if "name" in content else {"name": path.stem}
-        )
-    return _validated(content, where=where)
+    is_file = Path(base).suffix.lower() in SUFFIXES
+    if is_file and depth > MAX_DEPTH:
+        raise InputError(f"{where}: base {quoted(base)}: a base of a base of a base; write one recipe")
+    before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
+    return _validated(_merged(before.model_dump(mode="json"), {"name": path.stem, **content}), where=where)
 
 
 def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
@@ -122,7 +120,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the changes merged in."""
     return {**base, **{key: _joined(base.get(key), value, key) for key, value in changes.items()}}
 
 

@@ -9,6 +9,7 @@ from i3d.recipes.settings import ClipProtocol, Settings
 
 LearningRate = Annotated[float, Field(gt=0, lt=1e6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(gt=0, le=1)]
 
 
 class SGD(Settings):
@@ -38,7 +39,7 @@ class StepSchedule(Settings):
 
     kind: Literal["step"] = "step"
     epochs: tuple[Annotated[int, Field(ge=1)], ...] = (40, 80)
-    gamma: float = Field(default=0.1, gt=0, le=1)
+    gamma: Factor = 0.1
 
 
 class CosineSchedule(Settings):
@@ -87,11 +88,9 @@ class Training(Settings):
     optimizer: Optimizer = SGD()
     schedule: Schedule = StepSchedule()
     warmup_epochs: float = Field(default=0.0, ge=0)  # the learning rate grows linearly over them
-    warmup_start: float = Field(default=0.1, gt=0, le=1)  # from this fraction of it
+    warmup_start: Factor = 0.1  # from this fraction of it
     head_lr: float = Field(default=1.0, gt=0)  # times the learning rate, for the classifier
-    layer_decay: float = Field(
-        default=1.0, gt=0, le=1
-    )  # times the learning rate, for each stage further from the classifier
+    layer_decay: Factor = 1.0  # times the learning rate, for each stage further from the classifier
     clip_grad_norm: float = Field(default=40.0, ge=0)  # 0: gradients are not clipped
     freeze: tuple[str, ...] = ()  # prefixes of state-dict keys that are not trained; ("*",) is all but the classifier
     freeze_norms: bool = False  # batch norms do not update their statistics
@@ -105,9 +104,7 @@ class Training(Settings):
     validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
     validation_crop: int = Field(default=224, ge=1)
     validate_every: int = Field(default=5, ge=1)  # epochs
-    patience: int = Field(
-        default=0, ge=0
-    )  # validations without improvement before training stops; 0: it never stops early
+    patience: int = Field(default=0, ge=0)  # validations without improvement before training stops; 0: any number
     best_by: Literal["top1", "mean_class"] = "top1"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     loss_scale: float = Field(default=0.0, ge=0)  # of fp16; 0: dynamic

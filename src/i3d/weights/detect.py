@@ -1,6 +1,6 @@
 """Detect what a foreign checkpoint holds: its state dict under our keys, and the recipe that it belongs to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.io import load_recipe
-from i3d.recipes.named import RECIPES, named_recipe
+from i3d.recipes.named import R50, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_error
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
@@ -23,12 +23,8 @@ from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, s
 class DetectedCheckpoint:
     """A foreign checkpoint: its state dict under our keys, not yet compared with that of the network."""
 
-    kind: str  # the file format
-    layout: str  # the project that names keys like this
-    is_2d: bool  # an image network, whose kernels are not inflated yet
-    arrays: Mapping[str, Array]
-    ignored: tuple[str, ...]  # keys that are no weights: optimiser, counters
-    unknown: tuple[str, ...]  # keys that no layout has
+    format: str  # of the file, with the layout of its keys
+    state: RenamedState
     recipe: Recipe
     recipe_from: str  # how the recipe was found
     labels: tuple[str, ...] | None  # the class names in the file
@@ -53,12 +49,8 @@ def detect_checkpoint(
     except ValidationError as error:
         raise WeightsError(f"{printable(str(path))}: its network is not possible ({first_error(error)})") from error
     return DetectedCheckpoint(
-        kind=file.kind,
-        layout=state.layout.title,
-        is_2d=state.layout.is_2d,
-        arrays=state.arrays,
-        ignored=state.ignored,
-        unknown=state.unknown,
+        format=f"{file.kind}, {state.layout.title}",
+        state=state,
         recipe=recipe_.model_copy(update={"training": None}),  # it was not trained here
         recipe_from=recipe_from,
         labels=_labels(file.meta),
@@ -91,12 +83,12 @@ def _other_network(stored: NetworkSettings, recipe: Recipe) -> WeightsError:
 def _for_2d(stored: NetworkSettings, given: str | Recipe | None, in_channels: int | None) -> tuple[Recipe, str]:
     """A 2D network fits every recipe of its kind and depth."""
     if given is None:
-        same_kind = _by_depth(stored, lambda network: network.kind == stored.kind)
+        same_kind = _fitting(stored, lambda network: network.kind == stored.kind)
         recipe, recipe_from = same_kind[0], "the plain one; --recipe names another"
     else:
         recipe, recipe_from = given if isinstance(given, Recipe) else load_recipe(given), "as given"
     network = recipe.network
-    if network.kind != stored.kind or getattr(network, "depth", 0) != getattr(stored, "depth", 0):
+    if network.kind != stored.kind or _depth(network) != _depth(stored):
         raise _other_network(stored, recipe)
     widths = stored.model_copy(update={"in_channels": in_channels or network.in_channels})
     return _with_widths(recipe, widths), recipe_from
@@ -111,8 +103,8 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
     if config is None:
         return None
     computed = computed_settings(config.network)
-    same = [r for r in _by_version(file, map(named_recipe, RECIPES)) if computed_settings(r.network) == computed]
-    base = same[0] if same else named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
+    same = [r for r in _by_version(file, RECIPES.values()) if computed_settings(r.network) == computed]
+    base = same[0] if same else R50
     fields = base.model_dump() | {"multi_label": config.multi_label}
     fields["protocol"] |= config.protocol
     fields["preprocessing"] |= config.preprocessing
@@ -124,7 +116,7 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
 
 
 def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
-    fitting = _by_depth(stored, lambda network: stored_settings(network) == stored_settings(stored))
+    fitting = _fitting(stored, lambda network: stored_settings(network) == stored_settings(stored))
     if not fitting:
         raise WeightsError(f"no recipe has such a network, {stored.description}")
     if isinstance(stored, InceptionSettings):
@@ -139,28 +131,25 @@ def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
     return _with_widths(fitting[0], stored), f"by the network{others}"
 
 
-def _by_depth(stored: NetworkSettings, fits: Any) -> list[Recipe]:
+def _fitting(stored: NetworkSettings, fits: Callable[[NetworkSettings], bool]) -> list[Recipe]:
     """The recipes whose network fits; for a depth that no recipe has, those of ResNet-50 with that depth."""
-    recipes = [recipe for name in RECIPES if fits((recipe := named_recipe(name)).network)]
-    if not isinstance(stored, ResNetSettings):
-        return recipes
-    exact = [r for r in recipes if isinstance(r.network, ResNetSettings) and r.network.depth == stored.depth]
-    if exact:
-        return exact
-    deeper = []
-    for recipe in map(named_recipe, RECIPES):
-        if isinstance(recipe.network, ResNetSettings) and recipe.network.depth == 50:
-            network = recipe.network.model_copy(update={"depth": stored.depth})
-            if fits(network):
-                deeper.append(
-                    recipe.model_copy(
-                        update={"network": network, "name": recipe.name.replace("r50", f"r{stored.depth}")}
-                    )
-                )
-    return deeper
+    fitting = [r for r in RECIPES.values() if fits(r.network) and _depth(r.network) == _depth(stored)]
+    if fitting or not isinstance(stored, ResNetSettings):
+        return fitting
+    r50s = (r for r in RECIPES.values() if _depth(r.network) == 50)
+    return [r for r in (_with_depth(r50, stored.depth) for r50 in r50s) if fits(r.network)]
 
 
-def _by_version(file: WeightsFile, recipes: Any) -> list[Recipe]:
+def _with_depth(recipe: Recipe, depth: int) -> Recipe:
+    name, network = recipe.name.replace("r50", f"r{depth}"), recipe.network.model_copy(update={"depth": depth})
+    return recipe.model_copy(update={"network": network, "name": name})
+
+
+def _depth(network: NetworkSettings) -> int:
+    return network.depth if isinstance(network, ResNetSettings) else 0
+
+
+def _by_version(file: WeightsFile, recipes: Iterable[Recipe]) -> list[Recipe]:
     """The recipes sorted: first those of the MMAction2 version that wrote the file."""
     return sorted(recipes, key=lambda r: r.name.startswith("i3d_imagenet-") != _is_version_1(file))
 
@@ -172,9 +161,8 @@ def _is_version_1(file: WeightsFile) -> bool:
 
 def _with_widths(recipe: Recipe, stored: NetworkSettings) -> Recipe:
     """The recipe with the classes, channels and width of the file."""
-    fields = {"num_classes", "in_channels", "base_channels"} if isinstance(stored, ResNetSettings) else set()
-    fields = fields or {"num_classes", "in_channels", "bn_eps"}
-    return _with_network(recipe, recipe.network.model_copy(update=stored.model_dump(include=fields)))
+    changes = stored.model_dump(include={"num_classes", "in_channels", "base_channels", "bn_eps"})
+    return _with_network(recipe, recipe.network.model_copy(update=changes))
 
 
 def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
@@ -190,14 +178,12 @@ def _with_network(recipe: Recipe, network: NetworkSettings) -> Recipe:
 
 def _with_normalisation(recipe: Recipe, arrays: Mapping[str, Array]) -> Recipe:
     """The recipe with the mean and deviation of MMAction2 1.x's data preprocessor, if the state dict has them."""
-    recipe_ = {
+    changes = {
         name: tuple(float(value) for value in array.reshape(-1)[: recipe.network.in_channels + 1])
         for name in ("mean", "std")
         if (array := arrays.get(f"data_preprocessor.{name}")) is not None
     }
-    if not recipe_:
-        return recipe
-    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **recipe_})})
+    return Recipe(**{**dict(recipe), "preprocessing": Preprocessing(**{**dict(recipe.preprocessing), **changes})})
 
 
 def _labels(meta: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Files from the model hub, such as 2D ImageNet networks to inflate. Only names that the user gives are fetched."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from i3d.errors import WeightsError, first_line
@@ -28,10 +29,8 @@ def fetch_from_hub(source: str) -> Path:
 
     repository, _, named = source.partition("@")
     revision = named or None
-    try:
+    with suppress(LocalEntryNotFoundError, ValueError):  # not in the cache yet
         return Path(hf_hub_download(repository, FILE, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError):
-        pass  # not in the cache yet
     try:
         model_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)  # fails at once where there is no network
         return Path(hf_hub_download(repository, FILE, revision=revision))

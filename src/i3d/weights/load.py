@@ -43,9 +43,16 @@ class LoadReport:
     ignored: tuple[str, ...] = ()  # no weights: optimiser, counters, preprocessing
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} loaded", *_counted("missing", self.missing)]
-        parts += [*_counted("unexpected", self.unexpected), *_counted("of another shape", self.mismatched)]
-        return ", ".join([*parts, *_counted("ignored", self.ignored)])
+        parts = [f"{len(self.loaded)} loaded"]
+        for what, keys in (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", self.mismatched),
+            ("ignored", self.ignored),
+        ):
+            if keys:
+                parts.append(f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -110,11 +117,12 @@ def load_weights(
         return _load_own(path, recipe, labels)
     checkpoint = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
     state, report = _fit(checkpoint, name, partial=partial)
-    sha256 = file_sha256(_main_file(path))
+    prefix = checkpoint_prefix(path)
+    sha256 = file_sha256(path if prefix is None else index_of(prefix))  # the index holds the checksums of the data
     class_names, labels_from = _choose_labels(checkpoint, labels)
     source = name if is_hub_name(name) else path.name
     card = _make_card(checkpoint, class_names, report, source=source, sha256=sha256)
-    return Weights(state, card, sha256, _format(checkpoint), checkpoint.recipe_from, labels_from, report)
+    return Weights(state, card, sha256, checkpoint.format, checkpoint.recipe_from, labels_from, report)
 
 
 def build_model(weights: Weights) -> VideoNetwork:
@@ -141,7 +149,7 @@ def _load_own(
     if labels is not None:
         card = Card.model_validate({**dict(card), "labels": _checked(labels, card.recipe.network.num_classes)})
     expected = state_shapes(card.recipe.network)
-    report = _compare({key: array.shape for key, array in arrays.items()}, expected)
+    report = _compare(arrays, expected)
     if len(report.loaded) != len(expected) or report.unexpected:
         raise WeightsError(f"{name}: its state dict does not fit the network of its card ({report}); copy it again")
     state = {key: _tensor(key, array, name) for key, array in arrays.items()}
@@ -151,18 +159,17 @@ def _load_own(
 
 def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[State, LoadReport]:
     """The complete state dict of the network, from that of a foreign checkpoint."""
-    expected = state_shapes(checkpoint.recipe.network)
-    arrays = dict(checkpoint.arrays)
+    expected, is_2d = state_shapes(checkpoint.recipe.network), checkpoint.state.layout.is_2d
+    arrays = dict(checkpoint.state.arrays)
     for key in expected:
         if key.endswith(COUNTER):  # other frameworks lack it, and inference does not use it
             arrays.setdefault(key, np.array(0))
-    if checkpoint.is_2d:
+    if is_2d:
         tensors = {key: _tensor(key, array, name) for key, array in arrays.items()}
         arrays = {key: tensor.numpy() for key, tensor in inflate_weights(tensors, expected).items()}
-    shapes = {key: array.shape for key, array in arrays.items()}
-    report = _compare(shapes, expected, unknown=checkpoint.unknown, ignored=checkpoint.ignored)
+    report = _compare(arrays, expected, unknown=checkpoint.state.unknown, ignored=checkpoint.state.ignored)
     # Of 2D networks, non-local blocks are missing; they start as the identity.
-    missing = [key for key in report.missing if not (checkpoint.is_2d and ".non_local." in key)]
+    missing = [key for key in report.missing if not (is_2d and ".non_local." in key)]
     if (missing or report.unexpected or report.mismatched) and not partial:
         raise WeightsError(
             f"{printable(name)}: does not fit {checkpoint.recipe.name}: {report}; "
@@ -182,22 +189,14 @@ def _random_state(network: NetworkSettings) -> State:
 
 
 def _compare(
-    shapes: Mapping[str, tuple[int, ...]],
-    expected: Shapes,
-    *,
-    unknown: tuple[str, ...] = (),
-    ignored: tuple[str, ...] = (),
+    arrays: Mapping[str, Array], expected: Shapes, *, unknown: tuple[str, ...] = (), ignored: tuple[str, ...] = ()
 ) -> LoadReport:
-    same = {key for key in expected if key in shapes and shapes[key] == tuple(expected[key])}
+    pairs = [(key, arrays[key].shape, tuple(shape)) for key, shape in expected.items() if key in arrays]
     return LoadReport(
-        loaded=tuple(key for key in expected if key in same),
-        missing=tuple(key for key in expected if key not in shapes),
-        unexpected=(*(printable(key[:100]) for key in shapes if key not in expected), *unknown),
-        mismatched=tuple(
-            f"{key} {shapes[key]} instead of {tuple(expected[key])}"
-            for key in expected
-            if key in shapes and key not in same
-        ),
+        loaded=tuple(key for key, actual, wanted in pairs if actual == wanted),
+        missing=tuple(key for key in expected if key not in arrays),
+        unexpected=(*(printable(key[:100]) for key in arrays if key not in expected), *unknown),
+        mismatched=tuple(f"{key} {actual} instead of {wanted}" for key, actual, wanted in pairs if actual != wanted),
         ignored=ignored,
     )
 
@@ -215,10 +214,6 @@ def _choose_labels(checkpoint: DetectedCheckpoint, labels: Sequence[str] | None)
     return numbered_labels(num_classes), "none known: classes are numbered, --labels names them"
 
 
-def _format(checkpoint: DetectedCheckpoint) -> str:
-    return f"{checkpoint.kind}, {checkpoint.layout}"
-
-
 def _make_card(
     checkpoint: DetectedCheckpoint, labels: tuple[str, ...], report: LoadReport, *, source: str, sha256: str
 ) -> Card:
@@ -229,10 +224,10 @@ def _make_card(
         origin={
             "source": printable(source),
             "source_sha256": sha256,
-            "format": _format(checkpoint),
+            "format": checkpoint.format,
             "recipe": checkpoint.recipe_from,
             REPORT_KEY: str(report),
-            "changes": f"{'inflated and ' * checkpoint.is_2d}renamed by i3d {__version__}",
+            "changes": f"{'inflated and ' * checkpoint.state.layout.is_2d}renamed by i3d {__version__}",
         },
     )
 
@@ -257,12 +252,6 @@ def _check_name(name: str, path: Path) -> None:
     raise InputError(f"{printable(name)}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
 
 
-def _main_file(path: Path) -> Path:
-    """The file to take the hash of: of a TensorFlow checkpoint its index, which holds the checksums of its data."""
-    prefix = checkpoint_prefix(path)
-    return path if prefix is None else index_of(prefix)
-
-
 def _tensor(key: str, array: Array, name: str) -> torch.Tensor:
     """A float32 copy (a counter: int64). Integers, NaN, infinity and negative variances are a WeightsError."""
     where = f"{printable(name)}: {key}"
@@ -279,10 +268,3 @@ def _tensor(key: str, array: Array, name: str) -> torch.Tensor:
     if key.endswith("running_var") and (values < 0).any():
         raise WeightsError(f"{where} holds a variance below 0")
     return torch.from_numpy(values)
-
-
-def _counted(what: str, names: Sequence[str], *, most: int = 3) -> list[str]:
-    """["2 missing (a, b)"], or nothing."""
-    if not names:
-        return []
-    return [f"{len(names)} {what} ({', '.join(names[:most])}{' ...' * (len(names) > most)})"]

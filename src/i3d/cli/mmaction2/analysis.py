@@ -19,7 +19,7 @@ from i3d.errors import InputError, printable
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views
 from i3d.models.factory import build_network
-from i3d.models.flops import network_cost_on, view_shape
+from i3d.models.flops import network_cost, view_shape
 from i3d.training.log_reader import read_step_seconds
 from i3d.utils.device import ComputeConfig, pick_device
 
@@ -63,7 +63,7 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     recipe = read_config_arguments(options.config, options.cfg_options).config.recipe
     shape = _shape(options.shape, view_shape(recipe))
-    cost = network_cost_on(recipe, shape)
+    cost = network_cost(recipe, shape)
     line, gflops = "=" * 30, cost.gflops
     print(f"{line}\nInput shape: {shape}\nFlops: {gflops / 2:.2f} GFLOPs")
     print(f"Params: {cost.parameters / 1e6:.2f} M\n{line}")

@@ -19,8 +19,16 @@ import torch
 from torch import Tensor
 
 from i3d.models.engine.runtimes import openvino
-from i3d.models.engine.runtimes.checks import check_output, check_runtime, runtime_errors
-from i3d.models.engine.runtimes.task import LOGITS, POOLED, CompileTask, NetworkOutput, RunClips, run_one_by_one
+from i3d.models.engine.runtimes.task import (
+    LOGITS,
+    POOLED,
+    CompileTask,
+    NetworkOutput,
+    RunClips,
+    check_output,
+    run_one_by_one,
+    runtime_errors,
+)
 from i3d.models.network import VideoNetwork
 from i3d.models.prepack import fold_norms, prepack
 from i3d.utils.cache import Cache
@@ -31,7 +39,7 @@ DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 log = logging.getLogger("i3d")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Engine:
     """A network prepared for inference. In PyTorch its classifier runs in float32 at every precision."""
 
@@ -39,7 +47,12 @@ class Engine:
     device: torch.device
     arithmetic: Arithmetic
     runtime: Runtime
-    _outputs: _Outputs = field(repr=False)
+    _plain: VideoNetwork = field(repr=False)  # float32, on the CPU: the source for compiling runtimes
+    _cache: Cache = field(repr=False)
+    _clip_CTHW: tuple[int, ...] | None = field(repr=False)
+    _used: set[Runtime] = field(default_factory=set, repr=False)
+    _compiled: dict[str, RunClips] = field(default_factory=dict, repr=False)  # by output, each at its first use
+    _other_shapes: set[tuple[int, ...]] = field(default_factory=set, repr=False)  # each is logged once
 
     @classmethod
     def create(
@@ -59,14 +72,14 @@ class Engine:
         device = device or pick_device(compute.device)
         arithmetic = arithmetic_of(compute.precision, device)
         use_cores()
-        check_runtime(compute.runtime, arithmetic, device)
+        if compute.runtime == "openvino":
+            openvino.check(arithmetic, device)
         fold_norms(net.eval())
         plain = net if compute.runtime == "torch" else copy.deepcopy(net)
         net = to_device(net, device, arithmetic)
         if device.type == "cpu":
             prepack(net)
-        outputs = _Outputs(net, plain, arithmetic, compute.runtime, clip_CTHW, compute.cache)
-        return cls(net, device, arithmetic, compute.runtime, outputs)
+        return cls(net, device, arithmetic, compute.runtime, plain, compute.cache, clip_CTHW)
 
     @property
     def requested(self) -> str:
@@ -82,11 +95,11 @@ class Engine:
     @property
     def used_runtimes(self) -> frozenset[Runtime]:
         """The runtimes that have run clips since `reset_used_runtimes`."""
-        return frozenset(self._outputs.used)
+        return frozenset(self._used)
 
     def reset_used_runtimes(self) -> None:
         """Let `description` and `used_runtimes` describe the clips from here on."""
-        self._outputs.used.clear()
+        self._used.clear()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -101,17 +114,52 @@ class Engine:
     @torch.inference_mode()
     def __call__(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K) float32 of float clips."""
-        return self._outputs.run(LOGITS, clips_NCTHW)
+        return self._run(LOGITS, clips_NCTHW)
 
     @torch.inference_mode()
     def features(self, clips_NCTHW: Tensor, *, endpoint: str) -> Tensor:
         """The feature map (N, C', T', H', W') after an endpoint of the network."""
-        return self._outputs.run(endpoint, clips_NCTHW)
+        return self._run(endpoint, clips_NCTHW)
 
     @torch.inference_mode()
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
         """The input of the classifier for each clip, averaged over time and space: (N, C) float32."""
-        return self._outputs.run(POOLED, clips_NCTHW)
+        return self._run(POOLED, clips_NCTHW)
+
+    def _run(self, output: str, clips_NCTHW: Tensor) -> Tensor:
+        """One output for float clips."""
+        shape = tuple(clips_NCTHW.shape[1:])
+        self._clip_CTHW = self._clip_CTHW or shape
+        with full_float32(clips_NCTHW.device):
+            if self.runtime == "torch" or shape != self._clip_CTHW:
+                self._log_other_shape(shape)
+                self._used.add("torch")
+                values: Tensor = NetworkOutput(self.net, output)(clips_NCTHW.to(self.dtype))
+                return values
+            with runtime_errors(self.runtime):
+                if output not in self._compiled:
+                    self._compiled[output] = self._compile(output, self._clip_CTHW)
+                self._used.add(self.runtime)
+                return self._compiled[output](clips_NCTHW)
+
+    def _compile(self, output: str, clip_CTHW: tuple[int, ...]) -> RunClips:
+        task = CompileTask(self._plain, output, clip_CTHW, self.arithmetic, torch.get_num_threads(), self._cache)
+        if self.runtime == "openvino":
+            return check_output("openvino", task, openvino.compile_task(task), self.device)
+        log.info("compiling the network, which may take a minute or two; it is cached")
+        # Inductor's cache is safe across processes; its keys include the machine and the versions.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._cache.folder / "inductor"))
+        net = to_device(copy.deepcopy(self._plain), self.device, self.arithmetic)
+        function = NetworkOutput(net, output)
+        compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
+        run: RunClips = lambda clips_NCTHW: compiled(clips_NCTHW.to(self.dtype))  # noqa: E731
+        return check_output("compile", task, run_one_by_one(run) if self.device.type == "cpu" else run, self.device)
+
+    def _log_other_shape(self, shape: tuple[int, ...]) -> None:
+        if self.runtime != "torch" and shape not in self._other_shapes:
+            self._other_shapes.add(shape)
+            this, compiled = ("x".join(map(str, sizes)) for sizes in (shape, self._clip_CTHW or ()))
+            log.info("runtime %s: a clip of %s runs in PyTorch; the runtime is for %s", self.runtime, this, compiled)
 
 
 def to_device(net: VideoNetwork, device: torch.device, arithmetic: Arithmetic) -> VideoNetwork:
@@ -130,57 +178,3 @@ def full_float32(device: torch.device) -> AbstractContextManager[None]:
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
     )
     return flags
-
-
-@dataclass(eq=False)
-class _Outputs:
-    """The outputs of a network (logits, pooled features, feature maps), each compiled at its first use."""
-
-    net: VideoNetwork
-    plain: VideoNetwork  # float32, on the CPU: the source for compiling runtimes
-    arithmetic: Arithmetic
-    runtime: Runtime
-    clip_CTHW: tuple[int, ...] | None
-    cache: Cache
-    used: set[Runtime] = field(default_factory=set)
-    _runs: dict[str, RunClips] = field(default_factory=dict)
-    _other_shapes: set[tuple[int, ...]] = field(default_factory=set)  # each is logged once
-
-    def run(self, name: str, clips_NCTHW: Tensor) -> Tensor:
-        """One output for float clips."""
-        shape = tuple(clips_NCTHW.shape[1:])
-        self.clip_CTHW = self.clip_CTHW or shape
-        with full_float32(clips_NCTHW.device):
-            if self.runtime == "torch" or shape != self.clip_CTHW:
-                self._log_other_shape(shape)
-                self.used.add("torch")
-                return self._in_torch(name)(clips_NCTHW)
-            with runtime_errors(self.runtime):
-                if name not in self._runs:
-                    self._runs[name] = self._compile(name, clips_NCTHW.device)
-                self.used.add(self.runtime)
-                return self._runs[name](clips_NCTHW)
-
-    def _in_torch(self, name: str) -> RunClips:
-        function, dtype = NetworkOutput(self.net, name), DTYPES[self.arithmetic]
-        return lambda clips_NCTHW: function(clips_NCTHW.to(dtype))
-
-    def _compile(self, name: str, device: torch.device) -> RunClips:
-        assert self.clip_CTHW is not None
-        task = CompileTask(self.plain, name, self.clip_CTHW, self.arithmetic, torch.get_num_threads(), self.cache)
-        if self.runtime == "openvino":
-            return check_output("openvino", task, openvino.compile_task(task), torch.device("cpu"))
-        log.info("compiling the network, which may take a minute or two; it is cached")
-        # Inductor's cache is safe across processes; its keys include the machine and the versions.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.cache.folder / "inductor"))
-        net = to_device(copy.deepcopy(self.plain), device, self.arithmetic)
-        function, dtype = NetworkOutput(net, name), DTYPES[self.arithmetic]
-        compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
-        run: RunClips = lambda clips_NCTHW: compiled(clips_NCTHW.to(dtype))  # noqa: E731
-        return check_output("compile", task, run_one_by_one(run) if device.type == "cpu" else run, device)
-
-    def _log_other_shape(self, shape: tuple[int, ...]) -> None:
-        if self.runtime != "torch" and shape not in self._other_shapes:
-            self._other_shapes.add(shape)
-            this, compiled = ("x".join(map(str, sizes)) for sizes in (shape, self.clip_CTHW or ()))
-            log.info("runtime %s: a clip of %s runs in PyTorch; the runtime is for %s", self.runtime, this, compiled)

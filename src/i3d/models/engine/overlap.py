@@ -14,9 +14,10 @@ Letters in names: B windows, C channels, T frames or positions in time, H rows, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,18 +32,19 @@ MAX_COST_FRACTION: Final = 0.7  # measured: short pieces run slower than their l
 MAX_FIRST_COST_FRACTION: Final = 0.5  # of the first layer, measured likewise
 
 
+SHARED: Final[dict[type[nn.Module], Callable[[Any, BoundaryPositions], SharedLayer]]] = {
+    Unit3D: SharedConv,
+    MaxPool3dSame: SharedPool,
+    Mixed: SharedMixed,
+}
+
+
 @dataclass(frozen=True)
 class SharedStep:
     """A layer that windows share, and the layers after it that work on each position in time alone."""
 
     layer: SharedLayer
-    pointwise: tuple[nn.Module, ...]
-
-    def run_pointwise(self, x_NCTHW: Tensor) -> Tensor:
-        """The layers after the shared one."""
-        for layer in self.pointwise:
-            x_NCTHW = layer(x_NCTHW)
-        return x_NCTHW
+    pointwise: nn.Sequential
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SharingPlan:
     window: int
     stride: int
     shared: tuple[SharedStep, ...]
-    unshared: tuple[nn.Module, ...]
+    unshared: nn.Sequential
 
     @property
     def num_windows(self) -> int:
@@ -70,9 +72,9 @@ class SharingPlan:
             if not is_worth_sharing(boundary, step * phases, field):
                 break
             stop = next((i for i in range(1, len(layers)) if layers[i].receptive_field_T != (1, 1)), len(layers))
-            shared.append(SharedStep(build_shared_layer(layers[0], boundary), tuple(layers[1:stop])))
+            shared.append(SharedStep(SHARED[type(layers[0])](layers[0], boundary), nn.Sequential(*layers[1:stop])))
             boundary, step, layers = boundary_after(boundary, field), step * phases // field.stride, layers[stop:]
-        return cls(window, stride, tuple(shared), tuple(layers))
+        return cls(window, stride, tuple(shared), nn.Sequential(*layers))
 
 
 class OverlappingWindows:
@@ -99,7 +101,8 @@ class OverlappingWindows:
     def _run(self, number: int, group: WindowGroup, phases: tuple[int, ...]) -> Tensor:
         """Run the windows from a step to the end."""
         if number == len(self.plan.shared):
-            return torch.cat([self._run_unshared(x_1CTHW) for x_1CTHW in torch.split(group.windows(), 1)])
+            # One window at a time: several would not fit the caches of a CPU.
+            return torch.cat([self.plan.unshared(x_1CTHW) for x_1CTHW in torch.split(group.windows(), 1)])
         num = num_phases(group.step, self.plan.shared[number].layer.field)
         if num == 1:
             return self._run(number + 1, self._run_shared(number, group, phases), phases)
@@ -110,39 +113,23 @@ class OverlappingWindows:
             maps_BCTHW[first::num] = output_BCTHW
         return maps_BCTHW
 
-    def _run_unshared(self, x_1CTHW: Tensor) -> Tensor:
-        """Run one window through the unshared layers: several at once would not fit the caches of a CPU."""
-        for layer in self.plan.unshared:
-            x_1CTHW = layer(x_1CTHW)
-        return x_1CTHW
-
     def _run_shared(self, number: int, group: WindowGroup, phases: tuple[int, ...]) -> WindowGroup:
         """Run the windows through one step: the new part of the span, and the ends of each window."""
         step = self.plan.shared[number]
         layer, boundary, output_step = step.layer, step.layer.output, group.step // step.layer.field.stride
         shared, sums = self._cached.get((number, *phases), (None, PartialSums()))
-        new_1CTHW = step.run_pointwise(layer.run_span(group.shared, shared.stop if shared else boundary.before, sums))
+        new_1CTHW = step.pointwise(layer.run_span(group.shared, shared.stop if shared else boundary.before, sums))
         shared = shared.append(new_1CTHW) if shared else SharedSpan(boundary.before, new_1CTHW)
 
         before_BCTHW = after_BCTHW = new_1CTHW[:, :, :0].expand(len(group), -1, -1, -1, -1)
         if boundary.before:
-            before_BCTHW = step.run_pointwise(layer.run_before(group))
+            before_BCTHW = step.pointwise(layer.run_before(group))
         if boundary.after:
-            after_BCTHW = step.run_pointwise(layer.run_after(group, output_step, sums))
+            after_BCTHW = step.pointwise(layer.run_after(group, output_step, sums))
         next_start = len(group) * output_step
         sums.rebase(next_start, min_start=boundary.after_start - output_step)
         self._cached[(number, *phases)] = shared.rebase(next_start, min_start=boundary.before), sums
         return WindowGroup(boundary, output_step, shared, before_BCTHW, after_BCTHW)
-
-
-def build_shared_layer(layer: nn.Module, boundary: BoundaryPositions) -> SharedLayer:
-    """A layer for windows whose input has this boundary."""
-    if isinstance(layer, Mixed):
-        return SharedMixed(layer, boundary)
-    if isinstance(layer, MaxPool3dSame):
-        return SharedPool(layer, boundary)
-    assert isinstance(layer, Unit3D)
-    return SharedConv(layer, boundary)
 
 
 def num_phases(step: int, field: ReceptiveField) -> int:
@@ -153,34 +140,27 @@ def num_phases(step: int, field: ReceptiveField) -> int:
     return field.stride // gcd(step, field.stride)
 
 
-def cost_fraction(boundary: BoundaryPositions, step: int, field: ReceptiveField) -> float:
-    """The positions that a window costs with sharing, as a fraction of its length: its ends, and the new middle.
+def is_worth_sharing(
+    boundary: BoundaryPositions, step: int, field: ReceptiveField, *, max_cost: float = MAX_COST_FRACTION
+) -> bool:
+    """Whether sharing a layer saves time: a window then costs its ends and the new middle positions.
 
     Of its last positions it costs at most as many as its input has: `SharedConv` reuses the sums over the rest.
     """
-    output = boundary_after(boundary, field)
-    return (output.before + min(output.after, boundary.after) + step // field.stride) / output.length
-
-
-def is_worth_sharing(boundary: BoundaryPositions, step: int, field: ReceptiveField) -> bool:
-    """Whether sharing a layer saves time."""
-    overlaps = step // field.stride < boundary_after(boundary, field).num_shared
-    return overlaps and cost_fraction(boundary, step, field) < MAX_COST_FRACTION
-
-
-def can_share(net: VideoNetwork, *, window: int, stride: int) -> bool:
-    """Whether the windows of a stream share anything in this network. Only Inception-I3D has shared layers."""
-    if not isinstance(net, InceptionI3D) or window < net.min_frames:
-        return False
-    boundary, field = BoundaryPositions(window, 0, 0), net.Conv3d_1a_7x7.receptive_field_T
-    step = stride * num_phases(stride, field)
-    worth = is_worth_sharing(boundary, step, field)
-    return worth and cost_fraction(boundary, step, field) < MAX_FIRST_COST_FRACTION
+    output, new = boundary_after(boundary, field), step // field.stride
+    cost_fraction = (output.before + min(output.after, boundary.after) + new) / output.length
+    return new < output.num_shared and cost_fraction < max_cost
 
 
 def plan_sharing(net: VideoNetwork, *, endpoint: str, window: int, stride: int) -> SharingPlan | None:
-    """How the windows of a stream share the layers of a network; None if they share nothing."""
-    if not can_share(net, window=window, stride=stride):
+    """How the windows of a stream share the layers of a network; None if they share nothing.
+
+    Only Inception-I3D has shared layers.
+    """
+    if not isinstance(net, InceptionI3D) or window < net.min_frames:
         return None
-    assert isinstance(net, InceptionI3D)
+    boundary, field = BoundaryPositions(window, 0, 0), net.Conv3d_1a_7x7.receptive_field_T
+    step = stride * num_phases(stride, field)
+    if not is_worth_sharing(boundary, step, field, max_cost=MAX_FIRST_COST_FRACTION):
+        return None
     return SharingPlan.create(net, endpoint=endpoint, window=window, stride=stride)

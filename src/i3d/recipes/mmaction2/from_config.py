@@ -92,6 +92,7 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     model = read_model(config.sub("model"), version=version, notes=notes)
     if version == 0 and not model.average:
         testing = config.sub("test_cfg")
+        testing.ignore(*testing.table)
         model.average = average_clips(testing)
     loaders = {split: _loader(config, split, version) for split in ("train", "val", "test")}
     placement = placement or ("end_to_end" if version else "centred")
@@ -119,19 +120,17 @@ class _Part:
     """One split of a config: its list, its pipeline, its data loader."""
 
     def __init__(self, loader: Section, split: str, *, placement: str, multi_label: bool) -> None:
-        self.loader, self.split = loader, split
+        self.loader = loader
         self.batch_size = loader.take("batch_size", loader.take("videos_per_gpu", 1))
         self.num_workers = loader.take("num_workers", loader.take("workers_per_gpu", 2))
         data = loader.sub("dataset")
-        if data.kind not in ("VideoDataset", "RawframeDataset"):
-            raise data.unknown("the data set", "VideoDataset, RawframeDataset")
-        frames = data.kind == "RawframeDataset"
-        self.pipeline = read_pipeline(list(data.each("pipeline")), for_training=split == "train", placement=placement)
+        frames = data.choose("the data set", "VideoDataset", "RawframeDataset") == "RawframeDataset"
+        self.pipeline = read_pipeline(data.each("pipeline"), for_training=split == "train", placement=placement)
         if not self.pipeline.sampling:
             raise data.wrong("pipeline", "samples no frames", "begin it with SampleFrames")
         if self.pipeline.frames is not None and self.pipeline.frames is not frames:
             raise data.wrong("type", "does not go with the steps that decode", "use those for videos or for raw frames")
-        self.frames, self.flow = frames, data.take("modality", "RGB") == "Flow"
+        self.frames = frames
         data.only("modality", "RGB", "Flow")
         self.balanced = data.take("sample_by_class", False)
         data.only("power", 0, 0.0)
@@ -139,12 +138,11 @@ class _Part:
             raise data.wrong("multi_class", "does not go with the loss of the model")
         data.ignore("num_classes", "test_mode", "delimiter", "dynamic_length", "lazy_init", "serialize_data")
         self.clips = self._clips(data)
-        data.close()
         loader.ignore("persistent_workers", "pin_memory", "prefetch_factor", "drop_last", "shuffle", "collate_fn")
         loader.ignore("batch_size", "num_workers", "workers_per_gpu", "videos_per_gpu")
         sampler = loader.sub("sampler")
-        if sampler.kind not in ("", "DefaultSampler"):
-            raise sampler.unknown("the sampler", "DefaultSampler")
+        sampler.choose("the sampler", "DefaultSampler", default="DefaultSampler")
+        sampler.ignore(*sampler.table)
         loader.close()
 
     def _clips(self, data: Section) -> ClipList | None:
@@ -153,7 +151,6 @@ class _Part:
         if isinstance(prefix, Table):
             within = data.sub("data_prefix")
             prefix = within.take("img" if self.frames else "video", "")
-            within.close()
         elif not isinstance(prefix, (str, type(None))):
             raise data.wrong("data_prefix", "must be a folder")
         offset = data.take("with_offset", False)
@@ -174,6 +171,8 @@ def _loader(config: Section, split: str, version: int) -> Section | None:
         return loader if loader.table else None
     data = config.sub("data")
     dataset, own = data.sub(split), data.sub(f"{split}_dataloader")
+    for part in (dataset, own):  # the section below reads them
+        part.ignore(*part.table)
     if not dataset.table:
         return None
     table = Table({"dataset": dataset.table}, {"dataset": dataset.place("type")})
@@ -182,9 +181,6 @@ def _loader(config: Section, split: str, version: int) -> Section | None:
             table[key], table.places[key] = data.any(key), data.place(key)
     table.update(own.table)
     table.places.update(own.table.places)
-    known = {"videos_per_gpu", "workers_per_gpu"}
-    data.ignore(*known, *(f"{one}{tail}" for one in ("train", "val", "test") for tail in ("", "_dataloader")))
-    data.close()
     return Section(table, f"data.{split}", dataset.place("type"))
 
 
@@ -257,6 +253,7 @@ def default_base_batch(table: Table) -> int:
 
 def _check_rest(config: Section, version: int) -> None:
     """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
+    config.close_parts()
     for key in ("resume_from", "resume"):
         if isinstance(config.any(key), str):
             raise config.wrong(key, "cannot be gone on with here", "write load_from to start from its weights")

@@ -26,34 +26,39 @@ class Model:
     norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
 
 
-def read_model(model: Section, *, version: int, notes: list[str]) -> Model:
-    """The settings in `model`. An unsupported network or setting is an InputError with its line."""
-    if (kind := model.kind) != "Recognizer3D":
-        raise model.unknown(f"the recognizer {kind}", "Recognizer3D")
+def read_model(model: Section, *, version: int, notes: list[str], for_training: bool = True) -> Model:
+    """The settings in `model`. An unsupported network or setting is an InputError with its line.
+
+    Not `for_training`, initial weights and loss are not checked; the caller ignores other keys of training.
+    """
+    model.choose(f"the recognizer {model.kind}", "Recognizer3D")
     backbone, head = model.sub("backbone"), model.sub("cls_head")
     if backbone.kind != "ResNet3d":
         raise backbone.unknown("the network", "ResNet3d, which is I3D")
-    if head.kind != "I3DHead":
-        raise head.unknown("the classifier", "I3DHead")
+    head.choose("the classifier", "I3DHead")
     network, sync_norms = _network(backbone, version=version, notes=notes)
     network |= {"num_classes": head.take("num_classes", 400), "dropout": head.take("dropout_ratio", 0.5)}
-    multi_label, label_smoothing = _head(head)
+    multi_label, label_smoothing = _head(head, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
     if "data_preprocessor" in model:
         preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
         norm = normalisation(preprocessor)
-        preprocessor.close()
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
     head.ignore("average_clips")
-    model.only("train_cfg", None)
+    if for_training:
+        model.only("train_cfg", None)
     testing.ignore("average_clips", "max_testing_views")
-    for part in (testing, head, model):
-        part.close()
-    init = _init(backbone)
-    backbone.close()
-    return Model(network, init, averages[0] if averages else "", multi_label, label_smoothing, sync_norms, norm)
+    return Model(
+        network,
+        _init(backbone) if for_training else "",
+        averages[0] if averages else "",
+        multi_label,
+        label_smoothing,
+        sync_norms,
+        norm,
+    )
 
 
 def average_clips(part: Section) -> str:
@@ -73,12 +78,11 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
         backbone.only(key, *values)
     for key, kinds in [("conv_cfg", ("Conv3d",)), ("act_cfg", ("ReLU",)), ("norm_cfg", ("BN", "BN3d", "SyncBN"))]:
         part = backbone.sub(key)
-        if part.table and part.kind not in kinds:
-            raise part.unknown(key, ", ".join(kinds))
+        if part.table:
+            part.choose(key, *kinds)
         part.only("eps", 1e-5)
         part.only("requires_grad", True)
         part.ignore("inplace", "type")
-        part.close()
     sync = backbone.sub("norm_cfg").kind == "SyncBN"
     depth = backbone.take("depth", 50)
     if depth not in RESNET_BLOCKS:
@@ -88,20 +92,14 @@ def _network(backbone: Section, *, version: int, notes: list[str]) -> tuple[dict
     network: dict[str, Any] = {
         "kind": "resnet",
         "depth": depth,
-        "in_channels": backbone.take("in_channels", 3),
-        "base_channels": backbone.take("base_channels", 64),
         "conv1_kernel_t": kernel,
-        "conv1_stride_t": backbone.take("conv1_stride_t", stride),
-        "pool1_stride_t": backbone.take("pool1_stride_t", stride),
         "pool2": backbone.take("with_pool2", True),
         "temporal_strides": tuple(int(v) for v in backbone.numbers("temporal_strides", 4) or (1, 1, 1, 1)),
         "inflate": patterns["inflate"] or ((1,),) * 4,
-        "inflate_style": backbone.take("inflate_style", "3x1x1"),
         "non_local": patterns["non_local"] or ((0,),) * 4,
-        "frozen_stages": backbone.take("frozen_stages", -1),
-        "norm_eval": backbone.take("norm_eval", False),
         "activation_checkpointing": backbone.take("with_cp", False),
-        "zero_init_residual": backbone.take("zero_init_residual", True),
+        **backbone.fields(conv1_stride_t=stride, pool1_stride_t=stride, in_channels=3, base_channels=64),
+        **backbone.fields(inflate_style="3x1x1", frozen_stages=-1, norm_eval=False, zero_init_residual=True),
     }
     return network | _non_local(backbone, patterns["non_local"]), sync
 
@@ -144,30 +142,24 @@ def _non_local(backbone: Section, non_local: tuple[tuple[int, ...], ...]) -> dic
     norm = part.sub("norm_cfg")
     norm.only("type", "BN3d", "BN")
     norm.only("requires_grad", True)
-    norm.close()
     part.only("type", "NonLocal3d")
     if not part.table and not any(map(any, non_local)):
         return {}
-    fields = {
-        "non_local_mode": part.take("mode", "embedded_gaussian"),
-        "non_local_sub_sample": part.take("sub_sample", False),
-        "non_local_use_scale": part.take("use_scale", True),
-    }
-    part.close()
-    return fields
+    settings = part.fields(mode="embedded_gaussian", sub_sample=False, use_scale=True)
+    return {f"non_local_{key}": value for key, value in settings.items()}
 
 
-def _head(head: Section) -> tuple[bool, float]:
+def _head(head: Section, *, for_training: bool) -> tuple[bool, float]:
     """(several classes go together, label smoothing)."""
     head.only("spatial_type", "avg")
-    head.only("init_std", 0.01)
     head.ignore("in_channels", "topk")  # the network sets its channels; top-1 and top-5 are always reported
     loss = head.sub("loss_cls")
+    if not for_training:
+        loss.ignore(*loss.table)
+        return loss.kind == "BCELossWithLogits", 0.0
+    head.only("init_std", 0.01)
     loss.only("loss_weight", 1.0, 1)
-    kind = loss.kind or "CrossEntropyLoss"
-    if kind not in LOSSES:
-        raise loss.unknown("the loss", ", ".join(LOSSES))
-    loss.close()
+    kind = loss.choose("the loss", *LOSSES, default="CrossEntropyLoss")
     multi_label = kind == "BCELossWithLogits"
     if head.take("multi_class", multi_label) is not multi_label:
         raise head.wrong("multi_class", f"does not go with {kind}", "use BCELossWithLogits with multi_class=True")
@@ -181,12 +173,8 @@ def _init(backbone: Section) -> str:
     if "init_cfg" in backbone:
         part, key = backbone.sub("init_cfg"), "checkpoint"
         part.only("type", "Pretrained")
-    else:
-        backbone.ignore("init_cfg")
+    backbone.ignore("init_cfg", "pretrained")
     name = part.take(key, "")
-    if part is not backbone:
-        part.close()
-        backbone.ignore("pretrained")
     if match := TORCHVISION.fullmatch(name):
         return f"timm/{match[1]}.tv_in1k"
     if "://" in name:

@@ -125,7 +125,13 @@ def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
 
 def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:
     values = Table()
-    names: dict[str, Any] = {BASE: base, **_file_words(path)}
+    names: dict[str, Any] = {
+        BASE: base,
+        "{{fileDirname}}": str(path.parent),
+        "{{fileBasename}}": path.name,
+        "{{fileBasenameNoExtension}}": path.stem,
+        "{{fileExtname}}": path.suffix,
+    }
     where = printable(str(path))
     for statement in statements:
         match statement:
@@ -138,15 +144,6 @@ def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:
             case _:
                 raise _NotDataError(statement, f"{_source(statement)} is more than `name = value`")
     return values
-
-
-def _file_words(path: Path) -> dict[str, str]:
-    return {
-        "{{fileDirname}}": str(path.parent),
-        "{{fileBasename}}": path.name,
-        "{{fileBasenameNoExtension}}": path.stem,
-        "{{fileExtname}}": path.suffix,
-    }
 
 
 def merged(base: Table, changes: Table) -> Table:
@@ -184,8 +181,10 @@ def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:
             value = _data(operand, names, file)
             if isinstance(value, (int, float)):
                 return -value
-        case ast.Dict() | ast.Call(func=ast.Name(id="dict"), args=[]):
-            return _table(node, names, file)
+        case ast.Dict(keys=keys, values=values):
+            return _table([key and _data(key, names, file) for key in keys], values, names, file)
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            return _table([k.arg for k in keywords], [k.value for k in keywords], names, file)
         case ast.BinOp(left=left, op=op, right=right):
             return _computed(node, op, _data(left, names, file), _data(right, names, file))
         case ast.JoinedStr(values=parts):
@@ -204,14 +203,10 @@ def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:
     raise _NotDataError(node, f"{_source(node)} is not data")
 
 
-def _table(node: ast.expr, names: Mapping[str, Any], file: str) -> Table:
-    pairs: list[tuple[Any, ast.expr]] = []
-    if isinstance(node, ast.Dict):
-        pairs = [(key and _data(key, names, file), value) for key, value in zip(node.keys, node.values, strict=True)]
-    elif isinstance(node, ast.Call):
-        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+def _table(keys: list[Any], expressions: list[ast.expr], names: Mapping[str, Any], file: str) -> Table:
+    """A dict; a key None is that of a `**` expression."""
     table = Table()
-    for key, expression in pairs:
+    for key, expression in zip(keys, expressions, strict=True):
         value = _data(expression, names, file)
         if key is None:
             if not isinstance(value, Table):

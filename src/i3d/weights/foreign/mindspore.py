@@ -9,18 +9,8 @@ from i3d.errors import WeightsError, printable
 from i3d.weights.foreign.numbers import Array, itemsize, shaped_numbers
 from i3d.weights.foreign.protobuf import fields, varint
 
-DTYPES: Final = {
-    "Float64": "<f8",
-    "Float32": "<f4",
-    "Float16": "<f2",
-    "BFloat16": "bfloat16",
-    "Int64": "<i8",
-    "Int32": "<i4",
-    "Int16": "<i2",
-    "Int8": "|i1",
-    "UInt8": "|u1",
-    "Bool": "|b1",
-}
+# In lower case they are numpy's names.
+DTYPES: Final = {"Float64", "Float32", "Float16", "BFloat16", "Int64", "Int32", "Int16", "Int8", "UInt8", "Bool"}
 MAX_VALUES: Final = 20_000
 CHECKSUM_MARK: Final = b"crc_num"  # with `crc_check` the file ends with this and 10 bytes
 
@@ -85,6 +75,6 @@ def _packed(content: bytes) -> list[int]:
 
 
 def _tensor(name: str, kind: str, shape: tuple[int, ...], data: bytes) -> Array:
-    dtype = DTYPES[kind]
+    dtype = kind.lower()
     shape = () if shape == (0,) and len(data) == itemsize(dtype) else shape  # a scalar is saved with dimension 0
     return shaped_numbers(data, dtype=dtype, shape=shape, name=printable(name[:100]))

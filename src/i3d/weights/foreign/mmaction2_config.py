@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from i3d.errors import InputError, WeightsError
-from i3d.recipes.mmaction2.model import LOSSES, read_model
+from i3d.recipes.mmaction2.model import read_model
 from i3d.recipes.mmaction2.parse import Table, assignments
 from i3d.recipes.mmaction2.pipelines import Pipeline, read_pipeline
 from i3d.recipes.mmaction2.section import Section
@@ -15,9 +15,8 @@ PLACE: Final = "the config in it"
 # Keys of `model` that only training reads; they must not prevent loading.
 TRAINING_KEYS: Final = {
     "": ("train_cfg",),
-    "backbone": ("pretrained", "pretrained2d", "init_cfg", "frozen_stages", "norm_eval", "with_cp",
-                 "zero_init_residual"),
-    "cls_head": ("init_std", "label_smooth_eps", "loss_cls", "multi_class", "topk"),
+    "backbone": ("pretrained", "pretrained2d", "init_cfg"),
+    "cls_head": ("init_std", "label_smooth_eps", "multi_class"),
     "data_preprocessor": ("blending",),
 }  # fmt: skip
 # Settings of the network that tensors do not show.
@@ -48,10 +47,15 @@ def read_saved_config(text: str, stored: ResNetSettings, *, version: int) -> Sav
     try:
         # Until 0.13 the stem had by default 5 frames and strides of 2, later 3 and 1: its kernel shows which it was.
         stem = 0 if stored.conv1_kernel_t == 5 else 1
-        read = read_model(Section(_without_training(model), "model", PLACE), version=stem, notes=[])
-        steps = list(config.each("test_pipeline"))
+        section = Section(model, "model", PLACE)
+        for part, keys in TRAINING_KEYS.items():
+            (section.sub(part) if part else section).ignore(*keys)
+        read = read_model(section, version=stem, notes=[], for_training=False)
+        section.close()
+        steps = config.each("test_pipeline")
         placement = "end_to_end" if version else "centred"
         pipeline = read_pipeline(steps, for_training=False, placement=placement) if steps else Pipeline()
+        config.close_parts()
     except InputError as error:
         raise WeightsError(f"{error}; --recipe NAME loads it without its config") from error
     settings = stored.model_dump()
@@ -68,21 +72,3 @@ def read_saved_config(text: str, stored: ResNetSettings, *, version: int) -> Sav
     protocol = {**pipeline.sampling, "crops": pipeline.crops} if steps else {}
     average = {"average": read.average} if read.average else {}
     return SavedConfig(network, read.multi_label, protocol | average, {**sides, **pipeline.norm, **read.norm})
-
-
-def _without_training(model: Table) -> Table:
-    """A copy of `model` without what only training reads, but with a loss that shows whether classes go together."""
-    model = model.copied()
-    for part, keys in TRAINING_KEYS.items():
-        table = model if not part else model.get(part)
-        if not isinstance(table, Table):
-            continue
-        loss = table.get("loss_cls")
-        table = Table({key: value for key, value in table.items() if key not in keys}, table.places)
-        if isinstance(loss, Table) and loss.get("type") in LOSSES:
-            table["loss_cls"] = Table({"type": loss["type"]}, loss.places)
-        if part:
-            model[part] = table
-        else:
-            model = table
-    return model

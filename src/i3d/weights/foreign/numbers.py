@@ -15,9 +15,8 @@ MAX_SIZE: Final = 1 << 40
 
 def checked_sizes(sizes: Any) -> tuple[int, ...]:
     """The shape that a file claims: at most 8 integers from 0 to 2^40."""
-    if not isinstance(sizes, (tuple, list)) or len(sizes) > MAX_DIMENSIONS:
-        raise WeightsError("a tensor of impossible shape")
-    if not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in sizes):
+    is_shape = isinstance(sizes, (tuple, list)) and len(sizes) <= MAX_DIMENSIONS
+    if not is_shape or not all(isinstance(size, int) and 0 <= size < MAX_SIZE for size in sizes):
         raise WeightsError("a tensor of impossible shape")
     return tuple(sizes)
 
@@ -27,16 +26,11 @@ def itemsize(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
-def flat_numbers(content: bytes, *, dtype: str) -> Array:
-    """A flat array of little-endian numbers; bfloat16, which numpy lacks, becomes float32 without loss."""
-    if dtype == "bfloat16":
-        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
-    return np.frombuffer(content, np.dtype(dtype))
-
-
 def shaped_numbers(content: bytes, *, dtype: str, shape: Any, name: str) -> Array:
-    """An array of a shape that its bytes fill exactly."""
+    """Little-endian numbers in a shape that they fill exactly; bfloat16, which numpy lacks, becomes float32."""
     sizes = checked_sizes(shape)
     if math.prod(sizes) * itemsize(dtype) != len(content):
         raise WeightsError(f"{name}: {len(content)} bytes for shape {sizes}")
-    return flat_numbers(content, dtype=dtype).reshape(sizes)
+    if dtype == "bfloat16":
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").reshape(sizes)
+    return np.frombuffer(content, np.dtype(dtype)).reshape(sizes)

@@ -9,9 +9,8 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import google_crc32c
 
@@ -38,8 +37,7 @@ DTYPES: Final = {
 _MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The type, shape and position of a variable."""
 
     dtype: str
@@ -71,23 +69,20 @@ def read_tensorflow(prefix: Path) -> dict[str, Array]:
         path = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
         if not path.is_file():
             raise WeightsError(f"its data file {printable(path.name)} is missing; put it beside the index")
+        inside = {name: entry for name, entry in entries.items() if entry.shard == shard}
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            if sum(entry.num_bytes for entry in entries.values() if entry.shard == shard) > size:
+            if sum(entry.num_bytes for entry in inside.values()) > size:
                 raise WeightsError(f"{printable(path.name)} is smaller than its index claims")
-            for name, entry in entries.items():
-                if entry.shard == shard:
-                    if entry.offset + entry.num_bytes > size:
-                        raise WeightsError(f"{printable(path.name)} ends before {printable(name)}")
-                    file.seek(entry.offset)
-                    arrays[name] = _variable(name, entry, file.read(entry.num_bytes))
+            for name, entry in inside.items():
+                if entry.offset + entry.num_bytes > size:
+                    raise WeightsError(f"{printable(path.name)} ends before {printable(name)}")
+                file.seek(entry.offset)
+                content = file.read(entry.num_bytes)
+                if masked_crc32c(content) != entry.crc32c:
+                    raise WeightsError(f"the numbers of {printable(name)} are damaged (their checksum is wrong)")
+                arrays[name] = shaped_numbers(content, dtype=entry.dtype, shape=entry.shape, name=printable(name))
     return arrays
-
-
-def _variable(name: str, entry: Entry, content: bytes) -> Array:
-    if masked_crc32c(content) != entry.crc32c:
-        raise WeightsError(f"the numbers of {printable(name)} are damaged (their checksum is wrong)")
-    return shaped_numbers(content, dtype=entry.dtype, shape=entry.shape, name=printable(name))
 
 
 def read_index(content: bytes) -> tuple[int, dict[str, Entry]]:
@@ -148,7 +143,7 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _entry(key: bytes, value: bytes) -> Entry:
     """`BundleEntryProto`: 1 type, 2 shape, 3 data file, 4 offset, 5 size, 6 checksum, 7 slices."""
-    values: dict[int, int] = {}
+    name, values = printable(key.decode(errors="replace")), dict[int, int]()
     shape: tuple[int, ...] = ()
     for number, content in fields(value):
         if number == 2 and isinstance(content, bytes):
@@ -156,13 +151,13 @@ def _entry(key: bytes, value: bytes) -> Entry:
         elif isinstance(content, int):
             values[number] = content
         elif number == 7:
-            raise WeightsError(f"{printable(key.decode(errors='replace'))} is saved in slices; save it in one piece")
+            raise WeightsError(f"{name} is saved in slices; save it in one piece")
     code = values.get(1, 0)
     if code not in DTYPES:
-        raise WeightsError(f"{printable(key.decode(errors='replace'))} is of TensorFlow's type {code}, not of numbers")
+        raise WeightsError(f"{name} is of TensorFlow's type {code}, not of numbers")
     size = values.get(5, 0)
     if math.prod(checked_sizes(shape)) * itemsize(DTYPES[code]) != size:
-        raise WeightsError(f"{printable(key.decode(errors='replace'))}: {size} bytes for shape {shape}")
+        raise WeightsError(f"{name}: {size} bytes for shape {shape}")
     return Entry(DTYPES[code], shape, values.get(3, 0), values.get(4, 0), size, values.get(6, 0))
 
 

@@ -1,23 +1,41 @@
-"""Run a network with OpenVINO on a CPU, in float32 or bfloat16."""
+"""Run a network with OpenVINO on a CPU, in float32 or bfloat16. OpenVINO reads it as an ONNX model."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
-from i3d.models.engine.runtimes.onnx import to_onnx
-from i3d.models.engine.runtimes.task import CompileTask, RunClips, run_one_by_one
+from i3d.errors import InputError
+from i3d.models.engine.runtimes.task import PACKAGES, CompileTask, NetworkOutput, RunClips, run_one_by_one
 from i3d.utils.device import Arithmetic
 
 if TYPE_CHECKING:
     import openvino
 
 HINTS: Final[dict[Arithmetic, str]] = {"fp32": "f32", "bf16": "bf16"}
+
+
+def check(arithmetic: Arithmetic, device: torch.device) -> None:
+    """Raise InputError if OpenVINO is not installed, or cannot run this arithmetic on this device."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"runtime openvino: needs {', '.join(missing)}; pip install 'i3d[export]'")
+    if device.type != "cpu":
+        raise InputError(f"runtime openvino: runs on CPUs, not on {device.type}; use --device cpu")
+    if arithmetic not in HINTS:
+        raise InputError(f"runtime openvino: has no {arithmetic} on a CPU; use --precision fp32, or another runtime")
 
 
 def compile_task(task: CompileTask) -> RunClips:
@@ -65,3 +83,34 @@ def _compile(core: openvino.Core, task: CompileTask, settings: dict[str, object]
     content = BytesIO()
     core.compile_model(steps.build(), "CPU", settings).export_model(content)
     return content.getvalue()
+
+
+def to_onnx(task: CompileTask) -> bytes:
+    """The ONNX model for one clip, weights included."""
+    with silence_exporter(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        program = torch.onnx.export(
+            NetworkOutput(task.net, task.output).eval(),
+            (torch.zeros(1, *task.clip_CTHW),),
+            input_names=["clips_NCTHW"],
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(Path(folder) / "model.onnx")
+        return (Path(folder) / "model.onnx").read_bytes()
+
+
+@contextmanager
+def silence_exporter() -> Iterator[None]:
+    """Silence the exporter, which warns about missing optional packages and logs its own steps."""
+    loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The unit that a runtime compiles: one output of a network for clips of one shape.
+"""The unit that a runtime compiles: one output of a network for clips of one shape. Its output must match PyTorch's.
 
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
@@ -8,21 +8,25 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from i3d.errors import InputError
+from i3d.errors import InputError, first_line
 from i3d.models.network import VideoNetwork
 from i3d.utils.cache import Cache, cache_key
-from i3d.utils.device import Arithmetic, instructions, processor
+from i3d.utils.device import Arithmetic, Runtime, instructions, processor
 
 LOGITS: Final = "logits"
 POOLED: Final = "pooled"
+PACKAGES: Final = ("openvino", "onnx", "onnxscript")  # of the runtime openvino
+# The largest allowed difference from PyTorch's output, relative to its largest value. Tests are stricter for logits.
+TOLERANCE: Final[dict[Arithmetic, float]] = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 
 RunClips = Callable[[Tensor], Tensor]  # float clips (N, C, T, H, W) -> one output of a network
 
@@ -65,9 +69,6 @@ class CompileTask:
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def example(self) -> Tensor:
-        return torch.zeros(1, *self.clip_CTHW)
-
     def key(self, *packages: str, **more: object) -> str:
         """The cache key of this task as compiled by these packages on this machine."""
         versions = {name: importlib.metadata.version(name) for name in ("i3d", "torch", *packages)}
@@ -81,18 +82,18 @@ class CompileTask:
         if blob is None:
             log.info("compiling the network for clips of %s; it is cached", "x".join(map(str, self.clip_CTHW)))
             blob = compile_()
-            self._write(partial(self.cache.save_bytes, key, blob))
+            with warn_if_unwritable():
+                self.cache.save_bytes(key, blob)
         return blob
 
-    def cache_record(self, key: str, record: object) -> None:
-        """Write a record into the cache, if it is writable."""
-        self._write(partial(self.cache.save_json, key, record))
 
-    def _write(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except InputError as error:
-            log.warning("%s", error)
+@contextmanager
+def warn_if_unwritable() -> Iterator[None]:
+    """Turn the error of a cache that cannot be written into a warning."""
+    try:
+        yield
+    except InputError as error:
+        log.warning("%s", error)
 
 
 def run_one_by_one(run: RunClips) -> RunClips:
@@ -102,3 +103,42 @@ def run_one_by_one(run: RunClips) -> RunClips:
         return torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
 
     return run_all
+
+
+def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
+    """Compare the output of `run` with PyTorch's, once per machine, and return `run`.
+
+    A difference above `TOLERANCE` is an InputError.
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    packages = PACKAGES if runtime == "openvino" else ()
+    more = {"kind": "agrees", "runtime": runtime, "weights": task.weights, "arithmetic": task.arithmetic}
+    key = task.key(*packages, **more, device=name)
+    if task.cache.load_json(key) is None:
+        difference = _difference(run, task, device)
+        if not difference <= TOLERANCE[task.arithmetic]:
+            what = f"{100 * difference:.2g} % from PyTorch's, {100 * TOLERANCE[task.arithmetic]:g} % are allowed"
+            raise InputError(f"runtime {runtime}: its output for this network is {what}; use --runtime torch")
+        with warn_if_unwritable():
+            task.cache.save_json(key, {"difference": difference})
+    return run
+
+
+def _difference(run: RunClips, task: CompileTask, device: torch.device) -> float:
+    """The largest difference from PyTorch's float32 output on the CPU for noise, relative to the largest value."""
+    noise_1CTHW = torch.randn(1, *task.clip_CTHW, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = NetworkOutput(task.net, task.output)(noise_1CTHW)
+        actual = run(noise_1CTHW.to(device)).float().cpu()
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+@contextmanager
+def runtime_errors(runtime: Runtime) -> Iterator[None]:
+    """Turn an error inside another runtime than PyTorch into an InputError that names the runtime."""
+    try:
+        yield
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"runtime {runtime}: does not work here ({first_line(error)}); use --runtime torch") from error
