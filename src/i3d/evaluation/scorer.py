@@ -5,11 +5,9 @@ Letters in names: N clips, V views, R rows (one, or one per view), K classes.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -67,16 +65,6 @@ class ClipScores:
 
     values_RK: Scores
     num_frames_V: tuple[int, ...]
-
-    def as_row(self) -> dict[str, Any]:
-        """As JSON values, with all bits."""
-        values = base64.b64encode(self.values_RK.astype("<f8").tobytes()).decode()
-        return {"values": values, "rows": len(self.values_RK), "frames": list(self.num_frames_V)}
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        values_RK = np.frombuffer(base64.b64decode(row["values"], validate=True), "<f8").reshape(row["rows"], -1)
-        return cls(values_RK.astype(np.float64), tuple(int(frames) for frames in row["frames"]))
 
 
 ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name
@@ -143,15 +131,13 @@ def average_by_recipe(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Re
 
 
 def _reorder(views: Views, order: FrameOrder, *, seed: int, index: int) -> Views:
-    if order == "forward":
-        return views
-    orders: dict[str, Callable[[int, int], Sequence[int]]] = {
-        "shuffled": partial(_shuffled, seed, index),
-        "reversed": lambda _, length: range(length - 1, -1, -1),
-        "frozen": lambda _, length: [length // 2] * length,
-    }
-    return views.reordered(orders[order])
+    def frames(view: int, length: int) -> Sequence[int]:
+        match order:
+            case "shuffled":
+                return np.random.default_rng((seed, index, view)).permutation(length).tolist()  # type: ignore[no-any-return]
+            case "reversed":
+                return range(length - 1, -1, -1)
+            case _:
+                return [length // 2] * length
 
-
-def _shuffled(seed: int, index: int, view: int, length: int) -> Sequence[int]:
-    return np.random.default_rng((seed, index, view)).permutation(length).tolist()  # type: ignore[no-any-return]
+    return views if order == "forward" else views.reordered(frames)
