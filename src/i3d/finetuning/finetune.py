@@ -90,7 +90,9 @@ def finetune(
     check_training_runtime(compute)
     if multi_label:
         options.check_multi_label()
-    RunFolder(work_dir).check_free()
+    folder = RunFolder(work_dir)
+    folder.lock()  # raises before any work if the folder is not free
+    folder.release()
     weights, device = load_weights(init), pick_device(compute.device)
     start = weights.card.recipe
     precision = None if compute.precision is None else arithmetic_of(compute.precision, device)

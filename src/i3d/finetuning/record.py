@@ -20,7 +20,7 @@ from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats, write_split
 from i3d.finetuning.steps import Finetuner
-from i3d.training.run_folder import BEST, CURVES, RUN, diff_settings, fingerprint
+from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerprint
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
@@ -43,7 +43,7 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     }
     path = work_dir / RECORD
     if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
-        _check_config(path, config)
+        check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
     elif others := [name for name in (BEST, RUN) if (work_dir / name).exists()]:
@@ -117,16 +117,3 @@ def _resume_config(tuner: Finetuner) -> dict[str, Any]:
         "contents": cache_key(contents=tuner.clips.sha256_N),
         "recipe": tuner.config.recipe.model_dump(mode="json"),
     }
-
-
-def _check_config(path: Path, config: dict[str, Any]) -> None:
-    try:
-        before = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or choose another --work-dir") from error
-    if changes := diff_settings(before, json.loads(json.dumps(config))):
-        text = "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
-        raise InputError(
-            f"{printable(str(path.parent))}: holds a run with other settings ({printable(text)}); give the same, or "
-            "another --work-dir"
-        )

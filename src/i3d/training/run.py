@@ -14,7 +14,6 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError
-from torch.distributed.tensor import DTensor
 
 from i3d._version import __version__
 from i3d.data.loading.batch import Batch, UnreadableClip
@@ -66,20 +65,11 @@ class TrainingRun:
         return self.trainer_state.step
 
     @property
-    def is_epoch_end(self) -> bool:
-        return self.step > 0 and (self.step % self.steps_per_epoch == 0 or self.step == self.total_steps)
-
-    @property
     def validation_is_due(self) -> bool:
         """Whether the epoch that ended is to be validated, and is not yet."""
         interval = self.steps_per_epoch * self.state.training.validate_every
         is_time = self.step % interval == 0 or self.step == self.total_steps
-        return (
-            self.validation is not None
-            and self.is_epoch_end
-            and is_time
-            and self.trainer_state.validated_step < self.step
-        )
+        return self.validation is not None and is_time and self.trainer_state.validated_step < self.step
 
     @property
     def stops_early(self) -> bool:
@@ -212,12 +202,10 @@ class TrainingRun:
         num_steps = self.trainer_state.num_unlogged_steps
         if not num_steps:
             return
-        sums = torch.tensor([self.sums.loss, self.sums.num_right, self.sums.num_clips], dtype=torch.float64)
-        if self.world_size > 1:
-            sums = self.state.accelerator.reduce(_to_device(sums, self.state.device)).double().cpu()
+        sums_R = self._gather_sums()
         metrics = {
-            "loss": sums[0].item() / (num_steps * self.world_size),
-            "top1": sums[1].item() / max(sums[2].item(), 1),
+            "loss": sum(sums.loss for sums in sums_R) / (num_steps * self.world_size),
+            "top1": sum(sums.num_right for sums in sums_R) / max(sum(sums.num_clips for sums in sums_R), 1),
             "lr": lr,
         }
         timing = self.stopwatch.speed(self.world_size)
@@ -255,13 +243,15 @@ class TrainingRun:
         if self.world_size == 1:
             return (self.sums,)
         own_row = torch.tensor([[self.sums.loss, self.sums.num_right, self.sums.num_clips]], dtype=torch.float64)
-        rows = self.state.accelerator.gather(_to_device(own_row, self.state.device)).double().cpu().tolist()
+        if self.state.device.type == "mps":  # it has no float64
+            own_row = own_row.float()
+        rows = self.state.accelerator.gather(own_row.to(self.state.device)).tolist()
         return tuple(MetricSums(loss=row[0], num_right=int(row[1]), num_clips=int(row[2])) for row in rows)
 
     def _check_weights(self) -> None:
         """Weights that are not finite are never written: the last loss was computed before the last update."""
         weights = [value for value in self.state.net.state_dict().values() if value.is_floating_point()]
-        finite = [_gather_shards(value.isfinite().all()) for value in weights]
+        finite = [full_tensor(value.isfinite().all()) for value in weights]
         if any(self.gather_int(int(not bool(torch.stack(finite).all())))):
             raise InputError(
                 f"step {self.step}: the weights are not finite; the saved states are from earlier steps. "
@@ -290,7 +280,10 @@ class TrainingRun:
             value = result.metrics.get(best_by, -1.0)  # there are none if no clip can be read
             is_best = self.trainer_state.best is None or value > self.trainer_state.best
             if is_best:
-                self._save_best()
+                try:
+                    self.write_weights(BEST)
+                except DISK_ERRORS as error:
+                    self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
         better = {"best": value, "best_step": self.step, "num_worse": 0}
         worse = {"num_worse": self.trainer_state.num_worse + 1}
         self.trainer_state = self.trainer_state.model_copy(update=better if is_best else worse)
@@ -302,12 +295,6 @@ class TrainingRun:
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         self.info(f"epoch {epoch + 1}, step {self.step}: validation {metrics} ({result.num_clips} clips)")
         self.stopwatch.restart()
-
-    def _save_best(self) -> None:
-        try:
-            self.write_weights(BEST)
-        except DISK_ERRORS as error:
-            self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
 
     def draw(self) -> None:
         """Draw the curves so far. If that fails, the run continues with a warning."""
@@ -368,11 +355,3 @@ class TrainingRun:
         """Log a warning on the first rank only."""
         if self.is_first_rank:
             log.warning(message)
-
-
-def _gather_shards(value: torch.Tensor) -> torch.Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def _to_device(sums: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return sums.float().to(device) if device.type == "mps" else sums.to(device)  # MPS has no float64

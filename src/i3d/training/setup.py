@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import (
-    GradientAccumulationPlugin,
-    GradScalerKwargs,
-    InitProcessGroupKwargs,
-)
+from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, InitProcessGroupKwargs
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
@@ -52,10 +48,8 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
         os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # left by an earlier run
     GradientState._reset_state()
-    has_other = torch.cuda.is_available() or _has("npu") or _has("mps")
-    on_cpu = compute.device == "cpu" or (
-        compute.device == "auto" and not has_other
-    )  # otherwise CPU ranks would not connect
+    has_other = torch.accelerator.is_available()
+    on_cpu = compute.device == "cpu" or (compute.device == "auto" and not has_other)  # else CPU ranks do not connect
     if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
     scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
@@ -92,7 +86,7 @@ def build_train_state(
     lr: float | None,
 ) -> tuple[TrainState, float, list[str]]:
     """The network with its initial weights, ready to train; (state, base learning rate, lines for the log)."""
-    training = _training_of(recipe)
+    training = training_of(recipe)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -152,7 +146,7 @@ def build_loaders(
     max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
     """The loaders of the training clips and of the validation clips, for this rank."""
-    training, pre = _training_of(recipe), recipe.preprocessing
+    training, pre = training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     data: dict[str, Any] = {"seed": seed, "naming": naming, "multi_label": recipe.multi_label}
@@ -173,7 +167,8 @@ def build_loaders(
     return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 
 
-def _training_of(recipe: Recipe) -> Training:
+def training_of(recipe: Recipe) -> Training:
+    """The training settings of a recipe; none is an InputError."""
     if recipe.training is None:
         raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
@@ -196,8 +191,3 @@ def _lr_line(training: Training, base_lr: float, clips_per_step: int, *, given: 
         return f"learning rate {base_lr:g} for {clips_per_step} clips per step, not scaled"
     recipe = f"{training.optimizer.lr:g} for {training.base_batch}"
     return f"learning rate {base_lr:g} for {clips_per_step} clips per step (linear scaling; the recipe has {recipe})"
-
-
-def _has(kind: str) -> bool:
-    module: Any = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
-    return bool(module is not None and module.is_available())

@@ -7,7 +7,6 @@ It holds no random state: `training.step` seeds by (seed, step, rank), the loade
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,7 +25,6 @@ from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
 METADATA_KEY: Final = STATE_KEY
-NAME: Final = re.compile(r"step-(\d{8})\.safetensors")
 NUM_STATES: Final = 2  # on disk
 
 
@@ -79,9 +77,7 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
 
 def list_states(folder: Path) -> list[Path]:
     """The states in a folder, the newest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((p for p in folder.iterdir() if NAME.fullmatch(p.name)), reverse=True)
+    return sorted(folder.glob(f"step-{8 * '[0-9]'}.safetensors"), reverse=True)
 
 
 def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, list[str]]:
@@ -100,12 +96,6 @@ def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, l
     if faults:
         raise InputError(f"{faults[0]}, nor any other state; restore one, or train in another --work-dir")
     return None, []
-
-
-def read_trainer_state(path: Path) -> TrainerState:
-    """The metadata of a state file, without its tensors."""
-    with safe_open(path, "pt") as file:
-        return TrainerState.model_validate_json((file.metadata() or {})[METADATA_KEY])
 
 
 def loss_scale_of(scaler: Any) -> tuple[float, int] | None:

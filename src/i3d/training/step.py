@@ -79,9 +79,7 @@ class StepOutput:
     """The results of one step."""
 
     loss: AsyncScalar  # mean over this rank's clips
-    num_right: (
-        AsyncScalar  # clips whose top class is correct; with soft or multi-label targets, the class of largest weight
-    )
+    num_right: AsyncScalar  # clips whose top class is correct: of several, the target of largest weight
     num_clips: int
     grad_norm: AsyncScalar | None  # before clipping
     indices: tuple[int, ...]  # of the clips, named in the error if the loss is not finite

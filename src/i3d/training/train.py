@@ -25,9 +25,19 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import Training
 from i3d.training.logger import MetricsLogger
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, describe_start, fingerprint
+from i3d.training.run_folder import (
+    DONE,
+    LAST,
+    RECIPE,
+    RUN,
+    RunFolder,
+    check_same_run,
+    describe_start,
+    diff_settings,
+    fingerprint,
+)
 from i3d.training.schedule import lr_factor
-from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime
+from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
@@ -100,7 +110,7 @@ def train(
     folder = RunFolder(work_dir)
     with Stopping() as stopping:
         try:
-            accelerator = build_accelerator(_training_of(recipe), compute, sharded=sharded)
+            accelerator = build_accelerator(training_of(recipe), compute, sharded=sharded)
             if accelerator.is_main_process and max_steps is None:
                 folder.lock()
             loader, val_loader = build_loaders(
@@ -139,7 +149,8 @@ def _run(
     run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
     if max_steps is not None:
         return _loop(run, stopping, max_steps, measures_speed=True)
-    before = run.folder.check_config(config)
+    path = run.folder / RUN
+    before = check_same_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
         where = printable(str(run.folder.path))
         run.info(f"{where}: this run is complete; train in another --work-dir to repeat it")
@@ -228,7 +239,7 @@ def _record_start(
     tensorboard: bool,
 ) -> None:
     """Write this start and the recipe, and open the logs. Warn of what no longer continues to the bit."""
-    for change in run.folder.diff_compute(before, settings) if before is not None else ():
+    for change in diff_settings(before["starts"][-1].get("compute", {}), settings) if before is not None else ():
         run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
     run.folder.record_start(config, before, describe_start(run.state.seed, settings))
     write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
@@ -265,7 +276,7 @@ def _resolve_recipe(
     recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
 ) -> Recipe:
     """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
-    training, where = _training_of(recipe), printable(annotations.source)
+    training, where = training_of(recipe), printable(annotations.source)
     if validation is not None and validation.classes != annotations.classes:
         raise InputError(
             f"{printable(validation.source)}: its classes differ from those of {where}; give both the same class file "
@@ -282,14 +293,8 @@ def _resolve_recipe(
         loss_scale = training.loss_scale if precision == "fp16" else 0.0
         changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
     recipe = type(recipe)(**{**dict(recipe), **changes})
-    _check_clip_shape(recipe, _training_of(recipe))
+    _check_clip_shape(recipe, training_of(recipe))
     return recipe
-
-
-def _training_of(recipe: Recipe) -> Training:
-    if recipe.training is None:
-        raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
-    return recipe.training
 
 
 def _describe(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> list[str]:

@@ -58,7 +58,12 @@ def validate(
             return None
         batch = next(batches, None)
         for index, views in zip(*(batch.indices_N.tolist(), batch.views_N) if batch else ((), ()), strict=True):
-            scores_NK[index] = _check_finite(score(state, views), loader, index)
+            scores_NK[index] = scores_K = score(state, views)
+            if not scores_K.isfinite().all():
+                raise InputError(
+                    f"validation: the scores of {printable(loader.dataset.annotations.file(index))} are not finite: "
+                    "training has diverged; lower the learning rate (--lr)"
+                )
             scored_N[index] = 1
             num_scored += 1
         completed = min((number + 1) * state.accelerator.num_processes, num_clips)
@@ -66,17 +71,14 @@ def validate(
     if state.is_sharded and views is not None:  # FSDP: every rank runs the network equally often
         for _ in range(num_scored, num_rounds):
             score(state, views)
-    if (
-        state.accelerator.num_processes > 1
-    ):  # each clip is scored on one rank and zero on the others: the sums are exact
-        scores_NK, scored_N = (_sum_over_ranks(state, tensor) for tensor in (scores_NK, scored_N))
+    if state.accelerator.num_processes > 1:  # each clip is scored on one rank, 0 on the others: the sums are exact
+        scores_NK, scored_N = (state.accelerator.reduce(t.to(state.device)).cpu() for t in (scores_NK, scored_N))
     is_scored = scored_N.numpy() > 0
     if not is_scored.any():
         return ValidationResult({}, 0, num_clips)
     labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(is_scored)]
-    return ValidationResult(
-        _metrics(scores_NK.numpy()[is_scored], labels, state), int(is_scored.sum()), int((~is_scored).sum())
-    )
+    metrics = _metrics(scores_NK.numpy()[is_scored], labels, state)
+    return ValidationResult(metrics, int(is_scored.sum()), int((~is_scored).sum()))
 
 
 def score(state: TrainState, views: Views) -> Tensor:
@@ -94,15 +96,6 @@ def score(state: TrainState, views: Views) -> Tensor:
     return torch.from_numpy(averaged.scores_K)
 
 
-def _check_finite(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
-    if not scores_K.isfinite().all():
-        file = printable(loader.dataset.annotations.file(index))
-        raise InputError(
-            f"validation: the scores of {file} are not finite: training has diverged; lower the learning rate (--lr)"
-        )
-    return scores_K
-
-
 def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState) -> dict[str, float]:
     if state.recipe.multi_label:
         targets_NK = np.zeros(scores_NK.shape)
@@ -115,9 +108,3 @@ def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState
         "top5": top_k_accuracy(scores_NK, labels_N, k=5),
         "mean_class": mean_class_accuracy(scores_NK, labels_N),
     }
-
-
-def _sum_over_ranks(state: TrainState, tensor: Tensor) -> Tensor:
-    on_device = tensor.to(state.device)
-    torch.distributed.all_reduce(on_device)
-    return on_device.cpu()
