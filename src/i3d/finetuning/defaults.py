@@ -14,16 +14,7 @@ from typing import Any, Final
 from i3d.errors import InputError, quoted
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import mirror_rule
-from i3d.finetuning.options import (
-    Balance,
-    FinetuneOptions,
-    Flip,
-    HeadKind,
-    Norms,
-    TrainLayers,
-    check_head,
-    flag_of,
-)
+from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
 from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.io import with_overrides
@@ -122,7 +113,9 @@ def choose(
     views: int = pick("views", lambda: _views(stats, protocol, on_cpu=on_cpu))
     precision = pick("precision", lambda: _precision(device, has_fast_bf16=has_fast_bf16), given=precision)
     balance: Balance = pick("balance", lambda: _balance(stats))
-    _check_multi_label(stats, train_layers, balance)
+    useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
+    if stats.multi_label and balance in useless:
+        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
     training = Training(
         init=init,
         optimizer=SGD(),
@@ -235,11 +228,6 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
     if ratio >= UNEVEN:
         return "loss", f"the largest class has {ratio:.0f} times the clips of the smallest: rare classes weigh more"
     return "none", "the classes are about equally large"
-
-
-def _check_multi_label(stats: DatasetStats, train_layers: TrainLayers, balance: Balance) -> None:
-    if stats.multi_label and (balance == "logit-adjust" or (train_layers == "head" and balance in ("sampler", "loss"))):
-        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
 
 
 def _loss(balance: Balance) -> Loss:

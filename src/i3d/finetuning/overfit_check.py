@@ -49,11 +49,10 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
     rows = Rows(features_NC, targets_NK, np.ones(len(few)), np.arange(len(few)))
     is_multi = bool((targets_NK.sum(axis=1) != 1).any())
     logits_NK = fit_linear(rows, Loss(), penalty=NO_PENALTY, multi_label=is_multi).logits(features_NC)
-    right_N = (
-        ((logits_NK > 0) == (targets_NK > 0)).all(axis=1)
-        if is_multi
-        else logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
-    )
+    if is_multi:
+        right_N = ((logits_NK > 0) == (targets_NK > 0)).all(axis=1)
+    else:
+        right_N = logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
     if right_N.all():
         return f"overfit check passed: the classifier fits {len(few)} clips, 100 % correct"
     wrong = [few[n] for n in np.flatnonzero(~right_N).tolist()]
@@ -71,16 +70,18 @@ def _explain(features_NC: Doubles, annotations: Annotations, few: Sequence[int],
         distances_N = np.abs(features_NC - features_NC[place]).max(axis=1)
         for other in np.flatnonzero(distances_N < 1e-4 * scale).tolist():
             if annotations.labels_of(few[other]) != annotations.labels_of(index):
-                paths = [printable(annotations.path(i)) for i in (index, few[other])]
-                classes = [
-                    " + ".join(annotations.classes[k] for k in annotations.labels_of(i)) for i in (index, few[other])
-                ]
+                first, second = (_describe(annotations, i) for i in (index, few[other]))
                 return (
-                    f"{paths[0]} ({classes[0]}) and {paths[1]} ({classes[1]}) have the same features: they are "
-                    "duplicates, or blank; correct the labels or the files (`i3d data check`)"
+                    f"{first} and {second} have the same features: they are duplicates, or blank; correct the labels "
+                    "or the files (`i3d data check`)"
                 )
     named = ", ".join(printable(annotations.path(index)) for index in wrong[:3])
     return f"inspect {named}; `i3d data preview` shows the clips as training reads them"
+
+
+def _describe(annotations: Annotations, index: int) -> str:
+    classes = " + ".join(annotations.classes[k] for k in annotations.labels_of(index))
+    return f"{printable(annotations.path(index))} ({classes})"
 
 
 def overfit_network(
@@ -97,7 +98,6 @@ def overfit_network(
 
     It is an InputError if the loss is not finite, or a clip is still wrong after 30 steps.
     """
-
     assert recipe.training is not None
     plain = recipe.training.augmentation.model_copy(
         update={"crop": CenterCrop(), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "mirrored": (), "no_flip": ()}
@@ -111,13 +111,7 @@ def overfit_network(
         plain_recipe, clips, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
     )
     state, base_lr, _ = build_train_state(
-        plain_recipe,
-        clips,
-        accelerator=accelerator,
-        compute=compute,
-        deterministic=deterministic,
-        seed=seed,
-        lr=None,
+        plain_recipe, clips, accelerator=accelerator, compute=compute, deterministic=deterministic, seed=seed, lr=None
     )
     batches = list(loader.batches())
     for step in range(MAX_STEPS):
