@@ -25,20 +25,13 @@ def diagnose(
     issues: Sequence[DataIssue],
     is_cross_validated: bool = False,
 ) -> list[str]:
-    """Sentences about an evaluation.
-
-    `train_top1` is the accuracy on the training clips, if it is known. With `is_cross_validated`,
-    every clip was a test clip.
-    """
+    """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
     if evaluation.multi_label:
         return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
-    assert metrics.top1 is not None
-    assert metrics.top1_interval is not None
-    assert metrics.largest_class is not None
     sentences = [
         *_usefulness(evaluation, metrics),
         *_one_class(evaluation),
-        *_fit(metrics.top1, train_top1),
+        *_fit(metrics.accuracy, train_top1),
         *_uneven(metrics),
         *_weak(evaluation, metrics),
         *_small(metrics, is_cross_validated=is_cross_validated),
@@ -49,25 +42,21 @@ def diagnose(
 
 
 def _usefulness(evaluation: Evaluation, metrics: Metrics) -> list[str]:
-    assert metrics.top1 is not None
-    assert metrics.top1_interval is not None
     assert metrics.largest_class is not None
-    counts_K = np.bincount(evaluation.class_N, minlength=len(evaluation.classes))
-    name = evaluation.classes[int(counts_K.argmax())]
-    comparison = (
-        f"its accuracy is {metrics.top1:.0%}; always predicting {name!r} would give {metrics.largest_class:.0%}"
-    )
+    name = evaluation.classes[int(np.bincount(evaluation.class_N).argmax())]
+    constant = f"always predicting {name!r} would give {metrics.largest_class:.0%}"
+    comparison = f"a constant prediction: its accuracy is {metrics.accuracy:.0%}; {constant}"
     if metrics.largest_class == 1:
         return [f"All test clips are of one class, {name!r}: the test means little."]
-    if metrics.top1 <= metrics.largest_class:
-        return [f"The model is no better than a constant prediction: {comparison}."]
-    if metrics.top1_interval[0] <= metrics.largest_class:
-        return [f"The model may be no better than a constant prediction: {comparison}."]
+    if metrics.accuracy <= metrics.largest_class:
+        return [f"The model is no better than {comparison}."]
+    if metrics.interval[0] <= metrics.largest_class:
+        return [f"The model may be no better than {comparison}."]
     return []
 
 
 def _one_class(evaluation: Evaluation) -> list[str]:
-    predicted_K = np.bincount(evaluation.scores_NK.argmax(axis=1), minlength=len(evaluation.classes))
+    predicted_K = np.bincount(evaluation.predicted_N)
     most, total = int(predicted_K.argmax()), len(evaluation.files_N)
     frequency = float((evaluation.class_N == most).mean())
     if total >= 4 and predicted_K[most] >= ONE_CLASS * total and frequency < ONE_CLASS * predicted_K[most] / total:
@@ -93,13 +82,12 @@ def _fit(top1: float, train_top1: float | None) -> list[str]:
 
 
 def _uneven(metrics: Metrics) -> list[str]:
-    assert metrics.top1 is not None
     assert metrics.mean_class is not None
-    if metrics.top1 - metrics.mean_class < UNEVEN:
+    if metrics.accuracy - metrics.mean_class < UNEVEN:
         return []
     return [
         f"Rare classes are recognised worse: mean class accuracy is {metrics.mean_class:.0%}, top-1 "
-        f"{metrics.top1:.0%}. Try --balance loss or sampler, or add clips of them."
+        f"{metrics.accuracy:.0%}. Try --balance loss or sampler, or add clips of them."
     ]
 
 
@@ -118,8 +106,7 @@ def _weak(evaluation: Evaluation, metrics: Metrics) -> list[str]:
 
 
 def _small(metrics: Metrics, *, is_cross_validated: bool) -> list[str]:
-    assert metrics.top1 is not None
-    low, high = wilson(metrics.top1, metrics.num_clips)
+    low, high = wilson(metrics.accuracy, metrics.num_clips)
     if high - low < WIDE:
         return []
     return [
@@ -134,9 +121,7 @@ def wilson(fraction: float, number: int) -> tuple[float, float]:
     wilson(1.0, 2)       (0.34, 1.0)
     """
     z = 1.96
-    middle, reach = (
-        fraction + z * z / (2 * number),
-        z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5,
-    )
+    middle = fraction + z * z / (2 * number)
+    reach = z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5
     scale = 1 + z * z / number
     return (middle - reach) / scale, min((middle + reach) / scale, 1.0)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview_dataset
@@ -18,13 +19,14 @@ from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
-from i3d.finetuning.inspect_data import DatasetStats, write_split
+from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.steps import Finetuner
 from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerprint
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
-RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
+RECORD, SPLIT, TEST, CONFUSION = "finetune.json", "split.csv", "test.json", "confusion.png"
+REPORT, PREVIEW = "report.html", "preview"
 
 log = logging.getLogger("i3d")
 
@@ -51,7 +53,9 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
             f"{printable(str(work_dir))}: holds a run of another kind ({others[0]}); choose another --work-dir, or its "
             "--recipe"
         )
-    log.info(f"{printable(str(write_split(tuner.annotations, work_dir)))}: the clips and their splits")
+    write_annotations(tuner.annotations, work_dir / SPLIT)
+    write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(".classes.txt"))
+    log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
     _write_preview(work_dir, tuner)
