@@ -115,11 +115,6 @@ class Split:
     groups_N: npt.NDArray[np.int64]  # clips of a group stay together in cross-validation
     folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
 
-    def fold(self, number: int) -> tuple[list[int], list[int]]:
-        """The clips to train and to test on in a fold."""
-        assert self.folds_N is not None
-        return np.flatnonzero(self.folds_N != number).tolist(), np.flatnonzero(self.folds_N == number).tolist()
-
 
 def divide(annotations: Annotations, stats: DatasetStats, *, cv_folds: int, seed: int) -> Split:
     """Clips of the split `test`, or else `val`, are held out; `train` and clips without a split are trained on.

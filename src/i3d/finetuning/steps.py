@@ -186,7 +186,8 @@ class Finetuner:
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         accuracies = []
         for fold in range(num_folds):
-            train_indices, test_indices = self.split.fold(fold)
+            train_indices = np.flatnonzero(self.split.folds_N != fold).tolist()
+            test_indices = np.flatnonzero(self.split.folds_N == fold).tolist()
             folder = work_dir / f"fold_{fold + 1}"
             folder.mkdir(exist_ok=True)
             head = self.fit_classifier(features, train_indices, folder / (BEST if is_head else START))

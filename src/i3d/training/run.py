@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -124,14 +125,9 @@ class TrainingRun:
     def step_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, starting at its step `first`."""
         accumulate = self.state.training.accumulate
-        batches: list[Batch] = []
-        for batch in self.stopwatch.time_waits(self.loader.batches(epoch=epoch, first=first * accumulate)):
-            batches.append(batch)
-            if len(batches) == accumulate:
-                yield batches
-                batches = []
-        if batches:
-            yield batches
+        batches = self.stopwatch.time_waits(self.loader.batches(epoch=epoch, first=first * accumulate))
+        while of_step := list(islice(batches, accumulate)):
+            yield of_step
 
     def finish_step(self, output: StepOutput) -> None:
         """Count a step. Its loss is read one step later, so that nothing waits for the device."""
@@ -274,10 +270,11 @@ class TrainingRun:
             )
             if result is None:
                 return
-            update = {"validation": tuple(result.metrics.items()), "validated_step": self.step}
+            metrics, num_clips = result
+            update = {"validation": tuple(metrics.items()), "validated_step": self.step}
             self.trainer_state = self.trainer_state.model_copy(update=update)
             best_by = "mean_average_precision" if self.state.recipe.multi_label else self.state.training.best_by
-            value = result.metrics.get(best_by, -1.0)  # there are none if no clip can be read
+            value = metrics.get(best_by, -1.0)  # there are none if no clip can be read
             is_best = self.trainer_state.best is None or value > self.trainer_state.best
             if is_best:
                 try:
@@ -288,12 +285,13 @@ class TrainingRun:
         worse = {"num_worse": self.trainer_state.num_worse + 1}
         self.trainer_state = self.trainer_state.model_copy(update=better if is_best else worse)
         if self.metrics_logger is not None:
-            line = {"validation": result.metrics, "clips": result.num_clips, "bad": result.num_bad}
+            num_bad = len(self.validation.dataset) - num_clips
+            line = {"validation": metrics, "clips": num_clips, "bad": num_bad}
             self.metrics_logger.write({"step": self.step, "epoch": epoch, **line})
             if time.monotonic() - self._drawn_at > DRAW_EVERY:
                 self.draw()
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        self.info(f"epoch {epoch + 1}, step {self.step}: validation {metrics} ({result.num_clips} clips)")
+        words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        self.info(f"epoch {epoch + 1}, step {self.step}: validation {words} ({num_clips} clips)")
         self.stopwatch.restart()
 
     def draw(self) -> None:

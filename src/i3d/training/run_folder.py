@@ -72,10 +72,13 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def record_start(self, config: dict[str, Any], before: dict[str, Any] | None, start: dict[str, Any]) -> None:
-        """Add this start to `run.json`."""
-        starts = [*(before or {}).get("starts", []), start]
-        self._write_run({"config": config, "starts": starts, DONE: False})
+    def record_start(
+        self, config: dict[str, Any], before: dict[str, Any] | None, *, seed: int, compute: dict[str, Any]
+    ) -> list[str]:
+        """Add this start to `run.json`; what differs in the compute settings, since when the bits are others."""
+        starts = before["starts"] if before else []
+        self._write_run({"config": config, "starts": [*starts, describe_start(seed, compute)], DONE: False})
+        return diff_settings(starts[-1].get("compute", {}), compute) if starts else []
 
     def record_end(self, trainer_state: dict[str, Any]) -> None:
         """Mark the run in `run.json` as done."""

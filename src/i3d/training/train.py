@@ -25,17 +25,7 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import Training
 from i3d.training.logger import MetricsLogger
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import (
-    DONE,
-    LAST,
-    RECIPE,
-    RUN,
-    RunFolder,
-    check_same_run,
-    describe_start,
-    diff_settings,
-    fingerprint,
-)
+from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
 from i3d.training.schedule import lr_factor
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
@@ -159,7 +149,13 @@ def _run(
         return _result(run)
     run.resume()
     if run.is_first_rank:
-        _record_start(run, config, before, settings, tensorboard=tensorboard)
+        for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
+            run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
+        write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
+        validated_step = run.trainer_state.validated_step
+        run.metrics_logger = MetricsLogger(
+            run.folder, step=run.step, validated_step=validated_step, tensorboard=tensorboard
+        )
     try:
         stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
         return _result(run, stop_signal) if stop_signal else _loop(run, stopping, run.total_steps)
@@ -227,24 +223,6 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
         bad_clips=tuple(clip.reason for clip in run.loader.bad.values()),
         stop_signal=stop_signal,
         speed=speed or {},
-    )
-
-
-def _record_start(
-    run: TrainingRun,
-    config: dict[str, Any],
-    before: dict[str, Any] | None,
-    settings: dict[str, Any],
-    *,
-    tensorboard: bool,
-) -> None:
-    """Write this start and the recipe, and open the logs. Warn of what no longer continues to the bit."""
-    for change in diff_settings(before["starts"][-1].get("compute", {}), settings) if before is not None else ():
-        run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
-    run.folder.record_start(config, before, describe_start(run.state.seed, settings))
-    write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
-    run.metrics_logger = MetricsLogger(
-        run.folder, step=run.step, validated_step=run.trainer_state.validated_step, tensorboard=tensorboard
     )
 
 

@@ -6,7 +6,6 @@ Letters in names: N clips, V views, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,15 +24,6 @@ MAX_VIEWS = 8  # views in one forward pass
 STOP_CHECK_EVERY = 4  # clips between two exchanges of the stop signal
 
 
-@dataclass(frozen=True)
-class ValidationResult:
-    """The metrics of one validation, over the readable clips."""
-
-    metrics: dict[str, float]  # top1, top5, mean_class; multi-label: mean_average_precision
-    num_clips: int
-    num_bad: int
-
-
 @torch.no_grad()
 def validate(
     state: TrainState,
@@ -41,10 +31,10 @@ def validate(
     *,
     should_stop: Callable[[], bool],
     on_progress: ProgressCallback = ignore_progress,
-) -> ValidationResult | None:
-    """Score each clip of a loader once, with the current weights. All ranks get the metrics of all clips.
+) -> tuple[dict[str, float], int] | None:
+    """Score each clip of a loader once, with the current weights; the metrics and the number of readable clips.
 
-    It returns None once `should_stop` is true on any rank.
+    All ranks get those of all clips. It returns None once `should_stop` is true on any rank.
     """
     state.net.eval()
     num_clips, num_classes = len(loader.dataset), state.recipe.network.num_classes
@@ -75,10 +65,9 @@ def validate(
         scores_NK, scored_N = (state.accelerator.reduce(t.to(state.device)).cpu() for t in (scores_NK, scored_N))
     is_scored = scored_N.numpy() > 0
     if not is_scored.any():
-        return ValidationResult({}, 0, num_clips)
+        return {}, 0
     labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(is_scored)]
-    metrics = _metrics(scores_NK.numpy()[is_scored], labels, state)
-    return ValidationResult(metrics, int(is_scored.sum()), int((~is_scored).sum()))
+    return _metrics(scores_NK.numpy()[is_scored], labels, state), len(labels)
 
 
 def score(state: TrainState, views: Views) -> Tensor:
