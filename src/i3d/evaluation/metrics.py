@@ -31,13 +31,11 @@ def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, wi
 
     `with_predicted`: a class without clips that is predicted for some clip counts as 0, as in MMAction2.
     """
-    scores, labels = _checked(scores_NK, labels_N)
-    correct_N = np.argmax(scores, axis=1) == labels
-    counts_K = np.bincount(labels, minlength=scores.shape[1])
-    correct_K = np.bincount(labels, weights=correct_N, minlength=scores.shape[1])
-    present_K = counts_K > 0
-    num_predicted = len(set(np.argmax(scores, axis=1).tolist()) - set(labels.tolist())) if with_predicted else 0
-    return float((correct_K[present_K] / counts_K[present_K]).sum() / (present_K.sum() + num_predicted))
+    by_class = class_metrics(scores_NK, labels_N)
+    counts_K = by_class.num_clips_K > 0
+    if with_predicted:
+        counts_K |= ~np.isnan(by_class.precision_K)
+    return float(np.nan_to_num(by_class.recall_K)[counts_K].mean())
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:

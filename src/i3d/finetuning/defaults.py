@@ -7,7 +7,7 @@ Letters in names: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +35,11 @@ MAX_TEST_CLIPS: Final = 4
 CPU_VIEWS: Final = 320  # clips that a CPU trains on in about ten minutes
 GPU_VIEWS: Final = 20_000
 STRONG_AUGMENTATION: Final = 200  # clips per class, from which it does no harm
+LOSSES: Final[Mapping[Balance, Loss]] = {
+    "loss": Loss(class_weights="balanced"),
+    "focal": Loss(focal_gamma=2.0),
+    "logit-adjust": Loss(logit_adjustment=1.0),
+}
 HEAD_SETTINGS: Final = ("augmentation", "sampling", "loss", "balance", "precision")  # that affect a fitted classifier
 
 
@@ -120,7 +125,7 @@ def choose(
         init=init,
         optimizer=SGD(),
         schedule=CosineSchedule(),
-        loss=_loss(balance),
+        loss=LOSSES.get(balance, Loss()),
         balance="classes" if balance == "sampler" else "none",
         sampling=TrainSampling(
             clip_len=protocol.clip_len, frame_interval=protocol.frame_interval, target_fps=protocol.target_fps
@@ -229,18 +234,6 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
     return "none", "the classes are about equally large"
 
 
-def _loss(balance: Balance) -> Loss:
-    match balance:
-        case "loss":
-            return Loss(class_weights="balanced")
-        case "focal":
-            return Loss(focal_gamma=2.0)
-        case "logit-adjust":
-            return Loss(logit_adjustment=1.0)
-        case _:
-            return Loss()
-
-
 def _augmentation(
     stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool, is_rgb: bool
 ) -> Augmentation:
@@ -253,15 +246,13 @@ def _augmentation(
     mirrors = _mirrors(stats, pick)
     per_class = stats.num_clips / max(sum(count > 0 for count in stats.counts_K), 1)
     if per_class >= STRONG_AUGMENTATION:
-        pick.add("--set training.augmentation...", "random resized crops", f"{per_class:.0f} clips per class")
-        return Augmentation(**size, crop=RandomResizedCrop(), brightness=0.0, contrast=0.0, **mirrors)
-    jitter = 0.2 if is_rgb else 0.0
-    pick.add(
-        "--set training.augmentation...",
-        f"multi-scale crops{', colour jitter' if is_rgb else ''}",
-        f"{per_class:.0f} clips per class: mild augmentation",
-    )
-    crop = MultiScaleCrop(scales=(1.0, 0.875, 0.75))
+        crop: Any = RandomResizedCrop()
+        jitter, words, why = 0.0, "random resized crops", ""
+    else:
+        crop = MultiScaleCrop(scales=(1.0, 0.875, 0.75))
+        jitter, words, why = 0.2 if is_rgb else 0.0, "multi-scale crops", ": mild augmentation"
+    words += ", colour jitter" if jitter else ""
+    pick.add("--set training.augmentation...", words, f"{per_class:.0f} clips per class{why}")
     return Augmentation(**size, crop=crop, brightness=jitter, contrast=jitter, **mirrors)
 
 

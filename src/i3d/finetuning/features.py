@@ -130,8 +130,9 @@ def clip_features(
     keys_ND = [
         [_key(backbone, clips, index, view, seed, draw) for draw in draws] for index in range(len(clips.sha256_N))
     ]
-    cached = {key: values for keys in keys_ND for key in keys if (values := cache.load_array(key)) is not None}
-    features = {key: values for key, values in cached.items() if values.shape[1:] == (backbone.num_channels + 1,)}
+    cached = ((key, cache.load_array(key)) for keys in keys_ND for key in keys)
+    width = backbone.num_channels + 1
+    features = {key: values for key, values in cached if values is not None and values.shape[1:] == (width,)}
     total, num_computed = sum(len(keys) for keys in keys_ND), 0
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features]

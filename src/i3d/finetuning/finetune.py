@@ -145,12 +145,9 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     if evaluation is not None:
         metrics = compute_metrics(evaluation)
         train_top1 = None if stats.multi_label else tuner.training_accuracy(features, head, work_dir)
+        is_cross_validated = split.folds_N is not None
         diagnosis = diagnose(
-            evaluation,
-            metrics,
-            train_top1=train_top1,
-            issues=stats.issues,
-            is_cross_validated=split.folds_N is not None,
+            evaluation, metrics, train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated
         )
     write_end(work_dir, evaluation, metrics, fold_accuracies, diagnosis)
     return FinetuneResult(

@@ -10,19 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-OPPOSITE: Final = {
-    "left": "right",
-    "right": "left",
-    "leftward": "rightward",
-    "rightward": "leftward",
-    "leftwards": "rightwards",
-    "rightwards": "leftwards",
-    "clockwise": "anticlockwise",
-    "anticlockwise": "clockwise",
-    "counterclockwise": "clockwise",
-    "cw": "ccw",
-    "ccw": "cw",
-}
+PAIRS: Final = (
+    ("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), ("clockwise", "counterclockwise"),
+    ("clockwise", "anticlockwise"), ("cw", "ccw"),
+)  # fmt: skip
+OPPOSITE: Final = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W_A-Za-z]+")  # of turn_left, turnLeft2, TURN LEFT, links
 
 

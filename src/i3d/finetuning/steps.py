@@ -85,12 +85,8 @@ class Finetuner:
         device = pick_device(self.compute.device)
         net = build_model(self.weights)
         backbone = Backbone.create(net, recipe.preprocessing, device=device, precision=config.precision)
-        common: dict[str, Any] = {
-            "cache": self.compute.cache,
-            "num_workers": self.compute.num_workers,
-            "seed": self.seed,
-            "on_progress": self.on_progress,
-        }
+        common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
+        common |= {"seed": self.seed, "on_progress": self.on_progress}
         features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)

@@ -52,9 +52,8 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
     on_cpu = compute.device == "cpu" or (compute.device == "auto" and not has_other)  # else CPU ranks do not connect
     if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
-    scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
-    if training.loss_scale:
-        scaler.growth_interval = 2**30
+    growth_interval = 2**30 if training.loss_scale else 2000  # a fixed scale never grows
+    scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=growth_interval)
     handlers: list[Any] = [InitProcessGroupKwargs(timeout=TRAINING_TIMEOUT), scaler]
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
@@ -119,17 +118,8 @@ def build_train_state(
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         model, prepared = accelerator.prepare(to_run, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
-    state = TrainState(
-        recipe,
-        training,
-        accelerator,
-        model,
-        accelerator.unwrap_model(model, keep_torch_compile=False),
-        prepared,
-        ema,
-        seed,
-        sharded,
-    )
+    unwrapped = accelerator.unwrap_model(model, keep_torch_compile=False)
+    state = TrainState(recipe, training, accelerator, model, unwrapped, prepared, ema, seed, sharded)
     _weigh_classes(state, annotations)
     return state, base_lr, messages
 
@@ -157,12 +147,8 @@ def build_loaders(
     )
     if validation is None:
         return loader, None
-    resized = Preprocessing(
-        short_side=max(pre.short_side, training.validation_crop),
-        crop=training.validation_crop,
-        mean=pre.mean,
-        std=pre.std,
-    )
+    crop = training.validation_crop
+    resized = Preprocessing(short_side=max(pre.short_side, crop), crop=crop, mean=pre.mean, std=pre.std)
     validation_set = ClipDataset(validation, TestView(training.validation, resized), **data)
     return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 
