@@ -63,10 +63,9 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
     labels_N = np.array(
         [annotations.labels_of(i)[0] if annotations.labels_of(i) else -1 for i in range(len(report.rows))]
     )
-    is_training_N = readable_N & (annotations.splits_N <= 0)
     return [
         *_unreadable(report),
-        *_classes(annotations, labels_N, readable_N, is_training_N),
+        *_classes(annotations, readable_N),
         *_same(annotations, report),
         *_leaks(annotations, report, labels_N, readable_N),
     ]
@@ -91,21 +90,18 @@ def _unreadable(report: DatasetReport) -> list[DataIssue]:
     ]  # fmt: skip
 
 
-def _classes(
-    annotations: Annotations,
-    labels_N: npt.NDArray[np.int64],
-    readable_N: npt.NDArray[np.bool_],
-    is_training_N: npt.NDArray[np.bool_],
-) -> list[DataIssue]:
+def _classes(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> list[DataIssue]:
     names = annotations.classes
-    chosen_N = annotations.select(is_training_N) if is_training_N.any() else None
-    counts_K = chosen_N.class_counts_K if chosen_N is not None else np.zeros(len(names), np.int64)
+    is_training_N = readable_N & (annotations.splits_N <= 0)
+    counts_K = np.zeros(len(names), np.int64)
+    if is_training_N.any():
+        counts_K = annotations.select(is_training_N).class_counts_K
     present = np.flatnonzero(counts_K)
     if len(present) < 2:
         only = f"all training clips are of one class, {names[present[0]]!r}" if len(present) else "no clip can be read"
         return [DataIssue("one class", f"{only}; add clips of another class", is_fatal=True)]
     issues = []
-    if len(labels_N[readable_N]) < len(names):
+    if readable_N.sum() < len(names):
         words = f"{int(readable_N.sum())} clips for {len(names)} classes: fewer clips than classes"
         issues.append(DataIssue("few clips", f"{words}; add clips, or remove classes", is_fatal=True))
     empty, single = ([repr(names[k]) for k in np.flatnonzero(counts_K == count)] for count in (0, 1))

@@ -37,7 +37,17 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     A folder that holds another run is an InputError. A run without a model (after a failed overfit check) is
     replaced.
     """
-    config = _resume_config(tuner)
+    config = {  # that a resumed run must match
+        "seed": tuner.seed,
+        "views": tuner.config.views,
+        "head": tuner.config.head,
+        "norms": tuner.config.norms,
+        "tested_on": tuner.split.tested_on,
+        "weights": tuner.weights.sha256,
+        "clips": fingerprint(tuner.annotations),
+        "contents": cache_key(contents=tuner.clips.sha256_N),
+        "recipe": tuner.config.recipe.model_dump(mode="json"),
+    }
     record: dict[str, Any] = {
         "config": config,
         "decisions": [asdict(decision) for decision in tuner.config.decisions],
@@ -106,18 +116,3 @@ def _write_preview(work_dir: Path, tuner: Finetuner) -> None:
     )
     preview = preview_dataset(dataset, out)
     log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")
-
-
-def _resume_config(tuner: Finetuner) -> dict[str, Any]:
-    """Everything that a resumed run must match."""
-    return {
-        "seed": tuner.seed,
-        "views": tuner.config.views,
-        "head": tuner.config.head,
-        "norms": tuner.config.norms,
-        "tested_on": tuner.split.tested_on,
-        "weights": tuner.weights.sha256,
-        "clips": fingerprint(tuner.annotations),
-        "contents": cache_key(contents=tuner.clips.sha256_N),
-        "recipe": tuner.config.recipe.model_dump(mode="json"),
-    }

@@ -134,7 +134,7 @@ class TrainingRun:
         self.check_last_step()
         self._last_output = output
         self.stopwatch.add_step(output.num_clips)
-        self.trainer_state = self.trainer_state.model_copy(update={"step": self.step + 1})
+        self.trainer_state.step += 1
 
     @contextmanager
     def naming_lost_clips(self) -> Iterator[None]:
@@ -159,21 +159,21 @@ class TrainingRun:
             own_flag = flags[self.state.accelerator.process_index]
             if not own_flag & 2 and any(flag & 2 for flag in flags):
                 raise InputError(f"step {self.step}: the loss of another process is not finite; it names its clips")
-            self._stop_at_nan(output, f"the loss is {loss}" if own_flag & 2 else f"the gradient norm is {norm}")
+            files = [printable(self.loader.dataset.annotations.file(index)) for index in output.indices]
+            names = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+            reason = f"the loss is {loss}" if own_flag & 2 else f"the gradient norm is {norm}"
+            raise self._divergence(f"{reason}; its clips: {names}")
         sums = self.sums
         self.sums = MetricSums(
             loss=sums.loss + loss,
             num_right=sums.num_right + int(output.num_right),
             num_clips=sums.num_clips + output.num_clips,
         )
-        num_steps = self.trainer_state.num_unlogged_steps + 1
-        self.trainer_state = self.trainer_state.model_copy(update={"num_unlogged_steps": num_steps})
+        self.trainer_state.num_unlogged_steps += 1
 
-    def _stop_at_nan(self, output: StepOutput, reason: str) -> None:
-        files = [printable(self.loader.dataset.annotations.file(index)) for index in output.indices]
-        names = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
-        raise InputError(
-            f"step {self.step}: {reason}; its clips: {names}; the saved states are from earlier steps. "
+    def _divergence(self, reason: str) -> InputError:
+        return InputError(
+            f"step {self.step}: {reason}; the saved states are from earlier steps. "
             "Try a lower learning rate (--lr), --precision fp32, or `i3d data check`"
         )
 
@@ -212,7 +212,7 @@ class TrainingRun:
             shown = {"epoch": epoch + 1, **metrics, **timing}
             self.on_progress(Progress("train", self.step, self.total_steps, "step", shown))
         self.sums = MetricSums()
-        self.trainer_state = self.trainer_state.model_copy(update={"num_unlogged_steps": 0})
+        self.trainer_state.num_unlogged_steps = 0
         self.stopwatch.restart()
 
     def save(self) -> None:
@@ -220,16 +220,13 @@ class TrainingRun:
         self.check_last_step()
         self.sync_bad_clips()
         self._check_weights()
-        update = {
-            "bad_clips": tuple((index, clip.reason) for index, clip in sorted(self.loader.bad.items())),
-            "loss_scale": loss_scale_of(self.state.accelerator.scaler),
-            "sums_R": self._gather_sums(),
-        }
-        self.trainer_state = self.trainer_state.model_copy(update=update)
+        state, bad = self.trainer_state, sorted(self.loader.bad.items())
+        state.bad_clips = tuple((index, clip.reason) for index, clip in bad)
+        state.loss_scale, state.sums_R = loss_scale_of(self.state.accelerator.scaler), self._gather_sums()
         try:
             if self.metrics_logger is not None:
                 self.metrics_logger.sync()
-            save_state(self.folder.checkpoints, self.state, self.trainer_state)
+            save_state(self.folder.checkpoints, self.state, state)
         except DISK_ERRORS as error:
             self.warn(f"step {self.step}: the state could not be saved ({error}); make room on the disk")
         self.gather_int(0)  # a barrier: no rank continues before the state is on the disk
@@ -249,10 +246,7 @@ class TrainingRun:
         weights = [value for value in self.state.net.state_dict().values() if value.is_floating_point()]
         finite = [full_tensor(value.isfinite().all()) for value in weights]
         if any(self.gather_int(int(not bool(torch.stack(finite).all())))):
-            raise InputError(
-                f"step {self.step}: the weights are not finite; the saved states are from earlier steps. "
-                "Try a lower learning rate (--lr), --precision fp32, or `i3d data check`"
-            )
+            raise self._divergence("the weights are not finite")
 
     def validate(self, epoch: int, stopping: Stopping) -> None:
         """Validate with the averaged weights, if there are any, and save the best weights.
@@ -271,19 +265,20 @@ class TrainingRun:
             if result is None:
                 return
             metrics, num_clips = result
-            update = {"validation": tuple(metrics.items()), "validated_step": self.step}
-            self.trainer_state = self.trainer_state.model_copy(update=update)
+            state = self.trainer_state
+            state.validation, state.validated_step = tuple(metrics.items()), self.step
             best_by = "mean_average_precision" if self.state.recipe.multi_label else self.state.training.best_by
             value = metrics.get(best_by, -1.0)  # there are none if no clip can be read
-            is_best = self.trainer_state.best is None or value > self.trainer_state.best
+            is_best = state.best is None or value > state.best
             if is_best:
                 try:
                     self.write_weights(BEST)
                 except DISK_ERRORS as error:
                     self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
-        better = {"best": value, "best_step": self.step, "num_worse": 0}
-        worse = {"num_worse": self.trainer_state.num_worse + 1}
-        self.trainer_state = self.trainer_state.model_copy(update=better if is_best else worse)
+        if is_best:
+            state.best, state.best_step, state.num_worse = value, self.step, 0
+        else:
+            state.num_worse += 1
         if self.metrics_logger is not None:
             num_bad = len(self.validation.dataset) - num_clips
             line = {"validation": metrics, "clips": num_clips, "bad": num_bad}

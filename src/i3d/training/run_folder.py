@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -34,6 +35,9 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 LOCK: Final = ".lock"
 FINGERPRINTS: Final = {"clips": "training clips", "validation": "validation clips"}  # keys in the configuration
+RELEVANT: Final = re.compile(  # environment variables that a start records
+    r"CUDA|NCCL|GLOO|OMP|MKL|ONEDNN|TORCH|PYTORCH|ACCELERATE|(WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|SLURM_JOB_ID)$"
+)
 DONE: Final = "done"  # key in run.json
 
 
@@ -127,7 +131,7 @@ def describe_start(seed: int, compute: dict[str, Any]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "compute": compute,
         "host": {"name": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
-        "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_relevant(name)},
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if RELEVANT.match(name)},
     }
 
 
@@ -136,11 +140,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed under this name"
-
-
-def _is_relevant(name: str) -> bool:
-    prefixes = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "ACCELERATE")
-    return name.startswith(prefixes) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID")
 
 
 def _git_state() -> str:

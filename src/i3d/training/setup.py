@@ -105,7 +105,10 @@ def build_train_state(
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     clips_per_step = training.batch_size * training.accumulate * accelerator.num_processes
     base_lr = scaled_lr(training, clips_per_step=clips_per_step) if lr is None else lr
-    messages.append(_lr_line(training, base_lr, clips_per_step, given=lr is not None))
+    source = ", not scaled"
+    if lr is None and training.base_batch:
+        source = f" (linear scaling; the recipe has {training.optimizer.lr:g} for {training.base_batch})"
+    messages.append(f"learning rate {base_lr:g} for {clips_per_step} clips per step{source}")
     if sharded:
         for unit in [module for module in net.modules() if isinstance(module, net.fsdp_blocks)]:
             fully_shard(unit)
@@ -170,10 +173,3 @@ def _weigh_classes(state: TrainState, annotations: Annotations) -> None:
     if loss.logit_adjustment:
         frequencies_K = counts_K / max(counts_K.sum(), 1)
         state.class_frequencies_K = torch.from_numpy(frequencies_K.astype(np.float32)).to(state.device)
-
-
-def _lr_line(training: Training, base_lr: float, clips_per_step: int, *, given: bool) -> str:
-    if given or not training.base_batch:
-        return f"learning rate {base_lr:g} for {clips_per_step} clips per step, not scaled"
-    recipe = f"{training.optimizer.lr:g} for {training.base_batch}"
-    return f"learning rate {base_lr:g} for {clips_per_step} clips per step (linear scaling; the recipe has {recipe})"

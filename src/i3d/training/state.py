@@ -36,7 +36,7 @@ class MetricSums(Settings):
     num_clips: int = 0
 
 
-class TrainerState(Settings):
+class TrainerState(Settings, frozen=False):
     """The progress of a run, beside its tensors. Every field is required in a file."""
 
     step: int  # completed steps
