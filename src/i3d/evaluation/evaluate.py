@@ -90,7 +90,7 @@ def evaluate_protocols(
         card = weights.card
         model_name = card.origin.get("source", card.recipe.name) if isinstance(model, Weights) else str(model)
     options = replace(options, protocols=options.protocols or select_protocols(weights))
-    scorer = Scorer.create(weights, options, compute=compute, device=device)
+    scorer = Scorer(weights, options, compute=compute, device=device)
     class_map_K = match_classes(annotations, weights.card.labels, model_name)
     evaluator = _Evaluator(scorer, weights, annotations, class_map_K, model_name)
     dataset = evaluator.dataset(compute.cache)

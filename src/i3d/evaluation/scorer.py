@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Protocol
+from i3d.recipes.settings import ClipProtocol
 from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, build_model
 
@@ -70,24 +70,18 @@ class ClipScores:
 ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name
 
 
-@dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network on its device that scores clips by the protocols of the options."""
+    """A network on its device that scores clips by the protocols of the options, of which there is at least one."""
 
-    engine: Engine
-    options: EvaluationOptions  # with at least one protocol
-    protocols: tuple[Protocol, ...]  # each once, in the order of the dataset's view groups
-    max_views: int
-
-    @classmethod
-    def create(
-        cls, weights: Weights, options: EvaluationOptions, *, compute: ComputeConfig, device: torch.device
-    ) -> Self:
-        protocols = tuple(dict.fromkeys(p.recipe.protocol for p in options.protocols))
-        longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
+    def __init__(
+        self, weights: Weights, options: EvaluationOptions, *, compute: ComputeConfig, device: torch.device
+    ) -> None:
+        self.options = options
+        self.protocols = tuple(dict.fromkeys(p.recipe.protocol for p in options.protocols))  # as in the view groups
+        longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in self.protocols)
+        self.max_views = options.max_views or views_at_once(longest)
         clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
-        engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
-        return cls(engine, options, protocols, options.max_views or views_at_once(longest))
+        self.engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
 
     def __call__(self, views: Views, name: str, *, index: int) -> ProtocolScores:
         """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles."""

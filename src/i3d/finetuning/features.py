@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -36,31 +36,20 @@ VERSION: Final = 2  # part of the cache key: increase it when the features chang
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier, ready to run."""
+    """A network without its classifier, ready to run. The network itself is changed for inference."""
 
-    engine: Engine = field(repr=False)
-    preprocessing: Preprocessing
-    digest: str  # of its weights
-    num_channels: int  # of a feature
-
-    @classmethod
-    def create(
-        cls, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
-    ) -> Backbone:
-        """`net` itself is changed for inference. `precision`: fp32 or bf16."""
+    def __init__(
+        self, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
+    ) -> None:
+        self.preprocessing = preprocessing
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
             if not name.startswith(net.head_prefix) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        (width,) = {
-            int(value.shape[1])
-            for name, value in net.state_dict().items()
-            if name.startswith(net.head_prefix) and name.endswith("weight")
-        }
-        engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
-        return cls(engine, preprocessing, digest.hexdigest(), width)
+        self.digest = digest.hexdigest()  # of its weights
+        self.num_channels = next(net.classifier.parameters()).shape[1]  # of a feature
+        self.engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips. Views run one at a time: no number depends on the rest of a batch."""

@@ -88,8 +88,8 @@ def finetune(
     """
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     check_training_runtime(compute)
-    if multi_label:
-        options.check_multi_label()
+    if multi_label and options.head == "prototype":
+        raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
     folder = RunFolder(work_dir)
     folder.lock()  # raises before any work if the folder is not free
     folder.release()

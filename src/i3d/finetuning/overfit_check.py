@@ -55,7 +55,7 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
         right_N = logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
     if right_N.all():
         return f"overfit check passed: the classifier fits {len(few)} clips, 100 % correct"
-    wrong = [few[n] for n in np.flatnonzero(~right_N).tolist()]
+    wrong = np.flatnonzero(~right_N).tolist()
     raise InputError(
         f"overfit check failed: the classifier fits only {right_N.mean():.0%} of {len(few)} clips: "
         f"{_explain(features_NC, annotations, few, wrong)}"
@@ -65,17 +65,16 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
 def _explain(features_NC: Doubles, annotations: Annotations, few: Sequence[int], wrong: Sequence[int]) -> str:
     """The likeliest cause: clips of different classes with the same features."""
     scale = float(np.abs(features_NC).max()) or 1.0
-    for index in wrong:
-        place = list(few).index(index)
-        distances_N = np.abs(features_NC - features_NC[place]).max(axis=1)
+    for n in wrong:
+        distances_N = np.abs(features_NC - features_NC[n]).max(axis=1)
         for other in np.flatnonzero(distances_N < 1e-4 * scale).tolist():
-            if annotations.labels_of(few[other]) != annotations.labels_of(index):
-                first, second = (_describe(annotations, i) for i in (index, few[other]))
+            if annotations.labels_of(few[other]) != annotations.labels_of(few[n]):
+                first, second = (_describe(annotations, i) for i in (few[n], few[other]))
                 return (
                     f"{first} and {second} have the same features: they are duplicates, or blank; correct the labels "
                     "or the files (`i3d data check`)"
                 )
-    named = ", ".join(printable(annotations.path(index)) for index in wrong[:3])
+    named = ", ".join(printable(annotations.path(few[n])) for n in wrong[:3])
     return f"inspect {named}; `i3d data preview` shows the clips as training reads them"
 
 

@@ -84,7 +84,7 @@ class Finetuner:
         config, recipe, train_indices = self.config, self.config.recipe, self.split.train
         device = pick_device(self.compute.device)
         net = build_model(self.weights)
-        backbone = Backbone.create(net, recipe.preprocessing, device=device, precision=config.precision)
+        backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
         common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
         common |= {"seed": self.seed, "on_progress": self.on_progress}
         features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
