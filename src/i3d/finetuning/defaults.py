@@ -111,7 +111,7 @@ def choose(
 
     `recipe` is that of the pretrained weights, `settings` are `key=value` changes of the resulting recipe.
     """
-    pick, is_rgb, on_cpu = _Chooser(options), recipe.network.in_channels == 3, device == "cpu"
+    pick, on_cpu = _Chooser(options), device == "cpu"
     train_layers: TrainLayers = pick("train_layers", *_train_layers(stats, device))
     head: HeadKind = pick("head", *_head(stats))
     protocol = _protocol(stats, pick)
@@ -130,7 +130,7 @@ def choose(
         sampling=TrainSampling(
             clip_len=protocol.clip_len, frame_interval=protocol.frame_interval, target_fps=protocol.target_fps
         ),
-        augmentation=_augmentation(stats, recipe, pick, is_random=train_layers != "head" or views > 1, is_rgb=is_rgb),
+        augmentation=_augmentation(stats, recipe, pick, is_random=train_layers != "head" or views > 1),
         validation=protocol.model_copy(update={"num_clips": 1}),
         validation_crop=recipe.preprocessing.crop,
         validate_every=1,
@@ -234,9 +234,7 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
     return "none", "the classes are about equally large"
 
 
-def _augmentation(
-    stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool, is_rgb: bool
-) -> Augmentation:
+def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool) -> Augmentation:
     pre = recipe.preprocessing
     size: dict[str, Any] = {"resize": pre.short_side, "size": min(224, pre.crop)}
     if not is_random:
@@ -250,7 +248,7 @@ def _augmentation(
         jitter, words, why = 0.0, "random resized crops", ""
     else:
         crop = MultiScaleCrop(scales=(1.0, 0.875, 0.75))
-        jitter, words, why = 0.2 if is_rgb else 0.0, "multi-scale crops", ": mild augmentation"
+        jitter, words, why = 0.2 if recipe.network.in_channels == 3 else 0.0, "multi-scale crops", ": mild augmentation"
     words += ", colour jitter" if jitter else ""
     pick.add("--set training.augmentation...", words, f"{per_class:.0f} clips per class{why}")
     return Augmentation(**size, crop=crop, brightness=jitter, contrast=jitter, **mirrors)

@@ -5,6 +5,7 @@ Letters in names: N clips, V views, C channels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,12 +32,11 @@ MIN_STEPS: Final = 3  # a learning rate that is too high diverges within them
 def draw_clips(annotations: Annotations, *, seed: int) -> list[int]:
     """Eight clips at most, of as many classes as possible, drawn by the seed."""
     order = np.random.default_rng((seed, 0x5E1F)).permutation(len(annotations)).tolist()
-    rounds: dict[tuple[int, ...], int] = {}
+    drawn: Counter[tuple[int, ...]] = Counter()  # by class
     ranked = []
     for index in order:
-        labels = annotations.labels_of(index)
-        rounds[labels] = rounds.get(labels, -1) + 1
-        ranked.append((rounds[labels], index))
+        ranked.append((drawn[annotations.labels_of(index)], index))
+        drawn[annotations.labels_of(index)] += 1
     return [index for _, index in sorted(ranked, key=lambda pair: pair[0])[:NUM_CLIPS]]
 
 
