@@ -28,7 +28,7 @@ from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
-from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer, average_by_recipe
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
 from i3d.recipes.settings import WindowProtocol
@@ -249,10 +249,10 @@ class _Evaluator:
         clips, indices, recipe = self.annotations, sorted(scores), protocol.recipe
         flow = f", {recipe.flow} flow" if dataset.computes_flow else ""
         scores_N = [scores[index][protocol.name] for index in indices]
-        keeps_views = self.scorer.options.keep_views
-
-        def average(clip: Any) -> Any:
-            return average_by_recipe(clip.values_RK, clip.num_frames_V, recipe) if keeps_views else clip.values_RK[0]
+        views_N: tuple[ViewLogits, ...] = ()
+        if self.scorer.options.keep_views:
+            views_N = tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N)
+        averaged = [views.average(recipe.protocol.average, multi_label=recipe.multi_label) for views in views_N]
 
         def labels(index: int) -> tuple[int, ...]:
             return tuple(self.class_map_K[label] for label in clips.labels_of(index))
@@ -268,13 +268,13 @@ class _Evaluator:
             files_N=tuple(clips.file(index) for index in indices),
             names_N=tuple(clips.name(index) for index in indices),
             labels_N=tuple(labels(index) for index in indices),
-            scores_NK=np.stack([average(clip) for clip in scores_N]),
+            scores_NK=np.stack(averaged or [clip.values_RK[0] for clip in scores_N]),
             average=recipe.protocol.average,
             num_views_N=tuple(len(clip.num_frames_V) for clip in scores_N),
             multi_label=recipe.multi_label,
             bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
             gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
-            views_N=tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N) if keeps_views else (),
+            views_N=views_N,
             ranges_N=tuple(
                 ClipRange(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
                 for clip in map(clips.__getitem__, indices)

@@ -16,7 +16,7 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
 from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.scoring import average_views
+from i3d.evaluation.result import ViewLogits
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
@@ -97,7 +97,8 @@ class Scorer:
         frames = tuple(views.num_frames_V[view] for view in chosen)
         if self.options.keep_views:
             return ClipScores(logits_VK[chosen], frames)
-        return ClipScores(average_by_recipe(logits_VK[chosen], frames, recipe)[None], frames)
+        average, multi_label = recipe.protocol.average, recipe.multi_label
+        return ClipScores(ViewLogits(logits_VK[chosen], frames).average(average, multi_label=multi_label)[None], frames)
 
     def _logits(self, views: Views, name: str) -> Scores:
         """The logits (V, K) of all views of one clip."""
@@ -115,13 +116,6 @@ class Scorer:
             remedy = "the weights are damaged" if arithmetic == "fp32" else "use --precision fp32"
             raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {remedy}")
         return logits_VK.astype(np.float64)
-
-
-def average_by_recipe(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Recipe) -> Scores:
-    """The scores (K) of a clip, averaged over its views as the recipe sets; longer views have more weight."""
-    return average_views(
-        logits_VK, average=recipe.protocol.average, weights_V=num_frames_V, multi_label=recipe.multi_label
-    ).scores_K
 
 
 def _reorder(views: Views, order: FrameOrder, *, seed: int, index: int) -> Views:

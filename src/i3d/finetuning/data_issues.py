@@ -60,14 +60,11 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
     Clips without a split count as training clips.
     """
     readable_N = np.array([is_readable(row) for row in report.rows], bool)
-    labels_N = np.array(
-        [annotations.labels_of(i)[0] if annotations.labels_of(i) else -1 for i in range(len(report.rows))]
-    )
     return [
         *_unreadable(report),
         *_classes(annotations, readable_N),
         *_same(annotations, report),
-        *_leaks(annotations, report, labels_N, readable_N),
+        *_leaks(annotations, report, readable_N),
     ]
 
 
@@ -124,14 +121,13 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
         if earlier is None:  # another part of that file
             continue
-        named = f"{report.rows[later].path} and {report.rows[earlier].path}"
-        classes = [" + ".join(report.rows[index].labels) for index in (earlier, later)]
-        if set(report.rows[later].labels) != set(report.rows[earlier].labels):
-            two.append(f"{named} ({classes[1]} and {classes[0]})")
-        splits = [int(annotations.splits_N[index]) for index in (earlier, later)]
+        rows, splits = zip(*((report.rows[i], int(annotations.splits_N[i])) for i in (later, earlier)), strict=True)
+        named, is_same_class = " and ".join(row.path for row in rows), set(rows[0].labels) == set(rows[1].labels)
+        if not is_same_class:
+            two.append(f"{named} ({' and '.join(' + '.join(row.labels) for row in rows)})")
         if min(splits) >= 0 and splits[0] != splits[1]:
-            across.append(f"{named} ({SPLITS[splits[1]]} and {SPLITS[splits[0]]})")
-        elif set(report.rows[later].labels) == set(report.rows[earlier].labels):
+            across.append(f"{named} ({' and '.join(SPLITS[split] for split in splits)})")
+        elif is_same_class:
             twice.append(named)
     return [
         *_named("two classes", two, "clips are duplicates of a clip of another class",
@@ -149,10 +145,10 @@ def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
     return clip.start_seconds, clip.end_seconds, clip.first_frame
 
 
-def _leaks(
-    annotations: Annotations, report: DatasetReport, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
-) -> list[DataIssue]:
+def _leaks(annotations: Annotations, report: DatasetReport, readable_N: npt.NDArray[np.bool_]) -> list[DataIssue]:
     """Properties of the files that predict the class: a network may learn them instead of the action."""
+    labels = [annotations.labels_of(index) for index in range(len(report.rows))]
+    labels_N = np.array([classes[0] if classes else -1 for classes in labels])
     indices = np.flatnonzero(readable_N & (labels_N >= 0))
     if len(indices) > MAX_COMPARED:
         indices = np.sort(np.random.default_rng(0).choice(indices, MAX_COMPARED, replace=False))

@@ -116,24 +116,25 @@ def train(
             run = TrainingRun(state, loader, val_loader, folder, base_lr, steps_per_epoch, total_steps, on_progress)
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
-            config = _run_config(run, annotations, validation)
             settings = _compute_settings(run, compute, deterministic=deterministic)
             with run.naming_lost_clips():
-                return _run(run, stopping, config, settings, max_steps, tensorboard=tensorboard)
+                return _run(run, stopping, settings, max_steps, tensorboard=tensorboard)
         finally:
             folder.release()
 
 
 def _run(
-    run: TrainingRun,
-    stopping: Stopping,
-    config: dict[str, Any],
-    settings: dict[str, Any],
-    max_steps: int | None,
-    *,
-    tensorboard: bool,
+    run: TrainingRun, stopping: Stopping, settings: dict[str, Any], max_steps: int | None, *, tensorboard: bool
 ) -> TrainResult:
     """Measure the speed, report a complete run, or resume and train."""
+    config = {  # that a resumed run must match
+        "recipe": run.state.recipe.model_dump(mode="json"),
+        "lr": run.base_lr,
+        "seed": run.state.seed,
+        "clips": fingerprint(run.loader.dataset.annotations),
+        "validation": fingerprint(run.validation.dataset.annotations) if run.validation is not None else None,
+        "world_size": run.world_size,
+    }
     config_text = json.dumps(config)
     run.check_ranks_match(config_text)
     run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
@@ -235,18 +236,6 @@ def _compute_settings(run: TrainingRun, compute: ComputeConfig, *, deterministic
         "num_threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "device": run.state.device.type,
-    }
-
-
-def _run_config(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> dict[str, Any]:
-    """Everything that a resumed run must match."""
-    return {
-        "recipe": run.state.recipe.model_dump(mode="json"),
-        "lr": run.base_lr,
-        "seed": run.state.seed,
-        "clips": fingerprint(annotations),
-        "validation": fingerprint(validation) if validation is not None else None,
-        "world_size": run.world_size,
     }
 
 
