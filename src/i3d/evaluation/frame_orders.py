@@ -47,22 +47,19 @@ class FrameOrderComparison:
     @property
     def conclusions(self) -> list[str]:
         """A sentence for each changed order."""
-        sentences = []
-        for order, interval in self.drop_intervals.items():
-            if order == "forward":
-                continue
-            drop = 100 * (self.accuracy["forward"] - self.accuracy[order])
-            if interval is None:
-                sentences.append(f"without {MEANING[order]}, accuracy drops by {drop:.1f} points")
-            elif interval[0] <= 0:
-                sentences.append(f"no significant dependence on {MEANING[order]} on these clips")
-            else:
-                low, high = (100 * end for end in interval)
-                sentences.append(
-                    f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
-                    f"(95 % interval {low:.1f} to {high:.1f})"
-                )
-        return sentences
+        return [self._conclusion(order) for order in self.drop_intervals if order != "forward"]
+
+    def _conclusion(self, order: FrameOrder) -> str:
+        interval, drop = self.drop_intervals[order], 100 * (self.accuracy["forward"] - self.accuracy[order])
+        if interval is None:
+            return f"without {MEANING[order]}, accuracy drops by {drop:.1f} points"
+        if interval[0] <= 0:
+            return f"no significant dependence on {MEANING[order]} on these clips"
+        low, high = (100 * end for end in interval)
+        return (
+            f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
+            f"(95 % interval {low:.1f} to {high:.1f})"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as JSON values."""

@@ -161,19 +161,15 @@ def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:
         raise InputError("classes are multi-label in one result and single-label in another")
     if evaluation.classes == first.classes:
         return evaluation
-    number_of = {name: k for k, name in enumerate(evaluation.classes)}
-    if len(number_of) < len(evaluation.classes) or len(set(first.classes)) < len(first.classes):
+    if any(len(set(e.classes)) < len(e.classes) for e in (evaluation, first)):
         raise InputError("the results order their classes differently, and class names are duplicated")
-    missing = [name for name in first.classes if name not in number_of]
-    if missing or len(evaluation.classes) != len(first.classes):
-        name = missing[0] if missing else next(n for n in evaluation.classes if n not in first.classes)
-        raise InputError(f"the results have different classes: {quoted(name)} is in one only")
-    places_K = [number_of[name] for name in first.classes]
-    new_K = {old: new for new, old in enumerate(places_K)}
+    if different := set(first.classes) ^ set(evaluation.classes):
+        raise InputError(f"the results have different classes: {quoted(min(different))} is in one only")
+    new_K = [first.classes.index(name) for name in evaluation.classes]
     return replace(
         evaluation,
         classes=first.classes,
-        scores_NK=evaluation.scores_NK[:, places_K],
+        scores_NK=evaluation.scores_NK[:, np.argsort(new_K)],
         labels_N=tuple(tuple(new_K[label] for label in labels) for labels in evaluation.labels_N),
         bad=tuple(replace(bad, labels=tuple(new_K[label] for label in bad.labels)) for bad in evaluation.bad),
         views_N=(),

@@ -39,7 +39,13 @@ class MetricsLogger:
             ]
             write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
         self._unwritten: list[bytes] = []
-        self._tensorboard = _open_tensorboard(folder.path, step) if tensorboard else None
+        self._tensorboard: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise InputError("--tensorboard: tensorboard is not installed; pip install 'i3d[track]'") from error
+            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
 
     def write(self, line: dict[str, Any]) -> None:
@@ -147,11 +153,3 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _open_tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("--tensorboard: tensorboard is not installed; pip install 'i3d[track]'") from error
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -22,7 +22,6 @@ from i3d.errors import InputError, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.recipes.training import Training
 from i3d.training.logger import MetricsLogger
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
@@ -116,15 +115,20 @@ def train(
             run = TrainingRun(state, loader, val_loader, folder, base_lr, steps_per_epoch, total_steps, on_progress)
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
-            settings = _compute_settings(run, compute, deterministic=deterministic)
             with run.naming_lost_clips():
-                return _run(run, stopping, settings, max_steps, tensorboard=tensorboard)
+                return _run(run, stopping, compute, max_steps, deterministic=deterministic, tensorboard=tensorboard)
         finally:
             folder.release()
 
 
 def _run(
-    run: TrainingRun, stopping: Stopping, settings: dict[str, Any], max_steps: int | None, *, tensorboard: bool
+    run: TrainingRun,
+    stopping: Stopping,
+    compute: ComputeConfig,
+    max_steps: int | None,
+    *,
+    deterministic: bool,
+    tensorboard: bool,
 ) -> TrainResult:
     """Measure the speed, report a complete run, or resume and train."""
     config = {  # that a resumed run must match
@@ -150,6 +154,14 @@ def _run(
         return _result(run)
     run.resume()
     if run.is_first_rank:
+        settings = {  # that change results by rounding only, and may be others in a resumed run
+            "deterministic": deterministic,
+            "compile": compute.runtime == "compile",
+            "sharded": run.state.is_sharded,
+            "num_threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device": run.state.device.type,
+        }
         for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
             run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
         write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
@@ -227,18 +239,6 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
     )
 
 
-def _compute_settings(run: TrainingRun, compute: ComputeConfig, *, deterministic: bool) -> dict[str, Any]:
-    """The settings that change results by rounding only. A resumed run may change them."""
-    return {
-        "deterministic": deterministic,
-        "compile": compute.runtime == "compile",
-        "sharded": run.state.is_sharded,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "device": run.state.device.type,
-    }
-
-
 def _resolve_recipe(
     recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
 ) -> Recipe:
@@ -260,7 +260,7 @@ def _resolve_recipe(
         loss_scale = training.loss_scale if precision == "fp16" else 0.0
         changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
     recipe = type(recipe)(**{**dict(recipe), **changes})
-    _check_clip_shape(recipe, training_of(recipe))
+    _check_clip_shape(recipe)
     return recipe
 
 
@@ -290,8 +290,9 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
     return lines
 
 
-def _check_clip_shape(recipe: Recipe, training: Training) -> None:
+def _check_clip_shape(recipe: Recipe) -> None:
     """Run the network on tensors without memory: it must accept the clips."""
+    training = training_of(recipe)
     num_frames, side = training.sampling.clip_len, training.augmentation.size
     shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
     try:
