@@ -58,7 +58,7 @@ class HardClip:
 def select_hardest_clips(evaluation: Evaluation, *, max_clips: int) -> list[HardClip]:
     """The most confident errors, then the least confident correct clips, with stills or a note why there are none."""
     probabilities_NK, is_correct_N = evaluation.probabilities_NK, evaluation.is_correct_N
-    confidence_N = probabilities_NK.max(axis=1)
+    confidence_N, predicted_N = probabilities_NK.max(axis=1), evaluation.predicted_N
     clips = []
     for n in np.lexsort((np.where(is_correct_N, confidence_N, -confidence_N), is_correct_N))[:max_clips]:
         labels = evaluation.labels_N[n]
@@ -69,7 +69,7 @@ def select_hardest_clips(evaluation: Evaluation, *, max_clips: int) -> list[Hard
                 file=evaluation.files_N[n],
                 name=evaluation.names_N[n],
                 labels=labels,
-                predicted=int(evaluation.predicted_N[n]),
+                predicted=int(predicted_N[n]),
                 confidence=float(confidence_N[n]),
                 label_probabilities=tuple(float(probabilities_NK[n, label]) for label in labels),
                 stills=() if isinstance(stills, str) else stills,
@@ -110,7 +110,7 @@ def _open(file: str, clip_range: ClipRange, naming: FrameNaming | None) -> Video
 
 def middle_frames(num_frames: int, *, num_parts: int) -> Labels:
     """The middle frames of equal parts: 40 frames, 4 parts -> 5 15 25 35; 2 frames, 4 parts -> 0 0 1 1."""
-    return np.array([(2 * i + 1) * num_frames // (2 * num_parts) for i in range(num_parts)], np.int64)
+    return (2 * np.arange(num_parts) + 1) * num_frames // (2 * num_parts)
 
 
 def _shrink(frame_HWC: FrameHWC) -> FrameHWC:

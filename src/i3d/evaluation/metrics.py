@@ -5,6 +5,7 @@ Letters in names: N clips, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+
+
+def class_targets(labels_N: Sequence[Sequence[int]], num_classes: int) -> Scores:
+    """(N, K): 1 for each class of each clip, else 0."""
+    targets_NK = np.zeros((len(labels_N), num_classes))
+    for row_K, labels in zip(targets_NK, labels_N, strict=True):
+        row_K[list(labels)] = 1
+    return targets_NK
 
 
 def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int = 1) -> float:
@@ -32,10 +41,10 @@ def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, wi
     `with_predicted`: a class without clips that is predicted for some clip counts as 0, as in MMAction2.
     """
     by_class = class_metrics(scores_NK, labels_N)
-    counts_K = by_class.num_clips_K > 0
+    counted_K = by_class.num_clips_K > 0
     if with_predicted:
-        counts_K |= ~np.isnan(by_class.precision_K)
-    return float(np.nan_to_num(by_class.recall_K)[counts_K].mean())
+        counted_K |= ~np.isnan(by_class.precision_K)
+    return float(np.nan_to_num(by_class.recall_K)[counted_K].mean())
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:

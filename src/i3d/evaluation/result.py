@@ -21,6 +21,7 @@ from i3d.evaluation.metrics import (
     bootstrap_interval,
     calibration_error,
     class_metrics,
+    class_targets,
     confusion_matrix,
     mean_average_precision,
     precision_interval,
@@ -137,12 +138,9 @@ class Evaluation:
         return np.array([k in labels for k, labels in zip(self.predicted_N, self.labels_N, strict=True)], bool)
 
     @property
-    def targets_NK(self) -> npt.NDArray[np.float64]:
+    def targets_NK(self) -> Scores:
         """1 for each class of each clip, else 0 (N, K)."""
-        targets_NK = np.zeros(self.scores_NK.shape)
-        for row_K, labels in zip(targets_NK, self.labels_N, strict=True):
-            row_K[list(labels)] = 1
-        return targets_NK
+        return class_targets(self.labels_N, len(self.classes))
 
 
 @dataclass(frozen=True, eq=False)

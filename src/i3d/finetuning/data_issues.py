@@ -121,7 +121,7 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
         if earlier is None:  # another part of that file
             continue
-        rows, splits = zip(*((report.rows[i], int(annotations.splits_N[i])) for i in (later, earlier)), strict=True)
+        rows, splits = (report.rows[later], report.rows[earlier]), annotations.splits_N[[later, earlier]].tolist()
         named, is_same_class = " and ".join(row.path for row in rows), set(rows[0].labels) == set(rows[1].labels)
         if not is_same_class:
             two.append(f"{named} ({' and '.join(' + '.join(row.labels) for row in rows)})")

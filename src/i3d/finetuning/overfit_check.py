@@ -14,6 +14,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, printable
+from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
 from i3d.recipes.augmentation import CenterCrop, Mixing
@@ -42,9 +43,7 @@ def draw_clips(annotations: Annotations, *, seed: int) -> list[int]:
 
 def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[int]) -> str:
     """Overfit a linear classifier to the features of a few clips; a line for the log. A failure is an InputError."""
-    targets_NK = np.zeros((len(few), len(annotations.classes)))
-    for row_K, index in zip(targets_NK, few, strict=True):
-        row_K[list(annotations.labels_of(index))] = 1
+    targets_NK = class_targets([annotations.labels_of(index) for index in few], len(annotations.classes))
     features_NC = features_NVC[list(few)].mean(axis=1).astype(np.float64)
     rows = Rows(features_NC, targets_NK, np.ones(len(few)), np.arange(len(few)))
     is_multi = bool((targets_NK.sum(axis=1) != 1).any())

@@ -14,7 +14,7 @@ from torch import Tensor
 from i3d.data.loading.batch import Views
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
+from i3d.evaluation.metrics import Scores, class_targets, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.forward import forward_views
 from i3d.training.step import TrainState
@@ -87,9 +87,7 @@ def score(state: TrainState, views: Views) -> Tensor:
 
 def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState) -> dict[str, float]:
     if state.recipe.multi_label:
-        targets_NK = np.zeros(scores_NK.shape)
-        for row, classes in zip(targets_NK, labels, strict=True):
-            row[list(classes)] = 1
+        targets_NK = class_targets(labels, scores_NK.shape[1])
         return {"mean_average_precision": mean_average_precision(scores_NK, targets_NK)}
     labels_N = [classes[0] for classes in labels]
     return {
