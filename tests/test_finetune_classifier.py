@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.finetuning.classifier import PENALTIES, Head, Rows, _scale, choose_penalty, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import PENALTIES, Head, Rows, choose_penalty, feature_scale, fit_linear, fit_prototypes
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from support.examples import examples
@@ -28,7 +28,7 @@ def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_g
 
 def objective(rows, head, loss, penalty, *, multi_label=False):
     """What `fit_linear` says that it minimises, written down anew in plain features."""
-    mean_C, std_C = _scale(rows)
+    mean_C, std_C = feature_scale(rows)
     scaled_KC, bias_K = head.weight_KC * std_C, head.bias_K + head.weight_KC @ mean_C
     logits_RK = torch.from_numpy((rows.features_RC - mean_C) / std_C @ scaled_KC.T + bias_K)
     targets_RK, shares_R = torch.from_numpy(rows.targets_RK), rows.weights_R / rows.weights_R.sum()
@@ -61,7 +61,7 @@ def test_at_the_optimum_of_several_labels_the_gradient_is_zero(penalty):
 
 def check_gradient(rows, head, loss, penalty, **options):
     """By finite differences, in every direction of weights in scaled features and of the bias."""
-    mean_C, std_C = _scale(rows)
+    mean_C, std_C = feature_scale(rows)
     step = 1e-5
     for k in range(len(head.bias_K)):
         for c in range(-1, len(std_C)):
@@ -175,7 +175,7 @@ def test_prototypes_say_the_nearest_class_mean():
     rows = make_rows(9, apart=5.0, num_clips=9)
     head = fit_prototypes(rows)
     assert (head.logits(rows.features_RC).argmax(axis=1) == rows.targets_RK.argmax(axis=1)).all()
-    mean_C, std_C = _scale(rows)
+    mean_C, std_C = feature_scale(rows)
     scaled_RC = (rows.features_RC - mean_C) / std_C
     means_KC = np.stack([scaled_RC[rows.targets_RK[:, k] > 0].mean(axis=0) for k in range(3)]) * 3 / 4  # three clips
     points_RC = np.random.default_rng(2).normal(size=(50, 6)) * 3

@@ -625,7 +625,7 @@ def test_views_that_are_there_twice_have_features_twice(models, short, tmp_path)
     annotations, protocol, indices_VT = short
     weights = load_weights(models["clips"])
     pre = weights.card.recipe.preprocessing
-    trunk = Backbone.create(build_model(weights), pre, device=torch.device("cpu"), precision="fp32")
+    trunk = Backbone(build_model(weights), pre, device=torch.device("cpu"), precision="fp32")
     found = clip_features(
         trunk, Clips(annotations, ("x",)), TestView(protocol, pre), cache=Cache(tmp_path / "cache"), num_workers=0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from i3d.data.annotations import Annotations
@@ -30,12 +31,15 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
         raise InputError(
             f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
         )
-    named = ", ".join(quoted(name) for name in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
     if labels == numbered_labels(len(labels)):
         remedy = "its classes have no names: add them with `i3d convert --labels`"
     else:
-        remedy = f"it has {', '.join(quoted(name) for name in labels[:MAX_NAMED])}{' ...' * (len(labels) > MAX_NAMED)}"
-    raise InputError(f"{where}classes that {quoted(model)} does not have: {named}; {remedy}")
+        remedy = f"it has {_names(labels)}"
+    raise InputError(f"{where}classes that {quoted(model)} does not have: {_names(missing)}; {remedy}")
+
+
+def _names(classes: Sequence[str]) -> str:
+    return ", ".join(quoted(name) for name in classes[:MAX_NAMED]) + " ..." * (len(classes) > MAX_NAMED)
 
 
 def check_labels(annotations: Annotations, recipe: Recipe) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from i3d.errors import printable
 from i3d.evaluation.metrics import Labels, Scores
-from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
+from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.utils.drawing import INK, SOFT, Pixels, fit, open_figure
 
 if TYPE_CHECKING:
@@ -85,14 +85,14 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
     metrics = compute_metrics(evaluation)
     if metrics.confusion_KK is None:
         raise ValueError("multi-label classes have no confusion matrix")
-    num_classes = len(evaluation.classes)
+    num_classes, title = len(evaluation.classes), f"Top-1 {100 * metrics.accuracy:.1f} % of {_clips(metrics.num_clips)}"
     chosen_S = np.arange(num_classes)
     if num_classes > MAX_CLASSES:
         chosen_S = most_confused(metrics.confusion_KK, most=MAX_CLASSES)
+        title += f": the {len(chosen_S)} of {num_classes:,} classes most confused with each other"
     side = _cell(len(chosen_S)) * len(chosen_S)
     width, height = max(side + 500, MIN_WIDTH), side + 420  # with room for names, title and small print
     with open_figure(out, width, height, layout="compressed") as figure:
-        title = _title(metrics, len(chosen_S), num_classes)
         figure.suptitle(textwrap.fill(title, width // 13), x=0.03, ha="left", size=15, weight="bold")
         figure.supxlabel("\n".join(_small_print(evaluation, width)), x=0.03, ha="left", size=7.5, color=SOFT)
         axes = figure.add_subplot()
@@ -126,13 +126,6 @@ def _draw_matrix(axes: Axes, confusion_KK: Labels, chosen_S: Labels, names: Sequ
     axes.set_yticks(edges, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
-
-
-def _title(metrics: Metrics, num_shown: int, num_classes: int) -> str:
-    title = f"Top-1 {100 * (metrics.top1 or 0):.1f} % of {_clips(metrics.num_clips)}"
-    if num_shown == num_classes:
-        return title
-    return f"{title}: the {num_shown} of {num_classes:,} classes most confused with each other"
 
 
 def _small_print(evaluation: Evaluation, width: int) -> list[str]:

@@ -12,12 +12,14 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -26,16 +28,17 @@ from i3d.errors import InputError, printable
 from i3d.evaluation.class_matching import check_labels, match_classes
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
-from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer, average_by_recipe
+from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
-from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import World, init_world, local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.weights.load import Weights, load_weights
+
+RECIPE_FIELDS: Final = {"name", "network", "preprocessing", "protocol", "multi_label"}  # that scores depend on
 
 log = logging.getLogger("i3d")
 
@@ -87,20 +90,17 @@ def evaluate_protocols(
         card = weights.card
         model_name = card.origin.get("source", card.recipe.name) if isinstance(model, Weights) else str(model)
     options = replace(options, protocols=options.protocols or select_protocols(weights))
-    scorer = Scorer.create(weights, options, compute=compute, device=device)
+    scorer = Scorer(weights, options, compute=compute, device=device)
     class_map_K = match_classes(annotations, weights.card.labels, model_name)
     evaluator = _Evaluator(scorer, weights, annotations, class_map_K, model_name)
     dataset = evaluator.dataset(compute.cache)
     world = init_world(device)
-    cache = ScoreCache(resume, evaluator.settings(resume), annotations, world=world)
-    try:
+    with closing(ScoreCache(resume, evaluator.settings(resume), annotations, world=world)) as cache:
         scores = cache.load()
         if scores and resume is not None and world.rank == 0:
             log.info(f"{len(scores)} of {len(annotations)} clips were done before ({printable(resume.out.name)})")
         reporter = _Reporter(on_progress, len(range(world.rank, len(annotations), world.size)))
         scores, bad = evaluator.score(dataset, cache, scores, world, compute.num_workers, reporter)
-    finally:
-        cache.close()
     return tuple(evaluator.evaluation(protocol, scores, bad, dataset) for protocol in options.protocols)
 
 
@@ -111,22 +111,14 @@ def select_protocols(
 
     `average`: "prob" or "score", by default the recipe's; `settings`: `key=value` of the protocol or preprocessing.
     """
-    recipes = _recipes(weights.card.recipe, protocols, list(settings))
+    recipe, settings = weights.card.recipe, list(settings)
+    if protocols and isinstance(recipe.protocol, WindowProtocol):  # it has no settings of clips
+        recipes = [with_test_settings(with_protocol(recipe, name), settings) for name in protocols]
+    else:
+        changed = with_test_settings(recipe, settings)
+        recipes = [with_protocol(changed, name) for name in protocols] or [changed]
     averaged = [with_average(recipe, average) for recipe in recipes]
     return tuple({name: EvaluationProtocol(name, r) for r in averaged if (name := protocol_name(r.protocol))}.values())
-
-
-def _recipes(recipe: Recipe, protocols: Sequence[str], settings: list[str]) -> list[Recipe]:
-    """The recipe with each protocol and the settings.
-
-    Settings of clips apply after the protocol if the recipe's own protocol is of windows, which has no such settings.
-    """
-    if not protocols:
-        return [with_test_settings(recipe, settings)]
-    if isinstance(recipe.protocol, WindowProtocol):
-        return [with_test_settings(with_protocol(recipe, name), settings) for name in protocols]
-    changed = with_test_settings(recipe, settings)
-    return [with_protocol(changed, name) for name in protocols]
 
 
 class _Reporter:
@@ -162,7 +154,9 @@ class _Evaluator:
         naming = options.frame_naming
         return {
             "weights": self.weights.sha256,
-            "variants": {p.name: [p.order, json.loads(_recipe_settings(p.recipe))] for p in options.protocols},
+            "variants": {
+                p.name: [p.order, p.recipe.model_dump(mode="json", include=RECIPE_FIELDS)] for p in options.protocols
+            },
             "precision": engine.requested,
             "device": engine.device.type,
             "views": options.keep_views,
@@ -198,16 +192,15 @@ class _Evaluator:
         reporter: _Reporter,
     ) -> tuple[dict[int, ProtocolScores], dict[int, str]]:
         """The scores of every readable clip, and why the others are unreadable, by index."""
-        scores, bad = dict(cached), {}
-        remaining = [index for index in range(len(self.annotations)) if index not in scores]
-        options = self.scorer.options
+        scores, num_clips = dict(cached), len(self.annotations)
+        remaining = [index for index in range(num_clips) if index not in scores]
         loader = ClipLoader(
             dataset,
             batch_size=1,
             num_workers=min(num_workers, len(remaining)),
             rank=world.rank,
             world_size=world.size,
-            max_bad=options.max_bad,
+            max_bad=self.scorer.options.max_bad,
             subset=np.array(remaining, np.int64),
             pin_memory=self.scorer.engine.device.type == "cuda",
         )
@@ -223,14 +216,20 @@ class _Evaluator:
             for _ in batch.bad:
                 reporter.clip(None)
         lines += [json.dumps([index, clip.reason]) for index, clip in loader.bad.items()]
-        for line in world.all_gather(lines):
-            index, result = json.loads(line)
+        bad: dict[int, UnreadableClip] = {}
+        for index, result in map(json.loads, world.all_gather(lines)):
             if isinstance(result, str):
-                bad[index] = result
+                bad[index] = UnreadableClip(index, result)
             else:
                 scores[index] = decode_scores(result)
-        self._check(scores, bad)
-        return scores, bad
+        if len(scores) + len(bad) != num_clips:
+            raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
+        reasons = {index: clip.reason for index, clip in bad.items()}
+        if not scores:
+            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(reasons.values()))}")
+        loader.bad = bad  # of all ranks
+        loader.check_bad()
+        return scores, reasons
 
     def _is_correct(self, scores: ProtocolScores, index: int) -> bool | None:
         if self.weights.card.recipe.multi_label:
@@ -238,18 +237,6 @@ class _Evaluator:
         values_RK = scores[self.scorer.options.protocols[0].name].values_RK
         label = self.class_map_K[self.annotations.labels_of(index)[0]]
         return int(values_RK.mean(axis=0).argmax()) == label
-
-    def _check(self, scores: Mapping[int, ProtocolScores], bad: Mapping[int, str]) -> None:
-        num_clips, max_bad = len(self.annotations), self.scorer.options.max_bad
-        if len(scores) + len(bad) != num_clips:
-            raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
-        if not scores:
-            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values()))}")
-        if len(bad) > max_bad * num_clips:
-            raise InputError(
-                f"{len(bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * max_bad:g}% allows; "
-                f"the first: {next(iter(bad.values()))} (`i3d data check` lists all)"
-            )
 
     def evaluation(
         self,
@@ -262,10 +249,10 @@ class _Evaluator:
         clips, indices, recipe = self.annotations, sorted(scores), protocol.recipe
         flow = f", {recipe.flow} flow" if dataset.computes_flow else ""
         scores_N = [scores[index][protocol.name] for index in indices]
-        keeps_views = self.scorer.options.keep_views
-
-        def average(clip: Any) -> Any:
-            return average_by_recipe(clip.values_RK, clip.num_frames_V, recipe) if keeps_views else clip.values_RK[0]
+        views_N: tuple[ViewLogits, ...] = ()
+        if self.scorer.options.keep_views:
+            views_N = tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N)
+        averaged = [views.average(recipe.protocol.average, multi_label=recipe.multi_label) for views in views_N]
 
         def labels(index: int) -> tuple[int, ...]:
             return tuple(self.class_map_K[label] for label in clips.labels_of(index))
@@ -281,20 +268,16 @@ class _Evaluator:
             files_N=tuple(clips.file(index) for index in indices),
             names_N=tuple(clips.name(index) for index in indices),
             labels_N=tuple(labels(index) for index in indices),
-            scores_NK=np.stack([average(clip) for clip in scores_N]),
+            scores_NK=np.stack(averaged or [clip.values_RK[0] for clip in scores_N]),
             average=recipe.protocol.average,
             num_views_N=tuple(len(clip.num_frames_V) for clip in scores_N),
             multi_label=recipe.multi_label,
             bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
             gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
-            views_N=tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N) if keeps_views else (),
+            views_N=views_N,
             ranges_N=tuple(
                 ClipRange(clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames)
                 for clip in map(clips.__getitem__, indices)
             ),
             frame_naming=dataset.naming,
         )
-
-
-def _recipe_settings(recipe: Recipe) -> str:
-    return recipe.model_dump_json(include={"name", "network", "preprocessing", "protocol", "multi_label"})

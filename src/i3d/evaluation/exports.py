@@ -35,13 +35,11 @@ def check_out(
         return
     suffix, where = out.suffix.lower(), f"{option} {printable(str(out))}"
     if suffix in PICKLES:
+        others = (
+            "" if out_format == "mmaction2" else ", or .csv (--out-format mmaction2 writes the content of MMAction2's)"
+        )
         raise InputError(
-            f"{where}: a pickle can run any code when it is read, so none is written; use .json or .yaml"
-            + (
-                ""
-                if out_format == "mmaction2"
-                else ", or .csv (--out-format mmaction2 writes the content of MMAction2's)"
-            )
+            f"{where}: a pickle can run any code when it is read, so none is written; use .json or .yaml{others}"
         )
     if suffix not in SUFFIXES or not out.parent.is_dir() or out.is_dir():
         raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in an existing folder")

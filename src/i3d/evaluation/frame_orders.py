@@ -16,19 +16,19 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.errors import InputError
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
-from i3d.evaluation.metrics import Scores, bootstrap_interval
+from i3d.evaluation.metrics import bootstrap_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, FrameOrder
 from i3d.utils.device import ComputeConfig
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import Weights, load_weights
 
-CHANGED_ORDERS: Final[tuple[FrameOrder, ...]] = ("shuffled", "reversed", "frozen")
 MEANING: Final[Mapping[FrameOrder, str]] = {  # of each order: what it takes away
     "shuffled": "the order of the frames",
     "reversed": "the direction of time",
     "frozen": "motion",
 }
+CHANGED_ORDERS: Final = tuple(MEANING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,22 +47,19 @@ class FrameOrderComparison:
     @property
     def conclusions(self) -> list[str]:
         """A sentence for each changed order."""
-        sentences = []
-        for order, interval in self.drop_intervals.items():
-            if order == "forward":
-                continue
-            drop = 100 * (self.accuracy["forward"] - self.accuracy[order])
-            if interval is None:
-                sentences.append(f"without {MEANING[order]}, accuracy drops by {drop:.1f} points")
-            elif interval[0] <= 0:
-                sentences.append(f"no significant dependence on {MEANING[order]} on these clips")
-            else:
-                low, high = (100 * end for end in interval)
-                sentences.append(
-                    f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
-                    f"(95 % interval {low:.1f} to {high:.1f})"
-                )
-        return sentences
+        return [self._conclusion(order) for order in self.drop_intervals if order != "forward"]
+
+    def _conclusion(self, order: FrameOrder) -> str:
+        interval, drop = self.drop_intervals[order], 100 * (self.accuracy["forward"] - self.accuracy[order])
+        if interval is None:
+            return f"without {MEANING[order]}, accuracy drops by {drop:.1f} points"
+        if interval[0] <= 0:
+            return f"no significant dependence on {MEANING[order]} on these clips"
+        low, high = (100 * end for end in interval)
+        return (
+            f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
+            f"(95 % interval {low:.1f} to {high:.1f})"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -84,13 +81,6 @@ class FrameOrderComparison:
         }
 
 
-def check_frame_orders(orders: Sequence[str]) -> tuple[FrameOrder, ...]:
-    """The frame orders of these names; an unknown name, or none, is an InputError."""
-    if not orders or set(orders) - set(CHANGED_ORDERS):
-        raise InputError(f"frame order {','.join(orders)!r}: choose from {', '.join(CHANGED_ORDERS)}")
-    return tuple(order for order in CHANGED_ORDERS if order in orders)
-
-
 def compare_frame_orders(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
@@ -107,7 +97,9 @@ def compare_frame_orders(
     "shuffled" draws an order by `options.seed`, "frozen" repeats the middle frame. The options have at most one
     protocol. The rest, and the errors, are those of `evaluate_protocols`.
     """
-    all_orders: tuple[FrameOrder, ...] = ("forward", *check_frame_orders(orders))
+    if not orders or set(orders) - set(CHANGED_ORDERS):
+        raise InputError(f"frame order {','.join(orders)!r}: choose from {', '.join(CHANGED_ORDERS)}")
+    all_orders: tuple[FrameOrder, ...] = ("forward", *(order for order in CHANGED_ORDERS if order in orders))
     options = options or EvaluationOptions()
     if len(options.protocols) > 1:
         raise InputError(f"frame orders: are compared by one protocol, {len(options.protocols)} are given; choose one")
@@ -130,7 +122,7 @@ def summarize_frame_orders(evaluations: Mapping[FrameOrder, Evaluation]) -> Fram
     forward = evaluations["forward"]
     metrics = {order: compute_metrics(e) for order, e in evaluations.items()}
     drops: dict[FrameOrder, tuple[float, float] | None] = {
-        order: None if e.multi_label else bootstrap_interval(_correct_N(forward) - _correct_N(e))
+        order: None if e.multi_label else bootstrap_interval(1.0 * forward.is_correct_N - e.is_correct_N)
         for order, e in evaluations.items()
     }
     return FrameOrderComparison(
@@ -139,9 +131,3 @@ def summarize_frame_orders(evaluations: Mapping[FrameOrder, Evaluation]) -> Fram
         drop_intervals=drops,
         recall_K={order: m.by_class.recall_K.tolist() for order, m in metrics.items() if m.by_class is not None},
     )
-
-
-def _correct_N(evaluation: Evaluation) -> Scores:
-    """1 for each clip that is classified correctly, else 0."""
-    correct_N: Scores = (np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N).astype(np.float64)
-    return correct_N

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.errors import InputError, printable, quoted
 from i3d.evaluation.metrics import Scores
 from i3d.evaluation.result import BadClip, Evaluation, compute_metrics
-from i3d.evaluation.scoring import Average, average_views
+from i3d.evaluation.scoring import Average
 
 MAX_NAMED: Final = 3
 STEPS: Final = {2: 20, 3: 10}  # number of streams -> steps from weight 0 to 1; 5 for more streams
@@ -102,11 +102,10 @@ def hold_out(
     chosen = {files[n] for n in np.random.default_rng(seed).permutation(len(files))[:num_chosen]}
     halves = []
     for wanted in (True, False):
-        rows = [n for n, file in enumerate(streams[0].files_N) if (file in chosen) is wanted]
-        bad = [clip for clip in streams[0].bad if (clip.file in chosen) is wanted]
-        places = sorted([*(_places(streams[0])[n] for n in rows), *(clip.place for clip in bad)])
-        renumbered = tuple(replace(clip, place=places.index(clip.place)) for clip in bad)
-        halves.append([replace(stream.select(rows), bad=renumbered) for stream in streams])
+        listed = [clip for _, clip in _listed(streams[0]) if (_file(streams[0], clip) in chosen) is wanted]
+        rows = [clip for clip in listed if isinstance(clip, int)]
+        bad = tuple(replace(clip, place=place) for place, clip in enumerate(listed) if isinstance(clip, BadClip))
+        halves.append([replace(stream.select(rows), bad=bad) for stream in streams])
     return halves[0], halves[1]
 
 
@@ -123,11 +122,6 @@ def check_sweep(chosen_on: Sequence[Evaluation], streams: Sequence[Evaluation]) 
         raise InputError(f"--sweep-on: {len(shared)} clips are in both, such as {name}; choose weights on other clips")
 
 
-def _places(evaluation: Evaluation) -> list[int]:
-    """The list indices of the readable clips."""
-    return [place for place, (_, n) in enumerate(_listed(evaluation)) if n >= 0]
-
-
 def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The evaluations with the clips and classes in the order of the first; clips unreadable in one are bad in all.
 
@@ -137,20 +131,28 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         raise InputError(f"fusion needs two results or more, got {len(evaluations)}")
     first = evaluations[0]
     same = [first, *(_with_classes(other, first) for other in evaluations[1:])]
-    keys_S = [_keys(evaluation) for evaluation in same]
-    for number, keys in enumerate(keys_S[1:], start=2):
-        _check_same(number, keys_S[0], keys)
-    readable = [key for key, n in keys_S[0].items() if n >= 0 and all(keys[key] >= 0 for keys in keys_S)]
-    if not readable:
-        raise InputError("no clip is readable in all results")
-    bad = _bad(same, keys_S)
-    for evaluation, keys in zip(same[1:], keys_S[1:], strict=True):
-        for key in readable:
-            if set(evaluation.labels_N[keys[key]]) != set(first.labels_N[keys_S[0][key]]):
+    clips_S = [_by_key(evaluation) for evaluation in same]
+    for number, clips in enumerate(clips_S[1:], start=2):
+        _check_same(number, clips_S[0], clips)
+    rows_S: list[list[int]] = [[] for _ in same]
+    bad = []
+    for place, (key, own) in enumerate(clips_S[0].items()):
+        aligned = [clips[key] for clips in clips_S]
+        if unreadable := [clip for clip in aligned if isinstance(clip, BadClip)]:
+            clip = replace(unreadable[0], place=place)
+            if isinstance(own, int):
+                clip = BadClip(first.files_N[own], first.names_N[own], first.labels_N[own], clip.reason, place)
+            bad.append(clip)
+            continue
+        for evaluation, rows, n in zip(same, rows_S, aligned, strict=True):
+            assert isinstance(n, int)
+            rows.append(n)
+            if set(evaluation.labels_N[n]) != set(first.labels_N[rows_S[0][-1]]):
                 what = f"{printable(key[0])}: has other labels in {printable(evaluation.data)}"
                 raise InputError(f"{what} than in {printable(first.data)}; correct one of the lists")
-    rows_S = [[keys[key] for key in readable] for keys in keys_S]
-    return [replace(e.select(rows), bad=bad) for e, rows in zip(same, rows_S, strict=True)]
+    if not rows_S[0]:
+        raise InputError("no clip is readable in all results")
+    return [replace(e.select(rows), bad=tuple(bad)) for e, rows in zip(same, rows_S, strict=True)]
 
 
 def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:
@@ -159,48 +161,41 @@ def _with_classes(evaluation: Evaluation, first: Evaluation) -> Evaluation:
         raise InputError("classes are multi-label in one result and single-label in another")
     if evaluation.classes == first.classes:
         return evaluation
-    number_of = {name: k for k, name in enumerate(evaluation.classes)}
-    if len(number_of) < len(evaluation.classes) or len(set(first.classes)) < len(first.classes):
+    if any(len(set(e.classes)) < len(e.classes) for e in (evaluation, first)):
         raise InputError("the results order their classes differently, and class names are duplicated")
-    missing = [name for name in first.classes if name not in number_of]
-    if missing or len(evaluation.classes) != len(first.classes):
-        name = missing[0] if missing else next(n for n in evaluation.classes if n not in first.classes)
-        raise InputError(f"the results have different classes: {quoted(name)} is in one only")
-    places_K = [number_of[name] for name in first.classes]
-    new_K = {old: new for new, old in enumerate(places_K)}
+    if different := set(first.classes) ^ set(evaluation.classes):
+        raise InputError(f"the results have different classes: {quoted(min(different))} is in one only")
+    new_K = [first.classes.index(name) for name in evaluation.classes]
     return replace(
         evaluation,
         classes=first.classes,
-        scores_NK=evaluation.scores_NK[:, places_K],
+        scores_NK=evaluation.scores_NK[:, np.argsort(new_K)],
         labels_N=tuple(tuple(new_K[label] for label in labels) for labels in evaluation.labels_N),
         bad=tuple(replace(bad, labels=tuple(new_K[label] for label in bad.labels)) for bad in evaluation.bad),
         views_N=(),
     )
 
 
-def _keys(evaluation: Evaluation) -> dict[Key, int]:
-    """The index of each clip, -1 if it is unreadable. The key counts clips of the same name."""
+def _by_key(evaluation: Evaluation) -> dict[Key, int | BadClip]:
+    """The clips of `_listed`. The key counts clips of the same name."""
     count: dict[str, int] = defaultdict(int)
-    keys: dict[Key, int] = {}
-    for name, n in _listed(evaluation):
+    clips: dict[Key, int | BadClip] = {}
+    for name, clip in _listed(evaluation):
         stem = _stem(name)
-        keys[stem, count[stem]] = n
+        clips[stem, count[stem]] = clip
         count[stem] += 1
-    return keys
+    return clips
 
 
-def _listed(evaluation: Evaluation) -> list[tuple[str, int]]:
-    """All clips in the order of their list: (name, index among the readable clips, or -1)."""
-    bad_at = {bad.place: bad.name for bad in evaluation.bad}
-    read = iter(enumerate(evaluation.names_N))
-    listed = []
-    for place in range(len(evaluation.names_N) + len(bad_at)):
-        if place in bad_at:
-            listed.append((bad_at[place], -1))
-        else:
-            n, name = next(read)
-            listed.append((name, n))
-    return listed
+def _listed(evaluation: Evaluation) -> list[tuple[str, int | BadClip]]:
+    """All clips in the order of their list: name, and index among the readable clips or the unreadable clip."""
+    bad = {clip.place: (clip.name, clip) for clip in evaluation.bad}
+    read = ((name, n) for n, name in enumerate(evaluation.names_N))
+    return [bad.get(place) or next(read) for place in range(len(evaluation.names_N) + len(bad))]
+
+
+def _file(evaluation: Evaluation, clip: int | BadClip) -> str:
+    return clip.file if isinstance(clip, BadClip) else evaluation.files_N[clip]
 
 
 def _stem(name: str) -> str:
@@ -211,30 +206,12 @@ def _stem(name: str) -> str:
     return (path.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else path) + rest
 
 
-def _check_same(number: int, keys: dict[Key, int], others: dict[Key, int]) -> None:
-    for listed, compared, lacks, has in ((keys, others, number, 1), (others, keys, 1, number)):
-        if missing := sorted(listed.keys() - compared.keys()):
+def _check_same(number: int, clips: Collection[Key], others: Collection[Key]) -> None:
+    for listed, compared, lacks, has in ((clips, others, number, 1), (others, clips, 1, number)):
+        if missing := sorted(set(listed) - set(compared)):
             named = ", ".join(printable(name) for name, _ in missing[:MAX_NAMED])
             more = " ..." if len(missing) > MAX_NAMED else ""
             raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}{more}")
-
-
-def _bad(same: Sequence[Evaluation], keys_S: Sequence[dict[Key, int]]) -> tuple[BadClip, ...]:
-    """The clips that are unreadable in some stream, in the order of the first."""
-    first, clips = same[0], []
-    bad_of = [
-        dict(zip([k for k, n in keys.items() if n < 0], e.bad, strict=True))
-        for e, keys in zip(same, keys_S, strict=True)
-    ]
-    for place, key in enumerate(keys_S[0]):
-        clip = next((bad[key] for bad in bad_of if key in bad), None)
-        if clip is None:
-            continue
-        n = keys_S[0][key]
-        if n >= 0:
-            clip = BadClip(first.files_N[n], first.names_N[n], first.labels_N[n], clip.reason, place)
-        clips.append(replace(clip, place=place))
-    return tuple(clips)
 
 
 def _kind(streams: Sequence[Evaluation], average: Average | None) -> Average:
@@ -251,16 +228,13 @@ def _kind(streams: Sequence[Evaluation], average: Average | None) -> Average:
 def _scores(stream: Evaluation, kind: Average) -> Scores:
     """The logits or probabilities of a stream; logits of views are averaged."""
     if kind == "score" and stream.average != "score":
-        rows = [average_views(v.logits_VK, average="score", weights_V=v.num_frames_V).scores_K for v in stream.views_N]
-        return np.stack(rows)
+        return np.stack([view.average(kind, multi_label=False) for view in stream.views_N])
     return stream.scores_NK if kind == "score" else stream.probabilities_NK
 
 
 def _fused(scores_S: Sequence[Scores], weights: Sequence[float], kind: Average) -> Scores:
     """The weighted sum of logits, or the weighted mean of probabilities."""
-    added_NK: Scores = np.zeros(scores_S[0].shape)
-    for scores_NK, weight in zip(scores_S, weights, strict=True):
-        added_NK += weight * scores_NK
+    added_NK = sum((w * s for w, s in zip(weights, scores_S, strict=True)), start=np.zeros(scores_S[0].shape))
     return added_NK if kind == "score" else added_NK / sum(weights)
 
 

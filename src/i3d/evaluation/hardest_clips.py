@@ -6,7 +6,6 @@ Letters in names: N clips, K classes, H rows, W columns, C channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from i3d.video.flow import bytes_to_flow, flow_to_rgb
 STILL: Final = 160  # pixels of the longer side
 NUM_STILLS: Final = 4
 JPEG_QUALITY: Final = 80
+WHOLE_FILE: Final = ClipRange()
 LIMITS: Final = Limits(max_seconds=10.0)  # per clip, so that one damaged file does not delay a report
 
 
@@ -54,40 +54,22 @@ class HardClip:
         return self.predicted in self.labels
 
 
-def misclassified_clips(evaluation: Evaluation) -> Labels:
-    """The indices of misclassified clips, the most confident first."""
-    confidence_N, is_correct_N = _predictions(evaluation)
-    return np.array(sorted(np.flatnonzero(~is_correct_N), key=lambda n: (-confidence_N[n], n)), np.int64)
-
-
-def least_confident_clips(evaluation: Evaluation) -> Labels:
-    """The indices of correctly classified clips, the least confident first."""
-    confidence_N, is_correct_N = _predictions(evaluation)
-    return np.array(sorted(np.flatnonzero(is_correct_N), key=lambda n: (confidence_N[n], n)), np.int64)
-
-
-def _predictions(evaluation: Evaluation) -> tuple[Any, Any]:
-    """Of each clip: the probability of the predicted class, and whether it is a class of the clip."""
-    predicted_N = np.argmax(evaluation.scores_NK, axis=1)
-    confidence_N = evaluation.probabilities_NK[np.arange(len(predicted_N)), predicted_N]
-    return confidence_N, np.array([k in labels for k, labels in zip(predicted_N, evaluation.labels_N, strict=True)])
-
-
 def select_hardest_clips(evaluation: Evaluation, *, max_clips: int) -> list[HardClip]:
     """The most confident errors, then the least confident correct clips, with stills or a note why there are none."""
-    probabilities_NK = evaluation.probabilities_NK
+    probabilities_NK, is_correct_N = evaluation.probabilities_NK, evaluation.is_correct_N
+    confidence_N, predicted_N = probabilities_NK.max(axis=1), evaluation.predicted_N
     clips = []
-    for n in [*misclassified_clips(evaluation), *least_confident_clips(evaluation)][:max_clips]:
-        labels, predicted = evaluation.labels_N[n], int(np.argmax(evaluation.scores_NK[n]))
-        clip_range = evaluation.ranges_N[n] if evaluation.ranges_N else None
+    for n in np.lexsort((np.where(is_correct_N, confidence_N, -confidence_N), is_correct_N))[:max_clips]:
+        labels = evaluation.labels_N[n]
+        clip_range = evaluation.ranges_N[n] if evaluation.ranges_N else WHOLE_FILE
         stills = read_stills(evaluation.files_N[n], clip_range=clip_range, naming=evaluation.frame_naming)
         clips.append(
             HardClip(
                 file=evaluation.files_N[n],
                 name=evaluation.names_N[n],
                 labels=labels,
-                predicted=predicted,
-                confidence=float(probabilities_NK[n, predicted]),
+                predicted=int(predicted_N[n]),
+                confidence=float(confidence_N[n]),
                 label_probabilities=tuple(float(probabilities_NK[n, label]) for label in labels),
                 stills=() if isinstance(stills, str) else stills,
                 note=stills if isinstance(stills, str) else "",
@@ -97,19 +79,14 @@ def select_hardest_clips(evaluation: Evaluation, *, max_clips: int) -> list[Hard
 
 
 def read_stills(
-    file: str,
-    *,
-    clip_range: ClipRange | None = None,
-    naming: FrameNaming | None = None,
-    num_stills: int = NUM_STILLS,
+    file: str, *, clip_range: ClipRange = WHOLE_FILE, naming: FrameNaming | None = None
 ) -> tuple[Still, ...] | str:
     """Small JPEGs of the middle frames of equal parts of a clip; or why it is unreadable. Flow is coloured."""
-    clip_range = clip_range or ClipRange()
     try:
         with _open(file, clip_range, naming) as video:
             first, stop = video.frames_between(clip_range.start_seconds, clip_range.end_seconds)
-            indices = first + middle_frames(stop - first, num_parts=num_stills)
-            each = video.iter_frames_at(np.unique(indices), transform=partial(_shrink, side=STILL))
+            indices = first + middle_frames(stop - first, num_parts=NUM_STILLS)
+            each = video.iter_frames_at(np.unique(indices), transform=_shrink)
             frames = [frame for _, frame, _ in each]
     except VideoError as error:
         return f"{error.why}; {error.todo}"
@@ -130,15 +107,15 @@ def _open(file: str, clip_range: ClipRange, naming: FrameNaming | None) -> Video
 
 def middle_frames(num_frames: int, *, num_parts: int) -> Labels:
     """The middle frames of equal parts: 40 frames, 4 parts -> 5 15 25 35; 2 frames, 4 parts -> 0 0 1 1."""
-    return np.array([(2 * i + 1) * num_frames // (2 * num_parts) for i in range(num_parts)], np.int64)
+    return (2 * np.arange(num_parts) + 1) * num_frames // (2 * num_parts)
 
 
-def _shrink(frame_HWC: FrameHWC, *, side: int) -> FrameHWC:
-    """Reduce a frame until its longer side is at most `side`."""
+def _shrink(frame_HWC: FrameHWC) -> FrameHWC:
+    """Reduce a frame until its longer side is at most `STILL`."""
     if frame_HWC.shape[2] == 2:
         frame_HWC = flow_to_rgb(bytes_to_flow(frame_HWC))
     height, width = frame_HWC.shape[:2]
-    scale = min(1.0, side / max(height, width))
+    scale = min(1.0, STILL / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     smaller_HWC: FrameHWC = cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     return smaller_HWC

@@ -5,6 +5,7 @@ Letters in names: N clips, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+
+
+def class_targets(labels_N: Sequence[Sequence[int]], num_classes: int) -> Scores:
+    """(N, K): 1 for each class of each clip, else 0."""
+    targets_NK = np.zeros((len(labels_N), num_classes))
+    for row_K, labels in zip(targets_NK, labels_N, strict=True):
+        row_K[list(labels)] = 1
+    return targets_NK
 
 
 def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int = 1) -> float:
@@ -31,13 +40,11 @@ def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, wi
 
     `with_predicted`: a class without clips that is predicted for some clip counts as 0, as in MMAction2.
     """
-    scores, labels = _checked(scores_NK, labels_N)
-    correct_N = np.argmax(scores, axis=1) == labels
-    counts_K = np.bincount(labels, minlength=scores.shape[1])
-    correct_K = np.bincount(labels, weights=correct_N, minlength=scores.shape[1])
-    present_K = counts_K > 0
-    num_predicted = len(set(np.argmax(scores, axis=1).tolist()) - set(labels.tolist())) if with_predicted else 0
-    return float((correct_K[present_K] / counts_K[present_K]).sum() / (present_K.sum() + num_predicted))
+    by_class = class_metrics(scores_NK, labels_N)
+    counted_K = by_class.num_clips_K > 0
+    if with_predicted:
+        counted_K |= ~np.isnan(by_class.precision_K)
+    return float(np.nan_to_num(by_class.recall_K)[counted_K].mean())
 
 
 def mean_average_precision(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> float:
@@ -91,13 +98,12 @@ class ClassMetrics:
 
 
 def class_metrics(
-    scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, bad_labels_N: npt.ArrayLike | None = None
+    scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, bad_labels_N: npt.ArrayLike = ()
 ) -> ClassMetrics:
     """Precision, recall and F1 of every class. `bad_labels_N`: classes of clips without scores, counted as wrong."""
     confusion_KK = confusion_matrix(scores_NK, labels_N)
     correct_K, predicted_K, num_clips_K = np.diag(confusion_KK), confusion_KK.sum(axis=0), confusion_KK.sum(axis=1)
-    if bad_labels_N is not None:
-        num_clips_K = num_clips_K + np.bincount(np.asarray(bad_labels_N, np.int64), minlength=len(num_clips_K))
+    num_clips_K = num_clips_K + np.bincount(np.asarray(bad_labels_N, np.int64), minlength=len(num_clips_K))
     with np.errstate(invalid="ignore"):
         precision_K, recall_K = correct_K / predicted_K, correct_K / num_clips_K
         f1_K = 2 * correct_K / (predicted_K + num_clips_K)
@@ -141,18 +147,14 @@ def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, 
     return float((gaps_B * bins.num_clips_B).sum() / bins.num_clips_B.sum())
 
 
-def bootstrap_interval(
-    values_N: npt.ArrayLike, *, level: float = 0.95, num_draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile bootstrap confidence interval of the mean of the values, from `num_draws` resamples."""
+def bootstrap_interval(values_N: npt.ArrayLike, *, num_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The percentile bootstrap 95 % confidence interval of the mean of the values, from `num_draws` resamples."""
     values = np.asarray(values_N, np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"an interval needs finite values (N), got shape {values.shape}")
-    if not 0 < level < 1 or num_draws < 1:
-        raise ValueError(f"level must lie between 0 and 1 and num_draws be at least 1, got {level} and {num_draws}")
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 

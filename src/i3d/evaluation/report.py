@@ -18,7 +18,7 @@ import numpy as np
 from i3d._version import __version__
 from i3d.errors import printable
 from i3d.evaluation.confusion import confusions, most_confused
-from i3d.evaluation.hardest_clips import misclassified_clips, select_hardest_clips
+from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
 from i3d.utils.atomic_files import ASSETS, write_atomically
@@ -65,18 +65,18 @@ def write_report(
         "notes": [line for note in notes for line in note.splitlines() if line.strip()],
         "class_columns": class_columns(evaluation, metrics),
         "hardest_clips": select_hardest_clips(evaluation, max_clips=MAX_CLIPS),
-        "num_wrong": len(misclassified_clips(evaluation)),
+        "num_wrong": int((~evaluation.is_correct_N).sum()),
         "pictures": pictures or {},
         "limits": {"matrix": FULL_MATRIX, "classes": MAX_CLASSES, "pairs": MAX_PAIRS, "clips": MAX_CLIPS},
     }
     if metrics.confusion_KK is not None:
-        probabilities_NK, class_N = evaluation.probabilities_NK, evaluation.class_N
+        probabilities_NK = evaluation.probabilities_NK
         values |= {
             "pairs": confusions(metrics.confusion_KK),
             "matrix_classes": matrix_classes(metrics.confusion_KK),
-            "bins": calibration_bins(probabilities_NK, class_N),
+            "bins": calibration_bins(probabilities_NK, evaluation.class_N),
             "confidence": float(probabilities_NK.max(axis=1).mean()),
-            "accuracy": float((np.argmax(probabilities_NK, axis=1) == class_N).mean()),  # of clips with scores
+            "accuracy": float(evaluation.is_correct_N.mean()),  # of clips with scores
         }
     write_atomically(out, _page().render(values).encode())
 

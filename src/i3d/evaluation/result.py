@@ -21,13 +21,13 @@ from i3d.evaluation.metrics import (
     bootstrap_interval,
     calibration_error,
     class_metrics,
+    class_targets,
     confusion_matrix,
     mean_average_precision,
-    mean_class_accuracy,
     precision_interval,
     top_k_accuracy,
 )
-from i3d.evaluation.scoring import Average, sigmoid, softmax
+from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 
 TOP_K: Final = "top_k_accuracy"
 TABLES: Final = ("per_class", "confusion")  # metrics that are not one number
@@ -61,6 +61,12 @@ class ViewLogits:
 
     logits_VK: Scores
     num_frames_V: tuple[int, ...]  # the weights of the views in the average
+
+    def average(self, average: Average, *, multi_label: bool) -> Scores:
+        """The scores (K) of the clip."""
+        return average_views(
+            self.logits_VK, average=average, weights_V=self.num_frames_V, multi_label=multi_label
+        ).scores_K
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +127,20 @@ class Evaluation:
         return np.array([labels[0] for labels in self.labels_N], np.int64)
 
     @property
-    def targets_NK(self) -> npt.NDArray[np.float64]:
+    def predicted_N(self) -> Labels:
+        """The class with the highest score of each clip (N); of equal scores the lower class."""
+        predicted_N: Labels = np.argmax(self.scores_NK, axis=1)
+        return predicted_N
+
+    @property
+    def is_correct_N(self) -> npt.NDArray[np.bool_]:
+        """Whether the predicted class is a class of the clip (N)."""
+        return np.array([k in labels for k, labels in zip(self.predicted_N, self.labels_N, strict=True)], bool)
+
+    @property
+    def targets_NK(self) -> Scores:
         """1 for each class of each clip, else 0 (N, K)."""
-        targets_NK = np.zeros(self.scores_NK.shape)
-        for row_K, labels in zip(targets_NK, self.labels_N, strict=True):
-            row_K[list(labels)] = 1
-        return targets_NK
+        return class_targets(self.labels_N, len(self.classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +196,10 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
             len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
         )
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
-    correct_N = np.argmax(scores_NK, axis=1) == labels_N
-    counted_N = np.concatenate([correct_N, np.zeros(num_bad * bad_as_wrong, bool)])
-    fraction = len(correct_N) / len(counted_N)  # bad clips have no top-5
+    counted_N = np.concatenate([evaluation.is_correct_N, np.zeros(num_bad * bad_as_wrong, bool)])
+    fraction = len(labels_N) / len(counted_N)  # bad clips have no top-5
+    bad_labels_N = [bad.labels[0] for bad in evaluation.bad if bad.labels] if bad_as_wrong else []
+    by_class = class_metrics(scores_NK, labels_N, bad_labels_N=bad_labels_N)
     return Metrics(
         num_clips=len(counted_N),
         num_bad=num_bad,
@@ -192,29 +207,12 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
         top1=float(counted_N.mean()),
         top1_interval=bootstrap_interval(counted_N),
         top5=top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
-        mean_class=_mean_class(evaluation, bad_as_wrong=bad_as_wrong),
+        mean_class=float(by_class.recall_K[by_class.num_clips_K > 0].mean()),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
         calibration=calibration_error(evaluation.probabilities_NK, labels_N),
-        by_class=class_metrics(scores_NK, labels_N, bad_labels_N=_bad_labels(evaluation) if bad_as_wrong else None),
+        by_class=by_class,
         confusion_KK=confusion_matrix(scores_NK, labels_N),
     )
-
-
-def _bad_labels(evaluation: Evaluation) -> Labels:
-    """The classes of the bad clips."""
-    return np.array([bad.labels[0] for bad in evaluation.bad if bad.labels], np.int64)
-
-
-def _mean_class(evaluation: Evaluation, *, bad_as_wrong: bool) -> float:
-    if not (bad_as_wrong and evaluation.bad):
-        return mean_class_accuracy(evaluation.scores_NK, evaluation.class_N)
-    num_classes = len(evaluation.classes)
-    correct_N = np.argmax(evaluation.scores_NK, axis=1) == evaluation.class_N
-    bad_labels_N = _bad_labels(evaluation)
-    correct_K = np.bincount(evaluation.class_N, weights=correct_N, minlength=num_classes)
-    counts_K = np.bincount(np.concatenate([evaluation.class_N, bad_labels_N]), minlength=num_classes)
-    present_K = counts_K > 0
-    return float((correct_K[present_K] / counts_K[present_K]).mean())
 
 
 def check_metrics(names: Sequence[str], top_k: Sequence[int], *, multi_label: bool | None = None) -> None:
@@ -234,18 +232,17 @@ def named_metrics(
 ) -> dict[str, float]:
     """The metrics by name; `top_k_accuracy` is one number for each k (top1, top5). `TABLES` are not numbers."""
     check_metrics(names, top_k, multi_label=evaluation.multi_label)
+    numbers = {
+        "mean_class_accuracy": metrics.mean_class,
+        "calibration_error": metrics.calibration,
+        "mean_average_precision": metrics.mean_average_precision,
+    }
     values: dict[str, float] = {}
     for name in names:
         if name == TOP_K:
             fraction = len(evaluation.files_N) / metrics.num_clips  # bad clips are wrong, or do not count
             for k in top_k:
                 values[f"top{k}"] = top_k_accuracy(evaluation.scores_NK, evaluation.class_N, k=k) * fraction
-        else:
-            value = {
-                "mean_class_accuracy": metrics.mean_class,
-                "calibration_error": metrics.calibration,
-                "mean_average_precision": metrics.mean_average_precision,
-            }.get(name)
-            if value is not None:
-                values[name] = value
+        elif (value := numbers.get(name)) is not None:
+            values[name] = value
     return values

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, first_line, printable
-from i3d.evaluation.metrics import Scores
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, Metrics, ViewLogits
-from i3d.evaluation.scoring import Average, average_views
+from i3d.evaluation.scoring import Average
 from i3d.recipes.recipe import AVERAGED
+from i3d.recipes.settings import first_error
 from i3d.recipes.yaml import read_yaml
 from i3d.utils.atomic_files import write_atomically
 
@@ -102,11 +103,11 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
             f"{where}: version {str(data.get('version'))[:20]!r} of the format, only {VERSION} is supported; test again"
         )
     try:
-        evaluations = tuple(_evaluation(data, name, entry, average) for name, entry in data["protocols"].items())
-        if not evaluations:
-            raise ValueError("no protocols")
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        file = _File.model_validate(data)
+        evaluations = tuple(_evaluation(file, name, average) for name in file.protocols)
+    except (KeyError, ValueError) as error:
         why = f"{first_line(error)} is missing" if isinstance(error, KeyError) else first_line(error)
+        why = first_error(error) if isinstance(error, ValidationError) else why
         raise InputError(f"{where}: damaged ({why}); write it again with `i3d test --out`") from error
     if average is not None and not evaluations[0].views_N and any(e.average != average for e in evaluations):
         raise InputError(
@@ -131,14 +132,11 @@ def metrics_as_dict(evaluation: Evaluation, metrics: Metrics) -> dict[str, Any]:
     """The metrics with their protocol as JSON values; undefined ones are left out, or null in a table."""
     plain = {k: v for k, v in vars(metrics).items() if v is not None and k not in ("by_class", "confusion_KK")}
     values: dict[str, Any] = {"protocol": evaluation.protocol, **plain}
-    if metrics.by_class is not None:
-        by = metrics.by_class
-        columns = (by.num_clips_K, by.precision_K, by.recall_K, by.f1_K)
-        rows = zip(evaluation.classes, *columns, strict=True)
-        keys = ("precision", "recall", "f1")
+    if (by := metrics.by_class) is not None:
+        columns = (by.num_clips_K.tolist(), by.precision_K, by.recall_K, by.f1_K)
         values["by_class"] = [
-            {"class": name, "clips": int(clips), **{k: _finite(v) for k, v in zip(keys, numbers, strict=True)}}
-            for name, clips, *numbers in rows
+            {"class": name, "clips": clips, "precision": _finite(p), "recall": _finite(r), "f1": _finite(f1)}
+            for name, clips, p, r, f1 in zip(evaluation.classes, *columns, strict=True)
         ]
     if metrics.confusion_KK is not None:
         values["confusion"] = metrics.confusion_KK.tolist()
@@ -160,114 +158,90 @@ def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
 
 
 def _read(path: Path, where: str) -> Any:
+    kind = "YAML" if path.suffix.lower() in YAML else "JSON"
     try:
         content = path.read_bytes()
-        return read_yaml(content.decode()) if path.suffix.lower() in YAML else json.loads(content)
+        return read_yaml(content.decode()) if kind == "YAML" else json.loads(content)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of `i3d test --out`") from error
     except (ValueError, RecursionError) as error:
-        kind = "YAML" if path.suffix.lower() in YAML else "JSON"
         raise InputError(f"{where}: not {kind} ({first_line(error)}); write it again with `i3d test --out`") from error
 
 
-def _evaluation(data: dict[str, Any], name: str, entry: dict[str, Any], average: Average | None) -> Evaluation:
-    classes, clips = tuple(_text(label) for label in data["classes"]), data["clips"]
-    shape, multi_label = (len(clips), len(classes)), _truth(data["multi_label"])
-    own: Average = entry["average"]
-    if own not in AVERAGED:
-        raise ValueError(f"average {str(own)[:20]!r}")
-    if not clips:
-        raise ValueError("no clips")
-    views_N = tuple(_views(clip, name, len(classes)) for clip in clips) if clips and "logits" in clips[0] else ()
-    chosen = average if average and views_N else own
-    scores = (
-        [
-            average_views(v.logits_VK, average=chosen, weights_V=v.num_frames_V, multi_label=multi_label).scores_K
-            for v in views_N
-        ]
-        if views_N
-        else [clip["scores"][name] for clip in clips]
-    )
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class _Clip(_Part):
+    file: str
+    name: str
+    labels: tuple[int, ...]
+    range: ClipRange = ClipRange()
+    views: dict[str, int]
+    scores: dict[str, list[float]] = {}
+    frames: dict[str, tuple[int, ...]] = {}  # these and the logits only with `keep_views`
+    logits: dict[str, list[list[float]]] = {}
+
+
+class _Protocol(_Part):
+    protocol: str
+    average: Average
+    gflops_per_video: float | None
+
+
+class _File(_Part):
+    """The parts of a file that are read back, by the name of the protocol where they differ."""
+
+    model: str
+    sha256: str
+    recipe: str
+    data: str
+    classes: tuple[str, ...]
+    multi_label: StrictBool
+    frame_naming: FrameNaming | None
+    protocols: dict[str, _Protocol] = Field(min_length=1)
+    clips: list[_Clip] = Field(min_length=1)
+    bad: tuple[BadClip, ...]
+
+
+def _evaluation(file: _File, name: str, average: Average | None) -> Evaluation:
+    entry, clips = file.protocols[name], file.clips
+    for labels in (*(clip.labels for clip in clips), *(bad.labels for bad in file.bad)):
+        is_known = [0 <= label < len(file.classes) for label in labels]
+        if not labels or not all(is_known) or (len(labels) > 1 and not file.multi_label):
+            raise ValueError(f"labels {str(labels)[:40]} of {len(file.classes)} classes")
+    views_N: tuple[ViewLogits, ...] = ()
+    chosen = entry.average
+    if clips[0].logits:
+        views_N = tuple(ViewLogits(np.array(clip.logits[name], np.float64), clip.frames[name]) for clip in clips)
+        chosen = average or chosen
+        scores: Any = [view.average(chosen, multi_label=file.multi_label) for view in views_N]
+    else:
+        scores = [clip.scores[name] for clip in clips]
     evaluation = Evaluation(
-        name=_text(name),
-        model=_text(data["model"]),
-        weights_sha256=_text(data["sha256"]),
-        recipe=_text(data["recipe"]),
-        protocol=_text(entry["protocol"]),
-        data=_text(data["data"]),
-        classes=classes,
-        files_N=tuple(_text(clip["file"]) for clip in clips),
-        names_N=tuple(_text(clip["name"]) for clip in clips),
-        labels_N=tuple(_labels(clip["labels"], len(classes), several=multi_label) for clip in clips),
-        scores_NK=np.array(scores, np.float64).reshape(shape),
+        name=name,
+        model=file.model,
+        weights_sha256=file.sha256,
+        recipe=file.recipe,
+        protocol=entry.protocol.replace(AVERAGED[entry.average], AVERAGED[chosen]),
+        data=file.data,
+        classes=file.classes,
+        files_N=tuple(clip.file for clip in clips),
+        names_N=tuple(clip.name for clip in clips),
+        labels_N=tuple(clip.labels for clip in clips),
+        scores_NK=np.array(scores, np.float64),
         average=chosen,
-        num_views_N=tuple(int(clip["views"][name]) for clip in clips),
-        multi_label=multi_label,
-        bad=tuple(_bad(bad, len(classes)) for bad in data["bad"]),
-        gflops=None if entry["gflops_per_video"] is None else _finite_number(entry["gflops_per_video"]),
+        num_views_N=tuple(clip.views[name] for clip in clips),
+        multi_label=file.multi_label,
+        bad=file.bad,
+        gflops=entry.gflops_per_video,
         views_N=views_N,
-        ranges_N=tuple(_range(clip.get("range")) for clip in clips),
-        frame_naming=_frame_naming(data["frame_naming"]),
+        ranges_N=tuple(clip.range for clip in clips),
+        frame_naming=file.frame_naming,
     )
-    if chosen == "prob" and not multi_label and np.abs(evaluation.scores_NK.sum(axis=1) - 1).max() > 1e-3:
+    if chosen == "prob" and not file.multi_label and np.abs(evaluation.scores_NK.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError("probabilities that do not sum to 1")
-    return replace(evaluation, protocol=evaluation.protocol.replace(AVERAGED[own], AVERAGED[chosen]))
-
-
-def _views(clip: dict[str, Any], name: str, num_classes: int) -> ViewLogits:
-    logits_VK: Scores = np.array(clip["logits"][name], np.float64)
-    frames = tuple(int(frames) for frames in clip["frames"][name])
-    if logits_VK.shape != (len(frames), num_classes) or not np.isfinite(logits_VK).all():
-        raise ValueError(f"logits of {str(clip['name'])[:60]!r}")
-    return ViewLogits(logits_VK, frames)
-
-
-def _range(value: dict[str, Any] | None) -> ClipRange:
-    if value is None:
-        return ClipRange()
-    start, end = (
-        None if value[key] is None else _finite_number(value[key]) for key in ("start_seconds", "end_seconds")
-    )
-    num_frames = None if value["num_frames"] is None else int(value["num_frames"])
-    return ClipRange(start, end, int(value["first_frame"]), num_frames)
-
-
-def _frame_naming(value: dict[str, Any] | None) -> FrameNaming | None:
-    if value is None:
-        return None
-    if value["modality"] not in ("rgb", "flow"):
-        raise ValueError(f"frame naming {str(value)[:60]}")
-    return FrameNaming(_text(value["template"]), int(value["first"]), value["modality"])
-
-
-def _bad(bad: dict[str, Any], num_classes: int) -> BadClip:
-    labels = _labels(bad["labels"], num_classes, several=True)
-    return BadClip(_text(bad["file"]), _text(bad["name"]), labels, _text(bad["reason"]), int(bad["place"]))
-
-
-def _labels(values: Any, num_classes: int, *, several: bool) -> tuple[int, ...]:
-    is_wrong = any(type(value) is not int or not 0 <= value < num_classes for value in values)
-    if not values or is_wrong or (len(values) > 1 and not several):
-        raise ValueError(f"labels {str(values)[:40]} of {num_classes} classes")
-    return tuple(values)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is not text")
-    return value
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{str(value)[:40]!r} is neither true nor false")
-    return value
-
-
-def _finite_number(value: Any) -> float:
-    if type(value) not in (int, float) or not np.isfinite(value):
-        raise ValueError(f"{str(value)[:40]!r} is not a number")
-    return float(value)
+    return evaluation
 
 
 def _finite(value: Any) -> float | None:

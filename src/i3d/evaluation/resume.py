@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.resume import Resume, ResumeLog, file_signature
@@ -65,8 +68,21 @@ class ScoreCache:
 
 
 def encode_scores(scores: ProtocolScores) -> dict[str, Any]:
-    return {name: clip.as_row() for name, clip in scores.items()}
+    """As JSON values, with all bits."""
+    return {
+        name: {
+            "values": base64.b64encode(clip.values_RK.astype("<f8").tobytes()).decode(),
+            "rows": len(clip.values_RK),
+            "frames": list(clip.num_frames_V),
+        }
+        for name, clip in scores.items()
+    }
 
 
 def decode_scores(row: dict[str, Any]) -> ProtocolScores:
-    return {name: ClipScores.from_row(clip) for name, clip in row.items()}
+    """The inverse of `encode_scores`."""
+    scores = {}
+    for name, clip in row.items():
+        values_RK = np.frombuffer(base64.b64decode(clip["values"], validate=True), "<f8").reshape(clip["rows"], -1)
+        scores[name] = ClipScores(values_RK.astype(np.float64), tuple(int(frames) for frames in clip["frames"]))
+    return scores

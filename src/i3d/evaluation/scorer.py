@@ -5,11 +5,9 @@ Letters in names: N clips, V views, R rows (one, or one per view), K classes.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,12 +16,12 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
 from i3d.errors import InputError, printable
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.scoring import average_views
+from i3d.evaluation.result import ViewLogits
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, Protocol
+from i3d.recipes.settings import ClipProtocol
 from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, build_model
 
@@ -68,38 +66,22 @@ class ClipScores:
     values_RK: Scores
     num_frames_V: tuple[int, ...]
 
-    def as_row(self) -> dict[str, Any]:
-        """As JSON values, with all bits."""
-        values = base64.b64encode(self.values_RK.astype("<f8").tobytes()).decode()
-        return {"values": values, "rows": len(self.values_RK), "frames": list(self.num_frames_V)}
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Self:
-        values_RK = np.frombuffer(base64.b64decode(row["values"], validate=True), "<f8").reshape(row["rows"], -1)
-        return cls(values_RK.astype(np.float64), tuple(int(frames) for frames in row["frames"]))
-
 
 ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name
 
 
-@dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network on its device that scores clips by the protocols of the options."""
+    """A network on its device that scores clips by the protocols of the options, of which there is at least one."""
 
-    engine: Engine
-    options: EvaluationOptions  # with at least one protocol
-    protocols: tuple[Protocol, ...]  # each once, in the order of the dataset's view groups
-    max_views: int
-
-    @classmethod
-    def create(
-        cls, weights: Weights, options: EvaluationOptions, *, compute: ComputeConfig, device: torch.device
-    ) -> Self:
-        protocols = tuple(dict.fromkeys(p.recipe.protocol for p in options.protocols))
-        longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in protocols)
+    def __init__(
+        self, weights: Weights, options: EvaluationOptions, *, compute: ComputeConfig, device: torch.device
+    ) -> None:
+        self.options = options
+        self.protocols = tuple(dict.fromkeys(p.recipe.protocol for p in options.protocols))  # as in the view groups
+        longest = max(p.clip_len if isinstance(p, ClipProtocol) else p.max_window_frames for p in self.protocols)
+        self.max_views = options.max_views or views_at_once(longest)
         clip_CTHW = view_shape(options.protocols[0].recipe)[1:]
-        engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
-        return cls(engine, options, protocols, options.max_views or views_at_once(longest))
+        self.engine = Engine.create(build_model(weights), compute, device=device, clip_CTHW=clip_CTHW)
 
     def __call__(self, views: Views, name: str, *, index: int) -> ProtocolScores:
         """The scores of one clip by each protocol. `index`: of the clip in its list, for the seed of shuffles."""
@@ -115,7 +97,8 @@ class Scorer:
         frames = tuple(views.num_frames_V[view] for view in chosen)
         if self.options.keep_views:
             return ClipScores(logits_VK[chosen], frames)
-        return ClipScores(average_by_recipe(logits_VK[chosen], frames, recipe)[None], frames)
+        average, multi_label = recipe.protocol.average, recipe.multi_label
+        return ClipScores(ViewLogits(logits_VK[chosen], frames).average(average, multi_label=multi_label)[None], frames)
 
     def _logits(self, views: Views, name: str) -> Scores:
         """The logits (V, K) of all views of one clip."""
@@ -135,23 +118,14 @@ class Scorer:
         return logits_VK.astype(np.float64)
 
 
-def average_by_recipe(logits_VK: Scores, num_frames_V: Sequence[int], recipe: Recipe) -> Scores:
-    """The scores (K) of a clip, averaged over its views as the recipe sets; longer views have more weight."""
-    return average_views(
-        logits_VK, average=recipe.protocol.average, weights_V=num_frames_V, multi_label=recipe.multi_label
-    ).scores_K
-
-
 def _reorder(views: Views, order: FrameOrder, *, seed: int, index: int) -> Views:
-    if order == "forward":
-        return views
-    orders: dict[str, Callable[[int, int], Sequence[int]]] = {
-        "shuffled": partial(_shuffled, seed, index),
-        "reversed": lambda _, length: range(length - 1, -1, -1),
-        "frozen": lambda _, length: [length // 2] * length,
-    }
-    return views.reordered(orders[order])
+    def frames(view: int, length: int) -> Sequence[int]:
+        match order:
+            case "shuffled":
+                return np.random.default_rng((seed, index, view)).permutation(length).tolist()  # type: ignore[no-any-return]
+            case "reversed":
+                return range(length - 1, -1, -1)
+            case _:
+                return [length // 2] * length
 
-
-def _shuffled(seed: int, index: int, view: int, length: int) -> Sequence[int]:
-    return np.random.default_rng((seed, index, view)).permutation(length).tolist()  # type: ignore[no-any-return]
+    return views if order == "forward" else views.reordered(frames)

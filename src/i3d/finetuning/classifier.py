@@ -5,32 +5,21 @@ Letters in names: R rows (views of clips), N clips, C channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 
 Doubles = npt.NDArray[np.float64]
-PENALTIES: Final = (
-    30.0,
-    10.0,
-    3.0,
-    1.0,
-    0.3,
-    0.1,
-    0.03,
-    0.01,
-    0.003,
-    0.001,
-    0.0001,
-)  # from strong to weak
+PENALTIES: Final = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)  # from strong to weak
 TOLERANCE: Final = 1e-8  # of the gradient
 ROUGH: Final = 1e-4  # the same, while penalties are compared
 ABSENT: Final = -100.0  # the bias of a class without clips: it is never predicted
@@ -48,9 +37,7 @@ class Rows:
     groups_R: npt.NDArray[np.int64]
 
     def select(self, chosen_R: npt.NDArray[np.bool_]) -> Rows:
-        return Rows(
-            self.features_RC[chosen_R], self.targets_RK[chosen_R], self.weights_R[chosen_R], self.groups_R[chosen_R]
-        )
+        return Rows(*(getattr(self, field.name)[chosen_R] for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +66,7 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
 
     The optimal weights are linear combinations of the rows: the search is in the subspace that the rows span.
     """
-    mean_C, std_C = _scale(rows)
+    mean_C, std_C = feature_scale(rows)
     left_RD, singular_D, basis_DC = np.linalg.svd((rows.features_RC - mean_C) / std_C, full_matrices=False)
     features_RD = torch.from_numpy(left_RD * singular_D)
     targets_RK = torch.from_numpy(rows.targets_RK)
@@ -89,19 +76,26 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
     bias_K = torch.zeros(targets_RK.shape[1], dtype=torch.float64, requires_grad=True)
     heads = []
     for penalty in penalties:
+        optimizer = torch.optim.LBFGS(
+            [weight_KD, bias_K], max_iter=MAX_ITERATIONS, tolerance_grad=tolerance, tolerance_change=1e-12,
+            history_size=20, line_search_fn="strong_wolfe",
+        )  # fmt: skip
 
-        def value(penalty: float = penalty) -> Tensor:
+        def step(penalty: float = penalty, optimizer: torch.optim.Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
             logits_RK = features_RD @ weight_KD.T + bias_K
             losses_R = _losses(logits_RK, targets_RK, loss, frequencies_K, multi_label=multi_label)
-            return normalised_R @ losses_R + 0.5 * penalty * weight_KD.square().sum()
+            value: Tensor = normalised_R @ losses_R + 0.5 * penalty * weight_KD.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
 
-        _minimise(value, [weight_KD, bias_K], tolerance=tolerance)
+        optimizer.step(step)  # type: ignore[no-untyped-call]
         scaled_KC = weight_KD.detach().numpy() @ basis_DC / std_C
         heads.append(Head(scaled_KC, bias_K.detach().numpy() - scaled_KC @ mean_C))
     return heads
 
 
-def _scale(rows: Rows) -> tuple[Doubles, Doubles]:
+def feature_scale(rows: Rows) -> tuple[Doubles, Doubles]:
     """Weighted mean and standard deviation of each feature; a constant feature has deviation 1."""
     normalised_R = rows.weights_R / rows.weights_R.sum()
     mean_C: Doubles = normalised_R @ rows.features_RC
@@ -115,7 +109,7 @@ def fit_prototypes(rows: Rows) -> Head:
     Class means shrink towards the mean of all clips, the more the fewer clips the class has. The scale of the logits
     maximises the likelihood of the clips. A class without clips is never predicted.
     """
-    mean_C, std_C = _scale(rows)
+    mean_C, std_C = feature_scale(rows)
     scaled_RC = (rows.features_RC - mean_C) / std_C
     weights_RK = rows.weights_R[:, None] * rows.targets_RK
     counts_K = weights_RK.sum(axis=0)
@@ -124,7 +118,9 @@ def fit_prototypes(rows: Rows) -> Head:
     plain_RK = scaled_RC @ means_KC.T - 0.5 * np.square(means_KC).sum(axis=1)
     scales = np.geomspace(1e-4, 1, 33)
     normalised_R = rows.weights_R / rows.weights_R.sum()
-    values = [float(normalised_R @ _cross_entropy(s * plain_RK, rows.targets_RK)) for s in scales]
+    targets_RK = torch.from_numpy(rows.targets_RK)
+    losses = [F.cross_entropy(torch.from_numpy(s * plain_RK), targets_RK, reduction="none").numpy() for s in scales]
+    values = [float(normalised_R @ losses_R) for losses_R in losses]
     scale = float(scales[int(np.argmin(values))])
     weight_KC = scale * means_KC / std_C
     bias_K = -0.5 * scale * np.square(means_KC).sum(axis=1) - weight_KC @ mean_C
@@ -160,29 +156,3 @@ def _losses(logits_RK: Tensor, targets_RK: Tensor, loss: Loss, frequencies_K: Te
         return binary_cross_entropy(logits_RK, targets_RK, loss, reduction="none")
     targets = targets_RK.argmax(dim=1) if loss.focal_gamma else targets_RK
     return cross_entropy(logits_RK, targets, loss, class_frequencies_K=frequencies_K, reduction="none")
-
-
-def _cross_entropy(logits_RK: Doubles, targets_RK: Doubles) -> Doubles:
-    shifted_RK = logits_RK - logits_RK.max(axis=1, keepdims=True)
-    logs_RK = shifted_RK - np.log(np.exp(shifted_RK).sum(axis=1, keepdims=True))
-    values_R: Doubles = -(targets_RK * logs_RK).sum(axis=1)
-    return values_R
-
-
-def _minimise(value: Callable[[], Tensor], parameters: list[Tensor], *, tolerance: float) -> None:
-    optimizer = torch.optim.LBFGS(
-        parameters,
-        max_iter=MAX_ITERATIONS,
-        tolerance_grad=tolerance,
-        tolerance_change=1e-12,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss = value()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(step)  # type: ignore[no-untyped-call]

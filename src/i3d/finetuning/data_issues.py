@@ -21,29 +21,15 @@ from i3d.data.split import find_groups
 from i3d.errors import printable
 
 Kind = Literal[
-    "one class",
-    "few clips",
-    "empty class",
-    "unreadable",
-    "damaged",
-    "two classes",
-    "duplicates",
-    "twice",
-    "leak",
+    "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
     "imbalance",
-]
+]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names
 NEIGHBOURS: Final = 5
 MAX_COMPARED: Final = 2000  # clips, in the search for leaks
 DEVIATIONS: Final = 3  # above chance; with 2, four properties of 20 clips in two classes give 16 % false alarms
 IMBALANCE: Final = 5.0  # clips of the largest class per clip of the smallest
-PROPERTIES: Final = {
-    "length": "the length of a clip",
-    "size": "the size of the frames",
-    "rate": "the frame rate",
-    "bytes": "the bytes per frame",
-}
 
 
 @dataclass(frozen=True)
@@ -74,61 +60,52 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
     Clips without a split count as training clips.
     """
     readable_N = np.array([is_readable(row) for row in report.rows], bool)
-    labels_N = np.array(
-        [annotations.labels_of(i)[0] if annotations.labels_of(i) else -1 for i in range(len(report.rows))]
-    )
-    is_training_N = readable_N & (annotations.splits_N <= 0)
     return [
         *_unreadable(report),
-        *_classes(annotations, labels_N, readable_N, is_training_N),
+        *_classes(annotations, readable_N),
         *_same(annotations, report),
-        *_leaks(annotations, report, labels_N, readable_N),
+        *_leaks(annotations, report, readable_N),
     ]
+
+
+def _named(kind: Kind, names: Sequence[str], words: str, todo: str = "", *, is_fatal: bool = False) -> list[DataIssue]:
+    """An issue that counts and names some files or classes; none of them is no issue."""
+    named = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+    message = printable(f"{len(names)} {words}: {named}{todo}")
+    return [DataIssue(kind, message, is_fatal)] if names else []
 
 
 def _unreadable(report: DatasetReport) -> list[DataIssue]:
-    issues = []
+    num_clips = len(report.rows)
     unreadable = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
-    if unreadable:
-        words = f"{len(unreadable)} of {len(report.rows)} clips cannot be read and are left out: {_name(unreadable)}"
-        issues.append(DataIssue("unreadable", words, is_fatal=len(unreadable) == len(report.rows)))
-    damaged = [
-        f"{row.path} ({row.reason})"
-        for row in report.rows
-        if is_readable(row) and row.status in ("truncated", "damaged")
-    ]
-    if damaged:
-        issues.append(
-            DataIssue("damaged", f"{len(damaged)} clips are damaged and used up to the damage: {_name(damaged)}")
-        )
-    return issues
+    damaged = [row for row in report.rows if is_readable(row) and row.status in ("truncated", "damaged")]
+    return [
+        *_named("unreadable", unreadable, f"of {num_clips} clips cannot be read and are left out",
+                is_fatal=len(unreadable) == num_clips),
+        *_named("damaged", [f"{row.path} ({row.reason})" for row in damaged],
+                "clips are damaged and used up to the damage"),
+    ]  # fmt: skip
 
 
-def _classes(
-    annotations: Annotations,
-    labels_N: npt.NDArray[np.int64],
-    readable_N: npt.NDArray[np.bool_],
-    is_training_N: npt.NDArray[np.bool_],
-) -> list[DataIssue]:
+def _classes(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> list[DataIssue]:
     names = annotations.classes
-    chosen_N = annotations.select(is_training_N) if is_training_N.any() else None
-    counts_K = chosen_N.class_counts_K if chosen_N is not None else np.zeros(len(names), np.int64)
+    is_training_N = readable_N & (annotations.splits_N <= 0)
+    counts_K = np.zeros(len(names), np.int64)
+    if is_training_N.any():
+        counts_K = annotations.select(is_training_N).class_counts_K
     present = np.flatnonzero(counts_K)
     if len(present) < 2:
         only = f"all training clips are of one class, {names[present[0]]!r}" if len(present) else "no clip can be read"
         return [DataIssue("one class", f"{only}; add clips of another class", is_fatal=True)]
     issues = []
-    if len(labels_N[readable_N]) < len(names):
+    if readable_N.sum() < len(names):
         words = f"{int(readable_N.sum())} clips for {len(names)} classes: fewer clips than classes"
         issues.append(DataIssue("few clips", f"{words}; add clips, or remove classes", is_fatal=True))
-    empty = [repr(names[k]) for k in np.flatnonzero(counts_K == 0)]
-    if empty:
-        words = f"{len(empty)} of {len(names)} classes have no training clip and can never be predicted"
-        issues.append(DataIssue("empty class", f"{words}: {_name(empty)}; add clips, or remove the classes"))
-    single = [repr(names[k]) for k in np.flatnonzero(counts_K == 1)]
-    if single:
-        words = f"{len(single)} of {len(names)} classes have one training clip: {_name(single)}"
-        issues.append(DataIssue("few clips", f"{words}; aim at ten or more per class"))
+    empty, single = ([repr(names[k]) for k in np.flatnonzero(counts_K == count)] for count in (0, 1))
+    words = f"of {len(names)} classes have no training clip and can never be predicted"
+    issues += _named("empty class", empty, words, "; add clips, or remove the classes")
+    words = f"of {len(names)} classes have one training clip"
+    issues += _named("few clips", single, words, "; aim at ten or more per class")
     most, least = int(counts_K.argmax()), int(present[counts_K[present].argmin()])
     if counts_K[most] >= IMBALANCE * counts_K[least]:
         words = f"{names[most]!r} has {counts_K[most]} training clips, {names[least]!r} has {counts_K[least]}"
@@ -144,31 +121,22 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         earlier = first.get((report.rows[later].duplicate_of, _part(annotations, later)))
         if earlier is None:  # another part of that file
             continue
-        named = f"{report.rows[later].path} and {report.rows[earlier].path}"
-        classes = [" + ".join(report.rows[index].labels) for index in (earlier, later)]
-        if set(report.rows[later].labels) != set(report.rows[earlier].labels):
-            two.append(f"{named} ({classes[1]} and {classes[0]})")
-        splits = [int(annotations.splits_N[index]) for index in (earlier, later)]
+        rows, splits = (report.rows[later], report.rows[earlier]), annotations.splits_N[[later, earlier]].tolist()
+        named, is_same_class = " and ".join(row.path for row in rows), set(rows[0].labels) == set(rows[1].labels)
+        if not is_same_class:
+            two.append(f"{named} ({' and '.join(' + '.join(row.labels) for row in rows)})")
         if min(splits) >= 0 and splits[0] != splits[1]:
-            across.append(f"{named} ({SPLITS[splits[1]]} and {SPLITS[splits[0]]})")
-        elif set(report.rows[later].labels) == set(report.rows[earlier].labels):
+            across.append(f"{named} ({' and '.join(SPLITS[split] for split in splits)})")
+        elif is_same_class:
             twice.append(named)
-    issues = []
-    if two:
-        words = f"{len(two)} clips are duplicates of a clip of another class: {_name(two)}"
-        issues.append(DataIssue("two classes", f"{words}; one label of each pair is wrong"))
-    if across:
-        words = f"{len(across)} clips are duplicates of a clip in another split: {_name(across)}"
-        issues.append(
-            DataIssue(
-                "duplicates",
-                f"{words}; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
-            )
-        )
-    if twice:
-        words = f"{len(twice)} clips are duplicates of a clip of their class: {_name(twice)}"
-        issues.append(DataIssue("twice", f"{words}; they stay in one split, and count twice"))
-    return issues
+    return [
+        *_named("two classes", two, "clips are duplicates of a clip of another class",
+                "; one label of each pair is wrong"),
+        *_named("duplicates", across, "clips are duplicates of a clip in another split",
+                "; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)"),
+        *_named("twice", twice, "clips are duplicates of a clip of their class",
+                "; they stay in one split, and count twice"),
+    ]  # fmt: skip
 
 
 def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
@@ -177,10 +145,10 @@ def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:
     return clip.start_seconds, clip.end_seconds, clip.first_frame
 
 
-def _leaks(
-    annotations: Annotations, report: DatasetReport, labels_N: npt.NDArray[np.int64], readable_N: npt.NDArray[np.bool_]
-) -> list[DataIssue]:
+def _leaks(annotations: Annotations, report: DatasetReport, readable_N: npt.NDArray[np.bool_]) -> list[DataIssue]:
     """Properties of the files that predict the class: a network may learn them instead of the action."""
+    labels = [annotations.labels_of(index) for index in range(len(report.rows))]
+    labels_N = np.array([classes[0] if classes else -1 for classes in labels])
     indices = np.flatnonzero(readable_N & (labels_N >= 0))
     if len(indices) > MAX_COMPARED:
         indices = np.sort(np.random.default_rng(0).choice(indices, MAX_COMPARED, replace=False))
@@ -189,19 +157,17 @@ def _leaks(
     groups_N = find_groups(annotations)[0][indices]
     chance = 1 / len(np.unique(labels_N[indices]))
     issues = []
-    for name, words in PROPERTIES.items():
-        values_N = np.array([_property(report.rows[index], name) for index in indices])
+    properties_N = [_properties(report.rows[index]) for index in indices]
+    for words in properties_N[0]:
+        values_N = np.array([properties[words] for properties in properties_N], np.float64)  # None becomes NaN
         accuracy = class_predictability(values_N, labels_N[indices], groups_N)
-        if accuracy >= 0.5 + chance / 2 and len(indices) * (accuracy - chance) ** 2 > DEVIATIONS**2 * chance * (
-            1 - chance
-        ):
-            issues.append(
-                DataIssue(
-                    "leak",
-                    f"{words} alone predicts the class with a mean class accuracy of {accuracy:.0%} (chance is "
-                    f"{chance:.0%}): the network may learn that instead of the action; make the classes alike in it",
-                )
+        surprise = len(indices) * (accuracy - chance) ** 2 / (chance * (1 - chance))
+        if accuracy >= 0.5 + chance / 2 and surprise > DEVIATIONS**2:
+            message = (
+                f"{words} alone predicts the class with a mean class accuracy of {accuracy:.0%} (chance is "
+                f"{chance:.0%}): the network may learn that instead of the action; make the classes alike in it"
             )
+            issues.append(DataIssue("leak", message))
     return issues
 
 
@@ -228,18 +194,11 @@ def class_predictability(
     return float(np.mean([right_N[number_N == k].mean() for k in range(len(classes))]))
 
 
-def _property(row: ClipReport, name: str) -> float:
-    values = {
-        "length": row.seconds if row.seconds is not None else row.num_frames,
-        "size": row.width * row.height if row.width and row.height else None,
-        "rate": row.fps,
-        "bytes": row.bytes / row.num_frames if row.bytes and row.num_frames else None,
+def _properties(row: ClipReport) -> dict[str, float | None]:
+    """Properties of a clip that have nothing to do with its action; None: unknown."""
+    return {
+        "the length of a clip": row.num_frames if row.seconds is None else row.seconds,
+        "the size of the frames": row.width * row.height if row.width and row.height else None,
+        "the frame rate": row.fps,
+        "the bytes per frame": row.bytes / row.num_frames if row.bytes and row.num_frames else None,
     }
-    value = values[name]
-    return float("nan") if value is None else float(value)
-
-
-def _name(names: Sequence[str]) -> str:
-    return printable(", ".join(names[:MAX_NAMES])) + (
-        f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    )

@@ -7,23 +7,14 @@ Letters in names: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from i3d.errors import InputError, quoted
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import mirror_rule
-from i3d.finetuning.options import (
-    Balance,
-    FinetuneOptions,
-    Flip,
-    HeadKind,
-    Norms,
-    TrainLayers,
-    check_head,
-    flag_of,
-)
+from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
 from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.io import with_overrides
@@ -44,6 +35,11 @@ MAX_TEST_CLIPS: Final = 4
 CPU_VIEWS: Final = 320  # clips that a CPU trains on in about ten minutes
 GPU_VIEWS: Final = 20_000
 STRONG_AUGMENTATION: Final = 200  # clips per class, from which it does no harm
+LOSSES: Final[Mapping[Balance, Loss]] = {
+    "loss": Loss(class_weights="balanced"),
+    "focal": Loss(focal_gamma=2.0),
+    "logit-adjust": Loss(logit_adjustment=1.0),
+}
 HEAD_SETTINGS: Final = ("augmentation", "sampling", "loss", "balance", "precision")  # that affect a fitted classifier
 
 
@@ -89,10 +85,10 @@ class _Chooser:
     options: FinetuneOptions
     decisions: list[Decision] = field(default_factory=list)
 
-    def __call__(self, name: str, default: Callable[[], tuple[Any, str]], *, given: Any = None) -> Any:
-        """The user's value of an option (`given`, or that of the options), or the default and its reason."""
+    def __call__(self, name: str, default: Any, reason: str, *, given: Any = None) -> Any:
+        """The user's value of an option (`given`, or that of the options), or the default with its reason."""
         given = getattr(self.options, name, None) if given is None else given
-        value, reason = (given, "set by you") if given is not None else default()
+        value, reason = (default, reason) if given is None else (given, "set by you")
         self.add(flag_of(name), f"{value:g}" if isinstance(value, float) else str(value), reason)
         return value
 
@@ -115,24 +111,26 @@ def choose(
 
     `recipe` is that of the pretrained weights, `settings` are `key=value` changes of the resulting recipe.
     """
-    pick, is_rgb, on_cpu = _Chooser(options), recipe.network.in_channels == 3, device == "cpu"
-    train_layers: TrainLayers = pick("train_layers", lambda: _train_layers(stats, device))
-    head: HeadKind = pick("head", lambda: _head(stats))
+    pick, on_cpu = _Chooser(options), device == "cpu"
+    train_layers: TrainLayers = pick("train_layers", *_train_layers(stats, device))
+    head: HeadKind = pick("head", *_head(stats))
     protocol = _protocol(stats, pick)
-    views: int = pick("views", lambda: _views(stats, protocol, on_cpu=on_cpu))
-    precision = pick("precision", lambda: _precision(device, has_fast_bf16=has_fast_bf16), given=precision)
-    balance: Balance = pick("balance", lambda: _balance(stats))
-    _check_multi_label(stats, train_layers, balance)
+    views: int = pick("views", *_views(stats, protocol, on_cpu=on_cpu))
+    precision = pick("precision", *_precision(device, has_fast_bf16=has_fast_bf16), given=precision)
+    balance: Balance = pick("balance", *_balance(stats))
+    useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
+    if stats.multi_label and balance in useless:
+        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
     training = Training(
         init=init,
         optimizer=SGD(),
         schedule=CosineSchedule(),
-        loss=_loss(balance),
+        loss=LOSSES.get(balance, Loss()),
         balance="classes" if balance == "sampler" else "none",
         sampling=TrainSampling(
             clip_len=protocol.clip_len, frame_interval=protocol.frame_interval, target_fps=protocol.target_fps
         ),
-        augmentation=_augmentation(stats, recipe, pick, is_random=train_layers != "head" or views > 1, is_rgb=is_rgb),
+        augmentation=_augmentation(stats, recipe, pick, is_random=train_layers != "head" or views > 1),
         validation=protocol.model_copy(update={"num_clips": 1}),
         validation_crop=recipe.preprocessing.crop,
         validate_every=1,
@@ -141,7 +139,7 @@ def choose(
     )
     if train_layers == "head":
         check_head(options, head)
-        norms: Norms = pick("norms", lambda: ("frozen", "only the classifier is trained"))
+        norms: Norms = pick("norms", "frozen", "only the classifier is trained")
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
     network = recipe.network.model_copy(update={"num_classes": len(stats.classes)})
@@ -196,17 +194,16 @@ def _protocol(stats: DatasetStats, pick: _Chooser) -> ClipProtocol:
     length, interval = (16, 1) if num_frames <= 20 else (32, 1) if num_frames <= 40 else (32, 2)
     at_fps = ", 25 fps" if stats.seconds else ""
 
-    def test_clips() -> tuple[int, str]:
-        return (
-            max(1, min(round(num_frames / WINDOW_FRAMES), MAX_TEST_CLIPS)),
-            f"a clip spans {length * interval} frames ({length} x stride {interval}{at_fps}); the median video has "
-            f"{num_frames:.0f}",
-        )
-
+    num_clips: int = pick(
+        "test_clips",
+        max(1, min(round(num_frames / WINDOW_FRAMES), MAX_TEST_CLIPS)),
+        f"a clip spans {length * interval} frames ({length} x stride {interval}{at_fps}); the median video has "
+        f"{num_frames:.0f}",
+    )
     return ClipProtocol(
         clip_len=length,
         frame_interval=interval,
-        num_clips=pick("test_clips", test_clips),
+        num_clips=num_clips,
         target_fps=FPS if stats.seconds else None,
         crops="center",
         average="prob",
@@ -237,26 +234,7 @@ def _balance(stats: DatasetStats) -> tuple[Balance, str]:
     return "none", "the classes are about equally large"
 
 
-def _check_multi_label(stats: DatasetStats, train_layers: TrainLayers, balance: Balance) -> None:
-    if stats.multi_label and (balance == "logit-adjust" or (train_layers == "head" and balance in ("sampler", "loss"))):
-        raise InputError(f"--balance {balance}: has no effect on multi-label clips; use none or focal")
-
-
-def _loss(balance: Balance) -> Loss:
-    match balance:
-        case "loss":
-            return Loss(class_weights="balanced")
-        case "focal":
-            return Loss(focal_gamma=2.0)
-        case "logit-adjust":
-            return Loss(logit_adjustment=1.0)
-        case _:
-            return Loss()
-
-
-def _augmentation(
-    stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool, is_rgb: bool
-) -> Augmentation:
+def _augmentation(stats: DatasetStats, recipe: Recipe, pick: _Chooser, *, is_random: bool) -> Augmentation:
     pre = recipe.preprocessing
     size: dict[str, Any] = {"resize": pre.short_side, "size": min(224, pre.crop)}
     if not is_random:
@@ -266,15 +244,13 @@ def _augmentation(
     mirrors = _mirrors(stats, pick)
     per_class = stats.num_clips / max(sum(count > 0 for count in stats.counts_K), 1)
     if per_class >= STRONG_AUGMENTATION:
-        pick.add("--set training.augmentation...", "random resized crops", f"{per_class:.0f} clips per class")
-        return Augmentation(**size, crop=RandomResizedCrop(), brightness=0.0, contrast=0.0, **mirrors)
-    jitter = 0.2 if is_rgb else 0.0
-    pick.add(
-        "--set training.augmentation...",
-        f"multi-scale crops{', colour jitter' if is_rgb else ''}",
-        f"{per_class:.0f} clips per class: mild augmentation",
-    )
-    crop = MultiScaleCrop(scales=(1.0, 0.875, 0.75))
+        crop: Any = RandomResizedCrop()
+        jitter, words, why = 0.0, "random resized crops", ""
+    else:
+        crop = MultiScaleCrop(scales=(1.0, 0.875, 0.75))
+        jitter, words, why = 0.2 if recipe.network.in_channels == 3 else 0.0, "multi-scale crops", ": mild augmentation"
+    words += ", colour jitter" if jitter else ""
+    pick.add("--set training.augmentation...", words, f"{per_class:.0f} clips per class{why}")
     return Augmentation(**size, crop=crop, brightness=jitter, contrast=jitter, **mirrors)
 
 
@@ -286,13 +262,12 @@ def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
             "--flip swap: no class name contains left, right or a sense of rotation (in English); use on or off"
         )
 
-    def flip() -> tuple[Flip, str]:
-        if not rule:
-            return "on", "no class name contains left, right or a sense of rotation (in English)"
+    if rule:
         pairs = [f"{a!r} becomes {b!r}" for a, b in rule.pairs] + [f"{name!r} is not mirrored" for name in rule.alone]
-        return "swap", "in a mirror " + ", ".join(pairs[:4]) + (" ..." if len(pairs) > 4 else "")
-
-    mode: Flip = pick("flip", flip)
+        more = " ..." if len(pairs) > 4 else ""
+        mode: Flip = pick("flip", "swap", f"in a mirror {', '.join(pairs[:4])}{more}")
+    else:
+        mode = pick("flip", "on", "no class name contains left, right or a sense of rotation (in English)")
     if mode == "swap":
         return {"flip": 0.5, "mirrored": rule.pairs, "no_flip": rule.alone}
     return {"flip": 0.0 if mode == "off" else 0.5}
@@ -300,40 +275,35 @@ def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
 
 def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, on_cpu: bool) -> tuple[Training, Norms]:
     """What matters only if layers are trained: batch size, learning rate, epochs, batch norms."""
-    batch_size: int = pick("batch_size", lambda: (4 if on_cpu else 8, "fits in memory"))
+    batch_size: int = pick("batch_size", 4 if on_cpu else 8, "fits in memory")
     accumulate = max(1, 8 // batch_size)
     if accumulate > 1:
         pick.add("--accumulate", str(accumulate), "batches per step, for about 8 clips per step")
-
-    def epochs() -> tuple[int, str]:
-        affordable = (CPU_VIEWS if on_cpu else GPU_VIEWS) // max(stats.num_clips, 1)
-        where = "a CPU" if on_cpu else "a GPU"
-        return max(3, min(affordable, 30)), f"as many as {where} trains {stats.num_clips} clips for in reasonable time"
-
-    def norms() -> tuple[Norms, str]:
-        if batch_size < SMALL_BATCH:
-            return "frozen", f"the statistics of {batch_size} clips are too noisy; those of pretraining stay"
-        return "trained", f"batches of {batch_size} clips give reliable statistics"
-
-    chosen_norms: Norms = pick("norms", norms)
-    lr = pick("lr", lambda: (0.002, "low: the classifier is fitted already, and the other layers only adapt"))
-    layer_decay = pick(
-        "layer_decay", lambda: (0.9, "learning-rate factor per stage: the earlier a layer, the less it changes")
-    )
+    noisy = f"the statistics of {batch_size} clips are too noisy; those of pretraining stay"
+    reliable = f"batches of {batch_size} clips give reliable statistics"
+    is_small = batch_size < SMALL_BATCH
+    norms: Norms = pick("norms", "frozen" if is_small else "trained", noisy if is_small else reliable)
+    lr = pick("lr", 0.002, "low: the classifier is fitted already, and the other layers only adapt")
+    decay_reason = "learning-rate factor per stage: the earlier a layer, the less it changes"
+    layer_decay = pick("layer_decay", 0.9, decay_reason)
+    affordable = (CPU_VIEWS if on_cpu else GPU_VIEWS) // max(stats.num_clips, 1)
+    where = "a CPU" if on_cpu else "a GPU"
+    epochs_reason = f"as many as {where} trains {stats.num_clips} clips for in reasonable time"
+    epochs: int = pick("epochs", max(3, min(affordable, 30)), epochs_reason)
     changes: dict[str, Any] = {
         "batch_size": batch_size,
         "accumulate": accumulate,
         "base_batch": 0,
-        "epochs": pick("epochs", epochs),
+        "epochs": epochs,
         "optimizer": SGD(lr=lr),
         "layer_decay": layer_decay,
         "warmup_epochs": 0.5,
         "patience": 5,
-        "freeze_norms": chosen_norms != "trained",
+        "freeze_norms": norms != "trained",
     }
     pick.add("--set training.schedule...", "cosine", "half an epoch of warm-up, then decay to 0 at the end")
     pick.add("--set training.patience", "5", "training stops after 5 validations without improvement")
-    return Training(**{**dict(training), **changes}), chosen_norms
+    return Training(**{**dict(training), **changes}), norms
 
 
 def _with_settings(recipe: Recipe, settings: Sequence[str], train_layers: TrainLayers, pick: _Chooser) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,107 +25,71 @@ def diagnose(
     issues: Sequence[DataIssue],
     is_cross_validated: bool = False,
 ) -> list[str]:
-    """Sentences about an evaluation.
-
-    `train_top1` is the accuracy on the training clips, if it is known. With `is_cross_validated`,
-    every clip was a test clip.
-    """
+    """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
     if evaluation.multi_label:
         return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
-    assert metrics.top1 is not None
-    assert metrics.top1_interval is not None
-    assert metrics.largest_class is not None
-    sentences = [
-        *_usefulness(evaluation, metrics),
-        *_one_class(evaluation),
-        *_fit(metrics.top1, train_top1),
-        *_uneven(metrics),
-        *_weak(evaluation, metrics),
-        *_small(metrics, is_cross_validated=is_cross_validated),
-    ]
+    sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
+    low, high = wilson(metrics.accuracy, metrics.num_clips)
+    if high - low >= WIDE:
+        sentences.append(
+            f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
+            f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
+        )
     if any(issue.kind in ("duplicates", "leak") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
     return sentences or ["No problem was found."]
 
 
-def _usefulness(evaluation: Evaluation, metrics: Metrics) -> list[str]:
-    assert metrics.top1 is not None
-    assert metrics.top1_interval is not None
+def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
     assert metrics.largest_class is not None
-    counts_K = np.bincount(evaluation.class_N, minlength=len(evaluation.classes))
-    name = evaluation.classes[int(counts_K.argmax())]
-    comparison = (
-        f"its accuracy is {metrics.top1:.0%}; always predicting {name!r} would give {metrics.largest_class:.0%}"
-    )
+    name = evaluation.classes[int(np.bincount(evaluation.class_N).argmax())]
+    constant = f"always predicting {name!r} would give {metrics.largest_class:.0%}"
+    comparison = f"a constant prediction: its accuracy is {metrics.accuracy:.0%}; {constant}"
     if metrics.largest_class == 1:
-        return [f"All test clips are of one class, {name!r}: the test means little."]
-    if metrics.top1 <= metrics.largest_class:
-        return [f"The model is no better than a constant prediction: {comparison}."]
-    if metrics.top1_interval[0] <= metrics.largest_class:
-        return [f"The model may be no better than a constant prediction: {comparison}."]
-    return []
-
-
-def _one_class(evaluation: Evaluation) -> list[str]:
-    predicted_K = np.bincount(evaluation.scores_NK.argmax(axis=1), minlength=len(evaluation.classes))
+        yield f"All test clips are of one class, {name!r}: the test means little."
+    elif metrics.accuracy <= metrics.largest_class:
+        yield f"The model is no better than {comparison}."
+    elif metrics.interval[0] <= metrics.largest_class:
+        yield f"The model may be no better than {comparison}."
+    predicted_K = np.bincount(evaluation.predicted_N)
     most, total = int(predicted_K.argmax()), len(evaluation.files_N)
     frequency = float((evaluation.class_N == most).mean())
     if total >= 4 and predicted_K[most] >= ONE_CLASS * total and frequency < ONE_CLASS * predicted_K[most] / total:
         name = evaluation.classes[most]
-        return [f"It predicts {name!r} for {predicted_K[most]} of {total} clips: it does not distinguish the others."]
-    return []
+        yield f"It predicts {name!r} for {predicted_K[most]} of {total} clips: it does not distinguish the others."
 
 
-def _fit(top1: float, train_top1: float | None) -> list[str]:
-    if train_top1 is None:
-        return []
-    if train_top1 - top1 >= OVERFITTING:
-        return [
-            f"It overfits: the accuracy is {train_top1:.0%} on training clips and {top1:.0%} on test clips. More and "
-            "more varied training clips help most."
-        ]
-    if train_top1 < UNDERFITTING:
-        return [
+def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
+    if train_top1 is not None and train_top1 - metrics.accuracy >= OVERFITTING:
+        yield (
+            f"It overfits: the accuracy is {train_top1:.0%} on training clips and {metrics.accuracy:.0%} on test "
+            "clips. More and more varied training clips help most."
+        )
+    elif train_top1 is not None and train_top1 < UNDERFITTING:
+        yield (
             f"It underfits: the accuracy on training clips is only {train_top1:.0%}. Check the labels; --train-layers "
             "last or all has more capacity."
-        ]
-    return []
+        )
 
 
-def _uneven(metrics: Metrics) -> list[str]:
-    assert metrics.top1 is not None
+def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
     assert metrics.mean_class is not None
-    if metrics.top1 - metrics.mean_class < UNEVEN:
-        return []
-    return [
-        f"Rare classes are recognised worse: mean class accuracy is {metrics.mean_class:.0%}, top-1 "
-        f"{metrics.top1:.0%}. Try --balance loss or sampler, or add clips of them."
-    ]
-
-
-def _weak(evaluation: Evaluation, metrics: Metrics) -> list[str]:
     assert metrics.by_class is not None
     assert metrics.confusion_KK is not None
-    weak = [k for k in np.argsort(metrics.by_class.recall_K) if metrics.by_class.recall_K[k] < WEAK][:3]
+    if metrics.accuracy - metrics.mean_class >= UNEVEN:
+        yield (
+            f"Rare classes are recognised worse: mean class accuracy is {metrics.mean_class:.0%}, top-1 "
+            f"{metrics.accuracy:.0%}. Try --balance loss or sampler, or add clips of them."
+        )
     descriptions = []
-    for k in weak:
+    for k in [k for k in np.argsort(metrics.by_class.recall_K) if metrics.by_class.recall_K[k] < WEAK][:3]:
         wrong_K = metrics.confusion_KK[k].copy()
         wrong_K[k] = 0
         mistake = f", most often predicted as {evaluation.classes[int(wrong_K.argmax())]!r}" if wrong_K.any() else ""
         right, total = int(metrics.confusion_KK[k, k]), int(metrics.by_class.num_clips_K[k])
         descriptions.append(f"{evaluation.classes[k]!r} ({right} of {total} correct{mistake})")
-    return [f"Weakest classes: {'; '.join(descriptions)}."] if descriptions else []
-
-
-def _small(metrics: Metrics, *, is_cross_validated: bool) -> list[str]:
-    assert metrics.top1 is not None
-    low, high = wilson(metrics.top1, metrics.num_clips)
-    if high - low < WIDE:
-        return []
-    return [
-        f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
-        f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
-    ]
+    if descriptions:
+        yield f"Weakest classes: {'; '.join(descriptions)}."
 
 
 def wilson(fraction: float, number: int) -> tuple[float, float]:
@@ -134,9 +98,7 @@ def wilson(fraction: float, number: int) -> tuple[float, float]:
     wilson(1.0, 2)       (0.34, 1.0)
     """
     z = 1.96
-    middle, reach = (
-        fraction + z * z / (2 * number),
-        z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5,
-    )
+    middle = fraction + z * z / (2 * number)
+    reach = z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5
     scale = 1 + z * z / number
     return (middle - reach) / scale, min((middle + reach) / scale, 1.0)

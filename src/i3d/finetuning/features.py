@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,6 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
-from i3d.data.loading.batch import Views
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
@@ -37,30 +36,20 @@ VERSION: Final = 2  # part of the cache key: increase it when the features chang
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier, ready to run."""
+    """A network without its classifier, ready to run. The network itself is changed for inference."""
 
-    engine: Engine = field(repr=False)
-    preprocessing: Preprocessing
-    digest: str  # of its weights
-    num_channels: int  # of a feature
-
-    @classmethod
-    def create(
-        cls, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
-    ) -> Backbone:
-        """`net` itself is changed for inference. `precision`: fp32 or bf16."""
+    def __init__(
+        self, net: VideoNetwork, preprocessing: Preprocessing, *, device: torch.device, precision: Arithmetic
+    ) -> None:
+        self.preprocessing = preprocessing
         digest = hashlib.sha256(net.settings.model_dump_json(exclude={"num_classes", "dropout"}).encode())
         for name, value in net.state_dict().items():
             if not name.startswith(net.head_prefix) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        state = net.state_dict()
-        (width,) = {
-            int(v.shape[1]) for name, v in state.items() if name.startswith(net.head_prefix) and name.endswith("weight")
-        }
-        engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
-        return cls(engine, preprocessing, digest.hexdigest(), width)
+        self.digest = digest.hexdigest()  # of its weights
+        self.num_channels = next(net.classifier.parameters()).shape[1]  # of a feature
+        self.engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips. Views run one at a time: no number depends on the rest of a batch."""
@@ -92,11 +81,21 @@ class Clips:
 
 @dataclass(frozen=True, eq=False)
 class ClipFeatures:
-    """Features (N, V, C) float32 of the views of clips."""
+    """Features (N, V, C) float32 of the views of clips: those of a test, then random ones of the training clips."""
 
     values_NVC: Floats
     mirrored_NV: npt.NDArray[np.bool_]  # views that are mirrored into another class
     num_computed: int  # draws that were not in the cache
+
+    def with_views(self, views: ClipFeatures, indices: Sequence[int]) -> ClipFeatures:
+        """These features, followed by further views of the clips at `indices`; other clips get zeros."""
+        num_clips, num_views, num_channels = len(self.values_NVC), views.values_NVC.shape[1], self.values_NVC.shape[2]
+        values_NVC = np.zeros((num_clips, num_views, num_channels), np.float32)
+        mirrored_NV = np.zeros((num_clips, num_views), bool)
+        values_NVC[indices], mirrored_NV[indices] = views.values_NVC, views.mirrored_NV
+        values_NVC = np.concatenate([self.values_NVC, values_NVC], axis=1)
+        mirrored_NV = np.concatenate([self.mirrored_NV, mirrored_NV], axis=1)
+        return ClipFeatures(values_NVC, mirrored_NV, self.num_computed + views.num_computed)
 
 
 def clip_features(
@@ -120,8 +119,9 @@ def clip_features(
     keys_ND = [
         [_key(backbone, clips, index, view, seed, draw) for draw in draws] for index in range(len(clips.sha256_N))
     ]
-    cached = {key: values for keys in keys_ND for key in keys if (values := cache.load_array(key)) is not None}
-    features = {key: values for key, values in cached.items() if values.shape[1:] == (backbone.num_channels + 1,)}
+    cached = ((key, cache.load_array(key)) for keys in keys_ND for key in keys)
+    width = backbone.num_channels + 1
+    features = {key: values for key, values in cached if values is not None and values.shape[1:] == (width,)}
     total, num_computed = sum(len(keys) for keys in keys_ND), 0
     for draw in draws:
         missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features]
@@ -133,8 +133,9 @@ def clip_features(
             num_computed += key not in features
             features[key] = values_VC
             on_progress(Progress(stage, len(features), total, "view"))
-    rows = [np.concatenate([features[key] for key in keys]) for keys in keys_ND]
-    rows_NVC = np.stack(rows)  # the last column is 1 for mirrored views
+    rows_NVC = np.stack(
+        [np.concatenate([features[key] for key in keys]) for keys in keys_ND]
+    )  # the last column is 1 for mirrored views
     return ClipFeatures(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed)
 
 
@@ -156,7 +157,10 @@ def _compute(
                 "or remove it"
             )
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
-        values_VC = backbone(batch.clips_NVTHWC[0]) if is_training else _run_views(backbone, batch.views_N[0])
+        if is_training:
+            values_VC = backbone(batch.clips_NVTHWC[0])
+        else:  # a repeated view is computed once
+            values_VC = backbone(batch.views_N[0].clips())[list(batch.views_N[0].groups[0])]
         if not np.isfinite(values_VC).all():
             file = printable(clips.annotations.file(index))
             raise InputError(
@@ -165,11 +169,6 @@ def _compute(
         labels = batch.labels_N[0].nonzero()[:, 0].tolist()
         mirrored = is_training and labels != sorted(set(clips.annotations.labels_of(index)))
         yield index, np.concatenate([values_VC, np.full((len(values_VC), 1), mirrored, np.float32)], axis=1)
-
-
-def _run_views(backbone: Backbone, views: Views) -> Floats:
-    """Features of the views of a protocol. A repeated view is computed once."""
-    return backbone(views.clips())[list(views.groups[0])]
 
 
 def _key(backbone: Backbone, clips: Clips, index: int, view: TrainView | TestView, seed: int, draw: int) -> str:

@@ -87,9 +87,11 @@ def finetune(
     """
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     check_training_runtime(compute)
-    if multi_label:
-        options.check_multi_label()
-    RunFolder(work_dir).check_free()
+    if multi_label and options.head == "prototype":
+        raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
+    folder = RunFolder(work_dir)
+    folder.lock()  # raises before any work if the folder is not free
+    folder.release()
     weights, device = load_weights(init), pick_device(compute.device)
     start = weights.card.recipe
     precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
@@ -142,12 +144,9 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     if evaluation is not None:
         metrics = compute_metrics(evaluation)
         train_top1 = None if stats.multi_label else tuner.training_accuracy(features, head, work_dir)
+        is_cross_validated = split.folds_N is not None
         diagnosis = diagnose(
-            evaluation,
-            metrics,
-            train_top1=train_top1,
-            issues=stats.issues,
-            is_cross_validated=split.folds_N is not None,
+            evaluation, metrics, train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated
         )
     write_end(work_dir, evaluation, metrics, fold_accuracies, diagnosis)
     return FinetuneResult(

@@ -6,7 +6,6 @@ Letters in names: N clips, V views, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,45 +14,30 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.errors import printable
-from i3d.evaluation.result import Evaluation
 from i3d.evaluation.scoring import average_views
 from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.features import ClipFeatures
 from i3d.models.factory import build_meta_network
-from i3d.recipes.protocols import protocol_name
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol
 from i3d.training.losses import balanced_weights
-from i3d.utils.device import Arithmetic
 from i3d.weights.checkpoint import Card, save_checkpoint
 from i3d.weights.load import Weights
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureTable:
-    """Features of all clips for testing, and of random views of the training clips."""
-
-    test: ClipFeatures
-    random: ClipFeatures | None  # of the training clips, in their order
-    positions: Mapping[int, int]  # of the training clips in `random`, by their indices
-    num_computed: int = 0  # views that were not in the cache
-
-
 def design_rows(
-    features: FeatureTable,
+    features: ClipFeatures,
     annotations: Annotations,
     groups_N: npt.NDArray[np.int64],
     indices: Sequence[int],
     config: FinetuneConfig,
 ) -> Rows:
     """The views of some clips as rows to fit on. All clips weigh the same, or all classes if they are balanced."""
-    positions = [features.positions.get(index, -1) for index in indices]
-    parts = [(features.test, indices), *([(features.random, positions)] if features.random is not None else [])]
-    values_NVC = np.concatenate([part.values_NVC[rows] for part, rows in parts], axis=1).astype(np.float64)
-    mirrored_NV = np.concatenate([part.mirrored_NV[rows] for part, rows in parts], axis=1)
+    values_NVC, mirrored_NV = features.values_NVC[indices].astype(np.float64), features.mirrored_NV[indices]
     num_views, num_classes = values_NVC.shape[1], len(annotations.classes)
-    partners = _mirror_partners(annotations.classes, config)
+    number = {name: k for k, name in enumerate(annotations.classes)}
+    pairs = [(number[a], number[b]) for a, b in config.training.augmentation.mirrored]
+    partners = {a: b for pair in pairs for a, b in (pair, pair[::-1])}  # that mirroring turns into each other
     targets_NVK = np.zeros((len(indices), num_views, num_classes))
     for n, index in enumerate(indices):
         for v in range(num_views):
@@ -82,46 +66,12 @@ def fit_head(rows: Rows, config: FinetuneConfig, *, seed: int) -> tuple[Head, st
     return fit_linear(rows, loss, penalty=penalty, multi_label=multi_label), f"linear, L2 penalty {penalty:g}"
 
 
-def score_clips(head: Head, test: ClipFeatures, indices: Sequence[int], recipe: Recipe) -> Doubles:
-    """Scores (N, K) of some clips, averaged over their views by the protocol of the recipe."""
-    average = recipe.protocol.average
-    scores = [
-        average_views(head.logits(test.values_NVC[index]), average=average, multi_label=recipe.multi_label).scores_K
-        for index in indices
-    ]
+def score_clips(head: Head, features: ClipFeatures, indices: Sequence[int], config: FinetuneConfig) -> Doubles:
+    """Scores (N, K) of some clips, averaged over the views of a test by the protocol of the recipe."""
+    average, multi_label = config.protocol.average, config.recipe.multi_label
+    logits_NVK = head.logits(features.values_NVC[indices, : config.protocol.num_views])
+    scores = [average_views(logits_VK, average=average, multi_label=multi_label).scores_K for logits_VK in logits_NVK]
     return np.stack(scores)
-
-
-def make_evaluation(
-    scores_NK: Doubles,
-    annotations: Annotations,
-    indices: Sequence[int],
-    recipe: Recipe,
-    *,
-    precision: Arithmetic,
-    model: str,
-    sha256: str,
-) -> Evaluation:
-    """The scores of these clips, as `i3d test` gives them."""
-    protocol = recipe.protocol
-    num_views = protocol.num_views if isinstance(protocol, ClipProtocol) else 1
-    return Evaluation(
-        name=protocol_name(recipe.protocol),
-        model=model,
-        weights_sha256=sha256,
-        recipe=recipe.name,
-        protocol=f"{recipe.protocol_line}; {precision}",
-        data=printable(annotations.source),
-        classes=annotations.classes,
-        files_N=tuple(annotations.file(index) for index in indices),
-        names_N=tuple(annotations.name(index) for index in indices),
-        labels_N=tuple(annotations.labels_of(index) for index in indices),
-        scores_NK=scores_NK,
-        average=recipe.protocol.average,
-        num_views_N=(num_views,) * len(indices),
-        multi_label=recipe.multi_label,
-        bad=(),
-    )
 
 
 def write_model(
@@ -143,10 +93,3 @@ def write_model(
         training={key: printable(value) for key, value in notes.items()},
     )
     save_checkpoint(path, state, card)
-
-
-def _mirror_partners(classes: tuple[str, ...], config: FinetuneConfig) -> dict[int, int]:
-    """Class numbers that mirroring turns into each other."""
-    number = {name: i for i, name in enumerate(classes)}
-    pairs = config.training.augmentation.mirrored
-    return {number[a]: number[b] for one, other in pairs for a, b in ((one, other), (other, one))}

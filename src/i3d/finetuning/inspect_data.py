@@ -6,7 +6,6 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -16,7 +15,6 @@ import numpy.typing as npt
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_annotations
 from i3d.data.check.report import ClipReport, DatasetReport
-from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
@@ -29,7 +27,6 @@ from i3d.utils.device import ComputeConfig
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
 VERSION: Final = 1  # of the cached report
-SPLIT: Final = "split.csv"
 VAL_FRACTION: Final = 0.2
 MAX_BAD: Final = 0.1  # fraction of unreadable clips, above which something else is wrong
 
@@ -87,7 +84,9 @@ def inspect_clips(
     pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
     if readable:
         clips = _split(clips, options, pairs, seed=seed)
-    issues = find_data_issues(_merge_splits(annotations, clips, readable), report)
+    splits_N = annotations.splits_N.copy()
+    splits_N[readable] = clips.splits_N if readable else []
+    issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
         raise InputError(f"{printable(annotations.source)}: {'; '.join(fatal)}")
     for issue in issues:
@@ -117,11 +116,6 @@ class Split:
     groups_N: npt.NDArray[np.int64]  # clips of a group stay together in cross-validation
     folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
 
-    def fold(self, number: int) -> tuple[list[int], list[int]]:
-        """The clips to train and to test on in a fold."""
-        assert self.folds_N is not None
-        return np.flatnonzero(self.folds_N != number).tolist(), np.flatnonzero(self.folds_N == number).tolist()
-
 
 def divide(annotations: Annotations, stats: DatasetStats, *, cv_folds: int, seed: int) -> Split:
     """Clips of the split `test`, or else `val`, are held out; `train` and clips without a split are trained on.
@@ -135,13 +129,6 @@ def divide(annotations: Annotations, stats: DatasetStats, *, cv_folds: int, seed
     splits_N = annotations.splits_N
     train, val, test = (np.flatnonzero(is_in_N).tolist() for is_in_N in (splits_N <= 0, splits_N == 1, splits_N == 2))
     return Split(train, test or val, val, "test" if test else "val" if val else "", groups_N)
-
-
-def write_split(annotations: Annotations, folder: Path) -> Path:
-    """Write the list of the clips with their splits, and the class names beside it."""
-    write_annotations(annotations, folder / SPLIT)
-    write_classes(annotations.classes, (folder / SPLIT).with_suffix(".classes.txt"))
-    return folder / SPLIT
 
 
 def _check(
@@ -217,13 +204,6 @@ def _trim_to_parts(report: DatasetReport, annotations: Annotations) -> DatasetRe
             num_bytes = None if row.bytes is None else round(fraction * row.bytes)
             rows[index] = replace(row, seconds=fraction * row.seconds, bytes=num_bytes)
     return replace(report, rows=tuple(rows))
-
-
-def _merge_splits(annotations: Annotations, clips: Annotations, readable: list[int]) -> Annotations:
-    """All clips, the readable ones with the splits of `clips`."""
-    splits_N = annotations.splits_N.copy()
-    splits_N[readable] = clips.splits_N
-    return replace(annotations, splits_N=splits_N)
 
 
 def _lacks_validation(annotations: Annotations) -> bool:

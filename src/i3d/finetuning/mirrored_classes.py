@@ -10,19 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-OPPOSITE: Final = {
-    "left": "right",
-    "right": "left",
-    "leftward": "rightward",
-    "rightward": "leftward",
-    "leftwards": "rightwards",
-    "rightwards": "leftwards",
-    "clockwise": "anticlockwise",
-    "anticlockwise": "clockwise",
-    "counterclockwise": "clockwise",
-    "cw": "ccw",
-    "ccw": "cw",
-}
+PAIRS: Final = (
+    ("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards"), ("clockwise", "counterclockwise"),
+    ("clockwise", "anticlockwise"), ("cw", "ccw"),
+)  # fmt: skip
+OPPOSITE: Final = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W_A-Za-z]+")  # of turn_left, turnLeft2, TURN LEFT, links
 
 
@@ -46,7 +38,9 @@ def mirror_rule(classes: tuple[str, ...]) -> MirrorRule:
         if any(name in pair for pair in pairs) or not set(_key(name).split()) & OPPOSITE.keys():
             continue
         paired = {name, *(one for pair in pairs for one in pair)}
-        partners = [by_key[key] for key in _mirrored(_key(name)) if key in by_key and by_key[key] not in paired]
+        words = " ".join(OPPOSITE.get(word, word) for word in _key(name).split())
+        keys = (words, words.replace("anticlockwise", "counterclockwise"))
+        partners = [by_key[key] for key in keys if key in by_key and by_key[key] not in paired]
         if partners:
             pairs.append((name, partners[0]))
         else:
@@ -58,9 +52,3 @@ def _key(name: str) -> str:
     """A name as lower-case words; "counter-clockwise" and the like are one word."""
     words = " ".join(word.lower() for word in WORD.findall(name))
     return re.sub(r"\b(anti|counter) clockwise\b", r"\1clockwise", words)
-
-
-def _mirrored(key: str) -> list[str]:
-    """The possible keys of the mirror image of a class."""
-    words = " ".join(OPPOSITE.get(word, word) for word in key.split())
-    return [words, words.replace("anticlockwise", "counterclockwise")]

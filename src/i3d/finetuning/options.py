@@ -58,11 +58,6 @@ class FinetuneOptions:
         if self.train_layers == "head":
             check_head(self, self.head or "linear")
 
-    def check_multi_label(self) -> None:
-        """An InputError if an option has no meaning for clips with several labels."""
-        if self.head == "prototype":
-            raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
-
 
 def check_head(options: FinetuneOptions, head: HeadKind) -> None:
     """An InputError if an option has no meaning where only the classifier is trained."""

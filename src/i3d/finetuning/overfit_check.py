@@ -5,6 +5,7 @@ Letters in names: N clips, V views, C channels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, printable
+from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
 from i3d.recipes.augmentation import CenterCrop, Mixing
@@ -31,32 +33,28 @@ MIN_STEPS: Final = 3  # a learning rate that is too high diverges within them
 def draw_clips(annotations: Annotations, *, seed: int) -> list[int]:
     """Eight clips at most, of as many classes as possible, drawn by the seed."""
     order = np.random.default_rng((seed, 0x5E1F)).permutation(len(annotations)).tolist()
-    rounds: dict[tuple[int, ...], int] = {}
+    drawn: Counter[tuple[int, ...]] = Counter()  # by class
     ranked = []
     for index in order:
-        labels = annotations.labels_of(index)
-        rounds[labels] = rounds.get(labels, -1) + 1
-        ranked.append((rounds[labels], index))
+        ranked.append((drawn[annotations.labels_of(index)], index))
+        drawn[annotations.labels_of(index)] += 1
     return [index for _, index in sorted(ranked, key=lambda pair: pair[0])[:NUM_CLIPS]]
 
 
 def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[int]) -> str:
     """Overfit a linear classifier to the features of a few clips; a line for the log. A failure is an InputError."""
-    targets_NK = np.zeros((len(few), len(annotations.classes)))
-    for row_K, index in zip(targets_NK, few, strict=True):
-        row_K[list(annotations.labels_of(index))] = 1
+    targets_NK = class_targets([annotations.labels_of(index) for index in few], len(annotations.classes))
     features_NC = features_NVC[list(few)].mean(axis=1).astype(np.float64)
     rows = Rows(features_NC, targets_NK, np.ones(len(few)), np.arange(len(few)))
     is_multi = bool((targets_NK.sum(axis=1) != 1).any())
     logits_NK = fit_linear(rows, Loss(), penalty=NO_PENALTY, multi_label=is_multi).logits(features_NC)
-    right_N = (
-        ((logits_NK > 0) == (targets_NK > 0)).all(axis=1)
-        if is_multi
-        else logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
-    )
+    if is_multi:
+        right_N = ((logits_NK > 0) == (targets_NK > 0)).all(axis=1)
+    else:
+        right_N = logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
     if right_N.all():
         return f"overfit check passed: the classifier fits {len(few)} clips, 100 % correct"
-    wrong = [few[n] for n in np.flatnonzero(~right_N).tolist()]
+    wrong = np.flatnonzero(~right_N).tolist()
     raise InputError(
         f"overfit check failed: the classifier fits only {right_N.mean():.0%} of {len(few)} clips: "
         f"{_explain(features_NC, annotations, few, wrong)}"
@@ -66,21 +64,22 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
 def _explain(features_NC: Doubles, annotations: Annotations, few: Sequence[int], wrong: Sequence[int]) -> str:
     """The likeliest cause: clips of different classes with the same features."""
     scale = float(np.abs(features_NC).max()) or 1.0
-    for index in wrong:
-        place = list(few).index(index)
-        distances_N = np.abs(features_NC - features_NC[place]).max(axis=1)
+    for n in wrong:
+        distances_N = np.abs(features_NC - features_NC[n]).max(axis=1)
         for other in np.flatnonzero(distances_N < 1e-4 * scale).tolist():
-            if annotations.labels_of(few[other]) != annotations.labels_of(index):
-                paths = [printable(annotations.path(i)) for i in (index, few[other])]
-                classes = [
-                    " + ".join(annotations.classes[k] for k in annotations.labels_of(i)) for i in (index, few[other])
-                ]
+            if annotations.labels_of(few[other]) != annotations.labels_of(few[n]):
+                first, second = (_describe(annotations, i) for i in (few[n], few[other]))
                 return (
-                    f"{paths[0]} ({classes[0]}) and {paths[1]} ({classes[1]}) have the same features: they are "
-                    "duplicates, or blank; correct the labels or the files (`i3d data check`)"
+                    f"{first} and {second} have the same features: they are duplicates, or blank; correct the labels "
+                    "or the files (`i3d data check`)"
                 )
-    named = ", ".join(printable(annotations.path(index)) for index in wrong[:3])
+    named = ", ".join(printable(annotations.path(few[n])) for n in wrong[:3])
     return f"inspect {named}; `i3d data preview` shows the clips as training reads them"
+
+
+def _describe(annotations: Annotations, index: int) -> str:
+    classes = " + ".join(annotations.classes[k] for k in annotations.labels_of(index))
+    return f"{printable(annotations.path(index))} ({classes})"
 
 
 def overfit_network(
@@ -97,7 +96,6 @@ def overfit_network(
 
     It is an InputError if the loss is not finite, or a clip is still wrong after 30 steps.
     """
-
     assert recipe.training is not None
     plain = recipe.training.augmentation.model_copy(
         update={"crop": CenterCrop(), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "mirrored": (), "no_flip": ()}
@@ -111,13 +109,7 @@ def overfit_network(
         plain_recipe, clips, None, accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=0.0
     )
     state, base_lr, _ = build_train_state(
-        plain_recipe,
-        clips,
-        accelerator=accelerator,
-        compute=compute,
-        deterministic=deterministic,
-        seed=seed,
-        lr=None,
+        plain_recipe, clips, accelerator=accelerator, compute=compute, deterministic=deterministic, seed=seed, lr=None
     )
     batches = list(loader.batches())
     for step in range(MAX_STEPS):

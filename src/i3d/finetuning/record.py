@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview_dataset
@@ -18,13 +19,14 @@ from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
-from i3d.finetuning.inspect_data import DatasetStats, write_split
+from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.steps import Finetuner
-from i3d.training.run_folder import BEST, CURVES, RUN, diff_settings, fingerprint
+from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerprint
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
-RECORD, TEST, CONFUSION, REPORT, PREVIEW = "finetune.json", "test.json", "confusion.png", "report.html", "preview"
+RECORD, SPLIT, TEST, CONFUSION = "finetune.json", "split.csv", "test.json", "confusion.png"
+REPORT, PREVIEW = "report.html", "preview"
 
 log = logging.getLogger("i3d")
 
@@ -35,7 +37,17 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     A folder that holds another run is an InputError. A run without a model (after a failed overfit check) is
     replaced.
     """
-    config = _resume_config(tuner)
+    config = {  # that a resumed run must match
+        "seed": tuner.seed,
+        "views": tuner.config.views,
+        "head": tuner.config.head,
+        "norms": tuner.config.norms,
+        "tested_on": tuner.split.tested_on,
+        "weights": tuner.weights.sha256,
+        "clips": fingerprint(tuner.annotations),
+        "contents": cache_key(contents=tuner.clips.sha256_N),
+        "recipe": tuner.config.recipe.model_dump(mode="json"),
+    }
     record: dict[str, Any] = {
         "config": config,
         "decisions": [asdict(decision) for decision in tuner.config.decisions],
@@ -43,7 +55,7 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     }
     path = work_dir / RECORD
     if path.exists() and any((work_dir / name).exists() for name in (BEST, RUN, "fold_1")):
-        _check_config(path, config)
+        check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
     elif others := [name for name in (BEST, RUN) if (work_dir / name).exists()]:
@@ -51,7 +63,9 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
             f"{printable(str(work_dir))}: holds a run of another kind ({others[0]}); choose another --work-dir, or its "
             "--recipe"
         )
-    log.info(f"{printable(str(write_split(tuner.annotations, work_dir)))}: the clips and their splits")
+    write_annotations(tuner.annotations, work_dir / SPLIT)
+    write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(".classes.txt"))
+    log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
     _write_preview(work_dir, tuner)
@@ -102,31 +116,3 @@ def _write_preview(work_dir: Path, tuner: Finetuner) -> None:
     )
     preview = preview_dataset(dataset, out)
     log.info(f"{printable(str(preview.paths[0]))}: clips as training reads them")
-
-
-def _resume_config(tuner: Finetuner) -> dict[str, Any]:
-    """Everything that a resumed run must match."""
-    return {
-        "seed": tuner.seed,
-        "views": tuner.config.views,
-        "head": tuner.config.head,
-        "norms": tuner.config.norms,
-        "tested_on": tuner.split.tested_on,
-        "weights": tuner.weights.sha256,
-        "clips": fingerprint(tuner.annotations),
-        "contents": cache_key(contents=tuner.clips.sha256_N),
-        "recipe": tuner.config.recipe.model_dump(mode="json"),
-    }
-
-
-def _check_config(path: Path, config: dict[str, Any]) -> None:
-    try:
-        before = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or choose another --work-dir") from error
-    if changes := diff_settings(before, json.loads(json.dumps(config))):
-        text = "; ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
-        raise InputError(
-            f"{printable(str(path.parent))}: holds a run with other settings ({printable(text)}); give the same, or "
-            "another --work-dir"
-        )

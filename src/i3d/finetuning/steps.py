@@ -20,13 +20,14 @@ from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.scorer import EvaluationOptions
-from i3d.finetuning.classifier import Head
+from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
-from i3d.finetuning.features import Backbone, Clips, clip_features
-from i3d.finetuning.fitting import FeatureTable, design_rows, fit_head, make_evaluation, score_clips, write_model
+from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
+from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import Split
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
 from i3d.models.engine.forward import forward
+from i3d.recipes.protocols import protocol_name
 from i3d.training.logger import read_log
 from i3d.training.run_folder import BEST, LAST, LOG
 from i3d.training.train import train
@@ -78,46 +79,38 @@ class Finetuner:
         log.info(f"batch norms: statistics re-estimated on {len(clips)} clips")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
 
-    def extract_features(self) -> FeatureTable:
+    def extract_features(self) -> ClipFeatures:
         """Features of all clips as a test reads them, and of random views of the training clips."""
         config, recipe, train_indices = self.config, self.config.recipe, self.split.train
         device = pick_device(self.compute.device)
         net = build_model(self.weights)
-        backbone = Backbone.create(net, recipe.preprocessing, device=device, precision=config.precision)
-        common: dict[str, Any] = {
-            "cache": self.compute.cache,
-            "num_workers": self.compute.num_workers,
-            "seed": self.seed,
-            "on_progress": self.on_progress,
-        }
-        test = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
-        random = None
+        backbone = Backbone(net, recipe.preprocessing, device=device, precision=config.precision)
+        common: dict[str, Any] = {"cache": self.compute.cache, "num_workers": self.compute.num_workers}
+        common |= {"seed": self.seed, "on_progress": self.on_progress}
+        features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
             clips = self.clips.select(train_indices)
             random = clip_features(
                 backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
             )
-        num_computed = test.num_computed + (random.num_computed if random else 0)
+            features = features.with_views(random, train_indices)
         cache = printable(str(self.compute.cache.folder))
-        log.info(f"features: {num_computed} computed, the others read from the cache {cache}")
-        return FeatureTable(test, random, {index: n for n, index in enumerate(train_indices)}, num_computed)
+        log.info(f"features: {features.num_computed} computed, the others read from the cache {cache}")
+        return features
 
-    def check_overfit(self, features: FeatureTable) -> None:
+    def check_overfit(self, features: ClipFeatures) -> None:
         """The classifier must overfit the features of eight clips."""
         clips = self.annotations.select(self.split.train)
-        log.info(overfit_head(features.test.values_NVC[self.split.train], clips, draw_clips(clips, seed=self.seed)))
+        values_NVC = features.values_NVC[self.split.train, : self.config.protocol.num_views]
+        log.info(overfit_head(values_NVC, clips, draw_clips(clips, seed=self.seed)))
 
-    def fit_classifier(self, features: FeatureTable, indices: Sequence[int], path: Path) -> Head:
+    def fit_classifier(self, features: ClipFeatures, indices: Sequence[int], path: Path) -> Head:
         """Fit the classifier on some clips, and write it with the whole network."""
         rows = design_rows(features, self.annotations, self.split.groups_N, indices, self.config)
         head, description = fit_head(rows, self.config, seed=self.seed)
-        notes = {
-            "clips": str(len(indices)),
-            "seed": str(self.seed),
-            "started_from": self.init,
-            "classifier": description,
-        }
+        notes = {"clips": str(len(indices)), "seed": str(self.seed)}
+        notes |= {"started_from": self.init, "classifier": description}
         write_model(path, self.weights, head, self.config.recipe, self.annotations.classes, notes)
         log.info(f"classifier: {description}, fitted on {len(indices)} clips")
         return head
@@ -132,17 +125,8 @@ class Finetuner:
         compute = replace(self.compute, precision=None)  # the recipe has the precision
         if overfit_check:
             few = draw_clips(clips, seed=self.seed)
-            log.info(
-                overfit_network(
-                    recipe,
-                    clips,
-                    few,
-                    compute=compute,
-                    deterministic=self.deterministic,
-                    seed=self.seed,
-                    naming=naming,
-                )
-            )
+            common: dict[str, Any] = {"deterministic": self.deterministic, "seed": self.seed, "naming": naming}
+            log.info(overfit_network(recipe, clips, few, compute=compute, **common))
         result = train(
             recipe,
             clips,
@@ -158,19 +142,12 @@ class Finetuner:
             write_atomically(folder / BEST, (folder / LAST).read_bytes())
         return result.stop_signal
 
-    def test(self, features: FeatureTable, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
+    def test(self, features: ClipFeatures, head: Head, indices: Sequence[int], model: Path) -> Evaluation:
         """Test the model on some clips; from their features if only the classifier was trained."""
         config = self.config
         if config.train_layers == "head":
-            return make_evaluation(
-                score_clips(head, features.test, indices, config.recipe),
-                self.annotations,
-                indices,
-                config.recipe,
-                precision=config.precision,
-                model=str(model),
-                sha256=file_sha256(model),
-            )
+            scores_NK = score_clips(head, features, indices, config)
+            return self._evaluation(scores_NK, indices, model=str(model), sha256=file_sha256(model))
         evaluation = evaluate(
             str(model),
             self.annotations.select(list(indices)),
@@ -180,7 +157,7 @@ class Finetuner:
         )
         return replace(evaluation, data=printable(self.annotations.source))
 
-    def training_accuracy(self, features: FeatureTable, head: Head, work_dir: Path) -> float | None:
+    def training_accuracy(self, features: ClipFeatures, head: Head, work_dir: Path) -> float | None:
         """The top-1 accuracy on the training clips.
 
         A fitted classifier is tested on them. If layers are trained, it is that of the last line of the log; None if
@@ -189,11 +166,11 @@ class Finetuner:
         if self.config.train_layers != "head":
             accuracies = [line["top1"] for line in read_log(work_dir / LOG) if "loss" in line]
             return float(accuracies[-1]) if accuracies else None
-        scores_NK = score_clips(head, features.test, self.split.train, self.config.recipe)
+        scores_NK = score_clips(head, features, self.split.train, self.config)
         return top_k_accuracy(scores_NK, [self.annotations.labels_of(index)[0] for index in self.split.train])
 
     def cross_validate(
-        self, features: FeatureTable, work_dir: Path
+        self, features: ClipFeatures, work_dir: Path
     ) -> tuple[Evaluation | None, tuple[float, ...], int]:
         """Hold out each clip once: the evaluation of all clips, the accuracy of each fold, the signal that stopped it.
 
@@ -205,7 +182,8 @@ class Finetuner:
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
         accuracies = []
         for fold in range(num_folds):
-            train_indices, test_indices = self.split.fold(fold)
+            train_indices = np.flatnonzero(self.split.folds_N != fold).tolist()
+            test_indices = np.flatnonzero(self.split.folds_N == fold).tolist()
             folder = work_dir / f"fold_{fold + 1}"
             folder.mkdir(exist_ok=True)
             head = self.fit_classifier(features, train_indices, folder / (BEST if is_head else START))
@@ -216,13 +194,27 @@ class Finetuner:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
                 accuracies.append(top_k_accuracy(scores_NK[test_indices], labels))
                 log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {len(labels)} clips")
-        evaluation = make_evaluation(
-            scores_NK,
-            annotations,
-            range(len(annotations)),
-            recipe,
-            precision=self.config.precision,
-            model=f"{num_folds} models, each trained on the other folds",
-            sha256="",
-        )
+        model = f"{num_folds} models, each trained on the other folds"
+        evaluation = self._evaluation(scores_NK, range(len(annotations)), model=model, sha256="")
         return evaluation, tuple(accuracies), 0
+
+    def _evaluation(self, scores_NK: Doubles, indices: Sequence[int], *, model: str, sha256: str) -> Evaluation:
+        """The scores of these clips, as `i3d test` gives them."""
+        annotations, recipe, protocol = self.annotations, self.config.recipe, self.config.protocol
+        return Evaluation(
+            name=protocol_name(protocol),
+            model=model,
+            weights_sha256=sha256,
+            recipe=recipe.name,
+            protocol=f"{recipe.protocol_line}; {self.config.precision}",
+            data=printable(annotations.source),
+            classes=annotations.classes,
+            files_N=tuple(annotations.file(index) for index in indices),
+            names_N=tuple(annotations.name(index) for index in indices),
+            labels_N=tuple(annotations.labels_of(index) for index in indices),
+            scores_NK=scores_NK,
+            average=protocol.average,
+            num_views_N=(protocol.num_views,) * len(indices),
+            multi_label=recipe.multi_label,
+            bad=(),
+        )

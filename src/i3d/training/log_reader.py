@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from i3d.errors import InputError, printable
 from i3d.training.run_folder import TIMING
@@ -21,7 +21,7 @@ def read_curves(path: Path) -> Curves:
     Ours have the key `validation`; MMAction2's have `mode` "train" or "val" (0.x, with `epoch` and `iter`), or none
     (1.x: training lines have a loss, `acc/top1` lines are of validation).
     """
-    lines = _parsed(path)
+    lines = read_lines(path)
     per_epoch = max(
         (line["iter"] for line in lines if line.get("mode") == "train" and _is_number(line.get("iter"))), default=0
     )
@@ -35,28 +35,26 @@ def read_curves(path: Path) -> Curves:
     return curves
 
 
-def _parsed(path: Path) -> list[dict[str, Any]]:
-    lines, texts = [], _lines(path)
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines, without a last line that a kill has cut off."""
+    where, lines = printable(str(path)), []
+    try:
+        texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not a text file; is this a log?") from error
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
         except ValueError as error:
-            if number == len(texts) and number > 1:
-                break  # a run that was killed while it wrote
-            raise InputError(f"{printable(str(path))}:{number}: not a line of JSON; is this a log?") from error
+            if number == len(texts) and text.startswith("{"):
+                break
+            raise InputError(f"{where}:{number}: not a line of JSON; is this a log?") from error
         if not isinstance(line, dict):
-            raise InputError(f"{printable(str(path))}:{number}: not an object; is this a log?")
+            raise InputError(f"{where}:{number}: not an object; is this a log?")
         lines.append(line)
     return lines
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(f"{printable(str(path))}: cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{printable(str(path))}: not a text file; is this a log?") from error
 
 
 def _step_of(line: dict[str, Any], per_epoch: int, last: float) -> float | None:
@@ -67,21 +65,21 @@ def _step_of(line: dict[str, Any], per_epoch: int, last: float) -> float | None:
     if any(key.startswith("acc/") for key in line):  # MMAction2 1.x gives the epoch for the step of a validation
         return last
     step = line.get("step", line.get("iter"))
-    return float(step) if _is_number(step) and step is not None else None
+    return float(step) if _is_number(step) else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _add(curves: Curves, line: dict[str, Any], step: float) -> None:
-    figures = line.get("validation")
-    if not isinstance(figures, dict):
-        figures = {key.removeprefix("acc/"): v for key, v in line.items() if key.startswith("acc/")}
-        figures |= {key: line[key] for key in OTHERS if key in line} if line.get("mode") == "val" else {}
-    for name, value in figures.items():
+    metrics = line.get("validation")
+    if not isinstance(metrics, dict):
+        metrics = {key.removeprefix("acc/"): v for key, v in line.items() if key.startswith("acc/")}
+        metrics |= {key: line[key] for key in OTHERS if key in line} if line.get("mode") == "val" else {}
+    for name, value in metrics.items():
         _append(curves, "validation", name, step, value)
-    if figures or line.get("mode") == "val":
+    if metrics or line.get("mode") == "val":
         return
     for key, kind in TRAINING.items():
         _append(curves, kind, key, step, line.get(key))
@@ -98,9 +96,9 @@ def read_step_seconds(path: Path) -> dict[int, list[float]]:
     """Seconds a step by epoch: "time" in MMAction2's logs, "step_seconds" in our `timing.jsonl` (or a run's folder)."""
     log = path / TIMING if path.is_dir() else path
     epochs: dict[int, list[float]] = {}
-    for line in _parsed(log):
+    for line in read_lines(log):
         seconds = line.get("step_seconds", line.get("time"))
-        if line.get("mode") != "val" and _is_number(line.get("epoch")) and _is_number(seconds) and seconds is not None:
+        if line.get("mode") != "val" and _is_number(line.get("epoch")) and _is_number(seconds):
             first = 1 if "step_seconds" in line else 0  # ours count from 0
             epochs.setdefault(int(line["epoch"]) + first, []).append(float(seconds))
     if not epochs:

@@ -14,13 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
+from i3d.training.log_reader import read_lines
 from i3d.training.run_folder import LOG, TIMING, RunFolder
 from i3d.utils.atomic_files import write_atomically
 
@@ -39,7 +39,13 @@ class MetricsLogger:
             ]
             write_atomically(folder / name, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
         self._unwritten: list[bytes] = []
-        self._tensorboard = _open_tensorboard(folder.path, step) if tensorboard else None
+        self._tensorboard: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise InputError("--tensorboard: tensorboard is not installed; pip install 'i3d[track]'") from error
+            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._log, self._timing = ((folder / name).open("ab", buffering=0) for name in (LOG, TIMING))
 
     def write(self, line: dict[str, Any]) -> None:
@@ -91,33 +97,11 @@ class MetricsLogger:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a log; none if there is no file. A last line that was cut off is left out."""
-    if not path.is_file():
-        return []
-    lines: list[dict[str, Any]] = []
-    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
-            if number == len(texts):
-                break
-            raise InputError(
-                f"{printable(str(path))}:{number}: not a line of JSON; restore or remove the file"
-            ) from error
-        lines.append(line)
+    lines = read_lines(path) if path.is_file() else []
     return [line for line in lines if isinstance(line.get("step"), int)]
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A moment of a stopwatch."""
-
-    time: float
-    waited: float  # seconds until then
-    num_clips: int
-    num_steps: int
+Mark = tuple[float, float, int, int]  # until a moment: seconds, those waited for data, clips, steps
 
 
 class Stopwatch:
@@ -130,7 +114,7 @@ class Stopwatch:
 
     def mark(self) -> Mark:
         """The present moment, for `speed(since=)`."""
-        return Mark(time.perf_counter(), self._waited, self._clips, self._steps)
+        return time.perf_counter(), self._waited, self._clips, self._steps
 
     def restart(self) -> None:
         """Measure from now on."""
@@ -152,12 +136,13 @@ class Stopwatch:
 
     def speed(self, world_size: int, *, since: Mark | None = None) -> dict[str, float]:
         """Seconds per step, clips per second of all ranks, the fraction of time spent waiting for data, peak memory."""
-        first = since or self._start
-        seconds = max(time.perf_counter() - first.time, 1e-9)
+        start, now = since or self._start, self.mark()
+        seconds, waited, num_clips, num_steps = (after - before for before, after in zip(start, now, strict=True))
+        seconds = max(seconds, 1e-9)
         return {
-            "step_seconds": seconds / max(self._steps - first.num_steps, 1),
-            "clips_per_second": world_size * (self._clips - first.num_clips) / seconds,
-            "data_wait": (self._waited - first.waited) / seconds,
+            "step_seconds": seconds / max(num_steps, 1),
+            "clips_per_second": world_size * num_clips / seconds,
+            "data_wait": waited / seconds,
             "memory_gib": peak_memory(self._device) / 2**30,
         }
 
@@ -168,11 +153,3 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _open_tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("--tensorboard: tensorboard is not installed; pip install 'i3d[track]'") from error
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
 from i3d.models.network import VideoNetwork
-from i3d.recipes.training import SGD, AdamW, Training
+from i3d.recipes.training import SGD, Training
 
 
 def freeze(model: VideoNetwork, training: Training) -> None:
@@ -49,13 +49,10 @@ def build_optimizer(model: VideoNetwork, training: Training, *, lr: float) -> to
     # One kernel updates all parameters; PyTorch has none for sharded parameters (FSDP) and other devices.
     plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
     fused = len(plain) == len(list(model.parameters()))
-    match training.optimizer:
-        case SGD(momentum=momentum, weight_decay=decay, nesterov=nesterov):
-            return torch.optim.SGD(
-                parameters, lr, momentum=momentum, weight_decay=decay, nesterov=nesterov, fused=fused
-            )
-        case AdamW(betas=betas, weight_decay=decay):
-            return torch.optim.AdamW(parameters, lr, betas=betas, weight_decay=decay, fused=fused)
+    optimizer: Any = torch.optim.SGD if isinstance(training.optimizer, SGD) else torch.optim.AdamW
+    settings = training.optimizer.model_dump(exclude={"kind", "lr"})
+    built: torch.optim.Optimizer = optimizer(parameters, lr, fused=fused, **settings)
+    return built
 
 
 def lr_scale(model: VideoNetwork, name: str, training: Training) -> float:

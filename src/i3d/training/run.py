@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import torch
 from safetensors import SafetensorError
-from torch.distributed.tensor import DTensor
 
 from i3d._version import __version__
 from i3d.data.loading.batch import Batch, UnreadableClip
@@ -66,20 +66,11 @@ class TrainingRun:
         return self.trainer_state.step
 
     @property
-    def is_epoch_end(self) -> bool:
-        return self.step > 0 and (self.step % self.steps_per_epoch == 0 or self.step == self.total_steps)
-
-    @property
     def validation_is_due(self) -> bool:
         """Whether the epoch that ended is to be validated, and is not yet."""
         interval = self.steps_per_epoch * self.state.training.validate_every
         is_time = self.step % interval == 0 or self.step == self.total_steps
-        return (
-            self.validation is not None
-            and self.is_epoch_end
-            and is_time
-            and self.trainer_state.validated_step < self.step
-        )
+        return self.validation is not None and is_time and self.trainer_state.validated_step < self.step
 
     @property
     def stops_early(self) -> bool:
@@ -134,21 +125,16 @@ class TrainingRun:
     def step_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, starting at its step `first`."""
         accumulate = self.state.training.accumulate
-        batches: list[Batch] = []
-        for batch in self.stopwatch.time_waits(self.loader.batches(epoch=epoch, first=first * accumulate)):
-            batches.append(batch)
-            if len(batches) == accumulate:
-                yield batches
-                batches = []
-        if batches:
-            yield batches
+        batches = self.stopwatch.time_waits(self.loader.batches(epoch=epoch, first=first * accumulate))
+        while of_step := list(islice(batches, accumulate)):
+            yield of_step
 
     def finish_step(self, output: StepOutput) -> None:
         """Count a step. Its loss is read one step later, so that nothing waits for the device."""
         self.check_last_step()
         self._last_output = output
         self.stopwatch.add_step(output.num_clips)
-        self.trainer_state = self.trainer_state.model_copy(update={"step": self.step + 1})
+        self.trainer_state.step += 1
 
     @contextmanager
     def naming_lost_clips(self) -> Iterator[None]:
@@ -173,21 +159,21 @@ class TrainingRun:
             own_flag = flags[self.state.accelerator.process_index]
             if not own_flag & 2 and any(flag & 2 for flag in flags):
                 raise InputError(f"step {self.step}: the loss of another process is not finite; it names its clips")
-            self._stop_at_nan(output, f"the loss is {loss}" if own_flag & 2 else f"the gradient norm is {norm}")
+            files = [printable(self.loader.dataset.annotations.file(index)) for index in output.indices]
+            names = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+            reason = f"the loss is {loss}" if own_flag & 2 else f"the gradient norm is {norm}"
+            raise self._divergence(f"{reason}; its clips: {names}")
         sums = self.sums
         self.sums = MetricSums(
             loss=sums.loss + loss,
             num_right=sums.num_right + int(output.num_right),
             num_clips=sums.num_clips + output.num_clips,
         )
-        num_steps = self.trainer_state.num_unlogged_steps + 1
-        self.trainer_state = self.trainer_state.model_copy(update={"num_unlogged_steps": num_steps})
+        self.trainer_state.num_unlogged_steps += 1
 
-    def _stop_at_nan(self, output: StepOutput, reason: str) -> None:
-        files = [printable(self.loader.dataset.annotations.file(index)) for index in output.indices]
-        names = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
-        raise InputError(
-            f"step {self.step}: {reason}; its clips: {names}; the saved states are from earlier steps. "
+    def _divergence(self, reason: str) -> InputError:
+        return InputError(
+            f"step {self.step}: {reason}; the saved states are from earlier steps. "
             "Try a lower learning rate (--lr), --precision fp32, or `i3d data check`"
         )
 
@@ -212,12 +198,10 @@ class TrainingRun:
         num_steps = self.trainer_state.num_unlogged_steps
         if not num_steps:
             return
-        sums = torch.tensor([self.sums.loss, self.sums.num_right, self.sums.num_clips], dtype=torch.float64)
-        if self.world_size > 1:
-            sums = self.state.accelerator.reduce(_to_device(sums, self.state.device)).double().cpu()
+        sums_R = self._gather_sums()
         metrics = {
-            "loss": sums[0].item() / (num_steps * self.world_size),
-            "top1": sums[1].item() / max(sums[2].item(), 1),
+            "loss": sum(sums.loss for sums in sums_R) / (num_steps * self.world_size),
+            "top1": sum(sums.num_right for sums in sums_R) / max(sum(sums.num_clips for sums in sums_R), 1),
             "lr": lr,
         }
         timing = self.stopwatch.speed(self.world_size)
@@ -228,7 +212,7 @@ class TrainingRun:
             shown = {"epoch": epoch + 1, **metrics, **timing}
             self.on_progress(Progress("train", self.step, self.total_steps, "step", shown))
         self.sums = MetricSums()
-        self.trainer_state = self.trainer_state.model_copy(update={"num_unlogged_steps": 0})
+        self.trainer_state.num_unlogged_steps = 0
         self.stopwatch.restart()
 
     def save(self) -> None:
@@ -236,16 +220,13 @@ class TrainingRun:
         self.check_last_step()
         self.sync_bad_clips()
         self._check_weights()
-        update = {
-            "bad_clips": tuple((index, clip.reason) for index, clip in sorted(self.loader.bad.items())),
-            "loss_scale": loss_scale_of(self.state.accelerator.scaler),
-            "sums_R": self._gather_sums(),
-        }
-        self.trainer_state = self.trainer_state.model_copy(update=update)
+        state, bad = self.trainer_state, sorted(self.loader.bad.items())
+        state.bad_clips = tuple((index, clip.reason) for index, clip in bad)
+        state.loss_scale, state.sums_R = loss_scale_of(self.state.accelerator.scaler), self._gather_sums()
         try:
             if self.metrics_logger is not None:
                 self.metrics_logger.sync()
-            save_state(self.folder.checkpoints, self.state, self.trainer_state)
+            save_state(self.folder.checkpoints, self.state, state)
         except DISK_ERRORS as error:
             self.warn(f"step {self.step}: the state could not be saved ({error}); make room on the disk")
         self.gather_int(0)  # a barrier: no rank continues before the state is on the disk
@@ -255,18 +236,17 @@ class TrainingRun:
         if self.world_size == 1:
             return (self.sums,)
         own_row = torch.tensor([[self.sums.loss, self.sums.num_right, self.sums.num_clips]], dtype=torch.float64)
-        rows = self.state.accelerator.gather(_to_device(own_row, self.state.device)).double().cpu().tolist()
+        if self.state.device.type == "mps":  # it has no float64
+            own_row = own_row.float()
+        rows = self.state.accelerator.gather(own_row.to(self.state.device)).tolist()
         return tuple(MetricSums(loss=row[0], num_right=int(row[1]), num_clips=int(row[2])) for row in rows)
 
     def _check_weights(self) -> None:
         """Weights that are not finite are never written: the last loss was computed before the last update."""
         weights = [value for value in self.state.net.state_dict().values() if value.is_floating_point()]
-        finite = [_gather_shards(value.isfinite().all()) for value in weights]
+        finite = [full_tensor(value.isfinite().all()) for value in weights]
         if any(self.gather_int(int(not bool(torch.stack(finite).all())))):
-            raise InputError(
-                f"step {self.step}: the weights are not finite; the saved states are from earlier steps. "
-                "Try a lower learning rate (--lr), --precision fp32, or `i3d data check`"
-            )
+            raise self._divergence("the weights are not finite")
 
     def validate(self, epoch: int, stopping: Stopping) -> None:
         """Validate with the averaged weights, if there are any, and save the best weights.
@@ -284,30 +264,30 @@ class TrainingRun:
             )
             if result is None:
                 return
-            update = {"validation": tuple(result.metrics.items()), "validated_step": self.step}
-            self.trainer_state = self.trainer_state.model_copy(update=update)
+            metrics, num_clips = result
+            state = self.trainer_state
+            state.validation, state.validated_step = tuple(metrics.items()), self.step
             best_by = "mean_average_precision" if self.state.recipe.multi_label else self.state.training.best_by
-            value = result.metrics.get(best_by, -1.0)  # there are none if no clip can be read
-            is_best = self.trainer_state.best is None or value > self.trainer_state.best
+            value = metrics.get(best_by, -1.0)  # there are none if no clip can be read
+            is_best = state.best is None or value > state.best
             if is_best:
-                self._save_best()
-        better = {"best": value, "best_step": self.step, "num_worse": 0}
-        worse = {"num_worse": self.trainer_state.num_worse + 1}
-        self.trainer_state = self.trainer_state.model_copy(update=better if is_best else worse)
+                try:
+                    self.write_weights(BEST)
+                except DISK_ERRORS as error:
+                    self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
+        if is_best:
+            state.best, state.best_step, state.num_worse = value, self.step, 0
+        else:
+            state.num_worse += 1
         if self.metrics_logger is not None:
-            line = {"validation": result.metrics, "clips": result.num_clips, "bad": result.num_bad}
+            num_bad = len(self.validation.dataset) - num_clips
+            line = {"validation": metrics, "clips": num_clips, "bad": num_bad}
             self.metrics_logger.write({"step": self.step, "epoch": epoch, **line})
             if time.monotonic() - self._drawn_at > DRAW_EVERY:
                 self.draw()
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        self.info(f"epoch {epoch + 1}, step {self.step}: validation {metrics} ({result.num_clips} clips)")
+        words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        self.info(f"epoch {epoch + 1}, step {self.step}: validation {words} ({num_clips} clips)")
         self.stopwatch.restart()
-
-    def _save_best(self) -> None:
-        try:
-            self.write_weights(BEST)
-        except DISK_ERRORS as error:
-            self.warn(f"step {self.step}: {BEST} could not be written ({error}); make room on the disk")
 
     def draw(self) -> None:
         """Draw the curves so far. If that fails, the run continues with a warning."""
@@ -368,11 +348,3 @@ class TrainingRun:
         """Log a warning on the first rank only."""
         if self.is_first_rank:
             log.warning(message)
-
-
-def _gather_shards(value: torch.Tensor) -> torch.Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def _to_device(sums: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return sums.float().to(device) if device.type == "mps" else sums.to(device)  # MPS has no float64

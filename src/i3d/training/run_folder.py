@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -34,6 +35,9 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 LOCK: Final = ".lock"
 FINGERPRINTS: Final = {"clips": "training clips", "validation": "validation clips"}  # keys in the configuration
+RELEVANT: Final = re.compile(  # environment variables that a start records
+    r"CUDA|NCCL|GLOO|OMP|MKL|ONEDNN|TORCH|PYTORCH|ACCELERATE|(WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|SLURM_JOB_ID)$"
+)
 DONE: Final = "done"  # key in run.json
 
 
@@ -68,43 +72,17 @@ class RunFolder:
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
 
-    def check_free(self) -> None:
-        """Raise before any work if the folder cannot be locked."""
-        self.lock()
-        self.release()
-
     def release(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
-    def check_config(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The record of earlier starts in `run.json`, if there is one. Another configuration is an InputError."""
-        path = self.path / RUN
-        if not path.exists():
-            return None
-        try:
-            record: dict[str, Any] = json.loads(path.read_text())
-            before = record["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{printable(str(path))}: cannot be read; restore it, or train in another --work-dir"
-            ) from error
-        if changes := diff_settings(before, config):
-            text = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
-            raise InputError(
-                f"{printable(str(self.path))}: its run was started with other settings ({printable(text)}); "
-                "give the same, or another --work-dir"
-            )
-        return record
-
-    def record_start(self, config: dict[str, Any], before: dict[str, Any] | None, start: dict[str, Any]) -> None:
-        """Add this start to `run.json`."""
-        starts = [*(before or {}).get("starts", []), start]
-        self._write_run({"config": config, "starts": starts, DONE: False})
-
-    def diff_compute(self, before: dict[str, Any], compute: dict[str, Any]) -> list[str]:
-        """The compute settings that differ from the last start. The run then does not continue to the bit."""
-        return diff_settings(before["starts"][-1].get("compute", {}), compute)
+    def record_start(
+        self, config: dict[str, Any], before: dict[str, Any] | None, *, seed: int, compute: dict[str, Any]
+    ) -> list[str]:
+        """Add this start to `run.json`; what differs in the compute settings, since when the bits are others."""
+        starts = before["starts"] if before else []
+        self._write_run({"config": config, "starts": [*starts, describe_start(seed, compute)], DONE: False})
+        return diff_settings(starts[-1].get("compute", {}), compute) if starts else []
 
     def record_end(self, trainer_state: dict[str, Any]) -> None:
         """Mark the run in `run.json` as done."""
@@ -113,6 +91,22 @@ class RunFolder:
 
     def _write_run(self, record: dict[str, Any]) -> None:
         write_atomically(self.path / RUN, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def check_same_run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run, whose `config` must be the same; another one is an InputError."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        before = record["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or choose another --work-dir") from error
+    if changes := diff_settings(before, json.loads(json.dumps(config))):
+        text = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+        raise InputError(
+            f"{printable(str(path.parent))}: its run was started with other settings ({printable(text)}); give the "
+            "same, or another --work-dir"
+        )
+    return record
 
 
 def fingerprint(annotations: Annotations) -> str:
@@ -137,7 +131,7 @@ def describe_start(seed: int, compute: dict[str, Any]) -> dict[str, Any]:
         "packages": {name: _version(name) for name in packages},
         "compute": compute,
         "host": {"name": socket.gethostname(), "system": platform.platform(), "cores": os.cpu_count()},
-        "environment": {name: os.environ[name] for name in sorted(os.environ) if _is_relevant(name)},
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if RELEVANT.match(name)},
     }
 
 
@@ -146,11 +140,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed under this name"
-
-
-def _is_relevant(name: str) -> bool:
-    prefixes = ("CUDA", "NCCL", "GLOO", "OMP", "MKL", "ONEDNN", "TORCH", "PYTORCH", "ACCELERATE")
-    return name.startswith(prefixes) or name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_ID")
 
 
 def _git_state() -> str:

@@ -30,7 +30,6 @@ class RunSummary:
 
 def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
-
     if not folder.is_dir():
         raise InputError(f"{printable(str(folder))}: no such folder; give the one that holds runs")
     paths = sorted(path.parent for path in folder.rglob(RUN))
@@ -47,7 +46,6 @@ def list_runs(folder: Path) -> list[RunSummary]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-
     try:
         record: dict[str, Any] = json.loads((path / RUN).read_text())
         _ = record["config"]["recipe"]["name"], record["starts"][0]["time"], record["config"]["seed"]
@@ -58,7 +56,6 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str, Any]) -> RunSummary:
-
     log = read_log(path / LOG)
     chosen = record["config"]["recipe"]
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]

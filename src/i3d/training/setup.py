@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import (
-    GradientAccumulationPlugin,
-    GradScalerKwargs,
-    InitProcessGroupKwargs,
-)
+from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, InitProcessGroupKwargs
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
@@ -52,15 +48,12 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
         os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # left by an earlier run
     GradientState._reset_state()
-    has_other = torch.cuda.is_available() or _has("npu") or _has("mps")
-    on_cpu = compute.device == "cpu" or (
-        compute.device == "auto" and not has_other
-    )  # otherwise CPU ranks would not connect
+    has_other = torch.accelerator.is_available()
+    on_cpu = compute.device == "cpu" or (compute.device == "auto" and not has_other)  # else CPU ranks do not connect
     if training.precision == "fp16" and (on_cpu or not has_other):
         raise InputError("precision fp16: this device is a CPU; use bf16 or fp32 (--precision)")
-    scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=2000)
-    if training.loss_scale:
-        scaler.growth_interval = 2**30
+    growth_interval = 2**30 if training.loss_scale else 2000  # a fixed scale never grows
+    scaler = GradScalerKwargs(init_scale=training.loss_scale or 2.0**16, growth_interval=growth_interval)
     handlers: list[Any] = [InitProcessGroupKwargs(timeout=TRAINING_TIMEOUT), scaler]
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(training.precision, training.precision),
@@ -92,7 +85,7 @@ def build_train_state(
     lr: float | None,
 ) -> tuple[TrainState, float, list[str]]:
     """The network with its initial weights, ready to train; (state, base learning rate, lines for the log)."""
-    training = _training_of(recipe)
+    training = training_of(recipe)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -112,7 +105,10 @@ def build_train_state(
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     clips_per_step = training.batch_size * training.accumulate * accelerator.num_processes
     base_lr = scaled_lr(training, clips_per_step=clips_per_step) if lr is None else lr
-    messages.append(_lr_line(training, base_lr, clips_per_step, given=lr is not None))
+    source = ", not scaled"
+    if lr is None and training.base_batch:
+        source = f" (linear scaling; the recipe has {training.optimizer.lr:g} for {training.base_batch})"
+    messages.append(f"learning rate {base_lr:g} for {clips_per_step} clips per step{source}")
     if sharded:
         for unit in [module for module in net.modules() if isinstance(module, net.fsdp_blocks)]:
             fully_shard(unit)
@@ -125,17 +121,8 @@ def build_train_state(
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         model, prepared = accelerator.prepare(to_run, optimizer)
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
-    state = TrainState(
-        recipe,
-        training,
-        accelerator,
-        model,
-        accelerator.unwrap_model(model, keep_torch_compile=False),
-        prepared,
-        ema,
-        seed,
-        sharded,
-    )
+    unwrapped = accelerator.unwrap_model(model, keep_torch_compile=False)
+    state = TrainState(recipe, training, accelerator, model, unwrapped, prepared, ema, seed, sharded)
     _weigh_classes(state, annotations)
     return state, base_lr, messages
 
@@ -152,7 +139,7 @@ def build_loaders(
     max_bad: float | None,
 ) -> tuple[ClipLoader, ClipLoader | None]:
     """The loaders of the training clips and of the validation clips, for this rank."""
-    training, pre = _training_of(recipe), recipe.preprocessing
+    training, pre = training_of(recipe), recipe.preprocessing
     common: dict[str, Any] = {"num_workers": compute.num_workers, "pin_memory": accelerator.device.type == "cuda"}
     common |= {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     data: dict[str, Any] = {"seed": seed, "naming": naming, "multi_label": recipe.multi_label}
@@ -163,17 +150,14 @@ def build_loaders(
     )
     if validation is None:
         return loader, None
-    resized = Preprocessing(
-        short_side=max(pre.short_side, training.validation_crop),
-        crop=training.validation_crop,
-        mean=pre.mean,
-        std=pre.std,
-    )
+    crop = training.validation_crop
+    resized = Preprocessing(short_side=max(pre.short_side, crop), crop=crop, mean=pre.mean, std=pre.std)
     validation_set = ClipDataset(validation, TestView(training.validation, resized), **data)
     return loader, ClipLoader(validation_set, batch_size=1, max_bad=max_bad, **common)
 
 
-def _training_of(recipe: Recipe) -> Training:
+def training_of(recipe: Recipe) -> Training:
+    """The training settings of a recipe; none is an InputError."""
     if recipe.training is None:
         raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
     return recipe.training
@@ -189,15 +173,3 @@ def _weigh_classes(state: TrainState, annotations: Annotations) -> None:
     if loss.logit_adjustment:
         frequencies_K = counts_K / max(counts_K.sum(), 1)
         state.class_frequencies_K = torch.from_numpy(frequencies_K.astype(np.float32)).to(state.device)
-
-
-def _lr_line(training: Training, base_lr: float, clips_per_step: int, *, given: bool) -> str:
-    if given or not training.base_batch:
-        return f"learning rate {base_lr:g} for {clips_per_step} clips per step, not scaled"
-    recipe = f"{training.optimizer.lr:g} for {training.base_batch}"
-    return f"learning rate {base_lr:g} for {clips_per_step} clips per step (linear scaling; the recipe has {recipe})"
-
-
-def _has(kind: str) -> bool:
-    module: Any = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
-    return bool(module is not None and module.is_available())

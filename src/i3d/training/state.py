@@ -7,8 +7,6 @@ It holds no random state: `training.step` seeds by (seed, step, rank), the loade
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,7 +24,6 @@ from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
 METADATA_KEY: Final = STATE_KEY
-NAME: Final = re.compile(r"step-(\d{8})\.safetensors")
 NUM_STATES: Final = 2  # on disk
 
 
@@ -38,7 +35,7 @@ class MetricSums(Settings):
     num_clips: int = 0
 
 
-class TrainerState(Settings):
+class TrainerState(Settings, frozen=False):
     """The progress of a run, beside its tensors. Every field is required in a file."""
 
     step: int  # completed steps
@@ -65,13 +62,13 @@ class TrainerState(Settings):
 
 def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> Path | None:
     """Write the state of a run, and remove all but the newest two. All ranks call it; the first one writes."""
-    tensors = dict(sorted(_tensors(state)))
+    tensors = {name: full_tensor(value) for name, value in _tensors(state).items()}
     if not state.accelerator.is_main_process:
         return None
-    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(tensors)})
+    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: trainer_state.model_dump_json()})
+        save_file(dict(sorted(tensors.items())), temporary, metadata={METADATA_KEY: trainer_state.model_dump_json()})
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
@@ -79,9 +76,7 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
 
 def list_states(folder: Path) -> list[Path]:
     """The states in a folder, the newest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((p for p in folder.iterdir() if NAME.fullmatch(p.name)), reverse=True)
+    return sorted(folder.glob(f"step-{8 * '[0-9]'}.safetensors"), reverse=True)
 
 
 def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, list[str]]:
@@ -100,12 +95,6 @@ def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, l
     if faults:
         raise InputError(f"{faults[0]}, nor any other state; restore one, or train in another --work-dir")
     return None, []
-
-
-def read_trainer_state(path: Path) -> TrainerState:
-    """The metadata of a state file, without its tensors."""
-    with safe_open(path, "pt") as file:
-        return TrainerState.model_validate_json((file.metadata() or {})[METADATA_KEY])
 
 
 def loss_scale_of(scaler: Any) -> tuple[float, int] | None:
@@ -137,26 +126,21 @@ def _load(path: Path, state: TrainState) -> TrainerState:
     return trainer_state
 
 
-def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    for name, value in _model_tensors(state).items():
-        yield name, full_tensor(value)
-    optimizer_state = _unwrap(state.optimizer).state
-    for name, parameter in state.net.named_parameters():
-        for key, value in optimizer_state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                yield f"optimizer.{name}.{key}", full_tensor(value)
-
-
-def _model_tensors(state: TrainState) -> dict[str, Tensor]:
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """The tensors of the network, their averages and the optimiser, not copied."""
     tensors = {f"model.{name}": value for name, value in state.net.state_dict().items()}
     if state.ema is not None:
         tensors |= {f"ema.{name}": value for name, value in state.ema.state.items()}
+    optimizer_state = _unwrap(state.optimizer).state
+    for name, parameter in state.net.named_parameters():
+        values = optimizer_state.get(parameter, {})
+        tensors |= {f"optimizer.{name}.{key}": v for key, v in values.items() if isinstance(v, Tensor)}
     return tensors
 
 
 def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
-    """Copy every tensor to its place. A missing or unknown tensor is a ValueError, and nothing is copied."""
-    targets = _model_tensors(state)
+    """Copy every tensor to its place. A missing or unknown one of network and averages is a ValueError before that."""
+    targets = {name: value for name, value in _tensors(state).items() if not name.startswith("optimizer.")}
     if missing := targets.keys() - tensors.keys():
         raise ValueError(f"{min(missing)} is missing")
     rest = {name: tensor for name, tensor in tensors.items() if name not in targets}
@@ -167,14 +151,9 @@ def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
             if target.shape != tensors[name].shape:
                 raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}, not {tuple(target.shape)}")
             target.copy_(_convert_like(tensors[name], target))
-    _restore_optimizer(state, rest)
-
-
-def _restore_optimizer(state: TrainState, tensors: dict[str, Tensor]) -> None:
-    parameters = dict(state.net.named_parameters())
-    optimizer_state = _unwrap(state.optimizer).state
+    parameters, optimizer_state = dict(state.net.named_parameters()), _unwrap(state.optimizer).state
     optimizer_state.clear()
-    for name, tensor in tensors.items():
+    for name, tensor in rest.items():
         parameter_name, _, key = name.removeprefix("optimizer.").rpartition(".")
         if parameter_name not in parameters:
             raise ValueError(f"{name} belongs to no parameter of the network")

@@ -79,9 +79,7 @@ class StepOutput:
     """The results of one step."""
 
     loss: AsyncScalar  # mean over this rank's clips
-    num_right: (
-        AsyncScalar  # clips whose top class is correct; with soft or multi-label targets, the class of largest weight
-    )
+    num_right: AsyncScalar  # clips whose top class is correct: of several, the target of largest weight
     num_clips: int
     grad_norm: AsyncScalar | None  # before clipping
     indices: tuple[int, ...]  # of the clips, named in the error if the loss is not finite
@@ -103,7 +101,9 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
     for number, batch in enumerate(batches):
         clips_NCTHW, targets = to_device(state, batch)
         if training.mixing.is_on:
-            clips_NCTHW, targets = _mix(state, clips_NCTHW, targets, rng)
+            num_classes = state.recipe.network.num_classes
+            rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
+            clips_NCTHW, targets = mix_clips(clips_NCTHW, rows_NK, training.mixing, rng=rng)
         with _without_sync(state, is_last=number == len(batches) - 1):
             with accelerator.autocast():
                 logits_NK = state.model(clips_NCTHW)
@@ -150,12 +150,6 @@ def _loss(state: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(
         logits_NK, targets, loss, class_weights_K=state.class_weights_K, class_frequencies_K=state.class_frequencies_K
     )
-
-
-def _mix(state: TrainState, clips_NCTHW: Tensor, targets: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    num_classes = state.recipe.network.num_classes
-    rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
-    return mix_clips(clips_NCTHW, rows_NK, state.training.mixing, rng=rng)
 
 
 def _without_sync(state: TrainState, *, is_last: bool) -> AbstractContextManager[None]:

@@ -22,12 +22,11 @@ from i3d.errors import InputError, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.recipes.training import Training
 from i3d.training.logger import MetricsLogger
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, RECIPE, RunFolder, describe_start, fingerprint
+from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
 from i3d.training.schedule import lr_factor
-from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime
+from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step
 from i3d.training.stopping import Stopping, die_with_launcher
@@ -100,7 +99,7 @@ def train(
     folder = RunFolder(work_dir)
     with Stopping() as stopping:
         try:
-            accelerator = build_accelerator(_training_of(recipe), compute, sharded=sharded)
+            accelerator = build_accelerator(training_of(recipe), compute, sharded=sharded)
             if accelerator.is_main_process and max_steps is None:
                 folder.lock()
             loader, val_loader = build_loaders(
@@ -116,10 +115,8 @@ def train(
             run = TrainingRun(state, loader, val_loader, folder, base_lr, steps_per_epoch, total_steps, on_progress)
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
-            config = _run_config(run, annotations, validation)
-            settings = _compute_settings(run, compute, deterministic=deterministic)
             with run.naming_lost_clips():
-                return _run(run, stopping, config, settings, max_steps, tensorboard=tensorboard)
+                return _run(run, stopping, compute, max_steps, deterministic=deterministic, tensorboard=tensorboard)
         finally:
             folder.release()
 
@@ -127,19 +124,28 @@ def train(
 def _run(
     run: TrainingRun,
     stopping: Stopping,
-    config: dict[str, Any],
-    settings: dict[str, Any],
+    compute: ComputeConfig,
     max_steps: int | None,
     *,
+    deterministic: bool,
     tensorboard: bool,
 ) -> TrainResult:
     """Measure the speed, report a complete run, or resume and train."""
+    config = {  # that a resumed run must match
+        "recipe": run.state.recipe.model_dump(mode="json"),
+        "lr": run.base_lr,
+        "seed": run.state.seed,
+        "clips": fingerprint(run.loader.dataset.annotations),
+        "validation": fingerprint(run.validation.dataset.annotations) if run.validation is not None else None,
+        "world_size": run.world_size,
+    }
     config_text = json.dumps(config)
     run.check_ranks_match(config_text)
     run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
     if max_steps is not None:
         return _loop(run, stopping, max_steps, measures_speed=True)
-    before = run.folder.check_config(config)
+    path = run.folder / RUN
+    before = check_same_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
         where = printable(str(run.folder.path))
         run.info(f"{where}: this run is complete; train in another --work-dir to repeat it")
@@ -148,7 +154,21 @@ def _run(
         return _result(run)
     run.resume()
     if run.is_first_rank:
-        _record_start(run, config, before, settings, tensorboard=tensorboard)
+        settings = {  # that change results by rounding only, and may be others in a resumed run
+            "deterministic": deterministic,
+            "compile": compute.runtime == "compile",
+            "sharded": run.state.is_sharded,
+            "num_threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device": run.state.device.type,
+        }
+        for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
+            run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
+        write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
+        validated_step = run.trainer_state.validated_step
+        run.metrics_logger = MetricsLogger(
+            run.folder, step=run.step, validated_step=validated_step, tensorboard=tensorboard
+        )
     try:
         stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
         return _result(run, stop_signal) if stop_signal else _loop(run, stopping, run.total_steps)
@@ -219,53 +239,11 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
     )
 
 
-def _record_start(
-    run: TrainingRun,
-    config: dict[str, Any],
-    before: dict[str, Any] | None,
-    settings: dict[str, Any],
-    *,
-    tensorboard: bool,
-) -> None:
-    """Write this start and the recipe, and open the logs. Warn of what no longer continues to the bit."""
-    for change in run.folder.diff_compute(before, settings) if before is not None else ():
-        run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
-    run.folder.record_start(config, before, describe_start(run.state.seed, settings))
-    write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
-    run.metrics_logger = MetricsLogger(
-        run.folder, step=run.step, validated_step=run.trainer_state.validated_step, tensorboard=tensorboard
-    )
-
-
-def _compute_settings(run: TrainingRun, compute: ComputeConfig, *, deterministic: bool) -> dict[str, Any]:
-    """The settings that change results by rounding only. A resumed run may change them."""
-    return {
-        "deterministic": deterministic,
-        "compile": compute.runtime == "compile",
-        "sharded": run.state.is_sharded,
-        "num_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "device": run.state.device.type,
-    }
-
-
-def _run_config(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> dict[str, Any]:
-    """Everything that a resumed run must match."""
-    return {
-        "recipe": run.state.recipe.model_dump(mode="json"),
-        "lr": run.base_lr,
-        "seed": run.state.seed,
-        "clips": fingerprint(annotations),
-        "validation": fingerprint(validation) if validation is not None else None,
-        "world_size": run.world_size,
-    }
-
-
 def _resolve_recipe(
     recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
 ) -> Recipe:
     """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
-    training, where = _training_of(recipe), printable(annotations.source)
+    training, where = training_of(recipe), printable(annotations.source)
     if validation is not None and validation.classes != annotations.classes:
         raise InputError(
             f"{printable(validation.source)}: its classes differ from those of {where}; give both the same class file "
@@ -282,14 +260,8 @@ def _resolve_recipe(
         loss_scale = training.loss_scale if precision == "fp16" else 0.0
         changes["training"] = training.model_copy(update={"precision": precision, "loss_scale": loss_scale})
     recipe = type(recipe)(**{**dict(recipe), **changes})
-    _check_clip_shape(recipe, _training_of(recipe))
+    _check_clip_shape(recipe)
     return recipe
-
-
-def _training_of(recipe: Recipe) -> Training:
-    if recipe.training is None:
-        raise InputError(f"the recipe {recipe.name} has no training settings; choose another (`i3d models`)")
-    return recipe.training
 
 
 def _describe(run: TrainingRun, annotations: Annotations, validation: Annotations | None) -> list[str]:
@@ -318,8 +290,9 @@ def _describe(run: TrainingRun, annotations: Annotations, validation: Annotation
     return lines
 
 
-def _check_clip_shape(recipe: Recipe, training: Training) -> None:
+def _check_clip_shape(recipe: Recipe) -> None:
     """Run the network on tensors without memory: it must accept the clips."""
+    training = training_of(recipe)
     num_frames, side = training.sampling.clip_len, training.augmentation.size
     shape = (training.batch_size, recipe.network.in_channels, num_frames, side, side)
     try:

@@ -6,7 +6,6 @@ Letters in names: N clips, V views, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from i3d.data.loading.batch import Views
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
-from i3d.evaluation.metrics import Scores, mean_average_precision, mean_class_accuracy, top_k_accuracy
+from i3d.evaluation.metrics import Scores, class_targets, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.forward import forward_views
 from i3d.training.step import TrainState
@@ -25,15 +24,6 @@ MAX_VIEWS = 8  # views in one forward pass
 STOP_CHECK_EVERY = 4  # clips between two exchanges of the stop signal
 
 
-@dataclass(frozen=True)
-class ValidationResult:
-    """The metrics of one validation, over the readable clips."""
-
-    metrics: dict[str, float]  # top1, top5, mean_class; multi-label: mean_average_precision
-    num_clips: int
-    num_bad: int
-
-
 @torch.no_grad()
 def validate(
     state: TrainState,
@@ -41,10 +31,10 @@ def validate(
     *,
     should_stop: Callable[[], bool],
     on_progress: ProgressCallback = ignore_progress,
-) -> ValidationResult | None:
-    """Score each clip of a loader once, with the current weights. All ranks get the metrics of all clips.
+) -> tuple[dict[str, float], int] | None:
+    """Score each clip of a loader once, with the current weights; the metrics and the number of readable clips.
 
-    It returns None once `should_stop` is true on any rank.
+    All ranks get those of all clips. It returns None once `should_stop` is true on any rank.
     """
     state.net.eval()
     num_clips, num_classes = len(loader.dataset), state.recipe.network.num_classes
@@ -58,7 +48,12 @@ def validate(
             return None
         batch = next(batches, None)
         for index, views in zip(*(batch.indices_N.tolist(), batch.views_N) if batch else ((), ()), strict=True):
-            scores_NK[index] = _check_finite(score(state, views), loader, index)
+            scores_NK[index] = scores_K = score(state, views)
+            if not scores_K.isfinite().all():
+                raise InputError(
+                    f"validation: the scores of {printable(loader.dataset.annotations.file(index))} are not finite: "
+                    "training has diverged; lower the learning rate (--lr)"
+                )
             scored_N[index] = 1
             num_scored += 1
         completed = min((number + 1) * state.accelerator.num_processes, num_clips)
@@ -66,17 +61,13 @@ def validate(
     if state.is_sharded and views is not None:  # FSDP: every rank runs the network equally often
         for _ in range(num_scored, num_rounds):
             score(state, views)
-    if (
-        state.accelerator.num_processes > 1
-    ):  # each clip is scored on one rank and zero on the others: the sums are exact
-        scores_NK, scored_N = (_sum_over_ranks(state, tensor) for tensor in (scores_NK, scored_N))
+    if state.accelerator.num_processes > 1:  # each clip is scored on one rank, 0 on the others: the sums are exact
+        scores_NK, scored_N = (state.accelerator.reduce(t.to(state.device)).cpu() for t in (scores_NK, scored_N))
     is_scored = scored_N.numpy() > 0
     if not is_scored.any():
-        return ValidationResult({}, 0, num_clips)
+        return {}, 0
     labels = [loader.dataset.annotations.labels_of(int(i)) for i in np.flatnonzero(is_scored)]
-    return ValidationResult(
-        _metrics(scores_NK.numpy()[is_scored], labels, state), int(is_scored.sum()), int((~is_scored).sum())
-    )
+    return _metrics(scores_NK.numpy()[is_scored], labels, state), len(labels)
 
 
 def score(state: TrainState, views: Views) -> Tensor:
@@ -94,20 +85,9 @@ def score(state: TrainState, views: Views) -> Tensor:
     return torch.from_numpy(averaged.scores_K)
 
 
-def _check_finite(scores_K: Tensor, loader: ClipLoader, index: int) -> Tensor:
-    if not scores_K.isfinite().all():
-        file = printable(loader.dataset.annotations.file(index))
-        raise InputError(
-            f"validation: the scores of {file} are not finite: training has diverged; lower the learning rate (--lr)"
-        )
-    return scores_K
-
-
 def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState) -> dict[str, float]:
     if state.recipe.multi_label:
-        targets_NK = np.zeros(scores_NK.shape)
-        for row, classes in zip(targets_NK, labels, strict=True):
-            row[list(classes)] = 1
+        targets_NK = class_targets(labels, scores_NK.shape[1])
         return {"mean_average_precision": mean_average_precision(scores_NK, targets_NK)}
     labels_N = [classes[0] for classes in labels]
     return {
@@ -115,9 +95,3 @@ def _metrics(scores_NK: Scores, labels: list[tuple[int, ...]], state: TrainState
         "top5": top_k_accuracy(scores_NK, labels_N, k=5),
         "mean_class": mean_class_accuracy(scores_NK, labels_N),
     }
-
-
-def _sum_over_ranks(state: TrainState, tensor: Tensor) -> Tensor:
-    on_device = tensor.to(state.device)
-    torch.distributed.all_reduce(on_device)
-    return on_device.cpu()
