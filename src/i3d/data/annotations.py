@@ -6,8 +6,6 @@
 Letters in names: N clips, K classes.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

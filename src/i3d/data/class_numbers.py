@@ -1,7 +1,5 @@
 """Convert labels, which are names or numbers, to class numbers."""
 
-from __future__ import annotations
-
 import re
 from difflib import get_close_matches
 from pathlib import Path

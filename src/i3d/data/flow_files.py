@@ -4,8 +4,6 @@ Flow is uint8 with two channels, x then y: 127.5 is no motion.
 Letters in names: T flows, H rows, W columns.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 import zlib

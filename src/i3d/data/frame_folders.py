@@ -7,8 +7,6 @@
 Flow is uint8 with two channels, x then y: 127.5 is no motion.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable

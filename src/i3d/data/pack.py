@@ -1,7 +1,5 @@
 """Pack the files of a dataset into indexed tar shards, which `data.shards` reads."""
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile

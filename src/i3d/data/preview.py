@@ -3,8 +3,6 @@
 preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ Two kinds of output need it:
   source; `read_record`, `check_settings` and `is_current` read, compare and accept it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

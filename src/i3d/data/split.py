@@ -1,7 +1,5 @@
 """Split a dataset into training, validation and test, or into folds, without separating the clips of a group."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Match the classes of a list with those of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

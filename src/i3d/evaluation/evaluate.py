@@ -6,8 +6,6 @@
 Letters in names: N clips, V views, R rows, K classes.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

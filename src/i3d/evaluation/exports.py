@@ -1,7 +1,5 @@
 """Evaluations for other programs: a CSV of clips, and MMAction2's list of score vectors. They are not read back."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ The same test with the frames of each view shuffled, reversed, or replaced by th
 true order measures what the model takes from frame order, from the direction of time, and from motion.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

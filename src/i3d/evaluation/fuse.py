@@ -5,8 +5,6 @@
 Letters in names: N clips, K classes, S streams.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import defaultdict

@@ -3,8 +3,6 @@
 Letters in names: N clips, K classes, H rows, W columns, C channels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final

@@ -3,8 +3,6 @@
 Letters in names: N clips, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Letters in names: N clips that could be read, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self

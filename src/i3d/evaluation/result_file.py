@@ -4,8 +4,6 @@ Scores have all digits: reading returns the numbers that were written. The metri
 package; `compute_metrics` recomputes them. `evaluation/exports.py` writes formats that are not read back.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The scores of an interrupted test, so that the same command computes only the missing ones."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Sequence

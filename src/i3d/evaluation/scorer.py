@@ -3,8 +3,6 @@
 Letters in names: N clips, V views, R rows (one, or one per view), K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

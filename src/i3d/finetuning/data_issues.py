@@ -6,8 +6,6 @@
 Letters in names: N clips, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,7 +1,5 @@
 """Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

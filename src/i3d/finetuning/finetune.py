@@ -7,8 +7,6 @@
 the classifier, train layers if that is set, test, and diagnose the result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

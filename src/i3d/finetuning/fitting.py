@@ -3,8 +3,6 @@
 Letters in names: N clips, V views, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Inspects the clips before anything is trained: decodes all, leaves out unreadable ones, splits the rest."""
 
-from __future__ import annotations
-
 import logging
 import os
 from contextlib import suppress

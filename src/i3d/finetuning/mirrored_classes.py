@@ -4,8 +4,6 @@ mirror_rule(("turn_left", "turn_right", "left_hook"))
 MirrorRule(pairs=(("turn_left", "turn_right"),), alone=("left_hook",))
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Final

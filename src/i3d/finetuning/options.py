@@ -1,7 +1,5 @@
 """The settings of fine-tuning that a user can choose."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 

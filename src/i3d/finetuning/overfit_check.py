@@ -3,8 +3,6 @@
 Letters in names: N clips, V views, C channels.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final

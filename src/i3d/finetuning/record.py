@@ -1,7 +1,5 @@
 """The files that fine-tuning writes to its folder, beside the model: record, split, preview, report."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The computations of fine-tuning: batch-norm statistics, features, classifiers, layers, tests."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

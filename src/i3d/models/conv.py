@@ -7,8 +7,6 @@ are views, without a copy. In bfloat16 a 2D convolution also avoids a oneDNN fau
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 

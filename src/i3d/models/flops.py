@@ -3,8 +3,6 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns; V views of a clip.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Letters in names: V views, T frames, H rows, W columns, C channels.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

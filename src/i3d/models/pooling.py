@@ -3,8 +3,6 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

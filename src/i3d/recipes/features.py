@@ -1,7 +1,5 @@
 """Settings of features: layer, windows, frame rate, crops; presets under known names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final, Literal
 

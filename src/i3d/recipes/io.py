@@ -1,7 +1,5 @@
 """Load recipes by name or from files, and override single settings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Protocols by short names: 10x3 is 10 clips x 3 crops, "windows" is all frames."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, Final
 

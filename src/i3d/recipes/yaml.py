@@ -1,7 +1,5 @@
 """YAML for settings: plain data, numbers of YAML 1.2, no duplicate keys, no aliases."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

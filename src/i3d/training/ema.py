@@ -1,7 +1,5 @@
 """An exponential moving average of the weights (Polyak & Juditsky 1992), on the device of the network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Logs of training as curves: ours, and those of MMAction2 0.x and 1.x."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Final, TypeGuard

@@ -4,8 +4,6 @@
 {"step": 400, "epoch": 0, "validation": {"top1": 0.12, "top5": 0.31, "mean_class": 0.11}, "clips": 1980, "bad": 0}
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Which parameters are trained, and with which learning rate."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """A training run: its state, and everything that happens between two steps."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import math

@@ -9,8 +9,6 @@ checkpoints/        the newest two states
 best.safetensors, last.safetensors   weights for predict, test and further training
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

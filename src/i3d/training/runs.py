@@ -1,7 +1,5 @@
 """Runs of training side by side: what each is, how far it came, how good it was, in what they differ."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Builds the parts of a run from a recipe and clips: accelerator, network, optimiser, loaders."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from typing import Any

@@ -5,8 +5,6 @@
 It holds no random state: `training.step` seeds by (seed, step, rank), the loader by (seed, epoch, index).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Final, Self
 

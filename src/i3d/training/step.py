@@ -6,8 +6,6 @@ restore, and two ranks drop different features.
 Letters in names: N clips, V views, T frames, H rows, W columns, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A second signal ends it at once.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

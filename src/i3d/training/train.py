@@ -5,8 +5,6 @@
 The same call with the same folder resumes an interrupted run, and gives the same weights as an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

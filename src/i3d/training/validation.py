@@ -3,8 +3,6 @@
 Letters in names: N clips, V views, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The memory allocator of this process."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from typing import Final

@@ -1,7 +1,5 @@
 """Where networks run, and in which arithmetic."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os

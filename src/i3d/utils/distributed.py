@@ -1,7 +1,5 @@
 """The processes that a launcher such as torchrun has started. Without a launcher this process is rank 0 of 1."""
 
-from __future__ import annotations
-
 import atexit
 import os
 from collections.abc import Sequence

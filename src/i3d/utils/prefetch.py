@@ -1,7 +1,5 @@
 """Run an iterator in a background thread, some items ahead of its consumer."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys

@@ -8,8 +8,6 @@
 Everything else that a user should know is logged to the logger `i3d`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 

@@ -7,8 +7,6 @@ interlaced lines stay.
 Letters in names: T frames, H rows, W columns, C = 3 channels (RGB).
 """
 
-from __future__ import annotations
-
 import heapq
 import os
 import time

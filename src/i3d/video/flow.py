@@ -4,8 +4,6 @@ As computed by Carreira & Zisserman (2017): TV-L1 on grey frames at a short side
 Letters in names: H rows, W columns, 2 the displacement along x and y.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, get_args
 

@@ -3,8 +3,6 @@
 Letters in names: H rows, W columns, C channels. Resampling is OpenCV's bilinear, as in `transforms`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

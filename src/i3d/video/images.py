@@ -1,7 +1,5 @@
 """Videos that are image sequences: folders and sequences of image files, and arrays."""
 
-from __future__ import annotations
-
 import io
 import re
 import stat

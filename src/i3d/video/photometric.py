@@ -3,8 +3,6 @@
 Letters in names: T frames, H rows, W columns, C channels. Clips are uint8, RGB, changed in place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 

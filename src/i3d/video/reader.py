@@ -7,8 +7,6 @@
 A source is a path, bytes, a folder or sequence of image files, or an array.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Letters in names: V views (clips), T frames of a view.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Any, Final, Literal
 

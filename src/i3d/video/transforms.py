@@ -4,8 +4,6 @@ Letters in names: V views, T frames, H rows, W columns, C channels. Frames are u
 Resizing is OpenCV's bilinear without anti-aliasing, with which the published checkpoints were trained.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import cv2

@@ -1,7 +1,5 @@
 """Write frames to an mp4, GIF or lossless mkv, atomically."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path

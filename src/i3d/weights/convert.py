@@ -1,7 +1,5 @@
 """Convert a checkpoint of any source to a self-describing safetensors file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

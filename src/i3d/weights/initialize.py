@@ -1,7 +1,5 @@
 """The initial weights of a training run: random, or of any source, with a random classifier where classes differ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

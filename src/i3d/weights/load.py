@@ -1,7 +1,5 @@
 """Load weights of any source: a shipped name, an i3d checkpoint, a foreign checkpoint, or a 2D network."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

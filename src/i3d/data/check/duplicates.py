@@ -7,8 +7,6 @@ The changes distinguish clips of one static camera, which share the background b
 Letters in names: N clips, T = 3 frames, H rows, W columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

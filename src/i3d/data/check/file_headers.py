@@ -1,7 +1,5 @@
 """Format and size of video files from their outermost headers, read without FFmpeg."""
 
-from __future__ import annotations
-
 import os
 from typing import IO, Final
 

@@ -5,8 +5,6 @@
 A file appears when it is complete and was decoded successfully; existing files are not replaced.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress

@@ -1,7 +1,5 @@
 """The result of the check of a dataset: a row for each clip, also as CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 from dataclasses import dataclass, field, fields

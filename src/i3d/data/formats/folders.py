@@ -5,8 +5,6 @@ root/train/<class>/...  root/val/...     with splits (train, val, test, or other
 root/<class>/<clip>/img_00001.jpg        folders of frames
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Final

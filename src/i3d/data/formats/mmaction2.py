@@ -8,8 +8,6 @@
 Fields are separated by blanks, tabs or commas. Paths may contain blanks: numbers are read from the right.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read annotations from the lists and layouts of common datasets, which are recognised by their content."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final, Literal, get_args

@@ -7,8 +7,6 @@ Something v1   something-something-v1-train.csv   100218;Something falling like 
           v2   [{"id": "78687", "label": "holding potato", "template": "Holding [something]"}, ...]
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

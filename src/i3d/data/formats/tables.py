@@ -4,8 +4,6 @@ path,label,start,end,split,group                      only the path is required;
 label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_000011_000021.mp4`
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

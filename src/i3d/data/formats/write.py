@@ -1,7 +1,5 @@
 """Write annotations as a list: a table, JSON lines, or a list of MMAction2."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

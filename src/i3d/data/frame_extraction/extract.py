@@ -10,8 +10,6 @@
 A folder appears when it is complete. An existing folder of the same video and settings is reused.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -6,8 +6,6 @@ The folder is written under a temporary name and renamed when it is complete. A 
 the settings and the size of the frames in bytes, from which a later run decides whether to reuse it.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

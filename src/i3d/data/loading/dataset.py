@@ -6,8 +6,6 @@ read before. Clips are uint8 with the channels last; `models.normalize` converts
 Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

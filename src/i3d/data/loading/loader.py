@@ -1,7 +1,5 @@
 """Batches of clips from worker processes, in an order that does not depend on the number of workers."""
 
-from __future__ import annotations
-
 import atexit
 import multiprocessing
 import os

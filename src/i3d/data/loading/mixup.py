@@ -3,8 +3,6 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """The frames of a protocol: at its rate, resized, cropped. Prediction and testing share these functions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from i3d.errors import VideoError

@@ -1,7 +1,5 @@
 """The clips of each batch: pure functions of (seed, epoch), the same on every rank and after every resume."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """Tensors in memory that a worker shares with the main process, so that batches are not copied."""
 
-from __future__ import annotations
-
 import os
 from typing import Any, Final
 

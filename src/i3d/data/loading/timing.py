@@ -1,7 +1,5 @@
 """Time a clip's loading by stages. Off by default; then a lap is one comparison."""
 
-from __future__ import annotations
-
 import time
 from typing import Final
 

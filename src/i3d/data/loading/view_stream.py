@@ -3,8 +3,6 @@
 Letters in names: T frames, H rows, W columns, C channels, V views.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass

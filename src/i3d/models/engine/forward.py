@@ -3,8 +3,6 @@
 Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import torch

@@ -12,8 +12,6 @@ approximated: sums differ in the order of their terms only.
 Letters in names: B windows, C channels, T frames or positions in time, H rows, W columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd

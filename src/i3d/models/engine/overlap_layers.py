@@ -7,8 +7,6 @@ window's own positions, are added. Each output is the same sum in another order.
 Letters in names: B windows, C channels, T positions in time, H rows, W columns.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

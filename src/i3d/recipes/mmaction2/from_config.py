@@ -1,7 +1,5 @@
 """Translate an MMAction2 config into a recipe and its lists of clips."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches

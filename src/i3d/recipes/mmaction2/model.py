@@ -1,7 +1,5 @@
 """Translate the `model` of a config into the settings of a network."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """`--cfg-options key.path=value` with the key paths of MMAction2."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches

@@ -1,7 +1,5 @@
 """Translate MMAction2's pipelines into settings. The order of steps is fixed here; another order is refused."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Final
 

@@ -4,8 +4,6 @@ MMAction2's commands name configs that i3d does not ship (`configs/recognition/i
 `--cfg-options` in MMAction2's key paths have to change the published recipe of that name.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from i3d.errors import InputError

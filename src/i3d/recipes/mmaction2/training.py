@@ -1,7 +1,5 @@
 """Translate the optimiser, schedule and runner of a 0.x or 1.x config into `Training`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from i3d.recipes.mmaction2.section import Section

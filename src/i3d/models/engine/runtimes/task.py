@@ -3,8 +3,6 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import logging
