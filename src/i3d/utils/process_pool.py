@@ -95,7 +95,9 @@ def run_jobs(
                 if worker.index >= 0:
                     yield worker.index, result
                 if pending:
-                    worker.submit(*pending.popleft())
+                    worker.index, job = pending.popleft()
+                    with suppress(OSError):  # a worker that has died is noticed by `recv`
+                        worker.pipe.send(job)
                 else:
                     workers.pop(pipe).close()
     finally:
@@ -114,11 +116,6 @@ class _Worker(Generic[J, R]):
         self.process.start()
         child_pipe.close()
         self.index = -1  # of its job; -1 until its first message, which only reports that it has started
-
-    def submit(self, index: int, job: J) -> None:
-        self.index = index
-        with suppress(OSError):  # a worker that has died is noticed by `recv`
-            self.pipe.send(job)
 
     def death(self) -> WorkerDied:
         self.close()

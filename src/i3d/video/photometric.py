@@ -52,6 +52,8 @@ def drop_pixels(clip_THWC: FrameArray, *, fraction: float, rng: np.random.Genera
 
 def jitter_colours(clip_THWC: FrameArray, *, brightness: float, contrast: float, saturation: float, hue: float) -> None:
     """Scale brightness, contrast (about the mean grey) and saturation; rotate the hue by a fraction of the circle."""
+    if clip_THWC.shape[-1] != 3:
+        raise ValueError(f"colours need 3 channels, got {clip_THWC.shape[-1]}; leave colour changes out for flow")
     if (brightness, contrast) != (1, 1):
         grey = float(clip_THWC.reshape(-1, 3).mean(axis=0, dtype=np.float64) @ GREY) * brightness
         values = np.arange(256) * brightness
