@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import av
@@ -31,6 +32,7 @@ from i3d.video.reader import open_video
 from support.dying_jobs import look_or_perish
 from support.rendering import encode
 
+check = partial(check_dataset, num_workers=1)  # a process starts in a second
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
 
@@ -131,9 +133,7 @@ def checked(videos):
     ]  # fmt: skip
     told = []
     before = {path: content for path, content in hashes(videos).items() if not path.endswith("csv")}
-    report = check_dataset(
-        listed(videos, rows), min_frames=4, fix=videos / "fixed", on_count=told.append, on_clip=told.append
-    )
+    report = check(listed(videos, rows), min_frames=4, fix=videos / "fixed", on_count=told.append, on_clip=told.append)
     return report, told, before
 
 
@@ -212,7 +212,7 @@ def test_fixing_replaces_nothing(tmp_path):
     there = tmp_path / "new" / "x" / "there.mp4"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
-    report = check_dataset(tmp_path / "clips", fix=tmp_path / "new")
+    report = check(tmp_path / "clips", fix=tmp_path / "new")
     rows = by_path(report)
     assert statuses(report) == {
         "x/cut.mkv": "truncated",
@@ -231,9 +231,9 @@ def test_fixing_replaces_nothing(tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").rglob("*")) == ["cut.mp4", "named.mp4", "there.mp4", "x"]
     for folder in (tmp_path / "clips", tmp_path / "clips" / "x"):
         with pytest.raises(InputError, match="is in the dataset"):
-            check_dataset(tmp_path / "clips", fix=folder)
+            check(tmp_path / "clips", fix=folder)
     with pytest.raises(InputError, match="is not a folder"):
-        check_dataset(tmp_path / "clips", fix=tmp_path / "real.mkv")
+        check(tmp_path / "clips", fix=tmp_path / "real.mkv")
 
 
 def test_no_clip_stops_the_run(tmp_path, monkeypatch):
@@ -242,7 +242,7 @@ def test_no_clip_stops_the_run(tmp_path, monkeypatch):
         video(tmp_path / f"{name}.mp4", i)
     monkeypatch.setattr(module, "inspect_clip", look_or_perish)
     told, start = [], time.monotonic()
-    report = check_dataset(tmp_path, time_limit=2, memory_limit_gib=1, on_clip=told.append)
+    report = check(tmp_path, time_limit=2, memory_limit_gib=1, on_clip=told.append, num_workers=2)
     assert time.monotonic() - start < 20
     assert {Path(path).stem: status for path, status in statuses(report).items()} == {
         "a": "ok", "b": "ok", "c": "ok", "hangs": "timeout", "sleeps": "timeout", "exits": "crashed",
@@ -292,11 +292,11 @@ def test_nothing_is_left_open(videos):
     def open_files():
         return len(os.listdir("/proc/self/fd"))
 
-    check_dataset(videos / "good.mp4")
+    check(videos / "good.mp4")
     before = open_files()
     with pytest.raises(RuntimeError, match="caller"):
-        check_dataset(videos, on_clip=lambda _: (_ for _ in ()).throw(RuntimeError("the caller's own")))
-    check_dataset(videos / "good.mp4")
+        check(videos, on_clip=lambda _: (_ for _ in ()).throw(RuntimeError("the caller's own")))
+    check(videos / "good.mp4")
     assert open_files() == before
     assert multiprocessing.active_children() == []
     loaded = "import sys, i3d.data.check.repair, i3d.data.frame_extraction.jobs; print('torch' in sys.modules)"
@@ -317,7 +317,7 @@ def test_folders_of_frames(tmp_path):
     rows = ["whole 12 0", "fewer 14 0", "more 10 0", "gap 12 0", "broken 12 1", "sizes 12 1", "same 12 1", "worse 12 1",
             "none 3 0", "file 3 0", "away 3 1"]  # fmt: skip
     (tmp_path / "list.txt").write_text("\n".join(rows) + "\n")
-    report = check_dataset(tmp_path / "list.txt", format="frames")
+    report = check(tmp_path / "list.txt", format="frames")
     assert statuses(report) == {
         "whole": "ok", "fewer": "wrong count", "more": "wrong count", "gap": "wrong count", "broken": "damaged",
         "sizes": "damaged", "same": "duplicate", "worse": "unreadable", "none": "empty", "file": "empty",
@@ -331,18 +331,16 @@ def test_folders_of_frames(tmp_path):
     assert "it is 40 x 30, the frames before 64 x 48" in rows["sizes"].reason
     assert rows["same"].reason == "the same content as whole, there labelled class 0, here class 1; keep one"
     assert rows["worse"].num_frames == 0
-    assert statuses(check_dataset(tmp_path / "gap")) == {".": "ok"}  # alone, any pictures in their order are a clip
-    told = by_path(check_dataset(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
+    assert statuses(check(tmp_path / "gap")) == {".": "ok"}  # alone, any pictures in their order are a clip
+    told = by_path(check(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
     assert (told["gap"].status, told["gap"].num_frames) == ("damaged", 4)
-    assert (
-        check_dataset(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
-    )
+    assert check(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
 
 
 def test_parts_of_folders_and_of_videos(tmp_path):
     picture_folder(tmp_path / "frames", 1, num_frames=20)
     (tmp_path / "list.txt").write_text("frames 0 10 0\nframes 10 10 0\nframes 15 10 0\n")
-    found = [(row.status, row.num_frames) for row in check_dataset(tmp_path / "list.txt", format="frames-offset").rows]
+    found = [(row.status, row.num_frames) for row in check(tmp_path / "list.txt", format="frames-offset").rows]
     assert found == [("ok", 10), ("ok", 10), ("wrong count", 5)]
     video(tmp_path / "v.mp4", 2, num_frames=50)
     parts = [
@@ -352,7 +350,7 @@ def test_parts_of_folders_and_of_videos(tmp_path):
         "v.mp4,a,train,2.5,3",
         "v.mp4,a,train,1,2",
     ]
-    rows = check_dataset(listed(tmp_path, parts, header="path,label,split,start,end")).rows
+    rows = check(listed(tmp_path, parts, header="path,label,split,start,end")).rows
     assert [(row.status, row.num_frames) for row in rows] == [
         ("ok", 25), ("ok", 25), ("near-duplicate", 26), ("too short", 0), ("duplicate", 25),
     ]  # fmt: skip
@@ -362,7 +360,7 @@ def test_parts_of_folders_and_of_videos(tmp_path):
     assert rows[2].reason.startswith("another part of the same video as v.mp4, which is in train, this in val")
     assert rows[3].reason.startswith("the part begins at 2.500 s, the video ends at 2.000 s; correct its start")
     listed(tmp_path, ["frames,a,1,2"], header="path,label,start,end")
-    assert "have no times" in check_dataset(tmp_path / "list.csv").rows[0].reason
+    assert "have no times" in check(tmp_path / "list.csv").rows[0].reason
 
 
 def test_plain_folders_and_layouts(tmp_path):
@@ -370,23 +368,23 @@ def test_plain_folders_and_layouts(tmp_path):
     video(tmp_path / "plain" / "deep" / "a.mkv", 2)
     picture_folder(tmp_path / "plain" / "shots" / "one", 3)
     (tmp_path / "plain" / "notes.txt").write_text("nothing to see")
-    report = check_dataset(tmp_path / "plain")
+    report = check(tmp_path / "plain")
     assert statuses(report) == {"b.mp4": "ok", "deep/a.mkv": "ok", "shots/one": "ok"}
     assert [row.num_frames for row in report.rows] == [24, 24, 12]
     for split, seed in (("train", 4), ("val", 5)):
         video(tmp_path / "classes" / split / "run" / "c.mp4", seed)
     shutil.copytree(tmp_path / "classes" / "train" / "run", tmp_path / "classes" / "val" / "walk")
-    rows = check_dataset(tmp_path / "classes").rows
+    rows = check(tmp_path / "classes").rows
     assert [(row.path, row.split, row.labels, row.status) for row in rows] == [
         ("train/run/c.mp4", "train", ("run",), "ok"), ("val/run/c.mp4", "val", ("run",), "ok"),
         ("val/walk/c.mp4", "val", ("walk",), "duplicate"),
     ]  # fmt: skip
-    assert len(check_dataset(tmp_path / "classes", split="val").rows) == 2
+    assert len(check(tmp_path / "classes", split="val").rows) == 2
     pack_dataset(read_annotations(tmp_path / "classes"), tmp_path / "packed")
-    assert [row.status for row in check_dataset(tmp_path / "packed").rows] == ["ok", "ok", "duplicate"]
+    assert [row.status for row in check(tmp_path / "packed").rows] == ["ok", "ok", "duplicate"]
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="contains no video and no frames"):
-        check_dataset(tmp_path / "nothing")
+        check(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -398,7 +396,7 @@ def test_plain_folders_and_layouts(tmp_path):
 )
 def test_options_that_cannot_be(videos, options, said):
     with pytest.raises(InputError, match=said):
-        check_dataset(videos, **options)
+        check(videos, **options)
 
 
 def test_the_report_is_a_table_that_no_spreadsheet_runs(tmp_path):
@@ -465,7 +463,7 @@ def test_files_tell_what_they_lack(tmp_path, name):
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
 def test_exactly_the_broken_ones_of_the_odd_clips():
-    report = check_dataset(CLIPS / "odd")
+    report = check(CLIPS / "odd")
     assert {row.path: row.status for row in report.rows if row.status != "ok"} == {
         "corrupted.mp4": "damaged", "abseil_truncated_nomoov.mp4": "truncated", "abseil_truncated.mkv": "truncated",
         "empty.mp4": "empty", "not_a_video.mp4": "unreadable", "audio_only.mp4": "no video",
@@ -478,5 +476,5 @@ def test_exactly_the_broken_ones_of_the_odd_clips():
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
 def test_other_people_before_the_same_background_are_not_duplicates():
-    report = check_dataset(CLIPS / "weizmann" / "index.csv", near_duplicates="all")
+    report = check(CLIPS / "weizmann" / "index.csv", near_duplicates="all")
     assert report.counts == {"ok": 72}

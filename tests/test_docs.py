@@ -96,8 +96,7 @@ EXAMPLES = {
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_examples_run(script, workplace):
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
-    command = [sys.executable, ROOT / "examples" / script, *EXAMPLES[script]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = run_here(["python", f"examples/{script}", *EXAMPLES[script]])
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

@@ -340,7 +340,6 @@ DISTINCT = [  # one of each kind: of network, sampling, input, port, precision, 
     v0("nl_embedded_gaussian_r50_32x2x1"),
     v0("r50_video_32x2x1") + "_o1",
     v1("r50-heavy_8xb8-"),
-    "inception_rgb_kinetics400",
     "inception_flow_kinetics400",
     "i3d_rgb",
 ]
