@@ -259,7 +259,7 @@ def test_a_published_config_is_known_by_its_name(tmp_path):
             ("type='ResNet3d'", "type='ResNet3dSlowOnly'"),
             "config in it:3: the network 'ResNet3dSlowOnly' is not supported",
         ),
-        (("to_bgr=False", "to_bgr=True"), "networks see RGB here"),
+        (("to_bgr=False", "to_bgr=True"), "networks take RGB here"),
         (("depth=50,", "depth=50, style='caffe',"), r"model.backbone.style = 'caffe' must be 'pytorch'"),
         (("depth=50,", "depth=50, dilations=(1, 1, 1, 2),"), "model.backbone.dilations must be"),
         (("depth=50,", "depth=50, norm_cfg=dict(type='BN3d', eps=1e-3),"), "model.backbone.norm_cfg.eps = '0.001'"),

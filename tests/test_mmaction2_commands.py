@@ -258,7 +258,7 @@ REFUSED = [
     ("depth=50", "depth=152", "depth = '152' must be one of 18, 34, 50, 101"),
     ("norm_eval=False", "norm_eval=False, style='caffe'", "style = 'caffe' must be 'pytorch' here"),
     ("'torchvision://resnet50'", "'https://x/y.pth'", "is fetched by nothing here; download the file"),
-    ("to_bgr=False", "to_bgr=True", "to_bgr = 'True' must be False: networks see RGB"),
+    ("to_bgr=False", "to_bgr=True", "to_bgr = 'True' must be False: networks take RGB"),
     ("keep_ratio=False", "keep_ratio=True", "keeps the shape within a box"),
     ("scale=(-1, 256)", "scale=(340, 256)", r"scale keeps the shape within a box; write \(-1, SIDE\)"),
     ("total_epochs = 100", "total_epoch = 100", "total_epochs is missing"),

@@ -14,7 +14,7 @@ POOLED: Final = "pooled"
 class FeatureSettings(Settings):
     """Windows of frames slide over a video; of each, one layer of the network is a row."""
 
-    layer: str = POOLED  # what the classifier sees, averaged over time and space; or an endpoint of the network
+    layer: str = POOLED  # input of the classifier, averaged over time and space; or an endpoint of the network
     grid: bool = False  # an endpoint's map (T, H, W, C) is stored; else it is averaged
     window: int = Field(default=64, ge=1, le=10_000)  # frames of a row
     stride: int = Field(default=64, ge=1)  # frames from one row to the next

@@ -72,7 +72,7 @@ def read_pipeline(steps: list[Section], *, for_training: bool, placement: str) -
 
 def normalisation(step: Section) -> dict[str, tuple[float, ...]]:
     """Mean and standard deviation, of a step or of 1.x's data_preprocessor."""
-    step.only("to_bgr", False, why="must be False: networks see RGB here")
+    step.only("to_bgr", False, why="must be False: networks take RGB here")
     step.only("to_rgb", False, why="must be False: frames are RGB already")
     step.only("adjust_magnitude", False)
     return {key: tuple(float(v) for v in step.numbers(key)) for key in ("mean", "std") if key in step}
