@@ -289,7 +289,7 @@ class ContainerVideo(Video):
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""
         missing = (_stated_end(self._container, self._stream) or end) - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
-            self._note(f"the last {float(missing):.2f} s that its header states are missing: truncated?")
+            self._notes[f"the last {float(missing):.2f} s that its header states are missing: truncated?"] = None
 
 
 def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:

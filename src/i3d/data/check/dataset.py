@@ -330,9 +330,12 @@ class _DatasetCheck:
             files.append(file)
         with closing(repair_all(jobs, folder, num_workers=num_workers, limits=limits)) as running:
             for number, fixed in running:
-                files[number].add_remark(fixed.note if fixed.path else f"not encoded again: {fixed.note}")
+                if isinstance(fixed, str):
+                    files[number].add_remark(f"not encoded again: {fixed}")
+                    continue
+                files[number].add_remark(f"{fixed} frames encoded again")
                 for clip in files[number].clips:
-                    clip.fixed_to = fixed.path
+                    clip.fixed_to = str(jobs[number].target)
 
 
 def _split_bits(file: _SourceFile) -> int:

@@ -6,7 +6,6 @@ of the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shap
 """
 
 import itertools
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple
 import google_crc32c
 
 from i3d.errors import WeightsError, printable
-from i3d.weights.foreign.numbers import Array, checked_sizes, itemsize, shaped_numbers
+from i3d.weights.foreign.numbers import Array, shaped_numbers
 from i3d.weights.foreign.protobuf import fields, varint
 
 MAX_NAME_BYTES: Final = 500
@@ -155,10 +154,7 @@ def _entry(key: bytes, value: bytes) -> Entry:
     code = values.get(1, 0)
     if code not in DTYPES:
         raise WeightsError(f"{name} is of TensorFlow's type {code}, not of numbers")
-    size = values.get(5, 0)
-    if math.prod(checked_sizes(shape)) * itemsize(DTYPES[code]) != size:
-        raise WeightsError(f"{name}: {size} bytes for shape {shape}")
-    return Entry(DTYPES[code], shape, values.get(3, 0), values.get(4, 0), size, values.get(6, 0))
+    return Entry(DTYPES[code], shape, *(values.get(number, 0) for number in (3, 4, 5, 6)))
 
 
 def _dimension(message: bytes) -> int:
