@@ -4,7 +4,7 @@ preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/stat
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,9 +89,11 @@ def preview_dataset(
     num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
     num_decoded = 0  # for their length
-    for index in _reported(to_open, on_clip, 0, num_steps):
+    for completed, index in enumerate(to_open, start=1):
         infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
         num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
+        if on_clip is not None:
+            on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
@@ -104,12 +106,12 @@ def preview_dataset(
         size=view.augmentation.size,
         legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,
     ) as (figure, grid):
-        for index, axes in zip(_reported(chosen, on_clip, len(to_open), num_steps), grid, strict=True):
+        for completed, (index, axes) in enumerate(zip(chosen, grid, strict=True), start=len(to_open) + 1):
             draw_clip(figure, axes, *_shown_clip(dataset, epoch, index, infos[index], bad))
+            if on_clip is not None:
+                on_clip(completed, num_steps)
     known = [info for index in sample if isinstance(info := infos[index], _VideoInfo)]
-    _draw_statistics(
-        paths[1], annotations, known, view, (source, _sample_note(len(known), len(sample), len(annotations)))
-    )
+    _draw_statistics(paths[1], annotations, known, len(sample), view, source)
     return Preview(
         paths=paths,
         num_clips=len(annotations),
@@ -120,16 +122,6 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
-
-
-def _reported(
-    indices: Sequence[int], on_clip: Callable[[int, int], None] | None, num_before: int, num_steps: int
-) -> Iterator[int]:
-    """The same clips; each is reported when it is finished."""
-    for completed, index in enumerate(indices, start=num_before + 1):
-        yield index
-        if on_clip is not None:
-            on_clip(completed, num_steps)
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
@@ -246,7 +238,7 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
 
 
 def _draw_statistics(
-    path: Path, annotations: Annotations, known: list[_VideoInfo], view: TrainView, lines: tuple[str, str]
+    path: Path, annotations: Annotations, known: list[_VideoInfo], num_opened: int, view: TrainView, source: str
 ) -> None:
     """Histograms of the lengths in seconds, unless clips have no times, and in frames; bars of classes and sizes.
 
@@ -261,6 +253,9 @@ def _draw_statistics(
     class_subtitle, class_rows = _class_rows(annotations)
     size_rows, num_charts = _size_rows(known), max(len(charts), 1)
     num_rows = max(3, len(class_rows), len(size_rows))
+    which = "all clips" if num_opened == len(annotations) else f"{num_opened:,} clips drawn at random"
+    unread = f" without {num_opened - len(known):,} that cannot be read" if len(known) < num_opened else ""
+    lines = (source, f"Lengths and sizes: {which}{unread}.")
     with statistics_sheet(
         path, title="Dataset statistics", lines=lines, num_histograms=num_charts, num_rows=num_rows
     ) as (figure, upper, (left, right)):
@@ -327,9 +322,3 @@ def _range(values: Sequence[float | None]) -> Range | None:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _sample_note(num_known: int, num_opened: int, num_clips: int) -> str:
-    which = "all clips" if num_opened == num_clips else f"{num_opened:,} clips drawn at random"
-    bad = f" without {num_opened - num_known:,} that cannot be read" if num_known < num_opened else ""
-    return f"Lengths and sizes: {which}{bad}."

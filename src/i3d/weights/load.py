@@ -175,15 +175,10 @@ def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[S
         )
     state = {key: _tensor(key, arrays[key], name) for key in report.loaded}
     if len(state) < len(expected):
-        state = {**_random_state(checkpoint.recipe.network), **state}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same random weights at every call
+            state = {**build_network(checkpoint.recipe.network).state_dict(), **state}
     return state, report
-
-
-def _random_state(network: NetworkSettings) -> State:
-    """The state dict of a new network, the same at every call."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return dict(build_network(network).state_dict())
 
 
 def _compare(
