@@ -41,16 +41,13 @@ class LoadReport:
     ignored: tuple[str, ...] = ()  # no weights: optimiser, counters, preprocessing
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} loaded"]
-        for what, keys in (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("of another shape", self.mismatched),
-            ("ignored", self.ignored),
-        ):
-            if keys:
-                parts.append(f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})")
-        return ", ".join(parts)
+        others = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.mismatched}
+        parts = [
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})"
+            for what, keys in (others | {"ignored": self.ignored}).items()
+            if keys
+        ]
+        return ", ".join([f"{len(self.loaded)} loaded", *parts])
 
 
 @dataclass(frozen=True)

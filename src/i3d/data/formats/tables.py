@@ -30,22 +30,15 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
     column = ""
-    known: dict[str, tuple[Label, ...]] = {}  # labels are parsed once, as many rows share one
     for line, record in _records(path, lines):
         column = column or path_column(path, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {column} in this row; add one")
         start, end = _part(path, line, record, "start", "end")
-        label = record.get("label")
-        labels = known.get(label) if isinstance(label, str) else None
-        if labels is None:
-            labels = _labels_in(path, line, label, multi_label=multi_label)
-            if isinstance(label, str):
-                known[label] = labels
         rows.add(
             name.strip(),
-            labels,
+            _labels_in(path, line, record.get("label"), multi_label=multi_label),
             line=line,
             start=start,
             end=end,
