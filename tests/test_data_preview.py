@@ -1,8 +1,10 @@
 """The preview shows the pixels, labels and numbers of the dataset, whatever the dataset is like."""
 
+import inspect
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils import drawing
-from i3d.utils.drawing import ClipStrip, film_strip, tile_side
+from i3d.utils.drawing import film_strip, tile_side
 from i3d.video.flow import flow_to_rgb
 from support.rendering import render
 
@@ -87,19 +89,21 @@ def place_of(part_HWC, sheet_HWC):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is handed to the drawing functions."""
-    seen = {}
+    """The arguments of each call of the drawing functions."""
+    calls = {name: [] for name in ("contact_sheet", "draw_clip", "draw_bars", "draw_histogram")}
 
-    def keep(draw):
-        def keeping(path, *args, **kwargs):
-            seen[draw.__name__] = {"args": args, **kwargs}
-            draw(path, *args, **kwargs)
+    def recorded(name):
+        draw = getattr(drawing, name)
 
-        return keeping
+        def call(*args, **kwargs):
+            calls[name].append(SimpleNamespace(**inspect.signature(draw).bind(*args, **kwargs).arguments))
+            return draw(*args, **kwargs)
 
-    monkeypatch.setattr(module, "draw_contact_sheet", keep(drawing.draw_contact_sheet))
-    monkeypatch.setattr(module, "draw_statistics", keep(drawing.draw_statistics))
-    return seen
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(module, name, recorded(name))
+    return calls
 
 
 @pytest.mark.parametrize("size", [40, 56, 150])
@@ -143,7 +147,7 @@ def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
     annotations = table(videos, ["long.mp4,left hand", "slow.mp4,right hand", "short.mp4,both"])
     mirrored = view(flip=1, mirrored=(("left hand", "right hand"),))
     preview_dataset(ClipDataset(annotations, mirrored), tmp_path)
-    entries = drawn["draw_contact_sheet"]["args"][0]
+    entries = drawn["draw_clip"]
     shown = {entry.file: (entry.label, entry.facts) for entry in entries}
     assert shown == {
         "long.mp4": ("right hand", "64 x 48, 50 frames, 2.00 s"),
@@ -156,12 +160,12 @@ def test_several_labels_and_none(videos, tmp_path, drawn):
     rows = ["long.mp4,a|b", "slow.mp4,", "short.mp4,b"]
     annotations = table(videos, rows, multi_label=True, need_labels=False)
     done = preview_dataset(ClipDataset(annotations, view(), multi_label=True), tmp_path)
-    entries = drawn["draw_contact_sheet"]["args"][0]
+    entries = drawn["draw_clip"]
     assert {entry.file: entry.label for entry in entries} == {
         "long.mp4": "a + b", "slow.mp4": "(no label)", "short.mp4": "b"
     }  # fmt: skip
     assert done.class_counts == {"a": 1, "b": 2}
-    bars = drawn["draw_statistics"]["bars"][0]
+    bars = drawn["draw_bars"][0]
     assert bars.subtitle == "2 classes, 1 to 2 clips each; 1 clip without a label"
     unlabelled = table(videos, ["long.mp4", "slow.mp4"], header="path", need_labels=False)
     assert preview_dataset(ClipDataset(unlabelled, view()), tmp_path).class_counts == {}
@@ -183,12 +187,11 @@ def test_clips_are_spread_over_the_classes(tmp_path):
 
 def test_the_same_clips_in_another_epoch(videos, tmp_path, drawn):
     annotations = table(videos, [f"long.mp4,a,{i / 100},2" for i in range(30)], header="path,label,start,end")
-    seen = []
     for epoch in (0, 1):
         preview_dataset(ClipDataset(annotations, view()), tmp_path, epoch=epoch, num_clips=3)
-        seen.append(drawn["draw_contact_sheet"]["args"][0])
-    assert [entry.facts for entry in seen[0]] == [entry.facts for entry in seen[1]]
-    assert all((a.strip_HWC != b.strip_HWC).any() for a, b in zip(*seen, strict=True))
+    first, second = drawn["draw_clip"][:3], drawn["draw_clip"][3:]
+    assert [clip.facts for clip in first] == [clip.facts for clip in second]
+    assert all((a.strip_HWC != b.strip_HWC).any() for a, b in zip(first, second, strict=True))
 
 
 def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
@@ -199,7 +202,7 @@ def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
     done = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
     assert [(bad.index, "empty (0 bytes)" in bad.reason) for bad in done.unreadable] == [(1, True)]
     assert (done.num_inspected, done.sizes) == (2, {(64, 48): 2})
-    entries = drawn["draw_contact_sheet"]["args"][0]
+    entries = drawn["draw_clip"]
     assert [(entry.file, entry.strip_HWC is None) for entry in entries] == [
         ("long.mp4", False), ("empty.mp4", True), ("slow.mp4", False)
     ]  # fmt: skip
@@ -225,7 +228,7 @@ def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, mon
     monkeypatch.setattr(ClipDataset, "read_training_clip", broken)
     done = preview_dataset(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
     assert [bad.index for bad in done.unreadable] == [0]
-    first, second = drawn["draw_contact_sheet"]["args"][0]
+    first, second = drawn["draw_clip"]
     assert (first.strip_HWC, first.label, first.facts) == (None, "a", "64 x 48, 50 frames, 2.00 s")
     assert "after 30 frames" in first.reason
     assert second.strip_HWC is not None
@@ -241,16 +244,16 @@ def test_statistics(videos, tmp_path, drawn):
     assert done.lengths == Range(min=10, median=22.5, max=50)
     assert done.sizes == {(64, 48): 3, (48, 64): 1}
     assert told == [(i, 8) for i in range(1, 9)]
-    seconds, frames = drawn["draw_statistics"]["histograms"]
+    seconds, frames = drawn["draw_histogram"]
     assert seconds.mark is None
     assert frames.mark_label == "a training clip spans 31 frames: 3 of 4 are shorter and repeat frames"
     preview_dataset(ClipDataset(annotations, view(target_fps=25)), tmp_path)
-    seconds, frames = drawn["draw_statistics"]["histograms"]
+    seconds, frames = drawn["draw_histogram"][2:]
     assert frames.mark is None
     assert seconds.mark_label == "a training clip spans 1.24 seconds: 2 of 4 are shorter and repeat frames"
-    classes, sizes = drawn["draw_statistics"]["bars"]
-    assert classes.rows == (("a", 3), ("b", 1), ("c", 0))
-    assert sizes.rows == (("64 x 48", 3), ("48 x 64", 1))
+    classes, sizes = drawn["draw_bars"][2:]
+    assert classes.rows == [("a", 3), ("b", 1), ("c", 0)]
+    assert sizes.rows == [("64 x 48", 3), ("48 x 64", 1)]
 
 
 def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
@@ -261,7 +264,7 @@ def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
     done = preview_dataset(ClipDataset(annotations, view()), tmp_path)
     assert sum(done.class_counts.values()) == len(rows) == 640
     assert done.lengths.max >= 10 * done.lengths.min
-    rows = drawn["draw_statistics"]["bars"][0].rows
+    rows = drawn["draw_bars"][0].rows
     assert len(rows) == 31
     assert rows[0] == ("abseiling", 40)
     name, words = rows[15]
@@ -277,10 +280,7 @@ def test_a_container_without_a_timetable(tmp_path, drawn, monkeypatch):
         render(tmp_path / f"{name}.webm", codec="libvpx", num_frames=20)
     done = preview_dataset(ClipDataset(table(tmp_path, [f"{n}.webm,x" for n in "abc"]), view()), tmp_path / "out")
     assert (done.num_inspected, done.lengths) == (3, Range(min=20, median=20, max=20))
-    assert (
-        drawn["draw_statistics"]["histograms"][1].subtitle
-        == "20 to 20, median 20; unknown of 2 that would have to be decoded"
-    )
+    assert drawn["draw_histogram"][1].subtitle == "20 to 20, median 20; unknown of 2 that would have to be decoded"
 
 
 def test_names_in_any_script_and_of_any_length(tmp_path, videos):
@@ -311,11 +311,11 @@ def test_flow(tmp_path, drawn):
     done = preview_dataset(dataset, tmp_path / "out")
     assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
     sheet_HWC = pixels(done.paths[0])
-    left, top = place_of(drawn["draw_contact_sheet"]["args"][0][0].strip_HWC, sheet_HWC)
+    left, top = place_of(drawn["draw_clip"][0].strip_HWC, sheet_HWC)
     assert np.abs(sheet_HWC[top + 60, left + 60].astype(int) - [255, 0, 0]).max() < 6  # to the right
     assert sheet_HWC[top + 5, left + 5].min() > 245
-    assert [chart.unit for chart in drawn["draw_statistics"]["histograms"]] == ["frames"]
-    wheel_HWC = drawn["draw_contact_sheet"]["legend_HWC"]
+    assert [chart.unit for chart in drawn["draw_histogram"]] == ["frames"]
+    wheel_HWC = drawn["contact_sheet"][0].legend_HWC
     place_of(wheel_HWC, sheet_HWC)
     ways = [[20, 0], [-20, 0], [0, 20], [0, -20], [0, 0]]
     right, leftwards, down, up, still = flow_to_rgb(np.array([ways], np.float32))[0].tolist()
@@ -368,8 +368,8 @@ def test_matplotlib_is_loaded_when_it_draws(tmp_path):
     code = """
 import sys, i3d.utils.drawing as p, i3d.data.preview, numpy as np, pathlib
 assert "matplotlib" not in sys.modules
-entry = p.ClipStrip("label", "file", "facts", np.zeros((40, 100, 3), np.uint8))
-p.draw_contact_sheet(pathlib.Path(sys.argv[1]), [entry], title="t", lines=["l"], size=40)
+with p.contact_sheet(pathlib.Path(sys.argv[1]), 1, title="t", lines=["l"], size=40) as (figure, (axes,)):
+    p.draw_clip(figure, axes, "label", "file", "facts", np.zeros((40, 100, 3), np.uint8), "")
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True, timeout=60)
@@ -379,6 +379,6 @@ def test_a_drawing_leaves_no_state_behind(tmp_path):
     import matplotlib
 
     before = matplotlib.rcParams.copy()
-    entry = ClipStrip("label", "file", "facts", np.zeros((40, 100, 3), np.uint8))
-    drawing.draw_contact_sheet(tmp_path / "a.png", [entry], title="t", lines=["l"], size=40)
+    with drawing.contact_sheet(tmp_path / "a.png", 1, title="t", lines=["l"], size=40) as (figure, (axes,)):
+        drawing.draw_clip(figure, axes, "label", "file", "facts", np.zeros((40, 100, 3), np.uint8), "")
     assert matplotlib.rcParams.copy() == before

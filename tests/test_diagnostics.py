@@ -2,9 +2,9 @@
 
 import json
 import runpy
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +44,7 @@ def test_the_listed_costs_are_those_of_the_networks():
 def test_models_imports_neither_pytorch_nor_numpy(options):
     code = f"""
 import sys
+from dataclasses import replace
 sys.argv = ["i3d", "models", *{options}]
 from i3d.cli.main import app
 try:
@@ -80,12 +81,12 @@ def test_doctor():
 
 
 def test_doctor_finds_damaged_weights(tmp_path, monkeypatch):
-    shutil.copytree(pretrained.ASSETS, tmp_path / "assets")
-    damaged = tmp_path / "assets" / pretrained.INCEPTION_RGB_KINETICS400.file
-    content = bytearray(damaged.read_bytes())
+    damaged = replace(pretrained.INCEPTION_RGB_KINETICS400, path=tmp_path / "damaged.safetensors")
+    content = bytearray(pretrained.INCEPTION_RGB_KINETICS400.path.read_bytes())
     content[len(content) // 2] ^= 1
-    damaged.write_bytes(bytes(content))
-    monkeypatch.setattr(pretrained, "ASSETS", tmp_path / "assets")
+    damaged.path.write_bytes(bytes(content))
+    monkeypatch.setattr(doctor, "WEIGHTS", damaged)
+    monkeypatch.setitem(pretrained.PRETRAINED, pretrained.DEFAULT, damaged)
     checks = {check.name: check for check in doctor.check_installation()}
     assert checks["weights"].ok is False
     assert checks["self-check"].ok is False

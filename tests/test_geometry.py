@@ -25,7 +25,7 @@ from i3d.video.photometric import (
     rand_augment,
     rotate,
 )
-from i3d.video.transforms import crop_boxes, crop_views, flip, resize, resize_short_side
+from i3d.video.transforms import crop_boxes, crop_views, flip, resize_frame, resize_short_side
 
 CROPS = [
     RandomResizedCrop(),
@@ -108,7 +108,7 @@ def test_resized_crops_have_the_areas_and_shapes_asked_for():
 def test_two_steps_are_resize_and_crop_one_after_the_other():
     source = frames(1)[0]
     geometry = Geometry((60, 80), (90, 120), Box(7, 11, 70, 64), size=48)
-    expected = resize(resize(source[None], height=90, width=120)[:, 7:77, 11:75], height=48, width=48)[0]
+    expected = resize_frame(resize_frame(source, height=90, width=120)[7:77, 11:75], height=48, width=48)
     assert np.array_equal(apply(geometry, source), expected)
     mirrored = Geometry((60, 80), (90, 120), Box(7, 11, 70, 64), size=48, flip=True)
     assert np.array_equal(apply(mirrored, source), expected[:, ::-1])
@@ -122,7 +122,7 @@ def test_fused_takes_the_same_region_from_the_source_in_one_resampling():
     source = frames(1)[0]
     geometry = Geometry((60, 80), (120, 160), Box(20, 40, 80, 80), size=48, fused=True)
     assert geometry.source_box() == Box(10, 20, 40, 40)
-    assert np.array_equal(apply(geometry, source), resize(source[None, 10:50, 20:60], height=48, width=48)[0])
+    assert np.array_equal(apply(geometry, source), resize_frame(source[10:50, 20:60], height=48, width=48))
     smooth = np.add.outer(np.arange(60), 2 * np.arange(80)).astype(np.uint8)[..., None].repeat(3, axis=2)
     two_steps = Geometry((60, 80), (120, 160), Box(20, 40, 80, 80), size=48)
     assert np.abs(apply(geometry, smooth).astype(int) - apply(two_steps, smooth)).max() <= 2
@@ -162,7 +162,7 @@ def test_boxes_of_a_protocol_are_its_crops(crops):
 
 
 def test_rotation_turns_every_frame_alike_and_back():
-    clip = np.tile(resize(frames(1, 8, 8), height=64, width=64), (2, 1, 1, 1))
+    clip = np.tile(resize_frame(frames(1, 8, 8)[0], height=64, width=64), (2, 1, 1, 1))
     turned = clip.copy()
     rotate(turned, degrees=90)
     assert np.array_equal(turned[0], np.rot90(clip[0]))

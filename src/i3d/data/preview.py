@@ -4,7 +4,7 @@ preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/stat
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.utils.atomic_files import writing_to
-from i3d.utils.drawing import Bars, ClipStrip, Histogram, draw_contact_sheet, draw_statistics, film_strip
+from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
 CLIPS: Final = "clips.png"
@@ -89,31 +89,29 @@ def preview_dataset(
     num_steps = len(to_open) + len(chosen)
     infos: dict[int, _VideoInfo | UnreadableClip] = {}
     num_decoded = 0  # for their length
-    for index in _reported(to_open, on_clip, 0, num_steps):
+    for completed, index in enumerate(to_open, start=1):
         infos[index] = info = _inspect_clip(dataset, index, may_decode=num_decoded < MAX_DECODED)
         num_decoded += isinstance(info, _VideoInfo) and not info.has_timetable
+        if on_clip is not None:
+            on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    steps = _reported(chosen, on_clip, len(to_open), num_steps)
-    strips = [_clip_strip(dataset, epoch, index, infos[index], bad) for index in steps]
     paths = (out / CLIPS, out / STATISTICS)
     classes = _count(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
-    draw_contact_sheet(
+    with contact_sheet(
         paths[0],
-        strips,
+        len(chosen),
         title=f"Training clips after augmentation: {len(chosen)} of {_count(len(annotations), 'clip')}",
         lines=(source, *_describe(dataset, view, epoch)),
         size=view.augmentation.size,
         legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,
-    )
+    ) as (figure, grid):
+        for completed, (index, axes) in enumerate(zip(chosen, grid, strict=True), start=len(to_open) + 1):
+            draw_clip(figure, axes, *_shown_clip(dataset, epoch, index, infos[index], bad))
+            if on_clip is not None:
+                on_clip(completed, num_steps)
     known = [info for index in sample if isinstance(info := infos[index], _VideoInfo)]
-    draw_statistics(
-        paths[1],
-        title="Dataset statistics",
-        lines=(source, _sample_note(len(known), len(sample), len(annotations))),
-        bars=[_class_bars(annotations), _size_bars(known)],
-        histograms=_lengths(known, view),
-    )
+    _draw_statistics(paths[1], annotations, known, len(sample), view, source)
     return Preview(
         paths=paths,
         num_clips=len(annotations),
@@ -124,16 +122,6 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
-
-
-def _reported(
-    indices: Sequence[int], on_clip: Callable[[int, int], None] | None, num_before: int, num_steps: int
-) -> Iterator[int]:
-    """The same clips; each is reported when it is finished."""
-    for completed, index in enumerate(indices, start=num_before + 1):
-        yield index
-        if on_clip is not None:
-            on_clip(completed, num_steps)
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:
@@ -171,10 +159,13 @@ def _inspect_clip(dataset: ClipDataset, index: int, *, may_decode: bool) -> _Vid
         return UnreadableClip(index, str(error))
 
 
-def _clip_strip(
+def _shown_clip(
     dataset: ClipDataset, epoch: int, index: int, info: _VideoInfo | UnreadableClip, bad: dict[int, UnreadableClip]
-) -> ClipStrip:
-    """The first view of an augmented clip with its label. A clip that cannot be read is put into `bad`."""
+) -> tuple[str, str, str, npt.NDArray[np.uint8] | None, str]:
+    """Label, file, facts and the strip of the first view of an augmented clip, or why there is none.
+
+    A clip that cannot be read is put into `bad`.
+    """
     view, annotations = dataset.view, dataset.annotations
     labels, strip_HWC = annotations.labels_of(index), None
     if isinstance(info, _VideoInfo) and isinstance(view, TrainView):
@@ -195,7 +186,7 @@ def _clip_strip(
         if info.num_frames is not None:
             words.append(f"{info.num_frames} frames" + (f", {info.seconds:.2f} s" if info.seconds else ""))
     reason = bad[index].reason if index in bad else ""
-    return ClipStrip(" + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason)
+    return " + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason
 
 
 def strip_indices(clip_len: int) -> npt.NDArray[np.int64]:
@@ -246,16 +237,61 @@ def _describe(dataset: ClipDataset, view: TrainView, epoch: int) -> tuple[str, s
     return ", ".join(words), f"frames {numbers}{views}; seed {dataset.seed}, epoch {epoch}{flow}"
 
 
-def _class_bars(annotations: Annotations) -> Bars:
-    """All classes in the order of their numbers; of many classes the largest and the smallest."""
+def _draw_statistics(
+    path: Path, annotations: Annotations, known: list[_VideoInfo], num_opened: int, view: TrainView, source: str
+) -> None:
+    """Histograms of the lengths in seconds, unless clips have no times, and in frames; bars of classes and sizes.
+
+    Marked is the span of a training clip, in seconds if the sampling has a target frame rate, else in frames.
+    """
+    s = view.sampling
+    seconds = [info.seconds for info in known if info.seconds is not None]
+    lengths = [float(info.num_frames) for info in known if info.num_frames is not None]
+    span = (s.clip_len - 1) * s.frame_interval + 1
+    marks = {"seconds": span / s.target_fps} if s.target_fps and seconds else {"frames": float(span)}
+    charts = [(unit, values) for unit, values in (("seconds", seconds), ("frames", lengths)) if values]
+    class_subtitle, class_rows = _class_rows(annotations)
+    size_rows, num_charts = _size_rows(known), max(len(charts), 1)
+    num_rows = max(3, len(class_rows), len(size_rows))
+    which = "all clips" if num_opened == len(annotations) else f"{num_opened:,} clips drawn at random"
+    unread = f" without {num_opened - len(known):,} that cannot be read" if len(known) < num_opened else ""
+    lines = (source, f"Lengths and sizes: {which}{unread}.")
+    with statistics_sheet(
+        path, title="Dataset statistics", lines=lines, num_histograms=num_charts, num_rows=num_rows
+    ) as (figure, upper, (left, right)):
+        for axes, (unit, values) in zip(upper, charts, strict=False):
+            subtitle, label = _words_on_lengths(unit, values, len(known) - len(values), marks.get(unit))
+            draw_histogram(axes, f"Length of clips in {unit}", subtitle, values, unit, marks.get(unit), label)
+        if not charts:
+            draw_histogram(upper[0], "Length of clips", "no length is known", [], "frames", None, "")
+        draw_bars(figure, left, "Clips per class", class_subtitle, class_rows, num_rows=num_rows)
+        subtitle = "width x height in pixels, before resizing" if size_rows else "no size is known"
+        draw_bars(figure, right, "Frame sizes", subtitle, size_rows, num_rows=num_rows)
+
+
+def _words_on_lengths(unit: str, values: list[float], num_unknown: int, mark: float | None) -> tuple[str, str]:
+    """Subtitle, and the label of the mark."""
+    digits, label = 2 if unit == "seconds" else 0, ""
+    low, middle, high = (f"{value:,.{digits}f}" for value in (min(values), np.median(values), max(values)))
+    subtitle = f"{low} to {high}, median {middle}"
+    if num_unknown:
+        subtitle += f"; unknown of {num_unknown} that would have to be decoded"
+    if mark is not None:
+        num_short = sum(value < mark for value in values)
+        shorter = f"{num_short} of {len(values)} are shorter and repeat frames" if num_short else "none is shorter"
+        label = f"a training clip spans {mark:,.{digits}f} {unit}: {shorter}"
+    return subtitle, label
+
+
+def _class_rows(annotations: Annotations) -> tuple[str, list[tuple[str, int | str]]]:
+    """A subtitle, and all classes in the order of their numbers; of many classes the largest and the smallest."""
     counts = annotations.class_counts_K.tolist()
     rows: list[tuple[str, int | str]] = list(zip(annotations.classes, counts, strict=True))
-    subtitle = "no clip has a label"
-    if rows:
-        fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
-        subtitle = f"{_count(len(rows), 'class', 'classes')}, {fewest}{_count(max(counts), 'clip')} each"
-    num_unlabelled = int((np.diff(annotations.label_ends_N, prepend=0) == 0).sum())
-    if rows and num_unlabelled:
+    if not rows:
+        return "no clip has a label", rows
+    fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
+    subtitle = f"{_count(len(rows), 'class', 'classes')}, {fewest}{_count(max(counts), 'clip')} each"
+    if num_unlabelled := int((np.diff(annotations.label_ends_N, prepend=0) == 0).sum()):
         subtitle += f"; {_count(num_unlabelled, 'clip')} without a label"
     if len(rows) > MOST + LEAST + 1:
         order = sorted(range(len(rows)), key=lambda k: (-counts[k], k))
@@ -263,43 +299,15 @@ def _class_bars(annotations: Annotations) -> Bars:
         others = (f"{len(rows) - MOST - LEAST:,} classes between", f"{between:,} clips")
         rows = [*(rows[k] for k in order[:MOST]), others, *(rows[k] for k in order[-LEAST:])]
         subtitle += f"; the {MOST} largest and the {LEAST} smallest"
-    return Bars("Clips per class", subtitle, tuple(rows))
+    return subtitle, rows
 
 
-def _lengths(known: list[_VideoInfo], view: TrainView) -> list[Histogram]:
-    """Lengths of the clips in seconds, unless they have no times, and in frames; marked is the span of a training clip.
-
-    The span is in seconds if the sampling has a target frame rate, else in frames.
-    """
-    s = view.sampling
-    span = (s.clip_len - 1) * s.frame_interval + 1
-    seconds = tuple(info.seconds for info in known if info.seconds is not None)
-    lengths = tuple(float(info.num_frames) for info in known if info.num_frames is not None)
-    marks = {"seconds": span / s.target_fps} if s.target_fps and seconds else {"frames": float(span)}
-    charts = []
-    for unit, values, digits in (("seconds", seconds, 2), ("frames", lengths, 0)):
-        if not values:
-            continue
-        low, middle, high = (f"{value:,.{digits}f}" for value in (min(values), np.median(values), max(values)))
-        subtitle = f"{low} to {high}, median {middle}"
-        if num_unknown := len(known) - len(values):
-            subtitle += f"; unknown of {num_unknown} that would have to be decoded"
-        mark, label = marks.get(unit), ""
-        if mark is not None:
-            num_short = sum(value < mark for value in values)
-            shorter = f"{num_short} of {len(values)} are shorter and repeat frames" if num_short else "none is shorter"
-            label = f"a training clip spans {mark:,.{digits}f} {unit}: {shorter}"
-        charts.append(Histogram(f"Length of clips in {unit}", subtitle, values, unit, mark, label))
-    return charts or [Histogram("Length of clips", "no length is known", (), "frames")]
-
-
-def _size_bars(known: list[_VideoInfo]) -> Bars:
+def _size_rows(known: list[_VideoInfo]) -> list[tuple[str, int | str]]:
     sizes = _sizes(known)
     rows: list[tuple[str, int | str]] = [(f"{width} x {height}", count) for (width, height), count in sizes[:MAX_SIZES]]
     if others := sizes[MAX_SIZES:]:
         rows.append((f"{len(others)} other sizes", sum(count for _, count in others)))
-    subtitle = "width x height in pixels, before resizing" if rows else "no size is known"
-    return Bars("Frame sizes", subtitle, tuple(rows))
+    return rows
 
 
 def _sizes(known: list[_VideoInfo]) -> list[tuple[tuple[int, int], int]]:
@@ -314,9 +322,3 @@ def _range(values: Sequence[float | None]) -> Range | None:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _sample_note(num_known: int, num_opened: int, num_clips: int) -> str:
-    which = "all clips" if num_opened == num_clips else f"{num_opened:,} clips drawn at random"
-    bad = f" without {num_opened - num_known:,} that cannot be read" if num_known < num_opened else ""
-    return f"Lengths and sizes: {which}{bad}."

@@ -79,10 +79,9 @@ def assign_folds(
 def with_groups(annotations: Annotations, group_by: str | None = None) -> Annotations:
     """The same clips with the groups of `find_groups` as their column `group`."""
     _, names_N = find_groups(annotations, group_by)
-    names = tuple(dict.fromkeys(names_N))
-    index_of = {name: i for i, name in enumerate(names)}
-    groups_N = np.array([index_of[name] for name in names_N], np.int32)
-    return replace(annotations, groups_N=groups_N, group_names=names)
+    numbers: dict[str, int] = {}
+    groups_N = np.array([numbers.setdefault(name, len(numbers)) for name in names_N], np.int32)
+    return replace(annotations, groups_N=groups_N, group_names=tuple(numbers))
 
 
 def find_groups(

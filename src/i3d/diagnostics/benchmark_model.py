@@ -4,8 +4,6 @@ Each round runs every configuration once, so that a disturbance of the machine a
 Letters in names: V views, T frames, H rows, W columns, C channels.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,15 +27,7 @@ from i3d.recipes.io import SUFFIXES, load_recipe
 from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
-from i3d.utils.device import (
-    ComputeConfig,
-    Precision,
-    Runtime,
-    arithmetic_of,
-    num_cores,
-    pick_device,
-    processor,
-)
+from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
@@ -151,21 +141,6 @@ def measure_model(
     )
 
 
-def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> None:
-    """Append the seconds of each round to each run, after a warm-up."""
-    steps, total, start = count(1), len(runs) * (rounds + 1), 0.0
-    for number in range(rounds + 1):
-        for run in runs:
-            seconds = run.once()
-            if number > 0:
-                run.seconds.append(seconds)
-            on_progress(Progress("benchmark", next(steps), total, "run"))
-        if number == 0:
-            start = time.perf_counter()
-        elif number >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:
-            break
-
-
 class _Run:
     """A network in one configuration, with a batch of noise as input."""
 
@@ -203,6 +178,21 @@ class _Run:
         finally:
             torch.set_num_threads(threads)
         return time.perf_counter() - start
+
+
+def _measure(runs: Sequence[_Run], rounds: int, max_seconds: float, on_progress: ProgressCallback) -> None:
+    """Append the seconds of each round to each run, after a warm-up."""
+    steps, total, start = count(1), len(runs) * (rounds + 1), 0.0
+    for number in range(rounds + 1):
+        for run in runs:
+            seconds = run.once()
+            if number > 0:
+                run.seconds.append(seconds)
+            on_progress(Progress("benchmark", next(steps), total, "run"))
+        if number == 0:
+            start = time.perf_counter()
+        elif number >= MIN_ROUNDS and time.perf_counter() - start > max_seconds:
+            break
 
 
 def _check(configurations: Sequence[Configuration], device: torch.device, rounds: int) -> None:

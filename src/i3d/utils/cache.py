@@ -6,15 +6,13 @@
 Files are written atomically. A damaged file counts as missing, so that its content is computed again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +30,7 @@ class Cache:
     folder: Path
 
     @classmethod
-    def default(cls) -> Cache:
+    def default(cls) -> Self:
         """$I3D_CACHE, or `i3d` in the user's cache folder."""
         if folder := os.environ.get(VARIABLE):
             return cls(Path(folder))

@@ -9,7 +9,6 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -39,38 +38,6 @@ OTHER_SCRIPTS: Final = (  # for glyphs that DejaVu lacks; those that are install
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "PingFang SC", "Hiragino Sans", "Microsoft YaHei",
     "Yu Gothic", "Malgun Gothic", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ClipStrip:
-    """One clip on the sheet."""
-
-    label: str
-    file: str
-    facts: str
-    strip_HWC: Pixels | None  # None: it cannot be read
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Rows of a bar chart; a row with words instead of a number has no bar."""
-
-    title: str
-    subtitle: str
-    rows: tuple[tuple[str, int | str], ...]
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """How often values fall into which range, and perhaps a mark at one value."""
-
-    title: str
-    subtitle: str
-    values: tuple[float, ...]
-    unit: str
-    mark: float | None = None
-    mark_label: str = ""
 
 
 def film_strip(frames_THWC: Pixels) -> Pixels:
@@ -139,22 +106,17 @@ def open_figure(
             figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
-def draw_contact_sheet(
-    path: Path,
-    clips: Sequence[ClipStrip],
-    *,
-    title: str,
-    lines: Sequence[str],
-    size: int,
-    legend_HWC: Pixels | None = None,
-) -> None:
-    """All strips with their captions, row by row, written to `path` (.png).
+@contextmanager
+def contact_sheet(
+    path: Path, num_clips: int, *, title: str, lines: Sequence[str], size: int, legend_HWC: Pixels | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with axes for the strips of clips (`draw_clip`), row by row, written to `path` (.png) at the end.
 
     `size` is that of the frames; `legend_HWC`: a small picture in the top right corner.
     The figure is as large as its strips need, so that no frame is resampled: the pixels are those of training.
     """
-    side, columns = tile_side(size), 1 if len(clips) <= ONE_COLUMN else 2
-    strip_width, rows = max(6 * (side + GAP) - GAP, MIN_STRIP), -(-len(clips) // columns)
+    side, columns = tile_side(size), 1 if num_clips <= ONE_COLUMN else 2
+    strip_width, rows = max(6 * (side + GAP) - GAP, MIN_STRIP), -(-num_clips // columns)
     margin, gutter, caption, line_height = 28, 36, 60, 18
     width = 2 * margin + columns * (strip_width + gutter) - gutter
     small_print = [part for line in lines for part in textwrap.wrap(line, (width - 2 * margin - 90) // 6)]
@@ -170,31 +132,32 @@ def draw_contact_sheet(
         edges["bottom"] = margin / height
         spaces = {"wspace": gutter / strip_width, "hspace": caption / side}
         grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, **spaces})
-        for axes in grid.flat[len(clips) :]:
+        for axes in grid.flat[num_clips:]:
             axes.set_axis_off()
-        for axes, clip in zip(grid.flat, clips, strict=False):
-            _draw_clip(figure, axes, clip)
+        yield figure, list(grid.flat[:num_clips])
 
 
-def _draw_clip(figure: Figure, axes: Axes, clip: ClipStrip) -> None:
-    """A strip, and above it the label, the file and what is known of it."""
+def draw_clip(
+    figure: Figure, axes: Axes, label: str, file: str, facts: str, strip_HWC: Pixels | None, reason: str
+) -> None:
+    """A strip, or the reason why there is none, and above it the label, the file and what is known of it."""
     at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     width = axes.bbox.width
-    facts = axes.annotate(clip.facts, (1, 1), (0, 5), size=8, color=SOFT, ha="right", **at)
-    room = width - facts.get_window_extent().width - 16
-    axes.annotate(fit(figure, clip.file, room, size=8), (0, 1), (0, 5), size=8, color=SOFT, **at)
+    right = axes.annotate(facts, (1, 1), (0, 5), size=8, color=SOFT, ha="right", **at)
+    room = width - right.get_window_extent().width - 16
+    axes.annotate(fit(figure, file, room, size=8), (0, 1), (0, 5), size=8, color=SOFT, **at)
     bold: dict[str, Any] = {"size": 9.5, "weight": "bold"}
-    axes.annotate(fit(figure, clip.label, width, **bold), (0, 1), (0, 18), **bold, **at)
+    axes.annotate(fit(figure, label, width, **bold), (0, 1), (0, 18), **bold, **at)
     axes.set(xticks=[], yticks=[], facecolor=BOX)
     axes.spines[:].set_visible(False)
-    if clip.strip_HWC is not None:
+    if strip_HWC is not None:
         axes.set_axis_off()
-        figure.figimage(clip.strip_HWC, *axes.bbox.p0.round())
+        figure.figimage(strip_HWC, *axes.bbox.p0.round())
         return
     num_lines = int(axes.bbox.height) // 16 - 2
-    reason = textwrap.wrap(printable(clip.reason), int(width / 6.8), max_lines=num_lines, placeholder=" …")
+    words = textwrap.wrap(printable(reason), int(width / 6.8), max_lines=num_lines, placeholder=" …")
     axes.annotate("cannot be read", (0, 1), (8, -8), color=WARN, weight="bold", va="top", **at)
-    axes.annotate("\n".join(reason), (0, 1), (8, -21), va="top", **at)
+    axes.annotate("\n".join(words), (0, 1), (8, -21), va="top", **at)
 
 
 def fit(figure: Figure, text: str, width: float, **style: Any) -> str:
@@ -208,33 +171,41 @@ def fit(figure: Figure, text: str, width: float, **style: Any) -> str:
     return str(ghost.get_text())
 
 
-def draw_statistics(
-    path: Path, *, title: str, lines: Sequence[str], bars: Sequence[Bars], histograms: Sequence[Histogram]
-) -> None:
-    """Histograms beside each other, bar charts below them, written to `path` (.png)."""
-    num_rows = max(3, *(len(chart.rows) for chart in bars))
+@contextmanager
+def statistics_sheet(
+    path: Path, *, title: str, lines: Sequence[str], num_histograms: int, num_rows: int
+) -> Iterator[tuple[Figure, list[Axes], list[Axes]]]:
+    """A figure, axes for histograms, and below them axes for two bar charts of at most `num_rows` rows.
+
+    It is written to `path` (.png) at the end.
+    """
     heights = [330, 90 + BAR_HEIGHT * num_rows]  # with titles and labels of axes
     with open_figure(path, 1400, sum(heights) + 130) as figure:
         figure.suptitle(title, x=0.02, ha="left", size=15, weight="bold")
         small_print = [part for line in lines for part in textwrap.wrap(line, 210)]
         figure.supxlabel("\n".join(small_print), x=0.02, ha="left", size=8.5, color=SOFT)
         grid = figure.add_gridspec(2, 1, height_ratios=heights)
-        upper, lower = (grid[row].subgridspec(1, len(charts)) for row, charts in enumerate((histograms, bars)))
-        for i, histogram in enumerate(histograms):
-            _draw_histogram(figure.add_subplot(upper[i]), histogram)
-        for i, chart in enumerate(bars):
-            _draw_bars(figure, figure.add_subplot(lower[i]), chart, num_rows)
+        upper, lower = (
+            [figure.add_subplot(row[column]) for column in range(row.ncols)]
+            for row in (grid[0].subgridspec(1, num_histograms), grid[1].subgridspec(1, 2))
+        )
+        yield figure, upper, lower
 
 
-def _draw_bars(figure: Figure, axes: Axes, bars: Bars, num_rows: int) -> None:
-    """Horizontal bars with names on their left and numbers behind them; room for `num_rows` of them."""
-    _title(axes, bars.title, bars.subtitle)
-    counts = [count if isinstance(count, int) else 0 for _, count in bars.rows]
+def draw_bars(
+    figure: Figure, axes: Axes, title: str, subtitle: str, rows: Sequence[tuple[str, int | str]], *, num_rows: int
+) -> None:
+    """Horizontal bars with names on their left and numbers behind them; room for `num_rows` of them.
+
+    A row with words instead of a number has no bar.
+    """
+    _title(axes, title, subtitle)
+    counts = [count if isinstance(count, int) else 0 for _, count in rows]
     drawn = axes.barh(range(len(counts)), counts, height=0.62, color=BAR)
-    numbers = [f"{count:,}" if isinstance(count, int) else count for _, count in bars.rows]
-    for label, (_, count) in zip(axes.bar_label(drawn, numbers, padding=4, size=8), bars.rows, strict=True):
+    numbers = [f"{count:,}" if isinstance(count, int) else count for _, count in rows]
+    for label, (_, count) in zip(axes.bar_label(drawn, numbers, padding=4, size=8), rows, strict=True):
         label.set_color(WARN if count == 0 else SOFT)
-    names = [fit(figure, name, MAX_NAME) for name, _ in bars.rows]
+    names = [fit(figure, name, MAX_NAME) for name, _ in rows]
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.set(xticks=[], xlim=(0, max([*counts, 1])), ylim=(num_rows - 0.5, -0.5))
@@ -242,13 +213,14 @@ def _draw_bars(figure: Figure, axes: Axes, bars: Bars, num_rows: int) -> None:
     axes.spines["left"].set(color=SOFT, bounds=(-0.5, len(names) - 0.5))
 
 
-def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
-    """Bars from 0 on, or of increasing widths where values differ much."""
+def draw_histogram(
+    axes: Axes, title: str, subtitle: str, values: Sequence[float], unit: str, mark: float | None, mark_label: str
+) -> None:
+    """Bars from 0 on, or of increasing widths where values differ much; perhaps a mark at one value."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-    values, mark = np.array(histogram.values), histogram.mark
-    _title(axes, histogram.title, histogram.subtitle, above=0 if mark is None else 14)
-    if not len(values):
+    _title(axes, title, subtitle, above=0 if mark is None else 14)
+    if not values:
         axes.set_axis_off()
         return
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -267,9 +239,9 @@ def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
         bins = np.linspace(0, max(ends) * 1.08, 31)
     axes.hist(values, bins=list(bins), color=BAR, rwidth=0.92)
     axes.set_xlim(bins[0] if is_wide else 0, bins[-1])
-    axes.set_xlabel(histogram.unit)
+    axes.set_xlabel(unit)
     if mark is not None:
-        axes.axvline(mark, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)), label=histogram.mark_label)
+        axes.axvline(mark, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)), label=mark_label)
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, borderaxespad=0.3, frameon=False, labelcolor=MARK
         )

@@ -16,11 +16,6 @@ _unjoined: list[Thread] = []
 
 
 @dataclass(frozen=True)
-class _End:
-    error: BaseException | None
-
-
-@dataclass(frozen=True)
 class _Item(Generic[T]):
     value: T
 
@@ -31,15 +26,15 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
     An exception of the iterator is raised here, after the items before it. Close this generator to stop the thread;
     the thread then closes the iterator, if that is a generator.
     """
-    queue: Queue[_Item[T] | _End] = Queue(maxsize=max_ahead)
+    queue: Queue[_Item[T] | BaseException | None] = Queue(maxsize=max_ahead)
     stop = Event()
     thread = Thread(target=_produce, args=(items, queue, stop), daemon=True)
     thread.start()
     try:
         while isinstance(item := queue.get(), _Item):
             yield item.value
-        if item.error is not None:
-            raise item.error
+        if item is not None:
+            raise item
     finally:
         stop.set()
         thread.join(JOIN_SECONDS)
@@ -65,21 +60,21 @@ def exit_without_join(exit_request: SystemExit) -> NoReturn:
     raise exit_request
 
 
-def _produce(items: Iterator[T], queue: Queue[_Item[T] | _End], stop: Event) -> None:
-    end = _End(None)
+def _produce(items: Iterator[T], queue: Queue[_Item[T] | BaseException | None], stop: Event) -> None:
+    end: BaseException | None = None
     try:
         for value in items:
             if not _put(_Item(value), queue, stop):
                 break
     except BaseException as error:
-        end = _End(error)
+        end = error
     finally:
         if isinstance(items, Generator):
             items.close()
         _put(end, queue, stop)
 
 
-def _put(item: _Item[T] | _End, queue: Queue[_Item[T] | _End], stop: Event) -> bool:
+def _put(item: _Item[T] | BaseException | None, queue: Queue[_Item[T] | BaseException | None], stop: Event) -> bool:
     """Wait for room in the queue; False if the consumer stops first."""
     while not stop.is_set():
         try:

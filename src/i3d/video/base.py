@@ -255,9 +255,6 @@ class Video(ABC):
         self._notes |= dict.fromkeys(notes)
         self.frames_decoded = frames_decoded
 
-    def _note(self, note: str) -> None:
-        self._notes[note] = None
-
     def _convert(self, frame: DecodedFrame, transform: Transform | None) -> FrameHWC:
         with self._stopwatch():
             frame_HWC = frame.rgb()

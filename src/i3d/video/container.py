@@ -189,18 +189,12 @@ class ContainerVideo(Video):
                 frame = next(frames, None)
                 if frame is None or frame.pts is None:
                     raise _SeekFailedError
-                position = self._index_of(frame.pts, position, scan) + 1
+                if frame.pts != scan.pts[position] and not self._may_skip:
+                    raise _SeekFailedError
+                position += int(np.searchsorted(scan.pts[position:], frame.pts)) + 1  # the decoder may skip frames
             if frame is None or frame.pts != scan.pts[index]:
                 raise _SeekFailedError
             yield DecodedFrame(index, table[index], table[index + 1], partial(self._rgb, frame))
-
-    def _index_of(self, pts: int, position: int, scan: Scan) -> int:
-        """Index of a decoded frame: `position`, or a later one where the decoder may skip frames."""
-        if pts == scan.pts[position]:
-            return position
-        if not self._may_skip:
-            raise _SeekFailedError
-        return position + int(np.searchsorted(scan.pts[position:], pts))
 
     def _from_keyframe(self, pts: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
         """Decode from the keyframe with the time stamp `pts`; frames displayed before it are dropped.
@@ -289,7 +283,7 @@ class ContainerVideo(Video):
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""
         missing = (_stated_end(self._container, self._stream) or end) - end
         if missing > max(Fraction(SHORT_BY_SECONDS), 5 * _period(self._stream)):
-            self._note(f"the last {float(missing):.2f} s that its header states are missing: truncated?")
+            self._notes[f"the last {float(missing):.2f} s that its header states are missing: truncated?"] = None
 
 
 def _orientation(frame: VideoFrame, name: str) -> Callable[[FrameHWC], FrameHWC]:

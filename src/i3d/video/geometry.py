@@ -88,15 +88,15 @@ def resized_size(resize: int | tuple[int, int] | None, *, height: int, width: in
 def draw_box(crop: Crop, *, height: int, width: int, size: int, rng: np.random.Generator) -> Box:
     """Draw the crop box in a frame of `height` x `width`. A crop that does not fit is an InputError."""
     match crop:
+        case RandomCrop() | CenterCrop() if size > min(height, width):
+            raise InputError(f"a crop of {size} does not fit into frames of {width} x {height}; resize them first")
         case RandomResizedCrop():
             return _random_resized(crop, height, width, rng)
         case MultiScaleCrop():
             return _multi_scale(crop, height, width, size, rng)
         case RandomCrop():
-            _fits(size, height, width)
             return Box(_upto(height - size, rng), _upto(width - size, rng), size, size)
         case CenterCrop():
-            _fits(size, height, width)
             return Box((height - size) // 2, (width - size) // 2, size, size)
 
 
@@ -131,8 +131,3 @@ def _multi_scale(crop: MultiScaleCrop, height: int, width: int, size: int, rng: 
 
 def _upto(most: int, rng: np.random.Generator) -> int:
     return int(rng.integers(most + 1))
-
-
-def _fits(size: int, height: int, width: int) -> None:
-    if size > min(height, width):
-        raise InputError(f"a crop of {size} does not fit into frames of {width} x {height}; resize them first")

@@ -22,15 +22,8 @@ def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, i
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
-def resize(frames_THWC: FrameArray, *, height: int, width: int) -> FrameArray:
-    """Resize every frame to `height` x `width`, without keeping the aspect ratio."""
-    if frames_THWC.shape[1:3] == (height, width):
-        return frames_THWC
-    return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
-
-
 def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArray:
-    """Resize one frame."""
+    """Resize one frame to `height` x `width`, without keeping the aspect ratio."""
     if frame_HWC.shape[:2] == (height, width):
         return frame_HWC
     return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
@@ -39,7 +32,7 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
 def resize_short_side(frames_THWC: FrameArray, *, short_side: int) -> FrameArray:
     """Resize every frame so that its shorter side is `short_side`, keeping the aspect ratio."""
     height, width = short_side_size(*frames_THWC.shape[1:3], short_side=short_side)
-    return resize(frames_THWC, height=height, width=width)
+    return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
 
 
 def center_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:

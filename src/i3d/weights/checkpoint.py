@@ -4,11 +4,10 @@ Nothing in it can be executed. The JSON is a `Card`: recipe (network, preprocess
 licence, origin and training.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import ValidationError, model_validator
@@ -35,7 +34,7 @@ class Card(Settings):
     training: Mapping[str, str] = {}  # data, epochs and best accuracy, if they were trained by i3d
 
     @model_validator(mode="after")
-    def _one_label_per_class(self) -> Card:
+    def _one_label_per_class(self) -> Self:
         if len(self.labels) != self.recipe.network.num_classes:
             raise ValueError(f"{len(self.labels)} labels for {self.recipe.network.num_classes} classes")
         texts = (self.recipe.name, self.licence, *self.labels)

@@ -102,17 +102,18 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
     config = read_saved_config(text, stored, version=int(_is_version_1(file)))
     if config is None:
         return None
-    computed = computed_settings(config.network)
+    network, multi_label, protocol, preprocessing = config
+    computed = computed_settings(network)
     same = [r for r in _by_version(file, RECIPES.values()) if computed_settings(r.network) == computed]
     base = same[0] if same else R50
-    fields = base.model_dump() | {"multi_label": config.multi_label}
-    fields["protocol"] |= config.protocol
-    fields["preprocessing"] |= config.preprocessing
+    fields = base.model_dump() | {"multi_label": multi_label}
+    fields["protocol"] |= protocol
+    fields["preprocessing"] |= preprocessing
     recipe = Recipe.model_validate(fields)
     keys = {"protocol", "preprocessing", "multi_label"}
     like = [r for r in same if r.model_dump(include=keys) == recipe.model_dump(include=keys)]
     name = like[0].name if like else "mmaction2_config"
-    return _with_network(recipe.model_copy(update={"name": name}), config.network), "by the config in the file"
+    return _with_network(recipe.model_copy(update={"name": name}), network), "by the config in the file"
 
 
 def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:

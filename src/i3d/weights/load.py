@@ -41,16 +41,13 @@ class LoadReport:
     ignored: tuple[str, ...] = ()  # no weights: optimiser, counters, preprocessing
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} loaded"]
-        for what, keys in (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("of another shape", self.mismatched),
-            ("ignored", self.ignored),
-        ):
-            if keys:
-                parts.append(f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})")
-        return ", ".join(parts)
+        others = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.mismatched}
+        parts = [
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})"
+            for what, keys in (others | {"ignored": self.ignored}).items()
+            if keys
+        ]
+        return ", ".join([f"{len(self.loaded)} loaded", *parts])
 
 
 @dataclass(frozen=True)
@@ -175,15 +172,10 @@ def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[S
         )
     state = {key: _tensor(key, arrays[key], name) for key in report.loaded}
     if len(state) < len(expected):
-        state = {**_random_state(checkpoint.recipe.network), **state}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same random weights at every call
+            state = {**build_network(checkpoint.recipe.network).state_dict(), **state}
     return state, report
-
-
-def _random_state(network: NetworkSettings) -> State:
-    """The state dict of a new network, the same at every call."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return dict(build_network(network).state_dict())
 
 
 def _compare(

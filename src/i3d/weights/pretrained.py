@@ -12,16 +12,12 @@ from i3d.utils.atomic_files import ASSETS
 class Pretrained:
     """A checkpoint in the package. Its card holds source, licence, preprocessing and class names."""
 
-    file: str
+    path: Path
     sha256: str
-
-    @property
-    def path(self) -> Path:
-        return ASSETS / self.file
 
 
 INCEPTION_RGB_KINETICS400: Final = Pretrained(
-    file="inception_rgb_kinetics400.safetensors",
+    path=ASSETS / "inception_rgb_kinetics400.safetensors",
     sha256="0b3967260dca06bde7bec699188e6ab4dcdb47d2b282346e1c80bc7ac418601e",
 )
 DEFAULT: Final = "inception_rgb_kinetics400"

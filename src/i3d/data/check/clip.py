@@ -253,7 +253,9 @@ class _Inspection:
         notes = video.notes
         if not bad:
             if len(samples) < len(quarters) or num_expected != len(starts) - 1:
-                samples = _quarters(video, len(starts) - 1)
+                samples, indices = [], sorted({(len(starts) - 1) * quarter // 4 for quarter in (1, 2, 3)})
+                with suppress(VideoError):
+                    samples = list(video.frames_at(indices).frames_THWC)
             self.values["fingerprint"] = fingerprint(samples)
         return notes
 
@@ -267,14 +269,6 @@ def _to_rgb(frame: DecodedFrame, bad: list[VideoError] | None, *, wanted: bool) 
     except VideoError as error:
         bad.append(error)
         return None
-
-
-def _quarters(video: Video, num_frames: int) -> list[FrameHWC]:
-    """The frames at 1/4, 1/2 and 3/4 of a video whose packets have no reliable times."""
-    indices = sorted({num_frames * quarter // 4 for quarter in (1, 2, 3)})
-    with suppress(VideoError):
-        return list(video.frames_at(indices).frames_THWC)
-    return []
 
 
 def _frame_seconds(durations: list[Fraction]) -> Fraction:

@@ -139,7 +139,8 @@ def check_dataset(
     check = _DatasetCheck(annotations, naming, modality, min_frames=min_frames, is_plain=is_plain)
     limits = ResourceLimits(time_limit, int(memory_limit_gib * 2**30))
     check.inspect_all(num_workers, limits, on_clip)
-    check.compare(near_duplicates)
+    check.find_duplicates()
+    check.find_near_duplicates(near_duplicates)
     if fix is not None:
         check.fix(fix, num_workers, limits)
     return check.report(str(source))
@@ -156,7 +157,8 @@ def check_annotations(
     """Check annotations that were read before; one row per clip, in their order. `naming` is that of frames."""
     check = _DatasetCheck(annotations, naming)
     check.inspect_all(num_workers, ResourceLimits(TIME_LIMIT, int(MEMORY_LIMIT_GIB * 2**30)), on_clip)
-    check.compare(near_duplicates)
+    check.find_duplicates()
+    check.find_near_duplicates(near_duplicates)
     return check.report(annotations.source)
 
 
@@ -261,12 +263,6 @@ class _DatasetCheck:
         num_frames = max(min(stop, present) - clip.first_frame, 0) if self.has_offsets else info.num_frames
         return num_frames, gap
 
-    def compare(self, near: NearDuplicates) -> None:
-        """Find duplicates, and near-duplicates if requested."""
-        self.find_duplicates()
-        if near != "none":
-            self.find_near_duplicates(across_splits=near == "across-splits")
-
     def report(self, source: str) -> DatasetReport:
         rows = tuple(clip.report() for clip in self.clips)
         counted = Counter(row.status for row in rows)
@@ -293,10 +289,11 @@ class _DatasetCheck:
                 if (other := next(earlier, None)) is not None:
                     clip.add_duplicate(other, "near-duplicate", "another part of the same video as")
 
-    def find_near_duplicates(self, *, across_splits: bool) -> None:
-        """Find clips that look like an earlier one."""
+    def find_near_duplicates(self, near: NearDuplicates) -> None:
+        """Find clips that look like an earlier one: any, in other splits, or none."""
+        across_splits = near == "across-splits"
         known = [(file, file.info, one) for file in self.files.values() if (one := file.info.fingerprint) is not None]
-        if len(known) < 2:
+        if near == "none" or len(known) < 2:
             return
         contents = {info.content: number for number, (_, info, _) in enumerate(known)}
         fingerprints = ClipFingerprints(
@@ -330,9 +327,12 @@ class _DatasetCheck:
             files.append(file)
         with closing(repair_all(jobs, folder, num_workers=num_workers, limits=limits)) as running:
             for number, fixed in running:
-                files[number].add_remark(fixed.note if fixed.path else f"not encoded again: {fixed.note}")
+                if isinstance(fixed, str):
+                    files[number].add_remark(f"not encoded again: {fixed}")
+                    continue
+                files[number].add_remark(f"{fixed} frames encoded again")
                 for clip in files[number].clips:
-                    clip.fixed_to = fixed.path
+                    clip.fixed_to = str(jobs[number].target)
 
 
 def _split_bits(file: _SourceFile) -> int:

@@ -38,14 +38,6 @@ class RepairJob:
     target: Path
 
 
-@dataclass(frozen=True)
-class RepairResult:
-    """The result of a repair."""
-
-    path: str  # of the new file; "": none was written
-    note: str  # the number of its frames, or why there is no file
-
-
 def check_output_folder(folder: Path, root: Path) -> None:
     """Refuse, by an InputError, a folder in which new files could mix with those of the dataset."""
     inside = folder.resolve().is_relative_to(root.resolve())
@@ -66,8 +58,8 @@ def target_path(path: str, folder: Path) -> Path | None:
 
 def repair_all(
     jobs: Sequence[RepairJob], folder: Path, *, num_workers: int, limits: ResourceLimits
-) -> Generator[tuple[int, RepairResult], None, None]:
-    """Yield (index, result) of all jobs, run in worker processes with limits on time and memory."""
+) -> Generator[tuple[int, int | str], None, None]:
+    """Yield (index, result of `repair_clip`) of all jobs, run in processes with limits on time and memory."""
     if not jobs:
         return
     limits = replace(limits, seconds=TIME_FACTOR * limits.seconds)
@@ -81,12 +73,12 @@ def repair_all(
                 if isinstance(result, WorkerDied):
                     is_late = result.cause == "SIGALRM"
                     late = f"encoding took over {limits.seconds:g} s"
-                    result = RepairResult("", late if is_late else f"encoding it ended its process ({result.cause})")
+                    result = late if is_late else f"encoding it ended its process ({result.cause})"
                 yield number, result
 
 
-def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:
-    """Encode one file again; it is written in the folder `parts` until it is complete."""
+def repair_clip(job: RepairJob, *, parts: Path) -> int | str:
+    """Encode one file again, in the folder `parts` until it is complete: the number of frames, or why there is none."""
     part = parts / f"{os.getpid()}.mp4"
     rate = min(1 / job.frame_seconds, Fraction(MAX_RATE)).limit_denominator(10_000)
     try:
@@ -98,17 +90,17 @@ def repair_clip(job: RepairJob, *, parts: Path) -> RepairResult:
         with open_video(part, limits=NO_TIME_LIMIT) as video:
             num_read = video.count_frames()
         if num_read != num_written:
-            return RepairResult("", f"the new file has {num_read} frames, not {num_written}")
+            return f"the new file has {num_read} frames, not {num_written}"
         _place(part, job.target)
     except VideoError as error:
-        return RepairResult("", error_reason(error, job.clip.file))
+        return error_reason(error, job.clip.file)
     except FileExistsError:
-        return RepairResult("", f"{printable(str(job.target))} exists already")
+        return f"{printable(str(job.target))} exists already"
     except Exception as error:  # one clip must never stop the others
-        return RepairResult("", f"encoding it failed ({type(error).__name__}: {first_line(error)})")
+        return f"encoding it failed ({type(error).__name__}: {first_line(error)})"
     finally:
         part.unlink(missing_ok=True)
-    return RepairResult(str(job.target), f"{num_written} frames encoded again")
+    return num_written
 
 
 def _place(part: Path, target: Path) -> None:

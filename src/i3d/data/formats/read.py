@@ -87,7 +87,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
         return _rows_of_folder(source, root, kind, fold=fold, multi_label=multi_label)
     base = root or source.parent
     if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
-        return splits.read_something_v2(source, root=base, split=_split_in(source.stem)), base
+        return splits.read_something_v2(source, root=base, split=folders.split_of(source.stem.replace(".", "_"))), base
     lines = read_lines(source)
     kind = _kind_of(source, lines) if kind == "auto" else kind
     match kind:
@@ -103,7 +103,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
             named = splits.HMDB_FILE.fullmatch(source.name)
             rows = splits.read_hmdb51(source.parent, fold=int(named[2]) if named else fold)
         case "something-v1":
-            rows = splits.read_something_v1(source, lines, split=_split_in(source.stem))
+            rows = splits.read_something_v1(source, lines, split=folders.split_of(source.stem.replace(".", "_")))
         case "videos" | "frames" | "frames-offset" | "auto":
             frames = None if kind == "auto" else kind != "videos"
             offset = kind == "frames-offset"
@@ -211,8 +211,3 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
         why = f"no column {', '.join(PATH_COLUMNS)} or youtube_id; rename the column of the paths"
         raise line_error(source, 1, first, why)
     return "auto"
-
-
-def _split_in(name: str) -> str:
-    parts = re.split(r"[-_.]", name.lower())
-    return next((tables.SPLIT_NAMES[part] for part in parts if tables.SPLIT_NAMES.get(part)), "")

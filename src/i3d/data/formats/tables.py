@@ -7,7 +7,7 @@ label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,22 +30,15 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
     column = ""
-    known: dict[str, tuple[Label, ...]] = {}  # labels are parsed once, as many rows share one
     for line, record in _records(path, lines):
         column = column or path_column(path, record)
         name = record.get(column)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {column} in this row; add one")
         start, end = _part(path, line, record, "start", "end")
-        label = record.get("label")
-        labels = known.get(label) if isinstance(label, str) else None
-        if labels is None:
-            labels = _labels_in(path, line, label, multi_label=multi_label)
-            if isinstance(label, str):
-                known[label] = labels
         rows.add(
             name.strip(),
-            labels,
+            _labels_in(path, line, record.get("label"), multi_label=multi_label),
             line=line,
             start=start,
             end=end,
@@ -140,19 +133,14 @@ _JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
     """One label, or several: a list, or, in multi-label data, separated by `|`."""
-    values: Iterable[Any] = value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list) else [value]
     if multi_label and isinstance(value, str):
         values = value.split("|")
-    labels: list[Label] = []
-    for item in values:
-        if item is None or item == "":
-            continue
-        if isinstance(item, bool) or not isinstance(item, int | str):
-            raise line_error(path, line, item, "not a label: a name or a whole number; correct it")
-        label = item.strip() if isinstance(item, str) else item
-        if label != "":
-            labels.append(label)
-    return tuple(labels)
+    labels = [item.strip() if isinstance(item, str) else item for item in values if item is not None]
+    for label in labels:
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise line_error(path, line, label, "not a label: a name or a whole number; correct it")
+    return tuple(label for label in labels if label != "")
 
 
 def _part(path: Path, line: int, record: dict[str, Any], start_key: str, end_key: str) -> tuple[float, float]:

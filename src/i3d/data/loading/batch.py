@@ -3,10 +3,9 @@
 Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -39,7 +38,7 @@ class Views:
         protocols: Sequence[tuple[Sequence[Sequence[int]], Sequence[Box]]],
         *,
         size: int,
-    ) -> Views:
+    ) -> Self:
         """The views of several protocols, each given as (frames of its clips, its boxes). Equal views are merged."""
         numbers: dict[tuple[tuple[int, ...], Box], int] = {}
         groups = []
@@ -82,19 +81,19 @@ class Views:
                 yield first, stop
                 first = stop
 
-    def reordered(self, order: Callable[[int, int], Sequence[int]]) -> Views:
+    def reordered(self, order: Callable[[int, int], Sequence[int]]) -> Self:
         """The same views with their frames permuted by `order(view, number of frames)`."""
         indices_VT = self.indices_VT.clone()
         for view, length in enumerate(self.num_frames_V):
             indices_VT[view, :length] = self.indices_VT[view, torch.as_tensor(order(view, length))]
         return replace(self, indices_VT=indices_VT)
 
-    def to(self, device: torch.device) -> Views:
+    def to(self, device: torch.device) -> Self:
         """The same views on another device."""
         frames_DHWC = self.frames_DHWC.to(device, non_blocking=True)
         return replace(self, frames_DHWC=frames_DHWC, indices_VT=self.indices_VT.to(device))
 
-    def pin_memory(self) -> Views:
+    def pin_memory(self) -> Self:
         return replace(self, frames_DHWC=self.frames_DHWC.pin_memory())
 
 
@@ -111,10 +110,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices_N)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> Self:
         """Called by DataLoader with `pin_memory=True`."""
         views_N = tuple(views.pin_memory() for views in self.views_N)
-        return Batch(self.clips_NVTHWC.pin_memory(), views_N, self.labels_N, self.indices_N, self.bad)
+        return replace(self, clips_NVTHWC=self.clips_NVTHWC.pin_memory(), views_N=views_N)
 
 
 def _mirrored(clip_THWC: torch.Tensor) -> torch.Tensor:

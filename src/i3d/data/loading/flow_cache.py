@@ -6,15 +6,13 @@ video, the method, the size and rate of the frames. It is lossless: all epochs g
 Letters in names: D distinct frames, H rows, W columns.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import cv2
 import numpy as np
@@ -50,7 +48,7 @@ class ClipFlow:
     @classmethod
     def from_network(
         cls, network: NetworkSettings, preprocessing: Preprocessing, cache: Cache | None = None
-    ) -> ClipFlow | None:
+    ) -> Self | None:
         """The flow that a network was trained on; None for a network of RGB."""
         method = flow_method(network, preprocessing)
         return None if method is None else cls(method, preprocessing.short_side, cache or Cache.default())

@@ -24,10 +24,7 @@ def window_frames(
 
     def transform(frame_HWC: FrameHWC) -> FrameHWC:
         small_HWC = resize_checked(video, frame_HWC, short_side=pre.short_side)
-        if uncropped:
-            return small_HWC.copy()
-        square_HWC: FrameHWC = center_crop(small_HWC[None], size=pre.crop)[0]
-        return square_HWC.copy()
+        return (small_HWC if uncropped else center_crop(small_HWC[None], size=pre.crop)[0]).copy()
 
     return video.stream(fps=protocol.fps, transform=transform, between=between)
 

@@ -29,9 +29,8 @@ def _occurrences(values_N: Order) -> Order:
     """How often each value occurred before: 5 7 5 5 -> 0 0 1 2."""
     order = np.argsort(values_N, kind="stable")
     ranked_N = values_N[order]
-    first_N = np.maximum.accumulate(np.where(np.diff(ranked_N, prepend=-1) != 0, np.arange(len(order)), 0))
     counts_N: Order = np.empty(len(order), np.int64)
-    counts_N[order] = np.arange(len(order)) - first_N
+    counts_N[order] = np.arange(len(order)) - np.searchsorted(ranked_N, ranked_N)
     return counts_N
 
 

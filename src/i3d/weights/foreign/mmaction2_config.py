@@ -1,6 +1,5 @@
 """The config that MMAction2 saves in its checkpoints, read as `i3d.recipes.mmaction2` reads config files."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from i3d.errors import InputError, WeightsError
@@ -24,19 +23,12 @@ UNSTORED: Final = ("conv1_stride_t", "pool1_stride_t", "pool2", "temporal_stride
                    "non_local_use_scale")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class SavedConfig:
-    """The network and test settings of the config in a checkpoint."""
+def read_saved_config(
+    text: str, stored: ResNetSettings, *, version: int
+) -> tuple[ResNetSettings, bool, dict[str, Any], dict[str, Any]] | None:
+    """Network, `multi_label`, and fields of protocol and preprocessing of a config; None if it describes no network.
 
-    network: ResNetSettings
-    multi_label: bool
-    protocol: dict[str, Any]  # fields of ClipProtocol
-    preprocessing: dict[str, Any]  # fields of Preprocessing
-
-
-def read_saved_config(text: str, stored: ResNetSettings, *, version: int) -> SavedConfig | None:
-    """The text of a config, as a complement of the network that the tensors show; None if it describes no network.
-
+    It complements the network that the tensors show.
     Statements that are more than data are left out. Raises WeightsError for a config of another network, and for one
     that computes what ours cannot.
     """
@@ -71,4 +63,4 @@ def read_saved_config(text: str, stored: ResNetSettings, *, version: int) -> Sav
     sides = {"short_side": pipeline.short_side, "crop": pipeline.crop} if pipeline.crop else {}
     protocol = {**pipeline.sampling, "crops": pipeline.crops} if steps else {}
     average = {"average": read.average} if read.average else {}
-    return SavedConfig(network, read.multi_label, protocol | average, {**sides, **pipeline.norm, **read.norm})
+    return network, read.multi_label, protocol | average, {**sides, **pipeline.norm, **read.norm}

@@ -210,10 +210,7 @@ def _settings(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-    while arrays:
-        wrapper = next((w for w in WRAPPERS if all(name.startswith(w) for name in arrays)), None)
-        if wrapper is None:
-            break
+    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
     return arrays
 

@@ -6,7 +6,6 @@ of the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shap
 """
 
 import itertools
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Final, NamedTuple
 import google_crc32c
 
 from i3d.errors import WeightsError, printable
-from i3d.weights.foreign.numbers import Array, checked_sizes, itemsize, shaped_numbers
-from i3d.weights.foreign.protobuf import fields, varint
+from i3d.weights.foreign.numbers import Array, shaped_numbers
+from i3d.weights.foreign.protobuf import Value, fields, varint
 
 MAX_NAME_BYTES: Final = 500
 MAGIC: Final = bytes.fromhex("57fb808b247547db")
@@ -41,7 +40,7 @@ class Entry(NamedTuple):
     """The type, shape and position of a variable."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Value, ...]  # as claimed
     shard: int
     offset: int
     num_bytes: int
@@ -144,10 +143,11 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _entry(key: bytes, value: bytes) -> Entry:
     """`BundleEntryProto`: 1 type, 2 shape, 3 data file, 4 offset, 5 size, 6 checksum, 7 slices."""
     name, values = printable(key.decode(errors="replace")), dict[int, int]()
-    shape: tuple[int, ...] = ()
+    shape: tuple[Value, ...] = ()
     for number, content in fields(value):
-        if number == 2 and isinstance(content, bytes):
-            shape = tuple(_dimension(inner) for n, inner in fields(content) if n == 2 and isinstance(inner, bytes))
+        if number == 2 and isinstance(content, bytes):  # `TensorShapeProto`: 2 dimensions, each with 1 size, 2 name
+            dimensions = (inner for n, inner in fields(content) if n == 2 and isinstance(inner, bytes))
+            shape = tuple(dict(fields(inner)).get(1, 0) for inner in dimensions)
         elif isinstance(content, int):
             values[number] = content
         elif number == 7:
@@ -155,16 +155,7 @@ def _entry(key: bytes, value: bytes) -> Entry:
     code = values.get(1, 0)
     if code not in DTYPES:
         raise WeightsError(f"{name} is of TensorFlow's type {code}, not of numbers")
-    size = values.get(5, 0)
-    if math.prod(checked_sizes(shape)) * itemsize(DTYPES[code]) != size:
-        raise WeightsError(f"{name}: {size} bytes for shape {shape}")
-    return Entry(DTYPES[code], shape, values.get(3, 0), values.get(4, 0), size, values.get(6, 0))
-
-
-def _dimension(message: bytes) -> int:
-    """`TensorShapeProto.Dim`: 1 size, 2 name."""
-    size = next((value for number, value in fields(message) if number == 1), 0)
-    return size if isinstance(size, int) else 0
+    return Entry(DTYPES[code], shape, *(values.get(number, 0) for number in (3, 4, 5, 6)))
 
 
 def masked_crc32c(content: bytes) -> int:
