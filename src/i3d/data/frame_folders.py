@@ -142,12 +142,8 @@ def open_frames(
     num_frames: int | None = None,
     first_frame: int = 0,
     limits: Limits = DEFAULT_LIMITS,
-    at_least: int | None = None,
 ) -> Video:
-    """The frames of a folder as a video: `num_frames` from `first_frame` on, or all.
-
-    `at_least`: JPEG frames of RGB may be decoded at a smaller size with at least this short side.
-    """
+    """The frames of a folder as a video: `num_frames` from `first_frame` on, or all."""
     if naming.in_one_file:
         return open_flow_file(folder, naming.template, first=first_frame, num_frames=num_frames, limits=limits)
     if num_frames is None:
@@ -163,7 +159,7 @@ def open_frames(
             return _read_flow_pair(file_at(index), file_at(index, "y"), limits)
         if naming.modality == "flow":
             return _read_packed_flow(file_at(index), limits)
-        return read_image(file_at(index), max_pixels=limits.max_pixels, at_least=at_least)
+        return read_image(file_at(index), max_pixels=limits.max_pixels)
 
     return FramesVideo(str(folder), num_frames, frame_at, file_at=file_at, limits=limits)
 

@@ -115,14 +115,10 @@ def open_images(name: str, paths: Sequence[Path], *, frames_fps: float | None, l
     return FramesVideo(name, len(paths), frame_at, file_at=paths.__getitem__, frames_fps=frames_fps, limits=limits)
 
 
-def read_image(path: Path, *, max_pixels: int, at_least: int | None = None) -> FrameHWC:
-    """Read an image as RGB (H, W, 3), in EXIF orientation, alpha blended onto black. A damaged file is a VideoError.
-
-    `at_least`: a JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its short side is not
-    smaller than this. That is faster, and differs from decoding and resizing: the decoder averages.
-    """
+def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
+    """Read an image as RGB (H, W, 3), in EXIF orientation, alpha blended onto black. A damaged file is a VideoError."""
     content = _content(path)
-    frame_HWC = _decode_jpeg(content, max_pixels=max_pixels, at_least=at_least)
+    frame_HWC = _decode_jpeg(content, max_pixels=max_pixels)
     return _by_pillow(path, content, max_pixels, _rgb) if frame_HWC is None else frame_HWC
 
 
@@ -135,22 +131,17 @@ def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
     return _by_pillow(path, content, max_pixels, lambda image: np.asarray(image.convert("L")))
 
 
-def _decode_jpeg(
-    content: bytes, *, max_pixels: int, at_least: int | None = None, grey: bool = False
-) -> FrameHWC | None:
+def _decode_jpeg(content: bytes, *, max_pixels: int, grey: bool = False) -> FrameHWC | None:
     """Plain JPEG, the usual form of frames, by OpenCV: the same pixels as Pillow in less time.
 
-    RGB (H, W, 3), smaller if `at_least` allows (`read_image`), or grey values (H, W).
+    RGB (H, W, 3), or grey values (H, W).
     None: it is no plain JPEG (8-bit grey or colour without EXIF orientation), it is too large, or it cannot be decoded.
     """
     height, width = _plain_size(content)
     if not 0 < height * width <= max_pixels:
         return None
-    flag = cv2.IMREAD_GRAYSCALE if grey else _reduction(min(height, width), at_least)
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
-    if pixels is not None and flag not in (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR_RGB):
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    return cast("FrameHWC | None", pixels)
+    flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
+    return cast("FrameHWC | None", cv2.imdecode(np.frombuffer(content, np.uint8), flag))
 
 
 def _plain_size(content: bytes) -> tuple[int, int]:
@@ -166,13 +157,6 @@ def _plain_size(content: bytes) -> tuple[int, int]:
             break
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
     return 0, 0
-
-
-def _reduction(short_side: int, at_least: int | None) -> int:
-    """OpenCV's flag for the smallest decoded size whose short side is at least `at_least`."""
-    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-    fitting = [flag for factor, flag in flags.items() if at_least is not None and -(-short_side // factor) >= at_least]
-    return fitting[0] if fitting else cv2.IMREAD_COLOR_RGB
 
 
 def _content(path: Path) -> bytes:

@@ -79,9 +79,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     """Batches of clips by lists of (epoch, index). Missing files are an InputError when the dataset is created.
 
     `flow`: clips are optical flow, stored or computed. `naming`: of the frames of folders, by default inferred.
-    `multi_label`: labels are rows of 0 and 1. `reduced_jpeg`: JPEG frames at least twice as large as needed are decoded
-    at a half, a quarter or an eighth of their size, which is faster and changes the pixels (docs/data.md has numbers).
-    `seeds_N`: seeds of the clips' random draws, by default their indices.
+    `multi_label`: labels are rows of 0 and 1. `seeds_N`: seeds of the clips' random draws, by default their indices.
     """
 
     def __init__(
@@ -93,13 +91,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         flow: ClipFlow | None = None,
         naming: FrameNaming | None = None,
         multi_label: bool = False,
-        reduced_jpeg: bool = False,
         seeds_N: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.annotations, self.view, self.seed = annotations, view, seed
         self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
         self.multi_label, self.flow = multi_label, flow
-        self._at_least = _needed_short_side(view) if reduced_jpeg else None
         self.timer = LoadTimer()
         annotations.check_present()
         self.naming = naming
@@ -331,7 +327,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         if self.naming is None:
             return open_stored_video(path)
         first, num_frames = clip.first_frame, clip.num_frames
-        return open_frames(path, self.naming, num_frames=num_frames, first_frame=first, at_least=self._at_least)
+        return open_frames(path, self.naming, num_frames=num_frames, first_frame=first)
 
     def _targets(self, labels_N: list[tuple[int, ...]]) -> torch.Tensor:
         if not self.multi_label:
@@ -340,13 +336,6 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         for row, labels in zip(targets_NK, labels_N, strict=True):
             row[list(labels)] = 1
         return targets_NK
-
-
-def _needed_short_side(view: TrainView | TestView) -> int | None:
-    if isinstance(view, TestView):
-        return view.preprocessing.short_side
-    resize = view.augmentation.resize
-    return resize if isinstance(resize, int) else None
 
 
 def _slots(indices_VT: npt.NDArray[np.int64]) -> dict[int, list[tuple[int, int]]]:
