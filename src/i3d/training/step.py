@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
@@ -27,6 +25,7 @@ from i3d.recipes.training import Training
 from i3d.training.ema import Ema
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from i3d.training.optimizer import set_lr, set_mode
+from i3d.training.sharding import is_sharded, whole_tensor
 
 STEP_STREAM: Final = 0x57E9  # separates these generators from those of the samples, seeded by (seed, epoch, index)
 
@@ -152,8 +151,8 @@ def _loss(state: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
 
 def _without_sync(state: TrainState, *, is_last: bool) -> AbstractContextManager[None]:
     """Gradients are exchanged between ranks after the last batch of a step only."""
-    if isinstance(state.model, FSDPModule):
-        state.model.set_requires_gradient_sync(is_last)
+    if is_sharded(state.model):
+        state.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         return nullcontext()
     context: AbstractContextManager[None] = nullcontext() if is_last else state.accelerator.no_sync(state.model)
     return context
@@ -173,6 +172,4 @@ def sync_buffers(state: TrainState) -> None:
 def _clip_gradients(state: TrainState) -> Tensor | None:
     limit = state.training.clip_grad_norm
     norm = state.accelerator.clip_grad_norm_(state.model.parameters(), limit or float("inf"))
-    if isinstance(norm, DTensor):
-        norm = norm.full_tensor()
-    return norm.detach() if isinstance(norm, Tensor) else None
+    return whole_tensor(norm).detach() if isinstance(norm, Tensor) else None
