@@ -75,15 +75,13 @@ def inspect_clips(
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
     report = _trim_to_parts(_check(annotations, naming, compute, on_progress), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
-    if readable:
-        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
-    clips = annotations.select(readable) if readable else annotations
     position = {index: n for n, index in enumerate(readable)}
     pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
+    clips, splits_N = annotations, annotations.splits_N.copy()
     if readable:
-        clips = _split(clips, options, pairs, seed=seed)
-    splits_N = annotations.splits_N.copy()
-    splits_N[readable] = clips.splits_N if readable else []
+        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
+        clips = _split(annotations.select(readable), options, pairs, seed=seed)
+        splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
         raise InputError(f"{printable(annotations.source)}: {'; '.join(fatal)}")

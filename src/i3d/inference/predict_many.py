@@ -28,8 +28,6 @@ from i3d.weights.pretrained import DEFAULT
 
 MAX_STDIN_BYTES: Final = 1 << 30
 VIEWS_AHEAD: Final = 4  # decoded views that wait: 150 MB of windows of 250 frames of 224 x 224
-
-
 Frames: TypeAlias = npt.NDArray[np.uint8]
 
 

@@ -1,7 +1,5 @@
 """Curves of one or several runs: loss, accuracy and learning rate over the steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
@@ -30,7 +28,7 @@ def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:
             axes.set_title(title)
 
 
-def _draw_panel(axes: Axes, kind: str, runs: Mapping[str, Curves]) -> None:
+def _draw_panel(axes: "Axes", kind: str, runs: Mapping[str, Curves]) -> None:
     for name, curves in runs.items():
         for style, (label, (steps, values)) in zip(cycle(("-", "--", ":")), curves.get(kind, {}).items()):
             marker = "o" if kind == "validation" or len(steps) == 1 else ""

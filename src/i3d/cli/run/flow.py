@@ -6,14 +6,13 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from i3d.cli import output
 from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import log
 from i3d.cli.options import FlowMethod
+from i3d.cli.run.data import extract_clips
 from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.flow_files import FILES
 from i3d.data.formats.inputs import expand_inputs
-from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import RECORD, FlowSettings, FrameSettings
 from i3d.data.frame_folders import infer_naming, open_frames
 from i3d.data.resume import read_record
@@ -30,19 +29,7 @@ def run_flow(videos: Sequence[str], options: FlowOptions, fps: float | None) -> 
     annotations, missing = _annotations(videos)
     flow = FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format)
     settings = FrameSettings(options.short_side or None, jpeg_quality=100, fps=fps, flow=flow)
-    with output.ProgressBar("compute flow", len(annotations)) as bar:
-        result = extract_frames(
-            annotations,
-            options.out,
-            settings,
-            num_workers=options.workers,
-            on_clip=bar.update,
-            force=options.force,
-        )
-    for path in missing:
-        log.error("%s: no such file; check the path", printable(path))
-    output.print_extraction(result, num_missing=len(missing))
-    return 3 if result.bad or missing else 0
+    return extract_clips("compute flow", annotations, settings, options, missing=missing)
 
 
 def run_show(source: Path, out: Path, flow_method: FlowMethod | None, *, max_displacement: float) -> None:
