@@ -12,7 +12,7 @@ from i3d.cli import run
 from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
 from i3d.cli.usage import command
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -75,7 +75,7 @@ def show(
     """
     if out.exists() and (not force or out.samefile(source)):
         todo = "choose another name" + ("" if force else ", or use --force")
-        raise InputError(f"--out {printable(str(out))}: exists already; {todo}")
+        raise InputError(f"--out {out}: exists already; {todo}")
     run.flow.run_show(source, out, flow_method, max_displacement=max_displacement)
 
 

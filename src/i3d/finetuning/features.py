@@ -20,7 +20,7 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
 from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
@@ -151,8 +151,7 @@ def _compute(
     for batch in loader.batches(epoch=draw):
         for bad in batch.bad:
             raise InputError(
-                f"{printable(bad.reason)}; it was readable a moment ago; repair it (`i3d data check --fix`) "
-                "or remove it"
+                f"{bad.reason}; it was readable a moment ago; repair it (`i3d data check --fix`) or remove it"
             )
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
         if is_training:
@@ -160,9 +159,9 @@ def _compute(
         else:  # a repeated view is computed once
             values_VC = backbone(batch.views_N[0].clips())[list(batch.views_N[0].groups[0])]
         if not np.isfinite(values_VC).all():
-            file = printable(clips.annotations.file(index))
             raise InputError(
-                f"{file}: its features are not finite in {backbone.engine.arithmetic}; use --precision fp32"
+                f"{clips.annotations.file(index)}: its features are not finite in {backbone.engine.arithmetic}; use "
+                "--precision fp32"
             )
         labels = batch.labels_N[0].nonzero()[:, 0].tolist()
         mirrored = is_training and labels != sorted(set(clips.annotations.labels_of(index)))

@@ -17,9 +17,8 @@ from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction, Predictions
-from i3d.inference.predictor import Predictor, source_name
+from i3d.inference.predictor import Predictor, VideoClassifier, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
-from i3d.inference.two_stream import TwoStreams
 from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -135,7 +134,7 @@ def _modified_at(model: str | os.PathLike[str]) -> float:
 
 
 def predict_each(
-    predictor: Predictor | TwoStreams,
+    predictor: VideoClassifier,
     sources: Iterable[Source],
     *,
     log: ResumeLog[Prediction] | None = None,
@@ -177,7 +176,7 @@ class _Start(NamedTuple):
 
 
 def _decode(
-    predictor: Predictor | TwoStreams,
+    predictor: VideoClassifier,
     sources: Iterable[Source],
     log: ResumeLog[Prediction] | None,
     frames_fps: float | None,

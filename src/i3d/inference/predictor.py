@@ -5,6 +5,7 @@ Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ import torch
 
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import Average, VideoScores, average_views
 from i3d.inference.prediction import Prediction, best_labels
 from i3d.models.engine.engine import Engine
@@ -44,7 +45,38 @@ class VideoLogits:
             raise ValueError(f"{len(self.logits_VK)} views of logits, {len(self.num_frames_V)} of frames")
 
 
-class Predictor:
+class VideoClassifier(ABC):
+    """From a video to its actions, by the networks of its streams: one, or one of RGB and one of flow."""
+
+    streams: tuple["Predictor", ...]
+
+    @property
+    @abstractmethod
+    def protocol_line(self) -> str:
+        """How the scores are computed, in words."""
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        top_k: int = 5,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_progress: ProgressCallback = ignore_progress,
+    ) -> Prediction:
+        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        logits = [
+            stream.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+            for stream in self.streams
+        ]
+        return self.make_prediction(source, logits, top_k=top_k)
+
+    @abstractmethod
+    def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """The best classes of a video, from its logits by each stream."""
+
+
+class Predictor(VideoClassifier):
     """A network, loaded once, for any number of videos. A network of optical flow computes the flow of their frames.
 
     predictor = Predictor(compute=ComputeConfig(precision="auto"))
@@ -67,7 +99,7 @@ class Predictor:
         self.card = self.weights.card
         channels = self.card.recipe.network.in_channels
         if channels not in (2, 3):
-            raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
+            raise InputError(f"{model}: its network takes {channels} channels, neither RGB nor flow")
         self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
         clip_flow = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
         if clip_flow is not None and self.flow is not None:
@@ -80,7 +112,6 @@ class Predictor:
 
     @property
     def protocol_line(self) -> str:
-        """How the scores are computed, in words."""
         return self.describe_protocol(None)
 
     def describe_protocol(self, fused: Average | None, *, used: bool = False) -> str:
@@ -102,21 +133,7 @@ class Predictor:
             "device": self.device.type,
         }
 
-    def __call__(
-        self,
-        source: Source,
-        *,
-        top_k: int = 5,
-        frames_fps: float | None = None,
-        limits: Limits | None = None,
-        on_progress: ProgressCallback = ignore_progress,
-    ) -> Prediction:
-        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        logits = self.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
-        return self.make_prediction(source, [logits], top_k=top_k)
-
     def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
-        """The best classes of a video, from its logits."""
         (logits,) = logits_of_streams
         return self.prediction(source, self.scores(logits, source).probabilities_K, logits, top_k=top_k)
 

@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.training.log_reader import Curves, read_curves
 from i3d.utils.drawing import SOFT, open_figure
 
@@ -21,7 +21,7 @@ def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:
     """Draw the logs of some runs, by their names, into a PNG. Without any line to draw, that is an InputError."""
     runs = {name: read_curves(path) for name, path in logs.items()}
     if not any(any(curves.values()) for curves in runs.values()):
-        raise InputError(f"{printable(str(next(iter(logs.values()))))}: holds nothing to draw yet")
+        raise InputError(f"{next(iter(logs.values()))}: holds nothing to draw yet")
     with open_figure(out, 1210, 770) as figure:
         for axes, (kind, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
             _draw_panel(axes, kind, runs)

@@ -50,7 +50,7 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
         if number == options.items:
             break
     if not measured:
-        raise InputError(f"{printable(options.config)}: its list has {number} clips; {WARM_UP} are for the warm-up")
+        raise InputError(f"{options.config}: its list has {number} clips; {WARM_UP} are for the warm-up")
     print(f"Overall fps: {measured / network:.3f} items / s, of the network alone, as MMAction2 counts")
     print(f"with the wait for clips: {measured / (network + waiting):.3f} items / s ({measured} items)")
     print(f"protocol: {parsed.config.recipe.protocol_line}")
