@@ -51,14 +51,15 @@ def fuse_scores(
     if len(chosen) != len(streams) or min(chosen) < 0 or not 0 < sum(chosen) < float("inf"):
         raise InputError(f"weights {list(chosen)}: give {len(streams)} numbers of at least 0, not all 0")
     kind = _kind(streams, average)
-    first = streams[0]
+    how = {"score": "logits added", "prob": "probabilities averaged"}
+    terms = [f"{weight:g} x ({stream.protocol})" for weight, stream in zip(chosen, streams, strict=True)]
     return replace(
-        first,
+        streams[0],
         name="fused",
         model=" + ".join(stream.model for stream in streams),
         weights_sha256="+".join(stream.weights_sha256 for stream in streams),
         recipe=" + ".join(stream.recipe for stream in streams),
-        protocol=_protocol(streams, chosen, kind),
+        protocol=f"fused, {how[kind]}: {' + '.join(terms)}",
         data=" + ".join(dict.fromkeys(stream.data for stream in streams)),
         scores_NK=_fused([_scores(stream, kind) for stream in streams], chosen, kind),
         average=kind,
@@ -76,8 +77,11 @@ def sweep_weights(evaluations: Sequence[Evaluation], *, average: Average | None 
     streams = align_evaluations(evaluations)
     kind = _kind(streams, average)
     scores_S = [_scores(stream, kind) for stream in streams]
-    tried = []
-    for weights in _grid(len(streams)):
+    steps, tried = STEPS.get(len(streams), 5), []
+    for counts in itertools.product(range(steps + 1), repeat=len(streams)):
+        if sum(counts) != steps:  # weights sum to 1
+            continue
+        weights = tuple(count / steps for count in counts)
         fused = replace(streams[0], average=kind, scores_NK=_fused(scores_S, weights, kind), views_N=())
         tried.append((weights, compute_metrics(fused).accuracy))
     equal = 1 / len(streams)
@@ -232,16 +236,3 @@ def _fused(scores_S: Sequence[Scores], weights: Sequence[float], kind: Average) 
     """The weighted sum of logits, or the weighted mean of probabilities."""
     added_NK = sum((w * s for w, s in zip(weights, scores_S, strict=True)), start=np.zeros(scores_S[0].shape))
     return added_NK if kind == "score" else added_NK / sum(weights)
-
-
-def _protocol(streams: Sequence[Evaluation], weights: Sequence[float], kind: Average) -> str:
-    how = {"score": "logits added", "prob": "probabilities averaged"}
-    parts = [f"{weight:g} x ({stream.protocol})" for weight, stream in zip(weights, streams, strict=True)]
-    return f"fused, {how[kind]}: {' + '.join(parts)}"
-
-
-def _grid(num_streams: int) -> list[tuple[float, ...]]:
-    """All weights on a grid that sum to 1."""
-    steps = STEPS.get(num_streams, 5)
-    counts = itertools.product(range(steps + 1), repeat=num_streams)
-    return [tuple(count / steps for count in row) for row in counts if sum(row) == steps]

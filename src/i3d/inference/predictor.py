@@ -97,17 +97,17 @@ class Predictor(VideoClassifier):
         self.device = pick_device(compute.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
-        channels = self.card.recipe.network.in_channels
+        its_recipe, clip_CTHW = self.card.recipe, view_shape(self.card.recipe)[1:]
+        channels = its_recipe.network.in_channels
         if channels not in (2, 3):
             raise InputError(f"{model}: its network takes {channels} channels, neither RGB nor flow")
-        self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        clip_flow = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
+        self.flow = (flow or its_recipe.flow) if channels == 2 else None
+        clip_flow = ClipFlow.from_network(its_recipe.network, its_recipe.preprocessing, compute.cache)
         if clip_flow is not None and self.flow is not None:
             clip_flow = replace(clip_flow, method=self.flow)
-        self.views_at_once = views_at_once(view_shape(self.card.recipe)[2])
-        self.sampler = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, clip_flow)
+        self.views_at_once = views_at_once(clip_CTHW[1])
+        self.sampler = ViewSampler(its_recipe.protocol, its_recipe.preprocessing, clip_flow)
         self.streams = (self,)
-        clip_CTHW = view_shape(self.card.recipe)[1:]
         self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property
@@ -202,7 +202,8 @@ class Predictor(VideoClassifier):
 
         def run() -> None:
             if batch:
-                logits.append(self._forward(np.stack(batch)))
+                on_device = torch.from_numpy(np.stack(batch)).to(self.device)
+                logits.append(forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy())
                 batch.clear()
 
         for view in views:
@@ -220,12 +221,6 @@ class Predictor(VideoClassifier):
             seconds += view.seconds
             on_progress(Progress(name, seconds, None, "s", {"views": len(num_frames_V)}))
         raise ValueError("views without an end")
-
-    def _forward(self, clips_VTHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits (V, K) of views; those too short for the network are looped."""
-        on_device = torch.from_numpy(np.ascontiguousarray(clips_VTHWC)).to(self.device)
-        logits_VK = forward(self.engine, on_device, self.card.recipe.preprocessing)
-        return logits_VK.cpu().numpy()
 
 
 def source_name(source: Source) -> str:

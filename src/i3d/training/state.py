@@ -21,7 +21,6 @@ from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
-METADATA_KEY: Final = STATE_KEY
 NUM_STATES: Final = 2  # on disk
 
 
@@ -66,7 +65,7 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
     trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(dict(sorted(tensors.items())), temporary, metadata={METADATA_KEY: trainer_state.model_dump_json()})
+        save_file(dict(sorted(tensors.items())), temporary, metadata={STATE_KEY: trainer_state.model_dump_json()})
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
@@ -109,7 +108,7 @@ def full_tensor(value: Tensor) -> Tensor:
 def _load(path: Path, state: TrainState) -> TrainerState:
     with safe_open(path, "pt", device="cpu") as file:
         metadata = file.metadata() or {}
-        trainer_state = TrainerState.model_validate_json(metadata[METADATA_KEY])
+        trainer_state = TrainerState.model_validate_json(metadata[STATE_KEY])
         names = dict.fromkeys(file.keys())
         if missing := [name for name in trainer_state.tensor_names if name not in names]:
             raise ValueError(f"{missing[0]} is missing")

@@ -110,16 +110,15 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
         top_N = targets if targets.dim() == 1 else targets.argmax(dim=-1)
         right_sum = right_sum + (logits_NK.detach().argmax(dim=-1) == top_N).sum()
         num_views += len(clips_NCTHW)
-    norm = _clip_gradients(state)
+    norm = accelerator.clip_grad_norm_(state.model.parameters(), training.clip_grad_norm or float("inf"))
+    grad_norm = AsyncScalar(whole_tensor(norm)) if isinstance(norm, Tensor) else None
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     sync_buffers(state)
     if state.ema is not None and not accelerator.optimizer_step_was_skipped:
         state.ema.update(state.net)
     indices = tuple(index for batch in batches for index in batch.indices_N.tolist())
-    return StepOutput(
-        AsyncScalar(loss_sum), AsyncScalar(right_sum), num_views, None if norm is None else AsyncScalar(norm), indices
-    )
+    return StepOutput(AsyncScalar(loss_sum), AsyncScalar(right_sum), num_views, grad_norm, indices)
 
 
 def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
@@ -167,9 +166,3 @@ def sync_buffers(state: TrainState) -> None:
     torch.distributed.broadcast(flat, src=0)
     for buffer, shared in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(shared.view_as(buffer))
-
-
-def _clip_gradients(state: TrainState) -> Tensor | None:
-    limit = state.training.clip_grad_norm
-    norm = state.accelerator.clip_grad_norm_(state.model.parameters(), limit or float("inf"))
-    return whole_tensor(norm).detach() if isinstance(norm, Tensor) else None
