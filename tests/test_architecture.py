@@ -72,7 +72,7 @@ def test_no_modules_import_each_other():
 
 
 def test_imports_stand_at_the_head_of_modules():
-    """Inside functions only optional packages are imported, and by the command line what a command needs."""
+    """Inside functions only optional and slow packages are imported, and by the command line what a command needs."""
     lines = set()
     for path in FILES:
         for function in ast.walk(ast.parse(path.read_text())):

@@ -16,7 +16,6 @@ from torch.profiler import ProfilerActivity, profile
 from i3d.data.loading.batch import Batch
 from i3d.errors import InputError
 from i3d.training.state import (
-    METADATA_KEY,
     MetricSums,
     TrainerState,
     list_states,
@@ -24,6 +23,7 @@ from i3d.training.state import (
     save_state,
 )
 from i3d.training.step import train_step
+from i3d.weights.initialize import STATE_KEY
 from support.training_states import make_parts
 
 TRACEME, SYSCALL = 0, 24  # of ptrace(2)
@@ -36,7 +36,7 @@ def at(step, **more):
 
 def metadata_of(path):
     with safe_open(path, "pt") as file:
-        return file.metadata()[METADATA_KEY]
+        return file.metadata()[STATE_KEY]
 
 
 def everything(parts):
@@ -86,7 +86,7 @@ def test_every_entry_is_needed(tmp_path, kind):
     path = save_state(tmp_path, parts, at(1))
     tensors = load_file(path)
     lost = next(name for name in tensors if name.startswith(kind))
-    metadata = {METADATA_KEY: metadata_of(path)}
+    metadata = {STATE_KEY: metadata_of(path)}
     save_file({name: tensor for name, tensor in tensors.items() if name != lost}, path, metadata=metadata)
     with pytest.raises(InputError, match=f"{lost} is missing"):
         load_newest(tmp_path, parts)
@@ -162,7 +162,7 @@ def test_every_field_of_a_position_is_needed(tmp_path, field):
     path = save_state(tmp_path, parts, at(1))
     told = json.loads(metadata_of(path))
     del told[field]
-    save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps(told)})
+    save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(told)})
     with pytest.raises(InputError, match=f"{field}: Field required"):
         load_newest(tmp_path, parts)
 

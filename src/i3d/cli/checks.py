@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from i3d.cli.usage import STDIN, STDIN_WORD
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 
 Number = TypeVar("Number", int, float)
 
@@ -17,7 +17,7 @@ def check_videos(names: Sequence[str]) -> list[str]:
     videos = [STDIN if name == STDIN_WORD else name for name in names]
     if not any(map(_leads_somewhere, videos)):
         what = "no file matches this pattern; check it" if glob.has_magic(videos[0]) else "no such file; check the path"
-        raise InputError(f"{printable(videos[0])}: {what}")
+        raise InputError(f"{videos[0]}: {what}")
     return videos
 
 
@@ -32,7 +32,7 @@ def exists(option: str = "") -> Callable[[object, Path | None], None]:
 
     def check(_: object, source: Path | None) -> None:
         if source is not None and not source.exists() and "%" not in str(source):
-            where = f"{option} {printable(str(source))}".lstrip()  # arguments have no option
+            where = f"{option} {source}".lstrip()  # arguments have no option
             raise InputError(f"{where}: no such file or folder; check the path")
 
     return check
@@ -47,9 +47,9 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
     """An InputError if a file of this name could not be written, or its name has no known format."""
     if path is None:
         return
-    where = f"{option} {printable(str(path))}".lstrip()
+    where = f"{option} {path}".lstrip()
     if not path.parent.is_dir():
-        raise InputError(f"{where}: there is no folder {printable(str(path.parent))}; make it first")
+        raise InputError(f"{where}: there is no folder {path.parent}; make it first")
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{where}: the name must end in {' or '.join(suffixes)}")
     if suffixes and path.is_dir():
@@ -61,14 +61,14 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
 def check_new(option: str, path: Path | None, *, force: bool) -> None:
     """An InputError if a file exists and must not be replaced."""
     if path is not None and path.exists() and not force:
-        where = f"{option} {printable(str(path))}".lstrip()
+        where = f"{option} {path}".lstrip()
         raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
 
 
 def check_not_source(source: Path, out: Path, option: str = "--out") -> None:
     """An InputError if the output would replace its own input."""
     if out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"{option} {printable(str(out))}: is the source itself; choose another name")
+        raise InputError(f"{option} {out}: is the source itself; choose another name")
 
 
 def refuse(given: Mapping[str, object], why: str) -> None:

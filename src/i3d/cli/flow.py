@@ -7,46 +7,36 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
-from i3d.cli.options import (
-    AT_LEAST_0,
-    COMPUTED,
-    FlowMethod,
-    Force,
-    OutFolder,
-    Videos,
-    Workers,
-    in_file,
-    out_file,
-)
 from i3d.cli.usage import command
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 
 
-@Parameter(name="*", group=COMPUTED)
+@Parameter(name="*", group=shared.COMPUTED)
 @dataclass(frozen=True, kw_only=True)
 class FlowOptions:
     """How flow is computed, and where it is written."""
 
-    out: OutFolder
+    out: shared.OutFolder
 
-    flow_method: FlowMethod = "tvl1"
+    flow_method: shared.FlowMethod = "tvl1"
     """How flow is computed: tvl1 (the paper's), dis (fast) or farneback."""
 
-    short_side: Annotated[int, Parameter(validator=AT_LEAST_0)] = 256
+    short_side: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 256
     """Resize frames to this short side first; 0: not at all."""
 
     fps: str = "25"
     """Frames a second, or native."""
 
     files: FlowFileOptions = FlowFileOptions()
-    workers: Workers = 2
-    force: Force = False
+    workers: shared.Workers = 2
+    force: shared.Force = False
 
 
-def compute(*videos: Videos, options: FlowOptions) -> int:
+def compute(*videos: shared.Videos, options: FlowOptions) -> int:
     """Compute the optical flow of videos, or draw it in colours.
 
     The defaults are those of the paper: TV-L1 on grey frames of 25 fps at a short side of 256. Each video gets a folder
@@ -62,17 +52,19 @@ def compute(*videos: Videos, options: FlowOptions) -> int:
 
 
 def show(
-    source: Annotated[Path, in_file("A video, or a folder that `i3d flow` wrote.")],
+    source: Annotated[Path, shared.in_file("A video, or a folder that `i3d flow` wrote.")],
     /,
     *,
-    out: Annotated[Path, out_file(".mp4", ".gif"), Parameter(help="The .mp4 or .gif to write.")],
+    out: Annotated[Path, shared.out_file(".mp4", ".gif"), Parameter(help="The .mp4 or .gif to write.")],
     flow_method: Annotated[
-        FlowMethod | None, Parameter(group=COMPUTED, help="How the flow of a video is computed (default: dis).")
+        shared.FlowMethod | None,
+        Parameter(group=shared.COMPUTED, help="How the flow of a video is computed (default: dis)."),
     ] = None,
     max_displacement: Annotated[
-        float, Parameter(group=COMPUTED, validator=Number(gte=0.1), help="Displacement in pixels of full colour.")
+        float,
+        Parameter(group=shared.COMPUTED, validator=Number(gte=0.1), help="Displacement in pixels of full colour."),
     ] = 8.0,
-    force: Force = False,
+    force: shared.Force = False,
 ) -> None:
     """Draw optical flow in colours.
 
@@ -83,7 +75,7 @@ def show(
     """
     if out.exists() and (not force or out.samefile(source)):
         todo = "choose another name" + ("" if force else ", or use --force")
-        raise InputError(f"--out {printable(str(out))}: exists already; {todo}")
+        raise InputError(f"--out {out}: exists already; {todo}")
     run.flow.run_show(source, out, flow_method, max_displacement=max_displacement)
 
 

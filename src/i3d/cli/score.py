@@ -46,7 +46,7 @@ class ScoreOptions:
     top_k: Annotated[str, Parameter(alias="-k")] = "1,5"
     """The k of top_k_accuracy, with commas."""
 
-    average_clips: Literal["prob", "score"] | None = None
+    average_clips: Literal["score", "prob"] | None = None
     """Average probabilities or logits, of saved views."""
 
     result: ResultOptions = ResultOptions()

@@ -11,7 +11,7 @@ from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import exists, refuse
 from i3d.cli.usage import command
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 
 FINETUNE: Final = "finetune"  # the recipe's name
 FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
@@ -176,8 +176,7 @@ def _check_beside(data: Path, work_dir: Path) -> None:
     """What a run writes must not become part of a folder of clips."""
     if data.is_dir() and work_dir.resolve().is_relative_to(data.resolve()):
         raise InputError(
-            f"--work-dir {printable(str(work_dir))}: lies in --data {printable(str(data))}, whose folders are classes; "
-            "choose a folder beside it"
+            f"--work-dir {work_dir}: lies in --data {data}, whose folders are classes; choose a folder beside it"
         )
 
 

@@ -4,16 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Final, Literal, get_args, get_origin
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    UnknownCommandError,
-    UnusedCliTokensError,
-    ValidationError,
-)
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter
 
 from i3d.errors import printable
 
@@ -46,19 +38,19 @@ def _reason(error: CycloptsError) -> str:
     flag = "" if error.argument is None else error.argument.name
     if not flag.startswith("-"):
         flag = flag.upper()
-    if isinstance(error, CoercionError) and error.token is not None and error.msg is None:
+    if isinstance(error, cyclopts.CoercionError) and error.token is not None and error.msg is None:
         value = f"{error.token.keyword or flag} {error.token.value!r}"
         if get_origin(error.target_type) is Literal:
             return f"{value}: is not one of {', '.join(map(str, get_args(error.target_type)))}"
         return f"{value}: is not {_KINDS.get(str(error.target_type), 'a value of this option')}"
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         return f"{flag}: needs a value" if flag in (error.root_input_tokens or ()) else f"{flag}: is missing"
-    if isinstance(error, UnusedCliTokensError):
+    if isinstance(error, cyclopts.UnusedCliTokensError):
         return f"{' '.join(error.unused_tokens or ())}: is one argument too many"
-    if isinstance(error, ValidationError) and error.argument is not None:
+    if isinstance(error, cyclopts.ValidationError) and error.argument is not None:
         value = error.argument.tokens[0].value if error.argument.tokens else error.value
         return f"{flag} {value}: {error.exception_message[:1].lower()}{error.exception_message[1:].rstrip('.')}"
-    if isinstance(error, UnknownCommandError):
+    if isinstance(error, cyclopts.UnknownCommandError):
         return str(error).split(" Available commands:")[0].rstrip(".")
     return str(error).rstrip(".")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from i3d.data.annotations import Annotations
 from i3d.data.labels import clean_label, numbered_labels
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, quoted
 from i3d.recipes.recipe import Recipe
 
 MAX_NAMED: Final = 5  # classes
@@ -24,7 +24,7 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
     missing = [name for name in listed if clean_label(name) not in number_of]
     if not missing:
         return tuple(number_of[clean_label(name)] for name in listed)
-    where = f"{printable(annotations.source)}: "
+    where = f"{annotations.source}: "
     if are_numbers:
         raise InputError(
             f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"

@@ -3,8 +3,6 @@
 Letters in names: K classes, S classes of the picture.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +98,7 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
         _draw_matrix(axes, metrics.confusion_KK, chosen_S, names)
 
 
-def _draw_matrix(axes: Axes, confusion_KK: Labels, chosen_S: Labels, names: Sequence[str]) -> None:
+def _draw_matrix(axes: "Axes", confusion_KK: Labels, chosen_S: Labels, names: Sequence[str]) -> None:
     """Squares with their counts, the names of true classes on the left, those of predicted classes above."""
     shown_SS = np.ix_(chosen_S, chosen_S)
     counts_SS, fractions_SS = confusion_KK[shown_SS], row_fractions(confusion_KK)[shown_SS]

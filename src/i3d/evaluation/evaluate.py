@@ -175,8 +175,8 @@ class _Evaluator:
         dataset = ClipDataset(self.annotations, view, flow=flow, naming=naming, multi_label=multi_label)
         if dataset.num_channels != channels:
             raise InputError(
-                f"{printable(self.annotations.source)}: its frames have {dataset.num_channels} channels, the network "
-                f"of {printable(self.model_name)} takes {channels}; list other frames, or set --template"
+                f"{self.annotations.source}: its frames have {dataset.num_channels} channels, the network "
+                f"of {self.model_name} takes {channels}; list other frames, or set --template"
             )
         return dataset
 
@@ -188,8 +188,8 @@ class _Evaluator:
         world: World,
         num_workers: int,
         reporter: _Reporter,
-    ) -> tuple[dict[int, ProtocolScores], dict[int, str]]:
-        """The scores of every readable clip, and why the others are unreadable, by index."""
+    ) -> tuple[dict[int, ProtocolScores], dict[int, UnreadableClip]]:
+        """The scores of every readable clip, and the unreadable clips, by index."""
         scores, num_clips = dict(cached), len(self.annotations)
         remaining = [index for index in range(num_clips) if index not in scores]
         loader = ClipLoader(
@@ -222,12 +222,11 @@ class _Evaluator:
                 scores[index] = decode_scores(result)
         if len(scores) + len(bad) != num_clips:
             raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
-        reasons = {index: clip.reason for index, clip in bad.items()}
         if not scores:
-            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(reasons.values()))}")
+            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values())).reason}")
         loader.bad = bad  # of all ranks
         loader.check_bad()
-        return scores, reasons
+        return scores, bad
 
     def _is_correct(self, scores: ProtocolScores, index: int) -> bool | None:
         if self.weights.card.recipe.multi_label:
@@ -240,7 +239,7 @@ class _Evaluator:
         self,
         protocol: EvaluationProtocol,
         scores: Mapping[int, ProtocolScores],
-        bad: Mapping[int, str],
+        bad: Mapping[int, UnreadableClip],
         dataset: ClipDataset,
     ) -> Evaluation:
         """The evaluation by one protocol, in the order of the list."""
@@ -270,7 +269,7 @@ class _Evaluator:
             average=recipe.protocol.average,
             num_views_N=tuple(len(clip.num_frames_V) for clip in scores_N),
             multi_label=recipe.multi_label,
-            bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i], i) for i in sorted(bad)),
+            bad=tuple(BadClip(clips.file(i), clips.name(i), labels(i), bad[i].reason, i) for i in sorted(bad)),
             gflops=mean_gflops(recipe, [clip.num_frames_V for clip in scores_N]),
             views_N=views_N,
             ranges_N=tuple(

@@ -8,13 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import YAML, Tested, as_yaml, json_lines, write_evaluations
 from i3d.utils.atomic_files import write_atomically
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
-FORMATS: Final = ("i3d", "mmaction2")
 PICKLES: Final = (".pkl", ".pickle", ".p")
 
 
@@ -27,11 +26,9 @@ def check_out(
     option: str = "--out",
 ) -> None:
     """Raise InputError before the work if its results could not be written."""
-    if out_format not in FORMATS:
-        raise InputError(f"--out-format {out_format!r}: choose {' or '.join(FORMATS)}")
     if out is None:
         return
-    suffix, where = out.suffix.lower(), f"{option} {printable(str(out))}"
+    suffix, where = out.suffix.lower(), f"{option} {out}"
     if suffix in PICKLES:
         others = (
             "" if out_format == "mmaction2" else ", or .csv (--out-format mmaction2 writes the content of MMAction2's)"

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
-from i3d.errors import InputError, printable, quoted
+from i3d.errors import InputError, quoted
 from i3d.evaluation.metrics import Scores
 from i3d.evaluation.result import BadClip, Evaluation, compute_metrics
 from i3d.evaluation.scoring import Average
@@ -51,14 +51,15 @@ def fuse_scores(
     if len(chosen) != len(streams) or min(chosen) < 0 or not 0 < sum(chosen) < float("inf"):
         raise InputError(f"weights {list(chosen)}: give {len(streams)} numbers of at least 0, not all 0")
     kind = _kind(streams, average)
-    first = streams[0]
+    how = {"score": "logits added", "prob": "probabilities averaged"}
+    terms = [f"{weight:g} x ({stream.protocol})" for weight, stream in zip(chosen, streams, strict=True)]
     return replace(
-        first,
+        streams[0],
         name="fused",
         model=" + ".join(stream.model for stream in streams),
         weights_sha256="+".join(stream.weights_sha256 for stream in streams),
         recipe=" + ".join(stream.recipe for stream in streams),
-        protocol=_protocol(streams, chosen, kind),
+        protocol=f"fused, {how[kind]}: {' + '.join(terms)}",
         data=" + ".join(dict.fromkeys(stream.data for stream in streams)),
         scores_NK=_fused([_scores(stream, kind) for stream in streams], chosen, kind),
         average=kind,
@@ -76,8 +77,11 @@ def sweep_weights(evaluations: Sequence[Evaluation], *, average: Average | None 
     streams = align_evaluations(evaluations)
     kind = _kind(streams, average)
     scores_S = [_scores(stream, kind) for stream in streams]
-    tried = []
-    for weights in _grid(len(streams)):
+    steps, tried = STEPS.get(len(streams), 5), []
+    for counts in itertools.product(range(steps + 1), repeat=len(streams)):
+        if sum(counts) != steps:  # weights sum to 1
+            continue
+        weights = tuple(count / steps for count in counts)
         fused = replace(streams[0], average=kind, scores_NK=_fused(scores_S, weights, kind), views_N=())
         tried.append((weights, compute_metrics(fused).accuracy))
     equal = 1 / len(streams)
@@ -93,16 +97,18 @@ def hold_out(
     Clips of one file stay together.
     """
     streams = align_evaluations(evaluations)
-    files = sorted({*streams[0].files_N, *(clip.file for clip in streams[0].bad)})
+    listed = [clip for _, clip in _listed(streams[0])]
+    file_of = [clip.file if isinstance(clip, BadClip) else streams[0].files_N[clip] for clip in listed]
+    files = sorted(set(file_of))
     num_chosen = round(fraction * len(files))
     if not 0 < num_chosen < len(files):
         raise InputError(f"--sweep-fraction {fraction:g}: {num_chosen} of {len(files)} files; choose another fraction")
     chosen = {files[n] for n in np.random.default_rng(seed).permutation(len(files))[:num_chosen]}
     halves = []
     for wanted in (True, False):
-        listed = [clip for _, clip in _listed(streams[0]) if (_file(streams[0], clip) in chosen) is wanted]
-        rows = [clip for clip in listed if isinstance(clip, int)]
-        bad = tuple(replace(clip, place=place) for place, clip in enumerate(listed) if isinstance(clip, BadClip))
+        clips = [clip for clip, file in zip(listed, file_of, strict=True) if (file in chosen) is wanted]
+        rows = [clip for clip in clips if isinstance(clip, int)]
+        bad = tuple(replace(clip, place=place) for place, clip in enumerate(clips) if isinstance(clip, BadClip))
         halves.append([replace(stream.select(rows), bad=bad) for stream in streams])
     return halves[0], halves[1]
 
@@ -116,8 +122,8 @@ def check_sweep(chosen_on: Sequence[Evaluation], streams: Sequence[Evaluation]) 
     held_out, tested = ({str(Path(f).absolute()) for e in some for f in e.files_N} for some in (chosen_on, streams))
     names = [{_stem(name) for name, _ in _listed(some[0])} for some in (chosen_on, streams)]
     if shared := (held_out & tested) or (names[0] if names[0] == names[1] else set()):
-        name = printable(min(shared))
-        raise InputError(f"--sweep-on: {len(shared)} clips are in both, such as {name}; choose weights on other clips")
+        what = f"{len(shared)} clips are in both, such as {min(shared)}"
+        raise InputError(f"--sweep-on: {what}; choose weights on other clips")
 
 
 def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -146,8 +152,8 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
             assert isinstance(n, int)
             rows.append(n)
             if set(evaluation.labels_N[n]) != set(first.labels_N[rows_S[0][-1]]):
-                what = f"{printable(key[0])}: has other labels in {printable(evaluation.data)}"
-                raise InputError(f"{what} than in {printable(first.data)}; correct one of the lists")
+                what = f"{key[0]}: has other labels in {evaluation.data}"
+                raise InputError(f"{what} than in {first.data}; correct one of the lists")
     if not rows_S[0]:
         raise InputError("no clip is readable in all results")
     return [replace(e.select(rows), bad=tuple(bad)) for e, rows in zip(same, rows_S, strict=True)]
@@ -192,10 +198,6 @@ def _listed(evaluation: Evaluation) -> list[tuple[str, int | BadClip]]:
     return [bad.get(place) or next(read) for place in range(len(evaluation.names_N) + len(bad))]
 
 
-def _file(evaluation: Evaluation, clip: int | BadClip) -> str:
-    return clip.file if isinstance(clip, BadClip) else evaluation.files_N[clip]
-
-
 def _stem(name: str) -> str:
     """The name of a clip without the suffix of its video: a/b.mp4 [0 s to 3 s] -> a/b [0 s to 3 s]."""
     part = RANGE.search(name)
@@ -207,7 +209,7 @@ def _stem(name: str) -> str:
 def _check_same(number: int, clips: Collection[Key], others: Collection[Key]) -> None:
     for listed, compared, lacks, has in ((clips, others, number, 1), (others, clips, 1, number)):
         if missing := sorted(set(listed) - set(compared)):
-            named = ", ".join(printable(name) for name, _ in missing[:MAX_NAMED])
+            named = ", ".join(name for name, _ in missing[:MAX_NAMED])
             more = " ..." if len(missing) > MAX_NAMED else ""
             raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}{more}")
 
@@ -217,7 +219,7 @@ def _kind(streams: Sequence[Evaluation], average: Average | None) -> Average:
     if average == "score" and not all(have_logits):
         without = streams[have_logits.index(False)]
         raise InputError(
-            f"{printable(without.data)}: has averaged probabilities and no logits to add; test it again with "
+            f"{without.data}: has averaged probabilities and no logits to add; test it again with "
             "--average-clips score, or use --fuse-average prob"
         )
     return average or ("score" if all(have_logits) else "prob")
@@ -234,16 +236,3 @@ def _fused(scores_S: Sequence[Scores], weights: Sequence[float], kind: Average) 
     """The weighted sum of logits, or the weighted mean of probabilities."""
     added_NK = sum((w * s for w, s in zip(weights, scores_S, strict=True)), start=np.zeros(scores_S[0].shape))
     return added_NK if kind == "score" else added_NK / sum(weights)
-
-
-def _protocol(streams: Sequence[Evaluation], weights: Sequence[float], kind: Average) -> str:
-    how = {"score": "logits added", "prob": "probabilities averaged"}
-    parts = [f"{weight:g} x ({stream.protocol})" for weight, stream in zip(weights, streams, strict=True)]
-    return f"fused, {how[kind]}: {' + '.join(parts)}"
-
-
-def _grid(num_streams: int) -> list[tuple[float, ...]]:
-    """All weights on a grid that sum to 1."""
-    steps = STEPS.get(num_streams, 5)
-    counts = itertools.product(range(steps + 1), repeat=num_streams)
-    return [tuple(count / steps for count in row) for row in counts if sum(row) == steps]

@@ -4,14 +4,12 @@ The page is the template `assets/report/page.html`; it reads an `Evaluation` and
 Letters in names: N clips, K classes, B bins, S classes in the confusion matrix.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,9 +20,6 @@ from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
 from i3d.utils.atomic_files import ASSETS, write_atomically
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 TEMPLATES: Final = ASSETS / "report"
 FULL_MATRIX: Final = 60  # up to this many classes, the matrix shows all; of more, the most confused ones
@@ -78,7 +73,7 @@ def write_report(
             "confidence": float(probabilities_NK.max(axis=1).mean()),
             "accuracy": float(evaluation.is_correct_N.mean()),  # of clips with scores
         }
-    write_atomically(out, _page().render(values).encode())
+    write_atomically(out, _render(values).encode())
 
 
 def is_report(path: Path) -> bool:
@@ -114,8 +109,8 @@ def class_columns(evaluation: Evaluation, metrics: Metrics) -> dict[str, Any]:
     return {"order": order, "num_clips_K": num_clips_K, "values_K": values_K}
 
 
-def _page() -> Template:
-    """The template. Every value is escaped and put on one line."""
+def _render(values: Mapping[str, Any]) -> str:
+    """The page. Every value is escaped and put on one line."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     page = Environment(
@@ -136,7 +131,7 @@ def _page() -> Template:
         base64=lambda content: base64.b64encode(content).decode(),
         tail=lambda file: "/".join(file.replace("\\", "/").split("/")[-3:]),
     )
-    return page.get_template("page.html")
+    return page.get_template("page.html").render(values)
 
 
 def _on_one_line(value: object) -> object:

@@ -12,19 +12,8 @@ import numpy.typing as npt
 
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, quoted
-from i3d.evaluation.metrics import (
-    ClassMetrics,
-    Labels,
-    Scores,
-    bootstrap_interval,
-    calibration_error,
-    class_metrics,
-    class_targets,
-    confusion_matrix,
-    mean_average_precision,
-    precision_interval,
-    top_k_accuracy,
-)
+from i3d.evaluation import metrics as measures
+from i3d.evaluation.metrics import ClassMetrics, Labels, Scores
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 
 TOP_K: Final = "top_k_accuracy"
@@ -138,7 +127,7 @@ class Evaluation:
     @property
     def targets_NK(self) -> Scores:
         """1 for each class of each clip, else 0 (N, K)."""
-        return class_targets(self.labels_N, len(self.classes))
+        return measures.class_targets(self.labels_N, len(self.classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +177,8 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
         raise ValueError("no clip has scores: the metrics are undefined")
     if evaluation.multi_label:
         targets_NK = evaluation.targets_NK
-        value = mean_average_precision(evaluation.scores_NK, targets_NK)
-        interval = precision_interval(evaluation.scores_NK, targets_NK)
+        value = measures.mean_average_precision(evaluation.scores_NK, targets_NK)
+        interval = measures.precision_interval(evaluation.scores_NK, targets_NK)
         return Metrics(
             len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
         )
@@ -197,19 +186,19 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
     counted_N = np.concatenate([evaluation.is_correct_N, np.zeros(num_bad * bad_as_wrong, bool)])
     fraction = len(labels_N) / len(counted_N)  # bad clips have no top-5
     bad_labels_N = [bad.labels[0] for bad in evaluation.bad if bad.labels] if bad_as_wrong else []
-    by_class = class_metrics(scores_NK, labels_N, bad_labels_N=bad_labels_N)
+    by_class = measures.class_metrics(scores_NK, labels_N, bad_labels_N=bad_labels_N)
     return Metrics(
         num_clips=len(counted_N),
         num_bad=num_bad,
         bad_as_wrong=bad_as_wrong,
         top1=float(counted_N.mean()),
-        top1_interval=bootstrap_interval(counted_N),
-        top5=top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
+        top1_interval=measures.bootstrap_interval(counted_N),
+        top5=measures.top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
         mean_class=float(by_class.recall_K[by_class.num_clips_K > 0].mean()),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),
-        calibration=calibration_error(evaluation.probabilities_NK, labels_N),
+        calibration=measures.calibration_error(evaluation.probabilities_NK, labels_N),
         by_class=by_class,
-        confusion_KK=confusion_matrix(scores_NK, labels_N),
+        confusion_KK=measures.confusion_matrix(scores_NK, labels_N),
     )
 
 
@@ -240,7 +229,7 @@ def named_metrics(
         if name == TOP_K:
             fraction = len(evaluation.files_N) / metrics.num_clips  # bad clips are wrong, or do not count
             for k in top_k:
-                values[f"top{k}"] = top_k_accuracy(evaluation.scores_NK, evaluation.class_N, k=k) * fraction
+                values[f"top{k}"] = measures.top_k_accuracy(evaluation.scores_NK, evaluation.class_N, k=k) * fraction
         elif (value := numbers.get(name)) is not None:
             values[name] = value
     return values

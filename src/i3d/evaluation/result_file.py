@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from i3d.data.frame_folders import FrameNaming
-from i3d.errors import InputError, first_line, printable
+from i3d.errors import InputError, first_line
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, Metrics, ViewLogits
 from i3d.evaluation.scoring import Average
 from i3d.recipes.recipe import AVERAGED
@@ -90,15 +90,14 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
 
     `average`: average the views as "prob" or "score"; a file without the logits of each view is then an InputError.
     """
-    where = printable(str(path))
     if path.suffix.lower() == ".csv":
-        raise InputError(f"{where}: a .csv cannot be read; give the .json or .yaml of `i3d test --out`")
-    data = _read(path, where)
+        raise InputError(f"{path}: a .csv cannot be read; give the .json or .yaml of `i3d test --out`")
+    data = _read(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise InputError(f"{where}: not an evaluation; give a .json or .yaml of `i3d test --out`")
+        raise InputError(f"{path}: not an evaluation; give a .json or .yaml of `i3d test --out`")
     if data.get("version") != VERSION:
         raise InputError(
-            f"{where}: version {str(data.get('version'))[:20]!r} of the format, only {VERSION} is supported; test again"
+            f"{path}: version {str(data.get('version'))[:20]!r} of the format, only {VERSION} is supported; test again"
         )
     try:
         file = _File.model_validate(data)
@@ -106,10 +105,10 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
     except (KeyError, ValueError) as error:
         why = f"{first_line(error)} is missing" if isinstance(error, KeyError) else first_line(error)
         why = first_error(error) if isinstance(error, ValidationError) else why
-        raise InputError(f"{where}: damaged ({why}); write it again with `i3d test --out`") from error
+        raise InputError(f"{path}: damaged ({why}); write it again with `i3d test --out`") from error
     if average is not None and not evaluations[0].views_N and any(e.average != average for e in evaluations):
         raise InputError(
-            f"{where}: its scores are averaged already ({AVERAGED[evaluations[0].average]}); test again with "
+            f"{path}: its scores are averaged already ({AVERAGED[evaluations[0].average]}); test again with "
             f"--average-clips {average}, or none to store the logits of every view"
         )
     return evaluations
@@ -122,7 +121,7 @@ def read_evaluation(path: Path, *, protocol: str | None = None, average: Average
         return next(iter(by_name.values()))
     if protocol not in by_name:
         what = f"has no protocol {protocol!r}" if protocol else "has several protocols"
-        raise InputError(f"{printable(str(path))}: {what}; it has {', '.join(by_name)}, choose one (--protocol)")
+        raise InputError(f"{path}: {what}; it has {', '.join(by_name)}, choose one (--protocol)")
     return by_name[protocol]
 
 
@@ -155,15 +154,15 @@ def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
     return row
 
 
-def _read(path: Path, where: str) -> Any:
+def _read(path: Path) -> Any:
     kind = "YAML" if path.suffix.lower() in YAML else "JSON"
     try:
         content = path.read_bytes()
         return read_yaml(content.decode()) if kind == "YAML" else json.loads(content)
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); give a file of `i3d test --out`") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of `i3d test --out`") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not {kind} ({first_line(error)}); write it again with `i3d test --out`") from error
+        raise InputError(f"{path}: not {kind} ({first_line(error)}); write it again with `i3d test --out`") from error
 
 
 class _Part(BaseModel):

@@ -12,7 +12,7 @@ import torch
 
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.batch import Views
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.evaluation.metrics import Scores
 from i3d.evaluation.result import ViewLogits
 from i3d.models.engine.engine import Engine
@@ -105,14 +105,14 @@ class Scorer:
             logits_tensor = forward_views(self.engine, views, preprocessing, device=device, max_views=self.max_views)
         except torch.OutOfMemoryError as error:
             raise InputError(
-                f"{printable(name)}: {self.max_views} views at once are too many for the memory of {device}; "
+                f"{name}: {self.max_views} views at once are too many for the memory of {device}; "
                 "use a smaller --max-views"
             ) from error
         logits_VK = logits_tensor.numpy()
         if not np.isfinite(logits_VK).all():
             arithmetic = self.engine.arithmetic
             remedy = "the weights are damaged" if arithmetic == "fp32" else "use --precision fp32"
-            raise InputError(f"{printable(name)}: the network gave NaN or infinity in {arithmetic}; {remedy}")
+            raise InputError(f"{name}: the network gave NaN or infinity in {arithmetic}; {remedy}")
         return logits_VK.astype(np.float64)
 
 

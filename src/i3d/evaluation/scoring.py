@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Average = Literal["prob", "score"]
+Average = Literal["score", "prob"]  # in the order of the flags: typing takes other orders for the same
 Floats = npt.NDArray[np.float64]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, first_line, printable
+from i3d.errors import InputError, first_line
 from i3d.features.extractor import VideoFeatures
 
 FileFormat = Literal["npy", "npz", "h5", "parquet"]
@@ -60,11 +60,11 @@ def read_array(path: Path) -> npt.NDArray[Any]:
                 return loaded if isinstance(loaded, np.ndarray) else np.asarray(loaded[_features_in(loaded.files)])
     except OSError as error:
         why = error.strerror or first_line(error)
-        raise InputError(f"{printable(str(path))}: cannot be read ({why}); give a {_choices()}") from error
+        raise InputError(f"{path}: cannot be read ({why}); give a {_choices()}") from error
     except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         objects = "Python objects, which are not read" if content.startswith(b"\x93NUMPY") else "not an array"
         why = objects if "allow_pickle" in str(error) else first_line(error)
-        raise InputError(f"{printable(str(path))}: no features ({why}); give a {_choices()}") from error
+        raise InputError(f"{path}: no features ({why}); give a {_choices()}") from error
 
 
 def _write_parquet(content: io.BytesIO, values: Any, rows_R2: Any, seconds_R2: Any) -> None:

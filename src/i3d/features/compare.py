@@ -5,7 +5,7 @@
 Letters in names: R rows, C channels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from i3d.data.resume import changed_settings
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import read_sidecar
@@ -60,7 +60,7 @@ def compare_features(one: Path, other: Path) -> FeatureComparison:
     a_RC, b_RC = read_features(one), read_features(other)
     if a_RC.shape[1] != b_RC.shape[1]:
         raise InputError(
-            f"{printable(str(one))} has rows of {a_RC.shape[1]} numbers, {printable(str(other))} of {b_RC.shape[1]}: "
+            f"{one} has rows of {a_RC.shape[1]} numbers, {other} of {b_RC.shape[1]}: "
             "another layer, other crops, or another network"
         )
     shifted = {
@@ -93,9 +93,9 @@ def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list
 
 def read_features(path: Path) -> Floats:
     """The rows (R, C) of a file, float64; crops and grids are flattened. Raises InputError for anything else."""
-    where, values = printable(str(path)), read_array(path)
+    values = read_array(path)
     if values.ndim < 2 or values.dtype.kind not in "fiu" or 0 in values.shape or not np.isfinite(values).all():
-        raise InputError(f"{where}: {values.dtype} of shape {values.shape} are not rows of finite numbers")
+        raise InputError(f"{path}: {values.dtype} of shape {values.shape} are not rows of finite numbers")
     return _flat(values)
 
 
@@ -127,14 +127,10 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
     settings = extractor.settings
     yield "no change", extractor
     has_rgb = any(stream.flow is None for stream in extractor.streams)
-    bgr: Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]] = lambda stream: (frame[..., ::-1] for frame in stream)  # noqa: E731
-    frames: list[tuple[str, Callable[[Iterator[FrameHWC]], Iterator[FrameHWC]]]] = [
-        *([("colour order BGR", bgr)] if has_rgb else []),
-        ("one frame later", lambda stream: islice(stream, 1, None)),
-        ("one frame earlier (the first twice)", _first_twice),
-    ]
-    for what, change in frames:
-        yield what, replace(extractor, change=change)
+    if has_rgb:
+        yield "colour order BGR", replace(extractor, change=lambda stream: (frame[..., ::-1] for frame in stream))
+    yield "one frame later", replace(extractor, change=lambda stream: islice(stream, 1, None))
+    yield "one frame earlier (the first twice)", replace(extractor, change=_first_twice)
     for rate in RATES:
         if rate != settings.fps:
             name = "the frame rate of the video" if rate is None else f"{rate:g} frames per second"

@@ -21,7 +21,7 @@ import torch
 
 from i3d._version import __version__
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
@@ -76,7 +76,7 @@ def load_extractor(
         if channels != (2 if is_flow else 3):
             takes = "optical flow" if channels == 2 else "RGB"
             todo = f"set it with {'--model' if is_flow else '--flow-model'}"
-            raise InputError(f"{printable(os.fspath(name))}: its network takes {takes} ({channels} channels); {todo}")
+            raise InputError(f"{os.fspath(name)}: its network takes {takes} ({channels} channels); {todo}")
         method = (flow or loaded.card.recipe.flow) if is_flow else None
         net, pre = build_model(loaded), loaded.card.recipe.preprocessing
         if method is not None:
@@ -148,8 +148,8 @@ def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) ->
             base = out / _below(name, path)
             if base in videos and videos[base] != path:
                 raise InputError(
-                    f"{printable(path)} and {printable(videos[base])}: both would write "
-                    f"{printable(str(base))}.{file_format}; name a common folder of both, or use two --out"
+                    f"{path} and {videos[base]}: both would write "
+                    f"{base}.{file_format}; name a common folder of both, or use two --out"
                 )
             videos[base] = path
     return [FeatureFile(path, base, file_format) for base, path in videos.items()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.resume import TODO, check_settings, file_signature, is_current, read_record
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import remove_abandoned, write_atomically
@@ -51,17 +51,15 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     if record is None:
         foreign = next((path for path in (target.sidecar, target.values) if path.exists()), None)
         if foreign is not None and not force:
-            name = printable(str(foreign))
-            raise InputError(f"{name}: exists and was not written by i3d; move it away, or replace it with --force")
+            raise InputError(f"{foreign}: exists and was not written by i3d; move it away, or replace it with --force")
         return False
-    where = printable(str(target.sidecar))
     if record.get("made_with") != made_with:
         if force:
             return False
-        check_settings(record.get("made_with"), made_with, where=where)
+        check_settings(record.get("made_with"), made_with, where=str(target.sidecar))
     other = record.get("video", target.video)
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
-        raise InputError(f"{where}: is of another video, {printable(str(other))}; {TODO}")
+        raise InputError(f"{target.sidecar}: is of another video, {other}; {TODO}")
     is_same = is_current(record, made_with, file_signature(target.video))
     return is_same and target.values.exists() and record.get("sha256") == file_sha256(target.values)
 

@@ -3,11 +3,9 @@
 Letters in names: R rows (views of clips), N clips, C channels, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +34,8 @@ class Rows:
     weights_R: Doubles
     groups_R: npt.NDArray[np.int64]
 
-    def select(self, chosen_R: npt.NDArray[np.bool_]) -> Rows:
-        return Rows(*(getattr(self, field.name)[chosen_R] for field in fields(self)))
+    def select(self, chosen_R: npt.NDArray[np.bool_]) -> Self:
+        return type(self)(*(getattr(self, field.name)[chosen_R] for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -191,7 +191,6 @@ def _protocol(stats: DatasetStats, pick: _Chooser) -> ClipProtocol:
     num_frames = stats.seconds * FPS if stats.seconds else stats.num_frames
     length, interval = (16, 1) if num_frames <= 20 else (32, 1) if num_frames <= 40 else (32, 2)
     at_fps = ", 25 fps" if stats.seconds else ""
-
     num_clips: int = pick(
         "test_clips",
         max(1, min(round(num_frames / WINDOW_FRAMES), MAX_TEST_CLIPS)),
@@ -259,7 +258,6 @@ def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
         raise InputError(
             "--flip swap: no class name contains left, right or a sense of rotation (in English); use on or off"
         )
-
     if rule:
         pairs = [f"{a!r} becomes {b!r}" for a, b in rule.pairs] + [f"{name!r} is not mirrored" for name in rule.alone]
         more = " ..." if len(pairs) > 4 else ""

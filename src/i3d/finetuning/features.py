@@ -6,12 +6,10 @@ classifier, the view, the draw, the precision, the type of device.
 Letters in names: N clips, V views, C channels.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +20,7 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
 from i3d.models.network import VideoNetwork
 from i3d.models.normalize import normalize
@@ -74,9 +72,9 @@ class Clips:
         clip = self.annotations[index]
         return [clip.start_seconds, clip.end_seconds, clip.first_frame, clip.num_frames]
 
-    def select(self, chosen: Sequence[int]) -> Clips:
+    def select(self, chosen: Sequence[int]) -> Self:
         sha256_N = tuple(self.sha256_N[index] for index in chosen)
-        return Clips(self.annotations.select(list(chosen)), sha256_N, self.naming)
+        return type(self)(self.annotations.select(list(chosen)), sha256_N, self.naming)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +85,7 @@ class ClipFeatures:
     mirrored_NV: npt.NDArray[np.bool_]  # views that are mirrored into another class
     num_computed: int  # draws that were not in the cache
 
-    def with_views(self, views: ClipFeatures, indices: Sequence[int]) -> ClipFeatures:
+    def with_views(self, views: Self, indices: Sequence[int]) -> Self:
         """These features, followed by further views of the clips at `indices`; other clips get zeros."""
         num_clips, num_views, num_channels = len(self.values_NVC), views.values_NVC.shape[1], self.values_NVC.shape[2]
         values_NVC = np.zeros((num_clips, num_views, num_channels), np.float32)
@@ -95,7 +93,7 @@ class ClipFeatures:
         values_NVC[indices], mirrored_NV[indices] = views.values_NVC, views.mirrored_NV
         values_NVC = np.concatenate([self.values_NVC, values_NVC], axis=1)
         mirrored_NV = np.concatenate([self.mirrored_NV, mirrored_NV], axis=1)
-        return ClipFeatures(values_NVC, mirrored_NV, self.num_computed + views.num_computed)
+        return type(self)(values_NVC, mirrored_NV, self.num_computed + views.num_computed)
 
 
 def clip_features(
@@ -153,8 +151,7 @@ def _compute(
     for batch in loader.batches(epoch=draw):
         for bad in batch.bad:
             raise InputError(
-                f"{printable(bad.reason)}; it was readable a moment ago; repair it (`i3d data check --fix`) "
-                "or remove it"
+                f"{bad.reason}; it was readable a moment ago; repair it (`i3d data check --fix`) or remove it"
             )
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
         if is_training:
@@ -162,9 +159,9 @@ def _compute(
         else:  # a repeated view is computed once
             values_VC = backbone(batch.views_N[0].clips())[list(batch.views_N[0].groups[0])]
         if not np.isfinite(values_VC).all():
-            file = printable(clips.annotations.file(index))
             raise InputError(
-                f"{file}: its features are not finite in {backbone.engine.arithmetic}; use --precision fp32"
+                f"{clips.annotations.file(index)}: its features are not finite in {backbone.engine.arithmetic}; use "
+                "--precision fp32"
             )
         labels = batch.labels_N[0].nonzero()[:, 0].tolist()
         mirrored = is_training and labels != sorted(set(clips.annotations.labels_of(index)))

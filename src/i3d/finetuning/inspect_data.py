@@ -16,7 +16,7 @@ from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
@@ -68,25 +68,22 @@ def inspect_clips(
     """
     if options.val_fraction is not None and not _lacks_validation(annotations):
         raise InputError(
-            f"--val-fraction {options.val_fraction:g}: {printable(annotations.source)} has a split already; leave out "
-            "one of them"
+            f"--val-fraction {options.val_fraction:g}: {annotations.source} has a split already; leave out one of them"
         )
     if options.group_by:
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
     report = _trim_to_parts(_check(annotations, naming, compute, on_progress), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
-    if readable:
-        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
-    clips = annotations.select(readable) if readable else annotations
     position = {index: n for n, index in enumerate(readable)}
     pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
+    clips, splits_N = annotations, annotations.splits_N.copy()
     if readable:
-        clips = _split(clips, options, pairs, seed=seed)
-    splits_N = annotations.splits_N.copy()
-    splits_N[readable] = clips.splits_N if readable else []
+        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
+        clips = _split(annotations.select(readable), options, pairs, seed=seed)
+        splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
-        raise InputError(f"{printable(annotations.source)}: {'; '.join(fatal)}")
+        raise InputError(f"{annotations.source}: {'; '.join(fatal)}")
     for issue in issues:
         log.warning(issue.message)
     rows = [report.rows[index] for index in readable]
@@ -169,7 +166,7 @@ def _check_num_bad(report: DatasetReport, num_bad: int, max_bad: float | None) -
         first = next(row for row in report.rows if not is_readable(row))
         raise InputError(
             f"{num_bad} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * fraction:g}% allows: "
-            f"{printable(first.path)}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
+            f"{first.path}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
         )
 
 

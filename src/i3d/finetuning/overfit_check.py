@@ -11,7 +11,7 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
@@ -71,13 +71,13 @@ def _explain(features_NC: Doubles, annotations: Annotations, few: Sequence[int],
                     f"{first} and {second} have the same features: they are duplicates, or blank; correct the labels "
                     "or the files (`i3d data check`)"
                 )
-    named = ", ".join(printable(annotations.path(few[n])) for n in wrong[:3])
+    named = ", ".join(annotations.path(few[n]) for n in wrong[:3])
     return f"inspect {named}; `i3d data preview` shows the clips as training reads them"
 
 
 def _describe(annotations: Annotations, index: int) -> str:
     classes = " + ".join(annotations.classes[k] for k in annotations.labels_of(index))
-    return f"{printable(annotations.path(index))} ({classes})"
+    return f"{annotations.path(index)} ({classes})"
 
 
 def overfit_network(

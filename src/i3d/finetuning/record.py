@@ -58,8 +58,7 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
     elif others := [name for name in (BEST, RUN) if (work_dir / name).exists()]:
         raise InputError(
-            f"{printable(str(work_dir))}: holds a run of another kind ({others[0]}); choose another --work-dir, or its "
-            "--recipe"
+            f"{work_dir}: holds a run of another kind ({others[0]}); choose another --work-dir, or its --recipe"
         )
     write_annotations(tuner.annotations, work_dir / SPLIT)
     write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(".classes.txt"))

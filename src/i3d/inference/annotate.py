@@ -18,8 +18,6 @@ from i3d.video.transforms import resize_frame, short_side_size
 from i3d.video.writer import write_video
 
 MAX_LINES: Final = 5
-
-
 FORMATS: Final = {  # short side, frames per second, number of frames: a GIF has the beginning, an mp4 everything
     ".mp4": (360, Fraction(25), None),
     ".gif": (240, Fraction(10), 100),

@@ -17,9 +17,8 @@ from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction, Predictions
-from i3d.inference.predictor import Predictor, source_name
+from i3d.inference.predictor import Predictor, VideoClassifier, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
-from i3d.inference.two_stream import TwoStreams
 from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -28,8 +27,6 @@ from i3d.weights.pretrained import DEFAULT
 
 MAX_STDIN_BYTES: Final = 1 << 30
 VIEWS_AHEAD: Final = 4  # decoded views that wait: 150 MB of windows of 250 frames of 224 x 224
-
-
 Frames: TypeAlias = npt.NDArray[np.uint8]
 
 
@@ -137,7 +134,7 @@ def _modified_at(model: str | os.PathLike[str]) -> float:
 
 
 def predict_each(
-    predictor: Predictor | TwoStreams,
+    predictor: VideoClassifier,
     sources: Iterable[Source],
     *,
     log: ResumeLog[Prediction] | None = None,
@@ -179,7 +176,7 @@ class _Start(NamedTuple):
 
 
 def _decode(
-    predictor: Predictor | TwoStreams,
+    predictor: VideoClassifier,
     sources: Iterable[Source],
     log: ResumeLog[Prediction] | None,
     frames_fps: float | None,

@@ -1,7 +1,5 @@
 """The result of one video, and of many: a list with a table, files and a picture of it."""
 
-from __future__ import annotations
-
 import csv
 import html
 import io
@@ -95,10 +93,10 @@ class Predictions(tuple[Prediction, ...]):
     @overload
     def __getitem__(self, index: SupportsIndex) -> Prediction: ...
     @overload
-    def __getitem__(self, index: slice) -> Predictions: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Prediction | Predictions:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Prediction | Self:
         chosen = super().__getitem__(index)
-        return chosen if isinstance(chosen, Prediction) else Predictions(chosen)
+        return chosen if isinstance(chosen, Prediction) else type(self)(chosen)
 
     def __repr__(self) -> str:
         names = [printable(row.path) for row in self[:MAX_ROWS_SHOWN]]
@@ -130,7 +128,7 @@ class Predictions(tuple[Prediction, ...]):
             write_atomically(Path(path), text.encode("utf-8", "surrogateescape"))
         return text
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
         """Bars of the scores of each video as a matplotlib figure; also written to `path`, if it is given."""
         from matplotlib.figure import Figure
 

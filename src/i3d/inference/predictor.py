@@ -5,6 +5,7 @@ Letters in names: T frames, H rows, W columns, C channels, V views, K classes.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ import torch
 
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.view_stream import EndOfVideo, View, ViewSampler
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError
 from i3d.evaluation.scoring import Average, VideoScores, average_views
 from i3d.inference.prediction import Prediction, best_labels
 from i3d.models.engine.engine import Engine
@@ -44,7 +45,38 @@ class VideoLogits:
             raise ValueError(f"{len(self.logits_VK)} views of logits, {len(self.num_frames_V)} of frames")
 
 
-class Predictor:
+class VideoClassifier(ABC):
+    """From a video to its actions, by the networks of its streams: one, or one of RGB and one of flow."""
+
+    streams: tuple["Predictor", ...]
+
+    @property
+    @abstractmethod
+    def protocol_line(self) -> str:
+        """How the scores are computed, in words."""
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        top_k: int = 5,
+        frames_fps: float | None = None,
+        limits: Limits | None = None,
+        on_progress: ProgressCallback = ignore_progress,
+    ) -> Prediction:
+        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
+        logits = [
+            stream.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
+            for stream in self.streams
+        ]
+        return self.make_prediction(source, logits, top_k=top_k)
+
+    @abstractmethod
+    def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
+        """The best classes of a video, from its logits by each stream."""
+
+
+class Predictor(VideoClassifier):
     """A network, loaded once, for any number of videos. A network of optical flow computes the flow of their frames.
 
     predictor = Predictor(compute=ComputeConfig(precision="auto"))
@@ -65,22 +97,21 @@ class Predictor:
         self.device = pick_device(compute.device)
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
-        channels = self.card.recipe.network.in_channels
+        its_recipe, clip_CTHW = self.card.recipe, view_shape(self.card.recipe)[1:]
+        channels = its_recipe.network.in_channels
         if channels not in (2, 3):
-            raise InputError(f"{printable(str(model))}: its network takes {channels} channels, neither RGB nor flow")
-        self.flow = (flow or self.card.recipe.flow) if channels == 2 else None
-        clip_flow = ClipFlow.from_network(self.card.recipe.network, self.card.recipe.preprocessing, compute.cache)
+            raise InputError(f"{model}: its network takes {channels} channels, neither RGB nor flow")
+        self.flow = (flow or its_recipe.flow) if channels == 2 else None
+        clip_flow = ClipFlow.from_network(its_recipe.network, its_recipe.preprocessing, compute.cache)
         if clip_flow is not None and self.flow is not None:
             clip_flow = replace(clip_flow, method=self.flow)
-        self.views_at_once = views_at_once(view_shape(self.card.recipe)[2])
-        self.sampler = ViewSampler(self.card.recipe.protocol, self.card.recipe.preprocessing, clip_flow)
+        self.views_at_once = views_at_once(clip_CTHW[1])
+        self.sampler = ViewSampler(its_recipe.protocol, its_recipe.preprocessing, clip_flow)
         self.streams = (self,)
-        clip_CTHW = view_shape(self.card.recipe)[1:]
         self.engine = Engine.create(build_model(self.weights), compute, device=self.device, clip_CTHW=clip_CTHW)
 
     @property
     def protocol_line(self) -> str:
-        """How the scores are computed, in words."""
         return self.describe_protocol(None)
 
     def describe_protocol(self, fused: Average | None, *, used: bool = False) -> str:
@@ -102,21 +133,7 @@ class Predictor:
             "device": self.device.type,
         }
 
-    def __call__(
-        self,
-        source: Source,
-        *,
-        top_k: int = 5,
-        frames_fps: float | None = None,
-        limits: Limits | None = None,
-        on_progress: ProgressCallback = ignore_progress,
-    ) -> Prediction:
-        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        logits = self.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
-        return self.make_prediction(source, [logits], top_k=top_k)
-
     def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
-        """The best classes of a video, from its logits."""
         (logits,) = logits_of_streams
         return self.prediction(source, self.scores(logits, source).probabilities_K, logits, top_k=top_k)
 
@@ -185,7 +202,8 @@ class Predictor:
 
         def run() -> None:
             if batch:
-                logits.append(self._forward(np.stack(batch)))
+                on_device = torch.from_numpy(np.stack(batch)).to(self.device)
+                logits.append(forward(self.engine, on_device, self.card.recipe.preprocessing).cpu().numpy())
                 batch.clear()
 
         for view in views:
@@ -203,12 +221,6 @@ class Predictor:
             seconds += view.seconds
             on_progress(Progress(name, seconds, None, "s", {"views": len(num_frames_V)}))
         raise ValueError("views without an end")
-
-    def _forward(self, clips_VTHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits (V, K) of views; those too short for the network are looped."""
-        on_device = torch.from_numpy(np.ascontiguousarray(clips_VTHWC)).to(self.device)
-        logits_VK = forward(self.engine, on_device, self.card.recipe.preprocessing)
-        return logits_VK.cpu().numpy()
 
 
 def source_name(source: Source) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.video.base import Source
 from i3d.video.images import IMAGE_SUFFIXES
 
@@ -102,5 +102,5 @@ def _refuse_images(videos: Sequence[Any]) -> None:
         or (isinstance(video, np.ndarray | torch.Tensor) and video.ndim == 3)
         for video in videos
     ):
-        name = f" ({printable(os.fspath(videos[0]))} ...)" if isinstance(videos[0], str | os.PathLike) else ""
+        name = f" ({os.fspath(videos[0])} ...)" if isinstance(videos[0], str | os.PathLike) else ""
         raise InputError(f"a list is many videos, and these are images{name}; pass the frames of one video as [frames]")

@@ -13,12 +13,11 @@ import numpy as np
 from i3d.errors import InputError, quoted
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 from i3d.inference.prediction import Prediction
-from i3d.inference.predictor import Predictor, VideoLogits
-from i3d.utils.progress import ProgressCallback, ignore_progress
-from i3d.video.base import Limits, Source
+from i3d.inference.predictor import Predictor, VideoClassifier, VideoLogits
+from i3d.video.base import Source
 
 
-class TwoStreams:
+class TwoStreams(VideoClassifier):
     """Predictors whose scores are fused: logits are added ("score", the paper), or probabilities averaged ("prob").
 
     Classes are matched by name. Networks with different classes, and weights that are not two numbers of at least 0,
@@ -49,7 +48,6 @@ class TwoStreams:
 
     @property
     def protocol_line(self) -> str:
-        """How the scores are computed, in words."""
         how = "logits added" if self.average == "score" else "probabilities averaged"
         lines = [predictor.describe_protocol(self.average) for predictor in self.streams]
         terms = (f"{weight:g} x ({line})" for weight, line in zip(self.weights, lines, strict=True))
@@ -63,24 +61,7 @@ class TwoStreams:
             key: both[0][key] for key in ("labels", "device")
         }
 
-    def __call__(
-        self,
-        source: Source,
-        *,
-        top_k: int = 5,
-        frames_fps: float | None = None,
-        limits: Limits | None = None,
-        on_progress: ProgressCallback = ignore_progress,
-    ) -> Prediction:
-        """The `top_k` most likely actions of one video. Raises VideoError if it cannot be read."""
-        logits = [
-            stream.logits(source, frames_fps=frames_fps, limits=limits, on_progress=on_progress)
-            for stream in self.streams
-        ]
-        return self.make_prediction(source, logits, top_k=top_k)
-
     def make_prediction(self, source: Source, logits_of_streams: Sequence[VideoLogits], *, top_k: int) -> Prediction:
-        """The best classes of a video, from its logits of RGB and of flow."""
         fused_K, multi_label = np.zeros(len(self.card.labels)), self.card.recipe.multi_label
         to_probabilities = sigmoid if multi_label else softmax
         streams = zip(self.streams, logits_of_streams, self.weights, self._class_order, strict=True)

@@ -1,13 +1,11 @@
 """Curves of one or several runs: loss, accuracy and learning rate over the steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.training.log_reader import Curves, read_curves
 from i3d.utils.drawing import SOFT, open_figure
 
@@ -23,14 +21,14 @@ def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:
     """Draw the logs of some runs, by their names, into a PNG. Without any line to draw, that is an InputError."""
     runs = {name: read_curves(path) for name, path in logs.items()}
     if not any(any(curves.values()) for curves in runs.values()):
-        raise InputError(f"{printable(str(next(iter(logs.values()))))}: holds nothing to draw yet")
+        raise InputError(f"{next(iter(logs.values()))}: holds nothing to draw yet")
     with open_figure(out, 1210, 770) as figure:
         for axes, (kind, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
             _draw_panel(axes, kind, runs)
             axes.set_title(title)
 
 
-def _draw_panel(axes: Axes, kind: str, runs: Mapping[str, Curves]) -> None:
+def _draw_panel(axes: "Axes", kind: str, runs: Mapping[str, Curves]) -> None:
     for name, curves in runs.items():
         for style, (label, (steps, values)) in zip(cycle(("-", "--", ":")), curves.get(kind, {}).items()):
             marker = "o" if kind == "validation" or len(steps) == 1 else ""

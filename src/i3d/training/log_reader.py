@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.training.run_folder import TIMING
 
 Curve = tuple[list[float], list[float]]  # steps, values
@@ -35,22 +35,22 @@ def read_curves(path: Path) -> Curves:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines, without a last line that a kill has cut off."""
-    where, lines = printable(str(path)), []
+    lines = []
     try:
         texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not a text file; is this a log?") from error
+        raise InputError(f"{path}: not a text file; is this a log?") from error
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
         except ValueError as error:
             if number == len(texts) and text.startswith("{"):
                 break
-            raise InputError(f"{where}:{number}: not a line of JSON; is this a log?") from error
+            raise InputError(f"{path}:{number}: not a line of JSON; is this a log?") from error
         if not isinstance(line, dict):
-            raise InputError(f"{where}:{number}: not an object; is this a log?")
+            raise InputError(f"{path}:{number}: not an object; is this a log?")
         lines.append(line)
     return lines
 
@@ -100,5 +100,5 @@ def read_step_seconds(path: Path) -> dict[int, list[float]]:
             first = 1 if "step_seconds" in line else 0  # ours count from 0
             epochs.setdefault(int(line["epoch"]) + first, []).append(float(seconds))
     if not epochs:
-        raise InputError(f"{printable(str(log))}: has no step times; give MMAction2's log.json, or the folder of a run")
+        raise InputError(f"{log}: has no step times; give MMAction2's log.json, or the folder of a run")
     return epochs

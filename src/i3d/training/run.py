@@ -95,21 +95,21 @@ class TrainingRun:
 
     def resume(self) -> None:
         """Load the newest state in the folder, if there is one. All ranks must find the same."""
-        where = printable(str(self.folder.path))
         loaded, faults = load_newest(self.folder.checkpoints, self.state)
         for fault in faults:
             self.warn(f"{fault}; an older state is loaded")
         steps = self.gather_int(loaded.step if loaded else -1)
         if len(set(steps)) > 1:
             raise InputError(
-                f"{where}: the processes find states of different steps, {', '.join(map(str, steps))}; --work-dir must "
-                "be on storage that all of them share"
+                f"{self.folder.path}: the processes find states of different steps, {', '.join(map(str, steps))}; "
+                "--work-dir must be on storage that all of them share"
             )
         if loaded is None:
             return
         if loaded.config_hash != self.trainer_state.config_hash:
             raise InputError(
-                f"{where}: its states belong to a run with other settings or clips; give those, or another --work-dir"
+                f"{self.folder.path}: its states belong to a run with other settings or clips; give those, or another "
+                "--work-dir"
             )
         self.trainer_state = loaded
         self.sums = loaded.sums_R[self.state.accelerator.process_index]
@@ -157,7 +157,7 @@ class TrainingRun:
             own_flag = flags[self.state.accelerator.process_index]
             if not own_flag & 2 and any(flag & 2 for flag in flags):
                 raise InputError(f"step {self.step}: the loss of another process is not finite; it names its clips")
-            files = [printable(self.loader.dataset.annotations.file(index)) for index in output.indices]
+            files = [self.loader.dataset.annotations.file(index) for index in output.indices]
             names = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
             reason = f"the loss is {loss}" if own_flag & 2 else f"the gradient norm is {norm}"
             raise self._divergence(f"{reason}; its clips: {names}")

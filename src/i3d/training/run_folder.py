@@ -25,7 +25,7 @@ from typing import Any, Final
 from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.data.resume import changed_settings, describe_change
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically
 
 RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
@@ -55,17 +55,18 @@ class RunFolder:
 
     def lock(self) -> None:
         """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError."""
-        where = printable(str(self.path))
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("a+")
         except OSError as error:
-            raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --work-dir") from error
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from error
         if not try_lock_for_process(self._lock.fileno()):
             self._lock.seek(0)
-            holder = printable(self._lock.read(200).strip() or "unknown")
+            holder = self._lock.read(200).strip() or "unknown"
             self._lock.close()
-            raise InputError(f"{where}: in use by another run ({holder}); wait for it, or choose another --work-dir")
+            raise InputError(
+                f"{self.path}: in use by another run ({holder}); wait for it, or choose another --work-dir"
+            )
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
@@ -97,12 +98,11 @@ def check_same_run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text())
         before = record["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{printable(str(path))}: cannot be read; restore it, or choose another --work-dir") from error
+        raise InputError(f"{path}: cannot be read; restore it, or choose another --work-dir") from error
     if changes := diff_settings(before, json.loads(json.dumps(config))):
         text = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise InputError(
-            f"{printable(str(path.parent))}: its run was started with other settings ({printable(text)}); give the "
-            "same, or another --work-dir"
+            f"{path.parent}: its run was started with other settings ({text}); give the same, or another --work-dir"
         )
     return record
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.training.logger import read_log
 from i3d.training.run_folder import DONE, LOG, RUN
 
@@ -29,10 +29,10 @@ class RunSummary:
 def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
     if not folder.is_dir():
-        raise InputError(f"{printable(str(folder))}: no such folder; give the one that holds runs")
+        raise InputError(f"{folder}: no such folder; give the one that holds runs")
     paths = sorted(path.parent for path in folder.rglob(RUN))
     if not paths:
-        raise InputError(f"{printable(str(folder))}: holds no run; `i3d train --work-dir` makes one")
+        raise InputError(f"{folder}: holds no run; `i3d train --work-dir` makes one")
     records = {path: _record(path) for path in paths}
     settings = {path: _flat(record["config"]["recipe"]) for path, record in records.items()}
     keys = sorted({key for entry in settings.values() for key in entry} - {"name"})
@@ -48,8 +48,7 @@ def _record(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((path / RUN).read_text())
         _ = record["config"]["recipe"]["name"], record["starts"][0]["time"], record["config"]["seed"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        where = printable(str(path / RUN))
-        raise InputError(f"{where}: not the record of a run; restore it or move it away") from error
+        raise InputError(f"{path / RUN}: not the record of a run; restore it or move it away") from error
     return record
 
 

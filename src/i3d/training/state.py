@@ -13,15 +13,14 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_error
+from i3d.training.sharding import is_sharded, shard_like, whole_tensor
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
-METADATA_KEY: Final = STATE_KEY
 NUM_STATES: Final = 2  # on disk
 
 
@@ -66,7 +65,7 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
     trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(dict(sorted(tensors.items())), temporary, metadata={METADATA_KEY: trainer_state.model_dump_json()})
+        save_file(dict(sorted(tensors.items())), temporary, metadata={STATE_KEY: trainer_state.model_dump_json()})
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
@@ -103,15 +102,13 @@ def loss_scale_of(scaler: Any) -> tuple[float, int] | None:
 
 def full_tensor(value: Tensor) -> Tensor:
     """On the CPU, contiguous, and gathered from all ranks if it is sharded."""
-    if isinstance(value, DTensor):
-        value = value.full_tensor()
-    return value.detach().cpu().contiguous()
+    return whole_tensor(value).detach().cpu().contiguous()
 
 
 def _load(path: Path, state: TrainState) -> TrainerState:
     with safe_open(path, "pt", device="cpu") as file:
         metadata = file.metadata() or {}
-        trainer_state = TrainerState.model_validate_json(metadata[METADATA_KEY])
+        trainer_state = TrainerState.model_validate_json(metadata[STATE_KEY])
         names = dict.fromkeys(file.keys())
         if missing := [name for name in trainer_state.tensor_names if name not in names]:
             raise ValueError(f"{missing[0]} is missing")
@@ -166,6 +163,4 @@ def _unwrap(optimizer: Any) -> Any:
 
 def _convert_like(value: Tensor, target: Tensor) -> Tensor:
     """On the device and in the memory format of `target`, sharded like it."""
-    if isinstance(target, DTensor):
-        return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
-    return torch.empty_like(target).copy_(value)
+    return shard_like(value, target) if is_sharded(target) else torch.empty_like(target).copy_(value)

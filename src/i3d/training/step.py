@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
@@ -27,6 +25,7 @@ from i3d.recipes.training import Training
 from i3d.training.ema import Ema
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from i3d.training.optimizer import set_lr, set_mode
+from i3d.training.sharding import is_sharded, whole_tensor
 
 STEP_STREAM: Final = 0x57E9  # separates these generators from those of the samples, seeded by (seed, epoch, index)
 
@@ -111,16 +110,15 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
         top_N = targets if targets.dim() == 1 else targets.argmax(dim=-1)
         right_sum = right_sum + (logits_NK.detach().argmax(dim=-1) == top_N).sum()
         num_views += len(clips_NCTHW)
-    norm = _clip_gradients(state)
+    norm = accelerator.clip_grad_norm_(state.model.parameters(), training.clip_grad_norm or float("inf"))
+    grad_norm = AsyncScalar(whole_tensor(norm)) if isinstance(norm, Tensor) else None
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     sync_buffers(state)
     if state.ema is not None and not accelerator.optimizer_step_was_skipped:
         state.ema.update(state.net)
     indices = tuple(index for batch in batches for index in batch.indices_N.tolist())
-    return StepOutput(
-        AsyncScalar(loss_sum), AsyncScalar(right_sum), num_views, None if norm is None else AsyncScalar(norm), indices
-    )
+    return StepOutput(AsyncScalar(loss_sum), AsyncScalar(right_sum), num_views, grad_norm, indices)
 
 
 def seed_step(seed: int, step: int, rank: int) -> np.random.Generator:
@@ -152,8 +150,8 @@ def _loss(state: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
 
 def _without_sync(state: TrainState, *, is_last: bool) -> AbstractContextManager[None]:
     """Gradients are exchanged between ranks after the last batch of a step only."""
-    if isinstance(state.model, FSDPModule):
-        state.model.set_requires_gradient_sync(is_last)
+    if is_sharded(state.model):
+        state.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         return nullcontext()
     context: AbstractContextManager[None] = nullcontext() if is_last else state.accelerator.no_sync(state.model)
     return context
@@ -168,11 +166,3 @@ def sync_buffers(state: TrainState) -> None:
     torch.distributed.broadcast(flat, src=0)
     for buffer, shared in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(shared.view_as(buffer))
-
-
-def _clip_gradients(state: TrainState) -> Tensor | None:
-    limit = state.training.clip_grad_norm
-    norm = state.accelerator.clip_grad_norm_(state.model.parameters(), limit or float("inf"))
-    if isinstance(norm, DTensor):
-        norm = norm.full_tensor()
-    return norm.detach() if isinstance(norm, Tensor) else None

@@ -241,11 +241,10 @@ def _resolve_recipe(
     recipe: Recipe, annotations: Annotations, validation: Annotations | None, compute: ComputeConfig
 ) -> Recipe:
     """The recipe with the number of classes of the clips and the precision of `compute`, checked."""
-    training, where = training_of(recipe), printable(annotations.source)
+    training, where = training_of(recipe), annotations.source
     if validation is not None and validation.classes != annotations.classes:
         raise InputError(
-            f"{printable(validation.source)}: its classes differ from those of {where}; give both the same class file "
-            "(--classes)"
+            f"{validation.source}: its classes differ from those of {where}; give both the same class file (--classes)"
         )
     if len(annotations.classes) < 2:
         raise InputError(f"{where}: all clips are of one class; add clips of another class")

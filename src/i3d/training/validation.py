@@ -11,7 +11,7 @@ from torch import Tensor
 
 from i3d.data.loading.batch import Views
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.evaluation.metrics import Scores, class_targets, mean_average_precision, mean_class_accuracy, top_k_accuracy
 from i3d.evaluation.scoring import average_views
 from i3d.models.engine.forward import forward_views
@@ -49,7 +49,7 @@ def validate(
             scores_NK[index] = scores_K = score(state, views)
             if not scores_K.isfinite().all():
                 raise InputError(
-                    f"validation: the scores of {printable(loader.dataset.annotations.file(index))} are not finite: "
+                    f"validation: the scores of {loader.dataset.annotations.file(index)} are not finite: "
                     "training has diverged; lower the learning rate (--lr)"
                 )
             scored_N[index] = 1

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -41,16 +42,16 @@ def benchmark(arguments: Sequence[str] | None = None) -> None:
     if options.log_interval < 1 or options.items < 1:
         raise InputError("--log-interval and --items: must be at least 1")
     parsed = read_config_arguments(options.config, options.cfg_options)
-    network, waiting, number, measured = 0.0, 0.0, 0, 0
-    for number, (loaded, run) in enumerate(_timed(parsed), start=1):
-        is_warm = number > WARM_UP
-        network, waiting, measured = network + run * is_warm, waiting + loaded * is_warm, measured + is_warm
-        if is_warm and number % options.log_interval == 0:
-            print(f"Done item [{number:<3}/ {options.items}], fps: {measured / network:.3f} items / s")
-        if number == options.items:
-            break
-    if not measured:
-        raise InputError(f"{printable(options.config)}: its list has {number} clips; {WARM_UP} are for the warm-up")
+    network, waiting, number = 0.0, 0.0, 0
+    for number, (loaded, run) in enumerate(islice(_timed(parsed), options.items), start=1):
+        if number > WARM_UP:
+            network, waiting = network + run, waiting + loaded
+            if number % options.log_interval == 0:
+                fps = (number - WARM_UP) / network
+                print(f"Done item [{number:<3}/ {options.items}], fps: {fps:.3f} items / s")
+    measured = number - WARM_UP
+    if measured < 1:
+        raise InputError(f"{options.config}: its list has {number} clips; {WARM_UP} are for the warm-up")
     print(f"Overall fps: {measured / network:.3f} items / s, of the network alone, as MMAction2 counts")
     print(f"with the wait for clips: {measured / (network + waiting):.3f} items / s ({measured} items)")
     print(f"protocol: {parsed.config.recipe.protocol_line}")

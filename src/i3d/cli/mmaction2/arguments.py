@@ -112,10 +112,10 @@ def read_clips(parsed: ConfigArguments, split: str) -> tuple[Annotations, FrameN
     """The clips of a split, with the classes that the network has; and their frame naming."""
     recipe, clip_list = parsed.config.recipe, parsed.config.lists.get(split)
     if clip_list is None:
-        raise InputError(f"{printable(parsed.given)}: names no list of clips for {split}; set data.{split}.ann_file")
+        raise InputError(f"{parsed.given}: names no list of clips for {split}; set data.{split}.ann_file")
     if not Path(clip_list.ann_file).is_file():
         raise InputError(
-            f"{printable(clip_list.ann_file)}: no such list of clips for {split}; create it, or name another: "
+            f"{clip_list.ann_file}: no such list of clips for {split}; create it, or name another: "
             f"--cfg-options data.{split}.ann_file=LIST (1.x: {split}_dataloader.dataset.ann_file=LIST)"
         )
     known = dataset_labels(recipe.dataset)

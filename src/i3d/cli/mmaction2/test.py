@@ -80,7 +80,7 @@ def evaluate_by_config(
     weights = load_weights(checkpoint, recipe=recipe)
     if weights.card.recipe.network != recipe.network:
         raise InputError(
-            f"{printable(str(checkpoint))}: has another network than {printable(parsed.given)}; give the config that "
+            f"{checkpoint}: has another network than {parsed.given}; give the config that "
             f"it was trained by (its own recipe is {weights.card.recipe.name})"
         )
     clips, naming = read_clips(parsed, "test")

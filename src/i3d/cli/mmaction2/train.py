@@ -27,7 +27,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
         log.info(f"note: {note}")
     recipe = parsed.config.recipe
     if recipe.training is None:
-        raise InputError(f"{printable(options.config)}: has no training settings; choose a config that trains")
+        raise InputError(f"{options.config}: has no training settings; choose a config that trains")
     if options.amp:
         recipe = with_training(recipe, {"precision": "fp16"})
     work_dir = _work_dir(options, parsed)
@@ -112,9 +112,7 @@ def _work_dir(options: argparse.Namespace, parsed: ConfigArguments) -> Path:
             f"start from its weights: --cfg-options load_from={where} (`i3d train --init {where}`)"
         )
     if not (folder / "run.json").is_file():
-        raise InputError(f"--resume-from {where}: no run.json in {printable(str(folder))}; give the folder of a run")
+        raise InputError(f"--resume-from {where}: no run.json in {folder}; give the folder of a run")
     if options.work_dir and Path(options.work_dir).resolve() != folder.resolve():
-        raise InputError(
-            f"--resume-from {where}: a run resumes in its own folder; give --work-dir {printable(str(folder))}, or none"
-        )
+        raise InputError(f"--resume-from {where}: a run resumes in its own folder; give --work-dir {folder}, or none")
     return folder

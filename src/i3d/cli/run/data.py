@@ -1,10 +1,12 @@
 """`i3d data ...`: each command calls one verb of `i3d.data` and prints its result."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from i3d.cli import output
 from i3d.cli.data import CheckOptions, ExtractOptions, PreviewOptions, SplitOptions
+from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import log
 from i3d.cli.options import DatasetOptions, ModalityOptions
 from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_dataset
@@ -79,17 +81,26 @@ def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int
         fps,
         settings,
     )
-    with output.ProgressBar("extract frames", len(annotations)) as bar:
+    return extract_clips("extract frames", annotations, frame_settings, options)
+
+
+def extract_clips(
+    stage: str,
+    annotations: Annotations,
+    settings: FrameSettings,
+    options: ExtractOptions | FlowOptions,
+    *,
+    missing: Sequence[str] = (),
+) -> int:
+    """Write frames or flow of clips, log what was written and which files are missing; the exit code."""
+    with output.ProgressBar(stage, len(annotations)) as bar:
         result = extract_frames(
-            annotations,
-            options.out,
-            frame_settings,
-            num_workers=options.workers,
-            on_clip=bar.update,
-            force=options.force,
+            annotations, options.out, settings, num_workers=options.workers, on_clip=bar.update, force=options.force
         )
-    output.print_extraction(result)
-    return 3 if result.bad else 0
+    for path in missing:
+        log.error("%s: no such file; check the path", printable(path))
+    output.print_extraction(result, num_missing=len(missing))
+    return 3 if result.bad or missing else 0
 
 
 def run_check(source: Path, options: CheckOptions) -> int:

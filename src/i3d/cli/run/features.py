@@ -50,7 +50,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
                 log.error(row.error)
             for note in row.notes:
                 log.warning("%s: %s", printable(row.target.video), note)
-    num_good, num_reused, num_bad = _sum_over_ranks(num_good, num_reused, num_bad)
+    lines = init_world(torch_device("cpu")).all_gather([f"{num_good} {num_reused} {num_bad}"])  # waits for all ranks
+    num_good, num_reused, num_bad = (sum(map(int, counts)) for counts in zip(*map(str.split, lines), strict=True))
     if not is_first_rank():  # of several processes, one that fails would end the others
         return 0
     reused = f", {num_reused} reused" if num_reused else ""
@@ -81,13 +82,13 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
     sidecar = ours.with_suffix(".json")
     record = read_sidecar(sidecar)
     if record is None or "video" not in record:
-        raise InputError(f"{printable(str(sidecar))}: is missing or damaged; the search needs its settings")
+        raise InputError(f"{sidecar}: is missing or damaged; the search needs its settings")
     try:
         made_with = record["made_with"]
         flows = [weights["flow"] for weights in made_with["weights"] if weights["flow"]]
         settings, precision = FeatureSettings(**made_with["settings"]), made_with["precision"]
     except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{printable(str(sidecar))}: is damaged; extract the features again (--force)") from error
+        raise InputError(f"{sidecar}: is damaged; extract the features again (--force)") from error
     extractor = load_extractor(
         options.model,
         settings,
@@ -98,14 +99,8 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
         compute=ComputeConfig(options.device, precision),
     )
     if [w["sha256"] for w in extractor.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
-        raise InputError(f"{printable(str(sidecar))}: was made with other weights than --model and --flow-model")
+        raise InputError(f"{sidecar}: was made with other weights than --model and --flow-model")
     return comparisons.likely_causes(extractor, options.video or Path(record["video"]), theirs)
-
-
-def _sum_over_ranks(*counts: int) -> list[int]:
-    """The sums over all processes; each waits here for the others."""
-    lines = init_world(torch_device("cpu")).all_gather([" ".join(map(str, counts))])
-    return [sum(column) for column in zip(*(map(int, line.split()) for line in lines), strict=True)]
 
 
 def _settings(options: FeatureOptions) -> FeatureSettings:

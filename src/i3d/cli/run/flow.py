@@ -6,14 +6,13 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from i3d.cli import output
 from i3d.cli.flow import FlowOptions
 from i3d.cli.messages import log
 from i3d.cli.options import FlowMethod
+from i3d.cli.run.data import extract_clips
 from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.flow_files import FILES
 from i3d.data.formats.inputs import expand_inputs
-from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import RECORD, FlowSettings, FrameSettings
 from i3d.data.frame_folders import infer_naming, open_frames
 from i3d.data.resume import read_record
@@ -30,19 +29,7 @@ def run_flow(videos: Sequence[str], options: FlowOptions, fps: float | None) -> 
     annotations, missing = _annotations(videos)
     flow = FlowSettings(options.flow_method, files.flow_bound, files.flow_align, files.flow_format)
     settings = FrameSettings(options.short_side or None, jpeg_quality=100, fps=fps, flow=flow)
-    with output.ProgressBar("compute flow", len(annotations)) as bar:
-        result = extract_frames(
-            annotations,
-            options.out,
-            settings,
-            num_workers=options.workers,
-            on_clip=bar.update,
-            force=options.force,
-        )
-    for path in missing:
-        log.error("%s: no such file; check the path", printable(path))
-    output.print_extraction(result, num_missing=len(missing))
-    return 3 if result.bad or missing else 0
+    return extract_clips("compute flow", annotations, settings, options, missing=missing)
 
 
 def run_show(source: Path, out: Path, flow_method: FlowMethod | None, *, max_displacement: float) -> None:
@@ -55,7 +42,7 @@ def run_show(source: Path, out: Path, flow_method: FlowMethod | None, *, max_dis
             _draw(out, source, flows, fps=fps, max_displacement=max_displacement)
             notes = video.notes
     elif flow_method is not None:
-        raise InputError(f"--flow-method {flow_method}: {printable(str(source))} holds flow already; leave it out")
+        raise InputError(f"--flow-method {flow_method}: {source} holds flow already; leave it out")
     else:
         notes = _draw_folder(out, source, max_displacement=max_displacement)
     for note in notes:
@@ -79,15 +66,15 @@ def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[s
     if settings.get("flow") is None or "video" not in settings:
         inner = next((path.parent for path in sorted(folder.glob(f"*/**/{RECORD}"))), None)
         if inner is not None:
-            what = f"holds a folder for each video; name one, such as {printable(str(inner))}"
-            raise InputError(f"{printable(str(folder))}: {what}")
+            what = f"holds a folder for each video; name one, such as {inner}"
+            raise InputError(f"{folder}: {what}")
     stored = float((settings.get("flow") or {}).get("bound", BOUND))
     fps = Fraction(settings.get("fps") or 25).limit_denominator(1000)
     try:
         names = infer_naming(folder, modality="flow")
     except InputError as error:
         what = "holds no flow; name a video, or a folder that `i3d flow` wrote"
-        raise InputError(f"{printable(str(folder))}: {what}") from error
+        raise InputError(f"{folder}: {what}") from error
     with open_frames(folder, names) as video:
         flows = (bytes_to_flow(frame_HW2, bound=stored) for frame_HW2 in video.stream())
         _draw(out, folder, flows, fps=fps, max_displacement=max_displacement)
@@ -100,7 +87,7 @@ def _annotations(videos: Sequence[str]) -> tuple[Annotations, list[str]]:
     missing = [path for path in named if not os.path.exists(path)]  # noqa: PTH110
     paths = [os.path.abspath(path) for path in named if path not in missing]  # noqa: PTH100 (links stay)
     if not paths:
-        raise InputError(f"{printable(missing[0])}: no such file; check the path")
+        raise InputError(f"{missing[0]}: no such file; check the path")
     root = Path(os.path.commonpath([os.path.dirname(path) for path in paths]))  # noqa: PTH120
     rows = Rows()
     for path in dict.fromkeys(paths):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from i3d.cli import output
 from i3d.cli.messages import log
@@ -60,7 +59,10 @@ def run_fuse(results: Sequence[Path], weights: Sequence[float] | None, fuse_opti
     tested = with_metrics((*align_evaluations(streams), fused), options)
     _write(tested[-1:], options)
     if options.json:
-        output.print_json(_fusion_summary(tested, weights, swept))
+        tried = [] if swept is None else [{"weights": list(row), "accuracy": value} for row, value in swept.tried]
+        sweep = {} if swept is None else {"swept_on_clips": swept.num_clips, "tried": tried}
+        *of_streams, of_fused = (metrics_as_dict(e, m) for e, m in tested)
+        output.print_json({"weights": list(weights), **sweep, "streams": of_streams, "fused": of_fused})
     else:
         output.print_fusion(tested, [*map(str, results), "fused"], swept)
     return 0
@@ -88,8 +90,7 @@ def check_report(report: Path | None, *, force: bool) -> None:
     """An InputError if a file would be replaced that is no report of i3d."""
     if report is not None and report.exists() and not force and not is_report(report):
         raise InputError(
-            f"--report {printable(str(report))}: exists already and is no report of i3d; choose another name, or use "
-            "--force"
+            f"--report {report}: exists already and is no report of i3d; choose another name, or use --force"
         )
 
 
@@ -124,17 +125,6 @@ def _swept(streams: list[Evaluation], options: FuseOptions) -> tuple[list[Evalua
     chosen_on = [read_evaluation(path, protocol=options.result.protocol) for path in results]
     check_sweep(chosen_on, streams)
     return streams, sweep_weights(chosen_on, average=average)
-
-
-def _fusion_summary(
-    tested: Sequence[tuple[Evaluation, Metrics]], weights: Sequence[float], swept: WeightSweep | None
-) -> dict[str, Any]:
-    summary: dict[str, Any] = {"weights": list(weights)}
-    if swept is not None:
-        summary["swept_on_clips"] = swept.num_clips
-        summary["tried"] = [{"weights": list(row), "accuracy": accuracy} for row, accuracy in swept.tried]
-    *streams, fused = (metrics_as_dict(e, m) for e, m in tested)
-    return {**summary, "streams": streams, "fused": fused}
 
 
 def check_bad_as_wrong(options: ResultOptions | TestOptions, *, multi_label: bool) -> None:

@@ -171,7 +171,7 @@ def _average_of_streams(options: TestOptions, fusion: Fusion) -> str | None:
         resume_log = out.with_name(f".{out.stem}.rgb{out.suffix}.resume")  # of an earlier test of these streams
         for place in (out, *(out.with_name(f"{out.stem}.{name}{out.suffix}") for name in ("rgb", "flow"))):
             if place.exists() and not resume_log.exists():
-                raise InputError(f"{printable(str(place))}: exists already; choose another --out, or use --force")
+                raise InputError(f"{place}: exists already; choose another --out, or use --force")
     return "score" if fusion.average == "score" else None
 
 
@@ -205,8 +205,8 @@ def _check_same(result: Sequence[Evaluation], out: Path | None, *, force: bool) 
         return
     for before, now in zip(read_evaluations(out), result, strict=False):
         if (before.weights_sha256, before.protocol) != (now.weights_sha256, now.protocol):
-            what = f"holds another test ({printable(before.protocol)})"
-            raise InputError(f"--out {printable(str(out))}: {what}; choose another --out, or use --force")
+            what = f"holds another test ({before.protocol})"
+            raise InputError(f"--out {out}: {what}; choose another --out, or use --force")
 
 
 def _beside(out: Path | None, stream: str) -> Path | None:
