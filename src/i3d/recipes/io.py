@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from i3d.errors import InputError, first_line, printable, quoted
+from i3d.errors import InputError, first_line, quoted
 from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.named import named_recipe
@@ -32,23 +32,22 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     if path.suffix == ".py":
         if not path.exists():
             return named_recipe(path.stem)
-        return from_config(read_config(path), where=printable(str(path)), name=path.stem).recipe
+        return from_config(read_config(path), where=str(path), name=path.stem).recipe
     if path.suffix.lower() not in SUFFIXES:
         return named_recipe(name_or_file)
-    where = printable(str(path))
     content = _read(path)
     base = content.pop("base", None)
     if base is None and "network" not in content:
-        raise InputError(f"{where}: names no base; write `base: NAME` (`i3d models`) and what differs")
+        raise InputError(f"{path}: names no base; write `base: NAME` (`i3d models`) and what differs")
     if base is None:
-        return _validated(content, where=where)
+        return _validated(content, where=str(path))
     if not isinstance(base, str):
-        raise InputError(f"{where}: base {quoted(base)}: not the name of a recipe")
+        raise InputError(f"{path}: base {quoted(base)}: not the name of a recipe")
     is_file = Path(base).suffix.lower() in SUFFIXES
     if is_file and depth > MAX_DEPTH:
-        raise InputError(f"{where}: base {quoted(base)}: a base of a base of a base; write one recipe")
+        raise InputError(f"{path}: base {quoted(base)}: a base of a base of a base; write one recipe")
     before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
-    return _validated(_merged(before.model_dump(mode="json"), {"name": path.stem, **content}), where=where)
+    return _validated(_merged(before.model_dump(mode="json"), {"name": path.stem, **content}), where=str(path))
 
 
 def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
@@ -102,18 +101,17 @@ def _value(text: str, setting: str) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    where = printable(str(path))
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{where}: {path.stat().st_size:,} bytes is more than a recipe may have")
+            raise InputError(f"{path}: {path.stat().st_size:,} bytes is more than a recipe may have")
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text) if path.suffix.lower() == ".json" else read_yaml(text)
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not YAML or JSON ({first_line(error)})") from error
+        raise InputError(f"{path}: not YAML or JSON ({first_line(error)})") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError(f"{where}: not the settings of a recipe; write `base: NAME` and what differs")
+        raise InputError(f"{path}: not the settings of a recipe; write `base: NAME` and what differs")
     return content
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError, model_validator
 from safetensors.torch import save
 
-from i3d.errors import WeightsError, printable
+from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
 from i3d.utils.atomic_files import write_atomically
@@ -57,18 +57,16 @@ def is_checkpoint(path: Path) -> bool:
 
 def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[str, Array], Card]:
     """The state dict as stored, and the card. Raises WeightsError for a damaged file and for another format."""
-    name = printable(str(path))
     file = read_weights_file(path)
     if sha256 is not None and file_sha256(path) != sha256:
-        raise WeightsError(f"{name}: the file is damaged (its SHA-256 is not {sha256[:12]}...); install i3d again")
+        raise WeightsError(f"{path}: the file is damaged (its SHA-256 is not {sha256[:12]}...); install i3d again")
     try:
         card = Card.model_validate_json(file.meta[METADATA_KEY])
     except KeyError as error:
-        raise WeightsError(f"{name}: not an i3d checkpoint; `i3d convert` makes one of it") from error
+        raise WeightsError(f"{path}: not an i3d checkpoint; `i3d convert` makes one of it") from error
     except ValidationError as error:
-        raise WeightsError(
-            f"{name}: its card is not valid ({first_error(error)}); it may be of a newer version of i3d"
-        ) from error
+        why = f"its card is not valid ({first_error(error)}); it may be of a newer version of i3d"
+        raise WeightsError(f"{path}: {why}") from error
     return file.arrays, card
 
 

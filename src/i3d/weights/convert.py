@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i3d.errors import InputError, printable
+from i3d.errors import InputError
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.load import LoadReport, load_weights
 
@@ -45,13 +45,13 @@ def convert(
     """
     path = Path(target)
     if path.suffix != SUFFIX:
-        raise InputError(f"{printable(str(path))}: the target is a safetensors file; let its name end in {SUFFIX}")
+        raise InputError(f"{path}: the target is a safetensors file; let its name end in {SUFFIX}")
     if not path.parent.is_dir():
-        raise InputError(f"{printable(str(path))}: there is no folder {printable(str(path.parent))}; create it first")
+        raise InputError(f"{path}: there is no folder {path.parent}; create it first")
     if path.is_dir():
-        raise InputError(f"{printable(str(path))}: is a folder; choose another name")
+        raise InputError(f"{path}: is a folder; choose another name")
     if path.exists() and not force:
-        raise InputError(f"{printable(str(path))}: exists already; choose another name or use --force")
+        raise InputError(f"{path}: exists already; choose another name or use --force")
     weights = load_weights(source, recipe=recipe, labels=labels, in_channels=in_channels, partial=partial)
     save_checkpoint(path, weights.state, weights.card)
     return Conversion(

@@ -45,9 +45,9 @@ def detect_checkpoint(
         recipe_, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
         recipe_ = _with_normalisation(recipe_, file.arrays)
     except WeightsError as error:
-        raise WeightsError(f"{printable(str(path))}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     except ValidationError as error:
-        raise WeightsError(f"{printable(str(path))}: its network is not possible ({first_error(error)})") from error
+        raise WeightsError(f"{path}: its network is not possible ({first_error(error)})") from error
     return DetectedCheckpoint(
         format=f"{file.kind}, {state.layout.title}",
         state=state,

@@ -36,7 +36,7 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
     missing = [key for key in expected if key not in loaded and not key.startswith(net.head_prefix)]
     if missing:
         raise WeightsError(
-            f"{printable(source)}: does not fit the network of {recipe.name}: {len(missing)} weights are missing or of "
+            f"{source}: does not fit the network of {recipe.name}: {len(missing)} weights are missing or of "
             f"another shape, such as {missing[0]}; give weights of this network, or --init none"
         )
     with torch.no_grad():
@@ -50,9 +50,7 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
 def _load(source: str, recipe: Recipe) -> Weights:
     path = Path(source)
     if path.is_file() and STATE_KEY in safetensors_metadata(path):
-        raise WeightsError(
-            f"{printable(source)}: is the training state of a run; give its last.safetensors or best.safetensors"
-        )
+        raise WeightsError(f"{source}: is the training state of a run; give its last.safetensors or best.safetensors")
     if source in PRETRAINED or (not is_hub_name(source) and path.is_file() and is_checkpoint(path)):
         return load_weights(source)
     return load_weights(source, recipe=recipe, partial=True)

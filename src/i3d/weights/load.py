@@ -106,9 +106,7 @@ def load_weights(
     _check_name(name, path)
     if is_checkpoint(path):
         if in_channels is not None or partial:
-            raise InputError(
-                f"{printable(name)}: is an i3d checkpoint already; --in-channels and --partial do not apply"
-            )
+            raise InputError(f"{name}: is an i3d checkpoint already; --in-channels and --partial do not apply")
         return _load_own(path, recipe, labels)
     checkpoint = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
     state, report = _fit(checkpoint, name, partial=partial)
@@ -138,7 +136,7 @@ def _load_own(
     path: Path, recipe: str | Recipe | None, labels: Sequence[str] | None, *, sha256: str | None = None
 ) -> Weights:
     arrays, card = load_checkpoint(path, sha256=sha256)
-    name = printable(path.name)
+    name = path.name
     if isinstance(recipe, str) and recipe != card.recipe.name:
         raise InputError(f"{name}: is of the recipe {card.recipe.name}; for {recipe} convert the original again")
     if labels is not None:
@@ -166,10 +164,8 @@ def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[S
     # Of 2D networks, non-local blocks are missing; they start as the identity.
     missing = [key for key in report.missing if not (is_2d and ".non_local." in key)]
     if (missing or report.unexpected or report.mismatched) and not partial:
-        raise WeightsError(
-            f"{printable(name)}: does not fit {checkpoint.recipe.name}: {report}; "
-            "`i3d convert --partial` loads what fits"
-        )
+        todo = "`i3d convert --partial` loads what fits"
+        raise WeightsError(f"{name}: does not fit {checkpoint.recipe.name}: {report}; {todo}")
     state = {key: _tensor(key, arrays[key], name) for key in report.loaded}
     if len(state) < len(expected):
         with torch.random.fork_rng(devices=[]):
@@ -236,15 +232,15 @@ def _check_name(name: str, path: Path) -> None:
         if path.exists() or checkpoint_prefix(path) is not None:
             return
     except OSError as error:  # a name that no file can have
-        raise InputError(f"{printable(name[:100])}: cannot be a file ({error.strerror}); check the path") from error
+        raise InputError(f"{name[:100]}: cannot be a file ({error.strerror}); check the path") from error
     if name in RECIPES or name in ALIASES:
         raise InputError(f"no weights of {name} come with i3d, {', '.join(PRETRAINED)} do; give a file of its weights")
-    raise InputError(f"{printable(name)}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
+    raise InputError(f"{name}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
 
 
 def _tensor(key: str, array: Array, name: str) -> torch.Tensor:
     """A float32 copy (a counter: int64). Integers, NaN, infinity and negative variances are a WeightsError."""
-    where = f"{printable(name)}: {key}"
+    where = f"{name}: {key}"
     if key.endswith(COUNTER):
         if array.dtype.kind not in "iu":
             raise WeightsError(f"{where} has the type {array.dtype}, expected integers")

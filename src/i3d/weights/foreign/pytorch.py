@@ -84,7 +84,7 @@ def read_torch_zip(file: BinaryIO, size: int) -> Any:
         _check_members(members, size)
         _check_end(file, size)
         if (damaged := archive.testzip()) is not None:
-            raise WeightsError(f"{printable(damaged[:100])} is damaged (its checksum is wrong)")
+            raise WeightsError(f"{damaged[:100]} is damaged (its checksum is wrong)")
         names = scan_pickle(io.BytesIO(archive.read(trees[0])))
     except ZIP_ERRORS as error:
         raise WeightsError(f"a damaged zip file ({first_line(error)})") from error
@@ -112,7 +112,7 @@ def numbers_of(name: str, tensor: torch.Tensor) -> Array:
             tensor = tensor.float()
         return tensor.numpy(force=True)
     except (TypeError, RuntimeError) as error:
-        raise WeightsError(f"{printable(name[:100])} has the type {tensor.dtype}, which no network here has") from error
+        raise WeightsError(f"{name[:100]} has the type {tensor.dtype}, which no network here has") from error
 
 
 def _load(file: BinaryIO, names: Mapping[str, str], size: int) -> Any:
@@ -146,7 +146,7 @@ def _stand_ins(names: Mapping[str, str]) -> list[Any]:
         package = name.split(".")[0]
         is_data = package in DATA_MODULES or name in DATA_BUILTINS
         if (package in sys.stdlib_module_names and not is_data) or TORCH_OWN.fullmatch(name):
-            raise WeightsError(f"refused to load {printable(name[:100])}: only tensors are read")
+            raise WeightsError(f"refused to load {name[:100]}: only tensors are read")
         stand_ins.append(({"dict": InertDict, "list": InertList}.get(filled_as, Inert), name))
     return stand_ins
 

@@ -67,19 +67,19 @@ def read_tensorflow(prefix: Path) -> dict[str, Array]:
     for shard in range(num_shards):
         path = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{num_shards:05d}")
         if not path.is_file():
-            raise WeightsError(f"its data file {printable(path.name)} is missing; put it beside the index")
+            raise WeightsError(f"its data file {path.name} is missing; put it beside the index")
         inside = {name: entry for name, entry in entries.items() if entry.shard == shard}
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if sum(entry.num_bytes for entry in inside.values()) > size:
-                raise WeightsError(f"{printable(path.name)} is smaller than its index claims")
+                raise WeightsError(f"{path.name} is smaller than its index claims")
             for name, entry in inside.items():
                 if entry.offset + entry.num_bytes > size:
-                    raise WeightsError(f"{printable(path.name)} ends before {printable(name)}")
+                    raise WeightsError(f"{path.name} ends before {name}")
                 file.seek(entry.offset)
                 content = file.read(entry.num_bytes)
                 if masked_crc32c(content) != entry.crc32c:
-                    raise WeightsError(f"the numbers of {printable(name)} are damaged (their checksum is wrong)")
+                    raise WeightsError(f"the numbers of {name} are damaged (their checksum is wrong)")
                 arrays[name] = shaped_numbers(content, dtype=entry.dtype, shape=entry.shape, name=printable(name))
     return arrays
 
