@@ -3,8 +3,6 @@
 Letters in names: R rows, V views of a row, T frames, H rows of pixels, W columns, C channels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -124,7 +122,7 @@ class FeatureExtractor:
             for engine in engines
         )
 
-    def _frames(self, video: Video, times: _Times) -> Iterator[FrameHWC]:
+    def _frames(self, video: Video, times: "_Times") -> Iterator[FrameHWC]:
         """The input frames of all streams, concatenated along the channels: RGB, x and y of flow, or both."""
         short_side = self.streams[0].preprocessing.short_side
         frames = times.decode(partial(resize_checked, video, short_side=short_side))
@@ -145,7 +143,7 @@ class FeatureExtractor:
             parts = {None: buffer.pop(0), method: flow_to_bytes(flow_HW2, bound=self.bound)}
             yield np.concatenate([parts[one] for one in methods], axis=-1)
 
-    def _rows(self, windows: list[list[FrameHWC]], networks: list[_Network], video: Video) -> list[Floats]:
+    def _rows(self, windows: list[list[FrameHWC]], networks: list["_Network"], video: Video) -> list[Floats]:
         """The features (C), (V, C) or (V, T, H, W, C) of consecutive windows."""
         of_streams, first = [], 0
         for network in networks:

@@ -6,8 +6,6 @@ compiler generates for CPUs.
 Letters in names: N clips, C channels, T frames, H rows, W columns, K output channels.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
@@ -136,7 +134,7 @@ class PrepackedConv3d(nn.Module):
         geometry = {"kernel": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
         return cls(weight, conv.bias, **geometry, pairs_columns=pairs_columns)
 
-    def slice_taps(self, first: int, stop: int, *, bias: bool) -> PrepackedConv3d:
+    def slice_taps(self, first: int, stop: int, *, bias: bool) -> "PrepackedConv3d":
         """The convolution of the temporal taps first..stop, unpadded in time. The kernel must not be lowered."""
         assert self.lowering == "none"
         weight = self._weight.to_dense() if self._weight.is_mkldnn else self._weight

@@ -6,8 +6,6 @@
 Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import os
@@ -62,7 +60,7 @@ class Engine:
         *,
         device: torch.device | None = None,
         clip_CTHW: tuple[int, ...] | None = None,
-    ) -> Engine:
+    ) -> "Engine":
         """Prepare a network for inference, in place: fold its batch norms and move it to the device.
 
         `device` replaces that of `compute`. `clip_CTHW` is the shape that a compiling runtime compiles for (default:

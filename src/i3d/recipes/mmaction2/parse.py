@@ -4,8 +4,6 @@ Supported are literals, `dict(...)`, names assigned before, `+` and other arithm
 `_base_` with `_delete_=True`, `{{_base_.name}}` and `_base_.name`, `{{ fileDirname }}` and its like.
 """
 
-from __future__ import annotations
-
 import ast
 import operator
 import re
@@ -38,7 +36,7 @@ class Table(dict[str, Any]):
         super().__init__(values or {})
         self.places: dict[str, str] = dict(places or {})
 
-    def copied(self) -> Table:
+    def copied(self) -> "Table":
         return Table(self, self.places)
 
 

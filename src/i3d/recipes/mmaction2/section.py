@@ -1,7 +1,5 @@
 """A part of a config whose every key must be read or ignored by name."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
@@ -91,7 +89,7 @@ class Section:
             raise self.wrong(key, "is missing", "give its two numbers")
         return pair[0], pair[1]
 
-    def sub(self, key: str) -> Section:
+    def sub(self, key: str) -> "Section":
         """A nested dict; an empty one if the key is missing."""
         value = self.any(key)
         if value is not None and not isinstance(value, Table):
@@ -100,7 +98,7 @@ class Section:
             self._parts[key] = [Section(value or Table(), f"{self.path}.{key}".strip("."), self.place(key))]
         return self._parts[key][0]
 
-    def each(self, key: str) -> list[Section]:
+    def each(self, key: str) -> list["Section"]:
         """The dicts of a list; a single dict counts as a list of one."""
         value = self.any(key)
         items = value if isinstance(value, list) else [value or Table()]
