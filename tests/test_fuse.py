@@ -286,7 +286,7 @@ def test_the_command_score(files, tmp_path):
     assert list(numbers) == ["top1", "top2", "mean_class_accuracy", "calibration_error"]
     for name, value in numbers.items():
         assert f"{name} {value:.4f}" in out
-    assert "taken for" in out
+    assert "fraction of the class" in out
     assert read_evaluation(tmp_path / "again.yaml").scores_NK.tolist() == found.scores_NK.tolist()
     told = json.loads(run("score", files[0], "--metrics", "top_k_accuracy,per_class,confusion", "--json"))
     assert told["top1"] == figures.top1

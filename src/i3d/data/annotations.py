@@ -161,7 +161,11 @@ class Annotations:
             folder, name = os.path.split(self.file(index).rstrip("/"))
             if folder not in listed:
                 try:
-                    listed[folder] = frozenset(entry.name for entry in os.scandir(folder or ".") if _exists(entry))
+                    listed[folder] = frozenset(
+                        entry.name
+                        for entry in os.scandir(folder or ".")
+                        if not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110 (no link to nothing)
+                    )
                 except OSError:
                     listed[folder] = frozenset()
             if name not in listed[folder]:
@@ -323,8 +327,3 @@ def _gather(
     ends = np.cumsum(lengths)
     places = np.repeat(starts_N[indices] - (ends - lengths), lengths) + np.arange(int(lengths.sum()))
     return values[places], ends
-
-
-def _exists(entry: os.DirEntry[str]) -> bool:
-    """False for a symbolic link to nothing."""
-    return not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110

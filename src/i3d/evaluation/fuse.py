@@ -8,7 +8,7 @@ Letters in names: N clips, K classes, S streams.
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -137,7 +137,10 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     same = [first, *(_with_classes(other, first) for other in evaluations[1:])]
     clips_S = [_by_key(evaluation) for evaluation in same]
     for number, clips in enumerate(clips_S[1:], start=2):
-        _check_same(number, clips_S[0], clips)
+        for listed, compared, lacks, has in ((clips_S[0], clips, number, 1), (clips, clips_S[0], 1, number)):
+            if missing := sorted(set(listed) - set(compared)):
+                named = ", ".join(name for name, _ in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
+                raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}")
     rows_S: list[list[int]] = [[] for _ in same]
     bad = []
     for place, (key, own) in enumerate(clips_S[0].items()):
@@ -204,14 +207,6 @@ def _stem(name: str) -> str:
     path, rest = (name[: part.start()], part[0]) if part else (name, "")
     suffix = Path(path).suffix
     return (path.removesuffix(suffix) if suffix.lower() in VIDEO_SUFFIXES else path) + rest
-
-
-def _check_same(number: int, clips: Collection[Key], others: Collection[Key]) -> None:
-    for listed, compared, lacks, has in ((clips, others, number, 1), (others, clips, 1, number)):
-        if missing := sorted(set(listed) - set(compared)):
-            named = ", ".join(name for name, _ in missing[:MAX_NAMED])
-            more = " ..." if len(missing) > MAX_NAMED else ""
-            raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}{more}")
 
 
 def _kind(streams: Sequence[Evaluation], average: Average | None) -> Average:

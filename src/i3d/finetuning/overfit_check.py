@@ -66,18 +66,16 @@ def _explain(features_NC: Doubles, annotations: Annotations, few: Sequence[int],
         distances_N = np.abs(features_NC - features_NC[n]).max(axis=1)
         for other in np.flatnonzero(distances_N < 1e-4 * scale).tolist():
             if annotations.labels_of(few[other]) != annotations.labels_of(few[n]):
-                first, second = (_describe(annotations, i) for i in (few[n], few[other]))
+                first, second = (
+                    f"{annotations.path(i)} ({' + '.join(annotations.classes[k] for k in annotations.labels_of(i))})"
+                    for i in (few[n], few[other])
+                )
                 return (
                     f"{first} and {second} have the same features: they are duplicates, or blank; correct the labels "
                     "or the files (`i3d data check`)"
                 )
     named = ", ".join(annotations.path(few[n]) for n in wrong[:3])
     return f"inspect {named}; `i3d data preview` shows the clips as training reads them"
-
-
-def _describe(annotations: Annotations, index: int) -> str:
-    classes = " + ".join(annotations.classes[k] for k in annotations.labels_of(index))
-    return f"{annotations.path(index)} ({classes})"
 
 
 def overfit_network(

@@ -57,7 +57,7 @@ def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str,
     chosen = record["config"]["recipe"]
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
     validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
-    scored = [(figures[best_by], step) for figures, step in validated if best_by in figures]
+    scored = [(metrics[best_by], step) for metrics, step in validated if best_by in metrics]
     best, best_step = max(scored, key=lambda entry: (entry[0], -entry[1]), default=(None, 0))
     losses = [line["loss"] for line in log if "loss" in line]
     name = str(path.relative_to(folder)) if path != folder else path.name

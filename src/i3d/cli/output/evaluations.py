@@ -75,11 +75,11 @@ def print_classes(evaluation: Evaluation, metrics: Metrics, *, every: bool = Fal
 
 
 def print_confusion(evaluation: Evaluation, metrics: Metrics) -> None:
-    """What is taken for what, the commonest mistakes first."""
+    """The confused classes, the most frequent pair first."""
     assert metrics.confusion_KK is not None
     names, pairs = [*map(printable, evaluation.classes)], confusions(metrics.confusion_KK)[:MOST]
     rows = [(names[p.true], names[p.predicted], p.num_clips, f"{p.fraction:.3f}") for p in pairs]
-    print_table(("class", "taken for", "clips", "share of the class"), rows)
+    print_table(("class", "predicted", "clips", "fraction of the class"), rows)
 
 
 def print_frame_orders(comparison: FrameOrderComparison) -> None:

@@ -232,7 +232,7 @@ def print_model_speed(speed: ModelSpeed) -> None:
 def print_data_speed(speed: DataSpeed) -> None:
     """Where a clip's time goes, clips a second, and the bottleneck."""
     stages = [(name, f"{ms:.2f}", f"{100 * ms / speed.clip_ms:.0f} %") for name, ms in speed.stage_ms.items()]
-    print_table(("stage", "ms of a clip", "share"), stages, last=("all", f"{speed.clip_ms:.2f}", ""))
+    print_table(("stage", "ms of a clip", "fraction"), stages, last=("all", f"{speed.clip_ms:.2f}", ""))
     speeds = [
         (workers or "0 (in this process)", f"{rate:.1f}", f"{rate / max(workers, 1):.1f}")
         for workers, rate in speed.clips_per_second.items()

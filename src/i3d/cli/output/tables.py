@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 NUMBERS: Final = (
-    "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "share", "precision", "recall", "F1", "views", "top-",
+    "parameters", "GFLOPs", "MB", "classes", "clips", "ms", "fraction", "precision", "recall", "F1", "views", "top-",
     "mean", "95 %", "forward", "shuffled", "reversed", "frozen",
     "GFLOP/s", "videos/s", "peak", "times",
 )  # fmt: skip

@@ -96,7 +96,7 @@ def _summary(result: FinetuneResult) -> dict[str, Any]:
 
 
 def _print_text(result: FinetuneResult) -> None:
-    """The figures of the test, what to think of them, and how to use the model."""
+    """The metrics of the test, the diagnosis, and how to use the model."""
     folder = printable(str(result.work_dir))
     if result.stop_signal:
         log.info("stopped by a signal; the same command resumes in %s", folder)

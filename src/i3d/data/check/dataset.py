@@ -301,7 +301,9 @@ class _DatasetCheck:
             grey_NTHW=np.stack([one.grey_THW for _, _, one in known]),
             seconds_N=np.array([info.seconds or (info.num_frames or 0) / UNTIMED_FPS for _, info, _ in known]),
             contents_N=np.array([contents[info.content] for _, info, _ in known]),
-            splits_N=np.array([_split_bits(file) for file, _, _ in known]),
+            splits_N=np.array(  # the set of the splits of a file, as bits
+                [sum({1 << SPLITS.index(c.listed.split) for c in file.clips if c.listed.split}) for file, _, _ in known]
+            ),
         )
         for later, earlier in sorted(find_similar(fingerprints, across_splits=across_splits).items()):
             for clip in known[later][0].clips:
@@ -333,11 +335,6 @@ class _DatasetCheck:
                 files[number].add_remark(f"{fixed} frames encoded again")
                 for clip in files[number].clips:
                     clip.fixed_to = str(jobs[number].target)
-
-
-def _split_bits(file: _SourceFile) -> int:
-    """The set of the splits of a file, as bits."""
-    return sum({1 << SPLITS.index(clip.listed.split) for clip in file.clips if clip.listed.split})
 
 
 def _worker_problem(died: WorkerDied, seconds: float) -> Problem:

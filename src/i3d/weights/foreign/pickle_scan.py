@@ -82,7 +82,8 @@ class _Scanner:
     def _results(self, opcode: Any, argument: Any, operands: Sequence[_Item]) -> list[_Item]:
         match opcode.name, operands:
             case "GLOBAL", _:
-                name = _modern_name(*argument.split(" ", 1))
+                module, _, name = argument.partition(" ")  # of Python 2, in protocols up to 2
+                name = ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
                 self.names.setdefault(name, "")
                 if len(self.names) > MAX_NAMES:
                     raise WeightsError(f"a pickle that names over {MAX_NAMES} classes; save the network's state_dict()")
@@ -145,8 +146,3 @@ class _Scanner:
         if not self._stack or self._stack[-1] is _MARK:
             raise WeightsError("corrupt pickle: stack underflow")
         return self._stack[-1]
-
-
-def _modern_name(module: str, name: str) -> str:
-    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    return f"{module}.{name}"

@@ -18,7 +18,7 @@ def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
         stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _kernel(shapes, INCEPTION_HEAD, (2, 5))
         return InceptionSettings(in_channels=stem[1], num_classes=head[0])
     stem, head = _kernel(shapes, "conv1.conv.weight", (4, 5)), _kernel(shapes, "fc.weight", (2,))
-    stages = tuple(_count(shapes, f"layer{stage}") for stage in range(1, 5))
+    stages = tuple(len({key.split(".")[1] for key in shapes if key.startswith(f"layer{n}.")}) for n in range(1, 5))
     bottleneck = "layer1.0.conv3.conv.weight" in shapes
     depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
     if depth is None:
@@ -68,10 +68,6 @@ def computed_settings(network: NetworkSettings) -> tuple[Any, ...]:
     s = network
     block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
     return *stored_settings(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block
-
-
-def _count(shapes: Mapping[str, Shape], stage: str) -> int:
-    return len({name.split(".")[1] for name in shapes if name.startswith(f"{stage}.")})
 
 
 def _inflation(shapes: Mapping[str, Shape], stages: tuple[int, ...], conv: str) -> dict[str, Any]:
