@@ -27,7 +27,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def head(root):
     """A run that chooses everything but the precision; what it printed."""
-    return train(root / "clips", root / "head", root / "tiny.safetensors", "--precision", "fp32")
+    return train(root / "clips", root / "head", root / "tiny.safetensors", "--precision", "fp32", preview=True)
 
 
 def start(root, work_dir, *more, data="clips", expected=0):

@@ -22,8 +22,9 @@ def root(tmp_path_factory):
     return root
 
 
-def error(root, *more, work_dir="W", data="clips", fast=FAST):
-    said = train(root / data, root / work_dir, root / "tiny.safetensors", *fast, *more, expected=2)
+def error(root, *more, work_dir="W", data="clips", fast=FAST, preview=False):
+    tiny = root / "tiny.safetensors"
+    said = train(root / data, root / work_dir, tiny, *fast, *more, expected=2, preview=preview)
     assert not (root / work_dir / "best.safetensors").exists() or work_dir in ("done", "state")
     return said
 
@@ -163,7 +164,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     shutil.copy(root / "twice" / "a" / "1.mp4", root / "twice" / "b" / "wrong.mp4")
     rows = [f"{p.parent.name}/{p.name},{p.parent.name},train" for p in sorted((root / "twice").rglob("*.mp4"))]
     write_csv(root / "twice" / "clips.csv", rows, header="path,label,split")
-    said = error(root, data="twice/clips.csv")
+    said = error(root, data="twice/clips.csv", preview=True)
     assert "overfit check failed" in said
     assert "a/1.mp4 (a)" in said
     assert "b/wrong.mp4 (b)" in said
@@ -171,7 +172,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     kept = [row for row in rows if "wrong" not in row]
     write_csv(root / "twice" / "clips.csv", kept[:-1], header="path,label,split")
     work_dir = shutil.copytree(root / "W", root / "corrected")
-    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST)  # the same command, as it is told
+    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST, preview=True)  # the same command
     assert (work_dir / "preview" / "clips.png").read_bytes() != before
 
 
