@@ -151,3 +151,21 @@ def test_a_script_without_a_main_guard(folder, from_stdin):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     assert done.stdout.startswith("2 [")
+
+
+def test_a_path_of_no_file_is_a_row_everywhere(folder):
+    row = i3d.predict(["nowhere.mp4"], **MODEL)[0]
+    assert (row.status, row.error) == ("error", "nowhere.mp4: no such file; check the path")
+    assert list(i3d.predict_many("nowhere.mp4", **MODEL)) == [row]
+
+
+def test_an_iterator_is_for_predict_many():
+    with pytest.raises(i3d.InputError, match="a video cannot be a generator; .*; i3d.predict_many takes an iterator"):
+        i3d.predict(path for path in ["a.mp4"])
+
+
+def test_predictions_are_a_list(folder):
+    rows = i3d.predict(["clips/a2.mp4", "nowhere.mp4"], **MODEL)
+    assert rows == list(rows)
+    assert isinstance(rows[:1], type(rows))
+    assert repr(rows[1:]).startswith("Predictions of 1 video, 1 failed\n")

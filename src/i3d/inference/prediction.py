@@ -83,8 +83,8 @@ class Prediction:
         return cls(**{**data, "predictions": predictions, "error": data["error"] or ""})
 
 
-class Predictions(tuple[Prediction, ...]):
-    """The predictions of several videos, in their order; those that could not be read have status "error".
+class Predictions(list[Prediction]):
+    """A list of the predictions of several videos, in their order; those that could not be read have status "error".
 
     predictions = i3d.predict(["a.mp4", "b.mp4"])
     predictions[0].top1, predictions.to_dicts(), predictions.to_csv("actions.csv"), predictions.plot()
@@ -107,7 +107,7 @@ class Predictions(tuple[Prediction, ...]):
         if len(self) > len(lines):
             lines.append(f"  ... and {len(self) - len(lines)} more")
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        return "\n".join([f"Predictions of {len(self)} videos{failed}", *lines])
+        return "\n".join([f"Predictions of {len(self)} {'video' if len(self) == 1 else 'videos'}{failed}", *lines])
 
     def _repr_html_(self) -> str:
         return html_table(self)

@@ -40,18 +40,17 @@ def to_source(video: Any) -> Source:
         return content
     if isinstance(video, Sequence):
         return _sequence(video)
+    many = "; i3d.predict_many takes an iterator of videos" if isinstance(video, Iterable) else ""
     raise InputError(
         f"a video cannot be a {type(video).__name__}; pass a path, bytes, a binary file, an array or tensor "
-        "(T, H, W, 3) uint8, or a list of image files"
+        f"(T, H, W, 3) uint8, or a list of image files{many}"
     )
 
 
 def expand(videos: Any) -> Iterator[Source]:
     """Every video of a folder, a pattern, a list file, or an iterable of these and of single videos (`VideoInput`)."""
-    if isinstance(videos, str | os.PathLike):
-        yield from expand_inputs([os.fspath(videos)])
-        return
-    is_one = isinstance(videos, bytes | bytearray | memoryview | np.ndarray | torch.Tensor) or hasattr(videos, "read")
+    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, torch.Tensor)
+    is_one = isinstance(videos, single) or hasattr(videos, "read")
     if isinstance(videos, Sequence) and not is_one:
         _refuse_images(videos)
     for video in [videos] if is_one or not isinstance(videos, Iterable) else videos:

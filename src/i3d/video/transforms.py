@@ -30,7 +30,7 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
 
 
 def resize_short_side(frames_THWC: FrameArray, *, short_side: int) -> FrameArray:
-    """Resize every frame so that its shorter side is `short_side`, keeping the aspect ratio."""
+    """Resize frames to a shorter side, in their aspect ratio. For use by hand: the package resizes frame by frame."""
     height, width = short_side_size(*frames_THWC.shape[1:3], short_side=short_side)
     return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
 
