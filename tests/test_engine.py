@@ -94,7 +94,7 @@ def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precis
     engine = Engine.create(network(name), ComputeConfig(precision=precision), device=CPU)
     assert not [module for module in engine.net.modules() if isinstance(module, nn.BatchNorm3d)]
     engine(clips(name, 1))
-    weights = [module._weight for module in engine.net.modules() if isinstance(module, PrepackedConv3d)]
+    weights = [module.packed_weight for module in engine.net.modules() if isinstance(module, PrepackedConv3d)]
     assert len(weights) > 15
     assert all(weight.is_mkldnn and weight.dtype == DTYPES[engine.arithmetic] for weight in weights)
     head = set(engine.net.classifier.parameters())

@@ -30,7 +30,7 @@ from torch import _weights_only_unpickler
 
 from i3d.errors import I3DError, WeightsError
 from i3d.weights.foreign.files import read_weights_file
-from i3d.weights.foreign.pytorch import BUILT, _stand_ins
+from i3d.weights.foreign.pytorch import BUILT, make_stand_ins
 from i3d.weights.foreign.tensorflow import read_index
 from support import foreign_files
 from support.examples import examples
@@ -194,7 +194,7 @@ def test_torch_builds_only_tensors_numbers_and_containers():
     for name in allowed:
         if not BUILT.fullmatch(name):
             with pytest.raises(WeightsError, match="refused to load"):
-                _stand_ins({name: ""})
+                make_stand_ins({name: ""})
 
 
 def test_a_whole_network_is_refused_with_advice(tmp_path):

@@ -54,6 +54,6 @@ def test_workers_of_a_script_without_a_guard(tmp_path, source):
 
 
 def test_workers_that_do_not_start(monkeypatch):
-    monkeypatch.setattr(process_pool, "_work", exit_at_once)
+    monkeypatch.setattr(process_pool, "run_worker", exit_at_once)
     with pytest.raises(InputError, match=r"worker processes do not start \(exit code 3\); read their error above"):
         list(run_jobs(work, ["a"], num_workers=2))

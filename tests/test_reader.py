@@ -109,11 +109,11 @@ def test_seeking_skips_what_is_not_needed(tmp_path):
     path = render(tmp_path / "clip.mp4", options={"g": "10"}, num_frames=200)
     with open_video(path) as video:
         assert read_number(video.frames_at([195]).frames_THWC[0]) == 195
-        assert video._num_decoded < 20
+        assert video.num_decoded < 20
         assert numbers(video.frames_at([3, 120, 60]).frames_THWC) == [3, 120, 60]
-        assert video._num_decoded < 20
+        assert video.num_decoded < 20
         assert numbers(video.frames_at_seconds([7.8]).frames_THWC) == [195]
-        assert video._num_decoded < 20
+        assert video.num_decoded < 20
 
 
 @pytest.mark.parametrize(("height", "width"), [(47, 63), (1, 64), (3, 1), (2, 640), (480, 8)])

@@ -29,9 +29,8 @@ KEYS = ("a", "b", "c")
 
 def open_log(out, settings=None, keys=KEYS, **options):
     settings = {"fps": 20.0} if settings is None else settings
-    return ResumeLog(
-        out, settings, keys, encode=lambda value: {"value": value}, decode=lambda row: row["value"], **options
-    )
+    options = {"encode": lambda value: {"value": value}, "decode": lambda row: row["value"], **options}
+    return ResumeLog(out, settings, keys, **options)
 
 
 def values(log, signature=(1,)):
@@ -95,10 +94,8 @@ def test_a_damaged_line_is_an_error(out, line, reason):
 
 
 def test_an_item_that_cannot_be_decoded_is_an_error(out):
-    with open_log(out) as log:
-        log._decode = lambda row: row["other"]
-        with pytest.raises(InputError, match="damaged"):
-            values(log)
+    with open_log(out, decode=lambda row: row["other"]) as log, pytest.raises(InputError, match="damaged"):
+        values(log)
 
 
 def test_other_settings_are_named_and_refused(out):

@@ -30,7 +30,7 @@ from i3d.training.run_folder import RunFolder
 from i3d.training.setup import ComputeConfig, build_accelerator
 from i3d.training.step import TrainState
 from i3d.training.stopping import Stopping
-from i3d.training.train import _loop
+from i3d.training.train import run_steps
 from support import golden_weights
 from support.golden_weights import golden_state
 from support.paths import GOLDEN
@@ -90,7 +90,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
     plain = step_module.train_step
     monkeypatch.setattr("i3d.training.train.train_step", lambda *a, **k: stepped.append(plain(*a, **k)) or stepped[-1])
     run = TrainingRun(parts, Given(batches), None, RunFolder(tmp_path), 0.01, 4, 4)
-    assert _loop(run, Stopping(), 4, measures_speed=True).steps == 4
+    assert run_steps(run, Stopping(), 4, measures_speed=True).steps == 4
     assert np.allclose([float(s.loss) for s in stepped], golden["loss64"], rtol=1e-6, atol=0)
     assert np.allclose([float(s.grad_norm) for s in stepped], golden["grad_norm64"], rtol=1e-6, atol=0)
     state = net.state_dict()

@@ -42,7 +42,7 @@ from i3d.training.optimizer import build_optimizer, freeze, lr_scale, set_lr, se
 from i3d.training.run_folder import LOG, RUN
 from i3d.training.runs import list_runs
 from i3d.training.schedule import lr_factor, scaled_lr
-from i3d.training.setup import _weigh_classes
+from i3d.training.setup import weigh_classes
 from support.commands import run
 
 R50 = "i3d_r50_32x2x1_100e_kinetics400_rgb"
@@ -252,7 +252,7 @@ def weighed(labels, *, multi_label=False, **settings_):
         training=Training(loss=Loss(**settings_)), recipe=SimpleNamespace(multi_label=multi_label), device="cpu",
         class_weights_K=None, class_frequencies_K=None,
     )  # fmt: skip
-    _weigh_classes(parts, found)
+    weigh_classes(parts, found)
     return parts
 
 

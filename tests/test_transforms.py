@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from i3d.models.normalize import _along_row, normalize
+from i3d.models.normalize import normalize, repeat_along_row
 from i3d.video import transforms
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "mmaction2_transforms.npz")
@@ -98,7 +98,7 @@ def test_normalize_is_one_operation_on_a_card():
         normalize(clips_VTHWC, **IMAGENET)  # which sends mean and deviation to the device
         with Seen():
             found_VCTHW = normalize(clips_VTHWC, **IMAGENET)
-    _along_row.cache_clear()  # they were no real ones
+    repeat_along_row.cache_clear()  # they were no real ones
     assert told == ["aten.addcmul.default"]
     assert (found_VCTHW.dtype, found_VCTHW.shape) == (torch.float32, (2, 3, 3, 4, 5))
 

@@ -21,8 +21,8 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
         )
     width, device = clips_VTHWC.shape[3], clips_VTHWC.device
     rows = clips_VTHWC.flatten(3)  # (V, T, H, W * C): long rows instead of 3 channels
-    scale_WC = _along_row(tuple(1 / s for s in std), width, device)
-    shift_WC = _along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
+    scale_WC = repeat_along_row(tuple(1 / s for s in std), width, device)
+    shift_WC = repeat_along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
     if device.type == "cuda":  # one kernel: it reads uint8 and writes float32
         floats = torch.addcmul(shift_WC, rows, scale_WC)
     else:
@@ -32,6 +32,6 @@ def normalize(clips_VTHWC: torch.Tensor, *, mean: tuple[float, ...], std: tuple[
 
 
 @lru_cache(maxsize=16)  # copied to a device once, not with every batch
-def _along_row(values: tuple[float, ...], width: int, device: torch.device) -> torch.Tensor:
+def repeat_along_row(values: tuple[float, ...], width: int, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, device=device).repeat(width)

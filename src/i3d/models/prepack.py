@@ -119,7 +119,7 @@ class PrepackedConv3d(nn.Module):
         self.bias, self.kernel_size, self.stride, self.padding = bias, kernel, stride, padding
         self.pairs_columns = pairs_columns
         self.lowering = "none" if pairs_columns else choose_lowering(kernel, stride, padding)
-        self._weight = lower_weight(weight, self.lowering)
+        self.packed_weight = lower_weight(weight, self.lowering)
 
     @classmethod
     def from_conv(cls, conv: Conv3d) -> Self:
@@ -137,7 +137,7 @@ class PrepackedConv3d(nn.Module):
     def slice_taps(self, first: int, stop: int, *, bias: bool) -> "PrepackedConv3d":
         """The convolution of the temporal taps first..stop, unpadded in time. The kernel must not be lowered."""
         assert self.lowering == "none"
-        weight = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+        weight = self.packed_weight.to_dense() if self.packed_weight.is_mkldnn else self.packed_weight
         return PrepackedConv3d(
             weight[:, :, first:stop],
             self.bias if bias else None,
@@ -153,14 +153,14 @@ class PrepackedConv3d(nn.Module):
         if self.pairs_columns:
             flat = pair_columns(flat, self.kernel_size[2], pads[2])
             stride, pads = [*stride[:2], 1], [*pads[:2], 0]
-        kernel = tuple(self._weight.shape[2:])
+        kernel = tuple(self.packed_weight.shape[2:])
         if flat.dtype == torch.bfloat16 and is_wrong_in_bf16(flat.shape[2:], kernel, tuple(stride), tuple(pads)):
             out: Tensor = restore_output(self._convolve_in_fp32(flat, stride, pads), self.lowering, x_NCTHW)
             out = out if residual_NCTHW is None else out + residual_NCTHW
             return F.relu(out, inplace=True) if relu else out
-        if not self._weight.is_mkldnn:
-            self._weight = reorder_weight(self._weight, stride, pads, flat.shape)
-        arguments = self._weight, self.bias, pads, stride, [1] * len(pads), 1
+        if not self.packed_weight.is_mkldnn:
+            self.packed_weight = reorder_weight(self.packed_weight, stride, pads, flat.shape)
+        arguments = self.packed_weight, self.bias, pads, stride, [1] * len(pads), 1
         operator = torch.ops.mkldnn._convolution_pointwise
         if residual_NCTHW is None:
             out = operator(flat, *arguments, "relu" if relu else "none", [], "")
@@ -170,7 +170,7 @@ class PrepackedConv3d(nn.Module):
         return restore_output(out, self.lowering, x_NCTHW)
 
     def _convolve_in_fp32(self, flat: Tensor, stride: list[int], pads: list[int]) -> Tensor:
-        weight = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+        weight = self.packed_weight.to_dense() if self.packed_weight.is_mkldnn else self.packed_weight
         convolve = F.conv3d if weight.dim() == 5 else F.conv2d
         bias = None if self.bias is None else self.bias.float()
         return convolve(flat.float(), weight.float(), bias, stride, pads).bfloat16()

@@ -119,7 +119,7 @@ def build_train_state(
     ema = Ema(net, decay=training.ema_decay) if training.ema_decay else None
     unwrapped = accelerator.unwrap_model(model, keep_torch_compile=False)
     state = TrainState(recipe, training, accelerator, model, unwrapped, prepared, ema, seed, sharded)
-    _weigh_classes(state, annotations)
+    weigh_classes(state, annotations)
     return state, base_lr, messages
 
 
@@ -159,7 +159,7 @@ def training_of(recipe: Recipe) -> Training:
     return recipe.training
 
 
-def _weigh_classes(state: TrainState, annotations: Annotations) -> None:
+def weigh_classes(state: TrainState, annotations: Annotations) -> None:
     counts_K, loss = annotations.class_counts_K, state.training.loss
     if loss.class_weights == "balanced" and state.recipe.multi_label:
         ratios_K = np.maximum(len(annotations) - counts_K, 1) / np.maximum(counts_K, 1)

@@ -141,7 +141,7 @@ def _run(
     run.check_ranks_match(config_text)
     run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
     if max_steps is not None:
-        return _loop(run, stopping, max_steps, measures_speed=True)
+        return run_steps(run, stopping, max_steps, measures_speed=True)
     path = run.folder / RUN
     before = check_same_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
@@ -169,13 +169,13 @@ def _run(
         )
     try:
         stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
-        return _result(run, stop_signal) if stop_signal else _loop(run, stopping, run.total_steps)
+        return _result(run, stop_signal) if stop_signal else run_steps(run, stopping, run.total_steps)
     finally:
         if run.metrics_logger is not None:
             run.metrics_logger.close()
 
 
-def _loop(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
+def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
     """Load, step, log, validate and save, from the current step to the last one."""
     training, steps_per_epoch = run.state.training, run.steps_per_epoch
     stop_signal, warm_up_end = 0, run.stopwatch.mark()

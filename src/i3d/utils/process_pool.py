@@ -112,7 +112,7 @@ class _Worker(Generic[J, R]):
 
     def __init__(self, function: Callable[[J], R]) -> None:
         self.pipe, child_pipe = WORKER_CONTEXT.Pipe()
-        self.process = WORKER_CONTEXT.Process(target=_work, args=(child_pipe, function), daemon=True)
+        self.process = WORKER_CONTEXT.Process(target=run_worker, args=(child_pipe, function), daemon=True)
         self.process.start()
         child_pipe.close()
         self.index = -1  # of its job; -1 until its first message, which only reports that it has started
@@ -130,7 +130,7 @@ class _Worker(Generic[J, R]):
         self.process.join()
 
 
-def _work(pipe: Connection[Any, Any], function: Callable[[Any], Any]) -> None:
+def run_worker(pipe: Connection[Any, Any], function: Callable[[Any], Any]) -> None:
     """Run jobs until the other end of the pipe is closed, or gone with its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
     cv2.setNumThreads(0)

@@ -126,18 +126,18 @@ class ContainerVideo(Video):
 
         def stamped() -> Iterator[StampedFrame]:
             nonlocal first_stamp
-            for frame in self._decode(self._packets()):
+            for frame in self.decode_packets(self._packets()):
                 pts = None if frame.pts is None else frame.pts * time_base
                 first_stamp = pts if first_stamp is None else first_stamp
-                yield pts, frame.duration * time_base if frame.duration else None, partial(self._rgb, frame)
+                yield pts, frame.duration * time_base if frame.duration else None, partial(self.to_rgb, frame)
 
         try:
             for frame in assign_times(stamped(), period=_period(stream), name=self.name):
                 yield frame
                 end = frame.until
         except DECODE_ERRORS as error:
-            failure = f"decoding failed after {self._num_decoded} frames ({_reason(error)})"
-            if self._num_decoded == 0:
+            failure = f"decoding failed after {self.num_decoded} frames ({_reason(error)})"
+            if self.num_decoded == 0:
                 failure += f": it is damaged, or its frames have over {self.limits.max_pixels:,} pixels"
             raise VideoError(self.name, failure, "repair or replace the file") from error
         if end == 0:
@@ -194,7 +194,7 @@ class ContainerVideo(Video):
                 position += int(np.searchsorted(scan.pts[position:], frame.pts)) + 1  # the decoder may skip frames
             if frame is None or frame.pts != scan.pts[index]:
                 raise _SeekFailedError
-            yield DecodedFrame(index, table[index], table[index + 1], partial(self._rgb, frame))
+            yield DecodedFrame(index, table[index], table[index + 1], partial(self.to_rgb, frame))
 
     def _from_keyframe(self, pts: int, scan: Scan, wanted_pts: frozenset[int]) -> Iterator[VideoFrame]:
         """Decode from the keyframe with the time stamp `pts`; frames displayed before it are dropped.
@@ -221,7 +221,7 @@ class ContainerVideo(Video):
                     codec.skip_frame = "DEFAULT" if packet.pts in wanted_pts else "NONREF"
                 yield packet
 
-        return (frame for frame in self._decode(packets()) if frame.pts is None or frame.pts >= pts)
+        return (frame for frame in self.decode_packets(packets()) if frame.pts is None or frame.pts >= pts)
 
     @cached_property
     def _scan(self) -> Scan | None:
@@ -255,19 +255,19 @@ class ContainerVideo(Video):
         self._fresh = False
         return self._container.demux(self._stream)
 
-    def _decode(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-        self._num_decoded = 0
+    def decode_packets(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        self.num_decoded = 0
         self._decoder_used = True
         for packet in packets:
             self._check_time()
             for frame in packet.decode():
-                self._num_decoded += 1
+                self.num_decoded += 1
                 if frame.width * frame.height > self.limits.max_pixels:
                     raise ValueError(f"a frame has {frame.width} x {frame.height} pixels")
                 self.num_damaged += frame.is_corrupt
                 yield frame
 
-    def _rgb(self, frame: VideoFrame) -> FrameHWC:
+    def to_rgb(self, frame: VideoFrame) -> FrameHWC:
         """RGB in display orientation, at the size of the first frame."""
         if self._size is None or self._orient is None:
             self._size, self._orient = (frame.width, frame.height), _orientation(frame, self.name)

@@ -116,7 +116,7 @@ def numbers_of(name: str, tensor: torch.Tensor) -> Array:
 
 
 def _load(file: BinaryIO, names: Mapping[str, str], size: int) -> Any:
-    stand_ins = _stand_ins(names)
+    stand_ins = make_stand_ins(names)
     num_bytes = 0
 
     def place(storage: Any, _location: str) -> Any:
@@ -137,7 +137,7 @@ def _load(file: BinaryIO, names: Mapping[str, str], size: int) -> Any:
             raise WeightsError(f"corrupt PyTorch file ({_in_plain_words(error)})") from error
 
 
-def _stand_ins(names: Mapping[str, str]) -> list[Any]:
+def make_stand_ins(names: Mapping[str, str]) -> list[Any]:
     """(class, name) of every global that is no tensor or number. Raises WeightsError for a name that is code."""
     stand_ins: list[Any] = []
     for name, filled_as in names.items():
