@@ -3,9 +3,8 @@
     pip install --no-deps --target DIR -r benchmarks/requirements.txt
     PYTHONPATH=DIR:benchmarks python benchmarks/data_loading.py VIDEOS... [--rounds 20] [--out table.md]
 
-Ours ends with the uint8 batch that a loader hands over (normalisation is the device's work); theirs with what its
-pipeline and its collating give. `+ normalise` adds our normalisation, on the same core, for who has no other device.
-Memory that was freed is kept for what comes, of both.
+This package's time ends with the uint8 batch of its loader (the device normalises); MMAction2's with its collated
+batch. `+ normalise` adds our normalisation on the same core. Freed memory is reused, by both.
 Raw frames are extracted from the same videos first: short side 256, JPEG quality 95.
 """
 
@@ -70,7 +69,7 @@ def main() -> None:
 
 
 def extract(video: Path, folder: Path) -> Path:
-    """The frames of a video as MMAction2 keeps them."""
+    """The frames of a video as MMAction2 saves them."""
     folder.mkdir()
     with open_video(video) as opened:
         for i, frame_HWC in enumerate(opened.stream(transform=lambda f: resize_short_side(f[None], short_side=256)[0])):
@@ -171,7 +170,7 @@ def timed(run: Run, v: int, r: int) -> float:
 
 
 def header(videos: list[Path], rounds: int) -> list[str]:
-    """What was measured, on what."""
+    """The hardware, the versions and the videos."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

@@ -1,8 +1,8 @@
-"""Dense features (windows of 64 frames, one from each frame on) of the middle of a 2-minute clip, in turns:
+"""Dense features (windows of 64 frames, stride 1) of the middle of a 2-minute clip, in interleaved rounds:
 
-- shared: as `i3d features` has them, windows that overlap share their work,
-- engine: each window read, resized and run by itself, on the same engine in the same process,
-- plain: the same loop with the network as `load_model` gives it, in a process of its own that PyTorch finds as it is.
+- shared: as `i3d features` runs them: overlapping windows share their work,
+- engine: each window read, resized and run alone, on the same engine in the same process,
+- plain: the same loop with the network of `load_model`, in its own process with PyTorch's defaults.
 
 python benchmarks/dense_features.py results          # results/dense-features-MACHINE.csv and .png
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kept import BLUE, GREY, Row, bars, machine, place, write
+from result_files import BLUE, GREY, Row, draw_bars, machine_name, result_path, write_csv
 
 import i3d
 from i3d.data.loading.preprocess import resize_checked
@@ -51,17 +51,17 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"shared": [], "engine": [], "plain": []}
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as elsewhere,
+        ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as other_process,
     ):
         clip = Path(folder) / "clip.mp4"
         write_video(clip, (frame(number) for number in range(NUM_FRAMES)), fps=Fraction(25))
-        elsewhere.submit(plain, clip).result()  # to load and warm up
+        other_process.submit(plain, clip).result()  # to load and warm up
         for _ in range(ROUNDS):
             features_RC, of_row = shared(extractor, clip)
             alone, of_window = engine(extractor, clip)
             for name, value in (("shared", of_row), ("engine", of_window)):
                 seconds[name].append(value)
-            seconds["plain"].append(elsewhere.submit(plain, clip).result())
+            seconds["plain"].append(other_process.submit(plain, clip).result())
             print({name: round(values[-1], 3) for name, values in seconds.items()}, flush=True)
     apart = np.abs(alone - features_RC[FIRST : FIRST + NETWORK_STRIDE_T]).max() / np.abs(alone).max()
     print(f"rows are {apart:.1e} of their largest number apart")
@@ -69,12 +69,12 @@ def main() -> None:
     for row in rows:
         print(row)
     threads = torch.get_num_threads()
-    kept = place(out, "dense-features", threads=threads)
-    write(kept.with_suffix(".csv"), rows)
+    table = result_path(out, "dense-features", threads=threads)
+    write_csv(table.with_suffix(".csv"), rows)
     values = {row["what"]: row["seconds_a_row"] for row in rows}
-    told = [f"{row['seconds_a_row']} s, {row['times_shared']} times" for row in rows]
-    title = f"Windows of {WINDOW} frames, one from each frame on: {machine(threads)}"
-    bars(kept.with_suffix(".png"), values, told, [BLUE, GREY, GREY], title=title, axis="seconds a row")
+    labels = [f"{row['seconds_a_row']} s, {row['times_shared']} times" for row in rows]
+    title = f"Windows of {WINDOW} frames, stride 1: {machine_name(threads)}"
+    draw_bars(table.with_suffix(".png"), values, labels, [BLUE, GREY, GREY], title=title, axis="seconds a row")
 
 
 def row_of(name: str, seconds: dict[str, list[float]]) -> Row:

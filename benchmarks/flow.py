@@ -1,4 +1,4 @@
-"""How long the flow between two frames of 340 x 256 takes, by each method, on one core.
+"""Time of the flow between two frames of 340 x 256 by each method, on one core.
 
 python benchmarks/flow.py
 """

@@ -1,8 +1,8 @@
-"""On a CUDA card: forward pass and training step of R50, R50 with non-local blocks and Inception, in bfloat16, eager
+"""On a CUDA GPU: forward pass and training step of R50, R50 with non-local blocks and Inception, in bfloat16, eager
 and compiled, for batches of 1, 8 and 32, against the networks of other packages as they are; clips a second, memory,
-and the share of the rate of the card's own matrix product.
+and the fraction of the rate of a matrix product.
 
-    python benchmarks/gpu.py results                       # results/gpu-CARD.csv and .png
+    python benchmarks/gpu.py results                       # results/gpu-NAME.csv and .png
     python benchmarks/gpu.py results --device cpu --batch 1 --rounds 1 --frames 9 --size 193 --eager    # a rehearsal
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
-from kept import GREEN, GREY, bars, write
+from result_files import GREEN, GREY, draw_bars, write_csv
 from torch import nn
 
 from i3d.diagnostics.model_description import describe_model
@@ -49,38 +49,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--eager", action="store_true", help="nothing compiled, which takes minutes")
+    parser.add_argument("--eager", action="store_true", help="compile nothing: compiling takes minutes")
     parser.add_argument("--no-peers", action="store_true", help="where their wheels cannot be installed")
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
-    asked = parser.parse_args()
-    device = torch.device(asked.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("there is no CUDA card here (torch.cuda.is_available() is False)")
-    if not asked.no_peers:
-        peers.install(asked.peers)
+        raise SystemExit("no CUDA GPU is available (torch.cuda.is_available() is False)")
+    if not options.no_peers:
+        peers.install(options.peers)
     gemm = gemm_rate(device)
-    print(f"{card(device)}: {gemm:.0f} GFLOP/s in bfloat16, matrices of {GEMM if device.type == 'cuda' else 2048}")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    kept = asked.out / ("gpu-" + re.sub(r"[^A-Za-z0-9]+", "-", card(device)).strip("-").lower())
+    print(
+        f"{device_name(device)}: {gemm:.0f} GFLOP/s in bfloat16, matrices of {GEMM if device.type == 'cuda' else 2048}"
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    table = options.out / ("gpu-" + re.sub(r"[^A-Za-z0-9]+", "-", device_name(device)).strip("-").lower())
     rows = []
     for case in NETWORKS:
-        for batch in asked.batch:
-            shape = (batch, 3, asked.frames, asked.size, asked.size)
-            for what, make in contenders(case, shape, device, eager=asked.eager, with_peers=not asked.no_peers):
-                rows.append(measured(f"{case}: {what}", make, shape, case, gemm, device, asked.rounds))
+        for batch in options.batch:
+            shape = (batch, 3, options.frames, options.size, options.size)
+            for what, make in contenders(case, shape, device, eager=options.eager, with_peers=not options.no_peers):
+                rows.append(measured(f"{case}: {what}", make, shape, case, gemm, device, options.rounds))
                 print(rows[-1], flush=True)
-                write(kept.with_suffix(".csv"), rows)  # a card may be taken away
-    draw(kept.with_suffix(".png"), rows, f"{card(device)}, bfloat16; share of its matrix product")
+                write_csv(table.with_suffix(".csv"), rows)  # after each row: a GPU may be taken away
+    draw(table.with_suffix(".png"), rows, f"{device_name(device)}, bfloat16; fraction of the rate of a matrix product")
 
 
-def card(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def contenders(
     case: str, shape: tuple[int, ...], device: torch.device, *, eager: bool, with_peers: bool
 ) -> Iterator[tuple[str, Callable[[], Callable[[], object]]]]:
-    """Names, and what makes them ready."""
+    """Names, and the functions that prepare them."""
     recipe, peer = NETWORKS[case]
     network = describe_model(recipe).recipe.network
     runtimes = ("torch",) if eager else ("torch", "compile")
@@ -152,7 +154,7 @@ def measured(
     device: torch.device,
     rounds: int,
 ) -> Row:
-    """Median milliseconds, clips a second, share of the matrix product, memory; or why it does not run."""
+    """Median milliseconds, clips a second, fraction of the rate of a matrix product, memory; or why it does not run."""
     clear(device)
     of_clip = network_cost(describe_model(NETWORKS[case][0]).recipe, (1, *shape[1:])).gflops
     gflop = shape[0] * of_clip * (3 if ": step" in name else 1)
@@ -160,8 +162,8 @@ def measured(
     try:
         run = make()
         seconds = [timed(run, device) for _ in range(rounds + 2)][2:]
-    except (RuntimeError, InputError) as error:  # too much memory, a compiler that is not there
-        nothing = dict.fromkeys(("median_ms", "clips_per_s", "share_of_gemm", "peak_mib"), "")
+    except (RuntimeError, InputError) as error:  # too much memory, a missing compiler
+        nothing = dict.fromkeys(("median_ms", "clips_per_s", "fraction_of_gemm", "peak_mib"), "")
         return {**row, **nothing, "why_not": first_line(error)[:120]}
     median = statistics.median(seconds)
     peak = torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else ""
@@ -169,7 +171,7 @@ def measured(
         **row,
         "median_ms": round(1000 * median, 2),
         "clips_per_s": round(shape[0] / median, 1),
-        "share_of_gemm": round(gflop / median / gemm, 3),
+        "fraction_of_gemm": round(gflop / median / gemm, 3),
         "peak_mib": peak,
         "why_not": "",
     }
@@ -199,11 +201,11 @@ def gemm_rate(device: torch.device) -> float:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    shown = [row for row in rows if row["share_of_gemm"] != ""]
+    shown = [row for row in rows if row["fraction_of_gemm"] != ""]
     colours = [GREY if "peer" in row["what"] else GREEN for row in shown]
-    told = [f"{row['clips_per_s']:g} clips/s" for row in shown]
-    values = {f"{row['what']}, batch {row['batch']}": 100 * row["share_of_gemm"] for row in shown}
-    bars(path, values, told, colours, title=title, axis="% of the rate of the matrix product")
+    labels = [f"{row['clips_per_s']:g} clips/s" for row in shown]
+    values = {f"{row['what']}, batch {row['batch']}": 100 * row["fraction_of_gemm"] for row in shown}
+    draw_bars(path, values, labels, colours, title=title, axis="% of the rate of the matrix product")
 
 
 if __name__ == "__main__":

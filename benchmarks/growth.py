@@ -1,5 +1,5 @@
 """How time and memory grow: with views, clip length, batch, length of a video, classes, threads, workers and lines of
-a list. Each figure comes from a process of its own, whose largest memory is told.
+a list. Each number comes from its own process, with its peak memory.
 
     python benchmarks/growth.py results          # results/growth-MACHINE.csv and .png
 """
@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import torch
 from dense_features import frame
-from kept import BLUE, Row, machine, place, write
 from matplotlib.figure import Figure
+from result_files import BLUE, Row, machine_name, result_path, write_csv
 
 from i3d.cli.options import ModalityOptions
 from i3d.cli.run.setup import clip_dataset
@@ -75,7 +75,7 @@ def load(*, workers: int) -> Callable[[], object]:
 
 
 def lines(*, number: int) -> Callable[[], object]:
-    """A list of videos, read and checked for its form; the files are not looked for."""
+    """A list of videos, read and checked for its form; the files need not exist."""
     path = Path(tempfile.mkdtemp()) / "list.csv"
     path.write_text("path,label\n" + "".join(f"c/{i:07d}.mp4,class {i % 400}\n" for i in range(number)))
     return lambda: len(read_annotations(path))
@@ -106,13 +106,13 @@ def main() -> None:
             rows.append({**row, "peak_mib": mib})
             print(rows[-1], flush=True)
     threads = os.cpu_count() or 1
-    kept = place(out, "growth", threads=threads)
-    write(kept.with_suffix(".csv"), rows)
-    draw(kept.with_suffix(".png"), rows, machine(threads))
+    table = result_path(out, "growth", threads=threads)
+    write_csv(table.with_suffix(".csv"), rows)
+    draw(table.with_suffix(".png"), rows, machine_name(threads))
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Seconds against each thing; in powers where they grow much."""
+    """Seconds against each variable; on a log scale where they grow by more than four times."""
     figure = Figure(figsize=(13, 6), layout="constrained")
     for axes, what in zip(figure.subplots(2, 4).flat, SWEEPS, strict=True):
         values, seconds = zip(*((row["value"], row["seconds"]) for row in rows if row["what"] == what), strict=True)
@@ -143,8 +143,8 @@ def measured(what: str, number: int) -> tuple[float, int]:
     seconds: list[float] = []
     for _ in range(ROUNDS if time.perf_counter() - begin < 5 else 1):
         start = time.perf_counter()
-        given = run()
-        seconds.append(given if isinstance(given, float) else time.perf_counter() - start)
+        value = run()
+        seconds.append(value if isinstance(value, float) else time.perf_counter() - start)
     return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 

@@ -1,4 +1,4 @@
-"""How long lists of a quarter million clips take to read, each format in a process of its own.
+"""Time and memory of reading lists of 250,000 clips, each format in its own process.
 
 python benchmarks/lists.py
 """
@@ -54,10 +54,10 @@ def main() -> None:
 def read(path: Path) -> None:
     several = path.name == "multi.txt"
     start = time.process_time()
-    found = read_annotations(path, multi_label=several, format="frames" if several else "auto")
+    annotations = read_annotations(path, multi_label=several, format="frames" if several else "auto")
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{path.name:<24}{len(found):>10,}{seconds:>14.2f}{peak:>10.0f}", flush=True)
+    print(f"{path.name:<24}{len(annotations):>10,}{seconds:>14.2f}{peak:>10.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Networks at rest against those of other packages, in turns: seconds of one clip, from float to logits.
+"""Networks in inference mode against those of other packages, in interleaved rounds: seconds of one
+clip, from float to logits.
 
     python benchmarks/networks.py results          # results/networks-MACHINE.csv and .png
 
 The peers run as their packages run them: eager, float32, in their own layout, in a process of their own; this package's
-as the commands run them. GEMM is the machine's rate for matrices of 4096 x 4096, of which each has a share.
+as the commands run them. GEMM is the rate of products of 4096 x 4096 matrices.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Final
 
 import peers_networks as peers
 import torch
-from kept import BLUE, GREEN, GREY, Row, bars, machine, place, write
-from turns import OURS, THEIRS, Sides
+from interleaved import OURS, THEIRS, Processes
+from result_files import BLUE, GREEN, GREY, Row, draw_bars, machine_name, result_path, write_csv
 
 from i3d.diagnostics.model_description import describe_model
 from i3d.models.engine.engine import Engine
@@ -55,12 +56,12 @@ def main() -> None:
     names = ["GEMM fp32", "GEMM bf16", *(name for case in CASES for name in contenders(case))]
     peers.install(options.peers)
     sides = {name: THEIRS if name.split(": ")[-1] in PEERS else OURS for name in names}
-    with Sides(partial(prepare, options.peers), threads=options.threads) as processes:
-        seconds, _ = processes.in_turns(sides, options.rounds)
+    with Processes(partial(prepare, options.peers), threads=options.threads) as processes:
+        seconds, _ = processes.interleave(sides, options.rounds)
     rows = [row_of(name, seconds) for name in names]
-    kept = place(options.out, "networks", threads=options.threads)
-    write(kept.with_suffix(".csv"), rows)
-    draw(kept.with_suffix(".png"), rows, machine(options.threads))
+    table = result_path(options.out, "networks", threads=options.threads)
+    write_csv(table.with_suffix(".csv"), rows)
+    draw(table.with_suffix(".png"), rows, machine_name(options.threads))
     for row in rows:
         print(row)
 
@@ -108,7 +109,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
     if ": " in name:
         case, who = name.split(": ")
         shape, recipe, first = CASES[case]
-        # PyTorchVideo's has no stride in time at its stem, and so another cost; ours is told for all.
+        # PyTorchVideo's has no stride in time at its stem, so another cost: its row has 0.
         gflop = view_gflops(describe_model(recipe).recipe, num_frames=shape[2]) if "video" not in who else 0
         against = f"{case}: {first}"
     ratios = [theirs / ours for theirs, ours in zip(seconds[against], seconds[name], strict=True)]
@@ -119,7 +120,7 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
         "least_ms": round(1000 * min(seconds[name]), 1),
         "gflop_per_s": round(gflop / median, 1),
         "times_the_peer": round(statistics.median(ratios), 2),
-        "share_of_gemm": round(gflop / median / (2 * GEMM**3 / 1e9 / gemm), 2),
+        "fraction_of_gemm": round(gflop / median / (2 * GEMM**3 / 1e9 / gemm), 2),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -128,9 +129,9 @@ def row_of(name: str, seconds: dict[str, list[float]]) -> Row:
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     shown = [row for row in rows if ":" in row["what"]]
     colours = [BLUE if "i3d fp32" in r["what"] else GREEN if "i3d bf16" in r["what"] else GREY for r in shown]
-    told = [f"{row['median_ms']:.0f} ms, {row['times_the_peer']:.1f}x" for row in shown]
+    labels = [f"{row['median_ms']:.0f} ms, {row['times_the_peer']:.1f}x" for row in shown]
     values = {row["what"]: row["median_ms"] for row in shown}
-    bars(path, values, told, colours, title=title, axis="milliseconds of one clip (less is better)")
+    draw_bars(path, values, labels, colours, title=title, axis="milliseconds of one clip (less is better)")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def _multi_scale_box(width: int, height: int, rng: np.random.Generator) -> Box:
 
 
 def _unscaled_box(box: Box, from_size: tuple[int, int], to_size: tuple[int, int]) -> Box:
-    """The crop of a resized picture in pixels of the picture itself, in float32 as a lazy crop keeps it."""
+    """The crop of a resized frame in pixels of the frame itself, in float32 as in a lazy crop."""
     whole = np.array([to_size[0], to_size[1]] * 2, dtype=np.float32)
     scaled = np.array(box, dtype=np.float32) * whole / np.array([from_size[0], from_size[1]] * 2, dtype=np.float32)
     left, top, right, bottom = scaled.round().astype(int).tolist()

@@ -29,15 +29,15 @@ INFLATE: Final = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
 
 
 def install(folder: Path) -> Path:
-    """The wheels below a folder, which then is on the path of modules, behind all that is installed here."""
-    done = folder / ".installed"
-    if not done.exists() or done.read_text() != "\n".join(WHEELS):
+    """Install the wheels in a folder, and append it to `sys.path`."""
+    marker = folder / ".installed"
+    if not marker.exists() or marker.read_text() != "\n".join(WHEELS):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder)]
         if subprocess.run([*pip, *WHEELS], check=False).returncode:
             raise SystemExit(
                 "the peers' wheels cannot be installed here (pip's reason is above): there is no comparison"
             )
-        done.write_text("\n".join(WHEELS))
+        marker.write_text("\n".join(WHEELS))
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     return folder
@@ -106,7 +106,7 @@ def pytorchvideo_r50() -> nn.Module:
 
 
 def _stand_in(name: str, **members: object) -> types.ModuleType:
-    """A module that is not here, for what imports it and does not use it."""
+    """A stand-in for a missing module that is imported and not used."""
     module = sys.modules.setdefault(name, types.ModuleType(name))
     for member, value in members.items():
         setattr(module, member, value)

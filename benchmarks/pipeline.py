@@ -1,8 +1,8 @@
-"""Prediction over many clips against its two halves: decoding alone, and the network alone, in turns.
+"""Prediction over many clips against its two halves: decoding alone, and the network alone, in interleaved rounds.
 
 python benchmarks/pipeline.py results [CLIPS...]      # else eight rendered ones of 10 s, 340 x 256
 
-It leaves results/pipeline-MACHINE.csv and .png.
+It writes results/pipeline-MACHINE.csv and .png.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-from kept import BLUE, GREY, Row, bars, machine, place, write
+from result_files import BLUE, GREY, Row, draw_bars, machine_name, result_path, write_csv
 
 from i3d.data.formats.inputs import expand_inputs
 from i3d.data.loading.view_stream import EndOfVideo
@@ -41,12 +41,12 @@ def main() -> None:
             for precision in PRECISIONS
         ]
     threads = torch.get_num_threads()
-    kept = place(options.out, "pipeline", threads=threads)
-    write(kept.with_suffix(".csv"), rows)
+    table = result_path(options.out, "pipeline", threads=threads)
+    write_csv(table.with_suffix(".csv"), rows)
     parts = {f"{row['arithmetic']}: {name}": row[name] for row in rows for name in COLOURS}
-    told = [f"{value} s" for value in parts.values()]
-    title = f"{len(paths)} clips: {machine(threads)}"
-    bars(kept.with_suffix(".png"), parts, told, [*COLOURS.values()] * len(rows), title=title, axis="seconds")
+    labels = [f"{value} s" for value in parts.values()]
+    title = f"{len(paths)} clips: {machine_name(threads)}"
+    draw_bars(table.with_suffix(".png"), parts, labels, [*COLOURS.values()] * len(rows), title=title, axis="seconds")
 
 
 def measure(predictor: Predictor, paths: list[str]) -> Row:
@@ -62,7 +62,7 @@ def measure(predictor: Predictor, paths: list[str]) -> Row:
                 predictor._forward(view.clip_THWC[None])
         with took(seconds["predict"]):
             list(predict_each(predictor, paths))
-    median = {name: statistics.median(found) for name, found in seconds.items()}
+    median = {name: statistics.median(values) for name, values in seconds.items()}
     slower = max(median["decoding"], median["network"])
     row = {
         "arithmetic": predictor.engine.arithmetic,

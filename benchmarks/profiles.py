@@ -1,5 +1,5 @@
-"""Where the time goes: the five costliest operations of a forward pass and of a training step, and the parts of a
-prediction of one short clip by the command, from its start to its end.
+"""The five slowest operations of a forward pass and of a training step, and the parts of a prediction of one short
+clip by the command, from its start to its end.
 
 python benchmarks/profiles.py results          # results/profiles-MACHINE.csv and .png
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from dense_features import frame
-from kept import BLUE, GREEN, Row, bars, machine, place, write
+from result_files import BLUE, GREEN, Row, draw_bars, machine_name, result_path, write_csv
 from torch.profiler import ProfilerActivity, profile
 from training_step import step_of
 
@@ -46,49 +46,51 @@ def main() -> None:
         for precision in ("fp32", "bf16"):
             net = build_network(describe_model(name).recipe.network)
             engine = Engine.create(net, ComputeConfig(precision=precision), device=torch.device("cpu"))
-            rows += told(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
+            rows += profile_rows(f"forward, {name}, {precision}", lambda engine=engine, clip=clip_NCTHW: engine(clip))
     for rough in (False, True):
         net = build_network(describe_model(R50).recipe.network)
-        rows += told(f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough))
-    rows += told_of_prediction()
+        rows += profile_rows(
+            f"training step, {R50}, {'bf16' if rough else 'fp32'}", step_of(net, last=True, rough=rough)
+        )
+    rows += prediction_rows()
     threads = torch.get_num_threads()
-    kept = place(out, "profiles", threads=threads)
-    write(kept.with_suffix(".csv"), rows)
-    draw(kept.with_suffix(".png"), rows, machine(threads))
+    table = result_path(out, "profiles", threads=threads)
+    write_csv(table.with_suffix(".csv"), rows)
+    draw(table.with_suffix(".png"), rows, machine_name(threads))
 
 
-def told(what: str, run: Callable[[], object]) -> list[Row]:
-    """The five operations with the most time of their own, of one run: the profiler scatters the memory of more."""
+def profile_rows(what: str, run: Callable[[], object]) -> list[Row]:
+    """The five operations with the most time of their own, of one run: over more, the profiler fragments memory."""
     for _ in range(4):
         run()
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
-    costs = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    costs = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in costs)
-    shares = {f"{event.key} ({event.count} calls)": event.self_cpu_time_total / total for event in costs[:5]}
-    return rows_of(what, seconds, shares)
+    fractions = {f"{event.key} ({event.count} calls)": event.self_cpu_time_total / total for event in costs[:5]}
+    return rows_of(what, seconds, fractions)
 
 
-def rows_of(what: str, seconds: float, shares: Mapping[str, float]) -> list[Row]:
+def rows_of(what: str, seconds: float, fractions: Mapping[str, float]) -> list[Row]:
     """A row for each part, printed as well."""
     print(f"\n{what}: {1000 * seconds:.0f} ms")
-    for name, share in shares.items():
-        print(f"  {100 * share:5.1f} %  {name}")
+    for name, fraction in fractions.items():
+        print(f"  {100 * fraction:5.1f} %  {name}")
     of_all = {"of": what, "ms": round(1000 * seconds)}
-    return [{**of_all, "part": name, "percent": round(100 * share, 1)} for name, share in shares.items()]
+    return [{**of_all, "part": name, "percent": round(100 * fraction, 1)} for name, fraction in fractions.items()]
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     names = {f"{row['of']}, {row['ms']} ms: {row['part']}": row["percent"] for row in rows}
-    told = [f"{percent} %" for percent in names.values()]
+    labels = [f"{percent} %" for percent in names.values()]
     whats = list(dict.fromkeys(row["of"] for row in rows))
     colours = [(BLUE, GREEN)[whats.index(row["of"]) % 2] for row in rows]
-    bars(path, names, told, colours, title=title, axis="% of the time")
+    draw_bars(path, names, labels, colours, title=title, axis="% of the time")
 
 
-def told_of_prediction() -> list[Row]:
+def prediction_rows() -> list[Row]:
     """`i3d predict` of a clip of 10 s, with the files in the system's cache."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
@@ -99,11 +101,11 @@ def told_of_prediction() -> list[Row]:
         parts = {
             "import of PyTorch": imports[0],
             "all other imports": imports[1],
-            **min((apart(clip) for _ in range(3)), key=lambda found: sum(found.values())),
+            **min((apart(clip) for _ in range(3)), key=lambda parts: sum(parts.values())),
         }
     parts["the rest: interpreter, options, tables"] = took - sum(parts.values())
-    shares = {name: seconds / took for name, seconds in sorted(parts.items(), key=lambda part: -part[1])}
-    return rows_of("`i3d predict` of a clip of 10 s", took, shares)
+    fractions = {name: seconds / took for name, seconds in sorted(parts.items(), key=lambda part: -part[1])}
+    return rows_of("`i3d predict` of a clip of 10 s", took, fractions)
 
 
 def timed(command: list[str]) -> float:
@@ -114,20 +116,20 @@ def timed(command: list[str]) -> float:
 
 def imported(command: list[str]) -> tuple[float, float]:
     """Seconds of importing PyTorch, and of all that is not within it."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| *(\S+)", done.stderr)
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    lines = re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| *(\S+)", result.stderr)
     of_torch = next(int(total) for _, total, name in lines if name == "torch")
     return of_torch / 1e6, (sum(int(own) for own, _, _ in lines) - of_torch) / 1e6
 
 
 def apart(clip: Path) -> dict[str, float]:
-    """In a fresh process, which has all its memory still to touch."""
+    """In a fresh process, which has touched none of its memory."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(parts_of, clip).result()
 
 
 def parts_of(clip: Path) -> dict[str, float]:
-    """What comes after the imports."""
+    """Seconds of the parts after the imports."""
     from i3d.inference.predictor import Predictor
 
     disable_malloc_trim()

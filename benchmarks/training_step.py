@@ -1,9 +1,9 @@
 """One training step (2 clips of 32 x 224 x 224, SGD with momentum, gradients clipped) against the networks of other
-packages in float32, in turns: milliseconds, and whether every gradient is finite.
+packages in float32, in interleaved rounds: milliseconds, and whether every gradient is finite.
 
     python benchmarks/training_step.py results          # results/training-MACHINE.csv and .png
 
-The peers step in a process of their own, as PyTorch finds it; ours as the command `i3d` does.
+The peers run in their own process, with PyTorch's defaults; this package runs as the command `i3d` does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Final
 import peers_networks as peers
 import torch
 import torch.nn.functional as F
-from kept import BLUE, GREEN, GREY, bars, machine, place, write
+from interleaved import OURS, THEIRS, Processes
+from result_files import BLUE, GREEN, GREY, draw_bars, machine_name, result_path, write_csv
 from torch import nn
-from turns import OURS, THEIRS, Sides
 
 from i3d.diagnostics.model_description import describe_model
 from i3d.models.factory import build_network
@@ -44,29 +44,29 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
     options = parser.parse_args()
     peers.install(options.peers)
-    with Sides(partial(prepare, options.peers), threads=options.threads) as sides:
-        seconds, finite = sides.in_turns(CASES, ROUNDS)
+    with Processes(partial(prepare, options.peers), threads=options.threads) as processes:
+        seconds, finite = processes.interleave(CASES, ROUNDS)
     rows = []
-    for name, found in seconds.items():
+    for name, values in seconds.items():
         first = next(other for other in CASES if other.split(":")[0] == name.split(":")[0])
-        ratio = statistics.median(a / b for a, b in zip(seconds[first], found, strict=True))
+        ratio = statistics.median(a / b for a, b in zip(seconds[first], values, strict=True))
         rows.append(
             {
                 "what": name,
-                "median_ms": round(1000 * statistics.median(found)),
+                "median_ms": round(1000 * statistics.median(values)),
                 "times_the_peer": round(ratio, 2),
                 "finite": finite[name],
                 "torch": torch.__version__,
             }
         )
         print(rows[-1])
-    kept = place(options.out, "training", threads=options.threads)
-    write(kept.with_suffix(".csv"), rows)
+    table = result_path(options.out, "training", threads=options.threads)
+    write_csv(table.with_suffix(".csv"), rows)
     colours = [GREY if CASES[row["what"]] == THEIRS else GREEN if "bf16" in row["what"] else BLUE for row in rows]
-    told = [f"{row['median_ms']} ms, {row['times_the_peer']:g}x" for row in rows]
+    labels = [f"{row['median_ms']} ms, {row['times_the_peer']:g}x" for row in rows]
     values = {row["what"]: row["median_ms"] for row in rows}
-    title = f"One training step, 2 clips: {machine(options.threads)}"
-    bars(kept.with_suffix(".png"), values, told, colours, title=title, axis="milliseconds (less is better)")
+    title = f"One training step, 2 clips: {machine_name(options.threads)}"
+    draw_bars(table.with_suffix(".png"), values, labels, colours, title=title, axis="milliseconds (less is better)")
 
 
 def prepare(folder: Path, name: str) -> Callable[[], bool]:

@@ -1,4 +1,4 @@
-"""The shape of the tree: packages import one way, dangerous calls live in one place, functions are short."""
+"""The shape of the tree: packages import one way, dangerous calls stay in a few modules, functions are short."""
 
 import ast
 import importlib
@@ -16,7 +16,7 @@ MODULES = {
     for path in FILES
 }
 MAX_IMPORTS_IN_FUNCTIONS = 40
-# What may only be called in one module each.
+# What may only be called in these modules.
 GUARDED = {
     r"\bav\.open\(": {"video/container.py", "video/writer.py"},
     r"\bImage\.open\(": {"video/images.py"},
@@ -72,7 +72,7 @@ def test_no_modules_import_each_other():
 
 
 def test_imports_stand_at_the_head_of_modules():
-    """Inside functions only optional and slow packages are imported, and by the command line what a command needs."""
+    """Imports inside functions are few: optional or slow packages, and what a command of the command line needs."""
     lines = set()
     for path in FILES:
         for function in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""The scripts of `benchmarks/`: those that no machine here can run in full are rehearsed."""
+"""The scripts of `benchmarks/`: those that need other hardware run with small settings."""
 
 import csv
 import os
@@ -16,13 +16,13 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
 def run(script, *arguments):
     command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
-    done = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    result = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
 @pytest.mark.slow
-def test_the_script_for_cards_measures_every_network(tmp_path):
+def test_the_script_for_gpus_measures_every_network(tmp_path):
     sizes = ["--batch", 1, "--rounds", 1, "--frames", 9, "--size", 193]
     run("gpu.py", tmp_path, "--device", "cpu", "--eager", "--no-peers", *sizes)
     (table,) = tmp_path.glob("gpu-*.csv")
@@ -31,11 +31,13 @@ def test_the_script_for_cards_measures_every_network(tmp_path):
     networks = ["R50", "R50 embedded Gaussian", "Inception"]
     whats = ["forward, i3d auto torch", "step, i3d bf16 torch"]
     assert [row["what"] for row in rows] == [f"{network}: {what}" for network in networks for what in whats]
-    assert all(float(row["clips_per_s"]) > 0 and float(row["share_of_gemm"]) > 0 and not row["why_not"] for row in rows)
+    assert all(
+        float(row["clips_per_s"]) > 0 and float(row["fraction_of_gemm"]) > 0 and not row["why_not"] for row in rows
+    )
     assert table.with_suffix(".png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_says_what_it_measures(script):
+def test_every_script_has_help(script):
     assert "usage: " in run_here(["python", f"benchmarks/{script}", "--help"]).stdout

@@ -118,7 +118,7 @@ def test_bad_usage_is_exit_code_2(clips, args, words):
 
 
 class Counting:
-    """Stands for the network where only the bookkeeping of a run is looked at."""
+    """Stands for the network where only the bookkeeping of a run is tested."""
 
     flow = None  # it takes RGB
 

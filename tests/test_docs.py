@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from i3d.diagnostics.model_zoo import list_models
 from support.commands import run_here
+from support.evaluation_runs import save_model
 from support.foreign_files import resnet_2d
 from support.rendering import render
 from support.training_runs import RECIPE
@@ -54,6 +55,8 @@ def files(tmp_path_factory):
     shutil.copy(tiny, root / "epoch_100.pth")
     save_file(resnet_2d(50), root / "resnet50.safetensors")
     (root / "my.yaml").write_text(TINY_RECIPE)
+    save_model(root / "rgb.safetensors", labels=("run", "walk"))
+    save_model(root / "flow.safetensors", labels=("run", "walk"), channels=2, flow="dis")
     return root
 
 

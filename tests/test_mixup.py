@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.loading.mixup import mix_clips
-from i3d.recipes.augmentation import Mixing
+from i3d.recipes.augmentation import Mixup
 
 
 def batch(num=6, classes=4):
@@ -20,7 +20,7 @@ def batch(num=6, classes=4):
 def test_mixup_blends_clips_and_targets_with_one_weight(alpha, seed):
     clips, targets = torch.arange(6.0), torch.eye(6)
     mixed, mixed_targets = mix_clips(
-        clips[:, None, None, None, None].expand(6, 3, 2, 4, 4), targets, Mixing(mixup_alpha=alpha),
+        clips[:, None, None, None, None].expand(6, 3, 2, 4, 4), targets, Mixup(mixup_alpha=alpha),
         rng=np.random.default_rng(seed),
     )  # fmt: skip
     assert torch.allclose(mixed_targets.sum(1), torch.ones(6))
@@ -31,7 +31,7 @@ def test_mixup_blends_clips_and_targets_with_one_weight(alpha, seed):
 @given(st.floats(0.1, 2), st.integers(0, 999))
 def test_the_box_of_cutmix_has_the_weight_of_the_targets(alpha, seed):
     clips, targets = batch(6, 6)
-    mixed, mixed_targets = mix_clips(clips, targets, Mixing(cutmix_alpha=alpha), rng=np.random.default_rng(seed))
+    mixed, mixed_targets = mix_clips(clips, targets, Mixup(cutmix_alpha=alpha), rng=np.random.default_rng(seed))
     assert torch.allclose(mixed_targets.sum(1), torch.ones(6))
     for n in range(6):
         assert set(mixed[n].unique().tolist()) <= set(range(6))
@@ -43,10 +43,10 @@ def test_the_box_of_cutmix_has_the_weight_of_the_targets(alpha, seed):
 
 def test_off_changes_nothing_and_a_seed_determines_all():
     clips, targets = batch()
-    same, same_targets = mix_clips(clips, targets, Mixing(), rng=np.random.default_rng(0))
+    same, same_targets = mix_clips(clips, targets, Mixup(), rng=np.random.default_rng(0))
     assert same is clips
     assert same_targets is targets
-    both = Mixing(mixup_alpha=0.8, cutmix_alpha=1.0)
+    both = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0)
     runs = [mix_clips(clips, targets, both, rng=np.random.default_rng(seed))[0] for seed in (*range(20), 3)]
     assert torch.equal(runs[3], runs[20])
     boxes = [set(run.unique().tolist()) <= set(range(6)) for run in runs]

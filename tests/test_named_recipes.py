@@ -39,7 +39,7 @@ OFF = {  # what none of the ports does
     "training.head_lr": 1.0, "training.layer_decay": 1.0, "training.freeze": (), "training.freeze_norms": False,
     "training.sync_norms": False, "training.ema_decay": 0.0, "training.loss.label_smoothing": 0.0,
     "training.loss.focal_gamma": 0.0, "training.loss.class_weights": "none", "training.loss.logit_adjustment": 0.0,
-    "training.balance": "none", "training.mixing.mixup_alpha": 0, "training.mixing.cutmix_alpha": 0,
+    "training.balance": "none", "training.mixup.mixup_alpha": 0, "training.mixup.cutmix_alpha": 0,
     "training.sampling.num_clips": 1, "training.sampling.temporal_jitter": False,
     "training.sampling.out_of_bound": "loop", "training.augmentation.no_flip": (),
     "training.augmentation.mirrored": (), "training.augmentation.brightness": 0, "training.augmentation.contrast": 0,

@@ -1,4 +1,4 @@
-"""From Python: every kind of video, lists, folders and iterators; results as tables, files and pictures."""
+"""From Python: every kind of video, lists, folders and iterators; results as tables, files and figures."""
 
 import csv
 import io

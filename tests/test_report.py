@@ -1,4 +1,4 @@
-"""The HTML report of a test and the picture of its confusion matrix."""
+"""The HTML report of a test and the figure of its confusion matrix."""
 
 import base64
 import re
@@ -129,8 +129,8 @@ def test_all_text_is_escaped_and_nothing_is_loaded(tmp_path):
     bad = [BadClip(f"{HOSTILE}.mp4", HOSTILE, (0,), f"cannot be read {HOSTILE}", 0)]
     evaluation = evaluation_of(classes=classes, files=[file] * 60, bad=bad)
     draw_confusion(tmp_path / "confusion.png", evaluation)
-    pictures = {HOSTILE: (tmp_path / "confusion.png").read_bytes()}
-    text, page = report_of(tmp_path, evaluation, title=HOSTILE, notes=[HOSTILE], pictures=pictures)
+    images = {HOSTILE: (tmp_path / "confusion.png").read_bytes()}
+    text, page = report_of(tmp_path, evaluation, title=HOSTILE, notes=[HOSTILE], images=images)
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert HOSTILE not in text
     assert page.text.count(HOSTILE) >= 5
@@ -140,7 +140,7 @@ def test_all_text_is_escaped_and_nothing_is_loaded(tmp_path):
     assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "object", "form", "base"})
     assert not re.search(r"url\(|@import|https?://(?!evil\.example)", text)
     assert "{{ 7 * 7 }} & a\\nb\\x1b" in page.text
-    assert base64.b64encode(pictures[HOSTILE]).decode() in text
+    assert base64.b64encode(images[HOSTILE]).decode() in text
 
 
 def test_the_policy_allows_the_script_of_the_page_and_no_other(tmp_path):
@@ -248,7 +248,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path):
     out = tmp_path / "report.html"
     out.write_text("old")
     with pytest.raises(ValueError, match="PNG"):
-        write_report(out, evaluation_of(), pictures={"curves": b"GIF89a"})
+        write_report(out, evaluation_of(), images={"curves": b"GIF89a"})
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
 

@@ -130,27 +130,28 @@ def test_the_strip_has_a_row_for_each_class(rendered, tmp_path):
 
 @pytest.fixture
 def stubbed(monkeypatch, tmp_path):
-    """The tour with commands that do nothing but note themselves; `tested` is what `i3d test` finds."""
-    told = []
+    """The tour with commands that do nothing but record themselves; `tested` is the accuracy that `i3d test` writes."""
+    commands = []
 
     def run(tested, *, status=0):
         def stub(command, *, check):
-            told.append([str(word) for word in command[1:]])
+            commands.append([str(word) for word in command[1:]])
             if "test" in command:
-                Path(command[command.index("--out") + 1]).write_text(json.dumps({"figures": {"top1": tested}}))
+                out = {"protocols": {"windows": {"metrics": {"top1": tested}}}}
+                Path(command[command.index("--out") + 1]).write_text(json.dumps(out))
             return SimpleNamespace(returncode=status)
 
         monkeypatch.setattr(tour.subprocess, "run", stub)
         monkeypatch.setattr(sys, "argv", ["tour.py", str(tmp_path)])
         tour.main()
-        return told
+        return commands
 
     return run
 
 
-def test_the_tour_shows_its_commands_and_names_what_to_look_at(stubbed, capsys, tmp_path):
-    told = stubbed(0.95)
-    assert [words[0] if words[0] != "-m" else words[2] for words in told] == [
+def test_the_tour_prints_its_commands_and_its_output(stubbed, capsys, tmp_path):
+    commands = stubbed(0.95)
+    assert [words[0] if words[0] != "-m" else words[2] for words in commands] == [
         "tools/render_tour.py",
         "train",
         "test",

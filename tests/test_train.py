@@ -352,9 +352,9 @@ def test_wrong_use_is_one_line(clips, tmp_path, options, message):
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
-    """Batch norms keep their statistics, no dropout and no mixing, which are drawn for each process."""
+    """Batch norms keep their statistics, no dropout and no mixup, which are drawn for each process."""
     options = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
-    options += ["--set", "training.mixing.mixup_alpha=0"]
+    options += ["--set", "training.mixup.mixup_alpha=0"]
     finish(command(clips, tmp_path / "one", *options, "--batch-size", "4", "--accumulate", "1"))
     finish(command(clips, tmp_path / "two", *options, "--batch-size", "2", "--accumulate", "1", num_processes=2))
     finish(command(clips, tmp_path / "add", *options, "--batch-size", "2", "--accumulate", "2"))

@@ -275,8 +275,8 @@ def test_a_class_that_all_clips_show_still_counts():
     [
         ({"loss_scale": 128.0}, "loss_scale is for fp16, not for fp32"),
         ({"freeze_norms": True, "sync_norms": True}, "cannot be synchronised"),
-        ({"mixing": {"mixup_alpha": 0.2}, "loss": {"focal_gamma": 2.0}}, "mixed clips have no one class"),
-        ({"mixing": {"cutmix_alpha": 1.0}, "loss": {"class_weights": "balanced"}}, "mixed clips have no one class"),
+        ({"mixup": {"mixup_alpha": 0.2}, "loss": {"focal_gamma": 2.0}}, "mixed clips have no one class"),
+        ({"mixup": {"cutmix_alpha": 1.0}, "loss": {"class_weights": "balanced"}}, "mixed clips have no one class"),
     ],
 )
 def test_settings_that_contradict_each_other(settings_, message):

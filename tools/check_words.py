@@ -20,6 +20,12 @@ TEXTS = [
     "src/i3d/**/*.py",
     "src/i3d/assets/**/*.html",
     "tools/**/*.py",
+    "CHANGELOG.md",
+    "examples/*.py",
+    "examples/*.md",
+    ".github/**/*.md",
+    ".github/**/*.yml",
+    "benchmarks/*.py",
 ]
 # What to write instead. A word is banned in every sense that this project has a use for.
 WORDS = {
@@ -38,6 +44,12 @@ WORDS = {
     r"learnt": "learned, trained",
     r"kept": "saved, cached, retained",
     r"go(?:es|ing)? on|went on": "continue, resume",
+    r"sees|seen|seeing": "reads, processes, contains",  # `see` before a page or a command is a cross-reference
+    r"look(?:s|ed|ing)? at": "check, inspect, test",
+    r"pictures?": "image, frame, figure, sheet",
+    r"figures": "metrics, numbers",
+    r"keep_(?!existing|ratio|tail_frames|torch_compile|checkpoint_max)\w+": "save_, cache_, retain_",
+    r"keep(?:s|ing)? the (?:logits|scores|weights|lines|views|files?|results?|memory)": "save, cache, retain",
 }
 # Local variables and functions whose name says nothing.
 NAMES = {"found", "told", "seen", "done", "there", "kept", "made", "tell", "say"}

@@ -1,12 +1,12 @@
 """Render the clips of `make tour`: six motions that no single frame distinguishes.
 
     python tools/render_tour.py build/tour/clips
-    python tools/render_tour.py build/tour/clips --strip docs/tour.png      (the picture in the README)
+    python tools/render_tour.py build/tour/clips --strip docs/tour.png      (the image in the README)
 
 A scene is a textured object before a textured ground. Three motions lead the view through one and the same pose, which
 every clip shows in its middle: sideways, upwards, towards the camera; the object, which is nearer, moves more. Each is
 rendered once and written twice, the second time from the last frame to the first, as the opposite class: the two have
-the same frames, in another order. A clip has as many frames as the network sees at once, so that it sees all of them.
+the same frames, in another order. A clip has as many frames as one window of the network: no frame is left out.
 Scenes that are held out have textures, colours and motions of their own.
 
 Chosen on the 36 scenes to train on of seed 0: 213 of their 216 clips are right in five folds by scene (a linear
@@ -50,12 +50,12 @@ NUM_FRAMES: Final = 16  # of a view that `i3d train` takes of so short a clip
 TIMES_T: Final = np.concatenate([np.arange(-7, 1), np.arange(8)]) / 7  # in the middle twice the common pose, at 0
 FPS: Final = Fraction(25)
 SIDE: Final = 256
-HALF: Final = 128  # of the object's picture
+HALF: Final = 128  # of the object's image
 SHAPES: Final = ("disc", "square", "triangle", "star", "pentagon", "ring", "cross")
 HELD_OUT: Final = 0.25  # of the scenes
 PARALLAX: Final = 1.25  # what the object moves while the ground moves 1
 
-Picture = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 Cells = tuple[tuple[int, float], ...]  # of noise: how many along a side, how strong
 GROUND_CELLS: Final = ((6, 1.0), (14, 0.8), (30, 0.5))
@@ -67,9 +67,9 @@ class Scene:
     """What six clips show: an object, a ground, the pose that they have in common and how far each motion goes."""
 
     name: str
-    ground_HWC: Picture
-    object_HWC: Picture
-    mask_HW: Picture
+    ground_HWC: Pixels
+    object_HWC: Pixels
+    mask_HW: Pixels
     x: float
     y: float
     degrees: float
@@ -134,14 +134,12 @@ def _around(before: Matrix, after: Matrix, *, degrees: float, size: float) -> Ma
     return np.column_stack([linear_22, after - linear_22 @ before])
 
 
-def _warped(picture: Picture, matrix_23: Matrix, *, border: int) -> Picture:
-    warped = cv2.warpAffine(picture, matrix_23, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=border)
+def _warped(image: Pixels, matrix_23: Matrix, *, border: int) -> Pixels:
+    warped = cv2.warpAffine(image, matrix_23, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=border)
     return warped.astype(np.float32, copy=False)
 
 
-def _texture(
-    side: int, cells: Cells, *, hue: float, value: float, contrast: float, rng: np.random.Generator
-) -> Picture:
+def _texture(side: int, cells: Cells, *, hue: float, value: float, contrast: float, rng: np.random.Generator) -> Pixels:
     """Clouds of noise, coarse and fine, in colours around a hue."""
     layers_HW3 = np.zeros((side, side, 3), np.float32)
     for num_cells, weight in cells:
@@ -151,11 +149,11 @@ def _texture(
     hsv_HWC[..., 0] = (hue + 12 * layers_HW3[..., 0]) % 180
     hsv_HWC[..., 1] = (120 + 40 * layers_HW3[..., 1]).clip(0, 255)
     hsv_HWC[..., 2] = (value + contrast * layers_HW3[..., 2]).clip(10, 250)
-    picture_HWC: Picture = cv2.cvtColor(hsv_HWC, cv2.COLOR_HSV2RGB).astype(np.float32)
-    return picture_HWC
+    image_HWC: Pixels = cv2.cvtColor(hsv_HWC, cv2.COLOR_HSV2RGB).astype(np.float32)
+    return image_HWC
 
 
-def _mask(shape: str) -> Picture:
+def _mask(shape: str) -> Pixels:
     """The object's outline: 1 inside, 0 outside."""
     mask_HW = np.zeros((2 * HALF, 2 * HALF), np.float32)
     centre = (HALF, HALF)
@@ -203,7 +201,7 @@ def render(out: Path, *, clips_per_class: int, seed: int) -> Path:
 
 
 def strip(listed: Path, out: Path, *, num_frames: int = 5, side: int = 112, gap: int = 4) -> None:
-    """A picture with a row for each class: its name, and frames of its clip of the first held-out scene, in order."""
+    """An image with a row for each class: its name, and frames of its clip of the first held-out scene, in order."""
     rows = []
     for name in CLASSES:
         with open_video(listed.parent / name / "test00.mp4") as video:
@@ -222,7 +220,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder to write to")
     parser.add_argument("--clips-per-class", type=int, default=48, help="a fourth of them is held out (default: 48)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--strip", type=Path, metavar="PNG", help="also write a picture with a row for each class")
+    parser.add_argument("--strip", type=Path, metavar="PNG", help="also write an image with a row for each class")
     asked = parser.parse_args()
     if asked.clips_per_class < 2:
         parser.error(f"--clips-per-class {asked.clips_per_class}: must be 2 or more")

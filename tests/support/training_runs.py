@@ -28,7 +28,7 @@ training:
   ema_decay: 0.8
   sampling: {clip_len: 6, frame_interval: 1}
   augmentation: {resize: 32, size: 28, brightness: 0.2, erasing: {probability: 0.5}}
-  mixing: {mixup_alpha: 0.3}
+  mixup: {mixup_alpha: 0.3}
   validation: {clip_len: 6, frame_interval: 1}
   validation_crop: 28
   validate_every: 1

@@ -1,4 +1,4 @@
-"""Pictures of a dataset: a contact sheet of training clips, and statistics of classes, lengths and frame sizes.
+"""Images of a dataset: a contact sheet of training clips, and statistics of classes, lengths and frame sizes.
 
 preview_dataset(dataset, Path("preview"))      # preview/clips.png, preview/statistics.png
 """
@@ -40,7 +40,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Preview:
-    """The pictures that were drawn, and the numbers in them."""
+    """The images that were drawn, and the numbers in them."""
 
     paths: tuple[Path, ...]  # of the PNG files
     num_clips: int

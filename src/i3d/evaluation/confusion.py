@@ -1,6 +1,6 @@
-"""The confusion matrix: a picture of it, and the most frequent confusions.
+"""The confusion matrix: a figure of it, and the most frequent confusions.
 
-Letters in names: K classes, S classes of the picture.
+Letters in names: K classes, S classes of the figure.
 """
 
 import textwrap
@@ -19,7 +19,7 @@ from i3d.utils.drawing import INK, SOFT, Pixels, fit, open_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_CLASSES: Final = 20  # in the picture; of more, the most confused ones
+MAX_CLASSES: Final = 20  # in the figure; of more, the most confused ones
 MAX_NAME: Final = 200  # pixels of a class beside its row
 MIN_WIDTH: Final = 700
 RIGHT: Final = (36, 87, 143)  # correct; blue and orange differ for colour-blind readers

@@ -157,7 +157,7 @@ class _Evaluator:
             },
             "precision": engine.requested,
             "device": engine.device.type,
-            "views": options.keep_views,
+            "views": options.save_views,
             "seed": options.seed,
             "names": None if naming is None else [naming.template, naming.first],
             "form": resume.form if resume else "",
@@ -247,7 +247,7 @@ class _Evaluator:
         flow = f", {recipe.flow} flow" if dataset.computes_flow else ""
         scores_N = [scores[index][protocol.name] for index in indices]
         views_N: tuple[ViewLogits, ...] = ()
-        if self.scorer.options.keep_views:
+        if self.scorer.options.save_views:
             views_N = tuple(ViewLogits(clip.values_RK, clip.num_frames_V) for clip in scores_N)
         averaged = [views.average(recipe.protocol.average, multi_label=recipe.multi_label) for views in views_N]
 

@@ -22,7 +22,7 @@ def check_out(
     out_format: str = "i3d",
     *,
     num_protocols: int = 1,
-    keep_views: bool = False,
+    save_views: bool = False,
     option: str = "--out",
 ) -> None:
     """Raise InputError before the work if its results could not be written."""
@@ -38,7 +38,7 @@ def check_out(
         )
     if suffix not in SUFFIXES or not out.parent.is_dir() or out.is_dir():
         raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in an existing folder")
-    if suffix == ".csv" and keep_views:
+    if suffix == ".csv" and save_views:
         raise InputError(f"{where}: a .csv cannot hold the logits of every view; use .json or .yaml")
     if out_format == "mmaction2" and suffix == ".csv":
         raise InputError(f"{where}: MMAction2's format is a list of lists; use .json or .yaml")
@@ -59,7 +59,7 @@ def write_results(out: Path, tested: Sequence[Tested], *, out_format: str = "i3d
 
 
 def mmaction2_list(evaluation: Evaluation) -> list[Any]:
-    """The scores of each clip in the order of the list, or of each of its views with `keep_views`.
+    """The scores of each clip in the order of the list, or of each of its views with `save_views`.
 
     None (null) stands for an unreadable clip, so that the others have their list indices.
     """

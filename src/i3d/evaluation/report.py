@@ -35,18 +35,18 @@ def write_report(
     *,
     title: str | None = None,
     notes: Sequence[str] = (),
-    pictures: Mapping[str, bytes] | None = None,
+    images: Mapping[str, bytes] | None = None,
     others: Sequence[Evaluation] = (),
     bad_as_wrong: bool = False,
 ) -> None:
     """Write the report of a test as one HTML file.
 
-    `pictures`: PNG files by caption, shown at the end. `others`: evaluations of the same clips by other protocols,
+    `images`: PNG files by caption, shown at the end. `others`: evaluations of the same clips by other protocols,
     shown in a table. `bad_as_wrong`: count unreadable clips as wrong. Raises ValueError if no clip has scores or a
-    picture is not a PNG; the old file then stays.
+    image is not a PNG; the old file then stays.
     """
-    if not_png := [name for name, content in (pictures or {}).items() if not content.startswith(PNG)]:
-        raise ValueError(f"pictures must be PNG files, {printable(not_png[0])} is not")
+    if not_png := [name for name, content in (images or {}).items() if not content.startswith(PNG)]:
+        raise ValueError(f"images must be PNG files, {printable(not_png[0])} is not")
     metrics = compute_metrics(evaluation, bad_as_wrong=bad_as_wrong)
     tested = [(evaluation, metrics), *((e, compute_metrics(e, bad_as_wrong=bad_as_wrong)) for e in others)]
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8").removesuffix("\n")  # the one that the page allows
@@ -62,7 +62,7 @@ def write_report(
         "class_columns": class_columns(evaluation, metrics),
         "hardest_clips": select_hardest_clips(evaluation, max_clips=MAX_CLIPS),
         "num_wrong": int((~evaluation.is_correct_N).sum()),
-        "pictures": pictures or {},
+        "images": images or {},
         "limits": {"matrix": FULL_MATRIX, "classes": MAX_CLASSES, "pairs": MAX_PAIRS, "clips": MAX_CLIPS},
     }
     if metrics.confusion_KK is not None:

@@ -76,7 +76,7 @@ class Evaluation:
     multi_label: bool
     bad: tuple[BadClip, ...]
     gflops: float | None = None  # of the network per clip, the mean; a multiply-add counts as two operations
-    views_N: tuple[ViewLogits, ...] = ()  # only with `keep_views`
+    views_N: tuple[ViewLogits, ...] = ()  # only with `save_views`
     ranges_N: tuple[ClipRange, ...] = ()  # empty: all clips are whole files
     frame_naming: FrameNaming | None = None  # None: the clips are videos
 

@@ -59,7 +59,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
     key = first.files_N, first.classes, first.weights_sha256
     if any((e.files_N, e.classes, e.weights_sha256) != key for e, _ in tested):
         raise ValueError("the evaluations are not of the same clips and model")
-    keeps_views = bool(first.views_N)
+    saves_views = bool(first.views_N)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -76,7 +76,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
                 "protocol": e.protocol,
                 "average": e.average,
                 "gflops_per_video": e.gflops,
-                "metrics": None if keeps_views else metrics_as_dict(e, metrics),
+                "metrics": None if saves_views else metrics_as_dict(e, metrics),
             }
             for e, metrics in tested
         },
@@ -176,7 +176,7 @@ class _Clip(_Part):
     range: ClipRange = ClipRange()
     views: dict[str, int]
     scores: dict[str, list[float]] = {}
-    frames: dict[str, tuple[int, ...]] = {}  # these and the logits only with `keep_views`
+    frames: dict[str, tuple[int, ...]] = {}  # these and the logits only with `save_views`
     logits: dict[str, list[list[float]]] = {}
 
 

@@ -47,7 +47,7 @@ class EvaluationOptions:
 
     protocols: tuple[EvaluationProtocol, ...] = ()  # of one pass over the clips; empty: the recipe's protocol
     max_views: int | None = None  # that run at once; None: views of 256 frames in all
-    keep_views: bool = False  # keep the logits of every view in the result
+    save_views: bool = False  # put the logits of every view into the result
     max_bad: float = 0.01  # the fraction of clips that may be unreadable, as in training
     seed: int = 0  # of shuffled frames
     frame_naming: FrameNaming | None = None  # of frame folders; None: inferred from the file names
@@ -93,7 +93,7 @@ class Scorer:
         recipe = protocol.recipe
         chosen = list(views.groups[self.protocols.index(recipe.protocol)])
         frames = tuple(views.num_frames_V[view] for view in chosen)
-        if self.options.keep_views:
+        if self.options.save_views:
             return ClipScores(logits_VK[chosen], frames)
         average, multi_label = recipe.protocol.average, recipe.multi_label
         return ClipScores(ViewLogits(logits_VK[chosen], frames).average(average, multi_label=multi_label)[None], frames)

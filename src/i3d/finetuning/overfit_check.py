@@ -15,7 +15,7 @@ from i3d.errors import InputError
 from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import Doubles, Rows, fit_linear
 from i3d.finetuning.features import Floats
-from i3d.recipes.augmentation import CenterCrop, Mixing
+from i3d.recipes.augmentation import CenterCrop, Mixup
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Loss
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state
@@ -96,7 +96,7 @@ def overfit_network(
     plain = recipe.training.augmentation.model_copy(
         update={"crop": CenterCrop(), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "mirrored": (), "no_flip": ()}
     )
-    changes = {"augmentation": plain, "mixing": Mixing(), "balance": "none", "ema_decay": 0.0}
+    changes = {"augmentation": plain, "mixup": Mixup(), "balance": "none", "ema_decay": 0.0}
     training = recipe.training.model_copy(update=changes)
     network = recipe.network.model_copy(update={"dropout": 0.0})
     plain_recipe = recipe.model_copy(update={"training": training, "network": network})

@@ -30,7 +30,7 @@ log = logging.getLogger("i3d")
 
 
 def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
-    """Log the decisions; write the record, the split and pictures of training clips.
+    """Log the decisions; write the record, the split and a sheet of training clips.
 
     A folder that holds another run is an InputError. A run without a model (after a failed overfit check) is
     replaced.
@@ -81,13 +81,13 @@ def write_end(
     if evaluation is not None and metrics is not None:
         write_evaluations(work_dir / TEST, [(evaluation, metrics)])
         record["metrics"] = metrics_as_dict(evaluation, metrics)
-        pictures = {}
+        images = {}
         if not evaluation.multi_label:
             draw_confusion(work_dir / CONFUSION, evaluation)
         if (work_dir / CURVES).exists():
-            pictures["curves"] = (work_dir / CURVES).read_bytes()
-        pictures["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
-        write_report(work_dir / REPORT, evaluation, notes=diagnosis, pictures=pictures)
+            images["curves"] = (work_dir / CURVES).read_bytes()
+        images["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
+        write_report(work_dir / REPORT, evaluation, notes=diagnosis, images=images)
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 

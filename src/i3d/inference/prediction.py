@@ -1,4 +1,4 @@
-"""The result of one video, and of many: a list with a table, files and a picture of it."""
+"""The result of one video, and of many: a list with a table, files and a figure."""
 
 import csv
 import html

@@ -129,7 +129,7 @@ class Augmentation(Settings):
         return self
 
 
-class Mixing(Settings):
+class Mixup(Settings):
     """Pairs of clips of one batch are blended, with soft targets. Both on: each batch draws one of the two."""
 
     mixup_alpha: float = Field(default=0, ge=0)  # Zhang et al. 2018, arXiv:1710.09412

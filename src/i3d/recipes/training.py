@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from i3d.recipes.augmentation import Augmentation, Mixing, TrainSampling
+from i3d.recipes.augmentation import Augmentation, Mixup, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Settings
 
 LearningRate = Annotated[float, Field(gt=0, lt=1e6)]
@@ -100,7 +100,7 @@ class Training(Settings):
     balance: Literal["none", "classes"] = "none"  # classes: every class is drawn equally often
     sampling: TrainSampling = TrainSampling()
     augmentation: Augmentation = Augmentation()
-    mixing: Mixing = Mixing()
+    mixup: Mixup = Mixup()
     validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
     validation_crop: int = Field(default=224, ge=1)
     validate_every: int = Field(default=5, ge=1)  # epochs
@@ -116,6 +116,6 @@ class Training(Settings):
             raise ValueError(f"loss_scale is for fp16, not for {self.precision}")
         if self.sync_norms and self.freeze_norms:
             raise ValueError("norms that are frozen cannot be synchronised: choose one")
-        if self.mixing.is_on and (self.loss.focal_gamma or self.loss.class_weights != "none"):
+        if self.mixup.is_on and (self.loss.focal_gamma or self.loss.class_weights != "none"):
             raise ValueError("mixed clips have no one class: no focal loss and no class weights with mixup or cutmix")
         return self

@@ -97,10 +97,10 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
     num_views = 0
     for number, batch in enumerate(batches):
         clips_NCTHW, targets = to_device(state, batch)
-        if training.mixing.is_on:
+        if training.mixup.is_on:
             num_classes = state.recipe.network.num_classes
             rows_NK = nn.functional.one_hot(targets, num_classes).float() if targets.dim() == 1 else targets
-            clips_NCTHW, targets = mix_clips(clips_NCTHW, rows_NK, training.mixing, rng=rng)
+            clips_NCTHW, targets = mix_clips(clips_NCTHW, rows_NK, training.mixup, rng=rng)
         with _without_sync(state, is_last=number == len(batches) - 1):
             with accelerator.autocast():
                 logits_NK = state.model(clips_NCTHW)

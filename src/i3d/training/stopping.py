@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 
 
 class Stopping:
-    """While it is entered, SIGTERM, SIGINT and SIGUSR1 set `signal`, to be looked at between steps."""
+    """While it is entered, SIGTERM, SIGINT and SIGUSR1 set `signal`, which is checked between steps."""
 
     def __init__(self) -> None:
         self.signal = 0

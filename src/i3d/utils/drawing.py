@@ -1,4 +1,4 @@
-"""Pictures of a dataset: a contact sheet of clips, and charts of its classes, lengths and frame sizes.
+"""Images of a dataset: a contact sheet of clips, and charts of its classes, lengths and frame sizes.
 
 Letters in names: T frames, H rows, W columns, C channels.
 """
@@ -112,7 +112,7 @@ def contact_sheet(
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure with axes for the strips of clips (`draw_clip`), row by row, written to `path` (.png) at the end.
 
-    `size` is that of the frames; `legend_HWC`: a small picture in the top right corner.
+    `size` is that of the frames; `legend_HWC`: a small image in the top right corner.
     The figure is as large as its strips need, so that no frame is resampled: the pixels are those of training.
     """
     side, columns = tile_side(size), 1 if num_clips <= ONE_COLUMN else 2

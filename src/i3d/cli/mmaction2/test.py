@@ -30,8 +30,8 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
     if options.out and options.dump:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
-    keeps_views = options.average_clips == "none"
-    check_out(out, "mmaction2", keep_views=keeps_views, option="--out" if options.out else "--dump")
+    saves_views = options.average_clips == "none"
+    check_out(out, "mmaction2", save_views=saves_views, option="--out" if options.out else "--dump")
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
     parsed = read_config_arguments(options.config, options.cfg_options)
     if parsed.version == 0 and out is None and not options.eval:
@@ -40,7 +40,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         )
     top_k = _top_k(options.eval_options)
     check_metrics(options.eval, top_k, multi_label=parsed.config.recipe.multi_label)
-    if keeps_views and (options.eval or out is None):
+    if saves_views and (options.eval or out is None):
         raise InputError(
             "--average-clips none: saves the scores of every view, which have no accuracy; give --out alone"
         )
@@ -50,7 +50,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         parsed,
         Path(options.checkpoint),
         device=device,
-        metrics=options.eval or (None if parsed.version == 1 and not keeps_views else []),
+        metrics=options.eval or (None if parsed.version == 1 and not saves_views else []),
         top_k=top_k,
         average=options.average_clips,
         out=out,
@@ -75,8 +75,8 @@ def evaluate_by_config(
 
     `metrics` None: those that the classes have.
     """
-    keeps_views = average == "none"
-    recipe = with_average(parsed.config.recipe, None if keeps_views else average)
+    saves_views = average == "none"
+    recipe = with_average(parsed.config.recipe, None if saves_views else average)
     weights = load_weights(checkpoint, recipe=recipe)
     if weights.card.recipe.network != recipe.network:
         raise InputError(
@@ -89,7 +89,7 @@ def evaluate_by_config(
         (evaluation,) = evaluate_protocols(
             weights,
             clips,
-            EvaluationOptions((protocol,), keep_views=keeps_views, max_bad=1.0, frame_naming=naming),
+            EvaluationOptions((protocol,), save_views=saves_views, max_bad=1.0, frame_naming=naming),
             compute=ComputeConfig(device, num_workers=parsed.config.num_workers),
             resume=None if out is None else Resume(out, force, "mmaction2"),
             model_name=str(checkpoint),
@@ -101,7 +101,7 @@ def evaluate_by_config(
         values = compute_metrics(evaluation)
         if out is not None:
             write_results(out, [(evaluation, values)], out_format="mmaction2")
-            what = "a vector for each view of each clip" if keeps_views else "a vector for each clip"
+            what = "a vector for each view of each clip" if saves_views else "a vector for each clip"
             log.info(f"scores, {what} in the order of the list: {printable(str(out))}")
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS
         _print_metrics(evaluation, values, default if metrics is None else metrics, top_k, version=parsed.version)

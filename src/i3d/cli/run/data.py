@@ -145,7 +145,7 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
         output.print_preview(result)
     for bad in result.unreadable:
         log.error(bad.reason)
-    log.info("images: %s", " and ".join(_name(picture) for picture in result.paths))
+    log.info("images: %s", " and ".join(_name(path) for path in result.paths))
     return 3 if result.unreadable else 0
 
 

@@ -38,7 +38,7 @@ class Network:
 def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
     out, protocols, saves_views, force = options.out, options.protocol_names, options.saves_views, options.force
-    check_out(out, options.out_format, num_protocols=len(protocols) or 1, keep_views=saves_views)
+    check_out(out, options.out_format, num_protocols=len(protocols) or 1, save_views=saves_views)
     check_report(options.report, force=force)
     networks = _load_networks(model, options.recipe, options.streams)
     average: str | None = None if saves_views else options.average_clips
@@ -108,7 +108,7 @@ def _evaluation_options(
     return EvaluationOptions(
         protocols=protocols,
         max_views=options.max_views,
-        keep_views=options.saves_views,
+        save_views=options.saves_views,
         max_bad=options.max_bad,
         seed=options.seed,
         frame_naming=frame_naming(options.frames, "flow" if is_flow else "rgb"),

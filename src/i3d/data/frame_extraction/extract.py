@@ -211,7 +211,7 @@ def _foreign(path: Path) -> InputError:
 
 
 def _write_lists(out: Path, listed: list[tuple[Clip, str, FrameFolder | None]], *, append: bool) -> None:
-    """Write a list of all clips and one per split. `append`: keep the lines of folders from earlier runs."""
+    """Write a list of all clips and one per split. `append`: with the lines of folders from earlier runs."""
     current = {folder for _, folder, _ in listed}
     lines = {split: _lines_of_others(out, name, current) if append else [] for split, name in LISTS.items()}
     lines = {split: others for split, others in lines.items() if others or split == ""}

@@ -6,11 +6,11 @@ Letters in names: N clips, C channels, T frames, H rows, W columns, K classes.
 import numpy as np
 import torch
 
-from i3d.recipes.augmentation import Mixing
+from i3d.recipes.augmentation import Mixup
 
 
 def mix_clips(
-    clips_NCTHW: torch.Tensor, targets_NK: torch.Tensor, mixing: Mixing, *, rng: np.random.Generator
+    clips_NCTHW: torch.Tensor, targets_NK: torch.Tensor, mixup: Mixup, *, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend each clip with another of its batch, on any device and of any number type.
 
@@ -21,7 +21,7 @@ def mix_clips(
     """
     if clips_NCTHW.ndim != 5 or targets_NK.ndim != 2 or len(clips_NCTHW) != len(targets_NK):
         raise ValueError(f"mix_clips needs (N, C, T, H, W) and (N, K), got {clips_NCTHW.shape} and {targets_NK.shape}")
-    alphas = {"mixup": mixing.mixup_alpha, "cutmix": mixing.cutmix_alpha}
+    alphas = {"mixup": mixup.mixup_alpha, "cutmix": mixup.cutmix_alpha}
     kinds = [kind for kind, alpha in alphas.items() if alpha > 0]
     if not kinds:
         return clips_NCTHW, targets_NK

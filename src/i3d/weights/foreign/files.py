@@ -20,7 +20,7 @@ from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.pytorch import LEGACY_START, numbers_of, read_torch_legacy, read_torch_zip
 from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
 
-STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # where trainers keep the weights
+STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # of the weights in checkpoints
 TAR_AT: Final = 257  # where a tar file has its magic
 MAX_HEADER_BYTES: Final = 2 << 20  # that of a ResNet-50 has 40 KB
 MAX_MESSAGE: Final = 600

@@ -1,10 +1,10 @@
-"""Runs of several contenders in turns, each side in a process of its own: ours as the command `i3d` sets itself up, a
-peer's as PyTorch finds it.
+"""Time several contenders in interleaved rounds: this package's in one process, set up as the command `i3d` is, its
+peers' in another, with PyTorch's defaults.
 
-    with Sides(prepare, threads=2) as sides:                 # prepare(name) -> what is run, called in the process
-        seconds = sides.in_turns({"MMAction2": THEIRS, "i3d": OURS}, rounds=7)
+    with Processes(prepare, threads=2) as processes:         # prepare(name) -> the function to time
+        seconds, _ = processes.interleave({"MMAction2": THEIRS, "i3d": OURS}, rounds=7)
 
-A contender is thrown away after its last turn only: all stay in memory.
+All contenders stay in memory until the last round.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from typing import Any, Final
 
 OURS: Final = "ours"
 THEIRS: Final = "theirs"
-WARM_UP: Final = 3  # rounds, until the kept memory fits
+WARM_UP: Final = 3  # rounds; memory that is freed is then reused
 Prepare = Callable[[str], Callable[[], Any]]
 
 _prepare: Prepare
 _ready: dict[str, Callable[[], Any]] = {}
 
 
-class Sides:
-    """The two processes."""
+class Processes:
+    """A process for this package, and one for its peers."""
 
     def __init__(self, prepare: Prepare, *, threads: int) -> None:
-        self._of = {
+        self._processes = {
             side: ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(prepare, threads, side))
             for side in (OURS, THEIRS)
         }
 
-    def __enter__(self) -> Sides:
+    def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._of.values():
+        for process in self._processes.values():
             process.shutdown()
 
-    def in_turns(self, sides: Mapping[str, str], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
-        """The seconds of each in each round, after some to warm up; and what each gave in the last."""
+    def interleave(self, sides: Mapping[str, str], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
+        """The seconds of each in each round after the warm-up, and the value that each returned in the last."""
         seconds: dict[str, list[float]] = {name: [] for name in sides}
-        given: dict[str, Any] = {}
+        returned: dict[str, Any] = {}
         for number in range(WARM_UP + rounds):
             for name, side in sides.items():
-                taken, given[name] = self._of[side].submit(_timed, name).result()
+                taken, returned[name] = self._processes[side].submit(_timed, name).result()
                 if number >= WARM_UP:
                     seconds[name].append(taken)
-        return seconds, given
+        return seconds, returned
 
 
 def _begin(prepare: Prepare, threads: int, side: str) -> None:
@@ -71,6 +71,6 @@ def _timed(name: str) -> tuple[float, Any]:
         torch.manual_seed(0)
         _ready[name] = _prepare(name)
     start = time.perf_counter()
-    given = _ready[name]()
+    value = _ready[name]()
     taken = time.perf_counter() - start
-    return taken, given if isinstance(given, bool | float) else None
+    return taken, value if isinstance(value, bool | float) else None
