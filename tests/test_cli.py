@@ -105,9 +105,9 @@ def test_from_the_standard_input(clips):
         ),
         (
             ["predict", "z.webm", "--device", "gpu"],
-            "error: device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu",
+            "error: --device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu, npu:N",
         ),
-        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps must be above 0"),
+        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be > 0"),
     ],
 )
 def test_bad_usage_is_exit_code_2(clips, args, words):
