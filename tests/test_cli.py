@@ -91,7 +91,10 @@ def test_from_the_standard_input(clips):
         (["predict", "z.webm", "--top-k", "many"], "error: --top-k 'many': is not a whole number"),
         (["predict", "gone.mp4"], "error: gone.mp4: no such file; check the path"),
         (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
-        (["predict", "z.webm", "--out", "r.pkl"], "error: --out r.pkl: the name must end in .csv or .json or .jsonl"),
+        (
+            ["predict", "z.webm", "--out", "r.pkl"],
+            "error: --out r.pkl: a pickle can run any code when it is read; the name must end in .csv or .json or .jsonl",
+        ),
         (["predict", "z.webm", "--out", "no/r.csv"], "error: --out no/r.csv: there is no folder no; make it first"),
         (["predict", "z.webm", "--annotate", "x.avi"], "error: --annotate x.avi: the name must end in .mp4 or .gif"),
         (
@@ -105,9 +108,9 @@ def test_from_the_standard_input(clips):
         ),
         (
             ["predict", "z.webm", "--device", "gpu"],
-            "error: device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu",
+            "error: --device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu, npu:N",
         ),
-        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps must be above 0"),
+        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be > 0"),
     ],
 )
 def test_bad_usage_is_exit_code_2(clips, args, words):

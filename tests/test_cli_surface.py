@@ -9,14 +9,14 @@ from typing import get_args
 
 import pytest
 
-from i3d.cli import options
+from i3d.cli import features, options
 from i3d.cli.main import app
 from support.commands import I3D, run, run_process
 
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {  # all flags without their dashes
     "predict": (
-        "annotate cache device flow-method flow-model flow-recipe force frames-fps fuse-average json labels "
+        "annotate cache classes device flow-method flow-model flow-recipe force frames-fps fuse-average json "
         "max-decode-lag model out precision recipe runtime stream-weights streams top-k"
     ),
     "features": (
@@ -63,7 +63,7 @@ COMMANDS = {  # all flags without their dashes
         "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
     ),
     "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
-    "convert": "force in-channels json labels partial recipe",
+    "convert": "classes force in-channels json partial recipe",
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (
@@ -137,11 +137,28 @@ def test_the_list_of_commands_has_whole_summaries():
     [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", "--nope"], ["predict", "missing.mp4"],
      ["test", "m", "--data", "missing"], ["train", "--data", "missing", "--work-dir", "w"],
      ["predict", "missing.mp4", "--device", "gpu"], ["data", "check", "missing"], ["features", "m.mp4", "--out", "o"],
-     ["flow", "missing.mp4", "--out", "o"], ["convert", "a.pth", "missing/b.safetensors"], ["predcit"]],
+     ["flow", "missing.mp4", "--out", "o"], ["convert", "a.pth", "missing/b.safetensors"], ["predcit"],
+     ["models", "show", "nofile"], ["models", "show", "r50", "--recipe", "i3d_rgb"], ["benchmark", "model", "nofile"],
+     ["benchmark", "model", "r50", "--recipe", "nofile"], ["benchmark", "data", "c.txt", "--recipe", "nofile"],
+     ["convert", "nofile.pth", "x.safetensors"], ["data", "list", "c.txt", "--out", "a.xyz"],
+     ["data", "split", "c.txt", "--out", "a.csv", "--val-fraction", "3"],
+     *(["predict", "c.txt", *words] for words in (
+         ["--model", "nofile.pth"], ["--flow-model", "nofile.pth"], ["--classes", "nofile"], ["--recipe", "nofile"],
+         ["--device", "gpu"], ["--model", ""], ["--model="])),
+     ["features", "c.txt", "--out", "o", "--model", "nofile.pth"],
+     ["features", "c.txt", "--out", "o", "--preset", "foo"], ["test", "nofile.pth", "--data", "c.txt"],
+     *(["test", "c.txt", "--data", "c.txt", *words] for words in (
+         ["--flow-model", "nofile.pth"], ["--root", "nofolder"], ["--classes", "nofile"], ["--out", "r.pkl"],
+         ["--protocols", "zz"])),
+     *(["train", "--data", "c.txt", "--work-dir", "w", *words] for words in (
+         ["--recipe", "nofile"], ["--recipe", "nofile.yaml"], ["--init", "nofile.pth"], ["--root", "nofolder"],
+         ["--set", "foo=1"], ["--recipe", "i3d_rgb", "--set", "training.foo=1"], ["--val-fraction", "3"],
+         ["--group-by", "("], ["--lr", "-1"]))],
     ids=" ".join,
 )  # fmt: skip
 def test_what_needs_no_network_is_answered_before_torch_is_imported(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.txt").write_text("a.mp4 0\n")
     code = f"""
 import sys
 from i3d.cli.main import main
@@ -213,9 +230,11 @@ def test_completion_is_installed_for_the_user(tmp_path, shell):
 def test_choices_of_options_are_those_of_the_library():
     from i3d.data.formats.read import Format
     from i3d.data.frame_folders import Modality
+    from i3d.recipes.features import PRESETS
     from i3d.utils.device import Precision, Runtime
     from i3d.video.flow import METHODS
 
+    assert set(get_args(features.Preset)) == set(PRESETS)
     assert set(get_args(options.Precision)) == set(get_args(Precision))
     assert set(get_args(options.Runtime)) == set(get_args(Runtime))
     assert set(get_args(options.FlowMethod)) == set(METHODS)

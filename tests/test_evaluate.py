@@ -208,7 +208,7 @@ def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
     assert "numbers its 2 classes" in message
     assert "name them with --classes" in message
     nameless = save_model(tmp_path / "nameless.safetensors", labels=("class 0", "class 1", "class 2"))
-    assert "i3d convert --labels" in run(nameless, "--data", clips / "clips.csv", expected=2)
+    assert "i3d convert --classes" in run(nameless, "--data", clips / "clips.csv", expected=2)
     (tmp_path / "names.txt").write_text("c\nb\n")
     options = ("--data", tmp_path / "numbers.txt", "--root", clips, "--classes", tmp_path / "names.txt", "--out")
     run(models["clips"], *options, tmp_path / "named.json")
@@ -378,7 +378,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--out", "r.txt"), "must be a .json, .yaml, .yml, .csv in an existing folder"),
+        (("--out", "r.txt"), "the name must end in .json or .yaml or .yml or .csv"),
         (("--out", "nowhere/r.json"), "there is no folder nowhere"),
         (("--out", "r.pkl"), "a pickle can run any code when it is read"),
         (("--out-format", "xml"), "is not one of i3d, mmaction2"),
@@ -393,7 +393,7 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
         (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
-        (("--protocols", ""), "write CLIPSxCROPS"),
+        (("--protocols", ""), "--protocols: the value is empty"),
         (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
         (("--set", "protocol.placement=foo"), "protocol.placement: Input should be 'centred', 'end_to_end' or 'dense'"),
         (("--set", "protocol.crops=five"), "protocol.crops: Input should be 'center', 'three' or 'ten'"),

@@ -422,7 +422,7 @@ def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "x"], "preset 'x': there are video-features-i3d"),
+        (["--preset", "x"], "--preset 'x': is not one of video-features-i3d"),
         (["--layer", "fc"], "layer 'fc': this network has pooled, conv1"),
         (["--grid"], "name an endpoint"),
         (["--crops", "7"], "--crops '7': is not one of 1, 3, 5, 10"),

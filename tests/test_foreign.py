@@ -468,7 +468,7 @@ def test_nan_is_refused(tmp_path):
 
 def test_labels_from_a_file(tmp_path):
     (tmp_path / "names.txt").write_bytes("\ufefffive\r\nfour\r\nthree (3)\r\nzwö\r\none\r\n".encode())
-    result = run("convert", TINY, tmp_path / "t.safetensors", "--labels", tmp_path / "names.txt")
+    result = run("convert", TINY, tmp_path / "t.safetensors", "--classes", tmp_path / "names.txt")
     assert result.returncode == 0
     assert i3d.load_model(tmp_path / "t.safetensors").labels == ("five", "four", "three (3)", "zwö", "one")
     for content, reason in [
@@ -478,7 +478,7 @@ def test_labels_from_a_file(tmp_path):
         ("a\n\nc", "names.txt:2: ''"),
     ]:
         (tmp_path / "names.txt").write_text(content)
-        result = run("convert", TINY, tmp_path / "u.safetensors", "--labels", tmp_path / "names.txt")
+        result = run("convert", TINY, tmp_path / "u.safetensors", "--classes", tmp_path / "names.txt")
         assert re.search(reason, result.stderr)
     assert not (tmp_path / "u.safetensors").exists()
 
@@ -594,7 +594,7 @@ def test_predict_takes_recipe_and_labels(tmp_path):
     clip = render(tmp_path / "clip.mp4", num_frames=20)
     (tmp_path / "names.txt").write_text("p\nq\nr\ns\nt\n")
     recipe = "i3d_r50_video_inference_32x2x1_100e_kinetics400_rgb"
-    result = run("predict", clip, "--model", TINY, "--recipe", recipe, "--labels", tmp_path / "names.txt")
+    result = run("predict", clip, "--model", TINY, "--recipe", recipe, "--classes", tmp_path / "names.txt")
     assert result.returncode == 0
     assert f"protocol: {recipe}: 1 clip of 32 frames x stride 2 in the middle of segments" in result.stdout
     assert {line.split()[1] for line in result.stdout.splitlines()[1:6]} == set("pqrst")

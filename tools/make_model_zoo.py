@@ -9,7 +9,6 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from i3d.diagnostics.model_description import NETWORKS, OTHER_DEPTHS, recipe_of_network
 from i3d.diagnostics.model_zoo import ASSET, ModelZoo, NetworkRow, RecipeRow, WeightsRow
 from i3d.models.flops import network_cost
 from i3d.recipes.named import ALIASES, RECIPES
@@ -18,6 +17,7 @@ from i3d.recipes.settings import NetworkSettings
 from i3d.utils.atomic_files import write_atomically
 from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.foreign.shapes import stored_settings
+from i3d.weights.names import NETWORKS, OTHER_DEPTHS, recipe_of_network
 from i3d.weights.pretrained import PRETRAINED
 
 _V0, _V1 = "MMAction2 0.x; 10 clips x 3 crops", "MMAction2 1.x; 10 clips x 3 crops"

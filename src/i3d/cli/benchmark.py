@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from i3d import diagnostics
 from i3d.cli import options as shared
 from i3d.cli import output, run
-from i3d.cli.checks import choices, exists, numbers
+from i3d.cli.checks import accepted, check_network, check_protocols, choices, exists, numbers
 from i3d.cli.messages import log
 from i3d.cli.usage import command
 from i3d.utils.atomic_files import write_atomically
@@ -66,7 +66,9 @@ class ModelSpeedOptions:
 
     recipe: shared.ModelRecipe = None
 
-    protocol: Annotated[str | None, Parameter(group=shared.COMPUTED)] = None
+    protocol: Annotated[
+        str | None, Parameter(group=shared.COMPUTED, validator=accepted(check_protocols, "--protocol"))
+    ] = None
     """Clips x crops of a video, e.g. 10x3 (default: the recipe's)."""
 
     video: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--video"))] = None
@@ -91,7 +93,6 @@ class ModelSpeedOptions:
     """Stop after so long, but not before 3 rounds."""
 
     device: shared.Device = "auto"
-    """auto, cpu, cuda, cuda:N, mps or npu."""
 
     out: Annotated[Path | None, shared.out_file(".json")] = None
     """Write the result to this .json too."""
@@ -112,6 +113,7 @@ def model(
     Examples:
       i3d benchmark model r50 --precision fp32,auto --batch-size 1,4
     """
+    check_network(name, options.recipe)
     axes = [
         choices("--precision", options.precision, get_args(shared.Precision)),
         numbers("--batch-size", options.batch_size, int),

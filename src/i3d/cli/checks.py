@@ -1,13 +1,17 @@
-"""Checks of paths before any work: what cannot be read, or could not be written, is refused at once."""
+"""Checks of names and paths before any work, without PyTorch: what cannot be used is refused at once."""
 
 import glob
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from i3d import recipes
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
+from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
 
@@ -27,15 +31,59 @@ def _leads_somewhere(name: str) -> bool:
     return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
 
 
-def exists(option: str = "") -> Callable[[object, Path | None], None]:
-    """A validator: there is such a list, file or folder. Options that are not given are validated too: None."""
+def check_not_empty(words: Sequence[str]) -> None:
+    """An InputError for an empty value, as that of a variable of the shell that is not set."""
+    for before, word in pairwise(("", *words)):
+        if word == "" or re.fullmatch(r"--[\w-]+=", word):
+            option = word.rstrip("=") or (before if before.startswith("-") else "an argument")
+            raise InputError(f"{option}: the value is empty; write one, or leave it out")
 
-    def check(_: object, source: Path | None) -> None:
-        if source is not None and not source.exists() and "%" not in str(source):
+
+def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Path | str | None], None]:
+    """A validator: one of the names, or an existing file or folder. Options that are not given are None."""
+
+    def check(_: object, source: Path | str | None) -> None:
+        if source is not None and source not in names and not Path(source).exists() and "%" not in str(source):
             where = f"{option} {source}".lstrip()  # arguments have no option
-            raise InputError(f"{where}: no such file or folder; check the path")
+            other = f", and none of {', '.join(names)}" if names else ""
+            raise InputError(f"{where}: no such file or folder{other}; check the path")
 
     return check
+
+
+def accepted(check: Callable[[str], object], option: str = "", *others: str) -> Callable[[object, str | None], None]:
+    """A validator: one of the other words, or a value for which `check` raises no InputError."""
+
+    def validate(_: object, value: str | None) -> None:
+        try:
+            if value is not None and value not in others:
+                check(value)
+        except InputError as error:
+            raise InputError(f"{option}: {error}".removeprefix(": ")) from error
+
+    return validate
+
+
+def check_weights(name: str) -> None:
+    from i3d.weights.names import check_weights_name  # it imports all recipes, which takes a moment
+
+    check_weights_name(name)
+
+
+def check_network(name: str, recipe: str | None) -> None:
+    from i3d.weights.names import recipe_without_weights
+
+    recipe_without_weights(name, recipe)
+
+
+def check_recipe(name: str) -> None:
+    recipes.load_recipe(name)
+
+
+def check_protocols(names: str) -> None:
+    """An InputError if one of the names is of no protocol, even of a network of windows."""
+    for name in names.split(","):
+        recipes.with_protocol(recipes.named_recipe(DEFAULT), name.strip())
 
 
 def writable(option: str, *suffixes: str) -> Callable[[object, Path | None], None]:
@@ -51,7 +99,8 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -
     if not path.parent.is_dir():
         raise InputError(f"{where}: there is no folder {path.parent}; make it first")
     if suffixes and path.suffix.lower() not in suffixes:
-        raise InputError(f"{where}: the name must end in {' or '.join(suffixes)}")
+        why = "a pickle can run any code when it is read; " if path.suffix in (".pkl", ".pickle", ".p") else ""
+        raise InputError(f"{where}: {why}the name must end in {' or '.join(suffixes)}")
     if suffixes and path.is_dir():
         raise InputError(f"{where}: is a folder; choose another name")
     if not os.access(path.parent, os.W_OK):

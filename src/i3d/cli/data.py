@@ -20,7 +20,11 @@ def list_(
     source: shared.Dataset,
     /,
     *,
-    out: Annotated[Path, shared.out_file(), Parameter(help="The .csv, .tsv, .jsonl or (MMAction2) .txt.")],
+    out: Annotated[
+        Path,
+        shared.out_file(".csv", ".tsv", ".jsonl", ".txt"),
+        Parameter(help="The .csv, .tsv, .jsonl or (MMAction2) .txt."),
+    ],
     dataset: shared.DatasetOptions = shared.DatasetOptions(),
     frames: shared.ModalityOptions = shared.ModalityOptions(),
 ) -> None:
@@ -44,13 +48,13 @@ class SplitOptions:
     out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl")]
     """The .csv, .tsv or .jsonl to write."""
 
-    val_fraction: float = 0.2
+    val_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.2
     """Fraction to validate on."""
 
-    test_fraction: float = 0.0
+    test_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.0
     """Fraction to test on."""
 
-    group_by: str | None = None
+    group_by: shared.GroupBy = None
     """Regular expression; clips whose paths match alike stay together."""
 
     ignore_splits: bool = False

@@ -13,6 +13,9 @@ from i3d.cli.streams import choose_streams
 from i3d.cli.usage import command
 from i3d.errors import InputError
 
+Preset = Literal[
+    "video-features-i3d", "anomaly-10crop-16", "segmentation-21-centred", "localisation-16-25fps", "charades-24"
+]
 CROPS: Final = {"1": "center", "3": "three", "5": "five", "10": "ten"}
 
 
@@ -25,8 +28,8 @@ class FeatureOptions:
     model: shared.ModelOptions = shared.ModelOptions()
     streams: shared.StreamOptions = shared.StreamOptions()
 
-    preset: str | None = None
-    """Published settings by name (listed above)."""
+    preset: Preset | None = None
+    """Published settings by name."""
 
     layer: str | None = None
     """pooled (default), or an endpoint such as Mixed_5c or layer4."""
@@ -83,8 +86,6 @@ def features(*videos: shared.Videos, options: FeatureOptions) -> int:
     settings, and the frames and seconds of each row. Existing output of the same video and settings is reused; the same
     command resumes an interrupted run. Exit code 3: some video could not be read.
 
-    Presets: video-features-i3d, anomaly-10crop-16, segmentation-21-centred, localisation-16-25fps, charades-24.
-
     Examples:
       i3d features clips/ --out features --window 16 --stride 16
       i3d features match.mp4 --out features --preset localisation-16-25fps
@@ -104,20 +105,9 @@ class CompareOptions:
     video: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
     """The video, to search for causes (default: that of the .json)."""
 
-    model: Annotated[str | None, Parameter(alias="-m")] = None
-    """Weights that made the first, to search for causes."""
-
-    recipe: shared.ModelRecipe = None
-
-    flow_model: str | None = None
-    """Weights of a network of optical flow."""
-
-    flow_recipe: str | None = None
-    """Recipe of a foreign --flow-model that does not name it."""
-
-    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
-    """auto, cpu, cuda, cuda:N, mps or npu."""
-
+    model: shared.ModelOptions = shared.ModelOptions()
+    flow: shared.FlowModelOptions = shared.FlowModelOptions()
+    device: shared.Device = "auto"
     json: shared.Json = False
 
 

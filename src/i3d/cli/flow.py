@@ -9,10 +9,9 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos, frame_rate
+from i3d.cli.checks import check_new, check_not_source, check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
 from i3d.cli.usage import command
-from i3d.errors import InputError
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -73,9 +72,8 @@ def show(
     Examples:
       i3d flow show clip.mp4 --out flow.mp4
     """
-    if out.exists() and (not force or out.samefile(source)):
-        todo = "choose another name" + ("" if force else ", or use --force")
-        raise InputError(f"--out {out}: exists already; {todo}")
+    check_not_source(source, out)
+    check_new("--out", out, force=force)
     run.flow.run_show(source, out, flow_method, max_displacement=max_displacement)
 
 

@@ -7,11 +7,10 @@ from cyclopts import Parameter
 
 import i3d
 from i3d.cli import output
-from i3d.cli.checks import check_new, writable
+from i3d.cli.checks import check_network, check_new, writable
 from i3d.cli.messages import log
-from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, Force, Json, ModelRecipe
+from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, WEIGHTS, Classes, Force, Json, ModelRecipe
 from i3d.cli.usage import command
-from i3d.data.labels import read_labels
 
 
 def list_models(*, json: Json = False) -> None:
@@ -38,16 +37,17 @@ def show(
     Examples:
       i3d models show r50
     """
+    check_network(name, recipe)
     output.print_result(i3d.diagnostics.describe_model(name, recipe=recipe), output.print_description, json=json)
 
 
 def convert(
-    source: Annotated[str, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")],
+    source: Annotated[str, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")],
     target: Annotated[Path, Parameter(group=OUTPUT, validator=writable(""), help="The .safetensors to write.")],
     /,
     *,
     recipe: ModelRecipe = None,
-    labels: Annotated[Path | None, Parameter(group=MODEL, help="Class names, one a line.")] = None,
+    classes: Annotated[Classes, Parameter(group=MODEL, help="Class names: a file, or a dataset.")] = None,
     in_channels: Annotated[
         int | None,
         Parameter(group=MODEL, validator=AT_LEAST_1, help="Input channels of an inflated 2D network (default: 3)."),
@@ -62,10 +62,12 @@ def convert(
     ImageNet networks of torchvision and timm, which are inflated. Nothing in them is executed.
 
     Examples:
-      i3d convert epoch_100.pth mine.safetensors --labels classes.txt
+      i3d convert epoch_100.pth mine.safetensors --classes classes.txt
     """
     check_new("", target, force=force)
-    names = None if labels is None else read_labels(labels)
+    from i3d.data.formats.read import class_names  # with NumPy
+
+    names = None if classes is None else class_names(classes)
     conversion = i3d.convert(
         source, target, recipe=recipe, labels=names, in_channels=in_channels, partial=partial, force=force
     )

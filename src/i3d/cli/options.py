@@ -12,9 +12,11 @@ from typing import Annotated, Final, Literal
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from i3d.cli.checks import exists, writable
+from i3d.cli.checks import accepted, check_recipe, check_weights, exists, writable
+from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
-from i3d.utils.device_names import check_device_name
+from i3d.utils.device_names import DEVICE_NAMES, check_device_name
+from i3d.utils.text import group_pattern
 
 INPUT: Final = Group("Input", sort_key=1)
 MODEL: Final = Group("Model", sort_key=2)
@@ -24,6 +26,7 @@ SPEED: Final = Group("Speed", sort_key=5)
 
 AT_LEAST_0: Final = Number(gte=0)
 AT_LEAST_1: Final = Number(gte=1)
+BELOW_1: Final = Number(gte=0, lt=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
@@ -69,7 +72,8 @@ def in_file(text: str, *, option: str = "", required: bool | None = None) -> Par
     return Parameter(group=INPUT, alias=alias, required=required, validator=exists(option), help=text)
 
 
-Device = Annotated[str, Parameter(validator=lambda _, device: check_device_name(device))]
+DEVICE: Final = Parameter(group=SPEED, validator=lambda _, device: check_device_name(device))
+Device = Annotated[str, DEVICE, Parameter(help=f"{', '.join(DEVICE_NAMES)} (npu is untested).")]
 Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
 Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Random seed.")]
 Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]
@@ -92,10 +96,13 @@ DATASET: Final = "A list of clips in any format, or a folder of classes."
 Dataset = Annotated[Path, in_file(DATASET)]
 DataOption = Annotated[Path, in_file(DATASET, option="--data")]
 OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
-ModelRecipe = Annotated[
-    str | None, Parameter(group=MODEL, help="Recipe of a foreign checkpoint that does not name it.")
-]
-ClipRecipe = Annotated[str, Parameter(group=MODEL, help="Recipe that sets clip length and sizes (`i3d models`).")]
+WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights))
+Root = Annotated[Path | None, Parameter(validator=exists("--root"))]
+Classes = Annotated[str | None, Parameter(validator=exists("--classes", tuple(SHIPPED)))]
+GroupBy = Annotated[str | None, Parameter(validator=accepted(group_pattern))]
+RECIPE: Final = Parameter(group=MODEL, validator=accepted(check_recipe, "--recipe"))
+ModelRecipe = Annotated[str | None, RECIPE, Parameter(help="Recipe of a foreign checkpoint that does not name it.")]
+ClipRecipe = Annotated[str, RECIPE, Parameter(help="Recipe that sets clip length and sizes (`i3d models`).")]
 
 
 @Parameter(name="*", group=INPUT)
@@ -103,10 +110,10 @@ ClipRecipe = Annotated[str, Parameter(group=MODEL, help="Recipe that sets clip l
 class ListOptions:
     """How a list of clips is read."""
 
-    root: Path | None = None
+    root: Root = None
     """Folder that paths of the list are relative to (default: its own)."""
 
-    classes: str | None = None
+    classes: Classes = None
     """Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51."""
 
     list_format: ListFormat = "auto"
@@ -157,7 +164,7 @@ class ModalityOptions(FrameOptions):
 class ModelOptions:
     """Which network, by its weights."""
 
-    model: Annotated[str | None, Parameter(alias="-m")] = None
+    model: Annotated[str | None, Parameter(alias="-m", validator=accepted(check_weights, "--model"))] = None
     """Weights: shipped ones by name, or a file (default: the shipped ones)."""
 
     recipe: ModelRecipe = None
@@ -165,17 +172,23 @@ class ModelOptions:
 
 @Parameter(name="*", group=MODEL)
 @dataclass(frozen=True)
-class StreamOptions:
+class FlowModelOptions:
+    """Which network of optical flow, by its weights."""
+
+    flow_model: Annotated[str | None, Parameter(validator=accepted(check_weights, "--flow-model"))] = None
+    """Weights of a network of optical flow, like --model."""
+
+    flow_recipe: Annotated[str | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None
+    """Recipe of a foreign --flow-model that does not name it."""
+
+
+@Parameter(name="*", group=MODEL)
+@dataclass(frozen=True)
+class StreamOptions(FlowModelOptions):
     """Which networks process a video: of RGB, of optical flow, or both."""
 
     streams: Annotated[str | None, Parameter(converter=_parse_streams)] = None
     """rgb, flow or rgb,flow (default: those whose networks are given)."""
-
-    flow_model: str | None = None
-    """Weights of a network of optical flow, like --model."""
-
-    flow_recipe: str | None = None
-    """Recipe of a foreign --flow-model that does not name it."""
 
     flow_method: FlowMethod | None = None
     """How flow is computed (default: as the weights require, else tvl1)."""
@@ -199,7 +212,6 @@ class ComputeOptions:
     """Where and how a network runs."""
 
     device: Device = "auto"
-    """auto, cpu, cuda, cuda:N, mps or npu."""
 
     precision: Precision = "fp32"
     """Number format; auto is the fastest that the device has."""

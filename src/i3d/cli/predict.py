@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_new, check_not_source, check_videos
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.cli.usage import command
-from i3d.errors import InputError
 
 
 @Parameter(name="*")
@@ -21,10 +21,10 @@ class PredictOptions:
 
     model: shared.ModelOptions = shared.ModelOptions()
 
-    labels: Annotated[Path | None, Parameter(group=shared.MODEL)] = None
-    """Class names, one a line, instead of those of the weights."""
+    classes: Annotated[shared.Classes, Parameter(group=shared.MODEL)] = None
+    """Class names instead of those of the weights: a file, or a dataset."""
 
-    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT)] = None
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=Number(gt=0, lte=1000))] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
     max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=shared.AT_LEAST_0)] = 60.0
@@ -58,8 +58,6 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
       i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     names = check_videos(videos)
-    if options.frames_fps is not None and not 0 < options.frames_fps <= 1000:
-        raise InputError(f"--frames-fps must be above 0 and at most 1000, got {options.frames_fps:g}")
     check_new("--annotate", options.annotate, force=options.force)
     if options.annotate is not None:
         for name in names:

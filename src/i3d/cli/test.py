@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import choices, refuse
+from i3d.cli.checks import accepted, check_protocols, choices, refuse
 from i3d.cli.streams import parse_fusion
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -27,7 +27,7 @@ class TestOptions:
 
     recipe: shared.ModelRecipe = None
 
-    protocols: str | None = None
+    protocols: Annotated[str | None, Parameter(validator=accepted(check_protocols, "--protocols"))] = None
     """Clips x crops, e.g. 1x1,3x1,10x3, from one pass (default: the recipe's)."""
 
     average_clips: Literal["prob", "score", "none"] | None = None
@@ -45,7 +45,7 @@ class TestOptions:
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, shared.out_file()] = None
+    out: Annotated[Path | None, shared.out_file(".json", ".yaml", ".yml", ".csv")] = None
     """Write scores and metrics to this .json, .yaml or .csv; resumes a test."""
 
     out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=shared.OUTPUT)] = "i3d"
@@ -78,9 +78,7 @@ class TestOptions:
 
 
 def evaluate(
-    model: Annotated[
-        str, Parameter(group=shared.MODEL, help="Shipped weights by name, or a weights file of any kind.")
-    ],
+    model: Annotated[str, shared.WEIGHTS, Parameter(help="Shipped weights by name, or a weights file of any kind.")],
     /,
     *,
     options: TestOptions,

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import exists, refuse
+from i3d.cli.checks import accepted, check_recipe, check_weights, exists, refuse
 from i3d.cli.usage import command
 from i3d.errors import InputError
 
@@ -49,10 +49,10 @@ class FinetuneFlags:
     cv_folds: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
     """Test on all clips by cross-validation of so many folds."""
 
-    val_fraction: float | None = None
+    val_fraction: Annotated[float | None, Parameter(validator=shared.BELOW_1)] = None
     """Fraction to validate on, of clips without a split (default: 0.2)."""
 
-    group_by: str | None = None
+    group_by: shared.GroupBy = None
     """Regular expression; clips whose paths match alike stay together."""
 
     overfit_check: Annotated[bool, Parameter(negative="--no-overfit-check")] = True
@@ -81,16 +81,20 @@ class TrainOptions:
     dataset: shared.ListOptions = shared.ListOptions()
     frames: shared.FrameOptions = shared.FrameOptions()
 
-    recipe: Annotated[str, Parameter(group=shared.MODEL)] = FINETUNE
+    recipe: Annotated[str, Parameter(group=shared.MODEL, validator=accepted(check_recipe, "--recipe", FINETUNE))] = (
+        FINETUNE
+    )
     """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
 
-    init: Annotated[str | None, Parameter(group=shared.MODEL)] = None
+    init: Annotated[str | None, Parameter(group=shared.MODEL, validator=accepted(check_weights, "--init", "none"))] = (
+        None
+    )
     """Initial weights: a file of any kind, a hub name, or none."""
 
     val_list: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-list"))] = None
     """Clips to validate on (default: the split val of --data)."""
 
-    val_root: Annotated[Path | None, Parameter(group=shared.INPUT)] = None
+    val_root: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-root"))] = None
     """Folder that paths of --val-list are relative to."""
 
     epochs: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
@@ -102,7 +106,7 @@ class TrainOptions:
     accumulate: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
     """Batches whose gradients make one step."""
 
-    lr: float | None = None
+    lr: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
     """Learning rate as given, not scaled to the batch."""
 
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
@@ -126,8 +130,7 @@ class TrainOptions:
     precision: Annotated[shared.Precision | None, Parameter(group=shared.SPEED)] = None
     """Number format (default: the recipe's); auto is the fastest."""
 
-    device: Annotated[shared.Device, Parameter(group=shared.SPEED)] = "auto"
-    """auto, cpu, cuda, cuda:N, mps or npu (npu is untested)."""
+    device: shared.Device = "auto"
 
     runtime: Annotated[Literal["torch", "compile"], Parameter(group=shared.SPEED)] = "torch"
     """compile is slow to start, then faster."""
@@ -164,11 +167,15 @@ def train(*, options: TrainOptions) -> int:
       i3d train --recipe i3d_r50_video_32x2x1_100e_kinetics400_rgb --data train.txt --val-list val.txt --work-dir run
       torchrun --nproc-per-node 8 -m i3d train --recipe r.yaml --data clips.csv --work-dir run
     """
+    from i3d.recipes.io import check_settings, load_recipe, with_overrides  # with all recipes, which takes a moment
+
     _check_beside(options.data, options.work_dir)
     if options.recipe == FINETUNE:
         _check_finetune(options)
+        check_settings(options.settings or [])
         return run.finetune.run_finetune(options)
     options.finetuning.check_unused()
+    with_overrides(load_recipe(options.recipe), options.settings or [])
     return run.train.run_train(options)
 
 

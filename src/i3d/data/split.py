@@ -1,7 +1,6 @@
 """Split a dataset into training, validation and test, or into folds, without separating the clips of a group."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.errors import InputError
+from i3d.utils.text import group_pattern
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
 UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
@@ -88,13 +88,7 @@ def find_groups(
     annotations: Annotations, group_by: str | None = None, alike: Sequence[tuple[int, int]] = ()
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """The number of each clip's group, and its name; "" for a group that is a file."""
-    try:
-        pattern = re.compile(group_by or UCF101_GROUP)
-    except re.error as error:
-        raise InputError(f"--group-by {group_by!r}: not a regular expression ({error}); correct it") from None
-    if group_by and not pattern.groups:
-        raise InputError(f"--group-by {group_by!r}: has no parentheses; put them around the name of the group")
-    keys = []
+    pattern, keys = group_pattern(group_by or UCF101_GROUP), []
     for index in range(len(annotations)):
         path = annotations.path(index)
         listed = annotations.group_names[annotations.groups_N[index]]

@@ -17,13 +17,12 @@ import numpy as np
 import torch
 
 from i3d.data.loading.view_stream import View, ViewSampler
-from i3d.diagnostics.model_description import describe_model
+from i3d.diagnostics.model_description import recipe_and_weights
 from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward
 from i3d.models.factory import build_network
 from i3d.models.flops import network_cost, view_gflops, view_shape
-from i3d.recipes.io import SUFFIXES, load_recipe
 from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
@@ -31,8 +30,6 @@ from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, n
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.writer import write_video
-from i3d.weights.load import load_weights
-from i3d.weights.pretrained import PRETRAINED
 
 MIN_ROUNDS: Final = 3
 CLIP_FRAMES: Final = 250  # of the rendered video to decode: 10 s at 25 fps
@@ -116,7 +113,8 @@ def measure_model(
     """
     picked = pick_device(device)
     _check(configurations, picked, rounds)
-    measured_recipe, state = _recipe_and_state(name, recipe)
+    measured_recipe, weights = recipe_and_weights(name, recipe)
+    state = None if weights is None else weights.state
     measured_recipe = with_protocol(measured_recipe, protocol) if protocol else measured_recipe
     num_frames_V, decode_seconds = _decoding(measured_recipe, video)
     frames = max(num_frames_V)
@@ -202,16 +200,6 @@ def _check(configurations: Sequence[Configuration], device: torch.device, rounds
         arithmetic_of(c.precision, device)
         if c.batch < 1 or c.threads < 0:
             raise InputError(f"batch {c.batch}, threads {c.threads}: must be at least 1 and 0")
-
-
-def _recipe_and_state(name: str, recipe: str | None) -> tuple[Recipe, dict[str, torch.Tensor] | None]:
-    """The recipe of a name, and its weights if it has any."""
-    if Path(name).suffix.lower() in (*SUFFIXES, ".py"):
-        return load_recipe(name), None
-    if name in PRETRAINED or Path(name).exists():
-        weights = load_weights(name, recipe=recipe)
-        return weights.card.recipe, dict(weights.state)
-    return describe_model(name).recipe, None
 
 
 def _decoding(recipe: Recipe, video: Path | None) -> tuple[tuple[int, ...], float | None]:

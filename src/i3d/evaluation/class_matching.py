@@ -30,7 +30,7 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
             f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
         )
     if labels == numbered_labels(len(labels)):
-        remedy = "its classes have no names: add them with `i3d convert --labels`"
+        remedy = "its classes have no names: add them with `i3d convert --classes`"
     else:
         remedy = f"it has {_names(labels)}"
     raise InputError(f"{where}classes that {quoted(model)} does not have: {_names(missing)}; {remedy}")

@@ -14,7 +14,6 @@ from i3d.evaluation.result_file import YAML, Tested, as_yaml, json_lines, write_
 from i3d.utils.atomic_files import write_atomically
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
-PICKLES: Final = (".pkl", ".pickle", ".p")
 
 
 def check_out(
@@ -25,19 +24,10 @@ def check_out(
     save_views: bool = False,
     option: str = "--out",
 ) -> None:
-    """Raise InputError before the work if its results could not be written."""
+    """An InputError if a file of this name cannot hold results of this kind."""
     if out is None:
         return
     suffix, where = out.suffix.lower(), f"{option} {out}"
-    if suffix in PICKLES:
-        others = (
-            "" if out_format == "mmaction2" else ", or .csv (--out-format mmaction2 writes the content of MMAction2's)"
-        )
-        raise InputError(
-            f"{where}: a pickle can run any code when it is read, so none is written; use .json or .yaml{others}"
-        )
-    if suffix not in SUFFIXES or not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"{where}: must be a {', '.join(SUFFIXES)} in an existing folder")
     if suffix == ".csv" and save_views:
         raise InputError(f"{where}: a .csv cannot hold the logits of every view; use .json or .yaml")
     if out_format == "mmaction2" and suffix == ".csv":

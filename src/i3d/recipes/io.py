@@ -56,14 +56,23 @@ def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs
     A setting of another kind replaces the whole: `training.optimizer={kind: adamw, lr: 0.001}`.
     """
     fields: dict[str, Any] = recipe.model_dump(mode="json")
+    check_settings(settings)
     for setting in settings:
-        key, sign, text = setting.partition("=")
-        if not sign or not key:
-            raise InputError(f"--set {quoted(setting)}: write key=value, such as training.epochs=20")
+        key, _, text = setting.partition("=")
         _put(fields, key.split("."), _value(text, setting), setting)
         with suppress(ValidationError, TypeError, ValueError):  # a setting may need the next one to make sense
             fields = Recipe.model_validate_json(json.dumps(fields)).model_dump(mode="json")
     return _validated(fields, where="--set", page=page) if settings else recipe
+
+
+def check_settings(settings: Sequence[str]) -> None:
+    """An InputError for a setting that no recipe has, whatever its kind."""
+    for setting in settings:
+        key, sign, _ = setting.partition("=")
+        if not sign or not key:
+            raise InputError(f"--set {quoted(setting)}: write key=value, such as training.epochs=20")
+        if key.split(".")[0] not in (known := Recipe.model_fields):
+            raise InputError(f"--set {quoted(setting)}: a recipe has no {key!r}; it has {', '.join(known)}")
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

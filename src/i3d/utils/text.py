@@ -1,6 +1,7 @@
 """Text files of users: UTF-8, with any line ends, with or without a byte order mark."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -80,3 +81,14 @@ def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, s
     except csv.Error as error:
         why = f"not a row of a table ({error}); correct the quotes"
         raise line_error(path, skipped + reader.line_num, "", why) from None
+
+
+def group_pattern(group_by: str) -> re.Pattern[str]:
+    """The regular expression of --group-by, whose first parenthesis is the name of a group."""
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise InputError(f"--group-by {group_by!r}: not a regular expression ({error}); correct it") from None
+    if not pattern.groups:
+        raise InputError(f"--group-by {group_by!r}: has no parentheses; put them around the name of the group")
+    return pattern

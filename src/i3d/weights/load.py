@@ -14,14 +14,13 @@ from i3d.errors import InputError, WeightsError, printable
 from i3d.models.factory import build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
-from i3d.recipes.named import ALIASES, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
 from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
-from i3d.weights.foreign.tensorflow import checkpoint_prefix, index_of
 from i3d.weights.hub import fetch_from_hub, is_hub_name
+from i3d.weights.names import check_weights_name, checkpoint_prefix, index_of
 from i3d.weights.pretrained import PRETRAINED
 
 State = dict[str, torch.Tensor]
@@ -102,8 +101,8 @@ def load_weights(
     name = str(source)
     if name in PRETRAINED:
         return _load_own(PRETRAINED[name].path, recipe, labels, sha256=PRETRAINED[name].sha256)
+    check_weights_name(name)
     path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
-    _check_name(name, path)
     if is_checkpoint(path):
         if in_channels is not None or partial:
             raise InputError(f"{name}: is an i3d checkpoint already; --in-channels and --partial do not apply")
@@ -197,7 +196,7 @@ def _choose_labels(checkpoint: DetectedCheckpoint, labels: Sequence[str] | None)
     known = dataset_labels(checkpoint.recipe.dataset)
     if known is not None and len(known) == num_classes:
         return known, f"{checkpoint.recipe.dataset}, by the recipe"
-    return numbered_labels(num_classes), "none known: classes are numbered, --labels names them"
+    return numbered_labels(num_classes), "none known: classes are numbered, --classes names them"
 
 
 def _make_card(
@@ -224,18 +223,6 @@ def _checked(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
     if len(labels) != num_classes:
         raise InputError(f"there are {len(labels)} labels for a network of {num_classes} classes; give one for each")
     return tuple(labels)
-
-
-def _check_name(name: str, path: Path) -> None:
-    """A name that is neither a file nor shipped is an InputError that lists the possible ones."""
-    try:
-        if path.exists() or checkpoint_prefix(path) is not None:
-            return
-    except OSError as error:  # a name that no file can have
-        raise InputError(f"{name[:100]}: cannot be a file ({error.strerror}); check the path") from error
-    if name in RECIPES or name in ALIASES:
-        raise InputError(f"no weights of {name} come with i3d, {', '.join(PRETRAINED)} do; give a file of its weights")
-    raise InputError(f"{name}: no such file, and no shipped weights ({', '.join(PRETRAINED)}) of that name")
 
 
 def _tensor(key: str, array: Array, name: str) -> torch.Tensor:

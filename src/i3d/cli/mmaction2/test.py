@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
+from i3d.cli.checks import check_output
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
 from i3d.data.resume import Resume
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
-from i3d.evaluation.exports import check_out, write_results
+from i3d.evaluation.exports import SUFFIXES, check_out, write_results
 from i3d.evaluation.metrics import mean_class_accuracy
 from i3d.evaluation.result import TABLES, Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
@@ -30,8 +31,10 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
     if options.out and options.dump:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
+    option = "--out" if options.out else "--dump"
+    check_output(option, out, SUFFIXES)
     saves_views = options.average_clips == "none"
-    check_out(out, "mmaction2", save_views=saves_views, option="--out" if options.out else "--dump")
+    check_out(out, "mmaction2", save_views=saves_views, option=option)
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
     parsed = read_config_arguments(options.config, options.cfg_options)
     if parsed.version == 0 and out is None and not options.eval:

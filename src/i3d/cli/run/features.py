@@ -62,7 +62,7 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
 def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
     """Print how alike two files are, and with a network what may have made them differ."""
     comparison = comparisons.compare_features(ours, theirs)
-    causes = _causes(ours, theirs, options) if options.model or options.flow_model else []
+    causes = _causes(ours, theirs, options) if options.model.model or options.flow.flow_model else []
     if options.json:
         summary: dict[str, Any] = {
             "cosines": comparison.cosines_R.tolist(),
@@ -90,11 +90,11 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{sidecar}: is damaged; extract the features again (--force)") from error
     extractor = load_extractor(
-        options.model,
+        options.model.model,
         settings,
-        flow_model=options.flow_model,
-        recipe=options.recipe,
-        flow_recipe=options.flow_recipe,
+        flow_model=options.flow.flow_model,
+        recipe=options.model.recipe,
+        flow_recipe=options.flow.flow_recipe,
         flow=flows[0] if flows else None,
         compute=ComputeConfig(options.device, precision),
     )

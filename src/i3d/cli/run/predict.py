@@ -9,7 +9,7 @@ from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
 from i3d.data.formats.inputs import expand_inputs
-from i3d.data.labels import read_labels
+from i3d.data.formats.read import class_names
 from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
@@ -57,7 +57,7 @@ def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predict
         predictors.Predictor(
             name,
             recipe=recipe,
-            labels=None if options.labels is None else read_labels(options.labels),
+            labels=None if options.classes is None else class_names(options.classes),
             compute=compute_config(options.compute),
             flow=networks.flow_method,
         )

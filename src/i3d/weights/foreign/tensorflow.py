@@ -6,7 +6,6 @@ of the blocks. A value is a protocol buffer (`BundleEntryProto`) with type, shap
 """
 
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ import google_crc32c
 from i3d.errors import WeightsError, printable
 from i3d.weights.foreign.numbers import Array, shaped_numbers
 from i3d.weights.foreign.protobuf import Value, fields, varint
+from i3d.weights.names import index_of
 
 MAX_NAME_BYTES: Final = 500
 MAGIC: Final = bytes.fromhex("57fb808b247547db")
@@ -33,7 +33,6 @@ DTYPES: Final = {
     14: "bfloat16",
     19: "<f2",
 }
-_MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re.DOTALL)
 
 
 class Entry(NamedTuple):
@@ -45,19 +44,6 @@ class Entry(NamedTuple):
     offset: int
     num_bytes: int
     crc32c: int
-
-
-def checkpoint_prefix(path: Path) -> Path | None:
-    """`model.ckpt` for model.ckpt itself, its index or a data file of it; None if there is no such checkpoint."""
-    matched = _MEMBER.match(path.name)
-    if not path.name or (matched is None and path.exists()):
-        return None  # a file of that very name is what it is, whatever lies beside it
-    prefix = path.with_name(matched["prefix"]) if matched and matched["prefix"] else path
-    return prefix if index_of(prefix).is_file() else None
-
-
-def index_of(prefix: Path) -> Path:
-    return prefix.with_name(prefix.name + ".index")
 
 
 def read_tensorflow(prefix: Path) -> dict[str, Array]:
