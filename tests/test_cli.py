@@ -93,7 +93,7 @@ def test_from_the_standard_input(clips):
         (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
         (
             ["predict", "z.webm", "--out", "r.pkl"],
-            "error: --out r.pkl: a pickle can run any code when it is read; the name must end in .csv or .json or .jsonl",
+            "error: --out r.pkl: a pickle can run any code when it is read; the name must end in .csv or .json",
         ),
         (["predict", "z.webm", "--out", "no/r.csv"], "error: --out no/r.csv: there is no folder no; make it first"),
         (["predict", "z.webm", "--annotate", "x.avi"], "error: --annotate x.avi: the name must end in .mp4 or .gif"),

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
-
-from i3d.training.sharding import own_shard
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema:
@@ -21,8 +20,8 @@ class Ema:
         averages, values = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                averages.append(own_shard(self.state[name]))
-                values.append(own_shard(value))
+                averages.append(_local(self.state[name]))
+                values.append(_local(value))
             else:
                 self.state[name].copy_(value)
         torch._foreach_lerp_(averages, values, 1 - self.decay)
@@ -36,3 +35,8 @@ class Ema:
             yield
         finally:
             model.load_state_dict(original)
+
+
+def _local(value: Tensor) -> Tensor:
+    """The shard of a tensor on this rank."""
+    return value.to_local() if isinstance(value, DTensor) else value

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
 from i3d.models.network import VideoNetwork
 from i3d.recipes.training import SGD, Training
-from i3d.training.sharding import is_sharded
 
 
 def freeze(model: VideoNetwork, training: Training) -> None:
@@ -45,7 +45,8 @@ def build_optimizer(model: VideoNetwork, training: Training, *, lr: float) -> to
             groups.setdefault(lr_scale(model, name, training), []).append(parameter)
     parameters: Any = [{"params": members, "factor": factor} for factor, members in groups.items()]
     # One kernel updates all parameters; PyTorch has none for sharded parameters (FSDP) and other devices.
-    fused = all(p.device.type in ("cpu", "cuda") and not is_sharded(p) for p in model.parameters())
+    plain = [p for p in model.parameters() if not isinstance(p, DTensor) and p.device.type in ("cpu", "cuda")]
+    fused = len(plain) == len(list(model.parameters()))
     optimizer: Any = torch.optim.SGD if isinstance(training.optimizer, SGD) else torch.optim.AdamW
     settings = training.optimizer.model_dump(exclude={"kind", "lr"})
     built: torch.optim.Optimizer = optimizer(parameters, lr, fused=fused, **settings)

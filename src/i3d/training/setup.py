@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, InitProcessGroupKwargs
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
@@ -25,7 +26,6 @@ from i3d.training.ema import Ema
 from i3d.training.losses import balanced_weights
 from i3d.training.optimizer import build_optimizer, freeze
 from i3d.training.schedule import scaled_lr
-from i3d.training.sharding import shard
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
@@ -108,7 +108,9 @@ def build_train_state(
         source = f" (linear scaling; the recipe has {training.optimizer.lr:g} for {training.base_batch})"
     messages.append(f"learning rate {base_lr:g} for {clips_per_step} clips per step{source}")
     if sharded:
-        shard(net)
+        for unit in [module for module in net.modules() if isinstance(module, net.fsdp_blocks)]:
+            fully_shard(unit)
+        fully_shard(net, reshard_after_forward=True)
     optimizer = build_optimizer(net, training, lr=base_lr)
     to_run: nn.Module = torch.compile(net) if compute.runtime == "compile" else net  # type: ignore[assignment]
     if sharded:

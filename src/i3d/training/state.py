@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_error
-from i3d.training.sharding import is_sharded, shard_like, whole_tensor
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
@@ -102,7 +102,9 @@ def loss_scale_of(scaler: Any) -> tuple[float, int] | None:
 
 def full_tensor(value: Tensor) -> Tensor:
     """On the CPU, contiguous, and gathered from all ranks if it is sharded."""
-    return whole_tensor(value).detach().cpu().contiguous()
+    if isinstance(value, DTensor):
+        value = value.full_tensor()
+    return value.detach().cpu().contiguous()
 
 
 def _load(path: Path, state: TrainState) -> TrainerState:
@@ -163,4 +165,6 @@ def _unwrap(optimizer: Any) -> Any:
 
 def _convert_like(value: Tensor, target: Tensor) -> Tensor:
     """On the device and in the memory format of `target`, sharded like it."""
-    return shard_like(value, target) if is_sharded(target) else torch.empty_like(target).copy_(value)
+    if isinstance(target, DTensor):
+        return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    return torch.empty_like(target).copy_(value)

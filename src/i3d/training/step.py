@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
@@ -25,7 +27,6 @@ from i3d.recipes.training import Training
 from i3d.training.ema import Ema
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from i3d.training.optimizer import set_lr, set_mode
-from i3d.training.sharding import is_sharded, whole_tensor
 
 STEP_STREAM: Final = 0x57E9  # separates these generators from those of the samples, seeded by (seed, epoch, index)
 
@@ -111,7 +112,9 @@ def train_step(state: TrainState, batches: Sequence[Batch], *, step: int, lr: fl
         right_sum = right_sum + (logits_NK.detach().argmax(dim=-1) == top_N).sum()
         num_views += len(clips_NCTHW)
     norm = accelerator.clip_grad_norm_(state.model.parameters(), training.clip_grad_norm or float("inf"))
-    grad_norm = AsyncScalar(whole_tensor(norm)) if isinstance(norm, Tensor) else None
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    grad_norm = AsyncScalar(norm.detach()) if isinstance(norm, Tensor) else None
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     sync_buffers(state)
@@ -150,8 +153,8 @@ def _loss(state: TrainState, logits_NK: Tensor, targets: Tensor) -> Tensor:
 
 def _without_sync(state: TrainState, *, is_last: bool) -> AbstractContextManager[None]:
     """Gradients are exchanged between ranks after the last batch of a step only."""
-    if is_sharded(state.model):
-        state.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+    if isinstance(state.model, FSDPModule):
+        state.model.set_requires_gradient_sync(is_last)
         return nullcontext()
     context: AbstractContextManager[None] = nullcontext() if is_last else state.accelerator.no_sync(state.model)
     return context
