@@ -35,7 +35,7 @@ from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.video.reader import open_video
-from i3d.video.transforms import resize_short_side
+from i3d.video.transforms import resize_frame, short_side_size
 
 RECIPE = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
 NAMES = FrameNaming("img_{:05d}.jpg", 1)
@@ -72,7 +72,9 @@ def extract(video: Path, folder: Path) -> Path:
     """The frames of a video as MMAction2 saves them."""
     folder.mkdir()
     with open_video(video) as opened:
-        for i, frame_HWC in enumerate(opened.stream(transform=lambda f: resize_short_side(f[None], short_side=256)[0])):
+        for i, frame_HWC in enumerate(opened.stream()):
+            height, width = short_side_size(*frame_HWC.shape[:2], short_side=256)
+            frame_HWC = resize_frame(frame_HWC, height=height, width=width)
             cv2.imwrite(str(folder / NAMES.name(i)), frame_HWC[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
     return folder
 

@@ -115,7 +115,7 @@ PUBLIC = {  # everything else may change
     "recipes": "ClipProtocol Preprocessing Recipe Training WindowProtocol load_recipe named_recipe with_overrides "
                "with_protocol",
     "training": "RunSummary TrainResult draw_curves list_runs read_curves read_log",
-    "video": "Frames Limits Video center_crop flow_between open_video random_clips resize_short_side "
+    "video": "Frames Limits Video center_crop flow_between open_video random_clips "
              "uniform_clips write_video",
     "weights": "Card LoadReport Weights build_model load_checkpoint load_model load_weights save_checkpoint",
 }  # fmt: skip

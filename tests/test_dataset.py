@@ -30,8 +30,9 @@ from i3d.recipes.augmentation import Augmentation, CenterCrop, RandAugment, Rand
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.container import ContainerVideo
 from i3d.video.sampling import protocol_clips, random_clips
-from i3d.video.transforms import crop_views, resize_short_side
+from i3d.video.transforms import crop_views
 from support.rendering import numbered_frame, read_number, render
+from support.resizing import resize_short_side
 
 PLAIN = Augmentation(resize=None, crop=CenterCrop(), size=48, flip=0.0)
 SHORT = TrainSampling(clip_len=4, frame_interval=2)

@@ -4,7 +4,6 @@ import json
 import runpy
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -81,8 +80,8 @@ def test_doctor():
 
 
 def test_doctor_finds_damaged_weights(tmp_path, monkeypatch):
-    damaged = replace(pretrained.INCEPTION_RGB_KINETICS400, path=tmp_path / "damaged.safetensors")
-    content = bytearray(pretrained.INCEPTION_RGB_KINETICS400.path.read_bytes())
+    damaged = pretrained.PRETRAINED[pretrained.DEFAULT]._replace(path=tmp_path / "damaged.safetensors")
+    content = bytearray(pretrained.PRETRAINED[pretrained.DEFAULT].path.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.path.write_bytes(bytes(content))
     monkeypatch.setattr(doctor, "WEIGHTS", damaged)

@@ -23,10 +23,11 @@ from i3d.inference.predictor import Predictor
 from i3d.recipes.settings import ClipProtocol, Preprocessing, WindowProtocol
 from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
-from i3d.video.transforms import center_crop, resize_short_side
+from i3d.video.transforms import center_crop
 from support.commands import run_here
 from support.evaluation_runs import CLIPS, make_clips, save_model, save_models
 from support.rendering import read_number
+from support.resizing import resize_short_side
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
 

@@ -30,12 +30,13 @@ from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import crop_views, resize_short_side
+from i3d.video.transforms import crop_views
 from i3d.weights.load import build_model, load_weights
 from support import processes
 from support.commands import I3D, run_here
 from support.evaluation_runs import save_model
 from support.rendering import encode, numbered_frame
+from support.resizing import resize_short_side
 
 ROOT = Path(__file__).parent.parent
 

@@ -23,11 +23,12 @@ from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import center_crop, resize_short_side
+from i3d.video.transforms import center_crop
 from support import evaluation_runs, training_runs
 from support.commands import run_here
 from support.evaluation_runs import CLIPS, WINDOWS, save_model
 from support.rendering import encode, numbered_frame
+from support.resizing import resize_short_side
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5, 127.5), std=(60.0, 60.0))
 PLAIN = Augmentation(resize=32, size=32, flip=0, crop={"kind": "center"})

@@ -564,7 +564,8 @@ def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     from i3d.models.normalize import normalize
     from i3d.video.reader import open_video
     from i3d.video.sampling import uniform_clips
-    from i3d.video.transforms import resize_short_side, three_crop
+    from i3d.video.transforms import three_crop
+    from support.resizing import resize_short_side
 
     clip = render(tmp_path / "clip.mp4", num_frames=90, width=120, height=90)
     model = i3d.load_model(TINY)

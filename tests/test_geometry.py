@@ -25,7 +25,8 @@ from i3d.video.photometric import (
     rand_augment,
     rotate,
 )
-from i3d.video.transforms import crop_boxes, crop_views, flip, resize_frame, resize_short_side
+from i3d.video.transforms import crop_boxes, crop_views, flip, resize_frame
+from support.resizing import resize_short_side
 
 CROPS = [
     RandomResizedCrop(),

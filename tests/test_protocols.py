@@ -37,12 +37,13 @@ from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
-from i3d.video.transforms import center_crop, resize_short_side
+from i3d.video.transforms import center_crop
 from i3d.weights.load import build_model, load_weights
 from support.commands import run_here
 from support.evaluation_runs import make_clips, save_model, save_models
 from support.evaluations import made
 from support.rendering import encode, numbered_frame
+from support.resizing import resize_short_side
 
 HERE = ComputeConfig(device="cpu", num_workers=0)
 DENSE = ClipProtocol(clip_len=6, frame_interval=1, num_clips=2, crops="center", placement="dense", sample_range=12)

@@ -16,10 +16,11 @@ from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips
-from i3d.video.transforms import crop_views, resize_short_side
+from i3d.video.transforms import crop_views
 from support.commands import run_here
 from support.evaluation_runs import save_model
 from support.rendering import encode, numbered_frame
+from support.resizing import resize_short_side
 
 PROTOCOLS = {
     "windows": WindowProtocol(fps=20.0, max_window_frames=8),

@@ -15,7 +15,7 @@ from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionSettings, Preprocessing
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.load import load_model
-from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400
+from i3d.weights.pretrained import DEFAULT, PRETRAINED
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "jax_i3d_rgb_kinetics400.npz")
 
@@ -30,10 +30,10 @@ def test_logits_equal_the_jax_implementation():
 
 
 def test_the_record():
-    content = INCEPTION_RGB_KINETICS400.path.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == INCEPTION_RGB_KINETICS400.sha256
+    content = PRETRAINED[DEFAULT].path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == PRETRAINED[DEFAULT].sha256
     assert 24e6 < len(content) < 27e6
-    state, card = load_checkpoint(INCEPTION_RGB_KINETICS400.path)
+    state, card = load_checkpoint(PRETRAINED[DEFAULT].path)
     assert {str(a.dtype) for name, a in state.items() if name.endswith("conv3d.weight")} == {"float16"}
     assert card.licence == "Apache-2.0"
     assert len(card.labels) == len(set(card.labels)) == 400

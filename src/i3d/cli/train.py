@@ -169,7 +169,9 @@ def train(*, options: TrainOptions) -> int:
     """
     from i3d.recipes.io import check_settings, load_recipe, with_overrides  # with all recipes, which takes a moment
 
-    _check_beside(options.data, options.work_dir)
+    if options.data.is_dir() and options.work_dir.resolve().is_relative_to(options.data.resolve()):
+        why = f"lies in --data {options.data}, whose folders are classes; choose a folder beside it"
+        raise InputError(f"--work-dir {options.work_dir}: {why}")
     if options.recipe == FINETUNE:
         _check_finetune(options)
         check_settings(options.settings or [])
@@ -177,14 +179,6 @@ def train(*, options: TrainOptions) -> int:
     options.finetuning.check_unused()
     with_overrides(load_recipe(options.recipe), options.settings or [])
     return run.train.run_train(options)
-
-
-def _check_beside(data: Path, work_dir: Path) -> None:
-    """What a run writes must not become part of a folder of clips."""
-    if data.is_dir() and work_dir.resolve().is_relative_to(data.resolve()):
-        raise InputError(
-            f"--work-dir {work_dir}: lies in --data {data}, whose folders are classes; choose a folder beside it"
-        )
 
 
 def _check_finetune(options: TrainOptions) -> None:

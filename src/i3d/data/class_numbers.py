@@ -46,7 +46,8 @@ def assign_class_numbers(
     known: dict[Label, int] = {clean_label(name): number for number, name in enumerate(names)}
     ids: dict[tuple[Label, ...], tuple[int, ...]] = {}
     for labels in distinct:
-        numbers = [_number(label) if are_numbers else known.get(_clean(label)) for label in labels]
+        cleaned = [label if isinstance(label, int) else clean_label(label) for label in labels]
+        numbers = [_number(name) for name in labels] if are_numbers else [known.get(name) for name in cleaned]
         ids[labels] = tuple(number for number in numbers if number is not None)
         if None in numbers:
             bad = labels[numbers.index(None)]
@@ -65,10 +66,6 @@ def assign_class_numbers(
 
 def _number(label: Label) -> int | None:
     return int(label) if isinstance(label, int) or is_number(label.removeprefix("-")) else None
-
-
-def _clean(label: Label) -> Label:
-    return label if isinstance(label, int) else clean_label(label)
 
 
 def _out_of_range(number: int, used: list[int], classes: tuple[str, ...] | None) -> str:

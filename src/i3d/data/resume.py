@@ -116,7 +116,12 @@ class ResumeLog(Generic[T]):
         for log in [] if force else logs:
             if lines := _complete_lines(log, self._file if log == self.path else None):
                 entries = _entries(log, lines[1:])
-                _check_header(out, log, lines[0], self._header)
+                if lines[0] != self._header:
+                    with _reading(log):
+                        before = json.loads(lines[0])["settings"]
+                    changes = describe_changes(before, json.loads(self._header)["settings"]) or "its format"
+                    what = f"{log.name} holds results made with other settings ({changes})"
+                    raise InputError(f"--out {out}: {what}; {TODO}")
                 if dropped := entries.keys() - set(keys):
                     what = f"{log.name} holds results of {min(dropped)}, which is not in this run"
                     raise InputError(f"--out {out}: {what}; {TODO}")
@@ -239,14 +244,6 @@ def _entries(path: Path, lines: Sequence[str]) -> dict[str, Entry]:
         if any(not isinstance(e["signature"], list) or not isinstance(e["row"], dict) for e in entries.values()):
             raise ValueError("a line without signature and row")
         return entries
-
-
-def _check_header(out: Path, log: Path, line: str, header: str) -> None:
-    if line != header:
-        with _reading(log):
-            before = json.loads(line)["settings"]
-        changes = describe_changes(before, json.loads(header)["settings"]) or "its format"
-        raise InputError(f"--out {out}: {log.name} holds results made with other settings ({changes}); {TODO}")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from i3d.video.reader import open_video
 from i3d.video.writer import write_video
 from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.load import load_model
-from i3d.weights.pretrained import INCEPTION_RGB_KINETICS400 as WEIGHTS
+from i3d.weights.pretrained import DEFAULT, PRETRAINED
 
 PACKAGES: Final = (
     "i3d", "torch", "numpy", "av", "opencv-contrib-python-headless", "pillow", "safetensors", "pydantic",
@@ -88,8 +88,9 @@ def _decoder() -> tuple[str, bool]:
 
 
 def _weights() -> tuple[str, bool]:
-    _, card = load_checkpoint(WEIGHTS.path, sha256=WEIGHTS.sha256)
-    return f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {WEIGHTS.sha256} is right", True
+    path, sha256 = PRETRAINED[DEFAULT]
+    _, card = load_checkpoint(path, sha256=sha256)
+    return f"{card.recipe.name}, {len(card.labels)} classes, {card.licence}, SHA-256 {sha256} is right", True
 
 
 def _self_check() -> tuple[str, bool]:

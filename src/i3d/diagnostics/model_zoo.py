@@ -24,31 +24,23 @@ class NetworkRow:
 
 
 @dataclass(frozen=True)
-class RecipeRow:
+class RecipeRow(NetworkRow):
     """A recipe, the cost of its network, and the accuracy that others published for weights trained by it."""
 
-    name: str
     aliases: tuple[str, ...]
     network: str
     classes: int
     protocol: str
-    view_NCTHW: tuple[int, ...]
-    parameters: int
-    gflops: float
     published: str  # "": no accuracy was published
 
 
 @dataclass(frozen=True)
-class WeightsRow:
+class WeightsRow(NetworkRow):
     """Weights in the package."""
 
-    name: str
     recipe: str
     classes: int
     megabytes: float
-    view_NCTHW: tuple[int, ...]
-    parameters: int
-    gflops: float
     licence: str
     published: str
 

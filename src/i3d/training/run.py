@@ -71,11 +71,6 @@ class TrainingRun:
         return self.validation is not None and is_time and self.trainer_state.validated_step < self.step
 
     @property
-    def stops_early(self) -> bool:
-        """Whether the recipe's patience is exhausted."""
-        return 0 < self.state.training.patience <= self.trainer_state.num_worse
-
-    @property
     def world_size(self) -> int:
         return int(self.state.accelerator.num_processes)
 

@@ -179,7 +179,7 @@ def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_
     """Load, step, log, validate and save, from the current step to the last one."""
     training, steps_per_epoch = run.state.training, run.steps_per_epoch
     stop_signal, warm_up_end = 0, run.stopwatch.mark()
-    while run.step < last_step and not stop_signal and not run.stops_early:
+    while run.step < last_step and not stop_signal and not 0 < training.patience <= run.trainer_state.num_worse:
         epoch, first = divmod(run.step, steps_per_epoch)
         for batches in run.step_batches(epoch, first):
             factor = lr_factor(run.step, training, steps_per_epoch=steps_per_epoch, total_steps=run.total_steps)

@@ -6,5 +6,4 @@ from .reader import open_video as open_video
 from .sampling import random_clips as random_clips
 from .sampling import uniform_clips as uniform_clips
 from .transforms import center_crop as center_crop
-from .transforms import resize_short_side as resize_short_side
 from .writer import write_video as write_video

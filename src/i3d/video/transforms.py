@@ -29,12 +29,6 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
     return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def resize_short_side(frames_THWC: FrameArray, *, short_side: int) -> FrameArray:
-    """Resize frames to a shorter side, in their aspect ratio. For use by hand: the package resizes frame by frame."""
-    height, width = short_side_size(*frames_THWC.shape[1:3], short_side=short_side)
-    return np.stack([resize_frame(frame_HWC, height=height, width=width) for frame_HWC in frames_THWC])
-
-
 def center_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """The middle `size` x `size` of every frame: (T, size, size, C)."""
     top, left = (side - _fits(side, size) for side in frames_THWC.shape[1:3])

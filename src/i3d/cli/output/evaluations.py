@@ -118,9 +118,7 @@ def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[s
 
 def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
     f = metrics
-    assert f.top1 is not None
-    assert f.top1_interval is not None
-    assert f.largest_class is not None
+    assert f.top1 is not None and f.top1_interval is not None and f.largest_class is not None  # noqa: PT018
     low, high = f.top1_interval
     print(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
     if f.top5 is not None:

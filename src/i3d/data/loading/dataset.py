@@ -6,6 +6,7 @@ read before. Clips are uint8 with the channels last; `models.normalize` converts
 Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.loading.shared_memory import allocate_uint8, to_shared
-from i3d.data.loading.timing import LoadTimer
 from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
@@ -39,7 +39,29 @@ from i3d.video.transforms import center_crop, crop_boxes, short_side_size
 
 MAX_TRIES: Final = 20  # unreadable clips in a row, after which training stops whatever `max_bad` is
 MAX_WINDOW_BYTES: Final = 4 << 30  # of the frames of one video that is tested in windows; `i3d predict` streams them
+STAGES: Final = ("open", "seek", "decode", "resize", "crop", "change", "collate")
 Key = tuple[int, int]  # epoch, index
+
+
+class LoadTimer:
+    """A stopwatch of the stages of loading. It is off by default; then a lap is one comparison."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.reset()
+        self._last = 0.0
+
+    def reset(self) -> None:
+        """Set all stages to 0."""
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    def lap(self, stage: str = "") -> None:
+        """Add the time since the last lap to a stage, and begin the next lap; without a stage, begin the first."""
+        if self.is_on:
+            now = time.perf_counter()
+            if stage:
+                self.seconds[stage] += now - self._last
+            self._last = now
 
 
 @dataclass(frozen=True)
@@ -116,7 +138,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """A whole batch. Each frame is written to its place in the batch, so that nothing is collated."""
-        self.timer.start()
+        self.timer.lap()
         try:
             if isinstance(self.view, TrainView):
                 return self._training_batch(keys, self.view)

@@ -130,7 +130,10 @@ class Engine:
         self._clip_CTHW = self._clip_CTHW or shape
         with full_float32(clips_NCTHW.device):
             if self.runtime == "torch" or shape != self._clip_CTHW:
-                self._log_other_shape(shape)
+                if self.runtime != "torch" and shape not in self._other_shapes:
+                    self._other_shapes.add(shape)
+                    this, that = ("x".join(map(str, sizes)) for sizes in (shape, self._clip_CTHW or ()))
+                    log.info(f"runtime {self.runtime}: a clip of {this} runs in PyTorch; the runtime is for {that}")
                 self._used.add("torch")
                 values: Tensor = NetworkOutput(self.net, output)(clips_NCTHW.to(self.dtype))
                 return values
@@ -152,12 +155,6 @@ class Engine:
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options={"freezing": True})
         run: RunClips = lambda clips_NCTHW: compiled(clips_NCTHW.to(self.dtype))  # noqa: E731
         return check_output("compile", task, run_one_by_one(run) if self.device.type == "cpu" else run, self.device)
-
-    def _log_other_shape(self, shape: tuple[int, ...]) -> None:
-        if self.runtime != "torch" and shape not in self._other_shapes:
-            self._other_shapes.add(shape)
-            this, compiled = ("x".join(map(str, sizes)) for sizes in (shape, self._clip_CTHW or ()))
-            log.info("runtime %s: a clip of %s runs in PyTorch; the runtime is for %s", self.runtime, this, compiled)
 
 
 def to_device(net: VideoNetwork, device: torch.device, arithmetic: Arithmetic) -> VideoNetwork:

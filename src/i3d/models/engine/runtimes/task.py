@@ -97,10 +97,7 @@ def warn_if_unwritable() -> Iterator[None]:
 def run_one_by_one(run: RunClips) -> RunClips:
     """Run a batch clip by clip, with a function for one clip."""
 
-    def run_all(clips_NCTHW: Tensor) -> Tensor:
-        return torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
-
-    return run_all
+    return lambda clips_NCTHW: torch.cat([run(clip_1CTHW) for clip_1CTHW in torch.split(clips_NCTHW, 1)])
 
 
 def check_output(runtime: Runtime, task: CompileTask, run: RunClips, device: torch.device) -> RunClips:
