@@ -495,6 +495,7 @@ def test_the_shipped_names():
         assert all(name == name.strip() and name.isprintable() for name in names)
 
 
+@pytest.mark.slow
 def test_a_quarter_million_lines_are_small_and_quick(tmp_path):
     source = write(tmp_path / "l.txt", "".join(f"c {i % 400}/v_{i:08d} (x).mp4 {i % 400}\n" for i in range(250_000)))
     start = time.process_time()

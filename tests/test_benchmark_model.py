@@ -30,6 +30,7 @@ def run(*arguments):
     return run_here(["i3d", "benchmark", "model", *arguments, "--device", "cpu"])
 
 
+@pytest.mark.slow
 def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
     configurations = [Configuration(), Configuration("auto", batch=3, threads=1)]
     steps = []
@@ -68,6 +69,7 @@ def test_the_memory_of_one_is_not_that_of_the_one_before(tmp_path):
     assert small.peak_mib < large.peak_mib - 50
 
 
+@pytest.mark.slow
 def test_windows_are_those_of_the_video(tmp_path):
     from i3d.models.flops import view_gflops
     from i3d.weights.load import load_weights
@@ -82,6 +84,7 @@ def test_windows_are_those_of_the_video(tmp_path):
     assert found.view_NCTHW[2] == 8
 
 
+@pytest.mark.slow
 def test_no_more_rounds_than_time(recipe):
     found = measure_model(recipe, [Configuration()], device="cpu", rounds=100, max_seconds=0)
     assert len(found.speeds[0].seconds) == 3  # the least

@@ -39,6 +39,7 @@ def test_one_clip_is_a_table_with_its_protocol(clips):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_shell_and_python_give_the_same_numbers(clips):
     done = run("predict", "z.webm", "--json", "--top-k", "3")
     [row] = json.loads(done.stdout)
@@ -48,6 +49,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
     assert (row["path"], row["status"], row["frames"], row["error"]) == ("z.webm", "ok", 9, None)
 
 
+@pytest.mark.slow
 def test_one_bad_file_among_many(clips):
     done = run_process("predict", ".", "--out", "r.csv")
     assert done.returncode == 3
@@ -74,6 +76,7 @@ def test_a_single_bad_file_is_one_line(clips):
     assert done.stderr == "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again\n"
 
 
+@pytest.mark.slow
 def test_from_the_standard_input(clips):
     with Path("z.webm").open("rb") as file:
         done = run_process("predict", "-", "--json", stdin=file)
@@ -215,12 +218,14 @@ def test_a_damaged_resume_log_is_an_error(clips, counting):
     assert ".r.csv.resume: damaged" in in_process("predict", "z.webm", "--out", "r.csv")
 
 
+@pytest.mark.slow
 def test_the_standard_input_is_never_taken_as_unchanged(clips):
     for name in ("z.webm", "é.mkv"):
         assert run("predict", "-", "--out", "r.json", stdin=Path(name).read_bytes()).returncode == 0
         assert json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"] == i3d.predict(name).top1.score
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(clips):
     """kill -9 in mid-run, then the same command: the same file as a run that was never killed."""
     for i in range(6):
@@ -247,6 +252,7 @@ def test_a_killed_run_goes_on(clips):
     assert Path("r.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupt_is_130_and_leaves_no_output(clips):
     for i in range(30):
         shutil.copy("a b (1).mp4", f"copy{i}.mp4")
@@ -303,6 +309,7 @@ def test_annotate_draws_the_labels(clips, name):
     assert sum(lower.histogram()[200:]) > 50  # light letters, where the clip itself is dark
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error(clips):
     process = subprocess.Popen([*I3D, "predict", "z.webm", "z.webm"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
@@ -313,6 +320,7 @@ def test_a_reader_that_stops_reading_is_no_error(clips):
     assert "Exception" not in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error(clips):
     with Path("/dev/full").open("w") as full:
@@ -321,6 +329,7 @@ def test_a_full_disk_is_an_error(clips):
     assert done.stderr == "error: reading or writing failed (No space left on device); check disk and rights\n"
 
 
+@pytest.mark.slow
 def test_a_poor_terminal_is_enough(clips):
     Path("日.mp4").write_bytes(b"")
     for encoding, shown in [("latin-1", "\\u65e5.mp4"), ("utf-8", "日.mp4")]:

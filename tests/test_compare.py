@@ -94,6 +94,7 @@ def test_one_frame_later(clip, source, tmp_path):
     assert likely_causes(source, clip, tmp_path / "b.npy")[0].what == "one frame later"
 
 
+@pytest.mark.slow
 def test_the_bound_of_flow(clip, tmp_path):
     model = save_model(tmp_path / "f.safetensors", channels=2)
     extractor = load_extractor(None, SETTINGS, flow_model=model, flow="dis", compute=ComputeConfig("cpu"))
@@ -101,6 +102,7 @@ def test_the_bound_of_flow(clip, tmp_path):
     assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow clipped to 15 pixels"
 
 
+@pytest.mark.slow
 def test_the_method_of_flow(clip, tmp_path):
     save_model(tmp_path / "f.safetensors", channels=2)
     extractor = load_extractor(

@@ -137,6 +137,7 @@ def checked(videos):
     return report, told, before
 
 
+@pytest.mark.slow
 def test_each_fault_of_a_video_has_its_name(checked):
     report, told, _ = checked
     first, second = (row for row in report.rows if row.path == "good.mp4")
@@ -236,6 +237,7 @@ def test_fixing_replaces_nothing(tmp_path):
         check(tmp_path / "clips", fix=tmp_path / "real.mkv")
 
 
+@pytest.mark.slow
 def test_no_clip_stops_the_run(tmp_path, monkeypatch):
     names = ("a", "hangs", "exits", "b", "segfaults", "sleeps", "killed", "fails", "greedy", "c")
     for i, name in enumerate(names):
@@ -259,6 +261,7 @@ def test_no_clip_stops_the_run(tmp_path, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_all_processes_at_once(tmp_path):
     for name in ("hangs", "sleeps"):
         video(tmp_path / f"{name}.mp4", 1)
@@ -288,6 +291,7 @@ def test_an_interruption_ends_all_processes_at_once(tmp_path):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_open(videos):
     def open_files():
         return len(os.listdir("/proc/self/fd"))
@@ -303,6 +307,7 @@ def test_nothing_is_left_open(videos):
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_folders_of_frames(tmp_path):
     for i, name in enumerate(("whole", "fewer", "more", "gap", "broken", "sizes", "same", "worse")):
         picture_folder(tmp_path / name, i if name != "same" else 0, num_frames=12)
@@ -337,6 +342,7 @@ def test_folders_of_frames(tmp_path):
     assert check(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
 
 
+@pytest.mark.slow
 def test_parts_of_folders_and_of_videos(tmp_path):
     picture_folder(tmp_path / "frames", 1, num_frames=20)
     (tmp_path / "list.txt").write_text("frames 0 10 0\nframes 10 10 0\nframes 15 10 0\n")
@@ -363,6 +369,7 @@ def test_parts_of_folders_and_of_videos(tmp_path):
     assert "have no times" in check(tmp_path / "list.csv").rows[0].reason
 
 
+@pytest.mark.slow
 def test_plain_folders_and_layouts(tmp_path):
     video(tmp_path / "plain" / "b.mp4", 1)
     video(tmp_path / "plain" / "deep" / "a.mkv", 2)
@@ -461,6 +468,7 @@ def test_files_tell_what_they_lack(tmp_path, name):
         assert [status for status, _ in found] == ["truncated"] or share > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
 def test_exactly_the_broken_ones_of_the_odd_clips():
     report = check(CLIPS / "odd")
@@ -474,6 +482,7 @@ def test_exactly_the_broken_ones_of_the_odd_clips():
     assert all(rows[entry["file"]].num_frames == int(entry["frames"]) for entry in index if entry["decodes"] == "yes")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
 def test_other_people_before_the_same_background_are_not_duplicates():
     report = check(CLIPS / "weizmann" / "index.csv", near_duplicates="all")

@@ -83,6 +83,7 @@ def clip_numbers(annotations):
     ]
 
 
+@pytest.mark.slow
 def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
     annotations, out, told = read_annotations(videos, format="folders"), tmp_path / "frames", []
     done = extract(annotations, out, num_workers=2, on_clip=told.append)

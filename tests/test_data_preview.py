@@ -106,6 +106,7 @@ def drawn(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [40, 56, 150])
 @pytest.mark.parametrize("num_clips", [1, 2])
 def test_the_sheet_shows_the_pixels_of_the_dataset(videos, tmp_path, size, num_clips):
@@ -185,6 +186,7 @@ def test_clips_are_spread_over_the_classes(tmp_path):
     assert [i < 9 for i in some].count(True) == 2
 
 
+@pytest.mark.slow
 def test_the_same_clips_in_another_epoch(videos, tmp_path, drawn):
     annotations = table(videos, [f"long.mp4,a,{i / 100},2" for i in range(30)], header="path,label,start,end")
     for epoch in (0, 1):
@@ -234,6 +236,7 @@ def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, mon
     assert second.strip_HWC is not None
 
 
+@pytest.mark.slow
 def test_statistics(videos, tmp_path, drawn):
     rows = ["long.mp4,a", "short.mp4,a", "slow.mp4,a", "long.mp4,b,0,1"]
     annotations = table(videos, rows, header="path,label,start,end", classes=("a", "b", "c"))
@@ -256,6 +259,7 @@ def test_statistics(videos, tmp_path, drawn):
     assert sizes.rows == [("64 x 48", 3), ("48 x 64", 1)]
 
 
+@pytest.mark.slow
 def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
     labels = dataset_labels("kinetics400")
     rows = [f"long.mp4,{label},{(k * 4 + i) / 2000},2" for k, label in enumerate(labels) for i in range(k % 4)]
@@ -283,6 +287,7 @@ def test_a_container_without_a_timetable(tmp_path, drawn, monkeypatch):
     assert drawn["draw_histogram"][1].subtitle == "20 to 20, median 20; unknown of 2 that would have to be decoded"
 
 
+@pytest.mark.slow
 def test_names_in_any_script_and_of_any_length(tmp_path, videos):
     long_name = "a_very_long_name_" * 12 + ".mp4"
     render(tmp_path / long_name, height=400, width=32, num_frames=12)
@@ -325,6 +330,7 @@ def test_flow(tmp_path, drawn):
     assert np.abs(edges - [right, leftwards, down, up]).max() < 30
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_every_time_and_replaced_whole(videos, tmp_path, monkeypatch):
     import matplotlib
     from matplotlib.figure import Figure
@@ -364,6 +370,7 @@ def test_what_cannot_be_previewed(videos, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_matplotlib_is_loaded_when_it_draws(tmp_path):
     code = """
 import sys, i3d.utils.drawing as p, i3d.data.preview, numpy as np, pathlib

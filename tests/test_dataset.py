@@ -209,6 +209,7 @@ def test_templates_that_make_no_sense(template, modality, message):
 # one stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_stream_does_not_depend_on_workers(videos, workers):
     dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
@@ -218,6 +219,7 @@ def test_the_stream_does_not_depend_on_workers(videos, workers):
     assert alone[0] != alone[1]
 
 
+@pytest.mark.slow
 def test_a_resumed_epoch_goes_on_where_it_was(videos):
     dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
     whole = digests(ClipLoader(dataset, batch_size=2, num_workers=0), epoch=4)
@@ -301,6 +303,7 @@ print(len(next(batches)), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_processes_of_the_user_outlive_the_workers(videos):
     run = subprocess.run(
         [sys.executable, "-c", OWN_PROCESS, videos / "clips.csv"], capture_output=True, text=True, timeout=60
@@ -481,6 +484,7 @@ def test_missing_files_are_fatal_at_once(videos, tmp_path):
 # shards
 
 
+@pytest.mark.slow
 def test_shards_give_the_same_stream_as_the_files(videos, tmp_path):
     annotations = read_annotations(videos / "clips.csv")
     assert pack_dataset(annotations, tmp_path / "packed", shard_bytes=20_000) == 12

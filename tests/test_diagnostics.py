@@ -34,6 +34,7 @@ def test_models_lists_everything():
     assert "none was measured here" in text
 
 
+@pytest.mark.slow
 def test_the_listed_costs_are_those_of_the_networks():
     count_models = runpy.run_path(str(ROOT / "tools/make_model_zoo.py"))["count_models"]
     assert list_models() == count_models(), "run `python tools/make_model_zoo.py`"
@@ -71,6 +72,7 @@ def test_models_show_of_the_unknown():
     assert "there is no network, recipe or file 'r5' (did you mean r50" in result.stderr
 
 
+@pytest.mark.slow
 def test_doctor():
     done = run("doctor", "--json")
     assert done.returncode == 0, done.stdout
@@ -84,7 +86,6 @@ def test_doctor_finds_damaged_weights(tmp_path, monkeypatch):
     content = bytearray(pretrained.PRETRAINED[pretrained.DEFAULT].path.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.path.write_bytes(bytes(content))
-    monkeypatch.setattr(doctor, "WEIGHTS", damaged)
     monkeypatch.setitem(pretrained.PRETRAINED, pretrained.DEFAULT, damaged)
     checks = {check.name: check for check in doctor.check_installation()}
     assert checks["weights"].ok is False

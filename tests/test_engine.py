@@ -56,6 +56,7 @@ def engine_and_network(name, precision):
     return Engine.create(copy.deepcopy(net), ComputeConfig(precision=precision), device=CPU), net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_float32_engine_equals_the_network(name):
     (engine, net), x_NCTHW = engine_and_network(name, "fp32"), clips(name, 1)

@@ -48,6 +48,7 @@ def has_moved(root, work_dir):
 # what a run leaves and says
 
 
+@pytest.mark.slow
 def test_all_is_left_and_said(root, head):
     folder = root / "head"
     for name in ("best.safetensors", "split.csv", "test.json", "confusion.png", "report.html", "preview/clips.png"):

@@ -149,6 +149,7 @@ def test_held_out_groups_choose_a_simple_head_for_noise_and_a_close_one_for_clea
     assert choose_penalty(make_rows(6, apart=30.0), Loss())[0] <= 0.01
 
 
+@pytest.mark.slow
 def test_groups_are_held_out_as_a_whole():
     """Two copies of each of twelve noisy clips: held out one by one, their twins would tell; as groups they do not."""
     few = replace(make_rows(7, num_clips=12), features_RC=np.random.default_rng(1).normal(size=(12, 40)))

@@ -77,6 +77,7 @@ def refused(given_, stats, train_layers, head, views):
     return train_layers == "head" and (given_["norms"] == "trained" or any(given_[name] is not None for name in MOVING))
 
 
+@pytest.mark.slow
 @examples(150)
 @given(any_known, any_options)
 def test_the_options_win_and_every_decision_has_a_reason_and_a_flag(flags, known_, given_):

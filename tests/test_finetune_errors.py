@@ -29,6 +29,7 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, preview=False):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -96,6 +97,7 @@ def test_a_record_that_cannot_be_read(root):
     assert "finetune.json" in said
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written(root):
     (root / "file").write_text("")
     said = train(

@@ -200,6 +200,7 @@ def test_a_video_of_one_frame_has_no_flow(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "packed-video"])
 def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
     clips, _ = moving

@@ -144,6 +144,7 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, cached_flow):
     assert torch.equal(both.clips(1, 2)[0], alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [CLIPS, STRETCHED, WINDOWS], ids=["clips", "stretched", "windows"])
 @pytest.mark.parametrize("method", ["dis", "farneback"])
 def test_testing_and_prediction_give_the_same_scores(tmp_path, protocol, method):
@@ -161,6 +162,7 @@ def test_testing_and_prediction_give_the_same_scores(tmp_path, protocol, method)
         assert np.allclose(scores_K, expected, atol=1e-5), file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["score", "prob"])
 @pytest.mark.parametrize("protocol", [CLIPS, WINDOWS], ids=["clips", "windows"])
 def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
@@ -201,6 +203,7 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     assert (root / "q.rgb.json").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_weights_are_swept_on_held_out_clips(tmp_path):
     root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)

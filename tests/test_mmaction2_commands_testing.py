@@ -183,6 +183,7 @@ def test_a_checkpoint_of_another_network(checkpoint, capsys):
     assert "has another network than i3d_r50_32x2x1_100e_kinetics400_rgb" in err
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_test(kinetics, capsys):
     from i3d.cli.mmaction2.train import train
 

@@ -55,6 +55,7 @@ def test_the_classifier_is_one_linear_layer_on_the_pooled_last_map(settings):
         net(clips[:, :, 1:])
 
 
+@pytest.mark.slow
 @networks
 def test_endpoints_follow_each_other(settings):
     net, side = build_meta_network(settings), SIDE[settings.kind]

@@ -36,6 +36,7 @@ def test_windows_of_a_stream_are_those_of_its_length(num_frames):
     assert got == [list(range(a, b)) for a, b in windows(num_frames, max_frames=4)]
 
 
+@pytest.mark.slow
 def test_the_whole_way_by_hand(tmp_path, predictor):
     """predict = decode, 25 fps, short side 256, centre crop 224, [-1, 1], logits, softmax: each step again."""
     import av

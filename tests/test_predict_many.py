@@ -142,6 +142,7 @@ print(len(rows), [row.top1.label for row in i3d.predict_many("clips", model="m.s
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_stdin", [False, True])
 def test_a_script_without_a_main_guard(folder, from_stdin):
     """It runs once, as a file and from the standard input."""

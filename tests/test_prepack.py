@@ -78,6 +78,7 @@ def test_taps_add_up_to_the_convolution(dtype, kernel, stride, padding, kind):
     assert (first + last - wanted).abs().max() <= tolerance * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "side", "steps"),
     [
@@ -123,6 +124,7 @@ print(faults[-1] - faults[7])  # the heap may have to grow at first
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is a function of glibc")
 def test_memory_that_is_not_returned_causes_no_page_faults():
     """Measured by the page faults of one allocation after the other."""

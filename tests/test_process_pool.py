@@ -14,6 +14,7 @@ from i3d.utils.process_pool import WorkerDied, run_jobs
 from support.dying_jobs import exit_at_once, work
 
 
+@pytest.mark.slow
 def test_jobs_in_processes():
     results = dict(run_jobs(work, ["a", "die", "b", "c", "die", "exit"], num_workers=2))
     assert results[1] == results[4] == WorkerDied("exit code 7")
@@ -26,6 +27,7 @@ def test_jobs_in_processes():
     assert list(run_jobs(work, [], num_workers=2)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["file", "standard input", "module"])
 def test_workers_of_a_script_without_a_guard(tmp_path, source):
     code = """
@@ -53,6 +55,7 @@ def test_workers_of_a_script_without_a_guard(tmp_path, source):
     assert done.stdout.splitlines() == ["started", "[(0, 'A'), (1, 'B'), (2, 'C')]", "True []"]
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_start(monkeypatch):
     monkeypatch.setattr(process_pool, "run_worker", exit_at_once)
     with pytest.raises(InputError, match=r"worker processes do not start \(exit code 3\); read their error above"):

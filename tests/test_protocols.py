@@ -117,6 +117,7 @@ def places(crops, size, height=32, width=43):
     return [(*corner, mirrored) for corner in corners for mirrored in (False, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clips", "windows"])
 def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
     annotations = read_annotations(clips / "clips.csv")
@@ -236,6 +237,7 @@ def test_the_cheapest_of_the_good_ones():
 # averages and files
 
 
+@pytest.mark.slow
 def test_averages_of_views(clips, models, tmp_path):
     data = clips / "clips.csv"
     plain, _ = try_test(models["clips"], data, "--out", tmp_path / "prob.json")
@@ -327,6 +329,7 @@ def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_
     assert "empty" in rows[-1]["error"]
 
 
+@pytest.mark.slow
 def test_folded_batch_norms_give_the_same(clips, models):
     non_local = named_recipe("i3d_nl_gaussian_r50_32x2x1_100e_kinetics400_rgb").network
     for settings in (InceptionSettings(num_classes=5), non_local):
@@ -397,6 +400,7 @@ def test_conclusions_from_frame_orders():
     assert frozen.startswith("the model depends on motion: without it, accuracy drops by 50.0 points (95 % interval ")
 
 
+@pytest.mark.slow
 def test_frame_orders_of_the_command(clips, models):
     orders = ("--frame-order", "shuffled,reversed,frozen")
     options = ("--data", clips / "clips.csv", "--device", "cpu", "--workers", "0", "--protocols", "3x1", *orders)
@@ -427,6 +431,7 @@ def test_probe_of_classes_that_go_together(clips, tmp_path):
 # going on
 
 
+@pytest.mark.slow
 def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
     data, out = clips / "clips.csv", tmp_path / "r.json"
     from i3d.evaluation.scorer import Scorer

@@ -63,6 +63,7 @@ def numbers(frames):
     return [read_number(frame_HWC) for frame_HWC in frames]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "suffix", "options"), CODECS, ids=[f"{c[0]}-{c[1]}-{i}" for i, c in enumerate(CODECS)]
 )
@@ -474,6 +475,7 @@ def test_the_pixel_limit_is_a_setting(tmp_path):
         list(video.stream())
 
 
+@pytest.mark.slow
 def test_the_time_limit_counts_decoding_only(tmp_path, monkeypatch):
     path = render(tmp_path / "clip.mp4", num_frames=200, height=240, width=320)
     with open_video(path, limits=Limits(max_seconds=-3.99)) as video, pytest.raises(VideoError, match="decoding took"):

@@ -193,6 +193,7 @@ def test_stills_of_folders_and_of_upright_and_short_videos(tmp_path):
     assert middle_frames(2, num_parts=4).tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_many_classes_show_those_that_are_confused_most(tmp_path):
     evaluation = evaluation_of(400, 3000)
     text, page = report_of(tmp_path, evaluation)

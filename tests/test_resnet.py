@@ -49,6 +49,7 @@ def test_logits_and_stages_equal_mmaction2(name):
                 assert np.allclose(sample, golden[f"{case}_stage_{stage}_sample"], atol=2e-5, rtol=0), (case, stage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_LOGITS)
 def test_float64_logits_equal_mmaction2_more_closely(name):
     golden, model = np.load(GOLDEN / f"{name}.npz"), network(name).double()

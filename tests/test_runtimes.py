@@ -117,6 +117,7 @@ def test_a_batch_equals_its_clips_one_by_one(tmp_path, runtime):
     assert (compiled(clips_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_cached_and_a_damaged_one_is_compiled_again(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "i3d")
     x_NCTHW = torch.randn(SHAPE)
@@ -179,12 +180,14 @@ def test_processes_that_compile_the_same_network_at_once(tmp_path):
     assert not list(tmp_path.rglob(".*"))  # what is being written
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     assert engine(tmp_path / "file", runtime="openvino")(torch.randn(SHAPE)).shape == (1, 5)
     assert [line for line in caplog.messages if "the cache cannot be written" in line]
 
 
+@pytest.mark.slow
 def test_a_runtime_whose_output_is_wrong_is_refused(tmp_path, monkeypatch):
     right = openvino.compile_task
     monkeypatch.setattr(openvino, "compile_task", lambda task: lambda x: right(task)(x) * 1.01)
@@ -264,6 +267,7 @@ def test_signals_are_handled_after_networks_are_deleted(tmp_path):
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_description_names_the_runtimes_that_were_used(tmp_path):
     compiled = engine(tmp_path, runtime="openvino", clip_CTHW=SHAPE[1:])
     assert compiled.description == "fp32, openvino"  # nothing ran yet

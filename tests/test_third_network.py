@@ -156,6 +156,7 @@ def run_python(package, code, *arguments, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_third_network_predicts_trains_tests_extracts_and_saves_its_card(package, tmp_path):
     make_clips(tmp_path, num_train=3, num_val=2)
     recipe = RECIPE.replace("network: {depth: 18, base_channels: 4}", "network: {kind: toy, width: 4}")

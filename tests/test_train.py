@@ -102,6 +102,7 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
 # what a run shows
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_and_tells(run):
     work_dir, told = run
     assert "learning rate 0.02 for 4 clips per step, not scaled" in told
@@ -167,6 +168,7 @@ def test_another_run_in_the_folder_is_refused(run, clips):
     assert "seed was 0, now 1" in told
 
 
+@pytest.mark.slow
 def test_a_performance_run_keeps_nothing(clips, tmp_path):
     told = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
     assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the", told)
