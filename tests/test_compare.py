@@ -12,6 +12,7 @@ from i3d.features.extract import load_extractor
 from i3d.recipes.features import FeatureSettings
 from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
+from i3d.weights.pretrained import DEFAULT
 from support.commands import run_here
 from support.evaluation_runs import save_model
 from support.rendering import encode, numbered_frame
@@ -160,6 +161,6 @@ def test_what_cannot_be_compared(clip, source, tmp_path):
             compare_features(tmp_path / "a.npy", tmp_path / f"{name}.npy")
     with pytest.raises(InputError, match="cannot be read"):
         compare_features(tmp_path / "a.npy", tmp_path / "nowhere.npy")
-    done = run_here(["i3d", "features", "compare", tmp_path / "a.npy", tmp_path / "a.npy", "--model", "x"])
+    done = run_here(["i3d", "features", "compare", tmp_path / "a.npy", tmp_path / "a.npy", "--model", DEFAULT])
     assert done.returncode == 2
     assert "a.json: is missing or damaged; the search needs its settings" in done.stderr
