@@ -172,10 +172,10 @@ def test_processes_that_compile_the_same_network_at_once(tmp_path):
     command = [sys.executable, "-c", TWO, tmp_path]
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
-        for _ in range(3)
+        for _ in range(2)
     ]
     answers = [run.communicate(timeout=300) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], answers
+    assert [run.returncode for run in runs] == [0, 0], answers
     assert len({out for out, _ in answers}) == 1
     assert not list(tmp_path.rglob(".*"))  # what is being written
 

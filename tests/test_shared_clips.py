@@ -105,11 +105,11 @@ def test_logits_of_the_reference_clip_equal_the_jax_implementation():
 
 @pytest.fixture(scope="module")
 def first_frames():
-    """(clip (T, H, W, C) of at most 64 frames, its logits in fp32), by file."""
+    """(clip (T, H, W, C) of at most 64 frames, its logits in fp32), by file, of five clips."""
     predictor = Predictor(compute=ComputeConfig(device="cpu", precision="fp32"))
     protocol, pre = predictor.card.recipe.protocol, predictor.card.recipe.preprocessing
     clips = {}
-    for row in index("kinetics"):
+    for row in index("kinetics")[:5]:
         with open_video(CLIPS / "kinetics" / row["file"]) as video:
             clip_THWC = np.stack(list(islice(window_frames(video, protocol, pre), 64)))
         clips[row["file"]] = clip_THWC, logits_of(predictor, clip_THWC)
@@ -129,8 +129,7 @@ def test_bf16_is_within_a_hundredth_of_fp32(tmp_path, first_frames, runtime):
         device=CPU,
         clip_CTHW=(3, 64, 224, 224),
     )
-    num_clips = {"torch": None, "openvino": 5}[runtime]
-    for file, (clip_THWC, expected_K) in islice(first_frames.items(), num_clips):
+    for file, (clip_THWC, expected_K) in first_frames.items():
         logits_K = logits_of(predictor, clip_THWC)
         assert np.abs(logits_K - expected_K).max() < 0.01 * np.abs(expected_K).max(), file
         assert logits_K.argmax() == expected_K.argmax(), file
