@@ -71,8 +71,8 @@ def check_settings(settings: Sequence[str]) -> None:
         key, sign, _ = setting.partition("=")
         if not sign or not key:
             raise InputError(f"--set {quoted(setting)}: write key=value, such as training.epochs=20")
-        if key.split(".")[0] not in (known := Recipe.model_fields):
-            raise InputError(f"--set {quoted(setting)}: a recipe has no {key!r}; it has {', '.join(known)}")
+        if (part := key.split(".")[0]) not in (known := Recipe.model_fields):
+            raise InputError(f"--set {quoted(setting)}: a recipe has no {part!r}; it has {', '.join(known)}")
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
