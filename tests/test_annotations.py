@@ -463,6 +463,7 @@ def test_outside_is_allowed_if_it_is_meant(tmp_path):
 # the table itself
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(
@@ -593,6 +594,7 @@ def test_the_public_names_of_data():
     assert all(callable(getattr(i3d.data, name)) for name in i3d.data.__all__)
 
 
+@pytest.mark.slow
 def test_lists_are_read_and_split_without_pytorch(tmp_path):
     (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{i}.mp4,{i % 2}\n" for i in range(10)))
     code = (

@@ -66,11 +66,13 @@ def test_packages_import_one_way(module):
         assert other == package or number[other] < number[package], f"{module}:{line}: must not import {imported}"
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     graph = {module: {name for _, name in imports(path)} - {module, "i3d"} for module, path in MODULES.items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+@pytest.mark.slow
 def test_imports_stand_at_the_head_of_modules():
     """Imports inside functions are few: optional or slow packages, and what a command of the command line needs."""
     lines = set()
@@ -87,6 +89,7 @@ def test_guarded_calls_stay_in_their_module(pattern, allowed):
     assert found == allowed or found < allowed
 
 
+@pytest.mark.slow
 def test_functions_fit_a_screen_and_files_a_sitting():
     for path in FILES:
         text = path.read_text()
@@ -143,6 +146,7 @@ def test_wheel_contents_are_tracked():
     assert (PACKAGE / "assets" / "inception_rgb_kinetics400.safetensors").stat().st_size > 24e6
 
 
+@pytest.mark.slow
 def test_test_files_share_by_the_support_package_only():
     for path in Path(__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -28,6 +28,7 @@ def clips(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_one_clip_is_a_table_with_its_protocol(clips):
     done = run("predict", "z.webm")
     assert done.returncode == 0, done.stderr
@@ -287,6 +288,7 @@ def test_annotate_replaces_no_file(clips):
     assert "the file exists; choose another name, or replace it with --force" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.gif", "out.mp4"])
 def test_annotate_draws_the_labels(clips, name):
     done = run("predict", "é.mkv", "--annotate", name)

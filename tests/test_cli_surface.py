@@ -175,6 +175,7 @@ finally:
     assert done.returncode in (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_scripts_are_valid(tmp_path, shell):
     done = run("completion", shell)
@@ -189,6 +190,7 @@ def test_completion_scripts_are_valid(tmp_path, shell):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_bash_completes_options_and_their_values(tmp_path):
     (tmp_path / "script").write_text(run("completion", "bash").stdout)
     line = """
@@ -205,6 +207,7 @@ complete_words i3d predict --precision ""
     assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_is_installed_for_the_user(tmp_path, shell):
     done = run(

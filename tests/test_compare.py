@@ -114,6 +114,7 @@ def test_the_method_of_flow(clip, tmp_path):
     assert likely_causes(extractor, clip, tmp_path / "b.npy")[0].what == "flow by farneback"
 
 
+@pytest.mark.slow
 def test_the_settings_that_the_other_tells(clip, source, tmp_path):
     options = ["i3d", "features", clip, "--model", tmp_path / "m.safetensors", "--window", "11", "--device", "cpu"]
     for name, more in (("ours", ["--stride", "4"]), ("theirs", ["--stride", "3", "--fps", "13"])):
@@ -125,6 +126,7 @@ def test_the_settings_that_the_other_tells(clip, source, tmp_path):
     assert causes[0]["cosine"] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command(clip, source, tmp_path):
     model = tmp_path / "m.safetensors"
     options = ["--model", model, "--window", "8", "--stride", "4", "--device", "cpu", "--fps"]

@@ -205,6 +205,7 @@ def test_fixing_makes_new_files_and_leaves_the_old(checked, videos):
         assert inspect_clip(ClipJob(path)).problems == ()
 
 
+@pytest.mark.slow
 def test_fixing_replaces_nothing(tmp_path):
     video(tmp_path / "clips" / "x" / "odd.mkv", 1, num_frames=50, height=49, width=65, pix_fmt="yuv444p")
     cut(tmp_path / "clips" / "x" / "cut.mkv", tmp_path / "clips" / "x" / "odd.mkv", 0.7)

@@ -50,6 +50,7 @@ def test_list_writes_the_classes_beside(actions):
     assert wrong.stderr.startswith("error: --classes ucf1O1: no such file or folder, and none of kinetics400, ")
 
 
+@pytest.mark.slow
 def test_pack_and_benchmark(actions):
     done = run("data", "pack", "actions", "--out", "packed")
     assert done.returncode == 0, done.stderr
@@ -66,6 +67,7 @@ def test_pack_and_benchmark(actions):
     assert "of the test view" in table.stdout
 
 
+@pytest.mark.slow
 def test_extract_frames_and_go_on(actions):
     (actions / "actions/wälk/broken.mp4").write_bytes(b"")
     done = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "1")

@@ -140,6 +140,7 @@ def test_a_part_of_a_video_without_a_timetable(tmp_path):
     assert numbers_in(tmp_path / "out/v_0.200_0.600") == [5, 7, 9, 11, 13]
 
 
+@pytest.mark.slow
 def test_bad_videos_are_named_and_leave_nothing(videos, tmp_path):
     content = (videos / "run/a.mp4").read_bytes()
     for name, damaged in {"cut.mp4": content[: len(content) // 2], "empty.mp4": b"", "fine.mp4": content}.items():
@@ -373,6 +374,7 @@ def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
     assert (tmp_path / "list.txt").read_text() == "walk/c 31\n"
 
 
+@pytest.mark.slow
 def test_videos_in_shards(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
     pack_dataset(annotations, tmp_path / "packed")
@@ -392,6 +394,7 @@ def test_notes_are_kept(videos, tmp_path):
     assert json.loads((tmp_path / "out/a" / RECORD).read_text())["num_frames"] == first.num_frames < 40
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_only_its_clip(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FrameJob", DyingJob)
     annotations = read_annotations(videos, format="folders").select([1, 0, 2])

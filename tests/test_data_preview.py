@@ -144,6 +144,7 @@ def test_short_clips_and_sizes_of_tiles():
     assert [tile_side(size) for size in (224, 160, 128, 112, 64, 56, 32, 1)] == [112, 112, 128, 112, 128, 112, 128, 112]
 
 
+@pytest.mark.slow
 def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
     annotations = table(videos, ["long.mp4,left hand", "slow.mp4,right hand", "short.mp4,both"])
     mirrored = view(flip=1, mirrored=(("left hand", "right hand"),))
@@ -157,6 +158,7 @@ def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
     }
 
 
+@pytest.mark.slow
 def test_several_labels_and_none(videos, tmp_path, drawn):
     rows = ["long.mp4,a|b", "slow.mp4,", "short.mp4,b"]
     annotations = table(videos, rows, multi_label=True, need_labels=False)
@@ -196,6 +198,7 @@ def test_the_same_clips_in_another_epoch(videos, tmp_path, drawn):
     assert all((a.strip_HWC != b.strip_HWC).any() for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
     for name in ("long.mp4", "slow.mp4"):
         shutil.copy(videos / name, tmp_path / name)
@@ -278,6 +281,7 @@ def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
     assert len(pixels(done.paths[1])) < 1200
 
 
+@pytest.mark.slow
 def test_a_container_without_a_timetable(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(module, "MAX_DECODED", 1)
     for name in ("a", "b", "c"):
@@ -304,6 +308,7 @@ def test_names_in_any_script_and_of_any_length(tmp_path, videos):
         assert (pixels_HWC[:, :20] == 255).all(), "something is drawn over the left edge"
 
 
+@pytest.mark.slow
 def test_flow(tmp_path, drawn):
     for axis, value in (("x", 200), ("y", 127)):
         (tmp_path / "flow/push/c1").mkdir(parents=True, exist_ok=True)

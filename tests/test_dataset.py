@@ -241,6 +241,7 @@ def test_a_sample_does_not_depend_on_the_rank(videos):
     assert samples(0, 2, 2) | samples(1, 2, 2) == samples(0, 1, 5)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_stream_and_the_global_generators_do_not_matter(videos):
     annotations = read_annotations(videos / "clips.csv")
     stream = digests(ClipLoader(ClipDataset(annotations, train_view(), seed=3), batch_size=4, num_workers=0))
@@ -407,6 +408,7 @@ def some_bad(videos, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_bad_clips_are_replaced_by_the_next_of_the_order_and_counted(some_bad):
     dataset = ClipDataset(read_annotations(some_bad / "clips.csv"), train_view(), seed=1)
     order = [int(i) for batch in training_batches(12, batch_size=12, seed=1, epoch=0) for i in batch]

@@ -56,6 +56,7 @@ finally:
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r50", "r18", "i3d_r50_fast_32x2x1_100e_kinetics400_rgb", "inception_flow", TINY])
 def test_models_show_adds_up(name):
     result = run("models", "show", name, "--json")

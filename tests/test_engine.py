@@ -77,6 +77,7 @@ def test_a_batch_equals_its_clips_one_by_one(name):
     assert (engine(x_NCTHW) - singles).abs().max() < 1e-5 * singles.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_bfloat16_engine_is_close(name):
@@ -88,6 +89,7 @@ def test_a_bfloat16_engine_is_close(name):
     assert (output - expected).abs().max() < 0.05 * expected.abs().max()  # random weights; of trained ones 1 %
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precision):
@@ -105,6 +107,7 @@ def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precis
             assert parameter.is_contiguous(memory_format=torch.channels_last_3d)
 
 
+@pytest.mark.slow
 def test_every_map_of_inception_is_channels_last():
     """Another layout would be copied, and slow down all following layers."""
     engine = Engine.create(network("inception"), ComputeConfig(precision="fp32"), device=CPU)
@@ -121,6 +124,7 @@ def test_every_map_of_inception_is_channels_last():
     assert wrong == []
 
 
+@pytest.mark.slow
 @examples(100)
 @given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_max_pooling_by_axis_equals_pytorch(data, dtype):

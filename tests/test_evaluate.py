@@ -99,6 +99,7 @@ def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     assert found.model == str(FOREIGN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["clips", "windows"])
 def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, protocol):
     with open_video(clips / "0.mp4") as video:
@@ -161,6 +162,7 @@ def test_runs_are_of_one_length():
     assert views.num_frames_V == (4, 4, 4, 2, 2)
 
 
+@pytest.mark.slow
 def test_folders_of_flow(tmp_path):
     """A network of two channels, clips and windows: the scores are those of the frames, put in by hand."""
     rng = np.random.default_rng(0)
@@ -199,6 +201,7 @@ def test_classes_are_matched_by_name(clips, models, tmp_path):
     assert score_clips(models["clips"], few).labels_N == ((1,), (1,))
 
 
+@pytest.mark.slow
 def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
     message = run(other, "--data", clips / "clips.csv", expected=2)
@@ -226,6 +229,7 @@ def test_clips_without_a_class_or_with_several_are_told(clips, models, tmp_path)
     assert "has 2 labels; the recipe 'tiny' is single-label" in message
 
 
+@pytest.mark.slow
 def test_classes_that_go_together(clips, tmp_path):
     model = save_model(tmp_path / "multi.safetensors", multi_label=True)
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
@@ -307,6 +311,7 @@ def test_json_says_its_protocol(clips, models):
     assert len(figures["by_class"]) == len(figures["confusion"]) == 3
 
 
+@pytest.mark.slow
 def test_which_split_is_tested(clips, models):
     source = clips / "splits.csv"
     _, err = run(models["clips"], "--data", source)
@@ -336,6 +341,7 @@ def some_bad(clips, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["clips", "windows"])
 def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     data = some_bad / "clips.csv"

@@ -343,6 +343,7 @@ def test_a_format_whose_library_is_missing_is_told_first(videos, model, tmp_path
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_path):
     for name, number in (("x", "a"), ("y", "b")):
         (tmp_path / name).mkdir()
@@ -364,6 +365,7 @@ def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_pa
     assert (tmp_path / "pattern" / "y" / "v.npy").exists()
 
 
+@pytest.mark.slow
 def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
     options = (videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS)
     run(*options)
@@ -394,6 +396,7 @@ def test_files_that_are_none_of_these(tmp_path, kind):
         read_array(path)
 
 
+@pytest.mark.slow
 def test_two_streams_side_by_side(videos, model, tmp_path):
     flow = save_model(tmp_path / "f.safetensors", channels=2)
     options, dis = (videos / "a.mp4", *OPTIONS), ("--flow-method", "dis")

@@ -77,6 +77,7 @@ def check_gradient(rows, head, loss, penalty, **options):
             assert abs(values[0] - values[1]) / (2 * step) < 1e-6
 
 
+@pytest.mark.slow
 @examples(6)
 @given(st.integers(0, 10**6), st.integers(0, 23), st.sampled_from([Loss(), LOSSES[2]]))
 def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_not_there(seed, which, loss):
@@ -142,6 +143,7 @@ def test_a_class_without_a_row_is_never_said():
 # the penalty
 
 
+@pytest.mark.slow
 def test_held_out_groups_choose_a_simple_head_for_noise_and_a_close_one_for_clear_classes():
     random = np.random.default_rng(0)
     noise = replace(make_rows(6), features_RC=random.normal(size=(24, 40)))
@@ -160,6 +162,7 @@ def test_groups_are_held_out_as_a_whole():
     assert choose_penalty(split, Loss())[1] > choose_penalty(whole, Loss())[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_group", [1, 5, 12, 24])
 def test_any_number_of_groups_gives_a_penalty_and_the_same_again(per_group):
     rows = make_rows(8, per_group=per_group)

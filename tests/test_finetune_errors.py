@@ -153,6 +153,7 @@ def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root)
     assert "broken.mp4" in said
 
 
+@pytest.mark.slow
 def test_one_class_is_an_error(root):
     shutil.copytree(root / "clips" / "a", root / "single" / "a")
     assert "all training clips are of one class, 'a'" in error(root, data="single")

@@ -34,6 +34,7 @@ def texture(dx=0.0, dy=0.0, *, height=160, width=200):
     return np.repeat(np.rint(moved).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("motion", [(1.3, -0.7), (3.5, 2.25), (-2.0, 0.0), (0.0, 4.0)])
 def test_known_motion(method, motion):

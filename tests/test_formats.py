@@ -97,6 +97,7 @@ def assert_clips(annotations, expected, tmp_path, *, multi_label=False):
     assert loaded(packed, multi_label=multi_label, workers=1) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [" ", "\t", ",", ", "])
 @pytest.mark.parametrize(("mark", "line", "end"), [("", "\n", "\n\n\n"), ("\ufeff", "\r\n", "\r\n"), ("", "\n", "")])
 def test_mmaction2_videos(tmp_path, video, between, mark, line, end):
@@ -298,6 +299,7 @@ def test_something_something_v1(tmp_path, something_v1):
     assert loaded(val) == [("7", 2, 1)]
 
 
+@pytest.mark.slow
 def test_something_something_v2(tmp_path, video):
     clips = [
         {"id": "78687", "label": "holding cup by pan", "template": "Holding [something] by [something]"},
@@ -337,14 +339,17 @@ def commands(source, *options, count):
     return [(k, label) for _, k, label in loaded(found)]
 
 
+@pytest.mark.slow
 def test_commands_on_the_ascend_port(ascend):
     assert commands(ascend, count=3) == [(1, 5), (2, 2), (3, 2)]
 
 
+@pytest.mark.slow
 def test_commands_on_ucf101(tmp_path, ucf101):
     assert commands(ucf101[0], "--root", tmp_path / "UCF-101", count=3) == [(1, 0), (2, 1), (3, 1)]
 
 
+@pytest.mark.slow
 def test_commands_on_something_something_v1(something_v1):
     source, root = something_v1 / "something-something-v1-train.csv", something_v1 / "20bn-something-something-v1"
     assert commands(source, "--root", root, count=2) == [(1, 1), (3, 0)]

@@ -63,6 +63,7 @@ def test_of_probabilities_there_are_no_logits():
         fuse_scores([logits, probabilities], average="score")
 
 
+@pytest.mark.slow
 @given(st.permutations(range(12)), st.permutations(range(3)), st.lists(st.floats(0.1, 5), min_size=2, max_size=2))
 def test_orders_of_clips_and_classes_do_not_matter(order, classes, weights):
     labels = np.arange(12) % 3

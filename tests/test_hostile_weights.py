@@ -396,6 +396,7 @@ def test_flipped_bits_of_a_zip_are_found(tmp_path, kind):
     assert found > 20
 
 
+@pytest.mark.slow
 @examples(300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(SEEDS)), data=st.data())
 def test_damage_is_an_error_or_harmless_never_a_crash(tmp_path, kind, data):
@@ -532,6 +533,7 @@ def test_a_file_beside_an_index_is_what_it_is(tmp_path):
     assert "not an index" in refused(tmp_path / "model.ckpt.index")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "value"),
     [

@@ -101,6 +101,7 @@ def test_smallest_input_and_one_below():
                 net(torch.zeros(1, 3, *shape))
 
 
+@pytest.mark.slow
 def test_flow_channels_any_classes_and_wrong_channels():
     net = InceptionI3D(InceptionSettings(in_channels=2, num_classes=7)).eval()
     with torch.inference_mode():

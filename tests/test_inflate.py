@@ -50,6 +50,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "recipe"), RECIPES)
 def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
     """In the middle of a long video: near its ends, convolutions reach zero padding."""

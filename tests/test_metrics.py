@@ -63,6 +63,7 @@ def test_calibration_by_hand():
         calibration_error([[3.0, 0.0]], [0])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(0, 100))
 def test_the_interval_holds_the_mean_and_repeats(num_values, seed):
     values = np.random.default_rng(seed).integers(0, 2, num_values)

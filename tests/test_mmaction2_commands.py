@@ -384,6 +384,7 @@ def test_recipes_of_others_have_no_key_paths():
 # the commands
 
 
+@pytest.mark.slow
 def test_the_documented_command(kinetics):
     words = [f"configs/recognition/i3d/{RAW}.py", "--work-dir", f"work_dirs/{RAW}", "--validate", "--seed", "0",
              "--deterministic"]  # fmt: skip
@@ -397,6 +398,7 @@ def test_the_documented_command(kinetics):
     assert "this run is complete" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
     path = write_configs_1(kinetics / "configs")[PLAIN_1]
     done = door(path, "--no-validate", "--cfg-options", *TINY_1)

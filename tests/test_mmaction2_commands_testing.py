@@ -80,6 +80,7 @@ def numbered():
     return dataset_labels("kinetics400")
 
 
+@pytest.mark.slow
 def test_scores_and_metrics(checkpoint, capsys):
     out, _, code = run(
         run_test, RAW, checkpoint, "--eval", "top_k_accuracy", "--eval-options", "topk=1,200", "--out", "r.json",
@@ -236,6 +237,7 @@ def test_the_benchmark_of_a_config(kinetics, capsys):
     assert "(4 items)" in out
 
 
+@pytest.mark.slow
 def test_logs(kinetics, capsys):
     lines = [{"mode": "train", "epoch": 1 + k // 3, "iter": 1 + k % 3, "loss": 2.0, "time": 1.0 + k} for k in range(6)]
     Path("log.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -258,6 +260,7 @@ def test_logs(kinetics, capsys):
         assert message in err
 
 
+@pytest.mark.slow
 def test_the_time_of_our_own_runs(kinetics, capsys):
     from i3d.cli.mmaction2.train import train
 

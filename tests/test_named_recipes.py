@@ -345,6 +345,7 @@ DISTINCT = [  # one of each kind: of network, sampling, input, port, precision, 
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_networks_of_all_recipes_give_the_shapes_of_their_training(name):
     """Built at full size without memory; the views are those of the recipe's training and validation."""
@@ -409,6 +410,7 @@ def test_the_recipe_in_fp16_says_what_to_do_on_a_cpu(tmp_path, ascend):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_advice_to_the_recipe_in_fp16_can_be_followed(tmp_path, ascend):
     name = v0("r50_video_32x2x1") + "_o1"
     options = ["--recipe", name, "--data", ascend, *small(name), "--work-dir", tmp_path / "run"]

@@ -36,6 +36,7 @@ def test_every_key_belongs_to_one_stage_or_the_head(settings):
         net.stage_of("other.weight")
 
 
+@pytest.mark.slow
 @networks
 def test_the_classifier_is_one_linear_layer_on_the_pooled_last_map(settings):
     net, side = build_meta_network(settings), SIDE[settings.kind]

@@ -83,6 +83,7 @@ def test_clips_are_cut_from_frames_that_are_decoded_once(tmp_path, monkeypatch, 
             assert np.array_equal(view.clip_THWC, center_crop(video.frames_at(indices_T).frames_THWC, size=40))
 
 
+@pytest.mark.slow
 def test_short_clips_are_looped(predictor):
     frames = np.stack([numbered_frame(i, height=64, width=64) for i in range(4)])
     looped = frames[[0, 1, 2, 3, 0, 1, 2, 3, 0]]
@@ -117,6 +118,7 @@ def test_views_of_one_length_may_run_at_once(predictor, monkeypatch):
     assert np.allclose(several.logits_VK, singles.logits_VK, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_python_and_module_level_function_agree(tmp_path, predictor):
     path = render(tmp_path / "clip.mp4", num_frames=10)
     a, b = i3d.predict(path, device="cpu"), predictor(path)
@@ -127,12 +129,14 @@ def test_python_and_module_level_function_agree(tmp_path, predictor):
     assert "centre crop 224" in a.protocol
 
 
+@pytest.mark.slow
 def test_images_without_times_are_said_in_the_protocol(predictor):
     frames = np.zeros((9, 32, 32, 3), np.uint8)
     assert "taken as 25 fps" in predictor(frames).protocol
     assert "taken as" not in predictor(frames, frames_fps=25).protocol
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_fast_is_close(tmp_path, predictor):
     path = render(tmp_path / "clip.mp4", num_frames=10, height=96, width=128)

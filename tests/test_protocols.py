@@ -72,6 +72,7 @@ def try_test(model, data, *options, expected=0):
 # which views
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "crop"),
     [
@@ -183,6 +184,7 @@ def test_settings_of_clips_for_networks_that_see_windows(clips, models, tmp_path
     assert "protocol has no 'clip_len'" in message
 
 
+@pytest.mark.slow
 def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path):
     report = tmp_path / "r.html"
     report.write_text("<p>mine</p>")
@@ -195,6 +197,7 @@ def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path
     assert report.read_text() != first
 
 
+@pytest.mark.slow
 def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
     out, err = try_test(
         models["clips"], clips / "clips.csv", "--protocols", "1x1,3x1,3x3", "--out", tmp_path / "r.json",
@@ -273,6 +276,7 @@ def test_averages_of_views(clips, models, tmp_path):
     assert np.allclose(json.loads((tmp_path / "l.json").read_text()), [v.logits_VK for v in raw.views_N])
 
 
+@pytest.mark.slow
 def test_windows_weigh_by_their_frames(clips, models, tmp_path):
     try_test(models["windows"], clips / "clips.csv", "--average-clips", "none", "--out", tmp_path / "n.json")
     raw = read_evaluation(tmp_path / "n.json")
@@ -281,6 +285,7 @@ def test_windows_weigh_by_their_frames(clips, models, tmp_path):
     assert np.array_equal(raw.scores_NK, plain.scores_NK)
 
 
+@pytest.mark.slow
 def test_formats(clips, models, tmp_path):
     data = clips / "clips.csv"
     for name in ("r.json", "r.yaml", "r.csv"):
@@ -306,6 +311,7 @@ def test_formats(clips, models, tmp_path):
     assert f"top2 {np.mean(right):.4f}" in out
 
 
+@pytest.mark.slow
 def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_path):
     for i in range(6):
         os.link(clips / f"{i}.mp4", tmp_path / f"{i}.mp4")
@@ -364,6 +370,7 @@ def test_how_many_views_run_at_once_changes_nothing(clips, models):
 # frame orders
 
 
+@pytest.mark.slow
 def test_frames_of_each_view_are_reordered(clips, models):
     annotations = read_annotations(clips / "clips.csv")
     weights = load_weights(models["clips"])
@@ -415,6 +422,7 @@ def test_frame_orders_of_the_command(clips, models):
     assert [sentence in out for sentence in told["conclusions"]] == [True] * 3
 
 
+@pytest.mark.slow
 def test_probe_of_classes_that_go_together(clips, tmp_path):
     model = save_model(tmp_path / "multi.safetensors", multi_label=True)
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
@@ -483,6 +491,7 @@ def test_a_clip_that_changed_is_tested_again(clips, models, tmp_path):
     assert (after.scores_NK != before.scores_NK).any(axis=1).tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_other_frames_of_the_same_folders_are_other_clips(models, tmp_path):
     import cv2
 
@@ -550,6 +559,7 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
     assert cv2.imdecode(np.frombuffer(flow[0].jpeg, np.uint8), 1).max() > 200
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(clips, models, tmp_path):
     name = os.fsencode(tmp_path) + b"/\xff.mp4"
     os.link(clips / "0.mp4", name)
@@ -562,6 +572,7 @@ def test_names_that_are_not_utf8(clips, models, tmp_path):
     assert read_evaluation(tmp_path / "r.yaml").names_N == read_evaluation(tmp_path / "r.json").names_N
 
 
+@pytest.mark.slow
 def test_a_damaged_resume_log_is_an_error(clips, models, tmp_path):
     try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json")
     journal = tmp_path / ".r.json.resume"

@@ -85,6 +85,7 @@ def test_frame_by_index_equals_sequential_decoding(tmp_path, codec, suffix, opti
         assert video.count_frames() == num_frames
 
 
+@pytest.mark.slow
 def test_unusual_streams_are_exact_too(tmp_path):
     """Interlaced, fragmented, begun in mid-GOP (its first frames cannot be decoded), and two streams end to end."""
     size = {"num_frames": 120, "height": 96, "width": 128}
@@ -397,6 +398,7 @@ def test_links_folders_and_devices(tmp_path):
         open_video("/dev/zero")
 
 
+@pytest.mark.slow
 def test_a_truncated_file_fails_or_says_that_it_is_short(tmp_path):
     """Cut at many places, no container gives fewer frames in silence."""
     for suffix, codec, container in [

@@ -311,6 +311,7 @@ def test_gradients_of_a_non_local_block(mode):
     assert torch.autograd.gradcheck(lambda x, *_: block(x), (x, *parameters))
 
 
+@pytest.mark.slow
 def test_gradients_of_an_inception_block():
     torch.manual_seed(1)
     block = Mixed(3, (2, 2, 2, 2, 2, 2)).double().eval()

@@ -133,6 +133,7 @@ for i in range(10**6):
 """
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path):
     out = tmp_path / "r.json"
     run = subprocess.Popen([sys.executable, "-c", HOLDER, out], stdout=subprocess.PIPE, start_new_session=True)

@@ -150,6 +150,7 @@ def test_rate_equals_the_fps_filter_of_ffmpeg(fps):
     assert shown == ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v0", "v1"])
 def test_training_starts_cover_the_ranges_of_mmaction2(version):
     cases = json.loads((GOLDEN / f"mmaction2_{version}_train_sampling_ranges.json").read_text())

@@ -25,6 +25,7 @@ def table(rows, tmp_path=None, **more):
     return build_annotations(found, source=Path("list.csv"), root=tmp_path or Path("/r"))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), min_size=2, max_size=80),
     st.floats(0.1, 0.4), st.sampled_from([0.0, 0.2]), st.integers(0, 9),

@@ -76,6 +76,7 @@ def test_the_network_sees_each_frame_of_a_clip_once(rendered):
     assert {len(decoded(rendered / row["path"])) for row in rows_of(rendered)} == {NUM_FRAMES}
 
 
+@pytest.mark.slow
 def test_opposite_classes_have_the_same_frames_in_reverse_order(rendered):
     for forward, backward in MOTIONS.values():
         for name in ("train00.mp4", "test00.mp4"):
@@ -85,6 +86,7 @@ def test_opposite_classes_have_the_same_frames_in_reverse_order(rendered):
             np.testing.assert_array_equal(TIMES_T[differences_TT.argmin(axis=1)], TIMES_T[::-1])  # the middle is twice
 
 
+@pytest.mark.slow
 def test_before_encoding_the_middle_frames_are_the_same_in_all_classes():
     for _, each in scenes(2, seed=0):
         first, *others = (frames(each, motion) for motion in MOTIONS)
@@ -93,6 +95,7 @@ def test_before_encoding_the_middle_frames_are_the_same_in_all_classes():
             np.testing.assert_array_equal(first[NUM_FRAMES // 2], other[NUM_FRAMES // 2])
 
 
+@pytest.mark.slow
 def test_what_moves_where():
     """The first class of a motion goes where its name says: the centre of a white disc on black is followed."""
     for _, each in scenes(2, seed=0):
@@ -121,6 +124,7 @@ def test_scenes_are_on_one_side_and_classes_even(rendered):
         assert {labels.count(name) for name in CLASSES} == {len(groups[split])}
 
 
+@pytest.mark.slow
 def test_the_strip_has_a_row_for_each_class(rendered, tmp_path):
     strip(rendered / "clips.csv", tmp_path / "strip.png")
     with Image.open(tmp_path / "strip.png") as picture:

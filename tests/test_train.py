@@ -161,6 +161,7 @@ def test_a_run_that_is_done_says_so(run, clips):
     assert before == {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_refused(run, clips):
     told = finish(command(clips, run[0], "--epochs", "4"), expected=2)
     assert "started with other settings (training.epochs was 3, now 4)" in told
@@ -289,6 +290,7 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_saved(clips, tmp_path
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     parts = make_parts()
     with torch.no_grad():
