@@ -315,7 +315,7 @@ def test_json_says_its_protocol(clips, models):
 def test_which_split_is_tested(clips, models):
     source = clips / "splits.csv"
     _, err = run(models["clips"], "--data", source)
-    assert "tested is the split test, 2 of 6 clips" in err
+    assert "testing on the split test, 2 of 6 clips" in err
     out, err = run(models["clips"], "--data", source, "--split", "train")
     assert "of 2 clips" in out
     assert "tested is" not in err

@@ -151,7 +151,7 @@ def print_preview(preview: Preview) -> None:
     print_table(("class", "clips"), shown, last=(f"all {len(counts)}", preview.num_clips))
     for what, values, unit in (("lengths", preview.durations, " s"), ("", preview.lengths, " frames")):
         if values is not None:
-            print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, half below {values.median:.4g}{unit}")
+            print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, median {values.median:.4g}{unit}")
     sizes = sorted(preview.sizes.items(), key=lambda item: -item[1])
     print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
     print(f"(lengths and sizes of {preview.num_inspected} clips)")

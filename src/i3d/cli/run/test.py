@@ -123,7 +123,7 @@ def _read_clips(options: TestOptions, *, multi_label: bool) -> Annotations:
     for name in ("test", "val"):
         if (clips.splits_N == SPLITS.index(name)).any():
             chosen = clips.select_split(name)
-            log.info("tested is the split %s, %d of %d clips (--split selects another)", name, len(chosen), len(clips))
+            log.info("testing on the split %s, %d of %d clips (--split selects another)", name, len(chosen), len(clips))
             return chosen
     log.info("there is no split test or val: all %d clips are tested, those of train too", len(clips))
     return clips
