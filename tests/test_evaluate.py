@@ -452,6 +452,12 @@ def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
         ({"format": "x"}, "not an evaluation"),
         ({"classes": ["a", "b"]}, "damaged"),
         ({"clips": [{**clip, "labels": [7]}]}, "damaged .labels"),
+        ({"clips": [{**clip, "labels": ["0"]}]}, "damaged .*labels"),
+        ({"clips": [{**clip, "labels": [True]}]}, "damaged .*labels"),
+        (
+            {"clips": [{**clip, "scores": {name: [str(x) for x in row] for name, row in clip["scores"].items()}}]},
+            "damaged .*scores",
+        ),
         (
             {"clips": [{**clip, "scores": {"3x3": [0.1, float("nan"), 0.7]}}]},
             "0.scores.3x3.1: .* finite number, got 'nan'",

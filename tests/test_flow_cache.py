@@ -12,6 +12,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
+from i3d.data.loading.preprocess import flow_at
 from i3d.data.pack import pack_dataset
 from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.scoring import softmax
@@ -21,13 +22,14 @@ from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig
+from i3d.video.container import ContainerVideo
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop
 from support import evaluation_runs, training_runs
 from support.commands import run_here
 from support.evaluation_runs import CLIPS, WINDOWS, save_model
-from support.rendering import encode, numbered_frame
+from support.rendering import encode, numbered_frame, render
 from support.resizing import resize_short_side
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5, 127.5), std=(60.0, 60.0))
@@ -370,3 +372,23 @@ def test_a_prediction_continues_if_its_flow_cannot_be_cached(tmp_path):
     told = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
     assert told.predictions == cached.predictions
     assert "the computed flow cannot be written" in told.error
+
+
+@pytest.mark.parametrize("wanted", [[0], [0, 1], [60, 61, 75], [5, 4, 5]])
+def test_flow_of_a_few_frames_decodes_little_and_equals_that_of_all(tmp_path, monkeypatch, wanted):
+    path, converted, convert = render(tmp_path / "a.mp4", num_frames=80, options={"g": "8"}), [], ContainerVideo.to_rgb
+    monkeypatch.setattr(ContainerVideo, "to_rgb", lambda self, frame: converted.append(0) or convert(self, frame))
+    with open_video(path) as video:
+        found = flow_at(video, wanted, lambda frame_HWC: frame_HWC, method="dis")
+    assert len(converted) <= 2 * len(wanted)
+    with open_video(path) as video:
+        frames = list(video.stream())
+    pairs = [(max(index, 1) - 1, max(index, 1)) for index in wanted]
+    expected = [flow_to_bytes(flow_between(frames[a], frames[b], method="dis")) for a, b in pairs]
+    assert np.array_equal(found, expected)
+
+
+def test_the_flow_of_a_single_frame_is_zero(tmp_path):
+    with open_video(render(tmp_path / "a.mp4", num_frames=1)) as video:
+        (flow_HW2,) = flow_at(video, [0], lambda frame_HWC: frame_HWC, method="dis")
+    assert np.abs(flow_HW2.astype(int) - 127).max() <= 1

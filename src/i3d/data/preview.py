@@ -72,10 +72,10 @@ def preview_dataset(
     """Draw `num_clips` clips with the augmentation of `epoch`, and charts of classes, lengths and frame sizes.
 
     The clips are spread over the classes and drawn with the seed of the dataset: another epoch shows the same clips
-    with other augmentation. Of several views of a clip, the first is shown. Lengths and frame sizes come from at most
-    200 clips. `clips.png` and `statistics.png` are written to the folder `out`, which is created if needed. `on_clip`
-    is called with the number of finished clips and of all clips to process. Unreadable clips are in the result and on
-    the sheet. A dataset without a training view, and a folder that cannot be written, are an InputError.
+    with other augmentation. Of several views of a clip, the first is shown. Lengths and sizes come from at most 200
+    clips. `clips.png` and `statistics.png` are written to the folder `out`, which is created if needed. `on_clip` gets
+    the numbers of finished and of all clips. Unreadable clips are in the result and on the sheet. A dataset without a
+    training view, and a folder that cannot be written, are an InputError.
     """
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):

@@ -118,7 +118,8 @@ def _render(values: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_on_one_line,
+        # Control characters in text are escaped; markup of the template itself (another type) stays as it is.
+        finalize=lambda value: printable(value) if type(value) is str and not value.isprintable() else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -133,8 +134,3 @@ def _render(values: Mapping[str, Any]) -> str:
         tail=lambda file: "/".join(file.replace("\\", "/").split("/")[-3:]),
     )
     return page.get_template("page.html").render(values)
-
-
-def _on_one_line(value: object) -> object:
-    """Text with its control characters escaped; markup of the template itself stays as it is."""
-    return printable(value) if type(value) is str and not value.isprintable() else value

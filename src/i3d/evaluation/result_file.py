@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, first_line
@@ -172,18 +172,18 @@ class _Part(BaseModel):
 class _Clip(_Part):
     file: str
     name: str
-    labels: tuple[int, ...]
+    labels: tuple[StrictInt, ...]
     range: ClipRange = ClipRange()
-    views: dict[str, int]
-    scores: dict[str, list[float]] = {}
-    frames: dict[str, tuple[int, ...]] = {}  # these and the logits only with `save_views`
-    logits: dict[str, list[list[float]]] = {}
+    views: dict[str, StrictInt]
+    scores: dict[str, list[StrictFloat]] = {}
+    frames: dict[str, tuple[StrictInt, ...]] = {}  # these and the logits only with `save_views`
+    logits: dict[str, list[list[StrictFloat]]] = {}
 
 
 class _Protocol(_Part):
     protocol: str
     average: Average
-    gflops_per_video: float | None
+    gflops_per_video: StrictFloat | None
 
 
 class _File(_Part):

@@ -93,13 +93,11 @@ def finetune(
     weights, device = load_weights(init), pick_device(compute.device)
     start = weights.card.recipe
     precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
-    if precision == "fp16":
-        if compute.precision != "auto":
-            raise InputError("--precision fp16: fine-tuning computes features in fp32 or bf16; use one of them")
-        precision = "fp32"  # features of this device would be in fp16
+    if precision == "fp16" and compute.precision != "auto":
+        raise InputError("--precision fp16: fine-tuning computes features in fp32 or bf16; use one of them")
+    precision = "fp32" if precision == "fp16" else precision  # auto on a device of fp16
     if naming is None and annotations.is_frames:
-        is_flow = start.network.in_channels == 2
-        naming = dataset_naming(annotations, modality="flow" if is_flow else "rgb")
+        naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
     clips, stats = inspect_clips(
         annotations, options,
         naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label, on_progress=on_progress,

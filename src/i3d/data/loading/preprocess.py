@@ -1,6 +1,8 @@
 """The frames of a protocol: at its rate, resized, cropped. Prediction and testing share these functions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from i3d.errors import VideoError
 from i3d.recipes.settings import FlowMethod, Preprocessing, WindowProtocol
@@ -37,7 +39,11 @@ def flow_at(
     `fps`: the frames are those at this rate; None: the video's own.
     """
     wanted, flow_to, previous_HWC = set(indices), {}, None
-    for number, frame_HWC in enumerate(video.stream(fps=fps, transform=resize)):
+    frames: Iterable[tuple[int, FrameHWC]] = enumerate(video.stream(fps=fps, transform=resize))
+    if fps is None:  # only these frames and their predecessors are decoded, from the nearest key frames
+        needed = np.unique([*indices, *(abs(index - 1) for index in indices if index or video.num_frames > 1)])
+        frames = ((number, frame_HWC) for number, frame_HWC, _ in video.iter_frames_at(needed, transform=resize))
+    for number, frame_HWC in frames:
         if number in wanted or (number == 1 and 0 in wanted):
             previous_HWC = frame_HWC if previous_HWC is None else previous_HWC
             flow_to[number] = flow_to_bytes(flow_between(previous_HWC, frame_HWC, method=method))
