@@ -1,8 +1,9 @@
 """Run the code of README and docs.
 
 Blocks marked `python` and the `i3d` lines of blocks marked `sh` are run, in a folder that has the files they name. A
-block marked `bash` shows what a test cannot run as it is: other data, several devices, minutes of work. Those of the
-pages on moving from other projects are run with small settings by `test_mmaction2_commands.py`.
+block marked `bash` shows what a test cannot run as it is: other data, several devices, minutes of work. Its options and
+make targets are checked here; those of the pages on moving from other projects are run with small settings by
+`test_mmaction2_commands.py`.
 """
 
 import os
@@ -11,11 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
 
+from i3d.cli.main import app
 from i3d.diagnostics.model_zoo import list_models
 from support.commands import run_here
 from support.evaluation_runs import save_model
@@ -85,6 +88,32 @@ def test_i3d_commands_run(block, workplace):
                 words[3] = "my.yaml"  # a small network: no test measures speed
             done = run_here(words)
             assert done.returncode == 0, (line, done.stderr)
+
+
+def commands_of_bash_blocks():
+    for case in blocks("bash"):
+        for line in case.values[0].replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in ("i3d", "torchrun", "make") and not case.id.startswith("from-"):
+                yield pytest.param(words, id=f"{case.id} {' '.join(words)[:40]}")
+
+
+@pytest.mark.parametrize("words", list(commands_of_bash_blocks()))
+def test_commands_of_bash_blocks_are_understood(words, tmp_path, monkeypatch):
+    if words[0] == "make":
+        assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+        return
+    monkeypatch.chdir(tmp_path)
+    words = words[words.index("i3d") + 1 :]
+    for flag, word in pairwise(words):
+        place = tmp_path / word
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if flag in ("--root", "--val-root"):
+            place.mkdir(exist_ok=True)
+        elif place.suffix in (".csv", ".txt", ".yaml", ".pth", ".safetensors"):
+            place.write_text("base: i3d_rgb\n")
+    _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    assert bound.arguments
 
 
 EXAMPLES = {
