@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +15,7 @@ from PIL import Image
 import i3d
 from i3d.inference.prediction import LabelScore, Prediction
 from support.commands import I3D, run, run_process
+from support.processes import kill_running, start, wait_until
 from support.rendering import render
 
 
@@ -233,17 +233,9 @@ def test_a_killed_run_goes_on(clips):
         shutil.copy("a b (1).mp4", f"copy{i}.mp4")
     whole = run("predict", ".", "--out", "whole.csv")
     assert whole.returncode == 3
-    process = subprocess.Popen(
-        [*I3D, "predict", ".", "--out", "r.csv"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    journal = Path(".r.csv.resume")
-    deadline = time.monotonic() + 60
-    while not journal.exists() or len(journal.read_bytes().splitlines()) < 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
+    process, journal = start(["i3d", "predict", ".", "--out", "r.csv"]), Path(".r.csv.resume")
+    wait_until(lambda: journal.exists() and len(journal.read_bytes().splitlines()) >= 4, process)
+    kill_running(process)
     assert not Path("r.csv").exists()
     done = len(journal.read_bytes().splitlines()) - 1
     assert 3 <= done < 9
@@ -257,16 +249,12 @@ def test_a_killed_run_goes_on(clips):
 def test_interrupt_is_130_and_leaves_no_output(clips):
     for i in range(30):
         shutil.copy("a b (1).mp4", f"copy{i}.mp4")
-    process = subprocess.Popen(
-        [*I3D, "predict", ".", "--out", "r.csv"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 60
-    while not Path(".r.csv.resume").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    log = clips / "log.txt"
+    process = start(["i3d", "predict", ".", "--out", "r.csv"], log)
+    wait_until(Path(".r.csv.resume").exists, process, log=log)
     process.send_signal(signal.SIGINT)
-    stderr = process.communicate()[1].decode()
-    assert process.returncode == 130, stderr
+    code, stderr = process.wait(60), log.read_text()
+    assert code == 130, stderr
     assert stderr.endswith("interrupted\n")
     assert "Traceback" not in stderr
     assert not Path("r.csv").exists()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
@@ -21,13 +20,6 @@ from support import commands, processes
 from support.evaluate_on_ranks import LENGTHS
 from support.evaluation_runs import make_clips, save_models
 from support.paths import ROOT
-
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-
-
-def start(arguments, world_size, log):
-    launcher = [*LAUNCHER, f"--nproc-per-node={world_size}"] if world_size > 1 else [sys.executable]
-    return processes.start([*launcher, *arguments], log)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +49,9 @@ def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, 
     for world_size in (1, 3):
         folder, log = tmp_path / str(world_size), tmp_path / f"log{world_size}"
         folder.mkdir()
-        process = start(
-            [ROOT / "tests" / "support" / "evaluate_on_ranks.py", clips / "list.csv", models["clips"], folder],
-            world_size,
-            log,
-        )
+        script = ROOT / "tests" / "support" / "evaluate_on_ranks.py"
+        words = ["python", script, clips / "list.csv", models["clips"], folder]
+        process = processes.start(words, log, ranks=world_size)
         assert process.wait(300) == 0, log.read_text()[-3000:]
         found[world_size] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)]
     for world_size, ranks in found.items():
@@ -89,13 +79,14 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     alone = commands.run(*command(tmp_path / "alone.json"))
     assert alone.returncode == 3, alone.stderr
     out, log = tmp_path / "r.json", tmp_path / "log2"
-    process = start(["-m", "i3d", *command(out)], 2, log)
+    process = processes.start(["i3d", *command(out)], log, ranks=2)
     logs = [tmp_path / name for name in (".r.json.resume", ".r.json.1.resume")]
     processes.wait_until(lambda: all(p.exists() and p.read_text().count("\n") > 1 for p in logs), process, log=log)
     processes.kill_running(process)
     assert not out.exists()  # whatever is scored, the result was not written
     assert 2 <= sum(path.read_text().count("\n") - 1 for path in logs) <= 16
-    again = start(["-m", "i3d", *command(out)], 3, log)
+    torchrun = [*processes.TORCHRUN, "--standalone", "--nproc-per-node=3"]
+    again = processes.start([*torchrun, "-m", "i3d", *command(out)], log)
     assert again.wait(120) == 1  # torchrun's code; the first process ends with 3, when all is written
     assert out.exists(), log.read_text()
     assert "1 clip is unreadable and left out" in out.with_suffix(".html").read_text()
@@ -171,5 +162,5 @@ del group, told[:]
 def test_ranks_on_gpus_exchange_numbers_over_gloo(tmp_path):
     """NCCL exchanges a number after all queued work of the GPU: a step would have to end before the next begins."""
     (tmp_path / "hosts.py").write_text(HOSTS)
-    process = start([tmp_path / "hosts.py"], 2, tmp_path / "log")
+    process = processes.start(["python", tmp_path / "hosts.py"], tmp_path / "log", ranks=2)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]

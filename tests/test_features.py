@@ -33,7 +33,7 @@ from i3d.video.reader import open_video
 from i3d.video.transforms import crop_views
 from i3d.weights.load import build_model, load_weights
 from support import processes
-from support.commands import I3D, run_here
+from support.commands import run_here
 from support.evaluation_runs import save_model
 from support.rendering import encode, numbered_frame
 from support.resizing import resize_short_side
@@ -468,7 +468,7 @@ def test_killed_and_in_three_processes_the_files_are_the_same(videos, tmp_path, 
     for k in range(4):
         shutil.copy(videos / "a.mp4", videos / f"c{k}.mp4")
     run(videos, "--out", tmp_path / "whole", "--model", model, *options)
-    words = [*I3D, "features", videos, "--model", model, *options, "--device", "cpu", "--out"]
+    words = ["i3d", "features", videos, "--model", model, *options, "--device", "cpu", "--out"]
     for number in range(2 if network is None else 1):
         process = processes.start([*words, tmp_path / "killed"])
         processes.wait_until(lambda at_least=4 * number + 1: len(content(tmp_path / "killed")) >= at_least, process)
@@ -476,9 +476,8 @@ def test_killed_and_in_three_processes_the_files_are_the_same(videos, tmp_path, 
     run(videos, "--out", tmp_path / "killed", "--model", model, *options)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     if network is None:  # how windows are computed does not depend on the number of processes
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
         log = tmp_path / "log"
-        assert processes.start([*launcher, *words[1:], tmp_path / "three"], log).wait(300) == 0, log.read_text()
+        assert processes.start([*words, tmp_path / "three"], log, ranks=3).wait(300) == 0, log.read_text()
         assert content(tmp_path / "three") == content(tmp_path / "whole")
 
 

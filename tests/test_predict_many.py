@@ -136,9 +136,11 @@ def test_results_as_text_tables_and_pictures(folder, tmp_path):
 
 
 SCRIPT = """
+import sys
 import i3d
 rows = i3d.predict(["clips/a2.mp4", "clips/b.mp4"], model="m.safetensors", device="cpu")
 print(len(rows), [row.top1.label for row in i3d.predict_many("clips", model="m.safetensors")  if row.predictions])
+assert "torch._dynamo" not in sys.modules  # PyTorch's compiler, a second of the start
 """
 
 

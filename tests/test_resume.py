@@ -24,7 +24,7 @@ def uninterrupted(clips, tmp_path_factory):
     results = {}
     for num_processes in (1, 2):
         work_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-        finish(command(clips, work_dir, "--workers", "2", num_processes=num_processes))
+        finish(command(clips, work_dir, "--workers", "2"), ranks=num_processes)
         results[num_processes] = newest_step(work_dir), digests(work_dir)
     return results
 
@@ -35,16 +35,16 @@ def test_killed_in_random_steps(clips, uninterrupted, tmp_path, num_processes, w
     rng = random.Random(f"{num_processes} {workers}")
     num_steps, expected = uninterrupted[num_processes]
     run, log = tmp_path / "run", tmp_path / "log"
-    arguments = command(clips, run, "--workers", str(workers), num_processes=num_processes)
+    arguments = command(clips, run, "--workers", str(workers))
     killed_after = 0
     for part in PARTS_TO_KILL_IN[-kills:]:
         step = max(int(rng.uniform(*part) * num_steps), killed_after + 1)
-        process = start(arguments, log)
+        process = start(arguments, log, ranks=num_processes)
         wait_until(lambda at_least=step: newest_step(run) >= at_least, process, log=log)
         time.sleep(rng.uniform(0, 0.1))
         kill_running(process)
         assert killed_after < newest_step(run) < num_steps
         assert not json.loads((run / "run.json").read_text())["done"]
         killed_after = newest_step(run)
-    assert f"resuming from step {killed_after} of {num_steps}" in finish(arguments)
+    assert f"resuming from step {killed_after} of {num_steps}" in finish(arguments, ranks=num_processes)
     assert digests(run) == expected

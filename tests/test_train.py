@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -34,7 +35,7 @@ from i3d.training.train import run_steps
 from support import golden_weights
 from support.golden_weights import golden_state
 from support.paths import GOLDEN
-from support.processes import kill_running, start
+from support.processes import TORCHRUN, kill_running, start
 from support.training_runs import command, digests, finish, make_clips, unfinish
 from support.training_states import make_parts
 
@@ -243,10 +244,10 @@ def test_states_of_another_run_are_refused(clips, tmp_path):
 def test_two_processes_stopped_between_two_lines_of_the_log(clips, tmp_path):
     """Each rank has its own sums: the log of the rest is the same to the bit."""
     options = ["--workers", "0", "--epochs", "3", "--set", "training.accumulate=1", "--set", "training.save_every=1"]
-    finish(command(clips, tmp_path / "whole", *options, num_processes=2))
+    finish(command(clips, tmp_path / "whole", *options), ranks=2)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     unfinish(tmp_path / "cut")  # the newest state is then of step 8: 2 steps after the last line
-    assert "resuming from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options, num_processes=2))
+    assert "resuming from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options), ranks=2)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
@@ -301,11 +302,14 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit, of util-linux, is not there")
 def test_a_disk_that_is_full_costs_saves_and_not_the_run(clips, tmp_path):
     """Files may have 100 kB, the state has more: as good as a full disk."""
-    limited = ["prlimit", "--fsize=100000", *command(clips, tmp_path / "run", "--epochs", "2")]
-    told = finish(limited, expected=1)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        told = finish(command(clips, tmp_path / "run", "--epochs", "2"), expected=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert re.search(r"warning: step 3: the state could not be saved \(.*File too large", told)
     assert "warning: step 3: best.safetensors could not be written" in told
     assert re.search(r"error: .*writing failed", told)  # of the last weights
@@ -360,7 +364,7 @@ def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
     options = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
     options += ["--set", "training.mixup.mixup_alpha=0"]
     finish(command(clips, tmp_path / "one", *options, "--batch-size", "4", "--accumulate", "1"))
-    finish(command(clips, tmp_path / "two", *options, "--batch-size", "2", "--accumulate", "1", num_processes=2))
+    finish(command(clips, tmp_path / "two", *options, "--batch-size", "2", "--accumulate", "1"), ranks=2)
     finish(command(clips, tmp_path / "add", *options, "--batch-size", "2", "--accumulate", "2"))
     one, two, added = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two", "add"))
     for name, value in one.items():
@@ -372,18 +376,18 @@ def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
 
 @pytest.mark.slow
 def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, tmp_path):
-    options = ["--epochs", "4", "--workers", "0", "--set", "training.save_every=1000"]
+    options = ["--epochs", "3", "--workers", "0", "--set", "training.save_every=1000"]
     options += ["--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
-    finish(command(clips, tmp_path / "plain", *options, num_processes=2))
-    finish(command(clips, tmp_path / "sharded", *options, "--fsdp", num_processes=2))
+    finish(command(clips, tmp_path / "plain", *options), ranks=2)
+    finish(command(clips, tmp_path / "sharded", *options, "--fsdp"), ranks=2)
     plain, sharded = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "sharded"))
     for name, value in plain.items():
         assert torch.allclose(sharded[name], value, rtol=1e-5, atol=1e-6), name
-    process = start(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
+    process = start(command(clips, tmp_path / "cut", *options, "--fsdp"), ranks=2)
     wait_for(tmp_path / "cut" / "log.jsonl")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0
-    assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp", num_processes=2))
+    assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp"), ranks=2)
     assert digests(tmp_path / "cut") == digests(tmp_path / "sharded")
 
 
@@ -410,9 +414,8 @@ def test_two_agents_on_the_loopback(clips, tmp_path):
     for node in (0, 1):
         agent = ["--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1", "--rdzv-backend=c10d"]
         agent += [f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", f"--rdzv-conf=is_host={int(node == 0)}"]
-        full = command(clips, tmp_path / "run", "--epochs", "2", num_processes=2)
         logs.append(tmp_path / f"log{node}")
-        processes.append(start([*full[:3], *agent, *full[5:]], logs[-1]))
+        processes.append(start([*TORCHRUN, *agent, "-m", *command(clips, tmp_path / "run", "--epochs", "2")], logs[-1]))
     assert [process.wait(120) for process in processes] == [0, 0], [log.read_text()[-2000:] for log in logs]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["world_size"] == 2
@@ -422,7 +425,8 @@ def test_two_agents_on_the_loopback(clips, tmp_path):
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_the_run_within_seconds(clips, tmp_path):
     log = tmp_path / "log"
-    process = start(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "500", num_processes=2), log)
+    words = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "500")
+    process = start([*TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", *words], log)
     wait_for(tmp_path / "run" / "log.jsonl")
     ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
 from support.commands import run_here
-from support.processes import ENVIRONMENT
+from support.processes import start
 from support.rendering import render_tinted
 
 RECIPE = """
@@ -48,31 +47,28 @@ def make_clips(folder, *, num_train=12, num_val=4):
     return folder
 
 
-def command(clips, work_dir, *more, num_processes=1):
+def command(clips, work_dir, *more):
     """The command line of a run."""
-    start = [sys.executable, "-m", "i3d"]
-    if num_processes > 1:
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-        start += ["-m", "i3d"]
     options = ["--recipe", clips / "tiny.yaml", "--data", clips / "clips.csv", "--work-dir", work_dir]
-    return list(map(str, [*start, "train", *options, "--device", "cpu", "--deterministic", *more]))
+    return list(map(str, ["i3d", "train", *options, "--device", "cpu", "--deterministic", *more]))
 
 
-def finish(arguments, *, expected=0):
+def finish(arguments, *, ranks=1, expected=0):
     """Run a command to its end and return what it printed; a run of one process runs in this one."""
-    if arguments[1:3] == ["-m", "i3d"]:
+    if ranks > 1:
+        with tempfile.NamedTemporaryFile("r") as log:
+            code, output = start(arguments, Path(log.name), ranks=ranks).wait(300), log.read()
+    else:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            done = run_here(["i3d", *arguments[3:]])
+            done = run_here(arguments)
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(False)
-    else:
-        environment = {**os.environ, **ENVIRONMENT}
-        done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
-    return done.stdout + done.stderr
+        code, output = done.returncode, done.output
+    assert code == expected, (code, output[-5000:])
+    return output
 
 
 def digests(work_dir):

@@ -125,7 +125,8 @@ class ResNetI3D(VideoNetwork):
         self.layer4 = self._stage(3, 4 * width * block.expansion, block=block)
         self.dropout = nn.Dropout(s.dropout)
         self.fc = nn.Linear(8 * width * block.expansion, s.num_classes)
-        self.reset_parameters()
+        if not self.fc.weight.is_meta:  # it has no values; to draw none, PyTorch would import its compiler (1 s)
+            self.reset_parameters()
         self.train()
 
     def _stage(self, stage: int, in_channels: int, *, block: type[BasicBlock | Bottleneck]) -> nn.Sequential:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -37,8 +37,7 @@ MAX_NAMED: Final = 10  # clips in an error
 # Forked workers start at once and share the annotations. Elsewhere fork is not safe, so that workers start afresh; with
 # WORKER_CONTEXT they do not run the user's script again. The default of Python 3.14 (forkserver) would run it.
 WORKERS: Final[BaseContext] = multiprocessing.get_context("fork") if sys.platform == "linux" else WORKER_CONTEXT
-_started: WeakSet[BaseProcess] = WeakSet()
-_PROCESS: Final = os.getpid()  # which ends the started workers; not its forks
+_started: WeakKeyDictionary[BaseProcess, int] = WeakKeyDictionary()  # with the process that ends it, not a fork of that
 
 
 class ClipLoader:
@@ -179,7 +178,7 @@ def _starting_workers() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             yield
     finally:
-        _started.update(set(multiprocessing.active_children()) - before)
+        _started.update(dict.fromkeys(set(multiprocessing.active_children()) - before, os.getpid()))
 
 
 @atexit.register
@@ -188,7 +187,7 @@ def _end_workers() -> None:
 
     Workers remain where one has died and PyTorch's handler of SIGCHLD interrupts the start or the end of others.
     """
-    workers = [worker for worker in _started if worker.is_alive()] if os.getpid() == _PROCESS else []
+    workers = [worker for worker, parent in _started.items() if parent == os.getpid() and worker.is_alive()]
     if workers and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for each of them
     for worker in workers:
