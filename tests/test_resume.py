@@ -10,6 +10,7 @@ from support.processes import kill_running, start, wait_until
 from support.training_runs import command, digests, finish, make_clips, newest_step
 
 pytestmark = pytest.mark.slow
+EPOCHS = ("--epochs", "8")  # each has three steps, two with two ranks
 PARTS_TO_KILL_IN = ((0.05, 0.25), (0.35, 0.55), (0.65, 0.8))  # of all steps; one kill in each
 
 
@@ -24,7 +25,7 @@ def uninterrupted(clips, tmp_path_factory):
     results = {}
     for num_processes in (1, 2):
         work_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-        finish(command(clips, work_dir, "--workers", "2"), ranks=num_processes)
+        finish(command(clips, work_dir, *EPOCHS, "--workers", "2"), ranks=num_processes)
         results[num_processes] = newest_step(work_dir), digests(work_dir)
     return results
 
@@ -35,7 +36,7 @@ def test_killed_in_random_steps(clips, uninterrupted, tmp_path, num_processes, w
     rng = random.Random(f"{num_processes} {workers}")
     num_steps, expected = uninterrupted[num_processes]
     run, log = tmp_path / "run", tmp_path / "log"
-    arguments = command(clips, run, "--workers", str(workers))
+    arguments = command(clips, run, *EPOCHS, "--workers", str(workers))
     killed_after = 0
     for part in PARTS_TO_KILL_IN[-kills:]:
         step = max(int(rng.uniform(*part) * num_steps), killed_after + 1)

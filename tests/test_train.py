@@ -49,7 +49,7 @@ def clips(tmp_path_factory):
 def run(clips, tmp_path_factory):
     """A run that went to its end: (folder, what it printed)."""
     work_dir = tmp_path_factory.mktemp("runs") / "run"
-    return work_dir, finish(command(clips, work_dir, "--workers", "1", "--epochs", "3"))
+    return work_dir, finish(command(clips, work_dir, "--workers", "1", "--epochs", "3"), draws=True)
 
 
 def lines(path):
@@ -358,36 +358,45 @@ def test_wrong_use_is_one_line(clips, tmp_path, options, message):
 # several processes
 
 
+# Batch norms keep their statistics; dropout and mixup would be drawn for each process.
+SAME_ON_RANKS = ["--epochs", "2", "--workers", "0", "--set", "training.save_every=1000"]
+SAME_ON_RANKS += ["--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
+SAME_ON_RANKS += ["--set", "training.mixup.mixup_alpha=0"]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(clips, tmp_path_factory):
+    """A run of two processes with two clips each."""
+    work_dir = tmp_path_factory.mktemp("ranks") / "run"
+    finish(command(clips, work_dir, *SAME_ON_RANKS, "--batch-size", "2", "--accumulate", "1"), ranks=2)
+    return work_dir
+
+
 @pytest.mark.slow
-def test_two_processes_are_one_with_the_same_batch(clips, tmp_path):
-    """Batch norms keep their statistics, no dropout and no mixup, which are drawn for each process."""
-    options = ["--epochs", "2", "--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
-    options += ["--set", "training.mixup.mixup_alpha=0"]
-    finish(command(clips, tmp_path / "one", *options, "--batch-size", "4", "--accumulate", "1"))
-    finish(command(clips, tmp_path / "two", *options, "--batch-size", "2", "--accumulate", "1"), ranks=2)
-    finish(command(clips, tmp_path / "add", *options, "--batch-size", "2", "--accumulate", "2"))
-    one, two, added = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two", "add"))
+def test_two_processes_are_one_with_the_same_batch(clips, two_ranks, tmp_path):
+    finish(command(clips, tmp_path / "one", *SAME_ON_RANKS, "--batch-size", "4", "--accumulate", "1"))
+    finish(command(clips, tmp_path / "add", *SAME_ON_RANKS, "--batch-size", "2", "--accumulate", "2"))
+    folders = (tmp_path / "one", two_ranks, tmp_path / "add")
+    one, two, added = (load_file(folder / "last.safetensors") for folder in folders)
     for name, value in one.items():
         assert torch.allclose(two[name], value, rtol=1e-6, atol=1e-6), name
         assert torch.allclose(added[name], value, rtol=1e-6, atol=1e-6), name
-    figures = [[line.get("validation") for line in lines(tmp_path / n / "log.jsonl")] for n in ("one", "two")]
-    assert figures[0] == figures[1]
+    metrics = [[line.get("validation") for line in lines(folder / "log.jsonl")] for folder in folders[:2]]
+    assert metrics[0] == metrics[1]
 
 
 @pytest.mark.slow
-def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, tmp_path):
-    options = ["--epochs", "3", "--workers", "0", "--set", "training.save_every=1000"]
-    options += ["--set", "training.freeze_norms=true", "--set", "network.dropout=0"]
-    finish(command(clips, tmp_path / "plain", *options), ranks=2)
-    finish(command(clips, tmp_path / "sharded", *options, "--fsdp"), ranks=2)
-    plain, sharded = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "sharded"))
+def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, two_ranks, tmp_path):
+    options = [*SAME_ON_RANKS, "--batch-size", "2", "--accumulate", "1", "--fsdp"]
+    finish(command(clips, tmp_path / "sharded", *options), ranks=2)
+    plain, sharded = (load_file(folder / "last.safetensors") for folder in (two_ranks, tmp_path / "sharded"))
     for name, value in plain.items():
         assert torch.allclose(sharded[name], value, rtol=1e-5, atol=1e-6), name
-    process = start(command(clips, tmp_path / "cut", *options, "--fsdp"), ranks=2)
+    process = start(command(clips, tmp_path / "cut", *options), ranks=2)
     wait_for(tmp_path / "cut" / "log.jsonl")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0
-    assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options, "--fsdp"), ranks=2)
+    assert "resuming from step" in finish(command(clips, tmp_path / "cut", *options), ranks=2)
     assert digests(tmp_path / "cut") == digests(tmp_path / "sharded")
 
 

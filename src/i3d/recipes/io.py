@@ -9,8 +9,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, quoted
-from i3d.recipes.mmaction2.from_config import from_config
-from i3d.recipes.mmaction2.parse import read_config
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import TAGS, first_error
@@ -32,7 +30,9 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     if path.suffix == ".py":
         if not path.exists():
             return named_recipe(path.stem)
-        return from_config(read_config(path), where=str(path), name=path.stem).recipe
+        from i3d.recipes.mmaction2 import from_config, parse  # their import takes a moment
+
+        return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem).recipe
     if path.suffix.lower() not in SUFFIXES:
         return named_recipe(name_or_file)
     content = _read(path)
