@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -259,6 +260,14 @@ def test_interrupt_is_130_and_leaves_no_output(clips):
     assert "Traceback" not in stderr
     assert not Path("r.csv").exists()
     assert [p for p in os.listdir() if p.startswith(".r") and p != ".r.csv.resume"] == []
+
+
+def test_an_interrupt_within_exec_is_130_too(tmp_path):
+    """As in the making of a dataclass: Python notes it as not handled, and `python -m` then ended by a signal."""
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass"
+    (tmp_path / "module.py").write_text(f"from i3d.cli.main import run_cli\nrun_cli(lambda: exec({code!r}))")
+    done = subprocess.run([sys.executable, "-m", "module"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_annotate_replaces_no_file(clips):

@@ -20,8 +20,7 @@ from i3d.errors import I3DError, VideoError, printable
 from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.prefetch import exit_without_join
 
-INTERRUPTED: Final = 130
-CLOSED_PIPE: Final = 141
+INTERRUPTED, CLOSED_PIPE = 130, 141  # exit codes
 
 USE: Final = Group("Use a model", sort_key=1)
 LEARN: Final = Group("Train and test", sort_key=2)
@@ -121,6 +120,7 @@ def _run(command: Callable[[], object]) -> None:
         _end(str(error), error, code=3 if isinstance(error, VideoError) else 2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        exec("")  # noqa: S102  `python -m` dies of SIGINT instead if the interrupt came in an exec, which this resets
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
