@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from i3d.utils.atomic_files import UNFINISHED, unfinished_folder
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
 from support.dying_jobs import DyingJob
+from support.processes import start
 from support.rendering import read_number, render
 
 VIDEOS = {"run/a.mp4": 40, "run/b 2.mp4": 23, "walk/c.mp4": 31}
@@ -212,23 +211,11 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
         (part / "img_00001.jpg").write_bytes(b"half")
         assert extract(annotations, tmp_path).num_written == 1
         assert (part / "img_00001.jpg").exists()
-    code = "import sys; from i3d.cli.main import main; sys.argv = ['i3d', *sys.argv[1:]]; main()"
-    words = [
-        "flow",
-        *map(str, sorted(videos.rglob("[ac].mp4"))),
-        "--out",
-        str(tmp_path / "flow"),
-        "--flow-method",
-        "dis",
-        "--short-side",
-        "32",
-    ]
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    for process in started:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
+    sources = sorted(videos.rglob("[ac].mp4"))
+    words = ["i3d", "flow", *sources, "--out", tmp_path / "flow", "--flow-method", "dis", "--short-side", "32"]
+    logs = [tmp_path / "1.log", tmp_path / "2.log"]
+    for process, log in [(start(words, log), log) for log in logs]:
+        assert process.wait(120) == 0, log.read_text()
     for record in (tmp_path / "flow").rglob(RECORD):
         told = json.loads(record.read_text())
         if "num_frames" in told:
