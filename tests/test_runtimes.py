@@ -139,7 +139,8 @@ def test_maps_and_pooled_features_of_non_local_blocks(tmp_path, mode):
     assert (output(engine(tmp_path, net, runtime="openvino")) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("runtime", ["torch", pytest.param("compile", marks=pytest.mark.slow), "openvino"])
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["torch", "compile", "openvino"])
 def test_a_batch_equals_its_clips_one_by_one(cache_of_small, runtime):
     compiled, clips_NCTHW = engine(cache_of_small, runtime=runtime), torch.randn(4, *SHAPE[1:])
     singles = torch.cat([compiled(clip) for clip in clips_NCTHW.split(1)])
@@ -275,6 +276,7 @@ def test_errors_of_unsupported_runtimes(tmp_path, monkeypatch):
         engine(tmp_path, runtime="openvino")
 
 
+@pytest.mark.slow
 def test_the_description_names_the_runtimes_that_were_used(cache_of_small):
     compiled = engine(cache_of_small, runtime="openvino", clip_CTHW=SHAPE[1:])
     assert compiled.description == "fp32, openvino"  # nothing ran yet
