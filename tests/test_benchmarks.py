@@ -1,9 +1,6 @@
 """The scripts of `benchmarks/`: those that need other hardware run with small settings."""
 
 import csv
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -11,20 +8,13 @@ from support.commands import run_here
 from support.paths import ROOT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if "ArgumentParser" in path.read_text())
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-
-
-def run(script, *arguments):
-    command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
-    result = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
 
 
 @pytest.mark.slow
 def test_the_script_for_gpus_measures_every_network(tmp_path):
     sizes = ["--batch", 1, "--rounds", 1, "--frames", 9, "--size", 193]
-    run("gpu.py", tmp_path, "--device", "cpu", "--eager", "--no-peers", *sizes)
+    done = run_here(["python", "benchmarks/gpu.py", tmp_path, "--device", "cpu", "--eager", "--no-peers", *sizes])
+    assert done.returncode == 0, done.stderr
     (table,) = tmp_path.glob("gpu-*.csv")
     with table.open() as file:
         rows = list(csv.DictReader(file))

@@ -15,7 +15,7 @@ from torch import nn
 from i3d.errors import InputError
 from i3d.models.engine.engine import DTYPES, Engine
 from i3d.models.factory import build_network
-from i3d.models.inception import MaxPool3dSame
+from i3d.models.inception import MIN_FRAMES, MIN_SIDE, MaxPool3dSame
 from i3d.models.pooling import max_pool_by_axis, max_pool_nonnegative_bf16
 from i3d.models.prepack import PrepackedConv3d
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
@@ -26,11 +26,10 @@ from support.examples import examples
 CPU = torch.device("cpu")
 NETWORKS = {
     "inception": InceptionSettings(num_classes=7),
-    "r18": ResNetSettings(depth=18, num_classes=7),
+    "r18": ResNetSettings(depth=18, base_channels=32, num_classes=7),
     "r50": ResNetSettings(depth=50, base_channels=16, num_classes=7),
     "non-local": ResNetSettings(depth=50, base_channels=16, num_classes=7, non_local=((0,), (0, 1), (0, 1), (0,))),
 }
-SIDE = {"inception": 200}
 
 
 def network(name):
@@ -46,8 +45,8 @@ def network(name):
 
 
 def clips(name, number):
-    side = SIDE.get(name, 64)
-    return torch.randn(number, 3, 16, side, side, generator=torch.Generator().manual_seed(1))
+    frames, side = (MIN_FRAMES, MIN_SIDE) if name == "inception" else (16, 64)
+    return torch.randn(number, 3, frames, side, side, generator=torch.Generator().manual_seed(1))
 
 
 def engine_and_network(name, precision):
@@ -89,7 +88,6 @@ def test_a_bfloat16_engine_is_close(name):
     assert (output - expected).abs().max() < 0.05 * expected.abs().max()  # random weights; of trained ones 1 %
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precision):
@@ -107,7 +105,6 @@ def test_a_prepared_network_has_no_batch_norm_and_prepacked_weights(name, precis
             assert parameter.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-@pytest.mark.slow
 def test_every_map_of_inception_is_channels_last():
     """Another layout would be copied, and slow down all following layers."""
     engine = Engine.create(network("inception"), ComputeConfig(precision="fp32"), device=CPU)

@@ -29,10 +29,13 @@ from safetensors.torch import save
 from torch import _weights_only_unpickler
 
 from i3d.errors import I3DError, WeightsError
+from i3d.models.factory import build_network
+from i3d.recipes.settings import ResNetSettings
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.pytorch import BUILT, make_stand_ins
 from i3d.weights.foreign.tensorflow import read_index
 from support import foreign_files
+from support.commands import run_here
 from support.examples import examples
 
 STATUS = Path("/proc/self/status")
@@ -82,7 +85,7 @@ def payloads(canary):
     yield "change a type", opcodes(b"cnumpy\ndtype\n}X\x05\x00\x00\x00dtypeX\x01\x00\x00\x00Osb")
     # Memory and time
     yield "memo bomb", opcodes(b"Nr\xff\xff\xff\x7f")
-    yield "deep", opcodes(b"]" * 100_000)
+    yield "deep", opcodes(b"]" * 30_000)
     yield "many", opcodes(b"N0" * 1_500_000, b"N")
     yield "huge string", opcodes(b"\x8e" + struct.pack("<Q", 1 << 60) + b"abc")
     yield "huge number", opcodes(b"\x8b" + struct.pack("<I", 1 << 30) + b"abc")
@@ -221,7 +224,7 @@ def test_torchscript_is_refused(tmp_path):
 def test_zip_files_that_lie(tmp_path):
     """C6: compressed bombs, sizes beyond the file, numbers that are missing."""
     path = tmp_path / "a.pth"
-    path.write_bytes(zipped(b"\0" * (300 << 20), compression=zipfile.ZIP_DEFLATED))
+    path.write_bytes(zipped(b"\0" * (220 << 20), compression=zipfile.ZIP_DEFLATED))
     assert "is compressed, which PyTorch never does" in refused(path)
 
     good = foreign_files.torch_bytes({"state_dict": STATE})
@@ -468,13 +471,11 @@ def test_odd_paths(tmp_path):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.slow
 def test_the_command_line_refuses_in_one_line(tmp_path):
-    """In a process of its own: exit code 2, one line, no traceback."""
+    """Exit code 2, one line, no traceback."""
     canary = tmp_path / "canary"
     (tmp_path / "evil.pth").write_bytes(zipped(pickle.dumps(Call(os.system, f"touch {canary}"), 2)))
-    command = [sys.executable, "-m", "i3d", "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_here(["i3d", "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"])
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path}/evil.pth: refused to load posix.system: only tensors are read")
     assert done.stderr.count("\n") == 1
@@ -533,7 +534,11 @@ def test_a_file_beside_an_index_is_what_it_is(tmp_path):
     assert "not an index" in refused(tmp_path / "model.ckpt.index")
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def small_state():
+    return build_network(ResNetSettings(base_channels=4, num_classes=10)).state_dict()
+
+
 @pytest.mark.parametrize(
     ("entry", "value"),
     [
@@ -543,24 +548,22 @@ def test_a_file_beside_an_index_is_what_it_is(tmp_path):
         ("conv1.bn.weight", torch.full((4,), 1e200, dtype=torch.float64)),
         ("conv1.bn.weight", torch.tensor([1.0, 2.0, torch.inf, 3.0])),
         ("conv1.bn.weight", None),
+        ("", None),  # a good file
     ],
 )
-def test_numbers_that_no_network_has(tmp_path, entry, value):
+def test_numbers_that_no_network_has(tmp_path, small_state, entry, value):
     """In a foreign file: whole numbers, negative variances, what overflows float32; and scales are never made up."""
     import i3d
-    from i3d.models.factory import build_network
-    from i3d.recipes.settings import ResNetSettings
 
-    state = dict(build_network(ResNetSettings(base_channels=4, num_classes=10)).state_dict())
-    torch.save(state, tmp_path / "good.pth")
-    assert i3d.load_model(tmp_path / "good.pth").settings.base_channels == 4
-    if value is None:
-        del state[entry]
-    else:
+    state = {name: tensor for name, tensor in small_state.items() if name != entry}
+    if value is not None:
         state[entry] = value
-    torch.save(state, tmp_path / "bad.pth")
+    torch.save(state, tmp_path / "a.pth")
+    if not entry:
+        assert i3d.load_model(tmp_path / "a.pth").settings.base_channels == 4
+        return
     with pytest.raises(WeightsError, match=entry):
-        i3d.load_model(tmp_path / "bad.pth")
+        i3d.load_model(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("name", [".", "/", "..", "", "a\0b", "x" * 300, "runs/" + "x" * 300])

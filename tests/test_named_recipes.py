@@ -14,6 +14,7 @@ from PIL import Image
 
 from i3d.errors import InputError
 from i3d.models.factory import build_network
+from i3d.models.inception import MIN_FRAMES, MIN_SIDE
 from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
 from i3d.training.run_folder import BEST, CURVES, LAST, LOG, RECIPE, RUN
@@ -291,11 +292,14 @@ def data(request):
 
 
 def small(name):
-    """Options that make a recipe small: two clips of 64x64 and few channels, or one short clip of 224x224."""
+    """Options that make a recipe small: two clips of 64x64 and few channels, or one of the shortest of Inception."""
     if named_recipe(name).network.kind == "inception":
-        changes, batch = {"training.sampling.clip_len": 10, "training.validation.clip_len": 10}, 1
+        changes = {"training.sampling.clip_len": MIN_FRAMES, "training.validation.clip_len": MIN_FRAMES,
+                   "preprocessing.crop": MIN_SIDE, "training.augmentation.size": MIN_SIDE,
+                   "training.validation_crop": MIN_SIDE}  # fmt: skip
+        batch = 1
         if name == "i3d_rgb":
-            changes["protocol.clip_len"] = 10
+            changes["protocol.clip_len"] = MIN_FRAMES
     else:
         changes = {"network.base_channels": 4, "preprocessing.short_side": 64, "preprocessing.crop": 64,
                    "training.augmentation.resize": 72, "training.augmentation.size": 64,
@@ -345,16 +349,22 @@ DISTINCT = [  # one of each kind: of network, sampling, input, port, precision, 
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TABLE)
-def test_networks_of_all_recipes_give_the_shapes_of_their_training(name):
-    """Built at full size without memory; the views are those of the recipe's training and validation."""
+def network_and_views(name):
+    """The network, and the lengths of its views in training and validation."""
     recipe = named_recipe(name)
+    return recipe.network, *(part.clip_len for part in (recipe.training.sampling, recipe.training.validation))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", {network_and_views(name): name for name in TABLE}.values())
+def test_networks_of_all_recipes_give_the_shapes_of_their_training(name):
+    """Built at full size without memory; recipes with the same network and views are one."""
+    network, *lengths = network_and_views(name)
     with torch.device("meta"):
-        net = build_network(recipe.network)
-        for length in (recipe.training.sampling.clip_len, recipe.training.validation.clip_len):
-            clips_NCTHW = torch.empty(1, recipe.network.in_channels, length, 224, 224)
-            assert net(clips_NCTHW).shape == (1, recipe.network.num_classes)
+        net = build_network(network)
+        for length in set(lengths):
+            clips_NCTHW = torch.empty(1, network.in_channels, length, 224, 224)
+            assert net(clips_NCTHW).shape == (1, network.num_classes)
 
 
 @pytest.mark.slow
@@ -431,13 +441,16 @@ def test_a_run_closes_its_files(tmp_path, data):
 
 @pytest.mark.slow
 def test_flow_by_a_template_and_without_validation(tmp_path, capsys, data):
-    name, work = "inception_flow_kinetics400", tmp_path / "run"
-    options = [*data(name), *small(name), "--set", "training.steps=1", "--no-validate", "--json"]
+    name, work = v0("r50_32x2x1"), tmp_path / "run"
+    flow = {"network.in_channels": 2, "preprocessing.flow": "tvl1", "preprocessing.mean": "[127.5, 127.5]",
+            "preprocessing.std": "[127.5, 127.5]", "training.steps": 1}  # fmt: skip
+    changes = [word for key, value in flow.items() for word in ("--set", f"{key}={value}")]
+    options = [*data(name), *small(name), *changes, "--no-validate", "--json"]
     named = ["--template", "flow_{axis}_{:05d}.jpg"]
     assert command("train", "--recipe", name, *options, *named, "--work-dir", work) == 0
     done = json.loads(capsys.readouterr().out)
     assert (done["steps"], done["best"], done["validation"]) == (1, None, {})
-    assert load_weights(str(work / LAST)).state["Conv3d_1a_7x7.conv3d.weight"].shape[1] == 2
+    assert load_weights(str(work / LAST)).state["conv1.conv.weight"].shape[1] == 2
     assert not (work / BEST).exists()
     [trained], validated = log_of(work)
     assert math.isfinite(trained["loss"])

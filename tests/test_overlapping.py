@@ -33,7 +33,7 @@ from i3d.video.transforms import crop_boxes, flip
 from support.examples import examples
 from support.rendering import numbered_frame
 
-SIDE = 33  # 2 x 2 places at the end
+SIDES_HW = (33, 9)  # 2 x 1 places at the end
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def shared(net, frames_1CTHW, *, endpoint, window, stride, num_rows):
 
 
 @pytest.mark.slow
-@examples(8)
-@example(window=64, stride=1, num_rows=17, endpoint="Mixed_5c")
-@example(window=64, stride=2, num_rows=11, endpoint="Mixed_5c")
-@example(window=33, stride=5, num_rows=10, endpoint="Mixed_4b")
+@examples(6)
+@example(window=64, stride=1, num_rows=10, endpoint="Mixed_5c")  # a call of 8 windows, and one of 2
+@example(window=64, stride=2, num_rows=6, endpoint="Mixed_5c")
+@example(window=33, stride=5, num_rows=6, endpoint="Mixed_4b")
 @given(
     window=st.integers(9, 70),
     stride=st.integers(1, 9),
@@ -68,7 +68,7 @@ def test_windows_equal_those_that_run_alone(net, window, stride, num_rows, endpo
     """In float64, where rounding cannot hide a wrong sum."""
     generator = torch.Generator().manual_seed(window * stride)
     num_frames = window + (num_rows - 1) * stride
-    frames_1CTHW = torch.rand(1, 3, num_frames, SIDE, SIDE, generator=generator, dtype=torch.float64) * 2 - 1
+    frames_1CTHW = torch.rand(1, 3, num_frames, *SIDES_HW, generator=generator, dtype=torch.float64) * 2 - 1
     with torch.inference_mode():
         maps_BCTHW = shared(net, frames_1CTHW, endpoint=endpoint, window=window, stride=stride, num_rows=num_rows)
         assert len(maps_BCTHW) == num_rows
@@ -95,7 +95,7 @@ def test_shared_positions_are_computed_once(net, monkeypatch):
     of_clips = counting(F.conv3d, lambda out, weight: out.shape[0] * out.shape[2] * weight.shape[2])
     monkeypatch.setattr(F, "conv2d", of_frames)
     monkeypatch.setattr(F, "conv3d", of_clips)
-    frames_1CTHW = torch.zeros(1, 3, 64 + 31, SIDE, SIDE, dtype=torch.float64)
+    frames_1CTHW = torch.zeros(1, 3, 64 + 31, 17, 17, dtype=torch.float64)
     windows = OverlappingWindows(SharingPlan.create(net, endpoint="Mixed_5c", window=64, stride=1))
     with torch.inference_mode():
         for call in range(4):
@@ -150,8 +150,8 @@ def test_which_networks_and_windows_share(net):
 
 SHARING = [
     {"window": 16, "stride": 1, "align": "centre", "padding": "repeat"},
-    {"window": 20, "stride": 2, "padding": "repeat", "crops": "ten"},
-    {"window": 25, "stride": 3, "crops": "five", "flip": True, "grid": True},
+    {"window": 16, "stride": 2, "padding": "repeat", "crops": "ten", "layer": "Mixed_3c"},
+    {"window": 20, "stride": 3, "crops": "five", "flip": True, "grid": True, "layer": "Mixed_3c"},
     {"window": 20, "stride": 1, "align": "centre", "crops": "three"},
     {"window": 64, "stride": 5, "padding": "repeat"},
 ]
@@ -161,23 +161,23 @@ SHARING = [
 @pytest.mark.parametrize("changed", SHARING, ids=lambda changed: "-".join(map(str, changed.values())))
 def test_rows_of_shared_layers_equal_the_network_on_their_frames(changed):
     """Inception on RGB and flow; the frames of each row are cut here by hand."""
-    settings = FeatureSettings(layer="Mixed_4b", fps=25.0, **changed)
+    settings = FeatureSettings(**{"layer": "Mixed_4b", "fps": 25.0, **changed})
     streams, nets = [], []
     for channels, method in ((3, None), (2, "dis")):
         torch.manual_seed(channels)
         net = build_network(InceptionSettings(in_channels=channels, num_classes=3)).eval()
-        pre = Preprocessing(short_side=40, crop=33, mean=(127.5,) * channels, std=(127.5,) * channels)
+        pre = Preprocessing(short_side=40, crop=17, mean=(127.5,) * channels, std=(127.5,) * channels)
         engine = Engine.create(copy.deepcopy(net), ComputeConfig(precision="fp32"), device=torch.device("cpu"))
         streams.append(Stream(engine, pre, method))
         nets.append(net)
     assert shares(nets[0], window=settings.window, stride=settings.stride)
-    frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(45)])
+    frames_THWC = np.stack([numbered_frame(3 * k, height=40, width=56) for k in range(32)])
     with open_video(frames_THWC, frames_fps=25) as video:
         extracted = FeatureExtractor(tuple(streams), settings)(video)
     flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in pairwise(frames_THWC)]
     streams_THWC = frames_THWC, np.stack([flows[0], *flows])
-    for number in {0, 1, len(extracted.rows) // 2, len(extracted.rows) - 1}:
-        frame_indices = np.clip(np.arange(*extracted.rows[number]), 0, 44)
+    for number in (0, 1, len(extracted.rows) - 1):
+        frame_indices = np.clip(np.arange(*extracted.rows[number]), 0, 31)
         both = [
             _by_hand(net, s, stream_THWC[frame_indices], settings)
             for net, s, stream_THWC in zip(nets, streams, streams_THWC, strict=True)
@@ -206,20 +206,21 @@ def _by_hand(net, stream, frames_THWC, settings):
 @pytest.mark.slow
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")
 def test_in_bfloat16_sharing_is_as_close_to_float32_as_windows_alone(net):
-    frames_1CTHW = torch.rand(1, 3, 64 + 15, SIDE, SIDE) * 2 - 1
+    frames_1CTHW = torch.rand(1, 3, 64 + 15, *SIDES_HW) * 2 - 1
     engines = [
         Engine.create(copy.deepcopy(net).float(), ComputeConfig(precision=precision), device=torch.device("cpu"))
         for precision in ("fp32", "auto")
     ]
+    rows = [0, 1, 7, 8, 15]  # of two calls of eight windows
     exact_BCTHW, alone_BCTHW = (
-        torch.cat([engine.features(frames_1CTHW[:, :, row : row + 64], endpoint="Mixed_5c") for row in range(16)])
+        torch.cat([engine.features(frames_1CTHW[:, :, row : row + 64], endpoint="Mixed_5c") for row in rows])
         for engine in engines
     )
     with torch.inference_mode():
         shared_BCTHW = shared(
             engines[1].net, frames_1CTHW.bfloat16(), endpoint="Mixed_5c", window=64, stride=1, num_rows=16
         )
-    errors = [(maps.float() - exact_BCTHW).square().mean().sqrt() for maps in (alone_BCTHW, shared_BCTHW)]
+    errors = [(maps.float() - exact_BCTHW).square().mean().sqrt() for maps in (alone_BCTHW, shared_BCTHW[rows])]
     assert errors[1] < 1.2 * errors[0]
 
 

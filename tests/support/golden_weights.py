@@ -20,16 +20,25 @@ RECIPE_OF = {
 }
 
 
-def state_dict(path):
-    """Each tensor is drawn from RandomState(crc32(name) ^ seed) and scaled by its kind."""
+def state_dict(path, *, thinner=1):
+    """Each tensor is drawn from RandomState(crc32(name) ^ seed) and scaled by its kind.
+
+    `thinner` divides the channels of an MMAction2 network, all of which are multiples of 64.
+    """
     content = json.loads(path.read_text())
     recipe = content["recipe"]
-    return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape, _ in content["keys"]}
+    shapes = {name: [n // thinner if n % 64 == 0 else n for n in shape] for name, shape, _ in content["keys"]}
+    return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape in shapes.items()}
 
 
 def golden_state(name):
     """The state dict of an MMAction2 network under our names."""
-    arrays = {k: v.numpy() for k, v in state_dict(GOLDEN / "keys" / f"{name}.json").items()}
+    return renamed(state_dict(GOLDEN / "keys" / f"{name}.json"))
+
+
+def renamed(state):
+    """A state dict under our names."""
+    arrays = {k: v.numpy() for k, v in state.items()}
     return {k: torch.from_numpy(np.array(v)) for k, v in rename_keys(arrays).arrays.items()}
 
 
