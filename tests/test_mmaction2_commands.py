@@ -498,7 +498,8 @@ def tiny(words):
         small = ["protocol.clip_len=9"]
         if "i3d_rgb" not in words:
             small += ["preprocessing.short_side=64", "preprocessing.crop=64"]
-        return [*words, *([] if "--workers" in words else ["--workers", "0"]), *(w for s in small for w in ("--set", s))]
+        workers = [] if "--workers" in words else ["--workers", "0"]
+        return [*words, *workers, *(word for setting in small for word in ("--set", setting))]
     settings = {"sampling.clip_len": 9, "validation.clip_len": 9}
     if "i3d_rgb" in words:  # Inception takes no smaller frames
         settings |= {"augmentation.resize": 193, "augmentation.size": 193, "validation_crop": 193}
