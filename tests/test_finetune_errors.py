@@ -29,7 +29,6 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, pictures=False):
     return said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
