@@ -16,6 +16,7 @@ from PIL import Image
 import i3d
 from i3d.inference.prediction import LabelScore, Prediction
 from support.commands import I3D, run, run_process
+from support.evaluation_runs import save_model
 from support.processes import kill_running, start, wait_until
 from support.rendering import render
 
@@ -27,6 +28,12 @@ def clips(tmp_path, monkeypatch):
         render(tmp_path / name, num_frames=frames, codec="libvpx" if name.endswith("webm") else "libx264")
     (tmp_path / "m-broken.mp4").write_bytes(b"")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A tiny network, where what it says does not matter."""
+    return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.mark.slow
@@ -53,7 +60,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
 
 @pytest.mark.slow
 def test_one_bad_file_among_many(clips):
-    done = run_process("predict", ".", "--out", "r.csv")
+    done = run("predict", ".", "--out", "r.csv")
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
         "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again",
@@ -221,10 +228,12 @@ def test_a_damaged_resume_log_is_an_error(clips, counting):
 
 
 @pytest.mark.slow
-def test_the_standard_input_is_never_taken_as_unchanged(clips):
+def test_the_standard_input_is_never_taken_as_unchanged(clips, tiny):
     for name in ("z.webm", "é.mkv"):
-        assert run("predict", "-", "--out", "r.json", stdin=Path(name).read_bytes()).returncode == 0
-        assert json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"] == i3d.predict(name).top1.score
+        done = run("predict", "-", "--out", "r.json", "--model", tiny, stdin=Path(name).read_bytes())
+        assert done.returncode == 0
+        told = json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"]
+        assert told == i3d.predict(name, model=tiny).top1.score
 
 
 @pytest.mark.slow
@@ -331,12 +340,13 @@ def test_a_full_disk_is_an_error(clips):
 @pytest.mark.slow
 def test_a_poor_terminal_is_enough(clips):
     Path("日.mp4").write_bytes(b"")
-    for encoding, shown in [("latin-1", "\\u65e5.mp4"), ("utf-8", "日.mp4")]:
-        env = {"PYTHONIOENCODING": encoding, "NO_COLOR": "1", "COLUMNS": "20", "LC_ALL": "C", "TERM": "dumb"}
-        done = run_process("predict", "z.webm", "日.mp4", env=env)
-        assert done.returncode == 3
-        assert "\x1b" not in done.stdout + done.stderr
-        assert f"error: {shown}: the file is empty" in done.stderr
+    env = {"NO_COLOR": "1", "COLUMNS": "20", "LC_ALL": "C", "TERM": "dumb"}
+    done = run_process("predict", "z.webm", "日.mp4", env={**env, "PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 3
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "error: \\u65e5.mp4: the file is empty" in done.stderr
+    done = run_process("predict", "日.gone", env={**env, "PYTHONIOENCODING": "utf-8"})
+    assert done.stderr.startswith("error: 日.gone: no such file")
 
 
 def test_names_with_line_ends_stay_on_one_line(clips):

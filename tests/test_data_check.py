@@ -471,20 +471,29 @@ def test_files_tell_what_they_lack(tmp_path, name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
-def test_exactly_the_broken_ones_of_the_odd_clips():
-    report = check(CLIPS / "odd")
+def test_exactly_the_broken_ones_of_the_odd_clips(tmp_path):
+    """Without the two that take longest to decode, which are whole."""
+    for path in (CLIPS / "odd").iterdir():
+        if path.name not in ("iio_cockatoo.mp4", "sam2_04_coffee.mp4"):
+            (tmp_path / path.name).symlink_to(path)
+    report = check(tmp_path)
     assert {row.path: row.status for row in report.rows if row.status != "ok"} == {
         "corrupted.mp4": "damaged", "abseil_truncated_nomoov.mp4": "truncated", "abseil_truncated.mkv": "truncated",
         "empty.mp4": "empty", "not_a_video.mp4": "unreadable", "audio_only.mp4": "no video",
     }  # fmt: skip
-    assert len(report.rows) == 27
+    assert len(report.rows) == 25
     index = list(csv.DictReader((CLIPS / "odd" / "index.csv").read_text(encoding="utf-8").splitlines()))
     rows = by_path(report)
-    assert all(rows[entry["file"]].num_frames == int(entry["frames"]) for entry in index if entry["decodes"] == "yes")
+    frames = {entry["file"]: int(entry["frames"]) for entry in index if entry["decodes"] == "yes"}
+    assert len(frames.keys() & rows.keys()) == 19
+    assert all(rows[file].num_frames == number for file, number in frames.items() if file in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.is_dir(), reason=f"{CLIPS} is not here: real clips are not part of the project")
-def test_other_people_before_the_same_background_are_not_duplicates():
-    report = check(CLIPS / "weizmann" / "index.csv", near_duplicates="all")
-    assert report.counts == {"ok": 72}
+def test_other_people_before_the_same_background_are_not_duplicates(tmp_path):
+    lines = (CLIPS / "weizmann" / "index.csv").read_text().splitlines()
+    kept = [line for line in lines[1:] if line.split(",")[2] in ("p0", "p1", "p2", "p3")]
+    (tmp_path / "list.csv").write_text("\n".join([lines[0], *kept]) + "\n")
+    report = check(tmp_path / "list.csv", root=CLIPS / "weizmann", near_duplicates="all")
+    assert report.counts == {"ok": 32}

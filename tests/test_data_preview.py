@@ -107,8 +107,7 @@ def drawn(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [40, 56, 150])
-@pytest.mark.parametrize("num_clips", [1, 2])
+@pytest.mark.parametrize(("size", "num_clips"), [(40, 1), (56, 2), (150, 1)])
 def test_the_sheet_shows_the_pixels_of_the_dataset(videos, tmp_path, size, num_clips):
     rows = [f"{clip},{start},5" for start in (0, 0.1) for clip in ("long.mp4,a", "short.mp4,a", "slow.mp4,b")]
     annotations = table(videos, rows, header="path,label,start,end")

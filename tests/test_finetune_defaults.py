@@ -235,7 +235,6 @@ def test_a_mirror_of_a_mirror_is_the_class_itself(parts, between):
         assert mirror_rule((other, one)).pairs == ((other, one),)
 
 
-@pytest.mark.slow
 @examples(30)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6, unique=True))
 def test_any_names_are_taken(names):

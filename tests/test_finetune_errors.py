@@ -22,14 +22,13 @@ def root(tmp_path_factory):
     return root
 
 
-def error(root, *more, work_dir="W", data="clips", fast=FAST, preview=False):
+def error(root, *more, work_dir="W", data="clips", fast=FAST, pictures=False):
     tiny = root / "tiny.safetensors"
-    said = train(root / data, root / work_dir, tiny, *fast, *more, expected=2, preview=preview)
+    said = train(root / data, root / work_dir, tiny, *fast, *more, expected=2, pictures=pictures)
     assert not (root / work_dir / "best.safetensors").exists() or work_dir in ("done", "state")
     return said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -126,9 +125,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
     work_dir = root / f"stopped-{step}"
     name = {"fit": "write_model", "test": "score_clips", "see": "clip_features"}[step]
     monkeypatch.setattr(i3d.finetuning.steps, name, stop)
-    done = run_here(train_command(root / "clips", work_dir, root / "tiny.safetensors", *FAST))
-    assert done.returncode == 130
-    assert "Traceback" not in done.stderr
+    train(root / "clips", work_dir, root / "tiny.safetensors", *FAST, expected=130)
     assert not [path for path in work_dir.rglob(".*") if path.name != ".lock"]
     assert (work_dir / "best.safetensors").exists() == (step == "test")
     monkeypatch.undo()
@@ -167,7 +164,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     shutil.copy(root / "twice" / "a" / "1.mp4", root / "twice" / "b" / "wrong.mp4")
     rows = [f"{p.parent.name}/{p.name},{p.parent.name},train" for p in sorted((root / "twice").rglob("*.mp4"))]
     write_csv(root / "twice" / "clips.csv", rows, header="path,label,split")
-    said = error(root, data="twice/clips.csv", preview=True)
+    said = error(root, data="twice/clips.csv", pictures=True)
     assert "overfit check failed" in said
     assert "a/1.mp4 (a)" in said
     assert "b/wrong.mp4 (b)" in said
@@ -175,7 +172,7 @@ def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
     kept = [row for row in rows if "wrong" not in row]
     write_csv(root / "twice" / "clips.csv", kept[:-1], header="path,label,split")
     work_dir = shutil.copytree(root / "W", root / "corrected")
-    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST, preview=True)  # the same command
+    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST, pictures=True)  # the same command
     assert (work_dir / "preview" / "clips.png").read_bytes() != before
 
 

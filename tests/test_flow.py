@@ -68,10 +68,10 @@ def test_how_many_flows_there_are():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_flow_depends_on_nothing_but_its_frames(method):
-    frames = [texture(k * k, -k, height=64, width=80) for k in range(5)]
+    frames = [texture(k * k, -k, height=64, width=80) for k in range(3)]
     first, again = (np.stack(list(consecutive_flows(frames, method=method))) for _ in range(2))
     assert np.array_equal(first, again)
-    assert np.array_equal(first[2], flow_between(frames[2], frames[3], method=method))
+    assert np.array_equal(first[1], flow_between(frames[1], frames[2], method=method))
 
 
 def test_bad_arguments():
@@ -131,9 +131,8 @@ def moving(tmp_path):
     return tmp_path / "clips", motions
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["tvl1", "dis"])
-def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path, method):
+def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path):
+    method = "dis"
     clips, motions = moving
     out = tmp_path / "flow"
     done = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])

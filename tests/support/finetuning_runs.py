@@ -71,13 +71,9 @@ def train_command(data, work_dir, tiny, *more, cache=None):
     return [*start, "--cache", cache or work_dir.parent / "cache", *more]
 
 
-def train(data, work_dir, tiny, *more, cache=None, expected=0, preview=False):
-    """Run `i3d train`; return what it printed or, where an error is expected, the line of the error.
-
-    Without `preview`, no training clips are drawn: that takes more than half of the time of a run as small as these.
-    """
-    drawn = contextlib.nullcontext() if preview else mock.patch.object(record, "preview_dataset", _draw_nothing)
-    with drawn:
+def train(data, work_dir, tiny, *more, cache=None, expected=0, pictures=False):
+    """Run `i3d train`; return what it printed or, where an error is expected, the line of the error."""
+    with contextlib.nullcontext() if pictures else without_pictures():
         done = run_here(train_command(data, work_dir, tiny, *more, cache=cache))
     assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
     assert "Traceback" not in done.stderr
@@ -86,6 +82,17 @@ def train(data, work_dir, tiny, *more, cache=None, expected=0, preview=False):
         assert len(lines) == 1, done.stderr
         return lines[0]
     return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def without_pictures():
+    """Draw neither training clips nor report nor confusion matrix: that takes most of the time of a small run."""
+    with (
+        mock.patch.object(record, "preview_dataset", _draw_nothing),
+        mock.patch.object(record, "draw_confusion"),
+        mock.patch.object(record, "write_report"),
+    ):
+        yield
 
 
 def _draw_nothing(dataset, out):
