@@ -141,16 +141,19 @@ LIGHT = [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", 
  ["data", "split", "c.txt", "--out", "a.csv", "--val-fraction", "3"],
  *(["predict", "c.txt", *words] for words in (
      ["--model", "nofile.pth"], ["--flow-model", "nofile.pth"], ["--classes", "nofile"], ["--recipe", "nofile"],
-     ["--device", "gpu"], ["--model", ""], ["--model="])),
+     ["--device", "gpu"], ["--model", ""], ["--model="], ["--flow-method", "dis"], ["-k", "1.5"],
+     ["--streams", "foo"])),
  ["features", "c.txt", "--out", "o", "--model", "nofile.pth"],
  ["features", "c.txt", "--out", "o", "--preset", "foo"], ["test", "nofile.pth", "--data", "c.txt"],
  *(["test", "c.txt", "--data", "c.txt", *words] for words in (
      ["--flow-model", "nofile.pth"], ["--root", "nofolder"], ["--classes", "nofile"], ["--out", "r.pkl"],
-     ["--protocols", "zz"])),
+     ["--protocols", "zz"], ["--set", "foo=1"])),
+ ["features", "c.txt", "--out", "c.txt"], ["convert", "c.txt", "x.txt"],
  *(["train", "--data", "c.txt", "--work-dir", "w", *words] for words in (
      ["--recipe", "nofile"], ["--recipe", "nofile.yaml"], ["--init", "nofile.pth"], ["--root", "nofolder"],
      ["--set", "foo=1"], ["--recipe", "i3d_rgb", "--set", "training.foo=1"], ["--val-fraction", "3"],
-     ["--group-by", "("], ["--lr", "-1"]))]  # fmt: skip
+     ["--group-by", "("], ["--lr", "-1"], ["--cv-folds", "1"], ["--work-dir", "c.txt"], ["--init", "none"],
+     ["--epochs", "1.5"]))]  # fmt: skip
 ONE_PROCESS = f"""
 import sys
 from i3d.cli.main import main
@@ -199,12 +202,26 @@ complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _i3d
 complete_words i3d pre
 complete_words i3d predict --flow-m
 complete_words i3d predict --precision ""
+complete_words i3d predict cl
+complete_words i3d train --recipe cl
 """
+    (tmp_path / "clip.mp4").touch()
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
-    names, flags, values = done.stdout.splitlines()
+    names, flags, values, *files = done.stdout.splitlines()
     assert names.split() == ["predict"]
     assert sorted(flags.split()) == ["--flow-method", "--flow-model"]
     assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32"]
+    assert files == ["clip.mp4", "clip.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes_files_once_the_script_is_sourced(tmp_path):
+    (tmp_path / "script").write_text(run("completion", "zsh").stdout)
+    line = "autoload -U compinit; compinit -u -d dump; source ./script; echo $_comps[i3d]"
+    result = subprocess.run(["zsh", "-fc", line], capture_output=True, text=True, cwd=tmp_path)
+    assert result.stdout == "_cyclopts_i3d\n", result.stderr
+    assert re.search(r"--model\[[^]]+\]:model:_files", (tmp_path / "script").read_text())
 
 
 @pytest.mark.slow

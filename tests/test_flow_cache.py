@@ -239,7 +239,7 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
             ["{rgb}", "--streams", "rgb,flow"],
             "--streams rgb,flow: the networks that are named are of rgb",
         ),
-        (["{rgb}", "--streams", "depth"], "--streams 'depth': is none of rgb or flow or rgb,flow"),
+        (["{rgb}", "--streams", "depth"], "--streams 'depth': write rgb, flow, or rgb,flow"),
         (["{rgb}", "--flow-model", "{flow}", "--average-clips", "prob"], "--average-clips: is for one network"),
         (
             ["{rgb}", "--flow-model", "{flow}", "--stream-weights", "1"],
@@ -255,7 +255,7 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
             "--stream-weights 1,2: is for two streams; name the network",
         ),
         (["{rgb}", "--fuse-average", "prob"], "--fuse-average prob: is for two streams"),
-        (["{rgb}", "--flow-method", "dis"], "--flow-method dis: is for a network of flow, and there is none"),
+        (["{rgb}", "--flow-method", "dis"], "--flow-method dis: is for a network of flow; name one"),
         (["{flow}", "--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
     ],
 )

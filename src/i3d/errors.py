@@ -47,4 +47,6 @@ def quoted(value: object, *, most: int = 120) -> str:
 
 def first_line(error: Exception) -> str:
     """The first line of the message of a library's error, or its type if it has none."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
     return printable(next(iter(str(error).splitlines()), "")[:200]) or type(error).__name__

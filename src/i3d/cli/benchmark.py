@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from i3d import diagnostics
 from i3d.cli import options as shared
@@ -24,7 +25,7 @@ app = App(name="benchmark", help="Measure the speed of data loading or of a netw
 class LoadingOptions:
     """Which clips are loaded, and how."""
 
-    num_clips: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 64
+    num_clips: Annotated[int, shared.AT_LEAST_1] = 64
     """Clips to load."""
 
     phase: Literal["train", "test"] = "train"
@@ -32,7 +33,7 @@ class LoadingOptions:
 
     recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
 
-    batch_size: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = 8
+    batch_size: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = 8
     """Clips of a batch."""
 
     workers: Annotated[str, Parameter(group=shared.SPEED)] = "1,2"
@@ -86,10 +87,10 @@ class ModelSpeedOptions:
     runtime: str = "torch"
     """torch, compile or openvino, with commas."""
 
-    rounds: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 10
+    rounds: Annotated[int, shared.AT_LEAST_1] = 10
     """Measurements of each, after a warm-up."""
 
-    max_seconds: Annotated[float, Parameter(validator=shared.AT_LEAST_0)] = 60.0
+    max_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0
     """Stop after so long, but not before 3 rounds."""
 
     device: shared.Device = "auto"
@@ -101,7 +102,9 @@ class ModelSpeedOptions:
 
 
 def model(
-    name: Annotated[str, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    name: Annotated[
+        shared.FileOrName, Parameter(group=shared.MODEL, help="A network, a recipe, shipped weights or a weights file.")
+    ],
     /,
     *,
     options: ModelSpeedOptions = ModelSpeedOptions(),

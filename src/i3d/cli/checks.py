@@ -51,6 +51,16 @@ def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Pat
     return check
 
 
+def no_file(option: str) -> Callable[[object, Path | None], None]:
+    """A validator: a folder, which need not exist."""
+
+    def check(_: object, path: Path | None) -> None:
+        if path is not None and path.exists() and not path.is_dir():
+            raise InputError(f"{option} {path}: is a file; name a folder")
+
+    return check
+
+
 def accepted(check: Callable[[str], object], option: str = "", *others: str) -> Callable[[object, str | None], None]:
     """A validator: one of the other words, or a value for which `check` raises no InputError."""
 

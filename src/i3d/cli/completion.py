@@ -25,9 +25,10 @@ def completion(
 
     if install:
         path = app.install_completion(shell=shell)
-        log.info("installed %s; start a new shell to use it", path)
+        which = "new shell whose .zshrc runs compinit" if shell == "zsh" else "new shell"
+        log.info("installed %s; start a %s to use it", path, which)
     else:
-        print(app.generate_completion(shell=shell))
+        print(app.generate_completion(shell=shell) + ("compdef _cyclopts_i3d i3d\n" if shell == "zsh" else ""))
 
 
 app = command(completion, "completion")

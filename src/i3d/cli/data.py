@@ -84,7 +84,7 @@ def pack(
     *,
     out: shared.OutFolder,
     shard_megabytes: Annotated[
-        int, Parameter(group=shared.OUTPUT, validator=shared.AT_LEAST_1, help="Size at which the next shard begins.")
+        int, Parameter(group=shared.OUTPUT, help="Size at which the next shard begins."), shared.AT_LEAST_1
     ] = 1024,
     dataset: shared.DatasetOptions = shared.DatasetOptions(),
 ) -> None:
@@ -122,7 +122,7 @@ class ExtractOptions:
 
     out: shared.OutFolder
 
-    short_side: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    short_side: Annotated[int | None, shared.AT_LEAST_1] = None
     """Resize frames to this short side (default: not resized)."""
 
     fps: str = "native"
@@ -131,7 +131,7 @@ class ExtractOptions:
     flow_method: shared.FlowMethod | None = None
     """Write optical flow instead of frames: tvl1 (the paper's), dis (fast)."""
 
-    jpeg_quality: Annotated[int | None, Parameter(group=shared.OUTPUT, validator=Number(gte=1, lte=100))] = None
+    jpeg_quality: Annotated[int | None, Parameter(group=shared.OUTPUT), shared.whole(gte=1, lte=100)] = None
     """Quality of JPEG files, 1 to 100 (default: 95, of flow 100)."""
 
     flow: FlowFileOptions = FlowFileOptions()
@@ -165,7 +165,7 @@ class CheckOptions:
     dataset: shared.DatasetOptions = shared.DatasetOptions()
     frames: shared.ModalityOptions = shared.ModalityOptions()
 
-    min_frames: Annotated[int, Parameter(validator=shared.AT_LEAST_1)] = 1
+    min_frames: Annotated[int, shared.AT_LEAST_1] = 1
     """Report clips of fewer frames."""
 
     near_duplicates: Literal["across-splits", "all", "none"] = "across-splits"
@@ -177,7 +177,7 @@ class CheckOptions:
     memory_limit: Annotated[float, Parameter(validator=Number(gte=0.5))] = 4.0
     """GiB of memory that one process may take."""
 
-    workers: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = 2
     """Processes; each may crash or hang without harm."""
 
     out: Annotated[Path | None, shared.out_file(".csv")] = None
@@ -208,10 +208,10 @@ class PreviewOptions:
 
     out: shared.OutFolder
 
-    num_clips: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 16
+    num_clips: Annotated[int, shared.whole(gte=1, lte=100)] = 16
     """Clips to draw."""
 
-    epoch: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
+    epoch: Annotated[int, shared.AT_LEAST_0] = 0
     """Draw clips as in this epoch."""
 
     seed: shared.Seed = 0

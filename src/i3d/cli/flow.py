@@ -24,7 +24,7 @@ class FlowOptions:
     flow_method: shared.FlowMethod = "tvl1"
     """How flow is computed: tvl1 (the paper's), dis (fast) or farneback."""
 
-    short_side: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 256
+    short_side: Annotated[int, shared.AT_LEAST_0] = 256
     """Resize frames to this short side first; 0: not at all."""
 
     fps: str = "25"

@@ -9,7 +9,7 @@ import i3d
 from i3d.cli import output
 from i3d.cli.checks import check_network, check_new, writable
 from i3d.cli.messages import log
-from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, WEIGHTS, Classes, Force, Json, ModelRecipe
+from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, WEIGHTS, Classes, FileOrName, Force, Json, ModelRecipe
 from i3d.cli.usage import command
 
 
@@ -26,7 +26,7 @@ def list_models(*, json: Json = False) -> None:
 
 
 def show(
-    name: Annotated[str, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
+    name: Annotated[FileOrName, Parameter(group=MODEL, help="A network, a recipe, shipped weights or a weights file.")],
     /,
     *,
     recipe: ModelRecipe = None,
@@ -42,15 +42,20 @@ def show(
 
 
 def convert(
-    source: Annotated[str, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")],
-    target: Annotated[Path, Parameter(group=OUTPUT, validator=writable(""), help="The .safetensors to write.")],
+    source: Annotated[
+        FileOrName, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")
+    ],
+    target: Annotated[
+        Path, Parameter(group=OUTPUT, validator=writable("", ".safetensors"), help="The .safetensors to write.")
+    ],
     /,
     *,
     recipe: ModelRecipe = None,
     classes: Annotated[Classes, Parameter(group=MODEL, help="Class names: a file, or a dataset.")] = None,
     in_channels: Annotated[
         int | None,
-        Parameter(group=MODEL, validator=AT_LEAST_1, help="Input channels of an inflated 2D network (default: 3)."),
+        Parameter(group=MODEL, help="Input channels of an inflated 2D network (default: 3)."),
+        AT_LEAST_1,
     ] = None,
     partial: Annotated[bool, Parameter(group=MODEL, help="Accept weights of which only a part fits.")] = False,
     force: Force = False,

@@ -7,12 +7,12 @@ those that declare commands do not import PyTorch: wrong options are answered at
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from i3d.cli.checks import accepted, check_recipe, check_weights, exists, writable
+from i3d.cli.checks import accepted, check_recipe, check_weights, exists, no_file, writable
 from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
 from i3d.utils.device_names import DEVICE_NAMES, check_device_name
@@ -24,12 +24,14 @@ COMPUTED: Final = Group("What to compute", sort_key=3)
 OUTPUT: Final = Group("Output", sort_key=4)
 SPEED: Final = Group("Speed", sort_key=5)
 
-AT_LEAST_0: Final = Number(gte=0)
-AT_LEAST_1: Final = Number(gte=1)
 BELOW_1: Final = Number(gte=0, lt=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
+if TYPE_CHECKING:
+    FileOrName = str
+else:
+    FileOrName = str | Path  # always text, which the first type takes; shells complete files for the second
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Runtime = Literal["torch", "compile", "openvino"]
 FlowMethod = Literal["tvl1", "dis", "farneback"]
@@ -44,7 +46,7 @@ def _parse_streams(_: type, tokens: Sequence[Token]) -> str:
     """The streams in their order: rgb, flow, or rgb,flow."""
     streams = ",".join(sorted(tokens[0].value.replace(" ", "").lower().split(","), reverse=True))
     if streams not in STREAMS:
-        raise InputError(f"--streams {tokens[0].value!r}: is none of {' or '.join(STREAMS)}")
+        raise InputError(f"--streams {tokens[0].value!r}: write rgb, flow, or rgb,flow")
     return streams
 
 
@@ -58,6 +60,21 @@ def _parse_fraction(_: type, tokens: Sequence[Token]) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"{tokens[0].keyword} {text!r}: is not a fraction; write 1% or 0.01")
     return value
+
+
+def _parse_whole(_: object, tokens: Sequence[Token]) -> int:
+    if not tokens[0].value.isdecimal():
+        raise ValueError  # cyclopts itself rounds 1.5
+    return int(tokens[0].value)
+
+
+def whole(**limits: int) -> Parameter:
+    """An option that is a whole number within limits."""
+    return Parameter(converter=_parse_whole, validator=Number(**limits))
+
+
+AT_LEAST_0: Final = whole(gte=0)
+AT_LEAST_1: Final = whole(gte=1)
 
 
 def out_file(*suffixes: str, option: str = "--out") -> Parameter:
@@ -75,8 +92,8 @@ def in_file(text: str, *, option: str = "", required: bool | None = None) -> Par
 DEVICE: Final = Parameter(group=SPEED, validator=lambda _, device: check_device_name(device))
 Device = Annotated[str, DEVICE, Parameter(help=f"{', '.join(DEVICE_NAMES)} (npu is untested).")]
 Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
-Seed = Annotated[int, Parameter(group=COMPUTED, validator=AT_LEAST_0, help="Random seed.")]
-Workers = Annotated[int, Parameter(group=SPEED, validator=AT_LEAST_0, help="Processes that load clips.")]
+Seed = Annotated[int, Parameter(group=COMPUTED, help="Random seed."), AT_LEAST_0]
+Workers = Annotated[int, Parameter(group=SPEED, help="Processes that load clips."), AT_LEAST_0]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output of other settings.")]
 Report = Annotated[
@@ -85,7 +102,7 @@ Report = Annotated[
     Parameter(help="Write metrics, confusion and worst clips to this .html file."),
 ]
 Videos = Annotated[
-    str,
+    FileOrName,
     Parameter(
         group=INPUT,
         required=True,
@@ -95,14 +112,18 @@ Videos = Annotated[
 DATASET: Final = "A list of clips in any format, or a folder of classes."
 Dataset = Annotated[Path, in_file(DATASET)]
 DataOption = Annotated[Path, in_file(DATASET, option="--data")]
-OutFolder = Annotated[Path, Parameter(group=OUTPUT, alias="-o", help="The folder to write to.")]
+OutFolder = Annotated[
+    Path, Parameter(group=OUTPUT, alias="-o", validator=no_file("--out"), help="The folder to write to.")
+]
 WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights))
 Root = Annotated[Path | None, Parameter(validator=exists("--root"))]
-Classes = Annotated[str | None, Parameter(validator=exists("--classes", tuple(SHIPPED)))]
+Classes = Annotated[FileOrName | None, Parameter(validator=exists("--classes", tuple(SHIPPED)))]
 GroupBy = Annotated[str | None, Parameter(validator=accepted(group_pattern))]
 RECIPE: Final = Parameter(group=MODEL, validator=accepted(check_recipe, "--recipe"))
-ModelRecipe = Annotated[str | None, RECIPE, Parameter(help="Recipe of a foreign checkpoint that does not name it.")]
-ClipRecipe = Annotated[str, RECIPE, Parameter(help="Recipe that sets clip length and sizes (`i3d models`).")]
+ModelRecipe = Annotated[
+    FileOrName | None, RECIPE, Parameter(help="Recipe of a checkpoint of another project that does not name it.")
+]
+ClipRecipe = Annotated[FileOrName, RECIPE, Parameter(help="Recipe that sets clip length and sizes (`i3d models`).")]
 
 
 @Parameter(name="*", group=INPUT)
@@ -119,7 +140,7 @@ class ListOptions:
     list_format: ListFormat = "auto"
     """Format of the list; auto recognises it."""
 
-    ucf_fold: Annotated[int, Parameter(validator=Number(gte=1, lte=3))] = 1
+    ucf_fold: Annotated[int, whole(gte=1, lte=3)] = 1
     """Official split of UCF101 or HMDB51: 1, 2 or 3."""
 
     multi_label: bool = False
@@ -146,7 +167,7 @@ class FrameOptions:
     template: str | None = None
     """File names of frames, e.g. img_{:05d}.jpg or flow_{axis}_{:05d}.jpg."""
 
-    first_index: Annotated[int, Parameter(validator=AT_LEAST_0)] = 1
+    first_index: Annotated[int, AT_LEAST_0] = 1
     """Number of the first frame, with --template."""
 
 
@@ -164,7 +185,7 @@ class ModalityOptions(FrameOptions):
 class ModelOptions:
     """Which network, by its weights."""
 
-    model: Annotated[str | None, Parameter(alias="-m", validator=accepted(check_weights, "--model"))] = None
+    model: Annotated[FileOrName | None, Parameter(alias="-m", validator=accepted(check_weights, "--model"))] = None
     """Weights: shipped ones by name, or a file (default: the shipped ones)."""
 
     recipe: ModelRecipe = None
@@ -175,10 +196,10 @@ class ModelOptions:
 class FlowModelOptions:
     """Which network of optical flow, by its weights."""
 
-    flow_model: Annotated[str | None, Parameter(validator=accepted(check_weights, "--flow-model"))] = None
+    flow_model: Annotated[FileOrName | None, Parameter(validator=accepted(check_weights, "--flow-model"))] = None
     """Weights of a network of optical flow, like --model."""
 
-    flow_recipe: Annotated[str | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None
+    flow_recipe: Annotated[FileOrName | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None
     """Recipe of a foreign --flow-model that does not name it."""
 
 

@@ -27,10 +27,10 @@ class PredictOptions:
     frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=Number(gt=0, lte=1000))] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
-    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=shared.AT_LEAST_0)] = 60.0
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Number(gte=0))] = 60.0
     """Seconds that decoding may take longer than playing the video."""
 
-    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k", validator=shared.AT_LEAST_1)] = 5
+    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
     """Classes to print for each video."""
 
     out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl")] = None
@@ -64,7 +64,9 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
             check_not_source(Path(name), options.annotate, "--annotate")
     fusion = parse_fusion(options.fusion, options.streams)
     networks = choose_streams(options.model.model, options.model.recipe, options.streams)
-    return run.predict.run_predict(names, options, networks, fusion)
+    from i3d.data.formats.inputs import expand_inputs  # with PyAV
+
+    return run.predict.run_predict(expand_inputs(names), options, networks, fusion)
 
 
 app = command(predict, "predict")

@@ -11,7 +11,7 @@ from i3d.cli import output
 from i3d.cli.messages import log
 from i3d.cli.options import Json, in_file, out_file
 from i3d.cli.usage import command
-from i3d.errors import printable
+from i3d.errors import InputError, printable
 
 
 def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /, *, json: Json = False) -> None:
@@ -42,6 +42,9 @@ def plot_runs(logs: Sequence[Path], out: Path) -> None:
     from i3d.training.run_folder import LOG
 
     paths = [path / LOG if path.is_dir() else path for path in logs]
+    for path in paths:
+        if path.name == LOG and not path.exists():
+            raise InputError(f"{path.parent}: has no {LOG}; a run that only fits a classifier writes none")
     names = [path.parent.name if path.name == LOG else path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in logs]

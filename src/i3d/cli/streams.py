@@ -40,6 +40,7 @@ def choose_streams(model: str | None, recipe: str | None, options: StreamOptions
         raise InputError("--streams rgb: excludes the network of flow; leave out --flow-model too")
     if streams == "flow" and model is not None:
         raise InputError("--streams flow: excludes the network of RGB; name only --flow-model")
+    check_flow_method(options.flow_method, has_flow=flow_model is not None or model is not None)
     rgb = None if streams == "flow" else model or DEFAULT
     return Streams(rgb, recipe, flow_model, options.flow_recipe, options.flow_method)
 
@@ -69,4 +70,6 @@ def parse_fusion(fusion: FusionOptions, streams: StreamOptions, *, may_sweep: bo
 def check_flow_method(flow_method: str | None, *, has_flow: bool) -> None:
     """--flow-method is for networks of flow."""
     if flow_method is not None and not has_flow:
-        raise InputError(f"--flow-method {flow_method}: is for a network of flow, and there is none; leave it out")
+        raise InputError(
+            f"--flow-method {flow_method}: is for a network of flow; name one with --flow-model, or leave it out"
+        )

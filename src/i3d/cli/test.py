@@ -31,7 +31,7 @@ class TestOptions:
     """Clips x crops, e.g. 1x1,3x1,10x3, from one pass (default: the recipe's)."""
 
     average_clips: Literal["prob", "score", "none"] | None = None
-    """Average probabilities or logits of views; none saves each view's."""
+    """Average probabilities (prob) or logits (score) of views; none saves each view's."""
 
     frame_order: str | None = None
     """Test motion use: shuffled, reversed, frozen, with commas."""
@@ -53,7 +53,7 @@ class TestOptions:
 
     report: shared.Report = None
 
-    max_views: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
+    max_views: Annotated[int | None, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = None
     """Views that run at once (default: 256 frames); fewer take less memory."""
 
     streams: shared.StreamOptions = shared.StreamOptions()
@@ -78,7 +78,9 @@ class TestOptions:
 
 
 def evaluate(
-    model: Annotated[str, shared.WEIGHTS, Parameter(help="Shipped weights by name, or a weights file of any kind.")],
+    model: Annotated[
+        shared.FileOrName, shared.WEIGHTS, Parameter(help="Shipped weights by name, or a weights file of any kind.")
+    ],
     /,
     *,
     options: TestOptions,
@@ -88,8 +90,8 @@ def evaluate(
     Every clip is scored as `i3d predict` scores it. Without --split, the split test is used, else val, else all. Under
     torchrun each process scores a part. With --flow-model, the scores of RGB and flow are fused, and those of each
     are saved beside --out. --frame-order repeats the test with the frames of each view shuffled (by --seed), reversed,
-    or the middle one repeated: what is lost is what the model takes from their order, the direction of time, and
-    motion. Exit code 3: some clip could not be read.
+    or the middle one repeated. The accuracy that is lost comes from frame order, direction of time, and motion. Exit
+    code 3: some clip could not be read.
 
     Examples:
       i3d test run/best.safetensors --data actions/clips.csv --out result.json --report report.html
@@ -97,6 +99,10 @@ def evaluate(
       i3d test run/best.safetensors --data actions/clips.csv --frame-order shuffled,reversed,frozen
       i3d test epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb --data val.txt --classes kinetics400
     """
+    if options.settings is not None:
+        from i3d.recipes.io import check_settings  # with all recipes, which takes a moment
+
+        check_settings(options.settings)
     fusion = parse_fusion(options.fusion, options.streams, may_sweep=True)
     if options.saves_views and (options.out is None or options.report is not None):
         raise InputError("--average-clips none: saves the logits of every view; give --out, and leave --report out")

@@ -1,4 +1,4 @@
-"""`i3d train`: a published recipe, or fine-tuning on one's clips with every setting chosen automatically."""
+"""`i3d train`: a published recipe, or fine-tuning on your clips with every setting chosen automatically."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,12 +9,13 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import accepted, check_recipe, check_weights, exists, refuse
+from i3d.cli.checks import accepted, check_recipe, check_weights, exists, no_file, refuse
 from i3d.cli.usage import command
 from i3d.errors import InputError
 
 FINETUNE: Final = "finetune"  # the recipe's name
 FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
+BY_RECIPE: Final = Parameter(group=Group("By a recipe (--recipe)", sort_key=3.6))
 
 
 @Parameter(name="*", group=FINETUNING)
@@ -23,19 +24,19 @@ class FinetuneFlags:
     """What only fine-tuning takes. Whatever is not given is chosen from the clips and the device."""
 
     train_layers: Literal["head", "last", "all"] | None = None
-    """Layers to train: head takes seconds, all the longest."""
+    """Layers to train: the classifier (head), the last stage too, or all."""
 
     head: Literal["linear", "prototype"] | None = None
     """Classifier: linear, or prototype (class means)."""
 
-    views: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    views: Annotated[int | None, shared.AT_LEAST_1] = None
     """Views of each clip that the classifier is fitted on."""
 
-    test_clips: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    test_clips: Annotated[int | None, shared.AT_LEAST_1] = None
     """Clips of each video that are scored."""
 
     norms: Literal["frozen", "trained", "re-estimated"] | None = None
-    """Statistics of batch normalisation."""
+    """Batch-norm statistics: frozen, trained, or re-estimated on the clips."""
 
     flip: Literal["on", "off", "swap"] | None = None
     """Mirror images; swap exchanges left and right classes."""
@@ -46,7 +47,7 @@ class FinetuneFlags:
     layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
     """Factor of the learning rate for each layer below the classifier."""
 
-    cv_folds: Annotated[int, Parameter(validator=shared.AT_LEAST_0)] = 0
+    cv_folds: Annotated[int, shared.AT_LEAST_0] = 0
     """Test on all clips by cross-validation of so many folds."""
 
     val_fraction: Annotated[float | None, Parameter(validator=shared.BELOW_1)] = None
@@ -75,35 +76,35 @@ class TrainOptions:
 
     data: shared.DataOption
 
-    work_dir: Annotated[Path, Parameter(group=shared.OUTPUT)]
+    work_dir: Annotated[Path, Parameter(group=shared.OUTPUT, validator=no_file("--work-dir"))]
     """Folder of the run; the same command resumes it."""
 
     dataset: shared.ListOptions = shared.ListOptions()
     frames: shared.FrameOptions = shared.FrameOptions()
 
-    recipe: Annotated[str, Parameter(group=shared.MODEL, validator=accepted(check_recipe, "--recipe", FINETUNE))] = (
-        FINETUNE
-    )
+    recipe: Annotated[
+        shared.FileOrName, Parameter(group=shared.MODEL, validator=accepted(check_recipe, "--recipe", FINETUNE))
+    ] = FINETUNE
     """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
 
-    init: Annotated[str | None, Parameter(group=shared.MODEL, validator=accepted(check_weights, "--init", "none"))] = (
-        None
-    )
-    """Initial weights: a file of any kind, a hub name, or none."""
+    init: Annotated[
+        shared.FileOrName | None, Parameter(group=shared.MODEL, validator=accepted(check_weights, "--init", "none"))
+    ] = None
+    """Initial weights: a file of any kind or a hub name; with --recipe also none."""
 
-    val_list: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-list"))] = None
+    val_list: Annotated[Path | None, BY_RECIPE, Parameter(validator=exists("--val-list"))] = None
     """Clips to validate on (default: the split val of --data)."""
 
-    val_root: Annotated[Path | None, Parameter(group=shared.INPUT, validator=exists("--val-root"))] = None
+    val_root: Annotated[Path | None, BY_RECIPE, Parameter(validator=exists("--val-root"))] = None
     """Folder that paths of --val-list are relative to."""
 
-    epochs: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    epochs: Annotated[int | None, shared.AT_LEAST_1] = None
     """Epochs (default: the recipe's)."""
 
-    batch_size: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    batch_size: Annotated[int | None, shared.AT_LEAST_1] = None
     """Clips of a step on each device."""
 
-    accumulate: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    accumulate: Annotated[int | None, shared.AT_LEAST_1] = None
     """Batches whose gradients make one step."""
 
     lr: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
@@ -112,19 +113,19 @@ class TrainOptions:
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
     """Setting of the recipe: training.optimizer.lr=0.02. Repeatable."""
 
-    validate: Annotated[bool, Parameter(negative="--no-validate")] = True
+    validate: Annotated[bool, BY_RECIPE, Parameter(negative="--no-validate")] = True
     """Validate as often as the recipe sets, and at the end."""
 
-    validate_every: Annotated[int | None, Parameter(validator=shared.AT_LEAST_1)] = None
+    validate_every: Annotated[int | None, shared.AT_LEAST_1] = None
     """Epochs from one validation to the next."""
 
     max_bad: shared.Fraction | None = None
-    """Fraction of clips that may be unreadable (default: 1%, 0 in val)."""
+    """Fraction of clips that may be unreadable (default: 10%; by a recipe 1%, in val 0)."""
 
     flow_method: shared.FlowMethod | None = None
     """How flow is computed for a network of flow (default: tvl1)."""
 
-    tensorboard: Annotated[bool, Parameter(group=shared.OUTPUT)] = False
+    tensorboard: Annotated[bool, BY_RECIPE] = False
     """Write curves for TensorBoard too (`pip install 'i3d[track]'`)."""
 
     precision: Annotated[shared.Precision | None, Parameter(group=shared.SPEED)] = None
@@ -133,9 +134,9 @@ class TrainOptions:
     device: shared.Device = "auto"
 
     runtime: Annotated[Literal["torch", "compile"], Parameter(group=shared.SPEED)] = "torch"
-    """compile is slow to start, then faster."""
+    """compile: PyTorch's compiler, slow to start, then faster."""
 
-    workers: Annotated[int, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_0)] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_0] = 2
     """Processes that load clips, for each device."""
 
     cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
@@ -144,10 +145,10 @@ class TrainOptions:
     deterministic: Annotated[bool, Parameter(group=shared.SPEED)] = False
     """Use only repeatable operations."""
 
-    fsdp: Annotated[bool, Parameter(group=shared.SPEED)] = False
+    fsdp: Annotated[bool, BY_RECIPE] = False
     """Shard weights and optimiser over the devices."""
 
-    benchmark_steps: Annotated[int | None, Parameter(group=shared.SPEED, validator=shared.AT_LEAST_1)] = None
+    benchmark_steps: Annotated[int | None, BY_RECIPE, shared.AT_LEAST_1] = None
     """Measure the speed of so many steps and save nothing."""
 
     finetuning: FinetuneFlags = FinetuneFlags()
@@ -182,6 +183,10 @@ def train(*, options: TrainOptions) -> int:
 
 
 def _check_finetune(options: TrainOptions) -> None:
+    if options.init == "none":
+        raise InputError("--init none: fine-tuning starts from trained weights; leave it out, or name a --recipe")
+    if options.finetuning.cv_folds == 1:
+        raise InputError("--cv-folds 1: must be at least 2, or 0 for none")
     lists = {"--val-list": options.val_list, "--val-root": options.val_root}
     refuse(lists, ": goes with a published recipe (--recipe); put a column `split` into --data")
     given = {

@@ -42,7 +42,7 @@ def _reason(error: CycloptsError) -> str:
         value = f"{error.token.keyword or flag} {error.token.value!r}"
         if get_origin(error.target_type) is Literal:
             return f"{value}: is not one of {', '.join(map(str, get_args(error.target_type)))}"
-        return f"{value}: is not {_KINDS.get(str(error.target_type), 'a value of this option')}"
+        return f"{value}: is not {_KINDS.get(error.target_type, 'a value of this option')}"
     if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         return f"{flag}: needs a value" if flag in (error.root_input_tokens or ()) else f"{flag}: is missing"
     if isinstance(error, cyclopts.UnusedCliTokensError):
@@ -55,4 +55,7 @@ def _reason(error: CycloptsError) -> str:
     return str(error).rstrip(".")
 
 
-_KINDS: Final = {"<class 'int'>": "a whole number", "<class 'float'>": "a number"}
+_KINDS: Final[dict[object, str]] = {
+    **dict.fromkeys((int, int | None), "a whole number"),
+    **dict.fromkeys((float, float | None), "a number"),
+}

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import torch
 
+from i3d._version import __version__
 from i3d.errors import first_line
 from i3d.utils.atomic_files import ASSETS
 from i3d.utils.device import num_cores
@@ -61,7 +62,7 @@ def check_installation() -> list[Check]:
 
 def _version(name: str) -> str:
     try:
-        return importlib.metadata.version(name)
+        return __version__ if name == "i3d" else importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
 

@@ -125,11 +125,11 @@ def input_name(in_channels: int) -> str:
 def first_error(error: ValidationError) -> str:
     """The first error of invalid settings with its place and value, on one line."""
     fault = error.errors()[0]
-    *around, last = fault["loc"] or ("the whole",)
+    *around, last = fault["loc"] or ("the settings",)
     place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
     value = fault["input"]
     got = "" if isinstance(value, dict) or fault["type"] == "missing" else f", got {str(value)[:60]!r}"
-    return printable(f"{place}: {fault['msg']}{got}")
+    return printable(f"{place}: {fault['msg'].removeprefix('Value error, ')}{got}")
 
 
 def _spread(patterns: Patterns, blocks: tuple[int, ...]) -> tuple[tuple[bool, ...], ...]:

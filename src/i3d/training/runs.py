@@ -32,7 +32,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
         raise InputError(f"{folder}: no such folder; give the one that holds runs")
     paths = sorted(path.parent for path in folder.rglob(RUN))
     if not paths:
-        raise InputError(f"{folder}: holds no run; `i3d train --work-dir` makes one")
+        raise InputError(f"{folder}: holds no training log; a run that only fits a classifier writes none")
     records = {path: _record(path) for path in paths}
     settings = {path: _flat(record["config"]["recipe"]) for path, record in records.items()}
     keys = sorted({key for entry in settings.values() for key in entry} - {"name"})

@@ -9,6 +9,7 @@ Files are written atomically. A damaged file counts as missing, so that its cont
 import hashlib
 import io
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,10 @@ class Cache:
         self._write(self.path(key, ".bin"), hashlib.sha256(values).digest() + values)
 
     def path(self, key: str, suffix: str) -> Path:
-        return self.folder / key[:2] / f"{key[2:]}{suffix}"
+        """The file of a key, which may not exist."""
+        path = self.folder / key[:2] / f"{key[2:]}{suffix}"
+        logging.getLogger("i3d").debug("cache: %s, %s", path, "exists" if path.exists() else "does not exist")
+        return path
 
     def _write(self, path: Path, content: bytes) -> None:
         try:

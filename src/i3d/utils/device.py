@@ -51,7 +51,7 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
         torch.empty(1, device=picked)
     except (ImportError, RuntimeError, AssertionError, NotImplementedError) as error:
-        what = f"device {device!r} cannot be used ({first_line(error)[:100]})"
+        what = f"device {device!r} cannot be used ({first_line(error).split('. ')[0]})"
         raise InputError(f"{what}; `i3d doctor` lists the devices") from error
     return picked
 

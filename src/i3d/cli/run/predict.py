@@ -1,6 +1,5 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 
 from i3d.cli import output
@@ -8,7 +7,6 @@ from i3d.cli.messages import log
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
-from i3d.data.formats.inputs import expand_inputs
 from i3d.data.formats.read import class_names
 from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, printable
@@ -20,9 +18,9 @@ from i3d.inference.two_stream import TwoStreams
 from i3d.video.base import Limits
 
 
-def run_predict(names: Sequence[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
+def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
     """Predict each video, print and write the results; the exit code."""
-    paths, out, top_k, frames_fps = expand_inputs(names), options.out, options.top_k, options.frames_fps
+    out, top_k, frames_fps = options.out, options.top_k, options.frames_fps
     if options.annotate is not None and len(paths) > 1:
         raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
     limits = Limits(max_seconds=options.max_decode_lag)

@@ -1,5 +1,6 @@
 """Read annotations from the lists and layouts of common datasets, which are recognised by their content."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -67,6 +68,7 @@ def read_annotations(
     num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
     if need_labels and not num_labels_N.all():
         raise annotations.error(int(num_labels_N.argmin()), "has no label; add one")
+    logging.getLogger("i3d").debug("%s: %d clips, %d classes", source, len(annotations), len(annotations.classes))
     return annotations
 
 

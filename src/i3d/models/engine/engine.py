@@ -77,6 +77,9 @@ class Engine:
         net = to_device(net, device, arithmetic)
         if device.type == "cpu":
             prepack(net)
+        log.debug(
+            "network on %s, %s, runtime %s, %d threads", device, arithmetic, compute.runtime, torch.get_num_threads()
+        )
         return cls(net, device, arithmetic, compute.runtime, plain, compute.cache, clip_CTHW)
 
     @property
