@@ -52,7 +52,7 @@ class NonLocal(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith("bias") or name == "out.bn.weight":
                 nn.init.zeros_(parameter)
-            elif not parameter.is_meta:  # as in ResNetI3D
+            elif not parameter.is_meta:  # to draw no values, PyTorch would import its compiler
                 nn.init.normal_(parameter, std=0.01)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
