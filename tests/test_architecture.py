@@ -108,15 +108,16 @@ PUBLIC = {  # everything else may change
             "split_annotations write_annotations",
     "diagnostics": "Configuration check_installation describe_model list_models measure_data measure_model",
     "evaluation": "Evaluation EvaluationOptions Metrics average_views compute_metrics confusion_matrix "
-                  "mean_class_accuracy read_evaluations top_k_accuracy write_report",
+                  "evaluate_protocols mean_class_accuracy read_evaluations select_protocols top_k_accuracy "
+                  "write_report",
     "features": "FeatureExtractor VideoFeatures compare_features extract_features load_extractor "
                 "read_features",
     "finetuning": "DataIssue DatasetStats Decision FinetuneConfig FinetuneOptions FinetuneResult",
     "inference": "LabelScore Prediction Predictions Predictor TwoStreams VideoLogits",
     "models": "Cost Engine InceptionI3D ResNetI3D VideoNetwork build_network inflate_weights "
               "network_cost",
-    "recipes": "ClipProtocol Preprocessing Recipe Training WindowProtocol load_recipe named_recipe with_overrides "
-               "with_protocol",
+    "recipes": "Augmentation ClipProtocol FeatureSettings Preprocessing Recipe TrainSampling Training WindowProtocol "
+               "feature_preset load_recipe named_recipe with_overrides with_protocol",
     "training": "RunSummary TrainResult draw_curves list_runs read_curves read_log",
     "video": "Frames Limits Video center_crop flow_between open_video random_clips "
              "uniform_clips write_video",

@@ -192,8 +192,7 @@ class CheckOptions:
 def check(source: shared.Dataset, /, *, options: CheckOptions = CheckOptions()) -> int:
     """Decode every clip and report unreadable files and duplicates.
 
-    Reported by file name are clips that are missing, broken, truncated, too short or duplicates. Exit code 3: there are
-    some.
+    It names the files that are missing, broken, truncated, too short or duplicates. Exit code 3: it found some.
 
     Examples:
       i3d data check clips/ --out report.csv
@@ -224,7 +223,7 @@ class PreviewOptions:
 def preview(source: shared.Dataset, /, *, options: PreviewOptions) -> int:
     """Draw clips as training reads them, and statistics of the dataset.
 
-    Written are clips.png and statistics.png. Exit code 3: some clip could not be read.
+    It writes clips.png and statistics.png. Exit code 3: some clip could not be read.
 
     Examples:
       i3d data preview clips/ --out preview

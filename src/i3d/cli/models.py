@@ -16,7 +16,7 @@ from i3d.cli.usage import command
 def list_models(*, json: Json = False) -> None:
     """List networks, recipes and shipped weights, or show one.
 
-    Printed are parameters, GFLOPs, licence and published accuracy.
+    The table has parameters, GFLOPs, licence and published accuracy.
 
     Examples:
       i3d models
@@ -51,7 +51,9 @@ def convert(
     /,
     *,
     recipe: ModelRecipe = None,
-    classes: Annotated[Classes, Parameter(group=MODEL, help="Class names: a file, or a dataset.")] = None,
+    classes: Annotated[
+        Classes, Parameter(group=MODEL, help="Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51.")
+    ] = None,
     in_channels: Annotated[
         int | None,
         Parameter(group=MODEL, help="Input channels of an inflated 2D network (default: 3)."),
@@ -82,7 +84,7 @@ def convert(
 def doctor(*, json: Json = False) -> int:
     """Check this installation.
 
-    Checked are versions, devices, decoder and weights, and a computation whose result is known.
+    It checks versions, devices, decoder and weights, and a computation whose result is known.
 
     Examples:
       i3d doctor

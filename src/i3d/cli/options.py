@@ -95,7 +95,7 @@ Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
 Seed = Annotated[int, Parameter(group=COMPUTED, help="Random seed."), AT_LEAST_0]
 Workers = Annotated[int, Parameter(group=SPEED, help="Processes that load clips."), AT_LEAST_0]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]
-Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output of other settings.")]
+Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output.")]
 Report = Annotated[
     Path | None,
     out_file(".html", option="--report"),
@@ -168,7 +168,7 @@ class FrameOptions:
     """File names of frames, e.g. img_{:05d}.jpg or flow_{axis}_{:05d}.jpg."""
 
     first_index: Annotated[int, AT_LEAST_0] = 1
-    """Number of the first frame, with --template."""
+    """Number in the name of the first frame, with --template."""
 
 
 @Parameter(name="*", group=INPUT)
@@ -197,7 +197,7 @@ class FlowModelOptions:
     """Which network of optical flow, by its weights."""
 
     flow_model: Annotated[FileOrName | None, Parameter(validator=accepted(check_weights, "--flow-model"))] = None
-    """Weights of a network of optical flow, like --model."""
+    """Weights of a network of optical flow: a file."""
 
     flow_recipe: Annotated[FileOrName | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None
     """Recipe of a foreign --flow-model that does not name it."""

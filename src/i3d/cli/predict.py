@@ -22,13 +22,13 @@ class PredictOptions:
     model: shared.ModelOptions = shared.ModelOptions()
 
     classes: Annotated[shared.Classes, Parameter(group=shared.MODEL)] = None
-    """Class names instead of those of the weights: a file, or a dataset."""
+    """Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51."""
 
     frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=Number(gt=0, lte=1000))] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
     max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Number(gte=0))] = 60.0
-    """Seconds that decoding may take longer than playing the video."""
+    """Stop decoding a video that takes so many seconds longer than playing it."""
 
     top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
     """Classes to print for each video."""

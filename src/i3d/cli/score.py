@@ -47,7 +47,7 @@ class ScoreOptions:
     """The k of top_k_accuracy, with commas."""
 
     average_clips: Literal["score", "prob"] | None = None
-    """Average probabilities or logits, of saved views."""
+    """Average probabilities (prob) or logits (score) of saved views."""
 
     result: ResultOptions = ResultOptions()
 

@@ -1,3 +1,5 @@
+from .evaluate import evaluate_protocols as evaluate_protocols
+from .evaluate import select_protocols as select_protocols
 from .metrics import confusion_matrix as confusion_matrix
 from .metrics import mean_class_accuracy as mean_class_accuracy
 from .metrics import top_k_accuracy as top_k_accuracy

@@ -107,6 +107,8 @@ def finetune(
         options, stats,
         recipe=start, device=device.type, has_fast_bf16=has_amx(), precision=precision, init=init, settings=settings,
     )  # fmt: skip
+    if config.train_layers == "head" and compute.runtime != "torch":
+        raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 

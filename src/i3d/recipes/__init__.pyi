@@ -1,3 +1,7 @@
+from .augmentation import Augmentation as Augmentation
+from .augmentation import TrainSampling as TrainSampling
+from .features import FeatureSettings as FeatureSettings
+from .features import feature_preset as feature_preset
 from .io import load_recipe as load_recipe
 from .io import with_overrides as with_overrides
 from .named import named_recipe as named_recipe
