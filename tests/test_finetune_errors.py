@@ -50,6 +50,7 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, pictures=False):
         (["--benchmark-steps", 3], "--benchmark-steps"),
         (["--fsdp"], "--fsdp"),
         (["--runtime", "openvino"], "--runtime 'openvino': is not one of torch, compile"),
+        (["--runtime", "compile"], "--runtime compile: no layers are trained (--train-layers head); leave it out"),
         (["--max-bad", "lots"], "lots"),
         (["--group-by", "("], "not a regular expression"),
         (["--val-fraction", 1.5], "1.5"),
