@@ -52,10 +52,10 @@ def pairs(annotations):
     ],
 )
 def test_a_list_of_videos(tmp_path, line):
-    found = read_annotations(write(tmp_path / "l.txt", f"{line}\n\n# a remark\nb.avi 0\n"))
-    assert pairs(found) == [("some dir/drinking (31).mp4", "class 1"), ("b.avi", "class 0")]
-    assert not found.is_frames
-    assert found[1].line == 4
+    annotations = read_annotations(write(tmp_path / "l.txt", f"{line}\n\n# a remark\nb.avi 0\n"))
+    assert pairs(annotations) == [("some dir/drinking (31).mp4", "class 1"), ("b.avi", "class 0")]
+    assert not annotations.is_frames
+    assert annotations[1].line == 4
 
 
 @pytest.mark.parametrize(
@@ -72,31 +72,31 @@ def test_a_list_of_videos(tmp_path, line):
     ],
 )
 def test_strange_names_in_lists(tmp_path, line, path):
-    found = read_annotations(write(tmp_path / "l.txt", line + "\n"), format="videos")
-    assert [clip.path for clip in found] == [path]
-    assert found[0].labels == (1,)
+    annotations = read_annotations(write(tmp_path / "l.txt", line + "\n"), format="videos")
+    assert [clip.path for clip in annotations] == [path]
+    assert annotations[0].labels == (1,)
 
 
 def test_a_list_of_frame_folders(tmp_path):
-    found = read_annotations(write(tmp_path / "l.txt", "a b/k7 250 1\nc,30,0\nclip 12 30 2\n"))
-    assert found.is_frames
-    assert [(c.path, c.num_frames, c.labels) for c in found] == [
+    annotations = read_annotations(write(tmp_path / "l.txt", "a b/k7 250 1\nc,30,0\nclip 12 30 2\n"))
+    assert annotations.is_frames
+    assert [(c.path, c.num_frames, c.labels) for c in annotations] == [
         ("a b/k7", 250, (1,)), ("c", 30, (0,)), ("clip 12", 30, (2,)),
     ]  # fmt: skip
 
 
 def test_frame_folders_with_offsets(tmp_path):
-    found = read_annotations(write(tmp_path / "l.txt", "a 30 250 1\na 280 40 1\n"), format="frames-offset")
-    assert [(c.path, c.first_frame, c.num_frames) for c in found] == [("a", 30, 250), ("a", 280, 40)]
+    annotations = read_annotations(write(tmp_path / "l.txt", "a 30 250 1\na 280 40 1\n"), format="frames-offset")
+    assert [(c.path, c.first_frame, c.num_frames) for c in annotations] == [("a", 30, 250), ("a", 280, 40)]
 
 
 def test_files_on_disk_distinguish_folders_from_videos(tmp_path):
     (tmp_path / "clip.mp4").mkdir()  # a folder of frames that is named as its video was
     assert read_annotations(write(tmp_path / "l.txt", "clip.mp4 250 1\n")).is_frames
     touch(tmp_path, "nosuffix")
-    found = read_annotations(write(tmp_path / "m.txt", "nosuffix 1\n"))
-    assert not found.is_frames
-    assert pairs(found) == [("nosuffix", "class 1")]
+    annotations = read_annotations(write(tmp_path / "m.txt", "nosuffix 1\n"))
+    assert not annotations.is_frames
+    assert pairs(annotations) == [("nosuffix", "class 1")]
 
 
 def test_several_labels(tmp_path):
@@ -121,8 +121,8 @@ def test_labels_by_name_in_lists(tmp_path):
 def test_data_prefix_is_the_root(tmp_path):
     touch(tmp_path, "videos/a.mp4")
     source = write(tmp_path / "lists/train.txt", "a.mp4 0\n")
-    found = read_annotations(source, root=tmp_path / "videos")
-    assert os.path.exists(found.file(0))
+    annotations = read_annotations(source, root=tmp_path / "videos")
+    assert os.path.exists(annotations.file(0))
     with pytest.raises(InputError, match="no such folder; give the folder of the clips as --root"):
         read_annotations(source, root=tmp_path / "nowhere")
 
@@ -135,16 +135,16 @@ def test_kinetics_csv_finds_its_files(tmp_path, place):
     name = place.format("-Ab_1_000011_000021.mp4")
     touch(tmp_path, f"k/{name}", "k/archery/other_000001_000011.mp4")
     text = 'label,youtube_id,time_start,time_end,split,is_cc\n"playing guitar",-Ab_1,11.0,21,validate,0\n'
-    found = read_annotations(write(tmp_path / "k.csv", text), root=tmp_path / "k")
-    assert pairs(found) == [(name, "playing guitar")]
-    assert (found[0].split, found[0].group) == ("val", "-Ab_1")
+    annotations = read_annotations(write(tmp_path / "k.csv", text), root=tmp_path / "k")
+    assert pairs(annotations) == [(name, "playing guitar")]
+    assert (annotations[0].split, annotations[0].group) == ("val", "-Ab_1")
 
 
 def test_missing_files_of_kinetics_get_their_name_and_equal_names_their_split(tmp_path):
     touch(tmp_path, "train/x_000001_000011.mp4", "val/x_000001_000011.mp4")
     text = "label,youtube_id,time_start,time_end,split\na,x,1,11,train\na,x,1,11,val\nb,gone,5,15,test\n"
-    found = read_annotations(write(tmp_path / "k.csv", text))
-    assert [clip.path for clip in found] == [
+    annotations = read_annotations(write(tmp_path / "k.csv", text))
+    assert [clip.path for clip in annotations] == [
         "train/x_000001_000011.mp4", "val/x_000001_000011.mp4", "gone_000005_000015.mp4",
     ]  # fmt: skip
     test = read_annotations(
@@ -159,11 +159,11 @@ def test_the_layout_of_the_mindspore_port(tmp_path):
     write(tmp_path / "kinetics-400_train.csv", f"{header}yoga,a,1,11,train\narchery,b,1,11,train\n")
     write(tmp_path / "kinetics-400_val.csv", f"{header}yoga,c,1,11,val\n")
     write(tmp_path / "cls2index.json", json.dumps({"yoga": 0, "archery": 1}))
-    found = read_annotations(tmp_path)
-    assert found.classes == ("yoga", "archery")
-    assert pairs(found.select_split("val")) == [("val/c_000001_000011.mp4", "yoga")]
-    assert len(found.select_split("train")) == 2
-    assert all(os.path.exists(found.file(i)) for i in range(3))
+    annotations = read_annotations(tmp_path)
+    assert annotations.classes == ("yoga", "archery")
+    assert pairs(annotations.select_split("val")) == [("val/c_000001_000011.mp4", "yoga")]
+    assert len(annotations.select_split("train")) == 2
+    assert all(os.path.exists(annotations.file(i)) for i in range(3))
 
 
 # (c) class folders
@@ -171,26 +171,26 @@ def test_the_layout_of_the_mindspore_port(tmp_path):
 
 def test_class_folders(tmp_path):
     touch(tmp_path, "run/b 10.mp4", "run/b 2.mp4", "walk/sub/a.webm", "walk/notes.txt", ".hidden/x.mp4")
-    found = read_annotations(tmp_path)
-    assert pairs(found) == [("run/b 2.mp4", "run"), ("run/b 10.mp4", "run"), ("walk/sub/a.webm", "walk")]
+    annotations = read_annotations(tmp_path)
+    assert pairs(annotations) == [("run/b 2.mp4", "run"), ("run/b 10.mp4", "run"), ("walk/sub/a.webm", "walk")]
 
 
 @pytest.mark.parametrize("names", [("train", "val"), ("training", "validation"), ("rawframes_train", "rawframes_val")])
 def test_folders_of_splits(tmp_path, names):
     touch(tmp_path, f"{names[0]}/run/a.mp4", f"{names[1]}/run/b.mp4", f"{names[1]}/walk/c.mp4")
-    found = read_annotations(tmp_path)
-    assert found.classes == ("run", "walk")
+    annotations = read_annotations(tmp_path)
+    assert annotations.classes == ("run", "walk")
     assert pairs(read_annotations(tmp_path, split="train")) == [(f"{names[0]}/run/a.mp4", "run")]
-    assert len(found.select_split("val")) == 2
+    assert len(annotations.select_split("val")) == 2
     with pytest.raises(InputError, match="no clip of the split 'test'; choose train or val"):
-        found.select_split("test")
+        annotations.select_split("test")
 
 
 def test_folders_of_frames(tmp_path):
     touch(tmp_path, "run/a/img_00001.jpg", "run/a/img_00002.jpg", "walk/b/img_00001.jpg")
-    found = read_annotations(tmp_path)
-    assert found.is_frames
-    assert pairs(found) == [("run/a", "run"), ("walk/b", "walk")]
+    annotations = read_annotations(tmp_path)
+    assert annotations.is_frames
+    assert pairs(annotations) == [("run/a", "run"), ("walk/b", "walk")]
     touch(tmp_path, "walk/c.mp4")
     with pytest.raises(InputError, match="some clips are videos, others folders of frames"):
         read_annotations(tmp_path)
@@ -201,8 +201,8 @@ def test_the_layout_of_the_ascend_port(tmp_path, suffix):
     touch(tmp_path, "train/archery/a.mp4", "val/archery/b.mp4", "val/yoga/c.mp4")
     write(tmp_path / f"train_label{suffix}", "archery/a.mp4 5\n")
     write(tmp_path / f"val_label{suffix}", "archery/b.mp4 5\nyoga/c.mp4 2\n")
-    found = read_annotations(tmp_path)
-    assert [(c.path, c.labels, c.split) for c in found] == [
+    annotations = read_annotations(tmp_path)
+    assert [(c.path, c.labels, c.split) for c in annotations] == [
         ("train/archery/a.mp4", (5,), "train"), ("val/archery/b.mp4", (5,), "val"), ("val/yoga/c.mp4", (2,), "val"),
     ]  # fmt: skip
 
@@ -227,16 +227,21 @@ def test_tables(tmp_path, column, delimiter):
             ["a b (1).mp4", "x", "run", "1.5", "2.5", "train", "p1"],
             ["ü.mp4", "", "walk", "", "", "val", "p2"]]  # fmt: skip
     text = "\ufeff" + "\r\n".join(delimiter.join(row) for row in rows) + "\r\n\r\n"
-    found = read_annotations(write(tmp_path / "t.csv", text))
-    assert pairs(found) == [("a b (1).mp4", "run"), ("ü.mp4", "walk")]
-    assert (found[0].start_seconds, found[0].end_seconds, found[0].group, found[0].split) == (1.5, 2.5, "p1", "train")
-    assert (found[1].start_seconds, found[1].line) == (None, 3)
+    annotations = read_annotations(write(tmp_path / "t.csv", text))
+    assert pairs(annotations) == [("a b (1).mp4", "run"), ("ü.mp4", "walk")]
+    assert (annotations[0].start_seconds, annotations[0].end_seconds, annotations[0].group, annotations[0].split) == (
+        1.5,
+        2.5,
+        "p1",
+        "train",
+    )
+    assert (annotations[1].start_seconds, annotations[1].line) == (None, 3)
 
 
 def test_quoted_fields_and_numbers_as_labels(tmp_path):
     text = 'label,path\n3,"a, ""b"".mp4"\n0,c.mp4\n'
-    found = read_annotations(write(tmp_path / "t.csv", text))
-    assert [(c.path, c.labels) for c in found] == [('a, "b".mp4', (3,)), ("c.mp4", (0,))]
+    annotations = read_annotations(write(tmp_path / "t.csv", text))
+    assert [(c.path, c.labels) for c in annotations] == [('a, "b".mp4', (3,)), ("c.mp4", (0,))]
 
 
 def test_json_lines(tmp_path):
@@ -250,9 +255,9 @@ def test_json_lines(tmp_path):
 
 def test_a_table_of_frame_folders(tmp_path):
     touch(tmp_path, "a/img_00001.jpg")
-    found = read_annotations(write(tmp_path / "t.csv", "path,label,num_frames\na,run,1\n"))
-    assert found.is_frames
-    assert found[0].num_frames == 1
+    annotations = read_annotations(write(tmp_path / "t.csv", "path,label,num_frames\na,run,1\n"))
+    assert annotations.is_frames
+    assert annotations[0].num_frames == 1
 
 
 # (e) UCF101 and HMDB51
@@ -287,18 +292,18 @@ def test_a_missing_fold_is_not_replaced_by_class_folders(tmp_path):
 
 def test_ucf101_without_its_index_takes_the_shipped_names(tmp_path):
     write(tmp_path / "testlist03.txt", "HandStandPushups/v_HandStandPushups_g01_c01.avi\n")
-    found = read_annotations(tmp_path / "testlist03.txt")
-    assert len(found.classes) == 101
-    assert pairs(found)[0][1] == "HandstandPushups"
+    annotations = read_annotations(tmp_path / "testlist03.txt")
+    assert len(annotations.classes) == 101
+    assert pairs(annotations)[0][1] == "HandstandPushups"
 
 
 def test_hmdb51(tmp_path):
     write(tmp_path / "splits/run_test_split1.txt", "a #1.avi 1 \nb.avi 2 \nc.avi 0 \n")
     write(tmp_path / "splits/brush_hair_test_split1.txt", "d.avi 1 \n")
     write(tmp_path / "splits/run_test_split2.txt", "b.avi 1\n")
-    found = read_annotations(tmp_path / "splits", root=tmp_path)
-    assert found.classes == ("brush_hair", "run")
-    assert [(c.path, c.split) for c in found] == [
+    annotations = read_annotations(tmp_path / "splits", root=tmp_path)
+    assert annotations.classes == ("brush_hair", "run")
+    assert [(c.path, c.split) for c in annotations] == [
         ("brush_hair/d.avi", "train"), ("run/a #1.avi", "train"), ("run/b.avi", "test"),
     ]  # fmt: skip
     second = read_annotations(tmp_path / "splits", root=tmp_path, fold=2)
@@ -315,9 +320,9 @@ def test_hmdb51(tmp_path):
 def test_something_something_v1(tmp_path):
     labels = write(tmp_path / "labels.csv", "Falling\nUnfolding something\n")
     source = write(tmp_path / "something-something-v1-train.csv", "100218;Unfolding something\n24413;Falling\n")
-    found = read_annotations(source, classes=class_names(str(labels)))
-    assert found.is_frames
-    assert [(c.path, c.labels, c.split) for c in found] == [("100218", (1,), "train"), ("24413", (0,), "train")]
+    annotations = read_annotations(source, classes=class_names(str(labels)))
+    assert annotations.is_frames
+    assert [(c.path, c.labels, c.split) for c in annotations] == [("100218", (1,), "train"), ("24413", (0,), "train")]
     test = read_annotations(write(tmp_path / "x-test.csv", "7\n8\n"), need_labels=False)
     assert [c.path for c in test] == ["7", "8"]
 
@@ -331,13 +336,13 @@ def test_something_something_v2(tmp_path):
         tmp_path / "labels.json",
         json.dumps({"Wiping number of something": "0", "Holding something next to something": "1"}),
     )
-    found = read_annotations(source, root=tmp_path, classes=class_names(str(labels)))
-    assert [(c.path, c.labels, c.split) for c in found] == [
+    annotations = read_annotations(source, root=tmp_path, classes=class_names(str(labels)))
+    assert [(c.path, c.labels, c.split) for c in annotations] == [
         ("videos/78687.webm", (1,), "val"), ("5.webm", (0,), "val"),
     ]  # fmt: skip
 
 
-# what is wrong is told with file and line
+# errors name file and line
 
 
 @pytest.mark.parametrize(
@@ -386,10 +391,10 @@ def test_something_something_v2(tmp_path):
 )  # fmt: skip
 def test_errors_name_file_line_value_and_reason(tmp_path, name, content, message):
     source = write(tmp_path / name, content)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as error:
         read_annotations(source, classes=("run", "walk"))
-    assert "\n" not in str(caught.value)
-    assert ";" in str(caught.value)
+    assert "\n" not in str(error.value)
+    assert ";" in str(error.value)
 
 
 @pytest.mark.parametrize("line", ["," * 60_000 + "x", "1 " * 30_000 + "x", "a" + " ," * 30_000, f"a{' ' * 60_000}x"])
@@ -397,10 +402,10 @@ def test_errors_name_file_line_value_and_reason(tmp_path, name, content, message
 def test_garbage_is_refused_quickly(tmp_path, line, kind):
     source = write(tmp_path / ("run_test_split1.txt" if kind == "hmdb51" else "a.txt"), line + "\n")
     start = time.process_time()
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         read_annotations(source, format=kind, classes=("run", "walk"))
     assert time.process_time() - start < 3
-    assert len(str(caught.value)) < 1000
+    assert len(str(error.value)) < 1000
 
 
 def test_empty_lists_of_any_format(tmp_path):
@@ -410,8 +415,8 @@ def test_empty_lists_of_any_format(tmp_path):
 
 
 def test_names_that_begin_with_a_hash_are_clips(tmp_path):
-    found = read_annotations(write(tmp_path / "a.txt", "# a remark\n#dance/1.mp4 0\n"))
-    assert [clip.path for clip in found] == ["#dance/1.mp4"]
+    annotations = read_annotations(write(tmp_path / "a.txt", "# a remark\n#dance/1.mp4 0\n"))
+    assert [clip.path for clip in annotations] == ["#dance/1.mp4"]
     assert len(read_annotations(write(tmp_path / "a.csv", "path,label\n#1.mp4,x\n"))) == 1
 
 
@@ -427,19 +432,19 @@ def test_a_missing_source_and_wrong_choices(tmp_path):
         read_annotations(tmp_path)
 
 
-def test_class_names_that_look_alike(tmp_path):
+def test_class_names_with_confusable_characters(tmp_path):
     decomposed = "cafe\u0301"
     source = write(tmp_path / "a.csv", f"path,label\na.mp4,caf\u00e9\nb.mp4,{decomposed}\nc.mp4,Run\nd.mp4,run\n")
-    found = read_annotations(source)
-    assert found.classes == ("Run", "caf\u00e9", "run")
-    assert found.warnings == ("class names that differ only in case: 'Run', 'run'",)
+    annotations = read_annotations(source)
+    assert annotations.classes == ("Run", "caf\u00e9", "run")
+    assert annotations.warnings == ("class names that differ only in case: 'Run', 'run'",)
     with pytest.raises(InputError, match=r"invisible characters"):
         read_annotations(write(tmp_path / "b.csv", "path,label\na.mp4,ru\u200bn\n"))
 
 
 def test_repeated_clips_and_empty_classes_are_warnings(tmp_path):
-    found = read_annotations(write(tmp_path / "a.txt", "a.mp4 0\na.mp4 0\n"), classes=("run", "walk"))
-    assert found.warnings == (
+    annotations = read_annotations(write(tmp_path / "a.txt", "a.mp4 0\na.mp4 0\n"), classes=("run", "walk"))
+    assert annotations.warnings == (
         "1 clip is listed more than once: a.mp4",
         "1 of 2 classes have no clip: 'walk'",
     )
@@ -454,8 +459,8 @@ def test_repeated_clips_and_empty_classes_are_warnings(tmp_path):
 def test_outside_is_allowed_if_it_is_meant(tmp_path):
     touch(tmp_path, "v/a.mp4")
     source = write(tmp_path / "l/a.txt", f"../v/a.mp4 0\n{tmp_path}/v/a.mp4 0\n")
-    found = read_annotations(source, allow_outside=True)
-    assert [os.path.exists(found.file(i)) for i in range(2)] == [True, True]
+    annotations = read_annotations(source, allow_outside=True)
+    assert [os.path.exists(annotations.file(i)) for i in range(2)] == [True, True]
     inside = write(tmp_path / "l/b.txt", f"{tmp_path}/l/x.mp4 0\n")
     assert len(read_annotations(inside)) == 1
 
@@ -476,17 +481,17 @@ def test_outside_is_allowed_if_it_is_meant(tmp_path):
     ),
     st.data(),
 )
-def test_the_table_gives_back_what_was_put_in(rows, data):
+def test_the_table_round_trips(rows, data):
     from pathlib import Path
 
     table = Rows()
     for path, labels in rows:
         table.add(path, tuple(map(str, labels)))
-    found = build_annotations(table, source=Path("x"), root=Path("/r"), multi_label=True, allow_outside=True)
-    assert [(clip.path, list(clip.labels)) for clip in found] == [(path, labels) for path, labels in rows]
+    annotations = build_annotations(table, source=Path("x"), root=Path("/r"), multi_label=True, allow_outside=True)
+    assert [(clip.path, list(clip.labels)) for clip in annotations] == [(path, labels) for path, labels in rows]
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9))
-    assert [clip.path for clip in found.select(chosen)] == [rows[i][0] for i in chosen]
-    assert found.class_counts_K.sum() == sum(len(labels) for _, labels in rows)
+    assert [clip.path for clip in annotations.select(chosen)] == [rows[i][0] for i in chosen]
+    assert annotations.class_counts_K.sum() == sum(len(labels) for _, labels in rows)
 
 
 def test_the_shipped_names():
@@ -500,21 +505,21 @@ def test_the_shipped_names():
 def test_a_quarter_million_lines_are_small_and_quick(tmp_path):
     source = write(tmp_path / "l.txt", "".join(f"c {i % 400}/v_{i:08d} (x).mp4 {i % 400}\n" for i in range(250_000)))
     start = time.process_time()
-    found = read_annotations(source)
+    annotations = read_annotations(source)
     seconds = time.process_time() - start
-    assert len(found) == 250_000
-    assert found[249_999].path == "c 399/v_00249999 (x).mp4"
+    assert len(annotations) == 250_000
+    assert annotations[249_999].path == "c 399/v_00249999 (x).mp4"
     assert seconds < 10  # about 0.8 s alone on a machine; benchmarks/ holds the measurement
-    size = sum(column.nbytes for column in vars(found).values() if isinstance(column, np.ndarray))
+    size = sum(column.nbytes for column in vars(annotations).values() if isinstance(column, np.ndarray))
     assert size < 25e6
     tracemalloc.start()
-    clip = found[7]
+    clip = annotations[7]
     assert tracemalloc.get_traced_memory()[1] < 10_000
     tracemalloc.stop()
     assert pickle.loads(pickle.dumps(clip)) == clip
 
 
-# what an audit found
+# cases from an audit
 
 
 def test_the_file_of_a_line_is_the_list_and_not_its_folder(tmp_path):
@@ -528,17 +533,17 @@ def test_class_names_beside_a_list_number_its_classes(tmp_path):
     write(tmp_path / "val.csv", "path,label\na.mp4,2\nb.mp4,10\n")
     assert read_annotations(tmp_path / "val.csv").labels.tolist() == [2, 10]
     write(tmp_path / "val.classes.txt", "1 0\n10 1\n2 2\n")
-    found = read_annotations(tmp_path / "val.csv")
-    assert (found.classes, found.labels.tolist()) == (("1", "10", "2"), [2, 1])
+    annotations = read_annotations(tmp_path / "val.csv")
+    assert (annotations.classes, annotations.labels.tolist()) == (("1", "10", "2"), [2, 1])
 
 
 def test_numbered_class_folders_have_the_same_numbers_after_a_table(tmp_path):
     touch(tmp_path, "1/a.mp4", "2/b.mp4", "10/c.mp4")
-    found = read_annotations(tmp_path)
-    write_annotations(found, tmp_path / "clips.csv")
-    write_classes(found.classes, tmp_path / "clips.classes.txt")
+    annotations = read_annotations(tmp_path)
+    write_annotations(annotations, tmp_path / "clips.csv")
+    write_classes(annotations.classes, tmp_path / "clips.classes.txt")
     again = read_annotations(tmp_path / "clips.csv")
-    assert (again.classes, again.labels.tolist()) == (found.classes, found.labels.tolist())
+    assert (again.classes, again.labels.tolist()) == (annotations.classes, annotations.labels.tolist())
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -565,15 +570,15 @@ def test_a_split_without_its_list_and_a_class_without_training_clips_are_warning
     header = "label,youtube_id,time_start,time_end,split\n"
     write(tmp_path / "kinetics-400_train.csv", f"{header}yoga,a,1,11,train\n")
     write(tmp_path / "cls2index.json", json.dumps({"yoga": 1, "archery": 0}))
-    found = read_annotations(tmp_path)
-    assert "val/ is ignored: there is no list of its clips beside it" in found.warnings
+    annotations = read_annotations(tmp_path)
+    assert "val/ is ignored: there is no list of its clips beside it" in annotations.warnings
     alone = read_annotations(tmp_path / "kinetics-400_train.csv", root=tmp_path)
     assert (alone.classes, alone.labels.tolist()) == (("archery", "yoga"), [1])
     write(tmp_path / "own.csv", "path,label,split\na.mp4,run,train\nb.mp4,swim,val\n")
     assert read_annotations(tmp_path / "own.csv").warnings == ("1 classes have clips, but none in train: 'swim'",)
 
 
-def test_what_systems_leave_in_folders_is_no_class(tmp_path):
+def test_system_files_in_folders_are_no_classes(tmp_path):
     touch(tmp_path, "run/a.mp4", "walk/b.mp4", "__MACOSX/run/._a.mp4", "@eaDir/a.mp4")
     assert read_annotations(tmp_path).classes == ("run", "walk")
 

@@ -29,7 +29,7 @@ GUARDED = {
 
 
 def layers():
-    """The line of docs/architecture.md that says which package imports which."""
+    """The line of docs/architecture.md that lists which package imports which."""
     (line,) = re.findall(r"^    (\w[\w, ]*(?: -> [\w, ]+)+)$", (ROOT / "docs" / "architecture.md").read_text(), re.M)
     return [layer.split(", ") for layer in line.split(" -> ")]
 
@@ -85,8 +85,8 @@ def test_imports_stand_at_the_head_of_modules():
 
 @pytest.mark.parametrize(("pattern", "allowed"), GUARDED.items())
 def test_guarded_calls_stay_in_their_module(pattern, allowed):
-    found = {str(p.relative_to(PACKAGE)) for p in FILES if re.search(pattern, p.read_text())}
-    assert found == allowed or found < allowed
+    callers = {str(p.relative_to(PACKAGE)) for p in FILES if re.search(pattern, p.read_text())}
+    assert callers == allowed or callers < allowed
 
 
 @pytest.mark.slow

@@ -32,18 +32,18 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
+def test_counts_and_numbers_derived_from_the_times(recipe, tmp_path):
     configurations = [Configuration(batch=1024), Configuration("auto", batch=3, threads=1)]
     steps = []
     video = render(tmp_path / "v.mp4", num_frames=30)
-    found = measure_model(recipe, configurations, video=video, device="cpu", rounds=4, on_progress=steps.append)
+    benchmark = measure_model(recipe, configurations, video=video, device="cpu", rounds=4, on_progress=steps.append)
     assert len(steps) == 2 * (1 + 4)
     cost = network_cost(load_recipe(recipe))
-    assert (found.parameters, found.gflops_per_view) == (cost.parameters, cost.gflops)
-    assert found.views_per_video == 30
-    assert found.gflops_per_video == pytest.approx(30 * cost.gflops)
-    assert found.decode_ms > 0
-    for speed, configuration in zip(found.speeds, configurations, strict=True):
+    assert (benchmark.parameters, benchmark.gflops_per_view) == (cost.parameters, cost.gflops)
+    assert benchmark.views_per_video == 30
+    assert benchmark.gflops_per_video == pytest.approx(30 * cost.gflops)
+    assert benchmark.decode_ms > 0
+    for speed, configuration in zip(benchmark.speeds, configurations, strict=True):
         assert len(speed.seconds) == 4
         median = sorted(speed.seconds)[1] / 2 + sorted(speed.seconds)[2] / 2
         assert speed.quantile_ms(0.5) == pytest.approx(1000 * median)
@@ -51,16 +51,16 @@ def test_counts_and_what_follows_from_the_times(recipe, tmp_path):
         assert speed.clips_per_second == pytest.approx(configuration.batch / median)
         assert speed.videos_per_second == pytest.approx(speed.clips_per_second / 30)
         assert 1 / speed.videos_per_second_decoded == pytest.approx(
-            1 / speed.videos_per_second + found.decode_ms / 1000
+            1 / speed.videos_per_second + benchmark.decode_ms / 1000
         )
         assert speed.gflops_per_second == pytest.approx(cost.gflops * speed.clips_per_second)
         assert speed.peak_mib > 50
-    large, small = found.speeds
+    large, small = benchmark.speeds
     assert small.peak_mib < large.peak_mib - 50  # not that of the one before
-    assert found.speeds[0].times_the_first == 1
+    assert benchmark.speeds[0].times_the_first == 1
     faster = sorted(a / b for a, b in zip(large.seconds, small.seconds, strict=True))
     expected = 3 / 1024 * faster[1]
-    assert found.speeds[1].times_the_first >= expected * 0.999
+    assert benchmark.speeds[1].times_the_first >= expected * 0.999
 
 
 @pytest.mark.slow
@@ -70,29 +70,29 @@ def test_windows_are_those_of_the_video_and_no_more_rounds_than_time(tmp_path):
 
     model = save_model(tmp_path / "w.safetensors", protocol=WINDOWS)
     video = render(tmp_path / "v.mp4", num_frames=25)  # at 25 fps 20 slots: windows of 8, 6, 6
-    found = measure_model(str(model), [Configuration()], video=video, device="cpu", rounds=100, max_seconds=0)
-    assert len(found.speeds[0].seconds) == 3  # the least
+    benchmark = measure_model(str(model), [Configuration()], video=video, device="cpu", rounds=100, max_seconds=0)
+    assert len(benchmark.speeds[0].seconds) == 3  # the least
     recipe = load_weights(model).card.recipe
-    assert found.views_per_video == 3
+    assert benchmark.views_per_video == 3
     expected = sum(view_gflops(recipe, num_frames=frames) for frames in (8, 6, 6))
-    assert found.gflops_per_video == pytest.approx(expected)
-    assert found.view_NCTHW[2] == 8
+    assert benchmark.gflops_per_video == pytest.approx(expected)
+    assert benchmark.view_NCTHW[2] == 8
 
 
 @pytest.mark.slow
 def test_the_command(recipe, tmp_path):
     options = (recipe, "--precision", "fp32", "--batch-size", "1,2", "--rounds", "1", "--protocol", "3x1")
-    done = run(*options, "--out", tmp_path / "b.json")
-    assert done.returncode == 0, done
-    told = json.loads((tmp_path / "b.json").read_text())
-    names = [Configuration(**row["configuration"]).name for row in told["speeds"]]
+    result = run(*options, "--out", tmp_path / "b.json")
+    assert result.returncode == 0, result
+    document = json.loads((tmp_path / "b.json").read_text())
+    names = [Configuration(**row["configuration"]).name for row in document["speeds"]]
     assert names == ["fp32, batch 1, torch", "fp32, batch 2, torch"]
-    for row, name in zip(told["speeds"], names, strict=True):
-        assert name in done.output
-        assert f"{row['p50_ms']:,.1f}" in done.output
-    assert "views of a video: 3, " in done.output
-    assert told["protocol"] in done.output
-    assert set(vars(Speed(Configuration(), (1.0,), 1, None, 1, 1, 1, None))) <= set(told["speeds"][0])
+    for row, name in zip(document["speeds"], names, strict=True):
+        assert name in result.output
+        assert f"{row['p50_ms']:,.1f}" in result.output
+    assert "views of a video: 3, " in result.output
+    assert document["protocol"] in result.output
+    assert set(vars(Speed(Configuration(), (1.0,), 1, None, 1, 1, 1, None))) <= set(document["speeds"][0])
 
 
 @pytest.mark.slow
@@ -100,12 +100,12 @@ def test_the_command(recipe, tmp_path):
 def test_weights_and_a_compiled_network_are_measured_too(tmp_path):
     runtime = "torch" if find_spec("openvino") is None else "openvino"
     flow = save_model(tmp_path / "flow.safetensors", channels=2)
-    found = measure_model(str(flow), [Configuration(runtime=runtime)], device="cpu", rounds=1)
-    assert found.protocol.startswith("tiny: 3 clips of 6 frames")
-    assert found.views_per_video == 9
-    assert found.decode_ms is None
-    assert found.speeds[0].configuration.runtime == runtime
-    assert found.speeds[0].videos_per_second_decoded is None
+    benchmark = measure_model(str(flow), [Configuration(runtime=runtime)], device="cpu", rounds=1)
+    assert benchmark.protocol.startswith("tiny: 3 clips of 6 frames")
+    assert benchmark.views_per_video == 9
+    assert benchmark.decode_ms is None
+    assert benchmark.speeds[0].configuration.runtime == runtime
+    assert benchmark.speeds[0].videos_per_second_decoded is None
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_weights_and_a_compiled_network_are_measured_too(tmp_path):
     ],
 )
 def test_bad_options(recipe, options, message):
-    done = run(recipe, *options)
-    assert done.returncode == 2, done
-    assert message in done.stderr
+    result = run(recipe, *options)
+    assert result.returncode == 2, result
+    assert message in result.stderr
 
 
 def test_an_unknown_name():
-    done = run("r49")
-    assert "did you mean r34" in done.stderr
+    result = run("r49")
+    assert "did you mean r34" in result.stderr

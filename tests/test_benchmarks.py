@@ -13,8 +13,8 @@ SCRIPTS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if "Ar
 @pytest.mark.slow
 def test_the_script_for_gpus_measures_every_network(tmp_path):
     sizes = ["--batch", 1, "--rounds", 1, "--frames", 9, "--size", 193]
-    done = run_here(["python", "benchmarks/gpu.py", tmp_path, "--device", "cpu", "--eager", "--no-peers", *sizes])
-    assert done.returncode == 0, done.stderr
+    result = run_here(["python", "benchmarks/gpu.py", tmp_path, "--device", "cpu", "--eager", "--no-peers", *sizes])
+    assert result.returncode == 0, result.stderr
     (table,) = tmp_path.glob("gpu-*.csv")
     with table.open() as file:
         rows = list(csv.DictReader(file))

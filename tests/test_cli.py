@@ -32,26 +32,26 @@ def clips(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A tiny network, where what it says does not matter."""
+    """A tiny network, where its predictions do not matter."""
     return save_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.mark.slow
 def test_one_clip_is_a_table_with_its_protocol(clips):
-    done = run("predict", "z.webm")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    result = run("predict", "z.webm")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
     assert lines[0] == "z.webm"
     assert [line.split()[0] for line in lines[1:6]] == ["1", "2", "3", "4", "5"]
     assert all(line.endswith(" %") for line in lines[1:6])
     assert lines[6].startswith("protocol: inception_rgb_kinetics400: all frames at 25 fps")
-    assert done.stderr == ""
+    assert result.stderr == ""
 
 
 @pytest.mark.slow
 def test_shell_and_python_give_the_same_numbers(clips):
-    done = run("predict", "z.webm", "--json", "--top-k", "3")
-    [row] = json.loads(done.stdout)
+    result = run("predict", "z.webm", "--json", "--top-k", "3")
+    [row] = json.loads(result.stdout)
     prediction = i3d.predict("z.webm", top_k=3)
     assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error"]
     assert row["predictions"] == [{"label": p.label, "score": p.score} for p in prediction.predictions]
@@ -60,9 +60,9 @@ def test_shell_and_python_give_the_same_numbers(clips):
 
 @pytest.mark.slow
 def test_one_bad_file_among_many(clips):
-    done = run("predict", ".", "--out", "r.csv")
-    assert done.returncode == 3
-    assert done.stderr.splitlines() == [
+    result = run("predict", ".", "--out", "r.csv")
+    assert result.returncode == 3
+    assert result.stderr.splitlines() == [
         "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again",
         "3 of 4 videos recognised, in r.csv",
     ]
@@ -79,17 +79,17 @@ def test_one_bad_file_among_many(clips):
 
 
 def test_a_single_bad_file_is_one_line(clips):
-    done = run("predict", "m-broken.mp4")
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert done.stderr == "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again\n"
+    result = run("predict", "m-broken.mp4")
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert result.stderr == "error: m-broken.mp4: the file is empty (0 bytes); copy or download it again\n"
 
 
 @pytest.mark.slow
 def test_from_the_standard_input(clips):
     with Path("z.webm").open("rb") as file:
-        done = run_process("predict", "-", "--json", stdin=file)
-    assert json.loads(done.stdout)[0]["predictions"][0]["label"] == i3d.predict("z.webm").top1.label
+        result = run_process("predict", "-", "--json", stdin=file)
+    assert json.loads(result.stdout)[0]["predictions"][0]["label"] == i3d.predict("z.webm").top1.label
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_from_the_standard_input(clips):
     ],
 )
 def test_bad_usage_is_exit_code_2(clips, args, words):
-    done = run(*args)
-    assert done.returncode == 2
-    assert words in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    result = run(*args)
+    assert result.returncode == 2
+    assert words in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
 
 
 class Counting:
@@ -165,14 +165,14 @@ class Counting:
 
 @pytest.fixture
 def counting(monkeypatch):
-    made = []
+    predictors = []
 
     def make(_model, **options):
-        made.append(Counting(**options))
-        return made[-1]
+        predictors.append(Counting(**options))
+        return predictors[-1]
 
     monkeypatch.setattr("i3d.inference.predictor.Predictor", make)
-    return made
+    return predictors
 
 
 def in_process(*args):
@@ -180,7 +180,7 @@ def in_process(*args):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "jsonl"])
-def test_a_second_run_computes_only_what_is_new(clips, counting, suffix):
+def test_a_second_run_computes_only_new_videos(clips, counting, suffix):
     out = f"r.{suffix}"
     in_process("predict", ".", "--out", out)
     first = Path(out).read_bytes()
@@ -189,7 +189,7 @@ def test_a_second_run_computes_only_what_is_new(clips, counting, suffix):
     assert counting[1].calls == []
     assert Path(out).read_bytes() == first
     shutil.copy("z.webm", "zz.webm")
-    Path("m-broken.mp4").write_bytes(b"mended")
+    Path("m-broken.mp4").write_bytes(b"fixed")
     os.utime("z.webm", (1, 1))
     in_process("predict", ".", "--out", out)
     assert counting[2].calls == ["m-broken.mp4", "z.webm", "zz.webm"]
@@ -228,16 +228,16 @@ def test_a_damaged_resume_log_is_an_error(clips, counting):
 
 
 @pytest.mark.slow
-def test_the_standard_input_is_never_taken_as_unchanged(clips, tiny):
+def test_the_standard_input_is_never_reused_as_unchanged(clips, tiny):
     for name in ("z.webm", "é.mkv"):
-        done = run("predict", "-", "--out", "r.json", "--model", tiny, stdin=Path(name).read_bytes())
-        assert done.returncode == 0
-        told = json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"]
-        assert told == i3d.predict(name, model=tiny).top1.score
+        result = run("predict", "-", "--out", "r.json", "--model", tiny, stdin=Path(name).read_bytes())
+        assert result.returncode == 0
+        score = json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"]
+        assert score == i3d.predict(name, model=tiny).top1.score
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(clips):
+def test_a_killed_run_resumes(clips):
     """kill -9 in mid-run, then the same command: the same file as a run that was never killed."""
     for i in range(6):
         shutil.copy("a b (1).mp4", f"copy{i}.mp4")
@@ -247,8 +247,8 @@ def test_a_killed_run_goes_on(clips):
     wait_until(lambda: journal.exists() and len(journal.read_bytes().splitlines()) >= 4, process)
     kill_running(process)
     assert not Path("r.csv").exists()
-    done = len(journal.read_bytes().splitlines()) - 1
-    assert 3 <= done < 9
+    num_logged = len(journal.read_bytes().splitlines()) - 1
+    assert 3 <= num_logged < 9
     with journal.open("ab") as file:
         file.write(b'{"row": {"path": "cut')  # as a kill in mid-write leaves it
     assert run("predict", ".", "--out", "r.csv").returncode == 3
@@ -275,8 +275,8 @@ def test_an_interrupt_within_exec_is_130_too(tmp_path):
     """As in the making of a dataclass: Python notes it as not handled, and `python -m` then ended by a signal."""
     code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass"
     (tmp_path / "module.py").write_text(f"from i3d.cli.main import run_cli\nrun_cli(lambda: exec({code!r}))")
-    done = subprocess.run([sys.executable, "-m", "module"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    result = subprocess.run([sys.executable, "-m", "module"], cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
 
 
 def test_annotate_replaces_no_file(clips):
@@ -284,26 +284,26 @@ def test_annotate_replaces_no_file(clips):
     before = Path("z.webm").read_bytes()
     Path("in.mp4").write_bytes(before)
     for force in ([], ["--force"]):
-        done = run("predict", "in.mp4", "--annotate", "in.mp4", *force)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: --annotate in.mp4: ")
+        result = run("predict", "in.mp4", "--annotate", "in.mp4", *force)
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: --annotate in.mp4: ")
         assert Path("in.mp4").read_bytes() == before
     Path("other.gif").write_text("precious")
-    done = run("predict", "in.mp4", "--annotate", "other.gif")
-    assert (done.returncode, Path("other.gif").read_text()) == (2, "precious")
-    assert "the file exists; choose another name, or replace it with --force" in done.stderr
+    result = run("predict", "in.mp4", "--annotate", "other.gif")
+    assert (result.returncode, Path("other.gif").read_text()) == (2, "precious")
+    assert "the file exists; choose another name, or replace it with --force" in result.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.gif", "out.mp4"])
 def test_annotate_draws_the_labels(clips, name):
-    done = run("predict", "é.mkv", "--annotate", name)
-    assert done.returncode == 0
-    assert done.stderr == f"labels drawn on the video: {name}\n"
+    result = run("predict", "é.mkv", "--annotate", name)
+    assert result.returncode == 0
+    assert result.stderr == f"labels drawn on the video: {name}\n"
     if name.endswith("gif"):
-        with Image.open(name) as picture:
-            assert picture.n_frames >= 4
-            frame = picture.convert("RGB")
+        with Image.open(name) as image:
+            assert image.n_frames >= 4
+            frame = image.convert("RGB")
     else:
         from i3d.video.reader import open_video
 
@@ -332,27 +332,27 @@ def test_a_reader_that_stops_reading_is_no_error(clips):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error(clips):
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*I3D, "predict", "z.webm"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
-    assert done.stderr == "error: reading or writing failed (No space left on device); check disk and rights\n"
+        result = subprocess.run([*I3D, "predict", "z.webm"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: reading or writing failed (No space left on device); check disk and rights\n"
 
 
 @pytest.mark.slow
 def test_a_poor_terminal_is_enough(clips):
     Path("日.mp4").write_bytes(b"")
     env = {"NO_COLOR": "1", "COLUMNS": "20", "LC_ALL": "C", "TERM": "dumb"}
-    done = run_process("predict", "z.webm", "日.mp4", env={**env, "PYTHONIOENCODING": "latin-1"})
-    assert done.returncode == 3
-    assert "\x1b" not in done.stdout + done.stderr
-    assert "error: \\u65e5.mp4: the file is empty" in done.stderr
-    done = run_process("predict", "日.gone", env={**env, "PYTHONIOENCODING": "utf-8"})
-    assert done.stderr.startswith("error: 日.gone: no such file")
+    result = run_process("predict", "z.webm", "日.mp4", env={**env, "PYTHONIOENCODING": "latin-1"})
+    assert result.returncode == 3
+    assert "\x1b" not in result.stdout + result.stderr
+    assert "error: \\u65e5.mp4: the file is empty" in result.stderr
+    result = run_process("predict", "日.gone", env={**env, "PYTHONIOENCODING": "utf-8"})
+    assert result.stderr.startswith("error: 日.gone: no such file")
 
 
 def test_names_with_line_ends_stay_on_one_line(clips):
     Path("a\nb\x1b[31m.mp4").write_bytes(b"")
-    done = run("predict", "a\nb\x1b[31m.mp4")
-    assert done.stderr == "error: a\\nb\\x1b[31m.mp4: the file is empty (0 bytes); copy or download it again\n"
+    result = run("predict", "a\nb\x1b[31m.mp4")
+    assert result.stderr == "error: a\\nb\\x1b[31m.mp4: the file is empty (0 bytes); copy or download it again\n"
 
 
 def test_version():

@@ -112,16 +112,16 @@ def test_one_name_means_one_thing():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_the_terminal_and_has_a_summary_and_examples(name):
     for flag in ("-h", "--help"):
-        done = run(*name.split(), flag, env={"COLUMNS": "80"})
-        assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+        result = run(*name.split(), flag, env={"COLUMNS": "80"})
+        assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
     assert lines[0].startswith(f"Usage: i3d {name}")
     summary = next(line for line in lines[1:] if line)
     assert summary.endswith(".")
     assert len(summary) <= 70
-    assert "…" not in done.stdout
+    assert "…" not in result.stdout
     assert all(len(line) <= 80 for line in lines)
-    assert f"  i3d {name}" in done.stdout.partition("Examples:")[2]
+    assert f"  i3d {name}" in result.stdout.partition("Examples:")[2]
 
 
 def test_the_list_of_commands_has_whole_summaries():
@@ -168,12 +168,12 @@ for words in {LIGHT!r}:
 
 
 @pytest.mark.slow
-def test_what_needs_no_network_is_answered_before_torch_is_imported(tmp_path):
+def test_commands_without_a_network_run_before_torch_is_imported(tmp_path):
     """In one process: where a command imports it, all that follow are listed as well."""
     (tmp_path / "c.txt").write_text("a.mp4 0\n")
-    done = subprocess.run([sys.executable, "-c", ONE_PROCESS], capture_output=True, text=True, cwd=tmp_path)
-    assert "Traceback" not in done.stderr
-    ended = [line for line in done.stdout.splitlines() if line.startswith("ended ")]
+    result = subprocess.run([sys.executable, "-c", ONE_PROCESS], capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in result.stderr
+    ended = [line for line in result.stdout.splitlines() if line.startswith("ended ")]
     assert [line for line in ended if not re.match("ended (0|2) after nothing", line)] == []
     assert len(ended) == len(LIGHT)
 
@@ -181,14 +181,14 @@ def test_what_needs_no_network_is_answered_before_torch_is_imported(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_scripts_are_valid(tmp_path, shell):
-    done = run("completion", shell)
-    assert done.returncode == 0
-    assert "extract-frames" in done.stdout
-    assert "flow-method" in done.stdout
+    result = run("completion", shell)
+    assert result.returncode == 0
+    assert "extract-frames" in result.stdout
+    assert "flow-method" in result.stdout
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     script = tmp_path / "script"
-    script.write_text(done.stdout)
+    script.write_text(result.stdout)
     checked = subprocess.run([shell, "-n", script], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -206,8 +206,8 @@ complete_words i3d predict cl
 complete_words i3d train --recipe cl
 """
     (tmp_path / "clip.mp4").touch()
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
-    names, flags, values, *files = done.stdout.splitlines()
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
+    names, flags, values, *files = result.stdout.splitlines()
     assert names.split() == ["predict"]
     assert sorted(flags.split()) == ["--flow-method", "--flow-model"]
     assert sorted(values.split()) == ["auto", "bf16", "fp16", "fp32"]
@@ -227,11 +227,11 @@ def test_zsh_completes_files_once_the_script_is_sourced(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_is_installed_for_the_user(tmp_path, shell):
-    done = run(
+    result = run(
         "completion", shell, "--install", env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""}
     )
-    assert done.returncode == 0, done.stderr
-    assert "start a new shell" in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert "start a new shell" in result.stderr
     assert any("flow-method" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -260,11 +260,11 @@ def test_quiet_and_verbose(tmp_path, monkeypatch):
     assert run("-q", "data", "list", "clips", "--out", "l.csv").stderr == ""
     assert run("data", "list", "clips", "--out", "l.csv", "--quiet").stderr == ""
     assert run("data", "list", "gone", "--out", "l.csv", "-q").stderr.startswith("error: gone: ")
-    assert "4 clips of 2 classes" in run("data", "list", "clips", "-o", "l.csv", "-v").stderr
+    assert "debug: clips: 4 clips, 2 classes" in run("data", "list", "clips", "-o", "l.csv", "-v").stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = run_process("data", "check", str(tmp_path / "gone"), "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+    result = run_process("data", "check", str(tmp_path / "gone"), "--debug")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
     assert I3D[1:] == ["-m", "i3d"]

@@ -56,10 +56,10 @@ def test_cosines_by_hand(tmp_path):
     a = np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", np.array([[0.0, 2.0], [4.0, 3.0], [0.0, 0.0], [1.0, 1.0]]))
-    found = compare_features(tmp_path / "a.npy", tmp_path / "b.npy")
-    assert found.cosines_R == pytest.approx([0, 24 / 25, 1])
-    assert found.num_rows == (3, 4)
-    assert not found.is_same
+    comparison = compare_features(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert comparison.cosines_R == pytest.approx([0, 24 / 25, 1])
+    assert comparison.num_rows == (3, 4)
+    assert not comparison.is_same
     assert compare_features(tmp_path / "a.npy", tmp_path / "a.npy").is_same
     rng = np.random.default_rng(0)
     long = rng.normal(size=(20, 30))
@@ -85,7 +85,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("what", CAUSES)
-def test_the_cause_is_found(clip, source, tmp_path, what):
+def test_the_cause_is_reported(clip, source, tmp_path, what):
     np.save(tmp_path / "b.npy", rows(CAUSES[what](source), clip))
     causes = likely_causes(source, clip, tmp_path / "b.npy")
     assert causes[0].what == what
@@ -123,13 +123,13 @@ def test_the_method_of_flow(short, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_settings_that_the_other_tells(clip, source, tmp_path):
+def test_settings_are_read_from_the_sidecar_of_the_other_array(clip, source, tmp_path):
     options = ["i3d", "features", clip, "--model", tmp_path / "m.safetensors", "--window", "11", "--device", "cpu"]
     for name, more in (("ours", ["--stride", "4"]), ("theirs", ["--stride", "3", "--fps", "13"])):
         assert run_here([*options, "--out", tmp_path / name, *more]).returncode == 0
     one, other = tmp_path / "ours/a.npy", tmp_path / "theirs/a.npy"
-    done = run_here(["i3d", "features", "compare", one, other, "--model", tmp_path / "m.safetensors", "--json"])
-    causes = json.loads(done.stdout)["causes"]
+    result = run_here(["i3d", "features", "compare", one, other, "--model", tmp_path / "m.safetensors", "--json"])
+    causes = json.loads(result.stdout)["causes"]
     assert causes[0]["what"] == "the settings of the other .json"
     assert causes[0]["cosine"] == pytest.approx(1, abs=1e-6)
 
@@ -142,17 +142,17 @@ def test_the_command(clip, source, tmp_path):
     assert run_here(["i3d", "features", clip, "--out", tmp_path / "c", *options, "24"]).returncode == 0
     ours, theirs = tmp_path / "a" / "a.npy", tmp_path / "b.npy"
     np.save(theirs, rows(replace(source, change=lambda stream: (f[..., ::-1] for f in stream)), clip))
-    done = run_here(["i3d", "features", "compare", ours, theirs, "--model", model, "--device", "cpu"])
-    assert done.returncode == 0, done.stderr
-    first = next(line for line in done.stdout.splitlines() if "colour order" in line or "no change" in line)
+    result = run_here(["i3d", "features", "compare", ours, theirs, "--model", model, "--device", "cpu"])
+    assert result.returncode == 0, result.stderr
+    first = next(line for line in result.stdout.splitlines() if "colour order" in line or "no change" in line)
     assert first.split()[:2] == ["colour", "order"]
-    told = json.loads(run_here(["i3d", "features", "compare", ours, tmp_path / "c" / "a.npy", "--json"]).stdout)
-    assert told["differ"] == ["settings.fps: 20.0, 24.0"]
+    output = json.loads(run_here(["i3d", "features", "compare", ours, tmp_path / "c" / "a.npy", "--json"]).stdout)
+    assert output["differ"] == ["settings.fps: 20.0, 24.0"]
     same = run_here(["i3d", "features", "compare", ours, ours])
     assert "the same to the bit" in same.stdout
 
 
-def test_what_cannot_be_compared(clip, source, tmp_path):
+def test_arrays_that_cannot_be_compared(clip, source, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((3, 4)))
     np.save(tmp_path / "b.npy", np.ones((3, 5)))
     np.save(tmp_path / "c.npy", np.array([["a"]]))
@@ -171,6 +171,6 @@ def test_what_cannot_be_compared(clip, source, tmp_path):
             compare_features(tmp_path / "a.npy", tmp_path / f"{name}.npy")
     with pytest.raises(InputError, match="cannot be read"):
         compare_features(tmp_path / "a.npy", tmp_path / "nowhere.npy")
-    done = run_here(["i3d", "features", "compare", tmp_path / "a.npy", tmp_path / "a.npy", "--model", DEFAULT])
-    assert done.returncode == 2
-    assert "a.json: is missing or damaged; the search needs its settings" in done.stderr
+    result = run_here(["i3d", "features", "compare", tmp_path / "a.npy", tmp_path / "a.npy", "--model", DEFAULT])
+    assert result.returncode == 2
+    assert "a.json: is missing or damaged; the search needs its settings" in result.stderr

@@ -31,9 +31,9 @@ def test_output_and_gradients_equal_pytorch(kernel, stride, padding, layout):
         out = layer(clip)
         out.square().sum().backward()
         outputs.append((out, clip.grad, layer.weight.grad, layer.bias.grad))
-    for mine, wanted in zip(*outputs, strict=True):
-        assert mine.shape == wanted.shape
-        assert torch.allclose(mine, wanted, rtol=1e-12, atol=1e-10)
+    for mine, expected in zip(*outputs, strict=True):
+        assert mine.shape == expected.shape
+        assert torch.allclose(mine, expected, rtol=1e-12, atol=1e-10)
 
 
 def test_a_strided_1x1_convolution_of_few_channels_does_not_crash():
@@ -68,9 +68,9 @@ def test_gradients_of_a_bf16_step_of_r50_are_right():
     for name, module, given, grads in recorded:
         assert relative_error(weight_gradient(module, given, grads[0]), exact[f"{name}.weight"]) < 0.03, name
     in_bf16 = gradients(net, clips, bf16=True)
-    for name, wanted in exact.items():
+    for name, expected in exact.items():
         assert torch.isfinite(in_bf16[name]).all(), name
-        assert abs(in_bf16[name].norm() / wanted.norm() - 1) < 0.03, name
+        assert abs(in_bf16[name].norm() / expected.norm() - 1) < 0.03, name
 
 
 def record(recorded, name, module, given, output):
@@ -95,8 +95,8 @@ def gradients(net, clips, *, bf16):
     return {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
 
 
-def relative_error(value, wanted):
-    return float((value - wanted).norm() / wanted.norm())
+def relative_error(value, expected):
+    return float((value - expected).norm() / expected.norm())
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of PyTorch's switch itself
@@ -155,11 +155,11 @@ def test_gradients_of_any_convolution_are_right(seed):
         exact = nn.Conv3d(channels, layer.out_channels, kernel, **shape)
         exact.load_state_dict(layer.state_dict())
         x_NCTHW = torch.randn(rng.randint(1, 3), channels, *size_THW).bfloat16()
-        wanted, grad_NCTHW = output_and_gradients(exact.double(), x_NCTHW.double(), None, is_bf16=False)
+        expected, grad_NCTHW = output_and_gradients(exact.double(), x_NCTHW.double(), None, is_bf16=False)
         for is_bf16, tolerance in ((False, 1e-4), (True, 0.02)):
             results, _ = output_and_gradients(layer, x_NCTHW.float(), grad_NCTHW, is_bf16=is_bf16)
             for name, value in results.items():
-                assert relative_error(value.double(), wanted[name]) < tolerance, (name, is_bf16, layer, x_NCTHW.shape)
+                assert relative_error(value.double(), expected[name]) < tolerance, (name, is_bf16, layer, x_NCTHW.shape)
 
 
 def output_and_gradients(layer, x_NCTHW, grad_NCTHW, *, is_bf16):

@@ -22,25 +22,25 @@ def actions(tmp_path, monkeypatch):
 
 
 def test_split_then_read(actions):
-    done = run(
+    result = run(
         "data", "split", "actions", "--out", "actions/clips.csv", "--val-fraction", "0.34", "--group-by", r"(p\d)_"
     )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"run \(fast\) +4 +2 +0", done.stdout)
-    assert done.stderr == "12 clips in 3 groups divided, in actions/clips.csv\n"
-    found = read_annotations(actions / "actions/clips.csv")
-    assert [len(found.select_split(split)) for split in ("train", "val")] == [8, 4]
-    told = run("data", "split", "actions", "--out", "elsewhere.csv", "--json", "--group-by", r"(p\d)_")
-    assert json.loads(told.stdout)["clips"]["train"] == {"run (fast)": 4, "wälk": 4}
-    assert "use --root actions with it" in told.stderr
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"run \(fast\) +4 +2 +0", result.stdout)
+    assert result.stderr == "12 clips in 3 groups divided, in actions/clips.csv\n"
+    annotations = read_annotations(actions / "actions/clips.csv")
+    assert [len(annotations.select_split(split)) for split in ("train", "val")] == [8, 4]
+    completed = run("data", "split", "actions", "--out", "elsewhere.csv", "--json", "--group-by", r"(p\d)_")
+    assert json.loads(completed.stdout)["clips"]["train"] == {"run (fast)": 4, "wälk": 4}
+    assert "use --root actions with it" in completed.stderr
     wrong = run("data", "split", "actions", "--out", "clips.txt")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "error: --out clips.txt: the name must end in .csv or .tsv or .jsonl\n"
 
 
 def test_list_writes_the_classes_beside(actions):
-    done = run("data", "list", "actions", "--out", "actions/l.txt")
-    assert done.returncode == 0, done.stderr
+    result = run("data", "list", "actions", "--out", "actions/l.txt")
+    assert result.returncode == 0, result.stderr
     assert (actions / "actions/l.txt").read_text().splitlines()[0] == "run (fast)/p0_0 é.mp4 0"
     assert (actions / "actions/l.classes.txt").read_text() == "run (fast)\nwälk\n"
     again = read_annotations(actions / "actions/l.txt", classes=("run (fast)", "wälk"))
@@ -52,28 +52,28 @@ def test_list_writes_the_classes_beside(actions):
 
 @pytest.mark.slow
 def test_pack_and_benchmark(actions):
-    done = run("data", "pack", "actions", "--out", "packed")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "12 files of 12 clips packed; use packed wherever a dataset is expected\n"
+    result = run("data", "pack", "actions", "--out", "packed")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "12 files of 12 clips packed; use packed wherever a dataset is expected\n"
     speed = run("benchmark", "data", "packed", "--num-clips", "4", "--batch-size", "2", "--workers", "1", "--json")
     assert speed.returncode == 0, speed.stderr
-    told = json.loads(speed.stdout)
-    assert set(told["stage_ms"]) == {"open", "seek", "decode", "resize", "crop", "change", "collate"}
-    assert told["clip_ms"] == pytest.approx(sum(told["stage_ms"].values()))
-    assert set(told["clips_per_second"]) == {"0", "1"}
-    assert max(told["stage_ms"], key=told["stage_ms"].get) == told["bottleneck"].split(",")[0]
+    output = json.loads(speed.stdout)
+    assert set(output["stage_ms"]) == {"open", "seek", "decode", "resize", "crop", "change", "collate"}
+    assert output["clip_ms"] == pytest.approx(sum(output["stage_ms"].values()))
+    assert set(output["clips_per_second"]) == {"0", "1"}
+    assert max(output["stage_ms"], key=output["stage_ms"].get) == output["bottleneck"].split(",")[0]
     table = run("benchmark", "data", "actions", "--num-clips", "2", "--phase", "test", "--workers", "1")
     assert "bottleneck: " in table.stdout
     assert "of the test view" in table.stdout
 
 
 @pytest.mark.slow
-def test_extract_frames_and_go_on(actions):
+def test_extract_frames_and_resume(actions):
     (actions / "actions/wälk/broken.mp4").write_bytes(b"")
-    done = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "1")
-    assert done.returncode == 3
-    assert "broken.mp4: the file is empty (0 bytes)" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("12 of 13 clips, 174 frames; the list is frames/list.txt")
+    result = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "1")
+    assert result.returncode == 3
+    assert "broken.mp4: the file is empty (0 bytes)" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("12 of 13 clips, 174 frames; the list is frames/list.txt")
     assert len(read_annotations(actions / "frames/list.txt")) == 12
     again = run("data", "extract-frames", "actions", "--out", "frames", "--short-side", "32", "--workers", "0")
     assert "12 reused" in again.stderr
@@ -81,26 +81,26 @@ def test_extract_frames_and_go_on(actions):
 
 @pytest.mark.slow
 def test_preview(actions):
-    done = run("data", "preview", "actions", "--out", "look", "--num-clips", "4")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"wälk +6", done.stdout)
-    assert "sizes    64x48 (12)" in done.stdout
-    assert done.stderr == "images: look/clips.png and look/statistics.png\n"
-    told = json.loads(run("data", "preview", "actions", "--out", "look", "--num-clips", "4", "--json").stdout)
-    assert told["sizes"] == {"64x48": 12}
-    assert told["class_counts"] == {"run (fast)": 6, "wälk": 6}
+    result = run("data", "preview", "actions", "--out", "look", "--num-clips", "4")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"wälk +6", result.stdout)
+    assert "sizes    64x48 (12)" in result.stdout
+    assert result.stderr == "images: look/clips.png and look/statistics.png\n"
+    output = json.loads(run("data", "preview", "actions", "--out", "look", "--num-clips", "4", "--json").stdout)
+    assert output["sizes"] == {"64x48": 12}
+    assert output["class_counts"] == {"run (fast)": 6, "wälk": 6}
 
 
 @pytest.mark.slow
 def test_check(actions):
     (actions / "actions/wälk/broken.mp4").write_bytes(b"")
-    done = run("data", "check", "actions", "--out", "report.csv", "--workers", "1")
-    assert done.returncode == 3
-    assert re.search(r"empty +wälk/broken\.mp4 +the file is empty \(0 bytes\)", done.stdout)
-    assert "12 of 13 clips are sound; 1 empty" in done.stdout
+    result = run("data", "check", "actions", "--out", "report.csv", "--workers", "1")
+    assert result.returncode == 3
+    assert re.search(r"empty +wälk/broken\.mp4 +the file is empty \(0 bytes\)", result.stdout)
+    assert "12 of 13 clips are sound; 1 empty" in result.stdout
     assert len((actions / "report.csv").read_text().splitlines()) == 14
-    told = json.loads(run("data", "check", "actions", "--min-frames", "13", "--json", "--workers", "1").stdout)
-    assert told["counts"] == {"empty": 1, "too short": 2, "ok": 10}
+    output = json.loads(run("data", "check", "actions", "--min-frames", "13", "--json", "--workers", "1").stdout)
+    assert output["counts"] == {"empty": 1, "too short": 2, "ok": 10}
     (actions / "actions/wälk/broken.mp4").unlink()
     fine = run("data", "check", "actions", "--workers", "1")
     assert (fine.returncode, fine.stdout, fine.stderr) == (0, "12 of 12 clips are sound\n", "")
@@ -124,7 +124,7 @@ def test_check(actions):
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(actions, arguments, message):
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert message in done.stderr.replace("\n", " ")
-    assert done.stdout == ""
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.replace("\n", " ")
+    assert result.stdout == ""

@@ -1,4 +1,4 @@
-"""Videos as folders of frames: the right frames, resumed, named when bad, and never in each other's way."""
+"""Videos as folders of frames: the right frames, resumed, named when bad, and safe from each other."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def table(root, rows, *, header="path,label", name="clips.csv", **options):
 
 
 def listed(*paths, root):
-    """Annotations without a file: any path, whether it is there or not."""
+    """Annotations without a file: any path, existing or not."""
     rows = Rows()
     for path in paths:
         rows.add(path, ("x",))
@@ -71,7 +71,7 @@ def stamps(folder):
 
 
 def clip_numbers(annotations):
-    """What frames training sees of each clip in epoch 0."""
+    """The numbers of the frames that training reads of each clip in epoch 0."""
     view = TrainView(
         TrainSampling(clip_len=8, frame_interval=2),
         Augmentation(resize=(48, 48), crop=CenterCrop(), size=48, flip=0),
@@ -84,13 +84,13 @@ def clip_numbers(annotations):
 
 @pytest.mark.slow
 def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
-    annotations, out, told = read_annotations(videos, format="folders"), tmp_path / "frames", []
-    done = extract(annotations, out, num_workers=2, on_clip=told.append)
-    assert (done.num_written, done.num_reused, done.bad, done.num_frames) == (3, 0, (), sum(VIDEOS.values()))
-    assert told == [1, 2, 3]
+    annotations, out, progress = read_annotations(videos, format="folders"), tmp_path / "frames", []
+    result = extract(annotations, out, num_workers=2, on_clip=progress.append)
+    assert (result.num_written, result.num_reused, result.bad, result.num_frames) == (3, 0, (), sum(VIDEOS.values()))
+    assert progress == [1, 2, 3]
     for name, num_frames in VIDEOS.items():
         assert numbers_in(out / Path(name).with_suffix("")) == list(range(num_frames))
-    assert done.list_file.read_text() == "run/a 40 0\nrun/b 2 23 0\nwalk/c 31 1\n"
+    assert result.list_file.read_text() == "run/a 40 0\nrun/b 2 23 0\nwalk/c 31 1\n"
     assert not unfinished(out)
     back = read_annotations(out / "list.txt", classes=class_names(str(out / "classes.txt")))
     assert back.is_frames
@@ -100,7 +100,7 @@ def test_frames_read_back_as_the_videos_themselves(videos, tmp_path):
     assert {b - a for clip in numbers for a, b in zip(clip[:-1], clip[1:], strict=True)} == {2}
 
 
-def test_pixels_are_resized_and_encoded_as_said(videos, tmp_path):
+def test_pixels_are_resized_and_encoded_as_set(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
     extract(annotations, tmp_path, short_side=24, jpeg_quality=80, template="f_{:03d}.jpeg", first=0, num_workers=0)
     with open_video(videos / "run/a.mp4") as video:
@@ -111,7 +111,7 @@ def test_pixels_are_resized_and_encoded_as_said(videos, tmp_path):
     assert sorted(p.name for p in (tmp_path / "run/a").glob("*.jpeg"))[0] == "f_000.jpeg"
 
 
-def test_a_rate_gives_what_the_stream_gives(videos, tmp_path):
+def test_a_frame_rate_gives_the_frames_of_the_stream(videos, tmp_path):
     extract(table(videos, ["run/a.mp4,run"]), tmp_path, fps=10)
     with open_video(videos / "run/a.mp4") as video:
         expected = [read_number(frame_HWC) for frame_HWC in video.stream(fps=10)]
@@ -145,13 +145,13 @@ def test_bad_videos_are_named_and_leave_nothing(videos, tmp_path):
     for name, damaged in {"cut.mp4": content[: len(content) // 2], "empty.mp4": b"", "fine.mp4": content}.items():
         (tmp_path / name).write_bytes(damaged)
     annotations = table(tmp_path, ["cut.mp4,x", "empty.mp4,x", "fine.mp4,y"])
-    told = []
-    done = extract(annotations, tmp_path / "out", num_workers=2, on_clip=told.append)
-    assert [bad.path for bad in done.bad] == ["cut.mp4", "empty.mp4"]
-    assert "empty (0 bytes)" in done.bad[1].reason
-    assert (done.num_clips, done.num_written, told) == (3, 1, [1, 2, 3])
+    progress = []
+    result = extract(annotations, tmp_path / "out", num_workers=2, on_clip=progress.append)
+    assert [bad.path for bad in result.bad] == ["cut.mp4", "empty.mp4"]
+    assert "empty (0 bytes)" in result.bad[1].reason
+    assert (result.num_clips, result.num_written, progress) == (3, 1, [1, 2, 3])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [RECORD, "classes.txt", "fine", "list.txt"]
-    assert done.list_file.read_text() == "fine 40 1\n"
+    assert result.list_file.read_text() == "fine 40 1\n"
 
 
 def test_damage_in_the_middle_leaves_nothing(videos, tmp_path, monkeypatch):
@@ -162,22 +162,22 @@ def test_damage_in_the_middle_leaves_nothing(videos, tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(stream, broken)
-    done = extract(table(videos, ["run/a.mp4,run"]), tmp_path)
-    assert [bad.path for bad in done.bad] == ["run/a.mp4"]
-    assert "MemoryError" in done.bad[0].reason
+    result = extract(table(videos, ["run/a.mp4,run"]), tmp_path)
+    assert [bad.path for bad in result.bad] == ["run/a.mp4"]
+    assert "MemoryError" in result.bad[0].reason
     assert not list(tmp_path.rglob("*.jpg"))
 
 
-def test_a_second_run_makes_only_what_is_missing(videos, tmp_path):
+def test_a_second_run_extracts_only_missing_clips(videos, tmp_path):
     annotations = read_annotations(videos, format="folders")
     extract(annotations, tmp_path)
     listing = (tmp_path / "list.txt").read_bytes()
-    (tmp_path / "run/b 2").rename(tmp_path.parent / "elsewhere")  # as if it had not been made
+    (tmp_path / "run/b 2").rename(tmp_path.parent / "elsewhere")  # as if it had not been written
     frame = tmp_path / "walk/c/img_00003.jpg"
     frame.write_bytes(frame.read_bytes()[:100])  # as after a power cut
     before = stamps(tmp_path / "run/a")
-    done = extract(annotations, tmp_path)
-    assert (done.num_reused, done.num_written, done.num_frames) == (1, 2, sum(VIDEOS.values()))
+    result = extract(annotations, tmp_path)
+    assert (result.num_reused, result.num_written, result.num_frames) == (1, 2, sum(VIDEOS.values()))
     assert stamps(tmp_path / "run/a") == before
     assert numbers_in(tmp_path / "run/b 2") == list(range(23))
     assert numbers_in(tmp_path / "walk/c") == list(range(31))
@@ -186,10 +186,10 @@ def test_a_second_run_makes_only_what_is_missing(videos, tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
+def test_an_interrupted_run_resumes(videos, tmp_path, num_workers):
     annotations = read_annotations(videos, format="folders")
 
-    def stop(done):
+    def stop(result):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -197,15 +197,15 @@ def test_an_interrupted_run_goes_on(videos, tmp_path, num_workers):
     assert not unfinished(tmp_path)
     assert not (tmp_path / "list.txt").exists()
     before = stamps(tmp_path / "run/a")
-    done = extract(annotations, tmp_path)
-    assert done.num_reused >= 1
-    assert done.num_reused + done.num_written == 3
+    result = extract(annotations, tmp_path)
+    assert result.num_reused >= 1
+    assert result.num_reused + result.num_written == 3
     assert stamps(tmp_path / "run/a") == before
 
 
 @pytest.mark.slow
 def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
-    """Each of them begins while the other writes; what a run at work has begun stays, and one takes the place."""
+    """Each starts while the other writes: partial folders of a running process stay, and one result remains."""
     annotations = table(videos, ["run/a.mp4,run"])
     with unfinished_folder(tmp_path) as part:
         (part / "img_00001.jpg").write_bytes(b"half")
@@ -217,13 +217,13 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
     for process, log in [(start(words, log), log) for log in logs]:
         assert process.wait(120) == 0, log.read_text()
     for record in (tmp_path / "flow").rglob(RECORD):
-        told = json.loads(record.read_text())
-        if "num_frames" in told:
-            assert len(list(record.parent.glob("*.jpg"))) == 2 * told["num_frames"]
+        document = json.loads(record.read_text())
+        if "num_frames" in document:
+            assert len(list(record.parent.glob("*.jpg"))) == 2 * document["num_frames"]
     assert not unfinished(tmp_path / "flow")
 
 
-def test_what_a_killed_run_left_is_replaced(videos, tmp_path):
+def test_partial_output_of_a_killed_run_is_replaced(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
     for _ in range(2):
         child = os.fork()
@@ -246,18 +246,18 @@ def test_other_settings_need_another_place_or_force(videos, tmp_path):
     ):
         extract(annotations, tmp_path, jpeg_quality=50)
     size = (tmp_path / "run/a/img_00001.jpg").stat().st_size
-    done = extract(annotations.select([0]), tmp_path, jpeg_quality=50, force=True)
-    assert (done.num_written, done.num_reused) == (1, 0)
+    result = extract(annotations.select([0]), tmp_path, jpeg_quality=50, force=True)
+    assert (result.num_written, result.num_reused) == (1, 0)
     assert (tmp_path / "run/a/img_00001.jpg").stat().st_size < size
     with pytest.raises(
         InputError, match="walk/c: made with other settings .jpeg_quality was 95, now 50."
     ):  # left from before
         extract(annotations, tmp_path, jpeg_quality=50)
-    done = extract(annotations, tmp_path, jpeg_quality=50, force=True)
-    assert (done.num_written, done.num_reused) == (1, 1)
+    result = extract(annotations, tmp_path, jpeg_quality=50, force=True)
+    assert (result.num_written, result.num_reused) == (1, 1)
 
 
-def test_a_folder_of_another_video_is_not_taken_for_it(tmp_path):
+def test_a_folder_of_another_video_is_not_reused(tmp_path):
     render(tmp_path / "a.avi", num_frames=9)
     render(tmp_path / "a.mp4", num_frames=12)
     extract(table(tmp_path, ["a.avi,x"]), tmp_path / "out")
@@ -267,7 +267,7 @@ def test_a_folder_of_another_video_is_not_taken_for_it(tmp_path):
     assert numbers_in(tmp_path / "out/a") == list(range(12))
 
 
-def test_what_is_not_ours_stays(videos, tmp_path):
+def test_foreign_files_are_not_deleted(videos, tmp_path):
     annotations = table(videos, ["run/a.mp4,run"])
     (tmp_path / "run/a").mkdir(parents=True)
     (tmp_path / "run/a/mine.jpg").write_bytes(b"mine")
@@ -302,15 +302,15 @@ def test_lists_of_one_place_number_the_same_classes(videos, tmp_path):
         (["a\nb.mp4"], "cannot represent this name"),
     ],
 )
-def test_clips_that_cannot_have_folders_are_told_before_any_work(tmp_path, paths, why):
+def test_clips_that_cannot_have_folders_are_refused_before_any_work(tmp_path, paths, why):
     root = tmp_path / "root" / "in"
     root.mkdir(parents=True)
     for path in paths:
         (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(b"")
-    with pytest.raises(InputError, match=why) as caught:
+    with pytest.raises(InputError, match=why) as error:
         extract(listed(*paths, root=root), tmp_path / "out")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -337,9 +337,9 @@ def test_frames_missing_videos_and_places_that_cannot_be_written(videos, tmp_pat
 
 def test_splits_repeats_and_several_labels(videos, tmp_path):
     rows = ["run/a.mp4,run|walk,train", "walk/c.mp4,walk,val", "run/a.mp4,walk|run,train"]
-    annotations, told = table(videos, rows, header="path,label,split", multi_label=True), []
-    done = extract(annotations, tmp_path, on_clip=told.append)
-    assert (done.num_written, done.num_clips, told) == (2, 3, [2, 3])
+    annotations, progress = table(videos, rows, header="path,label,split", multi_label=True), []
+    result = extract(annotations, tmp_path, on_clip=progress.append)
+    assert (result.num_written, result.num_clips, progress) == (2, 3, [2, 3])
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0 1\nwalk/c 31 1\nrun/a 40 1 0\n"
     assert (tmp_path / "list_train.txt").read_text() == "run/a 40 0 1\nrun/a 40 1 0\n"
     assert (tmp_path / "list_val.txt").read_text() == "walk/c 31 1\n"
@@ -355,8 +355,8 @@ def test_clips_without_labels(videos, tmp_path):
 
 
 def test_a_name_that_a_list_without_labels_cannot_hold(videos, tmp_path):
-    done = extract(table(videos, ["run/b 2.mp4", "walk/c.mp4"], header="path", need_labels=False), tmp_path)
-    assert done.notes == (("run/b 2.mp4", module.UNLISTED),)
+    result = extract(table(videos, ["run/b 2.mp4", "walk/c.mp4"], header="path", need_labels=False), tmp_path)
+    assert result.notes == (("run/b 2.mp4", module.UNLISTED),)
     assert (tmp_path / "run/b 2/img_00001.jpg").exists()
     assert (tmp_path / "list.txt").read_text() == "walk/c 31\n"
 
@@ -370,7 +370,7 @@ def test_videos_in_shards(videos, tmp_path):
     assert (tmp_path / "out/list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
 
 
-def test_notes_are_kept(videos, tmp_path):
+def test_notes_are_saved(videos, tmp_path):
     content = render(tmp_path / "a.mkv", num_frames=40, container={"cluster_time_limit": "100"}).read_bytes()
     (tmp_path / "a.mkv").write_bytes(content[: len(content) * 3 // 4])
     annotations = table(tmp_path, ["a.mkv,x"])
@@ -385,19 +385,19 @@ def test_notes_are_kept(videos, tmp_path):
 def test_a_process_that_dies_takes_only_its_clip(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FrameJob", DyingJob)
     annotations = read_annotations(videos, format="folders").select([1, 0, 2])
-    done = extract(annotations, tmp_path, num_workers=1)
-    assert [bad.path for bad in done.bad] == ["run/b 2.mp4"]
-    assert "its worker process died (SIGKILL)" in done.bad[0].reason
+    result = extract(annotations, tmp_path, num_workers=1)
+    assert [bad.path for bad in result.bad] == ["run/b 2.mp4"]
+    assert "its worker process died (SIGKILL)" in result.bad[0].reason
     assert (tmp_path / "list.txt").read_text() == "run/a 40 0\nwalk/c 31 1\n"
     assert not unfinished(tmp_path)
 
 
-def test_a_replaced_video_is_extracted_anew(videos, tmp_path):
+def test_a_replaced_video_is_extracted_again(videos, tmp_path):
     render(tmp_path / "a.mp4", num_frames=6)
     (tmp_path / "list.txt").write_text("a.mp4 0\n")
     extract(read_annotations(tmp_path / "list.txt"), tmp_path / "out", num_workers=0)
     render(tmp_path / "a.mp4", num_frames=9)
-    done = extract(read_annotations(tmp_path / "list.txt"), tmp_path / "out", num_workers=0)
-    assert (done.num_written, done.num_reused, done.num_frames) == (1, 0, 9)
+    result = extract(read_annotations(tmp_path / "list.txt"), tmp_path / "out", num_workers=0)
+    assert (result.num_written, result.num_reused, result.num_frames) == (1, 0, 9)
     with pytest.raises(InputError, match="is the folder of the videos"):
         extract(read_annotations(tmp_path / "list.txt"), tmp_path)

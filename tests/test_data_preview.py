@@ -74,7 +74,7 @@ def pixels(path):
 
 
 def place_of(part_HWC, sheet_HWC):
-    """(left, top) of the first part of a picture that has exactly these pixels."""
+    """(left, top) of the first part of an image that has exactly these pixels."""
     height, width = part_HWC.shape[:2]
     first_row = part_HWC[0].tobytes()
     for top in range(len(sheet_HWC) - height + 1):
@@ -84,11 +84,11 @@ def place_of(part_HWC, sheet_HWC):
             if at % 3 == 0 and np.array_equal(sheet_HWC[top : top + height, at // 3 : at // 3 + width], part_HWC):
                 return at // 3, top
             at = row.find(first_row, at + 1)
-    pytest.fail("the picture does not show these pixels")
+    pytest.fail("the image does not contain these pixels")
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def draw_calls(monkeypatch):
     """The arguments of each call of the drawing functions."""
     calls = {name: [] for name in ("contact_sheet", "draw_clip", "draw_bars", "draw_histogram")}
 
@@ -112,8 +112,8 @@ def test_the_sheet_shows_the_pixels_of_the_dataset(videos, tmp_path, size, num_c
     rows = [f"{clip},{start},5" for start in (0, 0.1) for clip in ("long.mp4,a", "short.mp4,a", "slow.mp4,b")]
     annotations = table(videos, rows, header="path,label,start,end")
     dataset = ClipDataset(annotations, view(size, num_clips=num_clips), seed=3)
-    done = preview_dataset(dataset, tmp_path / "out", epoch=2)
-    sheet_HWC = pixels(done.paths[0])
+    preview = preview_dataset(dataset, tmp_path / "out", epoch=2)
+    sheet_HWC = pixels(preview.paths[0])
     shown = choose_clips(annotations, num_clips=16, seed=3)
     assert sorted(shown) == list(range(6))
     side = tile_side(size)
@@ -144,12 +144,12 @@ def test_short_clips_and_sizes_of_tiles():
 
 
 @pytest.mark.slow
-def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
+def test_labels_are_those_after_mirroring(videos, tmp_path, draw_calls):
     annotations = table(videos, ["long.mp4,left hand", "slow.mp4,right hand", "short.mp4,both"])
     mirrored = view(flip=1, mirrored=(("left hand", "right hand"),))
     preview_dataset(ClipDataset(annotations, mirrored), tmp_path)
-    entries = drawn["draw_clip"]
-    shown = {entry.file: (entry.label, entry.facts) for entry in entries}
+    calls = draw_calls["draw_clip"]
+    shown = {call.file: (call.label, call.facts) for call in calls}
     assert shown == {
         "long.mp4": ("right hand", "64 x 48, 50 frames, 2.00 s"),
         "slow.mp4": ("left hand", "64 x 48, 20 frames, 2.00 s"),
@@ -158,16 +158,16 @@ def test_labels_are_those_after_mirroring(videos, tmp_path, drawn):
 
 
 @pytest.mark.slow
-def test_several_labels_and_none(videos, tmp_path, drawn):
+def test_several_labels_and_none(videos, tmp_path, draw_calls):
     rows = ["long.mp4,a|b", "slow.mp4,", "short.mp4,b"]
     annotations = table(videos, rows, multi_label=True, need_labels=False)
-    done = preview_dataset(ClipDataset(annotations, view(), multi_label=True), tmp_path)
-    entries = drawn["draw_clip"]
-    assert {entry.file: entry.label for entry in entries} == {
+    preview = preview_dataset(ClipDataset(annotations, view(), multi_label=True), tmp_path)
+    calls = draw_calls["draw_clip"]
+    assert {call.file: call.label for call in calls} == {
         "long.mp4": "a + b", "slow.mp4": "(no label)", "short.mp4": "b"
     }  # fmt: skip
-    assert done.class_counts == {"a": 1, "b": 2}
-    bars = drawn["draw_bars"][0]
+    assert preview.class_counts == {"a": 1, "b": 2}
+    bars = draw_calls["draw_bars"][0]
     assert bars.subtitle == "2 classes, 1 to 2 clips each; 1 clip without a label"
     unlabelled = table(videos, ["long.mp4", "slow.mp4"], header="path", need_labels=False)
     assert preview_dataset(ClipDataset(unlabelled, view()), tmp_path).class_counts == {}
@@ -188,32 +188,32 @@ def test_clips_are_spread_over_the_classes(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_clips_in_another_epoch(videos, tmp_path, drawn):
+def test_the_same_clips_in_another_epoch(videos, tmp_path, draw_calls):
     annotations = table(videos, [f"long.mp4,a,{i / 100},2" for i in range(30)], header="path,label,start,end")
     for epoch in (0, 1):
         preview_dataset(ClipDataset(annotations, view()), tmp_path, epoch=epoch, num_clips=3)
-    first, second = drawn["draw_clip"][:3], drawn["draw_clip"][3:]
+    first, second = draw_calls["draw_clip"][:3], draw_calls["draw_clip"][3:]
     assert [clip.facts for clip in first] == [clip.facts for clip in second]
     assert all((a.strip_HWC != b.strip_HWC).any() for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.slow
-def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
+def test_unreadable_clips_are_shown_and_named(videos, tmp_path, draw_calls):
     for name in ("long.mp4", "slow.mp4"):
         shutil.copy(videos / name, tmp_path / name)
     (tmp_path / "empty.mp4").write_bytes(b"")
     annotations = table(tmp_path, ["long.mp4,a", "empty.mp4,a", "slow.mp4,b"])
-    done = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
-    assert [(bad.index, "empty (0 bytes)" in bad.reason) for bad in done.unreadable] == [(1, True)]
-    assert (done.num_inspected, done.sizes) == (2, {(64, 48): 2})
-    entries = drawn["draw_clip"]
-    assert [(entry.file, entry.strip_HWC is None) for entry in entries] == [
+    preview = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
+    assert [(bad.index, "empty (0 bytes)" in bad.reason) for bad in preview.unreadable] == [(1, True)]
+    assert (preview.num_inspected, preview.sizes) == (2, {(64, 48): 2})
+    calls = draw_calls["draw_clip"]
+    assert [(call.file, call.strip_HWC is None) for call in calls] == [
         ("long.mp4", False), ("empty.mp4", True), ("slow.mp4", False)
     ]  # fmt: skip
-    assert "empty (0 bytes)" in entries[1].reason
-    sheet_HWC = pixels(done.paths[0])
+    assert "empty (0 bytes)" in calls[1].reason
+    sheet_HWC = pixels(preview.paths[0])
     left, top = place_of(np.full((20, 680, 3), (0xEB, 0xED, 0xEF), np.uint8), sheet_HWC)  # a grey box
-    above, below = (place_of(entries[i].strip_HWC, sheet_HWC) for i in (0, 2))
+    above, below = (place_of(calls[i].strip_HWC, sheet_HWC) for i in (0, 2))
     assert above[1] + tile_side(40) < top < below[1]
     assert (sheet_HWC[top : below[1], : left - 1] == 255).all()
     alone = preview_dataset(ClipDataset(annotations.select([1]), view()), tmp_path / "alone")
@@ -221,7 +221,7 @@ def test_unreadable_clips_are_shown_and_named(videos, tmp_path, drawn):
     assert (alone.durations, alone.lengths, alone.sizes) == (None, None, {})
 
 
-def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, monkeypatch):
+def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, draw_calls, monkeypatch):
     whole = ClipDataset.read_training_clip
 
     def broken(self, epoch, index, view, out):
@@ -230,64 +230,64 @@ def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, drawn, mon
         return whole(self, epoch, index, view, out)
 
     monkeypatch.setattr(ClipDataset, "read_training_clip", broken)
-    done = preview_dataset(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
-    assert [bad.index for bad in done.unreadable] == [0]
-    first, second = drawn["draw_clip"]
+    preview = preview_dataset(ClipDataset(table(videos, ["long.mp4,a", "slow.mp4,b"]), view()), tmp_path)
+    assert [bad.index for bad in preview.unreadable] == [0]
+    first, second = draw_calls["draw_clip"]
     assert (first.strip_HWC, first.label, first.facts) == (None, "a", "64 x 48, 50 frames, 2.00 s")
     assert "after 30 frames" in first.reason
     assert second.strip_HWC is not None
 
 
 @pytest.mark.slow
-def test_statistics(videos, tmp_path, drawn):
+def test_statistics(videos, tmp_path, draw_calls):
     rows = ["long.mp4,a", "short.mp4,a", "slow.mp4,a", "long.mp4,b,0,1"]
     annotations = table(videos, rows, header="path,label,start,end", classes=("a", "b", "c"))
-    told = []
-    done = preview_dataset(ClipDataset(annotations, view()), tmp_path, on_clip=lambda *of: told.append(of))
-    assert done.class_counts == {"a": 3, "b": 1, "c": 0}
-    assert done.durations == Range(min=0.4, median=1.5, max=2.0)
-    assert done.lengths == Range(min=10, median=22.5, max=50)
-    assert done.sizes == {(64, 48): 3, (48, 64): 1}
-    assert told == [(i, 8) for i in range(1, 9)]
-    seconds, frames = drawn["draw_histogram"]
+    progress = []
+    preview = preview_dataset(ClipDataset(annotations, view()), tmp_path, on_clip=lambda *of: progress.append(of))
+    assert preview.class_counts == {"a": 3, "b": 1, "c": 0}
+    assert preview.durations == Range(min=0.4, median=1.5, max=2.0)
+    assert preview.lengths == Range(min=10, median=22.5, max=50)
+    assert preview.sizes == {(64, 48): 3, (48, 64): 1}
+    assert progress == [(i, 8) for i in range(1, 9)]
+    seconds, frames = draw_calls["draw_histogram"]
     assert seconds.mark is None
     assert frames.mark_label == "a training clip spans 31 frames: 3 of 4 are shorter and repeat frames"
     preview_dataset(ClipDataset(annotations, view(target_fps=25)), tmp_path)
-    seconds, frames = drawn["draw_histogram"][2:]
+    seconds, frames = draw_calls["draw_histogram"][2:]
     assert frames.mark is None
     assert seconds.mark_label == "a training clip spans 1.24 seconds: 2 of 4 are shorter and repeat frames"
-    classes, sizes = drawn["draw_bars"][2:]
+    classes, sizes = draw_calls["draw_bars"][2:]
     assert classes.rows == [("a", 3), ("b", 1), ("c", 0)]
     assert sizes.rows == [("64 x 48", 3), ("48 x 64", 1)]
 
 
 @pytest.mark.slow
-def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, drawn):
+def test_four_hundred_classes_and_very_unlike_lengths(videos, tmp_path, draw_calls):
     labels = dataset_labels("kinetics400")
     rows = [f"long.mp4,{label},{(k * 4 + i) / 2000},2" for k, label in enumerate(labels) for i in range(k % 4)]
     rows += [f"long.mp4,abseiling,{1.9 + i / 1000},1.99" for i in range(40)]
     annotations = table(videos, rows, header="path,label,start,end", classes=labels)
-    done = preview_dataset(ClipDataset(annotations, view()), tmp_path)
-    assert sum(done.class_counts.values()) == len(rows) == 640
-    assert done.lengths.max >= 10 * done.lengths.min
-    rows = drawn["draw_bars"][0].rows
+    preview = preview_dataset(ClipDataset(annotations, view()), tmp_path)
+    assert sum(preview.class_counts.values()) == len(rows) == 640
+    assert preview.lengths.max >= 10 * preview.lengths.min
+    rows = draw_calls["draw_bars"][0].rows
     assert len(rows) == 31
     assert rows[0] == ("abseiling", 40)
     name, words = rows[15]
     assert name == "370 classes between"
     assert int(words.removesuffix(" clips")) + sum(count for _, count in (*rows[:15], *rows[16:])) == 640
     assert all(count == 0 for _, count in rows[16:])
-    assert len(pixels(done.paths[1])) < 1200
+    assert len(pixels(preview.paths[1])) < 1200
 
 
 @pytest.mark.slow
-def test_a_container_without_a_timetable(tmp_path, drawn, monkeypatch):
+def test_a_container_without_a_timetable(tmp_path, draw_calls, monkeypatch):
     monkeypatch.setattr(module, "MAX_DECODED", 1)
     for name in ("a", "b", "c"):
         render(tmp_path / f"{name}.webm", codec="libvpx", num_frames=20)
-    done = preview_dataset(ClipDataset(table(tmp_path, [f"{n}.webm,x" for n in "abc"]), view()), tmp_path / "out")
-    assert (done.num_inspected, done.lengths) == (3, Range(min=20, median=20, max=20))
-    assert drawn["draw_histogram"][1].subtitle == "20 to 20, median 20; unknown of 2 that would have to be decoded"
+    preview = preview_dataset(ClipDataset(table(tmp_path, [f"{n}.webm,x" for n in "abc"]), view()), tmp_path / "out")
+    assert (preview.num_inspected, preview.lengths) == (3, Range(min=20, median=20, max=20))
+    assert draw_calls["draw_histogram"][1].subtitle == "20 to 20, median 20; unknown of 2 that would have to be decoded"
 
 
 @pytest.mark.slow
@@ -299,32 +299,32 @@ def test_names_in_any_script_and_of_any_length(tmp_path, videos):
     for name in names[2:]:
         shutil.copy(videos / "slow.mp4", tmp_path / name)
     annotations = table(tmp_path, [f'{name},"{label}"' for name, label in zip(names, ODD_LABELS, strict=True)])
-    done = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
-    assert done.sizes[32, 400] == done.sizes[640, 32] == 1
-    for path, margin in zip(done.paths, (28, 24), strict=True):
+    preview = preview_dataset(ClipDataset(annotations, view()), tmp_path / "out")
+    assert preview.sizes[32, 400] == preview.sizes[640, 32] == 1
+    for path, margin in zip(preview.paths, (28, 24), strict=True):
         pixels_HWC = pixels(path)
         assert (pixels_HWC[:, -margin:] == 255).all(), "something is drawn over the right edge"
         assert (pixels_HWC[:, :20] == 255).all(), "something is drawn over the left edge"
 
 
 @pytest.mark.slow
-def test_flow(tmp_path, drawn):
+def test_flow(tmp_path, draw_calls):
     for axis, value in (("x", 200), ("y", 127)):
         (tmp_path / "flow/push/c1").mkdir(parents=True, exist_ok=True)
         for i in range(1, 21):
-            picture = np.full((48, 64), 127, np.uint8)
-            picture[16:32, 16:48] = value
-            cv2.imwrite(str(tmp_path / f"flow/push/c1/flow_{axis}_{i:05d}.jpg"), picture)
+            image = np.full((48, 64), 127, np.uint8)
+            image[16:32, 16:48] = value
+            cv2.imwrite(str(tmp_path / f"flow/push/c1/flow_{axis}_{i:05d}.jpg"), image)
     augmentation = {"brightness": 0, "resize": (40, 40), "crop": CenterCrop()}
     dataset = ClipDataset(read_annotations(tmp_path / "flow"), view(flip=0, **augmentation), flow=ClipFlow())
-    done = preview_dataset(dataset, tmp_path / "out")
-    assert (done.durations, done.lengths) == (None, Range(20, 20, 20))
-    sheet_HWC = pixels(done.paths[0])
-    left, top = place_of(drawn["draw_clip"][0].strip_HWC, sheet_HWC)
+    preview = preview_dataset(dataset, tmp_path / "out")
+    assert (preview.durations, preview.lengths) == (None, Range(20, 20, 20))
+    sheet_HWC = pixels(preview.paths[0])
+    left, top = place_of(draw_calls["draw_clip"][0].strip_HWC, sheet_HWC)
     assert np.abs(sheet_HWC[top + 60, left + 60].astype(int) - [255, 0, 0]).max() < 6  # to the right
     assert sheet_HWC[top + 5, left + 5].min() > 245
-    assert [chart.unit for chart in drawn["draw_histogram"]] == ["frames"]
-    wheel_HWC = drawn["contact_sheet"][0].legend_HWC
+    assert [chart.unit for chart in draw_calls["draw_histogram"]] == ["frames"]
+    wheel_HWC = draw_calls["contact_sheet"][0].legend_HWC
     place_of(wheel_HWC, sheet_HWC)
     ways = [[20, 0], [-20, 0], [0, 20], [0, -20], [0, 0]]
     right, leftwards, down, up, still = flow_to_rgb(np.array([ways], np.float32))[0].tolist()
@@ -335,7 +335,7 @@ def test_flow(tmp_path, drawn):
 
 
 @pytest.mark.slow
-def test_pictures_are_the_same_every_time_and_replaced_whole(videos, tmp_path, monkeypatch):
+def test_images_are_reproducible_and_replaced_atomically(videos, tmp_path, monkeypatch):
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -356,7 +356,7 @@ def test_pictures_are_the_same_every_time_and_replaced_whole(videos, tmp_path, m
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clips.png", "statistics.png"]
 
 
-def test_what_cannot_be_previewed(videos, tmp_path):
+def test_errors_of_preview(videos, tmp_path):
     annotations = table(videos, ["long.mp4,a"])
     dataset = ClipDataset(annotations, view())
     (tmp_path / "file").write_text("")

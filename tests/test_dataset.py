@@ -220,7 +220,7 @@ def test_the_stream_does_not_depend_on_workers(videos, workers):
 
 
 @pytest.mark.slow
-def test_a_resumed_epoch_goes_on_where_it_was(videos):
+def test_a_resumed_epoch_continues_at_its_position(videos):
     dataset = ClipDataset(read_annotations(videos / "clips.csv"), train_view(), seed=3)
     whole = digests(ClipLoader(dataset, batch_size=2, num_workers=0), epoch=4)
     for first, workers in ((3, 0), (3, 2), (5, 1)):
@@ -324,9 +324,9 @@ def test_every_rank_has_equal_batches_and_no_clip_is_lost():
                 for rank in range(world_size)
             ]
             assert len({tuple(map(len, part)) for part in parts}) == 1
-            seen = sorted(int(i) for part in parts for batch in part for i in batch)
-            assert set(seen) == set(range(num_clips))
-            assert len(seen) == num_clips + -num_clips % world_size
+            trained = sorted(int(i) for part in parts for batch in part for i in batch)
+            assert set(trained) == set(range(num_clips))
+            assert len(trained) == num_clips + -num_clips % world_size
             tested = [
                 i for rank in range(world_size)
                 for batch in evaluation_batches(num_clips, batch_size=2, rank=rank, world_size=world_size)
@@ -434,9 +434,9 @@ def test_too_many_bad_clips_stop_the_run(some_bad):
         path.touch()
     for workers in (0, 1):
         loader = ClipLoader(dataset, batch_size=4, num_workers=workers, max_bad=1.0)
-        with pytest.raises(InputError, match="12 clips in a row cannot be read; the first: .* empty") as caught:
+        with pytest.raises(InputError, match="12 clips in a row cannot be read; the first: .* empty") as error:
             list(loader.batches())
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
 
 
 def test_unsuitable_frames_are_errors(videos, folders, tmp_path):
@@ -574,7 +574,7 @@ def test_1500_opens_a_third_of_them_broken_leak_no_memory_or_descriptors(some_ba
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-# what an audit found
+# cases from an audit
 
 
 def test_missing_numbers_are_errors_and_one_folder_does_not_shift_the_others(folders, tmp_path):
@@ -647,7 +647,7 @@ def test_one_iteration_at_a_time(videos):
         next(first)
 
 
-def test_packing_notices_frames_that_lack_and_packs_nothing_twice(folders, tmp_path):
+def test_packing_reports_missing_frames_and_packs_nothing_twice(folders, tmp_path):
     shutil.copytree(folders / "c 1", tmp_path / "c 1")
     (tmp_path / "list.txt").write_text("c 1 40 0\n")
     with pytest.raises(InputError, match=r"list.txt:1: 'c 1': contains 36 images, its list states 40"):

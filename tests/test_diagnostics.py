@@ -52,8 +52,8 @@ try:
 finally:
     print([name for name in ("torch", "numpy", "cv2") if name in sys.modules], file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "[]\n")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "[]\n")
 
 
 @pytest.mark.slow
@@ -75,9 +75,9 @@ def test_models_show_of_the_unknown():
 
 @pytest.mark.slow
 def test_doctor():
-    done = run("doctor", "--json")
-    assert done.returncode == 0, done.stdout
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    result = run("doctor", "--json")
+    assert result.returncode == 0, result.stdout
+    checks = {check["name"]: check for check in json.loads(result.stdout)}
     assert {name for name, check in checks.items() if check["ok"]} == {"decoder", "weights", "self-check"}
     assert "self-check" in run("doctor").stdout
 

@@ -1,4 +1,4 @@
-"""Testing in several processes: every clip once, and the same to the bit as in one; killed and started again."""
+"""Testing in several processes: every clip once, and bit-identical to one process; killed and resumed."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def models(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, models, tmp_path):
-    found = {}
+    runs_by_world_size = {}
     for world_size in (1, 3):
         folder, log = tmp_path / str(world_size), tmp_path / f"log{world_size}"
         folder.mkdir()
@@ -53,16 +53,18 @@ def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, 
         words = ["python", script, clips / "list.csv", models["clips"], folder]
         process = processes.start(words, log, ranks=world_size)
         assert process.wait(300) == 0, log.read_text()[-3000:]
-        found[world_size] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)]
-    for world_size, ranks in found.items():
+        runs_by_world_size[world_size] = [
+            json.loads((folder / f"{rank}.json").read_text()) for rank in range(world_size)
+        ]
+    for world_size, ranks in runs_by_world_size.items():
         for number, length in enumerate(LENGTHS):
             runs = [run[number] for run in ranks]
             readable = [k for k in range(length) if k != 11]
             assert sorted(index for run in runs for index in run["scored"]) == readable
             shares = [len(run["scored"]) for run in runs]
-            assert max(shares) - min(shares) <= 2  # the unreadable one is in somebody's share
+            assert max(shares) - min(shares) <= 2  # one rank has the unreadable one
             for run in runs:
-                alone = found[1][0][number]
+                alone = runs_by_world_size[1][0][number]
                 assert run["names"] == [[f"copy{k}.mp4" for k in readable]] * 2
                 assert run["bad"] == ["copy11.mp4"] * (length > 11)
                 assert run["scores"] == alone["scores"], (world_size, length)
@@ -70,7 +72,7 @@ def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, 
 
 
 @pytest.mark.slow
-def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_path):
+def test_the_command_under_torchrun_is_killed_and_resumes(clips, models, tmp_path):
     def command(out):
         options = ["--device", "cpu", "--workers", "1", "--protocols", "1x1,3x3", "--max-bad", "20%", "--out", out]
         options += ["--report", out.with_suffix(".html")]
@@ -93,7 +95,7 @@ def test_the_command_under_torchrun_is_killed_and_goes_on(clips, models, tmp_pat
     assert out.read_bytes() == (tmp_path / "alone.json").read_bytes()
     assert [e.name for e in read_evaluations(out)] == ["1x1", "3x3"]
     lines = [line for line in log.read_text().splitlines() if "scores and metrics" in line]
-    assert len(lines) <= 2  # one process speaks for all
+    assert len(lines) <= 2  # one process prints for all
     assert re.search(r"copy11.mp4: .*empty", log.read_text())
 
 
@@ -146,15 +148,15 @@ from i3d.training.run import TrainingRun
 
 store, rank, world_size = next(dist.rendezvous("env://"))
 dist.init_process_group("fake", store=store, rank=rank, world_size=world_size)  # in place of nccl
-told, gather = [], dist.all_gather
-dist.all_gather = lambda found, mine, group: told.append((mine.device.type, group)) or gather(found, mine, group=group)
+calls, gather = [], dist.all_gather
+dist.all_gather = lambda out, mine, group: calls.append((mine.device.type, group)) or gather(out, mine, group=group)
 run = object.__new__(TrainingRun)
 run.state = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
 assert run.gather_int(rank + 5) == [5, 6]
 assert run.gather_int(rank + 7) == [7, 8]
 group = gloo_group()
-assert told == [("cpu", group)] * 2 and group not in (None, dist.group.WORLD)
-del group, told[:]
+assert calls == [("cpu", group)] * 2 and group not in (None, dist.group.WORLD)
+del group, calls[:]
 """
 
 

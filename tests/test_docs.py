@@ -97,8 +97,8 @@ def test_i3d_commands_run(block, workplace, trained):
             if tuple(words) in trained:
                 shutil.copytree(trained[tuple(words)], work_dir)
                 continue
-            done = run_here(words)
-            assert done.returncode == 0, (line, done.stderr)
+            result = run_here(words)
+            assert result.returncode == 0, (line, result.stderr)
             if work_dir and work_dir.exists():
                 trained[tuple(words)] = work_dir
 
@@ -141,9 +141,9 @@ EXAMPLES = {
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_examples_run(script, workplace):
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
-    done = run_here(["python", f"examples/{script}", *EXAMPLES[script]])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    result = run_here(["python", f"examples/{script}", *EXAMPLES[script]])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
 
 
 def test_links_lead_somewhere():
@@ -158,13 +158,13 @@ def test_the_output_in_the_readme_is_what_the_demo_prints(tmp_path):
     fetched = subprocess.run([sys.executable, ROOT / "tools" / "demo_clip.py", clip], capture_output=True, text=True)
     if fetched.returncode != 0:
         pytest.skip(f"the demo clip cannot be fetched here: {fetched.stderr.splitlines()[-1]}")
-    done = run_here(["i3d", "predict", clip])
+    result = run_here(["i3d", "predict", clip])
     printed = (ROOT / "README.md").read_text(encoding="utf-8").split("```text\n")[1].splitlines()
-    told = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:6]]
+    printed_rows = [line.rsplit(maxsplit=2) for line in result.stdout.splitlines()[1:6]]
     shown = [line.rsplit(maxsplit=2) for line in printed[1:6]]
-    assert [row[0] for row in told] == [row[0] for row in shown]
-    assert [float(row[1]) for row in told] == pytest.approx([float(row[1]) for row in shown], abs=0.05)
-    assert done.stdout.splitlines()[6] == printed[6]
+    assert [row[0] for row in printed_rows] == [row[0] for row in shown]
+    assert [float(row[1]) for row in printed_rows] == pytest.approx([float(row[1]) for row in shown], abs=0.05)
+    assert result.stdout.splitlines()[6] == printed[6]
 
 
 def test_the_table_of_recipes_is_that_of_i3d_models():

@@ -43,9 +43,9 @@ def models(tmp_path_factory):
 
 
 def run(*arguments, expected=0):
-    done = run_here(["i3d", "test", *arguments, "--device", "cpu", "--workers", "0"])
-    assert done.returncode == expected, done
-    return done.stderr if expected == 2 else (done.stdout, done.stderr)
+    result = run_here(["i3d", "test", *arguments, "--device", "cpu", "--workers", "0"])
+    assert result.returncode == expected, result
+    return result.stderr if expected == 2 else (result.stdout, result.stderr)
 
 
 def score_clips(model, annotations, *, num_workers=0, recipe=None, **options):
@@ -55,8 +55,8 @@ def score_clips(model, annotations, *, num_workers=0, recipe=None, **options):
 
 def predicted(predictor, file):
     """The probabilities that `predict` gives, in the order of the classes."""
-    found = {p.label: p.score for p in predictor(file, top_k=1000).predictions}
-    return [found[label] for label in predictor.card.labels]
+    scores = {p.label: p.score for p in predictor(file, top_k=1000).predictions}
+    return [scores[label] for label in predictor.card.labels]
 
 
 # the same scores as predict
@@ -66,14 +66,14 @@ def predicted(predictor, file):
 @pytest.mark.parametrize("protocol", ["clips", "windows"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_scores_are_those_of_predict(clips, models, protocol, workers):
-    found = score_clips(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
+    evaluation = score_clips(models[protocol], read_annotations(clips / "clips.csv"), num_workers=workers)
     predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
-    expected_NK = [predicted(predictor, file) for file in found.files_N]
-    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
-    assert found.probabilities_NK.std(axis=0).max() > 1e-2  # the clips do differ
-    assert found.protocol == predictor.protocol_line
-    assert found.weights_sha256 == predictor.weights.sha256
-    assert found.average == ("prob" if protocol == "clips" else "score")
+    expected_NK = [predicted(predictor, file) for file in evaluation.files_N]
+    assert np.allclose(evaluation.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    assert evaluation.probabilities_NK.std(axis=0).max() > 1e-2  # the clips do differ
+    assert evaluation.protocol == predictor.protocol_line
+    assert evaluation.weights_sha256 == predictor.weights.sha256
+    assert evaluation.average == ("prob" if protocol == "clips" else "score")
     assert [len(views) for views in views_of(clips / "clips.csv", models[protocol])][:2] == (
         [9, 9] if protocol == "clips" else [3, 6]
     )
@@ -92,11 +92,11 @@ def test_foreign_weights_are_tested_as_they_are(clips, tmp_path):
     num_classes = len(predictor.card.labels)
     source = tmp_path / "list.txt"
     source.write_text(f"1.mp4 {num_classes - 1}\n")
-    found = score_clips(FOREIGN, read_annotations(source, root=clips))
-    expected_NK = [predicted(predictor, file) for file in found.files_N]
-    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
-    assert found.labels_N == ((num_classes - 1,),)
-    assert found.model == str(FOREIGN)
+    evaluation = score_clips(FOREIGN, read_annotations(source, root=clips))
+    expected_NK = [predicted(predictor, file) for file in evaluation.files_N]
+    assert np.allclose(evaluation.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    assert evaluation.labels_N == ((num_classes - 1,),)
+    assert evaluation.model == str(FOREIGN)
 
 
 @pytest.mark.slow
@@ -108,9 +108,9 @@ def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, 
     for k, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / "0" / f"img_{k + 1:05d}.png"), frame[..., ::-1])
     (tmp_path / "list.csv").write_text("path,label\n0,a\n")
-    found = score_clips(models[protocol], read_annotations(tmp_path / "list.csv"))
+    evaluation = score_clips(models[protocol], read_annotations(tmp_path / "list.csv"))
     predictor = Predictor(models[protocol], compute=ComputeConfig(device="cpu"))
-    assert np.allclose(found.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
+    assert np.allclose(evaluation.probabilities_NK[0], predicted(predictor, tmp_path / "0"), rtol=0, atol=1e-6)
     videos = read_annotations(clips / "clips.csv")
     pack_dataset(videos, tmp_path / "packed")
     packed = score_clips(models[protocol], read_annotations(tmp_path / "packed"))
@@ -178,12 +178,12 @@ def test_folders_of_flow(tmp_path):
         ClipProtocol(clip_len=10, frame_interval=1, num_clips=1, crops="center"),
     ):
         model = save_model(tmp_path / "flow.safetensors", labels=("a", "b"), channels=2, protocol=protocol)
-        found = score_clips(model, annotations)
+        evaluation = score_clips(model, annotations)
         net = i3d.load_model(model)
         clip_THWC = torch.from_numpy(flow_DHW2[:, :, 4:36]).float()
         with torch.inference_mode():
             logits_VK = net(((clip_THWC - 127.5) / 60).permute(3, 0, 1, 2)[None]).numpy()
-        assert np.allclose(found.probabilities_NK, softmax(logits_VK), atol=1e-5)
+        assert np.allclose(evaluation.probabilities_NK, softmax(logits_VK), atol=1e-5)
     out, _ = run(model, "--data", tmp_path / "list.txt", "--template", "flow_{}_{:05d}.png")
     assert "top-1" in out
 
@@ -194,15 +194,15 @@ def test_folders_of_flow(tmp_path):
 def test_classes_are_matched_by_name(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("c", "more", "a", "b"))
     annotations = read_annotations(clips / "clips.csv")
-    found = score_clips(other, annotations)
-    assert found.classes == ("c", "more", "a", "b")
-    assert found.labels_N == ((2,), (3,), (0,), (2,), (3,), (0,))
+    evaluation = score_clips(other, annotations)
+    assert evaluation.classes == ("c", "more", "a", "b")
+    assert evaluation.labels_N == ((2,), (3,), (0,), (2,), (3,), (0,))
     few = read_annotations(clips / "clips.csv").select([1, 4])
     assert score_clips(models["clips"], few).labels_N == ((1,), (1,))
 
 
 @pytest.mark.slow
-def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
+def test_classes_that_do_not_match_are_an_error(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
     message = run(other, "--data", clips / "clips.csv", expected=2)
     assert "clips.csv: classes that" in message
@@ -219,7 +219,7 @@ def test_classes_that_do_not_fit_are_told(clips, models, tmp_path):
     assert read_evaluation(tmp_path / "named.json").labels_N == ((2,), (1,))
 
 
-def test_clips_without_a_class_or_with_several_are_told(clips, models, tmp_path):
+def test_clips_without_a_class_or_with_several_are_an_error(clips, models, tmp_path):
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a\n1.mp4,\n2.mp4,b\n3.mp4,c\n")
     assert "l.csv:3: '1.mp4': has no label" in run(
         models["clips"], "--data", tmp_path / "l.csv", "--root", clips, expected=2
@@ -234,15 +234,17 @@ def test_classes_that_go_together(clips, tmp_path):
     model = save_model(tmp_path / "multi.safetensors", multi_label=True)
     (tmp_path / "l.csv").write_text("path,label\n0.mp4,a|c\n1.mp4,b\n2.mp4,b|c\n3.mp4,a\n")
     out, _ = run(model, "--data", tmp_path / "l.csv", "--root", clips, "--out", tmp_path / "r.json")
-    found = read_evaluation(tmp_path / "r.json")
-    assert found.multi_label
-    assert found.labels_N == ((0, 2), (1,), (1, 2), (0,))
-    expected_NK = [predicted(Predictor(model, compute=ComputeConfig(device="cpu")), file) for file in found.files_N]
-    assert np.allclose(found.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
+    evaluation = read_evaluation(tmp_path / "r.json")
+    assert evaluation.multi_label
+    assert evaluation.labels_N == ((0, 2), (1,), (1, 2), (0,))
+    expected_NK = [
+        predicted(Predictor(model, compute=ComputeConfig(device="cpu")), file) for file in evaluation.files_N
+    ]
+    assert np.allclose(evaluation.probabilities_NK, expected_NK, rtol=0, atol=1e-6)
     precisions = []
     for k in range(3):
-        shown = [n for n in range(4) if k in found.labels_N[n]]
-        ranks = [[m for m in range(4) if found.scores_NK[m, k] >= found.scores_NK[n, k]] for n in shown]
+        shown = [n for n in range(4) if k in evaluation.labels_N[n]]
+        ranks = [[m for m in range(4) if evaluation.scores_NK[m, k] >= evaluation.scores_NK[n, k]] for n in shown]
         precisions.append(np.mean([np.mean([m in shown for m in rank]) for rank in ranks]))
     assert f"mean average precision {np.mean(precisions):.4f} (95 % interval " in out
     assert "of 4 clips\n" in out
@@ -250,16 +252,16 @@ def test_classes_that_go_together(clips, tmp_path):
     assert "--bad-as-wrong" in run(model, "--data", tmp_path / "l.csv", "--bad-as-wrong", expected=2)
 
 
-# what is told
+# output and metrics
 
 
-def test_the_table_and_the_figures(clips, models, tmp_path):
+def test_the_table_and_its_metrics(clips, models, tmp_path):
     out, err = run(models["clips"], "--data", clips / "clips.csv", "--out", tmp_path / "r.json")
-    found = read_evaluation(tmp_path / "r.json")
-    right = [int(scores.argmax()) == i % 3 for i, scores in enumerate(found.scores_NK)]
+    evaluation = read_evaluation(tmp_path / "r.json")
+    right = [int(scores.argmax()) == i % 3 for i, scores in enumerate(evaluation.scores_NK)]
     assert f"top-1 {np.mean(right):.4f} (95 % interval " in out
     assert "of 6 clips\n" in out
-    called = [int(scores.argmax()) for scores in found.scores_NK]
+    called = [int(scores.argmax()) for scores in evaluation.scores_NK]
     recalls = [np.mean([right[k], right[k + 3]]) for k in range(3)]
     assert f"mean class {np.mean(recalls):.4f}" in out
     rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split()) and words[0] in "abc"}
@@ -275,26 +277,26 @@ def test_the_table_and_the_figures(clips, models, tmp_path):
 
 
 def test_numbers_by_hand(clips, models):
-    found = score_clips(models["clips"], read_annotations(clips / "clips.csv"))
+    evaluation = score_clips(models["clips"], read_annotations(clips / "clips.csv"))
     scores_NK = np.eye(3)[[0, 1, 2, 0, 1, 0]] * 0.7 + 0.1
-    figures = compute_metrics(replace(found, scores_NK=scores_NK))
-    assert figures.top1 == pytest.approx(5 / 6)
-    assert figures.calibration == pytest.approx(5 / 6 - 0.8)
-    assert figures.largest_class == pytest.approx(1 / 3)
-    assert figures.by_class.precision_K.tolist() == pytest.approx([2 / 3, 1, 1])
-    assert figures.by_class.recall_K.tolist() == pytest.approx([1, 1, 1 / 2])
-    assert figures.confusion_KK.tolist() == [[2, 0, 0], [0, 2, 0], [1, 0, 1]]
+    metrics = compute_metrics(replace(evaluation, scores_NK=scores_NK))
+    assert metrics.top1 == pytest.approx(5 / 6)
+    assert metrics.calibration == pytest.approx(5 / 6 - 0.8)
+    assert metrics.largest_class == pytest.approx(1 / 3)
+    assert metrics.by_class.precision_K.tolist() == pytest.approx([2 / 3, 1, 1])
+    assert metrics.by_class.recall_K.tolist() == pytest.approx([1, 1, 1 / 2])
+    assert metrics.confusion_KK.tolist() == [[2, 0, 0], [0, 2, 0], [1, 0, 1]]
 
 
 def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     from i3d.cli.output import print_evaluation
 
-    found = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+    evaluation = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     names = tuple(f"name {k:02d}" for k in range(30))
     labels = tuple((k,) for k in range(30))
     scores_NK = np.eye(30)[[*range(20), *range(10)]] * 0.7 + 0.01
     more = {"files_N": ("x",) * 30, "names_N": ("x",) * 30, "num_views_N": (9,) * 30}
-    many = replace(found, classes=names, labels_N=labels, scores_NK=scores_NK, **more)
+    many = replace(evaluation, classes=names, labels_N=labels, scores_NK=scores_NK, **more)
     print_evaluation(many, compute_metrics(many))
     out = capsys.readouterr().out
     assert "the 10 classes with the lowest F1, of 30" in out
@@ -303,12 +305,12 @@ def test_of_many_classes_the_worst_are_shown(clips, models, capsys):
     assert "top-5" in out
 
 
-def test_json_says_its_protocol(clips, models):
+def test_json_names_its_protocol(clips, models):
     out, _ = run(models["windows"], "--data", clips / "clips.csv", "--json")
-    figures = json.loads(out)
-    assert figures["protocol"].startswith("tiny: all frames at 20 fps in windows of at most 8")
-    assert figures["num_clips"] == 6
-    assert len(figures["by_class"]) == len(figures["confusion"]) == 3
+    metrics = json.loads(out)
+    assert metrics["protocol"].startswith("tiny: all frames at 20 fps in windows of at most 8")
+    assert metrics["num_clips"] == 6
+    assert len(metrics["by_class"]) == len(metrics["confusion"]) == 3
 
 
 @pytest.mark.slow
@@ -351,17 +353,17 @@ def test_bad_clips_are_counted_and_named(some_bad, models, protocol):
     out, err = run(*options, expected=3)
     assert "of 5 clips (1 unreadable, left out)" in out
     assert "4.mp4: it is a web page" in err
-    found = read_evaluation(some_bad / "r.json")
-    assert [(Path(bad.file).name, bad.labels) for bad in found.bad] == [("4.mp4", (1,))]
-    assert "web page" in found.bad[0].reason
-    top1 = compute_metrics(found).top1
+    evaluation = read_evaluation(some_bad / "r.json")
+    assert [(Path(bad.file).name, bad.labels) for bad in evaluation.bad] == [("4.mp4", (1,))]
+    assert "web page" in evaluation.bad[0].reason
+    top1 = compute_metrics(evaluation).top1
     out, err = run(*options, "--bad-as-wrong", expected=3)
     assert "5 of 6 clips were done before (r.json)" in err
     assert f"top-1 {top1 * 5 / 6:.4f}" in out
-    wrong = compute_metrics(found, bad_as_wrong=True)
+    wrong = compute_metrics(evaluation, bad_as_wrong=True)
     assert wrong.by_class.num_clips_K.tolist() == [2, 2, 2]
     assert wrong.mean_class == pytest.approx(np.mean(wrong.by_class.recall_K))  # all classes are there
-    assert wrong.by_class.recall_K[1] == pytest.approx(compute_metrics(found).by_class.recall_K[1] / 2)
+    assert wrong.by_class.recall_K[1] == pytest.approx(compute_metrics(evaluation).by_class.recall_K[1] / 2)
     assert "of 6 clips (1 unreadable, counted as wrong)" in out
 
 
@@ -418,33 +420,37 @@ def test_bad_options(clips, models, options, message):
 
 def test_other_frames_than_the_network_takes(clips, tmp_path):
     four = save_model(tmp_path / "four.safetensors", channels=4)
-    said = run(four, "--data", clips / "clips.csv", expected=2)
-    assert "its frames have 3 channels, the network of" in said
-    assert "takes 4; list other frames, or set --template" in said
+    error = run(four, "--data", clips / "clips.csv", expected=2)
+    assert "its frames have 3 channels, the network of" in error
+    assert "takes 4; list other frames, or set --template" in error
 
 
 # the file
 
 
-def test_the_file_gives_back_what_was_written(clips, models, tmp_path):
-    found = score_clips(models["windows"], read_annotations(clips / "clips.csv"))
-    write_evaluations(tmp_path / "r.json", [(found, compute_metrics(found))])
+def test_the_file_round_trips(clips, models, tmp_path):
+    evaluation = score_clips(models["windows"], read_annotations(clips / "clips.csv"))
+    write_evaluations(tmp_path / "r.json", [(evaluation, compute_metrics(evaluation))])
     again = read_evaluation(tmp_path / "r.json")
-    assert np.array_equal(again.scores_NK, found.scores_NK)
-    assert all(getattr(again, name) == value for name, value in vars(found).items() if name != "scores_NK")
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert (told["format"], told["version"], told["sha256"]) == ("i3d evaluation", 1, found.weights_sha256)
-    assert told["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(found).top1
-    assert told["counts"] == {"clips": 6, "unreadable": 0}
-    assert told["clips"][0]["file"].endswith("0.mp4")
+    assert np.array_equal(again.scores_NK, evaluation.scores_NK)
+    assert all(getattr(again, name) == value for name, value in vars(evaluation).items() if name != "scores_NK")
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert (document["format"], document["version"], document["sha256"]) == (
+        "i3d evaluation",
+        1,
+        evaluation.weights_sha256,
+    )
+    assert document["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(evaluation).top1
+    assert document["counts"] == {"clips": 6, "unreadable": 0}
+    assert document["clips"][0]["file"].endswith("0.mp4")
 
 
-def test_files_that_are_no_evaluation_are_told(clips, models, tmp_path):
-    found = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
+def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):
+    evaluation = score_clips(models["clips"], read_annotations(clips / "clips.csv").select([0]))
     path = tmp_path / "r.json"
     with pytest.raises(i3d.InputError, match="cannot be read"):
         read_evaluation(path)
-    write_evaluations(path, [(found, compute_metrics(found))])
+    write_evaluations(path, [(evaluation, compute_metrics(evaluation))])
     good = json.loads(path.read_text())
     clip = good["clips"][0]
     for change, message in [

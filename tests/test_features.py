@@ -139,16 +139,16 @@ def test_a_row_is_the_network_on_exactly_its_frames(clip, long_clip, name, kinds
     settings, chosen = SETTINGS[name], extractor(SETTINGS[name], *kinds)
     clip = long_clip if settings.window == 64 else clip
     with open_video(clip) as video:
-        found = chosen(video)
+        features = chosen(video)
     with open_video(clip) as video:
         frames = resize_short_side(np.stack(list(video.stream(fps=settings.fps))), short_side=32)
     flows = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(frames, frames[1:], strict=False)]
-    seen = {"rgb": frames, "flow": np.stack([flows[0], *flows])}
-    assert found.num_frames == len(frames)
-    assert len(found.rows) == len(found.values) > 1 or settings.stride == 16
-    for row, values, (start, end) in zip(found.rows, found.values, found.seconds, strict=True):
+    inputs = {"rgb": frames, "flow": np.stack([flows[0], *flows])}
+    assert features.num_frames == len(frames)
+    assert len(features.rows) == len(features.values) > 1 or settings.stride == 16
+    for row, values, (start, end) in zip(features.rows, features.values, features.seconds, strict=True):
         indices = np.clip(np.arange(*row), 0, len(frames) - 1)
-        expected = [by_hand(chosen.streams[k], seen[kind][indices], settings) for k, kind in enumerate(kinds)]
+        expected = [by_hand(chosen.streams[k], inputs[kind][indices], settings) for k, kind in enumerate(kinds)]
         assert np.allclose(values, np.concatenate(expected, axis=-1), rtol=1e-5, atol=1e-5)
         rate = settings.fps or 20
         assert (start, end) == pytest.approx((max(row.first, 0) / rate, min(row.stop, len(frames)) / rate), abs=1e-6)
@@ -172,33 +172,33 @@ def by_hand(stream, clip_THWC, settings):
     return rows[0] if len(rows) == 1 else np.stack(rows)
 
 
-def test_the_grid_is_kept(clip):
+def test_the_grid_is_exact(clip):
     settings = FeatureSettings(window=8, stride=8, fps=None, layer="layer3", grid=True)
     with open_video(clip) as video:
-        found = extractor(settings)(video)
+        features = extractor(settings)(video)
     averaged = FeatureSettings(window=8, stride=8, fps=None, layer="layer3")
     with open_video(clip) as video:
         plain = extractor(averaged)(video)
-    assert found.values.ndim == 6
-    assert found.values.shape[:2] == (3, 1)
-    assert np.allclose(found.values.mean(axis=(1, 2, 3, 4)), plain.values, atol=1e-5)
+    assert features.values.ndim == 6
+    assert features.values.shape[:2] == (3, 1)
+    assert np.allclose(features.values.mean(axis=(1, 2, 3, 4)), plain.values, atol=1e-5)
 
 
 def test_a_row_for_each_frame(clip):
     with open_video(clip) as video:
-        found = extractor(feature_preset("segmentation-21-centred"))(video)
-    assert len(found.values) == 30
-    assert found.rows[0] == (-10, 11)
-    assert found.seconds[29] == pytest.approx((19 / 20, 30 / 20))
+        features = extractor(feature_preset("segmentation-21-centred"))(video)
+    assert len(features.values) == 30
+    assert features.rows[0] == (-10, 11)
+    assert features.seconds[29] == pytest.approx((19 / 20, 30 / 20))
 
 
 def test_a_video_shorter_than_a_row(clip):
-    told = "it has 30 frames, a row needs 64; use --padding repeat, or a smaller --window"
-    with open_video(clip) as video, pytest.raises(VideoError, match=told):
+    message = "it has 30 frames, a row needs 64; use --padding repeat, or a smaller --window"
+    with open_video(clip) as video, pytest.raises(VideoError, match=message):
         extractor(feature_preset("video-features-i3d"))(video)
 
 
-def test_what_is_not_there_is_told():
+def test_missing_parts_are_reported():
     with pytest.raises(InputError, match="layer 'Mixed_5c': this network has pooled, conv1, layer1"):
         extractor(FeatureSettings(layer="Mixed_5c"))
     with pytest.raises(InputError, match="name an endpoint, such as layer4"):
@@ -226,9 +226,9 @@ def model(tmp_path):
 
 
 def run(*arguments, expected=0):
-    done = run_here(["i3d", "features", *arguments, "--device", "cpu"])
-    assert done.returncode == expected, done.stderr
-    return done.stderr
+    result = run_here(["i3d", "features", *arguments, "--device", "cpu"])
+    assert result.returncode == expected, result.stderr
+    return result.stderr
 
 
 def content(folder):
@@ -238,23 +238,23 @@ def content(folder):
 OPTIONS = ("--window", "8", "--stride", "4", "--fps", "native")
 
 
-def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path):
+def test_a_folder_becomes_arrays_with_sidecars(videos, model, tmp_path):
     out = tmp_path / "out"
     err = run(videos, "--out", out, "--model", model, *OPTIONS, expected=3)
     assert "broken.mp4: the file is empty" in err
     assert "short.mp4: it has 5 frames, a row needs 8; use --padding repeat, or a smaller --window" in err
     assert "features of 3 of 5 videos" in err
     assert sorted(content(out)) == ["a.json", "a.npy", "b.json", "b.npy", "more/a.json", "more/a.npy"]
-    told, values = json.loads((out / "more" / "a.json").read_text()), np.load(out / "more" / "a.npy")
+    sidecar, values = json.loads((out / "more" / "a.json").read_text()), np.load(out / "more" / "a.npy")
     weights = load_weights(model)
-    assert told["made_with"]["weights"] == [{"sha256": weights.sha256, "recipe": "tiny", "flow": None}]
-    assert told["made_with"]["runtime"] == "torch"
-    assert told["runtimes"] == {"torch": metadata.version("torch")}
-    assert told["shape"] == list(values.shape) == [3, 32]
+    assert sidecar["made_with"]["weights"] == [{"sha256": weights.sha256, "recipe": "tiny", "flow": None}]
+    assert sidecar["made_with"]["runtime"] == "torch"
+    assert sidecar["runtimes"] == {"torch": metadata.version("torch")}
+    assert sidecar["shape"] == list(values.shape) == [3, 32]
     net = build_model(weights)
     with open_video(videos / "more" / "a.mp4") as video:
         frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
-    for row, features in zip(told["rows"], values, strict=True):
+    for row, features in zip(sidecar["rows"], values, strict=True):
         clip = frames[row["first"] : row["stop"], :, (frames.shape[2] - 32) // 2 :][:, :, :32]
         x = ((torch.from_numpy(clip.copy()).float() - 127.5) / 60).permute(3, 0, 1, 2)[None]
         with torch.inference_mode():
@@ -263,7 +263,7 @@ def test_a_folder_becomes_arrays_with_their_explanations(videos, model, tmp_path
 
 
 @pytest.mark.slow
-def test_what_is_there_is_kept_and_what_changed_is_made_anew(videos, model, tmp_path):
+def test_existing_output_is_reused_and_changed_input_recomputed(videos, model, tmp_path):
     out = tmp_path / "out"
     for name in ("broken.mp4", "short.mp4"):
         (videos / name).unlink()
@@ -322,20 +322,20 @@ def test_other_formats_have_frames_and_seconds(videos, model, tmp_path, kind, lo
     for name in ("o", "again"):
         run(*options, "--out", tmp_path / name, "--array-format", kind)
     path = tmp_path / "o" / f"a.{kind}"
-    found, plain = load(path), np.load(tmp_path / "plain" / "a.npy")
+    contents, plain = load(path), np.load(tmp_path / "plain" / "a.npy")
     assert plain.shape == (6, 10, 32)
-    assert np.array_equal(found["features"], plain)
-    assert found["features"].dtype == np.float32
-    assert found["rows"].tolist() == [[k, k + 8] for k in range(0, 24, 4)]
-    assert found["seconds"][1].tolist() == pytest.approx([0.2, 0.6])
+    assert np.array_equal(contents["features"], plain)
+    assert contents["features"].dtype == np.float32
+    assert contents["rows"].tolist() == [[k, k + 8] for k in range(0, 24, 4)]
+    assert contents["seconds"][1].tolist() == pytest.approx([0.2, 0.6])
     assert path.read_bytes() == (tmp_path / "again" / f"a.{kind}").read_bytes()
     assert np.array_equal(read_array(path), plain)
-    done = run_here(["i3d", "features", "compare", path, tmp_path / "plain" / "a.npy"])
-    assert "they are the same to the bit" in done.stdout
+    result = run_here(["i3d", "features", "compare", path, tmp_path / "plain" / "a.npy"])
+    assert "they are the same to the bit" in result.stdout
 
 
 @pytest.mark.parametrize(("kind", "library"), [("h5", "h5py"), ("parquet", "pyarrow")])
-def test_a_format_whose_library_is_missing_is_told_first(videos, model, tmp_path, monkeypatch, kind, library):
+def test_a_format_whose_library_is_missing_is_reported_first(videos, model, tmp_path, monkeypatch, kind, library):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     err = run(videos / "a.mp4", "--out", tmp_path / "o", "--model", model, "--array-format", kind, expected=2)
@@ -366,7 +366,7 @@ def test_another_video_of_the_same_name_is_not_overwritten(videos, model, tmp_pa
 
 
 @pytest.mark.slow
-def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
+def test_one_sidecar_describes_one_array(videos, model, tmp_path):
     options = (videos / "a.mp4", "--out", tmp_path / "o", "--model", model, *OPTIONS)
     run(*options)
     assert "made with other settings (file_format was npy, now npz)" in run(
@@ -376,8 +376,8 @@ def test_one_sidecar_tells_of_one_array(videos, model, tmp_path):
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.json", "a.npz"]
 
 
-def test_what_others_are_writing_stays(tmp_path):
-    """Names that share their first characters, and a process that is at work on the same file."""
+def test_files_that_others_are_writing_are_not_deleted(tmp_path):
+    """Names that share their first characters, and a process that is writing the same file."""
     path = tmp_path / ("a" * 70 + "1.npy")
     with replacing(path) as alive, replacing(path.with_name("a" * 70 + "2.npy")) as neighbour:
         killed = path.with_name(alive.name.replace(alive.stem[-8:], "12345678"))
@@ -405,22 +405,22 @@ def test_two_streams_side_by_side(videos, model, tmp_path):
     run(*options, *dis, "--out", tmp_path / "both", "--model", model, "--flow-model", flow)
     rgb, of_flow, both = (np.load(tmp_path / name / "a.npy") for name in ("rgb", "flow", "both"))
     assert np.array_equal(both, np.concatenate([rgb, of_flow], axis=-1))
-    told = json.loads((tmp_path / "both" / "a.json").read_text())
-    assert [weights["flow"] for weights in told["made_with"]["weights"]] == [None, "dis"]
-    assert told["made_with"]["preprocessing"][1]["flow"] == "dis"
+    sidecar = json.loads((tmp_path / "both" / "a.json").read_text())
+    assert [weights["flow"] for weights in sidecar["made_with"]["weights"]] == [None, "dis"]
+    assert sidecar["made_with"]["preprocessing"][1]["flow"] == "dis"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("openvino") is None, reason="pip install 'i3d[export]'")
-def test_what_ran_is_in_the_explanation(videos, model, tmp_path):
+def test_the_runtime_is_in_the_sidecar(videos, model, tmp_path):
     for name, runtime in (("one", "torch"), ("two", "openvino")):
         options = ("--runtime", runtime, "--cache", tmp_path / "cache")
         run(videos / "a.mp4", *OPTIONS, "--out", tmp_path / name, "--model", model, *options)
     one, two = (np.load(tmp_path / name / "a.npy") for name in ("one", "two"))
     assert np.allclose(one, two, atol=1e-5)
-    told = json.loads((tmp_path / "two" / "a.json").read_text())
-    assert told["made_with"]["runtime"] == "openvino"
-    assert told["runtimes"] == {"openvino": metadata.version("openvino")}
+    sidecar = json.loads((tmp_path / "two" / "a.json").read_text())
+    assert sidecar["made_with"]["runtime"] == "openvino"
+    assert sidecar["runtimes"] == {"openvino": metadata.version("openvino")}
 
 
 @pytest.mark.parametrize(
@@ -490,24 +490,24 @@ def test_grids_that_would_fill_the_memory_are_refused(monkeypatch, clip):
 
 
 @pytest.mark.parametrize(("command", "other"), [("features", "compare"), ("flow", "show")])
-def test_help_is_that_of_what_is_meant(command, other):
-    said = run_here(["i3d", command, "--help"]).stdout
-    assert "--out" in said
-    assert f"Usage: i3d {command} COMMAND --out PATH [OPTIONS] VIDEOS..." in said
-    assert re.search(rf"{other} +[A-Z]", said)
+def test_help_is_that_of_the_subcommand(command, other):
+    output = run_here(["i3d", command, "--help"]).stdout
+    assert "--out" in output
+    assert f"Usage: i3d {command} COMMAND --out PATH [OPTIONS] VIDEOS..." in output
+    assert re.search(rf"{other} +[A-Z]", output)
 
 
 @pytest.mark.slow
 def test_frames_are_decoded_while_the_network_runs(tmp_path):
     """When the first row is there, frames beyond its window have been decoded, but not the whole video."""
     encode(tmp_path / "a.mp4", [numbered_frame(k) for k in range(100)])
-    seen = []
-    made = extractor(FeatureSettings(window=4, stride=4), "rgb")
+    decoded = []
+    extract = extractor(FeatureSettings(window=4, stride=4), "rgb")
     with open_video(tmp_path / "a.mp4") as video:
 
         def on_progress(_):
-            time.sleep(0 if seen else 0.2)
-            seen.append(video.frames_decoded)
+            time.sleep(0 if decoded else 0.2)
+            decoded.append(video.frames_decoded)
 
-        made(video, on_progress=on_progress)
-    assert 8 < seen[0] < 60
+        extract(video, on_progress=on_progress)
+    assert 8 < decoded[0] < 60

@@ -1,4 +1,4 @@
-"""Features are computed once: found again by content and settings, whatever a clip is called and whoever asks."""
+"""Features are computed once: cached by content and settings, whatever the name of a clip and of a run."""
 
 import shutil
 
@@ -20,7 +20,7 @@ def first(tmp_path_factory):
     first = tmp_path_factory.mktemp("first")
     make_folder(first / "clips", ("a", "b"), 3)
     save_tiny(first / "tiny.safetensors")
-    assert start(first, "one") == 10  # 6 clips as the test sees them, and one random view of the 4 that are learnt
+    assert start(first, "one") == 10  # 6 clips with the test's views, and one random view of the 4 training clips
     return first
 
 
@@ -41,8 +41,8 @@ def clean(root):
 def start(root, work_dir, *more, data="clips"):
     """How many views were computed."""
     common = ["--views", 2, "--head", "prototype", "--precision", "fp32", "--no-overfit-check"]
-    said = train(root / data, root / work_dir, root / "tiny.safetensors", *common, *more)
-    (line,) = (line for line in said.splitlines() if line.startswith("features: ") and "computed" in line)
+    output = train(root / data, root / work_dir, root / "tiny.safetensors", *common, *more)
+    (line,) = (line for line in output.splitlines() if line.startswith("features: ") and "computed" in line)
     return int(line.split()[1])
 
 
@@ -52,7 +52,7 @@ def best(root, work_dir):
 
 @pytest.mark.slow
 def test_a_second_run_decodes_nothing_and_gives_the_same_bits(clean, monkeypatch):
-    """12 views: 6 clips as the test sees them, and one random view of each, as all are learnt.
+    """12 views: 6 clips with the test's views, and one random view of each, as all are training clips.
 
     Nothing is opened but for the stills of the report, which is not written here.
     """
@@ -75,7 +75,7 @@ def test_a_second_run_decodes_nothing_and_gives_the_same_bits(clean, monkeypatch
 @pytest.mark.slow
 def test_other_settings_give_other_features(root):
     drawn = 4
-    assert start(root, "seed", "--seed", 1) == drawn  # of other random views; what the test sees is as it was
+    assert start(root, "seed", "--seed", 1) == drawn  # of other random views; the test's views are the same
     assert start(root, "precision", "--precision", "bf16") == 6 + drawn
     assert start(root, "two", "--test-clips", 2) == 6
     assert start(root, "colours", "--set", "training.augmentation.brightness=0.3") == drawn
@@ -85,7 +85,7 @@ def test_other_settings_give_other_features(root):
 
 
 @pytest.mark.slow
-def test_a_clip_is_known_by_its_content(clean):
+def test_a_clip_is_identified_by_its_content(clean):
     folds = ("--cv-folds", 2, "--views", 1)
     assert start(clean, "one", *folds) == 6
     (clean / "clips" / "a" / "0.mp4").rename(clean / "clips" / "a" / "renamed.mp4")
@@ -99,42 +99,42 @@ def test_a_clip_is_known_by_its_content(clean):
 
 
 @pytest.mark.slow
-def test_damaged_entries_are_computed_anew(root):
+def test_damaged_cache_files_are_computed_again(root):
     """One cut short, one with values that are not finite, one whole and finite but of another shape."""
-    entries = sorted((root / "cache").rglob("*.npy"))
-    whole = [entry.read_bytes() for entry in entries]
-    entries[0].write_bytes(whole[0][:-7])
-    np.save(entries[1], np.full_like(np.load(entries[1]), np.nan))
-    np.save(entries[2], np.zeros((1, 5), np.float32))
+    files = sorted((root / "cache").rglob("*.npy"))
+    whole = [file.read_bytes() for file in files]
+    files[0].write_bytes(whole[0][:-7])
+    np.save(files[1], np.full_like(np.load(files[1]), np.nan))
+    np.save(files[2], np.zeros((1, 5), np.float32))
     for record in (root / "cache").rglob("*.json"):
         record.write_text("{")
     assert start(root, "two") == 3
-    assert [entry.read_bytes() for entry in entries] == whole
+    assert [file.read_bytes() for file in files] == whole
     one, two = (state_of(root / work_dir / "best.safetensors") for work_dir in ("one", "two"))
     assert all(np.array_equal(value, two[name]) for name, value in one.items())
 
 
 @pytest.mark.slow
-def test_a_record_of_another_form_is_made_anew(root):
+def test_a_record_of_another_form_is_written_again(root):
     for record in (root / "cache").rglob("*.json"):
         record.write_text('{"rows": [{"path": 1}], "counts": {}}')
     assert start(root, "two") == 0
 
 
-def test_the_environment_says_where(root, monkeypatch, tmp_path):
-    monkeypatch.setenv("I3D_CACHE", str(tmp_path / "told"))
-    assert Cache.default().folder == tmp_path / "told"
+def test_the_environment_sets_the_cache_folder(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("I3D_CACHE", str(tmp_path / "set"))
+    assert Cache.default().folder == tmp_path / "set"
     monkeypatch.delenv("I3D_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert Cache.default().folder == tmp_path / "xdg" / "i3d"
 
 
-def test_keys_tell_all_parts_apart():
+def test_keys_distinguish_all_parts():
     assert cache_key(a=1, b=2) == cache_key(b=2, a=1)
     assert len({cache_key(a=1), cache_key(a="1"), cache_key(b=1), cache_key(a=[1]), cache_key(a=1, b=None)}) == 5
 
 
-def test_what_is_kept_is_found(tmp_path):
+def test_cached_values_are_loaded(tmp_path):
     cache, key = Cache(tmp_path), cache_key(a=1)
     assert cache.load_array(key) is None
     assert cache.load_json(key) is None

@@ -27,7 +27,7 @@ def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_g
 
 
 def objective(rows, head, loss, penalty, *, multi_label=False):
-    """What `fit_linear` says that it minimises, written down anew in plain features."""
+    """The documented objective of `fit_linear`, written again in plain features."""
     mean_C, std_C = feature_scale(rows)
     scaled_KC, bias_K = head.weight_KC * std_C, head.bias_K + head.weight_KC @ mean_C
     logits_RK = torch.from_numpy((rows.features_RC - mean_C) / std_C @ scaled_KC.T + bias_K)
@@ -80,7 +80,7 @@ def check_gradient(rows, head, loss, penalty, **options):
 @pytest.mark.slow
 @examples(6)
 @given(st.integers(0, 10**6), st.integers(0, 23), st.sampled_from([Loss(), LOSSES[2]]))
-def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_not_there(seed, which, loss):
+def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_absent(seed, which, loss):
     rows, every = make_rows(seed), np.arange(24)
     order = np.append(every, which)
     twice = Rows(rows.features_RC[order], rows.targets_RK[order], np.ones(25), rows.groups_R[order])
@@ -110,7 +110,7 @@ def test_the_order_and_the_units_of_features_do_not_matter(seed, order):
     assert np.allclose(a, c, atol=1e-5)
 
 
-def test_separable_rows_are_learnt_by_heart_with_hardly_a_penalty():
+def test_separable_rows_are_overfitted_with_hardly_a_penalty():
     rows = make_rows(3, apart=30.0)
     head = fit_linear(rows, Loss(), penalty=1e-8)
     assert (head.logits(rows.features_RC).argmax(axis=1) == rows.targets_RK.argmax(axis=1)).all()
@@ -133,7 +133,7 @@ def test_features_that_are_the_same_everywhere_are_no_trouble():
     assert np.isfinite(fit_prototypes(blank).weight_KC).all()
 
 
-def test_a_class_without_a_row_is_never_said():
+def test_a_class_without_a_row_is_never_predicted():
     rows = make_rows(5)
     wider = replace(rows, targets_RK=np.concatenate([rows.targets_RK, np.zeros((24, 1))], axis=1))
     for loss in (Loss(), LOSSES[2]):
@@ -153,7 +153,7 @@ def test_held_out_groups_choose_a_simple_head_for_noise_and_a_close_one_for_clea
 
 @pytest.mark.slow
 def test_groups_are_held_out_as_a_whole():
-    """Two copies of each of twelve noisy clips: held out one by one, their twins would tell; as groups they do not."""
+    """Two copies of each of twelve noisy clips: held out one by one, their copies would leak; as groups they do not."""
     few = replace(make_rows(7, num_clips=12), features_RC=np.random.default_rng(1).normal(size=(12, 40)))
     order = np.repeat(np.arange(12), 2)
     split = Rows(few.features_RC[order], few.targets_RK[order], np.ones(24), np.arange(24))
@@ -175,7 +175,7 @@ def test_any_number_of_groups_gives_a_penalty_and_the_same_again(per_group):
 # prototypes
 
 
-def test_prototypes_say_the_nearest_class_mean():
+def test_prototypes_predict_the_nearest_class_mean():
     rows = make_rows(9, apart=5.0, num_clips=9)
     head = fit_prototypes(rows)
     assert (head.logits(rows.features_RC).argmax(axis=1) == rows.targets_RK.argmax(axis=1)).all()

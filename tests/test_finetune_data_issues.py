@@ -12,12 +12,12 @@ from i3d.evaluation.result import compute_metrics
 from i3d.finetuning.data_issues import DataIssue, class_predictability, duplicate_pairs, find_data_issues
 from i3d.finetuning.diagnosis import diagnose, wilson
 from i3d.finetuning.overfit_check import draw_clips, overfit_head
-from support.evaluations import made
+from support.evaluations import make_evaluation
 from support.examples import examples
 
 
-class Made:
-    """A made list and what `check` would say of it: (label, split, what differs from a sound clip)."""
+class CheckedList:
+    """A list of clips and the report `check` would give: (label, split, what differs from a sound clip)."""
 
     def __init__(self, folder, clips, *, classes=None):
         lines = [f"{i}.mp4,{label},{split}" for i, (label, split, _) in enumerate(clips)]
@@ -29,8 +29,8 @@ class Made:
         sound = {"num_frames": 50, "width": 64, "height": 48, "fps": 25.0, "seconds": 2.0, "bytes": 50_000}
         rows = []
         for i, (label, split, changes) in enumerate(clips):
-            told = {"status": "ok", "reason": "", **sound, "sha256": f"{i:064x}", **changes}
-            rows.append(ClipReport(path=f"{i}.mp4", line=i + 2, split=split, labels=(label,), **told))
+            fields = {"status": "ok", "reason": "", **sound, "sha256": f"{i:064x}", **changes}
+            rows.append(ClipReport(path=f"{i}.mp4", line=i + 2, split=split, labels=(label,), **fields))
         self.report = DatasetReport("clips.csv", tuple(rows), {}, ())
 
     @property
@@ -42,8 +42,8 @@ class Made:
         return [issue.kind for issue in self.issues]
 
     def message(self, kind):
-        (found,) = (issue.message for issue in self.issues if issue.kind == kind)
-        return found
+        (issue_message,) = (issue.message for issue in self.issues if issue.kind == kind)
+        return issue_message
 
 
 def alternate(number, *, change=lambda _: {}, split=lambda _: ""):
@@ -51,46 +51,46 @@ def alternate(number, *, change=lambda _: {}, split=lambda _: ""):
 
 
 def test_nothing_is_wrong_with_sound_clips(tmp_path):
-    assert Made(tmp_path, alternate(40)).kinds == []
-    assert Made(tmp_path, alternate(40, split=lambda i: ("train", "val")[i // 2 % 2])).kinds == []
+    assert CheckedList(tmp_path, alternate(40)).kinds == []
+    assert CheckedList(tmp_path, alternate(40, split=lambda i: ("train", "val")[i // 2 % 2])).kinds == []
 
 
 def test_one_class_stops(tmp_path):
-    (found,) = Made(tmp_path, [("a", "", {})] * 6).issues
-    assert found.kind == "one class"
-    assert found.is_fatal
-    assert "'a'" in found.message
-    only_val = Made(tmp_path, [("a", "train", {})] * 6 + [("b", "val", {})] * 6)
+    (issue,) = CheckedList(tmp_path, [("a", "", {})] * 6).issues
+    assert issue.kind == "one class"
+    assert issue.is_fatal
+    assert "'a'" in issue.message
+    only_val = CheckedList(tmp_path, [("a", "train", {})] * 6 + [("b", "val", {})] * 6)
     assert only_val.issues[0].is_fatal
 
 
 def test_a_class_that_a_file_names_and_no_clip_has(tmp_path):
-    made = Made(tmp_path, alternate(20), classes=("a", "b", "juggling", "fencing"))
-    assert made.kinds == ["empty class"]
-    assert "'juggling', 'fencing'" in made.message("empty class")
-    assert "2 of 4 classes" in made.message("empty class")
+    checked = CheckedList(tmp_path, alternate(20), classes=("a", "b", "juggling", "fencing"))
+    assert checked.kinds == ["empty class"]
+    assert "'juggling', 'fencing'" in checked.message("empty class")
+    assert "2 of 4 classes" in checked.message("empty class")
 
 
 def test_fewer_clips_than_classes_stops(tmp_path):
-    made = Made(tmp_path, alternate(4), classes=tuple("abcdef"))
-    assert made.issues[0].kind == "few clips"
-    assert made.issues[0].is_fatal
-    assert "4 clips for 6 classes" in made.issues[0].message
+    checked = CheckedList(tmp_path, alternate(4), classes=tuple("abcdef"))
+    assert checked.issues[0].kind == "few clips"
+    assert checked.issues[0].is_fatal
+    assert "4 clips for 6 classes" in checked.issues[0].message
 
 
 def test_a_class_of_one_clip_is_named(tmp_path):
-    made = Made(tmp_path, [*[("a", "", {})] * 3, ("b", "", {})])
-    assert "1 of 2 classes have one training clip: 'b'" in made.message("few clips")
-    assert not any(issue.is_fatal for issue in made.issues)
+    checked = CheckedList(tmp_path, [*[("a", "", {})] * 3, ("b", "", {})])
+    assert "1 of 2 classes have one training clip: 'b'" in checked.message("few clips")
+    assert not any(issue.is_fatal for issue in checked.issues)
 
 
 def test_a_clip_in_two_classes(tmp_path):
-    made = Made(
+    checked = CheckedList(
         tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 5 else {})
     )
-    assert "5.mp4 and 2.mp4 (b and a)" in made.message("two classes")
-    assert duplicate_pairs(made.report) == [(5, 2)]
-    same = Made(
+    assert "5.mp4 and 2.mp4 (b and a)" in checked.message("two classes")
+    assert duplicate_pairs(checked.report) == [(5, 2)]
+    same = CheckedList(
         tmp_path, alternate(8, change=lambda i: {"status": "duplicate", "duplicate_of": "2.mp4"} if i == 4 else {})
     )
     assert same.kinds == ["twice"]
@@ -101,15 +101,15 @@ def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
     def change(i):
         return {"status": "near-duplicate", "duplicate_of": "0.mp4"} if i in (2, 8) else {}
 
-    made = Made(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
-    assert made.kinds == ["duplicates", "twice"]
-    assert "1 clips are duplicates" in made.message("duplicates")
-    assert "8.mp4 and 0.mp4 (test and train)" in made.message("duplicates")
+    checked = CheckedList(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
+    assert checked.kinds == ["duplicates", "twice"]
+    assert "1 clips are duplicates" in checked.message("duplicates")
+    assert "8.mp4 and 0.mp4 (test and train)" in checked.message("duplicates")
 
 
 def test_unreadable_and_damaged_clips_are_named(tmp_path):
     states = {1: "missing", 3: "no video", 4: "truncated", 6: "wrong count"}
-    made = Made(
+    checked = CheckedList(
         tmp_path,
         alternate(
             12,
@@ -120,23 +120,25 @@ def test_unreadable_and_damaged_clips_are_named(tmp_path):
             },
         ),
     )
-    assert made.kinds == ["unreadable", "damaged"]
-    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in made.message("unreadable")
-    assert "4.mp4 (why)" in made.message("damaged")
+    assert checked.kinds == ["unreadable", "damaged"]
+    assert "2 of 12 clips cannot be read and are left out: 1.mp4 (why), 3.mp4 (why)" in checked.message("unreadable")
+    assert "4.mp4 (why)" in checked.message("damaged")
 
 
 def test_no_clip_that_can_be_read_stops(tmp_path):
-    made = Made(tmp_path, alternate(6, change=lambda _: {"status": "empty", "reason": "0 bytes", "num_frames": None}))
-    assert [issue.kind for issue in made.issues if issue.is_fatal] == ["unreadable", "one class"]
+    checked = CheckedList(
+        tmp_path, alternate(6, change=lambda _: {"status": "empty", "reason": "0 bytes", "num_frames": None})
+    )
+    assert [issue.kind for issue in checked.issues if issue.is_fatal] == ["unreadable", "one class"]
 
 
 def test_imbalance(tmp_path):
-    made = Made(tmp_path, [("a", "", {})] * 20 + [("b", "", {})] * 4)
-    assert "'a' has 20 training clips, 'b' has 4" in made.message("imbalance")
-    assert Made(tmp_path, [("a", "", {})] * 19 + [("b", "", {})] * 4).kinds == []
+    checked = CheckedList(tmp_path, [("a", "", {})] * 20 + [("b", "", {})] * 4)
+    assert "'a' has 20 training clips, 'b' has 4" in checked.message("imbalance")
+    assert CheckedList(tmp_path, [("a", "", {})] * 19 + [("b", "", {})] * 4).kinds == []
 
 
-# facts that tell the class
+# facts that predict the class
 
 
 LEAKS = {
@@ -150,9 +152,9 @@ LEAKS = {
 @pytest.mark.parametrize("name", LEAKS)
 def test_classes_that_differ_by_a_fact_of_their_files_only(tmp_path, name):
     change, words = LEAKS[name]
-    made = Made(tmp_path, alternate(24, change=change))
-    assert made.kinds == ["leak"]
-    assert made.message("leak").startswith(f"{words} alone predicts the class with a mean class accuracy of 100%")
+    checked = CheckedList(tmp_path, alternate(24, change=change))
+    assert checked.kinds == ["leak"]
+    assert checked.message("leak").startswith(f"{words} alone predicts the class with a mean class accuracy of 100%")
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -171,17 +173,17 @@ def test_random_facts_are_no_alarm(tmp_path, seed, num_classes, number):
         }
 
     clips = [("abcde"[i % num_classes], "", change(i)) for i in range(number)]
-    assert "leak" not in Made(tmp_path, clips).kinds
+    assert "leak" not in CheckedList(tmp_path, clips).kinds
 
 
 def test_uneven_classes_of_the_same_mix_of_sizes_are_no_alarm(tmp_path):
     clips = [("aaaab"[i % 5], "", {"width": (64, 96)[i // 5 % 2]}) for i in range(40)]
-    assert "leak" not in Made(tmp_path, clips).kinds
+    assert "leak" not in CheckedList(tmp_path, clips).kinds
 
 
 @examples(40)
 @given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.5, float("nan")]), st.integers(0, 3)), min_size=2, max_size=30))
-def test_how_well_a_number_tells_the_class_is_a_share(rows):
+def test_class_predictability_is_a_fraction(rows):
     values_N, labels_N = np.array([v for v, _ in rows]), np.array([k for _, k in rows])
     for groups_N in (np.arange(len(rows)), np.zeros(len(rows), int)):
         assert 0 <= class_predictability(values_N, labels_N, groups_N) <= 1
@@ -191,15 +193,15 @@ def test_how_well_a_number_tells_the_class_is_a_share(rows):
 # diagnosis
 
 
-def evaluation(labels, said, *, classes=("a", "b"), sure=5.0):
-    scores_NK = np.eye(len(classes))[list(said)] * sure
+def evaluation(labels, predicted, *, classes=("a", "b"), sure=5.0):
+    scores_NK = np.eye(len(classes))[list(predicted)] * sure
     scores_NK = np.exp(scores_NK) / np.exp(scores_NK).sum(axis=1, keepdims=True)
-    return made(scores_NK, labels, classes=classes)
+    return make_evaluation(scores_NK, labels, classes=classes)
 
 
-def diagnosis(labels, said, *, train_top1=None, issues=()):
-    found = evaluation(labels, said)
-    return " ".join(diagnose(found, compute_metrics(found), train_top1=train_top1, issues=issues))
+def diagnosis(labels, predicted, *, train_top1=None, issues=()):
+    evaluated = evaluation(labels, predicted)
+    return " ".join(diagnose(evaluated, compute_metrics(evaluated), train_top1=train_top1, issues=issues))
 
 
 def test_a_model_no_better_than_the_largest_class_is_useless():
@@ -215,7 +217,7 @@ def test_a_good_model_on_many_clips_is_called_sound_and_on_few_it_is_not():
     assert "34% to 100%" in diagnosis([0, 1], [0, 1])
 
 
-def test_what_else_is_wrong():
+def test_other_problems_are_reported():
     assert "It predicts 'a' for 40 of 40 clips" in diagnosis([0, 1] * 20, [0] * 40)
     assert "It overfits" in diagnosis([0, 1] * 50, [0, 1] * 40 + [1, 0] * 10, train_top1=1.0)
     assert "It underfits" in diagnosis([0, 1] * 50, [0, 1] * 35 + [1, 0] * 15, train_top1=0.71)
@@ -226,7 +228,7 @@ def test_what_else_is_wrong():
 
 
 @given(st.integers(1, 10_000), st.data())
-def test_the_interval_holds_the_share_and_shrinks(number, data):
+def test_the_interval_contains_the_fraction_and_shrinks(number, data):
     share = data.draw(st.integers(0, number)) / number
     low, high = wilson(share, number)
     assert -1e-12 <= low <= share + 1e-12
@@ -239,27 +241,27 @@ def test_the_interval_holds_the_share_and_shrinks(number, data):
 
 
 def labelled(folder, labels):
-    return Made(folder, [(label, "", {}) for label in labels]).annotations
+    return CheckedList(folder, [(label, "", {}) for label in labels]).annotations
 
 
 @pytest.mark.parametrize("labels", ["abababab", "aabbaabb", "abcdefgh", "aaaaaaab", "ab"])
-def test_any_labels_of_different_clips_are_learnt_by_heart(tmp_path, labels):
+def test_any_labels_of_different_clips_are_overfitted(tmp_path, labels):
     features_NVC = np.random.default_rng(0).normal(size=(len(labels), 3, 32)).astype(np.float32)
     annotations = labelled(tmp_path, labels)
     assert overfit_head(features_NVC, annotations, draw_clips(annotations, seed=0)).endswith("100 % correct")
 
 
-def test_the_same_clip_in_two_classes_is_named_with_its_twin(tmp_path):
+def test_the_same_clip_in_two_classes_is_named_with_its_duplicate(tmp_path):
     features_NVC = np.random.default_rng(0).normal(size=(8, 1, 32)).astype(np.float32)
     features_NVC[5] = features_NVC[2]
     annotations = labelled(tmp_path, "abababab")
-    with pytest.raises(InputError, match="overfit check failed") as caught:
+    with pytest.raises(InputError, match="overfit check failed") as error:
         overfit_head(features_NVC, annotations, range(8))
     for named in ("2.mp4 (a)", "5.mp4 (b)"):
-        assert named in str(caught.value)
+        assert named in str(error.value)
 
 
-def test_blank_clips_are_not_learnt(tmp_path):
+def test_blank_clips_are_not_overfitted(tmp_path):
     annotations = labelled(tmp_path, "abababab")
     with pytest.raises(InputError, match="they are duplicates, or blank"):
         overfit_head(np.ones((8, 2, 32), np.float32), annotations, range(8))

@@ -136,13 +136,13 @@ def test_without_options_the_clips_and_the_device_decide(known_):
 @pytest.mark.parametrize(
     ("seconds", "clip"), [(0.5, (16, 1)), (0.8, (16, 1)), (1.2, (32, 1)), (1.6, (32, 1)), (2.6, (32, 2)), (60, (32, 2))]
 )
-def test_clips_span_what_the_network_was_trained_on_where_videos_are_so_long(seconds, clip):
+def test_clips_span_the_training_length_where_videos_are_so_long(seconds, clip):
     config = choose(FinetuneOptions(), **known([10, 10], seconds=seconds))
     assert (config.protocol.clip_len, config.protocol.frame_interval) == clip
     assert config.protocol.target_fps == 25
 
 
-def test_frames_without_times_are_taken_as_they_are():
+def test_frames_without_times_are_not_resampled():
     config = choose(FinetuneOptions(), **known([10, 10], seconds=None, num_frames=18))
     assert (config.protocol.clip_len, config.protocol.frame_interval, config.protocol.target_fps) == (16, 1, None)
 
@@ -169,7 +169,7 @@ def test_classes_that_a_mirror_would_falsify_change_places():
     assert (on.flip, on.mirrored, on.no_flip) == (0.5, (), ())
 
 
-def test_settings_of_layers_are_refused_where_none_moves():
+def test_settings_of_layers_are_refused_where_none_is_trained():
     for given_ in ({"lr": 0.1}, {"epochs": 3}, {"batch_size": 2}, {"layer_decay": 0.5}, {"norms": "trained"}):
         with pytest.raises(InputError, match="--train-layers"):
             choose(FinetuneOptions(**given_), **known([10, 10]))
@@ -205,7 +205,7 @@ def test_class_means_have_no_loss(balance):
         (("left2", "right2"), [("left2", "right2")], []),
     ],
 )
-def test_sides_are_found_in_names(classes, pairs, alone):
+def test_sides_are_detected_in_names(classes, pairs, alone):
     assert mirror_rule(classes) == MirrorRule(tuple(pairs), tuple(alone))
 
 
@@ -218,7 +218,7 @@ name_parts = st.lists(words | st.sampled_from(SIDES), min_size=1, max_size=4)
 
 @given(st.lists(name_parts, min_size=1, max_size=6), st.sampled_from("_ -"))
 def test_a_mirror_of_a_mirror_is_the_class_itself(parts, between):
-    """Names with their twins: all that speak of sides are paired, both ways, and no other is."""
+    """Names with their mirrored names: all that name a side are paired, both ways, and no other is."""
     names = dict.fromkeys(
         between.join(part if isinstance(part, str) else part[side] for part in each)
         for each in parts
@@ -237,8 +237,8 @@ def test_a_mirror_of_a_mirror_is_the_class_itself(parts, between):
 
 @examples(30)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=6, unique=True))
-def test_any_names_are_taken(names):
+def test_any_names_are_accepted(names):
     rule = mirror_rule(tuple(names))
-    told = [*rule.alone, *(name for pair in rule.pairs for name in pair)]
-    assert len(set(told)) == len(told)
-    assert set(told) <= set(names)
+    classified = [*rule.alone, *(name for pair in rule.pairs for name in pair)]
+    assert len(set(classified)) == len(classified)
+    assert set(classified) <= set(names)

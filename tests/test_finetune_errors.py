@@ -1,4 +1,4 @@
-"""What `i3d train` of one's own clips does not take: one line that says what to do, and no half of anything."""
+"""Errors of `i3d train` on clips: one line that names the next step, and no partial output."""
 
 import shutil
 
@@ -22,15 +22,15 @@ def root(tmp_path_factory):
     return root
 
 
-def error(root, *more, work_dir="W", data="clips", fast=FAST, pictures=False):
+def error(root, *more, work_dir="W", data="clips", fast=FAST, draw=False):
     tiny = root / "tiny.safetensors"
-    said = train(root / data, root / work_dir, tiny, *fast, *more, expected=2, pictures=pictures)
+    message = train(root / data, root / work_dir, tiny, *fast, *more, expected=2, draw=draw)
     assert not (root / work_dir / "best.safetensors").exists() or work_dir in ("done", "state")
-    return said
+    return message
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["--cv-folds", 1], "--cv-folds 1: must be at least 2"),
         (["--cv-folds", 1000], "--cv-folds 1000: must be at least 2 and at most 10"),
@@ -60,9 +60,9 @@ def error(root, *more, work_dir="W", data="clips", fast=FAST, pictures=False):
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
-def test_wrong_options_are_one_line(root, words, said):
+def test_wrong_options_are_one_line(root, words, expected):
     fast = FAST if "--recipe" not in words and "--precision" not in words else ()
-    assert said in error(root, *words, fast=fast)
+    assert expected in error(root, *words, fast=fast)
 
 
 def test_weights_that_do_not_exist_are_one_line(root):
@@ -71,14 +71,14 @@ def test_weights_that_do_not_exist_are_one_line(root):
 
 @pytest.mark.parametrize("words", [["--views", 0], ["--test-clips", 0], ["--cv-folds", -1], ["--layer-decay", 2]])
 def test_numbers_out_of_range(root, words):
-    done = run_here(train_command(root / "clips", root / "W", root / "tiny.safetensors", *words))
-    assert done.returncode == 2
-    assert str(words[0]) in done.stderr
+    result = run_here(train_command(root / "clips", root / "W", root / "tiny.safetensors", *words))
+    assert result.returncode == 2
+    assert str(words[0]) in result.stderr
     assert not (root / "W" / "best.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_the_folder_of_another_run_is_left_as_it_is(root):
+def test_the_folder_of_another_run_is_not_changed(root):
     before = (root / "done" / "best.safetensors").read_bytes()
     assert "seed was 0, now 5" in error(root, "--seed", 5, work_dir="done")
     assert "views was 1, now 3" in error(root, "--views", 3, work_dir="done")
@@ -93,19 +93,19 @@ def test_the_folder_of_another_run_is_left_as_it_is(root):
 def test_a_record_that_cannot_be_read(root):
     shutil.copytree(root / "done", root / "hurt")
     (root / "hurt" / "finetune.json").write_text("{")
-    said = train(root / "clips", root / "hurt", root / "tiny.safetensors", *FAST, expected=2)
-    assert "finetune.json" in said
+    message = train(root / "clips", root / "hurt", root / "tiny.safetensors", *FAST, expected=2)
+    assert "finetune.json" in message
 
 
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written(root):
     (root / "file").write_text("")
-    said = train(
+    message = train(
         root / "clips", root / "file" / "W", root / "tiny.safetensors", *FAST, cache=root / "cache", expected=2
     )
-    assert "choose another --work-dir" in said
-    said = train(root / "clips", root / "W3", root / "tiny.safetensors", *FAST, cache=root / "file", expected=2)
-    assert "--cache" in said
+    assert "choose another --work-dir" in message
+    message = train(root / "clips", root / "W3", root / "tiny.safetensors", *FAST, cache=root / "file", expected=2)
+    assert "--cache" in message
 
 
 @pytest.mark.slow
@@ -113,8 +113,8 @@ def test_the_state_of_a_run_is_no_model(root):
     more = ["--train-layers", "last", "--epochs", 1, "--no-overfit-check", *FAST]
     train(root / "clips", root / "state", root / "tiny.safetensors", *more)
     state = max((root / "state" / "checkpoints").glob("step-*.safetensors"))
-    said = train(root / "clips", root / "W2", state, *FAST, expected=2)
-    assert state.name in said
+    message = train(root / "clips", root / "W2", state, *FAST, expected=2)
+    assert state.name in message
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
 
 
 @pytest.mark.slow
-def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root):
+def test_unreadable_clips_are_named_and_skipped_and_too_many_are_an_error(root):
     shutil.copytree(root / "clips", root / "broken")
     (root / "broken" / "a" / "broken.mp4").write_bytes(b"no video at all" * 100)
     assert "more than --max-bad" not in train(
@@ -146,9 +146,9 @@ def test_unreadable_clips_are_named_and_left_out_and_too_many_are_an_error(root)
     )
     assert "a/broken.mp4" not in (root / "most" / "split.csv").read_text()
     assert "a/broken.mp4" in (root / "most" / "finetune.json").read_text()
-    said = error(root, "--max-bad", "0", data="broken")
-    assert "1 of 11 clips cannot be read" in said
-    assert "broken.mp4" in said
+    message = error(root, "--max-bad", "0", data="broken")
+    assert "1 of 11 clips cannot be read" in message
+    assert "broken.mp4" in message
 
 
 @pytest.mark.slow
@@ -158,27 +158,27 @@ def test_one_class_is_an_error(root):
 
 
 @pytest.mark.slow
-def test_the_same_clip_in_two_classes_fails_the_self_test_by_name(root):
+def test_the_same_clip_in_two_classes_fails_the_overfit_check_by_name(root):
     for i in range(3):
         make_clip(root / "twice" / "a" / f"{i}.mp4", 0)
         make_clip(root / "twice" / "b" / f"{i}.mp4", 1)
     shutil.copy(root / "twice" / "a" / "1.mp4", root / "twice" / "b" / "wrong.mp4")
     rows = [f"{p.parent.name}/{p.name},{p.parent.name},train" for p in sorted((root / "twice").rglob("*.mp4"))]
     write_csv(root / "twice" / "clips.csv", rows, header="path,label,split")
-    said = error(root, data="twice/clips.csv", pictures=True)
-    assert "overfit check failed" in said
-    assert "a/1.mp4 (a)" in said
-    assert "b/wrong.mp4 (b)" in said
+    message = error(root, data="twice/clips.csv", draw=True)
+    assert "overfit check failed" in message
+    assert "a/1.mp4 (a)" in message
+    assert "b/wrong.mp4 (b)" in message
     before = (root / "W" / "preview" / "clips.png").read_bytes()
-    kept = [row for row in rows if "wrong" not in row]
-    write_csv(root / "twice" / "clips.csv", kept[:-1], header="path,label,split")
+    right = [row for row in rows if "wrong" not in row]
+    write_csv(root / "twice" / "clips.csv", right[:-1], header="path,label,split")
     work_dir = shutil.copytree(root / "W", root / "corrected")
-    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST, pictures=True)  # the same command
+    train(root / "twice" / "clips.csv", work_dir, root / "tiny.safetensors", *FAST, draw=True)  # the same command
     assert (work_dir / "preview" / "clips.png").read_bytes() != before
 
 
 @pytest.mark.slow
-def test_blank_clips_fail_the_self_test(root):
+def test_blank_clips_fail_the_overfit_check(root):
     rows = []
     for i in range(8):
         black = [np.zeros((36, 48, 3), np.uint8)] * (12 + i)
@@ -190,10 +190,10 @@ def test_blank_clips_fail_the_self_test(root):
 
 
 @pytest.mark.slow
-def test_a_rate_that_diverges_fails_the_self_test(root):
-    said = error(root, "--train-layers", "all", "--lr", "1e5")
-    assert "overfit check failed" in said
-    assert "--lr" in said
+def test_a_diverging_lr_fails_the_overfit_check(root):
+    message = error(root, "--train-layers", "all", "--lr", "1e5")
+    assert "overfit check failed" in message
+    assert "--lr" in message
 
 
 def test_a_work_dir_among_the_clips_is_refused(root, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_work_dir_among_the_clips_is_refused(root, monkeypatch):
     clips.mkdir(exist_ok=True)
     monkeypatch.chdir(clips)
     for data, work_dir in ((".", "run"), (clips, clips), (clips, "../clips/a/b")):
-        done = run_here(["i3d", "train", "--data", data, "--work-dir", work_dir])
-        assert done.returncode == 2
-        assert "choose a folder beside it" in done.stderr
+        result = run_here(["i3d", "train", "--data", data, "--work-dir", work_dir])
+        assert result.returncode == 2
+        assert "choose a folder beside it" in result.stderr
     assert not (clips / "run").exists()

@@ -46,7 +46,7 @@ def test_known_motion(method, motion):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_stands_still_does_not_move(method):
+def test_a_still_video_has_no_flow(method):
     assert np.abs(flow_between(texture(), texture(), method=method)).max() < 1e-3
     plain = np.full((40, 50, 3), 77, np.uint8)
     assert not flow_between(plain, plain, method=method).any()
@@ -84,10 +84,10 @@ def test_bad_arguments():
 @given(st.floats(-40, 40, width=32), st.sampled_from([5.0, 20.0, 32.0]))
 def test_bytes_are_within_half_a_step(value, bound):
     flow = np.full((1, 1, 2), value, np.float32)
-    there = flow_to_bytes(flow, bound=bound)
-    back = bytes_to_flow(there, bound=bound)
+    as_bytes = flow_to_bytes(flow, bound=bound)
+    back = bytes_to_flow(as_bytes, bound=bound)
     assert abs(float(back[0, 0, 0]) - np.clip(value, -bound, bound)) <= bound / 255 + 1e-4
-    assert np.array_equal(flow_to_bytes(back, bound=bound), there)
+    assert np.array_equal(flow_to_bytes(back, bound=bound), as_bytes)
 
 
 def test_bytes_by_hand():
@@ -96,16 +96,16 @@ def test_bytes_by_hand():
     assert BOUND == 20
 
 
-def test_jpeg_keeps_flow_within_its_step():
+def test_jpeg_preserves_flow_within_one_step():
     flow = flow_between(texture(), texture(3.5, 2.25), method="dis")
-    there = flow_to_bytes(flow)
+    as_bytes = flow_to_bytes(flow)
     for axis in (0, 1):
-        _, content = cv2.imencode(".jpg", there[..., axis], [cv2.IMWRITE_JPEG_QUALITY, 100])
+        _, content = cv2.imencode(".jpg", as_bytes[..., axis], [cv2.IMWRITE_JPEG_QUALITY, 100])
         back = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
-        assert np.abs(back.astype(int) - there[..., axis]).max() <= 1
+        assert np.abs(back.astype(int) - as_bytes[..., axis]).max() <= 1
 
 
-def test_colours_tell_direction_and_speed():
+def test_colours_encode_direction_and_speed():
     flow = np.zeros((1, 4, 2), np.float32)
     flow[0, :3] = [[4, 0], [-4, 0], [2, 0]]
     right, left, slow, still = flow_to_rgb(flow)[0].tolist()
@@ -117,7 +117,7 @@ def test_colours_tell_direction_and_speed():
     assert flow_to_rgb(np.zeros((2, 2, 2), np.float32)).min() == 255
 
 
-# as folders of pictures
+# as folders of images
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     method = "dis"
     clips, motions = moving
     out = tmp_path / "flow"
-    done = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 clips, 8 frames" in done.stderr
+    result = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
+    assert result.returncode == 0, result.stderr
+    assert "2 of 2 clips, 8 frames" in result.stderr
     names = sorted(path.name for path in (out / "left" / "a").iterdir() if path.suffix == ".jpg")
     assert names == [f"flow_{axis}_{k:05d}.jpg" for axis in "xy" for k in range(1, 5)]
     record = json.loads((out / "left" / "a" / RECORD).read_text())
@@ -149,9 +149,9 @@ def test_videos_become_folders_of_flow_that_train_and_test_read(moving, tmp_path
     for index in range(2):
         clip = annotations[index]
         (flow_VTHWC,) = dataset[0, index].views_N
-        found = bytes_to_flow(flow_VTHWC.clips()[0].numpy())
+        loaded_flow = bytes_to_flow(flow_VTHWC.clips()[0].numpy())
         motion = np.array(motions[clip.path.split("/")[0]])
-        assert np.abs(found[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
+        assert np.abs(loaded_flow[:, 20:-20, 20:-20].mean(axis=(0, 1, 2)) - motion).max() < 0.1
     again = run_here(["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", method, "--workers", "0"])
     assert "2 reused" in again.stderr
     other = run_here(
@@ -165,10 +165,10 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
     clips, _ = moving
     options = ["--flow-method", "dis", "--flow-align", "frames", "--short-side", "48", "--workers", "0"]
     run_here(["i3d", "data", "extract-frames", clips, "--out", tmp_path / "flow", *options])
-    pictures = [cv2.imread(str(tmp_path / "flow" / "down" / "a" / f"flow_y_{k:05d}.jpg"), 0) for k in range(1, 6)]
-    assert all(picture.shape == (48, 64) for picture in pictures)
-    assert np.array_equal(pictures[0], pictures[1])
-    speeds = [bytes_to_flow(picture[10:-10, 10:-10, None]).mean() for picture in pictures]
+    images = [cv2.imread(str(tmp_path / "flow" / "down" / "a" / f"flow_y_{k:05d}.jpg"), 0) for k in range(1, 6)]
+    assert all(image.shape == (48, 64) for image in images)
+    assert np.array_equal(images[0], images[1])
+    speeds = [bytes_to_flow(image[10:-10, 10:-10, None]).mean() for image in images]
     assert speeds == pytest.approx([1.5] * 5, abs=0.15)  # half the size, half the way
 
 
@@ -182,32 +182,32 @@ def test_flow_that_is_aligned_with_its_frames(moving, tmp_path):
         (["--flow-method", "dis", "--template", "img_{:05d}.jpg"], "flow has two images per frame"),
     ],
 )
-def test_what_cannot_be_written_is_told(moving, tmp_path, options, message):
-    done = run_here(["i3d", "data", "extract-frames", moving[0], "--out", tmp_path / "flow", *options])
-    assert done.returncode == 2
-    assert message in done.stderr
+def test_flow_that_cannot_be_written_is_an_error(moving, tmp_path, options, message):
+    result = run_here(["i3d", "data", "extract-frames", moving[0], "--out", tmp_path / "flow", *options])
+    assert result.returncode == 2
+    assert message in result.stderr
 
 
 def test_a_video_of_one_frame_has_no_flow(tmp_path):
     (tmp_path / "clips" / "x").mkdir(parents=True)
     encode(tmp_path / "clips" / "x" / "one.mp4", [texture()])
     command = ["i3d", "data", "extract-frames", tmp_path / "clips", "--out", tmp_path / "flow", "--flow-method", "dis"]
-    done = run_here([*command, "--workers", "0"])
-    assert done.returncode == 3
+    result = run_here([*command, "--workers", "0"])
+    assert result.returncode == 3
     assert (
         "one.mp4: it has one frame, and flow needs two; remove it from the list, or use --flow-align frames"
-        in done.stderr
+        in result.stderr
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["npz", "packed-video"])
-def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
+def test_flow_in_one_file_is_read_bit_exactly(moving, tmp_path, kind):
     clips, _ = moving
     out = tmp_path / "flow"
     command = ["i3d", "data", "extract-frames", clips, "--out", out, "--flow-method", "dis", "--flow-format", kind]
-    done = run_here([*command, "--workers", "0"])
-    assert done.returncode == 0, done.stderr
+    result = run_here([*command, "--workers", "0"])
+    assert result.returncode == 0, result.stderr
     file = {"npz": "flow.npz", "packed-video": "flow.mkv"}[kind]
     assert sorted(path.name for path in (out / "down" / "a").iterdir()) == [RECORD, file]
     assert "2 reused" in run_here([*command, "--workers", "0"]).stderr
@@ -220,8 +220,8 @@ def test_flow_in_one_file_is_read_to_the_bit(moving, tmp_path, kind):
         with open_video(clips / f"{path}.mp4") as video:
             frames = list(video.stream())
         expected = [flow_to_bytes(flow_between(a, b, method="dis")) for a, b in zip(frames, frames[1:], strict=False)]
-        found = dataset[0, index].views_N[0].clips()[0].numpy()
-        assert np.array_equal(found, np.stack(expected)[:, :, 16:112])
+        loaded_flow = dataset[0, index].views_N[0].clips()[0].numpy()
+        assert np.array_equal(loaded_flow, np.stack(expected)[:, :, 16:112])
     checked = run_here(["i3d", "data", "check", out / "list.txt", "--modality", "flow", "--near-duplicates", "none"])
     assert "2 of 2 clips are sound" in checked.stdout, checked.stderr + checked.stdout
     packed = tmp_path / "packed"
@@ -272,10 +272,10 @@ def test_the_command_flow(moving, tmp_path):
         "--workers",
         "0",
     ]
-    done = run_here(["i3d", "flow", clips, *options])
-    assert done.returncode == 3
-    assert "broken.mp4: the file is empty" in done.stderr
-    assert "2 of 3 clips, 8 frames; the list is " in done.stderr
+    result = run_here(["i3d", "flow", clips, *options])
+    assert result.returncode == 3
+    assert "broken.mp4: the file is empty" in result.stderr
+    assert "2 of 3 clips, 8 frames; the list is " in result.stderr
     for name, motion in motions.items():
         with open_frames(tmp_path / "flow" / name / "a", FrameNaming("flow_{axis}_{:05d}.jpg", 1, "flow")) as video:
             flows = np.stack([bytes_to_flow(frame) for frame in video.stream()])
@@ -303,10 +303,10 @@ def test_flow_is_shown_in_colours(moving, tmp_path):
     run_here(["i3d", "flow", clips / "left" / "a.mp4", *options])
     run_here(["i3d", "flow", clips / "left" / "a.mp4", *options[2:], "--out", tmp_path / "narrow", "--flow-bound", "5"])
     for source in (clips / "left" / "a.mp4", tmp_path / "flow" / "a", tmp_path / "narrow" / "a"):
-        done = run_here(
+        result = run_here(
             ["i3d", "flow", "show", source, "--out", tmp_path / "c.mp4", "--max-displacement", "2", "--force"]
         )
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         with open_video(tmp_path / "c.mp4") as video:
             frames = np.stack(list(video.stream()))
         assert frames.shape == (4, 96, 128, 3)
@@ -345,9 +345,9 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
         "npz",
     ]
     for source in (clips / "left" / "a.mp4", frames, frames):
-        done = run_here(["i3d", "flow", source, *options])
-        assert done.returncode == 0, done.stderr
-    assert "1 of 1 clips, 4 frames, 1 reused" in done.stderr
+        result = run_here(["i3d", "flow", source, *options])
+        assert result.returncode == 0, result.stderr
+    assert "1 of 1 clips, 4 frames, 1 reused" in result.stderr
     assert (out / "list.txt").read_text() == "a 4\nframes 4\n"
     of_video, of_frames = (np.load(out / name / "flow.npz")["flow"] for name in ("a", "frames"))
     assert np.array_equal(of_video, of_frames)
@@ -367,8 +367,8 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
         (["show", "a.mp4", "--out", "f.png"], "the name must end in .mp4 or .gif"),
     ],
 )
-def test_what_the_command_cannot_do(moving, monkeypatch, words, message):
+def test_errors_of_the_command(moving, monkeypatch, words, message):
     monkeypatch.chdir(moving[0] / "left")
-    done = run_here(["i3d", "flow", *words])
-    assert done.returncode == 2
-    assert message in done.stderr
+    result = run_here(["i3d", "flow", *words])
+    assert result.returncode == 2
+    assert message in result.stderr

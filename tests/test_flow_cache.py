@@ -69,11 +69,11 @@ def test_clips_are_the_flow_to_their_frames(clips, cached_flow, index, part):
     annotations, flows = read_annotations(clips / "clips.csv"), by_hand(clips / "a.mp4", *part)
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1), PLAIN)
     rgb = ClipDataset(annotations, view, seed=4)[2, index].clips_NVTHWC[0, 0].numpy()
-    seen = ClipDataset(annotations, view, seed=4, flow=cached_flow)[2, index].clips_NVTHWC[0, 0].numpy()
+    flow = ClipDataset(annotations, view, seed=4, flow=cached_flow)[2, index].clips_NVTHWC[0, 0].numpy()
     with open_video(clips / "a.mp4") as video:
         frames = resize_short_side(np.stack(list(video.stream())), short_side=32)
     shown = [next(k for k, f in enumerate(frames) if np.array_equal(center_crop(f[None], size=32)[0], x)) for x in rgb]
-    assert np.array_equal(seen, center_crop(flows[np.array(shown) - part[0]], size=32))
+    assert np.array_equal(flow, center_crop(flows[np.array(shown) - part[0]], size=32))
     tested = ClipDataset(annotations, TestView(ONE, PRE), flow=cached_flow)[0, index].views_N[0].clips()[0].numpy()
     assert tested.shape == (6, 32, 32, 2)
     assert len(files_in(cached_flow)) == 1  # both read the same
@@ -134,14 +134,14 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, cached_flow):
     flows = by_hand(clips / "a.mp4", 0, 26, fps=12.5)
     assert len(flows) == 13
     slow = ONE.model_copy(update={"frame_interval": 1, "target_fps": 12.5})
-    seen = ClipDataset(annotations, TestView(slow, PRE), flow=cached_flow)[0, 0].views_N[0].clips()[0].numpy()
-    places = [k for k in range(8) if np.array_equal(seen, center_crop(flows[k : k + 6], size=32))]
+    flow = ClipDataset(annotations, TestView(slow, PRE), flow=cached_flow)[0, 0].views_N[0].clips()[0].numpy()
+    places = [k for k in range(8) if np.array_equal(flow, center_crop(flows[k : k + 6], size=32))]
     assert len(places) == 1
     view = TrainView(TrainSampling(clip_len=6, frame_interval=1, target_fps=12.5), PLAIN)
     drawn = ClipDataset(annotations, view, seed=4, flow=cached_flow)[2, 0].clips_NVTHWC[0, 0].numpy()
     assert any(np.array_equal(drawn, center_crop(flows[k : k + 6], size=32)) for k in range(8))
     both = ClipDataset(annotations, TestView(slow, PRE, (ONE, WINDOWS)), flow=cached_flow)[0, 0].views_N[0]
-    assert np.array_equal(both.clips(0, 1)[0].numpy(), seen)
+    assert np.array_equal(both.clips(0, 1)[0].numpy(), flow)
     alone = ClipDataset(annotations, TestView(ONE, PRE), flow=cached_flow)[0, 0].views_N[0].clips()[0]
     assert torch.equal(both.clips(1, 2)[0], alone)
 
@@ -155,13 +155,13 @@ def test_flow_is_between_frames_at_the_rate_of_the_clips(clips, cached_flow):
 def test_testing_and_prediction_give_the_same_scores(tmp_path, protocol, method):
     root = evaluation_runs.make_clips(tmp_path)
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=protocol, flow=method)
-    found = evaluate_protocols(
+    evaluation = evaluate_protocols(
         model, read_annotations(root / "clips.csv"), compute=ComputeConfig("cpu", cache=Cache(tmp_path / "c"))
     )[0]
-    assert f"{method} flow" in found.protocol
+    assert f"{method} flow" in evaluation.protocol
     predictor = Predictor(model, compute=ComputeConfig(device="cpu"))
-    assert predictor.flow == method  # as the weights say
-    for file, scores_K in zip(found.files_N, found.scores_NK, strict=True):
+    assert predictor.flow == method  # as the weights name it
+    for file, scores_K in zip(evaluation.files_N, evaluation.scores_NK, strict=True):
         scores = predictor.scores(predictor.logits(file), file)
         expected = scores.scores_K if protocol is WINDOWS else scores.probabilities_K
         assert np.allclose(scores_K, expected, atol=1e-5), file
@@ -176,31 +176,31 @@ def test_two_streams_are_tested_as_they_are_predicted(tmp_path, of, protocol):
     command = ["i3d", "test", rgb, "--flow-model", flow, "--streams", "rgb,flow", "--flow-method", "dis"]
     command += ["--fuse-average", of]
     command += ["--data", root / "clips.csv", "--out", root / "r.json", "--device", "cpu"]
-    done = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "2,1"])
-    assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in ("rgb", "flow", "fused"))
+    result = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "2,1"])
+    assert result.returncode == 0, result.stderr
+    assert all(name in result.stdout for name in ("rgb", "flow", "fused"))
     two = TwoStreams(
         Predictor(rgb, compute=ComputeConfig(device="cpu")),
         Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
         weights=(2, 1),
         average=of,
     )
-    told = json.loads((root / "r.json").read_text())
-    for clip in told["clips"]:
+    document = json.loads((root / "r.json").read_text())
+    for clip in document["clips"]:
         (scores,) = clip["scores"].values()
         probabilities = softmax(np.array(scores)) if of == "score" else np.array(scores)
         predicted = {one.label: one.score for one in two(clip["file"]).predictions}
-        assert probabilities == pytest.approx([predicted[name] for name in told["classes"]], abs=1e-5)
+        assert probabilities == pytest.approx([predicted[name] for name in document["classes"]], abs=1e-5)
     by_hand = run_here(["i3d", "fuse", root / "r.rgb.json", root / "r.flow.json", "--stream-weights", "2,1", "--json"])
     fused = json.loads(by_hand.stdout)["fused"]
-    (protocol_values,) = told["protocols"].values()
+    (protocol_values,) = document["protocols"].values()
     assert fused["top1"] == protocol_values["metrics"]["top1"]
     again = run_here([*command, "--cache", tmp_path / "cache"])
     assert again.stderr.count("6 of 6 clips were done before") == 2
     other = run_here([*command, "--cache", tmp_path / "cache", "--stream-weights", "1,5"])
     assert other.returncode == 2
     assert "r.json: holds another test (" in other.stderr
-    assert json.loads((root / "r.json").read_text()) == told
+    assert json.loads((root / "r.json").read_text()) == document
     (root / "q.rgb.json").write_text("precious")
     second = run_here([str(word).replace("r.json", "q.json") for word in command])
     assert "q.rgb.json: exists already; choose another --out, or use --force" in second.stderr
@@ -221,10 +221,10 @@ def test_weights_are_swept_on_held_out_clips(tmp_path):
         "--stream-weights",
         "sweep",
     ]
-    done = run_here(["i3d", "test", rgb, "--flow-model", flow, *options])
-    assert done.returncode == 0, done.stderr
-    assert "the best on 3 held-out clips, which are not in the table" in done.stdout
-    assert "of 3 clips" in done.stdout
+    result = run_here(["i3d", "test", rgb, "--flow-model", flow, *options])
+    assert result.returncode == 0, result.stderr
+    assert "the best on 3 held-out clips, which are not in the table" in result.stdout
+    assert "of 3 clips" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -264,9 +264,9 @@ def test_streams_that_make_no_sense_are_refused(tmp_path, options, message):
     rgb, flow = save_model(root / "rgb.safetensors"), save_model(root / "flow.safetensors", channels=2)
     (root / "rgb.safetensorsx").write_bytes(rgb.read_bytes())
     words = [option.format(rgb=rgb, flow=flow) for option in options]
-    done = run_here(["i3d", "test", *words, "--data", root / "clips.csv"])
-    assert done.returncode == 2
-    assert message in done.stderr
+    result = run_here(["i3d", "test", *words, "--data", root / "clips.csv"])
+    assert result.returncode == 2
+    assert message in result.stderr
 
 
 @pytest.mark.slow
@@ -284,9 +284,9 @@ def test_predict_takes_streams(tmp_path):
         (["--streams", "rgb", "--flow-model", flow], "leave out --flow-model too"),
         (["--streams", "flow", "--model", rgb, "--flow-model", flow], "name only --flow-model"),
     ):
-        done = run_here(["i3d", "predict", root / "0.mp4", *options])
-        assert done.returncode == 2
-        assert message in done.stderr
+        result = run_here(["i3d", "predict", root / "0.mp4", *options])
+        assert result.returncode == 2
+        assert message in result.stderr
 
 
 FLOW_RECIPE = (
@@ -299,7 +299,7 @@ FLOW_RECIPE = (
 
 
 @pytest.mark.slow
-def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
+def test_a_network_of_flow_trains_on_videos_and_resumes_bit_exactly(tmp_path):
     root = training_runs.make_clips(tmp_path, num_train=6, num_val=2)
     (root / "tiny.yaml").write_text(FLOW_RECIPE)
     whole = training_runs.finish(
@@ -309,8 +309,8 @@ def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
     assert len(list((tmp_path / "cache").rglob("*.mkv"))) == 8
     training_runs.finish(training_runs.command(root, root / "B", "--epochs", 2, "--cache", tmp_path / "other"))
     assert training_runs.digests(root / "A") == training_runs.digests(root / "B")
-    card = json.loads((root / "A" / "recipe.json").read_text())
-    assert card["preprocessing"]["flow"] == "dis"
+    recipe = json.loads((root / "A" / "recipe.json").read_text())
+    assert recipe["preprocessing"]["flow"] == "dis"
     assert Predictor(root / "A" / "best.safetensors", compute=ComputeConfig(device="cpu")).flow == "dis"
     data = ["--data", root / "clips.csv", "--split", "val", "--cache", tmp_path / "cache"]
     tested = run_here(["i3d", "test", root / "A" / "best.safetensors", *data])
@@ -320,8 +320,8 @@ def test_a_network_of_flow_learns_from_videos_and_goes_on_to_the_bit(tmp_path):
 
 def test_flow_is_not_for_networks_of_rgb(tmp_path):
     root = training_runs.make_clips(tmp_path, num_train=4, num_val=2)
-    said = training_runs.finish(training_runs.command(root, root / "W", "--flow-method", "dis"), expected=2)
-    assert "preprocessing.flow is for networks of 2 channels, this has 3" in said
+    output = training_runs.finish(training_runs.command(root, root / "W", "--flow-method", "dis"), expected=2)
+    assert "preprocessing.flow is for networks of 2 channels, this has 3" in output
 
 
 @pytest.mark.parametrize(
@@ -347,9 +347,9 @@ def test_notes_on_a_damaged_video_are_cached_with_its_flow(tmp_path):
     cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * 0.7)])
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
     predictor = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))
-    told = predictor(str(cut))
-    assert told.error.startswith("warning: ")
-    assert predictor(str(cut)) == told
+    prediction = predictor(str(cut))
+    assert prediction.error.startswith("warning: ")
+    assert predictor(str(cut)) == prediction
     assert predictor(str(whole)).error == ""
 
 
@@ -371,23 +371,23 @@ def test_a_prediction_continues_if_its_flow_cannot_be_cached(tmp_path):
     (tmp_path / "file").write_text("")
     model = save_model(tmp_path / "flow.safetensors", channels=2, protocol=WINDOWS, flow="dis")
     cached = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "c")))(file)
-    told = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
-    assert told.predictions == cached.predictions
-    assert "the computed flow cannot be written" in told.error
+    prediction = Predictor(model, compute=ComputeConfig(device="cpu", cache=Cache(tmp_path / "file" / "c")))(file)
+    assert prediction.predictions == cached.predictions
+    assert "the computed flow cannot be written" in prediction.error
 
 
-@pytest.mark.parametrize("wanted", [[0], [0, 1], [60, 61, 75], [5, 4, 5]])
-def test_flow_of_a_few_frames_decodes_little_and_equals_that_of_all(tmp_path, monkeypatch, wanted):
+@pytest.mark.parametrize("frame_indices", [[0], [0, 1], [60, 61, 75], [5, 4, 5]])
+def test_flow_of_a_few_frames_decodes_little_and_equals_that_of_all(tmp_path, monkeypatch, frame_indices):
     path, converted, convert = render(tmp_path / "a.mp4", num_frames=80, options={"g": "8"}), [], ContainerVideo.to_rgb
     monkeypatch.setattr(ContainerVideo, "to_rgb", lambda self, frame: converted.append(0) or convert(self, frame))
     with open_video(path) as video:
-        found = flow_at(video, wanted, lambda frame_HWC: frame_HWC, method="dis")
-    assert len(converted) <= 2 * len(wanted)
+        flow = flow_at(video, frame_indices, lambda frame_HWC: frame_HWC, method="dis")
+    assert len(converted) <= 2 * len(frame_indices)
     with open_video(path) as video:
         frames = list(video.stream())
-    pairs = [(max(index, 1) - 1, max(index, 1)) for index in wanted]
+    pairs = [(max(index, 1) - 1, max(index, 1)) for index in frame_indices]
     expected = [flow_to_bytes(flow_between(frames[a], frames[b], method="dis")) for a, b in pairs]
-    assert np.array_equal(found, expected)
+    assert np.array_equal(flow, expected)
 
 
 def test_the_flow_of_a_single_frame_is_zero(tmp_path):

@@ -67,10 +67,10 @@ def _release_states():
     _state.cache_clear()
 
 
-def assert_equal_states(found, wanted):
-    assert found.keys() == wanted.keys()
-    for name, tensor in wanted.items():
-        assert torch.equal(found[name], tensor), name
+def assert_equal_states(state, expected):
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(state[name], tensor), name
 
 
 def run(*args):
@@ -81,10 +81,10 @@ def assert_golden(model, name, *, norm, case):
     """`test_resnet.py` and `test_inception.py` compare the other cases, with the same weights."""
     golden = np.load(GOLDEN / f"{name}.npz")
     clips = golden_weights.clips_NCTHW(int(golden[f"{case}_seed"]), golden[f"{case}_shape"], norm)
-    wanted = golden[f"{case}_logits"]
+    expected = golden[f"{case}_logits"]
     with torch.inference_mode():
         logits = model(torch.from_numpy(clips))
-    assert np.allclose(logits, wanted.mean(axis=tuple(range(2, wanted.ndim))), atol=2e-5, rtol=0)
+    assert np.allclose(logits, expected.mean(axis=tuple(range(2, expected.ndim))), atol=2e-5, rtol=0)
 
 
 @pytest.mark.slow
@@ -98,17 +98,17 @@ def test_mmaction2_checkpoints_convert(tmp_path, name):
     source.write_bytes(foreign_files.torch_bytes(foreign_files.mmaction2_v0(state)))
     result = run("convert", source, target, *(["--recipe", recipe] if must_be_named else []), "--json")
     assert result.returncode == 0, result.output
-    told = json.loads(result.stdout)
-    assert told["recipe"] == recipe
-    assert len(told["report"]["loaded"]) == len(state)
-    assert told["report"]["missing"] == told["report"]["unexpected"] == []
+    output = json.loads(result.stdout)
+    assert output["recipe"] == recipe
+    assert len(output["report"]["loaded"]) == len(state)
+    assert output["report"]["missing"] == output["report"]["unexpected"] == []
     model = i3d.load_model(target)
     assert not model.training
     assert model.recipe.name == recipe
     assert model.labels[:2] == ("abseiling", "air drumming")
     assert model.preprocessing.mean == (123.675, 116.28, 103.53)
-    wanted = named_recipe(recipe).network.model_dump()
-    assert model.settings.model_dump() == {**wanted, "base_channels": 64 // thinner}
+    expected = named_recipe(recipe).network.model_dump()
+    assert model.settings.model_dump() == {**expected, "base_channels": 64 // thinner}
     assert_equal_states(model.state_dict(), golden_weights.renamed(golden_state(name, thinner=thinner)))
     if thinner == 1:
         assert_golden(model, name, norm="imagenet", case="d")
@@ -168,9 +168,9 @@ def test_tensorflow_checkpoints_convert(tmp_path, scope, misspelled):
         assert weights.report.ignored == (f"{scope}Conv3d_1a_7x7/conv_3d/w/Momentum",)
         assert not weights.report.missing
         assert not weights.report.unexpected
-        for entry, tensor in state.items():
-            if not entry.endswith("num_batches_tracked"):
-                assert torch.equal(weights.state[entry], tensor), entry
+        for key, tensor in state.items():
+            if not key.endswith("num_batches_tracked"):
+                assert torch.equal(weights.state[key], tensor), key
 
 
 def test_a_tensorflow_checkpoint_round_trips(tmp_path):
@@ -193,8 +193,8 @@ def test_deepminds_own_indices_parse(file):
     assert named.arrays["Conv3d_1a_7x7.conv3d.weight"].shape == (64, channels, 7, 7, 7)
     assert named.arrays["logits.conv3d.weight"].shape == (classes, 1024, 1, 1, 1)
     assert len(named.arrays) == 287
-    wanted = {name for name in golden_state("piergiaj_rgb") if "num_batches" not in name}
-    assert set(named.arrays) == wanted
+    expected = {name for name in golden_state("piergiaj_rgb") if "num_batches" not in name}
+    assert set(named.arrays) == expected
 
 
 def test_mindspores_own_file_parses():
@@ -204,8 +204,8 @@ def test_mindspores_own_file_parses():
         **{f"features.1.bn2d.{k}": (4,) for k in ("moving_mean", "moving_variance", "gamma", "beta")},
     }
     random = np.random.RandomState(zlib.crc32(b"features.0.weight"))
-    wanted = (np.sqrt(1 / 81) * random.standard_normal((4, 3, 3, 3, 3))).astype(np.float32)
-    assert np.array_equal(arrays["features.0.weight"], wanted)
+    expected = (np.sqrt(1 / 81) * random.standard_normal((4, 3, 3, 3, 3))).astype(np.float32)
+    assert np.array_equal(arrays["features.0.weight"], expected)
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_mindspore_checkpoints_convert(tmp_path):
 def test_mmengines_own_checkpoint_converts(tmp_path):
     golden = np.load(FOREIGN / "mmaction2_v1_tiny_epoch_2_logits.npz")
     clips = torch.from_numpy(golden_weights.clips_NCTHW(41, (2, 3, 8, 64, 64), "imagenet"))
-    shutil.copy(TINY, tmp_path / "weights.bin")  # told by content
+    shutil.copy(TINY, tmp_path / "weights.bin")  # detected by content
     assert run("convert", tmp_path / "weights.bin", tmp_path / "t.safetensors").returncode == 0
     for source in (TINY, tmp_path / "t.safetensors"):
         model = i3d.load_model(source)
@@ -275,7 +275,7 @@ def test_a_config_in_the_file_decides_and_is_never_executed(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_published_config_is_known_by_its_name(tmp_path):
+def test_a_published_config_is_identified_by_its_name(tmp_path):
     config = CONFIG.replace("clip_len=16, frame_interval=4, num_clips=3", "clip_len=32, frame_interval=2, num_clips=10")
     config = config.replace("(-1, 128)", "(-1, 256)").replace("CenterCrop", "ThreeCrop").replace("112", "256")
     state = thin_state("i3d_r50_nl_dot_product")
@@ -306,14 +306,14 @@ def test_a_published_config_is_known_by_its_name(tmp_path):
 def test_configs_of_other_networks_are_refused(tmp_path, change, reason):
     tree = foreign_files.mmaction2_v0(thin_state("i3d_r50_nl_dot_product"), config=CONFIG.replace(*change))
     (tmp_path / "a.pth").write_bytes(foreign_files.torch_bytes(tree))
-    with pytest.raises(WeightsError, match=reason) as caught:
+    with pytest.raises(WeightsError, match=reason) as error:
         load_weights(tmp_path / "a.pth")
-    assert "--recipe NAME loads it without its config" in str(caught.value)
+    assert "--recipe NAME loads it without its config" in str(error.value)
     recipe = "i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb"
     assert load_weights(tmp_path / "a.pth", recipe=recipe).recipe_from == "as given"
 
 
-def test_what_only_training_reads_in_a_config_does_not_prevent_loading(tmp_path):
+def test_training_settings_in_a_config_do_not_prevent_loading(tmp_path):
     training = "init_std=0.1, topk=(1, 3), loss_cls=dict(type='CBFocalLoss', gamma=2)"
     config = CONFIG.replace("num_classes=400", f"num_classes=400, {training}").replace(
         "depth=50,", "depth=50, norm_eval=True,"
@@ -341,10 +341,10 @@ def test_the_data_preprocessor_of_version_1_decides_how_pixels_are_normalised(tm
 
 def test_networks_with_the_same_keys_ask_for_the_recipe(tmp_path):
     save_file(thin_state("i3d_r50_nl_dot_product"), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError) as error:
         load_weights(tmp_path / "a.safetensors")
-    assert "compute different things; choose one: --recipe i3d_nl_embedded_gaussian_r50" in str(caught.value)
-    assert "or --recipe i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb" in str(caught.value)
+    assert "compute different things; choose one: --recipe i3d_nl_embedded_gaussian_r50" in str(error.value)
+    assert "or --recipe i3d_nl_dot_product_r50_32x2x1_100e_kinetics400_rgb" in str(error.value)
 
 
 def test_without_sub_sampling_is_not_mistaken(tmp_path):
@@ -487,9 +487,9 @@ def test_strict_by_default_and_partial_if_asked(tmp_path):
 def test_another_network_is_refused_in_one_sentence(tmp_path, key, recipe, reason):
     state = golden_state(key, thinner=1 if "piergiaj" in key else THIN)
     save_file(state, tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match=reason) as caught:
+    with pytest.raises(WeightsError, match=reason) as error:
         load_weights(tmp_path / "a.safetensors", recipe=recipe)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_nan_is_refused(tmp_path):
@@ -595,8 +595,8 @@ def test_names_that_lead_nowhere():
 
 
 @pytest.mark.slow
-def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
-    """10 clips x 3 crops, probabilities averaged, as the config in the file says."""
+def test_predict_by_a_foreign_network_equals_its_steps_by_hand(tmp_path):
+    """10 clips x 3 crops, probabilities averaged, as set by the config in the file."""
     from i3d.models.normalize import normalize
     from i3d.video.reader import open_video
     from i3d.video.sampling import uniform_clips
@@ -617,12 +617,12 @@ def test_predict_by_a_foreign_network_equals_its_steps_done_by_hand(tmp_path):
     pre = model.preprocessing
     with torch.inference_mode():
         logits = [model(normalize(torch.from_numpy(view.copy())[None], mean=pre.mean, std=pre.std)) for view in views]
-    wanted = torch.cat(logits).double().softmax(1).mean(0)
+    expected = torch.cat(logits).double().softmax(1).mean(0)
     got = i3d.predict(clip, model=weights, top_k=5)
     assert len(views) == 30
-    assert [score.label for score in got.predictions] == [model.labels[i] for i in wanted.topk(5).indices]
+    assert [score.label for score in got.predictions] == [model.labels[i] for i in expected.topk(5).indices]
     for score in got.predictions:
-        assert abs(score.score - wanted[model.labels.index(score.label)].item()) < 1e-5
+        assert abs(score.score - expected[model.labels.index(score.label)].item()) < 1e-5
     assert got.frames == 90
     assert got.protocol.startswith("mmaction2_config: 10 clips of 8 frames")
 
@@ -639,7 +639,7 @@ def test_predict_takes_recipe_and_labels(tmp_path):
 
 
 @pytest.mark.slow
-def test_other_labels_are_other_settings_so_that_no_run_goes_on_with_them(tmp_path):
+def test_other_labels_are_other_settings_so_that_no_run_resumes_with_them(tmp_path):
     from i3d.inference.predictor import Predictor
 
     plain, renamed = Predictor(TINY), Predictor(TINY, labels=tuple("vwxyz"))

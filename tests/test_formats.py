@@ -36,7 +36,7 @@ CODECS = {".webm": "libvpx", ".avi": "mpeg4"}
 KINETICS = "label,youtube_id,time_start,time_end,split\n"
 
 
-def pictures(numbers):
+def rendered_frames(numbers):
     return [numbered_frame(LENGTH * k + i, height=SIDE, width=SIDE) for k in numbers for i in range(LENGTH)]
 
 
@@ -48,7 +48,7 @@ def video(tmp_path_factory):
     @functools.cache
     def encoded(numbers, suffix):
         codec = CODECS.get(suffix, "libx264")
-        return encode(store / f"{numbers}{suffix}", pictures(numbers), codec=codec, options={"g": "8"})
+        return encode(store / f"{numbers}{suffix}", rendered_frames(numbers), codec=codec, options={"g": "8"})
 
     def put(path, *numbers):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def video(tmp_path_factory):
 
 def frames(folder, *numbers, template="img_{:05d}.jpg"):
     folder.mkdir(parents=True, exist_ok=True)
-    for i, frame_HWC in enumerate(pictures(numbers), start=1):
+    for i, frame_HWC in enumerate(rendered_frames(numbers), start=1):
         assert cv2.imwrite(str(folder / template.format(i)), frame_HWC[..., ::-1])
 
 
@@ -71,7 +71,7 @@ def write(path, content):
 
 def loaded(annotations, *, multi_label=False, workers=0):
     """(path, number of the rendered clip, label) of every clip, the same in training and in testing."""
-    seen = []
+    rows_of_views = []
     for view in (TRAINING, TESTING):
         dataset = ClipDataset(annotations, view, seed=1, multi_label=multi_label)
         rows = {}
@@ -82,9 +82,9 @@ def loaded(annotations, *, multi_label=False, workers=0):
                 assert others == [first + 2, first + 4, first + 6]
                 assert first // LENGTH == others[-1] // LENGTH  # within what is listed
                 rows[index] = (annotations.path(index), first // LENGTH, label)
-        seen.append([rows[index] for index in range(len(annotations))])
-    assert seen[0] == seen[1]
-    return seen[0]
+        rows_of_views.append([rows[index] for index in range(len(annotations))])
+    assert rows_of_views[0] == rows_of_views[1]
+    return rows_of_views[0]
 
 
 def assert_clips(annotations, expected, tmp_path, *, multi_label=False):
@@ -107,9 +107,9 @@ def test_mmaction2_videos(tmp_path, video, between, mark, line, end):
     for k, name in enumerate(names):
         video(tmp_path / "videos" / name, k)
     text = mark + line.join(f"{name}{between}{2 - k}" for k, name in enumerate(names)) + end
-    found = read_annotations(write(tmp_path / "lists/train.txt", text), root=tmp_path / "videos")
-    assert found.classes == ("class 0", "class 1", "class 2")
-    assert_clips(found, [(name, k, 2 - k) for k, name in enumerate(names)], tmp_path)
+    annotations = read_annotations(write(tmp_path / "lists/train.txt", text), root=tmp_path / "videos")
+    assert annotations.classes == ("class 0", "class 1", "class 2")
+    assert_clips(annotations, [(name, k, 2 - k) for k, name in enumerate(names)], tmp_path)
 
 
 @pytest.mark.parametrize("between", [" ", "\t", ","])
@@ -117,8 +117,8 @@ def test_mmaction2_frames(tmp_path, between):
     frames(tmp_path / "raw/k (7) ü", 4)
     frames(tmp_path / "raw/clip 12", 5)
     source = write(tmp_path / "l.txt", f"clip 12{between}16{between}0\r\nk (7) ü{between}16{between}1")
-    found = read_annotations(source, root=tmp_path / "raw")
-    assert_clips(found, [("clip 12", 5, 0), ("k (7) ü", 4, 1)], tmp_path)
+    annotations = read_annotations(source, root=tmp_path / "raw")
+    assert_clips(annotations, [("clip 12", 5, 0), ("k (7) ü", 4, 1)], tmp_path)
     source = write(tmp_path / "m.txt", f"clip 12{between}16{between}2{between}1\n")
     several = read_annotations(source, root=tmp_path / "raw", multi_label=True)
     assert loaded(several, multi_label=True) == [("clip 12", 5, [0, 1, 1])]
@@ -128,10 +128,10 @@ def test_mmaction2_frames(tmp_path, between):
 def test_mmaction2_frames_with_offsets(tmp_path, between):
     frames(tmp_path / "long", 1, 2, 3)
     lines = [between.join(("long", str(first), "16", str(label))) for first, label in ((32, 0), (0, 1), (16, 0))]
-    found = read_annotations(write(tmp_path / "l.txt", "\n".join(lines)), format="frames-offset")
-    assert loaded(found) == [("long", 3, 0), ("long", 1, 1), ("long", 2, 0)]
+    annotations = read_annotations(write(tmp_path / "l.txt", "\n".join(lines)), format="frames-offset")
+    assert loaded(annotations) == [("long", 3, 0), ("long", 1, 1), ("long", 2, 0)]
     with pytest.raises(InputError, match=r"l\.txt:1: 'long': has frames from the middle of a folder"):
-        pack_dataset(found, tmp_path / "packed")
+        pack_dataset(annotations, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 
@@ -155,10 +155,10 @@ def test_kinetics(tmp_path, video, place, blank):
         paths.append(place.format(name=name, label=label.replace(" ", blank), split=split))
         text += f'"{label}",{youtube_id},{start},{start + 10},{split}\n'
         video(tmp_path / "k" / paths[-1], k)
-    found = read_annotations(write(tmp_path / "kinetics.csv", text), root=tmp_path / "k")
-    assert found.classes == ("playing guitar", "yoga")
-    assert [(clip.split, clip.group) for clip in found] == [("train", "-a_B"), ("val", "-a_B"), ("test", "x")]
-    assert_clips(found, [(paths[0], 0, 0), (paths[1], 1, 0), (paths[2], 2, 1)], tmp_path)
+    annotations = read_annotations(write(tmp_path / "kinetics.csv", text), root=tmp_path / "k")
+    assert annotations.classes == ("playing guitar", "yoga")
+    assert [(clip.split, clip.group) for clip in annotations] == [("train", "-a_B"), ("val", "-a_B"), ("test", "x")]
+    assert_clips(annotations, [(paths[0], 0, 0), (paths[1], 1, 0), (paths[2], 2, 1)], tmp_path)
 
 
 def test_the_mindspore_port(tmp_path, video):
@@ -167,9 +167,9 @@ def test_the_mindspore_port(tmp_path, video):
         video(root / split / name, k)
         write(root / f"kinetics-400_{split}.csv", f"{KINETICS}{label},x,1,11,{split}\n")
     write(root / "cls2index.json", '{"yoga": 0, "archery": 1}')
-    found = read_annotations(root, need_labels=False)
-    assert found.classes == ("yoga", "archery")
-    assert sorted(loaded(found)) == [(f"test/{name}", 2, -1), (f"train/{name}", 0, 0), (f"val/{name}", 1, 1)]
+    annotations = read_annotations(root, need_labels=False)
+    assert annotations.classes == ("yoga", "archery")
+    assert sorted(loaded(annotations)) == [(f"test/{name}", 2, -1), (f"train/{name}", 0, 0), (f"val/{name}", 1, 1)]
     assert_clips(read_annotations(root, split="val"), [(f"val/{name}", 1, 1)], tmp_path)
 
 
@@ -183,10 +183,10 @@ def test_class_folders(tmp_path, video, splits, of_frames):
                 path = "/".join(filter(None, (split, name, clip))) + ("" if of_frames else ".mp4")
                 expected.append((path, len(expected), label))
                 (frames if of_frames else video)(tmp_path / "data" / path, expected[-1][1])
-    found = read_annotations(tmp_path / "data")
-    assert (found.classes, found.is_frames) == (("run (fast)", "wälk"), of_frames)
-    assert [clip.split for clip in found] == [split for split in splits for _ in range(4)]
-    assert_clips(found, expected, tmp_path)
+    annotations = read_annotations(tmp_path / "data")
+    assert (annotations.classes, annotations.is_frames) == (("run (fast)", "wälk"), of_frames)
+    assert [clip.split for clip in annotations] == [split for split in splits for _ in range(4)]
+    assert_clips(annotations, expected, tmp_path)
 
 
 @pytest.fixture
@@ -201,10 +201,10 @@ def ascend(tmp_path, video):
 
 
 def test_the_ascend_port(tmp_path, ascend):
-    found = read_annotations(ascend)
-    assert [clip.split for clip in found] == ["train", "train", "val"]
+    annotations = read_annotations(ascend)
+    assert [clip.split for clip in annotations] == ["train", "train", "val"]
     expected = [("train/archery/a.mp4", 1, 5), ("train/yoga/b (1).mp4", 2, 2), ("val/yoga/a.mp4", 3, 2)]
-    assert_clips(found, expected, tmp_path)
+    assert_clips(annotations, expected, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
@@ -223,9 +223,9 @@ def test_tables(tmp_path, video, kind, column):
         lines = map(json.dumps, filled)
     else:
         lines = [("\t" if kind == "tsv" else ",").join(map(str, row)) for row in (header, *rows)]
-    found = read_annotations(write(tmp_path / f"clips.{kind}", "\n".join(lines)), root=tmp_path / "v")
-    assert [(clip.split, clip.group) for clip in found] == [*[("train", "day 1")] * 3, ("val", "day 2")]
-    assert_clips(found, [(long, 2, 0), (long, 1, 1), (long, 3, 0), ("whole.mkv", 4, 1)], tmp_path)
+    annotations = read_annotations(write(tmp_path / f"clips.{kind}", "\n".join(lines)), root=tmp_path / "v")
+    assert [(clip.split, clip.group) for clip in annotations] == [*[("train", "day 1")] * 3, ("val", "day 2")]
+    assert_clips(annotations, [(long, 2, 0), (long, 1, 1), (long, 3, 0), ("whole.mkv", 4, 1)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
@@ -234,8 +234,8 @@ def test_tables_with_several_labels(tmp_path, video, name):
         video(tmp_path / f"{k}.mp4", k)
     csv = "path,label\n1.mp4,run|a\n2.mp4,b\n"
     jsonl = '{"path": "1.mp4", "label": ["run", "a"]}\n{"path": "2.mp4", "label": "b"}\n'
-    found = read_annotations(write(tmp_path / name, csv if name == "t.csv" else jsonl), multi_label=True)
-    assert_clips(found, [("1.mp4", 1, [1, 0, 1]), ("2.mp4", 2, [0, 1, 0])], tmp_path, multi_label=True)
+    annotations = read_annotations(write(tmp_path / name, csv if name == "t.csv" else jsonl), multi_label=True)
+    assert_clips(annotations, [("1.mp4", 1, [1, 0, 1]), ("2.mp4", 2, [0, 1, 0])], tmp_path, multi_label=True)
 
 
 @pytest.fixture
@@ -253,12 +253,12 @@ def ucf101(tmp_path, video):
 
 def test_ucf101(tmp_path, ucf101):
     lists, clips = ucf101
-    found = read_annotations(lists, root=tmp_path / "UCF-101")
-    assert found.classes == ("ApplyEyeMakeup", "ApplyLipstick")
-    assert [(clip.split, clip.group) for clip in found] == [
+    annotations = read_annotations(lists, root=tmp_path / "UCF-101")
+    assert annotations.classes == ("ApplyEyeMakeup", "ApplyLipstick")
+    assert [(clip.split, clip.group) for clip in annotations] == [
         ("train", "v_ApplyEyeMakeup_g08"), ("train", "v_ApplyLipstick_g09"), ("test", "v_ApplyLipstick_g01"),
     ]  # fmt: skip
-    assert_clips(found, [(clips[0], 1, 0), (clips[1], 2, 1), (clips[2], 3, 1)], tmp_path)
+    assert_clips(annotations, [(clips[0], 1, 0), (clips[1], 2, 1), (clips[2], 3, 1)], tmp_path)
     assert loaded(read_annotations(lists / "testlist01.txt", root=tmp_path / "UCF-101")) == [(clips[2], 3, 1)]
 
 
@@ -270,10 +270,10 @@ def test_hmdb51(tmp_path, video):
     write(lists / "brush_hair_test_split1.txt", f"{names[0]} 1 \n")
     write(lists / "clap_test_split1.txt", f"{names[1]} 2 \n{names[2]} 1 \n{names[3]} 0 \n")
     write(lists / "clap_test_split2.txt", f"{names[3]} 1 \n")
-    found = read_annotations(lists, root=root)
-    assert [clip.split for clip in found] == ["train", "test", "train"]
+    annotations = read_annotations(lists, root=root)
+    assert [clip.split for clip in annotations] == ["train", "test", "train"]
     expected = [(f"brush_hair/{names[0]}", 1, 0), (f"clap/{names[1]}", 2, 1), (f"clap/{names[2]}", 3, 1)]
-    assert_clips(found, expected, tmp_path)
+    assert_clips(annotations, expected, tmp_path)
     second = read_annotations(lists, root=root, fold=2, classes=dataset_labels("hmdb51"))
     assert loaded(second) == [(f"clap/{names[3]}", 4, dataset_labels("hmdb51").index("clap"))]
 
@@ -314,9 +314,9 @@ def test_something_something_v2(tmp_path, video):
     source = write(tmp_path / "something-something-v2-train.json", json.dumps(clips))
     names = {"Holding something by something": "0", "Folding something": "1"}
     labels = write(tmp_path / "something-something-v2-labels.json", json.dumps(names))
-    found = read_annotations(source, root=root, classes=class_names(str(labels)))
-    assert {clip.split for clip in found} == {"train"}
-    assert_clips(found, [("78687.webm", 1, 0), ("42.webm", 2, 1)], tmp_path)
+    annotations = read_annotations(source, root=root, classes=class_names(str(labels)))
+    assert {clip.split for clip in annotations} == {"train"}
+    assert_clips(annotations, [("78687.webm", 1, 0), ("42.webm", 2, 1)], tmp_path)
     test = write(tmp_path / "something-something-v2-test.json", '[{"id": "9"}]')
     assert loaded(read_annotations(test, root=root, need_labels=False)) == [("9.webm", 3, -1)]
 
@@ -337,8 +337,8 @@ def commands(source, *options, count):
     listed = run("data", "list", source, "--out", out, *options)
     assert listed.returncode == 0, listed.stderr
     root = options[options.index("--root") + 1] if options else source
-    found = read_annotations(out, root=root, classes=class_names(str(out.with_suffix(".classes.txt"))))
-    return [(k, label) for _, k, label in loaded(found)]
+    annotations = read_annotations(out, root=root, classes=class_names(str(out.with_suffix(".classes.txt"))))
+    return [(k, label) for _, k, label in loaded(annotations)]
 
 
 @pytest.mark.slow
@@ -372,10 +372,10 @@ def test_ugly_lists_are_one_line(tmp_path, monkeypatch, video, text, command, co
     write(tmp_path / "l.txt", text)
     write(tmp_path / "c.txt", "run\nwalk\n")
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}  # A23
-    done = run(*command.split(), env=env)
-    assert done.returncode == code
-    assert re.match(message, done.stderr)
-    assert len(done.stderr.splitlines()) == (1 if code else 2)
+    result = run(*command.split(), env=env)
+    assert result.returncode == code
+    assert re.match(message, result.stderr)
+    assert len(result.stderr.splitlines()) == (1 if code else 2)
 
 
 @pytest.mark.parametrize(
@@ -402,9 +402,9 @@ def test_ugly_lists_are_one_line(tmp_path, monkeypatch, video, text, command, co
     ],
 )  # fmt: skip
 def test_ugly_layouts_name_file_line_and_value(tmp_path, name, text, message):
-    with pytest.raises(InputError, match=f"{re.escape(name)}{message}") as caught:
+    with pytest.raises(InputError, match=f"{re.escape(name)}{message}") as error:
         ClipDataset(read_annotations(write(tmp_path / name, text)), TRAINING)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_ugly_class_files(tmp_path):
@@ -429,32 +429,32 @@ def test_ugly_flow(tmp_path, y_side, template):  # A22: axes of two sizes, and g
 # what misled once
 
 
-def case(name, files, source, wanted):
-    return pytest.param(files, source, wanted, id=name)
+def case(name, files, source, is_expected):
+    return pytest.param(files, source, is_expected, id=name)
 
 
 def places(*paths):
-    return lambda found: [(c.path, c.first_frame) for c in found] == [(path, 0) for path in paths]
+    return lambda annotations: [(c.path, c.first_frame) for c in annotations] == [(path, 0) for path in paths]
 
 
 @pytest.mark.parametrize(
-    ("files", "source", "wanted"),
+    ("files", "source", "is_expected"),
     [
         case("a folder without videos beside those of splits, as in MMAction2's own tree, makes these to classes",
               {"videos_train/run/a.mp4": "", "videos_val/walk/b.mp4": "", "annotations/kinetics_train.csv": ""}, "",
-              lambda found: found.classes == ("run", "walk") and [c.split for c in found] == ["train", "val"]),
+              lambda clips: clips.classes == ("run", "walk") and [c.split for c in clips] == ["train", "val"]),
         case("HMDB51's classes are in the order of file names (sword_exercise_test, sword_test), not the published",
               {f"{name}_test_split1.txt": "a.avi 1 \n" for name in dataset_labels("hmdb51")}, "",
-              lambda found: found.classes == dataset_labels("hmdb51")),
-        case("start and end of a table beside train/ are kept",
+              lambda clips: clips.classes == dataset_labels("hmdb51")),
+        case("start and end of a table beside train/ are retained",
              {"train/a.mp4": "", "train.csv": "path,label,start,end\na.mp4,run,1,2\n"}, "",
-             lambda found: [(c.start_seconds, c.end_seconds) for c in found] == [(1, 2)]),
-        case("start and end of Kinetics are kept where the file is the whole video, ID.mp4",
+             lambda clips: [(c.start_seconds, c.end_seconds) for c in clips] == [(1, 2)]),
+        case("start and end of Kinetics are retained where the file is the whole video, ID.mp4",
              {"x.mp4": "", "k.csv": f"{KINETICS}run,x,0,1,train\nwalk,x,2,3,train\n"}, "k.csv",
-             lambda found: [(c.start_seconds, c.end_seconds) for c in found] == [(0, 1), (2, 3)]),
-        case("of several lists in a folder, an error names that whose line it tells",
+             lambda clips: [(c.start_seconds, c.end_seconds) for c in clips] == [(0, 1), (2, 3)]),
+        case("of several lists in a folder, an error names the list of its line",
              {"train/a.mp4": "", "val/b.mp4": "", "train_label": "a.mp4 0\n", "val_label": "b.mp4 1\n"}, "",
-             lambda found: found.where(1).endswith("val_label:1")),
+             lambda clips: clips.where(1).endswith("val_label:1")),
         case("val.txt is left out, and validation.txt is read with the files of val/",
               {f"{name}{end}": "1.mp4 0\n" for name in ("train", "val", "validation") for end in (".txt", "/1.mp4")},
               "",
@@ -467,15 +467,15 @@ def places(*paths):
               {"c  12/img_00001.jpg": "", "l.txt": "c  12 16 0\n"}, "l.txt", places("c  12")),
         case("a first folder `video`, `file` or `path` is taken for the header of a table",
               {"video/img_00001.jpg": "", "l.txt": "video,16,0\n"}, "l.txt", places("video")),
-        case("A8: a class that is only in val is told",
+        case("A8: a class that is only in val is a warning",
              {"l.csv": "path,label,split\na.mp4,run,train\nb.mp4,jump,val\n"}, "l.csv",
-             lambda found: any("jump" in remark for remark in found.warnings)),
-        case("A8: class names that look alike in two alphabets are not told",
+             lambda clips: any("jump" in remark for remark in clips.warnings)),
+        case("A8: class names that are confusable in two alphabets are a warning",
               {"l.csv": "path,label\na.mp4,run\nb.mp4,r\u0443n\n"}, "l.csv",
-              lambda found: any("CYRILLIC" in remark for remark in found.warnings)),
+              lambda clips: any("CYRILLIC" in remark for remark in clips.warnings)),
     ],
 )  # fmt: skip
-def test_layouts_that_mislead(tmp_path, files, source, wanted):
+def test_layouts_that_mislead(tmp_path, files, source, is_expected):
     for name, content in files.items():
         write(tmp_path / name, content)
-    assert wanted(read_annotations(tmp_path / source))
+    assert is_expected(read_annotations(tmp_path / source))

@@ -14,18 +14,18 @@ from i3d.evaluation.result import BadClip, ViewLogits, compute_metrics, named_me
 from i3d.evaluation.result_file import read_evaluation, write_evaluations
 from i3d.evaluation.scoring import softmax
 from support.commands import run_here
-from support.evaluations import made
+from support.evaluations import make_evaluation
 
 LOGITS = {"average": "score", "protocol": "p: 1 clip, logits averaged; fp32"}
 
 
 def run(*arguments, expected=0):
-    done = run_here(["i3d", *arguments])
-    assert done.returncode == expected, done
-    return done.stderr if expected == 2 else done.stdout
+    result = run_here(["i3d", *arguments])
+    assert result.returncode == expected, result
+    return result.stderr if expected == 2 else result.stdout
 
 
-def keep(path, evaluation):
+def save(path, evaluation):
     write_evaluations(path, [(evaluation, compute_metrics(evaluation))])
     return path
 
@@ -35,7 +35,7 @@ def stream(labels, seed, *, noise=1.0, **more):
     rng = np.random.default_rng(seed)
     scores_NK = rng.normal(size=(len(labels), 3)) * noise
     scores_NK[np.arange(len(labels)), labels] += 1
-    return made(scores_NK, labels, **{**LOGITS, **more})
+    return make_evaluation(scores_NK, labels, **{**LOGITS, **more})
 
 
 LABELS = np.arange(60) % 3
@@ -54,7 +54,7 @@ def test_logits_are_added_by_hand():
     assert averaged.average == "prob"
 
 
-def test_of_probabilities_there_are_no_logits():
+def test_probabilities_have_no_logits():
     logits = stream(LABELS, 0)
     probabilities = replace(stream(LABELS, 1), scores_NK=softmax(stream(LABELS, 1).scores_NK), average="prob")
     fused = fuse_scores([logits, probabilities], weights=[1, 3])
@@ -115,7 +115,7 @@ def test_clips_that_one_stream_could_not_read_are_bad():
         (lambda e: replace(e, multi_label=True), "classes are multi-label in one"),
     ],
 )
-def test_what_does_not_fit_is_told(change, message):
+def test_results_that_do_not_match_are_an_error(change, message):
     with pytest.raises(InputError, match=message.replace(".", "[.]")):
         fuse_scores([stream(LABELS, 0), change(stream(LABELS, 1))])
 
@@ -129,19 +129,19 @@ def test_bad_weights(weights):
 @pytest.mark.slow
 def test_sweep_finds_the_best_of_the_weights_that_it_tries():
     good, bad = stream(LABELS, 0, noise=0.5), stream(LABELS, 1, noise=5)
-    found = sweep_weights([good, bad])
-    assert len(found.tried) == 21
-    for weights, accuracy in found.tried:
+    sweep = sweep_weights([good, bad])
+    assert len(sweep.tried) == 21
+    for weights, accuracy in sweep.tried:
         assert sum(weights) == pytest.approx(1)
         scores_NK = fuse_scores([good, bad], weights=weights).scores_NK
         assert accuracy == np.mean(scores_NK.argmax(axis=1) == LABELS)
-    assert dict(found.tried)[found.weights] == max(accuracy for _, accuracy in found.tried)
-    assert found.weights[0] > 0.5
+    assert dict(sweep.tried)[sweep.weights] == max(accuracy for _, accuracy in sweep.tried)
+    assert sweep.weights[0] > 0.5
     assert sweep_weights([good, good]).weights == (0.5, 0.5)  # all alike: the middle
     assert len(sweep_weights([few.select(range(6)) for few in (good, bad, good)]).tried) == 66
 
 
-def test_held_out_clips_are_not_in_the_figures():
+def test_held_out_clips_are_not_in_the_metrics():
     files = {"files_N": tuple(f"{n // 2}.mp4" for n in range(60)), "names_N": tuple(f"{n}" for n in range(60))}
     streams = [stream(LABELS, seed, **files) for seed in (0, 1)]
     chosen_on, rest = hold_out(streams, fraction=0.4, seed=3)
@@ -176,7 +176,7 @@ def test_logits_of_views_are_added_too():
     assert fuse_scores([one, raw], average="prob").average == "prob"
 
 
-def test_halves_keep_the_bad_clips_on_their_side():
+def test_halves_contain_their_own_bad_clips():
     one, two = stream(LABELS, 0), stream(LABELS, 1)
     bad = tuple(BadClip(f"bad{k}.mp4", f"bad{k}.mp4", (0,), "empty", 60 + k) for k in range(6))
     sides = hold_out([replace(one, bad=bad), replace(two, bad=bad)], fraction=0.5, seed=1)
@@ -188,7 +188,7 @@ def test_halves_keep_the_bad_clips_on_their_side():
         assert compute_metrics(side[0], bad_as_wrong=True).num_clips == num_clips
 
 
-def test_weights_are_not_chosen_on_what_is_told():
+def test_weights_are_not_chosen_on_the_reported_clips():
     one, two = stream(LABELS, 0), stream(LABELS, 1, weights_sha256="ff")
     elsewhere = [replace(e, files_N=tuple(f"other/{n}" for n in range(60))) for e in (one, two)]
     for chosen_on in ([one, two], elsewhere):  # the same files; the same names in another place
@@ -213,7 +213,7 @@ def test_one_result_is_no_fusion():
 @pytest.fixture
 def files(tmp_path):
     one, two = stream(LABELS, 0, classes=("a", "b", "c")), stream(LABELS, 1, classes=("a", "b", "c"))
-    return keep(tmp_path / "rgb.json", one), keep(tmp_path / "flow.json", two)
+    return save(tmp_path / "rgb.json", one), save(tmp_path / "flow.json", two)
 
 
 def test_the_command_fuse(files, tmp_path):
@@ -228,36 +228,36 @@ def test_the_command_fuse(files, tmp_path):
     assert f"protocol: {fused.protocol}" in out
     assert "fused" in (tmp_path / "f.html").read_text()
     assert "the file exists" in run("fuse", rgb, flow, "--out", tmp_path / "f.json", expected=2)
-    told = json.loads(run("fuse", rgb, flow, "--json"))
-    assert told["weights"] == [1, 1]
-    assert len(told["streams"]) == 2
-    assert told["fused"]["top1"] == compute_metrics(fuse_scores([read_evaluation(rgb), read_evaluation(flow)])).top1
+    output = json.loads(run("fuse", rgb, flow, "--json"))
+    assert output["weights"] == [1, 1]
+    assert len(output["streams"]) == 2
+    assert output["fused"]["top1"] == compute_metrics(fuse_scores([read_evaluation(rgb), read_evaluation(flow)])).top1
 
 
 @pytest.mark.slow
 def test_the_command_sweeps_on_held_out_clips(files, tmp_path):
     rgb, flow = files
-    told = json.loads(run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-fraction", "0.25", "--json"))
+    output = json.loads(run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-fraction", "0.25", "--json"))
     streams = [read_evaluation(path) for path in files]
     chosen_on, rest = hold_out(streams, fraction=0.25)
-    assert told["weights"] == list(sweep_weights(chosen_on).weights)
-    assert told["swept_on_clips"] == 15
-    assert told["fused"]["num_clips"] == 45
-    assert told["fused"]["top1"] == compute_metrics(fuse_scores(rest, weights=told["weights"])).top1
+    assert output["weights"] == list(sweep_weights(chosen_on).weights)
+    assert output["swept_on_clips"] == 15
+    assert output["fused"]["num_clips"] == 45
+    assert output["fused"]["top1"] == compute_metrics(fuse_scores(rest, weights=output["weights"])).top1
     assert "the best on 30 held-out clips, which are not in the table" in run(
         "fuse", *files, "--stream-weights", "sweep"
     )
     val = [
-        keep(
+        save(
             tmp_path / f"val{k}.json",
             stream(LABELS, 5 + k, classes=("a", "b", "c"), files_N=tuple(map(str, range(60)))),
         )
         for k in (0, 1)
     ]
     options = ("--stream-weights", "sweep", "--sweep-on", val[0], "--sweep-on", val[1], "--json")
-    told = json.loads(run("fuse", rgb, flow, *options))
-    assert told["weights"] == list(sweep_weights([read_evaluation(path) for path in val]).weights)
-    assert told["fused"]["num_clips"] == 60
+    output = json.loads(run("fuse", rgb, flow, *options))
+    assert output["weights"] == list(sweep_weights([read_evaluation(path) for path in val]).weights)
+    assert output["fused"]["num_clips"] == 60
     message = run("fuse", rgb, flow, "--stream-weights", "sweep", "--sweep-on", rgb, "--sweep-on", flow, expected=2)
     assert "60 clips are in both, such as " in message
 
@@ -279,24 +279,24 @@ def test_bad_options_of_fuse(files, options, message):
 
 
 def test_the_command_score(files, tmp_path):
-    found = read_evaluation(files[0])
-    figures = compute_metrics(found)
+    evaluation = read_evaluation(files[0])
+    computed = compute_metrics(evaluation)
     out = run("score", files[0])
-    assert f"top-1 {figures.top1:.4f}" in out
-    assert json.loads(run("score", files[0], "--json"))["top1"] == figures.top1
+    assert f"top-1 {computed.top1:.4f}" in out
+    assert json.loads(run("score", files[0], "--json"))["top1"] == computed.top1
     metrics = "top_k_accuracy,mean_class_accuracy,calibration_error,per_class,confusion"
     out = run("score", files[0], "--metrics", metrics, "--top-k", "1,2", "--out", tmp_path / "again.yaml")
-    numbers = named_metrics(found, figures, metrics.split(","), top_k=[1, 2])
+    numbers = named_metrics(evaluation, computed, metrics.split(","), top_k=[1, 2])
     assert list(numbers) == ["top1", "top2", "mean_class_accuracy", "calibration_error"]
     for name, value in numbers.items():
         assert f"{name} {value:.4f}" in out
     assert "fraction of the class" in out
-    assert read_evaluation(tmp_path / "again.yaml").scores_NK.tolist() == found.scores_NK.tolist()
-    told = json.loads(run("score", files[0], "--metrics", "top_k_accuracy,per_class,confusion", "--json"))
-    assert told["top1"] == figures.top1
-    assert told["confusion"] == figures.confusion_KK.tolist()
-    assert [row["class"] for row in told["by_class"]] == ["a", "b", "c"]
-    assert told["num_bad"] == 0
+    assert read_evaluation(tmp_path / "again.yaml").scores_NK.tolist() == evaluation.scores_NK.tolist()
+    output = json.loads(run("score", files[0], "--metrics", "top_k_accuracy,per_class,confusion", "--json"))
+    assert output["top1"] == computed.top1
+    assert output["confusion"] == computed.confusion_KK.tolist()
+    assert [row["class"] for row in output["by_class"]] == ["a", "b", "c"]
+    assert output["num_bad"] == 0
 
 
 @pytest.mark.parametrize(

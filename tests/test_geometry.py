@@ -1,4 +1,4 @@
-"""Random crops, flips and changes of pixels: each draw is one for the whole clip, and does what its name says."""
+"""Random crops, flips and changes of pixels: each draw is one for the whole clip, and does what its name promises."""
 
 import numpy as np
 import pytest
@@ -134,12 +134,14 @@ def test_a_draw_is_for_one_size_of_frame():
         apply(Geometry((60, 80), (60, 80), Box(0, 0, 48, 48), size=48), frames(1, 61)[0])
 
 
-def test_flip_share_and_labels_that_may_not_flip():
+def test_flip_probability_and_labels_that_may_not_flip():
     rng = np.random.default_rng(0)
     draws = [draw_geometry(Augmentation(), height=256, width=340, rng=rng).flip for _ in range(400)]
     assert 150 < sum(draws) < 250
-    kept = [draw_geometry(Augmentation(flip=1.0), height=256, width=340, rng=rng, may_flip=False) for _ in range(9)]
-    assert not any(geometry.flip for geometry in kept)
+    unflipped = [
+        draw_geometry(Augmentation(flip=1.0), height=256, width=340, rng=rng, may_flip=False) for _ in range(9)
+    ]
+    assert not any(geometry.flip for geometry in unflipped)
 
 
 def test_flow_moves_the_other_way_in_a_mirror():
@@ -217,7 +219,7 @@ def test_erasing_fills_one_box_of_all_frames_with_the_same_noise():
 
 
 @pytest.mark.parametrize("name", sorted(_OPERATIONS))
-def test_rand_augment_has_14_operations_that_keep_the_size(name):
+def test_rand_augment_has_14_operations_that_preserve_the_size(name):
     from PIL import Image
 
     image = Image.fromarray(frames(1)[0])

@@ -62,10 +62,10 @@ def test_scripts_and_playlists_are_not_followed(tmp_path, canary, listener, suff
         path.write_text(text)
         for source in (path, text.encode()):
             start = time.monotonic()
-            with pytest.raises(VideoError) as caught:
+            with pytest.raises(VideoError) as error:
                 open_video(source)
             assert time.monotonic() - start < 2, name
-            assert "\n" not in str(caught.value)
+            assert "\n" not in str(error.value)
     sockets = [
         os.readlink(f"/proc/self/fd/{fd}")
         for fd in os.listdir("/proc/self/fd")
@@ -87,7 +87,7 @@ def test_paths_are_never_protocols(canary, listener):
 
 
 def test_an_mp4_with_an_external_data_reference_reads_no_other_file(tmp_path, canary):
-    """A QuickTime file may say that its samples lie in another file (dref alis/url)."""
+    """A QuickTime file may declare that its samples lie in another file (dref alis/url)."""
     clip = render(tmp_path / "clip.mov", num_frames=5)
     content = clip.read_bytes()
     at = content.index(b"dref")

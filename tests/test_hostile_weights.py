@@ -147,9 +147,9 @@ def refused(path):
     """One line that names the file, within 2 s and 200 MB."""
     reset_peak_memory()
     start, before = time.process_time(), peak_memory()
-    with pytest.raises(I3DError) as caught:
+    with pytest.raises(I3DError) as error:
         read_weights_file(path)
-    message = str(caught.value)
+    message = str(error.value)
     assert time.process_time() - start < 2
     assert peak_memory() - before < 200 << 20
     assert message.startswith(str(path))
@@ -336,9 +336,9 @@ def test_a_card_that_is_not_one(tmp_path):
 
     for card in ("{}", "[]", "{", '{"recipe": 3}', "\x00"):
         (tmp_path / "a.safetensors").write_bytes(save({"x": torch.zeros(1)}, metadata={"i3d": card}))
-        with pytest.raises(WeightsError, match="its card is not valid") as caught:
+        with pytest.raises(WeightsError, match="its card is not valid") as error:
             i3d.load_model(tmp_path / "a.safetensors")
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
 
 
 def seeds():
@@ -360,13 +360,13 @@ SEEDS = seeds()
 def test_every_cut_is_refused(tmp_path, kind):
     """C4. A MindSpore file that is cut between two tensors is valid; loading reports the missing keys."""
     whole = SEEDS[kind]
-    wanted = read_weights_file_of(tmp_path, whole)
+    expected = read_weights_file_of(tmp_path, whole)
     for cut in range(0, len(whole), max(1, len(whole) // 200)):
         path = tmp_path / "cut"
         path.write_bytes(whole[:cut])
         if kind == "mindspore":
             try:
-                assert len(read_weights_file(path).arrays) < len(wanted.arrays)
+                assert len(read_weights_file(path).arrays) < len(expected.arrays)
                 continue
             except WeightsError:
                 pass
@@ -380,11 +380,11 @@ def read_weights_file_of(tmp_path, content):
 
 
 @pytest.mark.parametrize("kind", ["zip"])
-def test_flipped_bits_of_a_zip_are_found(tmp_path, kind):
+def test_flipped_bits_of_a_zip_are_detected(tmp_path, kind):
     """C4: its members have checksums; what is outside of them can only be unused or wrong."""
     whole = SEEDS[kind]
-    wanted = read_weights_file_of(tmp_path, whole).arrays
-    found = 0
+    expected = read_weights_file_of(tmp_path, whole).arrays
+    num_detected = 0
     for at in range(0, len(whole), 7):
         content = bytearray(whole)
         content[at] ^= 1 << at % 8
@@ -392,11 +392,11 @@ def test_flipped_bits_of_a_zip_are_found(tmp_path, kind):
         try:
             arrays = read_weights_file(tmp_path / "flipped").arrays
         except WeightsError:
-            found += 1
+            num_detected += 1
             continue
-        assert arrays.keys() == wanted.keys()
-        assert all(np.array_equal(arrays[name], wanted[name]) for name in wanted)
-    assert found > 20
+        assert arrays.keys() == expected.keys()
+        assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+    assert num_detected > 20
 
 
 @pytest.mark.slow
@@ -415,7 +415,7 @@ def test_damage_is_an_error_or_harmless_never_a_crash(tmp_path, kind, data):
         assert "\n" not in str(error)
 
 
-def test_tensorflow_damage_is_found_by_its_checksums(tmp_path):
+def test_tensorflow_damage_is_detected_by_its_checksums(tmp_path):
     arrays = {f"v{i}": np.arange(6, dtype="f4").reshape(2, 3) for i in range(4)}
     foreign_files.write_tensorflow(tmp_path / "m.ckpt", arrays)
     index, data = tmp_path / "m.ckpt.index", tmp_path / "m.ckpt.data-00000-of-00001"
@@ -454,7 +454,7 @@ def test_cut_indices_are_refused(file):
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"\x80", b"\x80\x02", b"PK\x03\x04", b"{}", b"\x0a\xff\xff", b"<html>", bytes(600)]
 )
-def test_what_is_no_weights_file_says_so(tmp_path, content):
+def test_files_that_are_no_weights_are_refused(tmp_path, content):
     (tmp_path / "a.pth").write_bytes(content)
     refused(tmp_path / "a.pth")
 
@@ -466,19 +466,19 @@ def test_odd_paths(tmp_path):
     assert "No such file" in refused(tmp_path / "absent.pth")
     name = "two\nlines\x1b[31m.pth"
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError) as error:
         read_weights_file(tmp_path / name)
-    assert str(caught.value).isprintable()
+    assert str(error.value).isprintable()
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
     """Exit code 2, one line, no traceback."""
     canary = tmp_path / "canary"
     (tmp_path / "evil.pth").write_bytes(zipped(pickle.dumps(Call(os.system, f"touch {canary}"), 2)))
-    done = run_here(["i3d", "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"])
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {tmp_path}/evil.pth: refused to load posix.system: only tensors are read")
-    assert done.stderr.count("\n") == 1
+    result = run_here(["i3d", "convert", tmp_path / "evil.pth", tmp_path / "out.safetensors"])
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {tmp_path}/evil.pth: refused to load posix.system: only tensors are read")
+    assert result.stderr.count("\n") == 1
     assert not canary.exists()
     assert not (tmp_path / "out.safetensors").exists()
 
@@ -491,7 +491,7 @@ SHAPES = json.loads((Path(__file__).parent / "golden" / "keys" / "i3d_r50_nl_gau
 @given(
     data=st.data(), recipe=st.sampled_from([None, "i3d_r50_32x2x1_100e_kinetics400_rgb", "inception_rgb_kinetics400"])
 )
-def test_entries_of_impossible_shapes_are_errors(data, recipe):
+def test_keys_of_impossible_shapes_are_errors(data, recipe):
     from pydantic import ValidationError
 
     from i3d.weights.detect import choose_recipe
@@ -540,7 +540,7 @@ def small_state():
 
 
 @pytest.mark.parametrize(
-    ("entry", "value"),
+    ("key", "value"),
     [
         ("fc.weight", torch.ones(10, 128, dtype=torch.int64)),
         ("conv1.bn.running_mean", torch.ones(4, dtype=torch.bool)),
@@ -551,18 +551,18 @@ def small_state():
         ("", None),  # a good file
     ],
 )
-def test_numbers_that_no_network_has(tmp_path, small_state, entry, value):
+def test_numbers_that_no_network_has(tmp_path, small_state, key, value):
     """In a foreign file: whole numbers, negative variances, what overflows float32; and scales are never made up."""
     import i3d
 
-    state = {name: tensor for name, tensor in small_state.items() if name != entry}
+    state = {name: tensor for name, tensor in small_state.items() if name != key}
     if value is not None:
-        state[entry] = value
+        state[key] = value
     torch.save(state, tmp_path / "a.pth")
-    if not entry:
+    if not key:
         assert i3d.load_model(tmp_path / "a.pth").settings.base_channels == 4
         return
-    with pytest.raises(WeightsError, match=entry):
+    with pytest.raises(WeightsError, match=key):
         i3d.load_model(tmp_path / "a.pth")
 
 
@@ -570,19 +570,19 @@ def test_numbers_that_no_network_has(tmp_path, small_state, entry, value):
 def test_paths_that_no_file_can_have(name):
     import i3d
 
-    with pytest.raises(I3DError) as caught:
+    with pytest.raises(I3DError) as error:
         i3d.load_model(name)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
-def test_records_that_would_write_on_the_terminal(tmp_path):
+def test_cards_that_would_write_on_the_terminal(tmp_path):
     import i3d
     from i3d.weights.checkpoint import load_checkpoint
 
     path = FOREIGN.parent.parent.parent / "src" / "i3d" / "assets" / "inception_rgb_kinetics400.safetensors"
     _, card = load_checkpoint(path)
-    told = json.loads(card.model_dump_json())
-    told["labels"][0] = "a\x1b[31m\nb"
-    (tmp_path / "a.safetensors").write_bytes(save({"x": torch.zeros(1)}, metadata={"i3d": json.dumps(told)}))
+    metadata = json.loads(card.model_dump_json())
+    metadata["labels"][0] = "a\x1b[31m\nb"
+    (tmp_path / "a.safetensors").write_bytes(save({"x": torch.zeros(1)}, metadata={"i3d": json.dumps(metadata)}))
     with pytest.raises(WeightsError, match="a text in it cannot be printed"):
         i3d.load_model(tmp_path / "a.safetensors")

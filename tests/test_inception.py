@@ -32,8 +32,8 @@ def run_with_maps(net, names, run):
     """What `run` gives, and the outputs of the layers of these names."""
     maps, handles = {}, []
     for name in names:
-        keep = lambda _, __, output, name=name: maps.update({name: output})  # noqa: E731
-        handles.append(net.get_submodule(name).register_forward_hook(keep))
+        store_map = lambda _, __, output, name=name: maps.update({name: output})  # noqa: E731
+        handles.append(net.get_submodule(name).register_forward_hook(store_map))
     with torch.inference_mode():
         result = run()
     for handle in handles:
@@ -53,8 +53,8 @@ def test_logits_and_stages_equal_pytorch_i3d(model, case):
     for name, stage in stages.items():
         assert tuple(stage.shape) == tuple(LOGITS[f"c_stage_{name}_shape"]), name
         stage, stats = stage.double(), LOGITS[f"c_stage_{name}_stats"]  # mean, deviation, largest
-        found = [stage.mean(), stage.std(correction=0), stage.abs().max()]
-        assert np.allclose(found, stats, rtol=1e-5), name
+        statistics = [stage.mean(), stage.std(correction=0), stage.abs().max()]
+        assert np.allclose(statistics, stats, rtol=1e-5), name
 
 
 @pytest.mark.slow

@@ -69,13 +69,13 @@ def test_a_still_video_gives_the_features_of_its_image(tmp_path, depth, recipe):
     seconds = {34: 250, 101: 400}.get(depth, 200)
     video = image[:, :, None].expand(-1, -1, seconds, -1, -1)
     with torch.inference_mode():
-        wanted, logits = run_resnet_2d({k: v.double() for k, v in state.items()}, image)
+        expected, logits = run_resnet_2d({k: v.double() for k, v in state.items()}, image)
         features = model.features(video)
         middle = features[:, :, features.shape[2] // 2]
-        rounding = 1e-5 * wanted.max().item()  # a third of a float32 kernel is rounded to float32
-        assert torch.allclose(middle, wanted, rtol=0, atol=rounding)
+        rounding = 1e-5 * expected.max().item()  # a third of a float32 kernel is rounded to float32
+        assert torch.allclose(middle, expected, rtol=0, atol=rounding)
         assert torch.allclose(model.fc(middle.mean((2, 3))), logits, rtol=0, atol=rounding)
-        assert not torch.allclose(features[:, :, 0], wanted, atol=1e-3)  # the first position reaches zero padding
+        assert not torch.allclose(features[:, :, 0], expected, atol=1e-3)  # the first position reaches zero padding
 
 
 GOOGLENET = {
@@ -146,10 +146,10 @@ def test_inception_v1_is_inflated_too(tmp_path):
     assert torch.equal(model.logits.conv3d.weight[:, :, 0, 0, 0].float(), state["fc.weight"])
     image = torch.randn(1, 3, 32, 40, dtype=torch.float64)
     with torch.inference_mode():
-        wanted = run_inception_2d({k: v.double() for k, v in state.items()}, image)
+        expected = run_inception_2d({k: v.double() for k, v in state.items()}, image)
         features = model.features(image[:, :, None].expand(-1, -1, 260, -1, -1))
     middle = features[:, :, features.shape[2] // 2]
-    assert torch.allclose(middle, wanted, rtol=0, atol=1e-5 * wanted.max().item())
+    assert torch.allclose(middle, expected, rtol=0, atol=1e-5 * expected.max().item())
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 5, 7, 7), (4, 3, 1, 7, 7), (4, 3, 3, 7, 7)])
@@ -204,16 +204,16 @@ def test_without_internet_the_error_names_the_file_to_download(monkeypatch, tmp_
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", nothing_cached)
     monkeypatch.setattr(huggingface_hub, "model_info", no_network)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError) as error:
         load_weights("timm/resnet50.tv_in1k")
-    assert str(caught.value) == (
+    assert str(error.value) == (
         "timm/resnet50.tv_in1k: there is no such file here, and it cannot be fetched from the model hub "
         "([Errno -2] Name or service not known); where there is a network, download model.safetensors of "
         "timm/resnet50.tv_in1k, copy it here and give its path"
     )
 
 
-def test_what_the_hub_gives_is_inflated(monkeypatch, tmp_path):
+def test_weights_of_the_hub_are_inflated(monkeypatch, tmp_path):
     import huggingface_hub
 
     save_file(resnet_2d(50), tmp_path / "model.safetensors")

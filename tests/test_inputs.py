@@ -29,8 +29,8 @@ def tree(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_its_videos_and_frame_folders_in_natural_order(tree):
-    found = [p.removeprefix(f"{tree}/") for p in expand_inputs([str(tree)])]
-    assert found == ["top.webm", "a/x (1).mkv", "b/clip2.MP4", "b/clip10.mp4", "shots/one"]
+    paths = [p.removeprefix(f"{tree}/") for p in expand_inputs([str(tree)])]
+    assert paths == ["top.webm", "a/x (1).mkv", "b/clip2.MP4", "b/clip10.mp4", "shots/one"]
 
 
 def test_a_folder_of_frames_is_one_video(tree):

@@ -19,7 +19,7 @@ from i3d.evaluation.metrics import (
     precision_interval,
     top_k_accuracy,
 )
-from support.evaluations import made
+from support.evaluations import make_evaluation
 from support.examples import examples
 
 SCORES = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
@@ -33,24 +33,24 @@ def scored(draw):
     return scores_NK, rng.integers(0, num_classes, num_clips)
 
 
-def test_confusion_and_the_figures_of_classes_by_hand():
+def test_confusion_and_the_metrics_of_classes_by_hand():
     assert confusion_matrix(SCORES, [0, 1, 1, 1]).tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0]]  # the tie goes to 0
-    found = class_metrics(SCORES, [0, 1, 1, 1])
-    assert found.precision_K.tolist() == [0.5, 1, 0]
-    assert found.recall_K.tolist()[:2] == [1, 1 / 3]
-    assert math.isnan(found.recall_K[2])
-    assert found.f1_K.tolist() == [2 / 3, 0.5, 0]
-    assert found.num_clips_K.tolist() == [1, 3, 0]
+    metrics = class_metrics(SCORES, [0, 1, 1, 1])
+    assert metrics.precision_K.tolist() == [0.5, 1, 0]
+    assert metrics.recall_K.tolist()[:2] == [1, 1 / 3]
+    assert math.isnan(metrics.recall_K[2])
+    assert metrics.f1_K.tolist() == [2 / 3, 0.5, 0]
+    assert metrics.num_clips_K.tolist() == [1, 3, 0]
     assert math.isnan(class_metrics([[1, 0]], [0]).precision_K[1])
 
 
 @given(scored())
 def test_confusion_against_a_loop(drawn):
     scores_NK, labels_N = drawn
-    wanted = np.zeros((scores_NK.shape[1],) * 2, int)
+    expected = np.zeros((scores_NK.shape[1],) * 2, int)
     for scores_K, label in zip(scores_NK, labels_N, strict=True):
-        wanted[label, min(k for k in range(len(scores_K)) if scores_K[k] == scores_K.max())] += 1
-    assert (confusion_matrix(scores_NK, labels_N) == wanted).all()
+        expected[label, min(k for k in range(len(scores_K)) if scores_K[k] == scores_K.max())] += 1
+    assert (confusion_matrix(scores_NK, labels_N) == expected).all()
 
 
 def test_calibration_by_hand():
@@ -73,7 +73,7 @@ def test_the_interval_holds_the_mean_and_repeats(num_values, seed):
     assert bootstrap_interval(values, num_draws=200, seed=seed) == (low, high)
 
 
-def test_the_interval_of_a_share_is_near_the_normal_one():
+def test_the_interval_of_a_fraction_is_near_the_normal_one():
     values = np.repeat([0, 1], 200)
     low, high = bootstrap_interval(values)
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
@@ -99,11 +99,11 @@ def test_against_torchmetrics(seed, num_classes, num_clips):
     assert mean_class_accuracy(scores_NK, labels_N) == pytest.approx(float(theirs), abs=1e-6)
     theirs = tm.multiclass_confusion_matrix(scores, labels, num_classes)
     assert confusion_matrix(scores_NK, labels_N).tolist() == theirs.tolist()
-    figures = class_metrics(scores_NK, labels_N)
+    metrics = class_metrics(scores_NK, labels_N)
     for ours_K, of in [
-        (figures.precision_K, tm.multiclass_precision),
-        (figures.recall_K, tm.multiclass_recall),
-        (figures.f1_K, tm.multiclass_f1_score),
+        (metrics.precision_K, tm.multiclass_precision),
+        (metrics.recall_K, tm.multiclass_recall),
+        (metrics.f1_K, tm.multiclass_f1_score),
     ]:
         theirs_K = of(scores, labels, num_classes, average=None).numpy()  # 0 where there is nothing to divide by
         assert np.nan_to_num(ours_K) == pytest.approx(theirs_K, abs=1e-6)
@@ -132,21 +132,21 @@ def test_the_interval_against_a_formula():
     assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=2e-3)
 
 
-# what has no figures
+# cases without metrics
 
 
 def test_mean_class_accuracy_as_mmaction2_counts():
     scores, labels = [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]], [0, 1, 1]
     assert mean_class_accuracy(scores, labels) == 0.75
-    assert mean_class_accuracy(scores, labels, with_predicted=True) == 0.5  # class 2 has no clip, and is said once
+    assert mean_class_accuracy(scores, labels, with_predicted=True) == 0.5  # class 2 has no clip, and is predicted once
 
 
 @given(scored())
 def test_mean_class_accuracy_against_a_loop_over_mmaction2s_classes(drawn):
     scores_NK, labels_N = drawn
-    said_N = np.argmax(scores_NK, axis=1)
-    classes = sorted({*said_N.tolist(), *labels_N.tolist()})
-    recalls = [(said_N[labels_N == k] == k).mean() if (labels_N == k).any() else 0.0 for k in classes]
+    predicted_N = np.argmax(scores_NK, axis=1)
+    classes = sorted({*predicted_N.tolist(), *labels_N.tolist()})
+    recalls = [(predicted_N[labels_N == k] == k).mean() if (labels_N == k).any() else 0.0 for k in classes]
     assert mean_class_accuracy(scores_NK, labels_N, with_predicted=True) == pytest.approx(np.mean(recalls))
 
 
@@ -181,4 +181,4 @@ def test_scores_that_are_no_numbers_name_the_clip(of):
 
 def test_an_evaluation_of_scores_that_are_no_numbers_names_the_file():
     with pytest.raises(ValueError, match="the scores of gone/1.mp4 hold NaN"):
-        made([[0.5, 0.5], [0.5, math.nan]], [0, 1])
+        make_evaluation([[0.5, 0.5], [0.5, math.nan]], [0, 1])

@@ -40,7 +40,7 @@ from support.mmaction2_runs import NAMES_1, RAW, TINY_1, VIDEO, config, tiny_0, 
 from support.paths import ROOT
 
 
-def door(*words, **more):
+def run_train_tool(*words, **more):
     if not more:
         return run_here(["python", "tools/train.py", *words])
     command = [sys.executable, ROOT / "tools" / "train.py", *words]
@@ -62,7 +62,7 @@ def test_configs_of_0x_are_the_published_recipes(tmp_path, name):
     assert load_recipe(str(config(tmp_path, CONFIGS_0[name], name))) == named_recipe(name)
 
 
-def test_a_config_that_is_not_there_is_the_published_recipe():
+def test_a_missing_config_is_the_published_recipe():
     assert load_recipe(f"configs/recognition/i3d/{RAW}.py") == named_recipe(RAW)
 
 
@@ -73,22 +73,22 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
         if isinstance(recipe.network, ResNetSettings):
             placement = "end_to_end" if "8xb8" in name else "centred"
             table = to_config(recipe, kinetics_lists(recipe), version=version)
-            found = from_config(
+            converted = from_config(
                 table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch
             )
-            assert found.recipe == recipe
+            assert converted.recipe == recipe
 
 
 def test_where_the_clips_lie(tmp_path):
     more = ", with_offset=True, filename_tmpl='image_{:05d}.png', start_index=0"
-    found = read_config_arguments(str(config(tmp_path, config_0(data=more))), []).config
-    clips = found.lists["train"]
+    parsed = read_config_arguments(str(config(tmp_path, config_0(data=more))), []).config
+    clips = parsed.lists["train"]
     assert (clips.ann_file, clips.prefix) == (
         "data/kinetics400/kinetics400_train_list_rawframes.txt",
         "data/kinetics400/rawframes_train",
     )
     assert (clips.format, clips.template, clips.first_index) == ("frames-offset", "image_{:05d}.png", 0)
-    assert found.num_workers == 4
+    assert parsed.num_workers == 4
     path = write_configs_1(tmp_path / "configs")[PLAIN_1]
     clips = read_config_arguments(str(path), ["val_dataloader.dataset.data_root=/data"]).config.lists["val"]
     assert (clips.prefix, clips.format) == ("/data/data/kinetics400/videos_val", "videos")
@@ -115,13 +115,13 @@ def test_other_settings_of_0x(tmp_path):
         runner = dict(type='EpochBasedRunner', max_epochs=30)
         work_dir = './work_dirs/mine/'
         """
-    found = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
-    training = found.config.recipe.training
+    parsed = read_config_arguments(str(config(tmp_path, config_0(more=more))), [])
+    training = parsed.config.recipe.training
     assert training.optimizer == AdamW(lr=0.002, betas=(0.9, 0.99), weight_decay=0.05)
     assert training.schedule == CosineSchedule(end=0.1)
     assert (training.warmup_epochs, training.warmup_start, training.clip_grad_norm) == (10, 0.01, 0)
     assert (training.epochs, training.validate_every, training.best_by) == (30, 3, "mean_class")
-    assert (training.init, found.config.work_dir, found.name) == ("start.pth", "./work_dirs/mine/", "my_config")
+    assert (training.init, parsed.config.work_dir, parsed.name) == ("start.pth", "./work_dirs/mine/", "my_config")
 
 
 def test_other_settings_of_1x(tmp_path):
@@ -151,8 +151,8 @@ test_dataloader = dict(dataset=dict(multi_class=True))
 # Python that is data, and Python that is not
 
 
-def test_what_is_understood_of_python(tmp_path):
-    config(tmp_path, "a = dict(x=1, y=dict(z=2))\nb = dict(x=1)\nc = 'kept'\n", "base")
+def test_the_supported_python_of_configs(tmp_path):
+    config(tmp_path, "a = dict(x=1, y=dict(z=2))\nb = dict(x=1)\nc = 'base'\n", "base")
     text = """\
 '''A text at the top.'''
 _base_ = ['base.py']
@@ -179,13 +179,13 @@ f = _base_.a.y.z * 8 / 4
 g = '{{ fileBasenameNoExtension }}'
 h = b['z'][1]
 """
-    found = read_config(config(tmp_path, text))
-    assert found == {
-        "a": {"x": 1, "y": {"w": 3}}, "b": {"x": 1, "y": -1, "z": [1, 2, 3]}, "c": "kept", "name": "clips",
+    parsed = read_config(config(tmp_path, text))
+    assert parsed == {
+        "a": {"x": 1, "y": {"w": 3}}, "b": {"x": 1, "y": -1, "z": [1, 2, 3]}, "c": "base", "name": "clips",
         "d": "clips_1/x", "e": {"x": 1, "y": {"z": 2}}, "f": 4.0, "g": "my_config", "h": 2,
     }  # fmt: skip
-    assert found["a"].places["y"] == f"{tmp_path}/my_config.py:3"
-    assert found.places["c"] == f"{tmp_path}/base.py:3"
+    assert parsed["a"].places["y"] == f"{tmp_path}/my_config.py:3"
+    assert parsed.places["c"] == f"{tmp_path}/base.py:3"
 
 
 HOSTILE = [
@@ -209,8 +209,8 @@ def test_a_config_is_never_executed(tmp_path, monkeypatch, text):
     with pytest.raises(InputError, match=rf"^{path}:[23]: .*parsed and never executed"):
         load_recipe(str(path))
     if text == HOSTILE[0]:
-        done = door(path)
-        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        result = run_train_tool(path)
+        assert (result.returncode, "Traceback" in result.stderr) == (2, False)
     assert not (tmp_path / "harmed").exists()
 
 
@@ -275,13 +275,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("before", "after", "expected"), REFUSED, ids=[f"{a[:24]}" for _, a, _ in REFUSED])
-def test_what_cannot_be_done_is_refused_with_its_line(tmp_path, before, after, expected):
+def test_unsupported_settings_are_refused_with_their_line(tmp_path, before, after, expected):
     text = config_0()
     assert before in text
     path = config(tmp_path, text.replace(before, after, 1))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         load_recipe(str(path))
-    message = str(caught.value)
+    message = str(error.value)
     assert re.search(expected, message), message
     assert "\n" not in message
     assert message.startswith(str(path))
@@ -318,33 +318,33 @@ def test_options_change_published_recipes():
                "model.backbone.pretrained=None", "data.train.ann_file=mine.txt", "data.workers_per_gpu=5",
                "evaluation.interval=2", "load_from=old.pth", "lr_config.step=3,5",
                "model.backbone.with_cp=True"]  # fmt: skip
-    found = read_config_arguments(f"configs/recognition/i3d/{RAW}.py", options).config
-    training, network = found.recipe.training, found.recipe.network
+    parsed = read_config_arguments(f"configs/recognition/i3d/{RAW}.py", options).config
+    training, network = parsed.recipe.training, parsed.recipe.network
     assert (training.epochs, training.batch_size, training.validate_every) == (7, 2, 2)
-    assert (training.optimizer.lr, training.base_batch) == (0.005, 0)  # a rate that is given is taken as it is
-    assert (network.num_classes, network.activation_checkpointing, found.recipe.dataset) == (3, True, "")
+    assert (training.optimizer.lr, training.base_batch) == (0.005, 0)  # a given lr is not scaled
+    assert (network.num_classes, network.activation_checkpointing, parsed.recipe.dataset) == (3, True, "")
     assert (training.init, training.schedule.epochs) == ("old.pth", (3, 5))
-    assert (found.lists["train"].ann_file, found.num_workers) == ("mine.txt", 5)
+    assert (parsed.lists["train"].ann_file, parsed.num_workers) == ("mine.txt", 5)
     rest = named_recipe(RAW).training
     same = ("augmentation", "sampling", "validation", "clip_grad_norm")
     assert all(getattr(training, name) == getattr(rest, name) for name in same)
-    assert found.recipe.protocol == named_recipe(RAW).protocol
+    assert parsed.recipe.protocol == named_recipe(RAW).protocol
 
 
 def test_options_in_the_spelling_of_1x():
     options = ["train_dataloader.batch_size=2", "optim_wrapper.optimizer.lr=0.02", "train_cfg.max_epochs=9",
                "val_dataloader.dataset.ann_file=v.txt"]  # fmt: skip
     for name in (PLAIN_1, RAW):  # the published recipe stays what it is, whatever is spelled how
-        found = read_config_arguments(name, options)
-        training = found.config.recipe.training
+        parsed = read_config_arguments(name, options)
+        training = parsed.config.recipe.training
         assert (training.batch_size, training.optimizer.lr, training.epochs, training.base_batch) == (2, 0.02, 9, 0)
-        assert found.config.recipe.protocol == named_recipe(name).protocol
-        assert found.config.lists["val"].ann_file == "v.txt"
-        assert found.version == int(name == PLAIN_1)
+        assert parsed.config.recipe.protocol == named_recipe(name).protocol
+        assert parsed.config.lists["val"].ann_file == "v.txt"
+        assert parsed.version == int(name == PLAIN_1)
     assert read_config_arguments(PLAIN_1, options, as_written=False).config.recipe.training.base_batch == 64
 
 
-def test_without_a_rate_the_linear_rule_holds(tmp_path):
+def test_without_an_lr_the_linear_rule_holds(tmp_path):
     assert read_config_arguments(RAW, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
     path = str(config(tmp_path, config_0()))
     assert read_config_arguments(path, ["data.videos_per_gpu=2"]).config.recipe.training.base_batch == 64
@@ -365,9 +365,9 @@ def test_without_a_rate_the_linear_rule_holds(tmp_path):
     ],
 )
 def test_options_that_have_no_counterpart_are_refused(tmp_path, option, expected):
-    with pytest.raises(InputError, match=expected) as caught:
+    with pytest.raises(InputError, match=expected) as error:
         read_config_arguments(str(config(tmp_path, config_0())), [option])
-    assert str(caught.value).startswith("--cfg-options ")
+    assert str(error.value).startswith("--cfg-options ")
 
 
 def test_values_of_options():
@@ -389,22 +389,22 @@ def test_recipes_of_others_have_no_key_paths():
 def test_the_documented_command(kinetics):
     words = [f"configs/recognition/i3d/{RAW}.py", "--work-dir", f"work_dirs/{RAW}", "--validate", "--seed", "0",
              "--deterministic"]  # fmt: skip
-    done = door(*words, "--cfg-options", *tiny_0(videos=False))
-    assert done.returncode == 0, done.stderr
+    result = run_train_tool(*words, "--cfg-options", *tiny_0(videos=False))
+    assert result.returncode == 0, result.stderr
     folder = kinetics / "work_dirs" / RAW
     assert {"best.safetensors", "last.safetensors", "log.jsonl", "recipe.json"} <= {p.name for p in folder.iterdir()}
-    assert "validation top1" in done.stderr
-    again = door(*words, "--resume-from", str(folder), "--cfg-options", *tiny_0(videos=False))
+    assert "validation top1" in result.stderr
+    again = run_train_tool(*words, "--resume-from", str(folder), "--cfg-options", *tiny_0(videos=False))
     assert again.returncode == 0, again.stderr
     assert "this run is complete" in again.stderr
 
 
 @pytest.mark.slow
-def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
+def test_a_custom_config_in_the_spelling_of_1x(kinetics):
     path = write_configs_1(kinetics / "configs")[PLAIN_1]
-    done = door(path, "--no-validate", "--cfg-options", *TINY_1)
-    assert done.returncode == 0, done.stderr
-    assert "no validation" in done.stderr
+    result = run_train_tool(path, "--no-validate", "--cfg-options", *TINY_1)
+    assert result.returncode == 0, result.stderr
+    assert "no validation" in result.stderr
     assert (kinetics / "work_dirs" / PLAIN_1 / "last.safetensors").is_file()
 
 
@@ -424,7 +424,7 @@ def test_a_config_of_ones_own_in_the_spelling_of_1x(kinetics):
         (["tsn.py", "--work_dir", "x"], "there is no recipe 'tsn'"),
     ],
 )
-def test_what_a_command_cannot_do_is_told(tmp_path, monkeypatch, capsys, words, expected):
+def test_unsupported_options_are_an_error(tmp_path, monkeypatch, capsys, words, expected):
     from i3d.cli.main import run_cli as run
     from i3d.cli.mmaction2.train import train
 
@@ -452,7 +452,7 @@ def documented():
 
 @pytest.fixture
 def workplace(kinetics):
-    """What the documents speak of, beside data/kinetics400: the trees of the ports, their weights, a config."""
+    """What the documents name, beside data/kinetics400: the trees of the ports, their weights, a config."""
     videos = kinetics / "data" / "kinetics400"
     for split in ("train", "val"):
         port, ascend = kinetics / "kinetics-400" / split, kinetics / "kinetics400" / split
@@ -538,8 +538,8 @@ def test_documented_commands_run(line, workplace, monkeypatch):
         train = ["i3d", "train", "--recipe", "i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1", "--data", "kinetics400"]
         before = [*train, "--work-dir", "run1p", "--device", "cpu"]
         assert ended(tiny(before)).returncode == 0
-    done = ended(tiny(words))
-    assert done.returncode == 0, done.stderr
+    result = ended(tiny(words))
+    assert result.returncode == 0, result.stderr
 
 
 def ended(words):

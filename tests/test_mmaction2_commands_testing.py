@@ -23,11 +23,11 @@ from support.mmaction2_runs import NAMES_1, RAW, VIDEO, config, tiny_0, tiny_che
 LIST = "data/kinetics400/kinetics400_val_list_rawframes.txt"
 
 
-def run(door, *words, capsys):
-    """(stdout, stderr, exit code) of a door."""
+def run(command, *words, capsys):
+    """(stdout, stderr, exit code) of a command."""
     code = 0
     try:
-        run_cli(lambda: door([str(word) for word in words]))
+        run_cli(lambda: command([str(word) for word in words]))
     except SystemExit as ended:
         code = ended.code
     out = capsys.readouterr()
@@ -65,13 +65,13 @@ def test_the_documented_command_word_for_word(kinetics, capsys):
     assert f"mean_acc\t{mean_class_accuracy(scores_NK, [0, 1]):.4f}" in out
     assert f"top1_acc: {top_k_accuracy(scores_NK, [0, 1]):.4f}" in out
     assert "protocol: i3d_r50_32x2x1_100e_kinetics400_rgb: 10 clips of 32 frames x stride 2" in out
-    found = i3d.evaluate(
+    evaluation = i3d.evaluate(
         "checkpoints/SOME_CHECKPOINT.pth",
         read_annotations(Path(LIST), root=Path("data/kinetics400/rawframes_val"), classes=numbered()).select([1]),
         recipe=str(config_path),
         compute=ComputeConfig(device="cpu", num_workers=0),
     )
-    assert np.allclose(found.scores_NK[0], scores_NK[1], atol=1e-6)
+    assert np.allclose(evaluation.scores_NK[0], scores_NK[1], atol=1e-6)
 
 
 def numbered():
@@ -121,7 +121,7 @@ def test_the_spelling_of_1x(checkpoint, capsys):
     assert "clips of 8 frames x stride 2 from end to end" in out
 
 
-def test_a_config_of_ones_own_and_a_checkpoint_of_ours(checkpoint, kinetics, capsys):
+def test_a_custom_config_and_a_checkpoint_of_ours(checkpoint, kinetics, capsys):
     path = config(kinetics, CONFIGS_0[VIDEO])
     i3d.convert(checkpoint, kinetics / "ours.safetensors", recipe=tiny_recipe(kinetics))
     results = []
@@ -138,10 +138,10 @@ def tiny_recipe(folder):
     return str(folder / "tiny.yaml")
 
 
-def test_clips_that_cannot_be_read_keep_their_places(checkpoint, capsys):
+def test_unreadable_clips_retain_their_places(checkpoint, capsys):
     shutil.rmtree("data/kinetics400/rawframes_val/0")
     Path("data/kinetics400/rawframes_val/0").mkdir()
-    Path("data/kinetics400/rawframes_val/0/img_00001.jpg").write_bytes(b"no picture")
+    Path("data/kinetics400/rawframes_val/0/img_00001.jpg").write_bytes(b"no image")
     out, err, code = run(
         run_test, RAW, checkpoint, "--eval", "top_k_accuracy", "--out", "r.json", *small(RAW), capsys=capsys
     )
@@ -166,7 +166,7 @@ def test_clips_that_cannot_be_read_keep_their_places(checkpoint, capsys):
         (["--eval", "top_k_accuracy", "--gpus", "4"], "tools/dist_test.sh i3d_r50_32x2x1_100e_kinetics400_rgb"),
     ],
 )
-def test_what_a_test_cannot_do_is_told(checkpoint, words, message, capsys):
+def test_unsupported_options_of_a_test_are_an_error(checkpoint, words, message, capsys):
     _, err, code = run(run_test, RAW, checkpoint, *words, *small(RAW), capsys=capsys)
     assert code == 2
     assert message in err
@@ -205,14 +205,14 @@ def test_training_ends_with_a_test(kinetics, capsys):
 def test_flops_are_those_that_mmaction2_counts(capsys):
     out, _, _ = run(get_flops, RAW, capsys=capsys)
     assert "Input shape: (1, 3, 32, 256, 256)" in out
-    told_flops = float(re.search(r"Flops: ([\d.]+) GFLOPs", out)[1])
+    reported_flops = float(re.search(r"Flops: ([\d.]+) GFLOPs", out)[1])
     from i3d.models.flops import network_cost
 
-    assert told_flops == pytest.approx(network_cost(named_recipe(RAW)).gflops / 2, abs=0.01)
+    assert reported_flops == pytest.approx(network_cost(named_recipe(RAW)).gflops / 2, abs=0.01)
     assert "Params: 28.04 M" in out
     larger, _, _ = run(get_flops, RAW, "--shape", 1, 3, 32, 340, 256, capsys=capsys)
     assert "(1, 3, 32, 340, 256)" in larger
-    assert float(re.search(r"Flops: ([\d.]+)", larger)[1]) == pytest.approx(told_flops * 340 / 256, rel=0.02)
+    assert float(re.search(r"Flops: ([\d.]+)", larger)[1]) == pytest.approx(reported_flops * 340 / 256, rel=0.02)
     assert "(1, 3, 32, 224, 224)" in run(get_flops, RAW, "--shape", 224, capsys=capsys)[0]
     for shape, message in [
         ([3, 32, 0, 4], "must be above 0"),

@@ -176,11 +176,11 @@ def test_all_recipes_that_can_be_trained_are_in_the_table():
 @pytest.mark.parametrize("name", TABLE)
 def test_published_settings(name):
     recipe = named_recipe(name)
-    found = flat(recipe.model_dump())
-    assert found.pop("name") == name
+    settings = flat(recipe.model_dump())
+    assert settings.pop("name") == name
     leave = OURS | RATES_AT_25 if recipe.network.kind == "inception" else OURS
     expected = {key: value for key, value in TABLE[name].items() if key not in leave}
-    assert {key: value for key, value in found.items() if key not in leave} == expected
+    assert {key: value for key, value in settings.items() if key not in leave} == expected
 
 
 def test_the_paper_trains_on_frames_at_25_fps():
@@ -205,7 +205,7 @@ def test_older_names():
         ("i3d_rgb", 96, 0.0012),  # 12 on each of eight devices
     ],
 )
-def test_rates_of_real_batches(name, clips, rate):
+def test_lr_of_real_batches(name, clips, rate):
     assert scaled_lr(named_recipe(name).training, clips_per_step=clips) == pytest.approx(rate)
 
 
@@ -311,10 +311,10 @@ def small(name):
 
 def command(*words):
     """The exit code of `i3d WORDS`, in this process, which prints what the command prints."""
-    done = run_here(["i3d", *words])
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)
-    return done.returncode
+    result = run_here(["i3d", *words])
+    sys.stdout.write(result.stdout)
+    sys.stderr.write(result.stderr)
+    return result.returncode
 
 
 def log_of(folder):
@@ -332,11 +332,11 @@ def score_validation(name, model, options, capsys):
         source = ["--data", words[words.index("--data") + 1], "--split", "val"]
     one = [] if name.startswith("inception") else ["--protocols", "10x1" if "dense" in name else "1x1"]
     assert command("test", model, *source, *one, "--device", "cpu", "--workers", 0, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["num_clips"] == 2
-    assert told["num_bad"] == 0
-    assert 0 <= told["top1"] <= 1
-    assert told["protocol"].startswith(f"{name}: ")
+    output = json.loads(capsys.readouterr().out)
+    assert output["num_clips"] == 2
+    assert output["num_bad"] == 0
+    assert 0 <= output["top1"] <= 1
+    assert output["protocol"].startswith(f"{name}: ")
 
 
 DISTINCT = [  # one of each kind: of network, sampling, input, port, precision, schedule
@@ -374,10 +374,12 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     precision = ["--precision", "bf16", "--set", "training.loss_scale=0.0"]
     options = [*data(name), *small(name), *(precision if name.endswith("_o1") else [])]
     assert command("train", "--recipe", name, *options, "--work-dir", work, "--set", "training.steps=2") == 0
-    told = capsys.readouterr()
-    assert "weights: random\n" in told.err
-    assert re.search(r"learning rate [\d.e-]+", told.err)
-    assert re.search(r"2 steps done, best validation [01]\.\d+ at step 2; weights, log and curves are in ", told.out)
+    captured = capsys.readouterr()
+    assert "weights: random\n" in captured.err
+    assert re.search(r"learning rate [\d.e-]+", captured.err)
+    assert re.search(
+        r"2 steps done, best validation [01]\.\d+ at step 2; weights, log and curves are in ", captured.out
+    )
 
     used, record = load_recipe(str(work / RECIPE)), json.loads((work / RUN).read_text())
     assert (used.name, used.network.kind, used.training.steps) == (name, recipe.network.kind, 2)
@@ -390,8 +392,8 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     assert (trained["step"], validated["step"], validated["clips"], validated["bad"]) == (2, 2, 2, 0)
     assert math.isfinite(trained["loss"])
     assert set(validated["validation"]) == {"top1", "top5", "mean_class"}
-    with Image.open(work / CURVES) as picture:
-        assert picture.size == (1210, 770)
+    with Image.open(work / CURVES) as image:
+        assert image.size == (1210, 770)
 
     for file in (BEST, LAST):  # at the last step, of one validation: the same weights
         weights = load_weights(str(work / file))
@@ -405,17 +407,17 @@ def test_two_steps_of_each_kind_of_recipe(tmp_path, capsys, data, clip, mmaction
     [row] = json.loads(capsys.readouterr().out)
     assert (row["status"], len(row["predictions"])) == ("ok", 2)
     assert row["protocol"].startswith(f"{name}: ")
-    classes = {found["label"] for found in row["predictions"]}
+    classes = {prediction["label"] for prediction in row["predictions"]}
     assert classes <= set(weights.card.labels)
 
 
 @pytest.mark.slow
-def test_the_recipe_in_fp16_says_what_to_do_on_a_cpu(tmp_path, ascend):
+def test_the_recipe_in_fp16_names_the_flag_for_a_cpu(tmp_path, ascend):
     name = v0("r50_video_32x2x1") + "_o1"
     options = ["--recipe", name, "--data", ascend, *small(name), "--work-dir", tmp_path / "run"]
-    done = run("train", *options)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    result = run("train", *options)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert errors == ["error: precision fp16: this device is a CPU; use bf16 or fp32 (--precision)"]
     assert not (tmp_path / "run").exists()
 
@@ -433,10 +435,10 @@ def test_the_advice_to_the_recipe_in_fp16_can_be_followed(tmp_path, ascend):
 @pytest.mark.slow
 def test_a_run_closes_its_files(tmp_path, data):
     name = v0("r50_video_32x2x1")
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         command("train", "--recipe", name, *data(name), *small(name), "--work-dir", tmp_path / "run", "--epochs", 1)
-    assert [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)] == []
+    assert [str(warning.message) for warning in caught_warnings if issubclass(warning.category, ResourceWarning)] == []
 
 
 @pytest.mark.slow
@@ -448,8 +450,8 @@ def test_flow_by_a_template_and_without_validation(tmp_path, capsys, data):
     options = [*data(name), *small(name), *changes, "--no-validate", "--json"]
     named = ["--template", "flow_{axis}_{:05d}.jpg"]
     assert command("train", "--recipe", name, *options, *named, "--work-dir", work) == 0
-    done = json.loads(capsys.readouterr().out)
-    assert (done["steps"], done["best"], done["validation"]) == (1, None, {})
+    output = json.loads(capsys.readouterr().out)
+    assert (output["steps"], output["best"], output["validation"]) == (1, None, {})
     assert load_weights(str(work / LAST)).state["conv1.conv.weight"].shape[1] == 2
     assert not (work / BEST).exists()
     [trained], validated = log_of(work)

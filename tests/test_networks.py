@@ -1,4 +1,4 @@
-"""What every network promises to the rest of the package (`models.network.VideoNetwork`)."""
+"""The interface of every network for the rest of the package (`models.network.VideoNetwork`)."""
 
 import pytest
 import torch

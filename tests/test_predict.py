@@ -94,9 +94,9 @@ def test_short_clips_are_looped(predictor):
 def test_long_videos_are_averaged_over_windows_by_their_length(predictor, monkeypatch):
     logits = iter(10 * torch.eye(3, 400))
     monkeypatch.setattr(predictor, "engine", FakeEngine(lambda _clips: next(logits)[None]))
-    seen = predictor.logits(np.zeros((600, 4, 4, 3), np.uint8))
-    assert seen.num_frames_V.tolist() == [250, 175, 175]
-    assert seen.logits_VK.shape == (3, 400)
+    view_logits = predictor.logits(np.zeros((600, 4, 4, 3), np.uint8))
+    assert view_logits.num_frames_V.tolist() == [250, 175, 175]
+    assert view_logits.logits_VK.shape == (3, 400)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_python_and_module_level_function_agree(tmp_path, predictor):
 
 
 @pytest.mark.slow
-def test_images_without_times_are_said_in_the_protocol(predictor):
+def test_images_without_times_are_named_in_the_protocol(predictor):
     frames = np.zeros((9, 32, 32, 3), np.uint8)
     assert "taken as 25 fps" in predictor(frames).protocol
     assert "taken as" not in predictor(frames, frames_fps=25).protocol
@@ -170,8 +170,8 @@ def test_importing_stays_light():
         "import i3d.cli.main, sys; sys.argv[1:] = ['--help']\ntry: i3d.cli.main.main()\nexcept SystemExit: pass",
     ):
         code = f"{what}\nimport sys; sys.exit(', '.join({{'torch', 'av', 'cv2', 'pydantic'}} & set(sys.modules)) or 0)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
 
 
 MEMORY = """
@@ -183,9 +183,9 @@ from support.engines import FakeEngine
 predictor = Predictor(compute=ComputeConfig(device="cpu"))
 predictor.engine = FakeEngine(lambda clips_NCTHW: torch.zeros(len(clips_NCTHW), 400))
 for path in sys.argv[1:]:
-    seen = predictor.logits(path)
+    views = predictor.logits(path)
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
-    print(seen.num_frames_V.sum(), seen.frames_decoded, int(peak) // 1024)
+    print(views.num_frames_V.sum(), views.frames_decoded, int(peak) // 1024)
 """
 
 
@@ -198,9 +198,9 @@ def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
         for seconds in (40, 120)
     ]
     environment = {**os.environ, **ENVIRONMENT}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", MEMORY, *paths], env=environment, capture_output=True, text=True, check=True
     )
-    (*short, peak_of_short), (*long, peak_of_both) = (map(int, line.split()) for line in done.stdout.splitlines())
+    (*short, peak_of_short), (*long, peak_of_both) = (map(int, line.split()) for line in result.stdout.splitlines())
     assert (short, long) == ([25 * 40, 5 * 40], [25 * 120, 5 * 120])
     assert peak_of_both - peak_of_short < 6

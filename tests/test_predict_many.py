@@ -1,4 +1,4 @@
-"""From Python: every kind of video, lists, folders and iterators; results as tables, files and figures."""
+"""From Python: every kind of video, lists, folders and iterators; results as tables, files and plots."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ FRAMES = np.stack([numbered_frame(k) for k in range(12)])
 
 
 def test_every_kind_of_video_in_one_list(folder):
-    """Frames are one video in whatever form they come: the same scores, to the bit."""
+    """Frames are one video in whatever form they come, with bit-identical scores."""
     tensor = torch.from_numpy(FRAMES)
     images = sorted(map(str, (folder / "frames").iterdir()))
     same = [FRAMES, tensor, tensor.permute(0, 3, 1, 2), list(FRAMES), list(tensor), images, "frames"]
@@ -102,7 +102,7 @@ def test_an_iterator_is_read_as_it_goes():
         (list(FRAMES), "these are images; pass the frames of one video as"),
     ],
 )
-def test_what_is_no_video_is_refused(video, message):
+def test_files_that_are_no_video_are_refused(video, message):
     with pytest.raises((i3d.InputError, i3d.VideoError), match=message):
         i3d.predict(video, **MODEL)
 
@@ -114,7 +114,7 @@ def test_bad_options_are_named(options):
             predict(FRAMES, **{**MODEL, **options})
 
 
-def test_results_as_text_tables_and_pictures(folder, tmp_path):
+def test_results_as_text_tables_and_plots(folder, tmp_path):
     predictions = i3d.predict("clips", **MODEL)
     lines = repr(predictions).splitlines()
     assert lines[0] == "Predictions of 4 videos, 1 failed"
@@ -147,10 +147,10 @@ assert "torch._dynamo" not in sys.modules  # PyTorch's compiler, a second of the
 @pytest.mark.slow
 def test_a_script_without_a_main_guard(folder):
     """It runs once, from the standard input; as a file: `test_dataset.py`, where processes of workers start."""
-    done = subprocess.run([sys.executable, "-"], input=SCRIPT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith("2 [")
+    result = subprocess.run([sys.executable, "-"], input=SCRIPT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith("2 [")
 
 
 def test_a_path_of_no_file_is_a_row_everywhere(folder):

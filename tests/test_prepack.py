@@ -44,14 +44,14 @@ def test_a_prepacked_convolution_equals_convolution_sum_and_relu(kernel, stride,
             plain = conv(x_NCTHW)
             plus = torch.randn(plain.shape).to(dtype, memory_format=layout)
             before = plus.clone()
-            for output, wanted in (
+            for output, expected in (
                 (packed(x_NCTHW), plain),
                 (packed(x_NCTHW, relu=True), F.relu(plain)),
                 (packed(x_NCTHW, residual_NCTHW=plus), plain + plus),
                 (packed(x_NCTHW, relu=True, residual_NCTHW=plus), F.relu(plain + plus)),
             ):
-                assert output.shape == wanted.shape
-                assert (output - wanted).abs().max() <= tolerance * wanted.abs().max()
+                assert output.shape == expected.shape
+                assert (output - expected).abs().max() <= tolerance * expected.abs().max()
             assert torch.equal(plus, before)
 
 
@@ -67,7 +67,7 @@ def test_taps_add_up_to_the_convolution(dtype, kernel, stride, padding, kind):
         norm.running_var.uniform_(0.5, 2)
     x_NCTHW = torch.randn(2, 3, kernel, 15, 15).to(dtype, memory_format=torch.channels_last_3d)
     with torch.inference_mode():
-        whole, wanted = PrepackedConv3d.from_conv(conv) if kind != "plain" else conv, norm(conv(x_NCTHW))
+        whole, expected = PrepackedConv3d.from_conv(conv) if kind != "plain" else conv, norm(conv(x_NCTHW))
         if kind == "packed and used":
             whole(x_NCTHW)
         first, last = (
@@ -75,7 +75,7 @@ def test_taps_add_up_to_the_convolution(dtype, kernel, stride, padding, kind):
             for begin, stop in ((0, 1), (1, kernel))
         )
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-    assert (first + last - wanted).abs().max() <= tolerance * wanted.abs().max()
+    assert (first + last - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 @pytest.mark.slow
@@ -128,9 +128,9 @@ for change in (lambda: None, disable_malloc_trim):
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is a function of glibc")
 def test_memory_that_is_not_returned_causes_no_page_faults():
     """Measured by the page faults of one allocation after the other, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
-    returned, kept = map(int, done.stdout.split())
-    assert kept < 100 < returned
+    result = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    returned, retained = map(int, result.stdout.split())
+    assert retained < 100 < returned
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no arithmetic of bfloat16")

@@ -47,12 +47,12 @@ def test_workers_of_a_script_without_a_guard(tmp_path, source):
         "file": ([str(script)], ""), "standard input": (["-"], script.read_text()), "module": (["-m", "script"], "")
     }[source]  # fmt: skip
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *arguments],
         input=stdin, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == ["started", "[(0, 'A'), (1, 'B'), (2, 'C')]", "True []"]
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == ["started", "[(0, 'A'), (1, 'B'), (2, 'C')]", "True []"]
 
 
 @pytest.mark.slow

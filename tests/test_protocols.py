@@ -41,7 +41,7 @@ from i3d.video.transforms import center_crop
 from i3d.weights.load import build_model, load_weights
 from support.commands import run_here
 from support.evaluation_runs import make_clips, save_model, save_models
-from support.evaluations import made
+from support.evaluations import make_evaluation
 from support.rendering import encode, numbered_frame
 from support.resizing import resize_short_side
 
@@ -60,9 +60,9 @@ def models(tmp_path_factory):
 
 
 def run(command, *arguments, expected=0):
-    done = run_here(["i3d", command, *arguments])
-    assert done.returncode == expected, done
-    return done.stderr if expected == 2 else (done.stdout, done.stderr)
+    result = run_here(["i3d", command, *arguments])
+    assert result.returncode == expected, result
+    return result.stderr if expected == 2 else (result.stdout, result.stderr)
 
 
 def try_test(model, data, *options, expected=0):
@@ -89,9 +89,9 @@ def test_scores_are_those_of_a_plain_loop_over_views(clips, tmp_path, protocol, 
 
     model = save_model(tmp_path / "m.safetensors", protocol=protocol, crop=crop)
     annotations = read_annotations(clips / "clips.csv").select([0, 3])
-    found = i3d.evaluate(model, annotations, compute=HERE)
+    evaluation = i3d.evaluate(model, annotations, compute=HERE)
     net = i3d.load_model(model)
-    for n, file in enumerate(found.files_N):
+    for n, file in enumerate(evaluation.files_N):
         with open_video(file) as video:
             frames = [cv2.resize(frame, (43, 32)) for frame in video.stream()]
         probabilities = []
@@ -102,8 +102,8 @@ def test_scores_are_those_of_a_plain_loop_over_views(clips, tmp_path, protocol, 
                 x = (torch.from_numpy(view).float() - 127.5) / 60
                 with torch.inference_mode():
                     probabilities.append(net(x.permute(3, 0, 1, 2)[None]).double().softmax(1)[0].numpy())
-        assert len(probabilities) == protocol.num_views == found.num_views_N[n]
-        assert np.allclose(found.scores_NK[n], np.mean(probabilities, axis=0), rtol=0, atol=1e-6)
+        assert len(probabilities) == protocol.num_views == evaluation.num_views_N[n]
+        assert np.allclose(evaluation.scores_NK[n], np.mean(probabilities, axis=0), rtol=0, atol=1e-6)
 
 
 def places(crops, size, height=32, width=43):
@@ -140,7 +140,7 @@ def test_one_pass_gives_what_each_protocol_gives_alone(clips, models, kind):
         assert not np.allclose(together[0].scores_NK, together[1].scores_NK, atol=1e-4)
 
 
-def test_each_view_and_frame_is_there_once(clips):
+def test_each_view_and_frame_occurs_once(clips):
     annotations = read_annotations(clips / "clips.csv")
     recipe = named_recipe("i3d_r50_32x2x1_100e_kinetics400_rgb")
     own = recipe.protocol.model_copy(update={"clip_len": 4})
@@ -176,7 +176,7 @@ def test_names_of_protocols():
             with_protocol(recipe, name)
 
 
-def test_settings_of_clips_for_networks_that_see_windows(clips, models, tmp_path):
+def test_settings_of_clips_for_networks_of_windows(clips, models, tmp_path):
     options = ("--protocols", "3x1", "--set", "protocol.clip_len=6", "--set", "protocol.frame_interval=2")
     out, _ = try_test(models["windows"], clips / "clips.csv", *options)
     assert "3 clips of 6 frames x stride 2 in the middle of segments at 20 fps" in out
@@ -198,27 +198,27 @@ def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path
 
 
 @pytest.mark.slow
-def test_the_command_tells_costs_and_the_cheapest(clips, models, tmp_path):
+def test_the_command_prints_costs_and_the_cheapest(clips, models, tmp_path):
     out, err = try_test(
         models["clips"], clips / "clips.csv", "--protocols", "1x1,3x1,3x3", "--out", tmp_path / "r.json",
         "--report", tmp_path / "r.html",
     )  # fmt: skip
     rows = [line.split() for line in out.splitlines() if line.startswith((" 1x1", " 3x1", " 3x3"))]
-    found = read_evaluations(tmp_path / "r.json")
-    for row, e, num_views in zip(rows, found, (1, 3, 9), strict=True):
-        figures = compute_metrics(e)
+    evaluations = read_evaluations(tmp_path / "r.json")
+    for row, e, num_views in zip(rows, evaluations, (1, 3, 9), strict=True):
+        metrics = compute_metrics(e)
         assert row[:2] == [e.name, str(num_views)]
-        assert float(row[3]) == pytest.approx(figures.top1, abs=1e-4)
-        low, high = figures.top1_interval
+        assert float(row[3]) == pytest.approx(metrics.top1, abs=1e-4)
+        low, high = metrics.top1_interval
         assert row[4:7] == [f"{low:.3f}", "to", f"{high:.3f}"]
         assert f"{e.name}: {e.protocol}" in out
     assert (
         f"the cheapest within half a point of the best: "
-        f"{cheapest_protocol([(e, compute_metrics(e)) for e in found]).name}" in out
+        f"{cheapest_protocol([(e, compute_metrics(e)) for e in evaluations]).name}" in out
     )
     page = (tmp_path / "r.html").read_text()
     assert "Test protocols" in page
-    assert all(e.protocol in page for e in found)
+    assert all(e.protocol in page for e in evaluations)
     assert "r.json" in err
     assert "r.html" in err
 
@@ -228,7 +228,7 @@ def test_the_cheapest_of_the_good_ones():
 
     def with_accuracy(right, gflops):
         scores_NK = np.eye(2)[[0 if n < right else 1 for n in range(200)] + [1]]
-        e = made(scores_NK, truth, gflops=gflops)
+        e = make_evaluation(scores_NK, truth, gflops=gflops)
         return e, compute_metrics(e)
 
     tested = [with_accuracy(197, 1.0), with_accuracy(199, 10.0), with_accuracy(200, 30.0)]
@@ -290,29 +290,31 @@ def test_formats(clips, models, tmp_path):
     data = clips / "clips.csv"
     for name in ("r.json", "r.yaml", "r.csv"):
         try_test(models["clips"], data, "--protocols", "1x1,3x3", "--out", tmp_path / name)
-    found = read_evaluations(tmp_path / "r.json")
-    for one, other in zip(found, read_evaluations(tmp_path / "r.yaml"), strict=True):
+    evaluations = read_evaluations(tmp_path / "r.json")
+    for one, other in zip(evaluations, read_evaluations(tmp_path / "r.yaml"), strict=True):
         assert np.array_equal(one.scores_NK, other.scores_NK)
         assert {**vars(one), "scores_NK": 0} == {**vars(other), "scores_NK": 0}
     plain = yaml.safe_load((tmp_path / "r.yaml").read_text())
-    assert plain["clips"][0]["scores"]["3x3"] == found[1].scores_NK[0].tolist()
+    assert plain["clips"][0]["scores"]["3x3"] == evaluations[1].scores_NK[0].tolist()
     rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
     assert len(rows) == 12
     assert [(row["clip"], row["labels"]) for row in rows[6:]] == [(f"{i}.mp4", "abc"[i % 3]) for i in range(6)]
-    assert [[float(row[name]) for name in "abc"] for row in rows[6:]] == found[1].scores_NK.tolist()
-    assert all(row["predicted"] == "abc"[int(s.argmax())] for row, s in zip(rows[6:], found[1].scores_NK, strict=True))
-    assert {row["protocol"] for row in rows} == {e.protocol for e in found}
+    assert [[float(row[name]) for name in "abc"] for row in rows[6:]] == evaluations[1].scores_NK.tolist()
+    assert all(
+        row["predicted"] == "abc"[int(s.argmax())] for row, s in zip(rows[6:], evaluations[1].scores_NK, strict=True)
+    )
+    assert {row["protocol"] for row in rows} == {e.protocol for e in evaluations}
     assert "several protocols; it has 1x1, 3x3" in run(
         "score", tmp_path / "r.json", "--metrics", "per_class", expected=2
     )
     out, _ = run("score", tmp_path / "r.json", "--metrics", "top_k_accuracy", "--top-k", "1,2", "--protocol", "3x3")
-    assert f"top1 {compute_metrics(found[1]).top1:.4f}" in out
-    right = [np.argsort(-scores)[:2].tolist().count(i % 3) for i, scores in enumerate(found[1].scores_NK)]
+    assert f"top1 {compute_metrics(evaluations[1]).top1:.4f}" in out
+    right = [np.argsort(-scores)[:2].tolist().count(i % 3) for i, scores in enumerate(evaluations[1].scores_NK)]
     assert f"top2 {np.mean(right):.4f}" in out
 
 
 @pytest.mark.slow
-def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_path):
+def test_the_form_of_mmaction2_retains_the_places_of_bad_clips(clips, models, tmp_path):
     for i in range(6):
         os.link(clips / f"{i}.mp4", tmp_path / f"{i}.mp4")
     (tmp_path / "2.mp4").unlink()
@@ -322,11 +324,11 @@ def test_the_form_of_mmaction2_keeps_the_places_of_bad_clips(clips, models, tmp_
         options = ("--max-bad", "50%", "--out", tmp_path / name, "--out-format", "mmaction2")
         _, err = try_test(models["clips"], tmp_path / "clips.csv", *options, expected=3)
         assert "1 clips could not be read; null stands in their places" in err
-        found = yaml.safe_load((tmp_path / name).read_text())
+        document = yaml.safe_load((tmp_path / name).read_text())
         whole = i3d.evaluate(models["clips"], read_annotations(clips / "clips.csv"), compute=HERE)
-        assert found[2] is None
+        assert document[2] is None
         for i in (0, 1, 3, 4, 5):
-            assert np.allclose(found[i], whole.scores_NK[i], atol=1e-12)
+            assert np.allclose(document[i], whole.scores_NK[i], atol=1e-12)
     _, err = try_test(
         models["clips"], tmp_path / "clips.csv", "--max-bad", "50%", "--out", tmp_path / "b.csv", expected=3
     )
@@ -359,12 +361,12 @@ def test_folded_batch_norms_give_the_same(clips, models):
 
 def test_how_many_views_run_at_once_changes_nothing(clips, models):
     annotations = read_annotations(clips / "clips.csv").select([0, 1])
-    found = [
+    evaluated = [
         i3d.evaluate(models["clips"], annotations, EvaluationOptions(max_views=most), compute=HERE).scores_NK
         for most in (1, 4, None)
     ]
-    assert np.allclose(found[0], found[1], rtol=0, atol=1e-6)
-    assert np.allclose(found[0], found[2], rtol=0, atol=1e-6)
+    assert np.allclose(evaluated[0], evaluated[1], rtol=0, atol=1e-6)
+    assert np.allclose(evaluated[0], evaluated[2], rtol=0, atol=1e-6)
 
 
 # frame orders
@@ -375,7 +377,7 @@ def test_frames_of_each_view_are_reordered(clips, models):
     annotations = read_annotations(clips / "clips.csv")
     weights = load_weights(models["clips"])
     options = EvaluationOptions(select_protocols(weights, protocols=["1x1"]))
-    found = compare_frame_orders(weights, annotations, options, compute=HERE)
+    comparison = compare_frame_orders(weights, annotations, options, compute=HERE)
     net, protocol = build_model(weights), with_protocol(weights.card.recipe, "1x1").protocol
     dataset = ClipDataset(annotations, TestView(protocol, weights.card.recipe.preprocessing))
     shuffle = np.random.default_rng((0, 3, 0)).permutation(6).tolist()
@@ -384,18 +386,18 @@ def test_frames_of_each_view_are_reordered(clips, models):
     for order, frames in orders.items():
         with torch.inference_mode():
             expected = net(clip[:, list(frames)].permute(0, 4, 1, 2, 3)).softmax(1)[0].numpy()
-        assert np.allclose(found.evaluations[order].scores_NK[3], expected, atol=1e-6), order
+        assert np.allclose(comparison.evaluations[order].scores_NK[3], expected, atol=1e-6), order
     again = compare_frame_orders(weights, annotations, replace(options, seed=1), compute=HERE)
-    assert not np.array_equal(again.evaluations["shuffled"].scores_NK, found.evaluations["shuffled"].scores_NK)
-    assert np.array_equal(again.evaluations["reversed"].scores_NK, found.evaluations["reversed"].scores_NK)
+    assert not np.array_equal(again.evaluations["shuffled"].scores_NK, comparison.evaluations["shuffled"].scores_NK)
+    assert np.array_equal(again.evaluations["reversed"].scores_NK, comparison.evaluations["reversed"].scores_NK)
 
 
 def test_conclusions_from_frame_orders():
     labels = [n % 2 for n in range(40)]
     right, half = np.eye(2)[labels], np.eye(2)[[0] * 40]
     uses_motion = summarize_frame_orders(
-        {"forward": made(right, labels), "shuffled": made(right, labels), "reversed": made(right, labels),
-         "frozen": made(half, labels)}
+        {"forward": make_evaluation(right, labels), "shuffled": make_evaluation(right, labels),
+         "reversed": make_evaluation(right, labels), "frozen": make_evaluation(half, labels)}
     )  # fmt: skip
     assert uses_motion.accuracy == {"forward": 1.0, "shuffled": 1.0, "reversed": 1.0, "frozen": 0.5}
     assert uses_motion.drop_intervals["shuffled"] == (0.0, 0.0)
@@ -414,12 +416,12 @@ def test_frame_orders_of_the_command(clips, models):
     out, _ = run("test", models["clips"], *options)
     header = next(line for line in out.splitlines() if "forward" in line)
     assert header.split() == ["class", "clips", "forward", "shuffled", "reversed", "frozen"]
-    told = json.loads(run("test", models["clips"], *options, "--json")[0])
+    output = json.loads(run("test", models["clips"], *options, "--json")[0])
     row = next(line for line in out.splitlines() if line.split()[:1] == ["all"])
-    assert row.split()[2:] == [f"{value:.3f}" for value in told["accuracy"].values()]
-    assert told["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
-    assert len(told["by_class"]) == 3
-    assert [sentence in out for sentence in told["conclusions"]] == [True] * 3
+    assert row.split()[2:] == [f"{value:.3f}" for value in output["accuracy"].values()]
+    assert output["protocols"]["frozen"].endswith("the middle frame repeated; fp32")
+    assert len(output["by_class"]) == 3
+    assert [sentence in out for sentence in output["conclusions"]] == [True] * 3
 
 
 @pytest.mark.slow
@@ -431,16 +433,16 @@ def test_probe_of_classes_that_go_together(clips, tmp_path):
     out, _ = run("test", model, *options, *orders)
     assert "mean average precision" in out
     assert "points" in out
-    told = json.loads(run("test", model, *options, *orders, "--json")[0])
-    assert told["metric"] == "mean_average_precision"
-    assert told["by_class"] == []
+    output = json.loads(run("test", model, *options, *orders, "--json")[0])
+    assert output["metric"] == "mean_average_precision"
+    assert output["by_class"] == []
 
 
-# going on
+# resuming
 
 
 @pytest.mark.slow
-def test_an_interrupted_test_goes_on(clips, models, tmp_path, monkeypatch):
+def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
     data, out = clips / "clips.csv", tmp_path / "r.json"
     from i3d.evaluation.scorer import Scorer
 
@@ -524,7 +526,7 @@ def classes(folder):
 
 
 def test_stills_are_of_the_clip(clips, models, tmp_path):
-    """Of parts, of folders with several kinds of pictures, of shards, of flow."""
+    """Of parts, of folders with several kinds of images, of shards, of flow."""
     import cv2
 
     from i3d.data.pack import pack_dataset
@@ -534,20 +536,20 @@ def test_stills_are_of_the_clip(clips, models, tmp_path):
         return [cv2.imdecode(np.frombuffer(still.jpeg, np.uint8), 1) for still in clip.stills]
 
     (tmp_path / "l.csv").write_text("path,label,start,end\n0.mp4,a,0,0.3\n0.mp4,b,0.7,1\n")
-    found = i3d.evaluate(models["clips"], read_annotations(tmp_path / "l.csv", root=clips), compute=HERE)
+    evaluation = i3d.evaluate(models["clips"], read_annotations(tmp_path / "l.csv", root=clips), compute=HERE)
     one, other = (
-        numbers(clip) for clip in sorted(select_hardest_clips(found, max_clips=2), key=lambda clip: clip.name)
+        numbers(clip) for clip in sorted(select_hardest_clips(evaluation, max_clips=2), key=lambda clip: clip.name)
     )
     with open_video(clips / "0.mp4") as video:
         frames = list(video.stream())
-    for stills, wanted in ((one, [1, 3, 5, 7]), (other, [18, 20, 22, 24])):
-        for still, number in zip(stills, wanted, strict=True):
+    for stills, expected in ((one, [1, 3, 5, 7]), (other, [18, 20, 22, 24])):
+        for still, number in zip(stills, expected, strict=True):
             near = [np.abs(still[..., ::-1].astype(int) - frame).mean() for frame in frames]
             assert abs(int(np.argmin(near)) - number) <= 1
     packed = tmp_path / "packed"
     pack_dataset(read_annotations(clips / "clips.csv"), packed)
-    found = i3d.evaluate(models["clips"], read_annotations(packed), compute=HERE)
-    assert all(len(clip.stills) == 4 for clip in select_hardest_clips(found, max_clips=6))
+    evaluation = i3d.evaluate(models["clips"], read_annotations(packed), compute=HERE)
+    assert all(len(clip.stills) == 4 for clip in select_hardest_clips(evaluation, max_clips=6))
     (tmp_path / "v").mkdir()
     for k in range(8):
         for axis in "xy":
@@ -581,9 +583,9 @@ def test_a_damaged_resume_log_is_an_error(clips, models, tmp_path):
         journal.write_text("\n".join([header, row, ""]))
         message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
         assert ".r.json.resume: damaged" in message
-    entry = json.loads(rows[0])
-    entry["row"]["3x3"]["values"] = "AAAA"
-    journal.write_text("\n".join([header, json.dumps(entry), ""]))
+    record = json.loads(rows[0])
+    record["row"]["3x3"]["values"] = "AAAA"
+    journal.write_text("\n".join([header, json.dumps(record), ""]))
     message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
     assert "damaged" in message
     journal.write_text("\n".join([header, *rows])[:-20])  # the last line was cut off by a kill
@@ -593,14 +595,14 @@ def test_a_damaged_resume_log_is_an_error(clips, models, tmp_path):
 def test_parts_of_one_file_have_names_of_their_own(clips, models, tmp_path):
     (tmp_path / "l.csv").write_text("path,label,start,end\n0.mp4,a,0,0.5\n0.mp4,b,0.5,\n0.mp4,c,,\n")
     try_test(models["clips"], tmp_path / "l.csv", "--root", clips, "--out", tmp_path / "r.json")
-    found = read_evaluation(tmp_path / "r.json")
-    assert found.names_N == ("0.mp4 [0 s to 0.5 s]", "0.mp4 [0.5 s to its end]", "0.mp4")
-    assert len({tuple(row) for row in found.scores_NK.tolist()}) == 3
-    write_evaluations(tmp_path / "again.json", [(found, compute_metrics(found))])
+    evaluation = read_evaluation(tmp_path / "r.json")
+    assert evaluation.names_N == ("0.mp4 [0 s to 0.5 s]", "0.mp4 [0.5 s to its end]", "0.mp4")
+    assert len({tuple(row) for row in evaluation.scores_NK.tolist()}) == 3
+    write_evaluations(tmp_path / "again.json", [(evaluation, compute_metrics(evaluation))])
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "r.json").read_bytes()
 
 
-# views that a protocol has twice
+# duplicate views of a protocol
 
 
 @pytest.fixture
@@ -620,7 +622,7 @@ def every_clip(annotations, indices_VT):
     return torch.from_numpy(np.stack([center_crop(frames[indices_T], size=32) for indices_T in indices_VT]))
 
 
-def test_views_that_are_there_twice_count_twice_in_validation(models, short):
+def test_duplicate_views_count_twice_in_validation(models, short):
     annotations, protocol, indices_VT = short
     weights = load_weights(models["clips"])
     net, pre = build_model(weights), weights.card.recipe.preprocessing
@@ -638,13 +640,13 @@ def test_views_that_are_there_twice_count_twice_in_validation(models, short):
     assert not np.allclose(expected_VK.mean(axis=0), np.unique(expected_VK.round(7), axis=0).mean(axis=0), atol=1e-5)
 
 
-def test_views_that_are_there_twice_have_features_twice(models, short, tmp_path):
+def test_duplicate_views_have_features_twice(models, short, tmp_path):
     annotations, protocol, indices_VT = short
     weights = load_weights(models["clips"])
     pre = weights.card.recipe.preprocessing
     trunk = Backbone(build_model(weights), pre, device=torch.device("cpu"), precision="fp32")
-    found = clip_features(
+    features = clip_features(
         trunk, Clips(annotations, ("x",)), TestView(protocol, pre), cache=Cache(tmp_path / "cache"), num_workers=0
     )
-    assert found.values_NVC.shape[:2] == (1, 3)
-    assert np.allclose(found.values_NVC[0], trunk(every_clip(annotations, indices_VT)), atol=1e-6)
+    assert features.values_NVC.shape[:2] == (1, 3)
+    assert np.allclose(features.values_NVC[0], trunk(every_clip(annotations, indices_VT)), atol=1e-6)

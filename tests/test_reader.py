@@ -107,7 +107,7 @@ def test_unusual_streams_are_exact_too(tmp_path):
                 assert np.array_equal(video.frames_at(indices).frames_THWC, [sequential[i] for i in indices])
 
 
-def test_seeking_skips_what_is_not_needed(tmp_path):
+def test_seeking_skips_frames_that_are_not_needed(tmp_path):
     path = render(tmp_path / "clip.mp4", options={"g": "10"}, num_frames=200)
     with open_video(path) as video:
         assert read_number(video.frames_at([195]).frames_THWC[0]) == 195
@@ -145,7 +145,7 @@ def test_variable_frame_rate_by_index_time_and_rate(tmp_path):
 
 @pytest.mark.parametrize("fps", [1, 2, 7, 25])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_stream_is_what_the_sampler_says(tmp_path, fps, seed):
+def test_a_stream_equals_the_frames_of_the_sampler(tmp_path, fps, seed):
     stamps = np.cumsum([0, *np.random.RandomState(seed).randint(1, 300, 30)]).tolist()
     with open_video(render(tmp_path / "clip.mkv", stamps=stamps, num_frames=31, codec="ffv1", pix_fmt="bgr0")) as video:
         shown = [(p.seconds, p.until) for p in video.decode_frames()]
@@ -158,7 +158,7 @@ def test_a_video_shorter_than_a_slot_is_one_frame(tmp_path):
         assert numbers(video.stream(fps=1)) == [0]
 
 
-def test_times_are_sorted_back_to_the_order_asked(tmp_path):
+def test_times_are_returned_in_the_requested_order(tmp_path):
     with open_video(render(tmp_path / "clip.mp4")) as video:
         frames = video.frames_at_seconds([1.0, 0.0, 0.12, 1.0])
         assert numbers(frames.frames_THWC) == [25, 0, 3, 25]
@@ -328,7 +328,7 @@ def test_two_video_streams_the_first_is_read(tmp_path):
         assert numbers(video.stream()) == [0, 1, 2, 3]
 
 
-def test_audio_only_and_cover_pictures_are_not_video(tmp_path):
+def test_audio_only_and_cover_images_are_not_video(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as out:
         sound = out.add_stream("aac", rate=44100, layout="mono")
@@ -352,14 +352,14 @@ def test_audio_only_and_cover_pictures_are_not_video(tmp_path):
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "an image"),
     ],
 )
-def test_what_is_no_video_is_named_in_one_line(tmp_path, content, cause):
+def test_files_that_are_no_video_are_one_line(tmp_path, content, cause):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     for source in (path, content):
-        with pytest.raises(VideoError, match=cause) as caught:
+        with pytest.raises(VideoError, match=cause) as error:
             open_video(source)
-        assert "\n" not in str(caught.value)
-        assert str(caught.value).startswith(str(path) if source is path else "(bytes)")
+        assert "\n" not in str(error.value)
+        assert str(error.value).startswith(str(path) if source is path else "(bytes)")
 
 
 def test_odd_paths(tmp_path, monkeypatch):
@@ -399,7 +399,7 @@ def test_links_folders_and_devices(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_truncated_file_fails_or_says_that_it_is_short(tmp_path):
+def test_a_truncated_file_fails_or_reports_that_it_is_short(tmp_path):
     """Cut at many places, no container gives fewer frames in silence."""
     for suffix, codec, container in [
         ("mkv", "libx264", {}),
@@ -521,7 +521,7 @@ def test_one_thread_per_reader(tmp_path):
         assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == before
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 @pytest.fixture
@@ -553,7 +553,7 @@ def test_a_folder_with_a_rate_is_resampled(folder):
         open_video(folder, frames_fps=0)
 
 
-def test_a_sequence_of_images_keeps_its_order(folder):
+def test_a_sequence_of_images_retains_its_order(folder):
     with open_video([folder / "shot3.png", str(folder / "shot1.png")]) as video:
         assert numbers(video.stream()) == [3, 1]
     with open_video(str(folder / "shot%d.png")) as video:
@@ -608,7 +608,7 @@ def test_arrays():
             open_video(bad)
 
 
-def test_frames_is_checked_and_tells_its_shape(tmp_path):
+def test_frames_is_checked_and_has_its_shape(tmp_path):
     with open_video(render(tmp_path / "clip.mp4")) as video:
         frames = video.frames_at([5, 10])
         assert repr(frames) == "Frames(2x48x64x3 uint8, 0.200 to 0.400 s)"
@@ -626,14 +626,14 @@ def test_transform_is_applied_while_decoding(tmp_path):
 def test_stamps_that_stand_still_or_run_back_move_on_by_the_nominal_period():
     from i3d.video.base import assign_times
 
-    def picture_times(stamps):
+    def frame_times(stamps):
         items = iter([(None if s is None else Fraction(s), None, lambda: None) for s in stamps])
         return [float(p.seconds) for p in assign_times(items, period=Fraction(1), name="x")]
 
-    assert picture_times([3, 4, 6, 5, 7]) == [0, 1, 2, 3, 4]  # shuffled, as in AVI
-    assert picture_times([0, 0, 0, 3]) == [0, 1, 2, 3]
-    assert picture_times([None] * 3) == [0, 1, 2]
-    times = picture_times([100, 101, 102, *range(20)])
+    assert frame_times([3, 4, 6, 5, 7]) == [0, 1, 2, 3, 4]  # shuffled, as in AVI
+    assert frame_times([0, 0, 0, 3]) == [0, 1, 2, 3]
+    assert frame_times([None] * 3) == [0, 1, 2]
+    times = frame_times([100, 101, 102, *range(20)])
     assert all(b > a for a, b in zip(times, times[1:], strict=False))
 
 

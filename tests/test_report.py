@@ -1,4 +1,4 @@
-"""The HTML report of a test and the figure of its confusion matrix."""
+"""The HTML report of a test and the plot of its confusion matrix."""
 
 import base64
 import re
@@ -15,7 +15,7 @@ from i3d.evaluation.metrics import average_precisions, calibration_bins, calibra
 from i3d.evaluation.report import matrix_classes, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
 from i3d.utils.drawing import DPI
-from support.evaluations import made
+from support.evaluations import make_evaluation
 from support.rendering import render
 
 HOSTILE = '<script>alert("1")</script>'
@@ -23,7 +23,7 @@ VOID = {"meta", "img", "br", "link"}
 
 
 class Page(HTMLParser):
-    """What a page says and loads; its tags must be closed in order."""
+    """What a page shows and loads; its tags must be closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,7 +67,7 @@ def evaluation_of(num_classes=3, num_clips=60, *, classes=None, files=None, bad=
     scores_NK[np.arange(num_clips), labels_N] += 2
     second_N = (labels_N + np.arange(num_clips) % 2) % num_classes if multi_label else labels_N
     labels = [tuple({int(one), int(other)}) for one, other in zip(labels_N, second_N, strict=True)]
-    return made(
+    return make_evaluation(
         scores_NK,
         labels,
         model="best.safetensors",
@@ -96,26 +96,26 @@ def percent(share):
 
 def test_every_number_is_that_of_the_evaluation(tmp_path):
     evaluation = evaluation_of(8, 100)
-    figures = compute_metrics(evaluation)
+    metrics = compute_metrics(evaluation)
     _, page = report_of(tmp_path, evaluation, title="My test", notes=["First.\nSecond."])
-    low, high = figures.top1_interval
-    assert f"Top-1 accuracy {percent(figures.top1)}" in page.text
-    assert f"{round(100 * figures.top1)} of 100 clips correct" in page.text
+    low, high = metrics.top1_interval
+    assert f"Top-1 accuracy {percent(metrics.top1)}" in page.text
+    assert f"{round(100 * metrics.top1)} of 100 clips correct" in page.text
     assert f"95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %" in page.text
-    assert f"predicting the largest class for every clip gives {percent(figures.largest_class)}" in page.text
-    assert f"Top-5 accuracy {percent(figures.top5)}" in page.text
-    assert f"Mean class accuracy {percent(figures.mean_class)}" in page.text
-    assert f"Calibration error {percent(figures.calibration)}" in page.text
+    assert f"predicting the largest class for every clip gives {percent(metrics.largest_class)}" in page.text
+    assert f"Top-5 accuracy {percent(metrics.top5)}" in page.text
+    assert f"Mean class accuracy {percent(metrics.mean_class)}" in page.text
+    assert f"Calibration error {percent(metrics.calibration)}" in page.text
     for words in (evaluation.protocol, evaluation.recipe, evaluation.model, evaluation.data, "My test", "Second."):
         assert words in page.text
     pairs, matrix, classes = page.tables
     assert [row[:4] for row in pairs[1:]] == [
         [f"class {p.true}", f"class {p.predicted}", str(p.num_clips), percent(p.fraction)]
-        for p in confusions(figures.confusion_KK)[:20]
+        for p in confusions(metrics.confusion_KK)[:20]
     ]
     shown_KK = [[int(cell or 0) for cell in row[1:-1]] for row in matrix[1:]]
-    assert shown_KK == figures.confusion_KK.tolist()
-    by_class = figures.by_class
+    assert shown_KK == metrics.confusion_KK.tolist()
+    by_class = metrics.by_class
     order = np.argsort(by_class.f1_K, kind="stable")
     of_class = (by_class.precision_K, by_class.recall_K, by_class.f1_K)
     assert classes[1:] == [
@@ -152,7 +152,7 @@ def test_the_policy_allows_the_script_of_the_page_and_no_other(tmp_path):
     assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{of_script}'" in text
 
 
-def test_the_worst_clips_have_stills_and_unreadable_ones_say_why(tmp_path):
+def test_the_worst_clips_have_stills_and_unreadable_ones_their_reason(tmp_path):
     whole = render(tmp_path / "whole.mp4", num_frames=12, height=240, width=320)
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[:300])
@@ -209,12 +209,12 @@ def test_many_classes_show_those_that_are_confused_most(tmp_path):
 
 def test_classes_that_go_together_have_average_precisions(tmp_path):
     evaluation = evaluation_of(4, 50, multi_label=True)
-    figures = compute_metrics(evaluation)
+    metrics = compute_metrics(evaluation)
     targets_NK = np.array([[k in labels for k in range(4)] for labels in evaluation.labels_N])
     precisions_K = average_precisions(evaluation.scores_NK, targets_NK)
-    assert figures.mean_average_precision == pytest.approx(precisions_K.mean())
+    assert metrics.mean_average_precision == pytest.approx(precisions_K.mean())
     _, page = report_of(tmp_path, evaluation)
-    assert f"Mean average precision {percent(figures.mean_average_precision)}" in page.text
+    assert f"Mean average precision {percent(metrics.mean_average_precision)}" in page.text
     (classes,) = page.tables
     assert classes[1:] == [
         [f"class {k}", str(targets_NK[:, k].sum()), percent(precisions_K[k])]
@@ -225,7 +225,7 @@ def test_classes_that_go_together_have_average_precisions(tmp_path):
         draw_confusion(tmp_path / "confusion.png", evaluation)
 
 
-def test_a_result_no_better_than_the_largest_class_says_so(tmp_path):
+def test_a_result_no_better_than_the_largest_class_has_a_warning(tmp_path):
     evaluation = evaluation_of(2, 12, seed=1)
     scores_NK = np.random.default_rng(0).normal(size=(12, 2))
     weak = replace(evaluation, scores_NK=scores_NK)
@@ -237,7 +237,7 @@ def test_a_result_no_better_than_the_largest_class_says_so(tmp_path):
 def test_when_all_is_right_and_classes_are_empty(tmp_path):
     labels = ((0,), (0,), (1,))
     scores_NK = np.eye(3)[[0, 0, 1]]
-    evaluation = made(scores_NK, labels, classes=("a", "b", "never"))
+    evaluation = make_evaluation(scores_NK, labels, classes=("a", "b", "never"))
     _, page = report_of(tmp_path, evaluation)
     assert "No clip is misclassified." in page.text
     assert "These are correctly classified clips, least confident first." in page.text
@@ -255,7 +255,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [("run", "walk"), ("太极拳" * 20, "$\\alpha_$", "🤸 \n", "a" * 300)])
-def test_the_confusion_picture_of_any_names(tmp_path, classes):
+def test_the_confusion_figure_of_any_names(tmp_path, classes):
     draw_confusion(tmp_path / "confusion.png", evaluation_of(len(classes), classes=classes))
     pixels = cv2.imread(str(tmp_path / "confusion.png"))
     height, width = pixels.shape[:2]
@@ -264,7 +264,7 @@ def test_the_confusion_picture_of_any_names(tmp_path, classes):
     assert (pixels == 255).all(axis=-1).mean() > 0.3
 
 
-def test_what_is_confused_most():
+def test_the_most_confused_pairs():
     confusion_KK = np.array([[5, 0, 2, 0], [0, 9, 0, 0], [3, 0, 7, 0], [1, 0, 0, 8]])
     assert most_confused(confusion_KK, most=2).tolist() == [0, 2]
     assert most_confused(confusion_KK, most=4).tolist() == [0, 2, 3]
@@ -290,7 +290,7 @@ def test_bins_and_average_precisions_make_their_means():
 
 def test_many_classes_without_a_mistake(tmp_path):
     labels = [3, 3, 7]
-    _, page = report_of(tmp_path, made(np.eye(100)[labels], labels))
+    _, page = report_of(tmp_path, make_evaluation(np.eye(100)[labels], labels))
     assert "The 2 of 100 classes with most clips." in page.text
     assert [row[0] for row in page.tables[-1][1:]] == ["class 3", "class 7"]
     assert "No clip is misclassified. These are correctly classified clips, least confident first." in page.text

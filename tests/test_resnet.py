@@ -82,8 +82,8 @@ def test_max_pooling_of_frame_pairs_equals_pytorch(frames):
         out = pool(given)
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
         results.append((out.detach(), given.grad))
-    for mine, wanted in zip(*results, strict=True):
-        assert torch.equal(mine, wanted)
+    for mine, expected in zip(*results, strict=True):
+        assert torch.equal(mine, expected)
     with torch.inference_mode():
         assert torch.equal(MaxPoolFramePairs()(x_NCTHW), results[0][0])
     x_NCTHW[0, 0, 1, 0, 0] = torch.nan
@@ -116,7 +116,7 @@ def test_parameter_counts(name, millions):
 
 @pytest.mark.slow
 def test_training_steps_equal_mmaction2():
-    """Four SGD steps in float64: loss, gradient norm before clipping, and probed entries after the last."""
+    """Four SGD steps in float64: loss, gradient norm before clipping, and probed values after the last."""
     golden = np.load(GOLDEN / "train_i3d_r50.npz")
     model = ResNetI3D(ResNetSettings(dropout=0.0))
     model.load_state_dict(golden_state("i3d_r50"))

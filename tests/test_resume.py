@@ -1,4 +1,4 @@
-"""Runs that are killed in any step end as runs that were not: weights, EMA, optimiser and log to the bit."""
+"""Runs that are killed in any step end as runs that were not: weights, EMA, optimiser and log are bit-identical."""
 
 import json
 import random
@@ -21,7 +21,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(clips, tmp_path_factory):
-    """(steps, what it leaves) of a run that is not killed, with one and with two processes."""
+    """(steps, digests of the outputs) of a run that is not killed, with one and with two processes."""
     results = {}
     for num_processes in (1, 2):
         work_dir = tmp_path_factory.mktemp("uninterrupted") / "run"

@@ -205,9 +205,9 @@ def test_all_ranks_raise_the_refusal_of_one(tmp_path):
     outs[0].write_text("precious")
 
     def refusal(rank, all_gather):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError) as error:
             open_log(outs[rank], rank=rank, all_gather=all_gather)
-        return str(caught.value)
+        return str(error.value)
 
     assert (
         on_ranks(refusal, 2)

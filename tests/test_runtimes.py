@@ -178,8 +178,8 @@ def test_two_networks_of_one_process_are_not_mixed_up(cache_of_small):
     with torch.inference_mode():
         expected = [net(x_NCTHW) for net in (small(), other)]
     outputs = [engine(cache_of_small, net, runtime="openvino")(x_NCTHW) for net in (small(), other)]
-    for mine, wanted in zip(outputs, expected, strict=True):
-        assert (mine - wanted).abs().max() < 1e-5 * wanted.abs().max()
+    for mine, theirs in zip(outputs, expected, strict=True):
+        assert (mine - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 
 def test_a_runtime_that_fails_is_an_error_that_names_it(tmp_path, monkeypatch):

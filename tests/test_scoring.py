@@ -64,7 +64,7 @@ def test_scores_are_checked():
         VideoScores(np.array([np.inf]), "score", 1)
 
 
-def test_top_k_breaks_ties_by_class_and_gives_all_there_are():
+def test_top_k_breaks_ties_by_class_and_is_at_most_the_number_of_classes():
     assert top_k([1.0, 3.0, 3.0], k=2) == [1, 2]
     assert top_k([1.0, 3.0, 3.0], k=9) == [1, 2, 0]
     with pytest.raises(ValueError, match="got 0"):

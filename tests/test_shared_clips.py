@@ -44,9 +44,9 @@ def test_every_clip_gives_its_frames_or_one_line(folder, row):
     path = CLIPS / folder / row["file"]
     if row["decodes"] != "yes":
         for source in (path, path.read_bytes()):
-            with pytest.raises(VideoError) as caught, open_video(source) as video:
+            with pytest.raises(VideoError) as error, open_video(source) as video:
                 list(video.stream())
-            assert "\n" not in str(caught.value)
+            assert "\n" not in str(error.value)
         return
     width, height = int(row["width"]), int(row["height"])
     expected = (width, height) if row["rotation"] in ("90", "-90") else (height, width)
@@ -73,7 +73,7 @@ def test_a_rotated_phone_clip_is_the_plain_one_turned():
         assert np.array_equal(next(turned.stream()), np.rot90(next(plain.stream()), -1))
 
 
-def test_cut_short_is_said():
+def test_truncation_is_reported():
     with open_video(CLIPS / "odd" / "abseil_truncated.mkv") as video:
         assert len(list(video.stream())) == 69
         assert "truncated" in video.notes[0]
@@ -131,7 +131,7 @@ def test_bf16_is_within_a_hundredth_of_fp32(tmp_path, first_frames, runtime):
 @pytest.mark.slow
 @pytest.mark.skipif(not (CLIPS / "weizmann").is_dir(), reason="the Weizmann clips are not here")
 def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
-    """Of seven people, two who were not seen: one view of each clip, the classifier alone."""
+    """Of seven people, two held out: one view of each clip, the classifier alone."""
     rows = [row for row in index("weizmann") if "_mirror" not in row["file"] and row["group"] <= "p6"]
     listed = [f"{row['file']},{row['label']},{row['group']},{row['split']}" for row in rows]
     (tmp_path / "weizmann.csv").write_text("\n".join(["path,label,group,split", *listed]) + "\n")
@@ -146,26 +146,26 @@ def test_the_shipped_weights_learn_the_actions_of_weizmann(tmp_path):
         0,
     ]
     command = ["i3d", "train", "--data", tmp_path / "weizmann.csv", "--train-layers", "head", "--views", 1, "--json"]
-    done = run_here([*command, *options, "--device", "cpu"])
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["tested_on"] == "val"
-    assert told["metrics"]["num_clips"] == sum(row["split"] == "val" for row in rows)
-    assert told["metrics"]["top1"] == 1.0
+    result = run_here([*command, *options, "--device", "cpu"])
+    assert result.returncode == 0, result.stderr
+    output = json.loads(result.stdout)
+    assert output["tested_on"] == "val"
+    assert output["metrics"]["num_clips"] == sum(row["split"] == "val" for row in rows)
+    assert output["metrics"]["top1"] == 1.0
 
 
 @pytest.mark.slow
 def test_all_odd_clips_in_one_run(tmp_path):
     """By a tiny network: what counts is what is read."""
     model, out = save_model(tmp_path / "m.safetensors", protocol=WINDOWS), tmp_path / "r.json"
-    done = run("predict", CLIPS / "odd", "--model", model, "--out", out)
-    assert done.returncode == 3
-    assert "Traceback" not in done.stderr
+    result = run("predict", CLIPS / "odd", "--model", model, "--out", out)
+    assert result.returncode == 3
+    assert "Traceback" not in result.stderr
     rows = {Path(row["path"]).name: row for row in json.loads(out.read_text())}
-    for entry in index("odd"):
-        row = rows.pop(entry["file"])
-        if entry["decodes"] == "yes":
-            assert (row["status"], row["frames"]) == ("ok", int(entry["frames"]))
+    for listed in index("odd"):
+        row = rows.pop(listed["file"])
+        if listed["decodes"] == "yes":
+            assert (row["status"], row["frames"]) == ("ok", int(listed["frames"]))
         else:
             assert (row["status"], row["predictions"]) == ("error", [])
             assert row["error"].startswith(row["path"])
@@ -184,10 +184,10 @@ def run_on_list(rows, folder, *options):
         assert label in row["label"].split("|")
         lines.append(f"{row['file']},{label}")
     (folder / "list.csv").write_text("\n".join(lines) + "\n")
-    done = run_here(["i3d", "test", "inception_rgb_kinetics400", "--data", folder / "list.csv", "--root",
+    result = run_here(["i3d", "test", "inception_rgb_kinetics400", "--data", folder / "list.csv", "--root",
                      CLIPS / "kinetics", "--workers", "1", "--precision", "auto", *options])  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout, lines[1:]
+    assert result.returncode == 0, result.stderr
+    return result.stdout, lines[1:]
 
 
 @pytest.mark.slow
@@ -199,9 +199,9 @@ def test_the_kinetics_clips_as_a_list_are_all_recognised(tmp_path):
     page = (tmp_path / "r.html").read_text()
     assert "15 of 15 clips correct" in page
     assert all(line.split(",")[1] in page for line in lines)
-    told = json.loads((tmp_path / "r.json").read_text())
-    assert told["counts"] == {"clips": 15, "unreadable": 0}
-    assert told["protocols"]["1x1"]["metrics"]["top1"] == 1.0
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["counts"] == {"clips": 15, "unreadable": 0}
+    assert document["protocols"]["1x1"]["metrics"]["top1"] == 1.0
 
 
 @pytest.mark.slow

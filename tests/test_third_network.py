@@ -150,9 +150,9 @@ def package(tmp_path_factory):
 def run_python(package, code, *arguments, folder):
     environment = {**os.environ, "PYTHONPATH": f"{package}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    result = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout
 
 
 @pytest.mark.slow

@@ -59,13 +59,13 @@ def test_another_seed_gives_other_scenes():
         assert np.abs(one.ground_HWC - other.ground_HWC).mean() > 10
 
 
-def test_a_scene_does_not_depend_on_how_many_there_are():
+def test_a_scene_does_not_depend_on_the_number_of_scenes():
     few, many = ({each.name: each for _, each in scenes(n, seed=0)} for n in (2, 5))
     for name, each in few.items():
         np.testing.assert_array_equal(each.ground_HWC, many[name].ground_HWC)
 
 
-def test_the_network_sees_each_frame_of_a_clip_once(rendered):
+def test_the_network_reads_each_frame_of_a_clip_once(rendered):
     """So that a motion and its opposite show it one and the same set of frames."""
     stats = DatasetStats(CLASSES, (36,) * len(CLASSES), seconds=NUM_FRAMES / 25, num_frames=NUM_FRAMES)
     recipe = named_recipe("inception_rgb_kinetics400")
@@ -96,8 +96,8 @@ def test_before_encoding_the_middle_frames_are_the_same_in_all_classes():
 
 
 @pytest.mark.slow
-def test_what_moves_where():
-    """The first class of a motion goes where its name says: the centre of a white disc on black is followed."""
+def test_each_class_moves_in_its_direction():
+    """The first class of a motion goes where its name promises: the centre of a white disc on black is followed."""
     for _, each in scenes(2, seed=0):
         white = replace(
             each, ground_HWC=np.zeros_like(each.ground_HWC), object_HWC=np.full_like(each.object_HWC, 255), x=180, y=128
@@ -127,8 +127,8 @@ def test_scenes_are_on_one_side_and_classes_even(rendered):
 @pytest.mark.slow
 def test_the_strip_has_a_row_for_each_class(rendered, tmp_path):
     strip(rendered / "clips.csv", tmp_path / "strip.png")
-    with Image.open(tmp_path / "strip.png") as picture:
-        assert picture.height % len(CLASSES) == 0
+    with Image.open(tmp_path / "strip.png") as image:
+        assert image.height % len(CLASSES) == 0
     assert (tmp_path / "strip.png").stat().st_size < 200_000
 
 

@@ -36,7 +36,7 @@ from support import golden_weights
 from support.golden_weights import golden_state
 from support.paths import GOLDEN
 from support.processes import TORCHRUN, kill_running, start
-from support.training_runs import command, digests, finish, make_clips, unfinish
+from support.training_runs import command, digests, finish, make_clips, make_unfinished
 from support.training_states import make_parts
 
 
@@ -100,15 +100,15 @@ def test_four_steps_of_the_loop_are_those_of_mmaction2(tmp_path, monkeypatch):
         assert np.allclose(state[name].flatten()[:32], golden[probe], rtol=1e-6, atol=1e-12), probe
 
 
-# what a run shows
+# what a run prints and writes
 
 
 @pytest.mark.slow
-def test_what_a_run_leaves_and_tells(run):
-    work_dir, told = run
-    assert "learning rate 0.02 for 4 clips per step, not scaled" in told
-    assert re.search(r"epoch 3, step 9 of 9: loss \d\.\d+, top-1 \d\.\d+, lr .* clips/s, .* % waiting for data", told)
-    assert f"i3d predict clip.mp4 --model {work_dir}/best.safetensors" in told
+def test_what_a_run_writes_and_prints(run):
+    work_dir, output = run
+    assert "learning rate 0.02 for 4 clips per step, not scaled" in output
+    assert re.search(r"epoch 3, step 9 of 9: loss \d\.\d+, top-1 \d\.\d+, lr .* clips/s, .* % waiting for data", output)
+    assert f"i3d predict clip.mp4 --model {work_dir}/best.safetensors" in output
     log = lines(work_dir / "log.jsonl")
     assert [line["step"] for line in log] == [3, 3, 6, 6, 9, 9]
     assert all(line["validation"].keys() == {"top1", "top5", "mean_class"} for line in log[1::2])
@@ -125,64 +125,64 @@ def test_what_a_run_leaves_and_tells(run):
 
 
 @pytest.mark.slow
-def test_tensorboard_gets_the_figures_of_the_log(clips, tmp_path):
+def test_tensorboard_gets_the_metrics_of_the_log(clips, tmp_path):
     """The extra [track]; the run itself is the same."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     finish(command(clips, tmp_path / "W", "--epochs", 2, "--tensorboard"))
     board = EventAccumulator(str(tmp_path / "W" / "tensorboard")).Reload()
-    told = lines(tmp_path / "W" / "log.jsonl")
-    losses = {line["step"]: line["loss"] for line in told if "loss" in line}
+    logged = lines(tmp_path / "W" / "log.jsonl")
+    losses = {line["step"]: line["loss"] for line in logged if "loss" in line}
     shown = {event.step: event.value for event in board.Scalars("train/loss")}
     assert len(shown) >= 2
     assert shown == pytest.approx(losses)
-    validations = {line["step"]: line["validation"]["top1"] for line in told if "validation" in line}
+    validations = {line["step"]: line["validation"]["top1"] for line in logged if "validation" in line}
     assert {e.step: e.value for e in board.Scalars("validation/top1")} == pytest.approx(validations)
 
 
-def test_tensorboard_that_is_missing_is_told(clips, tmp_path, monkeypatch):
+def test_missing_tensorboard_is_an_error(clips, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    said = finish(command(clips, tmp_path / "W", "--epochs", 2, "--tensorboard"), expected=2)
-    assert "tensorboard is not installed; pip install 'i3d[track]'" in said
+    output = finish(command(clips, tmp_path / "W", "--epochs", 2, "--tensorboard"), expected=2)
+    assert "tensorboard is not installed; pip install 'i3d[track]'" in output
 
 
 @pytest.mark.slow
 def test_the_weights_predict_with_their_own_names(run, clips):
     import i3d
 
-    found = i3d.predict(clips / "3.mp4", model=str(run[0] / "best.safetensors"))
-    assert {score.label for score in found.predictions} == {"a", "b", "c"}
+    prediction = i3d.predict(clips / "3.mp4", model=str(run[0] / "best.safetensors"))
+    assert {score.label for score in prediction.predictions} == {"a", "b", "c"}
 
 
-def test_a_run_that_is_done_says_so(run, clips):
+def test_a_finished_run_reports_that_it_is_finished(run, clips):
     before = {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
-    told = finish(command(clips, run[0], "--workers", "0", "--epochs", "3"))
-    assert "this run is complete" in told
-    assert "9 steps done" in told
+    output = finish(command(clips, run[0], "--workers", "0", "--epochs", "3"))
+    assert "this run is complete" in output
+    assert "9 steps done" in output
     assert before == {path: path.stat().st_mtime_ns for path in run[0].rglob("*.safetensors")}
 
 
 @pytest.mark.slow
 def test_another_run_in_the_folder_is_refused(run, clips):
-    told = finish(command(clips, run[0], "--epochs", "4"), expected=2)
-    assert "started with other settings (training.epochs was 3, now 4)" in told
-    told = finish(command(clips, run[0], "--epochs", "3", "--seed", "1"), expected=2)
-    assert "seed was 0, now 1" in told
+    output = finish(command(clips, run[0], "--epochs", "4"), expected=2)
+    assert "started with other settings (training.epochs was 3, now 4)" in output
+    output = finish(command(clips, run[0], "--epochs", "3", "--seed", "1"), expected=2)
+    assert "seed was 0, now 1" in output
 
 
 @pytest.mark.slow
-def test_a_performance_run_keeps_nothing(clips, tmp_path):
-    told = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
-    assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the", told)
-    assert "nothing is saved" in told
+def test_a_performance_run_saves_nothing(clips, tmp_path):
+    output = finish(command(clips, tmp_path / "p", "--benchmark-steps", "5"))
+    assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the", output)
+    assert "nothing is saved" in output
     assert not list((tmp_path / "p").rglob("*.safetensors"))
 
 
 @pytest.mark.slow
-def test_going_on_from_ones_own_weights(run, clips, tmp_path):
-    told = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--benchmark-steps", "1"))
-    assert "weights: " in told
-    assert "122 tensors" in told
+def test_training_starts_from_own_weights(run, clips, tmp_path):
+    output = finish(command(clips, tmp_path / "n", "--init", run[0] / "last.safetensors", "--benchmark-steps", "1"))
+    assert "weights: " in output
+    assert "122 tensors" in output
 
 
 # how a run stops
@@ -199,8 +199,8 @@ def test_signals_save_and_end(clips, tmp_path, number, code):
     assert process.wait(30) == code
     assert "saved; the same command resumes from there" in log.read_text()
     [newest] = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1:]
-    told = finish(command(clips, tmp_path / "run", *options))
-    assert f"resuming from step {int(newest.stem.split('-')[1])} of 24" in told
+    output = finish(command(clips, tmp_path / "run", *options))
+    assert f"resuming from step {int(newest.stem.split('-')[1])} of 24" in output
 
 
 @pytest.mark.slow
@@ -223,40 +223,40 @@ def test_the_same_command_at_once_after_a_kill(clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_done_run_may_lose_its_states(clips, tmp_path):
+def test_a_finished_run_may_lose_its_states(clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1")
     finish(arguments)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    told = finish(arguments)
-    assert "this run is complete" in told
-    assert "3 steps done, best validation" in told
+    output = finish(arguments)
+    assert "this run is complete" in output
+    assert "3 steps done, best validation" in output
 
 
 @pytest.mark.slow
 def test_states_of_another_run_are_refused(clips, tmp_path):
     finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1"))
     (tmp_path / "run" / "run.json").unlink()
-    told = finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1", "--seed", "3"), expected=2)
-    assert "its states belong to a run with other settings or clips" in told
+    output = finish(command(clips, tmp_path / "run", "--workers", "0", "--epochs", "1", "--seed", "3"), expected=2)
+    assert "its states belong to a run with other settings or clips" in output
 
 
 @pytest.mark.slow
 def test_two_processes_stopped_between_two_lines_of_the_log(clips, tmp_path):
-    """Each rank has its own sums: the log of the rest is the same to the bit."""
+    """Each rank has its own sums: the rest of the log is bit-identical."""
     options = ["--workers", "0", "--epochs", "3", "--set", "training.accumulate=1", "--set", "training.save_every=1"]
     finish(command(clips, tmp_path / "whole", *options), ranks=2)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    unfinish(tmp_path / "cut")  # the newest state is then of step 8: 2 steps after the last line
+    make_unfinished(tmp_path / "cut")  # the newest state is then of step 8: 2 steps after the last line
     assert "resuming from step 8 of 9" in finish(command(clips, tmp_path / "cut", *options), ranks=2)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
 
 @pytest.mark.slow
-def test_changed_ways_of_computing_are_told(run, clips, tmp_path):
+def test_changed_compute_settings_are_reported(run, clips, tmp_path):
     work_dir = tmp_path / "run"
     arguments = command(clips, work_dir, "--workers", "0", "--epochs", "2")
     finish(arguments)
-    unfinish(work_dir)
+    make_unfinished(work_dir)
     arguments.remove("--deterministic")
     assert "warning: deterministic was True, now False: from this step on, the run differs in rounding" in finish(
         arguments
@@ -271,12 +271,12 @@ def wait_for(path, *, seconds=60):
 
 
 @pytest.mark.slow
-def test_two_runs_do_not_share_a_folder(clips, tmp_path):
+def test_two_runs_cannot_use_one_folder(clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--workers", "0", "--epochs", "8")
     process = start(arguments)
     wait_for(tmp_path / "run" / "log.jsonl")
-    told = finish(arguments, expected=2)
-    assert f"in use by another run (process {process.pid} on {socket.gethostname()})" in told
+    output = finish(arguments, expected=2)
+    assert f"in use by another run (process {process.pid} on {socket.gethostname()})" in output
     kill_running(process)
     finish(arguments)
 
@@ -284,9 +284,9 @@ def test_two_runs_do_not_share_a_folder(clips, tmp_path):
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_before_anything_is_saved(clips, tmp_path):
     options = ["--lr", "1e30", "--set", "training.clip_grad_norm=0", "--set", "training.save_every=1000"]
-    told = finish(command(clips, tmp_path / "run", *options), expected=2)
+    output = finish(command(clips, tmp_path / "run", *options), expected=2)
     assert re.search(
-        r"error: step \d: the (loss|gradient norm) is (nan|-?inf); its clips: .*\d\.mp4; the saved states", told
+        r"error: step \d: the (loss|gradient norm) is (nan|-?inf); its clips: .*\d\.mp4; the saved states", output
     )
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
@@ -307,28 +307,28 @@ def test_a_disk_that_is_full_costs_saves_and_not_the_run(clips, tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
-        told = finish(command(clips, tmp_path / "run", "--epochs", "2"), expected=1)
+        output = finish(command(clips, tmp_path / "run", "--epochs", "2"), expected=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert re.search(r"warning: step 3: the state could not be saved \(.*File too large", told)
-    assert "warning: step 3: best.safetensors could not be written" in told
-    assert re.search(r"error: .*writing failed", told)  # of the last weights
+    assert re.search(r"warning: step 3: the state could not be saved \(.*File too large", output)
+    assert "warning: step 3: best.safetensors could not be written" in output
+    assert re.search(r"error: .*writing failed", output)  # of the last weights
     assert lines(tmp_path / "run" / "log.jsonl")[-1]["step"] == 6
     assert not list((tmp_path / "run").rglob("*.safetensors"))
     assert "6 steps done" in finish(command(clips, tmp_path / "run", "--epochs", "2"))
 
 
 @pytest.mark.slow
-def test_bad_clips_are_limited_and_told(clips, tmp_path):
+def test_bad_clips_are_limited_and_reported(clips, tmp_path):
     folder = make_clips(tmp_path / "c" if (tmp_path / "c").mkdir() is None else tmp_path)
     (folder / "2.mp4").write_bytes(b"no video")
-    told = finish(command(folder, tmp_path / "run", "--epochs", "1"), expected=2)
-    assert "1 of 12 clips cannot be read, more than --max-bad 1% allows; the first: " in told
-    told = finish(command(folder, tmp_path / "run", "--epochs", "1", "--max-bad", "10%"))
-    assert re.search(r"warning: .*2\.mp4: ", told)
+    output = finish(command(folder, tmp_path / "run", "--epochs", "1"), expected=2)
+    assert "1 of 12 clips cannot be read, more than --max-bad 1% allows; the first: " in output
+    output = finish(command(folder, tmp_path / "run", "--epochs", "1", "--max-bad", "10%"))
+    assert re.search(r"warning: .*2\.mp4: ", output)
     (folder / "3.mp4").unlink()
-    told = finish(command(folder, tmp_path / "other", "--epochs", "1"), expected=2)
-    assert "'3.mp4': no such file" in told
+    output = finish(command(folder, tmp_path / "other", "--epochs", "1"), expected=2)
+    assert "'3.mp4': no such file" in output
 
 
 @pytest.mark.parametrize(
@@ -350,9 +350,9 @@ def test_wrong_use_is_one_line(clips, tmp_path, options, message):
         words[words.index("--recipe") + 1] = options[1]
     else:
         words += options
-    told = finish(words, expected=2)
-    assert message in told
-    assert told.strip().splitlines()[-1].startswith("error: ")
+    output = finish(words, expected=2)
+    assert message in output
+    assert output.strip().splitlines()[-1].startswith("error: ")
 
 
 # several processes
@@ -386,7 +386,7 @@ def test_two_processes_are_one_with_the_same_batch(clips, two_ranks, tmp_path):
 
 
 @pytest.mark.slow
-def test_sharded_weights_are_those_of_plain_processes_and_go_on_to_the_bit(clips, two_ranks, tmp_path):
+def test_sharded_weights_are_those_of_plain_processes_and_resume_bit_exactly(clips, two_ranks, tmp_path):
     options = [*SAME_ON_RANKS, "--batch-size", "2", "--accumulate", "1", "--fsdp"]
     finish(command(clips, tmp_path / "sharded", *options), ranks=2)
     plain, sharded = (load_file(folder / "last.safetensors") for folder in (two_ranks, tmp_path / "sharded"))

@@ -1,4 +1,4 @@
-"""The parts of training, each against its formula: rates, losses, orders, optimisers, metrics, logs, recipes."""
+"""The parts of training, each against its formula: schedules, losses, orders, optimisers, metrics, logs, recipes."""
 
 import json
 import math
@@ -101,9 +101,9 @@ def test_pieces_must_rise_and_fit(until, factors):
 
 def test_warm_up_is_linear_and_multiplies_the_schedule():
     warm = {"warmup_epochs": 2.5, "warmup_start": 0.2}  # 25 steps of 10 an epoch
-    found = [factor_at(step, per_epoch=10, schedule=StepSchedule(epochs=(1,)), **warm) for step in range(30)]
+    lr_factors = [factor_at(step, per_epoch=10, schedule=StepSchedule(epochs=(1,)), **warm) for step in range(30)]
     expected = [(0.2 + 0.8 * step / 25 if step < 25 else 1) * (0.1 if step >= 10 else 1) for step in range(30)]
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert lr_factors == pytest.approx(expected, rel=1e-12)
     assert factor_at(0, warmup_epochs=0.001) == 1  # less than half a step: none
     cosine = factor_at(5, per_epoch=10, total=100, schedule=CosineSchedule(), warmup_epochs=1.0)
     assert cosine == pytest.approx((0.1 + 0.9 * 0.5) * (1 + math.cos(math.pi * 0.05)) / 2)
@@ -204,11 +204,11 @@ def test_binary_cross_entropy_of_classes_that_go_together(drawn, smoothing, gamm
     log_p_NK, log_not_NK = -np.logaddexp(0, -logits_NK), -np.logaddexp(0, logits_NK)
     values_NK = -(weights_K * smooth_NK * log_p_NK + (1 - smooth_NK) * log_not_NK)
     right_NK = np.where(targets_NK > 0, p_NK, 1 - p_NK)
-    found = binary_cross_entropy(
+    computed = binary_cross_entropy(
         torch.from_numpy(logits_NK), torch.from_numpy(targets_NK), Loss(label_smoothing=smoothing, focal_gamma=gamma),
         class_weights_K=torch.from_numpy(weights_K),
     )  # fmt: skip
-    assert found.item() == pytest.approx((values_NK * (1 - right_NK).clip(0) ** gamma).mean(), abs=1e-8)
+    assert computed.item() == pytest.approx((values_NK * (1 - right_NK).clip(0) ** gamma).mean(), abs=1e-8)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
@@ -216,12 +216,12 @@ def test_half_precision_logits_are_computed_in_float32(kind):
     logits_NK = (torch.randn(8, 400, generator=torch.Generator().manual_seed(0)) * 8).to(kind)
     labels_N, shares_K, weights_K = torch.arange(8), torch.full((400,), 1 / 400), torch.ones(400)
     for settings_ in ({}, {"label_smoothing": 0.1}, {"focal_gamma": 2.0}, {"logit_adjustment": 1.0}):
-        found = cross_entropy(
+        in_half = cross_entropy(
             logits_NK, labels_N, Loss(**settings_), class_frequencies_K=shares_K, class_weights_K=weights_K
         )
         whole = cross_entropy(logits_NK.float(), labels_N, Loss(**settings_), class_frequencies_K=shares_K)
-        assert found.dtype == torch.float32
-        assert found.item() == pytest.approx(whole.item(), rel=1e-6)
+        assert in_half.dtype == torch.float32
+        assert in_half.item() == pytest.approx(whole.item(), rel=1e-6)
     rows_NK = torch.nn.functional.one_hot(labels_N, 400).float()
     assert cross_entropy(logits_NK, rows_NK, Loss()).dtype == torch.float32
     several = binary_cross_entropy(logits_NK, rows_NK, Loss(focal_gamma=1.0, label_smoothing=0.1))
@@ -245,18 +245,18 @@ def weighed(labels, *, multi_label=False, **settings_):
     rows = Rows()
     for i, classes in enumerate(labels):
         rows.add(f"{i}.mp4", classes)
-    found = build_annotations(
+    annotations = build_annotations(
         rows, source="l.txt", root=".", classes=("a", "b", "c"), multi_label=True, allow_outside=False
     )
     parts = SimpleNamespace(
         training=Training(loss=Loss(**settings_)), recipe=SimpleNamespace(multi_label=multi_label), device="cpu",
         class_weights_K=None, class_frequencies_K=None,
     )  # fmt: skip
-    weigh_classes(parts, found)
+    weigh_classes(parts, annotations)
     return parts
 
 
-def test_class_weights_and_shares_of_a_dataset():
+def test_class_weights_and_frequencies_of_a_dataset():
     labels = [("a",), ("a",), ("a",), ("b",)]
     assert weighed(labels).class_weights_K is None
     assert weighed(labels, class_weights="balanced").class_weights_K.tolist() == pytest.approx([4 / 6, 2, 0])
@@ -331,30 +331,32 @@ def inception():
 
 
 def factors(model, **settings_):
-    """The factor of the rate of every entry, from the optimiser itself."""
+    """The lr factor of every state-dict key, from the optimiser itself."""
     optimizer = build_optimizer(model, Training(**settings_), lr=0.5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {names[id(p)]: group["factor"] for group in optimizer.param_groups for p in group["params"]}
 
 
-def test_rates_of_the_layers_of_resnet(resnet):
-    found = factors(resnet, layer_decay=0.5, head_lr=3.0)
-    assert found.keys() == {name for name, _ in resnet.named_parameters()}
+def test_lr_of_the_layers_of_resnet(resnet):
+    lr_factors = factors(resnet, layer_decay=0.5, head_lr=3.0)
+    assert lr_factors.keys() == {name for name, _ in resnet.named_parameters()}
     expected = {"fc": 3.0, "layer4": 0.5, "layer3": 0.25, "layer2": 0.125, "layer1": 0.0625, "conv1": 0.03125}
-    assert {name: found[name] for name in found} == {name: expected[name.split(".")[0]] for name in found}
-    assert any("non_local" in name and factor == 0.125 for name, factor in found.items())
+    assert {name: lr_factors[name] for name in lr_factors} == {
+        name: expected[name.split(".")[0]] for name in lr_factors
+    }
+    assert any("non_local" in name and factor == 0.125 for name, factor in lr_factors.items())
     assert set(factors(resnet).values()) == {1.0}
 
 
-def test_rates_of_the_layers_of_inception(inception):
-    found = factors(inception, layer_decay=0.5, head_lr=10.0)
-    assert found.keys() == {name for name, _ in inception.named_parameters()}
-    assert {found["logits.conv3d.weight"], found["logits.conv3d.bias"]} == {10.0}
+def test_lr_of_the_layers_of_inception(inception):
+    lr_factors = factors(inception, layer_decay=0.5, head_lr=10.0)
+    assert lr_factors.keys() == {name for name, _ in inception.named_parameters()}
+    assert {lr_factors["logits.conv3d.weight"], lr_factors["logits.conv3d.bias"]} == {10.0}
     with_weights = [stage for stage in inception.endpoints if not stage.startswith("MaxPool")]
     for number, stage in enumerate(reversed(with_weights), start=1):
-        assert {factor for name, factor in found.items() if name.startswith(stage + ".")} <= {0.5**number}
-    assert found["Mixed_5c.b0.conv3d.weight"] == 0.5
-    stages = list(dict.fromkeys(found[name] for name in found if not name.startswith("logits")))
+        assert {factor for name, factor in lr_factors.items() if name.startswith(stage + ".")} <= {0.5**number}
+    assert lr_factors["Mixed_5c.b0.conv3d.weight"] == 0.5
+    stages = list(dict.fromkeys(lr_factors[name] for name in lr_factors if not name.startswith("logits")))
     assert stages == sorted(stages)  # less with every stage away from the classifier
 
 
@@ -374,7 +376,7 @@ def test_optimisers_have_the_settings_of_the_recipe(resnet):
     assert [adamw.defaults[key] for key in ("lr", "betas", "weight_decay")] == [0.3, (0.8, 0.95), 0.1]
 
 
-def test_the_rate_of_a_step_goes_to_each_group_by_its_factor(resnet):
+def test_the_lr_of_a_step_is_scaled_by_the_factor_of_each_group(resnet):
     optimizer = build_optimizer(resnet, Training(layer_decay=0.5, head_lr=2.0), lr=1.0)
     set_lr(optimizer, 0.3)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx(
@@ -406,7 +408,7 @@ def test_freezing(prefixes, free):
         (("*", "fc."), "all parameters are frozen"),
     ],
 )
-def test_freezing_what_is_not_there_or_everything(prefixes, message):
+def test_freezing_unknown_layers_or_everything(prefixes, message):
     with pytest.raises(InputError, match=message):
         freeze(build_network(TINY), Training(freeze=prefixes))
 
@@ -481,7 +483,7 @@ def test_the_average_takes_the_place_of_the_weights_for_a_while(fails):
     ema.update(model)
     averaged = {name: value.clone() for name, value in ema.state.items()}
 
-    def look():
+    def use_average():
         with ema.in_place_of(model):
             assert all(torch.equal(value, averaged[name]) for name, value in model.state_dict().items())
             if fails:
@@ -489,9 +491,9 @@ def test_the_average_takes_the_place_of_the_weights_for_a_while(fails):
 
     if fails:
         with pytest.raises(RuntimeError, match="in the middle"):
-            look()
+            use_average()
     else:
-        look()
+        use_average()
     assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
     assert all(torch.equal(value, averaged[name]) for name, value in ema.state.items())
     assert [parameter.data_ptr() for parameter in model.parameters()] == places  # the optimiser's tensors
@@ -542,12 +544,12 @@ def test_average_precision_by_hand():
 
 def average_precision(scores_N, shown_N):
     """Down the list of thresholds: the precision at each, weighted by how much recall it brings."""
-    found, before = 0.0, 0
+    total, before = 0.0, 0
     for threshold in sorted(set(scores_N), reverse=True):
         chosen = [shown for score, shown in zip(scores_N, shown_N, strict=True) if score >= threshold]
-        found += sum(chosen) / len(chosen) * (sum(chosen) - before) / sum(shown_N)
+        total += sum(chosen) / len(chosen) * (sum(chosen) - before) / sum(shown_N)
         before = sum(chosen)
-    return found
+    return total
 
 
 @given(st.integers(1, 10), st.integers(1, 4), st.data())
@@ -601,8 +603,8 @@ def ours(path, *, steps=(20, 40), top1=0.5):
     )  # fmt: skip
 
 
-def old(epoch, at, **figures):
-    return {"mode": "train", "epoch": epoch, "iter": at, "lr": 0.01, "memory": 5170, "loss": 5.0, **figures}
+def old(epoch, at, **metrics):
+    return {"mode": "train", "epoch": epoch, "iter": at, "lr": 0.01, "memory": 5170, "loss": 5.0, **metrics}
 
 
 def test_curves_of_our_log(tmp_path):
@@ -616,8 +618,8 @@ def test_curves_of_our_log(tmp_path):
 
 def test_curves_of_mmaction2_0(tmp_path):
     head = {"env_info": "sys.platform: linux", "seed": 0, "exp_name": "i3d.py"}
-    figures = {"top1_acc": 0.3, "top5_acc": 0.6, "mean_class_accuracy": 0.2}
-    lines = [head, old(1, 20, top1_acc=0.1), old(1, 40), {"mode": "val", "epoch": 1, "iter": 9, "lr": 0.01, **figures}]
+    metrics = {"top1_acc": 0.3, "top5_acc": 0.6, "mean_class_accuracy": 0.2}
+    lines = [head, old(1, 20, top1_acc=0.1), old(1, 40), {"mode": "val", "epoch": 1, "iter": 9, "lr": 0.01, **metrics}]
     path = log(tmp_path / "20200101_000000.log.json", *lines, old(2, 20, loss=4.0), "")
     assert read_curves(path) == {
         "loss": {"loss": ([20, 40, 60], [5, 5, 4])},
@@ -632,17 +634,17 @@ def test_curves_of_mmaction2_0_that_was_resumed(tmp_path):
     assert read_curves(path)["loss"]["loss"][0] == [140, 160, 180, 200, 220, 240]
 
 
-def new(step, **figures):
+def new(step, **metrics):
     return {"lr": 0.01, "data_time": 0.1, "loss": 5.0, "top1_acc": 0.0, "epoch": -(-step // 40), "iter": step,
-            "memory": 5170, "step": step, **figures}  # fmt: skip
+            "memory": 5170, "step": step, **metrics}  # fmt: skip
 
 
 def test_curves_of_mmaction2_1(tmp_path):
     val = {"acc/top1": 0.3, "acc/top5": 0.6, "acc/mean1": 0.2, "data_time": 1.0, "time": 2.0, "step": 1}
-    found = read_curves(log(tmp_path / "scalars.json", new(20), new(40), val, new(60, loss=4.0)))
-    assert found["loss"] == {"loss": ([20, 40, 60], [5, 5, 4])}
-    assert found["accuracy"] == {"top1_acc": ([20, 40, 60], [0, 0, 0])}
-    assert {name: values for name, (_, values) in found["validation"].items()} == {
+    curves = read_curves(log(tmp_path / "scalars.json", new(20), new(40), val, new(60, loss=4.0)))
+    assert curves["loss"] == {"loss": ([20, 40, 60], [5, 5, 4])}
+    assert curves["accuracy"] == {"top1_acc": ([20, 40, 60], [0, 0, 0])}
+    assert {name: values for name, (_, values) in curves["validation"].items()} == {
         "top1": [0.3], "top5": [0.6], "mean1": [0.2],
     }  # fmt: skip
 
@@ -670,15 +672,15 @@ def test_files_that_are_no_log(tmp_path, content, message):
 
 
 @pytest.mark.slow
-def test_curves_as_a_picture(tmp_path):
+def test_curves_as_an_image(tmp_path):
     draw_curves(tmp_path / "one.png", {"run": ours(tmp_path / "a" / LOG)})
     logs = {"a$_$": tmp_path / "a" / LOG, "b": ours(tmp_path / "b" / LOG, steps=(20,))}
     draw_curves(tmp_path / "two.png", {**logs, "c": log(tmp_path / "c.json", old(1, 20))})
     for name in ("one.png", "two.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert (picture.format, picture.size) == ("PNG", (1210, 770))
-            picture.load()
-            assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # something is drawn
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("PNG", (1210, 770))
+            image.load()
+            assert len(image.convert("RGB").getcolors(1 << 20)) > 50  # something is drawn
     with pytest.raises(InputError, match=r"empty\.json: holds nothing to draw yet"):
         draw_curves(tmp_path / "no.png", {"e": log(tmp_path / "empty.json")})
     assert not (tmp_path / "no.png").exists()
@@ -696,8 +698,8 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
     for name in ("a", "b"):
         ours(tmp_path / name / LOG)
     assert run("plot", "a", "b/log.jsonl", "--out", "both.png").stderr == "curves: both.png\n"
-    with Image.open("both.png") as picture:
-        assert picture.size == (1210, 770)
+    with Image.open("both.png") as image:
+        assert image.size == (1210, 770)
     wrong = run("plot", "a", "--out", "both.jpg")
     assert (wrong.returncode, wrong.stderr) == (
         2, "error: --out both.jpg: the name must end in .png\n",
@@ -709,10 +711,10 @@ def test_plot_as_a_command(tmp_path, monkeypatch):
 # runs side by side
 
 
-def made_run(folder, *settings_, done=True, seed=0, name="i3d_rgb", **validation):
+def make_run(folder, *settings_, finished=True, seed=0, name="i3d_rgb", **validation):
     recipe = with_overrides(named_recipe(name), settings_).model_dump(mode="json")
     starts = [{"time": "2024-01-02T03:04:05+0000"}, {"time": "2024-01-03T00:00:00+0000"}]
-    record = {"config": {"recipe": recipe, "lr": 0.01, "seed": seed}, "starts": starts, "done": done}
+    record = {"config": {"recipe": recipe, "lr": 0.01, "seed": seed}, "starts": starts, "done": finished}
     log(folder / RUN, json.dumps(record))
     return log(folder / LOG, {"step": 20, "epoch": 0, "loss": 3.0, "top1": 0.1, "lr": 0.01},
                {"step": 20, "epoch": 0, "validation": {"top1": 0.5, "mean_class": 0.4}},
@@ -721,33 +723,33 @@ def made_run(folder, *settings_, done=True, seed=0, name="i3d_rgb", **validation
 
 
 def test_runs_side_by_side(tmp_path):
-    made_run(tmp_path / "a")
-    made_run(tmp_path / "deep/b", "training.best_by=mean_class", "training.optimizer.lr=0.5", done=False, seed=7)
-    several = made_run(tmp_path / "ç (3)", "multi_label=true", mean_average_precision=0.3)
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "deep/b", "training.best_by=mean_class", "training.optimizer.lr=0.5", finished=False, seed=7)
+    several = make_run(tmp_path / "ç (3)", "multi_label=true", mean_average_precision=0.3)
     several.write_text(several.read_text() + '{"step": 60, "lo')  # killed in the middle of a line
     first, second, third = list_runs(tmp_path)
-    assert [found.folder for found in (first, second, third)] == ["a", "deep/b", "ç (3)"]
+    assert [run_row.folder for run_row in (first, second, third)] == ["a", "deep/b", "ç (3)"]
     assert (first.state, first.steps, first.best, first.best_step, first.loss) == ("done", 40, 0.5, 20, 2.0)
     assert (second.state, second.best, second.best_step, second.seed) == ("unfinished", 0.6, 40, 7)
     assert (third.best, third.best_step, third.started) == (0.3, 40, "2024-01-02T03:04:05+0000")
     assert second.settings == {"multi_label": False, "training.best_by": "mean_class", "training.optimizer.lr": 0.5}
-    assert [found.folder for found in list_runs(tmp_path / "a")] == ["a"]
+    assert [run_row.folder for run_row in list_runs(tmp_path / "a")] == ["a"]
     assert list_runs(tmp_path / "a")[0].settings == {}
 
 
 def test_a_run_that_has_just_begun(tmp_path):
-    made_run(tmp_path / "a", done=False).unlink()
-    [found] = list_runs(tmp_path)
-    assert (found.steps, found.best, found.best_step, found.loss) == (0, None, 0, None)
+    make_run(tmp_path / "a", finished=False).unlink()
+    [run_row] = list_runs(tmp_path)
+    assert (run_row.steps, run_row.best, run_row.best_step, run_row.loss) == (0, None, 0, None)
 
 
 def test_runs_as_a_command(tmp_path):
-    made_run(tmp_path / "a")
-    made_run(tmp_path / "b", "training.optimizer={kind: adamw}", done=False)
-    told = run("runs", tmp_path)
-    assert told.returncode == 0, told.stderr
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", "training.optimizer={kind: adamw}", finished=False)
+    result = run("runs", tmp_path)
+    assert result.returncode == 0, result.stderr
     for words in ("a", "b", "done", "unfinished", "i3d_rgb", "0.5000", "2.0000", "2024-01-02T03:04", "adamw", "sgd"):
-        assert words in told.stdout
+        assert words in result.stdout
     rows = json.loads(run("runs", tmp_path, "--json").stdout)
     kinds = {row["folder"]: row["settings"]["training.optimizer.kind"] for row in rows}
     assert kinds == {"a": "sgd", "b": "adamw"}
@@ -769,7 +771,7 @@ def test_folders_that_hold_no_runs(tmp_path, name, content, message):
         list_runs(tmp_path)
 
 
-def test_runs_of_a_folder_that_is_not_there(tmp_path):
+def test_runs_of_a_missing_folder(tmp_path):
     with pytest.raises(InputError, match=r"gone: no such folder; give the one that holds runs"):
         list_runs(tmp_path / "gone")
 
@@ -782,14 +784,14 @@ def recipe_file(path, text):
     return str(path)
 
 
-def test_a_recipe_from_a_base_and_what_differs(tmp_path):
+def test_a_recipe_from_a_base_and_its_changes(tmp_path):
     text = "\ufeffbase: i3d_rgb\ntraining:\n  epochs: 3\n  optimizer: {lr: 0.5}\n  freeze: [Conv3d_1a_7x7., Mixed_3b]\n"
-    found, base = load_recipe(recipe_file(tmp_path / "mine.yaml", text)), named_recipe("i3d_rgb")
-    assert found.name == "mine"
-    assert found.training.optimizer == SGD(lr=0.5, weight_decay=4e-4)
+    recipe, base = load_recipe(recipe_file(tmp_path / "mine.yaml", text)), named_recipe("i3d_rgb")
+    assert recipe.name == "mine"
+    assert recipe.training.optimizer == SGD(lr=0.5, weight_decay=4e-4)
     optimizer = SGD(lr=0.5, weight_decay=4e-4)
     changes = {"epochs": 3, "optimizer": optimizer, "freeze": ("Conv3d_1a_7x7.", "Mixed_3b")}
-    assert found == base.model_copy(update={"name": "mine", "training": base.training.model_copy(update=changes)})
+    assert recipe == base.model_copy(update={"name": "mine", "training": base.training.model_copy(update=changes)})
     as_json = json.dumps({"base": "i3d_rgb", "name": "other", "training": {"epochs": 3}})
     other = load_recipe(recipe_file(tmp_path / "mine.json", as_json))
     assert (other.name, other.training.epochs) == ("other", 3)
@@ -805,8 +807,8 @@ def test_a_recipe_from_a_base_and_what_differs(tmp_path):
     ],
 )
 def test_another_kind_takes_the_place_of_the_whole(tmp_path, text, expected):
-    found = load_recipe(recipe_file(tmp_path / "r.yaml", f"base: i3d_rgb\n{text}"))
-    assert getattr(found.training, expected[0]) == expected[1]
+    recipe = load_recipe(recipe_file(tmp_path / "r.yaml", f"base: i3d_rgb\n{text}"))
+    assert getattr(recipe.training, expected[0]) == expected[1]
     network = load_recipe(recipe_file(tmp_path / "n.yaml", "base: i3d_rgb\nnetwork: {kind: resnet, depth: 18}")).network
     assert network == ResNetSettings(depth=18)
 
@@ -855,11 +857,11 @@ def test_recipes_come_back_from_yaml(tmp_path, name):
     ],
 )  # fmt: skip
 def test_settings_of_every_kind(setting, value):
-    found = with_overrides(named_recipe(R50), [setting])
+    loaded = with_overrides(named_recipe(R50), [setting])
     for part in setting.partition("=")[0].split("."):
-        found = getattr(found, part)
-    assert found == value
-    assert type(found) is type(value)
+        loaded = getattr(loaded, part)
+    assert loaded == value
+    assert type(loaded) is type(value)
 
 
 def test_later_settings_win_and_none_changes_nothing():
@@ -892,10 +894,10 @@ def test_later_settings_win_and_none_changes_nothing():
     ],
 )
 def test_settings_that_are_wrong_are_one_line(setting, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as error:
         with_overrides(named_recipe(R50), [setting])
-    assert len(str(caught.value).splitlines()) == 1
-    assert str(caught.value).isprintable()
+    assert len(str(error.value).splitlines()) == 1
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -920,7 +922,7 @@ def test_a_refused_value_is_named(setting, words):
 
 
 @pytest.mark.parametrize("setting", ["training.optimizer.lr=1e-3", "training.optimizer.weight_decay=4e-4"])
-def test_rates_as_people_write_them(setting):
+def test_lr_in_several_notations(setting):
     key, _, value = setting.rpartition(".")[2].partition("=")
     assert getattr(with_overrides(named_recipe(R50), [setting]).training.optimizer, key) == float(value)
 
@@ -933,10 +935,10 @@ def test_the_key_of_an_error_is_the_key_that_was_written():
 @pytest.mark.parametrize("key", ["clip_grad_norm", "warmup_epochs", "head_lr"])
 def test_numbers_are_finite_or_come_back(tmp_path, key):
     try:
-        found = with_overrides(named_recipe(R50), [f"training.{key}=.inf"])
+        recipe = with_overrides(named_recipe(R50), [f"training.{key}=.inf"])
     except InputError:
         return
-    assert load_recipe(recipe_file(tmp_path / "recipe.json", found.model_dump_json())) == found
+    assert load_recipe(recipe_file(tmp_path / "recipe.json", recipe.model_dump_json())) == recipe
 
 
 @pytest.mark.parametrize(
@@ -964,9 +966,9 @@ def test_numbers_are_finite_or_come_back(tmp_path, key):
 def test_files_that_are_no_recipe(tmp_path, name, text, message):
     if text is not None:
         recipe_file(tmp_path / name, text)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as error:
         load_recipe(str(tmp_path / name))
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path):
@@ -990,5 +992,5 @@ def test_a_billion_laughs_are_refused(tmp_path, command):
         f"try:\n    {command}\nexcept InputError: print('refused')"
     )
     command_line = [sys.executable, "-c", program, path, inline]
-    done = subprocess.run(command_line, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (0, "refused\n")
+    result = subprocess.run(command_line, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (0, "refused\n")

@@ -64,7 +64,7 @@ def test_a_state_gives_back_everything(tmp_path, adamw):
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
+def test_two_states_are_retained_and_a_broken_one_is_replaced_by_the_previous(tmp_path):
     parts = make_parts()
     for step in (1, 2, 3):
         save_state(tmp_path, parts, at(step))
@@ -81,7 +81,7 @@ def test_two_are_kept_and_a_broken_one_gives_way_to_that_before(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["model.", "ema.", "optimizer."])
-def test_every_entry_is_needed(tmp_path, kind):
+def test_every_key_is_needed(tmp_path, kind):
     parts = make_parts()
     path = save_state(tmp_path, parts, at(1))
     tensors = load_file(path)
@@ -157,33 +157,33 @@ def run_until(libc, child, num_calls):
 
 
 @pytest.mark.parametrize("field", sorted(set(TrainerState.model_fields) - {"tensor_names"}))
-def test_every_field_of_a_position_is_needed(tmp_path, field):
+def test_every_field_of_the_trainer_state_is_needed(tmp_path, field):
     parts = make_parts()
     path = save_state(tmp_path, parts, at(1))
-    told = json.loads(metadata_of(path))
-    del told[field]
-    save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(told)})
+    fields = json.loads(metadata_of(path))
+    del fields[field]
+    save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(fields)})
     with pytest.raises(InputError, match=f"{field}: Field required"):
         load_newest(tmp_path, parts)
 
 
 @pytest.mark.parametrize("adamw", [False, True])
 @pytest.mark.parametrize("limit", [0.0, 1.0])
-def test_a_step_asks_its_device_for_no_number(adamw, limit):
-    """Each would have to wait for all that a card still has to do."""
+def test_a_step_never_synchronises_with_the_device(adamw, limit):
+    """Each would have to wait for all queued work of a GPU."""
     parts = make_parts(adamw=adamw)
     parts.training = parts.training.model_copy(update={"clip_grad_norm": limit})
     clips_NVTHWC = torch.randint(0, 256, (2, 1, 6, 32, 32, 3), dtype=torch.uint8)
     batch = Batch(clips_NVTHWC, (), torch.tensor([0, 2]), torch.arange(2), ())
     train_step(parts, [batch], step=2, lr=0.1)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         stepped = train_step(parts, [batch, batch], step=3, lr=0.1)
-    count = Counter(event.name for event in seen.events() if not is_of_the_fused_optimizer(event))
+    count = Counter(event.name for event in profiler.events() if not is_of_the_fused_optimizer(event))
     assert count["aten::convolution_backward"] > 0
     assert count["aten::_local_scalar_dense"] == count["aten::nonzero"] == 0
     assert float(stepped.loss) > 0
 
 
 def is_of_the_fused_optimizer(event):
-    """That of CPUs reads its own count of steps; that of cards does not."""
+    """That of CPUs reads its own count of steps; that of GPUs does not."""
     return event is not None and (event.name == "aten::_fused_adamw_" or is_of_the_fused_optimizer(event.cpu_parent))

@@ -50,7 +50,7 @@ def test_three_crops_that_are_smaller_than_the_short_side_lie_in_its_middle():
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 400))
-def test_short_side_is_what_was_asked(height, width, short_side):
+def test_short_side_is_the_requested_one(height, width, short_side):
     assert min(transforms.short_side_size(height, width, short_side=short_side)) == short_side
 
 
@@ -59,7 +59,7 @@ def test_resize_to_the_same_size_copies_nothing():
     assert transforms.resize_frame(frame_HWC, height=120, width=160) is frame_HWC
 
 
-def test_a_crop_that_does_not_fit_says_so():
+def test_a_crop_that_does_not_fit_is_an_error():
     with pytest.raises(ValueError, match="crop of 200 does not fit into a side of 120"):
         transforms.center_crop(FRAMES_THWC, size=200)
     with pytest.raises(ValueError, match="crop of 121 does not fit into a side of 120"):
@@ -83,25 +83,25 @@ def test_normalize_of_every_byte_is_the_difference_by_the_deviation():
     assert torch.allclose(normalize(clip_VTHWC, **IMAGENET).double(), expected, rtol=0, atol=3e-7)
 
 
-def test_normalize_is_one_operation_on_a_card():
-    """Counted without a card: the clip goes into it as bytes, and comes out as floats."""
-    told = []
+def test_normalize_is_one_operation_on_a_gpu():
+    """Counted without a GPU: the clip goes in as bytes and comes out as floats."""
+    operations = []
 
-    class Seen(TorchDispatchMode):
+    class OperationRecorder(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
             if function.namespace == "aten" and not function.is_view:
-                told.append(str(function))
+                operations.append(str(function))
             return out
 
     with FakeTensorMode():
         clips_VTHWC = torch.zeros(2, 3, 4, 5, 3, dtype=torch.uint8, device="cuda")
         normalize(clips_VTHWC, **IMAGENET)  # which sends mean and deviation to the device
-        with Seen():
-            found_VCTHW = normalize(clips_VTHWC, **IMAGENET)
+        with OperationRecorder():
+            out_VCTHW = normalize(clips_VTHWC, **IMAGENET)
     repeat_along_row.cache_clear()  # they were no real ones
-    assert told == ["aten.addcmul.default"]
-    assert (found_VCTHW.dtype, found_VCTHW.shape) == (torch.float32, (2, 3, 3, 4, 5))
+    assert operations == ["aten.addcmul.default"]
+    assert (out_VCTHW.dtype, out_VCTHW.shape) == (torch.float32, (2, 3, 3, 4, 5))
 
 
 def test_normalize_refuses_other_types_and_channels():

@@ -1,4 +1,4 @@
-"""Networks of flow see the flow of a video, and two streams are the hand-made fusion of two networks."""
+"""Networks of flow read the flow of a video, and two streams are the fusion by hand of two networks."""
 
 import json
 
@@ -46,7 +46,7 @@ def models(tmp_path):
 
 
 def logits_by_hand(model, clip, kind, protocol):
-    """The mean logits (K) of the views of a clip, seen frame by frame here."""
+    """The mean logits (K) of the views of a clip, built frame by frame here."""
     net = load_model(model)
     rule = PROTOCOLS[protocol]
     with open_video(clip) as video:
@@ -71,13 +71,13 @@ def logits_by_hand(model, clip, kind, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_network_of_flow_sees_the_flow_of_a_video(clip, models, protocol):
+def test_a_network_of_flow_reads_the_flow_of_a_video(clip, models, protocol):
     _, flow = models(protocol)
     predictor = Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu"))
-    seen = predictor.logits(clip)
+    view_logits = predictor.logits(clip)
     expected_VK, lengths = logits_by_hand(flow, clip, "flow", protocol)
-    assert seen.num_frames_V.tolist() == lengths
-    assert np.allclose(seen.logits_VK, expected_VK, atol=1e-3, rtol=1e-4)
+    assert view_logits.num_frames_V.tolist() == lengths
+    assert np.allclose(view_logits.logits_VK, expected_VK, atol=1e-3, rtol=1e-4)
     assert ", dis flow; fp32" in predictor(clip).protocol
     assert Predictor(flow, compute=ComputeConfig(device="cpu")).flow == "tvl1"
 
@@ -101,8 +101,8 @@ def test_two_streams_are_the_fusion_by_hand(clip, models, protocol, of):
             mean_K = softmax(logits_VK).mean(axis=0) if averages_probabilities else softmax(mean_K)
         fused += weight * mean_K[places]
     expected = fused / 3 if of == "prob" else softmax(fused)
-    found = {row.label: row.score for row in two(clip, top_k=3).predictions}
-    assert [found[label] for label in "abc"] == pytest.approx(expected.tolist(), abs=1e-4)
+    scores = {row.label: row.score for row in two(clip, top_k=3).predictions}
+    assert [scores[label] for label in "abc"] == pytest.approx(expected.tolist(), abs=1e-4)
     assert two(clip).protocol.startswith(
         f"two streams, {'logits added' if of == 'score' else 'probabilities averaged'}: 1 x"
     )
@@ -123,9 +123,9 @@ def test_the_command(clip, models, tmp_path):
         "3",
         "--json",
     ]
-    done = run_here(["i3d", "predict", clip, *options, "--stream-weights", "1,2", "--out", tmp_path / "r.json"])
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)
+    result = run_here(["i3d", "predict", clip, *options, "--stream-weights", "1,2", "--out", tmp_path / "r.json"])
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)
     two = TwoStreams(
         Predictor(rgb, compute=ComputeConfig(device="cpu")),
         Predictor(flow, flow="dis", compute=ComputeConfig(device="cpu")),
@@ -151,9 +151,9 @@ def test_the_command(clip, models, tmp_path):
 )
 def test_bad_options(clip, models, options, message):
     rgb, flow = models("clips")
-    done = run_here(["i3d", "predict", clip, "--model", rgb, "--flow-model", flow, "--device", "cpu", *options])
-    assert done.returncode == 2
-    assert message in done.stderr
+    result = run_here(["i3d", "predict", clip, "--model", rgb, "--flow-model", flow, "--device", "cpu", *options])
+    assert result.returncode == 2
+    assert message in result.stderr
 
 
 def test_networks_that_are_no_two_streams(models):

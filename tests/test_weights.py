@@ -68,9 +68,9 @@ def test_a_cut_file_is_refused_in_one_line(tmp_path, cut):
     path = tmp_path / "w.safetensors"
     save_checkpoint(path, {"x": torch.zeros(3)}, card())
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(WeightsError, match="w.safetensors: ") as caught:
+    with pytest.raises(WeightsError, match="w.safetensors: ") as error:
         load_checkpoint(path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_foreign_safetensors_and_other_hashes_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Find words that the style guide (CONTRIBUTING.md, "Language") bans, in code, help, errors and docs.
+"""Find words that the style guide (CONTRIBUTING.md, "Language") bans, in code, tests, help, errors and docs.
 
 python tools/check_words.py
 """
@@ -20,6 +20,7 @@ TEXTS = [
     "src/i3d/**/*.py",
     "src/i3d/assets/**/*.html",
     "tools/**/*.py",
+    "tests/**/*.py",
     "CHANGELOG.md",
     "examples/*.py",
     "examples/*.md",
@@ -90,6 +91,12 @@ def names_in(path: Path) -> Iterator[str]:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.FunctionDef(name=name):
                 if name in NAMES:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}: {name}: a name that says what it is"
+                elif name.startswith("test_"):  # the name of a test is a sentence
+                    yield from (
+                        f"{path.relative_to(ROOT)}:{node.lineno}: {name}: {m[0]}: {instead}"
+                        for pattern, instead in WORDS.items()
+                        for m in re.finditer(rf"\b(?:{pattern})\b", name.replace("_", " "))
+                    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def work(job):
     return job.upper(), os.getpid()
 
 
-def look_or_perish(job):
+def inspect_or_die(job):
     match job.file.stem:
         case "hangs":
             re.match(r"(a+)+$", "a" * 64 + "b")  # holds the interpreter's lock, as hanging C code may

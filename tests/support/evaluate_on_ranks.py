@@ -20,14 +20,14 @@ LENGTHS = (1, 2, 4, 12, 17)  # of the lists of clips: fewer than processes, odd,
 
 def main(clips, model, out):
     torch.set_num_threads(1)
-    weights, scored, found = load_weights(model), [], []
+    weights, scored, rows = load_weights(model), [], []
     real = Scorer.__call__
 
-    def noted(self, views, name, *, index):
+    def record_and_score(self, views, name, *, index):
         scored.append(index)
         return real(self, views, name, index=index)
 
-    Scorer.__call__ = noted
+    Scorer.__call__ = record_and_score
     annotations = read_annotations(Path(clips))
     for length in LENGTHS:
         scored.clear()
@@ -37,14 +37,14 @@ def main(clips, model, out):
             EvaluationOptions(select_protocols(weights, protocols=["1x1", "3x1"]), max_bad=1.0),
             compute=ComputeConfig(device="cpu", num_workers=0),
         )
-        found.append({
+        rows.append({
             "scored": list(scored),
             "scores": [e.scores_NK.tobytes().hex() for e in evaluations],
             "metrics": [json.dumps(metrics_as_dict(e, compute_metrics(e))) for e in evaluations],
             "names": [e.names_N for e in evaluations],
             "bad": [bad.name for bad in evaluations[0].bad],
         })  # fmt: skip
-    Path(out, f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
+    Path(out, f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

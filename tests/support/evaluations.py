@@ -5,7 +5,7 @@ import numpy as np
 from i3d.evaluation.result import Evaluation
 
 
-def made(scores_NK, labels_N, **more):
+def make_evaluation(scores_NK, labels_N, **more):
     """An evaluation with these scores; each label is a class number or a tuple of them."""
     scores_NK = np.asarray(scores_NK, np.float64)
     num_clips, num_classes = scores_NK.shape

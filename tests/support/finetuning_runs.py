@@ -71,21 +71,21 @@ def train_command(data, work_dir, tiny, *more, cache=None):
     return [*start, "--cache", cache or work_dir.parent / "cache", *more]
 
 
-def train(data, work_dir, tiny, *more, cache=None, expected=0, pictures=False):
+def train(data, work_dir, tiny, *more, cache=None, expected=0, draw=False):
     """Run `i3d train`; return what it printed or, where an error is expected, the line of the error."""
-    with contextlib.nullcontext() if pictures else without_pictures():
-        done = run_here(train_command(data, work_dir, tiny, *more, cache=cache))
-    assert done.returncode == expected, (done.returncode, done.stdout[-2000:], done.stderr[-4000:])
-    assert "Traceback" not in done.stderr
+    with contextlib.nullcontext() if draw else without_drawing():
+        result = run_here(train_command(data, work_dir, tiny, *more, cache=cache))
+    assert result.returncode == expected, (result.returncode, result.stdout[-2000:], result.stderr[-4000:])
+    assert "Traceback" not in result.stderr
     if expected == 2:
-        lines = [line for line in done.stderr.strip().splitlines() if line.startswith("error")]
-        assert len(lines) == 1, done.stderr
+        lines = [line for line in result.stderr.strip().splitlines() if line.startswith("error")]
+        assert len(lines) == 1, result.stderr
         return lines[0]
-    return done.stdout + done.stderr
+    return result.stdout + result.stderr
 
 
 @contextlib.contextmanager
-def without_pictures():
+def without_drawing():
     """Draw neither training clips nor report nor confusion matrix: that takes most of the time of a small run."""
     with (
         mock.patch.object(record, "preview_dataset", _draw_nothing),

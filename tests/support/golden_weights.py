@@ -28,7 +28,7 @@ def state_dict(path, *, thinner=1):
     content = json.loads(path.read_text())
     recipe = content["recipe"]
     shapes = {name: [n // thinner if n % 64 == 0 else n for n in shape] for name, shape, _ in content["keys"]}
-    return {name: torch.from_numpy(_entry(name, tuple(shape), recipe)) for name, shape in shapes.items()}
+    return {name: torch.from_numpy(_tensor(name, tuple(shape), recipe)) for name, shape in shapes.items()}
 
 
 def golden_state(name):
@@ -42,7 +42,7 @@ def renamed(state):
     return {k: torch.from_numpy(np.array(v)) for k, v in rename_keys(arrays).arrays.items()}
 
 
-def _entry(name, shape, recipe):
+def _tensor(name, shape, recipe):
     random = np.random.RandomState((zlib.crc32(name.encode()) ^ recipe["seed"]) & 0xFFFFFFFF)
     if name.endswith("num_batches_tracked"):
         return np.array(100, np.int64)

@@ -105,8 +105,8 @@ default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=5))
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 """
 
-    def non_local(mode, entries="non_local_cfg=dict(mode='{mode}')"):
-        return f"model = dict(backbone=dict({entries.format(mode=mode)}))\n"
+    def non_local(mode, settings="non_local_cfg=dict(mode='{mode}')"):
+        return f"model = dict(backbone=dict({settings.format(mode=mode)}))\n"
 
     on_dot = (
         "_base_ = ['i3d_imagenet-pretrained-r50-nl-dot-product_' +\n          '8xb8-32x2x1-100e_kinetics400-rgb.py']\n"

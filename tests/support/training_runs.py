@@ -68,11 +68,11 @@ def finish(arguments, *, ranks=1, expected=0, draws=False):
         torch.set_num_threads(1)
         try:
             with nullcontext() if draws else mock.patch("i3d.training.run.draw_curves"):
-                done = run_here(arguments)
+                result = run_here(arguments)
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(False)
-        code, output = done.returncode, done.output
+        code, output = result.returncode, result.output
     assert code == expected, (code, output[-5000:])
     return output
 
@@ -84,7 +84,7 @@ def digests(work_dir):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def unfinish(work_dir):
+def make_unfinished(work_dir):
     """Leave a finished run as one that was stopped between its last two saved states."""
     max((work_dir / "checkpoints").glob("step-*.safetensors")).unlink()
     record = json.loads((work_dir / "run.json").read_text())
