@@ -29,6 +29,7 @@ class NonLocal(nn.Module):
         super().__init__()
         inner = max(channels // 2, 1)
         self.mode = mode
+        self.layer_kind = f"attention, {mode.replace('_', ' ')}"  # for the table of layers
         self.pool: nn.Module = nn.MaxPool3d((1, 2, 2)) if sub_sample else nn.Identity()
         self.scale = inner**-0.5 if use_scale else 1.0
         self.g = Conv3d(channels, inner, 1)
@@ -42,17 +43,12 @@ class NonLocal(nn.Module):
         self.out.add_module("bn", nn.BatchNorm3d(channels))
         self.reset_parameters()
 
-    @property
-    def layer_kind(self) -> str:
-        """A few words for the table of layers."""
-        return f"attention, {self.mode.replace('_', ' ')}"
-
     def reset_parameters(self) -> None:
         """Embeddings from N(0, 0.01^2); the last batch norm at 0, which makes the block the identity."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias") or name == "out.bn.weight":
                 nn.init.zeros_(parameter)
-            elif not parameter.is_meta:  # as in ResNetI3D
+            elif not parameter.is_meta:  # it has no values
                 nn.init.normal_(parameter, std=0.01)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
