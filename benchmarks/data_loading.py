@@ -29,7 +29,7 @@ from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.rows import Rows
-from i3d.models.normalize import normalize
+from i3d.models.engine.forward import normalize
 from i3d.recipes.augmentation import Augmentation, TrainSampling
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ClipProtocol

@@ -26,9 +26,9 @@ import i3d
 from i3d.data.loading.preprocess import resize_checked
 from i3d.features.extract import load_extractor
 from i3d.features.extractor import FeatureExtractor
+from i3d.models.engine.forward import normalize
 from i3d.models.engine.overlap import NETWORK_STRIDE_T
 from i3d.models.network import VideoNetwork
-from i3d.models.normalize import normalize
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.allocator import disable_malloc_trim

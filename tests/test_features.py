@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
 from i3d.features.extract import load_extractor
-from i3d.features.extractor import FeatureExtractor, Stream
-from i3d.features.windows import Row, num_rows, windows_of_stream
+from i3d.features.extractor import FeatureExtractor, Row, Stream, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
 from i3d.recipes.features import PRESETS, FeatureSettings, feature_preset

@@ -8,7 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.finetuning.classifier import PENALTIES, Head, Rows, choose_penalty, feature_scale, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import (
+    PENALTIES,
+    DesignMatrix,
+    Head,
+    choose_penalty,
+    feature_scale,
+    fit_linear,
+    fit_prototypes,
+)
 from i3d.recipes.training import Loss
 from i3d.training.losses import binary_cross_entropy, cross_entropy
 from support.examples import examples
@@ -23,7 +31,7 @@ def make_rows(seed, *, num_clips=24, num_classes=3, channels=6, apart=1.0, per_g
     if multi_label:
         targets_RK = np.maximum(targets_RK, random.random(targets_RK.shape) < 0.3).astype(float)
     features_RC = centers_KC[labels_R] + random.normal(size=(num_clips, channels))
-    return Rows(features_RC, targets_RK, np.ones(num_clips), np.arange(num_clips) // per_group)
+    return DesignMatrix(features_RC, targets_RK, np.ones(num_clips), np.arange(num_clips) // per_group)
 
 
 def objective(rows, head, loss, penalty, *, multi_label=False):
@@ -83,7 +91,7 @@ def check_gradient(rows, head, loss, penalty, **options):
 def test_a_row_of_weight_two_is_the_row_twice_and_one_of_weight_zero_is_absent(seed, which, loss):
     rows, every = make_rows(seed), np.arange(24)
     order = np.append(every, which)
-    twice = Rows(rows.features_RC[order], rows.targets_RK[order], np.ones(25), rows.groups_R[order])
+    twice = DesignMatrix(rows.features_RC[order], rows.targets_RK[order], np.ones(25), rows.groups_R[order])
     heavy = replace(rows, weights_R=np.where(every == which, 2.0, 1.0))
     without, light = rows.select(every != which), replace(rows, weights_R=np.where(every == which, 0.0, 1.0))
     for one, other in ((heavy, twice), (light, without)):
@@ -104,7 +112,7 @@ def test_the_order_and_the_units_of_features_do_not_matter(seed, order):
     a = fit_linear(rows, Loss(), penalty=0.1).logits(rows.features_RC)
     moved = replace(rows, features_RC=rows.features_RC * np.geomspace(1e-2, 1e2, 6) + 5.0)
     b = fit_linear(moved, Loss(), penalty=0.1).logits(moved.features_RC)
-    mixed = Rows(rows.features_RC[order], rows.targets_RK[order], rows.weights_R[order], rows.groups_R[order])
+    mixed = DesignMatrix(rows.features_RC[order], rows.targets_RK[order], rows.weights_R[order], rows.groups_R[order])
     c = fit_linear(mixed, Loss(), penalty=0.1).logits(rows.features_RC)
     assert np.allclose(a, b, atol=1e-5)
     assert np.allclose(a, c, atol=1e-5)
@@ -119,7 +127,7 @@ def test_separable_rows_are_overfitted_with_hardly_a_penalty():
 
 def test_the_same_row_in_two_classes_gets_even_odds():
     features_RC = np.array([[1.0, 2.0], [1.0, 2.0], [5.0, 1.0]])
-    rows = Rows(features_RC, np.array([[1.0, 0], [0, 1], [1, 0]]), np.ones(3), np.arange(3))
+    rows = DesignMatrix(features_RC, np.array([[1.0, 0], [0, 1], [1, 0]]), np.ones(3), np.arange(3))
     assert np.allclose(softmax(fit_linear(rows, Loss(), penalty=1e-4).logits(features_RC[:1])), 0.5, atol=1e-2)
 
 
@@ -156,7 +164,7 @@ def test_groups_are_held_out_as_a_whole():
     """Two copies of each of twelve noisy clips: held out one by one, their copies would leak; as groups they do not."""
     few = replace(make_rows(7, num_clips=12), features_RC=np.random.default_rng(1).normal(size=(12, 40)))
     order = np.repeat(np.arange(12), 2)
-    split = Rows(few.features_RC[order], few.targets_RK[order], np.ones(24), np.arange(24))
+    split = DesignMatrix(few.features_RC[order], few.targets_RK[order], np.ones(24), np.arange(24))
     whole = replace(split, groups_R=order)
     assert choose_penalty(split, Loss())[0] < choose_penalty(whole, Loss())[0]
     assert choose_penalty(split, Loss())[1] > choose_penalty(whole, Loss())[1]

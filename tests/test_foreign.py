@@ -597,7 +597,7 @@ def test_names_that_lead_nowhere():
 @pytest.mark.slow
 def test_predict_by_a_foreign_network_equals_its_steps_by_hand(tmp_path):
     """10 clips x 3 crops, probabilities averaged, as set by the config in the file."""
-    from i3d.models.normalize import normalize
+    from i3d.models.engine.forward import normalize
     from i3d.video.reader import open_video
     from i3d.video.sampling import uniform_clips
     from i3d.video.transforms import three_crop

@@ -17,8 +17,8 @@ from i3d.models.factory import build_network
 from i3d.models.inception import MIN_FRAMES, MIN_SIDE
 from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
+from i3d.training.optimizer import scaled_lr
 from i3d.training.run_folder import BEST, CURVES, LAST, LOG, RECIPE, RUN
-from i3d.training.schedule import scaled_lr
 from i3d.weights.load import load_weights
 from support.commands import run, run_here
 from support.rendering import numbered_frame, render

@@ -18,11 +18,11 @@ from i3d import load_model
 from i3d.features import extractor
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import normalize
 from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, is_worth_sharing, plan_sharing
 from i3d.models.engine.overlap_edges import BoundaryPositions, boundary_after
 from i3d.models.factory import build_network
 from i3d.models.inception import InceptionI3D, ReceptiveField
-from i3d.models.normalize import normalize
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings

@@ -42,6 +42,7 @@ class ToyNetwork(VideoNetwork):
     endpoints = ("stem", "body")
     stages = ("stem.", "body.")
     head_prefix = "head."
+    min_frames = 2
     fsdp_blocks = (ToyBlock,)
 
     def __init__(self, settings: ToySettings) -> None:
@@ -50,10 +51,6 @@ class ToyNetwork(VideoNetwork):
         self.body = ToyBlock(settings.width, 2 * settings.width, stride=(2, 2, 2))
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(2 * settings.width, settings.num_classes)
-
-    @property
-    def min_frames(self) -> int:
-        return 2
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         map_NCTHW = self.features(clips_NCTHW, endpoint="body")

@@ -34,14 +34,12 @@ from i3d.recipes.training import (
     Training,
 )
 from i3d.training.curves import draw_curves
-from i3d.training.ema import Ema
 from i3d.training.log_reader import read_curves
 from i3d.training.logger import read_log
 from i3d.training.losses import balanced_weights, binary_cross_entropy, cross_entropy
-from i3d.training.optimizer import build_optimizer, freeze, lr_scale, set_lr, set_mode
+from i3d.training.optimizer import Ema, build_optimizer, freeze, lr_factor, lr_scale, scaled_lr, set_lr, set_mode
 from i3d.training.run_folder import LOG, RUN
 from i3d.training.runs import list_runs
-from i3d.training.schedule import lr_factor, scaled_lr
 from i3d.training.setup import weigh_classes
 from support.commands import run
 

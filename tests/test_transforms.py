@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from i3d.models.normalize import normalize, repeat_along_row
+from i3d.models.engine.forward import normalize, repeat_along_row
 from i3d.video import transforms
 from support.resizing import resize_short_side
 

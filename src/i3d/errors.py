@@ -1,5 +1,7 @@
 """The errors that a user can cause. Each message is one line: what, which file or value, and what to do next."""
 
+from collections.abc import Sequence
+
 
 class I3DError(Exception):
     """Base of every error that the toolkit raises for bad input; its text is one printable line."""
@@ -43,6 +45,16 @@ def printable(name: str) -> str:
 def quoted(value: object, *, most: int = 120) -> str:
     """A value for a message: in quotes, on one line, at most `most` characters."""
     return f"'{printable(str(value)[:most])}'"
+
+
+def abridged(names: Sequence[str], most: int) -> str:
+    """The first `most` names for a message, and " ..." if there are more."""
+    return ", ".join(names[:most]) + " ..." * (len(names) > most)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: 1 clip, 2,000 clips."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def first_line(error: Exception) -> str:

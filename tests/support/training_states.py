@@ -7,8 +7,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import AdamW, Training
-from i3d.training.ema import Ema
-from i3d.training.optimizer import build_optimizer
+from i3d.training.optimizer import Ema, build_optimizer
 from i3d.training.step import TrainState
 
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from i3d.data.class_numbers import assign_class_numbers
 from i3d.data.labels import LOOK_ALIKE, scripts_in
 from i3d.data.rows import Rows
-from i3d.data.shards import Shards
-from i3d.errors import InputError, printable, quoted
+from i3d.data.shards import Shards, is_packed
+from i3d.errors import InputError, abridged, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
@@ -108,7 +108,8 @@ class Annotations:
     @cached_property
     def shards(self) -> Shards | None:
         """The shards that hold the clips; None: they are not packed."""
-        return Shards.find(Path(self.root))
+        root = Path(self.root)
+        return Shards(root) if is_packed(root) else None
 
     def readable(self, index: int) -> Any:
         """The file or folder of a clip: a Path, or a PackedPath."""
@@ -298,10 +299,12 @@ def _class_warnings(
         warnings.append(f"all clips are of one class, {names[0]!r}: there is nothing to classify")
     missing = [name for i, name in enumerate(names) if i not in used]
     if missing and used and (has_class_file or len(missing) < len(names)):
-        warnings.append(f"{len(missing)} of {len(names)} classes have no clip: {_some(missing)}")
+        warnings.append(f"{len(missing)} of {len(names)} classes have no clip: {abridged([*map(repr, missing)], 3)}")
     trained = {label for labels, split in zip(ids_N, splits, strict=True) if split == "train" for label in labels}
     if "train" in splits and (untrained := [names[label] for label in sorted(used - trained)]):
-        warnings.append(f"{len(untrained)} classes have clips, but none in train: {_some(untrained)}")
+        warnings.append(
+            f"{len(untrained)} classes have clips, but none in train: {abridged([*map(repr, untrained)], 3)}"
+        )
     if several := next((name for name in names if "|" in name), None):
         warnings.append(f"class names contain `|`, such as {several!r}; pass --multi-label if they are several classes")
     if mixed := next((name for name in names if not name.isascii() and len(scripts_in(name)) > 1), None):
@@ -312,10 +315,6 @@ def _class_warnings(
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         warnings.append(f"class names that differ only in case: {', '.join(map(repr, alike[:4]))}")
     return warnings
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (" ..." if len(names) > 3 else "")
 
 
 def _gather(

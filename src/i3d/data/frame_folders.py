@@ -20,7 +20,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
 from i3d.errors import InputError, VideoError
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_grey, read_image
+from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_image
 
 Modality = Literal["rgb", "flow"]
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
@@ -191,7 +191,7 @@ def consecutive_frames(folder: Path, naming: FrameNaming) -> tuple[int, list[int
 
 def _read_flow_pair(x_file: Path, y_file: Path, limits: Limits) -> FrameHWC:
     """Optical flow (H, W, 2) from two grey images."""
-    x_HW, y_HW = (read_grey(file, max_pixels=limits.max_pixels) for file in (x_file, y_file))
+    x_HW, y_HW = (read_image(file, max_pixels=limits.max_pixels, grey=True) for file in (x_file, y_file))
     if x_HW.shape != y_HW.shape:
         raise VideoError(str(y_file), f"{y_HW.shape} pixels, x has {x_HW.shape}", "compute the flow again")
     return np.stack([x_HW, y_HW], axis=-1)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
-from i3d.errors import I3DError, InputError, VideoError
+from i3d.errors import I3DError, InputError, VideoError, counted
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
@@ -96,12 +96,12 @@ def preview_dataset(
             on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
     paths = (out / CLIPS, out / STATISTICS)
-    classes = _count(len(annotations.classes), "class", "classes")
-    source = f"{annotations.source}: {_count(len(annotations), 'clip')}, {classes}"
+    classes = counted(len(annotations.classes), "class", "classes")
+    source = f"{annotations.source}: {counted(len(annotations), 'clip')}, {classes}"
     with contact_sheet(
         paths[0],
         len(chosen),
-        title=f"Training clips after augmentation: {len(chosen)} of {_count(len(annotations), 'clip')}",
+        title=f"Training clips after augmentation: {len(chosen)} of {counted(len(annotations), 'clip')}",
         lines=(source, *_describe(dataset, view, epoch)),
         size=view.augmentation.size,
         legend_HWC=_flow_wheel() if dataset.num_channels == 2 else None,
@@ -290,9 +290,9 @@ def _class_rows(annotations: Annotations) -> tuple[str, list[tuple[str, int | st
     if not rows:
         return "no clip has a label", rows
     fewest = "" if min(counts) == max(counts) else f"{min(counts):,} to "
-    subtitle = f"{_count(len(rows), 'class', 'classes')}, {fewest}{_count(max(counts), 'clip')} each"
+    subtitle = f"{counted(len(rows), 'class', 'classes')}, {fewest}{counted(max(counts), 'clip')} each"
     if num_unlabelled := int((np.diff(annotations.label_ends_N, prepend=0) == 0).sum()):
-        subtitle += f"; {_count(num_unlabelled, 'clip')} without a label"
+        subtitle += f"; {counted(num_unlabelled, 'clip')} without a label"
     if len(rows) > MOST + LEAST + 1:
         order = sorted(range(len(rows)), key=lambda k: (-counts[k], k))
         between = sum(counts[k] for k in order[MOST:-LEAST])
@@ -318,7 +318,3 @@ def _sizes(known: list[_VideoInfo]) -> list[tuple[tuple[int, int], int]]:
 def _range(values: Sequence[float | None]) -> Range | None:
     numbers = [value for value in values if value is not None]
     return Range(float(min(numbers)), float(np.median(numbers)), float(max(numbers))) if numbers else None
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -89,11 +89,6 @@ class Shards:
         self._check()
         self._files: dict[int, int] = {}
         self._pid = os.getpid()
-
-    @classmethod
-    def find(cls, root: Path) -> Self | None:
-        """The shards in a folder, or None if it is not packed."""
-        return cls(root) if is_packed(root) else None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._numbers or self.has_folder(name))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.errors import InputError
+from i3d.errors import InputError, abridged
 from i3d.utils.text import group_pattern
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
@@ -174,8 +174,8 @@ def _warnings(
 ) -> tuple[str, ...]:
     warnings = []
     for s in np.flatnonzero(fractions_S):
-        absent = [classes[k] for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]
+        absent = [repr(classes[k]) for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]
         if absent:
-            names = ", ".join(map(repr, absent[:5])) + (" ..." if len(absent) > 5 else "")
-            warnings.append(f"{SPLITS[s]} has no clip of {len(absent)} classes, which have too few groups: {names}")
+            what = f"{SPLITS[s]} has no clip of {len(absent)} classes, which have too few groups"
+            warnings.append(f"{what}: {abridged(absent, 5)}")
     return tuple(warnings)

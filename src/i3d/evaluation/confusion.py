@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from i3d.errors import printable
+from i3d.errors import counted, printable
 from i3d.evaluation.metrics import Labels, Scores
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.utils.drawing import INK, SOFT, Pixels, fit, open_figure
@@ -83,8 +83,8 @@ def draw_confusion(out: Path, evaluation: Evaluation) -> None:
     metrics = compute_metrics(evaluation)
     if metrics.confusion_KK is None:
         raise ValueError("multi-label classes have no confusion matrix")
-    num_classes, title = len(evaluation.classes), f"Top-1 {100 * metrics.accuracy:.1f} % of {_clips(metrics.num_clips)}"
-    chosen_S = np.arange(num_classes)
+    title = f"Top-1 {100 * metrics.accuracy:.1f} % of {counted(metrics.num_clips, 'clip')}"
+    num_classes, chosen_S = len(evaluation.classes), np.arange(len(evaluation.classes))
     if num_classes > MAX_CLASSES:
         chosen_S = most_confused(metrics.confusion_KK, most=MAX_CLASSES)
         title += f": the {len(chosen_S)} of {num_classes:,} classes most confused with each other"
@@ -115,7 +115,7 @@ def _draw_matrix(axes: "Axes", confusion_KK: Labels, chosen_S: Labels, names: Se
     axes.xaxis.set_label_position("top")
     axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
     right = axes.secondary_yaxis("right")
-    right.set_yticks(places, [_clips(int(confusion_KK[k].sum())) for k in chosen_S], size=8, color=SOFT)
+    right.set_yticks(places, [counted(int(confusion_KK[k].sum()), "clip") for k in chosen_S], size=8, color=SOFT)
     right.tick_params(length=0)
     for part in (axes, right):
         part.spines[:].set_visible(False)
@@ -129,13 +129,9 @@ def _draw_matrix(axes: "Axes", confusion_KK: Labels, chosen_S: Labels, names: Se
 def _small_print(evaluation: Evaluation, width: int) -> list[str]:
     words = f"{evaluation.model} (SHA-256 {evaluation.weights_sha256[:12]}), {evaluation.recipe}, on {evaluation.data}"
     num_bad = len(evaluation.bad)
-    bad = f" {_clips(num_bad)} could not be read and {'is' if num_bad == 1 else 'are'} left out." if num_bad else ""
-    lines = (LEGEND, f"Protocol: {evaluation.protocol}.{bad}", printable(words))
+    bad = f" {counted(num_bad, 'clip')} could not be read and {'is' if num_bad == 1 else 'are'} left out."
+    lines = (LEGEND, f"Protocol: {evaluation.protocol}.{bad if num_bad else ''}", printable(words))
     return [part for line in lines for part in textwrap.wrap(line, width // 6, max_lines=3, placeholder=" …")]
-
-
-def _clips(number: int) -> str:
-    return f"{number:,} clip{'' if number == 1 else 's'}"
 
 
 def _cell(num_classes: int) -> int:

@@ -17,18 +17,19 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.labels import clean_label, numbered_labels
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.resume import Resume
-from i3d.errors import InputError, printable
-from i3d.evaluation.class_matching import check_labels, match_classes
+from i3d.errors import InputError, abridged, printable, quoted
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
 from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
+from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
@@ -36,6 +37,7 @@ from i3d.utils.distributed import World, init_world, local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.weights.load import Weights, load_weights
 
+MAX_NAMED: Final = 5  # classes in a message
 RECIPE_FIELDS: Final = {"name", "network", "preprocessing", "protocol", "multi_label"}  # that scores depend on
 
 log = logging.getLogger("i3d")
@@ -117,6 +119,44 @@ def select_protocols(
         recipes = [with_protocol(changed, name) for name in protocols] or [changed]
     averaged = [with_average(recipe, average) for recipe in recipes]
     return tuple({name: EvaluationProtocol(name, r) for r in averaged if (name := protocol_name(r.protocol))}.values())
+
+
+def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str) -> tuple[int, ...]:
+    """The model's number of each class of a list, by name. Equally many numbered classes keep their numbers.
+
+    A class that the model lacks is an InputError.
+    """
+    listed = annotations.classes
+    are_numbers = listed == numbered_labels(len(listed))
+    if listed == labels or (are_numbers and len(listed) == len(labels)):
+        return tuple(range(len(listed)))
+    number_of = {clean_label(name): number for number, name in reversed(list(enumerate(labels)))}
+    missing = [name for name in listed if clean_label(name) not in number_of]
+    if not missing:
+        return tuple(number_of[clean_label(name)] for name in listed)
+    where = f"{annotations.source}: "
+    if are_numbers:
+        raise InputError(
+            f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
+        )
+    if labels == numbered_labels(len(labels)):
+        remedy = "its classes have no names: add them with `i3d convert --classes`"
+    else:
+        remedy = f"it has {abridged([*map(quoted, labels)], MAX_NAMED)}"
+    raise InputError(
+        f"{where}classes that {quoted(model)} does not have: {abridged([*map(quoted, missing)], MAX_NAMED)}; {remedy}"
+    )
+
+
+def check_labels(annotations: Annotations, recipe: Recipe) -> None:
+    """Raise InputError unless every clip has a label, and only one if the recipe is single-label."""
+    for index in range(len(annotations)):
+        num_labels = len(annotations.labels_of(index))
+        where = f"{annotations.where(index)}: {quoted(annotations.path(index))}: "
+        if num_labels == 0:
+            raise InputError(f"{where}has no label; a test needs one")
+        if num_labels > 1 and not recipe.multi_label:
+            raise InputError(f"{where}has {num_labels} labels; the recipe {quoted(recipe.name)} is single-label")
 
 
 class _Reporter:

@@ -1,7 +1,5 @@
 """Evaluations for other programs: a CSV of clips, and MMAction2's list of score vectors. They are not read back."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +10,7 @@ from i3d.errors import InputError
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import YAML, Tested, as_yaml, json_lines, write_evaluations
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.text import csv_text
 
 SUFFIXES: Final = (".json", *YAML, ".csv")
 
@@ -61,16 +60,15 @@ def mmaction2_list(evaluation: Evaluation) -> list[Any]:
 
 def as_csv(evaluations: Sequence[Evaluation]) -> str:
     """A line for each clip and protocol: its labels, the predicted class, and the score of every class."""
-    first, text = evaluations[0], io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "status", "protocol", "labels", "predicted", "views", *first.classes, "error"])
+    classes = evaluations[0].classes
+    rows: list[list[object]] = [["clip", "status", "protocol", "labels", "predicted", "views", *classes, "error"]]
     for e in evaluations:
         for n, name in enumerate(e.names_N):
             labels = "|".join(e.classes[k] for k in e.labels_N[n])
             predicted = e.classes[int(np.argmax(e.scores_NK[n]))]
             scores = [repr(float(score)) for score in e.scores_NK[n]]
-            writer.writerow([name, "ok", e.protocol, labels, predicted, e.num_views_N[n], *scores, ""])
+            rows.append([name, "ok", e.protocol, labels, predicted, e.num_views_N[n], *scores, ""])
         for bad in e.bad:
             labels = "|".join(e.classes[k] for k in bad.labels)
-            writer.writerow([bad.name, "error", e.protocol, labels, "", 0, *([""] * len(e.classes)), bad.reason])
-    return text.getvalue()
+            rows.append([bad.name, "error", e.protocol, labels, "", 0, *([""] * len(e.classes)), bad.reason])
+    return csv_text(rows)

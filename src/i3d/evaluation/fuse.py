@@ -16,12 +16,11 @@ from typing import Final
 import numpy as np
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError, abridged, quoted
 from i3d.evaluation.metrics import Scores
-from i3d.evaluation.result import BadClip, Evaluation, compute_metrics
+from i3d.evaluation.result import BadClip, Evaluation
 from i3d.evaluation.scoring import Average
 
-MAX_NAMED: Final = 3
 STEPS: Final = {2: 20, 3: 10}  # number of streams -> steps from weight 0 to 1; 5 for more streams
 RANGE: Final = re.compile(r" \[[^\[\]]* to [^\[\]]*\]$")  # as `Annotations.name` writes it
 Key = tuple[str, int]  # name without suffix, and which of the clips of this name
@@ -83,7 +82,7 @@ def sweep_weights(evaluations: Sequence[Evaluation], *, average: Average | None 
             continue
         weights = tuple(count / steps for count in counts)
         fused = replace(streams[0], average=kind, scores_NK=_fused(scores_S, weights, kind), views_N=())
-        tried.append((weights, compute_metrics(fused).accuracy))
+        tried.append((weights, fused.accuracy))
     equal = 1 / len(streams)
     best = min(tried, key=lambda pair: (-pair[1], max(abs(weight - equal) for weight in pair[0])))
     return WeightSweep(best[0], tuple(tried), len(streams[0].files_N))
@@ -139,7 +138,7 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     for number, clips in enumerate(clips_S[1:], start=2):
         for listed, compared, lacks, has in ((clips_S[0], clips, number, 1), (clips, clips_S[0], 1, number)):
             if missing := sorted(set(listed) - set(compared)):
-                named = ", ".join(name for name, _ in missing[:MAX_NAMED]) + " ..." * (len(missing) > MAX_NAMED)
+                named = abridged([name for name, _ in missing], 3)
                 raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}")
     rows_S: list[list[int]] = [[] for _ in same]
     bad = []

@@ -84,8 +84,7 @@ def read_stills(
         with _open(file, clip_range, naming) as video:
             first, stop = video.frames_between(clip_range.start_seconds, clip_range.end_seconds)
             indices = first + middle_frames(stop - first, num_parts=NUM_STILLS)
-            each = video.iter_frames_at(np.unique(indices), transform=_shrink)
-            frames = [frame for _, frame, _ in each]
+            frames = [frame for _, frame, _ in video.iter_frames_at(np.unique(indices), transform=_shrink)]
     except VideoError as error:
         return f"{error.why}; {error.todo}"
     except (OSError, ValueError, InputError) as error:  # an impossible file name, a missing disk

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from i3d._version import __version__
-from i3d.errors import printable
+from i3d.errors import counted, printable
 from i3d.evaluation.confusion import confusions, most_confused
 from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
@@ -72,7 +72,7 @@ def write_report(
             "matrix_classes": matrix_classes(metrics.confusion_KK),
             "bins": calibration_bins(probabilities_NK, evaluation.class_N),
             "confidence": float(probabilities_NK.max(axis=1).mean()),
-            "accuracy": float(evaluation.is_correct_N.mean()),  # of clips with scores
+            "accuracy": evaluation.accuracy,  # of clips with scores
         }
     write_atomically(out, _render(values).encode())
 
@@ -129,7 +129,7 @@ def _render(values: Mapping[str, Any]) -> str:
         width=lambda fraction: f"{0 if math.isnan(fraction) else 100 * fraction:.2f}",
         plain=lambda value: "" if math.isnan(value) else f"{value:.6f}",
         count=lambda number: f"{number:,}",
-        counted=lambda number, one, many=None: f"{number:,} {one if number == 1 else many or one + 's'}",
+        counted=counted,
         base64=lambda content: base64.b64encode(content).decode(),
         tail=lambda file: "/".join(file.replace("\\", "/").split("/")[-3:]),
     )

@@ -129,6 +129,13 @@ class Evaluation:
         """1 for each class of each clip, else 0 (N, K)."""
         return measures.class_targets(self.labels_N, len(self.classes))
 
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy of the clips with scores, or the mean average precision of multi-label classes."""
+        if self.multi_label:
+            return measures.mean_average_precision(self.scores_NK, self.targets_NK)
+        return float(self.is_correct_N.mean())
+
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
@@ -176,12 +183,9 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
     if not evaluation.files_N:
         raise ValueError("no clip has scores: the metrics are undefined")
     if evaluation.multi_label:
-        targets_NK = evaluation.targets_NK
-        value = measures.mean_average_precision(evaluation.scores_NK, targets_NK)
-        interval = measures.precision_interval(evaluation.scores_NK, targets_NK)
-        return Metrics(
-            len(evaluation.files_N), num_bad, False, mean_average_precision=value, precision_interval=interval
-        )
+        interval = measures.precision_interval(evaluation.scores_NK, evaluation.targets_NK)
+        num_clips, value = len(evaluation.files_N), evaluation.accuracy
+        return Metrics(num_clips, num_bad, False, mean_average_precision=value, precision_interval=interval)
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
     counted_N = np.concatenate([evaluation.is_correct_N, np.zeros(num_bad * bad_as_wrong, bool)])
     fraction = len(labels_N) / len(counted_N)  # bad clips have no top-5

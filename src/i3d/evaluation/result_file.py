@@ -165,11 +165,11 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path}: not {kind} ({first_line(error)}); write it again with `i3d test --out`") from error
 
 
-class _Part(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class _Clip(_Part):
+class _Clip(_Frozen):
     file: str
     name: str
     labels: tuple[StrictInt, ...]
@@ -180,13 +180,13 @@ class _Clip(_Part):
     logits: dict[str, list[list[StrictFloat]]] = {}
 
 
-class _Protocol(_Part):
+class _Protocol(_Frozen):
     protocol: str
     average: Average
     gflops_per_video: StrictFloat | None
 
 
-class _File(_Part):
+class _File(_Frozen):
     """The parts of a file that are read back, by the name of the protocol where they differ."""
 
     model: str

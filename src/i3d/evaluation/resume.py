@@ -4,14 +4,13 @@ import base64
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.resume import Resume, ResumeLog, file_signature
-from i3d.data.shards import INDEX, Shards
+from i3d.data.shards import INDEX
 from i3d.evaluation.scorer import ClipScores, ProtocolScores
 from i3d.utils.distributed import World
 
@@ -20,7 +19,7 @@ class ScoreCache:
     """The resume log of a test, with clips instead of keys. Without a `Resume` it is empty and stays so."""
 
     def __init__(self, resume: Resume | None, settings: dict[str, Any], clips: Annotations, *, world: World) -> None:
-        self._clips, self._shards, self._world = clips, Shards.find(Path(clips.root)), world
+        self._clips, self._world = clips, world
         self._log: ResumeLog[ProtocolScores] | None = None
         if resume is not None:
             self._log = ResumeLog(
@@ -60,9 +59,8 @@ class ScoreCache:
 
     def _signature(self, index: int) -> Sequence[int]:
         """Of the file of a clip; of packed clips, of the index of the shards."""
-        if self._shards is None:
-            return file_signature(self._clips.file(index))
-        return file_signature(str(self._shards.root / INDEX))
+        shards = self._clips.shards
+        return file_signature(self._clips.file(index) if shards is None else str(shards.root / INDEX))
 
 
 def encode_scores(scores: ProtocolScores) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from i3d.features.extractor import VideoFeatures
 
 FileFormat = Literal["npy", "npz", "h5", "parquet"]
 FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
+CHOICES: Final = " or ".join(f".{kind}" for kind in FORMATS)
 NEEDS: Final = {"h5": "h5py", "parquet": "pyarrow.parquet"}
 SHAPE: Final = b"i3d.shape"  # of a row, in the metadata of a Parquet file
 
@@ -60,11 +61,11 @@ def read_array(path: Path) -> npt.NDArray[Any]:
                 return loaded if isinstance(loaded, np.ndarray) else np.asarray(loaded[_features_in(loaded.files)])
     except OSError as error:
         why = error.strerror or first_line(error)
-        raise InputError(f"{path}: cannot be read ({why}); give a {_choices()}") from error
+        raise InputError(f"{path}: cannot be read ({why}); give a {CHOICES}") from error
     except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         objects = "Python objects, which are not read" if content.startswith(b"\x93NUMPY") else "not an array"
         why = objects if "allow_pickle" in str(error) else first_line(error)
-        raise InputError(f"{path}: no features ({why}); give a {_choices()}") from error
+        raise InputError(f"{path}: no features ({why}); give a {CHOICES}") from error
 
 
 def _write_parquet(content: io.BytesIO, values: Any, rows_R2: Any, seconds_R2: Any) -> None:
@@ -106,7 +107,3 @@ def _features_in(names: list[str]) -> str:
     if "features" not in names and len(names) != 1:
         raise ValueError(f"it holds {', '.join(names[:5]) or 'nothing'}, and none is called features")
     return "features" if "features" in names else names[0]
-
-
-def _choices() -> str:
-    return " or ".join(f".{kind}" for kind in FORMATS)

@@ -3,12 +3,12 @@
 Letters in names: R rows, V views of a row, T frames, H rows of pixels, W columns, C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +16,28 @@ import torch
 
 from i3d.data.loading.preprocess import resize_checked
 from i3d.errors import InputError, VideoError
-from i3d.features.windows import Row, windows_of_stream
 from i3d.models.engine.engine import Engine, full_float32
+from i3d.models.engine.forward import network_input
 from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, plan_sharing
 from i3d.models.network import VideoNetwork
-from i3d.models.normalize import normalize
 from i3d.recipes.features import POOLED, FeatureSettings
 from i3d.recipes.settings import FlowMethod, Preprocessing
 from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
-from i3d.video.sampling import looped_indices
 from i3d.video.transforms import crop_boxes, flip
 
 Floats = npt.NDArray[np.float32]
 FRAMES_AHEAD: Final = 32  # frames decoded (and their flow computed) while networks run
 MAX_BYTES: Final = 8 << 30  # of the rows of one video, which are in memory until the end
+
+
+class Row(NamedTuple):
+    """A window: frames first to stop - 1 of the stream; outside the stream the first or last frame is repeated."""
+
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -182,22 +187,18 @@ class _Network:
         assert self.plan is not None
         if view not in self._overlapping:
             self._overlapping[view] = OverlappingWindows(self.plan)
-        frames_1CTHW = self._normalized(clip_THWC).to(self.stream.engine.dtype)
+        frames_1CTHW = self._input(clip_THWC).to(self.stream.engine.dtype)
         with torch.inference_mode(), full_float32(self.stream.engine.device):
             return self._of_maps(self._overlapping[view](frames_1CTHW, num_windows=num_windows))
 
     def _of_clips(self, clips_VTHWC: npt.NDArray[np.uint8]) -> Floats:
         """(V, C) or (V, T, H, W, C) float32 of uint8 clips; one at a time, so that no feature depends on its batch."""
-        engine = self.stream.engine
-        if clips_VTHWC.shape[1] < engine.min_frames:
-            clips_VTHWC = clips_VTHWC[:, looped_indices(clips_VTHWC.shape[1], length=engine.min_frames)]
-        clips = (self._normalized(clip_THWC) for clip_THWC in clips_VTHWC)
+        engine, clips = self.stream.engine, map(self._input, clips_VTHWC)
         return np.concatenate([self._of_maps(engine.features(x_1CTHW, endpoint=self.layer)) for x_1CTHW in clips])
 
-    def _normalized(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:
-        pre = self.stream.preprocessing
+    def _input(self, clip_THWC: npt.NDArray[np.uint8]) -> torch.Tensor:
         clips_1THWC = torch.from_numpy(clip_THWC).to(self.stream.engine.device)[None]
-        return normalize(clips_1THWC, mean=pre.mean, std=pre.std)
+        return network_input(self.stream.engine, clips_1THWC, self.stream.preprocessing)
 
     def _of_maps(self, maps_NCTHW: torch.Tensor) -> Floats:
         """The features of the maps of a layer: (N, C), or with grid (N, T, H, W, C)."""
@@ -271,3 +272,38 @@ class _Times:
         if self._fps is not None:
             return first / self._fps, stop / self._fps
         return (self._ends[first - 1] if first else 0.0), self._ends[stop - 1]
+
+
+def row_at(number: int, settings: FeatureSettings) -> Row:
+    """Row `number` of any video: 64 frames, stride 8 -> 0..64, 8..72 ...; centred, 5 frames, stride 1 -> -2..3 ..."""
+    first = number * settings.stride
+    if settings.align == "centre":
+        first -= settings.window // 2
+    return Row(first, first + settings.window)
+
+
+def num_rows(num_frames: int, settings: FeatureSettings) -> int:
+    """The number of rows of a video, from row 0; rows before the first that fits are counted too."""
+    if settings.padding == "repeat":
+        return -(-num_frames // settings.stride)
+    last = num_frames - settings.window + (settings.window // 2 if settings.align == "centre" else 0)
+    return last // settings.stride + 1 if last >= 0 else 0
+
+
+def windows_of_stream(frames: Iterable[FrameHWC], settings: FeatureSettings) -> Iterator[tuple[Row, list[FrameHWC]]]:
+    """Yield each row with its frames as soon as they are decoded. At most a window and a stride are buffered."""
+    buffer: list[FrameHWC] = []
+    begin = num_frames = number = 0  # `begin`: the index of the first buffered frame
+    for frame_HWC in chain(frames, [None]):  # None: the end, where rows may repeat the last frame
+        if frame_HWC is not None:
+            buffer.append(frame_HWC)
+            num_frames += 1
+        is_end = frame_HWC is None
+        while number < num_rows(num_frames, settings) if is_end else row_at(number, settings).stop <= num_frames:
+            row = row_at(number, settings)
+            if row.first >= 0 or settings.padding == "repeat":
+                yield row, [buffer[min(max(index, 0), num_frames - 1) - begin] for index in range(*row)]
+            number += 1
+            first = max(min(row_at(number, settings).first, num_frames - 1), 0, begin)
+            del buffer[: first - begin]
+            begin = first

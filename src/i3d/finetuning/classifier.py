@@ -26,7 +26,7 @@ NUM_FOLDS: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class DesignMatrix:
     """Views of clips as rows of a design matrix. Views of a clip, and clips of a group, share a group number."""
 
     features_RC: Doubles
@@ -51,7 +51,7 @@ class Head:
         return logits_RK
 
 
-def fit_linear(rows: Rows, loss: Loss, *, penalty: float, multi_label: bool = False) -> Head:
+def fit_linear(rows: DesignMatrix, loss: Loss, *, penalty: float, multi_label: bool = False) -> Head:
     """Minimise the weighted mean loss plus `penalty / 2` times the squared norm of the weights, by L-BFGS.
 
     Features are standardised first; the bias is not penalised. The minimum is unique, except with a focal loss.
@@ -59,7 +59,9 @@ def fit_linear(rows: Rows, loss: Loss, *, penalty: float, multi_label: bool = Fa
     return _fit(rows, loss, [penalty], multi_label=multi_label, tolerance=TOLERANCE)[0]
 
 
-def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float) -> list[Head]:
+def _fit(
+    rows: DesignMatrix, loss: Loss, penalties: Sequence[float], *, multi_label: bool, tolerance: float
+) -> list[Head]:
     """A head for each penalty, each started from the one before.
 
     The optimal weights are linear combinations of the rows: the search is in the subspace that the rows span.
@@ -93,7 +95,7 @@ def _fit(rows: Rows, loss: Loss, penalties: Sequence[float], *, multi_label: boo
     return heads
 
 
-def feature_scale(rows: Rows) -> tuple[Doubles, Doubles]:
+def feature_scale(rows: DesignMatrix) -> tuple[Doubles, Doubles]:
     """Weighted mean and standard deviation of each feature; a constant feature has deviation 1."""
     normalised_R = rows.weights_R / rows.weights_R.sum()
     mean_C: Doubles = normalised_R @ rows.features_RC
@@ -101,7 +103,7 @@ def feature_scale(rows: Rows) -> tuple[Doubles, Doubles]:
     return mean_C, np.where(std_C > 1e-6 * max(float(std_C.max()), 1e-12), std_C, 1.0)
 
 
-def fit_prototypes(rows: Rows) -> Head:
+def fit_prototypes(rows: DesignMatrix) -> Head:
     """The nearest class mean of standardised features, as a linear classifier: for very few clips.
 
     Class means shrink towards the mean of all clips, the more the fewer clips the class has. The scale of the logits
@@ -125,7 +127,7 @@ def fit_prototypes(rows: Rows) -> Head:
     return Head(weight_KC, np.where(counts_K > 0, bias_K, ABSENT))
 
 
-def choose_penalty(rows: Rows, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:
+def choose_penalty(rows: DesignMatrix, loss: Loss, *, multi_label: bool = False, seed: int = 0) -> tuple[float, float]:
     """The penalty of the highest mean log-likelihood in cross-validation by group, and that likelihood.
 
     Groups are divided into folds at random, by the seed. With a single group, it is the middle penalty and NaN.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError, abridged, quoted
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import mirror_rule
 from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
@@ -17,7 +17,7 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.augmentation import Augmentation, CenterCrop, MultiScaleCrop, RandomResizedCrop, TrainSampling
 from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol, NetworkSettings
+from i3d.recipes.settings import ClipProtocol
 from i3d.recipes.training import SGD, CosineSchedule, Loss, Training
 from i3d.utils.device import Arithmetic
 
@@ -141,7 +141,8 @@ def choose(
     else:
         training, norms = _layer_settings(training, stats, pick, on_cpu=on_cpu)
     network = recipe.network.model_copy(update={"num_classes": len(stats.classes)})
-    frozen = frozen_stages(network) if train_layers == "last" else ()
+    net = build_meta_network(network)
+    frozen = net.stages[: -net.num_last_stages] if train_layers == "last" else ()
     resolved = Recipe(
         name=f"finetune_{train_layers}",
         network=network,
@@ -153,12 +154,6 @@ def choose(
     )
     resolved = _with_settings(resolved, settings, train_layers, pick)
     return FinetuneConfig(train_layers, head, views, norms, resolved, tuple(pick.decisions))
-
-
-def frozen_stages(network: NetworkSettings) -> tuple[str, ...]:
-    """Prefixes of the state-dict keys that are frozen while the last layers train."""
-    net = build_meta_network(network)
-    return net.stages[: -net.num_last_stages]
 
 
 def _smallest_class(stats: DatasetStats) -> int:
@@ -260,8 +255,7 @@ def _mirrors(stats: DatasetStats, pick: _Chooser) -> dict[str, Any]:
         )
     if rule:
         pairs = [f"{a!r} becomes {b!r}" for a, b in rule.pairs] + [f"{name!r} is not mirrored" for name in rule.alone]
-        more = " ..." if len(pairs) > 4 else ""
-        mode: Flip = pick("flip", "swap", f"in a mirror {', '.join(pairs[:4])}{more}")
+        mode: Flip = pick("flip", "swap", f"in a mirror {abridged(pairs, 4)}")
     else:
         mode = pick("flip", "on", "no class name contains left, right or a sense of rotation (in English)")
     if mode == "swap":

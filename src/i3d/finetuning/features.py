@@ -22,13 +22,12 @@ from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
 from i3d.models.engine.engine import Engine
+from i3d.models.engine.forward import network_input
 from i3d.models.network import VideoNetwork
-from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.utils.cache import Cache, cache_key
 from i3d.utils.device import Arithmetic, ComputeConfig
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
-from i3d.video.sampling import looped_indices
 
 VERSION: Final = 2  # part of the cache key: increase it when the features change
 Floats = npt.NDArray[np.float32]
@@ -51,11 +50,8 @@ class Backbone:
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:
         """Features (V, C) of uint8 clips. Views run one at a time: no number depends on the rest of a batch."""
-        pre, looped_VTHWC = self.preprocessing, clips_VTHWC
-        if clips_VTHWC.shape[1] < self.engine.min_frames:
-            looped_VTHWC = clips_VTHWC[:, looped_indices(clips_VTHWC.shape[1], length=self.engine.min_frames)]
-        on_device = looped_VTHWC.to(self.engine.device)
-        clips = (normalize(clip[None], mean=pre.mean, std=pre.std) for clip in on_device)
+        on_device = clips_VTHWC.to(self.engine.device)
+        clips = (network_input(self.engine, clip_THWC[None], self.preprocessing) for clip_THWC in on_device)
         return torch.cat([self.engine.pooled(clip_VCTHW).cpu() for clip_VCTHW in clips]).numpy()
 
 

@@ -13,7 +13,7 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.errors import printable
 from i3d.evaluation.scoring import average_views
-from i3d.finetuning.classifier import Doubles, Head, Rows, choose_penalty, fit_linear, fit_prototypes
+from i3d.finetuning.classifier import DesignMatrix, Doubles, Head, choose_penalty, fit_linear, fit_prototypes
 from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.features import ClipFeatures
 from i3d.models.factory import build_meta_network
@@ -29,7 +29,7 @@ def design_rows(
     groups_N: npt.NDArray[np.int64],
     indices: Sequence[int],
     config: FinetuneConfig,
-) -> Rows:
+) -> DesignMatrix:
     """The views of some clips as rows to fit on. All clips weigh the same, or all classes if they are balanced."""
     values_NVC, mirrored_NV = features.values_NVC[indices].astype(np.float64), features.mirrored_NV[indices]
     num_views, num_classes = values_NVC.shape[1], len(annotations.classes)
@@ -46,7 +46,7 @@ def design_rows(
     if is_balanced and not config.recipe.multi_label:
         labels_N = np.array([annotations.labels_of(index)[0] for index in indices])
         weights_N = balanced_weights(np.bincount(labels_N, minlength=num_classes)).numpy()[labels_N].astype(np.float64)
-    return Rows(
+    return DesignMatrix(
         features_RC=values_NVC.reshape(len(indices) * num_views, -1),
         targets_RK=targets_NVK.reshape(-1, num_classes),
         weights_R=np.repeat(weights_N / num_views, num_views),
@@ -54,7 +54,7 @@ def design_rows(
     )
 
 
-def fit_head(rows: Rows, config: FinetuneConfig, *, seed: int) -> tuple[Head, str]:
+def fit_head(rows: DesignMatrix, config: FinetuneConfig, *, seed: int) -> tuple[Head, str]:
     """Fit the classifier of the configuration; it and its description."""
     if config.head == "prototype":
         return fit_prototypes(rows), "class means (prototypes)"

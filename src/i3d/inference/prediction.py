@@ -1,6 +1,5 @@
 """The result of one video, and of many: a list with a table, files and a figure."""
 
-import csv
 import html
 import io
 import json
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from i3d.errors import printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.text import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,15 +155,13 @@ class Predictions(list[Prediction]):
 
 def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
     """A row a video: path, status, `top_k` labels and scores, error."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     ranks = range(1, top_k + 1)
-    writer.writerow(["path", "status", *(f"{what}{k}" for k in ranks for what in ("top", "score")), "error"])
+    table: list[list[object]] = [["path", "status", *(f"{w}{k}" for k in ranks for w in ("top", "score")), "error"]]
     for row in rows:
         cells: list[object] = [cell for p in row.predictions for cell in (p.label, p.score)]
         cells += [""] * (2 * top_k - len(cells))
-        writer.writerow([row.path, row.status, *cells, row.error])
-    return text.getvalue()
+        table.append([row.path, row.status, *cells, row.error])
+    return csv_text(table)
 
 
 def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i3d.models.conv import Conv3d
+from i3d.models.conv import Conv3d, Triple
 from i3d.models.network import VideoNetwork
 from i3d.models.pooling import Pair, is_cpu_inference, max_pool_by_axis, max_pool_nonnegative_bf16
 from i3d.models.prepack import conv_bn_act
@@ -25,8 +25,6 @@ NUM_FEATURES: Final = 1024
 HEAD_POOL_THW: Final = (2, 7, 7)
 MIN_FRAMES: Final = 9  # halved three times, rounding up, it leaves the 2 frames that the head pools
 MIN_SIDE: Final = 193  # halved five times, rounding up, it leaves the 7 pixels that the head pools
-
-Triple = tuple[int, int, int]
 
 
 class ReceptiveField(NamedTuple):
@@ -57,14 +55,11 @@ class Unit3D(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
+        self.receptive_field_T = ReceptiveField(kernel, stride)
         # With stride 1 and an odd kernel `SAME` is symmetric: the convolution pads, without a copy of its input.
         padding = (kernel - 1) // 2 if stride == 1 else 0
         self.conv3d = Conv3d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels, momentum=0.001)
-
-    @property
-    def receptive_field_T(self) -> ReceptiveField:
-        return ReceptiveField(self.kernel, self.stride)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         if self.stride > 1:
@@ -83,17 +78,10 @@ class MaxPool3dSame(nn.Module):
     def __init__(self, *, kernel_THW: Triple, stride_THW: Triple) -> None:
         super().__init__()
         self.kernel_THW, self.stride_THW = kernel_THW, stride_THW
+        self.receptive_field_T = ReceptiveField(kernel_THW[0], stride_THW[0])
+        kernel, stride = ("x".join(map(str, sizes)) for sizes in (kernel_THW, stride_THW))
+        self.layer_kind = f"max pool {kernel} / {stride}"  # for the table of layers
         self.is_prepacked = False  # set by `prepack`: the input is then the output of a ReLU
-
-    @property
-    def layer_kind(self) -> str:
-        """A few words for the table of layers."""
-        kernel, stride = ("x".join(map(str, sizes)) for sizes in (self.kernel_THW, self.stride_THW))
-        return f"max pool {kernel} / {stride}"
-
-    @property
-    def receptive_field_T(self) -> ReceptiveField:
-        return ReceptiveField(self.kernel_THW[0], self.stride_THW[0])
 
     def forward(self, x_NCTHW: Tensor, *, pad_T: Pair | None = None) -> Tensor:
         """`pad_T`: padding (before, after) in time instead of `SAME`."""
@@ -118,6 +106,8 @@ class Mixed(nn.Module):
     `widths`: output channels of b0, b1a, b1b, b2a, b2b, b3b.
     """
 
+    receptive_field_T = ReceptiveField(3, 1)
+
     def __init__(self, in_channels: int, widths: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
         self.b0 = Unit3D(in_channels, widths[0])
@@ -127,10 +117,6 @@ class Mixed(nn.Module):
         self.b2b = Unit3D(widths[3], widths[4], kernel=3)
         self.b3a = MaxPool3dSame(kernel_THW=(3, 3, 3), stride_THW=(1, 1, 1))
         self.b3b = Unit3D(in_channels, widths[5])
-
-    @property
-    def receptive_field_T(self) -> ReceptiveField:
-        return ReceptiveField(3, 1)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         branches = [
@@ -171,6 +157,7 @@ class InceptionI3D(VideoNetwork):
     head_prefix = "logits."
     num_last_stages = 2  # Mixed_5b and Mixed_5c, which work at the last resolution, as layer4 of a ResNet
     fsdp_blocks = (Mixed,)
+    min_frames = MIN_FRAMES
 
     settings: InceptionSettings
 
@@ -199,11 +186,6 @@ class InceptionI3D(VideoNetwork):
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = settings.bn_eps
 
-    @property
-    def min_frames(self) -> int:
-        """The shortest clip that can be classified."""
-        return MIN_FRAMES
-
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K): the mean over the positions at which the head's 2x7x7 pooling window fits."""
         self._check_input(clips_NCTHW)
@@ -214,7 +196,6 @@ class InceptionI3D(VideoNetwork):
         return logits_NKTHW.mean(dim=(2, 3, 4))
 
     def pooled(self, clips_NCTHW: Tensor) -> Tensor:
-        """The input of the classifier for each clip, averaged over time and space: (N, 1024) float32."""
         self._check_input(clips_NCTHW)
         return self.pool(self._run(clips_NCTHW, last="Mixed_5c"))
 

@@ -28,6 +28,8 @@ class VideoNetwork(nn.Module, ABC):
     """How many of the last stages fine-tuning trains with the classifier when it trains the last layers."""
     fsdp_blocks: ClassVar[tuple[type[nn.Module], ...]]
     """Modules that FSDP shards as a unit."""
+    min_frames: int
+    """The shortest clip that can be classified."""
 
     recipe: Recipe  # set by `load_model`
     labels: tuple[str, ...]  # set by `load_model`
@@ -41,11 +43,6 @@ class VideoNetwork(nn.Module, ABC):
     def classifier(self) -> nn.Module:
         """The linear layer at the end."""
         return self.get_submodule(self.head_prefix.removesuffix("."))
-
-    @property
-    @abstractmethod
-    def min_frames(self) -> int:
-        """The shortest clip that can be classified."""
 
     @abstractmethod
     def forward(self, clips_NCTHW: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class NonLocal(nn.Module):
         super().__init__()
         inner = max(channels // 2, 1)
         self.mode = mode
+        self.layer_kind = f"attention, {mode.replace('_', ' ')}"  # for the table of layers
         self.pool: nn.Module = nn.MaxPool3d((1, 2, 2)) if sub_sample else nn.Identity()
         self.scale = inner**-0.5 if use_scale else 1.0
         self.g = Conv3d(channels, inner, 1)
@@ -41,11 +42,6 @@ class NonLocal(nn.Module):
         self.out.add_module("conv", Conv3d(inner, channels, 1, bias=False))
         self.out.add_module("bn", nn.BatchNorm3d(channels))
         self.reset_parameters()
-
-    @property
-    def layer_kind(self) -> str:
-        """A few words for the table of layers."""
-        return f"attention, {self.mode.replace('_', ' ')}"
 
     def reset_parameters(self) -> None:
         """Embeddings from N(0, 0.01^2); the last batch norm at 0, which makes the block the identity."""

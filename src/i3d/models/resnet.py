@@ -50,10 +50,6 @@ class BasicBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, width, stride=stride)
         self.non_local: nn.Module = nn.Identity()
 
-    @property
-    def last_norm(self) -> nn.BatchNorm3d:
-        return self.conv2.bn
-
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         out_NCTHW = self.conv2(self.conv1(x_NCTHW), residual_NCTHW=run_shortcut(self.downsample, x_NCTHW))
         mixed_NCTHW: Tensor = self.non_local(out_NCTHW)
@@ -74,10 +70,6 @@ class Bottleneck(nn.Module):
         self.conv3 = ConvBN(width, width * self.expansion, kernel=(1, 1, 1))
         self.downsample = build_shortcut(in_channels, width * self.expansion, stride=stride)
         self.non_local: nn.Module = nn.Identity()
-
-    @property
-    def last_norm(self) -> nn.BatchNorm3d:
-        return self.conv3.bn
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         out_NCTHW = self.conv2(self.conv1(x_NCTHW))
@@ -115,6 +107,7 @@ class ResNetI3D(VideoNetwork):
     def __init__(self, settings: ResNetSettings) -> None:
         super().__init__(settings)
         s, width = settings, settings.base_channels
+        self.min_frames = s.min_frames
         self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
         self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
         self.pool2: nn.Module = MaxPoolFramePairs() if s.pool2 else nn.Identity()
@@ -156,7 +149,8 @@ class ResNetI3D(VideoNetwork):
             if isinstance(module, NonLocal):
                 module.reset_parameters()
             elif isinstance(module, BasicBlock | Bottleneck) and self.settings.zero_init_residual:
-                nn.init.zeros_(module.last_norm.weight)
+                last = module.conv3 if isinstance(module, Bottleneck) else module.conv2
+                nn.init.zeros_(last.bn.weight)
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 
@@ -170,11 +164,6 @@ class ResNetI3D(VideoNetwork):
                 if isinstance(module, nn.BatchNorm3d):
                     module.eval()
         return self
-
-    @property
-    def min_frames(self) -> int:
-        """The shortest clip that can be classified."""
-        return self.settings.min_frames
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K)."""

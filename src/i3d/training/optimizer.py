@@ -1,14 +1,18 @@
-"""Which parameters are trained, and with which learning rate."""
+"""Which parameters are trained, with which learning rate, and the average of the weights over the steps."""
 
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from i3d.errors import InputError
 from i3d.models.network import VideoNetwork
-from i3d.recipes.training import SGD, Training
+from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, StepSchedule, Training
 
 
 def freeze(model: VideoNetwork, training: Training) -> None:
@@ -63,3 +67,66 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of a step, multiplied by the factor of each group."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("factor", 1.0)
+
+
+def lr_factor(step: int, training: Training, *, steps_per_epoch: int, total_steps: int) -> float:
+    """The factor of the base learning rate at a step. Steps count from 0.
+
+    Step schedule of (40, 80), 100 steps an epoch: 1 up to step 3999, 0.1 from 4000 on, 0.01 from 8000 on.
+    """
+    match training.schedule:
+        case StepSchedule(epochs=epochs, gamma=gamma):
+            factor = gamma ** bisect_right(epochs, step // steps_per_epoch)
+        case CosineSchedule(end=end):
+            progress = min(step / max(total_steps, 1), 1.0)
+            factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
+        case PiecewiseSchedule(until=until, factors=factors):
+            factor = factors[bisect_right(until, step)]
+    warmup_steps = round(training.warmup_epochs * steps_per_epoch)
+    if step < warmup_steps:
+        factor *= training.warmup_start + (1 - training.warmup_start) * step / warmup_steps
+    return factor
+
+
+def scaled_lr(training: Training, *, clips_per_step: int) -> float:
+    """The base learning rate, scaled linearly to the batch size (Goyal et al. 2017, arXiv:1706.02677)."""
+    if not training.base_batch:
+        return training.optimizer.lr
+    return training.optimizer.lr * clips_per_step / training.base_batch
+
+
+class Ema:
+    """An exponential moving average of the weights (Polyak & Juditsky 1992), on the device of the network.
+
+    Each update moves every tensor by `1 - decay` towards that of the network. Integer counters are copied.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        averages, values = [], []
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                averages.append(_local(self.state[name]))
+                values.append(_local(value))
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - self.decay)
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """Inside the block, the network has the averaged weights."""
+        original = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.state)
+        try:
+            yield
+        finally:
+            model.load_state_dict(original)
+
+
+def _local(value: Tensor) -> Tensor:
+    """The shard of a tensor on this rank."""
+    return value.to_local() if isinstance(value, DTensor) else value

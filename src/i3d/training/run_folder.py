@@ -43,15 +43,11 @@ class RunFolder:
     """A folder that one run at a time may write to."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.checkpoints = path, path / CHECKPOINTS
         self._lock: Any = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / CHECKPOINTS
 
     def lock(self) -> None:
         """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError."""

@@ -22,10 +22,8 @@ from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Preprocessing
 from i3d.recipes.training import Training
-from i3d.training.ema import Ema
 from i3d.training.losses import balanced_weights
-from i3d.training.optimizer import build_optimizer, freeze
-from i3d.training.schedule import scaled_lr
+from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit

@@ -20,13 +20,12 @@ from torch.distributed.tensor import DTensor
 
 from i3d.data.loading.batch import Batch
 from i3d.data.loading.mixup import mix_clips
+from i3d.models.engine.forward import normalize
 from i3d.models.network import VideoNetwork
-from i3d.models.normalize import normalize
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.training import Training
-from i3d.training.ema import Ema
 from i3d.training.losses import binary_cross_entropy, cross_entropy
-from i3d.training.optimizer import set_lr, set_mode
+from i3d.training.optimizer import Ema, set_lr, set_mode
 
 STEP_STREAM: Final = 0x57E9  # separates these generators from those of the samples, seeded by (seed, epoch, index)
 

@@ -21,9 +21,9 @@ from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
 from i3d.training.logger import MetricsLogger
+from i3d.training.optimizer import lr_factor
 from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
-from i3d.training.schedule import lr_factor
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import train_step

@@ -4,20 +4,15 @@ import atexit
 import os
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 JOIN_SECONDS: Final = 5.0  # for the item that the producer is computing when its consumer stops
 POLL_SECONDS: Final = 0.05  # between checks whether the consumer has stopped
 T = TypeVar("T")
 _unjoined: list[Thread] = []
-
-
-@dataclass(frozen=True)
-class _Item(Generic[T]):
-    value: T
+_Entry = tuple[T] | BaseException | None  # an item; at the end, the exception of the iterator or None
 
 
 def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
@@ -26,13 +21,13 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
     An exception of the iterator is raised here, after the items before it. Close this generator to stop the thread;
     the thread then closes the iterator, if that is a generator.
     """
-    queue: Queue[_Item[T] | BaseException | None] = Queue(maxsize=max_ahead)
+    queue: Queue[_Entry[T]] = Queue(maxsize=max_ahead)
     stop = Event()
     thread = Thread(target=_produce, args=(items, queue, stop), daemon=True)
     thread.start()
     try:
-        while isinstance(item := queue.get(), _Item):
-            yield item.value
+        while isinstance(item := queue.get(), tuple):
+            yield item[0]
         if item is not None:
             raise item
     finally:
@@ -60,11 +55,11 @@ def exit_without_join(exit_request: SystemExit) -> NoReturn:
     raise exit_request
 
 
-def _produce(items: Iterator[T], queue: Queue[_Item[T] | BaseException | None], stop: Event) -> None:
+def _produce(items: Iterator[T], queue: Queue[_Entry[T]], stop: Event) -> None:
     end: BaseException | None = None
     try:
         for value in items:
-            if not _put(_Item(value), queue, stop):
+            if not _put((value,), queue, stop):
                 break
     except BaseException as error:
         end = error
@@ -74,7 +69,7 @@ def _produce(items: Iterator[T], queue: Queue[_Item[T] | BaseException | None], 
         _put(end, queue, stop)
 
 
-def _put(item: _Item[T] | BaseException | None, queue: Queue[_Item[T] | BaseException | None], stop: Event) -> bool:
+def _put(item: _Entry[T], queue: Queue[_Entry[T]], stop: Event) -> bool:
     """Wait for room in the queue; False if the consumer stops first."""
     while not stop.is_set():
         try:

@@ -1,6 +1,7 @@
 """Text files of users: UTF-8, with any line ends, with or without a byte order mark."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -81,6 +82,13 @@ def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, s
     except csv.Error as error:
         why = f"not a row of a table ({error}); correct the quotes"
         raise line_error(path, skipped + reader.line_num, "", why) from None
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as the text of a CSV file."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def group_pattern(group_by: str) -> re.Pattern[str]:

@@ -115,23 +115,17 @@ def open_images(name: str, paths: Sequence[Path], *, frames_fps: float | None, l
     return FramesVideo(name, len(paths), frame_at, file_at=paths.__getitem__, frames_fps=frames_fps, limits=limits)
 
 
-def read_image(path: Path, *, max_pixels: int) -> FrameHWC:
-    """Read an image as RGB (H, W, 3), in EXIF orientation, alpha blended onto black. A damaged file is a VideoError."""
+def read_image(path: Path, *, max_pixels: int, grey: bool = False) -> FrameHWC:
+    """Read an image as RGB (H, W, 3), in EXIF orientation, alpha blended onto black. A damaged file is a VideoError.
+
+    `grey`: as grey values (H, W), as flow is stored.
+    """
     content = _content(path)
-    frame_HWC = _decode_jpeg(content, max_pixels=max_pixels)
-    return _by_pillow(path, content, max_pixels, _rgb) if frame_HWC is None else frame_HWC
+    frame = _decode_jpeg(content, max_pixels=max_pixels, grey=grey)
+    return _by_pillow(path, content, max_pixels=max_pixels, grey=grey) if frame is None else frame
 
 
-def read_grey(path: Path, *, max_pixels: int) -> FrameHWC:
-    """Read an image as grey values (H, W), as flow is stored. A damaged file is a VideoError."""
-    content = _content(path)
-    frame_HW = _decode_jpeg(content, max_pixels=max_pixels, grey=True)
-    if frame_HW is not None:
-        return frame_HW
-    return _by_pillow(path, content, max_pixels, lambda image: np.asarray(image.convert("L")))
-
-
-def _decode_jpeg(content: bytes, *, max_pixels: int, grey: bool = False) -> FrameHWC | None:
+def _decode_jpeg(content: bytes, *, max_pixels: int, grey: bool) -> FrameHWC | None:
     """Plain JPEG, the usual form of frames, by OpenCV: the same pixels as Pillow in less time.
 
     RGB (H, W, 3), or grey values (H, W).
@@ -171,7 +165,7 @@ def _content(path: Path) -> bytes:
         raise VideoError(str(path), what, "check the path and its permissions") from error
 
 
-def _by_pillow(path: Path, content: bytes, max_pixels: int, convert: Callable[[Image.Image], FrameHWC]) -> FrameHWC:
+def _by_pillow(path: Path, content: bytes, *, max_pixels: int, grey: bool) -> FrameHWC:
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > max_pixels:
@@ -179,7 +173,7 @@ def _by_pillow(path: Path, content: bytes, max_pixels: int, convert: Callable[[I
                 raise VideoError(str(path), what, "make it smaller")
             if image.mode.startswith(("I", "F")):
                 raise VideoError(str(path), f"pixels of type {image.mode} are not 8-bit", "convert it to 8-bit")
-            return convert(image)
+            return np.asarray(image.convert("L")) if grey else _rgb(image)
     except UnidentifiedImageError:
         raise VideoError(str(path), "not an image (its content is in no known image format)", "replace it") from None
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:

@@ -10,7 +10,7 @@ import torch
 
 from i3d._version import __version__
 from i3d.data.labels import dataset_labels, numbered_labels
-from i3d.errors import InputError, WeightsError, printable
+from i3d.errors import InputError, WeightsError, abridged, printable
 from i3d.models.factory import build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
@@ -42,7 +42,7 @@ class LoadReport:
     def __str__(self) -> str:
         others = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.mismatched}
         parts = [
-            f"{len(keys)} {what} ({', '.join(keys[:3])}{' ...' * (len(keys) > 3)})"
+            f"{len(keys)} {what} ({abridged(keys, 3)})"
             for what, keys in (others | {"ignored": self.ignored}).items()
             if keys
         ]

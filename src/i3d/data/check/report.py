@@ -1,7 +1,5 @@
 """The result of the check of a dataset: a row for each clip, also as CSV."""
 
-import csv
-import io
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +7,7 @@ from typing import Any, Final
 from i3d.data.check.clip import Status
 from i3d.errors import printable
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.text import csv_text
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates cells that begin with these
 
@@ -55,12 +54,10 @@ def write_report(path: Path, report: DatasetReport) -> None:
 
     No cell is a formula for a spreadsheet: such paths get the prefix `./`, other texts an apostrophe.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label" if f.name == "labels" else f.name for f in fields(ClipReport)])
-    for row in report.rows:
-        writer.writerow([_cell(f.name, getattr(row, f.name)) for f in fields(ClipReport)])
-    write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    names = [f.name for f in fields(ClipReport)]
+    rows = [["label" if name == "labels" else name for name in names]]
+    rows += [[_cell(name, getattr(row, name)) for name in names] for row in report.rows]
+    write_atomically(path, csv_text(rows).encode("utf-8", "surrogateescape"))
 
 
 def _cell(name: str, value: Any) -> str:

@@ -1,7 +1,7 @@
 """Load clips: open, sample, decode, resize, crop, augment. `ClipDataset.read_training_clip` shows all steps in order.
 
 A training sample is a function of (seed, epoch, index) only; it does not depend on the worker, the rank, or what was
-read before. Clips are uint8 with the channels last; `models.normalize` converts them to floats on the device.
+read before. Clips are uint8 with the channels last; `normalize` (models/engine/forward.py) makes them floats.
 
 Letters in names: N clips of a batch, V views, T frames, D distinct frames, H rows, W columns, C channels, K classes.
 """
@@ -22,11 +22,10 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_from_rgb
 from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
-from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views
+from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views, allocate_uint8, to_shared
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
-from i3d.data.loading.shared_memory import allocate_uint8, to_shared
 from i3d.data.shards import open_stored_video
 from i3d.errors import I3DError, InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
@@ -87,7 +86,7 @@ class TestView:
         return self.protocol, *self.others
 
 
-class _Part(NamedTuple):
+class _ClipFrames(NamedTuple):
     """The frames of a clip: the listed part of a video, or the optical flow of that part."""
 
     video: Video
@@ -328,7 +327,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         return frames_DHWC, places
 
     @contextmanager
-    def _part(self, index: int, *, rate: float | None, short_side: int) -> Iterator[_Part]:
+    def _part(self, index: int, *, rate: float | None, short_side: int) -> Iterator[_ClipFrames]:
         """The listed part of a video; or its flow, between frames at the `rate` of the clips (None: all frames)."""
         clip = self.annotations[index]
         with self.open_clip(index) as video:
@@ -336,12 +335,12 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             first, stop = video.frames_between(clip.start_seconds, clip.end_seconds)
             fps = video.fps if rate is not None else None
             if self.flow is None or not self.computes_flow:
-                yield _Part(video, video.iter_frames_at, first, stop - first, fps)
+                yield _ClipFrames(video, video.iter_frames_at, first, stop - first, fps)
                 return
             content, between = content_digest(self.annotations.readable(index)), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
                 at = partial(flow.iter_frames_at, transform=flow_from_rgb)
-                yield _Part(video, at, 0, flow.num_frames, rate or fps)
+                yield _ClipFrames(video, at, 0, flow.num_frames, rate or fps)
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""

@@ -34,7 +34,6 @@ from i3d.video.writer import write_lossless
 VERSION: Final = 2
 SUFFIX: Final = ".flow.mkv"
 FramesDHWC = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

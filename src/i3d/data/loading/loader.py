@@ -17,10 +17,9 @@ import cv2
 import numpy as np
 import torch
 
-from i3d.data.loading.batch import Batch, UnreadableClip
+from i3d.data.loading.batch import Batch, UnreadableClip, check_free_shared_memory
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
-from i3d.data.loading.shared_memory import check_free_shared_memory
 from i3d.errors import I3DError, InputError, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT

@@ -3,6 +3,7 @@
 Letters in names: V views, T frames, H rows, W columns, C channels, K classes.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 from i3d.data.loading.batch import Views
 from i3d.models.engine.engine import Engine
 from i3d.models.network import VideoNetwork
-from i3d.models.normalize import normalize
 from i3d.recipes.settings import Preprocessing
 from i3d.video.sampling import looped_indices
 
@@ -23,12 +23,17 @@ def views_at_once(num_frames: int) -> int:
     return max(1, FRAMES_AT_ONCE // num_frames)
 
 
-def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
-    """Logits (V, K) float32 of uint8 clips on the network's device; clips shorter than `min_frames` are looped."""
+def network_input(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+    """Normalised float32 clips (V, C, T, H, W) of uint8 clips; those shorter than `min_frames` are looped."""
     num_frames = clips_VTHWC.shape[1]
     if num_frames < net.min_frames:
         clips_VTHWC = clips_VTHWC[:, looped_indices(num_frames, length=net.min_frames)]
-    logits_VK: Tensor = net(normalize(clips_VTHWC, mean=pre.mean, std=pre.std))
+    return normalize(clips_VTHWC, mean=pre.mean, std=pre.std)
+
+
+def forward(net: VideoNetwork | Engine, clips_VTHWC: Tensor, pre: Preprocessing) -> Tensor:
+    """Logits (V, K) float32 of uint8 clips on the network's device."""
+    logits_VK: Tensor = net(network_input(net, clips_VTHWC, pre))
     return logits_VK.float()
 
 
@@ -38,3 +43,32 @@ def forward_views(
     """Logits (V, K) float32, on the CPU, of all views of a video, at most `max_views` in one forward pass."""
     on_device = views.to(device)
     return torch.cat([forward(net, on_device.clips(*run), pre) for run in views.runs(max_views)]).cpu()
+
+
+def normalize(clips_VTHWC: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (V, T, H, W, C), on any device -> float32 (V, C, T, H, W) = (value - mean) / std per channel.
+
+    The memory format is channels last: that of the frames, and the fastest for convolutions.
+    """
+    channels = clips_VTHWC.shape[-1]
+    if clips_VTHWC.dtype != torch.uint8 or channels != len(mean) or channels != len(std):
+        raise ValueError(
+            f"normalize needs uint8 clips with {len(mean)} channels last, "
+            f"got {clips_VTHWC.dtype} of shape {tuple(clips_VTHWC.shape)}"
+        )
+    width, device = clips_VTHWC.shape[3], clips_VTHWC.device
+    rows = clips_VTHWC.flatten(3)  # (V, T, H, W * C): long rows instead of 3 channels
+    scale_WC = repeat_along_row(tuple(1 / s for s in std), width, device)
+    shift_WC = repeat_along_row(tuple(-m / s for m, s in zip(mean, std, strict=True)), width, device)
+    if device.type == "cuda":  # one kernel: it reads uint8 and writes float32
+        floats = torch.addcmul(shift_WC, rows, scale_WC)
+    else:
+        floats = rows.float()
+        torch.addcmul(shift_WC, floats, scale_WC, out=floats)
+    return floats.view(clips_VTHWC.shape).permute(0, 4, 1, 2, 3)
+
+
+@lru_cache(maxsize=16)  # copied to a device once, not with every batch
+def repeat_along_row(values: tuple[float, ...], width: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).repeat(width)

@@ -125,7 +125,9 @@ class OverlappingWindows:
         if boundary.after:
             after_BCTHW = step.pointwise(layer.run_after(group, output_step, sums))
         next_start = len(group) * output_step
-        sums.rebase(next_start, min_start=boundary.after_start - output_step)
+        sums = {
+            key: span.rebase(next_start, min_start=boundary.after_start - output_step) for key, span in sums.items()
+        }
         self._cached[(number, *phases)] = shared.rebase(next_start, min_start=boundary.before), sums
         return WindowGroup(boundary, output_step, shared, before_BCTHW, after_BCTHW)
 

@@ -27,19 +27,9 @@ from i3d.models.engine.overlap_edges import (
 from i3d.models.inception import MaxPool3dSame, Mixed, ReceptiveField, Unit3D, same_padding
 from i3d.models.prepack import conv_bn_act, slice_taps
 
+# Sums over the first taps of convolutions, along the shared span, by (convolution, number of taps).
+PartialSums = dict[tuple[int, int], SharedSpan]
 TapRange = tuple[int, int, int]  # (taps that the span has summed up, first tap to add, stop tap)
-
-
-class PartialSums:
-    """Sums over the first taps of convolutions, along the shared span; keys: (convolution, number of taps)."""
-
-    def __init__(self) -> None:
-        self.spans: dict[tuple[int, int], SharedSpan] = {}
-
-    def rebase(self, origin: int, *, min_start: int) -> None:
-        """Count positions from `origin`, and drop those before `min_start` in the new count."""
-        for key, span in self.spans.items():
-            self.spans[key] = span.rebase(origin, min_start=min_start)
 
 
 class SharedLayer(ABC):
@@ -116,10 +106,10 @@ class SharedConv(SharedLayer):
             x_1CTHW = shared.slice(self.input_start(first) + first_tap, self.input_start(stop - 1) + stop_tap)
             sum_1CTHW = previous.slice(first, stop) if previous else None
             out_1CTHW = self._add_taps(taps, x_1CTHW, sum_1CTHW, relu=stop_tap == self.field.kernel)
-            cached = sums.spans.get((self.number, stop_tap))
+            cached = sums.get((self.number, stop_tap))
             previous = cached.append(out_1CTHW) if cached else SharedSpan(first, out_1CTHW)
             if stop_tap < self.field.kernel:
-                sums.spans[self.number, stop_tap] = previous
+                sums[self.number, stop_tap] = previous
         return out_1CTHW
 
     def run_before(self, group: WindowGroup) -> Tensor:
@@ -143,7 +133,7 @@ class SharedConv(SharedLayer):
         for group in self.groups_after:
             sum_BCTHW, stop = None, group.start + group.count
             if group.num_summed:
-                span = sums.spans[self.number, group.num_summed]
+                span = sums[self.number, group.num_summed]
                 sum_BCTHW = gather_windows(span, group.start, stop, step=step, num_windows=len(own_BCTHW))
             first_input = self.input_start(group.start) + group.first_tap - self.input.after_start
             stop_input = self.input_stop(stop - 1) - self.input.after_start
@@ -152,7 +142,7 @@ class SharedConv(SharedLayer):
 
     def _sums_stop(self, stop_tap: int, start: int, sums: PartialSums) -> int:
         """The first position without a sum over the taps before `stop_tap`."""
-        cached = sums.spans.get((self.number, stop_tap))
+        cached = sums.get((self.number, stop_tap))
         return cached.stop if cached else start
 
     def _taps_before(self, position: int) -> TapRange:

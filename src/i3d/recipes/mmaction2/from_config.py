@@ -95,7 +95,7 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     loaders = {split: _loader(config, split, version) for split in ("train", "val", "test")}
     placement = placement or ("end_to_end" if version else "centred")
     parts = {
-        split: _Part(loader, split, placement=placement, multi_label=model.multi_label)
+        split: _Split(loader, split, placement=placement, multi_label=model.multi_label)
         for split, loader in loaders.items()
         if loader is not None
     }
@@ -114,7 +114,7 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     return Config(recipe, lists, workers, config.take("work_dir", ""), tuple(notes))
 
 
-class _Part:
+class _Split:
     """One split of a config: its list, its pipeline, its data loader."""
 
     def __init__(self, loader: Section, split: str, *, placement: str, multi_label: bool) -> None:
@@ -182,7 +182,7 @@ def _loader(config: Section, split: str, version: int) -> Section | None:
     return Section(table, f"data.{split}", dataset.place("type"))
 
 
-def _testing(model: Model, parts: dict[str, _Part], config: Section) -> dict[str, Any]:
+def _testing(model: Model, parts: dict[str, _Split], config: Section) -> dict[str, Any]:
     """Preprocessing and protocol: those of the test, or if there is none of the validation."""
     split: str = "test" if "test" in parts else "val"
     if split not in parts:
@@ -200,7 +200,7 @@ def _testing(model: Model, parts: dict[str, _Part], config: Section) -> dict[str
 def _training(
     config: Section,
     model: Model,
-    parts: dict[str, _Part],
+    parts: dict[str, _Split],
     version: int,
     base_batch: int | None,
     pre: dict[str, Any],
@@ -228,7 +228,7 @@ def _training(
     return fields
 
 
-def _augmentation(train: _Part) -> dict[str, Any]:
+def _augmentation(train: _Split) -> dict[str, Any]:
     augmentation = {"resize": None, "flip": 0.0, **train.pipeline.augmentation}
     if "crop" not in augmentation or "size" not in augmentation:
         where = train.loader.place("dataset")

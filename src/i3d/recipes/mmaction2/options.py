@@ -118,7 +118,7 @@ def _put(place: Any, keys: list[str], value: Any, option: str) -> Any:
         return items
     if not isinstance(place, Table):
         raise InputError(f"{FLAG} {quoted(option)}: {quoted(key)} would lie in {quoted(place)}, which is no dict")
-    copy = place.copied()
+    copy = Table(place, place.places)
     before = copy.get(key)
     copy[key] = _put(Table() if before is None else before, rest, value, option) if rest else value
     copy.places[key] = f"{FLAG} {quoted(option)}" if not rest else copy.places.get(key, f"{FLAG} {quoted(option)}")

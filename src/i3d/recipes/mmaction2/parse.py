@@ -36,9 +36,6 @@ class Table(dict[str, Any]):
         super().__init__(values or {})
         self.places: dict[str, str] = dict(places or {})
 
-    def copied(self) -> "Table":
-        return Table(self, self.places)
-
 
 class _NotDataError(ValueError):
     """An expression that is more than data."""
@@ -144,7 +141,7 @@ def _variables(path: Path, statements: list[ast.stmt], base: Table) -> Table:
 
 def merged(base: Table, changes: Table) -> Table:
     """`base` with the changes, key by key as MMEngine does it; `_delete_=True` in a dict replaces the whole of it."""
-    parsed = base.copied()
+    parsed = Table(base, base.places)
     for key, value in changes.items():
         before = parsed.get(key)
         if isinstance(value, Table):

