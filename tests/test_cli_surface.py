@@ -141,7 +141,7 @@ LIGHT = [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", 
  ["data", "split", "c.txt", "--out", "a.csv", "--val-fraction", "3"],
  *(["predict", "c.txt", *words] for words in (
      ["--model", "nofile.pth"], ["--flow-model", "nofile.pth"], ["--classes", "nofile"], ["--recipe", "nofile"],
-     ["--device", "gpu"], ["--model", ""], ["--model="], ["--flow-method", "dis"], ["-k", "1.5"],
+     ["--device", "gpu"], ["--model", ""], ["--model="], ["--recipe", "none"], ["--flow-method", "dis"], ["-k", "1.5"],
      ["--streams", "foo"])),
  ["features", "c.txt", "--out", "o", "--model", "nofile.pth"],
  ["features", "c.txt", "--out", "o", "--preset", "foo"], ["test", "nofile.pth", "--data", "c.txt"],
@@ -153,6 +153,7 @@ LIGHT = [["--help"], ["--version"], ["predict", "--help"], ["predict", "x.mp4", 
      ["--recipe", "nofile"], ["--recipe", "nofile.yaml"], ["--init", "nofile.pth"], ["--root", "nofolder"],
      ["--set", "foo=1"], ["--recipe", "i3d_rgb", "--set", "training.foo=1"], ["--val-fraction", "3"],
      ["--group-by", "("], ["--lr", "-1"], ["--cv-folds", "1"], ["--work-dir", "c.txt"], ["--init", "none"],
+     ["--flip", "none"], ["--precision=None"],
      ["--epochs", "1.5"]))]  # fmt: skip
 ONE_PROCESS = f"""
 import sys

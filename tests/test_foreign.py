@@ -540,7 +540,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "reason"),
     [
-        ("x.pth", [], "the target is a safetensors file"),
+        ("x.pth", [], "the name must end in .safetensors"),
         ("no/x.safetensors", [], "there is no folder"),
         ("folder.safetensors", ["--force"], "is a folder; choose another name"),
         ("there.safetensors", [], "the file exists; choose another name, or replace it with --force"),

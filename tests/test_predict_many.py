@@ -91,7 +91,7 @@ def test_an_iterator_is_read_as_it_goes():
         (torch.zeros(2, 4, 4, dtype=torch.uint8), "the shape"),
         (np.zeros((3, 8, 8, 4), np.uint8), r"the shape \(3, 8, 8, 4\)"),
         (io.StringIO("text"), "open the file in binary mode"),
-        (7, "a video cannot be a int"),
+        (7, "a video cannot be of type int"),
         ([[]], "a list without frames"),
         ([[1, 2]], "a list of int is no video"),
         ([[FRAMES[0], FRAMES[0, :5]]], "different sizes"),
@@ -160,7 +160,7 @@ def test_a_path_of_no_file_is_a_row_everywhere(folder):
 
 
 def test_an_iterator_is_for_predict_many():
-    with pytest.raises(i3d.InputError, match="a video cannot be a generator; .*; i3d.predict_many takes an iterator"):
+    with pytest.raises(i3d.InputError, match="cannot be of type generator; .*; i3d.predict_many takes an iterator"):
         i3d.predict(path for path in ["a.mp4"])
 
 

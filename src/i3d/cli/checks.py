@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from i3d import recipes
 from i3d.cli.usage import STDIN, STDIN_WORD
@@ -14,6 +14,9 @@ from i3d.errors import InputError
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
+
+
+TAKE_NONE: Final = ("--init", "--average-clips", "--balance")  # options with a value of that name
 
 
 def check_videos(names: Sequence[str]) -> list[str]:
@@ -31,12 +34,16 @@ def _leads_somewhere(name: str) -> bool:
     return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
 
 
-def check_not_empty(words: Sequence[str]) -> None:
-    """An InputError for an empty value, as that of a variable of the shell that is not set."""
+def check_values(words: Sequence[str]) -> None:
+    """An InputError for an empty value, as that of an unset variable of the shell, and for "none" of most options."""
     for before, word in pairwise(("", *words)):
         if word == "" or re.fullmatch(r"--[\w-]+=", word):
             option = word.rstrip("=") or (before if before.startswith("-") else "an argument")
             raise InputError(f"{option}: the value is empty; write one, or leave it out")
+        option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        is_none = value.lower() in ("none", "null") and not Path(value).exists()  # for cyclopts as if it were not given
+        if is_none and option.startswith("-") and option not in TAKE_NONE:
+            raise InputError(f"{option} {value}: is not a value of this option; leave it out for the default")
 
 
 def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Path | str | None], None]:

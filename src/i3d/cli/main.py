@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from i3d._version import __version__
-from i3d.cli.checks import check_not_empty
+from i3d.cli.checks import check_values
 from i3d.cli.messages import log, log_to_stderr
 from i3d.cli.usage import FLAGS, STDIN, STDIN_WORD, usage_error
 from i3d.errors import I3DError, VideoError, printable
@@ -78,7 +78,7 @@ def launch(
     """Parse the options of every command, then run the command."""
     global _debug
     _debug = debug
-    check_not_empty(tokens)
+    check_values(tokens)
     with log_to_stderr(quiet=quiet, verbose=verbose):
         return app([STDIN_WORD if word == STDIN else word for word in tokens], console=Console())
 

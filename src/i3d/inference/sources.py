@@ -42,7 +42,7 @@ def to_source(video: Any) -> Source:
         return _sequence(video)
     many = "; i3d.predict_many takes an iterator of videos" if isinstance(video, Iterable) else ""
     raise InputError(
-        f"a video cannot be a {type(video).__name__}; pass a path, bytes, a binary file, an array or tensor "
+        f"a video cannot be of type {type(video).__name__}; pass a path, bytes, a binary file, an array or tensor "
         f"(T, H, W, 3) uint8, or a list of image files{many}"
     )
 

@@ -65,5 +65,5 @@ def with_average(recipe: Recipe, average: str | None) -> Recipe:
     if average is None:
         return recipe
     if average not in ("prob", "score"):
-        raise InputError(f"--average-clips {quoted(average)}: is none of prob, score, none")
+        raise InputError(f"--average-clips {quoted(average)}: is not one of prob, score, none")
     return Recipe(**dict(recipe) | {"protocol": recipe.protocol.model_copy(update={"average": average})})
