@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from i3d.cli import features, options
+from i3d.cli.checks import TAKE_NONE
 from i3d.cli.main import app
 from support.commands import I3D, run, run_process
 
@@ -107,6 +108,17 @@ def test_one_name_means_one_thing():
             for flag in (name for name in argument.names if name.startswith("--")):
                 types.setdefault(flag, set()).add(hint)
     assert {flag for flag, hints in types.items() if len(hints) > 1} <= lists | fewer, types
+
+
+def test_none_is_a_value_of_these_options_only():
+    with_none = {
+        name
+        for _, command in commands_below(app)
+        for argument in command.assemble_argument_collection()
+        for name in argument.names
+        if re.search(r"\bnone\b", str(argument.hint)) and name.startswith("-")
+    }
+    assert with_none == set(TAKE_NONE) - {"--init"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
