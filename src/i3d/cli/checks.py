@@ -16,7 +16,7 @@ from i3d.weights.pretrained import DEFAULT
 Number = TypeVar("Number", int, float)
 
 
-TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates", "--padding")  # options with a value of that name
+TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates", "--padding")  # which have such a choice
 
 
 def check_videos(names: Sequence[str]) -> list[str]:
