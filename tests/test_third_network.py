@@ -202,7 +202,7 @@ def test_generic_code_does_not_name_the_networks():
         if any(word in path.read_text() for word in words)
     }
     assert naming == {
-        "weights/names.py",
+        "weights/untrained.py",
         "models/__init__.py",
         "models/engine/overlap.py",
         "models/engine/overlap_layers.py",

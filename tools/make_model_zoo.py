@@ -17,8 +17,8 @@ from i3d.recipes.settings import NetworkSettings
 from i3d.utils.atomic_files import write_atomically
 from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.foreign.shapes import stored_settings
-from i3d.weights.names import NETWORKS, OTHER_DEPTHS, recipe_of_network
 from i3d.weights.pretrained import PRETRAINED
+from i3d.weights.untrained import NETWORKS, OTHER_DEPTHS, recipe_of_network
 
 _V0, _V1 = "MMAction2 0.x; 10 clips x 3 crops", "MMAction2 1.x; 10 clips x 3 crops"
 _PAPER = "Carreira & Zisserman 2017; all frames at 25 fps, centre crop 224"

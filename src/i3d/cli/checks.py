@@ -11,12 +11,14 @@ from typing import Any, Final, TypeVar
 from i3d import recipes
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
+from i3d.recipes.names import recipe_names, unknown_recipe
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
 
 
-TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates", "--padding")  # which have such a choice
+RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml", ".py")
+TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates", "--padding")  # have such a choice
 
 
 def check_videos(names: Sequence[str]) -> list[str]:
@@ -81,20 +83,17 @@ def accepted(check: Callable[[str], object], option: str = "", *others: str) -> 
     return validate
 
 
-def check_weights(name: str) -> None:
-    from i3d.weights.names import check_weights_name  # it imports all recipes, which takes a moment
-
-    check_weights_name(name)
-
-
 def check_network(name: str, recipe: str | None) -> None:
-    from i3d.weights.names import recipe_without_weights
+    from i3d.weights.untrained import recipe_without_weights  # it builds all recipes, which takes a moment
 
     recipe_without_weights(name, recipe)
 
 
 def check_recipe(name: str) -> None:
-    recipes.load_recipe(name)
+    if Path(name).suffix.lower() in RECIPE_SUFFIXES:
+        recipes.load_recipe(name)
+    elif name not in recipe_names():
+        raise unknown_recipe(name)
 
 
 def check_protocols(names: str) -> None:

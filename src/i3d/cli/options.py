@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from i3d.cli.checks import accepted, check_recipe, check_weights, exists, no_file, writable
+from i3d.cli.checks import accepted, check_recipe, exists, no_file, writable
 from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
 from i3d.utils.device_names import DEVICE_NAMES, check_device_name
 from i3d.utils.text import group_pattern
+from i3d.weights.names import check_weights_name
 
 INPUT: Final = Group("Input", sort_key=1)
 MODEL: Final = Group("Model", sort_key=2)
@@ -115,7 +116,7 @@ DataOption = Annotated[Path, in_file(DATASET, option="--data")]
 OutFolder = Annotated[
     Path, Parameter(group=OUTPUT, alias="-o", validator=no_file("--out"), help="The folder to write to.")
 ]
-WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights))
+WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights_name))
 Root = Annotated[Path | None, Parameter(validator=exists("--root"))]
 Classes = Annotated[FileOrName | None, Parameter(validator=exists("--classes", tuple(SHIPPED)))]
 GroupBy = Annotated[str | None, Parameter(validator=accepted(group_pattern))]
@@ -185,7 +186,7 @@ class ModalityOptions(FrameOptions):
 class ModelOptions:
     """Which network, by its weights."""
 
-    model: Annotated[FileOrName | None, Parameter(alias="-m", validator=accepted(check_weights, "--model"))] = None
+    model: Annotated[FileOrName | None, Parameter(alias="-m", validator=accepted(check_weights_name, "--model"))] = None
     """Weights: shipped ones by name, or a file (default: the shipped ones)."""
 
     recipe: ModelRecipe = None
@@ -196,7 +197,7 @@ class ModelOptions:
 class FlowModelOptions:
     """Which network of optical flow, by its weights."""
 
-    flow_model: Annotated[FileOrName | None, Parameter(validator=accepted(check_weights, "--flow-model"))] = None
+    flow_model: Annotated[FileOrName | None, Parameter(validator=accepted(check_weights_name, "--flow-model"))] = None
     """Weights of a network of optical flow: a file."""
 
     flow_recipe: Annotated[FileOrName | None, Parameter(validator=accepted(check_recipe, "--flow-recipe"))] = None

@@ -9,9 +9,10 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import accepted, check_recipe, check_weights, exists, no_file, refuse
+from i3d.cli.checks import accepted, check_recipe, exists, no_file, refuse
 from i3d.cli.usage import command
 from i3d.errors import InputError
+from i3d.weights.names import check_weights_name
 
 FINETUNE: Final = "finetune"  # the recipe's name
 FINETUNING: Final = Group("Fine-tuning (without --recipe)", sort_key=3.5)
@@ -88,7 +89,8 @@ class TrainOptions:
     """finetune, a recipe (`i3d models`), a .yaml, .json or MMAction2 .py."""
 
     init: Annotated[
-        shared.FileOrName | None, Parameter(group=shared.MODEL, validator=accepted(check_weights, "--init", "none"))
+        shared.FileOrName | None,
+        Parameter(group=shared.MODEL, validator=accepted(check_weights_name, "--init", "none")),
     ] = None
     """Initial weights: a file of any kind or a hub name; with --recipe also none."""
 

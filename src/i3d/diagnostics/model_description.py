@@ -7,7 +7,7 @@ from i3d.models.flops import Cost, Layer, trace_layers, view_shape
 from i3d.recipes.recipe import Recipe
 from i3d.weights.checkpoint import Card
 from i3d.weights.load import Weights, load_weights
-from i3d.weights.names import recipe_without_weights
+from i3d.weights.untrained import recipe_without_weights
 
 
 @dataclass(frozen=True)

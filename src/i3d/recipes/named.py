@@ -6,11 +6,10 @@ Their published accuracies, none of which was measured here, are in `tools/make_
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
-from i3d.errors import InputError
 from i3d.recipes.augmentation import Augmentation, RandomCrop, TrainSampling
+from i3d.recipes.names import unknown_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing, ResNetSettings, WindowProtocol
 from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, Training
@@ -210,7 +209,5 @@ def named_recipe(name: str) -> Recipe:
     """The recipe of that name. An unknown name is an InputError that lists the nearest ones."""
     recipe = RECIPES.get(ALIASES.get(name, name))
     if recipe is None:
-        near = get_close_matches(name, [*RECIPES, *ALIASES], n=3, cutoff=0.3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise InputError(f"there is no recipe {name!r}; {hint}`i3d models` lists all")
+        raise unknown_recipe(name)
     return recipe
