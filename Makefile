@@ -18,9 +18,8 @@ demo: $(VENV)/.core $(if $(VIDEO),,$(CLIP))  ## recognise a clip and draw the la
 	@mkdir -p $(DEMO)
 	$(BIN)/i3d predict "$(or $(VIDEO),$(CLIP))" --annotate $(DEMO)/annotated.gif --force
 
-# It fails below 95 % on the held-out clips. It took 3 min 24 s in one thread on two busy cores (load 3; 178 s of
-# processor time).
-tour: $(VENV)/.core  ## render clips of six motions, fine-tune on them, test, predict, write a report (3 minutes)
+# It fails below 95 % on the held-out clips. It took 1 min 48 s on two cores (168 s of processor time).
+tour: $(VENV)/.core  ## render clips of six motions, fine-tune on them, test, predict, write a report (2 minutes)
 	$(BIN)/python tools/tour.py build/tour
 
 test: $(VENV)/.dev  ## run all tests (JOBS=2 processes)
