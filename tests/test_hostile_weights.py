@@ -400,6 +400,12 @@ def test_flipped_bits_of_a_zip_are_detected(tmp_path, kind):
     assert num_detected > 20
 
 
+def test_an_unknown_escape_in_a_name_is_no_warning():
+    from i3d.weights.foreign.pickle_scan import scan_pickle
+
+    assert list(scan_pickle(io.BytesIO(b"c\\ollections\nOrderedDict\n."))) == ["\\ollections.OrderedDict"]
+
+
 @pytest.mark.slow
 @examples(300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(SEEDS)), data=st.data())

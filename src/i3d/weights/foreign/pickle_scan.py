@@ -6,6 +6,7 @@ hashing a tuple visits all that it holds (2^60 objects in 60 nested pairs), and 
 """
 
 import pickletools
+import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # protocol 2 has the names of Python 2
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,10 +44,11 @@ def scan_pickle(file: BinaryIO) -> dict[str, str]:
     """
     scanner = _Scanner()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count > MAX_OPCODES:
-                raise WeightsError(f"a pickle of over {MAX_OPCODES:,} opcodes")
-            scanner.step(opcode, argument, count)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of unknown escapes
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+                if count > MAX_OPCODES:
+                    raise WeightsError(f"a pickle of over {MAX_OPCODES:,} opcodes")
+                scanner.step(opcode, argument, count)
     except (ValueError, OverflowError, MemoryError, EOFError) as error:
         raise WeightsError(f"corrupt pickle: {first_line(error)}") from error
     return scanner.names
