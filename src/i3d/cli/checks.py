@@ -11,13 +11,11 @@ from typing import Any, Final, TypeVar
 from i3d import recipes
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
-from i3d.recipes.names import recipe_names, unknown_recipe
+from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
 
-
-RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml", ".py")
 TAKE_NONE: Final = ("--init", "--average-clips", "--balance", "--near-duplicates", "--padding")  # have such a choice
 
 
@@ -90,7 +88,7 @@ def check_network(name: str, recipe: str | None) -> None:
 
 
 def check_recipe(name: str) -> None:
-    if Path(name).suffix.lower() in RECIPE_SUFFIXES:
+    if Path(name).suffix.lower() in FILE_SUFFIXES:
         recipes.load_recipe(name)
     elif name not in recipe_names():
         raise unknown_recipe(name)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError
@@ -25,7 +27,7 @@ from i3d.finetuning.steps import START, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.device import ComputeConfig, arithmetic_of, has_amx, pick_device
+from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, has_amx, pick_device
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
@@ -91,11 +93,7 @@ def finetune(
     folder.lock()  # raises before any work if the folder is not free
     folder.release()
     weights, device = load_weights(init), pick_device(compute.device)
-    start = weights.card.recipe
-    precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
-    if precision == "fp16" and compute.precision != "auto":
-        raise InputError("--precision fp16: fine-tuning computes features in fp32 or bf16; use one of them")
-    precision = "fp32" if precision == "fp16" else precision  # auto on a device of fp16
+    start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
         naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
     clips, stats = inspect_clips(
@@ -111,6 +109,14 @@ def finetune(
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+
+
+def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmetic | None:
+    """The precision of features that was asked for; None: it is chosen. `auto` on a device of fp16 is fp32."""
+    precision = None if compute.precision is None else arithmetic_of(compute.precision, device)
+    if precision == "fp16" and compute.precision != "auto":
+        raise InputError("--precision fp16: fine-tuning computes features in fp32 or bf16; use one of them")
+    return "fp32" if precision == "fp16" else precision
 
 
 def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:

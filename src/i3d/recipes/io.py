@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from i3d.errors import InputError, first_line, quoted
 from i3d.recipes.named import named_recipe
+from i3d.recipes.names import SUFFIXES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import TAGS, first_error
 from i3d.recipes.yaml import read_yaml
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 4
-SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
 def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:

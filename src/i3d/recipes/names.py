@@ -3,9 +3,13 @@
 import json
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Final
 
 from i3d.errors import InputError
 from i3d.utils.atomic_files import ASSETS
+
+SUFFIXES: Final = (".json", ".yaml", ".yml")  # of recipe files
+FILE_SUFFIXES: Final = (*SUFFIXES, ".py")  # and configs of MMAction2
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,6 @@ The same call with the same folder resumes an interrupted run, and gives the sam
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
+from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
@@ -26,7 +26,7 @@ from i3d.training.run import LOG_EVERY, TrainingRun
 from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
-from i3d.training.step import train_step
+from i3d.training.step import TrainState, train_step
 from i3d.training.stopping import Stopping, die_with_launcher
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
@@ -89,8 +89,6 @@ def train(
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
     die_with_launcher()
-    if lr is not None and not 0 < lr < math.inf:
-        raise InputError(f"learning rate {lr}: must be above 0 (--lr)")
     compute = compute or ComputeConfig()
     check_training_runtime(compute)
     recipe = _resolve_recipe(recipe, annotations, validation, compute)
@@ -108,15 +106,19 @@ def train(
                 recipe, annotations, accelerator=accelerator, compute=compute, deterministic=deterministic,
                 sharded=sharded, seed=seed, lr=lr,
             )  # fmt: skip
-            steps_per_epoch = -(-loader.num_batches() // state.training.accumulate)
-            total_steps = state.training.steps or state.training.epochs * steps_per_epoch
-            run = TrainingRun(state, loader, val_loader, folder, base_lr, steps_per_epoch, total_steps, on_progress)
+            run = TrainingRun(state, loader, val_loader, folder, base_lr, *_num_steps(state, loader), on_progress)
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
             with run.naming_lost_clips():
                 return _run(run, stopping, compute, max_steps, deterministic=deterministic, tensorboard=tensorboard)
         finally:
             folder.release()
+
+
+def _num_steps(state: TrainState, loader: ClipLoader) -> tuple[int, int]:
+    """Steps of an epoch, and of the whole run."""
+    steps_per_epoch = -(-loader.num_batches() // state.training.accumulate)
+    return steps_per_epoch, state.training.steps or state.training.epochs * steps_per_epoch
 
 
 def _run(

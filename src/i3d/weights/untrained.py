@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from i3d.errors import InputError
-from i3d.recipes.io import SUFFIXES, load_recipe
+from i3d.recipes.io import load_recipe
 from i3d.recipes.named import ALIASES, RECIPES, named_recipe
+from i3d.recipes.names import FILE_SUFFIXES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.weights.names import is_local
@@ -30,7 +31,7 @@ def recipe_without_weights(name: str, recipe: str | None = None) -> Recipe | Non
 
     Any other name is an InputError.
     """
-    if Path(name).suffix.lower() in (*SUFFIXES, ".py"):
+    if Path(name).suffix.lower() in FILE_SUFFIXES:
         known = load_recipe(name)
     elif is_local(name):
         return None
