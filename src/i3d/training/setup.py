@@ -1,6 +1,5 @@
 """Builds the parts of a run from a recipe and clips: accelerator, network, optimiser, loaders."""
 
-import math
 import os
 import warnings
 from typing import Any
@@ -101,8 +100,6 @@ def build_train_state(
     layout = torch.contiguous_format if sharded else torch.channels_last_3d  # FSDP supports no other
     net.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     clips_per_step = training.batch_size * training.accumulate * accelerator.num_processes
-    if lr is not None and not 0 < lr < math.inf:
-        raise InputError(f"learning rate {lr}: must be above 0 and finite (--lr)")
     base_lr = scaled_lr(training, clips_per_step=clips_per_step) if lr is None else lr
     source = ", not scaled"
     if lr is None and training.base_batch:

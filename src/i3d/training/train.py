@@ -7,6 +7,7 @@ The same call with the same folder resumes an interrupted run, and gives the sam
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -89,6 +90,8 @@ def train(
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
     die_with_launcher()
+    if lr is not None and not 0 < lr < math.inf:
+        raise InputError(f"learning rate {lr}: must be above 0 and finite (--lr)")
     compute = compute or ComputeConfig()
     check_training_runtime(compute)
     recipe = _resolve_recipe(recipe, annotations, validation, compute)
