@@ -11,7 +11,7 @@ import pytest
 from i3d.cli import features, options
 from i3d.cli.checks import TAKE_NONE
 from i3d.cli.main import app
-from support.commands import I3D, run, run_process
+from support.commands import I3D, commands_below, run, run_process
 
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {  # all flags without their dashes
@@ -42,20 +42,20 @@ COMMANDS = {  # all flags without their dashes
     "score": "average-clips bad-as-wrong force json metrics out protocol report top-k",
     "fuse": ("bad-as-wrong force fuse-average json out protocol report seed stream-weights sweep-fraction sweep-on"),
     "runs": "json",
-    "plot": "out",
+    "plot": "force out",
     "data list": (
-        "allow-outside classes first-index list-format modality multi-label out root split template ucf-fold"
+        "allow-outside classes first-index force list-format modality multi-label out root split template ucf-fold"
     ),
     "data check": (
-        "allow-outside classes first-index fix json list-format memory-limit min-frames modality "
+        "allow-outside classes first-index fix force json list-format memory-limit min-frames modality "
         "multi-label near-duplicates out root split template time-limit ucf-fold workers"
     ),
     "data preview": (
-        "allow-outside classes epoch first-index json list-format modality multi-label num-clips out recipe "
+        "allow-outside classes epoch first-index force json list-format modality multi-label num-clips out recipe "
         "root seed split template ucf-fold"
     ),
     "data split": (
-        "allow-outside classes group-by ignore-splits json list-format multi-label out root seed "
+        "allow-outside classes force group-by ignore-splits json list-format multi-label out root seed "
         "test-fraction ucf-fold val-fraction"
     ),
     "data extract-frames": (
@@ -71,20 +71,11 @@ COMMANDS = {  # all flags without their dashes
         "recipe root split template ucf-fold workers"
     ),
     "benchmark model": (
-        "batch-size device json max-seconds out precision protocol recipe rounds runtime threads video"
+        "batch-size device force json max-seconds out precision protocol recipe rounds runtime threads video"
     ),
     "doctor": "json",
     "completion": "install",
 }
-
-
-def commands_below(parent, words=()):
-    """(name, app) of each command that does something."""
-    if words and parent.default_command is not None:
-        yield " ".join(words), parent
-    for name, child in parent.resolved_commands().items():
-        if not name.startswith("-"):
-            yield from commands_below(child, (*words, name))
 
 
 def flags_of(command):
@@ -270,10 +261,10 @@ def test_quiet_and_verbose(tmp_path, monkeypatch):
         for i in range(2):
             (tmp_path / "clips" / name / f"{i}.mp4").write_bytes(b"x")
     assert "4 clips of 2 classes" in run("data", "list", "clips", "--out", "l.csv").stderr
-    assert run("-q", "data", "list", "clips", "--out", "l.csv").stderr == ""
-    assert run("data", "list", "clips", "--out", "l.csv", "--quiet").stderr == ""
+    assert run("-q", "data", "list", "clips", "--out", "l.csv", "--force").stderr == ""
+    assert run("data", "list", "clips", "--out", "l.csv", "--quiet", "--force").stderr == ""
     assert run("data", "list", "gone", "--out", "l.csv", "-q").stderr.startswith("error: gone: ")
-    assert "debug: clips: 4 clips, 2 classes" in run("data", "list", "clips", "-o", "l.csv", "-v").stderr
+    assert "debug: clips: 4 clips, 2 classes" in run("data", "list", "clips", "-o", "l.csv", "-v", "--force").stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -317,7 +317,7 @@ def test_flow_is_shown_in_colours(moving, tmp_path):
     again = run_here(["i3d", "flow", "show", clips / "left" / "a.mp4", "--out", tmp_path / "c.mp4"])
     assert "c.mp4: the file exists; choose another name, or replace it with --force" in again.stderr
     itself = run_here(["i3d", "flow", "show", tmp_path / "c.mp4", "--out", tmp_path / "c.mp4", "--force"])
-    assert "c.mp4: is the source itself; choose another name" in itself.stderr
+    assert "c.mp4: is what the command reads; choose another name" in itself.stderr
     whole = run_here(["i3d", "flow", "show", tmp_path / "flow", "--out", tmp_path / "d.mp4"])
     assert f"holds a folder for each video; name one, such as {tmp_path / 'flow' / 'a'}" in whole.stderr
 

@@ -98,6 +98,7 @@ class ModelSpeedOptions:
     out: Annotated[Path | None, shared.out_file(".json")] = None
     """Write the result to this .json too."""
 
+    force: shared.Force = False
     json: shared.Json = False
 
 

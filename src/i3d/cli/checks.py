@@ -100,40 +100,6 @@ def check_protocols(names: str) -> None:
         recipes.with_protocol(recipes.named_recipe(DEFAULT), name.strip())
 
 
-def writable(option: str, *suffixes: str) -> Callable[[object, Path | None], None]:
-    """A validator: a file of this name can be written, and its name ends in one of the suffixes."""
-    return lambda _, path: check_output(option, path, suffixes)
-
-
-def check_output(option: str, path: Path | None, suffixes: Sequence[str] = ()) -> None:
-    """An InputError if a file of this name could not be written, or its name has no known format."""
-    if path is None:
-        return
-    where = f"{option} {path}".lstrip()
-    if not path.parent.is_dir():
-        raise InputError(f"{where}: there is no folder {path.parent}; make it first")
-    if suffixes and path.suffix.lower() not in suffixes:
-        why = "a pickle can run any code when it is read; " if path.suffix in (".pkl", ".pickle", ".p") else ""
-        raise InputError(f"{where}: {why}the name must end in {' or '.join(suffixes)}")
-    if suffixes and path.is_dir():
-        raise InputError(f"{where}: is a folder; choose another name")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{where}: the folder cannot be written to; check its rights")
-
-
-def check_new(option: str, path: Path | None, *, force: bool) -> None:
-    """An InputError if a file exists and must not be replaced."""
-    if path is not None and path.exists() and not force:
-        where = f"{option} {path}".lstrip()
-        raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
-
-
-def check_not_source(source: Path, out: Path, option: str = "--out") -> None:
-    """An InputError if the output would replace its own input."""
-    if out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"{option} {out}: is the source itself; choose another name")
-
-
 def refuse(given: Mapping[str, object], why: str) -> None:
     """An InputError for the first option that is given: neither None nor False."""
     for option, value in given.items():

@@ -9,8 +9,9 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_not_source, frame_rate
+from i3d.cli.checks import frame_rate
 from i3d.cli.usage import command
+from i3d.data.labels import CLASSES_SUFFIX
 from i3d.errors import InputError
 
 app = App(name="data", help="List, check, split, preview and pack datasets.")
@@ -22,11 +23,12 @@ def list_(
     *,
     out: Annotated[
         Path,
-        shared.out_file(".csv", ".tsv", ".jsonl", ".txt"),
+        shared.out_file(".csv", ".tsv", ".jsonl", ".txt", sibling=CLASSES_SUFFIX),
         Parameter(help="The .csv, .tsv, .jsonl or (MMAction2) .txt."),
     ],
     dataset: shared.DatasetOptions = shared.DatasetOptions(),
     frames: shared.ModalityOptions = shared.ModalityOptions(),
+    force: shared.Force = False,  # noqa: ARG001 (`guarded`)
 ) -> None:
     """Write a dataset of any format as a list of any format.
 
@@ -36,7 +38,6 @@ def list_(
       i3d data list clips/ --out clips.csv
       i3d data list annotations.csv --split train --out train.txt
     """
-    check_not_source(source, out)
     run.data.run_list(source, out, dataset, frames)
 
 
@@ -45,7 +46,7 @@ def list_(
 class SplitOptions:
     """How clips are divided, and where the list is written."""
 
-    out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl")]
+    out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl", sibling=CLASSES_SUFFIX)]
     """The .csv, .tsv or .jsonl to write."""
 
     val_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.2
@@ -62,6 +63,7 @@ class SplitOptions:
 
     seed: shared.Seed = 0
     dataset: shared.ListOptions = shared.ListOptions()
+    force: shared.Force = False
     json: shared.Json = False
 
 
@@ -74,7 +76,6 @@ def split(source: shared.Dataset, /, *, options: SplitOptions) -> None:
       i3d data split clips/ --out clips.csv --val-fraction 0.2
       i3d data split clips/ --out clips.csv --group-by '(person\\d+)_'
     """
-    check_not_source(source, options.out)
     run.data.run_split(source, options)
 
 
@@ -186,6 +187,7 @@ class CheckOptions:
     fix: Annotated[Path | None, Parameter(group=shared.OUTPUT)] = None
     """Re-encode the readable part of damaged clips into this folder."""
 
+    force: shared.Force = False
     json: shared.Json = False
 
 
@@ -217,6 +219,7 @@ class PreviewOptions:
     recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
     dataset: shared.DatasetOptions = shared.DatasetOptions()
     frames: shared.ModalityOptions = shared.ModalityOptions()
+    force: shared.Force = False
     json: shared.Json = False
 
 

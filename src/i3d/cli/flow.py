@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_new, check_not_source, check_videos, frame_rate
+from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
 from i3d.cli.usage import command
 
@@ -63,7 +63,7 @@ def show(
         float,
         Parameter(group=shared.COMPUTED, validator=Number(gte=0.1), help="Displacement in pixels of full colour."),
     ] = 8.0,
-    force: shared.Force = False,
+    force: shared.Force = False,  # noqa: ARG001 (`guarded`)
 ) -> None:
     """Draw optical flow in colours.
 
@@ -72,8 +72,6 @@ def show(
     Examples:
       i3d flow show clip.mp4 --out flow.mp4
     """
-    check_not_source(source, out)
-    check_new("--out", out, force=force)
     run.flow.run_show(source, out, flow_method, max_displacement=max_displacement)
 
 

@@ -7,9 +7,10 @@ from cyclopts import Parameter
 
 import i3d
 from i3d.cli import output
-from i3d.cli.checks import check_network, check_new, writable
+from i3d.cli.checks import check_network
 from i3d.cli.messages import log
 from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, WEIGHTS, Classes, FileOrName, Force, Json, ModelRecipe
+from i3d.cli.output_files import OutputFile
 from i3d.cli.usage import command
 
 
@@ -46,7 +47,7 @@ def convert(
         FileOrName, WEIGHTS, Parameter(group=INPUT, help="A weights file, or owner/name of the model hub.")
     ],
     target: Annotated[
-        Path, Parameter(group=OUTPUT, validator=writable("", ".safetensors"), help="The .safetensors to write.")
+        Path, Parameter(group=OUTPUT, validator=OutputFile("", (".safetensors",)), help="The .safetensors to write.")
     ],
     /,
     *,
@@ -71,7 +72,6 @@ def convert(
     Examples:
       i3d convert epoch_100.pth mine.safetensors --classes classes.txt
     """
-    check_new("", target, force=force)
     from i3d.data.formats.read import class_names  # with NumPy
 
     names = None if classes is None else class_names(classes)

@@ -7,15 +7,17 @@ those that declare commands do not import PyTorch: wrong options are answered at
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from i3d.cli.checks import accepted, check_recipe, exists, no_file, writable
+from i3d.cli.checks import accepted, check_recipe, exists, no_file
+from i3d.cli.output_files import OutputFile
 from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
 from i3d.utils.device_names import DEVICE_NAMES, check_device_name
+from i3d.utils.outputs import is_report
 from i3d.utils.text import group_pattern
 from i3d.weights.names import check_weights_name
 
@@ -78,10 +80,10 @@ AT_LEAST_0: Final = whole(gte=0)
 AT_LEAST_1: Final = whole(gte=1)
 
 
-def out_file(*suffixes: str, option: str = "--out") -> Parameter:
-    """An option that names a file to write, whose name ends in one of the suffixes."""
+def out_file(*suffixes: str, option: str = "--out", **rule: Any) -> Parameter:
+    """An option that names a file to write, whose name ends in one of the suffixes. `rule`: fields of `OutputFile`."""
     alias = "-o" if option == "--out" else None
-    return Parameter(group=OUTPUT, alias=alias, validator=writable(option, *suffixes))
+    return Parameter(group=OUTPUT, alias=alias, validator=OutputFile(option, suffixes, **rule))
 
 
 def in_file(text: str, *, option: str = "", required: bool | None = None) -> Parameter:
@@ -99,7 +101,7 @@ Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of table
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output.")]
 Report = Annotated[
     Path | None,
-    out_file(".html", option="--report"),
+    out_file(".html", option="--report", is_own=is_report),
     Parameter(help="Write metrics, confusion and worst clips to this .html file."),
 ]
 Videos = Annotated[

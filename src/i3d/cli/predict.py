@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_new, check_not_source, check_videos
+from i3d.cli.checks import check_videos
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.cli.usage import command
 
@@ -33,7 +33,7 @@ class PredictOptions:
     top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
     """Classes to print for each video."""
 
-    out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl")] = None
+    out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl", resumes=True)] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
     annotate: Annotated[Path | None, shared.out_file(".mp4", ".gif", option="--annotate")] = None
@@ -58,10 +58,6 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
       i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     names = check_videos(videos)
-    check_new("--annotate", options.annotate, force=options.force)
-    if options.annotate is not None:
-        for name in names:
-            check_not_source(Path(name), options.annotate, "--annotate")
     fusion = parse_fusion(options.fusion, options.streams)
     networks = choose_streams(options.model.model, options.model.recipe, options.streams)
     from i3d.data.formats.inputs import expand_inputs  # with PyAV

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from i3d import training
 from i3d.cli import output
 from i3d.cli.messages import log
-from i3d.cli.options import Json, in_file, out_file
+from i3d.cli.options import Force, Json, in_file, out_file
 from i3d.cli.usage import command
 from i3d.errors import InputError, printable
+from i3d.utils.outputs import is_drawing
+
+CURVES: Final = Path("curves.png")
 
 
 def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /, *, json: Json = False) -> None:
@@ -27,7 +30,8 @@ def runs(folder: Annotated[Path, in_file("A folder of runs, or of one run.")], /
 
 def plot(
     *logs: Annotated[Path, in_file("Folders of runs, or logs (MMAction2's *.log.json too).", required=True)],
-    out: Annotated[Path, out_file(".png"), Parameter(help="The .png to write.")] = Path("curves.png"),
+    out: Annotated[Path, out_file(".png", is_own=is_drawing), Parameter(help="The .png to write.")] = CURVES,
+    force: Force = False,  # noqa: ARG001 (`guarded`)
 ) -> None:
     """Draw the training curves of runs.
 

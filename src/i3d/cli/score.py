@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from i3d.cli import run
-from i3d.cli.checks import check_new, numbers
+from i3d.cli.checks import numbers
 from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -65,7 +65,6 @@ def score(
     Examples:
       i3d score result.json --metrics top_k_accuracy,mean_class_accuracy --top-k 1,3
     """
-    check_new("--out", options.result.out, force=options.result.force)
     names = [name.strip() for name in options.metrics.split(",")] if options.metrics else []
     top_k = numbers("--top-k", options.top_k, int)
     return run.score.run_score(result, names, top_k, options)
@@ -100,7 +99,6 @@ def fuse(
     Examples:
       i3d fuse rgb.json flow.json --stream-weights 1,1 --out fused.json
     """
-    check_new("--out", options.result.out, force=options.result.force)
     if len(results) < 2:
         raise InputError("fusion takes two results or more; give rgb.json flow.json")
     text, weights = options.fusion.stream_weights, None

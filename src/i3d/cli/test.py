@@ -45,7 +45,7 @@ class TestOptions:
     bad_as_wrong: bool = False
     """Count unreadable clips as wrong."""
 
-    out: Annotated[Path | None, shared.out_file(".json", ".yaml", ".yml", ".csv")] = None
+    out: Annotated[Path | None, shared.out_file(".json", ".yaml", ".yml", ".csv", resumes=True)] = None
     """Write scores and metrics to this .json, .yaml or .csv; resumes a test."""
 
     out_format: Annotated[Literal["i3d", "mmaction2"], Parameter(group=shared.OUTPUT)] = "i3d"

@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args, get_origin
 import cyclopts
 from cyclopts import App, CycloptsError, Parameter
 
+from i3d.cli.output_files import guarded
 from i3d.errors import printable
 
 STDIN: Final = "-"
@@ -18,13 +19,16 @@ FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]; of a 
 
 
 def command(function: Callable[..., object], name: str) -> App:
-    """The command that calls a function. Its docstring: a summary, paragraphs, and `Examples:` with a line for each."""
+    """The command that calls a function, if it may write its output files (`guarded`).
+
+    Its docstring has a summary, paragraphs, and `Examples:` with a line for each.
+    """
     text, _, examples = inspect.getdoc(function).partition(EXAMPLES)  # type: ignore[union-attr]
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
     app = App(
         name=name, help="\n\n".join(paragraphs), help_epilogue=f"{EXAMPLES}{examples.rstrip()}", default_parameter=FLAGS
     )
-    app.default(function)
+    app.default(guarded(function))
     return app
 
 

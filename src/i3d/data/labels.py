@@ -9,6 +9,7 @@ from i3d.utils.atomic_files import ASSETS
 from i3d.utils.text import read_text
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
+CLASSES_SUFFIX: Final = ".classes.txt"  # of the file of class names beside a list
 LOOK_ALIKE: Final = dict(zip("аеорсухАВЕКМНОРСТХαορυ", "aeopcyxABEKMHOPCTXaopu", strict=True))
 
 

@@ -18,6 +18,7 @@ from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import I3DError, InputError, VideoError, counted
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
+from i3d.utils.outputs import check_new, is_drawing
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
 CLIPS: Final = "clips.png"
@@ -68,6 +69,7 @@ def preview_dataset(
     num_clips: int = 16,
     epoch: int = 0,
     on_clip: Callable[[int, int], None] | None = None,
+    force: bool = False,
 ) -> Preview:
     """Draw `num_clips` clips with the augmentation of `epoch`, and charts of classes, lengths and frame sizes.
 
@@ -75,13 +77,17 @@ def preview_dataset(
     with other augmentation. Of several views of a clip, the first is shown. Lengths and sizes come from at most 200
     clips. `clips.png` and `statistics.png` are written to the folder `out`, which is created if needed. `on_clip` gets
     the numbers of finished and of all clips. Unreadable clips are in the result and on the sheet. A dataset without a
-    training view, and a folder that cannot be written, are an InputError.
+    training view, a folder that cannot be written, and (unless `force`) files there that i3d did not draw, are an
+    InputError.
     """
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
         raise InputError("a preview shows training clips: give a dataset with a training view")
     with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
+    paths = (out / CLIPS, out / STATISTICS)
+    for path in paths:
+        check_new(str(path), path, force=force, is_own=is_drawing)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     order = np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))
     sample = np.sort(order[:MAX_INSPECTED]).tolist()
@@ -95,7 +101,6 @@ def preview_dataset(
         if on_clip is not None:
             on_clip(completed, num_steps)
     bad = {index: info for index, info in infos.items() if isinstance(info, UnreadableClip)}
-    paths = (out / CLIPS, out / STATISTICS)
     classes = counted(len(annotations.classes), "class", "classes")
     source = f"{annotations.source}: {counted(len(annotations), 'clip')}, {classes}"
     with contact_sheet(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from i3d.errors import printable
 from i3d.utils.atomic_files import replacing
+from i3d.utils.outputs import PNG_METADATA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def open_figure(
         FigureCanvasAgg(figure)
         yield figure
         with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+            figure.savefig(temporary, format="png", dpi=DPI, metadata=PNG_METADATA)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from i3d.cli.checks import check_output
 from i3d.cli.messages import log
 from i3d.cli.mmaction2.arguments import ConfigArguments, config_parser, read_clips, read_config_arguments
+from i3d.cli.output_files import check_writable
 from i3d.cli.runs import plot_runs
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -23,6 +23,7 @@ from i3d.models.factory import build_network
 from i3d.models.flops import network_cost, view_shape
 from i3d.training.log_reader import read_step_seconds
 from i3d.utils.device import ComputeConfig, pick_device
+from i3d.utils.outputs import check_new, is_drawing
 
 WARM_UP: Final = 5  # items that are not measured, as in MMAction2
 ITEMS: Final = 200  # that are measured at the most, with the warm-up
@@ -89,6 +90,7 @@ def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     plot.add_argument("--legend", nargs="+", help="refused: runs are called by their files")
     for ignored in ("--backend", "--style"):
         plot.add_argument(ignored, help="accepted and ignored")
+    plot.add_argument("--force", action="store_true", help="replace a file that i3d did not draw")
     spent = tasks.add_parser("cal_train_time", allow_abbrev=False)
     spent.add_argument("json_logs", nargs="+", metavar="LOG")
     spent.add_argument("--include-outliers", action="store_true", help="with the first step of each epoch")
@@ -103,7 +105,9 @@ def _plot(options: argparse.Namespace) -> None:
     if unknown := [key for key in options.keys if key not in PANELS]:
         raise InputError(f"--keys {unknown[0]!r}: is not drawn; there are {', '.join(PANELS)}")
     out = Path(options.out)
-    check_output("--out", out, (".png",))
+    where = f"--out {out}"
+    check_writable(where, out, (".png",))
+    check_new(where, out, force=options.force, is_own=is_drawing)
     plot_runs([Path(path) for path in options.json_logs], out)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.cli import output
-from i3d.cli.checks import check_output
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.mmaction2.arguments import ConfigArguments, choose_device, config_parser, read_clips, read_config_arguments
-from i3d.data.resume import Resume
+from i3d.cli.output_files import check_writable
+from i3d.data.resume import Resume, finish_log
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols
 from i3d.evaluation.exports import SUFFIXES, check_out, write_results
@@ -32,7 +32,8 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
         raise InputError("--out, --dump: are the same in 0.x and 1.x; choose one of them")
     out = Path(options.out or options.dump) if options.out or options.dump else None
     option = "--out" if options.out else "--dump"
-    check_output(option, out, SUFFIXES)
+    if out is not None:
+        check_writable(f"{option} {out}", out, SUFFIXES)
     saves_views = options.average_clips == "none"
     check_out(out, "mmaction2", save_views=saves_views, option=option)
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")
@@ -104,6 +105,7 @@ def evaluate_by_config(
         values = compute_metrics(evaluation)
         if out is not None:
             write_results(out, [(evaluation, values)], out_format="mmaction2")
+            finish_log(out, is_complete=not evaluation.bad)
             what = "a vector for each view of each clip" if saves_views else "a vector for each clip"
             log.info(f"scores, {what} in the order of the list: {printable(str(out))}")
         default = ("mean_average_precision",) if evaluation.multi_label else METRICS

@@ -16,6 +16,7 @@ from i3d.data.check.report import write_report
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
+from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
@@ -25,7 +26,7 @@ from i3d.errors import printable
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions) -> None:
     annotations = read_dataset(source, dataset)
     write_annotations(annotations, out, naming=frame_naming(frames, frames.modality))
-    names = out.with_suffix(".classes.txt")
+    names = out.with_suffix(CLASSES_SUFFIX)
     write_classes(annotations.classes, names)
     num_classes = len(annotations.classes)
     log.info("%d clips of %d classes, in %s and %s", len(annotations), num_classes, _name(out), _name(names))
@@ -44,7 +45,7 @@ def run_split(source: Path, options: SplitOptions) -> None:
         keep_existing=not options.ignore_splits,
     )
     write_annotations(result.annotations, out)
-    write_classes(annotations.classes, out.with_suffix(".classes.txt"))
+    write_classes(annotations.classes, out.with_suffix(CLASSES_SUFFIX))
     for warning in result.warnings:
         log.warning(warning)
     counts_SK = result.counts_SK.tolist()
@@ -136,7 +137,12 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
     clips = clip_dataset(annotations, "train", options.recipe, options.frames, seed=options.seed)
     with output.ProgressBar("read clips") as bar:
         result = preview_dataset(
-            clips, options.out, num_clips=options.num_clips, epoch=options.epoch, on_clip=bar.update
+            clips,
+            options.out,
+            num_clips=options.num_clips,
+            epoch=options.epoch,
+            on_clip=bar.update,
+            force=options.force,
         )
     if options.json:
         sizes = {f"{width}x{height}": count for (width, height), count in result.sizes.items()}

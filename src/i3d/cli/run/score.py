@@ -11,7 +11,7 @@ from i3d.cli.test import TestOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.exports import write_results
 from i3d.evaluation.fuse import WeightSweep, align_evaluations, check_sweep, fuse_scores, hold_out, sweep_weights
-from i3d.evaluation.report import is_report, write_report
+from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.result_file import metrics_as_dict, read_evaluation, read_evaluations
 
@@ -20,7 +20,6 @@ def run_score(result: Path, names: Sequence[str], top_k: Sequence[int], score_op
     """Print the metrics of saved scores; the exit code."""
     options, average = score_options.result, score_options.average_clips
     check_metrics(names, top_k)
-    check_report(options.report, force=options.force)
     if options.protocol is not None or names:
         evaluations: Sequence[Evaluation] = [read_evaluation(result, protocol=options.protocol, average=average)]
     else:
@@ -47,7 +46,6 @@ def run_score(result: Path, names: Sequence[str], top_k: Sequence[int], score_op
 def run_fuse(results: Sequence[Path], weights: Sequence[float] | None, fuse_options: FuseOptions) -> int:
     """Fuse saved scores and print the metrics of the streams and of all together; the exit code."""
     options, fusion = fuse_options.result, fuse_options.fusion
-    check_report(options.report, force=options.force)
     streams = [read_evaluation(path, protocol=options.protocol) for path in results]
     check_bad_as_wrong(options, multi_label=streams[0].multi_label)
     swept = None
@@ -84,14 +82,6 @@ def finish(evaluations: Sequence[Evaluation], options: ResultOptions | TestOptio
         output.print_protocols(pairs)
     else:
         output.print_evaluation(*pairs[0])
-
-
-def check_report(report: Path | None, *, force: bool) -> None:
-    """An InputError if a file would be replaced that is no report of i3d."""
-    if report is not None and report.exists() and not force and not is_report(report):
-        raise InputError(
-            f"--report {report}: exists already and is no report of i3d; choose another name, or use --force"
-        )
 
 
 def with_metrics(

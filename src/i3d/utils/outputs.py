@@ -1,0 +1,62 @@
+"""Which existing files an output may replace, and a lock, so that two commands never write one output."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from i3d.errors import InputError
+from i3d.utils.atomic_files import try_lock_for_process, writing_to
+
+PNG_METADATA: Final = {"Software": "i3d"}
+PNG_MARK: Final = b"tEXtSoftware\0i3d"
+REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
+HEAD: Final = 2000  # bytes of a file in which its mark is
+
+
+def is_drawing(path: Path) -> bool:
+    """Whether a file is a PNG that i3d drew: it can be drawn again at any time."""
+    return PNG_MARK in _head(path)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of i3d: it can be written again from the scores."""
+    return REPORT_MARK in _head(path)
+
+
+def check_new(where: str, path: Path, *, force: bool, is_own: Callable[[Path], bool] = lambda _: False) -> None:
+    """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv."""
+    if os.path.lexists(path) and not force and not is_own(path):
+        raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
+
+
+def is_open_file(path: Path, handle: int) -> bool:
+    """Whether a path is still the file that was opened: the holder of a lock removes the file of the lock."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked_output(where: str, path: Path) -> Iterator[None]:
+    """A lock on an output file until the block ends; if another process has it, an InputError."""
+    lock = path.with_name(f".{path.name}.lock")
+    with writing_to(f"{where}:", "choose another place"):
+        file = lock.open("ab")
+    with file:
+        if not try_lock_for_process(file.fileno()) or not is_open_file(lock, file.fileno()):
+            raise InputError(f"{where}: another run is writing it; wait for that run, or choose another name")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""

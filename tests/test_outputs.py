@@ -1,0 +1,172 @@
+"""No command replaces a file that it did not write itself, reads and writes one file, or runs twice on one output."""
+
+import os
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from i3d.cli.main import app
+from i3d.cli.options import OUTPUT
+from i3d.utils.outputs import locked_output
+from support.commands import commands_below, run
+from support.rendering import render
+from support.training_runs import RECIPE
+
+OURS = b"written by somebody else\n"
+FILES = {  # command, option (empty: an argument): words of a command that would write OUT
+    ("predict", "--out"): "clip.mp4 --out OUT.csv",
+    ("predict", "--annotate"): "clip.mp4 --annotate OUT.mp4",
+    ("flow show", "--out"): "clip.mp4 --out OUT.gif",
+    ("test", "--out"): "inception_rgb_kinetics400 --data clips.csv --out OUT.json",
+    ("test", "--report"): "inception_rgb_kinetics400 --data clips.csv --report OUT.html",
+    ("score", "--out"): "result.json --out OUT.yaml",
+    ("score", "--report"): "result.json --report OUT.html",
+    ("fuse", "--out"): "result.json result.json --out OUT.csv",
+    ("fuse", "--report"): "result.json result.json --report OUT.html",
+    ("plot", "--out"): "log.jsonl --out OUT.png",
+    ("data list", "--out"): "clips.csv --out OUT.txt",
+    ("data split", "--out"): "clips.csv --out OUT.jsonl",
+    ("data check", "--out"): "clips.csv --out OUT.csv",
+    ("convert", ""): "inception_rgb_kinetics400 OUT.safetensors",
+    ("benchmark model", "--out"): "r50 --out OUT.json",
+}
+FOLDERS = {  # the words, and the files in OUT that it would write
+    ("features", "--out"): ("clip.mp4 --out OUT", ["clip.npy", "clip.json"]),
+    ("flow", "--out"): ("clip.mp4 --out OUT", ["clip/x.jpg", "list.txt"]),
+    ("train", "--work-dir"): (
+        "--recipe tiny.yaml --data clips.csv --work-dir OUT",
+        ["recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png", "best.safetensors", "last.safetensors"],
+    ),
+    ("data extract-frames", "--out"): (
+        "clips.csv --out OUT",
+        ["clip/img_00001.jpg", "list.txt", "list_val.txt", "classes.txt"],
+    ),
+    ("data pack", "--out"): ("clips.csv --out OUT", ["x.txt"]),
+    ("data check", "--fix"): ("clips.csv --fix OUT", ["cut.mp4"]),
+    ("data preview", "--out"): ("clips.csv --out OUT", ["clips.png", "statistics.png"]),
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A clip, a damaged clip, their list, a recipe, a log and a result."""
+    folder = tmp_path_factory.mktemp("inputs")
+    render(folder / "clip.mp4", num_frames=8)
+    whole = render(folder / "cut.mkv", num_frames=16, options={"g": "2"}).read_bytes()
+    (folder / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    (folder / "clips.csv").write_text("path,label,split\nclip.mp4,archery,train\ncut.mkv,abseiling,val\n")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    (folder / "log.jsonl").write_text('{"step": 1, "epoch": 0, "loss": 1.0, "top1": 0.5, "lr": 0.1}\n')
+    (folder / "result.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def place(inputs, tmp_path, monkeypatch):
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_option_that_names_an_output_is_in_these_tables():
+    outputs = {
+        (name, next((flag for flag in argument.names if flag.startswith("--")), ""))
+        for name, command in commands_below(app)
+        for argument in command.assemble_argument_collection()
+        if OUTPUT in argument.parameter.group and "Path" in str(argument.hint)
+    }
+    assert outputs == FILES.keys() | FOLDERS.keys()
+
+
+@contextmanager
+def locked_in_another_process(out):
+    ready, ends = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with locked_output("", out):
+            os.write(ends, b"1")
+            signal.pause()
+    os.read(ready, 1)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(ends)
+
+
+def words_of(command, words, out):
+    return [*command.split(), *words.replace("OUT", str(out)).split()]
+
+
+@pytest.mark.parametrize(("command", "option"), FILES)
+def test_a_file_is_not_replaced_without_force(place, command, option):
+    words = words_of(command, FILES[command, option], place / "out")
+    out = next(Path(word) for word in words if word.startswith(str(place / "out")))
+    for kind in ("file", "link to nothing"):
+        if kind == "file":
+            out.write_bytes(OURS)
+        else:
+            out.unlink()
+            out.symlink_to("nowhere")
+        before = contents(place)
+        result = run(*words)
+        assert (result.returncode, result.stdout) == (2, "")
+        line = f"error: {option} {out}".replace("error:  ", "error: ")
+        assert result.stderr.endswith(f"{line}: the file exists; choose another name, or replace it with --force\n")
+        assert contents(place) == before
+        assert out.is_symlink() == (kind != "file")
+
+
+@pytest.mark.parametrize(("command", "option"), FILES)
+def test_an_output_is_not_also_an_input(place, command, option):
+    """Even with --force: the names of inputs are exchanged for that of the output."""
+    words = words_of(command, FILES[command, option], place / "out")
+    out = next(word for word in words if word.startswith(str(place / "out")))
+    names = ("r50", "inception_rgb_kinetics400")
+    number = next(i for i, word in enumerate(words) if (place / word).is_file() or word in names)
+    source = place / words[number]
+    Path(out).write_bytes(source.read_bytes() if source.is_file() else b"weights")
+    words[number] = out
+    before = contents(place)
+    result = run(*words, "--force")
+    assert result.returncode == 2
+    assert "what the command reads; choose another name" in result.stderr
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize(("command", "option"), FILES)
+def test_two_runs_on_one_output(place, command, option):
+    words = words_of(command, FILES[command, option], place / "out")
+    out = next(Path(word) for word in words if word.startswith(str(place / "out")))
+    if (command, option) in (("predict", "--out"), ("test", "--out")):  # test_resume_log.py
+        return
+    with locked_in_another_process(out):
+        before = contents(place)
+        result = run(*words)
+        assert result.returncode == 2
+        assert "another run is writing it; wait for that run, or choose another name" in result.stderr
+        assert contents(place) == before
+
+
+@pytest.mark.parametrize(("command", "option"), FOLDERS)
+@pytest.mark.usefixtures("place")
+def test_files_of_others_in_a_folder_are_not_replaced(tmp_path_factory, command, option):
+    words, names = FOLDERS[command, option]
+    for name in names:
+        out = tmp_path_factory.mktemp("folder") / "out"
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(OURS)
+        before = contents(out)
+        result = run(*words_of(command, words, out))
+        assert result.returncode in (2, 3), (name, result.output)
+        assert "exists" in result.output or f"{name}: cannot be read; restore it" in result.output
+        assert contents(out) == before
