@@ -180,11 +180,12 @@ def in_process(*args):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "jsonl"])
-def test_a_second_run_computes_only_new_videos(clips, counting, suffix):
+def test_a_second_run_computes_only_videos_that_failed_or_changed(clips, counting, suffix):
     out = f"r.{suffix}"
     in_process("predict", ".", "--out", out)
     first = Path(out).read_bytes()
     assert len(counting[0].calls) == 3
+    assert Path(f".{out}.resume").exists()  # a video failed
     in_process("predict", ".", "--out", out)
     assert counting[1].calls == []
     assert Path(out).read_bytes() == first
@@ -193,6 +194,35 @@ def test_a_second_run_computes_only_new_videos(clips, counting, suffix):
     os.utime("z.webm", (1, 1))
     in_process("predict", ".", "--out", out)
     assert counting[2].calls == ["m-broken.mp4", "z.webm", "zz.webm"]
+    assert not Path(f".{out}.resume").exists()  # every video has a result
+    assert "the file exists" in in_process("predict", ".", "--out", out)
+
+
+def test_an_output_that_was_edited_after_the_run_is_not_replaced(clips, counting):
+    in_process("predict", ".", "--out", "r.csv")
+    with Path("r.csv").open("a") as file:
+        file.write("a note of mine\n")
+    assert "the file exists; choose another name" in in_process("predict", ".", "--out", "r.csv")
+    assert Path("r.csv").read_text().endswith("a note of mine\n")
+    in_process("predict", ".", "--out", "r.csv", "--force")
+    assert "a note of mine" not in Path("r.csv").read_text()
+
+
+class Replacing(Counting):
+    """Another program writes to the file while it is read."""
+
+    def logits_of_views(self, views, **options):
+        super().logits_of_views(views, **options)
+        with Path("z.webm").open("ab") as file:
+            file.write(b"more")
+
+
+def test_a_video_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
+    monkeypatch.setattr("i3d.inference.predictor.Predictor", lambda _model, **options: Replacing(**options))
+    for _ in range(2):  # and it is not in the log
+        message = in_process("predict", "z.webm", "--out", "r.csv")
+        assert "z.webm: it changed while it was read; run again when it is complete" in message
+        assert ",error," in Path("r.csv").read_text()
 
 
 def test_json_lines_and_json_hold_the_same(clips, counting):
@@ -210,8 +240,9 @@ def test_other_results_are_not_replaced_without_force(clips, counting):
         "predict", "z.webm", "--out", "r.csv"
     )
     assert Path("r.csv").read_text() == "precious"
-    in_process("predict", "z.webm", "--out", "r.csv", "--force")
-    message = in_process("predict", "z.webm", "--out", "r.csv", "--top-k", "2")
+    videos = ("z.webm", "m-broken.mp4")  # one fails: the log stays
+    in_process("predict", *videos, "--out", "r.csv", "--force")
+    message = in_process("predict", *videos, "--out", "r.csv", "--top-k", "2")
     assert "made with other settings (top_k was 5, now 2)" in message
     assert "holds results of z.webm, which is not in this run" in in_process("predict", "é.mkv", "--out", "r.csv")
     Path("r.csv").unlink()
@@ -221,7 +252,7 @@ def test_other_results_are_not_replaced_without_force(clips, counting):
 
 
 def test_a_damaged_resume_log_is_an_error(clips, counting):
-    in_process("predict", "z.webm", "--out", "r.csv")
+    in_process("predict", "z.webm", "m-broken.mp4", "--out", "r.csv")
     with Path(".r.csv.resume").open("a") as file:
         file.write("junk\n")
     assert ".r.csv.resume: damaged" in in_process("predict", "z.webm", "--out", "r.csv")
@@ -229,9 +260,10 @@ def test_a_damaged_resume_log_is_an_error(clips, counting):
 
 @pytest.mark.slow
 def test_the_standard_input_is_never_reused_as_unchanged(clips, tiny):
+    """A bad video beside it keeps the log."""
     for name in ("z.webm", "é.mkv"):
-        result = run("predict", "-", "--out", "r.json", "--model", tiny, stdin=Path(name).read_bytes())
-        assert result.returncode == 0
+        words = ["predict", "-", "m-broken.mp4", "--out", "r.json", "--model", tiny]
+        assert run(*words, stdin=Path(name).read_bytes()).returncode == 3
         score = json.loads(Path("r.json").read_text())[0]["predictions"][0]["score"]
         assert score == i3d.predict(name, model=tiny).top1.score
 

@@ -7,6 +7,7 @@ Two kinds of output need it:
   source; `read_record`, `check_settings` and `is_current` read, compare and accept it.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,9 +19,11 @@ from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, first_line
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
+from i3d.utils.outputs import check_new, is_open_file
 from i3d.video.images import images_in
 
 SUFFIX: Final = ".resume"
+WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
 MAX_CHANGES: Final = 5  # that a message names
 TODO: Final = "choose another --out, or replace them with --force"
 Entry = dict[str, Any]  # key, signature, row
@@ -41,11 +44,12 @@ class ResumeLog(Generic[T]):
 
     The first line holds the settings. Each further line holds the key of an item, the signature of its source file
     (`file_signature`) and the item, as `encode` makes it a JSON object and `decode` reads it. A last line that a kill
-    has cut is ignored. The log stays after the run: the same command later computes only what is new or has changed.
+    has cut is ignored. When the output is written, `finish_log` removes the log, or keeps it if items are missing.
 
     Before anything is written, an InputError refuses a log of other settings, a log with items that are not in `keys`,
-    a log that another run is writing, and an output without a log. With `force` the log starts empty. Of several ranks
-    each writes a log of its own; `all_gather` exchanges their refusals, so that all ranks raise the same error.
+    a log that another run is writing, and an output that is not the one which a run with this log wrote. With `force`
+    the log starts empty. Of several ranks each writes a log of its own; `all_gather` exchanges their refusals, so that
+    all ranks raise the same error.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class ResumeLog(Generic[T]):
         except InputError as error:
             refusals = [str(error)]
         if refusals := all_gather(refusals):
-            self.close()
+            self._remove_empty()
             raise InputError(refusals[0])
         if self._file is not None:
             self._merge_logs(self._file, out, lines)
@@ -108,8 +112,8 @@ class ResumeLog(Generic[T]):
     def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> dict[Path, list[str]]:
         """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
         logs = _logs(out)
-        if not force and out.exists() and not any(log.exists() and log.stat().st_size for log in logs):
-            raise InputError(f"--out {out}: the file exists; choose another name, or replace it with --force")
+        if not any(log.exists() for log in logs):
+            check_new(f"--out {out}", out, force=force)
         if self.path == logs[0]:
             self._file = _open_locked(self.path, out)
         lines_of: dict[Path, list[str]] = {}
@@ -127,7 +131,20 @@ class ResumeLog(Generic[T]):
                     raise InputError(f"--out {out}: {what}; {TODO}")
                 self._entries |= entries
                 lines_of[log] = lines
+        check_new(
+            f"--out {out}",
+            out,
+            force=force,
+            is_own=lambda path: any(_written_line(path) in lines for lines in lines_of.values()),
+        )
         return lines_of
+
+    def _remove_empty(self) -> None:
+        """Close the log; remove it if it was made only now."""
+        if self._file is not None:
+            if not os.fstat(self._file.fileno()).st_size:
+                self.path.unlink(missing_ok=True)
+            self._file.close()
 
     def _merge_logs(self, file: BinaryIO, out: Path, lines_of: dict[Path, list[str]]) -> None:
         """Add the items of the other logs to this one, and remove those logs."""
@@ -140,6 +157,27 @@ class ResumeLog(Generic[T]):
         file.flush()
         for log in _logs(out)[1:]:
             log.unlink(missing_ok=True)
+
+
+def finish_log(out: Path, *others: Path, is_complete: bool) -> None:
+    """After an output is written: remove its logs, or keep them if items are missing, so that a rerun adds these.
+
+    A rerun replaces the output, and the `others` that were written with it, only while they have the content that is
+    logged here.
+    """
+    if is_complete:
+        for log in _logs(out):
+            log.unlink(missing_ok=True)
+        return
+    lines = "".join(f"{_written_line(path)}\n" for path in (out, *others))
+    with writing_to(f"{_log_path(out, 0)}:", "free disk space"), _log_path(out, 0).open("ab") as file:
+        file.write(lines.encode())
+
+
+def is_logged(path: Path, out: Path) -> bool:
+    """Whether the log of `out` names the content that the file `path` has now."""
+    log = _log_path(out, 0)
+    return path.is_file() and log.exists() and _written_line(path) in _complete_lines(log, None)
 
 
 def file_signature(path: str) -> list[int]:
@@ -212,11 +250,16 @@ def _logs(out: Path) -> list[Path]:
     return [_log_path(out, 0), *sorted(out.parent.glob(f".{escape(out.name)}.[0-9]*{SUFFIX}"))]
 
 
+def _written_line(path: Path) -> str:
+    with path.open("rb") as file:
+        return json.dumps({WRITTEN: hashlib.file_digest(file, "sha256").hexdigest()})
+
+
 def _open_locked(path: Path, out: Path) -> BinaryIO:
     """The log, open to read and append, for this process alone."""
     with writing_to(f"{path}:", "choose another --out"):
         file = path.open("a+b")
-    if not try_lock_for_process(file.fileno()):
+    if not try_lock_for_process(file.fileno()) or not is_open_file(path, file.fileno()):
         file.close()
         raise InputError(f"--out {out}: another run is writing it; wait for that run, or choose another --out")
     return file
@@ -240,7 +283,8 @@ def _complete_lines(path: Path, file: BinaryIO | None) -> list[str]:
 
 def _entries(path: Path, lines: Sequence[str]) -> dict[str, Entry]:
     with _reading(path):
-        entries = {entry["key"]: entry for entry in map(json.loads, lines)}
+        records = [record for record in map(json.loads, lines) if record.keys() != {WRITTEN}]
+        entries = {entry["key"]: entry for entry in records}
         if any(not isinstance(e["signature"], list) or not isinstance(e["row"], dict) for e in entries.values()):
             raise ValueError("a line without signature and row")
         return entries
@@ -251,6 +295,6 @@ def _reading(log: Path) -> Iterator[None]:
     """An InputError for content that is not ours."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         why = f"damaged ({first_line(error)}); delete it, or start again with --force"
         raise InputError(f"{log}: {why}") from error

@@ -245,10 +245,18 @@ class _Evaluator:
         for index in list(scores)[world.rank :: world.size]:
             reporter.clip(self._is_correct(scores[index], index))
         lines = []
+        signatures = {index: cache.signature(index) for index in remaining[world.rank :: world.size]}
         for batch in loader.batches():
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
-                clip = self.scorer(views, self.annotations.file(index), index=index)
-                cache.add(index, clip)
+                file = self.annotations.file(index)
+                clip = self.scorer(views, file, index=index)
+                if cache.signature(index) != signatures[index]:
+                    reason = f"{printable(file)}: it changed during the test; test it again when it is complete"
+                    loader.bad[index] = UnreadableClip(index, reason)
+                    loader.check_bad()
+                    reporter.clip(None)
+                    continue
+                cache.add(index, signatures[index], clip)
                 lines.append(json.dumps([index, encode_scores(clip)]))
                 reporter.clip(self._is_correct(clip, index))
             for _ in batch.bad:

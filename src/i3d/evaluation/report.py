@@ -77,12 +77,6 @@ def write_report(
     write_atomically(out, _render(values).encode())
 
 
-def is_report(path: Path) -> bool:
-    """Whether a file is a report of i3d, which may be replaced."""
-    with path.open("rb") as file:
-        return b'<meta name="generator" content="i3d">' in file.read(2000)
-
-
 def matrix_classes(confusion_KK: Labels) -> list[int]:
     """The classes of the matrix (S): all of up to 60; of more, the 20 that are most often confused with each other."""
     if len(confusion_KK) <= FULL_MATRIX:

@@ -43,21 +43,22 @@ class ScoreCache:
             return {}
         lines = []
         for index in range(len(self._clips)) if self._world.rank == 0 else ():
-            scores = self._log.get(self._key(index), partial(self._signature, index))
+            scores = self._log.get(self._key(index), partial(self.signature, index))
             if scores is not None:
                 lines.append(json.dumps([index, encode_scores(scores)]))
         return {index: decode_scores(row) for index, row in map(json.loads, self._world.all_gather(lines))}
 
-    def add(self, index: int, scores: ProtocolScores) -> None:
+    def add(self, index: int, signature: Sequence[int], scores: ProtocolScores) -> None:
+        """Log the scores of a clip, whose file had this signature before it was read."""
         if self._log is not None:
-            self._log.add(self._key(index), self._signature(index), scores)
+            self._log.add(self._key(index), signature, scores)
 
     def _key(self, index: int) -> str:
         """The name of a clip; of a folder, also how many of its frames belong to the clip."""
         num_frames = self._clips[index].num_frames
         return self._clips.name(index) + ("" if num_frames is None else f" ({num_frames} frames)")
 
-    def _signature(self, index: int) -> Sequence[int]:
+    def signature(self, index: int) -> Sequence[int]:
         """Of the file of a clip; of packed clips, of the index of the shards."""
         shards = self._clips.shards
         return file_signature(self._clips.file(index) if shards is None else str(shards.root / INDEX))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, BinaryIO, Final, NamedTuple, Self, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -161,11 +161,12 @@ def predict_each(
                     stream.logits_of_views(items, name=name, on_progress=on_progress)  # type: ignore[arg-type]
                     for stream in predictor.streams
                 ]
+                item.check_unchanged()
                 row = predictor.make_prediction(item.source, logits, top_k=top_k)
             except VideoError as error:
                 row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
             if log and row.status == "ok":  # the next run tries the others again
-                log.add(row.path, file_signature(row.path), row)
+                log.add(row.path, item.signature, row)
             yield row
 
 
@@ -173,6 +174,16 @@ class _Start(NamedTuple):
     """The views that follow are of this video."""
 
     source: Source
+    signature: list[int]  # of its file, before it was read; empty if it is no file
+
+    @classmethod
+    def from_source(cls, source: Source) -> Self:
+        return cls(source, file_signature(source) if isinstance(source, str) else [])
+
+    def check_unchanged(self) -> None:
+        """A VideoError if the file was replaced or written to while it was read."""
+        if self.signature and isinstance(self.source, str) and file_signature(self.source) != self.signature:
+            raise VideoError(self.source, "it changed while it was read", "run again when it is complete")
 
 
 def _decode(
@@ -191,7 +202,7 @@ def _decode(
         if logged is not None:
             yield logged
             continue
-        yield _Start(source)
+        yield _Start.from_source(source)
         try:
             content = _read_stdin() if isinstance(source, str) and source == STDIN else source
             for stream in predictor.streams:

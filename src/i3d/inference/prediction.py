@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex, over
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import printable
+from i3d.errors import InputError, printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.outputs import PNG_METADATA, is_drawing
 from i3d.utils.text import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_ROWS_SHOWN: Final = 20  # of a repr
+IMAGE_SUFFIXES: Final = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -121,16 +123,26 @@ class Predictions(list[Prediction]):
         """The JSON form of each prediction."""
         return [row.to_dict() for row in self]
 
-    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
-        """A row a video, with as many columns as the longest has classes; also written to `path`, if it is given."""
+    def to_csv(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """A row a video, with as many columns as the longest has classes; also written to `path`, if it is given.
+
+        A name that does not end in .csv, and an existing file unless `force` replaces it, are an InputError.
+        """
         text = to_csv(self, top_k=max((len(row.predictions) for row in self), default=1))
         if path is not None:
-            write_atomically(Path(path), text.encode("utf-8", "surrogateescape"))
+            out = new_file(path, (".csv",), force=force)
+            write_atomically(out, text.encode("utf-8", "surrogateescape"))
         return text
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Bars of the scores of each video as a matplotlib figure; also written to `path`, if it is given."""
+    def plot(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> "Figure":
+        """Bars of the scores of each video as a matplotlib figure; also written to `path`, if it is given.
+
+        A name that does not end in .png, .pdf or .svg is an InputError, and so is an existing file that i3d did not
+        draw, unless `force` replaces it.
+        """
         from matplotlib.figure import Figure
+
+        out = None if path is None else new_file(path, IMAGE_SUFFIXES, force=force)
 
         rows = [row for row in self if row.predictions]
         height = 0.6 + 0.25 * sum(len(row.predictions) + 2 for row in rows)
@@ -146,10 +158,10 @@ class Predictions(list[Prediction]):
             axis.set_title(printable(row.path), loc="left", fontsize="medium")
             axis.spines[["top", "right"]].set_visible(False)
         axes[-1].set(xlim=(0, 1.08), xlabel="score")
-        if path is not None:
-            content = io.BytesIO()
-            figure.savefig(content, format=Path(path).suffix[1:] or "png", dpi=150)
-            write_atomically(Path(path), content.getvalue())
+        if out is not None:
+            content, suffix = io.BytesIO(), out.suffix.lower()
+            figure.savefig(content, format=suffix[1:], dpi=150, metadata=PNG_METADATA if suffix == ".png" else None)
+            write_atomically(out, content.getvalue())
         return figure
 
 
@@ -162,6 +174,16 @@ def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
         cells += [""] * (2 * top_k - len(cells))
         table.append([row.path, row.status, *cells, row.error])
     return csv_text(table)
+
+
+def new_file(path: str | os.PathLike[str], suffixes: Sequence[str], *, force: bool) -> Path:
+    """The path of a file to write, checked by the rule of outputs (`utils/outputs.py`)."""
+    out = Path(path)
+    if out.suffix.lower() not in suffixes:
+        raise InputError(f"{os.fspath(path)!r}: the name must end in {' or '.join(suffixes)}")
+    if not force and os.path.lexists(out) and not is_drawing(out):
+        raise InputError(f"{out}: the file exists; choose another name, or replace it with force=True")
+    return out
 
 
 def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> None:

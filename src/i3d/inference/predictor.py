@@ -24,6 +24,7 @@ from i3d.models.flops import view_shape
 from i3d.recipes.protocols import with_average
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
+from i3d.utils.distributed import local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import Limits, Source
 from i3d.weights.load import build_model, load_weights
@@ -94,7 +95,7 @@ class Predictor(VideoClassifier):
     ) -> None:
         """`model`, `recipe` and `labels` are those of `load_model`; `flow` replaces the flow method of the recipe."""
         compute = compute or ComputeConfig()
-        self.device = pick_device(compute.device)
+        self.device = pick_device(local_device(compute.device))
         self.weights = load_weights(model, recipe=recipe, labels=labels)
         self.card = self.weights.card
         its_recipe, clip_CTHW = self.card.recipe, view_shape(self.card.recipe)[1:]

@@ -1,52 +1,116 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
+import json
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from i3d.cli import output
 from i3d.cli.messages import log
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
+from i3d.data.formats.inputs import STDIN
 from i3d.data.formats.read import class_names
-from i3d.data.resume import ResumeLog
+from i3d.data.resume import ResumeLog, finish_log
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors
 from i3d.inference.annotate import annotate
 from i3d.inference.predict_many import predict_each
 from i3d.inference.prediction import Prediction, write_predictions
 from i3d.inference.two_stream import TwoStreams
+from i3d.utils.distributed import World, init_world
 from i3d.video.base import Limits
 
 
 def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fusion: Fusion) -> int:
-    """Predict each video, print and write the results; the exit code."""
-    out, top_k, frames_fps = options.out, options.top_k, options.frames_fps
-    if options.annotate is not None and len(paths) > 1:
-        raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
-    limits = Limits(max_seconds=options.max_decode_lag)
-    predictor = _load(networks, fusion, options)
-    settings = {**predictor.settings, "top_k": top_k, "frames_fps": frames_fps}
-    encode, decode, force = Prediction.to_dict, Prediction.from_dict, options.force
-    resumed = ResumeLog(out, settings, paths, encode=encode, decode=decode, force=force) if out else nullcontext()
-    rows: list[Prediction] = []
-    with output.ProgressBar("predict", len(paths)) as bar, resumed as results_log:
-        for row in predict_each(
-            predictor, paths, log=results_log, top_k=top_k, frames_fps=frames_fps, limits=limits, on_progress=bar
-        ):
-            rows.append(row)
-            with bar.paused():
-                output.print_prediction(row, json=options.json, paths=paths)
-            bar.advance()
+    """Predict each video, print and write the results; the exit code. Under torchrun each rank predicts its share."""
+    out, annotated = options.out, options.annotate
+    if annotated is not None:
+        _check_annotated(paths, annotated)
+    world = init_world(torch.device("cpu"))
+    if world.size > 1 and STDIN in paths:
+        raise InputError("-: the standard input is of one process; give files to several")
+    rows, protocol_line = _predict_share(paths, options, _load(networks, fusion, options), world)
+    if world.rank > 0:  # of several processes, one that fails would end the others
+        return 0
+    bad = sum(row.status == "error" for row in rows)
     if out is not None:
-        write_predictions(out, rows, top_k=top_k)
+        write_predictions(out, rows, top_k=options.top_k)
+        finish_log(out, is_complete=not bad)
     if options.json:
         output.print_json([row.to_dict() for row in rows])
-    bad = sum(row.status == "error" for row in rows)
-    output.print_summary(rows, bad, out, predictor.protocol_line, json=options.json)
-    if options.annotate is not None and not bad:
-        annotate(paths[0], rows[0], options.annotate, frames_fps=frames_fps, limits=limits)
-        log.info("labels drawn on the video: %s", printable(str(options.annotate)))
+    output.print_summary(rows, bad, out, protocol_line, json=options.json)
+    if annotated is not None and not bad:
+        annotate(paths[0], rows[0], annotated, frames_fps=options.frames_fps, limits=_limits(options))
+        log.info("labels drawn on the video: %s", printable(str(annotated)))
     return 3 if bad else 0
+
+
+def _predict_share(
+    paths: list[str], options: PredictOptions, predictor: predictors.Predictor | TwoStreams, world: World
+) -> tuple[list[Prediction], str]:
+    """The predictions of all videos, of which this rank computes its share, and the line of the protocol."""
+    out, top_k, frames_fps = options.out, options.top_k, options.frames_fps
+    resumed = nullcontext() if out is None else _resume_log(out, paths, options, predictor.settings, world)
+    rows: dict[int, Prediction] = {}
+    share = range(len(paths))[world.rank :: world.size]
+
+    def show(row: Prediction) -> None:
+        if world.rank == 0:
+            output.print_prediction(row, json=options.json, paths=paths)
+
+    with output.ProgressBar("predict", len(share)) as bar, resumed as results_log:
+        predictions = predict_each(
+            predictor,
+            [paths[index] for index in share],
+            log=results_log,
+            top_k=top_k,
+            frames_fps=frames_fps,
+            limits=_limits(options),
+            on_progress=bar,
+        )
+        for index, row in zip(share, predictions, strict=True):
+            rows[index] = row
+            if world.size == 1:
+                with bar.paused():
+                    show(row)
+            bar.advance()
+        if world.size > 1:
+            lines = world.all_gather([json.dumps([index, row.to_dict()]) for index, row in rows.items()])
+            rows = {index: Prediction.from_dict(row) for index, row in sorted(map(json.loads, lines))}
+            for row in rows.values():
+                show(row)
+    return list(rows.values()), predictor.protocol_line
+
+
+def _resume_log(
+    out: Path, paths: list[str], options: PredictOptions, settings: dict[str, Any], world: World
+) -> ResumeLog[Prediction]:
+    return ResumeLog(
+        out,
+        {**settings, "top_k": options.top_k, "frames_fps": options.frames_fps},
+        paths,
+        encode=Prediction.to_dict,
+        decode=Prediction.from_dict,
+        force=options.force,
+        rank=world.rank,
+        all_gather=world.all_gather,
+    )
+
+
+def _limits(options: PredictOptions) -> Limits:
+    return Limits(max_seconds=options.max_decode_lag)
+
+
+def _check_annotated(paths: list[str], annotated: Path) -> None:
+    """--annotate draws on one video, and never over it."""
+    if len(paths) > 1:
+        raise InputError(f"--annotate draws on one video, {len(paths)} were given; name one")
+    if annotated.exists() and Path(paths[0]).exists() and annotated.samefile(paths[0]):
+        raise InputError(f"--annotate {annotated}: is the video itself; choose another name")
 
 
 def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predictors.Predictor | TwoStreams:

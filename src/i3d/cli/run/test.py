@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from i3d.cli import output
 from i3d.cli.checks import refuse
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.options import StreamOptions
-from i3d.cli.run.score import check_bad_as_wrong, check_report, finish, with_metrics
+from i3d.cli.run.score import check_bad_as_wrong, finish, with_metrics
 from i3d.cli.run.setup import compute_config, frame_naming, if_interrupted, read_dataset, warn_if_incomplete
 from i3d.cli.streams import Fusion, check_flow_method
 from i3d.cli.test import TestOptions
 from i3d.data.annotations import SPLITS, Annotations
-from i3d.data.resume import Resume
+from i3d.data.resume import Resume, finish_log, is_logged
 from i3d.errors import InputError, printable
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.exports import check_out, write_results
@@ -22,7 +23,10 @@ from i3d.evaluation.fuse import align_evaluations, fuse_scores, hold_out, sweep_
 from i3d.evaluation.result import Evaluation
 from i3d.evaluation.result_file import read_evaluations
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
+from i3d.utils.outputs import check_new
 from i3d.weights.load import Weights, load_weights
+
+STREAMS: Final = ("rgb", "flow")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,6 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     """Test one network, or one of RGB and one of flow; the exit code."""
     out, protocols, saves_views, force = options.out, options.protocol_names, options.saves_views, options.force
     check_out(out, options.out_format, num_protocols=len(protocols) or 1, save_views=saves_views)
-    check_report(options.report, force=force)
     networks = _load_networks(model, options.recipe, options.streams)
     average: str | None = None if saves_views else options.average_clips
     if len(networks) == 2:
@@ -50,7 +53,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     resumes = "the same command resumes the test" if out is not None else "with --out it could be resumed"
     tested = []
     for network in networks:
-        place = _beside(out, network.stream) if len(networks) == 2 else out
+        place = out if out is None or len(networks) == 1 else _beside(out, network.stream)
         settings = [*(options.settings or [])]
         if network.stream == "flow" and options.streams.flow_method is not None:
             settings.append(f"preprocessing.flow={options.streams.flow_method}")
@@ -74,6 +77,10 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
         result = _fused_evaluations(tested, networks, fusion, options)
         _check_same(result, out, force=force)
     finish(result, options)
+    if out is not None:
+        places = [out] if len(tested) == 1 else [*(_beside(out, name) for name in STREAMS), out]
+        for place in places[:2]:  # those that have a log
+            finish_log(place, *places, is_complete=not is_bad)
     return 3 if is_bad else 0
 
 
@@ -168,10 +175,9 @@ def _average_of_streams(options: TestOptions, fusion: Fusion) -> str | None:
         raise InputError("--stream-weights sweep: is for one protocol; name one")
     out = options.out
     if out is not None and not options.force:
-        resume_log = out.with_name(f".{out.stem}.rgb{out.suffix}.resume")  # of an earlier test of these streams
-        for place in (out, *(out.with_name(f"{out.stem}.{name}{out.suffix}") for name in ("rgb", "flow"))):
-            if place.exists() and not resume_log.exists():
-                raise InputError(f"{place}: exists already; choose another --out, or use --force")
+        first, *_ = of_streams = [_beside(out, name) for name in STREAMS]
+        for place in (out, *of_streams):
+            check_new(f"--out {place}", place, force=False, is_own=lambda path: is_logged(path, first))
     return "score" if fusion.average == "score" else None
 
 
@@ -180,8 +186,8 @@ def _fused_evaluations(
 ) -> tuple[Evaluation, ...]:
     """The fused evaluation of each protocol; those of the streams are written beside --out, and printed."""
     for network, evaluations in zip(networks, tested, strict=True):
-        place = _beside(options.out, network.stream)
-        if place is not None:
+        if options.out is not None:
+            place = _beside(options.out, network.stream)
             write_results(place, with_metrics(evaluations, options), out_format="i3d")
             log.info("scores of %s: %s", network.stream, printable(str(place)))
     results = []
@@ -209,6 +215,6 @@ def _check_same(result: Sequence[Evaluation], out: Path | None, *, force: bool) 
             raise InputError(f"--out {out}: {what}; choose another --out, or use --force")
 
 
-def _beside(out: Path | None, stream: str) -> Path | None:
+def _beside(out: Path, stream: str) -> Path:
     """Where the scores of one of two streams are written."""
-    return None if out is None else out.with_name(f"{out.stem}.{stream}{out.suffix}")
+    return out.with_name(f"{out.stem}.{stream}{out.suffix}")
