@@ -18,7 +18,7 @@ from i3d.data.resume import TODO, check_settings, file_signature, is_current, re
 from i3d.errors import InputError
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
-from i3d.utils.atomic_files import remove_abandoned, write_atomically
+from i3d.utils.atomic_files import write_atomically
 from i3d.weights.checkpoint import file_sha256
 
 FORMAT: Final = "i3d features"
@@ -68,8 +68,6 @@ def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapp
     """Write the array between two versions of its sidecar, each atomically."""
     content = array_bytes(features, target.format)
     target.base.parent.mkdir(parents=True, exist_ok=True)
-    for path in (target.sidecar, target.values):
-        remove_abandoned(path)
     for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
         if other != target.values and read_sidecar(target.sidecar) is not None:
             other.unlink(missing_ok=True)  # the features of the old sidecar, in another format

@@ -22,7 +22,7 @@ from i3d.finetuning.defaults import Decision, choose
 from i3d.finetuning.diagnosis import diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import write_end, write_start
+from i3d.finetuning.record import OWN_FILES, RECORD, write_end, write_start
 from i3d.finetuning.steps import START, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
@@ -91,7 +91,10 @@ def finetune(
         raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
     folder = RunFolder(work_dir)
     folder.lock()  # raises before any work if the folder is not free
-    folder.release()
+    try:
+        folder.check_own(RECORD, OWN_FILES)
+    finally:
+        folder.release()
     weights, device = load_weights(init), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:

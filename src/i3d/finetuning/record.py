@@ -5,26 +5,33 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from i3d.data.formats.write import write_annotations, write_classes
+from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview_dataset
-from i3d.errors import InputError, printable
+from i3d.errors import printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
-from i3d.finetuning.steps import Finetuner
+from i3d.finetuning.steps import START, Finetuner
 from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerprint
+from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
 
 RECORD, SPLIT, TEST, CONFUSION = "finetune.json", "split.csv", "test.json", "confusion.png"
 REPORT, PREVIEW = "report.html", "preview"
+
+OWN_FILES: Final = (  # of fine-tuning, beside its record
+    SPLIT, str(Path(SPLIT).with_suffix(CLASSES_SUFFIX)), TEST, CONFUSION, REPORT, f"{PREVIEW}/clips.png",
+    f"{PREVIEW}/statistics.png", START, "fold_1", RUN, *RUN_FILES,
+)  # fmt: skip
 
 log = logging.getLogger("i3d")
 
@@ -56,15 +63,11 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
-    elif others := [name for name in (BEST, RUN) if (work_dir / name).exists()]:
-        raise InputError(
-            f"{work_dir}: holds a run of another kind ({others[0]}); choose another --work-dir, or its --recipe"
-        )
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())  # the first file: `RunFolder.check_own`
     write_annotations(tuner.annotations, work_dir / SPLIT)
-    write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(".classes.txt"))
+    write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(CLASSES_SUFFIX))
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
-    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
     _write_preview(work_dir, tuner)
 
 

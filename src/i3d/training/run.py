@@ -19,7 +19,7 @@ from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, printable
 from i3d.training.curves import draw_curves
-from i3d.training.logger import MetricsLogger, Stopwatch
+from i3d.training.logger import MetricsLogger, Stopwatch, read_log
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
 from i3d.training.state import MetricSums, TrainerState, full_tensor, load_newest, loss_scale_of, save_state
 from i3d.training.step import StepOutput, TrainState
@@ -100,16 +100,44 @@ class TrainingRun:
                 "--work-dir must be on storage that all of them share"
             )
         if loaded is None:
+            self._check_start()
             return
         if loaded.config_hash != self.trainer_state.config_hash:
             raise InputError(
                 f"{self.folder.path}: its states belong to a run with other settings or clips; give those, or another "
                 "--work-dir"
             )
+        self._check_log(loaded)
         self.trainer_state = loaded
         self.sums = loaded.sums_R[self.state.accelerator.process_index]
         self.restore_bad_clips()
         self.info(f"resuming from step {loaded.step} of {self.total_steps}")
+
+    def _check_start(self) -> None:
+        """Without a state, a log that is longer than to the first state is an InputError; a shorter one is reported."""
+        last = self._last_logged_step()
+        first_state = min(self.state.training.save_every, self.steps_per_epoch)
+        if last > first_state:
+            raise InputError(
+                f"{self.folder / LOG}: ends at step {last}, but {self.folder.checkpoints} has no state; restore the "
+                "states, or choose another --work-dir"
+            )
+        if last:
+            self.warn(f"{self.folder.checkpoints} has no state: training starts again, and {LOG} begins again")
+
+    def _check_log(self, loaded: TrainerState) -> None:
+        """Report a log that does not end where the state does, before it is written again, and missing best weights."""
+        last, complete = self._last_logged_step(), loaded.step - loaded.num_unlogged_steps
+        if last > loaded.step:
+            self.warn(f"{LOG} ends at step {last}, the newest state at {loaded.step}: the steps between run again")
+        if last < complete:
+            self.warn(f"{self.folder / LOG}: ends at step {last} of {complete} that the state has; the others are lost")
+        if loaded.best is not None and not (self.folder / BEST).exists():
+            self.warn(f"{self.folder / BEST}: is missing; the next validation writes it, whatever its result")
+            loaded.best = None
+
+    def _last_logged_step(self) -> int:
+        return max((line["step"] for line in read_log(self.folder / LOG)), default=0)
 
     def restore_bad_clips(self) -> None:
         """Give the loader the unreadable clips that the state lists."""

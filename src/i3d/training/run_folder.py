@@ -18,6 +18,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +28,13 @@ from i3d._version import __version__
 from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.data.resume import changed_settings, describe_change
 from i3d.errors import InputError
-from i3d.utils.atomic_files import try_lock_for_process, write_atomically
+from i3d.utils.atomic_files import remove_abandoned_in, try_lock_for_process, write_atomically
+from i3d.utils.outputs import is_open_file
 
 RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
 BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
+OWN_FILES: Final = (RECIPE, LOG, TIMING, CURVES, BEST, LAST)  # of a run, beside its record and checkpoints
 LOCK: Final = ".lock"
 FINGERPRINTS: Final = {"clips": "training clips", "validation": "validation clips"}  # keys in the configuration
 RELEVANT: Final = re.compile(  # environment variables that a start records
@@ -45,18 +49,24 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints = path, path / CHECKPOINTS
         self._lock: Any = None
+        self._is_new = False
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def lock(self) -> None:
-        """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError."""
+        """Create and lock the folder, until `release` or the end of the process. A locked one is an InputError.
+
+        What killed processes left in it is removed.
+        """
+        self._is_new = not self.path.exists()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("a+")
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --work-dir") from error
-        if not try_lock_for_process(self._lock.fileno()):
+        handle = self._lock.fileno()
+        if not try_lock_for_process(handle) or not is_open_file(self.path / LOCK, handle):
             self._lock.seek(0)
             holder = self._lock.read(200).strip() or "unknown"
             self._lock.close()
@@ -66,10 +76,28 @@ class RunFolder:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
+        for folder in (self.path, self.checkpoints):
+            remove_abandoned_in(folder)
+
+    def check_own(self, record: str, names: Sequence[str]) -> None:
+        """An InputError if one of the files that a run writes exists, but not the record of a run, its first file."""
+        if not (self.path / record).exists():
+            for path in map(self.path.joinpath, names):
+                if os.path.lexists(path):
+                    why = f"exists, and {self.path} has no {record} of a run that wrote it"
+                    raise InputError(f"{path}: {why}; choose another --work-dir, or move the file away")
 
     def release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        """Unlock the folder. Of a run that was refused or saved no state, no empty folder stays."""
+        if self._lock is None:
+            return
+        (self.path / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            self.checkpoints.rmdir()
+            if self._is_new:
+                self.path.rmdir()
+        self._lock.close()
+        self._lock = None
 
     def record_start(
         self, config: dict[str, Any], before: dict[str, Any] | None, *, seed: int, compute: dict[str, Any]

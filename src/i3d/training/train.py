@@ -24,7 +24,7 @@ from i3d.recipes.settings import ClipProtocol
 from i3d.training.logger import MetricsLogger
 from i3d.training.optimizer import lr_factor
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, RECIPE, RUN, RunFolder, check_same_run, fingerprint
+from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, RunFolder, check_same_run, fingerprint
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import TrainState, train_step
@@ -101,6 +101,7 @@ def train(
             accelerator = build_accelerator(training_of(recipe), compute, sharded=sharded)
             if accelerator.is_main_process and max_steps is None:
                 folder.lock()
+                folder.check_own(RUN, OWN_FILES)
             loader, val_loader = build_loaders(
                 recipe, annotations, validation,
                 accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=max_bad,

@@ -4,6 +4,7 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ except ImportError:  # Windows
 
 UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while they are written
 LOCK: Final = ".lock"
+TEMPORARY: Final = re.compile(r"\..*-[0-9a-f]{8}-[0-9a-f]{8}(\.\w+)?")  # names of the files of `replacing`
 ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
 
 
@@ -37,8 +39,10 @@ def writing_to(place: str, todo: str) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; at the end it is flushed to the disk and renamed to `path`.
 
-    If the block fails, the temporary file is removed and `path` is unchanged.
+    If the block fails, the temporary file is removed and `path` is unchanged. Those that killed processes left of this
+    path are removed first.
     """
+    remove_abandoned(path)
     temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
     with writing_to(f"{path}:", "choose another place"):
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -65,12 +69,19 @@ def remove_abandoned(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def remove_abandoned_in(folder: Path) -> None:
+    """Remove the temporary files of all paths in a folder that killed processes left."""
+    for left in unlocked_files(path for path in folder.glob(".*") if TEMPORARY.fullmatch(path.name)):
+        left.unlink(missing_ok=True)
+
+
 @contextmanager
 def unfinished_folder(place: Path) -> Iterator[Path]:
     """A temporary folder in `place`, locked by this process until the block ends; then what is still in it is removed.
 
-    It is for files that are renamed when they are complete.
+    It is for files that are renamed when they are complete. Those of killed processes are removed first.
     """
+    remove_abandoned_folders(place)
     handle, name = tempfile.mkstemp(dir=place, prefix=UNFINISHED, suffix=LOCK)
     try_lock(handle)
     folder = Path(name).with_suffix("")

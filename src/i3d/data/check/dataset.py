@@ -319,7 +319,10 @@ class _DatasetCheck:
         for file in self.files.values():
             info = file.info
             is_fixable = info.remark or any(status in FIXABLE for status, _ in info.problems)
-            if not is_fixable or not info.num_frames or info.frame_seconds is None:
+            if not is_fixable:
+                continue
+            if not info.num_frames or info.frame_seconds is None:
+                file.add_remark("not encoded again: it has no frame, or no times, that can be decoded")
                 continue
             target = target_path(file.path, folder)
             if target is None:
