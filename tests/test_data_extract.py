@@ -24,7 +24,7 @@ from i3d.utils.atomic_files import UNFINISHED, unfinished_folder
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame
 from support.dying_jobs import DyingJob
-from support.processes import start
+from support.processes import locked_in_another_process, start
 from support.rendering import read_number, render
 
 VIDEOS = {"run/a.mp4": 40, "run/b 2.mp4": 23, "walk/c.mp4": 31}
@@ -205,22 +205,61 @@ def test_an_interrupted_run_resumes(videos, tmp_path, num_workers):
 
 @pytest.mark.slow
 def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
-    """Each starts while the other writes: partial folders of a running process stay, and one result remains."""
+    """Each starts while the other writes: partial folders of a running process stay, and no row of a list is lost."""
     annotations = table(videos, ["run/a.mp4,run"])
     with unfinished_folder(tmp_path) as part:
         (part / "img_00001.jpg").write_bytes(b"half")
         assert extract(annotations, tmp_path).num_written == 1
         assert (part / "img_00001.jpg").exists()
-    sources = sorted(videos.rglob("[ac].mp4"))
-    words = ["i3d", "flow", *sources, "--out", tmp_path / "flow", "--flow-method", "dis", "--short-side", "32"]
-    logs = [tmp_path / "1.log", tmp_path / "2.log"]
-    for process, log in [(start(words, log), log) for log in logs]:
+    options = ["--out", tmp_path / "flow", "--flow-method", "dis", "--short-side", "32"]
+    runs = []
+    for name in ("run/a.mp4", "walk/c.mp4"):
+        log = tmp_path / f"{len(runs)}.log"
+        runs.append((start(["i3d", "flow", videos / name, videos / "run" / "b 2.mp4", *options], log), log))
+    for process, log in runs:
         assert process.wait(120) == 0, log.read_text()
+    lines = (tmp_path / "flow" / "list.txt").read_text().splitlines()
+    assert sorted(lines) == ["run/a 39", "walk/c 30"]  # "run/b 2 22" would be ambiguous without a label
     for record in (tmp_path / "flow").rglob(RECORD):
         document = json.loads(record.read_text())
         if "num_frames" in document:
             assert len(list(record.parent.glob("*.jpg"))) == 2 * document["num_frames"]
     assert not unfinished(tmp_path / "flow")
+
+
+def test_two_labelled_runs_at_once_are_refused(videos, tmp_path):
+    """Their lists hold one dataset each."""
+    annotations = table(videos, ["run/a.mp4,run"])
+    with (
+        locked_in_another_process(tmp_path / "list.txt"),
+        pytest.raises(InputError, match="another run is writing it; wait for that run"),
+    ):
+        extract(annotations, tmp_path)
+    extract(annotations, tmp_path)
+
+
+def test_clips_that_left_the_dataset_are_reported(videos, tmp_path, caplog):
+    both = table(videos, ["run/a.mp4,run,train", "walk/c.mp4,walk,val"], header="path,label,split")
+    extract(both, tmp_path)
+    assert (tmp_path / "list_val.txt").exists()
+    extract(replace(both.select([0]), classes=both.classes), tmp_path)
+    assert "list.txt: 1 clip of earlier runs, not in this dataset, are removed; their folders stay" in caplog.text
+    assert not (tmp_path / "list_val.txt").exists()  # it would hold clips of the earlier run
+
+
+def test_a_video_of_the_same_length_and_ends_is_another(videos, tmp_path):
+    """The content decides, as copies may restore the time of a file."""
+    (tmp_path / "v").mkdir()
+    video = tmp_path / "v" / "a.mp4"
+    content = bytearray(render(video, num_frames=40, height=480, width=640, options={"crf": "0"}).read_bytes())
+    annotations = table(tmp_path / "v", ["a.mp4,run"])
+    stat = video.stat()
+    assert extract(annotations, tmp_path / "out").num_written == 1
+    content[len(content) // 2] ^= 1
+    video.write_bytes(content)
+    os.utime(video, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert extract(annotations, tmp_path / "out").num_written == 1
+    assert extract(annotations, tmp_path / "out").num_reused == 1
 
 
 def test_partial_output_of_a_killed_run_is_replaced(videos, tmp_path):
@@ -232,7 +271,7 @@ def test_partial_output_of_a_killed_run_is_replaced(videos, tmp_path):
                 (part / "img_00099.jpg").write_bytes(b"half")
                 os.kill(os.getpid(), signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert len(list(tmp_path.glob(f"{UNFINISHED}*/*.jpg"))) == 2
+    assert len(list(tmp_path.glob(f"{UNFINISHED}*/*.jpg"))) == 1  # the second removed that of the first
     assert extract(annotations, tmp_path).num_written == 1
     assert len(list((tmp_path / "run/a").glob("*.jpg"))) == 40
     assert not unfinished(tmp_path)

@@ -1,17 +1,14 @@
 """No command replaces a file that it did not write itself, reads and writes one file, or runs twice on one output."""
 
-import os
 import shutil
-import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from i3d.cli.main import app
 from i3d.cli.options import OUTPUT
-from i3d.utils.outputs import locked_output
 from support.commands import commands_below, run
+from support.processes import locked_in_another_process
 from support.rendering import render
 from support.training_runs import RECIPE
 
@@ -83,24 +80,6 @@ def test_every_option_that_names_an_output_is_in_these_tables():
         if OUTPUT in argument.parameter.group and "Path" in str(argument.hint)
     }
     assert outputs == FILES.keys() | FOLDERS.keys()
-
-
-@contextmanager
-def locked_in_another_process(out):
-    ready, ends = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with locked_output("", out):
-            os.write(ends, b"1")
-            signal.pause()
-    os.read(ready, 1)
-    try:
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(ready)
-        os.close(ends)
 
 
 def words_of(command, words, out):

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from i3d.utils.outputs import locked_output
 from support.paths import ROOT
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}"}
@@ -92,3 +94,22 @@ def kill_running(process, *, alone=False):
     """Kill a process and, unless `alone`, its group; fail if it had ended, because such a kill tests nothing."""
     (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL, f"the process had ended ({process.returncode}) before it was killed"
+
+
+@contextmanager
+def locked_in_another_process(out):
+    """Another process holds the lock of an output."""
+    ready, ends = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with locked_output("", out):
+            os.write(ends, b"1")
+            signal.pause()
+    os.read(ready, 1)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(ends)

@@ -17,7 +17,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
-from i3d.errors import InputError, first_line
+from i3d.errors import InputError, VideoError, first_line
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
 from i3d.utils.outputs import check_new, is_open_file
 from i3d.video.images import images_in
@@ -26,6 +26,7 @@ SUFFIX: Final = ".resume"
 WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
 MAX_CHANGES: Final = 5  # that a message names
 TODO: Final = "choose another --out, or replace them with --force"
+CHANGED: Final = ("it changed while it was read", "run again when it is complete")
 Entry = dict[str, Any]  # key, signature, row
 T = TypeVar("T")
 
@@ -191,6 +192,12 @@ def file_signature(path: str) -> list[int]:
     except OSError:
         return []
     return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
+
+
+def check_unchanged(path: str, signature: Sequence[int]) -> None:
+    """A VideoError if a file no longer has the signature that it had before it was read."""
+    if signature and file_signature(path) != signature:
+        raise VideoError(path, *CHANGED)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

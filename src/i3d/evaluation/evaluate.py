@@ -22,8 +22,8 @@ from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.data.resume import Resume
-from i3d.errors import InputError, abridged, printable, quoted
+from i3d.data.resume import CHANGED, Resume
+from i3d.errors import InputError, VideoError, abridged, printable, quoted
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
@@ -251,8 +251,7 @@ class _Evaluator:
                 file = self.annotations.file(index)
                 clip = self.scorer(views, file, index=index)
                 if cache.signature(index) != signatures[index]:
-                    reason = f"{printable(file)}: it changed during the test; test it again when it is complete"
-                    loader.bad[index] = UnreadableClip(index, reason)
+                    loader.bad[index] = UnreadableClip(index, str(VideoError(file, *CHANGED)))
                     loader.check_bad()
                     reporter.clip(None)
                     continue

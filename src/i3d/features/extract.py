@@ -21,6 +21,7 @@ import torch
 
 from i3d._version import __version__
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+from i3d.data.resume import check_unchanged, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.extractor import FeatureExtractor, Stream
@@ -30,6 +31,7 @@ from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
+from i3d.utils.outputs import locked_output
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
@@ -126,14 +128,20 @@ def extract_features(
         if is_complete(target, extractor.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue
+        signature = file_signature(target.video)
         try:
             with open_video(target.video, limits=limits or Limits()) as video:
                 features = extractor(video, on_progress=on_progress)
+            check_unchanged(target.video, signature)
         except VideoError as error:
             yield ExtractResult(target, 0, False, str(error))
             continue
-        write_features(target, features, extractor.made_with)
-        yield ExtractResult(target, len(features.rows), False, "", features.notes)
+        target.base.parent.mkdir(parents=True, exist_ok=True)
+        with locked_output(str(target.sidecar), target.sidecar, waits=True):  # another run may write the same features
+            is_written = is_complete(target, extractor.made_with, force=force)
+            if not is_written:
+                write_features(target, features, extractor.made_with, signature)
+        yield ExtractResult(target, 0 if is_written else len(features.rows), is_written, "", features.notes)
 
 
 def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) -> list[FeatureFile]:

@@ -8,7 +8,7 @@ The JSON has "unfinished" until the array is written; unfinished features are ex
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -64,10 +64,11 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     return is_same and target.values.exists() and record.get("sha256") == file_sha256(target.values)
 
 
-def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any]) -> None:
-    """Write the array between two versions of its sidecar, each atomically."""
+def write_features(
+    target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any], signature: Sequence[int]
+) -> None:
+    """Write the array between two versions of its sidecar, each atomically. `signature`: of the video that was read."""
     content = array_bytes(features, target.format)
-    target.base.parent.mkdir(parents=True, exist_ok=True)
     for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
         if other != target.values and read_sidecar(target.sidecar) is not None:
             other.unlink(missing_ok=True)  # the features of the old sidecar, in another format
@@ -78,7 +79,7 @@ def write_features(target: FeatureFile, features: VideoFeatures, made_with: Mapp
     record = {
         **header,
         "video": str(target.video),
-        "signature": file_signature(target.video),
+        "signature": list(signature),
         "made_with": made_with,
         "shape": list(features.values.shape),
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -14,7 +14,7 @@ import torch
 
 from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
-from i3d.data.resume import ResumeLog, file_signature
+from i3d.data.resume import ResumeLog, check_unchanged, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, VideoClassifier, source_name
@@ -161,7 +161,8 @@ def predict_each(
                     stream.logits_of_views(items, name=name, on_progress=on_progress)  # type: ignore[arg-type]
                     for stream in predictor.streams
                 ]
-                item.check_unchanged()
+                if isinstance(item.source, str):
+                    check_unchanged(item.source, item.signature)
                 row = predictor.make_prediction(item.source, logits, top_k=top_k)
             except VideoError as error:
                 row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
@@ -179,11 +180,6 @@ class _Start(NamedTuple):
     @classmethod
     def from_source(cls, source: Source) -> Self:
         return cls(source, file_signature(source) if isinstance(source, str) else [])
-
-    def check_unchanged(self) -> None:
-        """A VideoError if the file was replaced or written to while it was read."""
-        if self.signature and isinstance(self.source, str) and file_signature(self.source) != self.signature:
-            raise VideoError(self.source, "it changed while it was read", "run again when it is complete")
 
 
 def _decode(

@@ -1,6 +1,7 @@
 """Which existing files an output may replace, and a lock, so that two commands never write one output."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from i3d.utils.atomic_files import try_lock_for_process, writing_to
 PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
 REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
+POLL_SECONDS: Final = 0.1
 HEAD: Final = 2000  # bytes of a file in which its mark is
 
 
@@ -40,18 +42,23 @@ def is_open_file(path: Path, handle: int) -> bool:
 
 
 @contextmanager
-def locked_output(where: str, path: Path) -> Iterator[None]:
-    """A lock on an output file until the block ends; if another process has it, an InputError."""
+def locked_output(where: str, path: Path, *, waits: bool = False) -> Iterator[None]:
+    """A lock on an output file until the block ends. If another process has it, wait for it, or raise an InputError."""
     lock = path.with_name(f".{path.name}.lock")
-    with writing_to(f"{where}:", "choose another place"):
-        file = lock.open("ab")
-    with file:
-        if not try_lock_for_process(file.fileno()) or not is_open_file(lock, file.fileno()):
+    while True:
+        with writing_to(f"{where}:", "choose another place"):
+            file = lock.open("ab")
+        with file:
+            is_locked = try_lock_for_process(file.fileno()) and is_open_file(lock, file.fileno())
+            if is_locked:
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+        if not waits:
             raise InputError(f"{where}: another run is writing it; wait for that run, or choose another name")
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        time.sleep(POLL_SECONDS)
 
 
 def _head(path: Path) -> bytes:

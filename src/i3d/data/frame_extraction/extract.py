@@ -11,11 +11,12 @@ A folder appears when it is complete. An existing folder of the same video and s
 """
 
 import json
+import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,12 +26,14 @@ from i3d.data.annotations import SPLITS, Annotations, Clip
 from i3d.data.formats.write import classes_file, write_classes
 from i3d.data.frame_extraction.jobs import RECORD, WRITE_TODO, BadVideo, FrameFolder, FrameJob, FrameSettings
 from i3d.data.resume import check_settings, read_record
-from i3d.errors import InputError
+from i3d.errors import InputError, counted
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
+from i3d.utils.outputs import locked_output
 from i3d.utils.process_pool import WorkerDied, run_jobs
 
 LIST: Final = "list.txt"
 CLASSES: Final = "classes.txt"
+log = logging.getLogger("i3d")
 UNLISTED: Final = f"is not in {LIST}: without labels, a name that ends in a number is ambiguous there"
 LISTS: Final = {"": LIST, **{split: f"list_{split}.txt" for split in SPLITS}}
 
@@ -73,18 +76,33 @@ def extract_frames(
         raise InputError(f"{out}: is the folder of the videos; choose another folder for the frames")
     annotations.check_present()
     jobs, numbers_N = _plan(annotations, out)
-    _check_out(annotations, out, jobs, settings, force=force)
     with writing_to(f"{out}:", WRITE_TODO):
         out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / RECORD, json.dumps({"made_with": asdict(settings)}, indent=1).encode())
-    try:
-        results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
-    finally:
-        remove_abandoned_folders(out)
+    is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only: one run at a time
+    with locked_output(str(out), out / LIST) if is_labelled else nullcontext():
+        _check_out(annotations, out, jobs, settings, force=force)
+        write_atomically(out / RECORD, json.dumps({"made_with": asdict(settings)}, indent=1).encode())
+        try:
+            results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
+        finally:
+            remove_abandoned_folders(out)
+        with nullcontext() if is_labelled else locked_output(str(out), out / LIST, waits=True):
+            return _finish(annotations, out, jobs, numbers_N, results, append=not force and not is_labelled)
+
+
+def _finish(
+    annotations: Annotations,
+    out: Path,
+    jobs: list[FrameJob],
+    numbers_N: list[int],
+    results: dict[int, FrameFolder | BadVideo],
+    *,
+    append: bool,
+) -> ExtractionResult:
+    """Write the lists of all folders; the result."""
     written = {n: result for n, result in results.items() if isinstance(result, FrameFolder)}
-    is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only
     listed = [(clip, jobs[n].folder, written.get(n)) for clip, n in zip(annotations, numbers_N, strict=True)]
-    _write_lists(out, listed, append=not force and not is_labelled)
+    _write_lists(out, listed, append=append)
     if annotations.classes:
         write_classes(annotations.classes, out / CLASSES)
     notes = [(jobs[number].path, note) for number, result in written.items() for note in result.notes]
@@ -213,15 +231,21 @@ def _foreign(path: Path) -> InputError:
 def _write_lists(out: Path, listed: list[tuple[Clip, str, FrameFolder | None]], *, append: bool) -> None:
     """Write a list of all clips and one per split. `append`: with the lines of folders from earlier runs."""
     current = {folder for _, folder, _ in listed}
-    lines = {split: _lines_of_others(out, name, current) if append else [] for split, name in LISTS.items()}
-    lines = {split: others for split, others in lines.items() if others or split == ""}
+    others = {split: _lines_of_others(out, name, current) for split, name in LISTS.items()}
+    if others[""] and not append:
+        clips = counted(len(others[""]), "clip")
+        log.warning("%s: %s of earlier runs, not in this dataset, are removed; their folders stay", out / LIST, clips)
+    lines = {split: [*(others[split] if append else [])] for split in LISTS}
     for clip, folder, frames in listed:
         if frames is not None and not _is_ambiguous(clip, folder):
             line = " ".join([folder, str(frames.num_frames), *map(str, clip.labels)])
             for split in {"", clip.split}:
-                lines.setdefault(split, []).append(f"{line}\n")
-    for split, chosen in lines.items():
-        write_atomically(out / LISTS[split], "".join(chosen).encode())
+                lines[split].append(f"{line}\n")
+    for split, name in LISTS.items():
+        if lines[split] or split == "":
+            write_atomically(out / name, "".join(lines[split]).encode())
+        else:  # of an earlier run
+            (out / name).unlink(missing_ok=True)
 
 
 def _lines_of_others(out: Path, name: str, folders: set[str]) -> list[str]:

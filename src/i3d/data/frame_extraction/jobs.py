@@ -6,15 +6,13 @@ The folder is written under a temporary name and renamed when it is complete. A 
 the settings and the size of the frames in bytes, from which a later run decides whether to reuse it.
 """
 
-import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -23,7 +21,7 @@ import numpy.typing as npt
 from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.flow_cache import content_digest
-from i3d.data.resume import is_current, read_record
+from i3d.data.resume import CHANGED, is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import InputError, VideoError, first_line
 from i3d.recipes.settings import FlowMethod
@@ -33,7 +31,6 @@ from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.transforms import resize_frame, short_side_size
 
 RECORD: Final = ".i3d-frames.json"
-ENDS: Final = 1 << 16  # bytes at the beginning and at the end of a video that identify it
 WRITE_TODO: Final = "free disk space, or choose another folder"
 
 
@@ -123,18 +120,8 @@ class FrameJob:
 
     @property
     def signature(self) -> str:
-        """A hash of the video's size, beginning and end, which differs from that of another video of the same name."""
-        if isinstance(self.file, PackedPath):
-            file: IO[bytes] = io.BytesIO(self.file.read_bytes())
-        elif self.file.is_dir():  # of images
-            return content_digest(self.file)[:16]
-        else:
-            file = self.file.open("rb")
-        with file:
-            ends = file.read(ENDS)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - ENDS, 0))
-            return sha256(f"{size} ".encode() + ends + file.read()).hexdigest()[:16]
+        """A hash of the content of the video."""
+        return content_digest(self.file)
 
     def run(self, settings: FrameSettings) -> FrameFolder | BadVideo:
         """Write the folder, or reuse an existing one. An unwritable place is an InputError."""
@@ -167,15 +154,18 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
     with unfinished_folder(job.out) as temporary:
         part = temporary / "new"
         part.mkdir()
+        signature = job.signature
         with open_stored_video(job.file) as video:
             num_frames, num_bytes = _write_frames(_frames(video, job, settings), part, job, settings)
             notes = video.notes
         if not num_frames:
             todo = "remove it from the list, or use --flow-align frames"
             raise VideoError(str(job.file), "it has one frame, and flow needs two", todo)
+        if job.signature != signature:
+            raise VideoError(str(job.file), *CHANGED)
         record = {
             "made_with": job.made_with(settings),
-            "signature": job.signature,
+            "signature": signature,
             "num_frames": num_frames,
             "num_bytes": num_bytes,
             "notes": notes,

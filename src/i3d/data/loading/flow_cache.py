@@ -143,17 +143,18 @@ def content_digest(path: Path | PackedPath) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         files = images_in(path) if path.is_dir() else [path]
-        return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+        stats = [(str(file), file.stat()) for file in files]
+        return _digest(tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats))
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise VideoError(str(path), what, "check the path and its permissions") from error
 
 
 @lru_cache(maxsize=1 << 16)
-def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+def _digest(files: tuple[tuple[str, int, int, int], ...]) -> str:
     """Of files with these sizes and times of change: a process reads each file only once."""
     digest = hashlib.sha256()
-    for name, size, _ in files:
+    for name, size, *_ in files:
         digest.update(f"{size} ".encode())
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
