@@ -219,7 +219,7 @@ def test_two_runs_at_once_leave_whole_folders(videos, tmp_path):
     for process, log in runs:
         assert process.wait(120) == 0, log.read_text()
     lines = (tmp_path / "flow" / "list.txt").read_text().splitlines()
-    assert sorted(lines) == ["run/a 39", "walk/c 30"]  # "run/b 2 22" would be ambiguous without a label
+    assert sorted(lines) == ["a 39", "walk/c 30"]  # "run/b 2 22" would be ambiguous without a label
     for record in (tmp_path / "flow").rglob(RECORD):
         document = json.loads(record.read_text())
         if "num_frames" in document:

@@ -72,6 +72,25 @@ def test_every_clip_once_in_one_and_in_three_processes_for_1_to_17_clips(clips, 
 
 
 @pytest.mark.slow
+def test_predictions_in_two_processes_are_those_of_one(clips, models, tmp_path):
+    """Each predicts its share of the list; the first one prints and writes all rows in order."""
+    words = ["predict", clips / "list.csv", "--model", models["clips"], "--device", "cpu", "--out"]
+    alone = commands.run(*words, tmp_path / "one.csv")
+    log = tmp_path / "log"
+    assert processes.start(["i3d", *words, tmp_path / "two.csv"], log, ranks=2).wait(300) == alone.returncode == 3
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    assert [line for line in log.read_text().splitlines() if ".mp4  " in line] == [
+        line for line in alone.stdout.splitlines() if ".mp4  " in line
+    ]
+    hidden = [path.name for path in sorted(tmp_path.glob(".*"))]
+    assert hidden == [".one.csv.resume", ".two.csv.1.resume", ".two.csv.resume"]  # a video cannot be read
+    again = commands.run(*words, tmp_path / "two.csv")
+    assert again.returncode == 3
+    assert "16 of 17 videos recognised" in again.stderr
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+@pytest.mark.slow
 def test_the_command_under_torchrun_is_killed_and_resumes(clips, models, tmp_path):
     def command(out):
         options = ["--device", "cpu", "--workers", "1", "--protocols", "1x1,3x3", "--max-bad", "20%", "--out", out]
@@ -125,7 +144,8 @@ def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
     def log_one_clip(world):
         cache = ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world)
         loaded = sorted(cache.load())
-        cache.add((2, 3)[world.rank], scores)
+        index = (2, 3)[world.rank]
+        cache.add(index, cache.signature(index), scores)
         cache.close()
         return loaded
 
@@ -166,3 +186,34 @@ def test_ranks_on_gpus_exchange_numbers_over_gloo(tmp_path):
     (tmp_path / "hosts.py").write_text(HOSTS)
     process = processes.start(["python", tmp_path / "hosts.py"], tmp_path / "log", ranks=2)
     assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x: is not a whole number; unset it, or start with torchrun"),
+        ({"WORLD_SIZE": "2.5"}, "WORLD_SIZE=2.5: is not a whole number; unset it, or start with torchrun"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2: must be below WORLD_SIZE=2; unset both, or start with torchrun"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "the processes of WORLD_SIZE=2 cannot be joined"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "features", "test", "train"])
+def test_variables_of_no_launcher_are_errors(clips, models, tmp_path, variables, reason, command):
+    data = ["--data", clips / "list.csv", "--device", "cpu"]
+    words = {
+        "predict": [clips / "0.mp4", "--model", models["clips"], "--device", "cpu"],
+        "features": [clips / "0.mp4", "--model", models["clips"], "--device", "cpu", "--out", tmp_path / "f"],
+        "test": [models["clips"], *data],
+        "train": ["--recipe", "i3d_r50_video_32x2x1_100e_kinetics400_rgb", "--work-dir", tmp_path / "run", *data],
+    }[command]
+    result = commands.run(command, *words, env=variables)
+    assert result.returncode == 2
+    assert reason in result.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rank_without_other_processes_prints_its_results(clips, models):
+    result = commands.run("predict", clips / "0.mp4", "--model", models["clips"], "--device", "cpu", env={"RANK": "3"})
+    assert result.returncode == 0
+    assert "protocol: " in result.stdout
+    assert "0.mp4" in result.stdout

@@ -131,6 +131,7 @@ def test_results_as_text_tables_and_plots(folder, tmp_path):
     assert page.count("<tr>") == 4
     assert "<script" not in i3d.Predictions([i3d.Prediction("<script>", "error", (), "", 0, "x")])._repr_html_()
     figure = predictions.plot(tmp_path / "r.png")
+    predictions.plot(tmp_path / "r.png")  # our own drawing
     assert len(figure.axes) == 3
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
@@ -169,3 +170,18 @@ def test_predictions_are_a_list(folder):
     assert rows == list(rows)
     assert isinstance(rows[:1], type(rows))
     assert repr(rows[1:]).startswith("Predictions of 1 video, 1 failed\n")
+
+
+def test_files_of_others_are_not_replaced_from_python(tmp_path):
+    predictions = i3d.predict(["clips/b.mp4"], **MODEL)
+    for write, name in (("to_csv", "r.csv"), ("plot", "r.png"), ("plot", "r.pdf")):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(i3d.InputError, match="the file exists; choose another name, or replace it with force=True"):
+            getattr(predictions, write)(tmp_path / name)
+        assert (tmp_path / name).read_text() == "mine"
+        getattr(predictions, write)(tmp_path / name, force=True)
+        assert (tmp_path / name).read_bytes() != b"mine"
+    for write in ("to_csv", "plot"):
+        for name in ("clips/b.mp4", "", "r"):
+            with pytest.raises(i3d.InputError, match="the name must end in"):
+                getattr(predictions, write)(name)

@@ -1,18 +1,23 @@
 """What the package logs, as lines on stderr."""
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from i3d.errors import InputError
+from i3d.utils.launcher import launched_as
 
 log: Final = logging.getLogger("i3d")
 
 
 def is_first_rank() -> bool:
     """Whether this process prints for all that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+    try:
+        return launched_as()[0] == 0
+    except InputError:  # commands of several processes raise it
+        return True
 
 
 class _Handler(logging.Handler):

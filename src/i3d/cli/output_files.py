@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
+from i3d.cli.messages import is_first_rank
 from i3d.errors import InputError
 from i3d.utils.outputs import check_new, locked_output
 
@@ -71,7 +72,7 @@ def guarded(function: Callable[..., object]) -> Callable[..., object]:
         values = list(_values(get_type_hints(function, include_extras=True), bound.arguments))
         force = any(value.value for value in values if value.name == "force")
         with ExitStack() as locks:
-            for output in values:
+            for output in values if is_first_rank() else ():  # it writes for all
                 if output.output is not None and output.value is not None:
                     _check_inputs(output.output, output.value, values)
                     _lock(output.output, output.value, locks, force=force)

@@ -31,6 +31,7 @@ from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
+from i3d.utils.launcher import launched_as
 from i3d.utils.outputs import locked_output
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
@@ -122,7 +123,7 @@ def extract_features(
     of the videos. `on_progress` receives the number of rows of the current video.
     """
     targets = feature_files(sources, out, file_format)
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size = launched_as()
     extractor = replace(extractor, made_with={**extractor.made_with, "file_format": file_format})
     for target in targets[rank::world_size]:
         if is_complete(target, extractor.made_with, force=force):

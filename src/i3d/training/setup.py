@@ -27,6 +27,7 @@ from i3d.training.optimizer import Ema, build_optimizer, freeze, scaled_lr
 from i3d.training.step import TrainState, seed_step
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import TRAINING_TIMEOUT, destroy_group_at_exit
+from i3d.utils.launcher import launched_as
 from i3d.weights.initialize import load_initial_weights
 
 
@@ -42,6 +43,7 @@ def build_accelerator(training: Training, compute: ComputeConfig, *, sharded: bo
         del os.environ[name]  # the recipe decides, not the defaults of a launcher
     if ":" in compute.device:
         os.environ["ACCELERATE_TORCH_DEVICE"] = compute.device
+    launched_as()  # an InputError for variables of a launcher that accelerate cannot read
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())  # left by an earlier run
     GradientState._reset_state()
     has_other = torch.accelerator.is_available()

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from i3d.errors import InputError, first_line
+from i3d.utils.launcher import launch_number, launched_as
 
 BACKENDS: Final = {"cuda": "nccl", "npu": "hccl"}  # of other devices: gloo
 EVALUATION_TIMEOUT: Final = timedelta(hours=6)  # until the slowest rank has scored its part of the list
@@ -35,14 +36,14 @@ class World:
 
 
 def is_distributed_launch() -> bool:
-    """Whether torchrun, or a launcher that sets the same variables, has started several processes."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    """Whether a launcher has started several processes."""
+    return launched_as()[1] > 1
 
 
 def local_device(device: str) -> str:
     """The device of this process: under a launcher, each process has the GPU of its local rank."""
     kind = "cuda" if device == "auto" and torch.cuda.is_available() else device
-    return f"{kind}:{os.environ.get('LOCAL_RANK', '0')}" if is_distributed_launch() and kind in BACKENDS else device
+    return f"{kind}:{launch_number('LOCAL_RANK', 0)}" if is_distributed_launch() and kind in BACKENDS else device
 
 
 def init_world(device: torch.device) -> World:
@@ -52,7 +53,11 @@ def init_world(device: torch.device) -> World:
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=EVALUATION_TIMEOUT)
+        try:
+            dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=EVALUATION_TIMEOUT)
+        except (ValueError, RuntimeError) as error:
+            what = f"the processes of WORLD_SIZE={os.environ['WORLD_SIZE']} cannot be joined ({first_line(error)})"
+            raise InputError(f"{what}; unset RANK and WORLD_SIZE, or start with torchrun") from error
         destroy_group_at_exit()
     return World(dist.get_rank(), dist.get_world_size())
 

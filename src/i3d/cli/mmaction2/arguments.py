@@ -19,6 +19,7 @@ from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import named_recipe
 from i3d.recipes.recipe import Recipe
+from i3d.utils.launcher import launched_as
 
 KINETICS: Final = Path("data/kinetics400")  # where MMAction2's documents put it
 
@@ -90,6 +91,7 @@ def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipLis
 def choose_device(options: argparse.Namespace, script: str) -> str:
     """Where one process computes; more than one needs torchrun."""
     started = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    launched_as()  # an InputError for values that are no numbers
     command = f"bash tools/{script} GPUS"
     if options.launcher in ("slurm", "mpi"):
         raise InputError(f"--launcher {options.launcher}: processes are started by torchrun here; use {command}")

@@ -1,6 +1,5 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
-import os
 import shlex
 import sys
 from statistics import fmean, stdev
@@ -20,6 +19,7 @@ from i3d.finetuning.finetune import FinetuneResult, finetune
 from i3d.finetuning.mirrored_classes import mirror_rule
 from i3d.finetuning.options import FinetuneOptions
 from i3d.utils.device import ComputeConfig
+from i3d.utils.launcher import launched_as
 from i3d.weights.pretrained import DEFAULT
 
 
@@ -27,7 +27,7 @@ def run_finetune(options: TrainOptions) -> int:
     """Fine-tune, print the result; the exit code."""
     frames, flags = options.frames, options.finetuning
     clips = read_dataset(options.data, options.dataset)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_as()[1] > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
     modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
