@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError, first_line, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_BYTES: Final = 2**30
@@ -34,7 +35,12 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without their ends (LF, CRLF or CR). A line that is too long is an InputError."""
-    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return split_lines(path, read_text(path))
+
+
+def split_lines(path: Path, text: str) -> list[str]:
+    """The lines of the text of a file, as `read_lines` returns them."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
         what = f"a line of {len(lines[longest]):,} characters; at most {MAX_LINE_CHARACTERS:,} are read"
@@ -100,3 +106,25 @@ def group_pattern(group_by: str) -> re.Pattern[str]:
     if not pattern.groups:
         raise InputError(f"--group-by {group_by!r}: has no parentheses; put them around the name of the group")
     return pattern
+
+
+def parse_json(text: str, *, where: str) -> Any:
+    """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is repeated")
+    return result
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
