@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.errors import InputError, first_line, quoted
+from i3d.errors import InputError, counted, first_line, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
 MAX_BYTES: Final = 2**30
@@ -81,8 +81,9 @@ def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, s
                 continue
             if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
                 raise line_error(path, line, delimiter.join(fields), "a repeated header; remove it")
-            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
-                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
+            if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
+                todo = f"quote fields that contain {delimiter!r}, leave empty ones empty"
+                why = f"{counted(len(fields), 'field')}, the header has {len(header)}; {todo}"
                 raise line_error(path, line, delimiter.join(fields), why)
             yield line, dict(zip(header, fields, strict=False))
     except csv.Error as error:

@@ -27,7 +27,7 @@ _LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table h
 }
 _SPLIT: Final = re.compile(r"(?:data_?)?(?:split|subset|partition|set)")
 _SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
-_UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|minutes?|pts|pos)"
+_UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
 _OF: Final = r"(?:(?:clip|video|segment|action|event|label)_?)?"
 _BOUNDS: Final = {"start": "(?:start|begin|onset)", "end": "(?:end|stop|finish)"}
 _TIMES: Final = {side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*") for side, word in _BOUNDS.items()}

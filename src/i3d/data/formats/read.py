@@ -210,6 +210,9 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
     if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+        if any(Path(field).suffix in VIDEO_SUFFIXES for field in fields):
+            why = "a clip, where the names of the columns should be; write path,label above it"
+            raise line_error(source, 1, first, why)
         why = f"no column {', '.join(PATH_COLUMNS)} or youtube_id; rename the column of the paths"
         raise line_error(source, 1, first, why)
     return "auto"

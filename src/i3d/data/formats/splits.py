@@ -95,7 +95,8 @@ def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
     on_disk = files_below(root)
     for number, item in enumerate(clips):
         if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
-            raise InputError(f"{path}: clip {number}: no id; write an object with id, label and template")
+            todo = "write one object a line, as .jsonl, if this is another list"
+            raise InputError(f"{path}: clip {number}: no id with a label and a template; {todo}")
         name = str(item["id"])
         label = str(item.get("template") or item.get("label") or "").replace("[", "").replace("]", "").strip()
         rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
