@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +12,25 @@ from typing import Any, Final
 from i3d.errors import InputError, counted, first_line, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
-MAX_BYTES: Final = 2**30
+MAX_BYTES: Final = 2**29
+MAX_LINES: Final = 10_000_000
 UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+def refuse_endless(path: Path) -> None:
+    """An InputError for a pipe or a device, whose content may never end; an OSError if there is no such file."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path}: a pipe or a device, which may never end; save its content to a file first")
 
 
 def read_text(path: Path) -> str:
     """The content of a text file without its byte order mark. What is not UTF-8 is an InputError with its line."""
     where = str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{where}: {path.stat().st_size:,} bytes; a list has at most {MAX_BYTES:,}: split it")
+        refuse_endless(path)
+        if (num_bytes := path.stat().st_size) > MAX_BYTES:
+            raise InputError(f"{where}: {num_bytes:,} bytes; a list has at most {MAX_BYTES:,}: split it")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); check the path and its permissions") from error
@@ -41,6 +51,8 @@ def read_lines(path: Path) -> list[str]:
 def split_lines(path: Path, text: str) -> list[str]:
     """The lines of the text of a file, as `read_lines` returns them."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if len(lines) > MAX_LINES:
+        raise InputError(f"{path}: {len(lines):,} lines; a list has at most {MAX_LINES:,}: split it")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
         what = f"a line of {len(lines[longest]):,} characters; at most {MAX_LINE_CHARACTERS:,} are read"

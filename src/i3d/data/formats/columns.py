@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from i3d.data.formats.inputs import PATH_COLUMNS
 from i3d.data.rows import LabelKind
 from i3d.errors import InputError, abridged, printable
 from i3d.utils.text import line_error
 
+PATH_COLUMNS: Final = ("path", "file", "video")
 _LABEL: Final = r"(?:label|class|action|category|activity|target)"
 _LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table has is read
     "names": re.compile(rf"{_LABEL}_?(?:name|text|title)"),
@@ -94,6 +94,12 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
     times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]))
     unread = tuple(name for name in others if name not in times)
     return Columns(**chosen, label_kind=kind, times=times, unread=unread)
+
+
+def no_path_column(path: Path, names: Iterable[str]) -> InputError:
+    """The error of a table without a column of paths."""
+    why = f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
+    return line_error(path, 1, ", ".join(names), why)
 
 
 def _only(path: Path, names: list[str]) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from i3d.data.annotations import SPLITS, Annotations, build_annotations
 from i3d.data.class_files import read_labels
 from i3d.data.formats import folders, mmaction2, splits, tables
-from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
+from i3d.data.formats.columns import PATH_COLUMNS
+from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed

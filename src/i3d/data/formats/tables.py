@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
-from i3d.data.formats.columns import Columns, find_columns
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, path_column, walk_folders
+from i3d.data.formats.columns import Columns, find_columns, no_path_column
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.rows import Label, Rows
 from i3d.utils.text import csv_records, is_number, line_error, numbered_lines, parse_json
 
@@ -32,7 +32,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     is_json = _is_json(lines)
     for line, record, columns in _records(path, lines, rows):
         if not columns.path:
-            path_column(path, record)
+            raise no_path_column(path, record)
         name = record.get(columns.path)
         if not isinstance(name, str) or not name.strip():
             raise line_error(path, line, name, f"no {columns.path} in this row; add one")
