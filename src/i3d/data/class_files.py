@@ -50,7 +50,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         if not is_class_name(name):
             raise InputError(f"{where}: {quoted(name)}: not a class name; write one a line")
         if name in first:
-            raise InputError(f"{where}: {quoted(name)}: also on line {first[name]}; rename one")
+            place = f"also on line {first[name]}" if line else "there twice"
+            raise InputError(f"{where}: {quoted(name)}: {place}; rename one")
         first[name] = line
     return tuple(first)
 
