@@ -17,6 +17,7 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
+JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 STDIN: Final = "-"  # the path of one video on the standard input
 LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
 log = logging.getLogger("i3d")
@@ -68,7 +69,10 @@ def _in_folder(folder: Path) -> list[str]:
 
 
 def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles."""
+    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles.
+
+    Folders whose name begins with a dot, and those of systems (`JUNK`), are passed over, as such files are.
+    """
     visited: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         stat = os.stat(place)  # noqa: PTH116 (many folders, fast)
@@ -76,7 +80,13 @@ def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
+        folders[:] = filter(is_visible_folder, folders)
         yield place, folders, files
+
+
+def is_visible_folder(name: str) -> bool:
+    """Whether a folder may hold clips, by its name."""
+    return not name.startswith(".") and name not in JUNK
 
 
 def _is_clip(folder: Path, *, min_images: int) -> bool:
