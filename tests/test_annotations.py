@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.annotations import build_annotations
-from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.class_files import class_names
+from i3d.data.formats.read import read_annotations
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
@@ -245,7 +246,7 @@ def test_quoted_fields_and_numbers_as_labels(tmp_path):
 
 
 def test_json_lines(tmp_path):
-    lines = [{"path": "a.mp4", "label": "run", "start": 1}, {"path": "b.mp4", "label": ["run", "jump"]}]
+    lines = [{"path": "a.mp4", "label": "run", "start": 1, "end": None}, {"path": "b.mp4", "label": ["run", "jump"]}]
     source = write(tmp_path / "t.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
     assert pairs(read_annotations(source, multi_label=True)) == [("a.mp4", "run"), ("b.mp4", "run", "jump")]
     tables = write(tmp_path / "m.csv", "path,label\na.mp4,run|jump\n")
@@ -371,7 +372,7 @@ def test_something_something_v2(tmp_path):
         ("a.csv", "path,label\n,run\n", r"a\.csv:2: '': no path in this row"),
         ("a.csv", 'path,label\n"a.mp4,run\n', r"a\.csv:\d: '': not a row of a table"),
         ("a.csv", "path,label,start,end\na.mp4,run,5,2\n", r"a\.csv:2: '2': the end is not after the start, 5"),
-        ("a.csv", "path,label,start\na.mp4,run,soon\n", r"a\.csv:2: 'soon': start is not a time in seconds"),
+        ("a.csv", "path,label,start,end\na.mp4,run,soon,\n", r"a\.csv:2: 'soon': start is not a time in seconds"),
         ("a.csv", "path,label,split\na.mp4,run,dev\n", r"a\.csv:2: 'dev': not a split; use one of train, val, test"),
         ("a.csv", "path,label,num_frames\na.mp4,run,x\n", r"a\.csv:2: 'x': num_frames is not a whole number"),
         ("a.jsonl", '{"path": "a.mp4", "label": 1.5}\n', r"a\.jsonl:1: '1\.5': not a label"),
@@ -486,7 +487,7 @@ def test_the_table_round_trips(rows, data):
 
     table = Rows()
     for path, labels in rows:
-        table.add(path, tuple(map(str, labels)))
+        table.add(path, tuple(labels))
     annotations = build_annotations(table, source=Path("x"), root=Path("/r"), multi_label=True, allow_outside=True)
     assert [(clip.path, list(clip.labels)) for clip in annotations] == [(path, labels) for path, labels in rows]
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9))
@@ -533,8 +534,13 @@ def test_class_names_beside_a_list_number_its_classes(tmp_path):
     write(tmp_path / "val.csv", "path,label\na.mp4,2\nb.mp4,10\n")
     assert read_annotations(tmp_path / "val.csv").labels.tolist() == [2, 10]
     write(tmp_path / "val.classes.txt", "1 0\n10 1\n2 2\n")
+    with pytest.raises(InputError, match=r"val\.csv:3: '10': a class number, or the class of this name"):
+        read_annotations(tmp_path / "val.csv")
+    write(tmp_path / "val.csv", "path,label_name\na.mp4,2\nb.mp4,10\n")
     annotations = read_annotations(tmp_path / "val.csv")
     assert (annotations.classes, annotations.labels.tolist()) == (("1", "10", "2"), [2, 1])
+    write(tmp_path / "val.csv", "path,label_id\na.mp4,2\nb.mp4,0\n")
+    assert read_annotations(tmp_path / "val.csv").labels.tolist() == [2, 0]
 
 
 def test_numbered_class_folders_have_the_same_numbers_after_a_table(tmp_path):

@@ -369,7 +369,7 @@ def test_parts_of_folders_and_of_videos(tmp_path):
         first, stop = whole.frames_between(0.5, 1.5)
     assert rows[2].num_frames == stop - first  # the frame from 0.48 on is on the screen at 0.5
     assert rows[2].reason.startswith("another part of the same video as v.mp4, which is in train, this in val")
-    assert rows[3].reason.startswith("the part begins at 2.500 s, the video ends at 2.000 s; correct its start")
+    assert rows[3].reason.startswith("the part begins at 2.500 s, the video ends at 2.000 s; give times in seconds")
     listed(tmp_path, ["frames,a,1,2"], header="path,label,start,end")
     assert "have no times" in check(tmp_path / "list.csv").rows[0].reason
 

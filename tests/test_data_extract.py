@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from i3d.data.annotations import build_annotations
-from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.class_files import class_names
+from i3d.data.formats.read import read_annotations
 from i3d.data.frame_extraction import extract as module
 from i3d.data.frame_extraction.extract import extract_frames
-from i3d.data.frame_extraction.jobs import RECORD, FrameSettings
+from i3d.data.frame_extraction.jobs import FrameSettings
+from i3d.data.frame_folders import RECORD
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.pack import pack_dataset
 from i3d.data.rows import Rows

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i3d.data.formats.read import class_names, read_annotations
-from i3d.data.frame_extraction.jobs import RECORD
-from i3d.data.frame_folders import FrameNaming, open_frames
+from i3d.data.class_files import class_names
+from i3d.data.formats.read import read_annotations
+from i3d.data.frame_folders import RECORD, FrameNaming, open_frames
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import VideoError

@@ -519,14 +519,14 @@ def test_labels_from_a_file(tmp_path):
 
 
 def test_labels_with_numbers_are_put_in_their_order(tmp_path):
-    from i3d.data.labels import read_labels
+    from i3d.data.class_files import read_labels
 
     (tmp_path / "kinetics_class2ind.txt").write_text("air drumming 1\nabseiling 0\n")
     assert read_labels(tmp_path / "kinetics_class2ind.txt") == ("abseiling", "air drumming")
     for content, reason in [
         ("a 1\nb 2\n", "must be 0 to 1, each once"),
         ("a 0\nb 0\n", "must be 0 to 1, each once"),
-        ("0 a\n1 b\n", "a number stands before each name"),
+        ("1 a\n2 b\n", "must be 0 to 1, each once"),
     ]:
         (tmp_path / "names.txt").write_text(content)
         with pytest.raises(InputError, match=reason):

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.class_files import class_names
+from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming, open_frames
 from i3d.data.labels import dataset_labels
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
@@ -408,7 +409,7 @@ def test_ugly_layouts_name_file_line_and_value(tmp_path, name, text, message):
 
 
 def test_ugly_class_files(tmp_path):
-    for text in ('{"a": 1}', '{"a": 0, "b": 0}', '["a"]'):
+    for text in ('{"a": 1}', '{"a": 0, "b": 0}', "[0]"):
         with pytest.raises(InputError, match=r"cls2index\.json: not classes numbered from 0"):
             class_names(str(write(tmp_path / "cls2index.json", text)))
     write(tmp_path / "trainlist01.txt", "A/v_a.avi 1\n")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.data.annotations import build_annotations
+from i3d.data.class_files import read_labels
 from i3d.data.formats.read import read_annotations
 from i3d.data.formats.write import write_annotations, write_classes
-from i3d.data.labels import read_labels
 from i3d.data.rows import Rows
 from i3d.data.split import split_annotations
 from i3d.errors import InputError
@@ -157,7 +157,7 @@ def test_mmaction2_lists_contain_what_the_format_allows(tmp_path):
     source.write_text("path,label\nb (1).mp4,walk\na.mp4,run\n")
     write_annotations(read_annotations(source), tmp_path / "l.txt")
     assert (tmp_path / "l.txt").read_text() == "b (1).mp4 1\na.mp4 0\n"
-    source.write_text("path,label,start\na.mp4,run,1\n")
+    source.write_text("path,label,start,end\na.mp4,run,1,\n")
     with pytest.raises(InputError, match=r"in\.csv:2: 'a\.mp4': has a start or an end, which this list cannot hold"):
         write_annotations(read_annotations(source), tmp_path / "l.txt")
     with pytest.raises(InputError, match=r"not a suffix of lists; use \.csv"):

@@ -72,7 +72,7 @@ def convert(
     Examples:
       i3d convert epoch_100.pth mine.safetensors --classes classes.txt
     """
-    from i3d.data.formats.read import class_names  # with NumPy
+    from i3d.data.class_files import class_names  # with NumPy
 
     names = None if classes is None else class_names(classes)
     conversion = i3d.convert(

@@ -23,6 +23,7 @@ from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_image
 
 Modality = Literal["rgb", "flow"]
+RECORD: Final = ".i3d-frames.json"  # in folders of frames that i3d wrote, and above them: the settings
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
 _LAST_NUMBER: Final = re.compile(r"(\d{1,9})\D*\.\w+$", re.ASCII)
 MAX_INSPECTED: Final = 20  # folders from which the naming is inferred

@@ -5,10 +5,12 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 Label = str | int
+LabelKind = Literal["names", "numbers", "either"]
 
 
 @dataclass
@@ -24,6 +26,10 @@ class Rows:
     first_frames: array[int] = field(default_factory=lambda: array("i"))
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    # What a label that is a text means: a name, a number, or what all of the list look like. An int is a number.
+    label_kind: LabelKind = "names"
+    label_column: str = ""  # of a table
+    no_label: str = "has no label; add one"  # why, and the next step
     classes: tuple[str, ...] | None = None  # if the format defines them
     is_frames: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -67,6 +73,8 @@ class Rows:
         """Add the rows of another list, all in one split, with a prefix of their paths."""
         for column in ("labels", "lines", "starts", "ends", "num_frames", "first_frames", "groups"):
             getattr(self, column).extend(getattr(part, column))
+        self.warnings.extend(part.warnings)
+        self.label_kind, self.label_column, self.no_label = part.label_kind, part.label_column, part.no_label
         self.paths.extend(f"{prefix}{path}" for path in part.paths)
         self.splits.extend([split] * len(part.paths))
         self.files.extend([len(self.file_names) - 1] * len(part.paths))

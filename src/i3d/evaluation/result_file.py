@@ -22,6 +22,7 @@ from i3d.recipes.recipe import AVERAGED
 from i3d.recipes.settings import first_error
 from i3d.recipes.yaml import read_yaml
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.text import refuse_endless
 
 FORMAT: Final = "i3d evaluation"
 VERSION: Final = 1
@@ -157,6 +158,7 @@ def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
 def _read(path: Path) -> Any:
     kind = "YAML" if path.suffix.lower() in YAML else "JSON"
     try:
+        refuse_endless(path)
         content = path.read_bytes()
         return read_yaml(content.decode()) if kind == "YAML" else json.loads(content)
     except OSError as error:

@@ -156,9 +156,10 @@ def feature_files(sources: Sequence[str], out: Path, file_format: FileFormat) ->
         for path in expand_inputs([name]):
             base = out / _below(name, path)
             if base in videos and videos[base] != path:
+                is_suffix = os.path.splitext(path)[0] == os.path.splitext(videos[base])[0]  # noqa: PTH122
+                todo = "rename one, as they differ only in the suffix" if is_suffix else "name a common folder of both"
                 raise InputError(
-                    f"{path} and {videos[base]}: both would write "
-                    f"{base}.{file_format}; name a common folder of both, or use two --out"
+                    f"{path} and {videos[base]}: both would write {base}.{file_format}; {todo}, or use two --out"
                 )
             videos[base] = path
     return [FeatureFile(path, base, file_format) for base, path in videos.items()]

@@ -63,7 +63,7 @@ def expand(videos: Any) -> Iterator[Source]:
 def is_many(path: str | os.PathLike[str]) -> bool:
     """Whether a path stands for other videos than the one it names: a folder of videos, a pattern, a list."""
     name = os.fspath(path)
-    if name == STDIN or Path(name).is_file():
+    if name == STDIN or (Path(name).exists() and not Path(name).is_dir()):
         return Path(name).suffix.lower() in LIST_SUFFIXES
     is_pattern = not os.path.lexists(name) and glob.has_magic(name)
     return (Path(name).is_dir() or is_pattern) and expand_inputs([name]) != [name]

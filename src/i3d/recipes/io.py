@@ -14,6 +14,7 @@ from i3d.recipes.names import SUFFIXES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import TAGS, first_error
 from i3d.recipes.yaml import read_yaml
+from i3d.utils.text import refuse_endless
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 4
@@ -111,6 +112,7 @@ def _value(text: str, setting: str) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        refuse_endless(path)
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: {path.stat().st_size:,} bytes is more than a recipe may have")
         text = path.read_text(encoding="utf-8-sig")

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeGuard
 
 from i3d.errors import InputError
 from i3d.training.run_folder import TIMING
+from i3d.utils.text import refuse_endless
 
 Curve = tuple[list[float], list[float]]  # steps, values
 Curves = dict[str, dict[str, Curve]]  # kind, name, curve
@@ -37,6 +38,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines, without a last line that a kill has cut off."""
     lines = []
     try:
+        refuse_endless(path)
         texts = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error

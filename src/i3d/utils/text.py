@@ -2,24 +2,35 @@
 
 import csv
 import io
+import json
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError, counted, first_line, quoted
 
 MAX_LINE_CHARACTERS: Final = 65_536
-MAX_BYTES: Final = 2**30
+MAX_BYTES: Final = 2**29
+MAX_LINES: Final = 10_000_000
 UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+def refuse_endless(path: Path) -> None:
+    """An InputError for a pipe or a device, whose content may never end; an OSError if there is no such file."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path}: a pipe or a device, which may never end; save its content to a file first")
 
 
 def read_text(path: Path) -> str:
     """The content of a text file without its byte order mark. What is not UTF-8 is an InputError with its line."""
     where = str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{where}: {path.stat().st_size:,} bytes; a list has at most {MAX_BYTES:,}: split it")
+        refuse_endless(path)
+        if (num_bytes := path.stat().st_size) > MAX_BYTES:
+            raise InputError(f"{where}: {num_bytes:,} bytes; a list has at most {MAX_BYTES:,}: split it")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); check the path and its permissions") from error
@@ -34,7 +45,14 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without their ends (LF, CRLF or CR). A line that is too long is an InputError."""
-    lines = read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return split_lines(path, read_text(path))
+
+
+def split_lines(path: Path, text: str) -> list[str]:
+    """The lines of the text of a file, as `read_lines` returns them."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if len(lines) > MAX_LINES:
+        raise InputError(f"{path}: {len(lines):,} lines; a list has at most {MAX_LINES:,}: split it")
     longest = max(range(len(lines)), key=lambda i: len(lines[i]))
     if len(lines[longest]) > MAX_LINE_CHARACTERS:
         what = f"a line of {len(lines[longest]):,} characters; at most {MAX_LINE_CHARACTERS:,} are read"
@@ -75,8 +93,9 @@ def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, s
                 continue
             if fields[0].strip().lower() == header[0] and [field.strip().lower() for field in fields] == header:
                 raise line_error(path, line, delimiter.join(fields), "a repeated header; remove it")
-            if len(fields) > len(header) and any(field.strip() for field in fields[len(header) :]):
-                why = f"{len(fields)} fields, the header has {len(header)}; quote fields that contain {delimiter!r}"
+            if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
+                todo = f"quote fields that contain {delimiter!r}, leave empty ones empty"
+                why = f"{counted(len(fields), 'field')}, the header has {len(header)}; {todo}"
                 raise line_error(path, line, delimiter.join(fields), why)
             yield line, dict(zip(header, fields, strict=False))
     except csv.Error as error:
@@ -100,3 +119,25 @@ def group_pattern(group_by: str) -> re.Pattern[str]:
     if not pattern.groups:
         raise InputError(f"--group-by {group_by!r}: has no parentheses; put them around the name of the group")
     return pattern
+
+
+def parse_json(text: str, *, where: str) -> Any:
+    """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is repeated")
+    return result
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)

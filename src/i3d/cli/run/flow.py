@@ -13,8 +13,8 @@ from i3d.cli.run.data import extract_clips
 from i3d.data.annotations import Annotations, build_annotations
 from i3d.data.flow_files import FILES
 from i3d.data.formats.inputs import expand_inputs
-from i3d.data.frame_extraction.jobs import RECORD, FlowSettings, FrameSettings
-from i3d.data.frame_folders import infer_naming, open_frames
+from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
+from i3d.data.frame_folders import RECORD, infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError, printable

@@ -12,8 +12,8 @@ from i3d.cli.messages import log
 from i3d.cli.predict import PredictOptions
 from i3d.cli.run.setup import compute_config, warn_if_incomplete
 from i3d.cli.streams import Fusion, Streams, check_flow_method
+from i3d.data.class_files import class_names
 from i3d.data.formats.inputs import STDIN
-from i3d.data.formats.read import class_names
 from i3d.data.resume import ResumeLog, finish_log
 from i3d.errors import InputError, printable
 from i3d.inference import predictor as predictors

@@ -8,7 +8,8 @@ from typing import Any
 from i3d.cli.messages import is_first_rank, log
 from i3d.cli.options import ComputeOptions, DatasetOptions, FrameOptions, ListOptions, Modality, ModalityOptions
 from i3d.data.annotations import Annotations
-from i3d.data.formats.read import class_names, read_annotations
+from i3d.data.class_files import class_names
+from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow

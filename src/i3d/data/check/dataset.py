@@ -37,6 +37,7 @@ FIXABLE: Final = ("truncated", "damaged")
 UNTIMED_FPS: Final = 25  # assumed to compare the lengths of folders of frames
 TIME_LIMIT: Final = 300.0  # seconds
 MEMORY_LIMIT_GIB: Final = 4.0
+FAR_SECONDS: Final = 1.0  # a listed end this much behind that of the video is a mistake, less is rounding
 
 
 @dataclass
@@ -245,10 +246,13 @@ class _DatasetCheck:
             if info.frame_seconds is None:
                 return 0, [("unreadable", "its frames have no times; remove its start and end from the list")]
             first, stop = displayed_between(info.starts, clip.start_seconds, clip.end_seconds)
-            if first < stop:
+            if first < stop and (clip.end_seconds or 0) <= info.starts[-1] + FAR_SECONDS:
                 return stop - first, []
-            what = f"the part begins at {clip.start_seconds or 0:.3f} s, the video ends at {info.seconds:.3f} s"
-            return 0, [("too short", f"{what}; correct its start")]
+            place = f"ends at {clip.end_seconds:.3f}" if first < stop else f"begins at {clip.start_seconds or 0:.3f}"
+            todo = "give times in seconds, or correct the list"
+            return max(stop - first, 0), [
+                ("too short", f"the part {place} s, the video ends at {info.starts[-1]:.3f} s; {todo}")
+            ]
         if info.num_numbered is None:
             return info.num_frames, []
         present, listed = info.num_numbered, clip.num_frames

@@ -7,15 +7,12 @@ root/<class>/<clip>/img_00001.jpg        folders of frames
 
 import os
 from pathlib import Path
-from typing import Final
 
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_folders
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
-from i3d.errors import InputError
+from i3d.errors import InputError, abridged
 from i3d.video.images import IMAGE_SUFFIXES, natural_key
-
-JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 
 
 def read_folders(root: Path) -> Rows:
@@ -35,7 +32,18 @@ def read_folders(root: Path) -> Rows:
         todo = "give a folder with one folder per class (or train/ and val/ of such), or a list"
         raise InputError(f"{root}: no video and no folder of frames in its folders; {todo}")
     rows.classes = tuple(sorted(classes))
+    rows.warnings += _deeper(rows, has_splits=has_splits)
     return rows
+
+
+def _deeper(rows: Rows, *, has_splits: bool) -> list[str]:
+    """A warning if all clips are in folders below those of the classes, which may be the classes."""
+    inner = [path.split("/")[has_splits + 1 : -1] for path in rows.paths]
+    names = sorted({folders[0] for folders in inner if folders})
+    if not all(inner) or len(names) < 2:
+        return []
+    what = f"all clips are in folders below those of the classes: {abridged([*map(repr, names)], 3)}"
+    return [f"{what}; if these are the classes, give a list, or move them up"]
 
 
 def _holds_clips(place: Path) -> bool:
@@ -60,7 +68,7 @@ def split_of(name: str) -> str:
 def _folders(place: Path) -> list[str]:
     with os.scandir(place) as entries:
         return sorted(
-            (e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in JUNK),
+            (entry.name for entry in entries if entry.is_dir() and is_visible_folder(entry.name)),
             key=natural_key,
         )
 

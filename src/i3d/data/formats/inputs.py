@@ -1,13 +1,15 @@
 """Expand files, folders, patterns and lists to one path per video."""
 
 import glob
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError
-from i3d.utils.text import csv_records, line_error, read_text
+from i3d.data.formats.columns import Columns, find_columns, no_path_column
+from i3d.errors import InputError, abridged, printable
+from i3d.utils.text import csv_records, line_error, read_lines
 from i3d.video.images import images_in, images_matching, natural_key
 
 VIDEO_SUFFIXES: Final = frozenset({
@@ -15,9 +17,10 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
+JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 STDIN: Final = "-"  # the path of one video on the standard input
 LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
-PATH_COLUMNS: Final = ("path", "file", "video")
+log = logging.getLogger("i3d")
 
 
 def expand_inputs(names: Iterable[str]) -> list[str]:
@@ -35,7 +38,7 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
             paths.append(name)
         elif path.is_dir():
             paths += _in_folder(path)
-        elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        elif path.suffix.lower() in LIST_SUFFIXES and path.exists():
             paths += _in_list(path)
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207 (absolute patterns)
@@ -44,7 +47,7 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
         else:
             paths.append(name)
-    if not any(path == STDIN or os.path.lexists(path) or images_matching(path) for path in paths):
+    if not any(path == STDIN or os.path.lexists(path) or ("%" in path and images_matching(path)) for path in paths):
         raise InputError(f"{paths[0]}: no such file; check the path" if paths else "no video is given")
     return paths
 
@@ -66,7 +69,10 @@ def _in_folder(folder: Path) -> list[str]:
 
 
 def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles."""
+    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles.
+
+    Folders whose name begins with a dot, and those of systems (`JUNK`), are passed over, as such files are.
+    """
     visited: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         stat = os.stat(place)  # noqa: PTH116 (many folders, fast)
@@ -74,7 +80,13 @@ def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
+        folders[:] = filter(is_visible_folder, folders)
         yield place, folders, files
+
+
+def is_visible_folder(name: str) -> bool:
+    """Whether a folder may hold clips, by its name."""
+    return not name.startswith(".") and name not in JUNK
 
 
 def _is_clip(folder: Path, *, min_images: int) -> bool:
@@ -84,35 +96,46 @@ def _is_clip(folder: Path, *, min_images: int) -> bool:
 
 
 def _in_list(path: Path) -> list[str]:
-    lines = read_text(path).splitlines()
-    entries = _column(path, lines) if path.suffix.lower() != ".txt" else [line.strip() for line in lines]
-    paths = [_resolve(path.parent, entry) for entry in entries if entry]
+    is_table = path.suffix.lower() != ".txt"
+    lines = read_lines(path)
+    entries = _column(path, lines) if is_table else (line.strip() for line in lines)
+    folder, num_shortened = os.path.dirname(path), 0  # noqa: PTH120 (many paths, fast)
+    paths: list[str] = []
+    for entry in entries:
+        if entry:
+            paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry)))  # noqa: PTH118
+            num_shortened += not paths[-1].endswith(entry)
     if not paths:
         raise InputError(f"{path}: the list is empty; write one path on each line")
+    if num_shortened:
+        what = "the numbers behind its paths (frames, labels) are not read: whole clips are"
+        log.info("%s: %s", printable(str(path)), what)
     return paths
 
 
 def _column(path: Path, lines: list[str]) -> Iterator[str]:
+    columns = Columns()
     for line, record in csv_records(path, lines):
-        column = path_column(path, record)
-        entry = record.get(column, "").strip()
+        if not columns.path:
+            columns = find_columns(path, record)
+            if not columns.path:
+                raise no_path_column(path, record)
+            if times := [name for name in (columns.start, columns.end, *columns.times) if name]:
+                names = abridged([*map(printable, times)], 6)
+                log.warning("%s: these columns are not read: %s; whole videos are", printable(str(path)), names)
+        entry = record[columns.path].strip()
         if not entry:
-            raise line_error(path, line, entry, f"the column {column} is empty; write a path, or remove the line")
+            why = f"the column {columns.path} is empty; write a path, or remove the line"
+            raise line_error(path, line, entry, why)
         yield entry
 
 
-def path_column(path: Path, record: Mapping[str, object]) -> str:
-    """The column of a table that has the paths."""
-    column = next((name for name in PATH_COLUMNS if name in record), None)
-    if column is None:
-        why = f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
-        raise line_error(path, 1, ", ".join(record), why)
-    return column
-
-
-def _resolve(folder: Path, entry: str) -> str:
-    """The path in a line. Trailing numbers (frame count, labels) are removed if the path exists only without them."""
+def _without_numbers(folder: str, entry: str) -> str:
+    """The path in a line: without trailing numbers (frames, labels) if it exists only so."""
     words = entry
-    while not os.path.lexists(folder / words) and words.rpartition(" ")[2].isdecimal() and " " in words:
-        words = words.rpartition(" ")[0].rstrip()
-    return str(folder / (words if os.path.lexists(folder / words) else entry))
+    while not os.path.lexists(os.path.join(folder, words)):  # noqa: PTH118 (many paths, fast)
+        head, _, last = words.rpartition(" ")
+        if not (head and last.isdecimal()):
+            return entry
+        words = head.rstrip()
+    return words

@@ -40,7 +40,7 @@ def read_list(
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
-    rows, base = Rows(is_frames=frames), str(root)
+    rows, base = Rows(is_frames=frames, label_kind="either"), str(root)
     for number, text in numbered:
         row = _frame_folder(text, base, 1 + with_offset, multi_label=multi_label) if frames else _video(text)
         if row is None:

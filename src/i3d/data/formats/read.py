@@ -8,9 +8,11 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from i3d.data.annotations import SPLITS, Annotations, build_annotations
+from i3d.data.class_files import read_labels
 from i3d.data.formats import folders, mmaction2, splits, tables
-from i3d.data.formats.inputs import PATH_COLUMNS, VIDEO_SUFFIXES
-from i3d.data.labels import dataset_labels, read_labels
+from i3d.data.formats.columns import PATH_COLUMNS
+from i3d.data.formats.inputs import VIDEO_SUFFIXES
+from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
 from i3d.errors import InputError
@@ -55,9 +57,9 @@ def read_annotations(
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         raise InputError(f"{source}: is a video; give a list of videos, or a folder of classes")
     rows, base = _rows(source, root, format, fold=fold, multi_label=multi_label)
-    beside = source.absolute().with_suffix(".classes.txt")  # `.` has no name
-    if classes is None and rows.classes is None and source.is_file() and beside.is_file():
-        classes = read_labels(beside)
+    if classes is None and rows.classes is None and source.is_file():
+        beside = _classes_beside(source)
+        classes = None if beside is None else read_labels(beside)
     if root is not None and not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder of the clips as --root")
     annotations = build_annotations(
@@ -67,20 +69,17 @@ def read_annotations(
         annotations = annotations.select_split(split)
     num_labels_N = np.diff(annotations.label_ends_N, prepend=0)
     if need_labels and not num_labels_N.all():
-        raise annotations.error(int(num_labels_N.argmin()), "has no label; add one")
+        raise annotations.error(int(num_labels_N.argmin()), rows.no_label)
     logging.getLogger("i3d").debug("%s: %d clips, %d classes", source, len(annotations), len(annotations.classes))
     return annotations
 
 
-def class_names(name_or_file: str) -> tuple[str, ...]:
-    """Class names by the name of a public dataset (kinetics400, kinetics600, ucf101, hmdb51), or from a file."""
-    path = Path(name_or_file)
-    shipped = None if path.is_file() else dataset_labels(name_or_file)
-    if shipped is not None:
-        return shipped
-    if path.suffix.lower() == ".json":
-        return splits.json_classes(path)
-    return read_labels(path)
+def _classes_beside(source: Path) -> Path | None:
+    """The file of the class names of a list that i3d wrote: `LIST.classes.txt`, or that of the whole folder."""
+    named = source.absolute().with_suffix(".classes.txt")  # `.` has no name
+    whole = named.with_name(CLASSES)
+    is_ours = (whole.parent / RECORD).is_file() or is_packed(whole.parent)
+    return named if named.is_file() else whole if whole.is_file() and is_ours else None
 
 
 def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_label: bool) -> tuple[Rows, Path]:
@@ -98,7 +97,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
         case "kinetics":
             rows = tables.read_kinetics(source, lines, root=base)
             if (source.parent / CLASS_NUMBERS).is_file():
-                rows.classes = splits.json_classes(source.parent / CLASS_NUMBERS)
+                rows.classes = read_labels(source.parent / CLASS_NUMBERS)
         case "ucf101":
             rows = splits.read_ucf101(source, lines)
         case "hmdb51":
@@ -186,11 +185,13 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
             kinds = ("videos", "folders of frames")
             why = f"lists {kinds[part.is_frames]}, the list before it {kinds[rows.is_frames]}; read them separately"
             raise InputError(f"{file}: {why}")
+        if number and part.label_kind != rows.label_kind:
+            raise InputError(f"{file}: labels of another kind than in the list before it; read them separately")
         rows.is_frames = part.is_frames
         has_place = all(path.startswith(f"{place}/") for path in part.paths) and not (folder / place / place).is_dir()
         rows.extend(part, split=split, prefix="" if has_place else f"{place}/")
     if (folder / CLASS_NUMBERS).is_file():
-        rows.classes = splits.json_classes(folder / CLASS_NUMBERS)
+        rows.classes = read_labels(folder / CLASS_NUMBERS)
     return rows
 
 
@@ -210,6 +211,9 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
     if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+        if any(Path(field).suffix in VIDEO_SUFFIXES for field in fields):
+            why = "a clip, where the names of the columns should be; write path,label above it"
+            raise line_error(source, 1, first, why)
         why = f"no column {', '.join(PATH_COLUMNS)} or youtube_id; rename the column of the paths"
         raise line_error(source, 1, first, why)
     return "auto"

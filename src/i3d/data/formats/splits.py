@@ -11,11 +11,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from i3d.data.formats.tables import files_below, parse_json
+from i3d.data.formats.tables import files_below
 from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.utils.text import line_error, numbered_lines, read_lines, read_text
+from i3d.utils.text import line_error, numbered_lines, parse_json, read_lines, read_text
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
@@ -95,16 +95,9 @@ def read_something_v2(path: Path, *, root: Path, split: str) -> Rows:
     on_disk = files_below(root)
     for number, item in enumerate(clips):
         if not isinstance(item, dict) or type(item.get("id")) not in (str, int):
-            raise InputError(f"{path}: clip {number}: no id; write an object with id, label and template")
+            todo = "write one object a line, as .jsonl, if this is another list"
+            raise InputError(f"{path}: clip {number}: no id with a label and a template; {todo}")
         name = str(item["id"])
         label = str(item.get("template") or item.get("label") or "").replace("[", "").replace("]", "").strip()
         rows.add((on_disk.get(name) or [f"{name}.webm"])[0], (label,) if label else (), split=split)
     return rows
-
-
-def json_classes(path: Path) -> tuple[str, ...]:
-    """Classes from a JSON object with their numbers: Something-Something's labels.json, MindSpore's cls2index.json."""
-    numbers = parse_json(read_text(path), where=str(path))
-    if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
-        raise InputError(f"{path}: not classes numbered from 0; give {{name: number, ...}}")
-    return tuple(sorted(numbers, key=lambda name: int(numbers[name])))

@@ -1,10 +1,9 @@
 """Tables with a header: CSV and TSV files, JSON lines, and the CSV files of Kinetics.
 
-path,label,start,end,split,group                      only the path is required; other columns are ignored
+path,label,start,end,split,group                      only the path is required; `columns` knows other names
 label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_000011_000021.mp4`
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, path_column, walk_folders
+from i3d.data.formats.columns import Columns, find_columns, no_path_column
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.rows import Label, Rows
-from i3d.errors import InputError, first_line
-from i3d.utils.text import csv_records, is_number, line_error, numbered_lines
+from i3d.utils.text import csv_records, is_number, line_error, numbered_lines, parse_json
 
 SPLIT_NAMES: Final = {
     "": "",
@@ -23,29 +22,33 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
     **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
 }
-Record = tuple[int, dict[str, Any]]  # line, columns
+YOUTUBE_ID: Final = "youtube_id"
+Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
 
 def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
-    column = ""
-    for line, record in _records(path, lines):
-        column = column or path_column(path, record)
-        name = record.get(column)
+    is_json = _is_json(lines)
+    for line, record, columns in _records(path, lines, rows):
+        if not columns.path:
+            raise no_path_column(path, record)
+        name = record.get(columns.path)
         if not isinstance(name, str) or not name.strip():
-            raise line_error(path, line, name, f"no {column} in this row; add one")
-        start, end = _part(path, line, record, "start", "end")
+            raise line_error(path, line, name, f"no {columns.path} in this row; add one")
+        start, end = _part(path, line, record, columns)
         rows.add(
-            name.strip(),
-            _labels_in(path, line, record.get("label"), multi_label=multi_label),
+            name if is_json else name.strip(),
+            _labels_in(path, line, record.get(columns.label), multi_label=multi_label),
             line=line,
             start=start,
             end=end,
-            split=_split(path, line, record.get("split")),
-            group=str(record.get("group") or ""),
-            num_frames=_count(path, line, record.get("num_frames")),
+            split=_split(path, line, record.get(columns.split)),
+            group=str(record.get(columns.group) or ""),
+            num_frames=_count(path, line, record.get(columns.num_frames)),
         )
+    if is_json and rows.label_kind == "either":
+        rows.label_kind = "names"  # in JSON, numbers have no quotes
     rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
     return rows
 
@@ -54,19 +57,20 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
     """A CSV of Kinetics. The file of each clip is searched below the root, also in folders of classes and splits."""
     rows = Rows()
     on_disk = files_below(root)
-    for line, record in _records(path, lines):
-        youtube_id = str(record.get("youtube_id") or "").strip()
-        start, end = _part(path, line, record, "time_start", "time_end")
+    for line, record, columns in _records(path, lines, rows):
+        youtube_id = str(record.get(YOUTUBE_ID) or "").strip()
+        start, end = _part(path, line, record, columns)
         if not youtube_id or math.isnan(start) or math.isnan(end):
             raise line_error(path, line, youtube_id, "a row needs youtube_id, time_start and time_end; correct it")
-        label = str(record.get("label") or "").strip().strip('"')
-        split = _split(path, line, record.get("split"))
+        label = str(record.get(columns.label) or "").strip().strip('"')
+        split = _split(path, line, record.get(columns.split))
         stem = f"{youtube_id}_{int(start):06d}_{int(end):06d}"
         cut, whole = on_disk.get(stem), on_disk.get(youtube_id)  # of an uncut video, the clip is a part
         name = _best_match(cut or whole or [], label, split) or f"{stem}.mp4"
         part = (start, end) if whole and not cut else (math.nan, math.nan)
         labels = (label,) if label else ()
         rows.add(name, labels, line=line, start=part[0], end=part[1], split=split, group=youtube_id)
+    rows.label_kind = "names"
     return rows
 
 
@@ -95,40 +99,34 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
     return max(paths, key=agreement, default="")
 
 
-def _records(path: Path, lines: list[str]) -> Iterator[Record]:
-    """(line, columns) of every row; column names are lower case."""
-    first = next((line for line in lines if line.strip()), "")
-    return _json_records(path, lines) if first.lstrip().startswith("{") else csv_records(path, lines)
+def _is_json(lines: list[str]) -> bool:
+    return next((line for line in lines if line.strip()), "").lstrip().startswith("{")
 
 
-def _json_records(path: Path, lines: list[str]) -> Iterator[Record]:
+def _records(path: Path, lines: list[str], rows: Rows) -> Iterator[Record]:
+    """Every row with the columns that are read; at the end, what is known of them is in `rows`."""
+    columns, previous = Columns(), None
+    names: dict[str, None] = {}
+    for line, record in _json_records(path, lines) if _is_json(lines) else csv_records(path, lines):
+        if record.keys() != previous:
+            before, previous = columns, record.keys()
+            names |= dict.fromkeys(name for name in record if name != YOUTUBE_ID)
+            columns = find_columns(path, names)
+            if before.label and before.label != columns.label:
+                raise line_error(path, line, columns.label, f"in rows before it this column is {before.label}; use one")
+        yield line, record, columns
+    columns.check(path)
+    rows.label_kind, rows.label_column = columns.label_kind, columns.label
+    rows.no_label = columns.no_label(names)
+    rows.warnings += columns.warnings()
+
+
+def _json_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in numbered_lines(lines):
         record = parse_json(line, where=f"{path}:{number}")
         if not isinstance(record, dict):
             raise line_error(path, number, line, 'not an object; write lines such as {"path": "a.mp4", "label": "run"}')
         yield number, {key.lower(): value for key, value in record.items()}
-
-
-def parse_json(text: str, *, where: str) -> Any:
-    """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
-    try:
-        return _JSON.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({first_line(error)}); correct it") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a key is repeated")
-    return result
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not a number in JSON")
-
-
-_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
@@ -143,22 +141,22 @@ def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple
     return tuple(label for label in labels if label != "")
 
 
-def _part(path: Path, line: int, record: dict[str, Any], start_key: str, end_key: str) -> tuple[float, float]:
-    start, end = (_seconds(path, line, record, key) for key in (start_key, end_key))
+def _part(path: Path, line: int, record: dict[str, Any], columns: Columns) -> tuple[float, float]:
+    start, end = (_seconds(path, line, record, key) for key in (columns.start, columns.end))
     if start >= end:
-        why = f"the end is not after the start, {record.get(start_key)}; correct it"
-        raise line_error(path, line, record.get(end_key), why)
+        why = f"the end is not after the start, {record.get(columns.start)}; correct it"
+        raise line_error(path, line, record.get(columns.end), why)
     return start, end
 
 
 def _seconds(path: Path, line: int, record: dict[str, Any], key: str) -> float:
     value = record.get(key)
-    if value is None or value == "":
+    if not key or value is None or value == "":
         return math.nan
     try:
-        seconds = float(value)
+        seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        seconds = -1.0
+        seconds = math.nan
     if not 0 <= seconds < 1e7:
         raise line_error(path, line, value, f"{key} is not a time in seconds; write it as 12.5")
     return seconds

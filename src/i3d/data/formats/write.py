@@ -7,13 +7,20 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from i3d.data.annotations import Annotations
+from i3d.data.class_files import classes_file
+from i3d.data.class_numbers import is_numeric
+from i3d.data.formats.mmaction2 import read_list
 from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
+from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
 
 log = logging.getLogger("i3d")
+LABEL_NAME: Final = "label_name"  # a column of names, also where these are numbers
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
@@ -21,8 +28,8 @@ def write_annotations(annotations: Annotations, out: Path | str, *, naming: Fram
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's list of videos or of frame folders (.txt).
 
     Paths are those of the annotations, relative to their root. `naming`: of frames, if folders must be counted; by
-    default inferred. MMAction2's lists have class numbers and no times, splits or groups: a clip with a start or an end
-    is an InputError, splits and groups are omitted with a warning.
+    default inferred. MMAction2's lists have class numbers and no times, splits or groups: several splits, a start or
+    an end, and a name that would be read as another are an InputError; groups are omitted with a warning.
     """
     out = Path(out)
     match out.suffix.lower():
@@ -40,13 +47,6 @@ def write_annotations(annotations: Annotations, out: Path | str, *, naming: Fram
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
     """Write class names, one a line, in the order of their numbers."""
     write_atomically(out, classes_file(classes))
-
-
-def classes_file(classes: tuple[str, ...]) -> bytes:
-    """The content of a file of class names. If a name begins or ends with a digit, numbers follow the names."""
-    with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
-    lines = (f"{name} {number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
-    return "".join(lines).encode()
 
 
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
@@ -67,33 +67,40 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
         if clip.first_frame:
             what = "frames from the middle of a folder"
             raise _lost(annotations, index, what, "MMAction2's list with offsets (.txt)")
-        rows.append({key: value for key, value in values.items() if value is not None})
+        ends = ("start", "end") if (values["start"], values["end"]) != (None, None) else ()  # both, or none
+        rows.append({key: value for key, value in values.items() if value is not None or key in ends})
     return rows
 
 
 def _table(annotations: Annotations, delimiter: str) -> str:
     rows = _rows(annotations)
     columns = [name for name in COLUMNS if name in ("path", "label") or any(name in row for row in rows)]
+    label_column = LABEL_NAME if any(map(is_numeric, annotations.classes)) else "label"
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow([label_column if name == "label" else name for name in columns])
+    for index, row in enumerate(rows):
+        if row["path"] != row["path"].strip() or "\r" in row["path"]:
+            raise _lost(annotations, index, "blanks around its name, or a line end", "JSON lines (.jsonl)")
         label = row.get("label", "")
         if isinstance(label, list):
             label = [str(name) for name in label]
             if any("|" in name for name in label):
                 raise InputError(f"{row['path']}: a table cannot contain a class name with `|`; write .jsonl")
             label = "|".join(label)
-        writer.writerow({**row, "label": label})
+        writer.writerow([{**row, "label": label}.get(name) for name in columns])
     return text.getvalue()
 
 
 def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) -> str:
-    lost = {"splits": (annotations.splits_N >= 0).any(), "groups": any(annotations.group_names)}
-    if omitted := " and ".join(name for name, exists in lost.items() if exists):
+    if len(np.unique(annotations.splits_N)) > 1:
+        todo = "choose one by --split, or write a table (.csv)"
+        raise InputError(f"{out}: the clips are of several splits, which MMAction2's lists cannot hold; {todo}")
+    if any(annotations.group_names):
         todo = "write a .csv to store them"
-        log.warning("%s: MMAction2's lists have no %s, which are omitted; %s", printable(str(out)), omitted, todo)
+        log.warning("%s: MMAction2's lists have no groups, which are omitted; %s", printable(str(out)), todo)
     lines = []
+    has_offsets = bool(annotations.first_frames_N.any())
     for index, clip in enumerate(annotations):
         if clip.start_seconds is not None or clip.end_seconds is not None:
             raise _lost(annotations, index, "a start or an end", "a table (.csv)")
@@ -105,9 +112,23 @@ def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) 
             if count is None:
                 naming = naming or dataset_naming(annotations)
                 count = count_frames(annotations.readable(index), naming)
-            fields[1:1] = [str(clip.first_frame), str(count)] if annotations.first_frames_N.any() else [str(count)]
-        lines.append(" ".join(fields) + "\n")
-    return "".join(lines)
+            fields[1:1] = [str(clip.first_frame), str(count)] if has_offsets else [str(count)]
+        lines.append(" ".join(fields))
+    _check_lines(annotations, out, lines, with_offset=has_offsets)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _check_lines(annotations: Annotations, out: Path, lines: list[str], *, with_offset: bool) -> None:
+    """An InputError for the first clip that the reader of MMAction2's lists would read as another one."""
+    multi_label = bool((np.diff(annotations.label_ends_N, prepend=0) > 1).any())
+    root, frames = Path(annotations.root), annotations.is_frames
+    for index, (line, clip) in enumerate(zip(lines, annotations, strict=True)):
+        try:
+            rows = read_list(out, [line], root=root, frames=frames, with_offset=with_offset, multi_label=multi_label)
+        except InputError:
+            rows = Rows()
+        if rows.paths != [clip.path] or rows.labels != [tuple(map(str, clip.labels))]:
+            raise _lost(annotations, index, "a name that looks like other fields", "a table (.csv)")
 
 
 def _lost(annotations: Annotations, index: int, what: str, better: str) -> InputError:

@@ -23,8 +23,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from i3d.data.annotations import SPLITS, Annotations, Clip
-from i3d.data.formats.write import classes_file, write_classes
-from i3d.data.frame_extraction.jobs import RECORD, WRITE_TODO, BadVideo, FrameFolder, FrameJob, FrameSettings
+from i3d.data.class_files import classes_file
+from i3d.data.formats.write import write_classes
+from i3d.data.frame_extraction.jobs import WRITE_TODO, BadVideo, FrameFolder, FrameJob, FrameSettings
+from i3d.data.frame_folders import RECORD
 from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to

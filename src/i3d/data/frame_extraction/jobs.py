@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
-from i3d.data.frame_folders import FrameNaming
+from i3d.data.frame_folders import RECORD, FrameNaming
 from i3d.data.loading.flow_cache import content_digest
 from i3d.data.resume import CHANGED, is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
@@ -30,7 +30,6 @@ from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
 from i3d.video.transforms import resize_frame, short_side_size
 
-RECORD: Final = ".i3d-frames.json"
 WRITE_TODO: Final = "free disk space, or choose another folder"
 
 

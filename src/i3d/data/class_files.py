@@ -1,0 +1,142 @@
+"""Files of class names, in the order of their numbers: every place that takes class names reads them here.
+
+running                                    one name a line
+running 0    0 running    0,running        numbers from 0 beside the names, in any order; also `0: running`
+id,name                                    such a header, above numbers and names
+{"running": 0}    {"0": "running"}    ["running"]      JSON
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from i3d.data.labels import dataset_labels, is_class_name
+from i3d.errors import InputError, quoted
+from i3d.utils.text import line_error, parse_json, read_text, split_lines
+
+NUMBER_HEADERS: Final = frozenset({
+    "id", "index", "idx", "number", "no", "label", "class", "label_id", "class_id", "label_index", "class_index",
+})  # fmt: skip
+NAME_HEADERS: Final = frozenset({
+    "name", "names", "label", "labels", "class", "classes", "label_name", "class_name", "action", "category",
+})  # fmt: skip
+_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])\t(?P<number>\d{1,9})", re.ASCII)
+_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])[\s,;:]+(?P<number>\d{1,9})", re.ASCII)
+_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})[.)]?[\s,;:]+(?P<name>[^\s,;:].*)", re.ASCII)
+Line = tuple[int, str]  # its number from 1, and its text; of JSON the number is 0
+
+
+def class_names(name_or_file: str) -> tuple[str, ...]:
+    """Class names by the name of a public dataset (kinetics400, kinetics600, ucf101, hmdb51), or from a file."""
+    path = Path(name_or_file)
+    shipped = None if path.is_file() else dataset_labels(name_or_file)
+    return read_labels(path) if shipped is None else shipped
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The class names in a file of any of these forms.
+
+    Empty lines at the end, Windows line ends and a byte order mark are ignored. An empty or repeated name, and other
+    numbers than 0, 1, 2 ... are an InputError with the line.
+    """
+    text = read_text(path)
+    is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
+    names = _in_json(path, parse_json(text, where=str(path))) if is_json else _in_lines(path, split_lines(path, text))
+    if not any(name for _, name in names):
+        raise InputError(f"{path}: contains no class names; write one a line")
+    first: dict[str, int] = {}
+    for line, name in names:
+        where = f"{path}:{line}" if line else f"{path}"
+        if not is_class_name(name):
+            raise InputError(f"{where}: {quoted(name)}: not a class name; write one a line")
+        if name in first:
+            place = f"also on line {first[name]}" if line else "there twice"
+            raise InputError(f"{where}: {quoted(name)}: {place}; rename one")
+        first[name] = line
+    return tuple(first)
+
+
+def classes_file(classes: tuple[str, ...]) -> bytes:
+    """The content of a file of class names, as `read_labels` reads it.
+
+    If a name begins or ends with a digit, numbers follow the names after a tab, which no name contains.
+    """
+    with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
+    lines = (f"{name}\t{number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
+    return "".join(lines).encode()
+
+
+def _in_lines(path: Path, lines: list[str]) -> list[Line]:
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    while numbered and not numbered[-1][1]:
+        numbered.pop()
+    if not numbered or not _is_header(path, numbered[0][1]):
+        return _by_numbers(path, numbered) or numbered
+    names = _by_numbers(path, numbered[1:])
+    if names is None:
+        raise line_error(path, 1, lines[0], "a header of numbers and names, which not every line has; write both")
+    return names
+
+
+def _is_header(path: Path, line: str) -> bool:
+    """Whether a line is `id,name`. A header of other columns is an InputError."""
+    fields = [field.strip('"').lower() for field in re.split(r"[\s,;]+", line)]
+    if len(fields) == 1 and path.suffix.lower() in (".csv", ".tsv") and fields[0] in NAME_HEADERS:
+        raise line_error(path, 1, line, "a header, and no class name; remove the line")
+    is_both = any(a in NUMBER_HEADERS and b in NAME_HEADERS for a in fields for b in fields if a != b)
+    if is_both and len(fields) > 2 and "," in line:
+        raise line_error(path, 1, line, "more columns than numbers and names; remove the others")
+    return is_both and len(fields) == 2
+
+
+def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
+    """The names in the order of the numbers beside them; None: there are no numbers."""
+    patterns = [_AFTER_TAB] if all(_AFTER_TAB.fullmatch(text) for _, text in lines) else [_BEHIND, _BEFORE]
+    readings, others = [], []
+    for pattern in patterns:
+        matches = [pattern.fullmatch(text) for _, text in lines]
+        pairs = [(int(match["number"]), _unquoted(match["name"])) for match in matches if match is not None]
+        if len({name for _, name in pairs}) < len(pairs):
+            continue  # class 0, class 1 ... are names
+        if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):
+            by_number = sorted(zip(pairs, lines, strict=True))
+            readings.append([(line, name) for (_, name), (line, _) in by_number])
+        else:
+            others.append([None if match is None else int(match["number"]) for match in matches])
+    if len(readings) == 2 and readings[0] != readings[1]:
+        raise InputError(f"{path}: numbers stand before and behind the names; write `name number` with a tab between")
+    for numbers in others if not readings else ():
+        _check_numbers(path, lines, numbers)
+    return readings[0] if readings else None
+
+
+def _check_numbers(path: Path, lines: list[Line], numbers: list[int | None]) -> None:
+    """An InputError if numbers are beside all names, but not 0, 1, 2 ..., or only beside most of them."""
+    if None not in numbers and len(lines) > 1:
+        what = f"the numbers beside the names must be 0 to {len(lines) - 1}, each once"
+        raise InputError(f"{path}: {what}; correct them, or write names alone")
+    in_order = max(sum(number == place + first for place, number in enumerate(numbers)) for first in (0, 1))
+    if in_order >= 2 and in_order * 2 >= len(lines):
+        line, text = lines[numbers.index(None)]
+        raise line_error(path, line, text, "has no class number, other lines have; number all names, or none")
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+
+
+def _in_json(path: Path, content: Any) -> list[Line]:
+    if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
+        return [(0, name) for name in content]
+    pairs = list(content.items()) if isinstance(content, dict) else []
+    readings = [
+        [name for _, name in sorted((int(number), name) for number, name in reading)]
+        for reading in ([(value, key) for key, value in pairs], pairs)
+        if sorted(str(number) for number, _ in reading) == sorted(map(str, range(len(pairs))))
+        and all(type(number) in (int, str) and isinstance(name, str) for number, name in reading)
+    ]
+    if not pairs or not readings:
+        raise InputError(f"{path}: not classes numbered from 0; give {{name: number, ...}}")
+    if len(readings) == 2 and readings[0] != readings[1]:
+        raise InputError(f"{path}: names and numbers are both numbers in quotes; give {{name: number}} without quotes")
+    return [(0, name) for name in readings[0]]

@@ -1,0 +1,108 @@
+"""Which columns of a table are read, under the field's names for them, and which are refused by name.
+
+    label_name, class_name      class names                start, start_sec, time_start, begin    with `end` of a part
+    label_id, class_index       class numbers              split, subset, partition               train, val, test
+    label, class, action        names, or numbers          group, num_frames
+
+A part of a video has both ends. Columns of other times, and of frame numbers, are an InputError unless both ends are
+read; any other column is named in a warning.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from i3d.data.rows import LabelKind
+from i3d.errors import InputError, abridged, printable
+from i3d.utils.text import line_error
+
+PATH_COLUMNS: Final = ("path", "file", "video")
+_LABEL: Final = r"(?:label|class|action|category|activity|target)"
+_LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table has is read
+    "names": re.compile(rf"{_LABEL}_?(?:name|text|title)"),
+    "either": re.compile(rf"{_LABEL}s?|classes|categories|activities"),
+    "numbers": re.compile(rf"{_LABEL}_?(?:id|index|idx|number|num|no|nr)"),
+}
+_SPLIT: Final = re.compile(r"(?:data_?)?(?:split|subset|partition|set)")
+_SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
+_UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
+_OF: Final = r"(?:(?:clip|video|segment|action|event|label)_?)?"
+_BOUNDS: Final = {"start": "(?:start|begin|onset)", "end": "(?:end|stop|finish)"}
+_TIMES: Final = {side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*") for side, word in _BOUNDS.items()}
+_OTHER_TIMES: Final = re.compile(
+    rf"{_OF}(?:(?:{_SECONDS}|{_UNITS})_?)*(?:{'|'.join(_BOUNDS.values())})(?:_?(?:{_SECONDS}|{_UNITS}))*"
+    rf"|(?:first|last)_?(?:{_SECONDS}|{_UNITS})(?:_{_UNITS})?"
+    r"|times?|timestamps?|segments?|intervals?|(?:time|frame)_(?:range|span|interval)|frame(?:_(?:id|idx|index|no|number))?"
+)
+SILENT: Final = frozenset({"", "is_cc"})  # the index of pandas, and the licence in Kinetics
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that are read; "" for those that it lacks."""
+
+    path: str = ""
+    label: str = ""
+    label_kind: LabelKind = "either"
+    start: str = ""
+    end: str = ""
+    split: str = ""
+    group: str = ""
+    num_frames: str = ""
+    times: tuple[str, ...] = ()  # other columns of times and frame numbers
+    unread: tuple[str, ...] = ()
+
+    def check(self, path: Path) -> None:
+        """An InputError if parts of videos are given in a way that is not read."""
+        if self.start and self.end:
+            return
+        if self.start or self.end:
+            what = f"a table needs both ends of a part, {'the end' if self.start else 'the start'} has no column"
+            raise line_error(path, 1, self.start or self.end, f"{what}; add it, empty where it is that of the video")
+        if self.times:
+            why = "times are read from the columns start and end, in seconds; convert and rename these, or remove them"
+            raise line_error(path, 1, ", ".join(self.times), why)
+
+    def no_label(self, names: Iterable[str]) -> str:
+        """Why a clip has no label, and the next step."""
+        if self.label:
+            return "has no label; add one"
+        return f"no column label (there are {abridged([*map(printable, names)], 6)}); rename the column of the labels"
+
+    def warnings(self) -> list[str]:
+        """A warning that names the columns that are not read."""
+        names = [*map(printable, (*self.unread, *self.times))]
+        return [f"these columns are not read: {abridged(names, 8)}"] if names else []
+
+
+def find_columns(path: Path, names: Iterable[str]) -> Columns:
+    """The meaning of the columns of these names. Two columns of one meaning are an InputError."""
+    plain = {name: re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in names}
+    chosen: dict[str, str] = {"path": next((column for column in PATH_COLUMNS if column in plain), "")}
+    kind: LabelKind = "either"
+    for label_kind, pattern in _LABELS.items():
+        if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
+            chosen["label"], kind = _only(path, matching), label_kind
+            break
+    patterns = {**_TIMES, "split": _SPLIT, "group": re.compile("group"), "num_frames": re.compile("num_frames")}
+    for meaning, pattern in patterns.items():
+        if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
+            chosen[meaning] = _only(path, matching)
+    others = [name for name in plain if name not in chosen.values() and name not in SILENT]
+    times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]))
+    unread = tuple(name for name in others if name not in times)
+    return Columns(**chosen, label_kind=kind, times=times, unread=unread)
+
+
+def no_path_column(path: Path, names: Iterable[str]) -> InputError:
+    """The error of a table without a column of paths."""
+    why = f"no column {', '.join(PATH_COLUMNS)}; rename the column of the paths"
+    return line_error(path, 1, ", ".join(names), why)
+
+
+def _only(path: Path, names: list[str]) -> str:
+    if len(names) > 1:
+        raise InputError(f"{path}:1: columns {', '.join(map(printable, names))} mean the same; remove all but one")
+    return names[0]

@@ -1,0 +1,215 @@
+"""A list that i3d writes gives the same classes when it is read, whatever the names of the classes are."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from i3d.data.annotations import build_annotations
+from i3d.data.class_files import classes_file, read_labels
+from i3d.data.formats.read import read_annotations
+from i3d.data.formats.write import write_annotations, write_classes
+from i3d.data.labels import clean_label, is_class_name
+from i3d.data.pack import pack_dataset
+from i3d.data.rows import Rows
+from i3d.data.split import split_annotations
+from i3d.errors import InputError
+from support.commands import run
+from support.examples import examples
+from support.rendering import render
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+NUMBERED = [[str(k) for k in range(12)], ["0", "1", "2", "10"], ["3", "2", "1", "0", "x"], ["class 0", "class 1"]]
+# Digits, blanks, what separates fields in some format, letters of several scripts, and invisible characters.
+LETTERS = st.sampled_from([*"0123456789  \t,;:|\"'#-.{aBéß日٣²\u00a0\u200b\u2028\x85", "e\u0301"])
+NAMES = st.one_of(
+    st.integers(-3, 20).map(str),
+    st.integers(0, 9).map(lambda number: f"class {number}"),
+    st.sampled_from(["id", "name", "label", "path", "run", "run 0", "0 run", "1.5", "train", "nan", "true", "# x"]),
+    st.lists(LETTERS, min_size=1, max_size=6).map("".join),
+)
+CLASSES = st.lists(NAMES, min_size=1, max_size=12, unique_by=clean_label)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+def build(names, numbers, *, frames=False, prefix="", multi_label=False):
+    """Annotations as the reader of class folders builds them: labels are names."""
+    rows = Rows(is_frames=frames, classes=tuple(names))
+    for i, of_clip in enumerate(numbers):
+        path = f"{prefix}{i}" if frames else f"{prefix}{i}.mp4"
+        rows.add(path, tuple(names[number] for number in of_clip), num_frames=7 if frames else -1)
+    return build_annotations(rows, source=Path("made-up"), root=Path("/nowhere"), multi_label=multi_label)
+
+
+def classes_of(annotations):
+    return {(clip.path, *sorted(annotations.classes[label] for label in clip.labels)) for clip in annotations}
+
+
+def written_and_read(annotations, folder, suffix, **options):
+    """The annotations from a list as `i3d data list` writes it, with its classes beside it."""
+    source = folder / f"list{suffix}"
+    write_annotations(annotations, source)
+    write_classes(annotations.classes, source.with_suffix(".classes.txt"))
+    return read_annotations(source, root=folder, **options)
+
+
+@examples(25)
+@given(CLASSES, st.data())
+@example(NUMBERED[0], None)
+@example(NUMBERED[2], None)
+@example(["0 a", "1 b"], None)
+@example(["0: class", "1: class"], None)
+def test_every_list_that_is_written_is_read_with_the_same_classes(tmp_path_factory, names, data):
+    if not all(map(is_class_name, names)):
+        with pytest.raises(InputError, match="invisible characters"):
+            build(names, [[0]])
+        return
+    numbers = [[number] for number in range(len(names))]
+    if data is not None:
+        numbers = [[number] for number in data.draw(st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=9))]
+    folder = tmp_path_factory.mktemp("lists")
+    for frames in (False, True):
+        annotations = build(names, numbers, frames=frames)
+        for suffix in SUFFIXES:
+            again = written_and_read(annotations, folder, suffix)
+            assert again.classes == annotations.classes, suffix
+            assert classes_of(again) == classes_of(annotations), suffix
+    split = split_annotations(build(names, [[number] for number in range(len(names))] * 4)).annotations
+    for suffix in SUFFIXES[:3]:
+        again = written_and_read(split, folder, suffix)
+        assert (classes_of(again), again.splits_N.tolist()) == (classes_of(split), split.splits_N.tolist())
+
+
+@examples(20)
+@given(CLASSES.filter(lambda names: all(map(is_class_name, names))), st.data())
+def test_several_labels_are_read_as_they_were_written(tmp_path_factory, names, data):
+    draw = st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=3, unique=True)
+    annotations = build(names, data.draw(st.lists(draw, min_size=1, max_size=5)), multi_label=True)
+    folder = tmp_path_factory.mktemp("lists")
+    for suffix in SUFFIXES:
+        try:
+            again = written_and_read(annotations, folder, suffix, multi_label=True)
+        except InputError as error:
+            assert "`|`" in str(error) and any("|" in name for name in names)  # noqa: PT018
+        else:
+            assert (again.classes, classes_of(again)) == (annotations.classes, classes_of(annotations))
+
+
+@examples(100)
+@given(CLASSES.filter(lambda names: all(map(is_class_name, names))))
+def test_files_of_class_names_are_read_as_they_were_written(tmp_path_factory, names):
+    file = tmp_path_factory.mktemp("classes") / "c.txt"
+    file.write_bytes(classes_file(tuple(names)))
+    assert read_labels(file) == tuple(names)
+
+
+@pytest.mark.parametrize("names", NUMBERED, ids="_".join)
+def test_class_folders_after_every_list(tmp_path, monkeypatch, names):
+    monkeypatch.chdir(tmp_path)
+    for k, name in enumerate(names):
+        for clip in ("a", "b"):
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / name / f"{clip}.mp4").write_bytes(f"{k}{clip}".encode())
+    for suffix in SUFFIXES:
+        result = run("data", "list", "set", "--out", f"set/list{suffix}")
+        assert result.returncode == 0, result.stderr
+        again = read_annotations(tmp_path / f"set/list{suffix}")
+        assert classes_of(again) == {(f"{name}/{clip}.mp4", name) for name in names for clip in ("a", "b")}
+    pack_dataset(read_annotations(tmp_path / "set"), tmp_path / "packed")
+    for source in (tmp_path / "packed", tmp_path / "packed/clips.csv"):
+        again = read_annotations(source)
+        assert again.classes == read_annotations(tmp_path / "set").classes
+        assert classes_of(again) == {(f"{name}/{clip}.mp4", name) for name in names for clip in ("a", "b")}
+
+
+@pytest.mark.parametrize("names", [["3", "2", "10", "x"], ["run", "walk"]], ids="_".join)
+def test_lists_of_extracted_frames_have_the_names_of_the_classes(tmp_path, monkeypatch, names):
+    monkeypatch.chdir(tmp_path)
+    for k, name in enumerate(names):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        render(tmp_path / "set" / name / "a.mp4", num_frames=2 + k)
+    options = ("--short-side", "16", "--workers", "0")
+    assert run("data", "extract-frames", "set", "--out", "frames", *options).returncode == 0
+    expected = {(f"{name}/a", name) for name in names}
+    for source in ("frames/list.txt", "frames"):
+        again = read_annotations(source)
+        assert (again.classes, classes_of(again)) == (tuple(sorted(names)), expected)
+    assert run("data", "pack", "frames/list.txt", "--out", "packed").returncode == 0
+    assert classes_of(read_annotations("packed")) == expected
+
+
+def test_the_classes_of_mindspore_may_be_numbers(tmp_path):
+    (tmp_path / "k_train.csv").write_text("label,youtube_id,time_start,time_end\n2,a,1,11\n10,b,1,11\n0,c,1,11\n")
+    (tmp_path / "cls2index.json").write_text(json.dumps({"10": 0, "2": 1, "0": 2}))
+    again = read_annotations(tmp_path / "k_train.csv")
+    assert (again.classes, again.labels.tolist()) == (("10", "2", "0"), [1, 0, 2])
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize(
+    ("name", "header", "lines"),
+    [
+        ("a.txt", "", ["a.mp4 3", "b.mp4 run"]),
+        ("a.csv", "path,label\n", ["a.mp4,3", "b.mp4,run"]),
+        ("a.jsonl", "", ['{"path": "a.mp4", "label": 3}', '{"path": "b.mp4", "label": "run"}']),
+    ],
+)
+def test_a_list_of_names_and_numbers_is_refused_in_any_order(tmp_path, name, header, lines, order):
+    source = tmp_path / name
+    source.write_text(header + "".join(f"{lines[i]}\n" for i in order))
+    line = 2 + bool(header)
+    for classes in (None, ("3", "run"), ("run", "3")):
+        with pytest.raises(InputError, match=rf"{name}:{line}: '(3|run)': .*(unlike|, as) the labels before it"):
+            read_annotations(source, classes=classes)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
+def test_lists_of_mmaction2_hold_numbers_in_any_order(tmp_path, order):
+    lines = ["a.mp4 0", "b.mp4 2", "c.mp4 1"]
+    (tmp_path / "l.txt").write_text("".join(f"{lines[i]}\n" for i in order))
+    clips = read_annotations(tmp_path / "l.txt", classes=("7", "1", "0"))
+    assert classes_of(clips) == {("a.mp4", "7"), ("b.mp4", "0"), ("c.mp4", "1")}
+
+
+def test_several_splits_are_not_written_to_a_list_without_splits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.csv").write_text("path,label,split\na.mp4,run,train\nb.mp4,walk,val\n")
+    refused = run("data", "list", "d.csv", "--out", "d.txt")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("error: d.txt: the clips are of several splits, which MMAction")
+    assert not (tmp_path / "d.txt").exists()
+    assert run("data", "list", "d.csv", "--split", "val", "--out", "v.txt").returncode == 0
+    assert classes_of(read_annotations(tmp_path / "v.txt")) == {("b.mp4", "walk")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "frames"),
+    [
+        ([(" a.mp4", "x")], False), ([("# a.mp4", "x")], False), ([("a 12", "x")], True), ([("a 12", None)], True),
+        ([("a,", "x")], True), ([("a\nb.mp4", "x")], False), ([("a\rb.mp4", "x")], False), ([("a\tb 3", "x")], True),
+    ],
+)  # fmt: skip
+def test_names_of_clips_are_read_as_written_or_refused(tmp_path, rows, frames):
+    table = Rows(is_frames=frames)
+    for path, label in [*rows, ("other" if frames else "other.mp4", "y")]:
+        table.add(path, () if label is None else (label,), num_frames=3 if frames else -1)
+    annotations = build_annotations(table, source=Path("made-up"), root=tmp_path)
+    for suffix in SUFFIXES:
+        try:
+            again = written_and_read(annotations, tmp_path, suffix, need_labels=False)
+        except InputError as error:
+            assert "which this list cannot hold" in str(error)
+            assert suffix != ".jsonl" or rows[0][0] != rows[0][0].strip()
+        else:
+            assert classes_of(again) == classes_of(annotations)
+            assert np.array_equal(again.num_frames_N, annotations.num_frames_N)

@@ -1,0 +1,158 @@
+"""Columns of tables under the field's names: read, refused by name, or named in a warning; never ignored in silence."""
+
+import json
+
+import pytest
+
+from i3d.data.check.dataset import check_annotations
+from i3d.data.formats.read import read_annotations
+from i3d.errors import InputError
+from support.rendering import render
+
+KINDS = ("csv", "tsv", "jsonl")
+
+
+def table(tmp_path, columns, rows, *, kind="csv"):
+    """A table of these columns, in one of the formats."""
+    if kind == "jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+    else:
+        lines = [("\t" if kind == "tsv" else ",").join(map(str, row)) for row in (columns, *rows)]
+    source = tmp_path / f"t.{kind}"
+    source.write_text("\n".join(lines) + "\n")
+    return source
+
+
+def parts(annotations):
+    return [(clip.start_seconds, clip.end_seconds) for clip in annotations]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("start", "end"), ("start", "stop"), ("begin", "end"), ("start_sec", "end_sec"), ("start_time", "end_time"),
+        ("Start Time", "End Time"), ("time_start", "time_end"), ("start_seconds", "stop_seconds"), ("t_start", "t_end"),
+        ("start_timestamp", "stop_timestamp"), ("starttime", "endtime"), ("clip_start", "clip_end"),
+        ("start (s)", "end (s)"), ("segment_start", "segment_end"), ("onset", "finish"), ("begin_time", "stop"),
+    ],
+)  # fmt: skip
+def test_the_ends_of_parts_are_read_under_many_names(tmp_path, kind, start, end):
+    rows = [("a.mp4", "run", 0.5, 1), ("a.mp4", "walk", 1, 2)]
+    source = table(tmp_path, ("path", "label", start, end), rows, kind=kind)
+    annotations = read_annotations(source)
+    assert parts(annotations) == [(0.5, 1), (1, 2)]
+    assert annotations.warnings == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("start_frame", "end_frame"), ("start_frame", "stop_frame"), ("frame_start", "frame_end"),
+        ("startframe", "endframe"),
+        ("first_frame", "last_frame"), ("start_ms", "end_ms"), ("start_time_ms", "end_time_ms"), ("start_us", "end_us"),
+        ("start_milliseconds", "end_milliseconds"), ("start_idx", "end_idx"), ("begin_frame_id", "end_frame_id"),
+        ("timestamp",), ("time",), ("segment",), ("frame",), ("frame_id",), ("start_frame",), ("interval",),
+        ("start_min", "end_min"), ("start_pts", "end_pts"), ("time_range",),
+    ],
+)  # fmt: skip
+def test_other_times_and_frame_numbers_are_refused_by_name(tmp_path, kind, columns):
+    source = table(tmp_path, ("path", "label", *columns), [("a.mp4", "run", *range(1, 1 + len(columns)))], kind=kind)
+    with pytest.raises(InputError, match=rf"t\.{kind}:1: '{', '.join(columns)}': times are read .*start and end, in s"):
+        read_annotations(source)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("column", ["start", "stop", "end_time", "begin"])
+def test_one_end_alone_is_refused(tmp_path, kind, column):
+    for other in ((), ("duration",), ("end_frame",) if column != "end_time" else ("start_frame",)):
+        source = table(tmp_path, ("path", "label", column, *other), [("a.mp4", "run", 1, *[1] * len(other))], kind=kind)
+        with pytest.raises(InputError, match=rf":1: '{column}': a table needs both ends of a part"):
+            read_annotations(source)
+
+
+def test_an_end_may_be_empty(tmp_path):
+    source = table(tmp_path, ("path", "label", "start", "end"), [("a.mp4", "run", 1, ""), ("a.mp4", "walk", "", 1)])
+    assert parts(read_annotations(source)) == [(1, None), (None, 1)]
+    short = tmp_path / "short.csv"
+    short.write_text("path,label,start,end\na.mp4,run,1\n")
+    with pytest.raises(InputError, match=r"short\.csv:2: 'a\.mp4,run,1': 3 fields, the header has 4"):
+        read_annotations(short)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("column", "values", "classes", "labels"),
+    [
+        *((c, ["run", "jump"], ("jump", "run"), [1, 0]) for c in ("label", "class", "Class", "action", "category",
+                                                                  "activity", "label_name", "class name", "target")),
+        *((c, ["10", "2"], ("10", "2"), [0, 1]) for c in ("label_name", "class_name", "category_name")),
+        *((c, ["1", "0"], ("class 0", "class 1"), [1, 0]) for c in ("label_id", "class_index", "label_idx", "classid")),
+    ],
+)  # fmt: skip
+def test_labels_are_read_under_many_names(tmp_path, kind, column, values, classes, labels):
+    rows = list(zip(("a.mp4", "b.mp4"), values, strict=True))
+    annotations = read_annotations(table(tmp_path, ("path", column), rows, kind=kind))
+    assert (annotations.classes, annotations.labels.tolist()) == (classes, labels)
+    assert annotations.warnings == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_without_labels_names_its_columns(tmp_path, kind):
+    source = table(tmp_path, ("path", "movement"), [("a.mp4", "run")], kind=kind)
+    with pytest.raises(InputError, match=r"'a\.mp4': no column label \(there are path, movement\); rename the column"):
+        read_annotations(source)
+    unlabelled = read_annotations(source, need_labels=False)
+    assert unlabelled.warnings == ("these columns are not read: movement",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_that_are_not_read_are_named(tmp_path, kind):
+    row = ("a.mp4", 3, "run", "x", 25.0)
+    annotations = read_annotations(table(tmp_path, ("path", "label_id", "label_name", "note", "fps"), [row], kind=kind))
+    assert annotations.classes == ("run",)
+    assert "these columns are not read: label_id, note, fps" in annotations.warnings
+    for two in (("label", "class"), ("start", "begin"), ("split", "subset")):
+        source = table(tmp_path, ("path", "end", *two), [("a.mp4", 1, 0, 0)], kind=kind)
+        with pytest.raises(InputError, match=f"columns {', '.join(two)} mean the same; remove all but one"):
+            read_annotations(source)
+
+
+@pytest.mark.parametrize("column", ["split", "subset", "partition", "set", "data_split"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_splits_are_read_under_many_names(tmp_path, kind, column):
+    rows = [("a.mp4", "run", "training"), ("b.mp4", "run", "validation"), ("c.mp4", "run", "test")]
+    annotations = read_annotations(table(tmp_path, ("path", "label", column), rows, kind=kind))
+    assert [clip.split for clip in annotations] == ["train", "val", "test"]
+
+
+def test_rows_of_json_name_a_column_alike(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"path": "a.mp4", "label": "run"}\n{"path": "b.mp4", "label_name": "walk"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:2: 'label_name': in rows before it this column is label; use one"):
+        read_annotations(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"path": "a.mp4", "label": "x"}\n{"path": "b.mp4", "label": "x", "end_ms": 3}\n')
+    with pytest.raises(InputError, match="'end_ms': times are read"):
+        read_annotations(tmp_path / "b.jsonl")
+
+
+def test_a_list_in_another_form_is_described(tmp_path):
+    (tmp_path / "a.csv").write_text("a.mp4,run\nb.mp4,walk\n")
+    with pytest.raises(InputError, match=r"a\.csv:1: 'a\.mp4,run': a clip, where the names of the columns should be;"):
+        read_annotations(tmp_path / "a.csv")
+    (tmp_path / "a.json").write_text('[{"path": "a.mp4", "label": "run"}]')
+    with pytest.raises(InputError, match=r"a\.json: clip 0: no id.*; write one object a line, as \.jsonl"):
+        read_annotations(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "is_sound"),
+    [(0, 0.4, True), (0.2, "", True), (0, 0.5, True), (0, 3, False), (10, 20, False), (5, "", False), (0, 8e5, False)],
+)
+def test_a_part_behind_the_end_of_its_video_is_an_error_of_the_check(tmp_path, start, end, is_sound):
+    render(tmp_path / "a.mp4", num_frames=12)  # of 25 a second
+    source = table(tmp_path, ("path", "label", "start", "end"), [("a.mp4", "run", start, end)])
+    report = check_annotations(read_annotations(source), num_workers=0)
+    assert (report.num_bad == 0) == is_sound, report
+    if not is_sound:
+        assert "the video ends at 0.480 s; give times in seconds" in report.rows[0].reason
