@@ -12,6 +12,7 @@ from i3d import recipes
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
 from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
+from i3d.utils.folders import paths_matching
 from i3d.weights.pretrained import DEFAULT
 
 Number = TypeVar("Number", int, float)
@@ -31,7 +32,7 @@ def check_videos(names: Sequence[str]) -> list[str]:
 def _leads_somewhere(name: str) -> bool:
     if name == STDIN or "%" in name or os.path.lexists(name):  # frames_%05d.jpg is a pattern of one video
         return True
-    return glob.has_magic(name) and any(True for _ in glob.iglob(name, recursive=True))  # noqa: PTH207
+    return glob.has_magic(name) and bool(paths_matching(name))
 
 
 def check_values(words: Sequence[str]) -> None:

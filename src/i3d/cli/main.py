@@ -1,8 +1,9 @@
 """The command `i3d`: its sub-commands, each imported when it is named, and how errors end it.
 
-Exit codes: 0 success, 1 failure, 2 bad usage, 3 some video could not be read, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 bad usage, 3 some file or folder could not be read, 130 interrupted.
 """
 
+import errno
 import io
 import os
 import sys
@@ -21,6 +22,7 @@ from i3d.utils.allocator import disable_malloc_trim
 from i3d.utils.prefetch import exit_without_join
 
 INTERRUPTED, CLOSED_PIPE = 130, 141  # exit codes
+WRITE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 USE: Final = Group("Use a model", sort_key=1)
 LEARN: Final = Group("Train and test", sort_key=2)
@@ -127,7 +129,8 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(CLOSED_PIPE)
     except OSError as error:
         where = f"{printable(str(error.filename))}: " if error.filename else ""
-        _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=1)
+        code = 1 if error.errno in WRITE_ERRORS else 3
+        _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=code)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)

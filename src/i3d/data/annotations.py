@@ -167,7 +167,7 @@ class Annotations:
                         for entry in os.scandir(folder or ".")
                         if not entry.is_symlink() or os.path.exists(entry.path)  # noqa: PTH110 (no link to nothing)
                     )
-                except OSError:
+                except (FileNotFoundError, NotADirectoryError):
                     listed[folder] = frozenset()
             if name not in listed[folder]:
                 missing.append(index)

@@ -34,7 +34,7 @@ SHARD: Final = "shard-{:05d}.tar"
 
 def is_packed(root: Path) -> bool:
     """Whether a folder contains shards and their index."""
-    return (root / INDEX).is_file() and next(root.glob("shard-*.tar"), None) is not None
+    return (root / INDEX).is_file() and any(path.match("shard-*.tar") for path in root.iterdir())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from i3d.errors import InputError
 from i3d.training.logger import read_log
 from i3d.training.run_folder import DONE, LOG, RUN
+from i3d.utils.folders import walk_folders
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the one that holds runs")
-    paths = sorted(path.parent for path in folder.rglob(RUN))
+    paths = sorted(Path(place) for place, _, files in walk_folders(folder) if RUN in files)
     if not paths:
         raise InputError(f"{folder}: holds no training log; a run that only fits a classifier writes none")
     records = {path: _record(path) for path in paths}

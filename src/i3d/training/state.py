@@ -5,6 +5,7 @@
 It holds no random state: `training.step` seeds by (seed, step, rank), the loader by (seed, epoch, index).
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,6 +23,7 @@ from i3d.utils.atomic_files import replacing
 from i3d.weights.initialize import STATE_KEY
 
 NUM_STATES: Final = 2  # on disk
+STATE_NAME: Final = re.compile(r"step-\d{8}\.safetensors")
 
 
 class MetricSums(Settings):
@@ -72,8 +74,9 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
 
 
 def list_states(folder: Path) -> list[Path]:
-    """The states in a folder, the newest first."""
-    return sorted(folder.glob(f"step-{8 * '[0-9]'}.safetensors"), reverse=True)
+    """The states in a folder, the newest first. A folder that cannot be listed is an OSError."""
+    paths = folder.iterdir() if folder.exists() else ()
+    return sorted((path for path in paths if STATE_NAME.fullmatch(path.name)), reverse=True)
 
 
 def load_newest(folder: Path, state: TrainState) -> tuple[TrainerState | None, list[str]]:

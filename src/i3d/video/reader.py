@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from i3d.errors import VideoError
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
 from i3d.video.images import images_in, images_matching, open_array, open_images
@@ -32,12 +33,21 @@ def open_video(
     if isinstance(source, np.ndarray):
         return open_array(source, frames_fps=frames_fps, limits=limits)
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            return open_images(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
-        if not path.exists() and (images := images_matching(str(path))):
-            return open_images(str(path), images, frames_fps=frames_fps, limits=limits)
-        return ContainerVideo(path, limits=limits)
+        return _open_path(Path(source), frames_fps, limits)
     paths = [Path(p) for p in source]
     name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"
     return open_images(name, paths, frames_fps=frames_fps, limits=limits)
+
+
+def _open_path(path: Path, frames_fps: float | None, limits: Limits) -> Video:
+    try:
+        if path.is_dir():
+            images = images_in(path)
+        else:
+            images = [] if path.exists() else images_matching(str(path))
+            if not images:
+                return ContainerVideo(path, limits=limits)
+    except OSError as error:  # of a folder without rights, or of a disk
+        todo = "check the path, its rights and the disk"
+        raise VideoError(str(path), f"cannot be read ({error.strerror or error})", todo) from error
+    return open_images(str(path), images, frames_fps=frames_fps, limits=limits)

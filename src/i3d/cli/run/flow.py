@@ -18,6 +18,7 @@ from i3d.data.frame_folders import RECORD, infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
 from i3d.errors import InputError, VideoError, printable
+from i3d.utils.folders import walk_folders
 from i3d.video.flow import BOUND, Flow, bytes_to_flow, consecutive_flows, flow_to_rgb
 from i3d.video.reader import open_video
 from i3d.video.writer import write_video
@@ -64,8 +65,9 @@ def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[s
     """Stored flow; the record of its folder has the displacement that its bytes stand for."""
     settings = (read_record(folder / RECORD) or {}).get("made_with", {})
     if settings.get("flow") is None or "video" not in settings:
-        inner = next((path.parent for path in sorted(folder.glob(f"*/**/{RECORD}"))), None)
-        if inner is not None:
+        places = (place for place, _, files in walk_folders(folder) if RECORD in files)
+        inner = next((place for place in places if place != str(folder)), "")
+        if inner:
             what = f"holds a folder for each video; name one, such as {inner}"
             raise InputError(f"{folder}: {what}")
     stored = float((settings.get("flow") or {}).get("bound", BOUND))

@@ -8,7 +8,7 @@ root/<class>/<clip>/img_00001.jpg        folders of frames
 import os
 from pathlib import Path
 
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_folders
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_visible
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError, abridged
@@ -48,7 +48,7 @@ def _deeper(rows: Rows, *, has_splits: bool) -> list[str]:
 
 def _holds_clips(place: Path) -> bool:
     suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk_folders(place) for file in files)
+    return any(Path(file).suffix.lower() in suffixes for _, _, files in walk_visible(place) for file in files)
 
 
 def _no_strays(place: Path) -> None:
@@ -74,7 +74,7 @@ def _folders(place: Path) -> list[str]:
 
 
 def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
-    for place, folders, files in walk_folders(root / folder):
+    for place, folders, files in walk_visible(root / folder):
         folders.sort(key=natural_key)
         relative = os.path.relpath(place, root)
         visible = [file for file in sorted(files, key=natural_key) if not file.startswith(".")]

@@ -9,6 +9,7 @@ from typing import Final
 
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.errors import InputError, abridged, printable
+from i3d.utils.folders import paths_matching, walk_folders
 from i3d.utils.text import csv_records, line_error, read_lines
 from i3d.video.images import images_in, images_matching, natural_key
 
@@ -41,7 +42,7 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
         elif path.suffix.lower() in LIST_SUFFIXES and path.exists():
             paths += _in_list(path)
         elif not os.path.lexists(name) and glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207 (absolute patterns)
+            matches = sorted(paths_matching(name), key=natural_key)
             if not matches:
                 raise InputError(f"{name}: no file matches this pattern; correct it")
             paths += [p for match in matches for p in (_in_folder(Path(match)) if Path(match).is_dir() else [match])]
@@ -56,7 +57,7 @@ def _in_folder(folder: Path) -> list[str]:
     if _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir()):
         return [str(folder)]
     paths: list[str] = []
-    for place, folders, files in walk_folders(folder):
+    for place, folders, files in walk_visible(folder):
         folders.sort(key=natural_key)
         here = Path(place)
         if here != folder and _is_clip(here, min_images=2):
@@ -68,18 +69,9 @@ def _in_folder(folder: Path) -> list[str]:
     return paths
 
 
-def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that follows symbolic links and visits each folder once, as links can form cycles.
-
-    Folders whose name begins with a dot, and those of systems (`JUNK`), are passed over, as such files are.
-    """
-    visited: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        stat = os.stat(place)  # noqa: PTH116 (many folders, fast)
-        if (stat.st_dev, stat.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((stat.st_dev, stat.st_ino))
+def walk_visible(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`walk_folders` without folders whose name begins with a dot, and those of systems (`JUNK`)."""
+    for place, folders, files in walk_folders(folder):
         folders[:] = filter(is_visible_folder, folders)
         yield place, folders, files
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from i3d.data.annotations import SPLITS
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_visible
 from i3d.data.rows import Label, Rows
 from i3d.utils.text import csv_records, is_number, line_error, numbered_lines, parse_json
 
@@ -77,7 +77,7 @@ def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
 def files_below(root: Path) -> dict[str, list[str]]:
     """The paths of all videos below a folder, relative to it, by their names without suffix."""
     paths: dict[str, list[str]] = {}
-    for place, folders, files in walk_folders(root):
+    for place, folders, files in walk_visible(root):
         folders.sort()
         relative = os.path.relpath(place, root)
         for file in sorted(files):

@@ -1,0 +1,133 @@
+"""Folders that cannot be listed and disks that fail: the folder is named, and nothing is left out in silence."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from i3d.utils.folders import paths_matching, walk_folders
+from support.commands import run
+from support.evaluation_runs import save_model
+from support.rendering import render
+from support.training_runs import RECIPE, command, finish, make_clips
+
+ERRORS = (errno.EACCES, errno.EIO, errno.ESTALE)
+VERBS = {  # words, and the folder that cannot be listed
+    "predict": ("predict clips --model m.safetensors", "clips/walk"),
+    "predict one": ("predict clips/walk --model m.safetensors", "clips/walk"),
+    "predict pattern": ("predict clips/*/*.mp4 --model m.safetensors", "clips/walk"),
+    "predict deep pattern": ("predict clips/**/*.mp4 --model m.safetensors", "clips/walk"),
+    "features": ("features clips --out out --model m.safetensors", "clips/walk"),
+    "flow": ("flow clips --out out --flow-method dis", "clips/walk"),
+    "data list": ("data list clips --out o.csv", "clips/walk"),
+    "data list of all": ("data list clips --out o.csv", "clips"),
+    "data check": ("data check clips --workers 1", "clips/walk"),
+    "data split": ("data split clips --out o.csv", "clips/walk"),
+    "data preview": ("data preview clips --out out", "clips/walk"),
+    "data extract-frames": ("data extract-frames clips --out out", "clips/walk"),
+    "data pack": ("data pack clips --out out", "clips/walk"),
+    "train": ("train --data clips --work-dir out --recipe tiny.yaml", "clips/walk"),
+    "fine-tune": ("train --data clips --work-dir out", "clips/walk"),
+    "test": ("test m.safetensors --data clips", "clips/walk"),
+    "list": ("test m.safetensors --data list.csv", "clips/walk"),
+    "runs": ("runs runs", "runs/b"),
+    "benchmark data": ("benchmark data clips --num-clips 2 --workers 0", "clips/walk"),
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    for name in ("run/a", "walk/b"):
+        (folder / "clips" / name).parent.mkdir(parents=True)
+        render(folder / "clips" / f"{name}.mp4", num_frames=8)
+    (folder / "list.csv").write_text("path,label\nclips/run/a.mp4,a\nclips/walk/b.mp4,b\n")
+    (folder / "runs" / "b").mkdir(parents=True)
+    (folder / "tiny.yaml").write_text(RECIPE)
+    save_model(folder / "m.safetensors")
+    return folder
+
+
+def refuse_to_list(monkeypatch, folder, number):
+    """Root lists every folder, and few systems have a disk that fails: the calls of Python fail instead."""
+    for name in ("scandir", "listdir"):
+        real = getattr(os, name)
+
+        def fail(place=".", real=real):
+            if not isinstance(place, int) and Path(place).resolve() == folder.resolve():
+                raise OSError(number, os.strerror(number), str(place))
+            return real(place)
+
+        monkeypatch.setattr(os, name, fail)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_that_walks_names_the_folder(inputs, tmp_path, monkeypatch, verb):
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    words, folder = VERBS[verb]
+    number = ERRORS[len(verb) % len(ERRORS)]
+    before = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, tmp_path / folder, number)
+        result = run(*words.split())
+    assert result.returncode in (2, 3), result.output
+    assert folder in result.output
+    assert os.strerror(number) in result.output
+    assert len(result.stderr.strip().splitlines()) <= 3
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("number", ERRORS)
+def test_no_folder_is_left_out(inputs, monkeypatch, number):
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, inputs / "clips" / "walk", number)
+        for pattern in ("clips/*/*.mp4", "clips/**", "clips/**/b.mp4", "cl*/walk/*.mp4", "clips/walk/*"):
+            with pytest.raises(OSError, match=os.strerror(number)):
+                paths_matching(str(inputs / pattern))
+        with pytest.raises(OSError, match=os.strerror(number)):
+            list(walk_folders(inputs))
+        paths = paths_matching(str(inputs / "clips" / "run" / "*.mp4"))
+    assert paths == [str(inputs / "clips" / "run" / "a.mp4")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ERRORS)
+def test_a_run_whose_states_cannot_be_listed_is_not_started_again(tmp_path, monkeypatch, number):
+    clips = make_clips(tmp_path, num_train=4, num_val=2)
+    arguments = command(clips, tmp_path / "run", "--epochs", "1", "--workers", "0")
+    finish(arguments)
+    record = (tmp_path / "run" / "run.json").read_text()
+    (tmp_path / "run" / "run.json").write_text(record.replace('"done": true', '"done": false'))
+    log = (tmp_path / "run" / "log.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, tmp_path / "run" / "checkpoints", number)
+        assert "checkpoints" in finish(arguments, expected=3)
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == log
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file whose first bytes cannot be read: Linux")
+@pytest.mark.parametrize("verb", ["predict", "features", "flow", "data check", "data extract-frames", "test"])
+def test_a_file_whose_first_bytes_fail_is_one_row(inputs, tmp_path, monkeypatch, verb):
+    """Reading address 0 of a process is an input/output error, as that of a damaged disk."""
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips" / "run" / "bad.mp4").symlink_to("/proc/self/mem")
+    words = {
+        "predict": "predict clips --model m.safetensors",
+        "features": "features clips --out out --model m.safetensors",
+        "flow": "flow clips --out out --flow-method dis --workers 0",
+        "data check": "data check clips --workers 1 --near-duplicates none",
+        "data extract-frames": "data extract-frames clips --out out --workers 0",
+        "test": "test m.safetensors --data clips --max-bad 60% --workers 0",
+    }[verb]
+    (tmp_path / "clips" / "a").mkdir()
+    for name in ("run", "walk"):
+        (tmp_path / "clips" / name).rename(tmp_path / "clips" / {"run": "b", "walk": "c"}[name])
+    render(tmp_path / "clips" / "a" / "0.mp4", num_frames=8)
+    result = run(*words.split())
+    assert result.returncode == 3, result.output
+    assert "bad.mp4" in result.output
+    assert "Input/output error" in result.output or "not a regular file" in result.output
