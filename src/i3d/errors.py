@@ -33,6 +33,13 @@ class WeightsError(I3DError):
     """A weights file is damaged or does not fit the network that was asked for."""
 
 
+def check_not_empty(**values: object) -> None:
+    """An InputError for an empty name or path, as that of an unset variable: as a path it is the current folder."""
+    for name, value in values.items():
+        if isinstance(value, str | bytes) and not value:
+            raise InputError(f"{name}: is empty; give a value")
+
+
 def printable(name: str) -> str:
     """`name` with line ends, escapes and undecodable bytes made visible, so that it stays on one line.
 

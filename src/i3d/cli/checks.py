@@ -36,15 +36,21 @@ def _leads_somewhere(name: str) -> bool:
 
 
 def check_values(words: Sequence[str]) -> None:
-    """An InputError for an empty value, as that of an unset variable of the shell, and for "none" of most options."""
+    """An InputError for an empty value, and for "none" of most options."""
+    check_no_empty(words)
     for before, word in pairwise(("", *words)):
-        if word == "" or re.fullmatch(r"--[\w-]+=", word):
-            option = word.rstrip("=") or (before if before.startswith("-") else "an argument")
-            raise InputError(f"{option}: the value is empty; write one, or leave it out")
         option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
         is_none = value.lower() in ("none", "null") and not Path(value).exists()  # for cyclopts as if it were not given
         if is_none and option.startswith("-") and option not in TAKE_NONE:
             raise InputError(f"{option} {value}: is not a value of this option; leave it out for the default")
+
+
+def check_no_empty(words: Sequence[str]) -> None:
+    """An InputError for an empty value, as that of an unset variable of the shell."""
+    for before, word in pairwise(("", *words)):
+        if not word.strip() or re.fullmatch(r"--[\w-]+=\s*", word):
+            option = word.partition("=")[0] if word.startswith("--") else before if before.startswith("-") else ""
+            raise InputError(f"{option or 'an argument'}: the value is empty; write one, or leave it out")
 
 
 def exists(option: str = "", names: Sequence[str] = ()) -> Callable[[object, Path | str | None], None]:

@@ -15,7 +15,7 @@ import torch
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.data_issues import DataIssue
 from i3d.finetuning.defaults import Decision, choose
@@ -85,6 +85,7 @@ def finetune(
     Raises:
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
+    check_not_empty(work_dir=work_dir, init=init)
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     check_training_runtime(compute)
     if multi_label and options.head == "prototype":

@@ -15,7 +15,7 @@ import torch
 from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
 from i3d.data.resume import ResumeLog, check_unchanged, file_signature
-from i3d.errors import InputError, VideoError
+from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, VideoClassifier, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
@@ -70,6 +70,7 @@ def predict(
     until their file changes. Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
     InputError for a bad option and for an item that is no video at all.
     """
+    check_not_empty(videos=videos, model=model)
     check_options(top_k, frames_fps, time_limit)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
     names = None if labels is None else tuple(labels)
@@ -97,6 +98,7 @@ def predict_many(
     `videos` and the options are those of `predict`; an iterator is read as it goes, so memory does not grow with the
     number of videos. A video that cannot be read has status "error".
     """
+    check_not_empty(videos=videos, model=model)
     check_options(top_k, frames_fps, time_limit)
     names = None if labels is None else tuple(labels)
     predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)

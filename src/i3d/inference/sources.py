@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.video.base import Source
 from i3d.video.images import IMAGE_SUFFIXES
 
@@ -32,6 +32,7 @@ def to_source(video: Any) -> Source:
     if isinstance(video, bytearray | memoryview):
         return bytes(video)
     if isinstance(video, str | os.PathLike | bytes):
+        check_not_empty(video=video)
         return video
     if hasattr(video, "read"):
         content = video.read()
@@ -63,6 +64,7 @@ def expand(videos: Any) -> Iterator[Source]:
 def is_many(path: str | os.PathLike[str]) -> bool:
     """Whether a path stands for other videos than the one it names: a folder of videos, a pattern, a list."""
     name = os.fspath(path)
+    check_not_empty(video=name)
     if name == STDIN or (Path(name).exists() and not Path(name).is_dir()):
         return Path(name).suffix.lower() in LIST_SUFFIXES
     is_pattern = not os.path.lexists(name) and glob.has_magic(name)

@@ -17,7 +17,7 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, first_line, printable
+from i3d.errors import InputError, check_not_empty, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
@@ -89,6 +89,7 @@ def train(
     Raises:
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
+    check_not_empty(work_dir=work_dir)
     die_with_launcher()
     if lr is not None and not 0 < lr < math.inf:
         raise InputError(f"learning rate {lr}: must be above 0 and finite (--lr)")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i3d.errors import VideoError
+from i3d.errors import VideoError, check_not_empty
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
 from i3d.video.images import images_in, images_matching, open_array, open_images
@@ -28,6 +28,7 @@ def open_video(
     Images and arrays have no times: `frames_fps` is their frame rate; without it each fills one slot at any requested
     rate (`timed` is False). `name` stands for bytes in error messages. A source that cannot be read is a VideoError.
     """
+    check_not_empty(source=source if isinstance(source, str) else None)
     if isinstance(source, bytes):
         return ContainerVideo(source, limits=limits, name=name)
     if isinstance(source, np.ndarray):

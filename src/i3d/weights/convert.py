@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.load import LoadReport, load_weights
 
@@ -43,6 +43,7 @@ def convert(
     are left out, and missing weights are random. The card in `target` records it. Raises WeightsError for a file that
     is damaged, hostile or of another network, InputError for a bad option.
     """
+    check_not_empty(target=target)
     path = Path(target)
     if path.suffix != SUFFIX:
         raise InputError(f"{path}: the target is a safetensors file; let its name end in {SUFFIX}")

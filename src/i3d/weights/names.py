@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.recipes.names import recipe_names
 from i3d.weights.hub import is_hub_name
 from i3d.weights.pretrained import PRETRAINED
@@ -14,6 +14,7 @@ _MEMBER: Final = re.compile(r"^(?P<prefix>.*)\.(index|data-\d{5}-of-\d{5})$", re
 
 def check_weights_name(name: str) -> None:
     """A name that is neither shipped, nor a file, nor of the hub is an InputError that lists the possible ones."""
+    check_not_empty(weights=name)
     try:
         if is_local(name) or is_hub_name(name):
             return

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from i3d.cli.messages import log
-from i3d.cli.mmaction2.arguments import ConfigArguments, config_parser, read_clips, read_config_arguments
+from i3d.cli.mmaction2.arguments import ConfigArguments, ScriptParser, config_parser, read_clips, read_config_arguments
 from i3d.cli.output_files import check_writable
 from i3d.cli.runs import plot_runs
 from i3d.data.loading.dataset import ClipDataset, TestView
@@ -74,7 +74,7 @@ def get_flops(arguments: Sequence[str] | None = None) -> None:
 
 def analyze_logs(arguments: Sequence[str] | None = None) -> None:
     """`analyze_logs.py plot_curve|cal_train_time LOG...`: the curves of `i3d plot`, and seconds a step."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         prog="tools/analysis/analyze_logs.py",
         description="Draw the curves of logs (of MMAction2 or i3d), or print the time of a step.",
         allow_abbrev=False,

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from i3d.cli.checks import check_no_empty
 from i3d.cli.options import FrameOptions, ListOptions
 from i3d.cli.run.setup import frame_naming, read_dataset
 from i3d.data.annotations import Annotations
@@ -34,9 +36,17 @@ class ConfigArguments:
     version: int
 
 
+class ScriptParser(argparse.ArgumentParser):
+    """Refuses empty values, which several options would take as not given."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        check_no_empty(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+
 def config_parser(prog: str, description: str, *, script: str = "", epilog: str = "") -> argparse.ArgumentParser:
     """A parser with a config and its options; with the flags of a launcher if `script` starts several processes."""
-    parser = argparse.ArgumentParser(prog=f"tools/{prog}", description=description, epilog=epilog, allow_abbrev=False)
+    parser = ScriptParser(prog=f"tools/{prog}", description=description, epilog=epilog, allow_abbrev=False)
     add = parser.add_argument
     add("config", help="an MMAction2 config, or configs/recognition/i3d/NAME.py of a published recipe, or its NAME")
     add("--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the config")

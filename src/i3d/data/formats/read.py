@@ -15,7 +15,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.utils.text import line_error, read_lines
 
 Format = Literal[
@@ -47,6 +47,7 @@ def read_annotations(
     `allow_outside`: paths may lead out of the root. `need_labels`: a clip without a label is an error.
     Errors are InputErrors: `file:line: value: reason; next step`.
     """
+    check_not_empty(source=source, root=root)
     if format not in get_args(Format):
         raise InputError(f"format {format!r}: not one of {', '.join(get_args(Format))}")
     if split is not None and split not in SPLITS:

@@ -1,0 +1,78 @@
+"""Empty values, as of unset variables of a shell, are refused everywhere; an empty path is the current folder."""
+
+from pathlib import Path
+
+import pytest
+
+import i3d
+from i3d.cli.main import app
+from i3d.errors import InputError
+from support.commands import commands_below, run, run_here
+
+COMMANDS = dict(commands_below(app))
+SCRIPTS = {  # script: words that it needs
+    "tools/train.py": ["config.py"],
+    "tools/test.py": ["config.py", "model.pth", "--eval", "top_k_accuracy"],
+    "tools/analysis/benchmark.py": ["config.py"],
+    "tools/analysis/get_flops.py": ["config.py"],
+    "tools/analysis/analyze_logs.py": ["plot_curve", "log.json"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_and_argument_refuses_an_empty_value(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argument in COMMANDS[name].assemble_argument_collection():
+        for flag in argument.names:
+            if argument.hint is bool:
+                continue
+            for words in ([flag, ""], [flag, " "], [f"{flag}="]) if flag.startswith("-") else ([""],):
+                result = run(*name.split(), *words)
+                where = flag if flag.startswith("-") else "an argument"
+                if words == [f"{flag}="] and not flag.startswith("--"):
+                    continue  # -m= is the value "="
+                assert result.returncode == 2
+                assert result.stderr == f"error: {where}: the value is empty; write one, or leave it out\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    help_text = run_here(["python", script, "--help"]).stdout
+    flags = sorted({word.rstrip(",") for word in help_text.split() if word.startswith("--") and "]" not in word})
+    for flag in [*flags, "--work-dir"]:
+        result = run_here(["python", script, *SCRIPTS[script], flag, ""])
+        assert result.returncode == 2
+        assert result.stderr == f"error: {flag}: the value is empty; write one, or leave it out\n"
+    result = run_here(["python", script, ""])
+    assert result.stderr == "error: an argument: the value is empty; write one, or leave it out\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: i3d.predict(""),
+        lambda: i3d.predict([""]),
+        lambda: i3d.predict(b""),
+        lambda: list(i3d.predict_many("")),
+        lambda: list(i3d.predict_many(["", "b.mp4"])),
+        lambda: i3d.predict("clip.mp4", model=""),
+        lambda: i3d.load_model(""),
+        lambda: i3d.convert("", "x.safetensors"),
+        lambda: i3d.convert("inception_rgb_kinetics400", ""),
+        lambda: i3d.evaluate("", None),
+        lambda: i3d.train(None, None, work_dir=""),
+        lambda: i3d.finetune(None, work_dir=""),
+        lambda: i3d.finetune(None, work_dir=Path("run"), init=""),
+        lambda: i3d.Predictor(""),
+        lambda: i3d.video.open_video(""),
+        lambda: i3d.data.read_annotations(""),
+        lambda: i3d.data.read_annotations(".", root=""),
+    ],
+)
+def test_from_python_too(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is empty; give"):
+        call()
+    assert not list(tmp_path.iterdir())
