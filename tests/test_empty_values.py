@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import i3d
+from i3d.cli.checks import check_values
 from i3d.cli.main import app
 from i3d.errors import InputError
 from support.commands import commands_below, run, run_here
@@ -22,17 +23,18 @@ SCRIPTS = {  # script: words that it needs
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_and_argument_refuses_an_empty_value(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for argument in COMMANDS[name].assemble_argument_collection():
-        for flag in argument.names:
-            if argument.hint is bool:
-                continue
-            for words in ([flag, ""], [flag, " "], [f"{flag}="]) if flag.startswith("-") else ([""],):
-                result = run(*name.split(), *words)
-                where = flag if flag.startswith("-") else "an argument"
-                if words == [f"{flag}="] and not flag.startswith("--"):
-                    continue  # -m= is the value "="
-                assert result.returncode == 2
-                assert result.stderr == f"error: {where}: the value is empty; write one, or leave it out\n"
+    arguments = [one for one in COMMANDS[name].assemble_argument_collection() if one.hint is not bool]
+    for flag in [flag for argument in arguments for flag in argument.names]:
+        forms = [[""], [" "]]
+        if flag.startswith("-"):
+            forms = [[flag, ""], [flag, " "], *([[f"{flag}="]] if flag.startswith("--") else [])]
+        message = f"{flag if flag.startswith('-') else 'an argument'}: the value is empty; write one, or leave it out"
+        for words in forms:
+            with pytest.raises(InputError, match=f"^{message}$"):
+                check_values([*name.split(), *words])  # as `main` does first
+    result = run(*name.split(), "")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: an argument: the value is empty; write one, or leave it out\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -149,3 +149,23 @@ def test_files_of_others_in_a_folder_are_not_replaced(tmp_path_factory, command,
         assert result.returncode in (2, 3), (name, result.output)
         assert "exists" in result.output or f"{name}: cannot be read; restore it" in result.output
         assert contents(out) == before
+
+
+@pytest.mark.parametrize("command", ["list", "split"])
+def test_class_names_beside_a_list_are_not_replaced_by_others(place, command):
+    words = ["data", command, "clips.csv", "--out", "o.csv"]
+    (place / "o.classes.txt").write_text("mine\n")
+    result = run(*words)
+    assert result.returncode == 2
+    assert "o.classes.txt: the file exists; choose another name, or replace it with --force" in result.stderr
+    assert not (place / "o.csv").exists()
+    assert run(*words, "--force").returncode == 0
+    assert (place / "o.classes.txt").read_text() == "abseiling\narchery\n"
+    assert run("data", command, "clips.csv", "--out", "o.jsonl").returncode == 0  # the same names
+
+
+def test_our_drawings_and_reports_are_made_again(place):
+    assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
+    assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
+    assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0
+    assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0

@@ -11,7 +11,6 @@ from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import frame_rate
 from i3d.cli.usage import command
-from i3d.data.labels import CLASSES_SUFFIX
 from i3d.errors import InputError
 
 app = App(name="data", help="List, check, split, preview and pack datasets.")
@@ -23,12 +22,12 @@ def list_(
     *,
     out: Annotated[
         Path,
-        shared.out_file(".csv", ".tsv", ".jsonl", ".txt", sibling=CLASSES_SUFFIX),
+        shared.out_file(".csv", ".tsv", ".jsonl", ".txt"),
         Parameter(help="The .csv, .tsv, .jsonl or (MMAction2) .txt."),
     ],
     dataset: shared.DatasetOptions = shared.DatasetOptions(),
     frames: shared.ModalityOptions = shared.ModalityOptions(),
-    force: shared.Force = False,  # noqa: ARG001 (`guarded`)
+    force: shared.Force = False,
 ) -> None:
     """Write a dataset of any format as a list of any format.
 
@@ -38,7 +37,7 @@ def list_(
       i3d data list clips/ --out clips.csv
       i3d data list annotations.csv --split train --out train.txt
     """
-    run.data.run_list(source, out, dataset, frames)
+    run.data.run_list(source, out, dataset, frames, force=force)
 
 
 @Parameter(name="*", group=shared.COMPUTED)
@@ -46,7 +45,7 @@ def list_(
 class SplitOptions:
     """How clips are divided, and where the list is written."""
 
-    out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl", sibling=CLASSES_SUFFIX)]
+    out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl")]
     """The .csv, .tsv or .jsonl to write."""
 
     val_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.2

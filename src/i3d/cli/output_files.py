@@ -28,7 +28,6 @@ class OutputFile:
     suffixes: tuple[str, ...]
     is_own: Callable[[Path], bool] = lambda _: False  # such a file may be replaced: it can be drawn again at any time
     resumes: bool = False  # its resume log decides, and is locked
-    sibling: str = ""  # suffix of a file that is written beside it
 
     def __call__(self, _: object, path: Path | None) -> None:
         if path is not None:
@@ -85,9 +84,6 @@ def _lock(output: OutputFile, path: Path, locks: ExitStack, *, force: bool) -> N
     if output.resumes:
         return
     check_new(output.where(path), path, force=force, is_own=output.is_own)
-    if output.sibling:
-        sibling = path.with_suffix(output.sibling)
-        check_new(str(sibling), sibling, force=force)
     locks.enter_context(locked_output(output.where(path), path))
 
 

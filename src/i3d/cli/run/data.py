@@ -13,21 +13,22 @@ from i3d.cli.run.setup import clip_dataset, frame_naming, list_format, read_data
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.report import write_report
+from i3d.data.class_files import classes_file
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
+from i3d.data.frame_folders import FrameNaming
 from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
 from i3d.errors import printable
+from i3d.utils.outputs import check_new
 
 
-def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions) -> None:
+def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions, *, force: bool) -> None:
     annotations = read_dataset(source, dataset)
-    write_annotations(annotations, out, naming=frame_naming(frames, frames.modality))
-    names = out.with_suffix(CLASSES_SUFFIX)
-    write_classes(annotations.classes, names)
+    names = _write_list(annotations, out, naming=frame_naming(frames, frames.modality), force=force)
     num_classes = len(annotations.classes)
     log.info("%d clips of %d classes, in %s and %s", len(annotations), num_classes, _name(out), _name(names))
     _log_root(annotations, out)
@@ -44,8 +45,7 @@ def run_split(source: Path, options: SplitOptions) -> None:
         group_by=options.group_by,
         keep_existing=not options.ignore_splits,
     )
-    write_annotations(result.annotations, out)
-    write_classes(annotations.classes, out.with_suffix(CLASSES_SUFFIX))
+    _write_list(result.annotations, out, force=options.force)
     for warning in result.warnings:
         log.warning(warning)
     counts_SK = result.counts_SK.tolist()
@@ -153,6 +153,16 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
         log.error(bad.reason)
     log.info("images: %s", " and ".join(_name(path) for path in result.paths))
     return 3 if result.unreadable else 0
+
+
+def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: FrameNaming | None = None) -> Path:
+    """Write a list and, beside it, the file of its class names, whose path is returned."""
+    names = out.with_suffix(CLASSES_SUFFIX)
+    if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
+        check_new(str(names), names, force=force)
+    write_annotations(annotations, out, naming=naming)
+    write_classes(annotations.classes, names)
+    return names
 
 
 def _log_root(annotations: Annotations, out: Path) -> None:
