@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import i3d
 from i3d.data.formats.read import read_annotations
@@ -443,6 +444,39 @@ def test_the_file_round_trips(clips, models, tmp_path):
     assert document["protocols"]["windows"]["metrics"]["top1"] == compute_metrics(evaluation).top1
     assert document["counts"] == {"clips": 6, "unreadable": 0}
     assert document["clips"][0]["file"].endswith("0.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_file_that_was_edited_is_refused(some_bad, models, tmp_path, suffix):
+    """Removed, doubled and changed clips, labels, scores and classes, which change the metrics in silence."""
+    annotations = read_annotations(some_bad / "clips.csv")
+    evaluation = evaluate(models["clips"], annotations, EvaluationOptions(max_bad=1.0))
+    path = tmp_path / f"r.{suffix}"
+    write_evaluations(path, [(evaluation, compute_metrics(evaluation))])
+    good = json.loads(path.read_text()) if suffix == "json" else yaml.safe_load(path.read_text())
+    assert read_evaluation(path).names_N == evaluation.names_N
+    clips, bad = good["clips"], good["bad"]
+    assert bad
+    (name,) = clips[0]["scores"]
+    other = {**clips[0], "scores": {name: clips[0]["scores"][name][::-1]}}
+    for change in (
+        {"clips": clips[1:]},
+        {"clips": [*clips, clips[0]]},
+        {"clips": clips[::-1]},
+        {"clips": [clips[1], *clips[1:]]},
+        {"clips": [other, *clips[1:]]},
+        {"clips": [{**clips[0], "labels": [(clips[0]["labels"][0] + 1) % 3]}, *clips[1:]]},
+        {"clips": [{**clips[0], "views": {name: 1}}, *clips[1:]]},
+        {"bad": bad[1:]},
+        {"bad": []},
+        {"classes": good["classes"][::-1]},
+        {"counts": {"clips": 1, "unreadable": 0}},
+        {"digest": "0" * 64},
+        {"sha256": "0" * 64},
+    ):
+        path.write_text(json.dumps({**good, **change}))  # which is YAML too
+        with pytest.raises(i3d.InputError, match=rf"r\.{suffix}: damaged \(.*write it again with"):
+            read_evaluation(path)
 
 
 def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):

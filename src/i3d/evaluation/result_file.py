@@ -1,9 +1,11 @@
 """Evaluations as a self-describing file: every clip with its scores by each protocol, and the metrics.
 
-Scores have all digits: reading returns the numbers that were written. The metrics are for readers without this
-package; `compute_metrics` recomputes them. `evaluation/exports.py` writes formats that are not read back.
+Scores have all digits: reading returns the numbers that were written, and a digest shows whether they are still those.
+The metrics are for readers without this package; `compute_metrics` recomputes them. `evaluation/exports.py` writes
+formats that are not read back.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -64,6 +66,7 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
+        "digest": digest_of([e for e, _ in tested]),
         "model": first.model,
         "sha256": first.weights_sha256,
         "recipe": first.recipe,
@@ -86,6 +89,29 @@ def as_dict(tested: Sequence[Tested]) -> dict[str, Any]:
     }
 
 
+def digest_of(evaluations: Sequence[Evaluation]) -> str:
+    """A hash of clips, labels, classes and scores, as they are in a file."""
+    first = evaluations[0]
+    listed: list[Any] = [first.model, first.weights_sha256, first.recipe, first.data, first.classes, first.multi_label]
+    listed += [first.files_N, first.names_N, first.labels_N, [asdict(bad) for bad in first.bad]]
+    listed += [[n, asdict(part)] for n, part in enumerate(first.ranges_N) if part != ClipRange()]
+    listed += [[e.name, e.num_views_N, [view.num_frames_V for view in e.views_N]] for e in evaluations]
+    digest = hashlib.sha256(json.dumps(listed).encode())
+    for e in evaluations:
+        for values in [view.logits_VK for view in e.views_N] or [e.scores_NK]:
+            digest.update(np.ascontiguousarray(values, "<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _check_complete(file: "_File", evaluations: Sequence[Evaluation]) -> None:
+    """A ValueError for a file that was edited or damaged after it was written."""
+    for name, listed in (("clips", file.clips), ("unreadable", file.bad)):
+        if len(listed) != file.counts[name]:
+            raise ValueError(f"it has {len(listed)} {name}, and states {file.counts[name]}")
+    if file.digest != digest_of(evaluations):
+        raise ValueError("its content is not what was written: its digest is of other clips, labels or scores")
+
+
 def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Evaluation, ...]:
     """Read a file of `write_evaluations`. Any other file is an InputError.
 
@@ -103,6 +129,7 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
     try:
         file = _File.model_validate(data)
         evaluations = tuple(_evaluation(file, name, average) for name in file.protocols)
+        _check_complete(file, evaluations)
     except (KeyError, ValueError) as error:
         why = f"{first_line(error)} is missing" if isinstance(error, KeyError) else first_line(error)
         why = first_error(error) if isinstance(error, ValidationError) else why
@@ -198,6 +225,8 @@ class _File(_Frozen):
     classes: tuple[str, ...]
     multi_label: StrictBool
     frame_naming: FrameNaming | None
+    digest: str
+    counts: dict[str, StrictInt]
     protocols: dict[str, _Protocol] = Field(min_length=1)
     clips: list[_Clip] = Field(min_length=1)
     bad: tuple[BadClip, ...]
