@@ -402,7 +402,6 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--average-clips", "none", "--out", "r.csv"), "cannot hold the logits of every view"),
         (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
-        (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
         (("--protocols", ""), "--protocols: the value is empty"),
         (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
         (("--set", "protocol.placement=foo"), "protocol.placement: Input should be 'centred', 'end_to_end' or 'dense'"),

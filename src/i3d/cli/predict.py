@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos
+from i3d.cli.checks import accepted, check_protocols, check_videos, refuse
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.cli.usage import command
 
@@ -33,6 +33,14 @@ class PredictOptions:
     top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
     """Classes to print for each video."""
 
+    protocol: Annotated[
+        str | None, Parameter(group=shared.COMPUTED, validator=accepted(check_protocols, "--protocol"))
+    ] = None
+    """Clips x crops, e.g. 10x3, or windows: all frames (default: the network's)."""
+
+    num_clips: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(gte=1, lte=9999)] = None
+    """Clips of a video, with the network's own crops."""
+
     out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl", resumes=True)] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
 
@@ -49,8 +57,9 @@ class PredictOptions:
 def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) -> int:
     """Recognise the action in each video.
 
-    The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit
-    code 3: some video could not be read.
+    The network is the pretrained one of Kinetics-400, or --model. Networks of clips score the clips of their own test;
+    the fraction of the video that these cover is printed. '-' reads one video from the standard input. Exit code 3:
+    some video could not be read.
 
     Examples:
       i3d predict clip.mp4
@@ -58,6 +67,8 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
       i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     names = check_videos(videos)
+    if options.protocol is not None:
+        refuse({f"--num-clips {options.num_clips}": options.num_clips}, ": --protocol sets it; leave one out")
     fusion = parse_fusion(options.fusion, options.streams)
     networks = choose_streams(options.model.model, options.model.recipe, options.streams)
     from i3d.data.formats.inputs import expand_inputs  # with PyAV

@@ -122,6 +122,8 @@ def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predict
             labels=None if options.classes is None else class_names(options.classes),
             compute=compute_config(options.compute),
             flow=networks.flow_method,
+            protocol=options.protocol,
+            num_clips=options.num_clips,
         )
         for name, recipe in ((networks.rgb, networks.rgb_recipe), (networks.flow, networks.flow_recipe))
         if name is not None
