@@ -71,7 +71,7 @@ def load_extractor(
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
             continue
-        loaded = load_weights(name, recipe=its_recipe)
+        loaded = load_weights(name, recipe=its_recipe, needs_classifier=False)
         channels = loaded.card.recipe.network.in_channels
         if channels != (2 if is_flow else 3):
             takes = "optical flow" if channels == 2 else "RGB"

@@ -92,7 +92,7 @@ def finetune(
     folder = RunFolder(work_dir)
     folder.lock()  # raises before any work if the folder is not free
     folder.release()
-    weights, device = load_weights(init), pick_device(compute.device)
+    weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
         naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
