@@ -29,8 +29,8 @@ quick: $(VENV)/.dev  ## run the tests that take less than a few seconds each (un
 	$(PYTEST) -m "not slow" --timeout 60
 
 # FUZZ: how many times the examples of `make test`. A failure prints a line that repeats it: @reproduce_failure(...).
-fuzz: $(VENV)/.dev  ## run the property tests with random examples, 20 times as many (FUZZ=20)
-	I3D_FUZZ=$(or $(FUZZ),20) $(PYTEST) -m hypothesis --timeout 3600
+fuzz: $(VENV)/.dev  ## run the fuzz and property tests with 20 times as many examples (FUZZ=20)
+	I3D_FUZZ=$(or $(FUZZ),20) $(PYTEST) -m "hypothesis or fuzz" --timeout 3600
 
 check: $(VENV)/.dev  ## lint, formatting, types, words
 	$(BIN)/ruff check .
