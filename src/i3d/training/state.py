@@ -19,6 +19,7 @@ from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_error
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
+from i3d.weights.file_checksum import UNSET, FileChecksum, has_wrong_checksum, write_checksum
 from i3d.weights.initialize import STATE_KEY
 
 NUM_STATES: Final = 2  # on disk
@@ -47,6 +48,7 @@ class TrainerState(Settings, frozen=False):
     num_unlogged_steps: int  # the steps in `sums_R`
     loss_scale: tuple[float, int] | None  # fp16: the scale, and the steps since it grew
     tensor_names: tuple[str, ...]  # of the file
+    file_crc32c: FileChecksum
 
     @classmethod
     def initial(cls, config_hash: str = "") -> Self:
@@ -54,6 +56,7 @@ class TrainerState(Settings, frozen=False):
         return cls(
             step=0, config_hash=config_hash, best=None, best_step=0, num_worse=0, validated_step=0, validation=(),
             bad_clips=(), sums_R=(), num_unlogged_steps=0, loss_scale=None, tensor_names=(),
+            file_crc32c=UNSET,
         )  # fmt: skip
 
 
@@ -62,10 +65,11 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
     tensors = {name: full_tensor(value) for name, value in _tensors(state).items()}
     if not state.accelerator.is_main_process:
         return None
-    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
+    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors)), "file_crc32c": UNSET})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={STATE_KEY: trainer_state.model_dump_json()})
+        write_checksum(temporary)
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
@@ -108,6 +112,9 @@ def full_tensor(value: Tensor) -> Tensor:
 
 
 def _load(path: Path, state: TrainState) -> TrainerState:
+    with path.open("rb") as content:
+        if has_wrong_checksum(content):
+            raise ValueError("its checksum is wrong")
     with safe_open(path, "pt", device="cpu") as file:
         metadata = file.metadata() or {}
         trainer_state = TrainerState.model_validate_json(metadata[STATE_KEY])
@@ -120,7 +127,7 @@ def _load(path: Path, state: TrainState) -> TrainerState:
     if scaler is not None and trainer_state.loss_scale is not None:
         scale, growth_tracker = trainer_state.loss_scale
         scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": growth_tracker})
-    return trainer_state
+    return trainer_state.model_copy(update={"file_crc32c": UNSET})
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

