@@ -23,6 +23,7 @@ from i3d._version import __version__
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import FileFormat, check_format
+from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
@@ -98,6 +99,7 @@ def load_extractor(
         "runtime": compute.runtime,
         "device": device.type,
         "flow_bound": BOUND if flow_model is not None else None,
+        **({"crop_order": names} if len(names := crop_names(settings)) > 1 else {}),
         "versions": {"i3d": __version__} | {name: module.__version__ for name, module in PACKAGES.items()},
     }
     return FeatureExtractor(tuple(streams), settings, made_with=made_with)
