@@ -1,5 +1,6 @@
 """One flipped bit anywhere in a file of weights, a training state, a cached value or a packed dataset is detected."""
 
+import os
 import random
 import shutil
 
@@ -59,6 +60,19 @@ def test_the_same_weights_are_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_own(tmp_path / f"{name}.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_weights_and_states_have_the_rights_that_the_user_sets(tmp_path):
+    """Others may read them if the umask permits; nothing else is left beside them."""
+    before = os.umask(0o022)
+    try:
+        save_own(tmp_path / "own.safetensors")
+        state = save_state(tmp_path, make_parts(), TrainerState.initial("run").model_copy(update={"step": 1}))
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "own.safetensors", state):
+        assert path.stat().st_mode & 0o777 == 0o644
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_training_states(tmp_path):

@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(state, "save_file", full)
+    monkeypatch.setattr(state, "save_with_checksum", full)
     with pytest.raises(OSError, match="No space left"):
         save_state(tmp_path, parts, at(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]

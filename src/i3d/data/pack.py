@@ -16,7 +16,7 @@ from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
-from i3d.utils.atomic_files import unfinished_folder
+from i3d.utils.atomic_files import unfinished_folder, write_atomically
 from i3d.video.images import images_in
 
 PackedEntry = tuple[bytes, int, int, int]  # name, shard, offset, size
@@ -49,7 +49,7 @@ def pack_dataset(
         write_annotations(replace(annotations, root=str(folder)), folder / LIST)
         write_classes(annotations.classes, folder / CLASSES)
         digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (INDEX, LIST, CLASSES)}
-        (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()), "utf-8")
+        write_atomically(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode())
         try:
             folder.rename(out)
         except OSError as error:

@@ -11,7 +11,6 @@ from typing import Any, Final, Self
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -19,7 +18,7 @@ from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_error
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
-from i3d.weights.file_checksum import UNSET, FileChecksum, has_wrong_checksum, write_checksum
+from i3d.weights.file_checksum import UNSET, FileChecksum, has_wrong_checksum, save_with_checksum
 from i3d.weights.initialize import STATE_KEY
 
 NUM_STATES: Final = 2  # on disk
@@ -65,11 +64,10 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
     tensors = {name: full_tensor(value) for name, value in _tensors(state).items()}
     if not state.accelerator.is_main_process:
         return None
-    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors)), "file_crc32c": UNSET})
+    trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(dict(sorted(tensors.items())), temporary, metadata={STATE_KEY: trainer_state.model_dump_json()})
-        write_checksum(temporary)
+        save_with_checksum(temporary, dict(sorted(tensors.items())), key=STATE_KEY, record=trainer_state)
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path

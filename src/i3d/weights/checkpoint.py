@@ -11,13 +11,12 @@ from typing import Self
 
 import torch
 from pydantic import ValidationError, model_validator
-from safetensors.torch import save_file
 
 from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
 from i3d.utils.atomic_files import replacing
-from i3d.weights.file_checksum import UNSET, FileChecksum, write_checksum
+from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
 
@@ -49,10 +48,8 @@ class Card(Settings):
 
 def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -> None:
     """Write tensors and card to `path` atomically."""
-    record = card.model_copy(update={"file_crc32c": UNSET})
     with replacing(path) as temporary:
-        save_file(dict(state), temporary, metadata={METADATA_KEY: record.model_dump_json()})
-        write_checksum(temporary)
+        save_with_checksum(temporary, state, key=METADATA_KEY, record=card)
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -4,11 +4,14 @@ It is a field of the JSON record in the metadata. One flipped bit in a tensor, t
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
 import google_crc32c
-from pydantic import Field
+from pydantic import BaseModel, Field
+from safetensors.torch import save
+from torch import Tensor
 
 UNSET: Final = "0" * 8
 FileChecksum = Annotated[str, Field(pattern=f"^[0-9a-f]{{{len(UNSET)}}}$")]  # the field `file_crc32c` of a record
@@ -16,8 +19,19 @@ _IN_HEADER: Final = re.compile(rb'\\"file_crc32c\\":\\"([0-9a-f]{%d})\\"' % len(
 _CHUNK: Final = 1 << 20
 
 
+def save_with_checksum(path: Path, tensors: Mapping[str, Tensor], *, key: str, record: BaseModel) -> None:
+    """Write tensors and, under a key of the metadata, a record whose field `file_crc32c` gets the checksum.
+
+    All of it is written to `path` itself: `safetensors.torch.save_file` would replace it by a file of mode 0600.
+    """
+    unset = record.model_copy(update={"file_crc32c": UNSET})
+    with path.open("wb") as file:
+        file.write(save(dict(tensors), metadata={key: unset.model_dump_json()}))
+    write_checksum(path)
+
+
 def write_checksum(path: Path) -> None:
-    """Fill in the checksum of a file that was saved with `UNSET`."""
+    """Correct the checksum of a file that has one."""
     with path.open("r+b") as file:
         position, _, actual = _checksums(file)
         file.seek(position)
