@@ -15,6 +15,7 @@ from i3d.finetuning.defaults import choose
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.finetuning.options import FinetuneOptions
+from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetSettings
 from i3d.utils.device import ComputeConfig, has_amx, has_bf16
@@ -297,3 +298,22 @@ def test_the_instructions_for_bf16_are_those_of_the_operating_system():
     listed = set(flags[1].split())
     assert has_amx() == ("amx_bf16" in listed)
     assert has_bf16() == bool(listed & {"amx_bf16", "avx512_bf16"})
+
+
+def test_initial_weights_need_no_classifier(tmp_path, monkeypatch):
+    """The choice of settings comes after the weights are loaded."""
+    net = build_network(ResNetSettings(base_channels=2, num_classes=3))
+    state = {key: tensor for key, tensor in net.state_dict().items() if not key.startswith("fc.")}
+    torch.save(state, tmp_path / "backbone.pth")
+
+    def ask(*_, **__):
+        raise AskedError
+
+    monkeypatch.setattr(finetune, "inspect_clips", ask)
+    with pytest.raises(AskedError):
+        finetune.finetune(
+            SimpleNamespace(is_frames=False),  # no clip is read
+            work_dir=tmp_path / "run",
+            init=str(tmp_path / "backbone.pth"),
+            compute=ComputeConfig("cpu"),
+        )

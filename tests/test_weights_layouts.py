@@ -14,6 +14,7 @@ from i3d.models.factory import build_network
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.named import named_recipe
 from i3d.recipes.settings import InceptionSettings, ResNetSettings
+from i3d.weights.checkpoint import load_checkpoint
 from i3d.weights.foreign.files import read_weights_file
 from i3d.weights.foreign.names import rename_keys
 from i3d.weights.initialize import load_initial_weights
@@ -238,6 +239,7 @@ CONTENTS = {  # content, where numbers are state dicts whose kernel has this val
     "one of another key": ({"params": 1, "best": torch.tensor(0.5), "optimizer": MOMENT}, 1, None),
     "a tensor beside it": ({"epoch": torch.tensor(1), "weights": 1}, 1, None),
     "nested only": ({"checkpoint": {"model": 1}}, 1, None),
+    "no kernels under a usual key": ({"model": {"scale": torch.ones(3)}, "weights": 1}, 1, None),
     "flat": ({"conv.weight": torch.ones(2, 3, 1, 1, 1)}, 1, None),
 }
 
@@ -283,6 +285,7 @@ def test_convert_reports_and_takes_averaged_weights(tmp_path):
     assert "a.pth: holds 2 state dicts: model is taken, not model_ema; `i3d convert --state model_ema`" in result.stderr
     assert torch.equal(load_weights(target).state["fc.weight"], state["fc.weight"])
     assert run("convert", path, target, "--state", "ema", "--force").returncode == 0
+    assert load_checkpoint(target)[1].origin["format"].startswith("PyTorch file (model_ema), i3d I3D-ResNet under 'mod")
     assert torch.equal(load_weights(target).state["fc.weight"], state["fc.weight"] + 1)
     with pytest.raises(InputError, match="is an i3d checkpoint already; --in-channels, --partial and --state do not"):
         load_weights(target, state_key="ema")

@@ -89,7 +89,8 @@ def _read(file: BinaryIO, state_key: str | None) -> WeightsFile:
 def _from_torch(kind: str, tree: Any, size: int, state_key: str | None) -> WeightsFile:
     if not isinstance(tree, dict):
         raise WeightsError("a PyTorch file without a dict of tensors; save the network's state_dict()")
-    state, note = choose_state(tree, state_key)
+    state, key, note = choose_state(tree, state_key)
+    kind += f" ({printable(key)})" if key else ""
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
         raise WeightsError("its tensors share so much of their storage that they are larger than the file")

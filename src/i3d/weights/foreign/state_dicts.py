@@ -1,7 +1,7 @@
 """Which state dict of a PyTorch checkpoint holds the weights: trainers save averaged ones (EMA) beside the others."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -12,27 +12,36 @@ AVERAGED: Final = "ema"
 StateDict = Mapping[str, Any]
 
 
-def choose_state(tree: dict[Any, Any], key: str | None) -> tuple[StateDict, str]:
-    """(state dict, a note if there are others) of the content of a file.
+class ChosenState(NamedTuple):
+    """A state dict of a file."""
+
+    state: StateDict
+    key: str = ""  # in the file, if there are others
+    note: str = ""  # which others there are
+
+
+def choose_state(tree: dict[Any, Any], key: str | None) -> ChosenState:
+    """The state dict of the weights in the content of a file.
 
     `key`: a key of the file, or "ema" for the averaged weights. Without it: the first of the usual keys, else the only
     state dict, else the tree itself. Raises WeightsError if there is none, or several and none is usual.
     """
     states = {name: value for name, value in _flat(tree).items() if _has_kernels(value)}
-    states |= {name: tree[name] for name in USUAL if _is_state(tree.get(name))}
+    states = states or {name: tree[name] for name in USUAL if _is_state(tree.get(name))}
     usual: str | None = next((name for name in USUAL if name in states), None)
     if key is not None:
         usual = _key_of(key, states, is_mmengine="message_hub" in tree)
     elif usual is None and len(states) == 1 and not _has_kernels(tree):
         usual = next(iter(states))
     if usual is not None:
-        return states[usual], _note(usual, states, is_mmengine="message_hub" in tree)
+        note = _note(usual, states, is_mmengine="message_hub" in tree)
+        return ChosenState(states[usual], usual if note else "", note)
     if states and not _has_kernels(tree):
         raise WeightsError(f"holds the state dicts {_names(states)}; choose one with `i3d convert --state KEY`")
     if not _is_state(tree):
         keys = ", ".join(printable(name[:40]) for name in list(tree)[:8] if isinstance(name, str))
         raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(USUAL)} (it holds: {keys})")
-    return tree, ""
+    return ChosenState(tree)
 
 
 def _key_of(key: str, states: Mapping[str, StateDict], *, is_mmengine: bool) -> str:
