@@ -337,7 +337,9 @@ def test_existing_output_is_reused_and_changed_input_recomputed(videos, model, t
     (out / "b.npy").write_bytes(before["b.npy"][:-9])  # half a file
     unfinished = {**json.loads(before["more/a.json"]), "unfinished": True, "sha256": ""}
     (out / "more" / "a.json").write_text(json.dumps(unfinished))
-    assert "features of 3 of 3 videos, in" in run(videos, "--out", out, "--model", model, *OPTIONS)
+    err = run(videos, "--out", out, "--model", model, *OPTIONS)
+    assert "features of 3 of 3 videos, in" in err
+    assert "b.npy: damaged since it was written (its SHA-256 is wrong); it is extracted again" in err
     after = content(out)
     assert after["b.npy"] == after["a.npy"] == before["b.npy"]
     assert after["more/a.json"] == before["more/a.json"]
