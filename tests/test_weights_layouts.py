@@ -125,8 +125,15 @@ def test_other_3d_resnets_are_refused_by_name(tmp_path, name, suffix):
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_a_recipe_loads_a_3d_resnet_with_torchvision_keys_as_its_network(tmp_path):
+def test_a_recipe_loads_a_3d_resnet_with_torchvision_keys_as_its_network(tmp_path, caplog):
     state = thin_state(inflate=ALL_BLOCKS)
+    baseline = saved(tmp_path / "b.pth", torchvision_keys(thin_state()))
+    load_weights(baseline, recipe=BASELINE)
+    assert not caplog.messages
+    load_weights(baseline, recipe=R50)
+    assert caplog.messages == [
+        f"its keys and shapes are those of Tushar-N/pytorch-resnet3d, with another pooling and input than {R50}"
+    ]
     path = saved(tmp_path / "a.pth", torchvision_keys(state))
     weights = load_weights(path, recipe=HEAVY)
     assert (weights.card.recipe.name, weights.recipe_from) == (HEAVY, "as given")
@@ -271,7 +278,7 @@ def test_which_of_several_state_dicts_is_taken_is_reported_and_chosen(tmp_path, 
             read_weights_file(path, state_key="ema")
         return
     assert re.search(r"2 state dicts: \S+ .*is taken, not \S+; `i3d convert --state \S+` takes another", file.note)
-    assert ("averaged weights of MMEngine" in file.note) == (name == "MMEngine")
+    assert ("state_dict (the averaged weights) is taken, not ema_state_dict" in file.note) == (name == "MMEngine")
     assert kernel_value(read_weights_file(path, state_key="ema")) == averaged
     named = re.search(r"--state (\S+)`", file.note)[1]
     assert kernel_value(read_weights_file(path, state_key=named)) == 3 - taken

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,6 +18,8 @@ from i3d.weights.foreign.mmaction2_config import read_saved_config
 from i3d.weights.foreign.names import RenamedState, rename_keys
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, stored_settings
+
+AUTHOR: Final = "Tushar-N/pytorch-resnet3d"  # of the weights of BASELINE
 
 log = logging.getLogger("i3d")
 
@@ -78,21 +80,27 @@ def choose_recipe(
         given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if stored_settings(given.network) != stored_settings(stored):
             raise _other_network(stored, given)
+        if state.layout.is_ambiguous and _is_baseline(stored) and given.name != BASELINE.name:
+            log.warning("its keys and shapes are those of %s, with another pooling and input than %s", AUTHOR, given.name)
         return _with_widths(given, stored), "as given"
     if state.layout.is_ambiguous:
-        return _baseline(stored), "by the keys and shapes of Tushar-N/pytorch-resnet3d; --recipe names another"
+        return _baseline(stored), f"by the keys and shapes of {AUTHOR}; --recipe names another"
     return _by_config(file, stored) or _by_keys(file, stored)
 
 
 def _baseline(stored: NetworkSettings) -> Recipe:
     """torchvision's keys with 3D kernels: only the shapes of pytorch-resnet3d show what is computed."""
-    if stored_settings(stored) != stored_settings(BASELINE.network):
+    if not _is_baseline(stored):
         what = f"{stored.description} with torchvision's keys, as in IBM's or 3D-ResNets-PyTorch"
         raise WeightsError(
             f"{what}: a 3D network whose strides, pooling and input its keys do not show; only the ResNet-50 of "
-            "Tushar-N/pytorch-resnet3d is known by its shapes; --recipe NAME loads another as that network"
+            f"{AUTHOR} is known by its shapes; --recipe NAME loads another as that network"
         )
     return _with_widths(BASELINE, stored)
+
+
+def _is_baseline(stored: NetworkSettings) -> bool:
+    return stored_settings(stored) == stored_settings(BASELINE.network)
 
 
 def _other_network(stored: NetworkSettings, recipe: Recipe) -> WeightsError:

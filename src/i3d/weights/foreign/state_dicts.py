@@ -60,9 +60,11 @@ def _note(taken: str, states: Mapping[str, StateDict], *, is_mmengine: bool) -> 
     others = [name for name in states if name != taken]
     if not others:
         return ""
-    averaged = ", the averaged weights of MMEngine," if is_mmengine and taken == "state_dict" else ""
+    swapped = is_mmengine and "ema_state_dict" in states
+    averaged = {"state_dict": " (the averaged weights)", "ema_state_dict": " (not averaged)"}.get(taken, "")
     todo = f"`i3d convert --state {printable(others[0])}` takes another"
-    return f"holds {len(states)} state dicts: {printable(taken)}{averaged} is taken, not {_names(others)}; {todo}"
+    which = printable(taken) + averaged * swapped
+    return f"holds {len(states)} state dicts: {which} is taken, not {_names(others)}; {todo}"
 
 
 def _flat(tree: dict[Any, Any]) -> dict[str, Any]:
