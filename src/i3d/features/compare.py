@@ -149,6 +149,7 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
         ("values from 0 to 1", {"mean": (0.0,), "std": (255.0,)}),
         ("values from 0 to 255", {"mean": (0.0,), "std": (1.0,)}),
         ("values from -1 to 1", {"mean": (127.5,), "std": (127.5,)}),
+        ("values from -2 to 2.4, of pytorch-resnet3d", {"mean": (114.75,), "std": (57.375,)}),
         *([("mean and standard deviation of ImageNet", {"mean": IMAGENET[0], "std": IMAGENET[1]})] if has_rgb else []),
     ]
     for what, update in ranges:

@@ -20,6 +20,7 @@ from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, stored_settings
 
 AUTHOR: Final = "Tushar-N/pytorch-resnet3d"  # of the weights of BASELINE
+OTHER_POOLING: Final = "its keys and shapes are those of %s, with another pooling and input than %s"
 
 log = logging.getLogger("i3d")
 
@@ -81,7 +82,7 @@ def choose_recipe(
         if stored_settings(given.network) != stored_settings(stored):
             raise _other_network(stored, given)
         if state.layout.is_ambiguous and _is_baseline(stored) and given.name != BASELINE.name:
-            log.warning("its keys and shapes are those of %s, with another pooling and input than %s", AUTHOR, given.name)
+            log.warning(OTHER_POOLING, AUTHOR, given.name)
         return _with_widths(given, stored), "as given"
     if state.layout.is_ambiguous:
         return _baseline(stored), f"by the keys and shapes of {AUTHOR}; --recipe names another"
