@@ -63,7 +63,7 @@ COMMANDS = {  # all flags without their dashes
         "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
     ),
     "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
-    "convert": "classes force in-channels json partial recipe",
+    "convert": "classes force in-channels json partial recipe state",
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (

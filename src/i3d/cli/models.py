@@ -60,6 +60,10 @@ def convert(
         Parameter(group=MODEL, help="Input channels of an inflated 2D network (default: 3)."),
         AT_LEAST_1,
     ] = None,
+    state: Annotated[
+        str | None,
+        Parameter(group=MODEL, help="Which state dict of a PyTorch file: its key, or ema for averaged weights."),
+    ] = None,
     partial: Annotated[bool, Parameter(group=MODEL, help="Accept weights of which only a part fits.")] = False,
     force: Force = False,
     json: Json = False,
@@ -76,7 +80,7 @@ def convert(
 
     names = None if classes is None else class_names(classes)
     conversion = i3d.convert(
-        source, target, recipe=recipe, labels=names, in_channels=in_channels, partial=partial, force=force
+        source, target, recipe=recipe, labels=names, in_channels=in_channels, state=state, partial=partial, force=force
     )
     output.print_result(conversion, output.print_conversion, json=json)
 

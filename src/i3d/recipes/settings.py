@@ -50,6 +50,7 @@ class ResNetSettings(Settings):
     conv1_kernel_t: Literal[1, 3, 5, 7] = 5
     conv1_stride_t: int = Field(default=2, ge=1)
     pool1_stride_t: int = Field(default=2, ge=1)
+    pool1: Literal["1x3x3", "2x3x3"] = "1x3x3"  # "1x3x3": padded by (0, 1, 1); "2x3x3": not padded (video-nonlocal-net)
     pool2: bool = True  # halves the frames after layer1
     temporal_strides: tuple[int, int, int, int] = (1, 1, 1, 1)
     inflate: Patterns = ((1,), (1, 0), (1, 0), (0, 1))
@@ -104,8 +105,9 @@ class ResNetSettings(Settings):
 
     @property
     def min_frames(self) -> int:
-        """The shortest clip whose frames pool2 can still pair."""
-        return self.conv1_stride_t * self.pool1_stride_t + 1 if self.pool2 else 1
+        """The shortest clip that pool1 and pool2 leave a frame of."""
+        num_pooled = self.pool1_stride_t * self.pool2 + int(self.pool1[0])  # by pool1
+        return self.conv1_stride_t * (num_pooled - 1) + 1
 
 
 NetworkSettings = Annotated[InceptionSettings | ResNetSettings, Field(discriminator="kind")]

@@ -258,6 +258,9 @@ def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause
     if comparison.is_same:
         print("they are the same to the bit")
         return
+    for name, crops_first in zip(("first", "second"), comparison.crops_first, strict=True):
+        if crops_first:
+            print(f"the {name} has its crops before its rows: (crops, rows, numbers)")
     worst = int(comparison.cosines_R.argmin())
     print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
     best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
@@ -266,6 +269,9 @@ def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause
             f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
             f"{comparison.shifted[best]:.6f}"
         )
+    if comparison.crop_order:
+        order = " ".join(map(str, comparison.crop_order))
+        print(f"crops are in another order: with crops {order} of the second {comparison.reordered:.6f}")
     for line in comparison.differ:
         print(printable(f"made otherwise: {line}"))
     if causes:

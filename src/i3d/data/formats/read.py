@@ -14,7 +14,7 @@ from i3d.data.formats.columns import PATH_COLUMNS
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
-from i3d.data.shards import CLASSES, LIST, Shards, is_packed
+from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
 from i3d.utils.text import line_error, read_lines
 
@@ -148,6 +148,8 @@ def _rows_of_folder(
 def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
     rows = tables.read_table(source / LIST, read_lines(source / LIST), root=source, multi_label=multi_label)
     rows.is_frames = bool(rows.paths) and Shards(source).has_folder(rows.paths[0])
+    changed = (name for name in (LIST, CLASSES) if (source / name).is_file() and not is_as_packed(source, name))
+    rows.warnings += [f"{source / name}: has changed since it was packed" for name in changed]
     if (source / CLASSES).is_file():
         rows.classes = read_labels(source / CLASSES)
     return rows

@@ -7,6 +7,7 @@ Letters in names: D distinct frames, H rows, W columns.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -34,6 +35,8 @@ from i3d.video.writer import write_lossless
 VERSION: Final = 2
 SUFFIX: Final = ".flow.mkv"
 FramesDHWC = npt.NDArray[np.uint8]
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class ClipFlow:
             is_intact = {"notes", "frames"} <= set(record) and record["sha256"] == content_digest(path)
         except (TypeError, KeyError, VideoError):  # no record, or no file
             is_intact = False
+        if record is not None and path.exists() and not is_intact:
+            log.warning("%s: damaged since it was cached; the flow is computed again", path)
         if not is_intact:
             resize = partial(resize_checked, video, short_side=short_side)
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
