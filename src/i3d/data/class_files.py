@@ -20,9 +20,9 @@ NUMBER_HEADERS: Final = frozenset({
 NAME_HEADERS: Final = frozenset({
     "name", "names", "label", "labels", "class", "classes", "label_name", "class_name", "action", "category",
 })  # fmt: skip
-_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])\t(?P<number>\d{1,9})", re.ASCII)
-_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])[\s,;:]+(?P<number>\d{1,9})", re.ASCII)
-_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})[.)]?[\s,;:]+(?P<name>[^\s,;:].*)", re.ASCII)
+_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])(?P<between>\t)(?P<number>\d{1,9})", re.ASCII)
+_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])(?P<between>[\s,;:]+)(?P<number>\d{1,9})", re.ASCII)
+_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})(?P<between>[.)]?[\s,;:]+)(?P<name>[^\s,;:].*)", re.ASCII)
 Line = tuple[int, str]  # its number from 1, and its text; of JSON the number is 0
 
 
@@ -96,7 +96,8 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
     for pattern in patterns:
         matches = [pattern.fullmatch(text) for _, text in lines]
         pairs = [(int(match["number"]), _unquoted(match["name"])) for match in matches if match is not None]
-        if len({name for _, name in pairs}) < len(pairs):
+        has_separators = all(match["between"].strip(" ") for match in matches if match is not None)
+        if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names
         if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):
             by_number = sorted(zip(pairs, lines, strict=True))
@@ -115,8 +116,8 @@ def _check_numbers(path: Path, lines: list[Line], numbers: list[int | None]) -> 
     if None not in numbers and len(lines) > 1:
         what = f"the numbers beside the names must be 0 to {len(lines) - 1}, each once"
         raise InputError(f"{path}: {what}; correct them, or write names alone")
-    in_order = max(sum(number == place + first for place, number in enumerate(numbers)) for first in (0, 1))
-    if in_order >= 2 and in_order * 2 >= len(lines):
+    known = {number for number in numbers if number is not None and number <= len(lines)}
+    if len(known) >= 2 and len(known) * 3 >= len(lines) and None in numbers:
         line, text = lines[numbers.index(None)]
         raise line_error(path, line, text, "has no class number, other lines have; number all names, or none")
 

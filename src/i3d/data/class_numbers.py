@@ -54,6 +54,8 @@ def assign_class_numbers(
             raise wrong(labels, unclear, f"a class number, or the class of this name; {COLUMN_TODO}")
         if len(labels) > 1 and not multi_label:
             raise wrong(labels, labels[1], SECOND_LABEL)
+        if len(set(ids[labels])) < len(labels):
+            raise wrong(labels, labels[-1], f"the clip has a label twice, {' '.join(map(str, labels))}; remove one")
     used = [number for of_clip in ids.values() for number in of_clip]
     num_classes = MAX_CLASSES if classes is None else len(classes)
     for labels, of_clip in ids.items():

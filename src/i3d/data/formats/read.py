@@ -197,7 +197,7 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
 
 def _kind_of(source: Path, lines: list[str]) -> Format:
     first = next((line for line in lines if line.strip()), "").strip()
-    if first.startswith("{"):
+    if first.startswith("{") or source.suffix.lower() == tables.JSON_LINES:
         return "table"
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
     if "youtube_id" in fields:
@@ -210,7 +210,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
         return "ucf101"
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
-    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not fields[-1].isdigit():
         if any(Path(field).suffix in VIDEO_SUFFIXES for field in fields):
             why = "a clip, where the names of the columns should be; write path,label above it"
             raise line_error(source, 1, first, why)

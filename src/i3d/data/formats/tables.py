@@ -22,6 +22,7 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
     **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
 }
+JSON_LINES: Final = ".jsonl"
 YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
@@ -29,7 +30,7 @@ Record = tuple[int, dict[str, Any], Columns]  # line, fields
 def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
-    is_json = _is_json(lines)
+    is_json = _is_json(path, lines)
     for line, record, columns in _records(path, lines, rows):
         if not columns.path:
             raise no_path_column(path, record)
@@ -99,15 +100,16 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
     return max(paths, key=agreement, default="")
 
 
-def _is_json(lines: list[str]) -> bool:
-    return next((line for line in lines if line.strip()), "").lstrip().startswith("{")
+def _is_json(path: Path, lines: list[str]) -> bool:
+    first = next((line for line in lines if line.strip()), "")
+    return path.suffix.lower() == JSON_LINES or first.lstrip().startswith("{")
 
 
 def _records(path: Path, lines: list[str], rows: Rows) -> Iterator[Record]:
     """Every row with the columns that are read; at the end, what is known of them is in `rows`."""
     columns, previous = Columns(), None
     names: dict[str, None] = {}
-    for line, record in _json_records(path, lines) if _is_json(lines) else csv_records(path, lines):
+    for line, record in _json_records(path, lines) if _is_json(path, lines) else csv_records(path, lines):
         if record.keys() != previous:
             before, previous = columns, record.keys()
             names |= dict.fromkeys(name for name in record if name != YOUTUBE_ID)
