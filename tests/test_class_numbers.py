@@ -213,3 +213,25 @@ def test_names_of_clips_are_read_as_written_or_refused(tmp_path, rows, frames):
         else:
             assert classes_of(again) == classes_of(annotations)
             assert np.array_equal(again.num_frames_N, annotations.num_frames_N)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "expected"),
+    [
+        ("v.txt", {"v.txt": "a.mp4 0\nb.mp4 1\n", "v.classes.txt": "walk\nhop\n"}, [2, 0]),
+        ("v.csv", {"v.csv": "path,label\na.mp4,walk\nb.mp4,hop\n"}, [2, 0]),
+        ("v.txt", {"v.txt": "a.mp4 0\nb.mp4 1\n"}, [0, 1]),  # numbers of the training list
+        ("v.csv", {"v.csv": "path,label\na.mp4,walk\nb.mp4,hope\n"}, r"v\.csv:3: 'hope': is not one of the 3 classes; "),
+        ("v.txt", {"v.txt": "a.mp4 0\nb.mp4 3\n"}, r"v\.txt:2: 'class 3': is not one of the 3 classes; correct it"),
+    ],
+)
+def test_classes_of_two_lists_are_matched_by_name(tmp_path, name, files, expected):
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
+    clips = read_annotations(tmp_path / name)
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            clips.with_classes(("hop", "run", "walk"))
+    else:
+        again = clips.with_classes(("hop", "run", "walk"))
+        assert (again.classes, again.labels.tolist()) == (("hop", "run", "walk"), expected)

@@ -6,6 +6,7 @@ from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
 from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
 from i3d.data.labels import dataset_labels, numbered_labels
+from i3d.errors import printable
 from i3d.recipes.io import load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
 from i3d.training.train import train as train_recipe
@@ -80,5 +81,10 @@ def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotati
         return training, None
     if options.val_list is None:
         return training, clips.select_split("val") if has_val else None
-    validation = read_dataset(options.val_list, dataset, root=options.val_root, classes=clips.classes)
+    validation = read_dataset(options.val_list, dataset, root=options.val_root)
+    have_names = [one.classes != numbered_labels(len(one.classes)) for one in (clips, validation)]
+    if have_names == [True, False]:
+        val_list = printable(str(options.val_list))
+        log.info("%s: its numbers, which have no names, are those of %s", val_list, printable(str(data)))
+    validation = validation.with_classes(clips.classes)
     return training, validation.select_split("val") if (validation.splits_N == 1).any() else validation
