@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from i3d.data.labels import dataset_labels, is_class_name
 from i3d.errors import InputError, quoted
-from i3d.utils.text import line_error, parse_json, read_text, split_lines
+from i3d.utils.text import is_json_object, line_error, parse_json, read_text, split_lines
 
 NUMBER_HEADERS: Final = frozenset({
     "id", "index", "idx", "number", "no", "label", "class", "label_id", "class_id", "label_index", "class_index",
@@ -40,7 +40,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     numbers than 0, 1, 2 ... are an InputError with the line.
     """
     text = read_text(path)
-    is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
+    is_json = path.suffix.lower() == ".json" or is_json_object(text)
     names = _in_json(path, parse_json(text, where=str(path))) if is_json else _in_lines(path, split_lines(path, text))
     if not any(name for _, name in names):
         raise InputError(f"{path}: contains no class names; write one a line")

@@ -58,7 +58,7 @@ def read_list(
 def _names_folders(lines: list[Line], root: Path) -> bool:
     """Whether the paths are folders of frames: not if they end like a video, or are files."""
     for _, text in lines[:MAX_INSPECTED]:
-        if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
+        if (match := _VIDEO.fullmatch(text)) is not None and not (root / match[1]).is_dir():
             return False
         _, numbers = _tail_numbers(text)
         if not numbers:

@@ -16,7 +16,7 @@ from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_packed
 from i3d.errors import InputError
-from i3d.utils.text import line_error, read_lines
+from i3d.utils.text import is_json_object, line_error, read_lines
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -90,7 +90,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
         return splits.read_something_v2(source, root=base, split=folders.split_of(source.stem.replace(".", "_"))), base
     lines = read_lines(source)
-    kind = _kind_of(source, lines) if kind == "auto" else kind
+    kind = kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
             rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
@@ -195,9 +195,10 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
     return rows
 
 
-def _kind_of(source: Path, lines: list[str]) -> Format:
+def kind_of(source: Path, lines: list[str]) -> Format:
+    """The format of a list by its name and its first line; "auto": one of MMAction2's."""
     first = next((line for line in lines if line.strip()), "").strip()
-    if first.startswith("{") or source.suffix.lower() == tables.JSON_LINES:
+    if is_json_object(first) or source.suffix.lower() == tables.JSON_LINES:
         return "table"
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
     if "youtube_id" in fields:

@@ -14,7 +14,7 @@ from i3d.data.annotations import SPLITS
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.rows import Label, Rows
-from i3d.utils.text import csv_records, is_number, line_error, numbered_lines, parse_json
+from i3d.utils.text import csv_records, is_json_object, is_number, line_error, numbered_lines, parse_json
 
 SPLIT_NAMES: Final = {
     "": "",
@@ -102,7 +102,7 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
 
 def _is_json(path: Path, lines: list[str]) -> bool:
     first = next((line for line in lines if line.strip()), "")
-    return path.suffix.lower() == JSON_LINES or first.lstrip().startswith("{")
+    return path.suffix.lower() == JSON_LINES or is_json_object(first)
 
 
 def _records(path: Path, lines: list[str], rows: Rows) -> Iterator[Record]:

@@ -13,6 +13,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.class_numbers import is_numeric
 from i3d.data.formats.mmaction2 import read_list
+from i3d.data.formats.read import kind_of
 from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import numbered_labels
 from i3d.data.rows import Rows
@@ -122,6 +123,8 @@ def _check_lines(annotations: Annotations, out: Path, lines: list[str], *, with_
     """An InputError for the first clip that the reader of MMAction2's lists would read as another one."""
     multi_label = bool((np.diff(annotations.label_ends_N, prepend=0) > 1).any())
     root, frames = Path(annotations.root), annotations.is_frames
+    if kind_of(out, lines) != "auto":
+        raise _lost(annotations, 0, f"a name that {out.name} cannot begin with", "a table (.csv)")
     for index, (line, clip) in enumerate(zip(lines, annotations, strict=True)):
         try:
             rows = read_list(out, [line], root=root, frames=frames, with_offset=with_offset, multi_label=multi_label)
