@@ -74,6 +74,7 @@ def written_and_read(annotations, folder, suffix, **options):
 @example(NUMBERED[2], None)
 @example(["0 a", "1 b"], None)
 @example(["0: class", "1: class"], None)
+@example(["0", '"0"'], None)
 def test_every_list_that_is_written_is_read_with_the_same_classes(tmp_path_factory, names, data):
     if not all(map(is_class_name, names)):
         with pytest.raises(InputError, match="invisible characters"):
@@ -103,9 +104,11 @@ def test_several_labels_are_read_as_they_were_written(tmp_path_factory, names, d
     folder = tmp_path_factory.mktemp("lists")
     for suffix in SUFFIXES:
         try:
-            again = written_and_read(annotations, folder, suffix, multi_label=True)
+            is_several = len(annotations.labels) > len(annotations)
+            again = written_and_read(annotations, folder, suffix, multi_label=is_several)
         except InputError as error:
-            assert "`|`" in str(error) and any("|" in name for name in names)  # noqa: PT018
+            assert "`|`" in str(error)
+            assert any("|" in name for name in names)
         else:
             assert (again.classes, classes_of(again)) == (annotations.classes, classes_of(annotations))
 

@@ -95,7 +95,8 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
     readings, others = [], []
     for pattern in patterns:
         matches = [pattern.fullmatch(text) for _, text in lines]
-        pairs = [(int(match["number"]), _unquoted(match["name"])) for match in matches if match is not None]
+        pairs = [(int(match["number"]), match["name"]) for match in matches if match is not None]
+        pairs = pairs if pattern is _AFTER_TAB else [(number, _unquoted(name)) for number, name in pairs]
         has_separators = all(match["between"].strip(" ") for match in matches if match is not None)
         if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names

@@ -4,6 +4,7 @@ import unicodedata
 from typing import Final
 
 from i3d.utils.atomic_files import ASSETS
+from i3d.utils.text import is_json_object
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
 LOOK_ALIKE: Final = dict(zip("аеорсухАВЕКМНОРСТХαορυ", "aeopcyxABEKMHOPCTXaopu", strict=True))
@@ -37,5 +38,5 @@ def is_visible(name: str) -> bool:
 
 
 def is_class_name(name: str) -> bool:
-    """Whether a name can stand in every list and file of classes: visible, and without blanks around it."""
-    return is_visible(name) and name == name.strip() != ""
+    """Whether a name can stand in every list and file of classes: visible, without blanks around it, and not JSON."""
+    return is_visible(name) and name == name.strip() != "" and not is_json_object(name)

@@ -40,7 +40,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
         start, end = _part(path, line, record, columns)
         rows.add(
             name if is_json else name.strip(),
-            _labels_in(path, line, record.get(columns.label), multi_label=multi_label),
+            _labels_in(path, line, record.get(columns.label), is_split=multi_label and not is_json),
             line=line,
             start=start,
             end=end,
@@ -131,10 +131,10 @@ def _json_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str,
         yield number, {key.lower(): value for key, value in record.items()}
 
 
-def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
-    """One label, or several: a list, or, in multi-label data, separated by `|`."""
+def _labels_in(path: Path, line: int, value: Any, *, is_split: bool) -> tuple[Label, ...]:
+    """One label, or several: a list, or separated by `|`."""
     values = value if isinstance(value, list) else [value]
-    if multi_label and isinstance(value, str):
+    if is_split and isinstance(value, str):
         values = value.split("|")
     labels = [item.strip() if isinstance(item, str) else item for item in values if item is not None]
     for label in labels:

@@ -80,15 +80,15 @@ def _table(annotations: Annotations, delimiter: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([label_column if name == "label" else name for name in columns])
+    has_several = any(isinstance(row.get("label"), list) for row in rows)
     for index, row in enumerate(rows):
         if row["path"] != row["path"].strip() or "\r" in row["path"]:
             raise _lost(annotations, index, "blanks around its name, or a line end", "JSON lines (.jsonl)")
-        label = row.get("label", "")
-        if isinstance(label, list):
-            label = [str(name) for name in label]
-            if any("|" in name for name in label):
-                raise InputError(f"{row['path']}: a table cannot contain a class name with `|`; write .jsonl")
-            label = "|".join(label)
+        labels = row.get("label", "")
+        names = [str(name) for name in labels] if isinstance(labels, list) else [str(labels)]
+        if has_several and any("|" in name for name in names):
+            raise _lost(annotations, index, "a class with `|` in its name", "JSON lines (.jsonl)")
+        label = "|".join(names)
         writer.writerow([{**row, "label": label}.get(name) for name in columns])
     return text.getvalue()
 
