@@ -105,7 +105,8 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
             readings.append([(line, name) for (_, name), (line, _) in by_number])
         else:
             others.append([None if match is None else int(match["number"]) for match in matches])
-    if len(readings) == 2 and readings[0] != readings[1]:
+    is_mmaction2 = all(re.fullmatch(r"\d+ +\d+", text) for _, text in lines)  # of classes named by numbers
+    if len(readings) == 2 and readings[0] != readings[1] and not is_mmaction2:
         raise InputError(f"{path}: numbers stand before and behind the names; write `name number` with a tab between")
     for numbers in others if not readings else ():
         _check_numbers(path, lines, numbers)
