@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.class_numbers import assign_class_numbers, not_a_class
-from i3d.data.labels import LOOK_ALIKE, clean_label, numbered_labels, scripts_in
+from i3d.data.labels import LOOK_ALIKE, clean_label, is_numbered, scripts_in
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, abridged, printable, quoted
@@ -198,7 +198,7 @@ class Annotations:
         A label that is none of these classes is an InputError with its line.
         """
         known = {clean_label(name): number for number, name in enumerate(classes)}
-        names = self.classes if self.classes != numbered_labels(len(self.classes)) else classes
+        names = classes if is_numbered(self.classes) else self.classes
         number_of_K = np.array([known.get(clean_label(name), -1) for name in names[: len(self.classes)]], np.int32)
         number_of_K = np.pad(number_of_K, (0, len(self.classes) - len(number_of_K)), constant_values=-1)
         if (lacking_N := number_of_K[self.labels] < 0).any():

@@ -21,6 +21,11 @@ def numbered_labels(num_classes: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(num_classes))
 
 
+def is_numbered(classes: tuple[str, ...]) -> bool:
+    """Whether classes have no names but those of `numbered_labels`."""
+    return classes == numbered_labels(len(classes))
+
+
 def clean_label(name: str) -> str:
     """A class name in Unicode's normal form C, so that composed and decomposed letters are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -23,6 +23,7 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
 }
 JSON_LINES: Final = ".jsonl"
+LONG_SECONDS: Final = 6 * 3600  # a longer video is less likely than times in another unit
 YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
@@ -51,6 +52,9 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     if is_json and rows.label_kind == "either":
         rows.label_kind = "names"  # in JSON, numbers have no quotes
     rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
+    if (latest := max((end for end in rows.ends if not math.isnan(end)), default=0)) > LONG_SECONDS:
+        hours = f"times up to {latest:,.0f}, {latest / 3600:,.0f} hours if they are seconds"
+        rows.warnings.append(f"{hours}; convert them if they are milliseconds or frame numbers")
     return rows
 
 

@@ -15,7 +15,7 @@ from i3d.data.class_numbers import is_numeric
 from i3d.data.formats.mmaction2 import read_list
 from i3d.data.formats.read import kind_of
 from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
-from i3d.data.labels import numbered_labels
+from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
@@ -53,7 +53,7 @@ def write_classes(classes: tuple[str, ...], out: Path) -> None:
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
     """One JSON object per clip, without empty fields."""
     rows = []
-    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # generated names: write numbers
+    are_numbered = is_numbered(annotations.classes)  # generated names: write numbers
     for index, clip in enumerate(annotations):
         names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
