@@ -111,13 +111,13 @@ def _is_json(path: Path, lines: list[str]) -> bool:
 
 def _records(path: Path, lines: list[str], rows: Rows) -> Iterator[Record]:
     """Every row with the columns that are read; at the end, what is known of them is in `rows`."""
-    columns, previous = Columns(), None
-    names: dict[str, None] = {}
+    columns = Columns()
+    names: dict[str, None] = {}  # of all rows so far
     for line, record in _json_records(path, lines) if _is_json(path, lines) else csv_records(path, lines):
-        if record.keys() != previous:
-            before, previous = columns, record.keys()
-            names |= dict.fromkeys(name for name in record if name != YOUTUBE_ID)
-            columns = find_columns(path, names)
+        if not record.keys() <= names.keys():
+            before = columns
+            names |= dict.fromkeys(record)
+            columns = find_columns(path, (name for name in names if name != YOUTUBE_ID))
             if before.label and before.label != columns.label:
                 raise line_error(path, line, columns.label, f"in rows before it this column is {before.label}; use one")
         yield line, record, columns
