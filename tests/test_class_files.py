@@ -84,6 +84,14 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, message):
     assert name in str(error.value)
 
 
+def test_two_numbers_are_a_name_and_its_number(tmp_path):
+    (tmp_path / "c.txt").write_text("0 0\n1 1\n10 2\n2 3\n3 4\n4 5\n5 6\n6 7\n7 8\n8 9\n9 10\n")
+    assert read_labels(tmp_path / "c.txt") == ("0", "1", "10", "2", "3", "4", "5", "6", "7", "8", "9")
+    (tmp_path / "c.csv").write_text("0,1\n1,0\n2,2\n")
+    with pytest.raises(InputError, match=r"c\.csv: numbers stand before and behind the names"):
+        read_labels(tmp_path / "c.csv")
+
+
 @pytest.mark.parametrize(
     "names",
     [["take 1", "walk"], ["3 points", "dunk"], ["class 0", "class 1"], ["cam 1", "cam 2", "other"], ["run 0"]],

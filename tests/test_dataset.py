@@ -118,7 +118,7 @@ def test_parts_of_a_video(videos):
     assert numbers[0] == [5, 7, 9, 11]  # frames 5 to 12 (8 of them): start 0 of room 1
     assert numbers[1][0] == 15
     late = source.with_name("late.csv")
-    late.write_text('path,label,start\n"clip 0 (ü).mp4",a,7\n')
+    late.write_text('path,label,start,end\n"clip 0 (ü).mp4",a,7,\n')
     batch = ClipDataset(read_annotations(late), TestView(protocol, pre))[0, 0]
     assert "the part begins at 7.000 s, the video ends at 0.800 s" in batch.bad[0].reason
 

@@ -202,6 +202,18 @@ def test_classes_are_matched_by_name(clips, models, tmp_path):
     assert score_clips(models["clips"], few).labels_N == ((1,), (1,))
 
 
+def test_whose_classes_numbers_without_names_are_is_logged(clips, models, tmp_path, caplog):
+    (tmp_path / "numbers.txt").write_text("0.mp4 0\n1.mp4 2\n")
+    with caplog.at_level("INFO", "i3d"):
+        evaluation = score_clips(models["clips"], read_annotations(tmp_path / "numbers.txt", root=clips))
+    assert evaluation.labels_N == ((0,), (2,))
+    assert "numbers.txt: its class numbers have no names; they are those of" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "i3d"):
+        score_clips(models["clips"], read_annotations(clips / "clips.csv"))
+    assert "class numbers" not in caplog.text
+
+
 @pytest.mark.slow
 def test_classes_that_do_not_match_are_an_error(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))

@@ -16,7 +16,7 @@ from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
-from i3d.utils.text import line_error, read_lines
+from i3d.utils.text import is_json_object, line_error, read_lines
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -91,7 +91,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
         return splits.read_something_v2(source, root=base, split=folders.split_of(source.stem.replace(".", "_"))), base
     lines = read_lines(source)
-    kind = _kind_of(source, lines) if kind == "auto" else kind
+    kind = kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
             rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
@@ -198,9 +198,10 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
     return rows
 
 
-def _kind_of(source: Path, lines: list[str]) -> Format:
+def kind_of(source: Path, lines: list[str]) -> Format:
+    """The format of a list by its name and its first line; "auto": one of MMAction2's."""
     first = next((line for line in lines if line.strip()), "").strip()
-    if first.startswith("{"):
+    if is_json_object(first) or source.suffix.lower() == tables.JSON_LINES:
         return "table"
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
     if "youtube_id" in fields:
@@ -213,7 +214,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
         return "ucf101"
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
-    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not fields[-1].isdigit():
         if any(Path(field).suffix in VIDEO_SUFFIXES for field in fields):
             why = "a clip, where the names of the columns should be; write path,label above it"
             raise line_error(source, 1, first, why)
