@@ -108,7 +108,7 @@ def test_commands_read_the_same_forms(tmp_path, monkeypatch):
     (tmp_path / "l.txt").write_text("a.mp4 0\nb.mp4 2\nc.mp4 1\n")
     for form in ("behind.txt", "before_comma.csv", "header.csv", "before_colon.txt", "numbers.json", "names.json"):
         (tmp_path / form).write_bytes(FORMS[form].encode())
-        result = run("data", "list", "l.txt", "--classes", form, "--out", "o.csv")
+        result = run("data", "list", "l.txt", "--classes", form, "--out", "o.csv", "--force")
         assert result.returncode == 0, result.stderr
         rows = (tmp_path / "o.csv").read_text().splitlines()[1:]
         assert rows == ["a.mp4,weaving basket", "b.mp4,hop", "c.mp4,air drumming"]
