@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, Video
-from i3d.video.container import blend_onto_black
+from i3d.video.pixels import blend_onto_black
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 JPEG_START: Final = b"\xff\xd8"
