@@ -22,12 +22,12 @@ from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprint
-from i3d.data.check.file_headers import find_truncation
 from i3d.data.check.report import ClipReport, DatasetReport, write_report
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
+from i3d.video.file_headers import find_truncation
 from i3d.video.reader import open_video
 from support.dying_jobs import inspect_or_die
 from support.rendering import encode

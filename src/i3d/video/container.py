@@ -7,6 +7,7 @@ a concat script, an SDP text or a device named "clip.mp4" can therefore not make
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -27,6 +28,7 @@ from av.video.stream import VideoStream
 
 from i3d.errors import VideoError, counted, printable
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, StampedFrame, Video, assign_times
+from i3d.video.file_headers import find_truncation
 from i3d.video.opening import (
     BUFFER_BYTES,
     DEFAULT_PERIOD,
@@ -75,6 +77,7 @@ class ContainerVideo(Video):
         self._reformatter = VideoReformatter()
         try:
             with self._stopwatch():
+                self._note_size()
                 self._open()
         except BaseException:
             self.close()
@@ -284,6 +287,8 @@ class ContainerVideo(Video):
             self._note_errors(errors)
             if packet is None:
                 return
+            if packet.is_corrupt:
+                self._notes["a packet is incomplete: truncated?"] = None
             yield packet
 
     def _decode(self, packet: Packet[VideoStream]) -> tuple[list[VideoFrame], list[tuple[int, str, str]]]:
@@ -319,6 +324,12 @@ class ContainerVideo(Video):
         for message in [message for _, name, message in errors if name == self._container.format.name][:1]:
             is_cut = re.search(r"prematurely|partial file|truncat", message)
             self._notes[f"FFmpeg reports {printable(message.strip())!r}{': truncated?' if is_cut else ''}"] = None
+
+    def _note_size(self) -> None:
+        """Note a file that ends earlier than its container stores."""
+        truncation, is_certain = find_truncation(self._file, self._file.seek(0, os.SEEK_END))
+        if truncation and is_certain:
+            self._notes[f"{truncation}: truncated?"] = None
 
     def _note_short(self, end: Fraction) -> None:
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""

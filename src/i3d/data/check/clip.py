@@ -23,11 +23,11 @@ from statistics import median
 from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 from i3d.data.check.duplicates import Fingerprint, fingerprint
-from i3d.data.check.file_headers import find_truncation, suffix_mismatch
 from i3d.data.frame_folders import FrameNaming, consecutive_frames, open_frames
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import VideoError, first_line, printable
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
+from i3d.video.file_headers import find_truncation, suffix_mismatch
 from i3d.video.images import images_in, open_images
 
 Status = Literal[
@@ -166,7 +166,7 @@ class _Inspection:
         if self.job.is_frames:
             return self.add("unreadable", "it is a file, not a folder of frames; correct the list")
         self.values |= {"num_bytes": size, "content": digest.hexdigest(), "num_frames": 0}
-        truncation, is_certain = find_truncation(file, size)
+        truncation, _ = find_truncation(file, size)
         try:
             with open_stored_video(self.job.file, limits=NO_TIME_LIMIT) as video:
                 notes = self._decode(video)
@@ -180,8 +180,8 @@ class _Inspection:
                 self.add("damaged" if num_frames else "unreadable", why)
             return None
         missing = [note.removesuffix(": truncated?") for note in notes if "truncated" in note]
-        if missing or (truncation and is_certain):
-            self.add("truncated", f"{', '.join([*filter(None, [truncation]), *missing])}; copy or download it again")
+        if missing:
+            self.add("truncated", f"{', '.join(missing)}; copy or download it again")
         for note in notes:
             if "truncated" not in note:
                 self.add("damaged", f"{note}; repair or replace the file")
