@@ -166,7 +166,7 @@ class FrameOptions:
     """How the image files of extracted frames are named."""
 
     template: str | None = None
-    """File names of frames, e.g. img_{:05d}.jpg or flow_{axis}_{:05d}.jpg."""
+    """File names of frames, e.g. img_{:05d}.jpg, {folder}-{:06d}.jpg or flow_{axis}_{:05d}.jpg."""
 
     first_index: Annotated[int, AT_LEAST_0] = 1
     """Number in the name of the first frame, with --template."""

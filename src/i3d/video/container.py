@@ -157,7 +157,7 @@ class ContainerVideo(Video):
         has_begun = False  # a recording may begin between two keyframes
         for packet in self._packets():
             log.add(packet)
-            frames, errors = self._decode(packet)
+            frames, errors = self.decode_packet(packet)
             has_begun |= packet.is_keyframe
             num_failed += has_begun and bool(errors)
             for frame in frames:
@@ -248,7 +248,7 @@ class ContainerVideo(Video):
         is_first = True
         self.num_decoded = 0
         for packet in self._packets_from(pts, wanted_pts):
-            frames, errors = self._decode(packet)
+            frames, errors = self.decode_packet(packet)
             is_leading = packet.pts is not None and packet.pts < pts
             if not is_leading and any(EXPECTED_AFTER_SEEK not in message for _, _, message in errors):
                 raise _SeekFailedError
@@ -291,7 +291,7 @@ class ContainerVideo(Video):
                 self._notes["a packet is incomplete: truncated?"] = None
             yield packet
 
-    def _decode(self, packet: Packet[VideoStream]) -> tuple[list[VideoFrame], list[tuple[int, str, str]]]:
+    def decode_packet(self, packet: Packet[VideoStream]) -> tuple[list[VideoFrame], list[tuple[int, str, str]]]:
         """The frames that a packet completes, and the errors that the decoder reports."""
         self._decoder_used = True
         with av.logging.Capture() as errors:

@@ -14,7 +14,8 @@ import numpy as np
 
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
-from i3d.video.images import images_in, images_matching, open_array, open_images
+from i3d.video.frame_names import missing_numbers
+from i3d.video.images import frames_in, images_matching, open_array, open_images
 
 
 def open_video(
@@ -22,7 +23,8 @@ def open_video(
 ) -> Video:
     """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8 RGB.
 
-    A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
+    A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg". Of a folder the RGB frames are
+    read; other images are named in the notes, and so are missing numbers.
 
     Images and arrays have no times: `frames_fps` is their frame rate; without it each fills one slot at any requested
     rate (`timed` is False). `name` stands for bytes in error messages. A source that cannot be read is a VideoError.
@@ -34,9 +36,11 @@ def open_video(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
-            return open_images(str(path), images_in(path), frames_fps=frames_fps, limits=limits)
+            images, notes = frames_in(path)
+            return open_images(str(path), images, frames_fps=frames_fps, limits=limits, notes=notes)
         if not path.exists() and (images := images_matching(str(path))):
-            return open_images(str(path), images, frames_fps=frames_fps, limits=limits)
+            notes = missing_numbers([image.name for image in images])
+            return open_images(str(path), images, frames_fps=frames_fps, limits=limits, notes=notes)
         return ContainerVideo(path, limits=limits)
     paths = [Path(p) for p in source]
     name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"

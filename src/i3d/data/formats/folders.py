@@ -13,7 +13,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_folders
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.video.images import IMAGE_SUFFIXES, natural_key
+from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 
 JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from i3d.errors import InputError
 from i3d.utils.text import csv_records, line_error, read_text
-from i3d.video.images import images_in, images_matching, natural_key
+from i3d.video.frame_names import natural_key
+from i3d.video.images import images_in, images_matching
 
 VIDEO_SUFFIXES: Final = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
