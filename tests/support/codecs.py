@@ -67,17 +67,23 @@ BROKEN = {("mpeg1", "asf"), ("wmv2", "wtv"), ("mjpeg", "wtv"), ("ffv1", "wtv"), 
 TS_AND_PS = ("mpeg1", "mpeg2 open", "mpeg2 closed", "mpeg4 b", "mpeg4 p", "h264", "hevc")
 
 
-def clips_of(codec, folder, *, num_frames=20, height=48, width=64):
+def clips_of(codec, folder, **size):
     """Yield the path of the same clip in each container that takes the codec; the name ends in `.container`."""
-    encoder, options = CODECS[codec]
-    frames = [numbered_frame(i, height=height, width=width) for i in range(num_frames)]
-    for container, (muxer, settings) in CONTAINERS.items():
-        if (codec, container) in BROKEN or (container in ("ts", "ps") and not codec.startswith(TS_AND_PS)):
-            continue
-        path = folder / f"{codec}.{container}".replace(" ", "-")
-        try:
-            encode(path, frames, codec=encoder, options=options, muxer=muxer, container=settings)
-        except (av.error.FFmpegError, ValueError):  # the container does not take this codec
-            path.unlink(missing_ok=True)
-        else:
+    for container in CONTAINERS:
+        path = clip_in(codec, container, folder, **size)
+        if path is not None:
             yield path
+
+
+def clip_in(codec, container, folder, *, num_frames=20, height=48, width=64):
+    """The path of a clip; None if the container does not take the codec."""
+    if (codec, container) in BROKEN or (container in ("ts", "ps") and not codec.startswith(TS_AND_PS)):
+        return None
+    (encoder, options), (muxer, settings) = CODECS[codec], CONTAINERS[container]
+    frames = [numbered_frame(i, height=height, width=width) for i in range(num_frames)]
+    path = folder / f"{codec}.{container}".replace(" ", "-")
+    try:
+        return encode(path, frames, codec=encoder, options=options, muxer=muxer, container=settings)
+    except (av.error.FFmpegError, ValueError):
+        path.unlink(missing_ok=True)
+        return None

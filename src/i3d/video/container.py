@@ -147,9 +147,7 @@ class ContainerVideo(Video):
         if end == 0:
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
         self._note_short((first_stamp or Fraction(0)) + end)
-        index = log.index()
-        if index is not None and len(index.pts) != self.num_decoded:
-            self._notes[f"its container lists {len(index.pts)} frames, {self.num_decoded} can be decoded"] = None
+        self._note_difference(log)
 
     def _decode_all(self, log: PacketLog) -> Iterator[VideoFrame]:
         """Decode from the start. Frames and packets in which the decoder reports errors are counted."""
@@ -161,6 +159,7 @@ class ContainerVideo(Video):
             has_begun |= packet.is_keyframe
             num_failed += has_begun and bool(errors)
             for frame in frames:
+                log.add_frame(frame)
                 num_corrupt += frame.is_corrupt
                 self.num_damaged = max(self.num_damaged, num_corrupt, num_failed)
                 self._set_size(frame)
@@ -324,6 +323,14 @@ class ContainerVideo(Video):
         for message in [message for _, name, message in errors if name == self._container.format.name][:1]:
             is_cut = re.search(r"prematurely|partial file|truncat", message)
             self._notes[f"FFmpeg reports {printable(message.strip())!r}{': truncated?' if is_cut else ''}"] = None
+
+    def _note_difference(self, log: PacketLog) -> None:
+        """Note packets that are no frames, and times that are not in the order of the frames."""
+        index = log.index()
+        if index is not None and len(index.pts) != self.num_decoded:
+            self._notes[f"its container lists {len(index.pts)} frames, {self.num_decoded} can be decoded"] = None
+        elif index is not None and not np.array_equal(index.pts, log.frame_pts):
+            self._notes["its time stamps are not in the order of its frames: damaged?"] = None
 
     def _note_size(self) -> None:
         """Note a file that ends earlier than its container stores."""

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 TIMED_CONTAINERS: Final = ("mov", "matroska")
@@ -44,7 +45,9 @@ class PacketLog:
         self.is_complete = codec.codec.canonical_name in SEEKABLE_CODECS and (self._is_timed or kind == "avi")
         # 4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet.
         self._one_key = codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
+        self._is_reordered = codec.has_b_frames
         self._pts, self._key_pts, self._is_displayed = array("q"), array("q"), bytearray()
+        self.frame_pts = array("q")  # of the decoded frames, in display order
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Record the next packet. One whose frame or time is uncertain makes the index impossible."""
@@ -59,6 +62,11 @@ class PacketLog:
         if packet.is_keyframe:
             self._key_pts.append(packet.pts)
 
+    def add_frame(self, frame: VideoFrame) -> None:
+        """Record the next frame that the decoder gives."""
+        if self.is_complete and frame.pts is not None:
+            self.frame_pts.append(frame.pts)
+
     def index(self) -> FrameIndex | None:
         """The frames of the stream; None where packets and frames may not correspond one to one."""
         pts, key_pts = np.array(self._pts, np.int64), np.array(self._key_pts, np.int64)
@@ -67,4 +75,6 @@ class PacketLog:
         displayed_pts = np.sort(pts[np.array(self._is_displayed, bool)])
         if len(np.unique(pts)) < len(pts) or not len(displayed_pts):
             return None
+        if not self._is_reordered and (np.diff(pts) < 0).any():
+            return None  # damaged: without B-frames, times increase
         return FrameIndex(displayed_pts, np.sort(key_pts[: 1 if self._one_key else None]))
