@@ -11,7 +11,7 @@ import pytest
 from i3d.cli import features, options
 from i3d.cli.checks import TAKE_NONE
 from i3d.cli.main import app
-from support.commands import I3D, run, run_process
+from support.commands import I3D, commands_below, run, run_process
 
 SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {  # all flags without their dashes
@@ -76,15 +76,6 @@ COMMANDS = {  # all flags without their dashes
     "doctor": "json",
     "completion": "install",
 }
-
-
-def commands_below(parent, words=()):
-    """(name, app) of each command that does something."""
-    if words and parent.default_command is not None:
-        yield " ".join(words), parent
-    for name, child in parent.resolved_commands().items():
-        if not name.startswith("-"):
-            yield from commands_below(child, (*words, name))
 
 
 def flags_of(command):

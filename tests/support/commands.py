@@ -61,3 +61,12 @@ def run_process(*words, env=None, **options):
     """`i3d WORDS` in a process of its own, for tests of the process itself: its start, streams and exit code."""
     env = {**os.environ, "COLUMNS": "120", **(env or {})}
     return subprocess.run([*I3D, *map(str, words)], capture_output=True, text=True, env=env, timeout=120, **options)
+
+
+def commands_below(parent, words=()):
+    """(name, app) of each command that does something."""
+    if words and parent.default_command is not None:
+        yield " ".join(words), parent
+    for name, child in parent.resolved_commands().items():
+        if not name.startswith("-"):
+            yield from commands_below(child, (*words, name))
