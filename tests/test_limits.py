@@ -1,5 +1,7 @@
 """Absurd numbers are refused at once, with the allowed range: in every option, and every field of a recipe."""
 
+import subprocess
+
 import pytest
 
 from i3d.cli.limits import Within
@@ -7,8 +9,8 @@ from i3d.cli.main import app
 from i3d.cli.options import Fraction
 from i3d.recipes import named_recipe
 from i3d.recipes.features import FeatureSettings
-from support.commands import commands_below, run_here
-from support.rendering import render
+from support.commands import I3D, commands_below, run_here
+from support.rendering import render, render_tinted
 
 NUMBERS = [
     (f"{name} {argument.name}", argument)
@@ -76,3 +78,23 @@ def test_settings_of_a_recipe_are_refused_with_the_range(tmp_path, change):
     assert result.returncode == 2
     assert "less than or equal to" in result.stderr
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("descriptors", "words"), [
+    (20, "data check clips --workers 8"),
+    (20, "train --data clips --work-dir w --workers 8"),
+])  # fmt: skip
+def test_few_descriptors_end_in_an_error(tmp_path, descriptors, words):
+    for name in ("a", "b"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for i in range(3):
+            path = tmp_path / "clips" / name / f"{i}.mp4"
+            render_tinted(path, first=9 * i, num_frames=8, channel=ord(name) - ord("a"))
+    limited = ["bash", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', *I3D, *words.split()]
+    ended = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode in (1, 2), ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert "Too many open files" in line
+    assert "ulimit -n" in line
+    assert "Traceback" not in ended.stderr

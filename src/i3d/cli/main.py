@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 failure, 2 bad usage, 3 some video could not be read, 130 interrupted.
 """
 
+import errno
 import io
 import os
 import sys
@@ -127,7 +128,10 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(CLOSED_PIPE)
     except OSError as error:
         where = f"{printable(str(error.filename))}: " if error.filename else ""
-        _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=1)
+        todo = "check disk and rights"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            todo = "raise the limit (ulimit -n 1024), or use fewer --workers"
+        _end(f"{where}reading or writing failed ({error.strerror or error}); {todo}", error, code=1)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)
