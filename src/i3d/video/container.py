@@ -286,7 +286,7 @@ class ContainerVideo(Video):
             self._note_errors(errors)
             if packet is None:
                 return
-            if packet.is_corrupt:
+            if packet.is_corrupt and self._kind != "mpegts":  # there also where two recordings are joined
                 self._notes["a packet is incomplete: truncated?"] = None
             yield packet
 
