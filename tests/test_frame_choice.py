@@ -154,6 +154,14 @@ def test_predict_and_features_read_the_rgb_frames_and_report_the_rest(tmp_path):
     assert scores["both"] == scores["only"]
 
 
+def test_classes_named_u_and_v_are_no_flow(tmp_path):
+    for name in "tuv":
+        rgb_folder(tmp_path / name / "0001", "img_{:05d}.jpg")
+    assert infer_naming(tmp_path / "u" / "0001", modality="rgb") == FrameNaming()
+    with open_video(tmp_path / "u" / "0001") as video:
+        assert values(video.stream()) == list(range(N))
+
+
 def test_templates_name_the_folder():
     assert FrameNaming("{folder}-{:06d}.jpg").name(0, folder="clips/v0ABC") == "v0ABC-000001.jpg"
     naming = FrameNaming("../../{uv}/{folder}/frame{:06d}.jpg", 1, "flow")

@@ -89,9 +89,12 @@ def is_flow(kind: NameKind) -> bool:
 
 
 def is_half_of_flow(folder: Path) -> bool:
-    """Whether a folder has one direction of the flow of a video: u/VIDEO beside v/VIDEO."""
+    """Whether a folder has one direction of the flow of a video: u/VIDEO beside v/VIDEO, and no other folder."""
     other = {"u": "v", "v": "u"}.get(folder.parent.name)
-    return other is not None and (folder.parent.parent / other / folder.name).is_dir()
+    root = folder.parent.parent
+    if other is None or not (root / other / folder.name).is_dir():
+        return False
+    return {path.name for path in root.iterdir() if path.is_dir()} == {"u", "v"}  # else they may be classes
 
 
 def choose_rgb(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
