@@ -341,7 +341,7 @@ def test_folders_of_frames(tmp_path):
     assert "it is 40 x 30, the frames before 64 x 48" in rows["sizes"].reason
     assert rows["same"].reason == "the same content as whole, there labelled class 0, here class 1; keep one"
     assert rows["worse"].num_frames == 0
-    assert statuses(check(tmp_path / "gap")) == {".": "ok"}  # alone, any images in their order are a clip
+    assert statuses(check(tmp_path / "gap")) == {".": "damaged"}  # alone too: its numbers have a gap
     row_by_path = by_path(check(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
     assert (row_by_path["gap"].status, row_by_path["gap"].num_frames) == ("damaged", 4)
     assert check(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10
