@@ -99,7 +99,7 @@ def test_from_the_standard_input(clips):
         (["predict"], "error: VIDEOS: is missing; see `i3d predict --help`"),
         (["predcit"], 'Did you mean "predict"?'),
         (["predict", "z.webm", "--tpo-k", "3"], "--top-k"),
-        (["predict", "z.webm", "--top-k", "0"], "error: --top-k 0: must be >= 1; see `i3d predict --help`"),
+        (["predict", "z.webm", "--top-k", "0"], "0: must be at least 1 and at most 1,000,000; see `i3d predict"),
         (["predict", "z.webm", "--top-k", "many"], "error: --top-k 'many': is not a whole number"),
         (["predict", "gone.mp4"], "error: gone.mp4: no such file; check the path"),
         (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
@@ -122,7 +122,7 @@ def test_from_the_standard_input(clips):
             ["predict", "z.webm", "--device", "gpu"],
             "error: --device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu, npu:N",
         ),
-        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be > 0"),
+        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be above 0 and at most 1,000"),
     ],
 )
 def test_bad_usage_is_exit_code_2(clips, args, words):

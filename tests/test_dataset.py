@@ -368,18 +368,18 @@ def test_each_frame_is_decoded_and_converted_once(tmp_path, monkeypatch):
     """Of 30 views, which show 320 frames, and of a clip to train; counted at the decoder."""
     render(tmp_path / "a.mp4", num_frames=200, options={"g": "8"})
     (tmp_path / "list.txt").write_text("a.mp4 0\n")
-    counts, decode, rgb = Counter(), ContainerVideo.decode_packets, ContainerVideo.to_rgb
+    counts, decode, rgb = Counter(), ContainerVideo.decode_packet, ContainerVideo.to_rgb
 
-    def counting_decode(self, packets):
-        for frame in decode(self, packets):
-            counts["decoded"] += 1
-            yield frame
+    def counting_decode(self, packet):
+        frames, errors = decode(self, packet)
+        counts["decoded"] += len(frames)
+        return frames, errors
 
     def counting_rgb(self, frame):
         counts["converted"] += 1
         return rgb(self, frame)
 
-    monkeypatch.setattr(ContainerVideo, "decode_packets", counting_decode)
+    monkeypatch.setattr(ContainerVideo, "decode_packet", counting_decode)
     monkeypatch.setattr(ContainerVideo, "to_rgb", counting_rgb)
     annotations = read_annotations(tmp_path / "list.txt")
     thirty = ClipProtocol(clip_len=32, frame_interval=2, num_clips=10, crops="three")

@@ -68,14 +68,14 @@ def test_the_whole_way_by_hand(tmp_path, predictor):
 @pytest.mark.parametrize("promised", [60, 75])
 def test_clips_are_cut_from_frames_that_are_decoded_once(tmp_path, monkeypatch, promised):
     """Twice only where the packets promise another number of frames than can be decoded."""
-    path, decoded, decode = render(tmp_path / "clip.mp4", num_frames=60), [], ContainerVideo.decode_packets
+    path, decoded, decode = render(tmp_path / "clip.mp4", num_frames=60), [], ContainerVideo.decode_packet
 
-    def counting(self, packets):
-        for frame in decode(self, packets):
-            decoded.append(frame.pts)
-            yield frame
+    def counting(self, packet):
+        frames, errors = decode(self, packet)
+        decoded.extend(frame.pts for frame in frames)
+        return frames, errors
 
-    monkeypatch.setattr(ContainerVideo, "decode_packets", counting)
+    monkeypatch.setattr(ContainerVideo, "decode_packet", counting)
     monkeypatch.setattr(ContainerVideo, "num_frames", promised)
     protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=3, crops="center")
     *views, end = ViewSampler(protocol, Preprocessing(short_side=48, crop=40), None).views(path)

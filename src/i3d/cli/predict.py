@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import accepted, check_protocols, check_videos, refuse
+from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.cli.usage import command
 
@@ -24,13 +24,13 @@ class PredictOptions:
     classes: Annotated[shared.Classes, Parameter(group=shared.MODEL)] = None
     """Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51."""
 
-    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=Number(gt=0, lte=1000))] = None
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=RATE)] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
-    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Number(gte=0))] = 60.0
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Within(0, WEEK))] = 60.0
     """Stop decoding a video that takes so many seconds longer than playing it."""
 
-    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
+    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.COUNT] = 5
     """Classes to print for each video."""
 
     protocol: Annotated[
@@ -38,7 +38,7 @@ class PredictOptions:
     ] = None
     """Clips x crops, e.g. 10x3, or windows: all frames (default: the network's)."""
 
-    num_clips: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(gte=1, lte=9999)] = None
+    num_clips: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(1, 9999)] = None
     """Clips of a video, with the network's own crops."""
 
     out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl", resumes=True)] = None

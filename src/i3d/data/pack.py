@@ -17,6 +17,7 @@ from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
 from i3d.utils.atomic_files import unfinished_folder, write_atomically
+from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
 
 PackedEntry = tuple[bytes, int, int, int]  # name, shard, offset, size
@@ -119,6 +120,8 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
         if path not in packed and annotations.is_frames:
             flow = flow_file_in(place) if place.is_dir() else None  # of all frames
             images = [place / flow] if flow else images_in(place)
+            if is_half_of_flow(place):
+                raise annotations.error(number, "has one direction of its flow only; put both into one folder")
             listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
                 why = f"contains {len(images)} images" + (f", its list states {listed}" if listed > 0 else "")

@@ -17,8 +17,8 @@ class FeatureSettings(Settings):
     layer: str = POOLED  # input of the classifier, averaged over time and space; or an endpoint of the network
     grid: bool = False  # an endpoint's map (T, H, W, C) is stored; else it is averaged
     window: int = Field(default=64, ge=1, le=10_000)  # frames of a row
-    stride: int = Field(default=64, ge=1)  # frames from one row to the next
-    fps: float | None = Field(default=25.0, gt=0)  # the rate of these frames; None: the video's own
+    stride: int = Field(default=64, ge=1, le=1_000_000)  # frames from one row to the next
+    fps: float | None = Field(default=25.0, gt=0, le=1000)  # the rate of these frames; None: the video's own
     align: Literal["start", "centre"] = "start"  # row r begins with frame r * stride, or has it in its middle
     padding: Literal["none", "repeat"] = "none"  # only rows that fit, or also those that the first or last frame fills
     crops: Literal["center", "three", "five", "ten"] = "center"
