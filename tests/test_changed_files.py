@@ -9,11 +9,16 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.frame_extraction import jobs
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FrameSettings
+from i3d.data.loading.flow_cache import ClipFlow, content_digest
+from i3d.data.pack import pack_dataset
+from i3d.errors import VideoError
 from i3d.evaluation.scorer import Scorer
 from i3d.features import extract
 from i3d.features.extract import extract_features, load_extractor
 from i3d.features.extractor import FeatureExtractor
 from i3d.recipes.features import FeatureSettings
+from i3d.utils.cache import Cache
+from i3d.video.reader import open_video
 from support.commands import run
 from support.evaluation_runs import save_model
 from support.rendering import render
@@ -97,6 +102,27 @@ def test_frames_and_flow_are_not_written(clips, monkeypatch, flow):
     assert [bad.reason for bad in result.bad] == [f"{clips / 'b.mp4'}: {CHANGED}"]
     assert not (clips / "out" / "b").exists()
     assert extract_frames(annotations, clips / "out", settings, num_workers=0).num_written == 1
+
+
+def test_flow_is_not_cached(clips, monkeypatch):
+    flow, path = ClipFlow("dis", 32, Cache(clips / "cache")), clips / "a.mp4"
+    real = ClipFlow._write
+
+    def written(self, *arguments):
+        real(self, *arguments)
+        append(path)
+
+    content = content_digest(path)
+    with monkeypatch.context() as patch, open_video(path) as video:
+        patch.setattr(ClipFlow, "_write", written)
+        with pytest.raises(VideoError, match=CHANGED):
+            list(flow.stream(video, content, fps=25))
+    assert not [one for one in (clips / "cache").rglob("*") if one.is_file()]
+    with open_video(path) as video:
+        assert len(list(flow.stream(video, content_digest(path), fps=25))) == 12
+    pack_dataset(read_annotations(clips / "l.csv"), clips / "packed")
+    packed = read_annotations(clips / "packed")
+    assert content_digest(packed.readable(0)) == content_digest(path)
 
 
 def test_two_runs_write_features_of_one_video(clips, model, monkeypatch):
