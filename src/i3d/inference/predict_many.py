@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
@@ -150,7 +150,7 @@ def predict_each(
     frames_fps: float | None = None,
     limits: Limits | None = None,
     on_progress: ProgressCallback = ignore_progress,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """The prediction of each video, in order. "-" is the standard input.
 
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log
