@@ -1,18 +1,21 @@
 """Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
+from i3d.errors import counted
+from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.finetuning.data_issues import DataIssue
 
-OVERFITTING = 0.15  # training accuracy above test accuracy
-UNDERFITTING = 0.8  # training accuracy
-WEAK = 0.5  # recall of a class
-WIDE = 0.2  # 95 % interval
-UNEVEN = 0.1  # top-1 above mean class accuracy
-ONE_CLASS = 0.9  # fraction of the predictions
+OVERFITTING: Final = 0.15  # training accuracy above test accuracy
+UNDERFITTING: Final = 0.8  # training accuracy
+WEAK: Final = 0.5  # recall of a class
+FEW_CLIPS: Final = 100  # tested, below which an accuracy is uncertain by more than ten points
+UNEVEN: Final = 0.1  # top-1 above mean class accuracy
+ONE_CLASS: Final = 0.9  # fraction of the predictions
 
 
 def diagnose(
@@ -24,13 +27,16 @@ def diagnose(
     is_cross_validated: bool = False,
 ) -> list[str]:
     """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
+    tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
-        return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
-    sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
-    low, high = wilson(metrics.accuracy, metrics.num_clips)
-    if high - low >= WIDE:
+        sentences = [f"The mean average precision on {tested} is {metrics.mean_average_precision:.2f}."]
+    else:
+        sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
+    if metrics.num_clips < FEW_CLIPS:
+        name = "mean average precision" if evaluation.multi_label else "accuracy"
+        percents = format_interval(metrics.interval, factor=100, digits=0)
         sentences.append(
-            f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
+            f"The test has only {tested}: the 95 % interval of the {name} is {percents}{' %' * bool(metrics.interval)}"
             f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
         )
     if any(issue.kind in ("duplicates", "leak") for issue in issues):
@@ -47,7 +53,7 @@ def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
         yield f"All test clips are of one class, {name!r}: the test means little."
     elif metrics.accuracy <= metrics.largest_class:
         yield f"The model is no better than {comparison}."
-    elif metrics.interval[0] <= metrics.largest_class:
+    elif metrics.interval is not None and metrics.interval[0] <= metrics.largest_class:
         yield f"The model may be no better than {comparison}."
     predicted_K = np.bincount(evaluation.predicted_N)
     most, total = int(predicted_K.argmax()), len(evaluation.files_N)
@@ -88,15 +94,3 @@ def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
         descriptions.append(f"{evaluation.classes[k]!r} ({right} of {total} correct{mistake})")
     if descriptions:
         yield f"Weakest classes: {'; '.join(descriptions)}."
-
-
-def wilson(fraction: float, number: int) -> tuple[float, float]:
-    """The 95 % score interval of Wilson (1927) for a fraction of `number`: wide for few clips, even if all are correct.
-
-    wilson(1.0, 2)       (0.34, 1.0)
-    """
-    z = 1.96
-    middle = fraction + z * z / (2 * number)
-    reach = z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5
-    scale = 1 + z * z / number
-    return (middle - reach) / scale, min((middle + reach) / scale, 1.0)
