@@ -1,6 +1,7 @@
 """Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -9,13 +10,23 @@ from i3d.errors import counted
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.inspect_data import FEW_CLIPS
 
 OVERFITTING: Final = 0.15  # training accuracy above test accuracy
 UNDERFITTING: Final = 0.8  # training accuracy
 WEAK: Final = 0.5  # recall of a class
-FEW_CLIPS: Final = 100  # tested, below which an accuracy is uncertain by more than ten points
 UNEVEN: Final = 0.1  # top-1 above mean class accuracy
 ONE_CLASS: Final = 0.9  # fraction of the predictions
+
+
+@dataclass(frozen=True)
+class LayerGain:
+    """What training layers changed: accuracies of the same held-out clips before and after."""
+
+    metric: str  # in words
+    start: float  # of the fitted classifier on the pretrained network
+    trained: float  # the best after an epoch or, of folds, the last
+    is_selected: bool  # the model is the better of both; else the trained one
 
 
 def diagnose(
@@ -25,6 +36,7 @@ def diagnose(
     train_top1: float | None,
     issues: Sequence[DataIssue],
     is_cross_validated: bool = False,
+    gain: LayerGain | None = None,
 ) -> list[str]:
     """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
     tested = counted(metrics.num_clips, "clip")
@@ -32,6 +44,7 @@ def diagnose(
         sentences = [f"The mean average precision on {tested} is {metrics.mean_average_precision:.2f}."]
     else:
         sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
+    sentences += _layers(gain)
     if metrics.num_clips < FEW_CLIPS:
         name = "mean average precision" if evaluation.multi_label else "accuracy"
         percents = format_interval(metrics.interval, factor=100, digits=0)
@@ -42,6 +55,17 @@ def diagnose(
     if any(issue.kind in ("duplicates", "leak") for issue in issues):
         sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
     return sentences or ["No problem was found."]
+
+
+def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:
+    """The result of the classifier in folds, as a sentence."""
+    name = "mean average precision" if metrics.top1 is None else "top-1"
+    interval = format_interval(metrics.interval)
+    without = " on the pretrained network, without training layers," * trains_layers
+    return (
+        f"Cross-validation of the classifier{without} on all {counted(metrics.num_clips, 'clip')} in {num_folds} "
+        f"folds: {name} {metrics.accuracy:.4f} (95 % interval {interval})."
+    )
 
 
 def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
@@ -74,6 +98,20 @@ def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
             f"It underfits: the accuracy on training clips is only {train_top1:.0%}. Check the labels; --train-layers "
             "last or all has more capacity."
         )
+
+
+def _layers(gain: LayerGain | None) -> Iterator[str]:
+    if gain is None or gain.trained > gain.start:
+        return
+    consequence = (
+        "The model is the start."
+        if gain.is_selected
+        else "The model has trained layers all the same; --train-layers head trains the classifier alone."
+    )
+    yield (
+        f"Training layers did not help: the {gain.metric} is {gain.start:.1%} at the start, with the fitted "
+        f"classifier on the pretrained network, and {gain.trained:.1%} after. {consequence}"
+    )
 
 
 def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
