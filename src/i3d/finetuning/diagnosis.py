@@ -37,6 +37,7 @@ def diagnose(
     issues: Sequence[DataIssue],
     is_cross_validated: bool = False,
     gain: LayerGain | None = None,
+    source_risk: str = "",
 ) -> list[str]:
     """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
     tested = counted(metrics.num_clips, "clip")
@@ -52,9 +53,9 @@ def diagnose(
             f"The test has only {tested}: the 95 % interval of the {name} is {percents}{' %' * bool(metrics.interval)}"
             f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
         )
-    if any(issue.kind in ("duplicates", "leak") for issue in issues):
-        sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
-    return sentences or ["No problem was found."]
+    if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
+        sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
+    return [*(sentences or ["No problem was found."]), *filter(None, [source_risk])]
 
 
 def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:

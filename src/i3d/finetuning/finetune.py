@@ -196,4 +196,5 @@ def _diagnose(
     return sentences + diagnose(
         judged, compute_metrics(judged),
         train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated, gain=gain,
+        source_risk=stats.source_risk,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from i3d.data.check.dataset import check_annotations
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
+from i3d.data.sources import guess_sources
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
 from i3d.errors import InputError, counted
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
@@ -45,6 +46,7 @@ class DatasetStats:
     multi_label: bool = False
     issues: tuple[DataIssue, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+    source_risk: str = ""  # a sentence, if no source of the clips is known
 
     @property
     def num_clips(self) -> int:
@@ -99,6 +101,7 @@ def inspect_clips(
         multi_label=multi_label,
         issues=tuple(issues),
         duplicates=tuple(pairs),
+        source_risk=_source_risk(clips),
     )
     return Clips(clips, tuple(row.sha256 for row in rows), naming), stats
 
@@ -160,6 +163,19 @@ def _head_folds(
             folds_N = assign_folds(annotations, number, seed=seed, alike=stats.duplicates)
             return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
     return None, f"{few}, but clips of one group make no folds"
+
+
+def _source_risk(clips: Annotations) -> str:
+    """A sentence about clips of one source in training and test, if nothing names the sources."""
+    if any(find_groups(clips)[1]):
+        return ""
+    indices = range(len(clips))
+    guess = guess_sources([clips.path(index) for index in indices], [clips.labels_of(index) for index in indices])
+    return (
+        "The sources of the clips are unknown (a column `group`, or --group-by): if several clips are of one video, "
+        f"person or camera, they can be in training and test, and the accuracy is too high{'; ' * bool(guess)}"
+        f"{guess.hint if guess else ''}."
+    )
 
 
 def _check(
