@@ -52,7 +52,7 @@ def moved(root, before, work_dir, name="best.safetensors"):
 
 
 def has_moved(root, work_dir):
-    return moved(root, f"{work_dir}/start.safetensors", work_dir)
+    return moved(root, f"{work_dir}/start.safetensors", work_dir, "last.safetensors")
 
 
 # what a run writes and prints
@@ -139,7 +139,7 @@ def test_all_trains_everything_but_the_norm_statistics_and_starts_from_a_model(r
         "--epochs", 1, "--views", 1, "--head", "prototype",
     )  # fmt: skip
     assert "weights: " in output
-    changed, every = has_moved(root, "all"), state_of(root / "all/best.safetensors")
+    changed, every = has_moved(root, "all"), state_of(root / "all/last.safetensors")
     fixed = {name for name in every if "running" in name or "num_batches" in name}
     assert fixed.isdisjoint(changed)
     assert {name.split(".")[0] for name in changed} == {name.split(".")[0] for name in every}

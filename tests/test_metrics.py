@@ -10,13 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.evaluation.metrics import (
-    bootstrap_interval,
     calibration_error,
     class_metrics,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
-    precision_interval,
     top_k_accuracy,
 )
 from support.evaluations import make_evaluation
@@ -63,24 +61,6 @@ def test_calibration_by_hand():
         calibration_error([[3.0, 0.0]], [0])
 
 
-@pytest.mark.slow
-@given(st.integers(1, 40), st.integers(0, 100))
-def test_the_interval_holds_the_mean_and_repeats(num_values, seed):
-    values = np.random.default_rng(seed).integers(0, 2, num_values)
-    low, high = bootstrap_interval(values, num_draws=200, seed=seed)
-    assert 0 <= low <= values.mean() + 1e-9
-    assert values.mean() - 1e-9 <= high <= 1
-    assert bootstrap_interval(values, num_draws=200, seed=seed) == (low, high)
-
-
-def test_the_interval_of_a_fraction_is_near_the_normal_one():
-    values = np.repeat([0, 1], 200)
-    low, high = bootstrap_interval(values)
-    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.005)
-    with pytest.raises(ValueError, match="finite values"):
-        bootstrap_interval([1.0, math.nan])
-
-
 # against torchmetrics, which defines them independently
 
 
@@ -124,14 +104,6 @@ def test_mean_average_precision_against_torchmetrics(seed, with_ties):
     assert mean_average_precision(scores_NK, targets_NK) == pytest.approx(float(theirs), abs=1e-6)
 
 
-def test_the_interval_against_a_formula():
-    """Of many values the bootstrap of a mean is the normal one: mean +- 1.96 deviations of the mean."""
-    values = np.arange(2000) % 10 < 7
-    low, high = bootstrap_interval(values, num_draws=4000)
-    half = 1.96 * values.std() / math.sqrt(len(values))
-    assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=2e-3)
-
-
 # cases without metrics
 
 
@@ -148,16 +120,6 @@ def test_mean_class_accuracy_against_a_loop_over_mmaction2s_classes(drawn):
     classes = sorted({*predicted_N.tolist(), *labels_N.tolist()})
     recalls = [(predicted_N[labels_N == k] == k).mean() if (labels_N == k).any() else 0.0 for k in classes]
     assert mean_class_accuracy(scores_NK, labels_N, with_predicted=True) == pytest.approx(np.mean(recalls))
-
-
-def test_the_interval_of_the_mean_average_precision():
-    rng = np.random.default_rng(0)
-    targets_NK = (rng.random((200, 3)) < 0.4).astype(int)
-    scores_NK = targets_NK + rng.normal(size=(200, 3))
-    low, high = precision_interval(scores_NK, targets_NK)
-    assert 0.5 < low < mean_average_precision(scores_NK, targets_NK) < high < 1
-    assert precision_interval(scores_NK, targets_NK) == (low, high)
-    assert precision_interval([[1.0], [0.0]], [[1], [0]]) == (1.0, 1.0)
 
 
 def test_one_class_absent_classes_and_ties_by_hand():

@@ -11,6 +11,7 @@ import pytest
 
 from i3d.evaluation.confusion import confusions, draw_confusion, most_confused, row_fractions
 from i3d.evaluation.hardest_clips import middle_frames, read_stills, select_hardest_clips
+from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.metrics import average_precisions, calibration_bins, calibration_error, mean_average_precision
 from i3d.evaluation.report import matrix_classes, write_report
 from i3d.evaluation.result import BadClip, compute_metrics
@@ -98,10 +99,9 @@ def test_every_number_is_that_of_the_evaluation(tmp_path):
     evaluation = evaluation_of(8, 100)
     metrics = compute_metrics(evaluation)
     _, page = report_of(tmp_path, evaluation, title="My test", notes=["First.\nSecond."])
-    low, high = metrics.top1_interval
     assert f"Top-1 accuracy {percent(metrics.top1)}" in page.text
     assert f"{round(100 * metrics.top1)} of 100 clips correct" in page.text
-    assert f"95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %" in page.text
+    assert f"95 % confidence interval {format_interval(metrics.top1_interval, factor=100, digits=1)} %" in page.text
     assert f"predicting the largest class for every clip gives {percent(metrics.largest_class)}" in page.text
     assert f"Top-5 accuracy {percent(metrics.top5)}" in page.text
     assert f"Mean class accuracy {percent(metrics.mean_class)}" in page.text

@@ -48,8 +48,8 @@ class FinetuneFlags:
     layer_decay: Annotated[float | None, Parameter(validator=Within(0.01, 1))] = None
     """Factor of the learning rate for each layer below the classifier."""
 
-    cv_folds: Annotated[int, shared.whole(0, 1000)] = 0
-    """Test on all clips by cross-validation of so many folds."""
+    cv_folds: Annotated[int | None, shared.whole(0, 1000)] = None
+    """Train and test on all clips in so many folds; 0: not even the classifier of few clips."""
 
     val_fraction: Annotated[float | None, Parameter(validator=BELOW_1)] = None
     """Fraction to validate on, of clips without a split (default: 0.2)."""

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
+from i3d.data.sources import derived_pairs, known_source
 from i3d.errors import InputError, abridged
 from i3d.utils.text import group_pattern
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
-UCF101_GROUP = r"(v_.+_g\d+)_c\d+\.\w+$"  # clips of one video
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ def split_annotations(
     """Assign a split to each clip. A group is never divided, and classes are divided in about the same proportion.
 
     `val` and `test`: fractions of the clips. The group of a clip is the column `group` of its list; or what the first
-    parenthesis of the regular expression `group_by` matches in its path; or, with UCF101's file names, its source
-    video; else its file, so that parts of one video stay together. `keep_existing`: clips that have a split keep it,
+    parenthesis of the regular expression `group_by` matches in its path; or its source, in the file names of some
+    public datasets; else its file, so that parts of one video stay together. Without `group_by`, a name with a suffix
+    such as `_mirror` joins the clip without it. `keep_existing`: clips that have a split keep it,
     with their whole group. `alike`: pairs of clips that also stay together, such as duplicates.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
@@ -88,14 +89,17 @@ def find_groups(
     annotations: Annotations, group_by: str | None = None, alike: Sequence[tuple[int, int]] = ()
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """The number of each clip's group, and its name; "" for a group that is a file."""
-    pattern, keys = group_pattern(group_by or UCF101_GROUP), []
+    pattern, keys = group_pattern(group_by) if group_by else None, []
     for index in range(len(annotations)):
         path = annotations.path(index)
         listed = annotations.group_names[annotations.groups_N[index]]
-        match = pattern.search(path) if group_by or not listed else None
-        if group_by and match is None:
+        match = pattern.search(path) if pattern else None
+        if pattern and (match is None or match[1] is None):
             raise annotations.error(index, f"does not match --group-by {group_by!r}; correct one")
-        keys.append(("pattern", match[1]) if match else ("group", listed) if listed else ("path", path))
+        source = match[1] if match else "" if listed else known_source(path)
+        keys.append(("pattern", source) if match or source else ("group", listed) if listed else ("path", path))
+    if pattern is None:
+        alike = [*alike, *derived_pairs([annotations.path(index) for index in range(len(annotations))])]
     files = [("file", os.path.normpath(annotations.path(index))) for index in range(len(annotations))]
     pairs = [*zip(keys, files, strict=True), *((keys[one], keys[other]) for one, other in alike)]
     return _connected_groups(keys, pairs), ["" if kind == "path" else name for kind, name in keys]

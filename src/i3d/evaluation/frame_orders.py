@@ -14,7 +14,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.errors import InputError
 from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
-from i3d.evaluation.metrics import bootstrap_interval
+from i3d.evaluation.intervals import Interval, format_interval, paired_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, FrameOrder
 from i3d.utils.device import ComputeConfig
@@ -35,7 +35,7 @@ class FrameOrderComparison:
 
     evaluations: Mapping[FrameOrder, Evaluation]
     accuracy: Mapping[FrameOrder, float]  # top-1, or the mean average precision of multi-label classes
-    drop_intervals: Mapping[FrameOrder, tuple[float, float] | None]  # 95 %, of the drop against forward; by bootstrap
+    drop_intervals: Mapping[FrameOrder, Interval | None]  # 95 %, of the drop against forward; None for multi-label
     recall_K: Mapping[FrameOrder, list[float]]  # NaN: no clips; empty for multi-label classes
 
     @property
@@ -53,10 +53,9 @@ class FrameOrderComparison:
             return f"without {MEANING[order]}, accuracy drops by {drop:.1f} points"
         if interval[0] <= 0:
             return f"no significant dependence on {MEANING[order]} on these clips"
-        low, high = (100 * end for end in interval)
         return (
             f"the model depends on {MEANING[order]}: without it, accuracy drops by {drop:.1f} points "
-            f"(95 % interval {low:.1f} to {high:.1f})"
+            f"(95 % interval {format_interval(interval, factor=100, digits=1)})"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -116,11 +115,11 @@ def compare_frame_orders(
 
 
 def summarize_frame_orders(evaluations: Mapping[FrameOrder, Evaluation]) -> FrameOrderComparison:
-    """The accuracies, and bootstrap intervals of the drops clip by clip, of evaluations of the same clips."""
+    """The accuracies, and intervals of the drops clip by clip, of evaluations of the same clips."""
     forward = evaluations["forward"]
     metrics = {order: compute_metrics(e) for order, e in evaluations.items()}
-    drops: dict[FrameOrder, tuple[float, float] | None] = {
-        order: None if e.multi_label else bootstrap_interval(1.0 * forward.is_correct_N - e.is_correct_N)
+    drops: dict[FrameOrder, Interval | None] = {
+        order: None if e.multi_label else paired_interval(forward.is_correct_N, e.is_correct_N)
         for order, e in evaluations.items()
     }
     return FrameOrderComparison(

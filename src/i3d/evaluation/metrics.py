@@ -145,32 +145,6 @@ def calibration_error(probabilities_NK: npt.ArrayLike, labels_N: npt.ArrayLike, 
     return float((gaps_B * bins.num_clips_B).sum() / bins.num_clips_B.sum())
 
 
-def bootstrap_interval(values_N: npt.ArrayLike, *, num_draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """The percentile bootstrap 95 % confidence interval of the mean of the values, from `num_draws` resamples."""
-    values = np.asarray(values_N, np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"an interval needs finite values (N), got shape {values.shape}")
-    rng = np.random.default_rng(seed)
-    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)])
-    low, high = np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2])
-    return float(low), float(high)
-
-
-def precision_interval(
-    scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike, *, num_draws: int = 200, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile bootstrap 95 % confidence interval of the mean average precision over clips."""
-    scores, targets = np.asarray(scores_NK, np.float64), np.asarray(targets_NK)
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(num_draws):
-        drawn = rng.integers(len(scores), size=len(scores))
-        if (targets[drawn] > 0.5).any():
-            values.append(mean_average_precision(scores[drawn], targets[drawn]))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def _checked(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> tuple[Scores, Labels]:
     scores, labels = np.asarray(scores_NK, np.float64), np.asarray(labels_N, np.int64)
     if scores.ndim != 2 or 0 in scores.shape or labels.shape != scores.shape[:1]:

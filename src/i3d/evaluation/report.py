@@ -17,6 +17,7 @@ from i3d._version import __version__
 from i3d.errors import counted, printable
 from i3d.evaluation.confusion import confusions, most_confused
 from i3d.evaluation.hardest_clips import select_hardest_clips
+from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
 from i3d.utils.atomic_files import ASSETS, write_atomically
@@ -119,7 +120,7 @@ def _render(values: Mapping[str, Any]) -> str:
     )
     page.filters.update(
         percent=lambda value: "–" if value is None or math.isnan(value) else f"{100 * value:.1f} %",
-        interval=lambda ends: f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %",
+        interval=lambda ends: "unknown" if ends is None else f"{format_interval(ends, factor=100, digits=1)} %",
         width=lambda fraction: f"{0 if math.isnan(fraction) else 100 * fraction:.2f}",
         plain=lambda value: "" if math.isnan(value) else f"{value:.6f}",
         count=lambda number: f"{number:,}",

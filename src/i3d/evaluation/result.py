@@ -13,6 +13,7 @@ import numpy.typing as npt
 from i3d.data.frame_folders import FrameNaming
 from i3d.errors import InputError, quoted
 from i3d.evaluation import metrics as measures
+from i3d.evaluation.intervals import Interval, precision_interval, proportion_interval
 from i3d.evaluation.metrics import ClassMetrics, Labels, Scores
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 
@@ -145,13 +146,13 @@ class Metrics:
     num_bad: int
     bad_as_wrong: bool  # bad clips count as wrong; else they are left out
     top1: float | None = None
-    top1_interval: tuple[float, float] | None = None  # 95 %, by bootstrap over the clips
+    top1_interval: Interval | None = None  # 95 %, by Wilson
     top5: float | None = None  # None with fewer than 6 classes
     mean_class: float | None = None
     largest_class: float | None = None  # the accuracy of predicting the largest class for every clip
     calibration: float | None = None  # expected calibration error
     mean_average_precision: float | None = None  # of multi-label classes
-    precision_interval: tuple[float, float] | None = None  # its 95 % interval, by bootstrap over the clips
+    precision_interval: Interval | None = None  # its 95 % interval, by bootstrap; None also if that has no width
     by_class: ClassMetrics | None = None
     confusion_KK: Labels | None = None
 
@@ -163,11 +164,9 @@ class Metrics:
         return value
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of `accuracy`."""
-        interval = self.top1_interval or self.precision_interval
-        assert interval is not None
-        return interval
+    def interval(self) -> Interval | None:
+        """The 95 % interval of `accuracy`; None: that of a mean average precision is unknown."""
+        return self.top1_interval or self.precision_interval
 
 
 def cheapest_protocol(tested: Sequence[tuple[Evaluation, Metrics]], *, within: float = 0.005) -> Evaluation | None:
@@ -183,7 +182,7 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
     if not evaluation.files_N:
         raise ValueError("no clip has scores: the metrics are undefined")
     if evaluation.multi_label:
-        interval = measures.precision_interval(evaluation.scores_NK, evaluation.targets_NK)
+        interval = precision_interval(evaluation.scores_NK, evaluation.targets_NK)
         num_clips, value = len(evaluation.files_N), evaluation.accuracy
         return Metrics(num_clips, num_bad, False, mean_average_precision=value, precision_interval=interval)
     scores_NK, labels_N = evaluation.scores_NK, evaluation.class_N
@@ -196,7 +195,7 @@ def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Me
         num_bad=num_bad,
         bad_as_wrong=bad_as_wrong,
         top1=float(counted_N.mean()),
-        top1_interval=measures.bootstrap_interval(counted_N),
+        top1_interval=proportion_interval(int(counted_N.sum()), len(counted_N)),
         top5=measures.top_k_accuracy(scores_NK, labels_N, k=5) * fraction if len(evaluation.classes) > 5 else None,
         mean_class=float(by_class.recall_K[by_class.num_clips_K > 0].mean()),
         largest_class=float(np.bincount(labels_N).max() / len(labels_N)),

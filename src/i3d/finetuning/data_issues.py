@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.report import ClipReport, DatasetReport
+from i3d.data.sources import guess_sources
 from i3d.data.split import find_groups
 from i3d.errors import printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
-    "imbalance",
+    "imbalance", "sources",
 ]  # fmt: skip
 UNREADABLE: Final = ("missing", "empty", "unreadable", "no video", "crashed", "timeout", "too short")
 MAX_NAMES: Final = 5  # files that a message names
@@ -62,6 +63,7 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
         *_unreadable(report),
         *_classes(annotations, readable_N),
         *_same(annotations, report),
+        *_sources(annotations, readable_N),
         *_leaks(annotations, report, readable_N),
     ]
 
@@ -135,6 +137,30 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
         *_named("twice", twice, "clips are duplicates of a clip of their class",
                 "; they stay in one split, and count twice"),
     ]  # fmt: skip
+
+
+def _sources(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> list[DataIssue]:
+    """Sources (listed groups, names of datasets, shared beginnings of names) of clips in two splits."""
+    clips = annotations.select(np.flatnonzero(readable_N & (annotations.splits_N >= 0)).tolist())
+    if len(np.unique(clips.splits_N)) < 2:
+        return []
+    groups_N, names = find_groups(clips)
+    groups: Sequence[object] = groups_N.tolist()
+    paths = [clips.path(index) for index in range(len(clips))]
+    words = "sources have clips in two splits"
+    if not any(names) and (guess := guess_sources(paths, [clips.labels_of(index) for index in range(len(clips))])):
+        groups, names, words = guess.names_N, list(guess.names_N), "beginnings of names are in two splits"
+    splits: dict[object, set[int]] = {}
+    for group, split in zip(groups, clips.splits_N.tolist(), strict=True):
+        splits.setdefault(group, set()).add(split)
+    named = dict(zip(groups, (name or path for name, path in zip(names, paths, strict=True)), strict=True))
+    both = [
+        f"{named[group]} ({' and '.join(SPLITS[split] for split in sorted(splits_of))})"
+        for group, splits_of in splits.items()
+        if len(splits_of) > 1
+    ]
+    todo = "; test scores may be too high (`i3d data split --ignore-splits` keeps groups together)"
+    return _named("sources", both, words, todo)
 
 
 def _part(annotations: Annotations, index: int) -> tuple[float | None, ...]:

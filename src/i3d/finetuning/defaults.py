@@ -6,11 +6,11 @@ Letters in names: K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from i3d.errors import InputError, abridged, quoted
-from i3d.finetuning.inspect_data import DatasetStats
+from i3d.finetuning.inspect_data import DatasetStats, Split
 from i3d.finetuning.mirrored_classes import mirror_rule
 from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
 from i3d.models.factory import build_meta_network
@@ -154,6 +154,12 @@ def choose(
     )
     resolved = _with_settings(resolved, settings, train_layers, pick)
     return FinetuneConfig(train_layers, head, views, norms, resolved, tuple(pick.decisions))
+
+
+def with_folds(config: FinetuneConfig, split: Split) -> FinetuneConfig:
+    """The configuration with the decision about cross-validation, which the split made."""
+    value = f"{split.num_folds}{' (classifier)' * (split.head_folds_N is not None)}"
+    return replace(config, decisions=(*config.decisions, Decision("--cv-folds", value, split.folds_reason)))
 
 
 def _smallest_class(stats: DatasetStats) -> int:

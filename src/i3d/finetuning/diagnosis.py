@@ -1,18 +1,32 @@
 """Diagnoses a fine-tuned model in sentences: whether it is useful, what is wrong with it, what would help."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
+from i3d.errors import counted
+from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.result import Evaluation, Metrics
 from i3d.finetuning.data_issues import DataIssue
+from i3d.finetuning.inspect_data import FEW_CLIPS
 
-OVERFITTING = 0.15  # training accuracy above test accuracy
-UNDERFITTING = 0.8  # training accuracy
-WEAK = 0.5  # recall of a class
-WIDE = 0.2  # 95 % interval
-UNEVEN = 0.1  # top-1 above mean class accuracy
-ONE_CLASS = 0.9  # fraction of the predictions
+OVERFITTING: Final = 0.15  # training accuracy above test accuracy
+UNDERFITTING: Final = 0.8  # training accuracy
+WEAK: Final = 0.5  # recall of a class
+UNEVEN: Final = 0.1  # top-1 above mean class accuracy
+ONE_CLASS: Final = 0.9  # fraction of the predictions
+
+
+@dataclass(frozen=True)
+class LayerGain:
+    """What training layers changed: accuracies of the same held-out clips before and after."""
+
+    metric: str  # in words
+    start: float  # of the fitted classifier on the pretrained network
+    trained: float  # the best after an epoch or, of folds, the last
+    is_selected: bool  # the model is the better of both; else the trained one
 
 
 def diagnose(
@@ -22,20 +36,37 @@ def diagnose(
     train_top1: float | None,
     issues: Sequence[DataIssue],
     is_cross_validated: bool = False,
+    gain: LayerGain | None = None,
+    source_risk: str = "",
 ) -> list[str]:
     """Sentences about an evaluation. `train_top1`: the accuracy on the training clips, if it is known."""
+    tested = counted(metrics.num_clips, "clip")
     if evaluation.multi_label:
-        return [f"The mean average precision on {metrics.num_clips} clips is {metrics.mean_average_precision:.2f}."]
-    sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
-    low, high = wilson(metrics.accuracy, metrics.num_clips)
-    if high - low >= WIDE:
+        sentences = [f"The mean average precision on {tested} is {metrics.mean_average_precision:.2f}."]
+    else:
+        sentences = [*_usefulness(evaluation, metrics), *_fit(metrics, train_top1), *_weak_classes(evaluation, metrics)]
+    sentences += _layers(gain)
+    if metrics.num_clips < FEW_CLIPS:
+        name = "mean average precision" if evaluation.multi_label else "accuracy"
+        percents = format_interval(metrics.interval, factor=100, digits=0)
         sentences.append(
-            f"The test has only {metrics.num_clips} clips: the 95 % interval of the accuracy is {low:.0%} to {high:.0%}"
+            f"The test has only {tested}: the 95 % interval of the {name} is {percents}{' %' * bool(metrics.interval)}"
             f"{'.' if is_cross_validated else '; --cv-folds 5 tests on all clips.'}"
         )
-    if any(issue.kind in ("duplicates", "leak") for issue in issues):
-        sentences.append("The scores may be too high: see the warnings about duplicates and leaks at the start.")
-    return sentences or ["No problem was found."]
+    if any(issue.kind in ("duplicates", "leak", "sources") for issue in issues):
+        sentences.append("The scores may be too high: see the warnings about duplicates, sources and leaks.")
+    return [*(sentences or ["No problem was found."]), *filter(None, [source_risk])]
+
+
+def describe_folds(metrics: Metrics, num_folds: int, *, trains_layers: bool) -> str:
+    """The result of the classifier in folds, as a sentence."""
+    name = "mean average precision" if metrics.top1 is None else "top-1"
+    interval = format_interval(metrics.interval)
+    without = " on the pretrained network, without training layers," * trains_layers
+    return (
+        f"Cross-validation of the classifier{without} on all {counted(metrics.num_clips, 'clip')} in {num_folds} "
+        f"folds: {name} {metrics.accuracy:.4f} (95 % interval {interval})."
+    )
 
 
 def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
@@ -47,7 +78,7 @@ def _usefulness(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
         yield f"All test clips are of one class, {name!r}: the test means little."
     elif metrics.accuracy <= metrics.largest_class:
         yield f"The model is no better than {comparison}."
-    elif metrics.interval[0] <= metrics.largest_class:
+    elif metrics.interval is not None and metrics.interval[0] <= metrics.largest_class:
         yield f"The model may be no better than {comparison}."
     predicted_K = np.bincount(evaluation.predicted_N)
     most, total = int(predicted_K.argmax()), len(evaluation.files_N)
@@ -70,6 +101,20 @@ def _fit(metrics: Metrics, train_top1: float | None) -> Iterator[str]:
         )
 
 
+def _layers(gain: LayerGain | None) -> Iterator[str]:
+    if gain is None or gain.trained > gain.start:
+        return
+    consequence = (
+        "The model is the start."
+        if gain.is_selected
+        else "The model has trained layers all the same; --train-layers head trains the classifier alone."
+    )
+    yield (
+        f"Training layers did not help: the {gain.metric} is {gain.start:.1%} at the start, with the fitted "
+        f"classifier on the pretrained network, and {gain.trained:.1%} after. {consequence}"
+    )
+
+
 def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
     assert metrics.mean_class is not None
     assert metrics.by_class is not None
@@ -88,15 +133,3 @@ def _weak_classes(evaluation: Evaluation, metrics: Metrics) -> Iterator[str]:
         descriptions.append(f"{evaluation.classes[k]!r} ({right} of {total} correct{mistake})")
     if descriptions:
         yield f"Weakest classes: {'; '.join(descriptions)}."
-
-
-def wilson(fraction: float, number: int) -> tuple[float, float]:
-    """The 95 % score interval of Wilson (1927) for a fraction of `number`: wide for few clips, even if all are correct.
-
-    wilson(1.0, 2)       (0.34, 1.0)
-    """
-    z = 1.96
-    middle = fraction + z * z / (2 * number)
-    reach = z * ((fraction * (1 - fraction) + z * z / (4 * number)) / number) ** 0.5
-    scale = 1 + z * z / number
-    return (middle - reach) / scale, min((middle + reach) / scale, 1.0)

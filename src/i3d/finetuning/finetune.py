@@ -18,12 +18,12 @@ from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.finetuning.data_issues import DataIssue
-from i3d.finetuning.defaults import Decision, choose
-from i3d.finetuning.diagnosis import diagnose
+from i3d.finetuning.defaults import Decision, choose, with_folds
+from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
 from i3d.finetuning.record import OWN_FILES, RECORD, write_end, write_start
-from i3d.finetuning.steps import START, Finetuner
+from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
 from i3d.utils.atomic_files import write_atomically
@@ -47,6 +47,7 @@ class FinetuneResult:
     metrics: Metrics | None = field(repr=False)
     tested_on: str  # "test", "val", "5 folds"; "" without a test
     fold_accuracies: tuple[float, ...]
+    of_folds: Evaluation | None = field(repr=False)  # of the classifier of a small set, by cross-validation
     num_computed: int  # views whose features were not in the cache
     stop_signal: int = 0  # the signal that stopped the training of layers
 
@@ -104,12 +105,13 @@ def finetune(
         annotations, options,
         naming=naming, compute=compute, seed=seed, max_bad=max_bad, multi_label=multi_label, on_progress=on_progress,
     )  # fmt: skip
-    split = divide(clips.annotations, stats, cv_folds=options.cv_folds, seed=seed)
+    split = divide(clips.annotations, stats, options, seed=seed)
     config = choose(
         options, stats,
         recipe=start, device=device.type, has_fast_bf16=arithmetic_of("auto", device) == "bf16", precision=precision,
         init=init, settings=settings,
     )  # fmt: skip
+    config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
@@ -129,7 +131,6 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
     folder, config, split = RunFolder(work_dir), tuner.config, tuner.split
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
-    fold_accuracies: tuple[float, ...] = ()
     folder.lock()
     try:
         write_start(work_dir, tuner, stats)
@@ -143,21 +144,22 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
             write_atomically(work_dir / LAST, (work_dir / BEST).read_bytes())
     finally:
         folder.release()  # `train` locks it again
+    folds, gain = CrossValidation(), None
     if split.folds_N is not None:
-        evaluation, fold_accuracies, stop_signal = tuner.cross_validate(features, work_dir)
+        folds = tuner.cross_validate(features, work_dir)
+        evaluation, gain, stop_signal = folds.evaluation, folds.gain, folds.stop_signal
     if not is_head and not stop_signal:
         stop_signal = tuner.train_layers(work_dir, split.train, split.validation, overfit_check=overfit_check)
+        gain = gain or tuner.layer_gain(work_dir)
     if split.test and not stop_signal:
         evaluation = tuner.test(features, head, split.test, work_dir / BEST)
-    metrics, diagnosis = None, list[str]()
-    if evaluation is not None:
-        metrics = compute_metrics(evaluation)
-        train_top1 = None if stats.multi_label else tuner.training_accuracy(features, head, work_dir)
-        is_cross_validated = split.folds_N is not None
-        diagnosis = diagnose(
-            evaluation, metrics, train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated
-        )
-    write_end(work_dir, evaluation, metrics, fold_accuracies, diagnosis)
+    of_folds = None
+    if split.head_folds_N is not None and not stop_signal:
+        of_folds = tuner.cross_validate_head(features, split.head_folds_N)
+    train_top1 = None if stats.multi_label or stop_signal else tuner.training_accuracy(features, head, work_dir)
+    diagnosis = _diagnose(tuner, stats, evaluation, of_folds, train_top1, gain)
+    metrics = None if evaluation is None else compute_metrics(evaluation)
+    write_end(work_dir, evaluation, metrics, folds.fold_accuracies, of_folds, diagnosis)
     return FinetuneResult(
         work_dir=work_dir,
         model=work_dir / BEST,
@@ -168,7 +170,32 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         evaluation=evaluation,
         metrics=metrics,
         tested_on=split.tested_on,
-        fold_accuracies=fold_accuracies,
+        fold_accuracies=folds.fold_accuracies,
+        of_folds=of_folds,
         num_computed=features.num_computed,
         stop_signal=stop_signal,
     )
+
+
+def _diagnose(
+    tuner: Finetuner,
+    stats: DatasetStats,
+    evaluation: Evaluation | None,
+    of_folds: Evaluation | None,
+    train_top1: float | None,
+    gain: LayerGain | None,
+) -> list[str]:
+    """Sentences about the classifier in folds, which has most clips, or about the test if layers are trained."""
+    is_head, sentences = tuner.config.train_layers == "head", list[str]()
+    if of_folds is not None:
+        metrics = compute_metrics(of_folds)
+        sentences = [describe_folds(metrics, tuner.split.num_folds, trains_layers=not is_head)]
+    judged = of_folds if of_folds is not None and is_head else evaluation
+    if judged is None:
+        return sentences
+    is_cross_validated = tuner.split.folds_N is not None or judged is of_folds
+    return sentences + diagnose(
+        judged, compute_metrics(judged),
+        train_top1=train_top1, issues=stats.issues, is_cross_validated=is_cross_validated, gain=gain,
+        source_risk=stats.source_risk,
+    )  # fmt: skip

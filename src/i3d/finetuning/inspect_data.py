@@ -15,8 +15,9 @@ from i3d.data.check.dataset import check_annotations
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
+from i3d.data.sources import guess_sources
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
-from i3d.errors import InputError
+from i3d.errors import InputError, counted
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
@@ -26,6 +27,9 @@ from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
 VERSION: Final = 1  # of the cached report
 VAL_FRACTION: Final = 0.2
+FEW_CLIPS: Final = 100  # held out, below which an accuracy is uncertain by more than ten points
+NUM_FOLDS: Final = 5
+MAX_FOLDED: Final = 2000  # clips, above which fits to all folds take minutes
 MAX_BAD: Final = 0.1  # fraction of unreadable clips, above which something else is wrong
 
 log = logging.getLogger("i3d")
@@ -42,6 +46,7 @@ class DatasetStats:
     multi_label: bool = False
     issues: tuple[DataIssue, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()  # pairs of clips with the same content
+    source_risk: str = ""  # a sentence, if no source of the clips is known
 
     @property
     def num_clips(self) -> int:
@@ -96,6 +101,7 @@ def inspect_clips(
         multi_label=multi_label,
         issues=tuple(issues),
         duplicates=tuple(pairs),
+        source_risk=_source_risk(clips),
     )
     return Clips(clips, tuple(row.sha256 for row in rows), naming), stats
 
@@ -110,20 +116,66 @@ class Split:
     tested_on: str  # "test", "val", "5 folds"; "": no clip is held out
     groups_N: npt.NDArray[np.int64]  # clips of a group stay together in cross-validation
     folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
+    head_folds_N: npt.NDArray[np.int64] | None = None  # the same of the classifier alone, for a small set
+    folds_reason: str = ""  # of these folds, or why there are none
+
+    @property
+    def num_folds(self) -> int:
+        """Folds of the whole training, or of the classifier alone."""
+        folds_N = self.folds_N if self.folds_N is not None else self.head_folds_N
+        return 0 if folds_N is None else int(folds_N.max()) + 1
 
 
-def divide(annotations: Annotations, stats: DatasetStats, *, cv_folds: int, seed: int) -> Split:
+def divide(annotations: Annotations, stats: DatasetStats, options: FinetuneOptions, *, seed: int) -> Split:
     """Clips of the split `test`, or else `val`, are held out; `train` and clips without a split are trained on.
 
-    With cross-validation, the splits are ignored: each clip is held out once, and the final model trains on all.
+    With `cv_folds`, the splits are ignored: each clip is held out once, and the final model trains on all. Without it,
+    a set with few held-out clips also gets folds in which the classifier alone is tested.
     """
+    cv_folds = options.cv_folds
     groups_N, _ = find_groups(annotations, None, stats.duplicates)
     if cv_folds:
         folds_N = assign_folds(annotations, cv_folds, seed=seed, alike=stats.duplicates)
-        return Split(list(range(len(annotations))), [], [], f"{cv_folds} folds", groups_N, folds_N)
+        return Split(list(range(len(annotations))), [], [], f"{cv_folds} folds", groups_N, folds_N, None, "set by you")
     splits_N = annotations.splits_N
     train, val, test = (np.flatnonzero(is_in_N).tolist() for is_in_N in (splits_N <= 0, splits_N == 1, splits_N == 2))
-    return Split(train, test or val, val, "test" if test else "val" if val else "", groups_N)
+    held_out, tested_on = test or val, "test" if test else "val" if val else ""
+    head_folds_N, reason = None, "set by you"
+    if cv_folds is None:
+        head_folds_N, reason = _head_folds(annotations, stats, options, len(held_out), seed=seed)
+    return Split(train, held_out, val, tested_on, groups_N, None, head_folds_N, reason)
+
+
+def _head_folds(
+    annotations: Annotations, stats: DatasetStats, options: FinetuneOptions, num_held_out: int, *, seed: int
+) -> tuple[npt.NDArray[np.int64] | None, str]:
+    """Folds in which the classifier of a small set is tested on its cached features, and the reason; or None."""
+    num_clips = len(annotations)
+    if num_held_out >= FEW_CLIPS:
+        return None, f"{num_held_out} held-out clips are enough for a test"
+    few = f"only {counted(num_held_out, 'clip is', 'clips are')} held out"
+    if num_clips > MAX_FOLDED:
+        return None, f"{few}, but fits to {num_clips:,} clips take long; 5 trains and tests on all"
+    if options.norms == "re-estimated":
+        return None, f"{few}, but re-estimated batch norms depend on the clips of all folds"
+    for number in range(NUM_FOLDS, 1, -1):
+        with suppress(InputError):  # too few groups
+            folds_N = assign_folds(annotations, number, seed=seed, alike=stats.duplicates)
+            return folds_N, f"{few}: {number} folds of the features judge the classifier on all {num_clips}"
+    return None, f"{few}, but clips of one group make no folds"
+
+
+def _source_risk(clips: Annotations) -> str:
+    """A sentence about clips of one source in training and test, if nothing names the sources."""
+    if any(find_groups(clips)[1]):
+        return ""
+    indices = range(len(clips))
+    guess = guess_sources([clips.path(index) for index in indices], [clips.labels_of(index) for index in indices])
+    return (
+        "The sources of the clips are unknown (a column `group`, or --group-by): if several clips are of one video, "
+        f"person or camera, they can be in training and test, and the accuracy is too high{'; ' * bool(guess)}"
+        f"{guess.hint if guess else ''}."
+    )
 
 
 def _check(

@@ -30,7 +30,7 @@ class FinetuneOptions:
     batch_size: int | None = None
     lr: float | None = None
     layer_decay: float | None = None  # learning-rate factor per stage away from the classifier
-    cv_folds: int = 0  # cross-validation; 0: none
+    cv_folds: int | None = None  # cross-validation of the whole training; 0: none, not of the classifier either
     val_fraction: float | None = None  # of the clips without a split, for validation (default: 0.2)
     group_by: str | None = None  # regular expression: clips with the same first group stay on one side of the split
     overfit_check: bool = True  # the model must first overfit eight clips
@@ -40,7 +40,7 @@ class FinetuneOptions:
             value, allowed = getattr(self, name), get_args(choices)
             if value is not None and value not in allowed:
                 raise InputError(f"{flag_of(name)} {value!r}: is not one of {', '.join(allowed)}")
-        if self.cv_folds == 1 or self.cv_folds < 0:
+        if self.cv_folds is not None and (self.cv_folds == 1 or self.cv_folds < 0):
             raise InputError(f"--cv-folds {self.cv_folds}: must be at least 2, or 0 for none")
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
             raise InputError(f"--val-fraction {self.val_fraction:g}: must be at least 0 (no validation) and below 1")

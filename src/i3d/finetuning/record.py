@@ -15,7 +15,7 @@ from i3d.data.preview import preview_dataset
 from i3d.errors import printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
-from i3d.evaluation.result import Evaluation, Metrics
+from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict, write_evaluations
 from i3d.finetuning.defaults import Decision
 from i3d.finetuning.inspect_data import DatasetStats
@@ -76,11 +76,14 @@ def write_end(
     evaluation: Evaluation | None,
     metrics: Metrics | None,
     fold_accuracies: Sequence[float],
+    of_folds: Evaluation | None,
     diagnosis: Sequence[str],
 ) -> None:
     """Write scores, metrics, the confusion matrix and the report."""
     path = work_dir / RECORD
     record = json.loads(path.read_text()) | {"diagnosis": list(diagnosis), "fold_accuracies": list(fold_accuracies)}
+    if of_folds is not None:
+        record["cross_validation"] = metrics_as_dict(of_folds, compute_metrics(of_folds))
     if evaluation is not None and metrics is not None:
         write_evaluations(work_dir / TEST, [(evaluation, metrics)])
         record["metrics"] = metrics_as_dict(evaluation, metrics)

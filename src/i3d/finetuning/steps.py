@@ -1,12 +1,13 @@
 """The computations of fine-tuning: batch-norm statistics, features, classifiers, layers, tests."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
@@ -20,6 +21,7 @@ from i3d.evaluation.result import Evaluation
 from i3d.evaluation.scorer import EvaluationOptions
 from i3d.finetuning.classifier import Doubles, Head
 from i3d.finetuning.defaults import FinetuneConfig
+from i3d.finetuning.diagnosis import LayerGain
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
 from i3d.finetuning.inspect_data import Split
@@ -38,7 +40,23 @@ from i3d.weights.load import Weights, build_model
 START: Final = "start.safetensors"  # the fitted classifier on the pretrained network, before layers are trained
 NORM_CLIPS: Final = 8  # in a batch; statistics are averaged over all batches
 
+BEST_BY: Final = {  # the metric that selects the best weights, in words
+    "top1": "top-1 accuracy",
+    "mean_class": "mean class accuracy",
+    "mean_average_precision": "mean average precision",
+}
+
 log = logging.getLogger("i3d")
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The evaluation of all clips (None: a signal stopped it), the accuracy of each fold, what layers changed."""
+
+    evaluation: Evaluation | None = None
+    fold_accuracies: tuple[float, ...] = ()
+    gain: LayerGain | None = None
+    stop_signal: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,8 @@ class Finetuner:
         features = clip_features(backbone, self.clips, TestView(config.protocol, recipe.preprocessing), **common)
         if config.views > 1:
             view = TrainView(config.training.sampling, config.training.augmentation)
+            if self.split.head_folds_N is not None:
+                train_indices = list(range(len(self.annotations)))
             clips = self.clips.select(train_indices)
             random = clip_features(
                 backbone, clips, view, num_draws=config.views - 1, stage="features of random views", **common
@@ -116,7 +136,10 @@ class Finetuner:
     def train_layers(
         self, folder: Path, train_indices: Sequence[int], validation: Sequence[int], *, overfit_check: bool
     ) -> int:
-        """Train layers, starting from the fitted classifier; the signal that stopped it, or 0. It writes BEST."""
+        """Train layers, starting from the fitted classifier; the signal that stopped it, or 0.
+
+        It writes BEST: the best by validation, of which the start is one, or the last without validation clips.
+        """
         training = self.config.training.model_copy(update={"init": str(folder / START)})
         recipe = self.config.recipe.model_copy(update={"training": training})
         clips, naming = self.annotations.select(list(train_indices)), self.clips.naming
@@ -133,6 +156,7 @@ class Finetuner:
             seed=self.seed,
             compute=compute,
             deterministic=self.deterministic,
+            validate_start=bool(validation),
             naming=naming,
             on_progress=self.on_progress,
         )
@@ -167,10 +191,28 @@ class Finetuner:
         scores_NK = score_clips(head, features, self.split.train, self.config)
         return top_k_accuracy(scores_NK, [self.annotations.labels_of(index)[0] for index in self.split.train])
 
-    def cross_validate(
-        self, features: ClipFeatures, work_dir: Path
-    ) -> tuple[Evaluation | None, tuple[float, ...], int]:
-        """Hold out each clip once: the evaluation of all clips, the accuracy of each fold, the signal that stopped it.
+    def layer_gain(self, work_dir: Path) -> LayerGain | None:
+        """The validation metric of the start, and the best after it, from the log; None without both."""
+        key = "mean_average_precision" if self.config.recipe.multi_label else self.config.training.best_by
+        metrics = {line["step"]: line["validation"] for line in read_log(work_dir / LOG) if "validation" in line}
+        values = {step: float(values[key]) for step, values in metrics.items() if key in values}
+        later = [value for step, value in values.items() if step]
+        if 0 not in values or not later:
+            return None
+        return LayerGain(f"{BEST_BY[key]} on validation clips", values[0], max(later), is_selected=True)
+
+    def cross_validate_head(self, features: ClipFeatures, folds_N: npt.NDArray[np.int64]) -> Evaluation:
+        """Hold out each clip once, with a classifier on the features of the others; no layers are trained."""
+        annotations = self.annotations
+        scores_NK = np.zeros((len(annotations), len(annotations.classes)))
+        for train_indices, test_indices in _folds(folds_N):
+            rows = design_rows(features, annotations, self.split.groups_N, train_indices, self.config)
+            head, _ = fit_head(rows, self.config, seed=self.seed)
+            scores_NK[test_indices] = score_clips(head, features, test_indices, self.config)
+        return self._evaluation_of_folds(scores_NK, folds_N)
+
+    def cross_validate(self, features: ClipFeatures, work_dir: Path) -> CrossValidation:
+        """Hold out each clip once.
 
         If layers are trained, the last weights of a fold are tested: no choice depends on the clips held out.
         """
@@ -178,23 +220,28 @@ class Finetuner:
         annotations, recipe = self.annotations, self.config.recipe
         num_folds, is_head = int(self.split.folds_N.max()) + 1, self.config.train_layers == "head"
         scores_NK = np.zeros((len(annotations), len(annotations.classes)))
+        start_NK = np.zeros_like(scores_NK)
         accuracies = []
-        for fold in range(num_folds):
-            train_indices = np.flatnonzero(self.split.folds_N != fold).tolist()
-            test_indices = np.flatnonzero(self.split.folds_N == fold).tolist()
+        for fold, (train_indices, test_indices) in enumerate(_folds(self.split.folds_N)):
             folder = work_dir / f"fold_{fold + 1}"
             folder.mkdir(exist_ok=True)
             head = self.fit_classifier(features, train_indices, folder / (BEST if is_head else START))
+            start_NK[test_indices] = score_clips(head, features, test_indices, self.config)
             if not is_head and (stop := self.train_layers(folder, train_indices, [], overfit_check=False)):
-                return None, (), stop
+                return CrossValidation(stop_signal=stop)
             scores_NK[test_indices] = self.test(features, head, test_indices, folder / BEST).scores_NK
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
                 accuracies.append(top_k_accuracy(scores_NK[test_indices], labels))
                 log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {len(labels)} clips")
-        model = f"{num_folds} models, each trained on the other folds"
-        evaluation = self._evaluation(scores_NK, range(len(annotations)), model=model, sha256="")
-        return evaluation, tuple(accuracies), 0
+        evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
+        name = "mean average precision" if recipe.multi_label else "top-1 accuracy"
+        gain = LayerGain(f"{name} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)
+        return CrossValidation(evaluation, tuple(accuracies), None if is_head else gain)
+
+    def _evaluation_of_folds(self, scores_NK: Doubles, folds_N: npt.NDArray[np.int64]) -> Evaluation:
+        model = f"{int(folds_N.max()) + 1} models, each trained on the other folds"
+        return self._evaluation(scores_NK, range(len(self.annotations)), model=model, sha256="")
 
     def _evaluation(self, scores_NK: Doubles, indices: Sequence[int], *, model: str, sha256: str) -> Evaluation:
         """The scores of these clips, as `i3d test` gives them."""
@@ -216,3 +263,9 @@ class Finetuner:
             multi_label=recipe.multi_label,
             bad=(),
         )
+
+
+def _folds(folds_N: npt.NDArray[np.int64]) -> Iterator[tuple[list[int], list[int]]]:
+    """The indices to train and to test on, of each fold."""
+    for fold in range(int(folds_N.max()) + 1):
+        yield np.flatnonzero(folds_N != fold).tolist(), np.flatnonzero(folds_N == fold).tolist()

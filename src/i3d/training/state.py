@@ -42,7 +42,7 @@ class TrainerState(Settings, frozen=False):
     best: float | None  # the best validation metric
     best_step: int
     num_worse: int  # validations since the best one
-    validated_step: int  # of the last validation
+    validated_step: int  # of the last validation; -1: also the initial weights are to be validated
     validation: tuple[tuple[str, float], ...]  # its metrics
     bad_clips: tuple[tuple[int, str], ...]  # unreadable clips: index, reason
     sums_R: tuple[MetricSums, ...]  # of each rank
@@ -52,11 +52,11 @@ class TrainerState(Settings, frozen=False):
     file_crc32c: FileChecksum
 
     @classmethod
-    def initial(cls, config_hash: str = "") -> Self:
-        """Before the first step."""
+    def initial(cls, config_hash: str = "", *, is_validated: bool = True) -> Self:
+        """Before the first step; `is_validated` False: the initial weights are still to be validated."""
         return cls(
-            step=0, config_hash=config_hash, best=None, best_step=0, num_worse=0, validated_step=0, validation=(),
-            bad_clips=(), sums_R=(), num_unlogged_steps=0, loss_scale=None, tensor_names=(),
+            step=0, config_hash=config_hash, best=None, best_step=0, num_worse=0, validated_step=-(not is_validated),
+            validation=(), bad_clips=(), sums_R=(), num_unlogged_steps=0, loss_scale=None, tensor_names=(),
             file_crc32c=UNSET,
         )  # fmt: skip
 

@@ -65,6 +65,7 @@ def train(
     lr: float | None = None,
     max_bad: float | None = None,
     max_steps: int | None = None,
+    validate_start: bool = False,
     naming: FrameNaming | None = None,
     tensorboard: bool = False,
     on_progress: ProgressCallback = ignore_progress,
@@ -81,6 +82,7 @@ def train(
         lr: the base learning rate; None: that of the recipe, scaled linearly to the batch.
         max_bad: the fraction of clips that may be unreadable (default: 1 % in training, 0 in validation).
         max_steps: measure the speed of this many steps, and save nothing.
+        validate_start: validate the initial weights too; the best weights may be these (`best_step` 0).
         naming: how frame files are named.
         on_progress: called after every 20 steps (stage "train") and every validated clip ("validate").
 
@@ -115,7 +117,10 @@ def train(
             for message in (*_describe(run, annotations, validation), *messages):
                 run.info(message)
             with run.naming_lost_clips():
-                return _run(run, stopping, compute, max_steps, deterministic=deterministic, tensorboard=tensorboard)
+                return _run(
+                    run, stopping, compute, max_steps,
+                    validate_start=validate_start, deterministic=deterministic, tensorboard=tensorboard,
+                )  # fmt: skip
         finally:
             folder.release()
 
@@ -132,6 +137,7 @@ def _run(
     compute: ComputeConfig,
     max_steps: int | None,
     *,
+    validate_start: bool,
     deterministic: bool,
     tensorboard: bool,
 ) -> TrainResult:
@@ -146,7 +152,8 @@ def _run(
     }
     config_text = json.dumps(config)
     run.check_ranks_match(config_text)
-    run.trainer_state = TrainerState.initial(hashlib.sha256(config_text.encode()).hexdigest())
+    config_hash = hashlib.sha256(config_text.encode()).hexdigest()
+    run.trainer_state = TrainerState.initial(config_hash, is_validated=not validate_start)
     if max_steps is not None:
         return run_steps(run, stopping, max_steps, measures_speed=True)
     path = run.folder / RUN

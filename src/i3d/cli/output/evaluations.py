@@ -7,10 +7,11 @@ from statistics import fmean
 from typing import Final
 
 from i3d.cli.output.tables import gflops, print_table
-from i3d.errors import printable
+from i3d.errors import counted, printable
 from i3d.evaluation.confusion import confusions
 from i3d.evaluation.frame_orders import FrameOrderComparison
 from i3d.evaluation.fuse import WeightSweep
+from i3d.evaluation.intervals import Interval, format_interval
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol
 
 MOST: Final = 20  # classes that are all shown
@@ -20,10 +21,7 @@ WORST: Final = 10  # of more classes, those with the lowest F1
 def print_evaluation(evaluation: Evaluation, metrics: Metrics) -> None:
     """A table of classes, then the metrics, each a line, and how they were made."""
     if metrics.mean_average_precision is not None:
-        assert metrics.precision_interval is not None
-        low, high = metrics.precision_interval
-        interval = f"(95 % interval {low:.2f} to {high:.2f}) of {metrics.num_clips} clips{_bad(metrics)}"
-        print(f"mean average precision {metrics.mean_average_precision:.4f} {interval}")
+        print(f"mean average precision {metrics.mean_average_precision:.4f} {_interval_and_clips(metrics)}")
     else:
         print_classes(evaluation, metrics)
         _print_accuracy(evaluation, metrics)
@@ -38,7 +36,7 @@ def print_protocols(tested: Sequence[tuple[Evaluation, Metrics]]) -> None:
         cost = "-" if e.gflops is None else gflops(e.gflops)
         rows.append((printable(e.name), views, cost, *_accuracy(metrics).values()))
     print_table(("protocol", "views", "GFLOPs a video", *_accuracy(tested[0][1])), rows)
-    print(f"of {tested[0][1].num_clips} clips{_bad(tested[0][1])}")
+    print(f"of {counted(tested[0][1].num_clips, 'clip')}{_bad(tested[0][1])}")
     cheap = cheapest_protocol(tested)
     if cheap is not None and len(tested) > 1:
         print(f"the cheapest within half a point of the best: {printable(cheap.name)}")
@@ -53,7 +51,7 @@ def print_metrics(evaluation: Evaluation, metrics: Metrics, names: Sequence[str]
         print_confusion(evaluation, metrics)
     for name, value in values.items():
         print(f"{name} {value:.4f}")
-    print(f"of {metrics.num_clips} clips{_bad(metrics)}")
+    print(f"of {counted(metrics.num_clips, 'clip')}{_bad(metrics)}")
     print(f"protocol: {printable(evaluation.protocol)}")
 
 
@@ -112,15 +110,14 @@ def print_fusion(tested: Sequence[tuple[Evaluation, Metrics]], names: Sequence[s
     if swept is not None:
         weights = ", ".join(f"{weight:g}" for weight in swept.weights)
         print(f"weights {weights}: the best on {swept.num_clips} held-out clips, which are not in the table")
-    print(f"of {metrics.num_clips} clips{_bad(metrics)}")
+    print(f"of {counted(metrics.num_clips, 'clip')}{_bad(metrics)}")
     print(f"protocol: {printable(fused.protocol)}")
 
 
 def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
     f = metrics
     assert f.top1 is not None and f.top1_interval is not None and f.largest_class is not None  # noqa: PT018
-    low, high = f.top1_interval
-    print(f"top-1 {f.top1:.4f} (95 % interval {low:.2f} to {high:.2f}) of {f.num_clips} clips{_bad(f)}")
+    print(f"top-1 {f.top1:.4f} {_interval_and_clips(f)}")
     if f.top5 is not None:
         print(f"top-5 {f.top5:.4f}")
     print(f"mean class {f.mean_class:.4f}")
@@ -130,8 +127,13 @@ def _print_accuracy(evaluation: Evaluation, metrics: Metrics) -> None:
     print(f'always "{largest}" would give {f.largest_class:.4f}')
     if f.top1 <= f.largest_class:
         print(f'the model is no better than always naming "{largest}"')
-    elif low <= f.largest_class:
+    elif f.top1_interval[0] <= f.largest_class:
         print(f'these clips do not show that the model is better than always naming "{largest}"')
+
+
+def _interval_and_clips(metrics: Metrics) -> str:
+    interval = format_interval(metrics.interval)
+    return f"(95 % interval {interval}) of {counted(metrics.num_clips, 'clip')}{_bad(metrics)}"
 
 
 def _bad(metrics: Metrics) -> str:
@@ -143,13 +145,13 @@ def _accuracy(metrics: Metrics) -> dict[str, str]:
     """The cells of a table by their columns."""
     m = metrics
     if m.top1 is None:
-        values = {"mean average precision": m.mean_average_precision, "95 % interval": m.precision_interval}
+        values = {"mean average precision": m.mean_average_precision, "95 % interval": m.interval}
     else:
-        values = {"top-1": m.top1, "95 % interval": m.top1_interval, "top-5": m.top5, "mean class": m.mean_class}
+        values = {"top-1": m.top1, "95 % interval": m.interval, "top-5": m.top5, "mean class": m.mean_class}
     return {column: _number(value) for column, value in values.items()}
 
 
-def _number(value: float | tuple[float, float] | None) -> str:
+def _number(value: float | Interval | None) -> str:
     if value is None:
         return "-"
-    return f"{value[0]:.3f} to {value[1]:.3f}" if isinstance(value, tuple) else f"{value:.4f}"
+    return format_interval(value) if isinstance(value, tuple) else f"{value:.4f}"

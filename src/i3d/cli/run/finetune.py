@@ -15,6 +15,7 @@ from i3d.cli.run.setup import cache_in, frame_naming, if_interrupted, read_datas
 from i3d.cli.run.train import flow_settings
 from i3d.cli.train import TrainOptions
 from i3d.errors import InputError, printable
+from i3d.evaluation.result import compute_metrics
 from i3d.evaluation.result_file import metrics_as_dict
 from i3d.finetuning.finetune import FinetuneResult, finetune
 from i3d.finetuning.mirrored_classes import mirror_rule
@@ -93,6 +94,8 @@ def _summary(result: FinetuneResult) -> dict[str, Any]:
     }
     if result.evaluation is not None and result.metrics is not None:
         summary["metrics"] = metrics_as_dict(result.evaluation, result.metrics)
+    if result.of_folds is not None:
+        summary["cross_validation"] = metrics_as_dict(result.of_folds, compute_metrics(result.of_folds))
     return summary
 
 

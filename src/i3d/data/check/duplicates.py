@@ -2,14 +2,15 @@
 
 A fingerprint has three grey frames, at 1/4, 1/2 and 3/4 of a clip, each as 16 x 16 pixels and a difference hash of 64
 bits. Two clips are near-duplicates if their hashes, their pixels, and the changes between the three frames are similar.
-The changes distinguish clips of one static camera, which share the background but not the movement.
+The changes distinguish clips of one static camera, which share the background but not the movement. Each clip is also
+compared with the mirror images of the others.
 
 Letters in names: N clips, T = 3 frames, H rows, W columns.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import cv2
 import numpy as np
@@ -50,6 +51,14 @@ class ClipFingerprints:
     contents_N: npt.NDArray[np.int64]  # equal numbers: equal bytes, which are not compared
     splits_N: npt.NDArray[np.int64]  # sets of splits, one bit per split
 
+    def with_mirrors(self) -> Self:
+        """These, then those of the mirror images: bits of a hash are differences of neighbours, so they swap."""
+        bits_NTHW = np.unpackbits(np.ascontiguousarray(self.hashes_NT).view(np.uint8)).reshape(-1, 3, 8, 8)
+        mirrored = np.packbits(1 - bits_NTHW[..., ::-1], axis=-1).reshape(-1, 3, 8).view(np.uint64)[..., 0]
+        rest = (np.concatenate([values, values]) for values in (self.seconds_N, self.contents_N, self.splits_N))
+        grey_NTHW = np.concatenate([self.grey_NTHW, self.grey_NTHW[..., ::-1]])
+        return type(self)(np.concatenate([self.hashes_NT, mirrored]), grey_NTHW, *rest)
+
 
 def fingerprint(frames: Sequence[npt.NDArray[np.uint8]]) -> Fingerprint | None:
     """The fingerprint of frames (H, W, C) at 1/4, 1/2 and 3/4; the last replaces missing ones. None: flat frames."""
@@ -65,11 +74,13 @@ def fingerprint(frames: Sequence[npt.NDArray[np.uint8]]) -> Fingerprint | None:
 
 
 def find_similar(fingerprints: ClipFingerprints, *, across_splits: bool) -> dict[int, int]:
-    """Map each near-duplicate to the first similar clip; `across_splits`: only clips in different splits count.
+    """Map each near-duplicate to the first similar clip, also if mirrored; `across_splits`: only of another split.
 
     Only clips that share a band of their hashes are compared, with their neighbours in brightness, in arrays of pairs:
     100,000 clips take seconds, or minutes if all are from a few static cameras.
     """
+    num_originals = len(fingerprints.hashes_NT)
+    fingerprints = fingerprints.with_mirrors()
     num_clips = len(fingerprints.hashes_NT)
     bits_N = np.unpackbits(np.ascontiguousarray(fingerprints.hashes_NT).view(np.uint8).reshape(num_clips, -1), axis=1)
     keys_BN = np.packbits(bits_N[:, ORDER].reshape(num_clips, BANDS, 16), axis=2).view(np.uint16)[..., 0].T.copy()
@@ -86,7 +97,9 @@ def find_similar(fingerprints: ClipFingerprints, *, across_splits: bool) -> dict
             if not len(places):
                 break
             pairs = np.sort(np.stack([order[places], order[places + step]]), axis=0)
-            for first, second in _matching(fingerprints, keys_BN[:band], pairs, across_splits=across_splits):
+            pairs = pairs[:, pairs[0] < num_originals]  # two mirror images are as alike as their originals
+            for pair in _matching(fingerprints, keys_BN[:band], pairs, across_splits=across_splits):
+                first, second = sorted(index % num_originals for index in pair)
                 first_of[second] = min(first, first_of.get(second, first))
     return first_of
 

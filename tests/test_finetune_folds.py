@@ -1,0 +1,185 @@
+"""Small sets are judged by cross-validation of the classifier; trained layers are compared with their start."""
+
+import json
+
+import numpy as np
+import pytest
+
+import i3d.finetuning.steps
+import i3d.training.run
+from i3d.data.annotations import build_annotations
+from i3d.data.rows import Rows
+from i3d.evaluation.result import compute_metrics
+from i3d.finetuning.diagnosis import LayerGain, diagnose
+from i3d.finetuning.fitting import fit_head
+from i3d.finetuning.inspect_data import DatasetStats, divide
+from i3d.finetuning.options import FinetuneOptions
+from i3d.recipes.io import load_recipe
+from i3d.training.train import train as train_recipe
+from i3d.utils.device import ComputeConfig
+from support.evaluations import make_evaluation
+from support.finetuning_runs import make_folder, save_tiny, state_of, train
+from support.training_runs import make_clips
+
+FAST = ("--head", "prototype", "--precision", "fp32", "--no-overfit-check")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folds")
+    make_folder(root / "clips", ("a", "b"), 5)
+    save_tiny(root / "tiny.safetensors")
+    return root
+
+
+def start(root, work_dir, *more):
+    output = train(root / "clips", root / work_dir, root / "tiny.safetensors", *FAST, *more)
+    return output, json.loads((root / work_dir / "finetune.json").read_text())
+
+
+def decision_in(record):
+    (decision,) = (decision for decision in record["decisions"] if decision["flag"] == "--cv-folds")
+    return decision["value"], decision["reason"]
+
+
+# which sets are small
+
+
+def divided(tmp_path, num_train, num_held, *, group="", **options):
+    rows = Rows()
+    for i in range(num_train + num_held):
+        rows.add(f"{i}.mp4", ("ab"[i % 2],), split="train" if i < num_train else "val", group=group)
+    annotations = build_annotations(rows, source=tmp_path / "list.csv", root=tmp_path)
+    stats = DatasetStats(("a", "b"), (num_train // 2, num_train - num_train // 2), 1.0, 25)
+    return divide(annotations, stats, FinetuneOptions(**options), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("num_train", "num_held", "options", "num_folds", "why"),
+    [
+        (20, 4, {}, 5, "only 4 clips are held out: 5 folds of the features judge the classifier on all 24"),
+        (300, 99, {}, 5, "only 99 clips are held out"),
+        (300, 1, {}, 5, "only 1 clip is held out"),
+        (20, 0, {}, 5, "only 0 clips are held out"),
+        (300, 100, {}, 0, "100 held-out clips are enough"),
+        (2000, 50, {}, 0, "fits to 2,050 clips take long"),
+        (20, 4, {"cv_folds": 0}, 0, "set by you"),
+        (20, 4, {"cv_folds": 3}, 3, "set by you"),
+        (20, 4, {"norms": "re-estimated"}, 0, "re-estimated batch norms"),
+        (20, 4, {"group": "g"}, 0, "make no folds"),
+        (2, 1, {}, 3, "3 folds"),
+    ],
+)
+def test_which_sets_are_judged_by_folds_and_why(tmp_path, num_train, num_held, options, num_folds, why):
+    split = divided(tmp_path, num_train, num_held, **options)
+    assert split.num_folds == num_folds
+    assert why in split.folds_reason
+    assert (split.head_folds_N is not None) == (num_folds > 0 and "cv_folds" not in options)
+
+
+# a run
+
+
+def test_a_small_set_is_judged_by_folds_of_its_features(root, monkeypatch):
+    """Each clip is tested once, without its group; the random views of all clips are computed."""
+    fitted = []
+
+    def spy(rows, *arguments, **options):
+        fitted.append(rows)
+        return fit_head(rows, *arguments, **options)
+
+    monkeypatch.setattr(i3d.finetuning.steps, "fit_head", spy)
+    output, record = start(root, "small", "--views", 3)
+    value, reason = decision_in(record)
+    assert value == "5 (classifier)"
+    assert reason == "only 2 clips are held out: 5 folds of the features judge the classifier on all 10"
+    top1 = record["cross_validation"]["top1"]
+    assert record["cross_validation"]["num_clips"] == 10
+    assert record["diagnosis"][0].startswith(
+        f"Cross-validation of the classifier on all 10 clips in 5 folds: top-1 {top1:.4f} (95 % interval "
+    )
+    assert record["diagnosis"][0] in output
+    assert "The test has only 10 clips" in output
+    assert "tested on val" in output
+    assert len(fitted) == 1 + 5
+    assert all(np.abs(rows.features_RC).sum(axis=1).min() > 0 for rows in fitted)
+    assert [len(np.unique(rows.groups_R)) for rows in fitted[1:]] == [8] * 5
+
+
+def test_no_folds_if_the_user_sets_none(root):
+    output, record = start(root, "none", "--views", 1, "--cv-folds", 0)
+    assert decision_in(record) == ("0", "set by you")
+    assert "cross_validation" not in record
+    assert "Cross-validation" not in output
+
+
+@pytest.mark.slow
+def test_layers_that_do_not_help_leave_the_start(root):
+    """The start is the best by validation; the diagnosis has both numbers, and what the folds are of."""
+    output, record = start(root, "layers", "--views", 1, "--train-layers", "last", "--epochs", 2, "--lr", 0.0001)
+    first, best = (state_of(root / "layers" / f"{name}.safetensors") for name in ("start", "best"))
+    assert all(np.array_equal(first[key], best[key]) for key in first)
+    log = [json.loads(line) for line in (root / "layers/log.jsonl").read_text().splitlines()]
+    values = {line["step"]: line["validation"]["top1"] for line in log if "validation" in line}
+    assert min(values) == 0
+    assert values[0] >= max(values[step] for step in values if step)
+    (sentence,) = (line for line in record["diagnosis"] if "Training layers did not help" in line)
+    assert f"is {values[0]:.1%} at the start" in sentence
+    assert "The model is the start." in sentence
+    assert "Cross-validation of the classifier on the pretrained network, without training layers, on all 10" in output
+
+
+@pytest.mark.slow
+def test_layers_trained_in_folds_are_compared_with_their_start(root):
+    output, record = start(
+        root, "both", "--views", 1, "--train-layers", "last", "--epochs", 1, "--cv-folds", 2, "--lr", 1e-8
+    )
+    assert decision_in(record) == ("2", "set by you")
+    assert "Training layers did not help: the top-1 accuracy of all folds is" in output
+    assert "--train-layers head trains the classifier alone" in output
+
+
+@pytest.mark.parametrize("is_selected", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(0.8, 0.7), (0.8, 0.8), (0.7, 0.8)])
+def test_layers_did_not_help_if_the_start_is_as_good(before, after, is_selected):
+    labels = [n % 2 for n in range(200)]
+    evaluated = make_evaluation(np.eye(2)[labels], labels)
+    gain = LayerGain("top-1 accuracy on validation clips", before, after, is_selected=is_selected)
+    text = " ".join(diagnose(evaluated, compute_metrics(evaluated), train_top1=1.0, issues=(), gain=gain))
+    if after > before:
+        assert text == "No problem was found."
+    else:
+        assert "Training layers did not help" in text
+        assert f"{before:.1%} at the start" in text
+        assert f"{after:.1%} after" in text
+        assert ("The model is the start." in text) == is_selected
+
+
+@pytest.mark.slow
+def test_an_interrupted_validation_of_the_start_is_repeated(tmp_path, monkeypatch):
+    """It ends as an uninterrupted run does, and the log has the start once."""
+    clips = make_clips(tmp_path, num_train=4, num_val=2)
+    recipe = load_recipe(str(clips / "tiny.yaml"))
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
+    annotations = i3d.data.read_annotations(clips / "clips.csv")
+    parts = annotations.select_split("train"), annotations.select_split("val")
+    monkeypatch.setattr(i3d.training.run, "draw_curves", lambda *_: None)
+
+    def run(name):
+        compute = ComputeConfig("cpu", num_workers=0)
+        return train_recipe(
+            recipe, *parts, work_dir=tmp_path / name, compute=compute, deterministic=True, validate_start=True
+        )
+
+    whole = run("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(i3d.training.run, "validate", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("cut")
+    again = run("cut")
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+    steps = [json.loads(line)["step"] for line in logs[0].splitlines() if b"validation" in line]
+    assert steps == sorted(set(steps))
+    assert steps[0] == 0
+    assert (again.best, again.best_step) == (whole.best, whole.best_step)
