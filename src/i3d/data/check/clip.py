@@ -8,6 +8,7 @@ It runs in a worker process that may be killed at any time (`run_limited`).
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import resource
 import signal
@@ -90,8 +91,11 @@ class ClipInfo:
 def run_limited(job: J, run: Callable[[J], R], *, limits: ResourceLimits) -> R:
     """Return `run(job)`; if it exceeds its time, the system kills this process with SIGALRM, wherever it hangs.
 
-    Allocations beyond the memory limit fail with a MemoryError.
+    Allocations beyond the memory limit fail with a MemoryError. The limits are those of a worker process: without
+    workers there are none, as they would outlive the job and end the process of the caller.
     """
+    if multiprocessing.parent_process() is None:
+        return run(job)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
