@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.formats.write import write_annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -22,7 +23,7 @@ from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import OWN_FILES, RECORD, write_end, write_start
+from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_start
 from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
@@ -113,7 +114,7 @@ def finetune(
     config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
-    tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
+    tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 
 
@@ -127,7 +128,7 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
 
 def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, config, split = RunFolder(work_dir), tuner.config, tuner.split
+    folder, config = RunFolder(work_dir), tuner.config
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
     folder.lock()
@@ -136,6 +137,10 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         if config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
         features = tuner.extract_features()
+        if features.lost:
+            tuner, features = tuner.without_lost(features)
+            write_annotations(tuner.annotations, work_dir / SPLIT)
+        split = tuner.split
         if overfit_check:
             tuner.check_overfit(features)
         head = tuner.fit_classifier(features, split.train, work_dir / (BEST if is_head else START))
