@@ -27,6 +27,7 @@ from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_sta
 from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, has_amx, pick_device
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -53,6 +54,7 @@ class FinetuneResult:
     stop_signal: int = 0  # the signal that stopped the training of layers
 
 
+@checks_types
 def finetune(
     annotations: Annotations,
     *,
@@ -88,6 +90,8 @@ def finetune(
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
     check_not_empty(work_dir=work_dir, init=init)
+    if seed < 0:
+        raise InputError(f"seed {seed}: must be at least 0")
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     check_training_runtime(compute)
     if multi_label and options.head == "prototype":

@@ -55,7 +55,7 @@ class Cache:
         """The JSON value of a key; None if it is missing or damaged."""
         try:
             return json.loads(self.path(key, ".json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def save_json(self, key: str, value: Any) -> None:

@@ -29,6 +29,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming, Modality, infer_common_naming
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
+from i3d.utils.arguments import checks_types
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between
 
@@ -108,6 +109,7 @@ class _CheckedClip:
         self.duplicate_of = self.duplicate_of or other.path
 
 
+@checks_types
 def check_dataset(
     source: Path,
     *,
