@@ -205,7 +205,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -297,6 +297,6 @@ def _reading(log: Path) -> Iterator[None]:
     """An InputError for content that is not ours."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         why = f"damaged ({first_line(error)}); delete it, or start again with --force"
         raise InputError(f"{log}: {why}") from error

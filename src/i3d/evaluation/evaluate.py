@@ -31,6 +31,7 @@ from i3d.models.flops import mean_gflops
 from i3d.recipes.protocols import protocol_name, with_average, with_protocol, with_test_settings
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import WindowProtocol
+from i3d.utils.arguments import checks_types
 from i3d.utils.cache import Cache
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import World, init_world, local_device
@@ -43,6 +44,7 @@ RECIPE_FIELDS: Final = {"name", "network", "preprocessing", "protocol", "multi_l
 log = logging.getLogger("i3d")
 
 
+@checks_types
 def evaluate(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,
@@ -62,6 +64,7 @@ def evaluate(
     return evaluation
 
 
+@checks_types
 def evaluate_protocols(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,

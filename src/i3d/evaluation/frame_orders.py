@@ -17,6 +17,7 @@ from i3d.evaluation.evaluate import evaluate_protocols, select_protocols
 from i3d.evaluation.intervals import Interval, format_interval, paired_interval
 from i3d.evaluation.result import Evaluation, compute_metrics
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, FrameOrder
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import Weights, load_weights
@@ -78,6 +79,7 @@ class FrameOrderComparison:
         }
 
 
+@checks_types
 def compare_frame_orders(
     model: str | os.PathLike[str] | Weights,
     annotations: Annotations,

@@ -7,8 +7,8 @@ Letters in names: N clips, V views, C channels.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
@@ -80,6 +80,7 @@ class ClipFeatures:
     values_NVC: Floats
     mirrored_NV: npt.NDArray[np.bool_]  # views that are mirrored into another class
     num_computed: int  # draws that were not in the cache
+    lost: Mapping[int, str] = field(default_factory=dict)  # clips that could not be read, with the reason; all are 0
 
     def with_views(self, views: Self, indices: Sequence[int]) -> Self:
         """These features, followed by further views of the clips at `indices`; other clips get zeros."""
@@ -89,7 +90,12 @@ class ClipFeatures:
         values_NVC[indices], mirrored_NV[indices] = views.values_NVC, views.mirrored_NV
         values_NVC = np.concatenate([self.values_NVC, values_NVC], axis=1)
         mirrored_NV = np.concatenate([self.mirrored_NV, mirrored_NV], axis=1)
-        return type(self)(values_NVC, mirrored_NV, self.num_computed + views.num_computed)
+        lost = {indices[place]: reason for place, reason in views.lost.items()} | dict(self.lost)
+        return type(self)(values_NVC, mirrored_NV, self.num_computed + views.num_computed, lost)
+
+    def select(self, chosen: Sequence[int]) -> Self:
+        """The features of only these clips, which were all read."""
+        return type(self)(self.values_NVC[list(chosen)], self.mirrored_NV[list(chosen)], self.num_computed)
 
 
 def clip_features(
@@ -106,8 +112,8 @@ def clip_features(
 ) -> ClipFeatures:
     """Features of every view of every clip: `num_draws` random views for a `TrainView`, else the views of the protocol.
 
-    Random views are seeded by the seed and the content of the clip, so that further clips do not change them. An
-    unreadable clip is an InputError.
+    Random views are seeded by the seed and the content of the clip, so that further clips do not change them.
+    Unreadable clips are `lost`; it is an InputError if all are.
     """
     draws = range(num_draws if isinstance(view, TrainView) else 1)
     keys_ND = [
@@ -117,26 +123,35 @@ def clip_features(
     width = backbone.num_channels + 1
     features = {key: values for key, values in cached if values is not None and values.shape[1:] == (width,)}
     total, num_computed = sum(len(keys) for keys in keys_ND), 0
+    lost: dict[int, str] = {}
     for draw in draws:
-        missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features]
+        missing = [index for index, keys in enumerate(keys_ND) if keys[draw] not in features and index not in lost]
         for place, values_VC in (
             _compute(backbone, clips.select(missing), view, draw, seed, cache, num_workers) if missing else ()
         ):
+            if isinstance(values_VC, str):
+                lost[missing[place]] = values_VC
+                continue
             key = keys_ND[missing[place]][draw]
             cache.save_array(key, values_VC)
             num_computed += key not in features
             features[key] = values_VC
             on_progress(Progress(stage, len(features), total, "view"))
-    rows_NVC = np.stack(
-        [np.concatenate([features[key] for key in keys]) for keys in keys_ND]
-    )  # the last column is 1 for mirrored views
-    return ClipFeatures(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed)
+    rows = {i: np.concatenate([features[key] for key in keys]) for i, keys in enumerate(keys_ND) if i not in lost}
+    if not rows:
+        raise InputError(f"no clip can be read: {lost[0]}")
+    rows_NVC = np.zeros((len(keys_ND), *next(iter(rows.values())).shape), np.float32)
+    rows_NVC[list(rows)] = np.stack([*rows.values()])  # the last column is 1 for mirrored views
+    return ClipFeatures(rows_NVC[..., :-1], rows_NVC[..., -1] > 0, num_computed, lost)
 
 
 def _compute(
     backbone: Backbone, clips: Clips, view: TrainView | TestView, draw: int, seed: int, cache: Cache, num_workers: int
-) -> Iterator[tuple[int, Floats]]:
-    """For each clip its index and features (V, C + 1); the last column is 1 for views mirrored into another class."""
+) -> Iterator[tuple[int, Floats | str]]:
+    """For each clip its index and features (V, C + 1), or why it cannot be read.
+
+    The last column is 1 for views mirrored into another class.
+    """
     keys = (cache_key(content=content, part=clips.part(i)) for i, content in enumerate(clips.sha256_N))
     seeds_N = np.array([int(key[:15], 16) for key in keys])
     flow = ClipFlow.from_network(backbone.engine.net.settings, backbone.preprocessing, cache)
@@ -145,10 +160,9 @@ def _compute(
     )
     loader = ClipLoader(dataset, batch_size=1, num_workers=num_workers, max_bad=1.0)
     for batch in loader.batches(epoch=draw):
-        for bad in batch.bad:
-            raise InputError(
-                f"{bad.reason}; it was readable a moment ago; repair it (`i3d data check --fix`) or remove it"
-            )
+        if batch.bad:  # in training, another clip stands in for it
+            yield from ((bad.index, bad.reason) for bad in batch.bad)
+            continue
         index, is_training = int(batch.indices_N[0]), isinstance(view, TrainView)
         if is_training:
             values_VC = backbone(batch.clips_NVTHWC[0])

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.formats.write import write_annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -22,10 +23,11 @@ from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import OWN_FILES, RECORD, write_end, write_start
+from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_start
 from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -52,6 +54,7 @@ class FinetuneResult:
     stop_signal: int = 0  # the signal that stopped the training of layers
 
 
+@checks_types
 def finetune(
     annotations: Annotations,
     *,
@@ -87,6 +90,8 @@ def finetune(
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
     check_not_empty(work_dir=work_dir, init=init)
+    if seed < 0:
+        raise InputError(f"seed {seed}: must be at least 0")
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()
     check_training_runtime(compute)
     if multi_label and options.head == "prototype":
@@ -114,7 +119,7 @@ def finetune(
     config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
-    tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress)
+    tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
 
 
@@ -128,7 +133,7 @@ def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmet
 
 def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check: bool) -> FinetuneResult:
     """From the decisions to the model and its diagnosis."""
-    folder, config, split = RunFolder(work_dir), tuner.config, tuner.split
+    folder, config = RunFolder(work_dir), tuner.config
     is_head, stop_signal = config.train_layers == "head", 0
     evaluation: Evaluation | None = None
     folder.lock()
@@ -137,6 +142,10 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         if config.norms == "re-estimated":
             tuner = replace(tuner, weights=tuner.reestimate_norms())
         features = tuner.extract_features()
+        if features.lost:
+            tuner, features = tuner.without_lost(features)
+            write_annotations(tuner.annotations, work_dir / SPLIT)
+        split = tuner.split
         if overfit_check:
             tuner.check_overfit(features)
         head = tuner.fit_classifier(features, split.train, work_dir / (BEST if is_head else START))

@@ -2,10 +2,11 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from statistics import median
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from i3d.data.frame_folders import FrameNaming
 from i3d.data.resume import file_signature
 from i3d.data.sources import guess_sources
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
-from i3d.errors import InputError, counted
+from i3d.errors import InputError, counted, quoted
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
@@ -79,13 +80,15 @@ def inspect_clips(
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
     report = _trim_to_parts(_check(annotations, naming, compute, on_progress), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
+    if not readable:
+        raise _nothing_readable(annotations, report)
     position = {index: n for n, index in enumerate(readable)}
     pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
-    clips, splits_N = annotations, annotations.splits_N.copy()
-    if readable:
-        _check_num_bad(report, len(report.rows) - len(readable), max_bad)
-        clips = _split(annotations.select(readable), options, pairs, seed=seed)
-        splits_N[readable] = clips.splits_N
+    splits_N = annotations.splits_N.copy()
+    bad = [f"{row.path}: {row.reason}" for row in report.rows if not is_readable(row)]
+    check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
+    clips = _split(annotations.select(readable), options, pairs, seed=seed)
+    splits_N[readable] = clips.splits_N
     issues = find_data_issues(replace(annotations, splits_N=splits_N), report)
     if fatal := [issue.message for issue in issues if issue.is_fatal]:
         raise InputError(f"{annotations.source}: {'; '.join(fatal)}")
@@ -118,6 +121,23 @@ class Split:
     folds_N: npt.NDArray[np.int64] | None = None  # in cross-validation, the fold that holds out each clip
     head_folds_N: npt.NDArray[np.int64] | None = None  # the same of the classifier alone, for a small set
     folds_reason: str = ""  # of these folds, or why there are none
+
+    def select(self, chosen: Sequence[int]) -> Self:
+        """The split of only these clips, at their new indices. Folds without clips disappear."""
+        place = {index: n for n, index in enumerate(chosen)}
+
+        def folds(folds_N: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
+            return None if folds_N is None else np.unique(folds_N[list(chosen)], return_inverse=True)[1]
+
+        return replace(
+            self,
+            train=[place[i] for i in self.train if i in place],
+            test=[place[i] for i in self.test if i in place],
+            validation=[place[i] for i in self.validation if i in place],
+            groups_N=self.groups_N[list(chosen)],
+            folds_N=folds(self.folds_N),
+            head_folds_N=folds(self.head_folds_N),
+        )
 
     @property
     def num_folds(self) -> int:
@@ -206,19 +226,31 @@ def _check(
         completed += 1
         on_progress(Progress("check clips", completed, len(annotations), "clip"))
 
-    report = check_annotations(annotations, naming=naming, num_workers=max(compute.num_workers, 1), on_clip=count)
+    report = check_annotations(annotations, naming=naming, num_workers=compute.num_workers, on_clip=count)
     if all(signature for _, signature in signatures):  # clips in shards have none
         compute.cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
 
-def _check_num_bad(report: DatasetReport, num_bad: int, max_bad: float | None) -> None:
+def _nothing_readable(annotations: Annotations, report: DatasetReport) -> InputError:
+    """The error of a list without a readable clip: missing files often have another root."""
+    num_clips, first = len(report.rows), report.rows[0]
+    if all(row.status == "missing" for row in report.rows):
+        where = f"{annotations.source}: none of {counted(num_clips, 'clip')} is below {annotations.root or '.'}"
+        return InputError(f"{where}: the first is {quoted(first.path)}; give the folder that paths begin in (--root)")
+    return InputError(
+        f"{annotations.source}: none of {counted(num_clips, 'clip')} can be read: {first.path}: {first.reason} "
+        "(`i3d data check` lists all)"
+    )
+
+
+def check_num_bad(num_bad: int, num_clips: int, max_bad: float | None, first: str) -> None:
+    """An InputError if more than the fraction `max_bad` (None: 0.1, or one clip) are bad; `first` and why it is."""
     fraction = MAX_BAD if max_bad is None else max_bad
-    if num_bad > max(fraction * len(report.rows), max_bad is None):
-        first = next(row for row in report.rows if not is_readable(row))
+    if num_bad > max(fraction * num_clips, max_bad is None):
         raise InputError(
-            f"{num_bad} of {len(report.rows)} clips cannot be read, more than --max-bad {100 * fraction:g}% allows: "
-            f"{first.path}: {first.reason} (`i3d data check` lists all; a higher --max-bad leaves them out)"
+            f"{num_bad} of {counted(num_clips, 'clip')} cannot be read, more than --max-bad {100 * fraction:g}% "
+            f"allows: {first} (`i3d data check` lists all; a higher --max-bad leaves them out)"
         )
 
 

@@ -1,9 +1,11 @@
 """The settings of fine-tuning that a user can choose."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Literal, get_args
 
 from i3d.errors import InputError
+from i3d.utils.arguments import check_fields
 
 TrainLayers = Literal["head", "last", "all"]
 HeadKind = Literal["linear", "prototype"]
@@ -40,8 +42,16 @@ class FinetuneOptions:
             value, allowed = getattr(self, name), get_args(choices)
             if value is not None and value not in allowed:
                 raise InputError(f"{flag_of(name)} {value!r}: is not one of {', '.join(allowed)}")
+        check_fields(self)
         if self.cv_folds is not None and (self.cv_folds == 1 or self.cv_folds < 0):
             raise InputError(f"--cv-folds {self.cv_folds}: must be at least 2, or 0 for none")
+        for name in ("views", "test_clips", "epochs", "batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{flag_of(name)} {value}: must be at least 1")
+        if self.lr is not None and not 0 < self.lr < inf:
+            raise InputError(f"--lr {self.lr:g}: must be above 0 and finite")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise InputError(f"--layer-decay {self.layer_decay:g}: must be above 0 and at most 1")
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
             raise InputError(f"--val-fraction {self.val_fraction:g}: must be at least 0 (no validation) and below 1")
         if self.cv_folds and self.norms == "re-estimated":

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from i3d.finetuning.defaults import FinetuneConfig
 from i3d.finetuning.diagnosis import LayerGain
 from i3d.finetuning.features import Backbone, ClipFeatures, Clips, clip_features
 from i3d.finetuning.fitting import design_rows, fit_head, score_clips, write_model
-from i3d.finetuning.inspect_data import Split
+from i3d.finetuning.inspect_data import MAX_BAD, Split, check_num_bad
 from i3d.finetuning.overfit_check import draw_clips, overfit_head, overfit_network
 from i3d.models.engine.forward import forward
 from i3d.recipes.protocols import protocol_name
@@ -72,6 +72,7 @@ class Finetuner:
     deterministic: bool
     seed: int
     on_progress: ProgressCallback
+    max_bad: float | None = None  # the fraction of clips that may be unreadable; None: 0.1
 
     @property
     def annotations(self) -> Annotations:
@@ -117,6 +118,15 @@ class Finetuner:
         log.info(f"features: {features.num_computed} computed, the others read from the cache {cache}")
         return features
 
+    def without_lost(self, features: ClipFeatures) -> tuple[Self, ClipFeatures]:
+        """Without the clips that could be read at first and not again; too many of them are an InputError."""
+        num_clips = len(self.annotations)
+        check_num_bad(len(features.lost), num_clips, self.max_bad, next(iter(features.lost.values()), ""))
+        for reason in features.lost.values():
+            log.warning(f"{reason}; the clip is left out")
+        chosen = [index for index in range(num_clips) if index not in features.lost]
+        return replace(self, clips=self.clips.select(chosen), split=self.split.select(chosen)), features.select(chosen)
+
     def check_overfit(self, features: ClipFeatures) -> None:
         """The classifier must overfit the features of eight clips."""
         clips = self.annotations.select(self.split.train)
@@ -157,6 +167,7 @@ class Finetuner:
             compute=compute,
             deterministic=self.deterministic,
             validate_start=bool(validation),
+            max_bad=MAX_BAD if self.max_bad is None else self.max_bad,
             naming=naming,
             on_progress=self.on_progress,
         )

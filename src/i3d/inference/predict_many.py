@@ -19,6 +19,7 @@ from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, VideoClassifier, source_name
 from i3d.inference.sources import VideoInput, expand, is_many, to_source
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, Precision
 from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import ProgressCallback, ignore_progress
@@ -50,6 +51,7 @@ def predict(videos: list[Any] | tuple[Any, ...], **options: Unpack[_Options]) ->
 def predict(videos: str | os.PathLike[str], **options: Unpack[_Options]) -> Any: ...
 @overload
 def predict(videos: bytes | BinaryIO | Frames | torch.Tensor, **options: Unpack[_Options]) -> Prediction: ...
+@checks_types
 def predict(
     videos: VideoInput,
     *,
@@ -83,6 +85,7 @@ def predict(
     return Predictions(predict_each(predictor, sources, **options)) if many else predictor(sources[0], **options)
 
 
+@checks_types
 def predict_many(
     videos: VideoInput | Iterable[VideoInput],
     *,

@@ -23,6 +23,7 @@ from i3d.models.engine.forward import forward, views_at_once
 from i3d.models.flops import view_shape
 from i3d.recipes.protocols import with_average, with_views
 from i3d.recipes.settings import FlowMethod
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
@@ -57,6 +58,7 @@ class VideoClassifier(ABC):
     def protocol_line(self) -> str:
         """How the scores are computed, in words."""
 
+    @checks_types
     def __call__(
         self,
         source: Source,
@@ -85,6 +87,7 @@ class Predictor(VideoClassifier):
     predictor("clip.mp4").top1
     """
 
+    @checks_types
     def __init__(
         self,
         model: str | os.PathLike[str] = DEFAULT,

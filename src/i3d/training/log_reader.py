@@ -47,7 +47,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(texts) and text.startswith("{"):
                 break
             raise InputError(f"{path}:{number}: not a line of JSON; is this a log?") from error

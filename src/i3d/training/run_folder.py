@@ -121,13 +121,23 @@ def check_same_run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text())
         before = record["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read; restore it, or choose another --work-dir") from error
     if changes := diff_settings(before, json.loads(json.dumps(config))):
         text = "; ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise InputError(
             f"{path.parent}: its run was started with other settings ({text}); give the same, or another --work-dir"
         )
+    return record
+
+
+def read_run(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The record of a training run with this `config`; one that is damaged or of another run is an InputError."""
+    record = check_same_run(path, config)
+    starts = record.get("starts")
+    has_starts = isinstance(starts, list) and bool(starts) and all(isinstance(start, dict) for start in starts)
+    if not has_starts or not isinstance(record.get(DONE), bool) or (record[DONE] and "trainer_state" not in record):
+        raise InputError(f"{path}: is damaged; restore it, or choose another --work-dir")
     return record
 
 

@@ -47,8 +47,11 @@ def list_runs(folder: Path) -> list[RunSummary]:
 def _record(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((path / RUN).read_text())
-        _ = record["config"]["recipe"]["name"], record["starts"][0]["time"], record["config"]["seed"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        recipe = record["config"]["recipe"]
+        texts = recipe["name"], recipe["training"]["best_by"], record["starts"][0]["time"]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(record["config"]["seed"], int):
+            raise TypeError("a value of another type")
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise InputError(f"{path / RUN}: not the record of a run; restore it or move it away") from error
     return record
 
@@ -58,7 +61,7 @@ def _summary(path: Path, folder: Path, record: dict[str, Any], differ: dict[str,
     chosen = record["config"]["recipe"]
     best_by = "mean_average_precision" if chosen.get("multi_label") else chosen["training"]["best_by"]
     validated = [(line["validation"], line["step"]) for line in log if isinstance(line.get("validation"), dict)]
-    scored = [(metrics[best_by], step) for metrics, step in validated if best_by in metrics]
+    scored = [(metrics[best_by], step) for metrics, step in validated if isinstance(metrics.get(best_by), int | float)]
     best, best_step = max(scored, key=lambda entry: (entry[0], -entry[1]), default=(None, 0))
     losses = [line["loss"] for line in log if "loss" in line]
     name = str(path.relative_to(folder)) if path != folder else path.name

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from pydantic import ValidationError
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
@@ -20,15 +21,16 @@ from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError, check_not_empty, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
-from i3d.recipes.settings import ClipProtocol
+from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
 from i3d.training.optimizer import lr_factor
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, RunFolder, check_same_run, fingerprint
+from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, RunFolder, fingerprint, read_run
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import TrainState, train_step
 from i3d.training.stopping import Stopping, die_with_launcher
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.distributed import local_device
@@ -52,6 +54,7 @@ class TrainResult:
     speed: dict[str, float] = field(default_factory=dict)  # of a speed measurement
 
 
+@checks_types
 def train(
     recipe: Recipe,
     annotations: Annotations,
@@ -92,6 +95,8 @@ def train(
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
     check_not_empty(work_dir=work_dir)
+    if seed < 0:
+        raise InputError(f"seed {seed}: must be at least 0")
     die_with_launcher()
     if lr is not None and not 0 < lr < math.inf:
         raise InputError(f"learning rate {lr}: must be above 0 and finite (--lr)")
@@ -157,11 +162,14 @@ def _run(
     if max_steps is not None:
         return run_steps(run, stopping, max_steps, measures_speed=True)
     path = run.folder / RUN
-    before = check_same_run(path, config) if path.exists() else None
+    before = read_run(path, config) if path.exists() else None
     if before is not None and before[DONE]:
         where = printable(str(run.folder.path))
         run.info(f"{where}: this run is complete; train in another --work-dir to repeat it")
-        run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
+        try:
+            run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
+        except ValidationError as error:
+            raise InputError(f"{path}: is damaged ({first_error(error)}); choose another --work-dir") from error
         run.restore_bad_clips()
         return _result(run)
     run.resume()

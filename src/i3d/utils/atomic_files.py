@@ -22,6 +22,7 @@ except ImportError:  # Windows
 
 UNFINISHED: Final = ".i3d-unfinished-"  # begin of the names of folders while they are written
 LOCK: Final = ".lock"
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 TEMPORARY: Final = re.compile(r"\..*-[0-9a-f]{8}-[0-9a-f]{8}(\.\w+)?")  # names of the files of `replacing`
 ASSETS: Final = Path(__file__).parent.parent / "assets"  # files of the package
 
@@ -55,8 +56,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # an error of `write` has no name
         raise
     finally:
         if is_locked:

@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 import torch
 
 from i3d.errors import InputError, first_line
+from i3d.utils.arguments import check_fields
 from i3d.utils.cache import Cache
 from i3d.utils.device_names import check_device_name
 
@@ -34,8 +35,11 @@ class ComputeConfig:
     cache: Cache = field(default_factory=Cache.default)  # of computed flow and compiled networks
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.precision is not None and self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r}: is not one of {', '.join(PRECISIONS)}")
+        if self.num_workers < 0:
+            raise InputError(f"num_workers {self.num_workers}: must be at least 0")
         if self.runtime not in RUNTIMES:
             raise InputError(f"runtime {self.runtime!r}: is not one of {', '.join(RUNTIMES)}")
 

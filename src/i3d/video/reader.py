@@ -8,17 +8,20 @@ A source is a path, bytes, a folder or sequence of image files, or an array.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from i3d.errors import VideoError, check_not_empty
+from i3d.errors import InputError, VideoError, check_not_empty
+from i3d.utils.arguments import checks_types
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
 from i3d.video.frame_names import missing_numbers
 from i3d.video.images import frames_in, images_matching, open_array, open_images
 
 
+@checks_types
 def open_video(
     source: Source, *, frames_fps: float | None = None, limits: Limits = DEFAULT_LIMITS, name: str | None = None
 ) -> Video:
@@ -37,7 +40,10 @@ def open_video(
         return open_array(source, frames_fps=frames_fps, limits=limits)
     if isinstance(source, (str, os.PathLike)):
         return _open_path(Path(source), frames_fps, limits)
-    paths = [Path(p) for p in source]
+    paths = [Path(p) for p in source if isinstance(p, str | os.PathLike)] if isinstance(source, Sequence) else []
+    if not isinstance(source, Sequence) or len(paths) < len(source):
+        kind = type(source).__name__
+        raise InputError(f"source: type {kind} is no video; give a path, bytes, an array, or paths of images")
     name = f"{paths[0]} ... ({len(paths)} images)" if paths else "(no images)"
     return open_images(name, paths, frames_fps=frames_fps, limits=limits)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i3d.errors import InputError, check_not_empty
+from i3d.utils.arguments import checks_types
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.load import LoadReport, load_weights
 
@@ -27,6 +28,7 @@ class Conversion:
     num_bytes: int
 
 
+@checks_types
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],

@@ -17,6 +17,7 @@ from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import NetworkSettings
+from i3d.utils.arguments import checks_types
 from i3d.weights.checkpoint import Card, file_sha256, is_checkpoint, load_checkpoint
 from i3d.weights.detect import DetectedCheckpoint, detect_checkpoint
 from i3d.weights.foreign.numbers import Array
@@ -72,6 +73,7 @@ class Weights:
         return report if " of another shape" in report or (" missing" in report and not is_inflated) else ""
 
 
+@checks_types
 def load_model(
     source: str | os.PathLike[str] = "inception_rgb_kinetics400",
     *,
@@ -88,6 +90,7 @@ def load_model(
     return build_model(load_weights(source, recipe=recipe, labels=labels))
 
 
+@checks_types
 def load_weights(
     source: str | os.PathLike[str],
     *,

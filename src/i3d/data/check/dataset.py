@@ -29,6 +29,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming, infer_common_naming
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
+from i3d.utils.arguments import checks_types
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between
 from i3d.video.frame_names import Modality
@@ -109,6 +110,7 @@ class _CheckedClip:
         self.duplicate_of = self.duplicate_of or other.path
 
 
+@checks_types
 def check_dataset(
     source: Path,
     *,
@@ -217,8 +219,9 @@ class _DatasetCheck:
     def inspect_all(
         self, num_workers: int, limits: ResourceLimits, on_clip: Callable[[ClipReport], None] | None
     ) -> None:
-        """Decode every file."""
-        run, files = partial(run_limited, run=inspect_clip, limits=limits), list(self.files.values())
+        """Decode every file; the limits are those of worker processes, without which there are none."""
+        files = list(self.files.values())
+        run = partial(run_limited, run=inspect_clip, limits=limits) if num_workers else inspect_clip
         with closing(run_jobs(run, [file.job for file in files], num_workers=num_workers)) as running:
             for number, result in running:
                 file = files[number]

@@ -16,6 +16,7 @@ from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
+from i3d.utils.arguments import checks_types
 from i3d.utils.text import is_json_object, line_error, read_lines
 
 Format = Literal[
@@ -26,6 +27,7 @@ SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(
 CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
 
 
+@checks_types
 def read_annotations(
     source: Path | str,
     *,
