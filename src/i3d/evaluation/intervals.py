@@ -82,5 +82,5 @@ def format_interval(interval: Interval | None, *, factor: int = 1, digits: int =
     if interval is None:
         return "unknown"
     unit = 10**digits
-    low, high = floor(round(interval[0] * factor * unit, 6)), ceil(round(interval[1] * factor * unit, 6))
+    low, high = floor(round(interval[0] * factor * unit, 9)), ceil(round(interval[1] * factor * unit, 9))
     return f"{low / unit:.{digits}f} to {high / unit:.{digits}f}"
