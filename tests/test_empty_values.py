@@ -7,10 +7,14 @@ import pytest
 import i3d
 from i3d.cli.checks import check_values
 from i3d.cli.main import app
+from i3d.data.annotations import build_annotations
+from i3d.data.rows import Rows
 from i3d.errors import InputError
+from i3d.recipes.named import named_recipe
 from support.commands import commands_below, run, run_here
 
 COMMANDS = dict(commands_below(app))
+RECIPE = named_recipe("inception_rgb_kinetics400")
 SCRIPTS = {  # script: words that it needs
     "tools/train.py": ["config.py"],
     "tools/test.py": ["config.py", "model.pth", "--eval", "top_k_accuracy"],
@@ -51,6 +55,12 @@ def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script,
     assert result.stderr == "error: an argument: the value is empty; write one, or leave it out\n"
 
 
+def clips():
+    rows = Rows()
+    rows.add("a.mp4", ("a",))
+    return build_annotations(rows, source=Path("list.csv"), root=Path())
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -63,10 +73,10 @@ def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script,
         lambda: i3d.load_model(""),
         lambda: i3d.convert("", "x.safetensors"),
         lambda: i3d.convert("inception_rgb_kinetics400", ""),
-        lambda: i3d.evaluate("", None),
-        lambda: i3d.train(None, None, work_dir=""),
-        lambda: i3d.finetune(None, work_dir=""),
-        lambda: i3d.finetune(None, work_dir=Path("run"), init=""),
+        lambda: i3d.evaluate("", clips()),
+        lambda: i3d.train(RECIPE, clips(), work_dir=""),
+        lambda: i3d.finetune(clips(), work_dir=""),
+        lambda: i3d.finetune(clips(), work_dir=Path("run"), init=""),
         lambda: i3d.Predictor(""),
         lambda: i3d.video.open_video(""),
         lambda: i3d.data.read_annotations(""),
