@@ -114,7 +114,7 @@ def test_weights_and_a_compiled_network_are_measured_too(tmp_path):
         (("--precision", "fp64"), "is not one of fp32, bf16, fp16, auto"),
         (("--batch-size", "0"), "must be at least 1"),
         (("--batch-size", "many"), "write whole numbers with commas"),
-        (("--threads", "-1"), "must be at least 1 and 0"),
+        (("--threads", "-1"), "must be at least 0 and at most 1,024"),
         (("--runtime", "tensorrt"), "is not one of torch, compile, openvino"),
         (("--video", "nowhere.mp4"), "no such file"),
         (("--protocol", "2x2"), "write CLIPSxCROPS"),

@@ -25,6 +25,7 @@ LISTS = {
     "frames.txt": ("", "c{c}/v_{i} 250 {c}"),
     "table.csv": ("path,label,start,end,split\n", "c{c}/v_{i}.mp4,label {c},1,2,train"),
     "table.jsonl": ("", '{{"path": "c{c}/v_{i}.mp4", "label": "label {c}"}}'),
+    "keys.jsonl": ("", '{{"path": "c{c}/v_{i}.mp4", "label": "label {c}", "{k}": ""}}'),
     "kinetics.csv": ("label,youtube_id,time_start,time_end,split\n", "label {c},{i},1,11,train"),
     "something-v1.csv": ("", "{i};label {c}"),
 }
@@ -32,7 +33,8 @@ LISTS = {
 
 def huge(folder, name, *, lines=LINES):
     header, line = LISTS[name]
-    (folder / name).write_text(header + "".join(f"{line.format(i=i, c=i % 400)}\n" for i in range(lines)))
+    rows = (line.format(i=i, c=i % 400, k=("split", "group")[i % 2]) for i in range(lines))
+    (folder / name).write_text(header + "".join(f"{row}\n" for row in rows))
     return folder / name
 
 

@@ -84,6 +84,14 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, message):
     assert name in str(error.value)
 
 
+def test_two_numbers_are_a_name_and_its_number(tmp_path):
+    (tmp_path / "c.txt").write_text("0 0\n1 1\n10 2\n2 3\n3 4\n4 5\n5 6\n6 7\n7 8\n8 9\n9 10\n")
+    assert read_labels(tmp_path / "c.txt") == ("0", "1", "10", "2", "3", "4", "5", "6", "7", "8", "9")
+    (tmp_path / "c.csv").write_text("0,1\n1,0\n2,2\n")
+    with pytest.raises(InputError, match=r"c\.csv: numbers stand before and behind the names"):
+        read_labels(tmp_path / "c.csv")
+
+
 @pytest.mark.parametrize(
     "names",
     [["take 1", "walk"], ["3 points", "dunk"], ["class 0", "class 1"], ["cam 1", "cam 2", "other"], ["run 0"]],
@@ -100,7 +108,7 @@ def test_commands_read_the_same_forms(tmp_path, monkeypatch):
     (tmp_path / "l.txt").write_text("a.mp4 0\nb.mp4 2\nc.mp4 1\n")
     for form in ("behind.txt", "before_comma.csv", "header.csv", "before_colon.txt", "numbers.json", "names.json"):
         (tmp_path / form).write_bytes(FORMS[form].encode())
-        result = run("data", "list", "l.txt", "--classes", form, "--out", "o.csv")
+        result = run("data", "list", "l.txt", "--classes", form, "--out", "o.csv", "--force")
         assert result.returncode == 0, result.stderr
         rows = (tmp_path / "o.csv").read_text().splitlines()[1:]
         assert rows == ["a.mp4,weaving basket", "b.mp4,hop", "c.mp4,air drumming"]

@@ -53,7 +53,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
     result = run("predict", "z.webm", "--json", "--top-k", "3")
     [row] = json.loads(result.stdout)
     prediction = i3d.predict("z.webm", top_k=3)
-    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error"]
+    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error", "coverage"]
     assert row["predictions"] == [{"label": p.label, "score": p.score} for p in prediction.predictions]
     assert (row["path"], row["status"], row["frames"], row["error"]) == ("z.webm", "ok", 9, None)
 
@@ -68,7 +68,7 @@ def test_one_bad_file_among_many(clips):
     ]
     with Path("r.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["path", "status", *(f"{w}{k}" for k in range(1, 6) for w in ("top", "score")), "error"]
+    columns = ["path", "status", *(f"{w}{k}" for k in range(1, 6) for w in ("top", "score")), "error", "coverage"]
     assert list(rows[0]) == columns
     assert [row["path"] for row in rows] == ["a b (1).mp4", "m-broken.mp4", "z.webm", "é.mkv"]
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]
@@ -99,7 +99,7 @@ def test_from_the_standard_input(clips):
         (["predict"], "error: VIDEOS: is missing; see `i3d predict --help`"),
         (["predcit"], 'Did you mean "predict"?'),
         (["predict", "z.webm", "--tpo-k", "3"], "--top-k"),
-        (["predict", "z.webm", "--top-k", "0"], "error: --top-k 0: must be >= 1; see `i3d predict --help`"),
+        (["predict", "z.webm", "--top-k", "0"], "0: must be at least 1 and at most 1,000,000; see `i3d predict"),
         (["predict", "z.webm", "--top-k", "many"], "error: --top-k 'many': is not a whole number"),
         (["predict", "gone.mp4"], "error: gone.mp4: no such file; check the path"),
         (["predict", "*.gone"], "error: *.gone: no file matches this pattern; check it"),
@@ -122,7 +122,7 @@ def test_from_the_standard_input(clips):
             ["predict", "z.webm", "--device", "gpu"],
             "error: --device 'gpu': is not one of auto, cpu, cuda, cuda:N, mps, npu, npu:N",
         ),
-        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be > 0"),
+        (["predict", "z.webm", "--frames-fps", "0"], "error: --frames-fps 0: must be above 0 and at most 1,000"),
     ],
 )
 def test_bad_usage_is_exit_code_2(clips, args, words):

@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "fish")
 COMMANDS = {  # all flags without their dashes
     "predict": (
         "annotate cache classes device flow-method flow-model flow-recipe force frames-fps fuse-average json "
-        "max-decode-lag model out precision recipe runtime stream-weights streams top-k"
+        "max-decode-lag model num-clips out precision protocol recipe runtime stream-weights streams top-k"
     ),
     "features": (
         "array-format cache crops dense device flow-method flow-model flow-recipe force fps grid layer "
@@ -63,7 +63,7 @@ COMMANDS = {  # all flags without their dashes
         "jpeg-quality list-format multi-label out root short-side split template ucf-fold workers"
     ),
     "data pack": "allow-outside classes list-format multi-label out root shard-megabytes split ucf-fold",
-    "convert": "classes force in-channels json partial recipe",
+    "convert": "classes force in-channels json partial recipe state",
     "models": "json",
     "models show": "json recipe",
     "benchmark data": (

@@ -156,3 +156,12 @@ def test_a_part_behind_the_end_of_its_video_is_an_error_of_the_check(tmp_path, s
     assert (report.num_bad == 0) == is_sound, report
     if not is_sound:
         assert "the video ends at 0.480 s; give times in seconds" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_times_that_are_hardly_seconds_are_a_warning(tmp_path, kind):
+    source = table(tmp_path, ("path", "label", "start", "end"), [("a.mp4", "run", 0, 2866667)], kind=kind)
+    what = "times up to 2,866,667, 796 hours if they are seconds; convert them if they are milliseconds"
+    assert f"{what} or frame numbers" in read_annotations(source).warnings
+    source = table(tmp_path, ("path", "label", "start", "end"), [("a.mp4", "run", 0, 7200)], kind=kind)
+    assert not any("hours" in warning for warning in read_annotations(source).warnings)

@@ -70,6 +70,61 @@ def test_cosines_by_hand(tmp_path):
     assert max(abs(shifted[k]) for k in (-2, -1, 2)) < 0.3
 
 
+ORDERS = {"mirrors after each": [0, 5, 1, 6, 2, 7, 3, 8, 4, 9], "reversed": list(range(9, -1, -1))}
+
+
+def save_crops(folder, num_rows, crops_first, order):
+    """Two files of ten crops; crops of one row are alike, and rows of one crop are."""
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(9, 1, 64)) + 0.5 * rng.normal(size=(1, 10, 64)) + 0.5 * rng.normal(size=(9, 10, 64))
+    both = rows[: num_rows[0]], rows[: num_rows[1], order]
+    for name, values, is_first in zip("ab", both, crops_first, strict=True):
+        np.save(folder / f"{name}.npy", values.swapaxes(0, 1) if is_first else values)
+    return folder / "a.npy", folder / "b.npy"
+
+
+@pytest.mark.parametrize("num_rows", [(6, 6), (6, 8)])
+@pytest.mark.parametrize("crops_first", [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("order", ORDERS)
+def test_crops_in_another_order_and_before_the_rows_are_reported(tmp_path, num_rows, crops_first, order):
+    files = save_crops(tmp_path, num_rows, crops_first, ORDERS[order])
+    comparison = compare_features(*files)
+    assert comparison.crops_first == crops_first
+    assert [ORDERS[order][crop] for crop in comparison.crop_order] == list(range(10))
+    assert comparison.mean < 0.99
+    assert comparison.reordered == pytest.approx(1)
+    result = run_here(["i3d", "features", "compare", *files])
+    crops = " ".join(map(str, comparison.crop_order))
+    assert f"crops are in another order: with crops {crops} of the second 1.000000" in result.stdout
+    for name, is_first in zip(("first", "second"), crops_first, strict=True):
+        assert (f"the {name} has its crops before its rows: (crops, rows, numbers)" in result.stdout) == is_first
+    output = json.loads(run_here(["i3d", "features", "compare", *files, "--json"]).stdout)
+    assert (output["crop_order"], output["crops_first"]) == (list(comparison.crop_order), list(crops_first))
+
+
+@pytest.mark.parametrize("crops_first", [(False, False), (False, True), (True, False), (True, True)])
+def test_crops_in_the_same_order_are_not_reported(tmp_path, crops_first):
+    comparison = compare_features(*save_crops(tmp_path, (6, 8), crops_first, list(range(10))))
+    assert comparison.crop_order == ()
+    assert comparison.cosines_R == pytest.approx(1)
+
+
+def test_flat_rows_are_compared_with_those_of_several_crops(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 3, 5))
+    np.save(tmp_path / "a.npy", rows)
+    np.save(tmp_path / "b.npy", rows.reshape(4, 15))
+    assert compare_features(tmp_path / "a.npy", tmp_path / "b.npy").mean == pytest.approx(1)
+
+
+def test_a_cause_is_searched_for_in_crops_of_any_order(clip, source, tmp_path):
+    ten = replace(source, settings=SETTINGS.model_copy(update={"crops": "ten", "stride": 8}))
+    values = rows(replace(ten, change=lambda frames: (f[..., ::-1] for f in frames)), clip)
+    np.save(tmp_path / "b.npy", values[:, [0, 6, 1, 5, 2, 8, 3, 7, 4, 9]].swapaxes(0, 1))
+    causes = likely_causes(ten, clip, tmp_path / "b.npy")
+    assert causes[0].what == "colour order BGR"
+    assert causes[0].cosine == pytest.approx(1, abs=1e-6)
+
+
 CAUSES = {
     "colour order BGR": lambda e: replace(e, change=lambda frames: (f[..., ::-1] for f in frames)),
     "24 frames per second": lambda e: replace(e, settings=e.settings.model_copy(update={"fps": 24.0})),

@@ -22,12 +22,12 @@ from i3d.data.check import dataset as module
 from i3d.data.check.clip import ClipJob, inspect_clip
 from i3d.data.check.dataset import check_dataset
 from i3d.data.check.duplicates import ClipFingerprints, find_similar, fingerprint
-from i3d.data.check.file_headers import find_truncation
 from i3d.data.check.report import ClipReport, DatasetReport, write_report
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.pack import pack_dataset
 from i3d.errors import InputError
+from i3d.video.file_headers import find_truncation
 from i3d.video.reader import open_video
 from support.dying_jobs import inspect_or_die
 from support.rendering import encode
@@ -341,7 +341,7 @@ def test_folders_of_frames(tmp_path):
     assert "it is 40 x 30, the frames before 64 x 48" in rows["sizes"].reason
     assert rows["same"].reason == "the same content as whole, there labelled class 0, here class 1; keep one"
     assert rows["worse"].num_frames == 0
-    assert statuses(check(tmp_path / "gap")) == {".": "ok"}  # alone, any images in their order are a clip
+    assert statuses(check(tmp_path / "gap")) == {".": "damaged"}  # alone too: its numbers have a gap
     row_by_path = by_path(check(listed(tmp_path, ["gap,a,", "whole,a,"]), naming=FrameNaming("img_{:05d}.jpg")))
     assert (row_by_path["gap"].status, row_by_path["gap"].num_frames) == ("damaged", 4)
     assert check(listed(tmp_path, ["whole,a,"]), naming=FrameNaming("img_{:05d}.jpg", 3)).rows[0].num_frames == 10

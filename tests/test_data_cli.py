@@ -120,7 +120,7 @@ def test_check(actions):
         (["benchmark", "data", "actions", "--recipe", "inception_rgb_kinetics400"], "scores all frames of a video"),
         (["data", "check", "actions", "--out", "r.txt"], "--out r.txt: the name must end in .csv"),
         (["data", "check", "actions", "--near-duplicates", "some"], "is not one of across-splits, all, none"),
-        (["data", "split", "actions", "--out", "x.csv", "--val-fraction", "2"], "--val-fraction 2: must be < 1"),
+        (["data", "split", "actions", "--out", "x.csv", "--val-fraction", "2"], "2: must be at least 0 and below 1"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(actions, arguments, message):

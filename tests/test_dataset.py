@@ -118,7 +118,7 @@ def test_parts_of_a_video(videos):
     assert numbers[0] == [5, 7, 9, 11]  # frames 5 to 12 (8 of them): start 0 of room 1
     assert numbers[1][0] == 15
     late = source.with_name("late.csv")
-    late.write_text('path,label,start\n"clip 0 (ü).mp4",a,7\n')
+    late.write_text('path,label,start,end\n"clip 0 (ü).mp4",a,7,\n')
     batch = ClipDataset(read_annotations(late), TestView(protocol, pre))[0, 0]
     assert "the part begins at 7.000 s, the video ends at 0.800 s" in batch.bad[0].reason
 
@@ -368,18 +368,18 @@ def test_each_frame_is_decoded_and_converted_once(tmp_path, monkeypatch):
     """Of 30 views, which show 320 frames, and of a clip to train; counted at the decoder."""
     render(tmp_path / "a.mp4", num_frames=200, options={"g": "8"})
     (tmp_path / "list.txt").write_text("a.mp4 0\n")
-    counts, decode, rgb = Counter(), ContainerVideo.decode_packets, ContainerVideo.to_rgb
+    counts, decode, rgb = Counter(), ContainerVideo.decode_packet, ContainerVideo.to_rgb
 
-    def counting_decode(self, packets):
-        for frame in decode(self, packets):
-            counts["decoded"] += 1
-            yield frame
+    def counting_decode(self, packet):
+        frames, errors = decode(self, packet)
+        counts["decoded"] += len(frames)
+        return frames, errors
 
     def counting_rgb(self, frame):
         counts["converted"] += 1
         return rgb(self, frame)
 
-    monkeypatch.setattr(ContainerVideo, "decode_packets", counting_decode)
+    monkeypatch.setattr(ContainerVideo, "decode_packet", counting_decode)
     monkeypatch.setattr(ContainerVideo, "to_rgb", counting_rgb)
     annotations = read_annotations(tmp_path / "list.txt")
     thirty = ClipProtocol(clip_len=32, frame_interval=2, num_clips=10, crops="three")

@@ -202,6 +202,18 @@ def test_classes_are_matched_by_name(clips, models, tmp_path):
     assert score_clips(models["clips"], few).labels_N == ((1,), (1,))
 
 
+def test_whose_classes_numbers_without_names_are_is_logged(clips, models, tmp_path, caplog):
+    (tmp_path / "numbers.txt").write_text("0.mp4 0\n1.mp4 2\n")
+    with caplog.at_level("INFO", "i3d"):
+        evaluation = score_clips(models["clips"], read_annotations(tmp_path / "numbers.txt", root=clips))
+    assert evaluation.labels_N == ((0,), (2,))
+    assert "numbers.txt: its class numbers have no names; they are those of" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "i3d"):
+        score_clips(models["clips"], read_annotations(clips / "clips.csv"))
+    assert "class numbers" not in caplog.text
+
+
 @pytest.mark.slow
 def test_classes_that_do_not_match_are_an_error(clips, models, tmp_path):
     other = save_model(tmp_path / "other.safetensors", labels=("a", "x", "y", "z"))
@@ -402,7 +414,6 @@ def test_scores_that_are_no_numbers_name_the_clip(clips, tmp_path):
         (("--average-clips", "none", "--out", "r.csv"), "cannot hold the logits of every view"),
         (("--average-clips", "max"), "--average-clips 'max': is not one of prob, score, none"),
         (("--protocols", "1x2"), "write CLIPSxCROPS with 1, 3 or 10 crops"),
-        (("--protocols", "windows"), "the recipe 'tiny' scores clips"),
         (("--protocols", ""), "--protocols: the value is empty"),
         (("--set", "protocol.clip_len=0"), "protocol.clip_len: Input should be greater than or equal to 1, got '0'"),
         (("--set", "protocol.placement=foo"), "protocol.placement: Input should be 'centred', 'end_to_end' or 'dense'"),

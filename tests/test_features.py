@@ -19,18 +19,20 @@ from hypothesis import strategies as st
 
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import read_array
+from i3d.features.crops import crop_names, feature_crops
 from i3d.features.extract import load_extractor
 from i3d.features.extractor import FeatureExtractor, Row, Stream, num_rows, windows_of_stream
 from i3d.models.engine.engine import Engine
 from i3d.models.factory import build_network
-from i3d.recipes.features import PRESETS, FeatureSettings, feature_preset
+from i3d.recipes.features import AUTHORS, PRESETS, FeatureSettings, describe_other_network, feature_preset
 from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSettings
 from i3d.utils.atomic_files import remove_abandoned, replacing
 from i3d.utils.device import ComputeConfig
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import crop_views
+from i3d.video.transforms import crop_views, flip
 from i3d.weights.load import build_model, load_weights
+from i3d.weights.pretrained import DEFAULT
 from support import processes
 from support.commands import run_here
 from support.evaluation_runs import save_model
@@ -153,10 +155,71 @@ def test_a_row_is_the_network_on_exactly_its_frames(clip, long_clip, name, kinds
         assert (start, end) == pytest.approx((max(row.first, 0) / rate, min(row.stop, len(frames)) / rate), abs=1e-6)
 
 
+def torchvision_five_crop(frames_THWC, *, size):
+    """`torchvision.transforms.functional.five_crop`; `ten_crop` is that, then that of the mirrored frame."""
+    height, width = frames_THWC.shape[1:3]
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return [
+        frames_THWC[:, :size, :size],
+        frames_THWC[:, :size, width - size :],
+        frames_THWC[:, height - size :, :size],
+        frames_THWC[:, height - size :, width - size :],
+        frames_THWC[:, top : top + size, left : left + size],
+    ]
+
+
+def test_the_crops_of_a_row_are_those_of_torchvision_in_their_order():
+    for height, width in ((50, 71), (64, 64), (53, 40)):
+        frames = np.stack([*np.indices((height, width)), np.zeros((height, width), int)], axis=-1)[None]
+        for crops in ("five", "ten"):
+            expected = torchvision_five_crop(frames, size=32)
+            expected += torchvision_five_crop(flip(frames), size=32) if crops == "ten" else []
+            settings = FeatureSettings(crops=crops)
+            boxes = feature_crops(height, width, size=32, settings=settings)
+            actual = [frames[:, top : top + 32, left : left + 32] for top, left, _ in boxes]
+            actual = [flip(crop) if box.mirrored else crop for crop, box in zip(actual, boxes, strict=True)]
+            assert all(np.array_equal(a, b) for a, b in zip(actual, expected, strict=True))
+            assert len(crop_names(settings)) == len(boxes)
+
+
+def test_each_crop_has_the_name_of_its_place():
+    width = 60
+    for crops in ("five", "ten", "center"):
+        settings = FeatureSettings(crops=crops, flip=crops != "ten")
+        boxes = feature_crops(50, width, size=32, settings=settings)
+        for name, (top, left, mirrored) in zip(crop_names(settings), boxes, strict=True):
+            assert ("mirrored" in name) == mirrored
+            assert ("top" in name, "bottom" in name) == (top == 0, top == 18)
+            assert ("left" in name, "right" in name) == (left == 0, left == width - 32)
+
+
+def test_the_sidecar_has_the_order_of_several_crops():
+    assert "crop_order" not in load_extractor(DEFAULT, FeatureSettings()).made_with
+    order = load_extractor(DEFAULT, feature_preset("anomaly-10crop-16")).made_with["crop_order"]
+    assert order[:5] == ["top left", "top right", "bottom left", "bottom right", "centre"]
+    assert order[5:7] == ["top right, mirrored", "top left, mirrored"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_the_network_of_its_authors_if_it_is_another(preset):
+    width, network = AUTHORS[preset]
+    assert describe_other_network(preset, width) == ""
+    note = describe_other_network(preset, 3072 - width)
+    assert f"preset {preset}: its authors' rows have {width} numbers, of {network}; these have {3072 - width}" in note
+
+
 def by_hand(stream, clip_THWC, settings):
-    crops = crop_views(clip_THWC, size=32, crops="ten" if settings.crops == "five" else settings.crops)
-    if settings.crops == "five" and not settings.flip:
-        crops = crops[::2]
+    crops = {
+        "center": lambda: crop_views(clip_THWC, size=32, crops="center"),
+        "three": lambda: crop_views(clip_THWC, size=32, crops="three"),
+        "five": lambda: torchvision_five_crop(clip_THWC, size=32),
+        "ten": lambda: [
+            *torchvision_five_crop(clip_THWC, size=32),
+            *torchvision_five_crop(flip(clip_THWC), size=32),
+        ],
+    }[settings.crops]()
+    if settings.flip:
+        crops = [view for crop in crops for view in (crop, flip(crop))]
     rows = []
     for crop in crops:
         x = torch.from_numpy(crop.copy()).float().permute(3, 0, 1, 2)[None]
@@ -274,7 +337,9 @@ def test_existing_output_is_reused_and_changed_input_recomputed(videos, model, t
     (out / "b.npy").write_bytes(before["b.npy"][:-9])  # half a file
     unfinished = {**json.loads(before["more/a.json"]), "unfinished": True, "sha256": ""}
     (out / "more" / "a.json").write_text(json.dumps(unfinished))
-    assert "features of 3 of 3 videos, in" in run(videos, "--out", out, "--model", model, *OPTIONS)
+    err = run(videos, "--out", out, "--model", model, *OPTIONS)
+    assert "features of 3 of 3 videos, in" in err
+    assert "b.npy: damaged since it was written (its SHA-256 is wrong); it is extracted again" in err
     after = content(out)
     assert after["b.npy"] == after["a.npy"] == before["b.npy"]
     assert after["more/a.json"] == before["more/a.json"]
@@ -429,8 +494,8 @@ def test_the_runtime_is_in_the_sidecar(videos, model, tmp_path):
         (["--layer", "fc"], "layer 'fc': this network has pooled, conv1"),
         (["--grid"], "name an endpoint"),
         (["--crops", "7"], "--crops '7': is not one of 1, 3, 5, 10"),
-        (["--fps", "fast"], "write a number, or native"),
-        (["--fps", "-1"], "fps: Input should be greater than 0"),
+        (["--fps", "fast"], "write a number above 0 and at most 1,000, or native"),
+        (["--fps", "-1"], "write a number above 0"),
         (["--window-align", "end"], "--window-align 'end': is not one of start, centre"),
         (["--array-format", "mat"], "--array-format 'mat': is not one of npy, npz, h5, parquet"),
         (["--flow-method", "raft"], "--flow-method 'raft': is not one of tvl1, dis, farneback"),
@@ -440,6 +505,7 @@ def test_the_runtime_is_in_the_sidecar(videos, model, tmp_path):
         ),
         (["--dense", "--stride", "4"], "--dense: is stride 1, centred, with repeated ends; leave --stride"),
         (["--crops", "10", "--mirror-crops"], "--mirror-crops: ten crops have the mirror images already; leave it out"),
+        (["--preset", "anomaly-10crop-16", "--mirror-crops"], "ten crops have the mirror images already; leave flip"),
         (["--streams", "rgb,flow"], "no network of flow comes with the package; name one with --flow-model"),
         (["--flow-model", "MODEL"], "its network takes RGB (3 channels); set it with --model"),
         (["--precision", "fp16"], "precision fp16: a CPU has no fast float16"),
@@ -449,6 +515,13 @@ def test_bad_options(videos, model, tmp_path, options, message):
     options = [str(model) if word == "MODEL" else word for word in options]
     start = [] if "--model" in options else ["--model", model]
     assert message in run(videos / "a.mp4", "--out", tmp_path / "o", *start, *options, expected=2)
+
+
+def test_the_command_warns_of_the_network_of_a_preset(videos, model, tmp_path):
+    out = ("--out", tmp_path / "o", "--model", model, "--preset", "localisation-16-25fps", "--padding", "repeat")
+    note = "warning: preset localisation-16-25fps: its authors' rows have 2048 numbers, of two Inception-I3D, of RGB"
+    assert note in run(videos / "a.mp4", *out)
+    assert "its authors' rows" not in run(videos / "a.mp4", *out, "--layer", "layer2", "--force")
 
 
 def test_two_videos_of_one_name(videos, model, tmp_path):

@@ -1,5 +1,7 @@
 """Features are computed once: cached by content and settings, whatever the name of a clip and of a run."""
 
+import hashlib
+import io
 import shutil
 
 import numpy as np
@@ -98,15 +100,25 @@ def test_a_clip_is_identified_by_its_content(clean):
     assert start(clean, "changed", *folds) == 1
 
 
+def npy(values):
+    content = io.BytesIO()
+    np.save(content, values)
+    return content.getvalue()
+
+
+def write_cached(path, content):
+    path.write_bytes(hashlib.sha256(content).digest() + content)
+
+
 @pytest.mark.slow
 def test_damaged_cache_files_are_computed_again(root):
     """One cut short, one with values that are not finite, one whole and finite but of another shape."""
-    files = sorted((root / "cache").rglob("*.npy"))
+    files = sorted((root / "cache").rglob("*.array"))
     whole = [file.read_bytes() for file in files]
     files[0].write_bytes(whole[0][:-7])
-    np.save(files[1], np.full_like(np.load(files[1]), np.nan))
-    np.save(files[2], np.zeros((1, 5), np.float32))
-    for record in (root / "cache").rglob("*.json"):
+    write_cached(files[1], npy(np.full((1, 513), np.nan, np.float32)))
+    write_cached(files[2], npy(np.zeros((1, 5), np.float32)))
+    for record in (root / "cache").rglob("*.record"):
         record.write_text("{")
     assert start(root, "two") == 3
     assert [file.read_bytes() for file in files] == whole
@@ -116,8 +128,8 @@ def test_damaged_cache_files_are_computed_again(root):
 
 @pytest.mark.slow
 def test_a_record_of_another_form_is_written_again(root):
-    for record in (root / "cache").rglob("*.json"):
-        record.write_text('{"rows": [{"path": 1}], "counts": {}}')
+    for record in (root / "cache").rglob("*.record"):
+        write_cached(record, b'{"rows": [{"path": 1}], "counts": {}}')
     assert start(root, "two") == 0
 
 

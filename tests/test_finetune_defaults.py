@@ -1,20 +1,27 @@
 """The settings that fine-tuning chooses, a pure function; and how mirroring changes classes, by their names."""
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from i3d.errors import InputError
+from i3d.finetuning import finetune
 from i3d.finetuning.defaults import choose
 from i3d.finetuning.inspect_data import DatasetStats
 from i3d.finetuning.mirrored_classes import MirrorRule, mirror_rule
 from i3d.finetuning.options import FinetuneOptions
+from i3d.models.factory import build_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Preprocessing, ResNetSettings
+from i3d.utils.device import ComputeConfig, has_amx, has_bf16
 from support.commands import run_here
 from support.examples import examples
+from support.finetuning_runs import save_tiny
 
 PRE = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 3, std=(60.0,) * 3)
 FLOW = Preprocessing(short_side=32, crop=32, mean=(127.5,) * 2, std=(60.0,) * 2)
@@ -242,3 +249,71 @@ def test_any_names_are_accepted(names):
     classified = [*rule.alone, *(name for pair in rule.pairs for name in pair)]
     assert len(set(classified)) == len(classified)
     assert set(classified) <= set(names)
+
+
+class AskedError(Exception):
+    pass
+
+
+PROCESSORS = {  # what PyTorch detects, and what fine-tuning computes in
+    "AMX": ({"amx_bf16": True, "avx512_bf16": True}, "bf16"),
+    "Zen 4, Zen 5, Cooper Lake": ({"amx_bf16": False, "avx512_bf16": True}, "bf16"),
+    "AVX-512 alone": ({"amx_bf16": False, "avx512_bf16": False, "avx512_f": True}, "fp32"),
+    "another architecture": ({}, "fp32"),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_the_precision_is_that_of_the_processor(tmp_path, monkeypatch, name):
+    """What `finetune` passes on, and the reason that is printed."""
+    capabilities, precision = PROCESSORS[name]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    asked = {}
+
+    def ask(*_, **more):
+        asked.update(more)
+        raise AskedError
+
+    monkeypatch.setattr(finetune, "choose", ask)
+    monkeypatch.setattr(finetune, "inspect_clips", lambda *_, **__: (SimpleNamespace(annotations=None), None))
+    monkeypatch.setattr(finetune, "divide", lambda *_, **__: None)
+    with pytest.raises(AskedError):
+        finetune.finetune(
+            SimpleNamespace(is_frames=False),  # no clip is read
+            work_dir=tmp_path / "run",
+            init=save_tiny(tmp_path / "tiny.safetensors"),
+            compute=ComputeConfig("cpu"),
+        )
+    config = choose(FinetuneOptions(), **known([9, 9], has_fast_bf16=asked["has_fast_bf16"]))
+    assert config.precision == precision
+    reason = next(decision.reason for decision in config.decisions if decision.value == precision)
+    assert (reason == "this device has no instructions for bf16") == (precision == "fp32")
+
+
+def test_the_instructions_for_bf16_are_those_of_the_operating_system():
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    if flags is None:
+        pytest.skip("the system lists no instructions")
+    listed = set(flags[1].split())
+    assert has_amx() == ("amx_bf16" in listed)
+    assert has_bf16() == bool(listed & {"amx_bf16", "avx512_bf16"})
+
+
+def test_initial_weights_need_no_classifier(tmp_path, monkeypatch):
+    """The choice of settings comes after the weights are loaded."""
+    net = build_network(ResNetSettings(base_channels=2, num_classes=3))
+    state = {key: tensor for key, tensor in net.state_dict().items() if not key.startswith("fc.")}
+    torch.save(state, tmp_path / "backbone.pth")
+
+    def ask(*_, **__):
+        raise AskedError
+
+    monkeypatch.setattr(finetune, "inspect_clips", ask)
+    with pytest.raises(AskedError):
+        finetune.finetune(
+            SimpleNamespace(is_frames=False),  # no clip is read
+            work_dir=tmp_path / "run",
+            init=str(tmp_path / "backbone.pth"),
+            compute=ComputeConfig("cpu"),
+        )

@@ -361,7 +361,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     ("words", "message"),
     [
         (["a.mp4", "--out", "f", "--flow-method", "raft"], "--flow-method 'raft': is not one of"),
-        (["a.mp4", "--out", "f", "--fps", "fast"], "write a number, or native"),
+        (["a.mp4", "--out", "f", "--fps", "fast"], "write a number above 0 and at most 1,000, or native"),
         (["a.mp4", "--out", "f", "--flow-format", "avi"], "--flow-format 'avi': is not one of"),
         (["nowhere.mp4", "--out", "f"], "nowhere.mp4: no such file"),
         (["show", "a.mp4", "--out", "f.png"], "the name must end in .mp4 or .gif"),

@@ -105,7 +105,7 @@ def test_flow_is_computed_once_and_cached_by_content(clips, cached_flow, tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "bit"])
-def test_damaged_flow_is_computed_again(clips, cached_flow, damage):
+def test_damaged_flow_is_computed_again(clips, cached_flow, damage, caplog):
     dataset = ClipDataset(read_annotations(clips / "clips.csv"), TestView(WINDOWS, PRE), flow=cached_flow)
     first = dataset[0, 0].views_N[0]
     (path,) = files_in(cached_flow)
@@ -115,6 +115,7 @@ def test_damaged_flow_is_computed_again(clips, cached_flow, damage):
     path.write_bytes({"cut": content[: len(content) // 2], "zeros": bytes(len(content)), "bit": bytes(wrong)}[damage])
     assert torch.equal(dataset[0, 0].views_N[0].frames_DHWC, first.frames_DHWC)
     assert path.read_bytes() == content
+    assert f"{path}: damaged since it was cached; the flow is computed again" in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(clips, tmp_path):

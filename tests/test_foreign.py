@@ -226,7 +226,7 @@ def test_mindspore_checkpoints_convert(tmp_path):
     assert model.settings == InceptionSettings(bn_eps=1e-5)
     assert model.Mixed_3b.b0.bn.eps == 1e-5
     assert torch.equal(model.state_dict()["Mixed_5c.b3b.conv3d.weight"], state["Mixed_5c.b3b.conv3d.weight"])
-    (tmp_path / "checked.ckpt").write_bytes(content + b"crc_num" + b"0123456789")
+    (tmp_path / "checked.ckpt").write_bytes(foreign_files.mindspore_bytes(arrays, crc_check=True))
     assert len(read_weights_file(tmp_path / "checked.ckpt").arrays) == len(arrays)
 
 

@@ -98,3 +98,21 @@ def test_missing_files_and_empty_folders(tree):
         expand_inputs(["void"])
     with pytest.raises(InputError, match="gone.mp4: no such file"):
         expand_inputs(["gone.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "path,start,end\ntop.webm,1,2\n", "these columns are not read: start, end; whole videos are"),
+        ("l.csv", "path,label,end_frame\ntop.webm,x,2\n", "these columns are not read: end_frame; whole videos are"),
+        ("l.txt", "top.webm 3\n", "the numbers behind its paths (frames, labels) are not read: whole clips are"),
+        ("l.txt", "shots/one 1 2 5\n", "the numbers behind its paths (frames, labels) are not read: whole clips are"),
+        ("l.csv", "path,label\ntop.webm,x\n", ""),
+        ("l.txt", "top.webm\n", ""),
+    ],
+)
+def test_what_a_list_of_videos_holds_beside_them_is_named(tree, caplog, name, text, message):
+    (tree / name).write_text(text)
+    with caplog.at_level("INFO", "i3d"):
+        assert len(expand_inputs([name])) == 1
+    assert [record.getMessage() for record in caplog.records] == ([f"{name}: {message}"] if message else [])

@@ -54,7 +54,8 @@ OURS = {"training.warmup_start", "training.patience", "training.best_by", "train
 MMACTION2 = OFF | {  # 0.x: I3D-R50 32x2x1 from raw frames
     "network.kind": "resnet", "network.depth": 50, "network.in_channels": 3, "network.num_classes": 400,
     "network.dropout": 0.5, "network.base_channels": 64, "network.conv1_kernel_t": 5, "network.conv1_stride_t": 2,
-    "network.pool1_stride_t": 2, "network.pool2": True, "network.temporal_strides": (1, 1, 1, 1),
+    "network.pool1_stride_t": 2, "network.pool1": "1x3x3", "network.pool2": True,
+    "network.temporal_strides": (1, 1, 1, 1),
     "network.inflate": ((1,), (1, 0), (1, 0), (0, 1)), "network.inflate_style": "3x1x1",
     "network.non_local": ((0,), (0,), (0,), (0,)), "network.non_local_mode": "embedded_gaussian",
     "network.non_local_sub_sample": True, "network.non_local_use_scale": False, "network.frozen_stages": -1,

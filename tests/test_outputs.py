@@ -7,7 +7,7 @@ import pytest
 
 from i3d.cli.main import app
 from i3d.cli.options import OUTPUT
-from support.commands import commands_below, run
+from support.commands import commands_below, run, run_here
 from support.processes import locked_in_another_process
 from support.rendering import render
 from support.training_runs import RECIPE
@@ -169,3 +169,19 @@ def test_our_drawings_and_reports_are_made_again(place):
     assert run("plot", "log.jsonl", "--out", "o.png").returncode == 0
     assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0
     assert run("data", "preview", "clips.csv", "--out", "p", "--split", "train").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("tools/analysis/analyze_logs.py plot_curve log.jsonl --out", "o.png"),
+        ("tools/test.py i3d_r50_32x2x1_100e_kinetics400_rgb m.pth --eval top_k_accuracy --out", "o.json"),
+        ("tools/test.py i3d_r50_32x2x1_100e_kinetics400_rgb m.pth --dump", "o.json"),
+    ],
+)
+def test_the_scripts_of_mmaction2_replace_no_files(place, words, name):
+    (place / name).write_bytes(OURS)
+    result = run_here(["python", *words.split(), name])
+    assert result.returncode == 2
+    assert f"{name}: the file exists; choose another name, or replace it with --force" in result.stderr
+    assert (place / name).read_bytes() == OURS

@@ -1,5 +1,6 @@
 """`i3d.predict` and the `Predictor`: windows, looping, memory, options."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from i3d.video.container import ContainerVideo
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
 from i3d.video.transforms import center_crop
+from support.commands import run
 from support.engines import FakeEngine
+from support.evaluation_runs import save_model
 from support.processes import ENVIRONMENT
 from support.rendering import numbered_frame, render
 
@@ -65,14 +68,14 @@ def test_the_whole_way_by_hand(tmp_path, predictor):
 @pytest.mark.parametrize("promised", [60, 75])
 def test_clips_are_cut_from_frames_that_are_decoded_once(tmp_path, monkeypatch, promised):
     """Twice only where the packets promise another number of frames than can be decoded."""
-    path, decoded, decode = render(tmp_path / "clip.mp4", num_frames=60), [], ContainerVideo.decode_packets
+    path, decoded, decode = render(tmp_path / "clip.mp4", num_frames=60), [], ContainerVideo.decode_packet
 
-    def counting(self, packets):
-        for frame in decode(self, packets):
-            decoded.append(frame.pts)
-            yield frame
+    def counting(self, packet):
+        frames, errors = decode(self, packet)
+        decoded.extend(frame.pts for frame in frames)
+        return frames, errors
 
-    monkeypatch.setattr(ContainerVideo, "decode_packets", counting)
+    monkeypatch.setattr(ContainerVideo, "decode_packet", counting)
     monkeypatch.setattr(ContainerVideo, "num_frames", promised)
     protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=3, crops="center")
     *views, end = ViewSampler(protocol, Preprocessing(short_side=48, crop=40), None).views(path)
@@ -179,7 +182,9 @@ import sys
 import torch
 from i3d.inference.predictor import Predictor
 from i3d.utils.device import ComputeConfig
+from support.commands import run
 from support.engines import FakeEngine
+from support.evaluation_runs import save_model
 predictor = Predictor(compute=ComputeConfig(device="cpu"))
 predictor.engine = FakeEngine(lambda clips_NCTHW: torch.zeros(len(clips_NCTHW), 400))
 for path in sys.argv[1:]:
@@ -204,3 +209,51 @@ def test_memory_is_flat_in_the_length_of_the_video(tmp_path):
     (*short, peak_of_short), (*long, peak_of_both) = (map(int, line.split()) for line in result.stdout.splitlines())
     assert (short, long) == ([25 * 40, 5 * 40], [25 * 120, 5 * 120])
     assert peak_of_both - peak_of_short < 6
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A model of a user: one clip of 6 frames, every second one, in the middle of any video."""
+    protocol = ClipProtocol(clip_len=6, frame_interval=2, num_clips=1, crops="center")
+    return save_model(tmp_path_factory.mktemp("own") / "m.safetensors", protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    ("options", "coverage", "line"),
+    [
+        ([], 0.11, "the video was scored in part (11 % of its length); --protocol windows scores all frames"),
+        (["--num-clips", "3"], 0.33, "(33 % of its length)"),
+        (["--protocol", "4x3"], 0.44, "(44 % of its length)"),
+        (["--protocol", "windows"], 1.0, ""),
+        (["--num-clips", "12"], 0.93, ""),  # nearly all of it
+    ],
+)
+def test_how_much_of_a_video_is_scored_is_printed(tmp_path, own, options, coverage, line):
+    clip = render(tmp_path / "long.mp4", num_frames=100)
+    result = run("predict", clip, "--model", own, "--device", "cpu", "--json", *options)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["coverage"] == pytest.approx(coverage)
+    assert line in result.stderr
+    assert ("scored in part" in result.stderr) == bool(line)
+
+
+def test_windows_of_a_network_of_clips_are_as_long_and_fast_as_a_clip(tmp_path, own):
+    """All frames at 12.5 fps in windows of 6: as `test --protocols windows` scores them."""
+    clip = render(tmp_path / "long.mp4", num_frames=37)
+    predictor = Predictor(own, protocol="windows", compute=ComputeConfig(device="cpu"))
+    views = [len(view.clip_THWC) for view in predictor.sampler.views(clip) if not hasattr(view, "timed")]
+    assert sum(views) == 19  # 37 frames at 25 fps
+    assert max(views) == 6
+    (tmp_path / "l.csv").write_text("path,label\nlong.mp4,a\n")
+    words = [own, "--data", tmp_path / "l.csv", "--protocols", "windows", "--device", "cpu"]
+    assert run("test", *words, "--out", tmp_path / "r.json").returncode == 0
+    (scores,) = json.loads((tmp_path / "r.json").read_text())["clips"][0]["scores"].values()
+    predicted = {one.label: one.score for one in predictor(clip).predictions}
+    assert scores == pytest.approx([predicted[label] for label in "abc"], abs=1e-6)
+
+
+def test_a_short_video_is_scored_as_a_whole(tmp_path, own):
+    result = run("predict", render(tmp_path / "s.mp4", num_frames=11), "--model", own, "--device", "cpu")
+    assert "scored in part" not in result.stderr
+    wrong = run("predict", tmp_path / "s.mp4", "--model", own, "--protocol", "3x1", "--num-clips", "3")
+    assert "error: --num-clips 3: --protocol sets it; leave one out" in wrong.stderr

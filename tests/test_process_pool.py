@@ -1,6 +1,8 @@
 """Worker processes: a job that kills its worker fails alone, and no script is run again by its workers."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from i3d.data.check.clip import ResourceLimits, run_limited
 from i3d.errors import InputError
 from i3d.utils import process_pool
 from i3d.utils.process_pool import WorkerDied, run_jobs
@@ -60,3 +63,12 @@ def test_workers_that_do_not_start(monkeypatch):
     monkeypatch.setattr(process_pool, "run_worker", exit_at_once)
     with pytest.raises(InputError, match=r"worker processes do not start \(exit code 3\); read their error above"):
         list(run_jobs(work, ["a"], num_workers=2))
+
+
+def test_limits_of_a_job_are_those_of_a_worker():
+    """Without workers, they would stay with the process of the caller."""
+    before = [resource.getrlimit(kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CORE)]
+    handler = signal.getsignal(signal.SIGALRM)
+    assert run_limited(1, str, limits=ResourceLimits(seconds=100.0, memory_bytes=1 << 30)) == "1"
+    assert [resource.getrlimit(kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CORE)] == before
+    assert signal.getsignal(signal.SIGALRM) is handler

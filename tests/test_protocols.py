@@ -60,6 +60,13 @@ def models(tmp_path_factory):
     return save_models(tmp_path_factory.mktemp("models"))
 
 
+def list_with_a_bad_clip(folder, rows):
+    """A list whose last clip cannot be read: after its test, the resume log stays."""
+    (folder / "bad.mp4").write_bytes(b"x")
+    (folder / "l.csv").write_text("\n".join(["path,label", *rows, f"{folder / 'bad.mp4'},a", ""]))
+    return folder / "l.csv", "--allow-outside", "--max-bad", "60%"
+
+
 def run(command, *arguments, expected=0):
     result = run_here(["i3d", command, *arguments])
     assert result.returncode == expected, result
@@ -190,7 +197,7 @@ def test_reports_of_ours_are_replaced_and_others_are_not(clips, models, tmp_path
     report = tmp_path / "r.html"
     report.write_text("<p>mine</p>")
     message = try_test(models["clips"], clips / "clips.csv", "--report", report, expected=2)
-    assert "exists already and is no report of i3d" in message
+    assert "r.html: the file exists; choose another name, or replace it with --force" in message
     assert report.read_text() == "<p>mine</p>"
     try_test(models["clips"], clips / "clips.csv", "--report", report, "--force")
     first = report.read_text()
@@ -444,7 +451,8 @@ def test_probe_of_classes_that_go_together(clips, tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
-    data, out = clips / "clips.csv", tmp_path / "r.json"
+    out = tmp_path / "r.json"
+    data = list_with_a_bad_clip(tmp_path, [f"{clips / str(i)}.mp4,{'abc'[i % 3]}" for i in range(6)])
     from i3d.evaluation.scorer import Scorer
 
     real, calls = Scorer.__call__, []
@@ -456,40 +464,42 @@ def test_an_interrupted_test_resumes(clips, models, tmp_path, monkeypatch):
         return real(self, views, name, index=index)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
-    start = ["test", str(models["clips"]), "--data", str(data), "--device", "cpu", "--workers", "0"]
+    start = ["test", str(models["clips"]), "--data", *data, "--device", "cpu", "--workers", "0"]
     ended = run_here(["i3d", *start, "--protocols", "1x1,3x1", "--out", out])
     assert not out.exists()
     assert "interrupted; the same command resumes the test" in ended.stderr
     assert calls == [0, 1, 2, 3]
     options = ("--protocols", "1x1,3x1", "--out")
-    try_test(models["clips"], data, *options, out)
+    try_test(models["clips"], *data, *options, out, expected=3)
     assert calls[4:] == [3, 4, 5]
-    try_test(models["clips"], data, *options, tmp_path / "whole.json")
+    try_test(models["clips"], *data, *options, tmp_path / "whole.json", expected=3)
     assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
     calls.clear()
-    assert try_test(models["clips"], data, *options, out)[0] == try_test(models["clips"], data, *options, out)[0]
+    first, second = (try_test(models["clips"], *data, *options, out, expected=3)[0] for _ in range(2))
+    assert first == second
     assert calls == []
-    message = try_test(models["clips"], data, "--out", out, expected=2)
+    message = try_test(models["clips"], *data, "--out", out, expected=2)
     assert re.search(r"made with other settings \(variants\.\S+ was .*, now ", message)
-    few = read_annotations(data).select([0])
-    assert len(few) == 1
     (tmp_path / "few.csv").write_text(f"path,label\n{clips / '0.mp4'},a\n")
     message = try_test(models["clips"], tmp_path / "few.csv", *options, out, "--allow-outside", expected=2)
     assert "which is not in this run" in message
-    try_test(models["clips"], data, "--out", out, "--force")
+    (tmp_path / "bad.mp4").write_bytes((clips / "0.mp4").read_bytes())
+    try_test(models["clips"], *data, *options, out)
+    assert calls == [6]
+    assert not (tmp_path / ".r.json.resume").exists()  # every clip has scores
+    assert "the file exists" in try_test(models["clips"], *data, *options, out, expected=2)
+    try_test(models["clips"], *data, "--out", out, "--force")
     assert [e.name for e in read_evaluations(out)] == ["3x3"]
-    (tmp_path / "other.json").write_text("{}")
-    assert "the file exists" in try_test(models["clips"], data, "--out", tmp_path / "other.json", expected=2)
 
 
 def test_a_clip_that_changed_is_tested_again(clips, models, tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.mp4").write_bytes((clips / f"{i}.mp4").read_bytes())
-    (tmp_path / "l.csv").write_text("path,label\n0.mp4,a\n1.mp4,b\n2.mp4,c\n")
-    try_test(models["clips"], tmp_path / "l.csv", "--out", tmp_path / "r.json")
+    data = list_with_a_bad_clip(tmp_path, ["0.mp4,a", "1.mp4,b", "2.mp4,c"])
+    try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=3)
     before = read_evaluation(tmp_path / "r.json")
     (tmp_path / "1.mp4").write_bytes((clips / "5.mp4").read_bytes())
-    try_test(models["clips"], tmp_path / "l.csv", "--out", tmp_path / "r.json")
+    try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=3)
     after = read_evaluation(tmp_path / "r.json")
     assert (after.scores_NK != before.scores_NK).any(axis=1).tolist() == [False, True, False]
 
@@ -503,19 +513,23 @@ def test_other_frames_of_the_same_folders_are_other_clips(models, tmp_path):
             (tmp_path / "v").mkdir(exist_ok=True)
             frame = numbered_frame(step * k, height=36, width=48)
             cv2.imwrite(str(tmp_path / "v" / f"{prefix}_{k + 1:05d}.png"), frame)
-    (tmp_path / "l.txt").write_text("v 24 0\n")
-    options = ("--out", tmp_path / "r.json", "--template")
-    try_test(models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "x.png").write_bytes(b"x")
+    (tmp_path / "l.txt").write_text("v 24 0\nempty 24 0\n")
+    options = ("--max-bad", "50%", "--out", tmp_path / "r.json", "--template")
+    try_test(
+        models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path), expected=3
+    )
     message = try_test(
         models["clips"], tmp_path / "l.txt", *options, "alt_{:05d}.png", "--classes", classes(tmp_path), expected=2
     )
     assert "made with other settings" in message
-    (tmp_path / "l.txt").write_text("v 12 0\n")
+    (tmp_path / "l.txt").write_text("v 12 0\nempty 24 0\n")
     message = try_test(
         models["clips"], tmp_path / "l.txt", *options, "img_{:05d}.png", "--classes", classes(tmp_path), expected=2
     )
     assert "holds results of v (24 frames), which is not in this run" in message
-    (tmp_path / "l.txt").write_text("v 24 0\n")
+    (tmp_path / "l.txt").write_text("v 24 0\nempty 24 0\n")
     options = ("--out", tmp_path / "r.json", "--template", "img_{:05d}.png", "--classes", classes(tmp_path))
     message = try_test(models["clips"], tmp_path / "l.txt", *options, "--out-format", "mmaction2", expected=2)
     assert "made with other settings" in message
@@ -577,20 +591,22 @@ def test_names_that_are_not_utf8(clips, models, tmp_path):
 
 @pytest.mark.slow
 def test_a_damaged_resume_log_is_an_error(clips, models, tmp_path):
-    try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json")
+    data = list_with_a_bad_clip(tmp_path, [f"{clips / '0.mp4'},a", f"{clips / '1.mp4'},b"])
+    try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=3)
+    (tmp_path / "r.json").unlink()
     journal = tmp_path / ".r.json.resume"
-    header, *rows = journal.read_text().splitlines()
+    header, *rows, _ = journal.read_text().splitlines()
     for row in ("{", "[]", '{"key": "0.mp4", "signature": [1], "row": 3}'):
         journal.write_text("\n".join([header, row, ""]))
-        message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
+        message = try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=2)
         assert ".r.json.resume: damaged" in message
     record = json.loads(rows[0])
     record["row"]["3x3"]["values"] = "AAAA"
     journal.write_text("\n".join([header, json.dumps(record), ""]))
-    message = try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json", expected=2)
+    message = try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=2)
     assert "damaged" in message
     journal.write_text("\n".join([header, *rows])[:-20])  # the last line was cut off by a kill
-    try_test(models["clips"], clips / "clips.csv", "--out", tmp_path / "r.json")
+    try_test(models["clips"], *data, "--out", tmp_path / "r.json", expected=3)
 
 
 def test_parts_of_one_file_have_names_of_their_own(clips, models, tmp_path):

@@ -480,7 +480,7 @@ def test_the_pixel_limit_is_a_setting(tmp_path):
 @pytest.mark.slow
 def test_the_time_limit_counts_decoding_only(tmp_path, monkeypatch):
     path = render(tmp_path / "clip.mp4", num_frames=100, height=240, width=320)
-    with open_video(path, limits=Limits(max_seconds=-3.99)) as video, pytest.raises(VideoError, match="decoding took"):
+    with pytest.raises(VideoError, match="decoding took"), open_video(path, limits=Limits(max_seconds=-3.99)) as video:
         list(video.stream())
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

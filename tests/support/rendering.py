@@ -46,10 +46,20 @@ def render_tinted(path, *, first, num_frames, channel, **more):
 
 
 def encode(
-    path, frames, *, codec="libx264", fps=25, options=None, pix_fmt=None, stamps=None, container=None, colours=None
+    path,
+    frames,
+    *,
+    codec="libx264",
+    fps=25,
+    options=None,
+    pix_fmt=None,
+    stamps=None,
+    container=None,
+    colours=None,
+    muxer=None,
 ):
     height, width = frames[0].shape[:2]
-    with av.open(str(path), "w", options=container or {}) as out:
+    with av.open(str(path), "w", format=muxer, options=container or {}) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.width, stream.height = width, height
         stream.pix_fmt = pix_fmt or stream.codec_context.codec.video_formats[0].name

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from i3d import diagnostics
 from i3d.cli import options as shared
 from i3d.cli import output, run
 from i3d.cli.checks import accepted, check_network, check_protocols, choices, exists, numbers
+from i3d.cli.limits import BATCH, WEEK, WORKERS, Within
 from i3d.cli.messages import log
 from i3d.cli.usage import command
 from i3d.utils.atomic_files import write_atomically
@@ -25,7 +25,7 @@ app = App(name="benchmark", help="Measure the speed of data loading or of a netw
 class LoadingOptions:
     """Which clips are loaded, and how."""
 
-    num_clips: Annotated[int, shared.AT_LEAST_1] = 64
+    num_clips: Annotated[int, shared.COUNT] = 64
     """Clips to load."""
 
     phase: Literal["train", "test"] = "train"
@@ -33,7 +33,7 @@ class LoadingOptions:
 
     recipe: shared.ClipRecipe = shared.DEFAULT_RECIPE
 
-    batch_size: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = 8
+    batch_size: Annotated[int, Parameter(group=shared.SPEED), shared.whole(1, 65_536)] = 8
     """Clips of a batch."""
 
     workers: Annotated[str, Parameter(group=shared.SPEED)] = "1,2"
@@ -50,7 +50,7 @@ def data(source: shared.Dataset, /, *, options: LoadingOptions = LoadingOptions(
     Examples:
       i3d benchmark data train.csv --workers 1,4
     """
-    workers = tuple(numbers("--workers", options.workers, int))
+    workers = tuple(numbers("--workers", options.workers, int, WORKERS))
     annotations = run.setup.read_dataset(source, options.dataset, need_labels=False)
     clips = run.setup.clip_dataset(annotations, options.phase, options.recipe, options.frames)
     batch_size = options.batch_size if options.phase == "train" else 1
@@ -87,10 +87,10 @@ class ModelSpeedOptions:
     runtime: str = "torch"
     """torch, compile or openvino, with commas."""
 
-    rounds: Annotated[int, shared.AT_LEAST_1] = 10
+    rounds: Annotated[int, shared.COUNT] = 10
     """Measurements of each, after a warm-up."""
 
-    max_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0
+    max_seconds: Annotated[float, Parameter(validator=Within(0, WEEK))] = 60.0
     """Stop after so long, but not before 3 rounds."""
 
     device: shared.Device = "auto"
@@ -120,8 +120,8 @@ def model(
     check_network(name, options.recipe)
     axes = [
         choices("--precision", options.precision, get_args(shared.Precision)),
-        numbers("--batch-size", options.batch_size, int),
-        numbers("--threads", options.threads, int),
+        numbers("--batch-size", options.batch_size, int, BATCH),
+        numbers("--threads", options.threads, int, WORKERS),
         choices("--runtime", options.runtime, get_args(shared.Runtime)),
     ]
     configurations = [diagnostics.Configuration(*values) for values in product(*axes)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from i3d import recipes
+from i3d.cli.limits import RATE, Within
 from i3d.cli.usage import STDIN, STDIN_WORD
 from i3d.errors import InputError
 from i3d.recipes.names import FILE_SUFFIXES, recipe_names, unknown_recipe
@@ -114,13 +115,19 @@ def refuse(given: Mapping[str, object], why: str) -> None:
             raise InputError(f"{option}{why}")
 
 
-def numbers(option: str, text: str, kind: type[Number]) -> list[Number]:
-    """The numbers of a list with commas."""
+def numbers(option: str, text: str, kind: type[Number], allowed: Within) -> list[Number]:
+    """The numbers of a list with commas, each of which must be allowed."""
     try:
-        return [kind(number) for number in text.split(",")]
+        values = [kind(number) for number in text.split(",")]
     except ValueError as error:
         what = "whole numbers" if kind is int else "numbers"
         raise InputError(f"{option} {text!r}: write {what} with commas, such as 1,5") from error
+    for value in values:
+        try:
+            allowed(None, value)
+        except ValueError as error:
+            raise InputError(f"{option} {value:g}: {error}") from error
+    return values
 
 
 def choices(option: str, text: str, allowed: Sequence[str]) -> list[Any]:
@@ -135,6 +142,8 @@ def choices(option: str, text: str, allowed: Sequence[str]) -> list[Any]:
 def frame_rate(text: str) -> float | None:
     """A number of frames a second; None: native."""
     try:
-        return None if text == "native" else float(text)
+        fps = None if text == "native" else float(text)
+        RATE(None, fps)
     except ValueError as error:
-        raise InputError(f"--fps {text!r}: write a number, or native") from error
+        raise InputError(f"--fps {text!r}: write a number {RATE}, or native") from error
+    return fps

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import frame_rate
+from i3d.cli.limits import BELOW_1, SIDE, WEEK, Within
 from i3d.cli.usage import command
 from i3d.errors import InputError
 
@@ -48,10 +48,10 @@ class SplitOptions:
     out: Annotated[Path, shared.out_file(".csv", ".tsv", ".jsonl")]
     """The .csv, .tsv or .jsonl to write."""
 
-    val_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.2
+    val_fraction: Annotated[float, Parameter(validator=BELOW_1)] = 0.2
     """Fraction to validate on."""
 
-    test_fraction: Annotated[float, Parameter(validator=shared.BELOW_1)] = 0.0
+    test_fraction: Annotated[float, Parameter(validator=BELOW_1)] = 0.0
     """Fraction to test on."""
 
     group_by: shared.GroupBy = None
@@ -84,7 +84,7 @@ def pack(
     *,
     out: shared.OutFolder,
     shard_megabytes: Annotated[
-        int, Parameter(group=shared.OUTPUT, help="Size at which the next shard begins."), shared.AT_LEAST_1
+        int, Parameter(group=shared.OUTPUT, help="Size at which the next shard begins."), shared.COUNT
     ] = 1024,
     dataset: shared.DatasetOptions = shared.DatasetOptions(),
 ) -> None:
@@ -105,7 +105,7 @@ def pack(
 class FlowFileOptions:
     """How flow is computed and stored."""
 
-    flow_bound: float = 20.0
+    flow_bound: Annotated[float, Parameter(validator=Within(0, 1000, "low"))] = 20.0
     """Displacement in pixels that 0 and 255 stand for; larger is clipped."""
 
     flow_align: Literal["between", "frames"] = "between"
@@ -122,7 +122,7 @@ class ExtractOptions:
 
     out: shared.OutFolder
 
-    short_side: Annotated[int | None, shared.AT_LEAST_1] = None
+    short_side: Annotated[int | None, shared.whole(1, SIDE)] = None
     """Resize frames to this short side (default: not resized)."""
 
     fps: str = "native"
@@ -131,7 +131,7 @@ class ExtractOptions:
     flow_method: shared.FlowMethod | None = None
     """Write optical flow instead of frames: tvl1 (the paper's), dis (fast)."""
 
-    jpeg_quality: Annotated[int | None, Parameter(group=shared.OUTPUT), shared.whole(gte=1, lte=100)] = None
+    jpeg_quality: Annotated[int | None, Parameter(group=shared.OUTPUT), shared.whole(1, 100)] = None
     """Quality of JPEG files, 1 to 100 (default: 95, of flow 100)."""
 
     flow: FlowFileOptions = FlowFileOptions()
@@ -165,19 +165,19 @@ class CheckOptions:
     dataset: shared.DatasetOptions = shared.DatasetOptions()
     frames: shared.ModalityOptions = shared.ModalityOptions()
 
-    min_frames: Annotated[int, shared.AT_LEAST_1] = 1
+    min_frames: Annotated[int, shared.COUNT] = 1
     """Report clips of fewer frames."""
 
     near_duplicates: Literal["across-splits", "all", "none"] = "across-splits"
     """Report clips that show nearly the same."""
 
-    time_limit: Annotated[float, Parameter(validator=Number(gte=0.1))] = 300.0
+    time_limit: Annotated[float, Parameter(validator=Within(0.1, WEEK))] = 300.0
     """Seconds that one clip may take."""
 
-    memory_limit: Annotated[float, Parameter(validator=Number(gte=0.5))] = 4.0
+    memory_limit: Annotated[float, Parameter(validator=Within(0.5, 100_000))] = 4.0
     """GiB of memory that one process may take."""
 
-    workers: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED), shared.whole(1, 1024)] = 2
     """Processes; each may crash or hang without harm."""
 
     out: Annotated[Path | None, shared.out_file(".csv")] = None
@@ -208,10 +208,10 @@ class PreviewOptions:
 
     out: shared.OutFolder
 
-    num_clips: Annotated[int, shared.whole(gte=1, lte=100)] = 16
+    num_clips: Annotated[int, shared.whole(1, 100)] = 16
     """Clips to draw."""
 
-    epoch: Annotated[int, shared.AT_LEAST_0] = 0
+    epoch: Annotated[int, shared.whole(0, 1_000_000)] = 0
     """Draw clips as in this epoch."""
 
     seed: shared.Seed = 0

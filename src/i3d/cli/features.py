@@ -37,10 +37,10 @@ class FeatureOptions:
     grid: bool = False
     """Save the map (T, H, W) of an endpoint instead of its mean."""
 
-    window: Annotated[int | None, shared.AT_LEAST_1] = None
+    window: Annotated[int | None, shared.whole(1, 10_000)] = None
     """Frames of a row (default: 64)."""
 
-    stride: Annotated[int | None, shared.AT_LEAST_1] = None
+    stride: Annotated[int | None, shared.COUNT] = None
     """Frames from one row to the next (default: 64)."""
 
     fps: str | None = None

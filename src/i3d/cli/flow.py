@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import check_videos, frame_rate
 from i3d.cli.data import FlowFileOptions
+from i3d.cli.limits import SIDE, Within
 from i3d.cli.usage import command
 
 
@@ -24,7 +24,7 @@ class FlowOptions:
     flow_method: shared.FlowMethod = "tvl1"
     """How flow is computed: tvl1 (the paper's), dis (fast) or farneback."""
 
-    short_side: Annotated[int, shared.AT_LEAST_0] = 256
+    short_side: Annotated[int, shared.whole(0, SIDE)] = 256
     """Resize frames to this short side first; 0: not at all."""
 
     fps: str = "25"
@@ -61,7 +61,7 @@ def show(
     ] = None,
     max_displacement: Annotated[
         float,
-        Parameter(group=shared.COMPUTED, validator=Number(gte=0.1), help="Displacement in pixels of full colour."),
+        Parameter(group=shared.COMPUTED, validator=Within(0.1, 100_000), help="Displacement in pixels of full colour."),
     ] = 8.0,
     force: shared.Force = False,  # noqa: ARG001 (`guarded`)
 ) -> None:

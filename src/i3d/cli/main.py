@@ -129,8 +129,11 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(CLOSED_PIPE)
     except OSError as error:
         where = f"{printable(str(error.filename))}: " if error.filename else ""
+        todo = "check disk and rights"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            todo = "raise the limit (ulimit -n 1024), or use fewer --workers"
         code = 1 if error.errno in WRITE_ERRORS else 3
-        _end(f"{where}reading or writing failed ({error.strerror or error}); check disk and rights", error, code=code)
+        _end(f"{where}reading or writing failed ({error.strerror or error}); {todo}", error, code=code)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         _end(f"{type(error).__name__}: {reason}; this is unexpected: see `i3d --debug COMMAND ...`", error, code=1)

@@ -9,7 +9,7 @@ import i3d
 from i3d.cli import output
 from i3d.cli.checks import check_network
 from i3d.cli.messages import log
-from i3d.cli.options import AT_LEAST_1, INPUT, MODEL, OUTPUT, WEIGHTS, Classes, FileOrName, Force, Json, ModelRecipe
+from i3d.cli.options import INPUT, MODEL, OUTPUT, WEIGHTS, Classes, FileOrName, Force, Json, ModelRecipe, whole
 from i3d.cli.output_files import OutputFile
 from i3d.cli.usage import command
 
@@ -58,7 +58,11 @@ def convert(
     in_channels: Annotated[
         int | None,
         Parameter(group=MODEL, help="Input channels of an inflated 2D network (default: 3)."),
-        AT_LEAST_1,
+        whole(1, 1024),
+    ] = None,
+    state: Annotated[
+        str | None,
+        Parameter(group=MODEL, help="Which state dict of a PyTorch file: its key, or ema for averaged weights."),
     ] = None,
     partial: Annotated[bool, Parameter(group=MODEL, help="Accept weights of which only a part fits.")] = False,
     force: Force = False,
@@ -76,7 +80,7 @@ def convert(
 
     names = None if classes is None else class_names(classes)
     conversion = i3d.convert(
-        source, target, recipe=recipe, labels=names, in_channels=in_channels, partial=partial, force=force
+        source, target, recipe=recipe, labels=names, in_channels=in_channels, state=state, partial=partial, force=force
     )
     output.print_result(conversion, output.print_conversion, json=json)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Group, Parameter, Token
-from cyclopts.validators import Number
 
 from i3d.cli.checks import accepted, check_recipe, exists, no_file
+from i3d.cli.limits import Within
 from i3d.cli.output_files import OutputFile
 from i3d.data.labels import SHIPPED
 from i3d.errors import InputError
@@ -27,7 +27,6 @@ COMPUTED: Final = Group("What to compute", sort_key=3)
 OUTPUT: Final = Group("Output", sort_key=4)
 SPEED: Final = Group("Speed", sort_key=5)
 
-BELOW_1: Final = Number(gte=0, lt=1)
 DEFAULT_RECIPE: Final = "i3d_r50_32x2x1_100e_kinetics400_rgb"
 STREAMS: Final = ("rgb", "flow", "rgb,flow")
 
@@ -71,13 +70,12 @@ def _parse_whole(_: object, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
-def whole(**limits: int) -> Parameter:
+def whole(low: int, high: int) -> Parameter:
     """An option that is a whole number within limits."""
-    return Parameter(converter=_parse_whole, validator=Number(**limits))
+    return Parameter(converter=_parse_whole, validator=Within(low, high))
 
 
-AT_LEAST_0: Final = whole(gte=0)
-AT_LEAST_1: Final = whole(gte=1)
+COUNT: Final = whole(1, 1_000_000)
 
 
 def out_file(*suffixes: str, option: str = "--out", **rule: Any) -> Parameter:
@@ -95,8 +93,8 @@ def in_file(text: str, *, option: str = "", required: bool | None = None) -> Par
 DEVICE: Final = Parameter(group=SPEED, validator=lambda _, device: check_device_name(device))
 Device = Annotated[str, DEVICE, Parameter(help=f"{', '.join(DEVICE_NAMES)} (npu is untested).")]
 Fraction = Annotated[float, Parameter(converter=_parse_fraction)]
-Seed = Annotated[int, Parameter(group=COMPUTED, help="Random seed."), AT_LEAST_0]
-Workers = Annotated[int, Parameter(group=SPEED, help="Processes that load clips."), AT_LEAST_0]
+Seed = Annotated[int, Parameter(group=COMPUTED, help="Random seed."), whole(0, 2**63 - 1)]
+Workers = Annotated[int, Parameter(group=SPEED, help="Processes that load clips."), whole(0, 1024)]
 Json = Annotated[bool, Parameter(group=OUTPUT, help="Print JSON instead of tables.")]
 Force = Annotated[bool, Parameter(group=OUTPUT, help="Replace existing output.")]
 Report = Annotated[
@@ -143,7 +141,7 @@ class ListOptions:
     list_format: ListFormat = "auto"
     """Format of the list; auto recognises it."""
 
-    ucf_fold: Annotated[int, whole(gte=1, lte=3)] = 1
+    ucf_fold: Annotated[int, whole(1, 3)] = 1
     """Official split of UCF101 or HMDB51: 1, 2 or 3."""
 
     multi_label: bool = False
@@ -168,9 +166,9 @@ class FrameOptions:
     """How the image files of extracted frames are named."""
 
     template: str | None = None
-    """File names of frames, e.g. img_{:05d}.jpg or flow_{axis}_{:05d}.jpg."""
+    """File names of frames, e.g. img_{:05d}.jpg, {folder}-{:06d}.jpg or flow_{axis}_{:05d}.jpg."""
 
-    first_index: Annotated[int, AT_LEAST_0] = 1
+    first_index: Annotated[int, whole(0, 1_000_000_000)] = 1
     """Number in the name of the first frame, with --template."""
 
 

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from i3d.cli.messages import is_first_rank
 from i3d.errors import InputError
-from i3d.utils.outputs import check_new, locked_output
+from i3d.utils.outputs import check_new, check_resumable, locked_output
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ def guarded(function: Callable[..., object]) -> Callable[..., object]:
 
 def _lock(output: OutputFile, path: Path, locks: ExitStack, *, force: bool) -> None:
     if output.resumes:
-        return
+        return check_resumable(output.where(path), path, force=force)
     check_new(output.where(path), path, force=force, is_own=output.is_own)
     locks.enter_context(locked_output(output.where(path), path))
+    return None
 
 
 def _check_inputs(output: OutputFile, path: Path, values: list[_Value]) -> None:

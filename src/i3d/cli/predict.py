@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import check_videos
+from i3d.cli.checks import accepted, check_protocols, check_videos, refuse
+from i3d.cli.limits import RATE, WEEK, Within
 from i3d.cli.streams import choose_streams, parse_fusion
 from i3d.cli.usage import command
 
@@ -24,14 +24,22 @@ class PredictOptions:
     classes: Annotated[shared.Classes, Parameter(group=shared.MODEL)] = None
     """Class names: a file, kinetics400, kinetics600, ucf101 or hmdb51."""
 
-    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=Number(gt=0, lte=1000))] = None
+    frames_fps: Annotated[float | None, Parameter(group=shared.INPUT, validator=RATE)] = None
     """Frame rate of folders of images (default: as the network expects)."""
 
-    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Number(gte=0))] = 60.0
+    max_decode_lag: Annotated[float, Parameter(group=shared.INPUT, validator=Within(0, WEEK))] = 60.0
     """Stop decoding a video that takes so many seconds longer than playing it."""
 
-    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.AT_LEAST_1] = 5
+    top_k: Annotated[int, Parameter(group=shared.COMPUTED, alias="-k"), shared.COUNT] = 5
     """Classes to print for each video."""
+
+    protocol: Annotated[
+        str | None, Parameter(group=shared.COMPUTED, validator=accepted(check_protocols, "--protocol"))
+    ] = None
+    """Clips x crops, e.g. 10x3, or windows: all frames (default: the network's)."""
+
+    num_clips: Annotated[int | None, Parameter(group=shared.COMPUTED), shared.whole(1, 9999)] = None
+    """Clips of a video, with the network's own crops."""
 
     out: Annotated[Path | None, shared.out_file(".csv", ".json", ".jsonl", resumes=True)] = None
     """Write results to this .csv, .json or .jsonl; resumes a stopped run."""
@@ -49,8 +57,9 @@ class PredictOptions:
 def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) -> int:
     """Recognise the action in each video.
 
-    The network is the pretrained one of Kinetics-400, or --model. '-' reads one video from the standard input. Exit
-    code 3: some video could not be read.
+    The network is the pretrained one of Kinetics-400, or --model. Networks of clips score the clips of their own test;
+    the fraction of the video that these cover is printed. '-' reads one video from the standard input. Exit code 3:
+    some video could not be read.
 
     Examples:
       i3d predict clip.mp4
@@ -58,6 +67,8 @@ def predict(*videos: shared.Videos, options: PredictOptions = PredictOptions()) 
       i3d predict clip.mp4 --model epoch_100.pth --recipe i3d_r50_32x2x1_100e_kinetics400_rgb
     """
     names = check_videos(videos)
+    if options.protocol is not None:
+        refuse({f"--num-clips {options.num_clips}": options.num_clips}, ": --protocol sets it; leave one out")
     fusion = parse_fusion(options.fusion, options.streams)
     networks = choose_streams(options.model.model, options.model.recipe, options.streams)
     from i3d.data.formats.inputs import expand_inputs  # with PyAV

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import run
 from i3d.cli.checks import numbers
+from i3d.cli.limits import Within
 from i3d.cli.options import COMPUTED, INPUT, Force, FusionOptions, Json, Report, Seed, in_file, out_file
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -66,7 +66,7 @@ def score(
       i3d score result.json --metrics top_k_accuracy,mean_class_accuracy --top-k 1,3
     """
     names = [name.strip() for name in options.metrics.split(",")] if options.metrics else []
-    top_k = numbers("--top-k", options.top_k, int)
+    top_k = numbers("--top-k", options.top_k, int, Within(1, 1_000_000))
     return run.score.run_score(result, names, top_k, options)
 
 
@@ -80,7 +80,7 @@ class FuseOptions:
     sweep_on: Annotated[list[Path] | None, Parameter(group=INPUT)] = None
     """Results of other clips to choose weights on. Repeatable, same order."""
 
-    sweep_fraction: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.5
+    sweep_fraction: Annotated[float, Parameter(validator=Within(0, 1))] = 0.5
     """Fraction of files to choose weights on."""
 
     seed: Seed = 0
@@ -105,7 +105,7 @@ def fuse(
     if options.sweep_on and text != "sweep":
         raise InputError("--sweep-on: is for --stream-weights sweep")
     if text not in (None, "sweep"):
-        weights = numbers("--stream-weights", text, float)
+        weights = numbers("--stream-weights", text, float, Within(0, 1_000_000))
     return run.score.run_fuse(results, weights, options)
 
 

@@ -53,7 +53,7 @@ class TestOptions:
 
     report: shared.Report = None
 
-    max_views: Annotated[int | None, Parameter(group=shared.SPEED), shared.AT_LEAST_1] = None
+    max_views: Annotated[int | None, Parameter(group=shared.SPEED), shared.COUNT] = None
     """Views that run at once (default: 256 frames); fewer take less memory."""
 
     streams: shared.StreamOptions = shared.StreamOptions()

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 
 from i3d.cli import options as shared
 from i3d.cli import run
 from i3d.cli.checks import accepted, check_recipe, exists, no_file, refuse
+from i3d.cli.limits import BELOW_1, Within
 from i3d.cli.usage import command
 from i3d.errors import InputError
 from i3d.weights.names import check_weights_name
@@ -30,10 +30,10 @@ class FinetuneFlags:
     head: Literal["linear", "prototype"] | None = None
     """Classifier: linear, or prototype (class means)."""
 
-    views: Annotated[int | None, shared.AT_LEAST_1] = None
+    views: Annotated[int | None, shared.COUNT] = None
     """Views of each clip that the classifier is fitted on."""
 
-    test_clips: Annotated[int | None, shared.AT_LEAST_1] = None
+    test_clips: Annotated[int | None, shared.COUNT] = None
     """Clips of each video that are scored."""
 
     norms: Literal["frozen", "trained", "re-estimated"] | None = None
@@ -45,13 +45,13 @@ class FinetuneFlags:
     balance: Literal["none", "sampler", "loss", "focal", "logit-adjust"] | None = None
     """How uneven classes are balanced."""
 
-    layer_decay: Annotated[float | None, Parameter(validator=Number(gte=0.01, lte=1))] = None
+    layer_decay: Annotated[float | None, Parameter(validator=Within(0.01, 1))] = None
     """Factor of the learning rate for each layer below the classifier."""
 
-    cv_folds: Annotated[int | None, shared.AT_LEAST_0] = None
+    cv_folds: Annotated[int | None, shared.whole(0, 1000)] = None
     """Train and test on all clips in so many folds; 0: not even the classifier of few clips."""
 
-    val_fraction: Annotated[float | None, Parameter(validator=shared.BELOW_1)] = None
+    val_fraction: Annotated[float | None, Parameter(validator=BELOW_1)] = None
     """Fraction to validate on, of clips without a split (default: 0.2)."""
 
     group_by: shared.GroupBy = None
@@ -100,16 +100,16 @@ class TrainOptions:
     val_root: Annotated[Path | None, BY_RECIPE, Parameter(validator=exists("--val-root"))] = None
     """Folder that paths of --val-list are relative to."""
 
-    epochs: Annotated[int | None, shared.AT_LEAST_1] = None
+    epochs: Annotated[int | None, shared.COUNT] = None
     """Epochs (default: the recipe's)."""
 
-    batch_size: Annotated[int | None, shared.AT_LEAST_1] = None
+    batch_size: Annotated[int | None, shared.whole(1, 65_536)] = None
     """Clips of a step on each device."""
 
-    accumulate: Annotated[int | None, shared.AT_LEAST_1] = None
+    accumulate: Annotated[int | None, shared.whole(1, 65_536)] = None
     """Batches whose gradients make one step."""
 
-    lr: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    lr: Annotated[float | None, Parameter(validator=Within(0, 1_000_000, "low"))] = None
     """Learning rate as given, not scaled to the batch."""
 
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None
@@ -118,7 +118,7 @@ class TrainOptions:
     validate: Annotated[bool, BY_RECIPE, Parameter(negative="--no-validate")] = True
     """Validate as often as the recipe sets, and at the end."""
 
-    validate_every: Annotated[int | None, shared.AT_LEAST_1] = None
+    validate_every: Annotated[int | None, shared.COUNT] = None
     """Epochs from one validation to the next."""
 
     max_bad: shared.Fraction | None = None
@@ -138,7 +138,7 @@ class TrainOptions:
     runtime: Annotated[Literal["torch", "compile"], Parameter(group=shared.SPEED)] = "torch"
     """compile: PyTorch's compiler, slow to start, then faster."""
 
-    workers: Annotated[int, Parameter(group=shared.SPEED), shared.AT_LEAST_0] = 2
+    workers: Annotated[int, Parameter(group=shared.SPEED), shared.whole(0, 1024)] = 2
     """Processes that load clips, for each device."""
 
     cache: Annotated[Path | None, Parameter(group=shared.SPEED)] = None
@@ -150,7 +150,7 @@ class TrainOptions:
     fsdp: Annotated[bool, BY_RECIPE] = False
     """Shard weights and optimiser over the devices."""
 
-    benchmark_steps: Annotated[int | None, BY_RECIPE, shared.AT_LEAST_1] = None
+    benchmark_steps: Annotated[int | None, BY_RECIPE, shared.COUNT] = None
     """Measure the speed of so many steps and save nothing."""
 
     finetuning: FinetuneFlags = FinetuneFlags()

@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.class_numbers import assign_class_numbers
-from i3d.data.labels import LOOK_ALIKE, scripts_in
+from i3d.data.class_numbers import assign_class_numbers, not_a_class
+from i3d.data.labels import LOOK_ALIKE, clean_label, is_numbered, scripts_in
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, abridged, printable, quoted
@@ -191,6 +191,22 @@ class Annotations:
             label_ends_N=label_ends,
             **{name: getattr(self, name)[indices] for name in COLUMNS},
         )
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """The same clips with the classes of another list, matched by name; numbers without names stay as they are.
+
+        A label that is none of these classes is an InputError with its line.
+        """
+        known = {clean_label(name): number for number, name in enumerate(classes)}
+        names = classes if is_numbered(self.classes) else self.classes
+        number_of_K = np.array([known.get(clean_label(name), -1) for name in names[: len(self.classes)]], np.int32)
+        number_of_K = np.pad(number_of_K, (0, len(self.classes) - len(number_of_K)), constant_values=-1)
+        if (lacking_N := number_of_K[self.labels] < 0).any():
+            label = int(lacking_N.argmax())
+            clip = int(np.searchsorted(self.label_ends_N, label, side="right"))
+            name = self.classes[self.labels[label]]
+            raise InputError(f"{self.where(clip)}: {quoted(name)}: {not_a_class(known, name)}")
+        return replace(self, classes=classes, labels=number_of_K[self.labels])
 
     def map_columns(self, function: Callable[[Any], Any]) -> Self:
         """The same annotations with a function applied to every column, such as a copy to shared memory."""

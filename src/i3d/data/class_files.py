@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from i3d.data.labels import dataset_labels, is_class_name
 from i3d.errors import InputError, quoted
-from i3d.utils.text import line_error, parse_json, read_text, split_lines
+from i3d.utils.text import is_json_object, line_error, parse_json, read_text, split_lines
 
 NUMBER_HEADERS: Final = frozenset({
     "id", "index", "idx", "number", "no", "label", "class", "label_id", "class_id", "label_index", "class_index",
@@ -20,9 +20,9 @@ NUMBER_HEADERS: Final = frozenset({
 NAME_HEADERS: Final = frozenset({
     "name", "names", "label", "labels", "class", "classes", "label_name", "class_name", "action", "category",
 })  # fmt: skip
-_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])\t(?P<number>\d{1,9})", re.ASCII)
-_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])[\s,;:]+(?P<number>\d{1,9})", re.ASCII)
-_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})[.)]?[\s,;:]+(?P<name>[^\s,;:].*)", re.ASCII)
+_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])(?P<between>\t)(?P<number>\d{1,9})", re.ASCII)
+_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])(?P<between>[\s,;:]+)(?P<number>\d{1,9})", re.ASCII)
+_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})(?P<between>[.)]?[\s,;:]+)(?P<name>[^\s,;:].*)", re.ASCII)
 Line = tuple[int, str]  # its number from 1, and its text; of JSON the number is 0
 
 
@@ -40,7 +40,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     numbers than 0, 1, 2 ... are an InputError with the line.
     """
     text = read_text(path)
-    is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
+    is_json = path.suffix.lower() == ".json" or is_json_object(text)
     names = _in_json(path, parse_json(text, where=str(path))) if is_json else _in_lines(path, split_lines(path, text))
     if not any(name for _, name in names):
         raise InputError(f"{path}: contains no class names; write one a line")
@@ -95,15 +95,18 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
     readings, others = [], []
     for pattern in patterns:
         matches = [pattern.fullmatch(text) for _, text in lines]
-        pairs = [(int(match["number"]), _unquoted(match["name"])) for match in matches if match is not None]
-        if len({name for _, name in pairs}) < len(pairs):
+        pairs = [(int(match["number"]), match["name"]) for match in matches if match is not None]
+        pairs = pairs if pattern is _AFTER_TAB else [(number, _unquoted(name)) for number, name in pairs]
+        has_separators = all(match["between"].strip(" ") for match in matches if match is not None)
+        if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names
         if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):
             by_number = sorted(zip(pairs, lines, strict=True))
             readings.append([(line, name) for (_, name), (line, _) in by_number])
         else:
             others.append([None if match is None else int(match["number"]) for match in matches])
-    if len(readings) == 2 and readings[0] != readings[1]:
+    is_mmaction2 = all(re.fullmatch(r"\d+ +\d+", text) for _, text in lines)  # of classes named by numbers
+    if len(readings) == 2 and readings[0] != readings[1] and not is_mmaction2:
         raise InputError(f"{path}: numbers stand before and behind the names; write `name number` with a tab between")
     for numbers in others if not readings else ():
         _check_numbers(path, lines, numbers)
@@ -115,8 +118,8 @@ def _check_numbers(path: Path, lines: list[Line], numbers: list[int | None]) -> 
     if None not in numbers and len(lines) > 1:
         what = f"the numbers beside the names must be 0 to {len(lines) - 1}, each once"
         raise InputError(f"{path}: {what}; correct them, or write names alone")
-    in_order = max(sum(number == place + first for place, number in enumerate(numbers)) for first in (0, 1))
-    if in_order >= 2 and in_order * 2 >= len(lines):
+    known = {number for number in numbers if number is not None and number <= len(lines)}
+    if len(known) >= 2 and len(known) * 3 >= len(lines) and None in numbers:
         line, text = lines[numbers.index(None)]
         raise line_error(path, line, text, "has no class number, other lines have; number all names, or none")
 

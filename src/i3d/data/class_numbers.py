@@ -1,7 +1,7 @@
 """Convert labels, which are names or numbers, to class numbers."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -41,19 +41,20 @@ def assign_class_numbers(
         for labels in distinct:
             if hidden := next((str(label) for label in labels if not is_class_name(str(label))), None):
                 raise wrong(labels, hidden, "a class name with invisible characters, or blanks around it; rename it")
-    known: dict[Label, int] = {clean_label(name): number for number, name in enumerate(names)}
+    known = {clean_label(name): number for number, name in enumerate(names)}
     ids: dict[tuple[Label, ...], tuple[int, ...]] = {}
     for labels in distinct:
         numbers = [_number(label) if are_numbers else known.get(clean_label(str(label))) for label in labels]
         ids[labels] = tuple(number for number in numbers if number is not None)
         if None in numbers:
             bad = labels[numbers.index(None)]
-            why = f"is not one of the {len(known)} classes{_near(known, bad)}"
-            raise wrong(labels, bad, f"{NO_NUMBER}; correct it" if are_numbers else why)
+            raise wrong(labels, bad, f"{NO_NUMBER}; correct it" if are_numbers else not_a_class(known, bad))
         if are_numbers and rows.label_column and (unclear := _unclear(labels, ids[labels], known)):
             raise wrong(labels, unclear, f"a class number, or the class of this name; {COLUMN_TODO}")
         if len(labels) > 1 and not multi_label:
             raise wrong(labels, labels[1], SECOND_LABEL)
+        if len(set(ids[labels])) < len(labels):
+            raise wrong(labels, labels[-1], f"the clip has a label twice, {' '.join(map(str, labels))}; remove one")
     used = [number for of_clip in ids.values() for number in of_clip]
     num_classes = MAX_CLASSES if classes is None else len(classes)
     for labels, of_clip in ids.items():
@@ -87,7 +88,7 @@ def _are_numbers(rows: Rows, distinct: Iterable[tuple[Label, ...]], wrong: Calla
     return bool(first)
 
 
-def _unclear(labels: tuple[Label, ...], numbers: tuple[int, ...], known: dict[Label, int]) -> Label | None:
+def _unclear(labels: tuple[Label, ...], numbers: tuple[int, ...], known: dict[str, int]) -> Label | None:
     """A label of a table that is the number of one class, and the name of another."""
     pairs = ((label, number) for label, number in zip(labels, numbers, strict=True) if isinstance(label, str))
     return next((label for label, number in pairs if known.get(label, number) != number), None)
@@ -108,6 +109,8 @@ def _out_of_range(number: int, used: list[int], classes: tuple[str, ...] | None)
     return f"there are {len(classes)} classes, 0 to {len(classes) - 1}; {hint}"
 
 
-def _near(known: dict[Label, int], label: Label) -> str:
-    near = get_close_matches(str(label), [str(name) for name in known], n=1)
-    return f"; did you mean {near[0]!r}?" if near else "; correct it, or give the right class file"
+def not_a_class(known: Collection[str], label: Label) -> str:
+    """Why a label is none of the known classes, and the next step."""
+    near = get_close_matches(str(label), known, n=1)
+    todo = f"did you mean {near[0]!r}?" if near else "correct it, or give the right class file"
+    return f"is not one of the {len(known)} classes; {todo}"

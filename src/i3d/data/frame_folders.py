@@ -2,6 +2,9 @@
 
     img_00001.jpg                            RGB: `img_{:05d}.jpg`, first number 1 (or any)
     flow_x_00001.jpg flow_y_00001.jpg        flow: `flow_{axis}_{:05d}.jpg`; MMAction2's `{}_{:05d}.jpg` is the same
+    v0ABC-000001x.jpg v0ABC-000001y.jpg      in the folder v0ABC: `{folder}-{:06d}{axis}.jpg`
+    u/v0/frame000001.jpg v/v0/...            in the folder u/v0: `../../{uv}/{folder}/frame{:06d}.jpg`
+    u/frame000001.jpg v/frame000001.jpg      `{uv}/frame{:06d}.jpg`; also x/ and y/, flow_x/ and flow_y/
     flow_00001.jpg                           packed flow: x is red, y is green
 
 Flow is uint8 with two channels, x then y: 127.5 is no motion.
@@ -9,10 +12,10 @@ Flow is uint8 with two channels, x then y: 127.5 is no motion.
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,19 +23,34 @@ from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
 from i3d.errors import InputError, VideoError
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
-from i3d.video.images import IMAGE_SUFFIXES, FramesVideo, read_image
+from i3d.video.frame_names import (
+    PLACEHOLDERS,
+    Modality,
+    NameKind,
+    flow_axes,
+    is_flow,
+    is_half_of_flow,
+    is_image,
+    kinds_of,
+    rgb_kinds,
+)
+from i3d.video.images import FramesVideo, read_image
 
-Modality = Literal["rgb", "flow"]
 RECORD: Final = ".i3d-frames.json"  # in folders of frames that i3d wrote, and above them: the settings
-_NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.\w+)")
 _LAST_NUMBER: Final = re.compile(r"(\d{1,9})\D*\.\w+$", re.ASCII)
+_EXAMPLES: Final = {"rgb": "img_{:05d}.jpg", "flow": "flow_{axis}_{:05d}.jpg or {folder}-{:06d}{axis}.jpg"}
 MAX_INSPECTED: Final = 20  # folders from which the naming is inferred
-_AXIS: Final = re.compile(r"(?:^|(?<=[_\-]))[xy](?=[_\-]?$)")
+_SUBFOLDERS: Final = ("{uv}", "{axis}", "flow_{axis}")  # of a clip, one for each direction of its flow
+_SIBLINGS: Final = "../../{uv}/{folder}"  # of the clip: u/clip beside v/clip
+_VERTICAL: Final = {"x": "u", "y": "v"}
 
 
 @dataclass(frozen=True)
 class FrameNaming:
-    """How the frames of a folder are named: a template with one number, and an `{axis}` for pairs of flow images."""
+    """How the frames of a folder are named: a template with one number.
+
+    `{axis}` is x or y, `{uv}` u or v, for pairs of flow images; `{folder}` is the name of the folder.
+    """
 
     template: str = "img_{:05d}.jpg"
     first: int = 1  # the number of the first frame
@@ -44,13 +62,15 @@ class FrameNaming:
         object.__setattr__(self, "template", self.template.replace("{}", "{axis}", 1))
         try:
             has_number = self.name(0) != self.name(1)
-        except (KeyError, IndexError, ValueError):
+        except (AttributeError, KeyError, IndexError, ValueError):
             has_number = False
-        if not has_number or "/" in self.template:
-            todo = "write img_{:05d}.jpg, or flow_{axis}_{:05d}.jpg for flow"
+        folders, slash, file = self.template.rpartition("/")
+        if not has_number or not file or (slash and folders not in (*_SUBFOLDERS, _SIBLINGS)):
+            todo = "write img_{:05d}.jpg, {folder}-{:06d}.jpg, or flow_{axis}_{:05d}.jpg for flow"
             raise InputError(f"template {self.template!r}: not a file name with a number; {todo}")
         if self.modality == "rgb" and self.paired:
-            raise InputError(f"template {self.template!r}: {{axis}} is for flow; remove it for rgb")
+            what = "{axis} is" if "{axis}" in self.template else "{uv} is"
+            raise InputError(f"template {self.template!r}: {what} for flow; remove it for rgb")
 
     @property
     def in_one_file(self) -> bool:
@@ -60,15 +80,16 @@ class FrameNaming:
     @property
     def paired(self) -> bool:
         """Whether x and y are two files."""
-        return "{axis}" in self.template
+        return "{axis}" in self.template or "{uv}" in self.template
 
     @property
     def num_channels(self) -> int:
         return 3 if self.modality == "rgb" else 2
 
-    def name(self, index: int, axis: str = "x") -> str:
-        """The file name of frame `index`, counted from 0."""
-        return self.template.format(self.first + index, axis=axis)
+    def name(self, index: int, axis: str = "x", folder: Any = "") -> str:
+        """The file of frame `index`, counted from 0, of a folder, relative to it."""
+        name = str(folder).rpartition("/")[2]
+        return self.template.format(self.first + index, axis=axis, uv=_VERTICAL[axis], folder=name)
 
 
 def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
@@ -76,32 +97,59 @@ def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
             return FrameNaming(file, 0, modality)
-        names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        kinds = kinds_of(path.name for path in folder.iterdir())
+        candidates = _flow_templates(folder, kinds) if modality == "flow" else _rgb_templates(folder, kinds)
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
-    kinds: dict[tuple[str, str], list[str]] = {}  # numbers by (prefix, suffix)
-    for match in map(_NUMBERED.fullmatch, names):
-        if match is not None:
-            kinds.setdefault((match[1], match[3]), []).append(match[2])
-    axes = {kind: match[0] for kind in kinds if (match := _AXIS.search(kind[0]))}
-    flow_kinds = axes.keys() | {kind for kind in kinds if "flow" in kind[0].lower()}
-    chosen = kinds.keys() - flow_kinds
-    if modality == "flow":
-        chosen = {kind for kind, axis in axes.items() if axis == "x"} if axes else flow_kinds
-    if len(chosen) != 1:
-        candidates = ", ".join(f"{prefix}#{suffix}" for prefix, suffix in sorted(kinds)) or "no numbered images"
-        todo = "pass --template, such as img_{:05d}.jpg"
-        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({candidates}); {todo}")
-    (prefix, suffix) = next(iter(chosen))
-    numbers = kinds[prefix, suffix]
-    lengths = {len(number) for number in numbers}
+    if len(candidates) != 1:
+        names = ", ".join(map(str, kinds)) or "no numbered images"
+        todo = f"pass --template, such as {next(iter(candidates), _EXAMPLES[modality])}"
+        if modality == "rgb" and kinds and not candidates:
+            todo = "they are optical flow; give the folder of the RGB frames, or pass --modality flow"
+        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({names}); {todo}")
+    [(template, first)] = candidates.items()
+    return FrameNaming(template, first, modality)
+
+
+def _rgb_templates(folder: Path, kinds: Sequence[NameKind]) -> dict[str, int]:
+    """The possible templates, and the first number of each; a single image beside a sequence is none."""
+    if is_half_of_flow(Path(str(folder))):
+        return {}
+    frames = rgb_kinds(kinds)
+    sequences = [kind for kind in frames if len(kind.numbers) > 1] or frames
+    return {_template(kind, folder): _first(kind) for kind in sequences}
+
+
+def _flow_templates(folder: Path, kinds: Sequence[NameKind]) -> dict[str, int]:
+    if axes := flow_axes(kinds):
+        return {_template(kind, folder, is_direction=True): _first(kind) for kind in axes}
+    if is_half_of_flow(Path(str(folder))):
+        return {f"{_SIBLINGS}/{_template(kind, folder)}": _first(kind) for kind in kinds}
+    for pattern in _SUBFOLDERS:
+        halves = [folder / pattern.format(axis=axis, uv=_VERTICAL[axis]) for axis in "xy"]
+        if all(half.is_dir() for half in halves):
+            inner = kinds_of(path.name for path in halves[0].iterdir())
+            return {f"{pattern}/{_template(kind, folder)}": _first(kind) for kind in inner}
+    return {_template(kind, folder): _first(kind) for kind in kinds if is_flow(kind)}
+
+
+def _first(kind: NameKind) -> int:
+    return min(map(int, kind.numbers))
+
+
+def _template(kind: NameKind, folder: Any, *, is_direction: bool = False) -> str:
+    """The template of a kind; the name of the folder at its beginning becomes `{folder}`, a direction `{axis}`."""
+    name = str(folder).rpartition("/")[2]
+    named = bool(name) and kind.prefix.startswith(name) and not kind.prefix[len(name) : len(name) + 1].isalnum()
+    prefix, ending = (part.replace("{", "{{").replace("}", "}}") for part in (kind.prefix, kind.ending))
+    if is_direction:
+        prefix, ending = NameKind(prefix, ending, ()).with_axis(PLACEHOLDERS[kind.axis])
+    if named:
+        prefix = "{folder}" + prefix[len(name.replace("{", "{{").replace("}", "}}")) :]
+    lengths = {len(number) for number in kind.numbers}
     digits = min(lengths)
-    padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in numbers)
-    prefix = prefix.replace("{", "{{").replace("}", "}}")
-    if modality == "flow":
-        prefix = _AXIS.sub("{axis}", prefix)
-    number = f"{{:0{digits}d}}" if padded and digits > 1 else "{:d}"
-    return FrameNaming(f"{prefix}{number}{suffix}", min(map(int, numbers)), modality)
+    padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in kind.numbers)
+    return f"{prefix}{{:0{digits}d}}{ending}" if padded and digits > 1 else f"{prefix}{{:d}}{ending}"
 
 
 def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNaming | None:
@@ -118,7 +166,7 @@ def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modal
         except VideoError:  # missing; reading the clip reports that
             continue
         except InputError as error:
-            if any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder(number).iterdir()):
+            if any(is_image(path.name) for path in folder(number).iterdir()):
                 unclear = unclear or error
     if namings:
         [(template, _)] = Counter(naming.template for naming in namings).most_common(1)
@@ -150,10 +198,11 @@ def open_frames(
     if num_frames is None:
         num_frames = count_frames(folder, naming) - first_frame
         if num_frames < 1:
-            raise VideoError(str(folder), f"no frame {naming.name(first_frame)}", "check the folder and --template")
+            what = f"no frame {naming.name(first_frame, folder=folder)}"
+            raise VideoError(str(folder), what, "check the folder and --template")
 
     def file_at(index: int, axis: str = "x") -> Path:
-        return folder / naming.name(first_frame + index, axis)
+        return folder / naming.name(first_frame + index, axis, folder)
 
     def frame_at(index: int) -> FrameHWC:
         if naming.paired:
@@ -169,7 +218,8 @@ def count_frames(folder: Path, naming: FrameNaming) -> int:
     """The number of frames. A missing number is a VideoError: frames were lost."""
     count, later = consecutive_frames(folder, naming)
     if later:
-        gap = f"{naming.name(count)} is missing, {naming.name(later[0])} exists"
+        missing, existing = (naming.name(index, folder=folder) for index in (count, later[0]))
+        gap = f"{missing} is missing, {existing} exists"
         raise VideoError(str(folder), gap, "extract its frames again, or list their number")
     return count
 
@@ -179,15 +229,22 @@ def consecutive_frames(folder: Path, naming: FrameNaming) -> tuple[int, list[int
     if naming.in_one_file:
         with open_frames(folder, naming) as video:
             return video.num_frames, []
+    axes = "xy" if naming.paired else "x"
     try:
-        names = {p.name for p in folder.iterdir()}
+        names = {name for axis in axes for name in _listed(folder, naming.name(0, axis, folder).rpartition("/")[0])}
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
     count = 0
-    while naming.name(count) in names and (not naming.paired or naming.name(count, "y") in names):
+    while all(naming.name(count, axis, folder) in names for axis in axes):
         count += 1
     numbers = {int(match[1]) - naming.first for name in names if (match := _LAST_NUMBER.search(name))}
-    return count, sorted(number for number in numbers if number > count and naming.name(number) in names)
+    return count, sorted(n for n in numbers if n > count and naming.name(n, folder=folder) in names)
+
+
+def _listed(folder: Any, place: str) -> Iterator[str]:
+    """The files in a place below or beside a folder, relative to the folder."""
+    for path in (folder / place if place else folder).iterdir():
+        yield f"{place}/{path.name}" if place else path.name
 
 
 def _read_flow_pair(x_file: Path, y_file: Path, limits: Limits) -> FrameHWC:

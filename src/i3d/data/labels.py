@@ -4,6 +4,7 @@ import unicodedata
 from typing import Final
 
 from i3d.utils.atomic_files import ASSETS
+from i3d.utils.text import is_json_object
 
 SHIPPED: Final = {name: f"{name}_labels.txt" for name in ("kinetics400", "kinetics600", "ucf101", "hmdb51")}
 CLASSES_SUFFIX: Final = ".classes.txt"  # of the file of class names beside a list
@@ -19,6 +20,11 @@ def dataset_labels(dataset: str) -> tuple[str, ...] | None:
 def numbered_labels(num_classes: int) -> tuple[str, ...]:
     """Names for classes that have none: 3 -> class 0, class 1, class 2."""
     return tuple(f"class {i}" for i in range(num_classes))
+
+
+def is_numbered(classes: tuple[str, ...]) -> bool:
+    """Whether classes have no names but those of `numbered_labels`."""
+    return classes == numbered_labels(len(classes))
 
 
 def clean_label(name: str) -> str:
@@ -38,5 +44,5 @@ def is_visible(name: str) -> bool:
 
 
 def is_class_name(name: str) -> bool:
-    """Whether a name can stand in every list and file of classes: visible, and without blanks around it."""
-    return is_visible(name) and name == name.strip() != ""
+    """Whether a name can stand in every list and file of classes: visible, without blanks around it, and not JSON."""
+    return is_visible(name) and name == name.strip() != "" and not is_json_object(name)

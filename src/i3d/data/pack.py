@@ -1,24 +1,25 @@
 """Pack the files of a dataset into indexed tar shards, which `data.shards` reads."""
 
+import hashlib
 import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
+import google_crc32c
 import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
-from i3d.data.shards import CLASSES, INDEX, LIST, SHARD
+from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
-from i3d.utils.atomic_files import unfinished_folder
+from i3d.utils.atomic_files import unfinished_folder, write_atomically
+from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
 
-BLOCK: Final = 512  # bytes of a tar block
 PackedEntry = tuple[bytes, int, int, int]  # name, shard, offset, size
 
 
@@ -45,24 +46,43 @@ def pack_dataset(
         folder = unfinished / out.name
         folder.mkdir()
         files, shard_sizes = _write_shards(annotations, folder, shard_bytes, on_clip)
-        names, shards, offsets, sizes = zip(*files, strict=True) if files else ((), (), (), ())
-        np.savez(
-            folder / INDEX,
-            names_utf8=np.frombuffer(b"".join(names), np.uint8),
-            name_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
-            shards=np.array(shards, np.int32),
-            offsets=np.array(offsets, np.int64),
-            sizes=np.array(sizes, np.int64),
-            shard_sizes=np.array(shard_sizes, np.int64),
-        )
+        _write_index(files, shard_sizes, folder)
         write_annotations(replace(annotations, root=str(folder)), folder / LIST)
         write_classes(annotations.classes, folder / CLASSES)
+        digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (INDEX, LIST, CLASSES)}
+        write_atomically(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode())
         try:
             folder.rename(out)
         except OSError as error:
             why = f"was created by another process ({error.strerror}); choose a new folder"
             raise InputError(f"{out}: {why}") from error
     return len(files)
+
+
+def _write_index(files: list[PackedEntry], shard_sizes: list[int], folder: Path) -> None:
+    names, *columns = zip(*files, strict=True) if files else ((), (), (), ())
+    shards_N, offsets_N, sizes_N = (np.array(column, np.int64) for column in columns)
+    starts_N, stops_N = spans(shards_N, offsets_N, sizes_N, np.array(shard_sizes, np.int64))
+    np.savez(
+        folder / INDEX,
+        names_utf8=np.frombuffer(b"".join(names), np.uint8),
+        name_ends=np.cumsum([len(name) for name in names], dtype=np.int64),
+        shards=shards_N.astype(np.int32),
+        offsets=offsets_N,
+        sizes=sizes_N,
+        crc32c=_checksums(folder, shards_N, starts_N, stops_N),
+        shard_sizes=np.array(shard_sizes, np.int64),
+    )
+
+
+def _checksums(folder: Path, shards_N: Integers, starts_N: Integers, stops_N: Integers) -> Integers:
+    """The CRC-32C of the bytes of each file, as they are on the disk."""
+    checksums_N = np.zeros(len(shards_N), np.int64)
+    for shard in np.unique(shards_N):
+        with (folder / SHARD.format(shard)).open("rb") as file:
+            for number in np.flatnonzero(shards_N == shard):
+                checksums_N[number] = google_crc32c.value(file.read(int(stops_N[number] - starts_N[number])))
+    return checksums_N
 
 
 def _write_shards(
@@ -100,6 +120,8 @@ def _files(annotations: Annotations, on_clip: Callable[[int], None] | None) -> I
         if path not in packed and annotations.is_frames:
             flow = flow_file_in(place) if place.is_dir() else None  # of all frames
             images = [place / flow] if flow else images_in(place)
+            if is_half_of_flow(place):
+                raise annotations.error(number, "has one direction of its flow only; put both into one folder")
             listed = 0 if flow else int(annotations.num_frames_N[number])
             if len(images) < max(listed, 1):
                 why = f"contains {len(images)} images" + (f", its list states {listed}" if listed > 0 else "")

@@ -19,10 +19,9 @@ from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from i3d.errors import InputError, VideoError, first_line
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
-from i3d.utils.outputs import check_new, is_open_file
+from i3d.utils.outputs import RESUME, check_new, is_open_file, resume_log
 from i3d.video.images import images_in
 
-SUFFIX: Final = ".resume"
 WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
 MAX_CHANGES: Final = 5  # that a message names
 TODO: Final = "choose another --out, or replace them with --force"
@@ -65,7 +64,7 @@ class ResumeLog(Generic[T]):
         rank: int = 0,
         all_gather: Callable[[list[str]], list[str]] = list,
     ) -> None:
-        self.path = _log_path(out, rank)
+        self.path = resume_log(out, rank)
         self._encode, self._decode = encode, decode
         self._file: BinaryIO | None = None
         self._entries: dict[str, Entry] = {}
@@ -171,13 +170,13 @@ def finish_log(out: Path, *others: Path, is_complete: bool) -> None:
             log.unlink(missing_ok=True)
         return
     lines = "".join(f"{_written_line(path)}\n" for path in (out, *others))
-    with writing_to(f"{_log_path(out, 0)}:", "free disk space"), _log_path(out, 0).open("ab") as file:
+    with writing_to(f"{resume_log(out)}:", "free disk space"), resume_log(out).open("ab") as file:
         file.write(lines.encode())
 
 
 def is_logged(path: Path, out: Path) -> bool:
     """Whether the log of `out` names the content that the file `path` has now."""
-    log = _log_path(out, 0)
+    log = resume_log(out)
     return path.is_file() and log.exists() and _written_line(path) in _complete_lines(log, None)
 
 
@@ -248,13 +247,9 @@ def changed_settings(before: Any, now: Any, name: str = "") -> list[tuple[str, A
     return [] if before == now else [(name, before, now)]
 
 
-def _log_path(out: Path, rank: int) -> Path:
-    return out.with_name(f".{out.name}{f'.{rank}' if rank else ''}{SUFFIX}")
-
-
 def _logs(out: Path) -> list[Path]:
     """The log of the first rank, and those of the others that exist."""
-    return [_log_path(out, 0), *sorted(out.parent.glob(f".{escape(out.name)}.[0-9]*{SUFFIX}"))]
+    return [resume_log(out), *sorted(out.parent.glob(f".{escape(out.name)}.[0-9]*{RESUME}"))]
 
 
 def _written_line(path: Path) -> str:

@@ -1,15 +1,19 @@
 """A dataset of many small files in a few tar files with an index, so that reading a file takes one seek.
 
     packed/shard-00000.tar ...     plain tar: any tool can unpack them
-    packed/index.npz               shard, offset and size of each file; arrays only, no pickle
+    packed/index.npz               shard, offset, size and CRC-32C of each file; arrays only, no pickle
     packed/clips.csv               the list: path, label, ...
     packed/classes.txt             the class names in the order of their numbers
+    packed/SHA256SUMS              of the index, the list and the class names; `sha256sum -c` reads it
 
-Files are read by offset and size; the headers of the tar files are not parsed.
+Files are read by offset and size; the headers of the tar files are not parsed. The checksum of a file is over its
+header, content and padding too, so that each byte of a shard is verified when a file of its place is read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import zipfile
 import zlib
@@ -19,6 +23,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +34,11 @@ from i3d.video.reader import open_video
 INDEX: Final = "index.npz"
 LIST: Final = "clips.csv"
 CLASSES: Final = "classes.txt"
+SUMS: Final = "SHA256SUMS"
 SHARD: Final = "shard-{:05d}.tar"
+BLOCK: Final = 512  # bytes of a tar block
+
+Integers = npt.NDArray[np.int64]
 
 
 def is_packed(root: Path) -> bool:
@@ -74,7 +83,10 @@ class Shards:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            with (root / INDEX).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = (root / INDEX).read_bytes()
+            if stated_digest(root, INDEX) != hashlib.sha256(content).hexdigest():
+                raise ValueError(f"its SHA-256 is not that in {SUMS}")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in arrays.zip.infolist()):
                     raise ValueError("its columns are compressed; i3d writes them uncompressed")
                 self._names_utf8: npt.NDArray[np.uint8] = arrays["names_utf8"]
@@ -82,6 +94,7 @@ class Shards:
                 self._shards: npt.NDArray[np.int32] = arrays["shards"]
                 self._offsets: npt.NDArray[np.int64] = arrays["offsets"]
                 self._sizes: npt.NDArray[np.int64] = arrays["sizes"]
+                self._crc32c: npt.NDArray[np.int64] = arrays["crc32c"]
                 self._shard_sizes: npt.NDArray[np.int64] = arrays["shard_sizes"]
         except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             why = f"not the index of shards ({first_line(error)}); pack the dataset again"
@@ -111,16 +124,21 @@ class Shards:
             raise VideoError(where, "no such file in the shards", "pack the dataset again, or correct the list")
         if self._pid != os.getpid():  # after a fork
             self._files, self._pid = {}, os.getpid()
-        shard = int(self._shards[number])
+        shard, (start, stop) = int(self._shards[number]), (int(bounds[number]) for bounds in self._spans)
         try:
             if shard not in self._files:
                 self._files[shard] = os.open(self.root / SHARD.format(shard), os.O_RDONLY)
-            content = os.pread(self._files[shard], int(self._sizes[number]), int(self._offsets[number]))
+            content = os.pread(self._files[shard], stop - start, start)
         except OSError as error:
             raise VideoError(where, f"cannot be read ({error.strerror})", "pack the dataset again") from error
-        if len(content) < self._sizes[number]:
-            raise VideoError(where, "its shard is truncated", "copy it again, or pack the dataset again")
-        return content
+        file = self.root / SHARD.format(shard)
+        if len(content) < stop - start:
+            raise VideoError(where, f"{file.name} is truncated", "copy it again, or pack the dataset again")
+        if google_crc32c.value(content) != self._crc32c[number]:
+            why = f"{file.name} is damaged at bytes {start:,} to {stop:,} (the checksum is wrong)"
+            raise VideoError(where, why, "copy it again, or pack the dataset again")
+        begin = int(self._offsets[number]) - start
+        return content[begin : begin + int(self._sizes[number])]
 
     def __del__(self) -> None:
         if getattr(self, "_pid", None) == os.getpid():
@@ -133,6 +151,10 @@ class Shards:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {self._name(number): number for number in range(len(self._name_ends))}
+
+    @cached_property
+    def _spans(self) -> tuple[Integers, Integers]:
+        return spans(self._shards, self._offsets, self._sizes, self._shard_sizes)
 
     @cached_property
     def _folders(self) -> dict[str, tuple[int, int]]:
@@ -160,7 +182,7 @@ class Shards:
 
     def _fault(self) -> str:
         """What is wrong with the columns of the index: names and files must lie inside the names and the shards."""
-        columns_N = (self._name_ends, self._shards, self._offsets, self._sizes)
+        columns_N = (self._name_ends, self._shards, self._offsets, self._sizes, self._crc32c)
         if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (*columns_N, self._names_utf8, self._shard_sizes)):
             return "its columns are not 1D arrays of integers"
         if len({len(column) for column in columns_N}) != 1 or (self._offsets < 0).any() or (self._sizes < 0).any():
@@ -176,6 +198,34 @@ class Shards:
         except UnicodeDecodeError:
             return "its names are not UTF-8"
         return ""
+
+
+def spans(
+    shards_N: npt.NDArray[np.integer], offsets_N: Integers, sizes_N: Integers, shard_sizes: Integers
+) -> tuple[Integers, Integers]:
+    """The bytes of its shard that belong to each file, from start to stop: header, content and padding.
+
+    Those of the last file include the end of the shard.
+    """
+    ends_N = offsets_N + -(-sizes_N // BLOCK) * BLOCK
+    is_last_N = np.append(shards_N[1:] != shards_N[:-1], True)[: len(shards_N)]
+    stops_N = np.where(is_last_N, shard_sizes[shards_N], ends_N)
+    starts_N = np.where(np.roll(is_last_N, 1), 0, np.roll(ends_N, 1))
+    return starts_N, stops_N
+
+
+def stated_digest(root: Path, name: str) -> str:
+    """The SHA-256 of a file of a packed dataset when it was packed; "" if none is stated."""
+    try:
+        lines = (root / SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise ValueError(f"no {SUMS} is beside it, as an older version of i3d packed it") from error
+    return next((line.split("  ")[0] for line in lines if line.endswith(f"  {name}")), "")
+
+
+def is_as_packed(root: Path, name: str) -> bool:
+    """Whether the list or the class names of a packed dataset are as they were packed."""
+    return hashlib.sha256((root / name).read_bytes()).hexdigest() == stated_digest(root, name)
 
 
 def open_stored_video(path: Path | PackedPath, *, limits: Limits = DEFAULT_LIMITS) -> Video:

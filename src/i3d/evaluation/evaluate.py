@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.labels import clean_label, numbered_labels
+from i3d.data.labels import clean_label, is_numbered
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -98,6 +98,9 @@ def evaluate_protocols(
     evaluator = _Evaluator(scorer, weights, annotations, class_map_K, model_name)
     dataset = evaluator.dataset(compute.cache)
     world = init_world(device)
+    if world.rank == 0 and annotations.classes not in (weights.card.labels, ()) and is_numbered(annotations.classes):
+        what = f"its class numbers have no names; they are those of {printable(model_name)}"
+        log.info("%s: %s, 0 is %s", printable(annotations.source), what, quoted(weights.card.labels[0]))
     with closing(ScoreCache(resume, evaluator.settings(resume), annotations, world=world)) as cache:
         scores = cache.load()
         if scores and resume is not None and world.rank == 0:
@@ -130,7 +133,7 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
     A class that the model lacks is an InputError.
     """
     listed = annotations.classes
-    are_numbers = listed == numbered_labels(len(listed))
+    are_numbers = is_numbered(listed)
     if listed == labels or (are_numbers and len(listed) == len(labels)):
         return tuple(range(len(listed)))
     number_of = {clean_label(name): number for number, name in reversed(list(enumerate(labels)))}
@@ -142,7 +145,7 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
         raise InputError(
             f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
         )
-    if labels == numbered_labels(len(labels)):
+    if is_numbered(labels):
         remedy = "its classes have no names: add them with `i3d convert --classes`"
     else:
         remedy = f"it has {abridged([*map(quoted, labels)], MAX_NAMED)}"

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from i3d.data.resume import changed_settings
 from i3d.errors import InputError, VideoError
+from i3d.features.alignment import Floats, align, cosines
 from i3d.features.array_formats import read_array
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import read_sidecar
@@ -26,7 +27,6 @@ from i3d.video.base import FrameHWC
 from i3d.video.flow import METHODS
 from i3d.video.reader import open_video
 
-Floats = npt.NDArray[np.float64]
 MAX_ROWS: Final = 4  # extracted again for each cause
 RATES: Final = (24.0, 25.0, 30.0, None)
 IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -36,9 +36,12 @@ IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 class FeatureComparison:
     """Two files of features, row by row."""
 
-    cosines_R: Floats
+    cosines_R: Floats  # of the crops in the order of the files
     num_rows: tuple[int, int]
     is_same: bool  # bit for bit
+    crops_first: tuple[bool, bool]  # which of the files is (crops, rows, C)
+    crop_order: tuple[int, ...]  # which crop of the second matches each crop of the first; () if the order is the same
+    reordered: float  # the mean cosine with the crops of the second in that order
     shifted: dict[int, float]  # offset in rows -> mean cosine
     differ: tuple[str, ...]  # settings in which the two sidecars differ
 
@@ -56,20 +59,33 @@ class LikelyCause:
 
 
 def compare_features(one: Path, other: Path) -> FeatureComparison:
-    """The cosines of the rows of two files, of i3d or other tools. Different channels are an InputError."""
-    a_RC, b_RC = read_features(one), read_features(other)
-    if a_RC.shape[1] != b_RC.shape[1]:
+    """The cosines of the rows of two files, of i3d or other tools. Different channels are an InputError.
+
+    Crops may come before the rows, (crops, rows, C), and in another order.
+    """
+    a, b = read_features(one), read_features(other)
+    aligned = align(a, b)
+    if aligned is None:
         raise InputError(
-            f"{one} has rows of {a_RC.shape[1]} numbers, {other} of {b_RC.shape[1]}: "
+            f"{one} has rows of {_num_numbers(a)} numbers, {other} of {_num_numbers(b)}: "
             "another layer, other crops, or another network"
         )
+    a_RVC, b_RVC = aligned.a_RVC, aligned.b_RVC
     shifted = {
-        shift: float(_cosines(a_RC[max(shift, 0) :], b_RC[max(-shift, 0) :]).mean())
+        shift: float(cosines(a_RVC[max(shift, 0) :], b_RVC[max(-shift, 0) :]).mean())
         for shift in (-2, -1, 1, 2)
-        if min(len(a_RC) - max(shift, 0), len(b_RC) - max(-shift, 0)) > 0
+        if min(len(a_RVC) - max(shift, 0), len(b_RVC) - max(-shift, 0)) > 0
     }
-    same = a_RC.shape == b_RC.shape and bool((a_RC == b_RC).all())
-    return FeatureComparison(_cosines(a_RC, b_RC), (len(a_RC), len(b_RC)), same, shifted, _differences(one, other))
+    return FeatureComparison(
+        cosines(a_RVC, b_RVC),
+        (len(a_RVC), len(b_RVC)),
+        is_same=a.shape == b.shape and bool((a == b).all()),
+        crops_first=aligned.crops_first,
+        crop_order=aligned.order if aligned.is_reordered else (),
+        reordered=aligned.cosine,
+        shifted=shifted,
+        differ=_differences(one, other),
+    )
 
 
 def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list[LikelyCause]:
@@ -77,41 +93,30 @@ def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list
 
     Changes: colour order, first frame, frame rate, window, resizing, value range, and the range and method of flow.
     """
-    wanted_RC, causes = read_features(other)[:MAX_ROWS], []
+    wanted, causes = read_features(other).astype(np.float64), []
     for what, changed in chain(_changes(extractor), _sidecar_settings(extractor, other)):
         with open_video(video) as opened:
             try:
-                rows_RC = _flat(changed(opened, max_rows=MAX_ROWS).values)
+                rows = changed(opened, max_rows=MAX_ROWS).values
             except (VideoError, InputError, ValueError):  # no network input, or no rows, with this change
                 if changed is extractor:
                     raise
                 continue
-        if rows_RC.shape[1] == wanted_RC.shape[1]:
-            causes.append(LikelyCause(what, float(_cosines(rows_RC, wanted_RC).mean())))
+        if (aligned := align(rows, wanted)) is not None:
+            causes.append(LikelyCause(what, aligned.cosine))
     return sorted(causes, key=lambda cause: -cause.cosine)
 
 
-def read_features(path: Path) -> Floats:
-    """The rows (R, C) of a file, float64; crops and grids are flattened. Raises InputError for anything else."""
+def read_features(path: Path) -> npt.NDArray[Any]:
+    """The rows of a file: (R, C), with several crops (R, V, C). Raises InputError for anything else."""
     values = read_array(path)
     if values.ndim < 2 or values.dtype.kind not in "fiu" or 0 in values.shape or not np.isfinite(values).all():
         raise InputError(f"{path}: {values.dtype} of shape {values.shape} are not rows of finite numbers")
-    return _flat(values)
+    return values
 
 
-def _flat(values: npt.NDArray[Any]) -> Floats:
-    return values.reshape(len(values), -1).astype(np.float64)
-
-
-def _cosines(a_RC: Floats, b_RC: Floats) -> Floats:
-    """The cosines of the rows that both have; of rows of norm 0: 1 if they are equal, else 0."""
-    rows = min(len(a_RC), len(b_RC))
-    a_RC, b_RC = a_RC[:rows], b_RC[:rows]
-    lengths_R = np.linalg.norm(a_RC, axis=1) * np.linalg.norm(b_RC, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines_R: Floats = (a_RC * b_RC).sum(axis=1) / lengths_R
-    equal_R = (a_RC == b_RC).all(axis=1).astype(np.float64)
-    return np.where(lengths_R > 0, cosines_R, equal_R)
+def _num_numbers(values: npt.NDArray[Any]) -> str:
+    return " x ".join(map(str, values.shape[1:]))
 
 
 def _differences(one: Path, other: Path) -> tuple[str, ...]:
@@ -144,6 +149,7 @@ def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtracto
         ("values from 0 to 1", {"mean": (0.0,), "std": (255.0,)}),
         ("values from 0 to 255", {"mean": (0.0,), "std": (1.0,)}),
         ("values from -1 to 1", {"mean": (127.5,), "std": (127.5,)}),
+        ("values from -2 to 2.4, of pytorch-resnet3d", {"mean": (114.75,), "std": (57.375,)}),
         *([("mean and standard deviation of ImageNet", {"mean": IMAGENET[0], "std": IMAGENET[1]})] if has_rgb else []),
     ]
     for what, update in ranges:

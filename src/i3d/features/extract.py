@@ -24,6 +24,7 @@ from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.data.resume import check_unchanged, file_signature
 from i3d.errors import InputError, VideoError
 from i3d.features.array_formats import FileFormat, check_format
+from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
@@ -74,7 +75,7 @@ def load_extractor(
     for name, its_recipe, is_flow in ((model, recipe, False), (flow_model, flow_recipe, True)):
         if name is None:
             continue
-        loaded = load_weights(name, recipe=its_recipe)
+        loaded = load_weights(name, recipe=its_recipe, needs_classifier=False)
         channels = loaded.card.recipe.network.in_channels
         if channels != (2 if is_flow else 3):
             takes = "optical flow" if channels == 2 else "RGB"
@@ -101,6 +102,7 @@ def load_extractor(
         "runtime": compute.runtime,
         "device": device.type,
         "flow_bound": BOUND if flow_model is not None else None,
+        **({"crop_order": names} if len(names := crop_names(settings)) > 1 else {}),
         "versions": {"i3d": __version__} | {name: module.__version__ for name, module in PACKAGES.items()},
     }
     return FeatureExtractor(tuple(streams), settings, made_with=made_with)

@@ -16,6 +16,7 @@ import torch
 
 from i3d.data.loading.preprocess import resize_checked
 from i3d.errors import InputError, VideoError
+from i3d.features.crops import feature_crops
 from i3d.models.engine.engine import Engine, full_float32
 from i3d.models.engine.forward import network_input
 from i3d.models.engine.overlap import OverlappingWindows, SharingPlan, plan_sharing
@@ -26,7 +27,7 @@ from i3d.utils.prefetch import prefetch
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
-from i3d.video.transforms import crop_boxes, flip
+from i3d.video.transforms import flip
 
 Floats = npt.NDArray[np.float32]
 FRAMES_AHEAD: Final = 32  # frames decoded (and their flow computed) while networks run
@@ -80,6 +81,11 @@ class FeatureExtractor:
             raise InputError(
                 f"grid: {POOLED!r} is averaged; name an endpoint, such as {endpoints(self.streams[0].engine.net)[-1]}"
             )
+
+    @property
+    def num_channels(self) -> int:
+        """Numbers of a pooled row."""
+        return sum(stream.engine.net.num_features for stream in self.streams)
 
     def __call__(
         self, video: Video, *, max_rows: int | None = None, on_progress: ProgressCallback = ignore_progress
@@ -215,15 +221,10 @@ class _Network:
         """The crops (V, T, size, size, C) of a window."""
         settings, size = self.extractor.settings, self.stream.preprocessing.crop
         height, width = window[0].shape[:2]
-        kind: Any = "ten" if settings.crops == "five" else settings.crops
         views = []
-        for number, (top, left, mirrored) in enumerate(crop_boxes(height, width, size=size, crops=kind)):
-            if settings.crops == "five" and number % 2:  # the mirror images of the ten
-                continue
+        for top, left, mirrored in feature_crops(height, width, size=size, settings=settings):
             clip_THWC = np.stack([frame[top : top + size, left : left + size, channels] for frame in window])
             views.append(flip(clip_THWC) if mirrored else clip_THWC)
-            if settings.flip and settings.crops != "ten":
-                views.append(flip(clip_THWC))
         return np.stack(views)
 
 

@@ -8,6 +8,7 @@ The JSON has "unfinished" until the array is written; unfinished features are ex
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +24,8 @@ from i3d.weights.checkpoint import file_sha256
 
 FORMAT: Final = "i3d features"
 VERSION: Final = 1
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,12 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     other = record.get("video", target.video)
     if not force and Path(other).absolute() != Path(target.video).absolute() and Path(other).exists():
         raise InputError(f"{target.sidecar}: is of another video, {other}; {TODO}")
-    is_same = is_current(record, made_with, file_signature(target.video))
-    return is_same and target.values.exists() and record.get("sha256") == file_sha256(target.values)
+    if not is_current(record, made_with, file_signature(target.video)) or not target.values.exists():
+        return False
+    is_intact: bool = record.get("sha256") == file_sha256(target.values)
+    if not is_intact:
+        log.warning("%s: damaged since it was written (its SHA-256 is wrong); it is extracted again", target.values)
+    return is_intact
 
 
 def write_features(

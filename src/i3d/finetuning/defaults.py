@@ -114,7 +114,7 @@ def choose(
     head: HeadKind = pick("head", *_head(stats))
     protocol = _protocol(stats, pick)
     views: int = pick("views", *_views(stats, protocol, on_cpu=on_cpu))
-    precision = pick("precision", *_precision(device, has_fast_bf16=has_fast_bf16), given=precision)
+    precision = pick("precision", *_precision(has_fast_bf16), given=precision)
     balance: Balance = pick("balance", *_balance(stats))
     useless = ("sampler", "loss", "logit-adjust") if train_layers == "head" else ("logit-adjust",)
     if stats.multi_label and balance in useless:
@@ -217,10 +217,10 @@ def _views(stats: DatasetStats, protocol: ClipProtocol, *, on_cpu: bool) -> tupl
     return views, f"{stats.num_clips} clips are few: random views augment them"
 
 
-def _precision(device: str, *, has_fast_bf16: bool) -> tuple[Arithmetic, str]:
-    if device == "cuda" or has_fast_bf16:
-        return "bf16", "more than twice as fast as fp32 on this device"
-    return "fp32", "this device has no fast bf16"
+def _precision(has_fast_bf16: bool) -> tuple[Arithmetic, str]:
+    if has_fast_bf16:
+        return "bf16", "this device has instructions for bf16, which take half the time of fp32 or less"
+    return "fp32", "this device has no instructions for bf16"
 
 
 def _balance(stats: DatasetStats) -> tuple[Balance, str]:

@@ -45,7 +45,7 @@ class Backbone:
             if not name.startswith(net.head_prefix) and value.is_floating_point():
                 digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         self.digest = digest.hexdigest()  # of its weights
-        self.num_channels = next(net.classifier.parameters()).shape[1]  # of a feature
+        self.num_channels = net.num_features
         self.engine = Engine.create(net, ComputeConfig(precision=precision), device=device)
 
     def __call__(self, clips_VTHWC: torch.Tensor) -> Floats:

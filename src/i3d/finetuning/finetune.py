@@ -29,7 +29,7 @@ from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, has_amx, pick_device
+from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
@@ -102,7 +102,7 @@ def finetune(
         folder.check_own(RECORD, OWN_FILES)
     finally:
         folder.release()
-    weights, device = load_weights(init), pick_device(compute.device)
+    weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
         naming = dataset_naming(annotations, modality="flow" if start.network.in_channels == 2 else "rgb")
@@ -113,7 +113,8 @@ def finetune(
     split = divide(clips.annotations, stats, options, seed=seed)
     config = choose(
         options, stats,
-        recipe=start, device=device.type, has_fast_bf16=has_amx(), precision=precision, init=init, settings=settings,
+        recipe=start, device=device.type, has_fast_bf16=arithmetic_of("auto", device) == "bf16", precision=precision,
+        init=init, settings=settings,
     )  # fmt: skip
     config = with_folds(config, split)
     if config.train_layers == "head" and compute.runtime != "torch":

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
@@ -42,6 +42,7 @@ class _Options(TypedDict, total=False):
     precision: Precision | None
     frames_fps: float | None
     time_limit: float
+    protocol: str | None
 
 
 @overload
@@ -62,14 +63,16 @@ def predict(
     precision: Precision | None = None,
     frames_fps: float | None = None,
     time_limit: float = 60.0,
+    protocol: str | None = None,
 ) -> Prediction | Predictions:
     """The most likely actions of a video, or of each of many, by the pretrained network or by another `model`.
 
     One video is a path, the bytes of a file, an open binary file, frames (an array or tensor (T, H, W, 3) or
     (T, 3, H, W), uint8 RGB), or a folder of frames. A list is many videos (the frames of one are a list inside it), and
     so is a folder of videos, a pattern and a list file: these give `Predictions`, where a video that cannot be read
-    has status "error". `model`, `recipe` and `labels` are those of `load_model`. The last two networks stay loaded,
-    until their file changes. Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
+    has status "error". `model`, `recipe` and `labels` are those of `load_model`; `protocol` is 10x3 (clips x crops) or
+    "windows" (all frames), by default that of the network. The last two networks stay loaded, until their file changes.
+    Raises VideoError if a single video cannot be read, WeightsError if the weights cannot,
     InputError for a bad option and for an item that is no video at all.
     """
     check_not_empty(videos=videos, model=model)
@@ -78,7 +81,7 @@ def predict(
     names = None if labels is None else tuple(labels)
     many = isinstance(videos, list | tuple) or (isinstance(videos, str | os.PathLike) and is_many(videos))
     sources = list(expand(videos)) if many else [to_source(videos)]
-    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
+    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision, protocol)
     return Predictions(predict_each(predictor, sources, **options)) if many else predictor(sources[0], **options)
 
 
@@ -94,6 +97,7 @@ def predict_many(
     precision: Precision | None = None,
     frames_fps: float | None = None,
     time_limit: float = 60.0,
+    protocol: str | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Iterator[Prediction]:
     """The prediction of each video, in order, as soon as it is computed; the next ones are decoded meanwhile.
@@ -104,7 +108,7 @@ def predict_many(
     check_not_empty(videos=videos, model=model)
     check_options(top_k, frames_fps, time_limit)
     names = None if labels is None else tuple(labels)
-    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision)
+    predictor = _predictor(os.fspath(model), _modified_at(model), recipe, names, device, precision, protocol)
     options: dict[str, Any] = {"top_k": top_k, "frames_fps": frames_fps, "limits": Limits(max_seconds=time_limit)}
     return predict_each(predictor, expand(videos), **options, on_progress=on_progress)
 
@@ -127,8 +131,10 @@ def _predictor(
     labels: tuple[str, ...] | None,
     device: str,
     precision: Precision | None,
+    protocol: str | None,
 ) -> Predictor:
-    return Predictor(model, recipe=recipe, labels=labels, compute=ComputeConfig(device=device, precision=precision))
+    compute = ComputeConfig(device=device, precision=precision)
+    return Predictor(model, recipe=recipe, labels=labels, compute=compute, protocol=protocol)
 
 
 def _modified_at(model: str | os.PathLike[str]) -> float:
@@ -147,7 +153,7 @@ def predict_each(
     frames_fps: float | None = None,
     limits: Limits | None = None,
     on_progress: ProgressCallback = ignore_progress,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """The prediction of each video, in order. "-" is the standard input.
 
     The next videos are decoded while the network runs: up to `VIEWS_AHEAD` views wait. Predictions that are in the log

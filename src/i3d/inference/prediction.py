@@ -50,6 +50,7 @@ class Prediction:
     protocol: str  # how the scores were computed
     frames: int  # decoded from the video
     error: str = ""  # why there is no prediction; with status "ok", "warning: ..." about the file
+    coverage: float = 1.0  # the fraction of the video's length that was scored
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.predictions):
@@ -76,7 +77,9 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {**asdict(self), "predictions": [asdict(p) for p in self.predictions], "error": self.error or None}
+        scores = [asdict(p) for p in self.predictions]
+        coverage = round(self.coverage, 4)
+        return {**asdict(self), "predictions": scores, "coverage": coverage, "error": self.error or None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -166,13 +169,14 @@ class Predictions(list[Prediction]):
 
 
 def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
-    """A row a video: path, status, `top_k` labels and scores, error."""
+    """A row a video: path, status, `top_k` labels and scores, error, the fraction of its length that was scored."""
     ranks = range(1, top_k + 1)
-    table: list[list[object]] = [["path", "status", *(f"{w}{k}" for k in ranks for w in ("top", "score")), "error"]]
+    scores = [f"{word}{rank}" for rank in ranks for word in ("top", "score")]
+    table: list[list[object]] = [["path", "status", *scores, "error", "coverage"]]
     for row in rows:
         cells: list[object] = [cell for p in row.predictions for cell in (p.label, p.score)]
         cells += [""] * (2 * top_k - len(cells))
-        table.append([row.path, row.status, *cells, row.error])
+        table.append([row.path, row.status, *cells, row.error, f"{row.coverage:.4g}" if row.predictions else ""])
     return csv_text(table)
 
 

@@ -21,7 +21,7 @@ from i3d.inference.prediction import Prediction, best_labels
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import forward, views_at_once
 from i3d.models.flops import view_shape
-from i3d.recipes.protocols import with_average
+from i3d.recipes.protocols import with_average, with_views
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, pick_device
@@ -41,6 +41,7 @@ class VideoLogits:
     frames_decoded: int
     timed: bool  # False: the frames have no times
     notes: tuple[str, ...]
+    coverage: float  # the fraction of the video's length that the views span
 
     def __post_init__(self) -> None:
         if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
@@ -95,12 +96,18 @@ class Predictor(VideoClassifier):
         labels: Sequence[str] | None = None,
         compute: ComputeConfig | None = None,
         flow: FlowMethod | None = None,
+        protocol: str | None = None,
+        num_clips: int | None = None,
     ) -> None:
-        """`model`, `recipe` and `labels` are those of `load_model`; `flow` replaces the flow method of the recipe."""
+        """`model`, `recipe` and `labels` are those of `load_model`; `flow` replaces the flow method of the recipe.
+
+        `protocol` (10x3: clips x crops, or "windows": all frames) or `num_clips` replaces that of the recipe.
+        """
         compute = compute or ComputeConfig()
         self.device = pick_device(local_device(compute.device))
         self.weights = load_weights(model, recipe=recipe, labels=labels)
-        self.card = self.weights.card
+        changed = with_views(self.weights.card.recipe, protocol=protocol, num_clips=num_clips)
+        self.card = self.weights.card.model_copy(update={"recipe": changed})
         its_recipe, clip_CTHW = self.card.recipe, view_shape(self.card.recipe)[1:]
         channels = its_recipe.network.in_channels
         if channels not in (2, 3):
@@ -173,6 +180,7 @@ class Predictor(VideoClassifier):
             protocol=(protocol_line or self.describe_protocol(None, used=True)) + assumed,
             frames=logits.frames_decoded,
             error=f"warning: {'; '.join(logits.notes)}" if logits.notes else "",
+            coverage=logits.coverage,
         )
 
     def logits(

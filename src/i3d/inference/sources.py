@@ -12,7 +12,7 @@ import torch
 from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs
 from i3d.errors import InputError, check_not_empty
 from i3d.video.base import Source
-from i3d.video.images import IMAGE_SUFFIXES
+from i3d.video.frame_names import IMAGE_SUFFIXES
 
 # One video: a path, the content of a file, an open binary file, frames (an array or a tensor, uint8), or a sequence of
 # frames (image paths, or arrays).

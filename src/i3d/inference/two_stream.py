@@ -7,6 +7,7 @@ Letters in names: K classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,4 +72,6 @@ class TwoStreams(VideoClassifier):
                 scores_K = average_views(logits.logits_VK, average="score", weights_V=logits.num_frames_V).scores_K
             fused_K += weight * scores_K[order_K]
         probabilities_K = fused_K / sum(self.weights) if self.average == "prob" else to_probabilities(fused_K)
+        coverage = min(one.coverage for one in logits_of_streams)
+        logits = replace(logits, coverage=coverage)
         return self.rgb.prediction(source, probabilities_K, logits, top_k=top_k, protocol_line=self.protocol_line)

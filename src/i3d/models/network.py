@@ -44,6 +44,11 @@ class VideoNetwork(nn.Module, ABC):
         """The linear layer at the end."""
         return self.get_submodule(self.head_prefix.removesuffix("."))
 
+    @property
+    def num_features(self) -> int:
+        """The channels C that the classifier takes."""
+        return next(self.classifier.parameters()).shape[1]
+
     @abstractmethod
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Logits (N, K), averaged over time and space. A clip that is too small is a ValueError."""

@@ -109,7 +109,8 @@ class ResNetI3D(VideoNetwork):
         s, width = settings, settings.base_channels
         self.min_frames = s.min_frames
         self.conv1 = ConvBN(s.in_channels, width, kernel=(s.conv1_kernel_t, 7, 7), stride=(s.conv1_stride_t, 2, 2))
-        self.pool1 = nn.MaxPool3d((1, 3, 3), stride=(s.pool1_stride_t, 2, 2), padding=(0, 1, 1))
+        kernel, padding = ((1, 3, 3), (0, 1, 1)) if s.pool1 == "1x3x3" else ((2, 3, 3), (0, 0, 0))
+        self.pool1 = nn.MaxPool3d(kernel, stride=(s.pool1_stride_t, 2, 2), padding=padding)
         self.pool2: nn.Module = MaxPoolFramePairs() if s.pool2 else nn.Identity()
         block = Bottleneck if s.depth >= 50 else BasicBlock
         self.layer1 = self._stage(0, width, block=block)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from i3d.errors import InputError, quoted
 from i3d.recipes.settings import Settings
 
+Side = Annotated[int, Field(ge=1, le=7680)]  # pixels, up to 8K
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0, lt=1)]
 
@@ -18,12 +19,12 @@ class TrainSampling(Settings):
     "dense" draws one start for all, which share `sample_range` frames (`DenseSampleFrames`).
     """
 
-    clip_len: int = Field(default=32, ge=1)
-    frame_interval: int = Field(default=2, ge=1)
-    num_clips: int = Field(default=1, ge=1)
+    clip_len: int = Field(default=32, ge=1, le=10_000)
+    frame_interval: int = Field(default=2, ge=1, le=10_000)
+    num_clips: int = Field(default=1, ge=1, le=1000)
     placement: Literal["segments", "dense"] = "segments"
-    sample_range: int = Field(default=64, ge=1)
-    target_fps: float | None = Field(default=None, gt=0)
+    sample_range: int = Field(default=64, ge=1, le=1_000_000)
+    target_fps: float | None = Field(default=None, gt=0, le=1000)
     temporal_jitter: bool = False  # each frame moves on by less than `frame_interval`
     out_of_bound: Literal["loop", "repeat_last"] = "loop"
 
@@ -54,7 +55,7 @@ class MultiScaleCrop(Settings):
 
     kind: Literal["multi_scale"] = "multi_scale"
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(1.0, 0.8), min_length=1)
-    max_gap: int = Field(default=1, ge=0)  # how far apart in `scales` width and height may be
+    max_gap: int = Field(default=1, ge=0, le=100)  # how far apart in `scales` width and height may be
     places: Literal["5", "13", "random"] = "5"  # corners and middle; these and 8 between them; anywhere
 
 
@@ -85,16 +86,16 @@ class RandomErasing(Settings):
 class RandAugment(Settings):
     """`num_ops` operations drawn from 14, all of one magnitude (Cubuk et al. 2020, arXiv:1909.13719)."""
 
-    num_ops: int = Field(default=2, ge=1)
+    num_ops: int = Field(default=2, ge=1, le=100)
     magnitude: float = Field(default=9, ge=0, le=10)
 
 
 class Augmentation(Settings):
     """From decoded frames to the `size` x `size` input, in this order. The default is MMAction2's for I3D-R50."""
 
-    resize: int | tuple[int, int] | None = 256  # the short side, or (height, width) whatever that does to shapes
+    resize: Side | tuple[Side, Side] | None = 256  # the short side, or (height, width) whatever that does to shapes
     crop: Crop = MultiScaleCrop(max_gap=0)
-    size: int = Field(default=224, ge=1)
+    size: Side = 224
     fused: bool = False  # resize, crop and resize to `size` become one resampling ("lazy")
     flip: Probability = 0.5
     no_flip: tuple[str, ...] = ()  # classes that are not flipped
@@ -132,8 +133,8 @@ class Augmentation(Settings):
 class Mixup(Settings):
     """Pairs of clips of one batch are blended, with soft targets. Both on: each batch draws one of the two."""
 
-    mixup_alpha: float = Field(default=0, ge=0)  # Zhang et al. 2018, arXiv:1710.09412
-    cutmix_alpha: float = Field(default=0, ge=0)  # Yun et al. 2019, arXiv:1905.04899
+    mixup_alpha: float = Field(default=0, ge=0, le=1000)  # Zhang et al. 2018, arXiv:1710.09412
+    cutmix_alpha: float = Field(default=0, ge=0, le=1000)  # Yun et al. 2019, arXiv:1905.04899
 
     @property
     def is_on(self) -> bool:

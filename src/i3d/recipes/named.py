@@ -105,6 +105,13 @@ R50_1: Final = _like(
     protocol=ClipProtocol(clip_len=32, frame_interval=2, num_clips=10, placement="end_to_end"),
     training=Training(validation=_one_clip(THIRTY_TWO, placement="end_to_end"), validate_every=1),
 )
+BASELINE: Final = _like(  # video-nonlocal-net's baseline, in PyTorch by Tushar-N/pytorch-resnet3d
+    R50_1,
+    "i3d_baseline_32x2_IN_pretrain_400k",
+    network=ResNetSettings(pool1="2x3x3"),
+    preprocessing=Preprocessing(short_side=256, crop=256, mean=(114.75,) * 3, std=(57.375,) * 3),
+    training=None,
+)
 MMACTION2_1: Final = (
     R50_1,
     _like(
@@ -198,7 +205,8 @@ INCEPTION: Final = (
     ),
 )
 
-RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in (*MMACTION2_0, *MMACTION2_1, *INCEPTION)}
+ALL: Final = (*MMACTION2_0, *MMACTION2_1, BASELINE, *INCEPTION)
+RECIPES: Final[Mapping[str, Recipe]] = {recipe.name: recipe for recipe in ALL}
 ALIASES: Final[Mapping[str, str]] = {  # older names of the same recipes
     "i3d_r50_video_3d_32x2x1_100e_kinetics400_rgb": "i3d_r50_video_32x2x1_100e_kinetics400_rgb",
     "i3d_r50_fast_32x2x1_100e_kinetics400_rgb": "i3d_r50_lazy_32x2x1_100e_kinetics400_rgb",

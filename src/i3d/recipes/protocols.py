@@ -11,6 +11,7 @@ from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
 CROPS: Final = {1: "center", 3: "three", 10: "ten"}
 WINDOWS: Final = "windows"
 CLIP_LEN: Final = 64  # of clips for networks with windows: what the paper trains on
+USUAL_FPS: Final = 25.0  # of the videos of Kinetics-400
 SETTABLE: Final = ("protocol", "preprocessing")
 
 
@@ -23,19 +24,18 @@ def protocol_name(protocol: Protocol) -> str:
 
 
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the clips and crops of a short name.
+    """The recipe with the clips and crops of a short name, or with windows of all frames.
 
-    For networks with windows of all frames, clips have 64 frames at the same frame rate.
+    For networks with windows, clips have 64 frames at the same frame rate. For networks with clips, windows have the
+    length and the frame rate of a clip; without a rate of its own, videos are taken as 25 fps.
     """
     match = re.fullmatch(r"([1-9]\d{0,3})x(1|3|10)", name)
     own = recipe.protocol
-    if name == WINDOWS and isinstance(own, WindowProtocol):
-        return recipe
+    if name == WINDOWS:
+        return recipe if isinstance(own, WindowProtocol) else _with_windows(recipe, own)
     if match is None:
-        has_windows = isinstance(own, WindowProtocol)
-        also = f", or {WINDOWS}" if has_windows else ""
-        why = f"; the recipe {quoted(recipe.name)} scores clips" if name == WINDOWS else ""
-        raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}{why}")
+        also = f", or {WINDOWS}"
+        raise InputError(f"protocol {quoted(name)}: write CLIPSxCROPS with 1, 3 or 10 crops, such as 10x3{also}")
     num_clips, crops = int(match[1]), CROPS[int(match[2])]
     if isinstance(own, WindowProtocol):
         fields: dict[str, Any] = {"clip_len": CLIP_LEN, "frame_interval": 1, "target_fps": own.fps}
@@ -50,6 +50,22 @@ def with_protocol(recipe: Recipe, name: str) -> Recipe:
         fields = own.model_dump() | {"twice": False}
     protocol = ClipProtocol(**fields | {"num_clips": num_clips, "crops": crops})
     return Recipe(**dict(recipe) | {"protocol": protocol})
+
+
+def _with_windows(recipe: Recipe, own: ClipProtocol) -> Recipe:
+    fps = (own.target_fps or USUAL_FPS) / own.frame_interval
+    protocol = WindowProtocol(fps=fps, max_window_frames=own.clip_len, average=own.average)
+    return Recipe(**dict(recipe) | {"protocol": protocol})
+
+
+def with_views(recipe: Recipe, *, protocol: str | None, num_clips: int | None) -> Recipe:
+    """The recipe with the protocol of a short name, or with another number of clips and the crops that it has."""
+    if protocol is not None and num_clips is not None:
+        raise InputError(f"protocol {protocol}, num_clips {num_clips}: choose one of them")
+    if num_clips is not None:
+        crops = protocol_name(recipe.protocol).partition("x")[2] if isinstance(recipe.protocol, ClipProtocol) else "1"
+        protocol = f"{num_clips}x{crops}"
+    return recipe if protocol is None else with_protocol(recipe, protocol)
 
 
 def with_test_settings(recipe: Recipe, settings: list[str]) -> Recipe:

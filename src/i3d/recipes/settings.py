@@ -20,7 +20,7 @@ class InceptionSettings(Settings):
     in_channels: int = Field(default=3, ge=1, le=1024)  # 3 = RGB, 2 = optical flow (x, y)
     num_classes: int = Field(default=400, ge=1, le=1_000_000)
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    bn_eps: float = Field(default=1e-3, gt=0)  # the MindSpore port has 1e-5
+    bn_eps: float = Field(default=1e-3, gt=0, le=1)  # the MindSpore port has 1e-5
 
     @property
     def name(self) -> str:
@@ -48,8 +48,9 @@ class ResNetSettings(Settings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     base_channels: int = Field(default=64, ge=1, le=1024)
     conv1_kernel_t: Literal[1, 3, 5, 7] = 5
-    conv1_stride_t: int = Field(default=2, ge=1)
-    pool1_stride_t: int = Field(default=2, ge=1)
+    conv1_stride_t: int = Field(default=2, ge=1, le=16)
+    pool1_stride_t: int = Field(default=2, ge=1, le=16)
+    pool1: Literal["1x3x3", "2x3x3"] = "1x3x3"  # "1x3x3": padded by (0, 1, 1); "2x3x3": not padded (video-nonlocal-net)
     pool2: bool = True  # halves the frames after layer1
     temporal_strides: tuple[int, int, int, int] = (1, 1, 1, 1)
     inflate: Patterns = ((1,), (1, 0), (1, 0), (0, 1))
@@ -104,8 +105,9 @@ class ResNetSettings(Settings):
 
     @property
     def min_frames(self) -> int:
-        """The shortest clip whose frames pool2 can still pair."""
-        return self.conv1_stride_t * self.pool1_stride_t + 1 if self.pool2 else 1
+        """The shortest clip that pool1 and pool2 leave a frame of."""
+        num_pooled = self.pool1_stride_t * self.pool2 + int(self.pool1[0])  # by pool1
+        return self.conv1_stride_t * (num_pooled - 1) + 1
 
 
 NetworkSettings = Annotated[InceptionSettings | ResNetSettings, Field(discriminator="kind")]
@@ -142,8 +144,8 @@ class Preprocessing(Settings):
     """From uint8 frames to the network's input: resize, crop, then `(value - mean) / std` per channel."""
 
     flow: FlowMethod | None = None  # of networks of flow: how it is computed where clips are RGB; None: "tvl1"
-    short_side: int = Field(default=256, ge=1)
-    crop: int = Field(default=224, ge=1)
+    short_side: int = Field(default=256, ge=1, le=7680)
+    crop: int = Field(default=224, ge=1, le=7680)
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
 
@@ -164,8 +166,8 @@ def flow_method(network: NetworkSettings, preprocessing: Preprocessing) -> FlowM
 class WindowProtocol(Settings):
     """All frames at a fixed frame rate are scored, in consecutive windows."""
 
-    fps: float = Field(default=25.0, gt=0)
-    max_window_frames: int = Field(default=250, ge=1)
+    fps: float = Field(default=25.0, gt=0, le=1000)
+    max_window_frames: int = Field(default=250, ge=1, le=10_000)
     crops: Literal["center"] = "center"
     average: Literal["score", "prob"] = "score"  # logits are averaged, the softmax comes last
 
@@ -181,12 +183,12 @@ class ClipProtocol(Settings):
     (`num_clips` clips at each of 10 positions, from `sample_range` frames).
     """
 
-    clip_len: int = Field(ge=1)
-    frame_interval: int = Field(ge=1)
-    num_clips: int = Field(ge=1)
+    clip_len: int = Field(ge=1, le=10_000)
+    frame_interval: int = Field(ge=1, le=10_000)
+    num_clips: int = Field(ge=1, le=1000)
     placement: Literal["centred", "end_to_end", "dense"] = "centred"
-    sample_range: int = Field(default=64, ge=1)
-    target_fps: float | None = Field(default=None, gt=0)  # stretches the clips of videos with another rate
+    sample_range: int = Field(default=64, ge=1, le=1_000_000)
+    target_fps: float | None = Field(default=None, gt=0, le=1000)  # stretches the clips of videos with another rate
     twice: bool = False  # centred clips and those at the starts of their segments
     out_of_bound: Literal["loop", "repeat_last"] = "loop"
     crops: Literal["center", "three", "ten"] = "three"

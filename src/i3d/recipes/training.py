@@ -18,7 +18,7 @@ class SGD(Settings):
     kind: Literal["sgd"] = "sgd"
     lr: LearningRate = 0.01  # for `Training.base_batch` clips a step
     momentum: Fraction = 0.9
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1000)
     nesterov: bool = False
 
 
@@ -28,7 +28,7 @@ class AdamW(Settings):
     kind: Literal["adamw"] = "adamw"
     lr: LearningRate = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, le=1000)
 
 
 Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
@@ -72,7 +72,7 @@ class Loss(Settings):
     label_smoothing: Fraction = 0.0
     focal_gamma: float = Field(default=0.0, ge=0, le=10)  # 0: plain (Lin et al. 2017, arXiv:1708.02002)
     class_weights: Literal["none", "balanced"] = "none"  # balanced: a clip counts for 1 / (clips of its class)
-    logit_adjustment: float = Field(default=0.0, ge=0)  # times the log of a class's frequency (Menon et al. 2021)
+    logit_adjustment: float = Field(default=0.0, ge=0, le=100)  # times log frequency of a class (Menon et al. 2021)
 
 
 class Training(Settings):
@@ -80,18 +80,18 @@ class Training(Settings):
 
     init: str = "timm/resnet50.tv_in1k"  # initial weights: a file, a hub name, or "" for random ones
     input: Literal["videos", "frames"] = "videos"  # what the published recipe reads
-    epochs: int = Field(default=100, ge=1)
-    steps: int | None = Field(default=None, ge=1)  # instead of epochs
-    batch_size: int = Field(default=8, ge=1)  # clips of a step on each device
-    accumulate: int = Field(default=1, ge=1)  # batches whose gradients are accumulated for a step
-    base_batch: int = Field(default=64, ge=0)  # clips of a step that the learning rate is for; 0: it is not scaled
+    epochs: int = Field(default=100, ge=1, le=1_000_000)
+    steps: int | None = Field(default=None, ge=1, le=1_000_000_000)  # instead of epochs
+    batch_size: int = Field(default=8, ge=1, le=65_536)  # clips of a step on each device
+    accumulate: int = Field(default=1, ge=1, le=65_536)  # batches whose gradients are accumulated for a step
+    base_batch: int = Field(default=64, ge=0, le=1_000_000)  # clips of a step that lr is for; 0: lr is not scaled
     optimizer: Optimizer = SGD()
     schedule: Schedule = StepSchedule()
-    warmup_epochs: float = Field(default=0.0, ge=0)  # the learning rate grows linearly over them
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1_000_000)  # the learning rate grows linearly over them
     warmup_start: Factor = 0.1  # from this fraction of it
-    head_lr: float = Field(default=1.0, gt=0)  # times the learning rate, for the classifier
+    head_lr: float = Field(default=1.0, gt=0, le=1e6)  # times the learning rate, for the classifier
     layer_decay: Factor = 1.0  # times the learning rate, for each stage further from the classifier
-    clip_grad_norm: float = Field(default=40.0, ge=0)  # 0: gradients are not clipped
+    clip_grad_norm: float = Field(default=40.0, ge=0, le=1e9)  # 0: gradients are not clipped
     freeze: tuple[str, ...] = ()  # prefixes of state-dict keys that are not trained; ("*",) is all but the classifier
     freeze_norms: bool = False  # batch norms do not update their statistics
     sync_norms: bool = False  # batch norms take statistics over all devices (GPUs alone)
@@ -102,13 +102,13 @@ class Training(Settings):
     augmentation: Augmentation = Augmentation()
     mixup: Mixup = Mixup()
     validation: ClipProtocol = ClipProtocol(clip_len=32, frame_interval=2, num_clips=1, crops="center")
-    validation_crop: int = Field(default=224, ge=1)
-    validate_every: int = Field(default=5, ge=1)  # epochs
-    patience: int = Field(default=0, ge=0)  # validations without improvement before training stops; 0: any number
+    validation_crop: int = Field(default=224, ge=1, le=7680)
+    validate_every: int = Field(default=5, ge=1, le=1_000_000)  # epochs
+    patience: int = Field(default=0, ge=0, le=1_000_000)  # validations without improvement to stop; 0: any
     best_by: Literal["top1", "mean_class"] = "top1"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    loss_scale: float = Field(default=0.0, ge=0)  # of fp16; 0: dynamic
-    save_every: int = Field(default=500, ge=1)  # steps; after every epoch in any case
+    loss_scale: float = Field(default=0.0, ge=0, le=2.0**40)  # of fp16; 0: dynamic
+    save_every: int = Field(default=500, ge=1, le=1_000_000_000)  # steps; after every epoch in any case
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -12,7 +12,6 @@ from typing import Any, Final, Self
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -20,6 +19,7 @@ from i3d.errors import InputError, first_line, printable
 from i3d.recipes.settings import Settings, first_error
 from i3d.training.step import TrainState
 from i3d.utils.atomic_files import replacing
+from i3d.weights.file_checksum import UNSET, FileChecksum, has_wrong_checksum, save_with_checksum
 from i3d.weights.initialize import STATE_KEY
 
 NUM_STATES: Final = 2  # on disk
@@ -49,6 +49,7 @@ class TrainerState(Settings, frozen=False):
     num_unlogged_steps: int  # the steps in `sums_R`
     loss_scale: tuple[float, int] | None  # fp16: the scale, and the steps since it grew
     tensor_names: tuple[str, ...]  # of the file
+    file_crc32c: FileChecksum
 
     @classmethod
     def initial(cls, config_hash: str = "", *, is_validated: bool = True) -> Self:
@@ -56,6 +57,7 @@ class TrainerState(Settings, frozen=False):
         return cls(
             step=0, config_hash=config_hash, best=None, best_step=0, num_worse=0, validated_step=-(not is_validated),
             validation=(), bad_clips=(), sums_R=(), num_unlogged_steps=0, loss_scale=None, tensor_names=(),
+            file_crc32c=UNSET,
         )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def save_state(folder: Path, state: TrainState, trainer_state: TrainerState) -> 
     trainer_state = trainer_state.model_copy(update={"tensor_names": tuple(sorted(tensors))})
     path = folder / f"step-{trainer_state.step:08d}.safetensors"
     with replacing(path) as temporary:
-        save_file(dict(sorted(tensors.items())), temporary, metadata={STATE_KEY: trainer_state.model_dump_json()})
+        save_with_checksum(temporary, dict(sorted(tensors.items())), key=STATE_KEY, record=trainer_state)
     for old in list_states(folder)[NUM_STATES:]:
         old.unlink(missing_ok=True)
     return path
@@ -111,6 +113,9 @@ def full_tensor(value: Tensor) -> Tensor:
 
 
 def _load(path: Path, state: TrainState) -> TrainerState:
+    with path.open("rb") as content:
+        if has_wrong_checksum(content):
+            raise ValueError("its checksum is wrong")
     with safe_open(path, "pt", device="cpu") as file:
         metadata = file.metadata() or {}
         trainer_state = TrainerState.model_validate_json(metadata[STATE_KEY])
@@ -123,7 +128,7 @@ def _load(path: Path, state: TrainState) -> TrainerState:
     if scaler is not None and trainer_state.loss_scale is not None:
         scale, growth_tracker = trainer_state.loss_scale
         scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": growth_tracker})
-    return trainer_state
+    return trainer_state.model_copy(update={"file_crc32c": UNSET})
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from i3d.utils.atomic_files import try_lock_for_process, writing_to
 PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
 REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
+RESUME: Final = ".resume"
 POLL_SECONDS: Final = 0.1
 HEAD: Final = 2000  # bytes of a file in which its mark is
 
@@ -31,6 +32,17 @@ def check_new(where: str, path: Path, *, force: bool, is_own: Callable[[Path], b
     """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv."""
     if os.path.lexists(path) and not force and not is_own(path):
         raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
+
+
+def resume_log(out: Path, rank: int = 0) -> Path:
+    """The hidden log of the finished items of an output (`data/resume.py`)."""
+    return out.with_name(f".{out.name}{f'.{rank}' if rank else ''}{RESUME}")
+
+
+def check_resumable(where: str, out: Path, *, force: bool) -> None:
+    """An InputError for an existing output without a resume log; with one, `ResumeLog` decides."""
+    if not resume_log(out).exists():
+        check_new(where, out, force=force)
 
 
 def is_open_file(path: Path, handle: int) -> bool:

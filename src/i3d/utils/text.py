@@ -121,6 +121,11 @@ def group_pattern(group_by: str) -> re.Pattern[str]:
     return pattern
 
 
+def is_json_object(text: str) -> bool:
+    """Whether a text begins as a JSON object does."""
+    return re.match(r'\s*\{\s*"', text) is not None
+
+
 def parse_json(text: str, *, where: str) -> Any:
     """Parse JSON. NaN, infinities, repeated keys and nesting too deep for Python are an InputError."""
     try:

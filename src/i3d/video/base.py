@@ -274,10 +274,16 @@ class Video(ABC):
 
     @contextmanager
     def _stopwatch(self) -> Iterator[None]:
+        """Count the time inside as spent on decoding."""
+        if self._since is not None:  # it is running
+            yield
+            return
         self._since = since = time.monotonic()
-        yield
-        self._spent_seconds += time.monotonic() - since
-        self._since = None
+        try:
+            yield
+        finally:
+            self._spent_seconds += time.monotonic() - since
+            self._since = None
 
     def _check_time(self) -> None:
         spent = self._spent_seconds + (0 if self._since is None else time.monotonic() - self._since)

@@ -16,9 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i3d.errors import VideoError, first_line
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, Video
-from i3d.video.container import blend_onto_black
+from i3d.video.frame_names import IMAGE_SUFFIXES, choose_rgb, is_image, natural_key
+from i3d.video.pixels import blend_onto_black
 
-IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 JPEG_START: Final = b"\xff\xd8"
 JPEG_END: Final = b"\xff\xd9"
 EXIF_OR_XMP: Final = 0xE1
@@ -26,16 +26,15 @@ PLAIN_FRAMES: Final = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive (ITU
 UNTIMED_PERIOD: Final = Fraction(1, 25)
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts img_2 before img_10."""
-    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-    return [*parts, (2, 0, name)]  # orders 1.mp4 and 01.mp4 too, independent of the file system
-
-
 def images_in(folder: Path) -> list[Path]:
     """The image files directly in a folder, in natural order. Hidden and other files are ignored."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=lambda p: natural_key(p.name))
+    return sorted((path for path in folder.iterdir() if is_image(path.name)), key=lambda p: natural_key(p.name))
+
+
+def frames_in(folder: Path) -> tuple[list[Path], list[str]]:
+    """(the RGB frames of a folder, in order; notes on ignored images and missing numbers), as `choose_rgb` does."""
+    names, notes = choose_rgb(folder, [path.name for path in images_in(folder)])
+    return [folder / name for name in names], notes
 
 
 def images_matching(pattern: str) -> list[Path]:
@@ -103,8 +102,10 @@ def open_array(frames_THWC: npt.NDArray[np.uint8], *, frames_fps: float | None, 
     return FramesVideo("(array)", len(frames_THWC), frames_THWC.__getitem__, frames_fps=frames_fps, limits=limits)
 
 
-def open_images(name: str, paths: Sequence[Path], *, frames_fps: float | None, limits: Limits) -> Video:
-    """Image files, one per frame, all of one size."""
+def open_images(
+    name: str, paths: Sequence[Path], *, frames_fps: float | None, limits: Limits, notes: Sequence[str] = ()
+) -> Video:
+    """Image files, one per frame, all of one size. `notes`: on how they were chosen."""
     if not paths:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise VideoError(name, f"the folder holds no image file ({kinds})", "give a folder of frames or a video")
@@ -112,7 +113,9 @@ def open_images(name: str, paths: Sequence[Path], *, frames_fps: float | None, l
     def frame_at(index: int) -> FrameHWC:
         return read_image(paths[index], max_pixels=limits.max_pixels)
 
-    return FramesVideo(name, len(paths), frame_at, file_at=paths.__getitem__, frames_fps=frames_fps, limits=limits)
+    video = FramesVideo(name, len(paths), frame_at, file_at=paths.__getitem__, frames_fps=frames_fps, limits=limits)
+    video.restore_notes(notes, frames_decoded=0)
+    return video
 
 
 def read_image(path: Path, *, max_pixels: int, grey: bool = False) -> FrameHWC:

@@ -17,7 +17,8 @@ from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.utils.arguments import checks_types
 from i3d.video.base import DEFAULT_LIMITS, Limits, Source, Video
 from i3d.video.container import ContainerVideo
-from i3d.video.images import images_in, images_matching, open_array, open_images
+from i3d.video.frame_names import missing_numbers
+from i3d.video.images import frames_in, images_matching, open_array, open_images
 
 
 @checks_types
@@ -26,7 +27,8 @@ def open_video(
 ) -> Video:
     """Open a video file, the bytes of one, a folder or sequence of image files, or an array (T, H, W, 3) uint8 RGB.
 
-    A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg".
+    A sequence is a list of paths or a numbered pattern such as "shots/img_%05d.jpg". Of a folder the RGB frames are
+    read; other images are named in the notes, and so are missing numbers.
 
     Images and arrays have no times: `frames_fps` is their frame rate; without it each fills one slot at any requested
     rate (`timed` is False). `name` stands for bytes in error messages. A source that cannot be read is a VideoError.
@@ -49,12 +51,12 @@ def open_video(
 def _open_path(path: Path, frames_fps: float | None, limits: Limits) -> Video:
     try:
         if path.is_dir():
-            images = images_in(path)
+            images, notes = frames_in(path)
+        elif path.exists() or not (images := images_matching(str(path))):
+            return ContainerVideo(path, limits=limits)
         else:
-            images = [] if path.exists() else images_matching(str(path))
-            if not images:
-                return ContainerVideo(path, limits=limits)
+            notes = missing_numbers([image.name for image in images])
     except OSError as error:  # of a folder without rights, or of a disk
         todo = "check the path, its rights and the disk"
         raise VideoError(str(path), f"cannot be read ({error.strerror or error})", todo) from error
-    return open_images(str(path), images, frames_fps=frames_fps, limits=limits)
+    return open_images(str(path), images, frames_fps=frames_fps, limits=limits, notes=notes)

@@ -11,12 +11,12 @@ from typing import Self
 
 import torch
 from pydantic import ValidationError, model_validator
-from safetensors.torch import save
 
 from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
-from i3d.utils.atomic_files import write_atomically
+from i3d.utils.atomic_files import replacing
+from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
 
@@ -32,6 +32,7 @@ class Card(Settings):
     origin: Mapping[str, str]  # source of the weights, its hash, what was changed
     published: Mapping[str, str] = {}  # accuracies that others published, with their source
     training: Mapping[str, str] = {}  # data, epochs and best accuracy, if they were trained by i3d
+    file_crc32c: FileChecksum | None = None  # in a file only, which was verified when it was read
 
     @model_validator(mode="after")
     def _one_label_per_class(self) -> Self:
@@ -47,7 +48,8 @@ class Card(Settings):
 
 def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -> None:
     """Write tensors and card to `path` atomically."""
-    write_atomically(path, save(dict(state), metadata={METADATA_KEY: card.model_dump_json()}))
+    with replacing(path) as temporary:
+        save_with_checksum(temporary, state, key=METADATA_KEY, record=card)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -67,7 +69,7 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[s
     except ValidationError as error:
         why = f"its card is not valid ({first_error(error)}); it may be of a newer version of i3d"
         raise WeightsError(f"{path}: {why}") from error
-    return file.arrays, card
+    return file.arrays, card.model_copy(update={"file_crc32c": None})
 
 
 def file_sha256(path: Path) -> str:

@@ -36,13 +36,15 @@ def convert(
     recipe: str | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int | None = None,
+    state: str | None = None,
     partial: bool = False,
     force: bool = False,
 ) -> Conversion:
     """Load the weights `source` (a file, or `owner/name` of the model hub) and write them to `target`.
 
     Every state-dict key of the file and of the network must match, unless `partial` is set: then keys that do not fit
-    are left out, and missing weights are random. The card in `target` records it. Raises WeightsError for a file that
+    are left out, and missing weights are random. The card in `target` records it. Of several state dicts in a PyTorch
+    file, `state` chooses one by its key, or "ema" the averaged one. Raises WeightsError for a file that
     is damaged, hostile or of another network, InputError for a bad option.
     """
     check_not_empty(target=target)
@@ -55,7 +57,9 @@ def convert(
         raise InputError(f"{path}: is a folder; choose another name")
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; choose another name or use --force")
-    weights = load_weights(source, recipe=recipe, labels=labels, in_channels=in_channels, partial=partial)
+    weights = load_weights(
+        source, recipe=recipe, labels=labels, in_channels=in_channels, state_key=state, partial=partial
+    )
     save_checkpoint(path, weights.state, weights.card)
     return Conversion(
         source=str(source),

@@ -1,15 +1,16 @@
 """Detect what a foreign checkpoint holds: its state dict under our keys, and the recipe that it belongs to."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from i3d.errors import WeightsError, printable
 from i3d.recipes.io import load_recipe
-from i3d.recipes.named import R50, RECIPES
+from i3d.recipes.named import BASELINE, R50, RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import InceptionSettings, NetworkSettings, Preprocessing, ResNetSettings, first_error
 from i3d.weights.foreign.files import WeightsFile, read_weights_file
@@ -17,6 +18,11 @@ from i3d.weights.foreign.mmaction2_config import read_saved_config
 from i3d.weights.foreign.names import RenamedState, rename_keys
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.shapes import computed_settings, network_from_shapes, stored_settings
+
+AUTHOR: Final = "Tushar-N/pytorch-resnet3d"  # of the weights of BASELINE
+OTHER_POOLING: Final = "its keys and shapes are those of %s, with another pooling and input than %s"
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -31,15 +37,19 @@ class DetectedCheckpoint:
 
 
 def detect_checkpoint(
-    path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None
+    path: Path, *, recipe: str | Recipe | None = None, in_channels: int | None = None, state_key: str | None = None
 ) -> DetectedCheckpoint:
     """Read a foreign checkpoint and detect its network and recipe. Raises WeightsError, which names the file.
+
+    `state_key`: which state dict of the file, where it holds several (see `read_weights_file`).
 
     The recipe is `recipe`, else that of a config in the file, else the published one whose network has these keys and
     shapes. Where networks that compute different things have the same keys, the error asks for the recipe.
     `in_channels` is for 2D networks, which can be inflated for other inputs than RGB.
     """
-    file = read_weights_file(path)
+    file = read_weights_file(path, state_key=state_key)
+    if file.note:
+        log.warning("%s: %s", path, file.note)
     try:
         state = rename_keys(file.arrays)
         recipe_, recipe_from = choose_recipe(file, state, recipe=recipe, in_channels=in_channels)
@@ -49,7 +59,7 @@ def detect_checkpoint(
     except ValidationError as error:
         raise WeightsError(f"{path}: its network is not possible ({first_error(error)})") from error
     return DetectedCheckpoint(
-        format=f"{file.kind}, {state.layout.title}",
+        format=f"{file.kind}, {state.layout.title}" + (f" under {printable(state.prefix)!r}" if state.prefix else ""),
         state=state,
         recipe=recipe_.model_copy(update={"training": None}),  # it was not trained here
         recipe_from=recipe_from,
@@ -71,8 +81,27 @@ def choose_recipe(
         given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         if stored_settings(given.network) != stored_settings(stored):
             raise _other_network(stored, given)
+        if state.layout.is_ambiguous and _is_baseline(stored) and given.name != BASELINE.name:
+            log.warning(OTHER_POOLING, AUTHOR, given.name)
         return _with_widths(given, stored), "as given"
+    if state.layout.is_ambiguous:
+        return _baseline(stored), f"by the keys and shapes of {AUTHOR}; --recipe names another"
     return _by_config(file, stored) or _by_keys(file, stored)
+
+
+def _baseline(stored: NetworkSettings) -> Recipe:
+    """torchvision's keys with 3D kernels: only the shapes of pytorch-resnet3d show what is computed."""
+    if not _is_baseline(stored):
+        what = f"{stored.description} with torchvision's keys, as in IBM's or 3D-ResNets-PyTorch"
+        raise WeightsError(
+            f"{what}: a 3D network whose strides, pooling and input its keys do not show; only the ResNet-50 of "
+            f"{AUTHOR} is known by its shapes; --recipe NAME loads another as that network"
+        )
+    return _with_widths(BASELINE, stored)
+
+
+def _is_baseline(stored: NetworkSettings) -> bool:
+    return stored_settings(stored) == stored_settings(BASELINE.network)
 
 
 def _other_network(stored: NetworkSettings, recipe: Recipe) -> WeightsError:
@@ -118,6 +147,7 @@ def _by_config(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]
 
 def _by_keys(file: WeightsFile, stored: NetworkSettings) -> tuple[Recipe, str]:
     fitting = _fitting(stored, lambda network: stored_settings(network) == stored_settings(stored))
+    fitting = [r for r in fitting if getattr(r.network, "pool1", "") == getattr(stored, "pool1", "")]
     if not fitting:
         raise WeightsError(f"no recipe has such a network, {stored.description}")
     if isinstance(stored, InceptionSettings):
@@ -162,7 +192,8 @@ def _is_version_1(file: WeightsFile) -> bool:
 
 def _with_widths(recipe: Recipe, stored: NetworkSettings) -> Recipe:
     """The recipe with the classes, channels and width of the file."""
-    changes = stored.model_dump(include={"num_classes", "in_channels", "base_channels", "bn_eps"})
+    widths = {"in_channels", "base_channels", "bn_eps"} | ({"num_classes"} & stored.model_fields_set)
+    changes = stored.model_dump(include=widths)
     return _with_network(recipe, recipe.network.model_copy(update=changes))
 
 

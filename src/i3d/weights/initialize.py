@@ -27,11 +27,12 @@ def load_initial_weights(net: VideoNetwork, source: str, recipe: Recipe) -> str:
         return "weights: random"
     weights = _load(source, recipe)
     is_2d = "inflated" in weights.card.origin.get("changes", "")
-    expected = net.state_dict()
+    expected, stored = net.state_dict(), set(weights.report.loaded)  # what a file lacks is random in the state
     loaded = {
         key: tensor
         for key, tensor in weights.state.items()
-        if key in expected and tensor.shape == expected[key].shape and not (is_2d and key.startswith(net.head_prefix))
+        if (not key.startswith(net.head_prefix) if is_2d else key in stored)
+        if key in expected and tensor.shape == expected[key].shape
     }
     missing = [key for key in expected if key not in loaded and not key.startswith(net.head_prefix)]
     if missing:

@@ -1,5 +1,6 @@
 """Load weights of any source: a shipped name, an i3d checkpoint, a foreign checkpoint, or a 2D network."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 from i3d._version import __version__
 from i3d.data.labels import dataset_labels, numbered_labels
 from i3d.errors import InputError, WeightsError, abridged, printable
-from i3d.models.factory import build_meta_network, build_network
+from i3d.models.factory import NETWORKS, build_meta_network, build_network
 from i3d.models.inflate import inflate_weights
 from i3d.models.network import VideoNetwork
 from i3d.recipes.recipe import Recipe
@@ -27,7 +28,9 @@ from i3d.weights.pretrained import PRETRAINED
 State = dict[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 REPORT_KEY = "state_dict"  # of the load report in the origin of a card
+HEADLESS = "`i3d features` and `i3d train --init` take it, `i3d convert --partial` adds a random one"
 COUNTER = "num_batches_tracked"  # the batches of training that a batch norm has averaged over
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,15 @@ def load_weights(
     recipe: str | Recipe | None = None,
     labels: Sequence[str] | None = None,
     in_channels: int | None = None,
+    state_key: str | None = None,
     partial: bool = False,
+    needs_classifier: bool = True,
 ) -> Weights:
     """Load weights of any source. Every key of the file and of the network must match, or a WeightsError is raised.
 
-    With `partial`, weights that are missing or of another shape are initialised at random (seed 0). 2D networks are
-    inflated, for `in_channels` other than RGB on request.
+    With `partial`, weights that are missing or of another shape are initialised at random (seed 0); if no classifier is
+    needed, so is one that is missing. 2D networks are inflated, for `in_channels` other than RGB on request. Of several
+    state dicts in a file, `state_key` chooses one.
     """
     name = str(source)
     if name in PRETRAINED:
@@ -107,11 +113,11 @@ def load_weights(
     check_weights_name(name)
     path = fetch_from_hub(name) if is_hub_name(name) else Path(source)
     if is_checkpoint(path):
-        if in_channels is not None or partial:
-            raise InputError(f"{name}: is an i3d checkpoint already; --in-channels and --partial do not apply")
+        if in_channels is not None or partial or state_key is not None:
+            raise InputError(f"{name}: is an i3d checkpoint already; --in-channels, --partial and --state do not apply")
         return _load_own(path, recipe, labels)
-    checkpoint = detect_checkpoint(path, recipe=recipe, in_channels=in_channels)
-    state, report = _fit(checkpoint, name, partial=partial)
+    checkpoint = detect_checkpoint(path, recipe=recipe, in_channels=in_channels, state_key=state_key)
+    state, report = _fit(checkpoint, name, partial=partial, needs_classifier=needs_classifier)
     prefix = checkpoint_prefix(path)
     sha256 = file_sha256(path if prefix is None else index_of(prefix))  # the index holds the checksums of the data
     class_names, labels_from = _choose_labels(checkpoint, labels)
@@ -152,7 +158,9 @@ def _load_own(
     return Weights(state, card, sha256 or file_sha256(path), "i3d checkpoint", "in the file", labels_from, report)
 
 
-def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[State, LoadReport]:
+def _fit(
+    checkpoint: DetectedCheckpoint, name: str, *, partial: bool, needs_classifier: bool
+) -> tuple[State, LoadReport]:
     """The complete state dict of the network, from that of a foreign checkpoint."""
     expected, is_2d = state_shapes(checkpoint.recipe.network), checkpoint.state.layout.is_2d
     arrays = dict(checkpoint.state.arrays)
@@ -165,6 +173,12 @@ def _fit(checkpoint: DetectedCheckpoint, name: str, *, partial: bool) -> tuple[S
     report = _compare(arrays, expected, unknown=checkpoint.state.unknown, ignored=checkpoint.state.ignored)
     # Of 2D networks, non-local blocks are missing; they start as the identity.
     missing = [key for key in report.missing if not (is_2d and ".non_local." in key)]
+    head = NETWORKS[type(checkpoint.recipe.network)].head_prefix
+    if missing and all(key.startswith(head) for key in missing) and not partial:
+        if needs_classifier:
+            raise WeightsError(f"{name}: has no classifier ({', '.join(missing)} missing); {HEADLESS}")
+        log.info("%s: has no classifier, and none is needed", name)
+        missing = []
     if (missing or report.unexpected or report.mismatched) and not partial:
         todo = "`i3d convert --partial` loads what fits"
         raise WeightsError(f"{name}: does not fit {checkpoint.recipe.name}: {report}; {todo}")

@@ -19,6 +19,7 @@ from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol
 from i3d.recipes.mmaction2.options import parse_value
 from i3d.recipes.protocols import protocol_name, with_average
 from i3d.utils.device import ComputeConfig
+from i3d.utils.outputs import check_resumable
 from i3d.weights.load import load_weights
 
 METRICS: Final = ("top_k_accuracy", "mean_class_accuracy")  # the default of 1.x
@@ -34,6 +35,7 @@ def run_test(arguments: Sequence[str] | None = None) -> None:
     option = "--out" if options.out else "--dump"
     if out is not None:
         check_writable(f"{option} {out}", out, SUFFIXES)
+        check_resumable(f"{option} {out}", out, force=options.force)
     saves_views = options.average_clips == "none"
     check_out(out, "mmaction2", save_views=saves_views, option=option)
     device = choose_device(options, f"dist_test.sh {options.config} {options.checkpoint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from i3d.training.runs import RunSummary
     from i3d.training.train import TrainResult
     from i3d.weights.convert import Conversion
+
+MOST_OF_IT: Final = 0.9  # of a video's length
 
 
 def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
@@ -52,6 +54,13 @@ def print_prediction(row: Prediction, *, json: bool, paths: list[str]) -> None:
 def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: str, *, json: bool) -> None:
     if not json and bad < len(rows):
         print(f"protocol: {rows[0].protocol if len(rows) == 1 else protocol}")
+    partly = sorted((row.coverage, row.path) for row in rows if row.predictions and row.coverage < MOST_OF_IT)
+    if partly:
+        which = f"{len(partly)} of {len(rows)} videos were" if len(rows) > 1 else "the video was"
+        least, path = partly[0]
+        name = f", {printable(path)} the least" if len(rows) > 1 else ""
+        todo = "--protocol windows scores all frames, --num-clips 10 ten clips"
+        log.info("%s scored in part (%.2g %% of its length%s); %s", which, 100 * least, name, todo)
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out else ""
         log.info("%d of %d videos recognised%s", len(rows) - bad, len(rows), where)
@@ -249,6 +258,9 @@ def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause
     if comparison.is_same:
         print("they are the same to the bit")
         return
+    for name, crops_first in zip(("first", "second"), comparison.crops_first, strict=True):
+        if crops_first:
+            print(f"the {name} has its crops before its rows: (crops, rows, numbers)")
     worst = int(comparison.cosines_R.argmin())
     print(f"cosine {comparison.mean:.6f} on average, {comparison.cosines_R[worst]:.6f} at the least (row {worst})")
     best = max(comparison.shifted, key=lambda shift: comparison.shifted[shift], default=0)
@@ -257,6 +269,9 @@ def print_comparison(comparison: FeatureComparison, causes: Sequence[LikelyCause
             f"rows of the first from {max(best, 0)}, of the second from {max(-best, 0)} on: "
             f"{comparison.shifted[best]:.6f}"
         )
+    if comparison.crop_order:
+        order = " ".join(map(str, comparison.crop_order))
+        print(f"crops are in another order: with crops {order} of the second {comparison.reordered:.6f}")
     for line in comparison.differ:
         print(printable(f"made otherwise: {line}"))
     if causes:

@@ -16,8 +16,9 @@ from i3d.cli.streams import Streams
 from i3d.errors import InputError, printable
 from i3d.features import compare as comparisons
 from i3d.features.extract import extract_features, feature_files, load_extractor
+from i3d.features.extractor import FeatureExtractor
 from i3d.features.sidecar import read_sidecar
-from i3d.recipes.features import FeatureSettings, feature_preset
+from i3d.recipes.features import POOLED, FeatureSettings, describe_other_network, feature_preset
 from i3d.recipes.settings import first_error
 from i3d.utils.device import ComputeConfig
 from i3d.utils.distributed import init_world
@@ -36,6 +37,8 @@ def run_features(videos: Sequence[str], networks: Streams, options: FeatureOptio
         flow_recipe=networks.flow_recipe,
         compute=compute_config(options.compute),
     )
+    if options.preset and settings.layer == POOLED:
+        _warn_of_other_network(options.preset, extractor)
     num_good = num_reused = num_bad = 0
     with output.ProgressBar("extract features", num_videos) as bar:
         results = extract_features(
@@ -68,6 +71,9 @@ def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
             "cosines": comparison.cosines_R.tolist(),
             "rows": comparison.num_rows,
             "same": comparison.is_same,
+            "crops_first": comparison.crops_first,
+            "crop_order": comparison.crop_order,
+            "reordered": comparison.reordered,
             "shifted": comparison.shifted,
             "differ": comparison.differ,
             "causes": causes,
@@ -101,6 +107,12 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
     if [w["sha256"] for w in extractor.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
         raise InputError(f"{sidecar}: was made with other weights than --model and --flow-model")
     return comparisons.likely_causes(extractor, options.video or Path(record["video"]), theirs)
+
+
+def _warn_of_other_network(preset: str, extractor: FeatureExtractor) -> None:
+    """Log that the rows of a preset's authors come from another network, if their lengths show it."""
+    if (note := describe_other_network(preset, extractor.num_channels)) and is_first_rank():
+        log.warning(note)
 
 
 def _settings(options: FeatureOptions) -> FeatureSettings:

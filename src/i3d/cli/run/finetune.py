@@ -1,5 +1,6 @@
 """`i3d train` without a published recipe: every setting that is not given is chosen automatically."""
 
+import re
 import shlex
 import sys
 from statistics import fmean, stdev
@@ -31,7 +32,7 @@ def run_finetune(options: TrainOptions) -> int:
     if launched_as()[1] > 1:
         raise InputError("--recipe finetune: runs in one process; leave torchrun out, or name a published recipe")
     flip = flags.flip or _confirm_mirroring(clips.classes, quiet=options.json or flags.yes)
-    modality: Literal["rgb", "flow"] = "flow" if frames.template and "{axis}" in frames.template else "rgb"
+    modality: Literal["rgb", "flow"] = "flow" if re.search(r"\{axis\}|\{uv\}", frames.template or "") else "rgb"
     given = {name: value for name, value in vars(flags).items() if name != "yes"}
     given |= {"flip": flip, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
     resumes = f"results so far are saved, and the same command resumes in {printable(str(options.work_dir))}"

@@ -1,7 +1,7 @@
 """`i3d predict`: the networks are loaded once, and each video is a row of results."""
 
 import json
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,13 @@ def _predict_share(
             limits=_limits(options),
             on_progress=bar,
         )
-        for index, row in zip(share, predictions, strict=True):
-            rows[index] = row
-            if world.size == 1:
-                with bar.paused():
-                    show(row)
-            bar.advance()
+        with closing(predictions):  # an interrupt here must end its thread too
+            for index, row in zip(share, predictions, strict=True):
+                rows[index] = row
+                if world.size == 1:
+                    with bar.paused():
+                        show(row)
+                bar.advance()
         if world.size > 1:
             lines = world.all_gather([json.dumps([index, row.to_dict()]) for index, row in rows.items()])
             rows = {index: Prediction.from_dict(row) for index, row in sorted(map(json.loads, lines))}
@@ -122,6 +123,8 @@ def _load(networks: Streams, fusion: Fusion, options: PredictOptions) -> predict
             labels=None if options.classes is None else class_names(options.classes),
             compute=compute_config(options.compute),
             flow=networks.flow_method,
+            protocol=options.protocol,
+            num_clips=options.num_clips,
         )
         for name, recipe in ((networks.rgb, networks.rgb_recipe), (networks.flow, networks.flow_recipe))
         if name is not None

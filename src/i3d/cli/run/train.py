@@ -5,7 +5,8 @@ from i3d.cli.messages import is_first_rank, log
 from i3d.cli.run.setup import cache_in, frame_naming, read_dataset
 from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
-from i3d.data.labels import dataset_labels, numbered_labels
+from i3d.data.labels import dataset_labels, is_numbered
+from i3d.errors import printable
 from i3d.recipes.io import load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
 from i3d.training.train import train as train_recipe
@@ -68,7 +69,7 @@ def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotati
     clips = read_dataset(data, dataset)
     known = dataset_labels(recipe.dataset)
     num_classes = len(clips.classes)
-    if dataset.classes is None and known is not None and clips.classes == numbered_labels(num_classes):
+    if dataset.classes is None and known is not None and is_numbered(clips.classes):
         if num_classes == len(known):
             clips = read_dataset(data, dataset, classes=tuple(known))
         else:
@@ -80,5 +81,9 @@ def _clips(recipe: Recipe, options: TrainOptions) -> tuple[Annotations, Annotati
         return training, None
     if options.val_list is None:
         return training, clips.select_split("val") if has_val else None
-    validation = read_dataset(options.val_list, dataset, root=options.val_root, classes=clips.classes)
+    validation = read_dataset(options.val_list, dataset, root=options.val_root)
+    if is_numbered(validation.classes) and not is_numbered(clips.classes):
+        val_list = printable(str(options.val_list))
+        log.info("%s: its numbers, which have no names, are those of %s", val_list, printable(str(data)))
+    validation = validation.with_classes(clips.classes)
     return training, validation.select_split("val") if (validation.splits_N == 1).any() else validation

@@ -8,6 +8,7 @@ It runs in a worker process that may be killed at any time (`run_limited`).
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import resource
 import signal
@@ -23,12 +24,12 @@ from statistics import median
 from typing import IO, Any, Final, Literal, TypeVar, get_args
 
 from i3d.data.check.duplicates import Fingerprint, fingerprint
-from i3d.data.check.file_headers import find_truncation, suffix_mismatch
 from i3d.data.frame_folders import FrameNaming, consecutive_frames, open_frames
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import VideoError, first_line, printable
 from i3d.video.base import DecodedFrame, FrameHWC, Limits, NoVideoStreamError, Video
-from i3d.video.images import images_in, open_images
+from i3d.video.file_headers import find_truncation, suffix_mismatch
+from i3d.video.images import frames_in, open_images
 
 Status = Literal[
     "missing", "empty", "unreadable", "no video", "crashed", "timeout", "truncated", "damaged", "wrong count",
@@ -90,8 +91,11 @@ class ClipInfo:
 def run_limited(job: J, run: Callable[[J], R], *, limits: ResourceLimits) -> R:
     """Return `run(job)`; if it exceeds its time, the system kills this process with SIGALRM, wherever it hangs.
 
-    Allocations beyond the memory limit fail with a MemoryError.
+    Allocations beyond the memory limit fail with a MemoryError. The limits are those of a worker process: without
+    workers there are none, as they would outlive the job and end the process of the caller.
     """
+    if multiprocessing.parent_process() is None:
+        return run(job)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
@@ -166,7 +170,7 @@ class _Inspection:
         if self.job.is_frames:
             return self.add("unreadable", "it is a file, not a folder of frames; correct the list")
         self.values |= {"num_bytes": size, "content": digest.hexdigest(), "num_frames": 0}
-        truncation, is_certain = find_truncation(file, size)
+        truncation, _ = find_truncation(file, size)
         try:
             with open_stored_video(self.job.file, limits=NO_TIME_LIMIT) as video:
                 notes = self._decode(video)
@@ -180,8 +184,8 @@ class _Inspection:
                 self.add("damaged" if num_frames else "unreadable", why)
             return None
         missing = [note.removesuffix(": truncated?") for note in notes if "truncated" in note]
-        if missing or (truncation and is_certain):
-            self.add("truncated", f"{', '.join([*filter(None, [truncation]), *missing])}; copy or download it again")
+        if missing:
+            self.add("truncated", f"{', '.join(missing)}; copy or download it again")
         for note in notes:
             if "truncated" not in note:
                 self.add("damaged", f"{note}; repair or replace the file")
@@ -191,20 +195,10 @@ class _Inspection:
     def inspect_folder(self, folder: Any) -> None:
         """Hash and decode the images of a folder of frames, up to the first gap in their numbers."""
         naming, job = self.job.naming, self.job
-        if naming is None:
-            files = [path.name for path in images_in(folder)]
-            num_frames = len(files)
-        else:
-            num_frames, later = consecutive_frames(folder, naming)
-            axes = ("x", "y") if naming.paired else ("x",)
-            files = [naming.name(i, axis) for i in range(num_frames) for axis in axes]
-            files = files[:1] if naming.in_one_file else files
-            if later:
-                gap = f"{printable(naming.name(num_frames))} is missing, and {len(later)} frames follow it"
-                self.values["gap"] = f"{gap}; restore it, or renumber the frames"
+        files, num_frames = self._plain_images(folder) if naming is None else self._named_images(folder, naming)
         if not files:
-            what = "the folder contains no image" if naming is None else f"the folder contains no {naming.name(0)}"
-            return self.add("empty", f"{what}; check the folder and --template")
+            first = "image" if naming is None else naming.name(0, folder=folder)
+            return self.add("empty", f"the folder contains no {first}; check the folder and --template")
         digest, num_bytes = sha256(), 0
         for name in files:
             content = (folder / name).read_bytes()
@@ -223,6 +217,23 @@ class _Inspection:
             count = f"{len(bad)} of {num_frames} frames cannot be read, the first: " if num_frames > 1 else ""
             self.add("damaged" if len(bad) < num_frames else "unreadable", count + error_reason(bad[0], job.file))
         return None
+
+    def _plain_images(self, folder: Any) -> tuple[list[str], int]:
+        """(the files of the frames that every command chooses, their number)."""
+        images, notes = frames_in(folder)
+        gap = next((note for note in notes if "missing" in note), "")
+        self.values["gap"] = f"{gap}; restore it, or renumber the frames" if gap else ""
+        return [path.name for path in images], len(images)
+
+    def _named_images(self, folder: Any, naming: FrameNaming) -> tuple[list[str], int]:
+        """(the files of the frames before the first gap, the number of these frames)."""
+        num_frames, later = consecutive_frames(folder, naming)
+        axes = ("x", "y") if naming.paired else ("x",)
+        files = [naming.name(i, axis, folder) for i in range(num_frames) for axis in axes]
+        if later:
+            gap = f"{printable(naming.name(num_frames, folder=folder))} is missing, and {len(later)} frames follow it"
+            self.values["gap"] = f"{gap}; restore it, or renumber the frames"
+        return files[:1] if naming.in_one_file else files, num_frames
 
     def _decode(self, video: Video, bad: list[VideoError] | None = None) -> tuple[str, ...]:
         """Decode all frames and return the notes of the video. `bad`: collects the errors of single images."""

@@ -26,12 +26,13 @@ from i3d.data.check.repair import RepairJob, check_output_folder, repair_all, ta
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 from i3d.data.formats.read import read_annotations
-from i3d.data.frame_folders import FrameNaming, Modality, infer_common_naming
+from i3d.data.frame_folders import FrameNaming, infer_common_naming
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.video.base import displayed_between
+from i3d.video.frame_names import Modality
 
 NearDuplicates = Literal["across-splits", "all", "none"]
 FIXABLE: Final = ("truncated", "damaged")

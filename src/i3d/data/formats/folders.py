@@ -12,7 +12,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_visi
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError, abridged
-from i3d.video.images import IMAGE_SUFFIXES, natural_key
+from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 
 
 def read_folders(root: Path) -> Rows:

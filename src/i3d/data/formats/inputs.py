@@ -11,7 +11,8 @@ from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.errors import InputError, abridged, printable
 from i3d.utils.folders import paths_matching, walk_folders
 from i3d.utils.text import csv_records, line_error, read_lines
-from i3d.video.images import images_in, images_matching, natural_key
+from i3d.video.frame_names import natural_key
+from i3d.video.images import images_in, images_matching
 
 VIDEO_SUFFIXES: Final = frozenset({
     ".3g2", ".3gp", ".264", ".265", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",

@@ -22,6 +22,7 @@ _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIX
 _VIDEO: Final = re.compile(rf"(.*\S(?:{_SUFFIXES}))(?:[ \t,]+(.*))?", re.IGNORECASE | re.DOTALL)
 _WHOLE: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _SEPARATOR: Final = re.compile(r"([ \t,]+)")
+_OTHER_FIELDS: Final = re.compile(r"[,;\t]")
 Line = tuple[int, str]
 
 
@@ -47,6 +48,9 @@ def read_list(
             expected = ("folder frames label", "folder first frames label")[with_offset] if frames else "path label"
             todo = "correct it, or pass --list-format if this is another kind of list"
             raise line_error(path, number, text, f"not a line of the form `{expected}`; {todo}")
+        if unlikely := next((label for label in row.labels if _OTHER_FIELDS.search(str(label))), None):
+            why = "a class name with a separator of fields; write a table, with a header such as path,label"
+            raise line_error(path, number, unlikely, why)
         rows.add(row.path, row.labels, line=number, first_frame=row.first_frame, num_frames=row.num_frames)
     return rows
 
@@ -54,7 +58,7 @@ def read_list(
 def _names_folders(lines: list[Line], root: Path) -> bool:
     """Whether the paths are folders of frames: not if they end like a video, or are files."""
     for _, text in lines[:MAX_INSPECTED]:
-        if _VIDEO.fullmatch(text) and not (root / text.split()[0]).is_dir():
+        if (match := _VIDEO.fullmatch(text)) is not None and not (root / match[1]).is_dir():
             return False
         _, numbers = _tail_numbers(text)
         if not numbers:

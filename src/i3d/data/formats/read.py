@@ -14,10 +14,10 @@ from i3d.data.formats.columns import PATH_COLUMNS
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.frame_folders import RECORD
 from i3d.data.rows import Rows
-from i3d.data.shards import CLASSES, LIST, Shards, is_packed
+from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
 from i3d.utils.arguments import checks_types
-from i3d.utils.text import line_error, read_lines
+from i3d.utils.text import is_json_object, line_error, read_lines
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -93,7 +93,7 @@ def _rows(source: Path, root: Path | None, kind: Format, *, fold: int, multi_lab
     if source.suffix.lower() == ".json" and kind in ("auto", "something-v2"):
         return splits.read_something_v2(source, root=base, split=folders.split_of(source.stem.replace(".", "_"))), base
     lines = read_lines(source)
-    kind = _kind_of(source, lines) if kind == "auto" else kind
+    kind = kind_of(source, lines) if kind == "auto" else kind
     match kind:
         case "table":
             rows = tables.read_table(source, lines, root=base, multi_label=multi_label)
@@ -150,6 +150,8 @@ def _rows_of_folder(
 def _rows_of_shards(source: Path, *, multi_label: bool) -> Rows:
     rows = tables.read_table(source / LIST, read_lines(source / LIST), root=source, multi_label=multi_label)
     rows.is_frames = bool(rows.paths) and Shards(source).has_folder(rows.paths[0])
+    changed = (name for name in (LIST, CLASSES) if (source / name).is_file() and not is_as_packed(source, name))
+    rows.warnings += [f"{source / name}: has changed since it was packed" for name in changed]
     if (source / CLASSES).is_file():
         rows.classes = read_labels(source / CLASSES)
     return rows
@@ -198,9 +200,10 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
     return rows
 
 
-def _kind_of(source: Path, lines: list[str]) -> Format:
+def kind_of(source: Path, lines: list[str]) -> Format:
+    """The format of a list by its name and its first line; "auto": one of MMAction2's."""
     first = next((line for line in lines if line.strip()), "").strip()
-    if first.startswith("{"):
+    if is_json_object(first) or source.suffix.lower() == tables.JSON_LINES:
         return "table"
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]
     if "youtube_id" in fields:
@@ -213,7 +216,7 @@ def _kind_of(source: Path, lines: list[str]) -> Format:
         return "ucf101"
     if splits.HMDB_FILE.fullmatch(source.name):
         return "hmdb51"
-    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not any(map(str.isdigit, fields)):
+    if source.suffix.lower() in (".csv", ".tsv") and len(fields) > 1 and not fields[-1].isdigit():
         if any(Path(field).suffix in VIDEO_SUFFIXES for field in fields):
             why = "a clip, where the names of the columns should be; write path,label above it"
             raise line_error(source, 1, first, why)

@@ -14,7 +14,7 @@ from i3d.data.annotations import SPLITS
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.data.formats.inputs import VIDEO_SUFFIXES, walk_visible
 from i3d.data.rows import Label, Rows
-from i3d.utils.text import csv_records, is_number, line_error, numbered_lines, parse_json
+from i3d.utils.text import csv_records, is_json_object, is_number, line_error, numbered_lines, parse_json
 
 SPLIT_NAMES: Final = {
     "": "",
@@ -22,6 +22,8 @@ SPLIT_NAMES: Final = {
     **dict.fromkeys(("val", "validate", "validation", "valid"), "val"),
     **dict.fromkeys(("test", "testing", "holdout_test"), "test"),
 }
+JSON_LINES: Final = ".jsonl"
+LONG_SECONDS: Final = 6 * 3600  # a longer video is less likely than times in another unit
 YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
@@ -29,7 +31,7 @@ Record = tuple[int, dict[str, Any], Columns]  # line, fields
 def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -> Rows:
     """A table with a column `path`, `file` or `video`: of videos, or of folders of frames if the first is a folder."""
     rows = Rows()
-    is_json = _is_json(lines)
+    is_json = _is_json(path, lines)
     for line, record, columns in _records(path, lines, rows):
         if not columns.path:
             raise no_path_column(path, record)
@@ -39,7 +41,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
         start, end = _part(path, line, record, columns)
         rows.add(
             name if is_json else name.strip(),
-            _labels_in(path, line, record.get(columns.label), multi_label=multi_label),
+            _labels_in(path, line, record.get(columns.label), is_split=multi_label and not is_json),
             line=line,
             start=start,
             end=end,
@@ -50,6 +52,9 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
     if is_json and rows.label_kind == "either":
         rows.label_kind = "names"  # in JSON, numbers have no quotes
     rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
+    if (latest := max((end for end in rows.ends if not math.isnan(end)), default=0)) > LONG_SECONDS:
+        hours = f"times up to {latest:,.0f}, {latest / 3600:,.0f} hours if they are seconds"
+        rows.warnings.append(f"{hours}; convert them if they are milliseconds or frame numbers")
     return rows
 
 
@@ -99,19 +104,20 @@ def _best_match(paths: list[str], label: str, split: str) -> str:
     return max(paths, key=agreement, default="")
 
 
-def _is_json(lines: list[str]) -> bool:
-    return next((line for line in lines if line.strip()), "").lstrip().startswith("{")
+def _is_json(path: Path, lines: list[str]) -> bool:
+    first = next((line for line in lines if line.strip()), "")
+    return path.suffix.lower() == JSON_LINES or is_json_object(first)
 
 
 def _records(path: Path, lines: list[str], rows: Rows) -> Iterator[Record]:
     """Every row with the columns that are read; at the end, what is known of them is in `rows`."""
-    columns, previous = Columns(), None
-    names: dict[str, None] = {}
-    for line, record in _json_records(path, lines) if _is_json(lines) else csv_records(path, lines):
-        if record.keys() != previous:
-            before, previous = columns, record.keys()
-            names |= dict.fromkeys(name for name in record if name != YOUTUBE_ID)
-            columns = find_columns(path, names)
+    columns = Columns()
+    names: dict[str, None] = {}  # of all rows so far
+    for line, record in _json_records(path, lines) if _is_json(path, lines) else csv_records(path, lines):
+        if not record.keys() <= names.keys():
+            before = columns
+            names |= dict.fromkeys(record)
+            columns = find_columns(path, (name for name in names if name != YOUTUBE_ID))
             if before.label and before.label != columns.label:
                 raise line_error(path, line, columns.label, f"in rows before it this column is {before.label}; use one")
         yield line, record, columns
@@ -129,10 +135,10 @@ def _json_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str,
         yield number, {key.lower(): value for key, value in record.items()}
 
 
-def _labels_in(path: Path, line: int, value: Any, *, multi_label: bool) -> tuple[Label, ...]:
-    """One label, or several: a list, or, in multi-label data, separated by `|`."""
+def _labels_in(path: Path, line: int, value: Any, *, is_split: bool) -> tuple[Label, ...]:
+    """One label, or several: a list, or separated by `|`."""
     values = value if isinstance(value, list) else [value]
-    if multi_label and isinstance(value, str):
+    if is_split and isinstance(value, str):
         values = value.split("|")
     labels = [item.strip() if isinstance(item, str) else item for item in values if item is not None]
     for label in labels:

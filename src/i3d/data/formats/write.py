@@ -13,8 +13,9 @@ from i3d.data.annotations import Annotations
 from i3d.data.class_files import classes_file
 from i3d.data.class_numbers import is_numeric
 from i3d.data.formats.mmaction2 import read_list
+from i3d.data.formats.read import kind_of
 from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
-from i3d.data.labels import numbered_labels
+from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.utils.atomic_files import write_atomically
@@ -52,7 +53,7 @@ def write_classes(classes: tuple[str, ...], out: Path) -> None:
 def _rows(annotations: Annotations) -> list[dict[str, Any]]:
     """One JSON object per clip, without empty fields."""
     rows = []
-    are_numbered = annotations.classes == numbered_labels(len(annotations.classes))  # generated names: write numbers
+    are_numbered = is_numbered(annotations.classes)  # generated names: write numbers
     for index, clip in enumerate(annotations):
         names = [label if are_numbered else annotations.classes[label] for label in clip.labels]
         values = {
@@ -79,15 +80,15 @@ def _table(annotations: Annotations, delimiter: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow([label_column if name == "label" else name for name in columns])
+    has_several = any(isinstance(row.get("label"), list) for row in rows)
     for index, row in enumerate(rows):
         if row["path"] != row["path"].strip() or "\r" in row["path"]:
             raise _lost(annotations, index, "blanks around its name, or a line end", "JSON lines (.jsonl)")
-        label = row.get("label", "")
-        if isinstance(label, list):
-            label = [str(name) for name in label]
-            if any("|" in name for name in label):
-                raise InputError(f"{row['path']}: a table cannot contain a class name with `|`; write .jsonl")
-            label = "|".join(label)
+        labels = row.get("label", "")
+        names = [str(name) for name in labels] if isinstance(labels, list) else [str(labels)]
+        if has_several and any("|" in name for name in names):
+            raise _lost(annotations, index, "a class with `|` in its name", "JSON lines (.jsonl)")
+        label = "|".join(names)
         writer.writerow([{**row, "label": label}.get(name) for name in columns])
     return text.getvalue()
 
@@ -122,6 +123,8 @@ def _check_lines(annotations: Annotations, out: Path, lines: list[str], *, with_
     """An InputError for the first clip that the reader of MMAction2's lists would read as another one."""
     multi_label = bool((np.diff(annotations.label_ends_N, prepend=0) > 1).any())
     root, frames = Path(annotations.root), annotations.is_frames
+    if kind_of(out, lines) != "auto":
+        raise _lost(annotations, 0, f"a name that {out.name} cannot begin with", "a table (.csv)")
     for index, (line, clip) in enumerate(zip(lines, annotations, strict=True)):
         try:
             rows = read_list(out, [line], root=root, frames=frames, with_offset=with_offset, multi_label=multi_label)

@@ -64,6 +64,9 @@ class FrameSettings:
         if self.fps is not None and not 0 < self.fps <= 1000:
             allowed = "must be above 0 and at most 1000, or None (--fps native) for every frame"
             raise InputError(f"fps {self.fps:g}: {allowed}")
+        if "/" in self.template or "{folder}" in self.template:
+            todo = "each video gets a folder; write img_{:05d}.jpg"
+            raise InputError(f"template {self.template!r}: it names a folder; {todo}")
         if not self.naming.template.lower().endswith((".jpg", ".jpeg")):
             raise InputError(f"template {self.template!r}: the frames are JPEG; end it in .jpg")
         if self.flow is not None and not self.naming.paired:

@@ -7,6 +7,7 @@ Letters in names: D distinct frames, H rows, W columns.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from i3d.data.flow_files import flow_as_rgb, flow_from_rgb
 from i3d.data.loading.preprocess import flow_at, resize_checked
+from i3d.data.resume import CHANGED
 from i3d.data.shards import PackedPath
 from i3d.errors import InputError, VideoError
 from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
@@ -34,6 +36,8 @@ from i3d.video.writer import write_lossless
 VERSION: Final = 2
 SUFFIX: Final = ".flow.mkv"
 FramesDHWC = npt.NDArray[np.uint8]
+
+log = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,23 @@ class ClipFlow:
             is_intact = {"notes", "frames"} <= set(record) and record["sha256"] == content_digest(path)
         except (TypeError, KeyError, VideoError):  # no record, or no file
             is_intact = False
+        if record is not None and path.exists() and not is_intact:
+            log.warning("%s: damaged since it was cached; the flow is computed again", path)
         if not is_intact:
             resize = partial(resize_checked, video, short_side=short_side)
             self._write(path, video.stream(fps=fps, transform=resize, between=between))
+            self._check_unchanged(video, content, path)
             record = {"sha256": content_digest(path), "notes": video.notes, "frames": video.frames_decoded}
             self.cache.save_json(key, record)
         video.restore_notes(record["notes"], frames_decoded=record["frames"])
         return open_video(path)
+
+    def _check_unchanged(self, video: Video, content: str, cached: Path) -> None:
+        """A VideoError, and nothing is cached, if a file changed since its hash was computed."""
+        source = Path(video.name)
+        if source.exists() and not content.startswith(content_digest(source)):
+            cached.unlink()
+            raise VideoError(video.name, *CHANGED)
 
     def stream(self, video: Video, content: str | None, *, fps: float) -> Iterator[FrameHWC]:
         """The flow (H, W, 2) that leads to every frame of a video at a rate.
@@ -140,7 +154,8 @@ class ClipFlow:
 def content_digest(path: Path | PackedPath) -> str:
     """A hash of the content of a video file, on disk or in shards, or of a folder of frames."""
     if isinstance(path, PackedPath):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()  # the same hash as of the file
+        return hashlib.sha256(f"{len(content)} ".encode() + hashlib.sha256(content).digest()).hexdigest()
     try:
         files = images_in(path) if path.is_dir() else [path]
         stats = [(str(file), file.stat()) for file in files]

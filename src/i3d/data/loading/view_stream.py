@@ -4,7 +4,7 @@ Letters in names: T frames, H rows, W columns, C channels, V views.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class EndOfVideo(NamedTuple):
     frames_decoded: int
     timed: bool  # False: the frames have no times
     notes: tuple[str, ...]
+    coverage: float  # the fraction of the video's length that the views span
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class ViewSampler:
         """
         content = None if self.flow is None else _content_of(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
+            coverage = 1.0
             if isinstance(self.protocol, WindowProtocol):
                 yield from self._windows(video, self.protocol, content)
             else:
-                yield from self._clips(video, self.protocol, content)
-            yield EndOfVideo(video.frames_decoded, video.timed, video.notes)
+                coverage = yield from self._clips(video, self.protocol, content)
+            yield EndOfVideo(video.frames_decoded, video.timed, video.notes, coverage)
 
     def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
         pre = self.preprocessing
@@ -70,7 +72,8 @@ class ViewSampler:
         for clip_THWC in windows_of(frames, protocol):
             yield View(clip_THWC, len(clip_THWC) / protocol.fps)
 
-    def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Iterator[View]:
+    def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Generator[View, None, float]:
+        """Yield the views of all clips; return the fraction of the video's length that they span."""
         pre = self.preprocessing
         rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
         sample = partial(protocol_clips, protocol=protocol, fps=(rate or video.fps) if protocol.target_fps else None)
@@ -95,6 +98,15 @@ class ViewSampler:
             duration = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
             crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from (View(crop_THWC, duration / len(crops)) for crop_THWC in crops)
+        return coverage_of(indices_VT, num_frames=num_frames)
+
+
+def coverage_of(indices_VT: npt.NDArray[np.int64], *, num_frames: int) -> float:
+    """The fraction of a video's frames that lie between the first and the last frame of some clip."""
+    is_covered = np.zeros(num_frames, np.bool_)
+    for indices_T in indices_VT:
+        is_covered[indices_T.min() : indices_T.max() + 1] = True
+    return float(is_covered.mean())
 
 
 def windows_of(frames: Iterator[FrameHWC], protocol: WindowProtocol) -> Iterator[npt.NDArray[np.uint8]]:

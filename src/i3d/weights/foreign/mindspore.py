@@ -3,6 +3,7 @@
 `Checkpoint` has repeated values (field 1), each a name (1) and a tensor (2) of dimensions (1), type (2), bytes (3).
 """
 
+import zlib
 from typing import Final
 
 from i3d.errors import WeightsError, printable
@@ -12,7 +13,7 @@ from i3d.weights.foreign.protobuf import fields, varint
 # In lower case they are numpy's names.
 DTYPES: Final = {"Float64", "Float32", "Float16", "BFloat16", "Int64", "Int32", "Int16", "Int8", "UInt8", "Bool"}
 MAX_VALUES: Final = 20_000
-CHECKSUM_MARK: Final = b"crc_num"  # with `crc_check` the file ends with this and 10 bytes
+CHECKSUM_MARK: Final = b"crc_num"  # with `crc_check` the file ends with this and its CRC-32 in 10 bytes
 
 
 def looks_like_mindspore(start: bytes) -> bool:
@@ -33,7 +34,9 @@ def looks_like_mindspore(start: bytes) -> bool:
 def read_mindspore(content: bytes) -> dict[str, Array]:
     """Every tensor of a checkpoint, by its name. Raises WeightsError for damage."""
     if content[-17:-10] == CHECKSUM_MARK:
-        content = content[:-17]
+        content, stated = content[:-17], int.from_bytes(content[-10:], "big")
+        if zlib.crc32(content) != stated:
+            raise WeightsError("a damaged MindSpore checkpoint (its checksum is wrong)")
     pieces: dict[str, list[bytes]] = {}
     kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
     for count, (number, value) in enumerate(fields(content)):

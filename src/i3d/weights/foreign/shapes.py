@@ -9,15 +9,16 @@ from i3d.recipes.settings import RESNET_BLOCKS, InceptionSettings, NetworkSettin
 Shape = tuple[int, ...]
 INCEPTION_STEM: Final = "Conv3d_1a_7x7.conv3d.weight"
 INCEPTION_HEAD: Final = "logits.conv3d.weight"
+RESNET_HEAD: Final = "fc.weight"
 STORED_NAMES: Final = ("type", "depth", "conv1_kernel", "inflate", "inflate_style", "non_local", "non_local_cfg")
 
 
 def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
-    """The settings that a state dict with our keys shows; the others have their defaults."""
+    """The settings that a state dict with our keys shows; the others have their defaults and are not set."""
     if INCEPTION_STEM in shapes:
-        stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _kernel(shapes, INCEPTION_HEAD, (2, 5))
-        return InceptionSettings(in_channels=stem[1], num_classes=head[0])
-    stem, head = _kernel(shapes, "conv1.conv.weight", (4, 5)), _kernel(shapes, "fc.weight", (2,))
+        stem, head = _kernel(shapes, INCEPTION_STEM, (4, 5)), _classes(shapes, INCEPTION_HEAD, (2, 5))
+        return InceptionSettings.model_validate({"in_channels": stem[1], **head})
+    stem, head = _kernel(shapes, "conv1.conv.weight", (4, 5)), _classes(shapes, RESNET_HEAD, (2,))
     stages = tuple(len({key.split(".")[1] for key in shapes if key.startswith(f"layer{n}.")}) for n in range(1, 5))
     bottleneck = "layer1.0.conv3.conv.weight" in shapes
     depth = next((d for d, blocks in RESNET_BLOCKS.items() if blocks == stages and (d >= 50) == bottleneck), None)
@@ -27,14 +28,19 @@ def network_from_shapes(shapes: Mapping[str, Shape]) -> NetworkSettings:
         {
             "depth": depth,
             "in_channels": stem[1],
-            "num_classes": head[0],
             "base_channels": stem[0],
             "conv1_kernel_t": stem[2] if len(stem) == 5 else 5,
+            **head,
             **_inflation(shapes, stages, "conv1"),
             **_inflation(shapes, stages, "conv2" if bottleneck else "conv1"),
             **_non_local(shapes, stages),
         }
     )
+
+
+def _classes(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...]) -> dict[str, int]:
+    """The number of classes; empty for a state dict without a classifier."""
+    return {"num_classes": _kernel(shapes, name, dimensions)[0]} if name in shapes else {}
 
 
 def _kernel(shapes: Mapping[str, Shape], name: str, dimensions: tuple[int, ...]) -> Shape:
@@ -67,7 +73,8 @@ def computed_settings(network: NetworkSettings) -> tuple[Any, ...]:
         return stored_settings(network)
     s = network
     block = (s.non_local_mode, s.non_local_use_scale) if any(map(any, s.non_local_at)) else ()
-    return *stored_settings(s), s.conv1_stride_t, s.pool1_stride_t, s.pool2, s.temporal_strides, block
+    strides = (s.conv1_stride_t, s.pool1, s.pool1_stride_t, s.pool2, s.temporal_strides)
+    return *stored_settings(s), *strides, block
 
 
 def _inflation(shapes: Mapping[str, Shape], stages: tuple[int, ...], conv: str) -> dict[str, Any]:
