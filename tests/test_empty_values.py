@@ -10,10 +10,11 @@ from i3d.cli.main import app
 from i3d.data.annotations import build_annotations
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.recipes import named_recipe
+from i3d.recipes.named import named_recipe
 from support.commands import commands_below, run, run_here
 
 COMMANDS = dict(commands_below(app))
+RECIPE = named_recipe("inception_rgb_kinetics400")
 SCRIPTS = {  # script: words that it needs
     "tools/train.py": ["config.py"],
     "tools/test.py": ["config.py", "model.pth", "--eval", "top_k_accuracy"],
@@ -54,10 +55,10 @@ def test_every_option_of_the_scripts_of_mmaction2_refuses_an_empty_value(script,
     assert result.stderr == "error: an argument: the value is empty; write one, or leave it out\n"
 
 
-def one_clip():
+def clips():
     rows = Rows()
     rows.add("a.mp4", ("a",))
-    return build_annotations(rows, source=Path("l.csv"), root=Path())
+    return build_annotations(rows, source=Path("list.csv"), root=Path())
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,10 @@ def one_clip():
         lambda: i3d.load_model(""),
         lambda: i3d.convert("", "x.safetensors"),
         lambda: i3d.convert("inception_rgb_kinetics400", ""),
-        lambda: i3d.evaluate("", one_clip()),
-        lambda: i3d.train(named_recipe("i3d_rgb"), one_clip(), work_dir=""),
-        lambda: i3d.finetune(one_clip(), work_dir=""),
-        lambda: i3d.finetune(one_clip(), work_dir=Path("run"), init=""),
+        lambda: i3d.evaluate("", clips()),
+        lambda: i3d.train(RECIPE, clips(), work_dir=""),
+        lambda: i3d.finetune(clips(), work_dir=""),
+        lambda: i3d.finetune(clips(), work_dir=Path("run"), init=""),
         lambda: i3d.Predictor(""),
         lambda: i3d.video.open_video(""),
         lambda: i3d.data.read_annotations(""),
@@ -84,6 +85,6 @@ def one_clip():
 )
 def test_from_python_too(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="is empty; give|work_dir: '' is of type str"):
+    with pytest.raises(InputError, match="is empty; give"):
         call()
     assert not list(tmp_path.iterdir())

@@ -74,7 +74,7 @@ def test_duplicates_on_both_sides_of_the_given_split(tmp_path):
 
     checked = CheckedList(tmp_path, alternate(12, change=change, split=lambda i: "train" if i < 6 else "test"))
     assert checked.kinds == ["duplicates", "twice"]
-    assert "1 clips are duplicates" in checked.message("duplicates")
+    assert "1 clip is a duplicate of a clip in another split" in checked.message("duplicates")
     assert "8.mp4 and 0.mp4 (test and train)" in checked.message("duplicates")
 
 

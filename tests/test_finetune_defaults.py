@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i3d.data.annotations import build_annotations
+from i3d.data.rows import Rows
 from i3d.errors import InputError
 from i3d.finetuning import finetune
 from i3d.finetuning.defaults import choose
@@ -255,6 +257,9 @@ class AskedError(Exception):
     pass
 
 
+CLIPS_ROWS = Rows()
+CLIPS_ROWS.add("a.mp4", ("a",))
+CLIPS = build_annotations(CLIPS_ROWS, source=Path("list.csv"), root=Path())
 PROCESSORS = {  # what PyTorch detects, and what fine-tuning computes in
     "AMX": ({"amx_bf16": True, "avx512_bf16": True}, "bf16"),
     "Zen 4, Zen 5, Cooper Lake": ({"amx_bf16": False, "avx512_bf16": True}, "bf16"),
@@ -279,7 +284,7 @@ def test_the_precision_is_that_of_the_processor(tmp_path, monkeypatch, name):
     monkeypatch.setattr(finetune, "divide", lambda *_, **__: None)
     with pytest.raises(AskedError):
         finetune.finetune(
-            SimpleNamespace(is_frames=False),  # no clip is read
+            CLIPS,  # no clip is read
             work_dir=tmp_path / "run",
             init=save_tiny(tmp_path / "tiny.safetensors"),
             compute=ComputeConfig("cpu"),
@@ -312,7 +317,7 @@ def test_initial_weights_need_no_classifier(tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "inspect_clips", ask)
     with pytest.raises(AskedError):
         finetune.finetune(
-            SimpleNamespace(is_frames=False),  # no clip is read
+            CLIPS,  # no clip is read
             work_dir=tmp_path / "run",
             init=str(tmp_path / "backbone.pth"),
             compute=ComputeConfig("cpu"),

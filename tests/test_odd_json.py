@@ -105,5 +105,6 @@ def test_nesting_that_is_too_deep(tmp_path):
     assert read_record(path) == {}
     cache = Cache(tmp_path / "cache")
     cache.save_json("abcd", 1)
-    cache.path("abcd", ".json").write_text(DEEP)
+    for file in (tmp_path / "cache").rglob("*.*"):
+        file.write_text(DEEP)
     assert cache.load_json("abcd") is None

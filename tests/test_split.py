@@ -61,7 +61,7 @@ def test_groups_of_very_unequal_size():
 
 def test_a_class_of_one_group_is_a_warning():
     split = split_annotations(table([("a", f"g{i}") for i in range(10)] + [("b", "only")]), val=0.2)
-    assert split.warnings == ("val has no clip of 1 classes, which have too few groups: 'b'",)
+    assert split.warnings == ("val has no clip of 1 class, which has too few groups: 'b'",)
 
 
 def test_where_groups_come_from(tmp_path):

@@ -448,7 +448,10 @@ def test_a_rank_that_dies_ends_the_run_within_seconds(clips, tmp_path):
 def test_a_runtime_that_cannot_train_is_refused(tmp_path):
     """By `train` and `finetune` alike, before they read a clip."""
     compute = ComputeConfig(device="cpu", runtime="openvino")
-    for function in (lambda: i3d.train(None, None, work_dir=tmp_path, compute=compute),
-                     lambda: i3d.finetune(None, work_dir=tmp_path, compute=compute)):  # fmt: skip
+    (tmp_path / "clips").mkdir()
+    clips = i3d.data.read_annotations(make_clips(tmp_path / "clips", num_train=3, num_val=0) / "clips.csv")
+    recipe = named_recipe("inception_rgb_kinetics400")
+    for function in (lambda: i3d.train(recipe, clips, work_dir=tmp_path, compute=compute),
+                     lambda: i3d.finetune(clips, work_dir=tmp_path, compute=compute)):  # fmt: skip
         with pytest.raises(i3d.InputError, match="runtime openvino: does not train; use torch or compile"):
             function()

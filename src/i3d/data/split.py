@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.sources import derived_pairs, known_source
-from i3d.errors import InputError, abridged
+from i3d.errors import InputError, abridged, counted
 from i3d.utils.text import group_pattern
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
@@ -180,6 +180,7 @@ def _warnings(
     for s in np.flatnonzero(fractions_S):
         absent = [repr(classes[k]) for k in np.flatnonzero((counts_SK[s] == 0) & (counts_SK.sum(axis=0) > 0))]
         if absent:
-            what = f"{SPLITS[s]} has no clip of {len(absent)} classes, which have too few groups"
+            number = counted(len(absent), "class, which has", "classes, which have")
+            what = f"{SPLITS[s]} has no clip of {number} too few groups"
             warnings.append(f"{what}: {abridged(absent, 5)}")
     return tuple(warnings)

@@ -17,7 +17,7 @@ from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.report import ClipReport, DatasetReport
 from i3d.data.sources import guess_sources
 from i3d.data.split import find_groups
-from i3d.errors import printable
+from i3d.errors import counted, printable
 
 Kind = Literal[
     "one class", "few clips", "empty class", "unreadable", "damaged", "two classes", "duplicates", "twice", "leak",
@@ -68,10 +68,12 @@ def find_data_issues(annotations: Annotations, report: DatasetReport) -> list[Da
     ]
 
 
-def _named(kind: Kind, names: Sequence[str], words: str, todo: str = "", *, is_fatal: bool = False) -> list[DataIssue]:
+def _named(
+    kind: Kind, names: Sequence[str], words: str, todo: str = "", *, one: str = "", is_fatal: bool = False
+) -> list[DataIssue]:
     """An issue that counts and names some files or classes; none of them is no issue."""
     named = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
-    message = printable(f"{len(names)} {words}: {named}{todo}")
+    message = printable(f"{len(names)} {one if one and len(names) == 1 else words}: {named}{todo}")
     return [DataIssue(kind, message, is_fatal)] if names else []
 
 
@@ -80,10 +82,10 @@ def _unreadable(report: DatasetReport) -> list[DataIssue]:
     unreadable = [f"{row.path} ({row.reason})" for row in report.rows if not is_readable(row)]
     damaged = [row for row in report.rows if is_readable(row) and row.status in ("truncated", "damaged")]
     return [
-        *_named("unreadable", unreadable, f"of {num_clips} clips cannot be read and are left out",
+        *_named("unreadable", unreadable, f"of {counted(num_clips, 'clip')} cannot be read and are left out",
                 is_fatal=len(unreadable) == num_clips),
         *_named("damaged", [f"{row.path} ({row.reason})" for row in damaged],
-                "clips are damaged and used up to the damage"),
+                "clips are damaged and used up to the damage", one="clip is damaged and used up to the damage"),
     ]  # fmt: skip
 
 
@@ -99,7 +101,8 @@ def _classes(annotations: Annotations, readable_N: npt.NDArray[np.bool_]) -> lis
         return [DataIssue("one class", f"{only}; add clips of another class", is_fatal=True)]
     issues = []
     if readable_N.sum() < len(names):
-        words = f"{int(readable_N.sum())} clips for {len(names)} classes: fewer clips than classes"
+        clips = counted(int(readable_N.sum()), "clip")
+        words = f"{clips} for {counted(len(names), 'class', 'classes')}: fewer clips than classes"
         issues.append(DataIssue("few clips", f"{words}; add clips, or remove classes", is_fatal=True))
     empty, single = ([repr(names[k]) for k in np.flatnonzero(counts_K == count)] for count in (0, 1))
     words = f"of {len(names)} classes have no training clip and can never be predicted"
@@ -131,11 +134,12 @@ def _same(annotations: Annotations, report: DatasetReport) -> list[DataIssue]:
             twice.append(named)
     return [
         *_named("two classes", two, "clips are duplicates of a clip of another class",
-                "; one label of each pair is wrong"),
+                "; one label of each pair is wrong", one="clip is a duplicate of a clip of another class"),
         *_named("duplicates", across, "clips are duplicates of a clip in another split",
-                "; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)"),
+                "; test scores will be too high (`i3d data split --ignore-splits` keeps duplicates together)",
+                one="clip is a duplicate of a clip in another split"),
         *_named("twice", twice, "clips are duplicates of a clip of their class",
-                "; they stay in one split, and count twice"),
+                "; they stay in one split, and count twice", one="clip is a duplicate of a clip of its class"),
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from i3d.errors import InputError, abridged, quoted
+from i3d.errors import InputError, abridged, counted, quoted
 from i3d.finetuning.inspect_data import DatasetStats, Split
 from i3d.finetuning.mirrored_classes import mirror_rule
 from i3d.finetuning.options import Balance, FinetuneOptions, Flip, HeadKind, Norms, TrainLayers, check_head, flag_of
@@ -214,7 +214,7 @@ def _views(stats: DatasetStats, protocol: ClipProtocol, *, on_cpu: bool) -> tupl
     views = max(1, min(ENOUGH_VIEWS // max(stats.num_clips * protocol.num_clips, 1), MAX_VIEWS))
     if views == 1:
         return 1, f"{stats.num_clips} clips are enough without augmentation; each further view takes as long again"
-    return views, f"{stats.num_clips} clips are few: random views augment them"
+    return views, f"{counted(stats.num_clips, 'clip is', 'clips are')} few: random views augment them"
 
 
 def _precision(has_fast_bf16: bool) -> tuple[Arithmetic, str]:
@@ -284,7 +284,7 @@ def _layer_settings(training: Training, stats: DatasetStats, pick: _Chooser, *, 
     layer_decay = pick("layer_decay", 0.9, decay_reason)
     affordable = (CPU_VIEWS if on_cpu else GPU_VIEWS) // max(stats.num_clips, 1)
     where = "a CPU" if on_cpu else "a GPU"
-    epochs_reason = f"as many as {where} trains {stats.num_clips} clips for in reasonable time"
+    epochs_reason = f"as many as {where} trains {counted(stats.num_clips, 'clip')} for in reasonable time"
     epochs: int = pick("epochs", max(3, min(affordable, 30)), epochs_reason)
     changes: dict[str, Any] = {
         "batch_size": batch_size,

@@ -7,6 +7,7 @@
 the classifier, train layers if that is set, test, and diagnose the result.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def finetune(
     *,
     work_dir: Path,
     options: FinetuneOptions | None = None,
-    init: str = DEFAULT,
+    init: str | os.PathLike[str] = DEFAULT,
     settings: Sequence[str] = (),
     max_bad: float | None = None,
     compute: ComputeConfig | None = None,
@@ -90,6 +91,7 @@ def finetune(
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
     check_not_empty(work_dir=work_dir, init=init)
+    init = os.fspath(init)
     if seed < 0:
         raise InputError(f"seed {seed}: must be at least 0")
     options, compute = options or FinetuneOptions(), compute or ComputeConfig()

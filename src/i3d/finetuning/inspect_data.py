@@ -263,10 +263,11 @@ def _split(
     if options.cv_folds and not has_split:
         fraction = 0.0
     if not _lacks_validation(clips) or not fraction or len(set(clips.labels.tolist())) < 2:
-        log.info(f"{len(clips)} clips: {_describe_counts(clips)}")
+        log.info(f"{counted(len(clips), 'clip')}: {_describe_counts(clips)}")
         return clips
     result = split_annotations(clips, val=fraction, seed=seed, alike=duplicates)
-    log.info(f"{len(clips)} clips in {result.num_groups} groups, split into {_describe_counts(result.annotations)}")
+    of_groups = f"{counted(len(clips), 'clip')} in {counted(result.num_groups, 'group')}"
+    log.info(f"{of_groups}, split into {_describe_counts(result.annotations)}")
     for warning in result.warnings:
         log.warning(warning)
     return result.annotations

@@ -11,7 +11,7 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
-from i3d.errors import InputError
+from i3d.errors import InputError, counted
 from i3d.evaluation.metrics import class_targets
 from i3d.finetuning.classifier import DesignMatrix, Doubles, fit_linear
 from i3d.finetuning.features import Floats
@@ -51,7 +51,7 @@ def overfit_head(features_NVC: Floats, annotations: Annotations, few: Sequence[i
     else:
         right_N = logits_NK.argmax(axis=1) == targets_NK.argmax(axis=1)
     if right_N.all():
-        return f"overfit check passed: the classifier fits {len(few)} clips, 100 % correct"
+        return f"overfit check passed: the classifier fits {counted(len(few), 'clip')}, 100 % correct"
     wrong = np.flatnonzero(~right_N).tolist()
     raise InputError(
         f"overfit check failed: the classifier fits only {right_N.mean():.0%} of {len(few)} clips: "
@@ -114,7 +114,8 @@ def overfit_network(
         if not np.isfinite(loss):
             break
         if right == len(few) and step + 1 >= MIN_STEPS:
-            return f"overfit check passed: the network fits {len(few)} clips in {step + 1} steps, loss {loss:.3f}"
+            fits = f"the network fits {counted(len(few), 'clip')} in {counted(step + 1, 'step')}"
+            return f"overfit check passed: {fits}, loss {loss:.3f}"
     raise InputError(
         f"overfit check failed: after {step + 1} steps the network fits {right} of {len(few)} clips, with a loss of "
         f"{loss:.3f}; change the learning rate {base_lr:g} (--lr), or correct the labels (`i3d data preview`)"

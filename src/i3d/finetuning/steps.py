@@ -14,7 +14,7 @@ from i3d.data.annotations import Annotations
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import printable
+from i3d.errors import counted, printable
 from i3d.evaluation.evaluate import evaluate
 from i3d.evaluation.metrics import top_k_accuracy
 from i3d.evaluation.result import Evaluation
@@ -93,7 +93,7 @@ class Finetuner:
         dataset = ClipDataset(clips, view, naming=self.clips.naming, flow=flow)
         for batch in ClipLoader(dataset, batch_size=NORM_CLIPS, num_workers=self.compute.num_workers).batches():
             forward(net, torch.cat([views.clips() for views in batch.views_N]).to(device), pre)
-        log.info(f"batch norms: statistics re-estimated on {len(clips)} clips")
+        log.info(f"batch norms: statistics re-estimated on {counted(len(clips), 'clip')}")
         return replace(self.weights, state={name: value.cpu() for name, value in net.state_dict().items()})
 
     def extract_features(self) -> ClipFeatures:
@@ -140,7 +140,7 @@ class Finetuner:
         notes = {"clips": str(len(indices)), "seed": str(self.seed)}
         notes |= {"started_from": self.init, "classifier": description}
         write_model(path, self.weights, head, self.config.recipe, self.annotations.classes, notes)
-        log.info(f"classifier: {description}, fitted on {len(indices)} clips")
+        log.info(f"classifier: {description}, fitted on {counted(len(indices), 'clip')}")
         return head
 
     def train_layers(
@@ -244,7 +244,8 @@ class Finetuner:
             if not recipe.multi_label:
                 labels = [annotations.labels_of(index)[0] for index in test_indices]
                 accuracies.append(top_k_accuracy(scores_NK[test_indices], labels))
-                log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {len(labels)} clips")
+                tested = counted(len(labels), "clip")
+                log.info(f"fold {fold + 1} of {num_folds}: top-1 {accuracies[-1]:.4f} on {tested}")
         evaluation, start = (self._evaluation_of_folds(values, self.split.folds_N) for values in (scores_NK, start_NK))
         name = "mean average precision" if recipe.multi_label else "top-1 accuracy"
         gain = LayerGain(f"{name} of all folds", start.accuracy, evaluation.accuracy, is_selected=False)

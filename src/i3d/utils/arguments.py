@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, Union, get_args, get
 
 import numpy as np
 
-from i3d.errors import InputError, quoted
+from i3d.errors import InputError, check_not_empty, quoted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +52,7 @@ def check_type(name: str, value: object, hint: Any) -> None:
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if not all(_is_known(kind) for kind in kinds) or any(_fits(value, kind) for kind in kinds):
         return
+    check_not_empty(**{name: value})
     choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if choices and isinstance(value, str):
         raise InputError(f"{name} {value!r}: is not one of {', '.join(choices)}")

@@ -219,9 +219,8 @@ class _DatasetCheck:
     def inspect_all(
         self, num_workers: int, limits: ResourceLimits, on_clip: Callable[[ClipReport], None] | None
     ) -> None:
-        """Decode every file; the limits are those of worker processes, without which there are none."""
-        files = list(self.files.values())
-        run = partial(run_limited, run=inspect_clip, limits=limits) if num_workers else inspect_clip
+        """Decode every file."""
+        run, files = partial(run_limited, run=inspect_clip, limits=limits), list(self.files.values())
         with closing(run_jobs(run, [file.job for file in files], num_workers=num_workers)) as running:
             for number, result in running:
                 file = files[number]
