@@ -50,7 +50,7 @@ def test_a_run_without_its_states_is_not_started_again(clips, stopped):
     for _ in range(2):
         before = contents(stopped)
         message = finish(command(clips, stopped, *STEPS), expected=2)
-        assert f"log.jsonl: ends at step 9, but {stopped / 'checkpoints'} has no state; restore the states" in message
+        assert f"{stopped / 'checkpoints'}: has no state, but the run has saved some; restore them" in message
         assert contents(stopped) == before
 
 
@@ -78,6 +78,8 @@ def test_a_log_that_lost_its_lines_is_reported(clips, stopped):
 def test_a_run_that_was_killed_before_its_first_state_starts_again(clips, stopped):
     for path in states(stopped):
         path.unlink()
+    record = json.loads((stopped / "run.json").read_text())
+    (stopped / "run.json").write_text(json.dumps({**record, "saved": False}))
     (stopped / "log.jsonl").write_text('{"step": 1, "epoch": 0, "loss": 1.0, "top1": 0.0, "lr": 0.1}\n')
     assert "has no state: training starts again" in finish(command(clips, stopped, *STEPS))
 

@@ -88,8 +88,11 @@ class TrainingRun:
                 "files and command"
             )
 
-    def resume(self) -> None:
-        """Load the newest state in the folder, if there is one. All ranks must find the same."""
+    def resume(self, *, has_saved: bool = False) -> None:
+        """Load the newest state in the folder, if there is one. All ranks must find the same.
+
+        `has_saved`: an earlier start of the run has saved a state; none is then an InputError.
+        """
         loaded, faults = load_newest(self.folder.checkpoints, self.state)
         for fault in faults:
             self.warn(f"{fault}; an older state is loaded")
@@ -100,7 +103,7 @@ class TrainingRun:
                 "--work-dir must be on storage that all of them share"
             )
         if loaded is None:
-            self._check_start()
+            self._check_start(has_saved=has_saved)
             return
         if loaded.config_hash != self.trainer_state.config_hash:
             raise InputError(
@@ -113,16 +116,12 @@ class TrainingRun:
         self.restore_bad_clips()
         self.info(f"resuming from step {loaded.step} of {self.total_steps}")
 
-    def _check_start(self) -> None:
-        """Without a state, a log that is longer than to the first state is an InputError; a shorter one is reported."""
-        last = self._last_logged_step()
-        first_state = min(self.state.training.save_every, self.steps_per_epoch)
-        if last > first_state:
-            raise InputError(
-                f"{self.folder / LOG}: ends at step {last}, but {self.folder.checkpoints} has no state; restore the "
-                "states, or choose another --work-dir"
-            )
-        if last:
+    def _check_start(self, *, has_saved: bool) -> None:
+        """Without a state: an InputError if there was one, else a warning if the log has lines."""
+        if has_saved:
+            what = "has no state, but the run has saved some; restore them, or choose another --work-dir"
+            raise InputError(f"{self.folder.checkpoints}: {what}")
+        if self._last_logged_step():
             self.warn(f"{self.folder.checkpoints} has no state: training starts again, and {LOG} begins again")
 
     def _check_log(self, loaded: TrainerState) -> None:
@@ -248,6 +247,8 @@ class TrainingRun:
             if self.metrics_logger is not None:
                 self.metrics_logger.sync()
             save_state(self.folder.checkpoints, self.state, state)
+            if self.is_first_rank:
+                self.folder.record_saved()
         except DISK_ERRORS as error:
             self.warn(f"step {self.step}: the state could not be saved ({error}); make room on the disk")
         self.gather_int(0)  # a barrier: no rank continues before the state is on the disk

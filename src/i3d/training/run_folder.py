@@ -41,6 +41,7 @@ RELEVANT: Final = re.compile(  # environment variables that a start records
     r"CUDA|NCCL|GLOO|OMP|MKL|ONEDNN|TORCH|PYTORCH|ACCELERATE|(WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|SLURM_JOB_ID)$"
 )
 DONE: Final = "done"  # key in run.json
+SAVED: Final = "saved"  # key in run.json: whether there ever was a state
 
 
 class RunFolder:
@@ -104,8 +105,16 @@ class RunFolder:
     ) -> list[str]:
         """Add this start to `run.json`; what differs in the compute settings, since when the bits are others."""
         starts = before["starts"] if before else []
-        self._write_run({"config": config, "starts": [*starts, describe_start(seed, compute)], DONE: False})
+        has_saved = before is not None and bool(before.get(SAVED))
+        start = describe_start(seed, compute)
+        self._write_run({"config": config, "starts": [*starts, start], SAVED: has_saved, DONE: False})
         return diff_settings(starts[-1].get("compute", {}), compute) if starts else []
+
+    def record_saved(self) -> None:
+        """Note in `run.json` that the run has saved a state, without which it must not start again."""
+        record = json.loads((self.path / RUN).read_text())
+        if not record[SAVED]:
+            self._write_run({**record, SAVED: True})
 
     def record_end(self, trainer_state: dict[str, Any]) -> None:
         """Mark the run in `run.json` as done."""

@@ -25,7 +25,7 @@ from i3d.recipes.settings import ClipProtocol, first_error
 from i3d.training.logger import MetricsLogger
 from i3d.training.optimizer import lr_factor
 from i3d.training.run import LOG_EVERY, TrainingRun
-from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, RunFolder, fingerprint, read_run
+from i3d.training.run_folder import DONE, LAST, OWN_FILES, RECIPE, RUN, SAVED, RunFolder, fingerprint, read_run
 from i3d.training.setup import build_accelerator, build_loaders, build_train_state, check_training_runtime, training_of
 from i3d.training.state import TrainerState
 from i3d.training.step import TrainState, train_step
@@ -172,7 +172,7 @@ def _run(
             raise InputError(f"{path}: is damaged ({first_error(error)}); choose another --work-dir") from error
         run.restore_bad_clips()
         return _result(run)
-    run.resume()
+    run.resume(has_saved=before is not None and bool(before.get(SAVED)))
     if run.is_first_rank:
         settings = {  # that change results by rounding only, and may be others in a resumed run
             "deterministic": deterministic,
