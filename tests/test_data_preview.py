@@ -240,7 +240,7 @@ def test_clips_that_fail_only_when_they_are_decoded(videos, tmp_path, draw_calls
 
 @pytest.mark.slow
 def test_statistics(videos, tmp_path, draw_calls):
-    rows = ["long.mp4,a", "short.mp4,a", "slow.mp4,a", "long.mp4,b,0,1"]
+    rows = ["long.mp4,a,,", "short.mp4,a,,", "slow.mp4,a,,", "long.mp4,b,0,1"]
     annotations = table(videos, rows, header="path,label,start,end", classes=("a", "b", "c"))
     progress = []
     preview = preview_dataset(ClipDataset(annotations, view()), tmp_path, on_clip=lambda *of: progress.append(of))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from i3d import load_model
 from i3d.features import extractor
+from i3d.features.crops import feature_crops
 from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import normalize
@@ -29,7 +30,7 @@ from i3d.recipes.settings import InceptionSettings, Preprocessing, ResNetSetting
 from i3d.utils.device import ComputeConfig, has_bf16
 from i3d.video.flow import flow_between, flow_to_bytes
 from i3d.video.reader import open_video
-from i3d.video.transforms import crop_boxes, flip
+from i3d.video.transforms import flip
 from support.examples import examples
 from support.rendering import numbered_frame
 
@@ -190,16 +191,14 @@ def test_rows_of_shared_layers_equal_the_network_on_their_frames(changed):
 def _by_hand(net, stream, frames_THWC, settings):
     """The features (V, C) or (V, T, H, W, C) of a window."""
     side, size = frames_THWC.shape[1:3], stream.preprocessing.crop
-    boxes = crop_boxes(*side, size=size, crops="ten" if settings.crops == "five" else settings.crops)
     rows = []
-    for top, left, mirrored in boxes[::2] if settings.crops == "five" else boxes:
+    for top, left, mirrored in feature_crops(*side, size=size, settings=settings):
         clip_THWC = frames_THWC[:, top : top + size, left : left + size]
-        for mirror in [mirrored, True] if settings.flip else [mirrored]:
-            view_THWC = torch.from_numpy((flip(clip_THWC) if mirror else clip_THWC).copy())
-            x_NCTHW = normalize(view_THWC[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
-            with torch.inference_mode():
-                map_THWC = net.features(x_NCTHW, endpoint=settings.layer)[0].permute(1, 2, 3, 0)
-            rows.append(map_THWC if settings.grid else map_THWC.mean(dim=(0, 1, 2)))
+        view_THWC = torch.from_numpy((flip(clip_THWC) if mirrored else clip_THWC).copy())
+        x_NCTHW = normalize(view_THWC[None], mean=stream.preprocessing.mean, std=stream.preprocessing.std)
+        with torch.inference_mode():
+            map_THWC = net.features(x_NCTHW, endpoint=settings.layer)[0].permute(1, 2, 3, 0)
+        rows.append(map_THWC if settings.grid else map_THWC.mean(dim=(0, 1, 2)))
     return torch.stack(rows).numpy()
 
 
