@@ -85,6 +85,20 @@ def test_features_are_not_written(clips, model, monkeypatch):
     assert row.num_rows
 
 
+def test_arrays_of_others_beside_features_stay(clips, model):
+    """Of another format, when features are extracted again."""
+    extractor, path = load_extractor(model, SETTINGS), clips / "a.mp4"
+    list(extract_features([str(path)], clips / "out", extractor))
+    for suffix in ("h5", "npz", "parquet"):
+        (clips / "out" / f"a.{suffix}").write_bytes(b"mine")
+    append(path)
+    (row,) = extract_features([str(path)], clips / "out", extractor)
+    assert row.num_rows
+    assert {(clips / "out" / f"a.{suffix}").read_bytes() for suffix in ("h5", "npz", "parquet")} == {b"mine"}
+    (row,) = extract_features([str(path)], clips / "out", extractor, file_format="npz", force=True)
+    assert not (clips / "out" / "a.npy").exists()  # our own in another format
+
+
 @pytest.mark.parametrize("flow", [None, "dis"])
 def test_frames_and_flow_are_not_written(clips, monkeypatch, flow):
     real = jobs._write_frames

@@ -165,3 +165,24 @@ def test_times_that_are_hardly_seconds_are_a_warning(tmp_path, kind):
     assert f"{what} or frame numbers" in read_annotations(source).warnings
     source = table(tmp_path, ("path", "label", "start", "end"), [("a.mp4", "run", 0, 7200)], kind=kind)
     assert not any("hours" in warning for warning in read_annotations(source).warnings)
+
+
+@pytest.mark.parametrize("header", [",path,label", ",path,label,num_frames", ",path"])
+def test_a_column_of_row_numbers_without_a_name_is_no_other_column(tmp_path, header):
+    """As pandas and R write it first: it is neither a split, nor a group, nor a label."""
+    columns = header.split(",")
+    (tmp_path / "f").mkdir()
+    values = {"": "{0}", "path": "f", "label": "a", "num_frames": "9"}
+    rows = [",".join(values[name].format(number) for name in columns) for number in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows, ""]))
+    annotations = read_annotations(tmp_path / "t.csv", need_labels=False)
+    assert annotations.classes == (("a",) if "label" in columns else ())
+    assert not any(annotations.group_names)
+    assert (annotations.splits_N < 0).all()
+    assert {clip.num_frames for clip in annotations} == {9 if "num_frames" in columns else None}
+
+
+@pytest.mark.parametrize(("value", "group"), [(0, "0"), ("0", "0"), (None, ""), ("", "")])
+def test_a_group_of_number_0_is_a_group(tmp_path, value, group):
+    (tmp_path / "t.jsonl").write_text(json.dumps({"path": "a.mp4", "label": "x", "group": value}) + "\n")
+    assert read_annotations(tmp_path / "t.jsonl")[0].group == group

@@ -249,6 +249,18 @@ def test_clips_that_left_the_dataset_are_reported(videos, tmp_path, caplog):
     assert not (tmp_path / "list_val.txt").exists()  # it would hold clips of the earlier run
 
 
+def test_files_of_a_user_in_the_folder_of_a_clip_stay(videos, tmp_path):
+    """The folder is replaced as a whole, by --force or if the video has changed."""
+    annotations = table(videos, ["run/a.mp4,run", "walk/c.mp4,walk"])
+    extract(annotations, tmp_path)
+    (tmp_path / "run" / "a" / "boxes.json").write_text("mine")
+    result = extract(annotations, tmp_path, force=True, short_side=24)
+    assert [bad.path for bad in result.bad] == ["run/a.mp4"]
+    assert "also holds boxes.json, which i3d did not write; move such files away" in result.bad[0].reason
+    assert (tmp_path / "run" / "a" / "boxes.json").read_text() == "mine"
+    assert len(list((tmp_path / "run" / "a").glob("*.jpg"))) == VIDEOS["run/a.mp4"]
+
+
 def test_a_video_of_the_same_length_and_ends_is_another(videos, tmp_path):
     """The content decides, as copies may restore the time of a file."""
     (tmp_path / "v").mkdir()

@@ -483,6 +483,8 @@ def test_a_file_that_was_edited_is_refused(some_bad, models, tmp_path, suffix):
         {"classes": good["classes"][::-1]},
         {"counts": {"clips": 1, "unreadable": 0}},
         {"digest": "0" * 64},
+        {"protocols": {name: {**good["protocols"][name], "average": "score"}}},
+        {"protocols": {name: {**good["protocols"][name], "protocol": "another protocol"}}},
         {"sha256": "0" * 64},
     ):
         path.write_text(json.dumps({**good, **change}))  # which is YAML too

@@ -95,7 +95,8 @@ def digest_of(evaluations: Sequence[Evaluation]) -> str:
     listed: list[Any] = [first.model, first.weights_sha256, first.recipe, first.data, first.classes, first.multi_label]
     listed += [first.files_N, first.names_N, first.labels_N, [asdict(bad) for bad in first.bad]]
     listed += [[n, asdict(part)] for n, part in enumerate(first.ranges_N) if part != ClipRange()]
-    listed += [[e.name, e.num_views_N, [view.num_frames_V for view in e.views_N]] for e in evaluations]
+    for e in evaluations:
+        listed.append([e.name, e.protocol, e.average, e.gflops, e.num_views_N, [v.num_frames_V for v in e.views_N]])
     digest = hashlib.sha256(json.dumps(listed).encode())
     for e in evaluations:
         for values in [view.logits_VK for view in e.views_N] or [e.scores_NK]:
@@ -128,8 +129,8 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
         )
     try:
         file = _File.model_validate(data)
+        _check_complete(file, [_evaluation(file, name, None) for name in file.protocols])
         evaluations = tuple(_evaluation(file, name, average) for name in file.protocols)
-        _check_complete(file, evaluations)
     except (KeyError, ValueError) as error:
         why = f"{first_line(error)} is missing" if isinstance(error, KeyError) else first_line(error)
         why = first_error(error) if isinstance(error, ValidationError) else why

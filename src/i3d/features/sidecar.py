@@ -76,9 +76,9 @@ def write_features(
 ) -> None:
     """Write the array between two versions of its sidecar, each atomically. `signature`: of the video that was read."""
     content = array_bytes(features, target.format)
-    for other in (target.base.with_name(f"{target.base.name}.{suffix}") for suffix in FORMATS):
-        if other != target.values and read_sidecar(target.sidecar) is not None:
-            other.unlink(missing_ok=True)  # the features of the old sidecar, in another format
+    before = ((read_sidecar(target.sidecar) or {}).get("made_with") or {}).get("file_format", target.format)
+    if before in FORMATS and before != target.format:  # the array of the old sidecar
+        target.base.with_name(f"{target.base.name}.{before}").unlink(missing_ok=True)
     header = {"format": FORMAT, "version": VERSION}
     unfinished = {**header, "made_with": made_with, "unfinished": True}
     write_atomically(target.sidecar, (json.dumps(unfinished) + "\n").encode())

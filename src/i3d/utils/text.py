@@ -97,7 +97,7 @@ def csv_records(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, s
                 todo = f"quote fields that contain {delimiter!r}, leave empty ones empty"
                 why = f"{counted(len(fields), 'field')}, the header has {len(header)}; {todo}"
                 raise line_error(path, line, delimiter.join(fields), why)
-            yield line, dict(zip(header, fields, strict=False))
+            yield line, {name: field for name, field in zip(header, fields, strict=False) if name}  # "": row numbers
     except csv.Error as error:
         why = f"not a row of a table ({error}); correct the quotes"
         raise line_error(path, skipped + reader.line_num, "", why) from None

@@ -46,7 +46,7 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
             start=start,
             end=end,
             split=_split(path, line, record.get(columns.split)),
-            group=str(record.get(columns.group) or ""),
+            group=_text(record.get(columns.group)),
             num_frames=_count(path, line, record.get(columns.num_frames)),
         )
     if is_json and rows.label_kind == "either":
@@ -180,7 +180,12 @@ def _count(path: Path, line: int, value: Any) -> int:
 def _split(path: Path, line: int, value: Any) -> str:
     if value is None:
         return ""
-    name = SPLIT_NAMES.get(str(value or "").strip().lower())
+    name = SPLIT_NAMES.get(_text(value).strip().lower())
     if name is None:
         raise line_error(path, line, value, f"not a split; use one of {', '.join(SPLITS)}")
     return name
+
+
+def _text(value: object) -> str:
+    """A field as text; 0 is one, and a field that is missing or null is empty."""
+    return "" if value is None else str(value)

@@ -97,6 +97,8 @@ def _mmaction2(annotations: Annotations, out: Path, naming: FrameNaming | None) 
     if len(np.unique(annotations.splits_N)) > 1:
         todo = "choose one by --split, or write a table (.csv)"
         raise InputError(f"{out}: the clips are of several splits, which MMAction2's lists cannot hold; {todo}")
+    if (annotations.splits_N >= 0).any():
+        log.warning("%s: MMAction2's lists have no splits: all clips are of one, which is omitted", printable(str(out)))
     if any(annotations.group_names):
         todo = "write a .csv to store them"
         log.warning("%s: MMAction2's lists have no groups, which are omitted; %s", printable(str(out)), todo)

@@ -23,11 +23,12 @@ from i3d.data.frame_folders import RECORD, FrameNaming
 from i3d.data.loading.flow_cache import content_digest
 from i3d.data.resume import CHANGED, is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
-from i3d.errors import InputError, VideoError, first_line
+from i3d.errors import InputError, VideoError, abridged, first_line
 from i3d.recipes.settings import FlowMethod
 from i3d.utils.atomic_files import unfinished_folder, write_atomically, writing_to
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, Align, consecutive_flows, flow_to_bytes
+from i3d.video.frame_names import is_image
 from i3d.video.transforms import resize_frame, short_side_size
 
 WRITE_TODO: Final = "free disk space, or choose another folder"
@@ -174,6 +175,7 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
         }
         write_atomically(part / RECORD, json.dumps(record, indent=1).encode())
         job.target.parent.mkdir(parents=True, exist_ok=True)
+        _check_replaceable(job)
         with suppress(FileNotFoundError):
             job.target.rename(temporary / "old")
         try:
@@ -184,6 +186,15 @@ def _write_folder(job: FrameJob, settings: FrameSettings) -> FrameFolder:
                 raise
             return existing
     return FrameFolder(num_frames, notes, False)
+
+
+def _check_replaceable(job: FrameJob) -> None:
+    """A VideoError if the folder of a clip holds files that i3d did not write: they would be lost with it."""
+    names = {path.name for path in job.target.iterdir()} if job.target.exists() else set()
+    others = sorted(name for name in names if name not in (RECORD, *FILES.values()) and not is_image(name))
+    if others:
+        what = f"its old folder {job.target} also holds {abridged(others, 3)}, which i3d did not write"
+        raise VideoError(str(job.file), what, "move such files away")
 
 
 def _write_frames(frames: Iterator[FrameHWC], part: Path, job: FrameJob, settings: FrameSettings) -> tuple[int, int]:
