@@ -130,4 +130,5 @@ def test_a_file_whose_first_bytes_fail_is_one_row(inputs, tmp_path, monkeypatch,
     result = run(*words.split())
     assert result.returncode == 3, result.output
     assert "bad.mp4" in result.output
-    assert "Input/output error" in result.output or "not a regular file" in result.output
+    reasons = ("Input/output error", "Invalid argument", "not a regular file")  # of reading, of seeking its end
+    assert any(reason in result.output for reason in reasons)

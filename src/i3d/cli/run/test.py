@@ -79,7 +79,7 @@ def run_test(model: str, options: TestOptions, fusion: Fusion) -> int:
     finish(result, options)
     if out is not None:
         places = [out] if len(tested) == 1 else [*(_beside(out, name) for name in STREAMS), out]
-        for place in places[:2]:  # those that have a log
+        for place in places:
             finish_log(place, *places, is_complete=not is_bad)
     return 3 if is_bad else 0
 
