@@ -425,7 +425,7 @@ def test_a_missing_source_and_wrong_choices(tmp_path):
     with pytest.raises(InputError, match=r"no such file or folder"):
         read_annotations(tmp_path / "none.txt")
     source = write(tmp_path / "a.txt", "a.mp4 0\n")
-    with pytest.raises(InputError, match="format 'voc': not one of auto, folders"):
+    with pytest.raises(InputError, match="format 'voc': is not one of auto, folders"):
         read_annotations(source, format="voc")
     with pytest.raises(InputError, match="split 'dev': not one of train, val, test"):
         read_annotations(source, split="dev")

@@ -18,8 +18,10 @@ from i3d.data.pack import pack_dataset
 from i3d.data.rows import Rows
 from i3d.data.split import split_annotations
 from i3d.errors import InputError
+from i3d.evaluation.evaluate import match_classes
 from support.commands import run
 from support.examples import examples
+from support.processes import locked_in_another_process
 from support.rendering import render
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
@@ -249,3 +251,33 @@ def test_classes_of_two_lists_are_matched_by_name(tmp_path, name, files, expecte
     else:
         again = clips.with_classes(("hop", "run", "walk"))
         assert (again.classes, again.labels.tolist()) == (("hop", "run", "walk"), expected)
+
+
+NUMERIC = tuple(sorted(map(str, range(12))))  # 0, 1, 10, 11, 2 ...: class 2 is named 10
+
+
+def numbered(folder, *, column="label"):
+    (folder / "n.csv").write_text(f"path,{column}\n" + "".join(f"{k}.mp4,{k}\n" for k in range(12)))
+    return read_annotations(folder / "n.csv")
+
+
+def test_numbers_are_refused_where_classes_are_named_by_other_numbers(tmp_path):
+    """10 of 12 clips would get another class: number 2 is the class 10, or the class named 2."""
+    annotations = numbered(tmp_path)
+    for use in (lambda: match_classes(annotations, NUMERIC, "m"), lambda: annotations.with_classes(NUMERIC)):
+        with pytest.raises(InputError, match="its labels are numbers, and class 2 is named '10': .*label_name"):
+            use()
+    named = numbered(tmp_path, column="label_name")
+    assert [NUMERIC[number] for number in match_classes(named, NUMERIC, "m")] == list(named.classes)
+    in_order = tuple(map(str, range(12)))
+    assert match_classes(annotations, in_order, "m") == tuple(range(12))
+    assert match_classes(annotations, tuple("abcdefghijkl"), "m") == tuple(range(12))
+
+
+def test_two_lists_share_one_file_of_classes_only_one_at_a_time(tmp_path):
+    numbered(tmp_path)
+    with locked_in_another_process(tmp_path / "o.classes.txt"):
+        result = run("data", "list", tmp_path / "n.csv", "--out", tmp_path / "o.csv")
+    assert result.returncode == 2
+    assert "o.classes.txt: another run is writing it" in result.stderr
+    assert not (tmp_path / "o.csv").exists()

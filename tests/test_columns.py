@@ -186,3 +186,23 @@ def test_a_column_of_row_numbers_without_a_name_is_no_other_column(tmp_path, hea
 def test_a_group_of_number_0_is_a_group(tmp_path, value, group):
     (tmp_path / "t.jsonl").write_text(json.dumps({"path": "a.mp4", "label": "x", "group": value}) + "\n")
     assert read_annotations(tmp_path / "t.jsonl")[0].group == group
+
+
+PAIRS = ["from,to", "t0,t1", "tmin,tmax", "first,last", "offset,duration", "start_hms,end_hms"]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_pairs_of_times_under_other_names_are_refused(tmp_path, pair):
+    (tmp_path / "t.csv").write_text(f"path,label,{pair}\na.mp4,a,1,2\n")
+    with pytest.raises(InputError, match="times are read from the columns start and end, in seconds"):
+        read_annotations(tmp_path / "t.csv")
+    for alone in pair.split(","):  # such as the length of a video
+        (tmp_path / "t.csv").write_text(f"path,label,{alone}\na.mp4,a,1\n")
+        assert f"these columns are not read: {alone}" in read_annotations(tmp_path / "t.csv").warnings
+
+
+@pytest.mark.parametrize("pair", ["seg_start,seg_end", "shot_begin,shot_end", "temporal_start,temporal_end"])
+def test_parts_of_segments_and_shots_are_read(tmp_path, pair):
+    (tmp_path / "t.csv").write_text(f"path,label,{pair}\na.mp4,a,1,2\n")
+    clip = read_annotations(tmp_path / "t.csv")[0]
+    assert (clip.start_seconds, clip.end_seconds) == (1.0, 2.0)

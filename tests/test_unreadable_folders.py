@@ -93,6 +93,18 @@ def test_no_folder_is_left_out(inputs, monkeypatch, number):
     assert paths == [str(inputs / "clips" / "run" / "a.mp4")]
 
 
+@pytest.mark.parametrize("words", ["predict clips --model m.safetensors", "data list clips --out o.csv"])
+@pytest.mark.parametrize("place", ["clips/jump", "clips/run/more"])
+def test_a_link_to_a_folder_that_is_gone_is_named(inputs, tmp_path, monkeypatch, words, place):
+    """As of a disk that is not mounted: its class would be missing without a word."""
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / place).symlink_to("/mnt/gone/jump")
+    result = run(*words.split())
+    assert result.returncode == 3
+    assert f"{place}: reading or writing failed (a link that leads nowhere: " in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ERRORS)
 def test_a_run_whose_states_cannot_be_listed_is_not_started_again(tmp_path, monkeypatch, number):

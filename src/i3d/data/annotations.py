@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.data.class_numbers import assign_class_numbers, not_a_class
-from i3d.data.labels import LOOK_ALIKE, clean_label, is_numbered, scripts_in
+from i3d.data.labels import LOOK_ALIKE, check_numbers, clean_label, is_numbered, scripts_in
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
 from i3d.errors import InputError, abridged, printable, quoted
@@ -198,7 +198,10 @@ class Annotations:
         A label that is none of these classes is an InputError with its line.
         """
         known = {clean_label(name): number for number, name in enumerate(classes)}
-        names = classes if is_numbered(self.classes) else self.classes
+        names = self.classes
+        if is_numbered(self.classes) and self.classes != classes:
+            check_numbers(self.source, classes)
+            names = classes
         number_of_K = np.array([known.get(clean_label(name), -1) for name in names[: len(self.classes)]], np.int32)
         number_of_K = np.pad(number_of_K, (0, len(self.classes) - len(number_of_K)), constant_values=-1)
         if (lacking_N := number_of_K[self.labels] < 0).any():

@@ -1,8 +1,10 @@
 """Class names: those of public datasets, and which names are allowed."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
+from i3d.errors import InputError
 from i3d.utils.atomic_files import ASSETS
 from i3d.utils.text import is_json_object
 
@@ -46,3 +48,11 @@ def is_visible(name: str) -> bool:
 def is_class_name(name: str) -> bool:
     """Whether a name can stand in every list and file of classes: visible, without blanks around it, and not JSON."""
     return is_visible(name) and name == name.strip() != "" and not is_json_object(name)
+
+
+def check_numbers(where: str, classes: Sequence[str]) -> None:
+    """An InputError where a list has class numbers, and a class is named by the number of another one."""
+    for number, name in enumerate(classes):
+        if name.isdecimal() and name != str(number) and int(name) < len(classes):
+            what = f"its labels are numbers, and class {number} is named {name!r}: which of the two is meant is unknown"
+            raise InputError(f"{where}: {what}; give names, in a column label_name, or the class file (--classes)")

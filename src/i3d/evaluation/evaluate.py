@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.labels import clean_label, is_numbered
+from i3d.data.labels import check_numbers, clean_label, is_numbered
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
@@ -134,7 +134,10 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
     """
     listed = annotations.classes
     are_numbers = is_numbered(listed)
-    if listed == labels or (are_numbers and len(listed) == len(labels)):
+    if listed == labels:
+        return tuple(range(len(listed)))
+    if are_numbers and len(listed) == len(labels):
+        check_numbers(annotations.source, labels)
         return tuple(range(len(listed)))
     number_of = {clean_label(name): number for number, name in reversed(list(enumerate(labels)))}
     missing = [name for name in listed if clean_label(name) not in number_of]

@@ -1,5 +1,6 @@
 """Folders below a folder, and files by a pattern. One that cannot be listed is an OSError, and never left out."""
 
+import errno
 import glob
 import os
 from collections.abc import Iterator
@@ -16,7 +17,15 @@ def walk_folders(folder: Path | str) -> Iterator[tuple[str, list[str], list[str]
             folders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
+        for name in files:
+            check_link(os.path.join(place, name))  # noqa: PTH118 (many files, fast)
         yield place, folders, files
+
+
+def check_link(path: str) -> None:
+    """A FileNotFoundError for a link without a suffix that leads nowhere, as to a folder of a disk that is gone."""
+    if not os.path.splitext(path)[1] and os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114, PTH122
+        raise FileNotFoundError(errno.ENOENT, "a link that leads nowhere: a disk that is not mounted?", path)
 
 
 def paths_matching(pattern: str) -> list[str]:

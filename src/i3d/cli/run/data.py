@@ -23,7 +23,7 @@ from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
 from i3d.errors import printable
-from i3d.utils.outputs import check_new
+from i3d.utils.outputs import check_new, locked_output
 
 
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions, *, force: bool) -> None:
@@ -158,10 +158,11 @@ def run_preview(source: Path, options: PreviewOptions) -> int:
 def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: FrameNaming | None = None) -> Path:
     """Write a list and, beside it, the file of its class names, whose path is returned."""
     names = out.with_suffix(CLASSES_SUFFIX)
-    if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
-        check_new(str(names), names, force=force)
-    write_annotations(annotations, out, naming=naming)
-    write_classes(annotations.classes, names)
+    with locked_output(str(names), names):  # lists of other suffixes share it
+        if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
+            check_new(str(names), names, force=force)
+        write_annotations(annotations, out, naming=naming)
+        write_classes(annotations.classes, names)
     return names
 
 

@@ -28,7 +28,7 @@ _LABELS: Final[dict[LabelKind, re.Pattern[str]]] = {  # the first that a table h
 _SPLIT: Final = re.compile(r"(?:data_?)?(?:split|subset|partition|set)")
 _SECONDS: Final = r"(?:s|secs?|seconds?|t|times?|ts|timestamps?)"
 _UNITS: Final = r"(?:frames?|f|idx|index|id|no|number|[mun]s|m?secs?|(?:milli|micro)(?:s|seconds?)|min(?:ute)?s?|pts)"
-_OF: Final = r"(?:(?:clip|video|segment|action|event|label)_?)?"
+_OF: Final = r"(?:(?:clip|video|segment|seg|shot|temporal|action|event|label)_?)?"
 _BOUNDS: Final = {"start": "(?:start|begin|onset)", "end": "(?:end|stop|finish)"}
 _TIMES: Final = {side: re.compile(rf"{_OF}(?:{_SECONDS}_?)?{word}(?:_?{_SECONDS})*") for side, word in _BOUNDS.items()}
 _OTHER_TIMES: Final = re.compile(
@@ -36,6 +36,10 @@ _OTHER_TIMES: Final = re.compile(
     rf"|(?:first|last)_?(?:{_SECONDS}|{_UNITS})(?:_{_UNITS})?"
     r"|times?|timestamps?|segments?|intervals?|(?:time|frame)_(?:range|span|interval)|frame(?:_(?:id|idx|index|no|number))?"
 )
+_PAIRS: Final = (  # of times, in whatever unit, where both are there
+    ("from", "to"), ("t0", "t1"), ("tmin", "tmax"), ("t_min", "t_max"), ("first", "last"), ("offset", "duration"),
+    ("start_offset", "end_offset"), ("start_hms", "end_hms"), ("onset", "duration"), ("start", "duration"),
+)  # fmt: skip
 SILENT: Final = frozenset({"", "is_cc"})  # the index of pandas, and the licence in Kinetics
 
 
@@ -91,7 +95,8 @@ def find_columns(path: Path, names: Iterable[str]) -> Columns:
         if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
             chosen[meaning] = _only(path, matching)
     others = [name for name in plain if name not in chosen.values() and name not in SILENT]
-    times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]))
+    paired = {name for pair in _PAIRS if set(pair) <= set(plain.values()) for name in pair}
+    times = tuple(name for name in others if _OTHER_TIMES.fullmatch(plain[name]) or plain[name] in paired)
     unread = tuple(name for name in others if name not in times)
     return Columns(**chosen, label_kind=kind, times=times, unread=unread)
 

@@ -12,6 +12,7 @@ from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_visi
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError, abridged
+from i3d.utils.folders import check_link
 from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 
 
@@ -66,11 +67,11 @@ def split_of(name: str) -> str:
 
 
 def _folders(place: Path) -> list[str]:
-    with os.scandir(place) as entries:
-        return sorted(
-            (entry.name for entry in entries if entry.is_dir() and is_visible_folder(entry.name)),
-            key=natural_key,
-        )
+    with os.scandir(place) as scanned:
+        entries = [entry for entry in scanned if is_visible_folder(entry.name)]
+    for entry in entries:
+        check_link(entry.path)
+    return sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
 
 
 def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
