@@ -533,7 +533,7 @@ def test_labels_with_numbers_are_put_in_their_order(tmp_path):
             read_labels(tmp_path / "names.txt")
     (tmp_path / "names.txt").write_text("take 1\nwalk\n")
     assert read_labels(tmp_path / "names.txt") == ("take 1", "walk")
-    with pytest.raises(InputError, match="a sequence of names"):
+    with pytest.raises(InputError, match="a sequence of texts"):
         i3d.load_model(TINY, labels="names.txt")
 
 

@@ -58,6 +58,28 @@ def encode(
     colours=None,
     muxer=None,
 ):
+    """Encode frames. x265 corrupts the heap with small frames, now and then: it runs in a child process."""
+    options_of = {"fps": fps, "options": options, "pix_fmt": pix_fmt, "stamps": stamps, "container": container}
+    options_of |= {"codec": codec, "colours": colours, "muxer": muxer}
+    if codec != "libx265" or not hasattr(os, "fork"):
+        return _encode(path, frames, **options_of)
+    child = os.fork()
+    if child == 0:
+        try:
+            _encode(path, frames, **options_of)
+            os._exit(0)
+        except (av.error.FFmpegError, ValueError):
+            os._exit(1)  # as a container that does not take the codec
+        finally:
+            os._exit(2)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 1:
+        raise ValueError(f"{path.name} cannot be encoded")
+    assert code == 0, f"x265 ended with {code}"
+    return path
+
+
+def _encode(path, frames, *, codec, fps, options, pix_fmt, stamps, container, colours, muxer):
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", format=muxer, options=container or {}) as out:
         stream = out.add_stream(codec, rate=fps)
