@@ -83,11 +83,7 @@ def preview_dataset(
     view, annotations = dataset.view, dataset.annotations
     if not isinstance(view, TrainView):
         raise InputError("a preview shows training clips: give a dataset with a training view")
-    with writing_to(f"{out}:", "choose another folder"):
-        out.mkdir(parents=True, exist_ok=True)
-    paths = (out / CLIPS, out / STATISTICS)
-    for path in paths:
-        check_new(str(path), path, force=force, is_own=is_drawing)
+    paths = _output_files(out, force=force)
     chosen = choose_clips(annotations, num_clips=num_clips, seed=dataset.seed)
     order = np.random.default_rng((dataset.seed, 1)).permutation(len(dataset))
     sample = np.sort(order[:MAX_INSPECTED]).tolist()
@@ -127,6 +123,16 @@ def preview_dataset(
         sizes=dict(_sizes(known)),
         unreadable=tuple(clip for _, clip in sorted(bad.items())),
     )
+
+
+def _output_files(out: Path, *, force: bool) -> tuple[Path, Path]:
+    """The two images in a folder, which is created; they may replace only drawings of i3d."""
+    with writing_to(f"{out}:", "choose another folder"):
+        out.mkdir(parents=True, exist_ok=True)
+    paths = (out / CLIPS, out / STATISTICS)
+    for path in paths:
+        check_new(str(path), path, force=force, is_own=is_drawing)
+    return paths
 
 
 def choose_clips(annotations: Annotations, *, num_clips: int, seed: int) -> list[int]:

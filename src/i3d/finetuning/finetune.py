@@ -98,12 +98,7 @@ def finetune(
     check_training_runtime(compute)
     if multi_label and options.head == "prototype":
         raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
-    folder = RunFolder(work_dir)
-    folder.lock()  # raises before any work if the folder is not free
-    try:
-        folder.check_own(RECORD, OWN_FILES)
-    finally:
-        folder.release()
+    _check_folder(work_dir)
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:
@@ -123,6 +118,16 @@ def finetune(
         raise InputError(f"--runtime {compute.runtime}: no layers are trained (--train-layers head); leave it out")
     tuner = Finetuner(clips, split, config, weights, init, compute, deterministic, seed, on_progress, max_bad)
     return _run(tuner, stats, work_dir, overfit_check=options.overfit_check)
+
+
+def _check_folder(work_dir: Path) -> None:
+    """An InputError, before any work, if another run uses the folder or it holds files that this run would write."""
+    folder = RunFolder(work_dir)
+    folder.lock()
+    try:
+        folder.check_own(RECORD, OWN_FILES)
+    finally:
+        folder.release()
 
 
 def _feature_precision(compute: ComputeConfig, device: torch.device) -> Arithmetic | None:
