@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from i3d.data.annotations import build_annotations
-from i3d.data.class_files import classes_file, read_labels
+from i3d.data.class_files import NAME_HEADERS, NUMBER_HEADERS, classes_file, read_labels
 from i3d.data.formats.read import read_annotations
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.labels import clean_label, is_class_name
@@ -28,10 +28,14 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 NUMBERED = [[str(k) for k in range(12)], ["0", "1", "2", "10"], ["3", "2", "1", "0", "x"], ["class 0", "class 1"]]
 # Digits, blanks, what separates fields in some format, letters of several scripts, and invisible characters.
 LETTERS = st.sampled_from([*"0123456789  \t,;:|\"'#-.{aBéß日٣²\u00a0\u200b\u2028\x85", "e\u0301"])
+SEPARATORS = [" ", ", ", ",", ";", "; ", ", x, "]  # of the fields of a header
 NAMES = st.one_of(
     st.integers(-3, 20).map(str),
     st.integers(0, 9).map(lambda number: f"class {number}"),
     st.sampled_from(["id", "name", "label", "path", "run", "run 0", "0 run", "1.5", "train", "nan", "true", "# x"]),
+    st.tuples(*[st.sampled_from(sorted({*NUMBER_HEADERS, *NAME_HEADERS}))] * 2, st.sampled_from(SEPARATORS)).map(
+        lambda header: header[2].join(header[:2])
+    ),
     st.lists(LETTERS, min_size=1, max_size=6).map("".join),
 )
 LABELS = st.sampled_from(["x", None])
@@ -116,8 +120,11 @@ def test_several_labels_are_read_as_they_were_written(tmp_path_factory, names, d
 
 
 @examples(100)
+@example(["class label", "run"])
+@example(["Number, action", "run", "walk"])
 @given(CLASSES.filter(lambda names: all(map(is_class_name, names))))
 def test_files_of_class_names_are_read_as_they_were_written(tmp_path_factory, names):
+    """Also where the first ones look like a header: `id name`, `class label`, `number, action`."""
     file = tmp_path_factory.mktemp("classes") / "c.txt"
     file.write_bytes(classes_file(tuple(names)))
     assert read_labels(file) == tuple(names)

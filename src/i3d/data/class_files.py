@@ -59,9 +59,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def classes_file(classes: tuple[str, ...]) -> bytes:
     """The content of a file of class names, as `read_labels` reads it.
 
-    If a name begins or ends with a digit, numbers follow the names after a tab, which no name contains.
+    Numbers follow the names after a tab, which no name contains, if a name begins or ends with a digit, or the first
+    ones look like a header.
     """
-    with_numbers = any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
+    with_numbers = _looks_like_header(classes[0]) or any(name[:1].isdigit() or name[-1:].isdigit() for name in classes)
     lines = (f"{name}\t{number}\n" if with_numbers else f"{name}\n" for number, name in enumerate(classes))
     return "".join(lines).encode()
 
@@ -70,7 +71,7 @@ def _in_lines(path: Path, lines: list[str]) -> list[Line]:
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     while numbered and not numbered[-1][1]:
         numbered.pop()
-    if not numbered or not _is_header(path, numbered[0][1]):
+    if not numbered or _AFTER_TAB.fullmatch(numbered[0][1]) or not _is_header(path, numbered[0][1]):
         return _by_numbers(path, numbered) or numbered
     names = _by_numbers(path, numbered[1:])
     if names is None:
@@ -80,13 +81,23 @@ def _in_lines(path: Path, lines: list[str]) -> list[Line]:
 
 def _is_header(path: Path, line: str) -> bool:
     """Whether a line is `id,name`. A header of other columns is an InputError."""
-    fields = [field.strip('"').lower() for field in re.split(r"[\s,;]+", line)]
+    fields = _header_fields(line)
     if len(fields) == 1 and path.suffix.lower() in (".csv", ".tsv") and fields[0] in NAME_HEADERS:
         raise line_error(path, 1, line, "a header, and no class name; remove the line")
-    is_both = any(a in NUMBER_HEADERS and b in NAME_HEADERS for a in fields for b in fields if a != b)
+    is_both = _looks_like_header(line)
     if is_both and len(fields) > 2 and "," in line:
         raise line_error(path, 1, line, "more columns than numbers and names; remove the others")
     return is_both and len(fields) == 2
+
+
+def _looks_like_header(line: str) -> bool:
+    """Whether a line has the name of a column of numbers beside that of a column of names."""
+    fields = set(_header_fields(line))
+    return any(fields & NAME_HEADERS - {number} for number in fields & NUMBER_HEADERS)
+
+
+def _header_fields(line: str) -> list[str]:
+    return [field.strip('"').lower() for field in re.split(r"[\s,;]+", line)]
 
 
 def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
