@@ -108,7 +108,7 @@ def numbers_of(clip_THWC):
 
 def test_parts_of_a_video(videos):
     source = videos / "parts.csv"
-    source.write_text('path,label,start,end\n"clip 0 (ü).mp4",a,0.2,0.52\n"clip 0 (ü).mp4",a,0.6,9\n')
+    source.write_text('path,label,start,end\n"clip 0 (ü).mp4",a,0.2,0.52\n"clip 0 (ü).mp4",a,0.6,1.5\n')
     annotations = read_annotations(source)
     protocol = ClipProtocol(clip_len=4, frame_interval=2, num_clips=1, placement="end_to_end", crops="center")
     pre = Preprocessing(short_side=48, crop=48)

@@ -123,7 +123,7 @@ def test_folders_of_frames_and_shards_are_scored_alike(clips, models, tmp_path, 
 
 def test_windows_of_a_part_hold_its_frames(clips, tmp_path):
     source = tmp_path / "parts.csv"
-    source.write_text("path,label,start,end\n0.mp4,a,0.2,0.6\n0.mp4,a,,0.36\n0.mp4,a,0,9\n0.mp4,a,,\n0.mp4,b,7,8\n")
+    source.write_text("path,label,start,end\n0.mp4,a,0.2,0.6\n0.mp4,a,,0.36\n0.mp4,a,0,2\n0.mp4,a,,\n0.mp4,b,7,8\n")
     annotations = read_annotations(source, root=clips)
     view = TestView(WindowProtocol(fps=25.0, max_window_frames=8), Preprocessing(short_side=36, crop=36))
     dataset = ClipDataset(annotations, view)

@@ -33,6 +33,7 @@ Source = str | os.PathLike[str] | bytes | Sequence[str | os.PathLike[str]] | npt
 
 MAX_GAP_SECONDS: Final = 600  # a jump in the time stamps beyond this is damage, not a still scene
 TIME_TOLERANCE: Final = Fraction(1, 1_000_000)  # a time given as a float may lie this little before its frame
+FAR_SECONDS: Final = 1.0  # a listed end this much behind that of the video is a mistake, less is rounding
 LOOKAHEAD_FRAMES: Final = 4  # over so many frames AVI files may reorder their time stamps
 
 
@@ -145,15 +146,13 @@ class Video(ABC):
     def frames_between(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
         """(first, stop) of the frames that are displayed between two times; None: start or end of the video.
 
-        `end_seconds` may lie after the end of the video; a `start_seconds` after it is a VideoError.
+        A part that `why_late` refuses is a VideoError.
         """
         if start_seconds is None and end_seconds is None:
             return 0, self.num_frames
-        first, stop = displayed_between(self._times, start_seconds, end_seconds)
-        if first == stop:
-            what = f"the part begins at {start_seconds:.3f} s, the video ends at {float(self._times[-1]):.3f} s"
-            raise VideoError(self.name, what, "correct its start")
-        return first, stop
+        if late := why_late(self._times, start_seconds, end_seconds):
+            raise VideoError(self.name, *late)
+        return displayed_between(self._times, start_seconds, end_seconds)
 
     def stream(
         self,
@@ -307,6 +306,29 @@ def displayed_between(
     if end_seconds is not None:
         stop = min(bisect_left(times, Fraction(end_seconds) - TIME_TOLERANCE), stop)
     return first, max(stop, first + 1)
+
+
+def why_late(
+    times: Sequence[Fraction | float], start_seconds: float | None, end_seconds: float | None
+) -> tuple[str, str] | None:
+    """Why a part that begins behind the end of its video, or ends `FAR_SECONDS` behind it, is refused; the next step.
+
+    Its times are probably in another unit, which is asked for where that fits. `times`: as of `displayed_between`.
+    """
+    start, video_end = start_seconds or 0.0, float(times[-1])
+    last = start if end_seconds is None else end_seconds
+    is_late, is_far = Fraction(start) + TIME_TOLERANCE >= times[-1], last > video_end + FAR_SECONDS
+    if not is_late and not is_far:
+        return None
+    fits = {
+        "milliseconds": is_far and last / 1000 <= video_end + FAR_SECONDS,
+        "frame numbers": is_far and last <= len(times) - 1,
+    }
+    units = " or ".join(unit for unit, is_possible in fits.items() if is_possible)
+    place = f"begins at {start:,.3f}" if is_late else f"ends at {end_seconds:,.3f}"
+    question = f"are these {units}? " if units else ""
+    why = f"the part {place} s, the video ends at {video_end:,.3f} s"
+    return why, f"{question}give times in seconds, or correct the list"
 
 
 def _stack(frames: Sequence[tuple[int, FrameHWC, Fraction]]) -> Frames:

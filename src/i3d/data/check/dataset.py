@@ -31,7 +31,7 @@ from i3d.data.rows import Rows
 from i3d.errors import InputError, printable
 from i3d.utils.arguments import checks_types
 from i3d.utils.process_pool import WorkerDied, run_jobs
-from i3d.video.base import displayed_between
+from i3d.video.base import displayed_between, why_late
 from i3d.video.frame_names import Modality
 
 NearDuplicates = Literal["across-splits", "all", "none"]
@@ -39,7 +39,6 @@ FIXABLE: Final = ("truncated", "damaged")
 UNTIMED_FPS: Final = 25  # assumed to compare the lengths of folders of frames
 TIME_LIMIT: Final = 300.0  # seconds
 MEMORY_LIMIT_GIB: Final = 4.0
-FAR_SECONDS: Final = 1.0  # a listed end this much behind that of the video is a mistake, less is rounding
 
 
 @dataclass
@@ -248,14 +247,10 @@ class _DatasetCheck:
                 return info.num_frames, []
             if info.frame_seconds is None:
                 return 0, [("unreadable", "its frames have no times; remove its start and end from the list")]
+            if late := why_late(info.starts, clip.start_seconds, clip.end_seconds):
+                return 0, [("too short", "; ".join(late))]
             first, stop = displayed_between(info.starts, clip.start_seconds, clip.end_seconds)
-            if first < stop and (clip.end_seconds or 0) <= info.starts[-1] + FAR_SECONDS:
-                return stop - first, []
-            place = f"ends at {clip.end_seconds:.3f}" if first < stop else f"begins at {clip.start_seconds or 0:.3f}"
-            todo = "give times in seconds, or correct the list"
-            return max(stop - first, 0), [
-                ("too short", f"the part {place} s, the video ends at {info.starts[-1]:.3f} s; {todo}")
-            ]
+            return stop - first, []
         if info.num_numbered is None:
             return info.num_frames, []
         present, listed = info.num_numbered, clip.num_frames
