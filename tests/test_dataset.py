@@ -177,7 +177,7 @@ def test_packed_flow_and_numbers_from_0(tmp_path):
     naming = FrameNaming("{:d}.png", 0, "flow")
     clip = ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow(), naming=naming)[0, 0].clips_NVTHWC
     assert clip[0, 0, :, 0, 0].tolist() == [[50 + k, 100 + k] for k in range(5)]
-    with pytest.raises(InputError, match="which images are the flow frames is unclear"):
+    with pytest.raises(InputError, match="which images are its optical flow is unclear"):
         ClipDataset(read_annotations(tmp_path / "list.txt"), view, flow=ClipFlow())
 
 

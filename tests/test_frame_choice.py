@@ -8,15 +8,20 @@ import pytest
 
 from i3d.data import ClipDataset, TrainView, read_annotations
 from i3d.data.check.clip import ClipJob, inspect_clip
+from i3d.data.check.dataset import check_annotations, check_dataset
+from i3d.data.formats.write import write_annotations
 from i3d.data.frame_folders import FrameNaming, infer_naming, open_frames
+from i3d.data.loading.dataset import TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.errors import InputError, VideoError
 from i3d.recipes.augmentation import Augmentation, CenterCrop, TrainSampling
+from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video import open_video
 from support.commands import run_here
 
 N = 12
 PLAIN = Augmentation(resize=None, crop=CenterCrop(), size=32, flip=0.0)
+TEST_VIEW = TestView(ClipProtocol(clip_len=N, frame_interval=1, num_clips=1), Preprocessing(short_side=32, crop=32))
 VIEW = TrainView(TrainSampling(clip_len=N, frame_interval=1), PLAIN)
 RGB = {  # file names of frame i, and images beside them
     "mmaction2": ("img_{:05d}.jpg", ()),
@@ -91,27 +96,89 @@ def test_flow_is_found_and_is_an_error_for_rgb(tmp_path, layout):
     assert (inspect_clip(ClipJob(folder, is_frames=True, naming=naming)).num_frames) == N
     with pytest.raises(VideoError, match=r"optical flow|no image"):
         open_video(folder)
-    with pytest.raises(InputError, match="which images are the rgb frames is unclear"):
+    with pytest.raises(VideoError, match=r"optical flow|no numbered image"):
         infer_naming(folder, modality="rgb")
     (tmp_path / "list.txt").write_text(f"flow/u/v0 {N} 0\n")
     clip = ClipDataset(read_annotations(tmp_path / "list.txt"), VIEW, flow=ClipFlow())[0, 0].clips_NVTHWC[0, 0].numpy()
     assert [flow_HW2[0, 0].tolist() for flow_HW2 in clip] == [[10 * i, 10 * i + 100] for i in range(N)]
 
 
-@pytest.mark.parametrize(
-    "templates",
-    [("left_{:04d}.jpg", "right_{:04d}.jpg"), ("img_{:d}.png", "mask_{:d}.png"), ("colour{:d}.jpg", "depth{:d}.png"),
-     ("cam1_{:03d}.jpg", "cam2_{:03d}.jpg"), ("img_{:04d}.jpg", "img_{:04d}.png")],
-)  # fmt: skip
-def test_two_sequences_are_an_error_that_names_both(tmp_path, templates):
-    folder = rgb_folder(tmp_path / "v", templates[0], templates[1:])
-    first, second = (re.sub(r"\{.*\}", "#", template) for template in templates)
-    with pytest.raises(VideoError, match=f"unclear .*{first}, {second}") as error:
+UNCLEAR = {  # names of the images of a folder, and why no command reads it
+    "left and right": (("left_{:04d}.jpg", "right_{:04d}.jpg"), "unclear (left_#.jpg, right_#.jpg)"),
+    "mask": (("img_{:d}.png", "mask_{:d}.png"), "unclear (img_#.png, mask_#.png)"),
+    "depth": (("colour{:d}.jpg", "depth{:d}.png"), "unclear (colour#.jpg, depth#.png)"),
+    "cameras": (("cam1_{:03d}.jpg", "cam2_{:03d}.jpg"), "unclear (cam1_#.jpg, cam2_#.jpg)"),
+    "suffixes": (("img_{:04d}.jpg", "img_{:04d}.png"), "unclear (img_#.jpg, img_#.png)"),
+    "numbers": (("1_{:03d}.png", "2_{:03d}.png"), "unclear (1_#.png, 2_#.png)"),
+    "three numbers": (("1_2_{:03d}.png", "1_3_{:03d}.png"), "unclear (1_2_#.png, 1_3_#.png)"),
+    "padded too": (("img_{:d}.jpg", "img_{:02d}.jpg"), "not written in one way, in digits 0 to 9 (img_"),
+    "Arabic digits": ((), "not written in one way, in digits 0 to 9 (img_\u0660"),
+}
+
+
+def unclear_folder(folder, layout):
+    templates = UNCLEAR[layout][0]
+    for i in range(1, N + 1):
+        if layout == "Arabic digits":
+            write(folder / ("img_" + f"{i:05d}".translate({48 + k: 0x660 + k for k in range(10)}) + ".jpg"), i)
+        else:
+            for template in templates:
+                write(folder / template.format(i), i)
+    return folder
+
+
+def reasons(folder, tmp_path):
+    """Why each reader refuses the images of a folder: predict, the check, training, tests, lists."""
+    others = [rgb_folder(tmp_path / "set" / f"v{k}", "img_{:05d}.jpg") for k in range(3)]
+    with pytest.raises(VideoError) as error:
         open_video(folder)
-    with pytest.raises(InputError, match="which images are the rgb frames is unclear"):
+    yield error.value
+    with pytest.raises(VideoError) as error:
         infer_naming(folder, modality="rgb")
-    with open_video(re.search(r"such as (\S+)", str(error.value))[1]) as video:
-        assert values(video.stream()) == list(range(N))
+    yield error.value
+    (tmp_path / "set" / "list.txt").write_text("".join(f"{clip.name} {N} 0\n" for clip in (*others, folder)))
+    (tmp_path / "set" / "table.csv").write_text("path,label\n" + "".join(f"{c.name},a\n" for c in (*others, folder)))
+    for name in ("list.txt", "table.csv"):
+        annotations = read_annotations(tmp_path / "set" / name)
+        for view in (VIEW, TEST_VIEW):
+            with pytest.raises(VideoError) as error, ClipDataset(annotations, view).open_clip(3):
+                pass
+            yield error.value
+    with pytest.raises(VideoError) as error:
+        write_annotations(annotations, tmp_path / "out.txt")
+    yield error.value
+    for report in (check_dataset(tmp_path / "set", num_workers=0), check_annotations(annotations, num_workers=0)):
+        [bad] = [row for row in report.rows if row.path == folder.name]
+        assert bad.status == "unreadable"
+        yield bad.reason
+
+
+@pytest.mark.parametrize("layout", UNCLEAR)
+def test_unclear_images_are_refused_by_every_reader_in_the_same_words(tmp_path, layout):
+    """Also in a dataset whose other folders are clear, with the number of frames in the list or without."""
+    first, *others = reasons(unclear_folder(tmp_path / "set" / "w", layout), tmp_path)
+    assert UNCLEAR[layout][1] in first.why
+    assert {str(other) for other in others} == {str(first), f"{first.why}; {first.todo}"}
+    if match := re.search(r"such as (\S+)", first.todo):
+        with open_video(match[1]) as video:
+            assert video.num_frames == N
+        naming = FrameNaming(re.search(r"--template '(.+)'", first.todo)[1])
+        with open_frames(tmp_path / "set" / "w", naming) as video:
+            assert video.num_frames == N
+
+
+def test_a_folder_whose_frames_have_other_names_is_not_read_by_those_of_the_others(tmp_path):
+    """One image of it has the name of the others' first frame: it is no clip of one frame."""
+    for k in range(3):
+        rgb_folder(tmp_path / f"v{k}", "img_{:05d}.jpg")
+    write(rgb_folder(tmp_path / "w", "frame_{:05d}.jpg") / "img_00001.jpg", 0)
+    (tmp_path / "table.csv").write_text("path,label\n" + "".join(f"{name},a\n" for name in ("v0", "v1", "v2", "w")))
+    dataset = ClipDataset(read_annotations(tmp_path / "table.csv"), VIEW)
+    what = r"w: its frames are named frame_\{:05d\}.jpg, those of the other folders img_\{:05d\}.jpg; rename them, or"
+    with pytest.raises(VideoError, match=what):
+        dataset.open_clip(3)
+    with ClipDataset(read_annotations(tmp_path / "table.csv"), VIEW, naming=FrameNaming()).open_clip(3) as video:
+        assert video.num_frames == 1  # the naming is given
 
 
 def test_a_missing_number_is_reported_by_every_reader(tmp_path):
@@ -123,6 +190,13 @@ def test_a_missing_number_is_reported_by_every_reader(tmp_path):
         pass
     assert "img_00005.jpg" in inspect_clip(ClipJob(folder)).gap
     assert "img_00005.jpg" in inspect_clip(ClipJob(folder, is_frames=True, naming=FrameNaming())).gap
+
+
+def test_times_as_names_are_one_sequence(tmp_path):
+    for i in range(N):
+        write(tmp_path / f"2026-01-02_10-{i // 6:02d}-{10 * (i % 6):02d}.png", 10 * i)
+    with open_video(tmp_path) as video:
+        assert values(video.stream()) == list(range(N))
 
 
 def test_regular_distances_and_times_are_no_gaps(tmp_path):

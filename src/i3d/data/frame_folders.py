@@ -13,7 +13,7 @@ Flow is uint8 with two channels, x then y: 127.5 is no motion.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,18 +21,19 @@ import numpy as np
 
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import FILES, flow_file_in, open_flow_file
-from i3d.errors import InputError, VideoError
+from i3d.errors import InputError, VideoError, abridged
 from i3d.video.base import DEFAULT_LIMITS, FrameHWC, Limits, Video
 from i3d.video.frame_names import (
     PLACEHOLDERS,
     Modality,
     NameKind,
+    choose_rgb,
     flow_axes,
     is_flow,
     is_half_of_flow,
     is_image,
     kinds_of,
-    rgb_kinds,
+    unclear_frames,
 )
 from i3d.video.images import FramesVideo, read_image
 
@@ -55,6 +56,7 @@ class FrameNaming:
     template: str = "img_{:05d}.jpg"
     first: int = 1  # the number of the first frame
     modality: Modality = "rgb"
+    is_inferred: bool = field(default=False, compare=False, repr=False)  # from other folders: checked in each
 
     def __post_init__(self) -> None:
         if self.in_one_file and self.modality == "flow":
@@ -93,48 +95,58 @@ class FrameNaming:
 
 
 def infer_naming(folder: Path, *, modality: Modality) -> FrameNaming:
-    """The naming of the frames in a folder, from their names."""
+    """The naming of the frames in a folder, from their names; the frames are those that `choose_rgb` chooses.
+
+    A VideoError if the folder has no frames, or which images they are is unclear.
+    """
     try:
         if modality == "flow" and (file := flow_file_in(folder)):
             return FrameNaming(file, 0, modality)
-        kinds = kinds_of(path.name for path in folder.iterdir())
-        candidates = _flow_templates(folder, kinds) if modality == "flow" else _rgb_templates(folder, kinds)
+        names = [path.name for path in folder.iterdir() if is_image(path.name)]
+        template, kind = _flow_template(folder, names) if modality == "flow" else _rgb_template(folder, names)
     except OSError as error:
         raise VideoError(str(folder), f"cannot be listed ({error.strerror})", "check the path") from error
-    if len(candidates) != 1:
-        names = ", ".join(map(str, kinds)) or "no numbered images"
-        todo = f"pass --template, such as {next(iter(candidates), _EXAMPLES[modality])}"
-        if modality == "rgb" and kinds and not candidates:
-            todo = "they are optical flow; give the folder of the RGB frames, or pass --modality flow"
-        raise InputError(f"{folder}: which images are the {modality} frames is unclear ({names}); {todo}")
-    [(template, first)] = candidates.items()
-    return FrameNaming(template, first, modality)
+    return FrameNaming(template, min(map(int, kind.numbers)), modality)
 
 
-def _rgb_templates(folder: Path, kinds: Sequence[NameKind]) -> dict[str, int]:
-    """The possible templates, and the first number of each; a single image beside a sequence is none."""
-    if is_half_of_flow(Path(str(folder))):
-        return {}
-    frames = rgb_kinds(kinds)
-    sequences = [kind for kind in frames if len(kind.numbers) > 1] or frames
-    return {_template(kind, folder): _first(kind) for kind in sequences}
+def _rgb_template(folder: Path, names: Sequence[str]) -> tuple[str, NameKind]:
+    """The template of the RGB frames, and their names."""
+    place = Path(str(folder))  # of packed folders too
+    chosen, _ = choose_rgb(place, names)
+    kinds = kinds_of(chosen)
+    if len(kinds) != 1 or len(kinds[0].numbers) < len(chosen):
+        what = f"its images are not numbered ({abridged(chosen, 3)})" if chosen else "it contains no numbered image"
+        raise VideoError(str(folder), what, f"rename them, or pass --template, such as {_EXAMPLES['rgb']}")
+    kinds[0].check_numbers(place)
+    return _template(kinds[0], folder), kinds[0]
 
 
-def _flow_templates(folder: Path, kinds: Sequence[NameKind]) -> dict[str, int]:
+def _flow_template(folder: Path, names: Sequence[str]) -> tuple[str, NameKind]:
+    """The template of the optical flow, and the names of its x direction."""
+    kinds, place = kinds_of(names), Path(str(folder))
+    candidates = _flow_templates(folder, kinds)
+    if len(candidates) > 1:
+        raise unclear_frames(place, [kind for _, kind in candidates])
+    if not candidates:
+        there_are = ", ".join(map(str, kinds)) or "no numbered images"
+        todo = f"pass --template, such as {_EXAMPLES['flow']}"
+        raise VideoError(str(folder), f"which images are its optical flow is unclear ({there_are})", todo)
+    candidates[0][1].check_numbers(place)
+    return candidates[0]
+
+
+def _flow_templates(folder: Path, kinds: Sequence[NameKind]) -> list[tuple[str, NameKind]]:
+    """The possible templates of the optical flow in a folder, and the names of each."""
     if axes := flow_axes(kinds):
-        return {_template(kind, folder, is_direction=True): _first(kind) for kind in axes}
+        return [(_template(kind, folder, is_direction=True), kind) for kind in axes]
     if is_half_of_flow(Path(str(folder))):
-        return {f"{_SIBLINGS}/{_template(kind, folder)}": _first(kind) for kind in kinds}
+        return [(f"{_SIBLINGS}/{_template(kind, folder)}", kind) for kind in kinds]
     for pattern in _SUBFOLDERS:
         halves = [folder / pattern.format(axis=axis, uv=_VERTICAL[axis]) for axis in "xy"]
         if all(half.is_dir() for half in halves):
             inner = kinds_of(path.name for path in halves[0].iterdir())
-            return {f"{pattern}/{_template(kind, folder)}": _first(kind) for kind in inner}
-    return {_template(kind, folder): _first(kind) for kind in kinds if is_flow(kind)}
-
-
-def _first(kind: NameKind) -> int:
-    return min(map(int, kind.numbers))
+            return [(f"{pattern}/{_template(kind, folder)}", kind) for kind in inner]
+    return [(_template(kind, folder), kind) for kind in kinds if is_flow(kind)]
 
 
 def _template(kind: NameKind, folder: Any, *, is_direction: bool = False) -> str:
@@ -146,34 +158,55 @@ def _template(kind: NameKind, folder: Any, *, is_direction: bool = False) -> str
         prefix, ending = NameKind(prefix, ending, ()).with_axis(PLACEHOLDERS[kind.axis])
     if named:
         prefix = "{folder}" + prefix[len(name.replace("{", "{{").replace("}", "}}")) :]
-    lengths = {len(number) for number in kind.numbers}
-    digits = min(lengths)
-    padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in kind.numbers)
-    return f"{prefix}{{:0{digits}d}}{ending}" if padded and digits > 1 else f"{prefix}{{:d}}{ending}"
+    return f"{prefix}{{:{kind.number_format}}}{ending}"
+
+
+def check_choice(folder: Path, naming: FrameNaming) -> None:
+    """A VideoError if the images of a folder are not those of a naming that was inferred from other folders."""
+    if not naming.is_inferred or naming.in_one_file:
+        return
+    try:
+        images = {path.name for path in folder.iterdir() if is_image(path.name)}
+    except OSError:
+        return  # opening the frames reports that
+    axes = "xy" if naming.paired else "x"
+    named = {naming.name(index, axis, folder) for index in range(len(images) // len(axes)) for axis in axes}
+    if images <= named and (images or "/" not in naming.template):
+        return  # the usual case, without the cost of the rest
+    own = infer_naming(folder, modality=naming.modality)
+    if own.name(0, folder=folder) != naming.name(own.first - naming.first, folder=folder):
+        what = f"its frames are named {own.template}, those of the other folders {naming.template}"
+        raise VideoError(str(folder), what, "rename them, or pass --template")
 
 
 def infer_common_naming(folder: Callable[[int], Any], num_folders: int, *, modality: Modality) -> FrameNaming | None:
     """The naming of most of MAX_INSPECTED folders, evenly spread over all.
 
     Its first number is the smallest of these folders: one may lack its first frames. Folders that are missing or empty
-    are ignored; None if all are. Images of which no naming can be inferred are an InputError.
+    are ignored; None if all are. Images of which no naming can be inferred are an InputError if all folders have such;
+    else opening their folder reports them (`check_choice`).
     """
     namings: list[FrameNaming] = []
-    unclear: InputError | None = None
+    unclear: VideoError | None = None
     for number in sorted({i * num_folders // MAX_INSPECTED for i in range(MAX_INSPECTED)}):
         try:
             namings.append(infer_naming(folder(number), modality=modality))
-        except VideoError:  # missing; reading the clip reports that
-            continue
-        except InputError as error:
-            if any(is_image(path.name) for path in folder(number).iterdir()):
-                unclear = unclear or error
+        except VideoError as error:  # missing, empty or unclear; reading the clip reports that
+            unclear = unclear or (error if _has_images(folder(number)) else None)
     if namings:
         [(template, _)] = Counter(naming.template for naming in namings).most_common(1)
-        return FrameNaming(template, min(n.first for n in namings if n.template == template), modality)
+        first = min(n.first for n in namings if n.template == template)
+        return FrameNaming(template, first, modality, is_inferred=True)
     if unclear is not None:
-        raise unclear
+        raise InputError(str(unclear))
     return None
+
+
+def _has_images(folder: Any) -> bool:
+    try:
+        return any(is_image(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def dataset_naming(annotations: Annotations, *, modality: Modality = "rgb") -> FrameNaming:
@@ -195,7 +228,9 @@ def open_frames(
     """The frames of a folder as a video: `num_frames` from `first_frame` on, or all."""
     if naming.in_one_file:
         return open_flow_file(folder, naming.template, first=first_frame, num_frames=num_frames, limits=limits)
-    if num_frames is None:
+    if num_frames is not None:
+        check_choice(folder, naming)
+    else:
         num_frames = count_frames(folder, naming) - first_frame
         if num_frames < 1:
             what = f"no frame {naming.name(first_frame, folder=folder)}"
@@ -229,6 +264,7 @@ def consecutive_frames(folder: Path, naming: FrameNaming) -> tuple[int, list[int
     if naming.in_one_file:
         with open_frames(folder, naming) as video:
             return video.num_frames, []
+    check_choice(folder, naming)
     axes = "xy" if naming.paired else "x"
     try:
         names = {name for axis in axes for name in _listed(folder, naming.name(0, axis, folder).rpartition("/")[0])}

@@ -15,6 +15,7 @@ IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".t
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\D*\.\w+)", re.DOTALL)
 _AXIS_BEFORE: Final = re.compile(r"(?:^|(?<=[_\-]))[xyuv](?=[_\-]?$)")  # flow_x_00001.jpg
 _AXIS_AFTER: Final = re.compile(r"(?:^|(?<=[_\-]))[xyuv](?=\.)")  # 00001x.jpg, 00001_x.jpg
+_TIME: Final = re.compile(r"(?:\d+[-_:])*\d+\.|(?:\d+[-_:.])*\d\d[-_:.]\d\d[-_:.]")  # before the last number
 _FLOW: Final = re.compile(r"flow(?![a-z])", re.IGNORECASE)
 PARTNERS: Final = {"x": "y", "u": "v"}
 PLACEHOLDERS: Final = {"x": "{axis}", "u": "{uv}"}
@@ -36,6 +37,28 @@ class NameKind:
     def names(self) -> list[str]:
         """The file names, in the order of their numbers."""
         return [f"{self.prefix}{number}{self.ending}" for number in sorted(self.numbers, key=lambda n: (int(n), n))]
+
+    @property
+    def number_format(self) -> str:
+        """`05d` if the numbers are padded to five digits, `d` if they are not."""
+        lengths = {len(number) for number in self.numbers}
+        padded = len(lengths) == 1 or any(number.startswith("0") and len(number) > 1 for number in self.numbers)
+        return f"0{min(lengths)}d" if padded and min(lengths) > 1 else "d"
+
+    @property
+    def template(self) -> str:
+        """The names as `str.format` writes them."""
+        prefix, ending = (part.replace("{", "{{").replace("}", "}}") for part in (self.prefix, self.ending))
+        return f"{prefix}{{:{self.number_format}}}{ending}"
+
+    def check_numbers(self, folder: Path) -> None:
+        """A VideoError if the template cannot write all numbers: 1 beside 01, 1 beside 02, other digits than 0 to 9."""
+        odd = [number for number in self.numbers if format(int(number), self.number_format) != number]
+        if odd:
+            others = [number for number in self.numbers if number not in odd]
+            examples = ", ".join(f"{self.prefix}{number}{self.ending}" for number in (*others[:1], odd[0]))
+            what = f"the numbers of its frames are not written in one way, in digits 0 to 9 ({examples})"
+            raise VideoError(str(folder), what, "rename them img_00001.jpg, img_00002.jpg")
 
     @property
     def axis(self) -> str:
@@ -60,7 +83,7 @@ def kinds_of(names: Iterable[str]) -> list[NameKind]:
     """The kinds of numbered images among file names. Other files are ignored."""
     numbers: dict[tuple[str, str], list[str]] = {}
     for match in map(_NUMBERED.fullmatch, names):
-        if match is not None and match[2].isascii() and is_image(match[0]):
+        if match is not None and is_image(match[0]):
             numbers.setdefault((match[1], match[3]), []).append(match[2])
     return [NameKind(*key, tuple(numbers[key])) for key in sorted(numbers)]
 
@@ -100,37 +123,49 @@ def is_half_of_flow(folder: Path) -> bool:
 def choose_rgb(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """(the RGB frames among the image files of a folder, in order; notes on ignored images and missing numbers).
 
-    Optical flow alone, and several sequences side by side, are a VideoError. Without a sequence all images are frames.
+    Optical flow alone, several sequences side by side, and numbers that are written in several ways are a VideoError.
+    Without a sequence all images are frames.
     """
     kinds = kinds_of(names)
     rgb = rgb_kinds(kinds)
     flow = [name for kind in kinds if kind not in rgb for name in kind.names]
     if names and (len(flow) == len(names) or is_half_of_flow(folder)):
         what = f"its images are optical flow ({abridged([str(kind) for kind in kinds], 3)}), not RGB frames"
-        raise VideoError(str(folder), what, "give the folder of the RGB frames, or a network of two channels")
+        todo = "give the folder of the RGB frames, a network of two channels, or --modality flow"
+        raise VideoError(str(folder), what, todo)
     sequences = _sequences(rgb)
     if len(sequences) > 1:
-        first = sequences[0][0]
-        what = f"which images are its frames is unclear ({abridged([str(kinds[0]) for kinds in sequences], 4)})"
-        example = f"{folder}/{first.prefix}%0{len(first.numbers[0])}d{first.ending}"
-        raise VideoError(str(folder), what, f"name one kind, such as {example}")
+        raise unclear_frames(folder, [sequence[0] for sequence in sequences])
     chosen = sorted(set(names).difference(flow), key=natural_key)
     if sequences:
         in_sequence = [name for kind in sequences[0] for name in kind.names]
         chosen = sorted(in_sequence, key=natural_key) if 2 * len(in_sequence) >= len(chosen) else chosen
+    for kind in kinds_of(chosen):
+        if len(kind.numbers) > 1:
+            kind.check_numbers(folder)
     ignored = sorted(set(names).difference(chosen), key=natural_key)
     notes = [f"{counted(len(ignored), 'image is', 'images are')} ignored: {abridged(ignored, 3)}"] if ignored else []
     return chosen, [*notes, *missing_numbers(chosen)]
 
 
+def unclear_frames(folder: Path, kinds: Sequence[NameKind]) -> VideoError:
+    """The error of a folder with several sequences."""
+    what = f"which images are its frames is unclear ({abridged([str(kind) for kind in kinds], 4)})"
+    first = kinds[0]
+    pattern = f"{folder}/{first.prefix}%{first.number_format}{first.ending}"
+    return VideoError(str(folder), what, f"name one kind, such as {pattern} or --template '{first.template}'")
+
+
 def _sequences(kinds: Sequence[NameKind]) -> list[list[NameKind]]:
-    """Several images each; numbers of several parts (0.033.png, 1.066.png) are one sequence of several kinds."""
-    with_letters = [[kind] for kind in kinds if re.search(r"[^\W\d_]", kind.prefix) and len(kind.numbers) > 1]
-    by_ending: dict[str, list[NameKind]] = {}
+    """Several images each; times (0.033.png, 1.066.png, 12-00-59.png, 12-01-00.png) are one sequence of kinds."""
+    times: dict[str, list[NameKind]] = {}
+    sequences = []
     for kind in kinds:
-        if not re.search(r"[^\W\d_]", kind.prefix):
-            by_ending.setdefault(kind.ending, []).append(kind)
-    return with_letters + [group for group in by_ending.values() if sum(len(kind.numbers) for kind in group) > 1]
+        if _TIME.fullmatch(kind.prefix):
+            times.setdefault(kind.ending, []).append(kind)
+        elif len(kind.numbers) > 1:
+            sequences.append([kind])
+    return sequences + [group for group in times.values() if sum(len(kind.numbers) for kind in group) > 1]
 
 
 def missing_numbers(names: Sequence[str]) -> list[str]:
