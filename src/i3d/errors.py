@@ -50,6 +50,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file name is text; one that is not has surrogates for its bytes, and fits in no text file."""
+    return name.isprintable() or not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 def quoted(value: object, *, most: int = 120) -> str:
     """A value for a message: in quotes, on one line, at most `most` characters."""
     return f"'{printable(str(value)[:most])}'"

@@ -21,7 +21,7 @@ from i3d.data.class_numbers import assign_class_numbers, not_a_class
 from i3d.data.labels import LOOK_ALIKE, check_numbers, clean_label, is_numbered, scripts_in
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
-from i3d.errors import InputError, abridged, printable, quoted
+from i3d.errors import InputError, abridged, is_utf8, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
@@ -139,6 +139,12 @@ class Annotations:
     def error(self, index: int, why: str) -> InputError:
         """An error that begins with the line and the path of a clip."""
         return InputError(f"{self.where(index)}: {quoted(self.path(index))}: {why}")
+
+    def check_utf8(self, what: str, todo: str = "rename it") -> None:
+        """An InputError for the first clip whose path or group is not UTF-8, which `what` cannot hold."""
+        for index, clip in enumerate(self):
+            if not is_utf8(clip.path) or not is_utf8(clip.group):
+                raise self.error(index, f"its name is not UTF-8, which {what} cannot hold; {todo}")
 
     def check_present(self) -> None:
         """An InputError if any clip is missing, with their number, the first of them, and the root."""

@@ -42,6 +42,7 @@ def pack_dataset(
     if annotations.shards is not None:
         raise InputError(f"{annotations.root}: is already packed; give the original files")
     annotations.check_present()
+    annotations.check_utf8(LIST)  # before hours of copying
     with unfinished_folder(out.parent) as unfinished:
         folder = unfinished / out.name
         folder.mkdir()

@@ -99,6 +99,7 @@ def finetune(
     if multi_label and options.head == "prototype":
         raise InputError("--head prototype: a multi-label clip has no nearest class mean; use --head linear")
     _check_folder(work_dir)
+    annotations.check_utf8(SPLIT)
     weights, device = load_weights(init, needs_classifier=False), pick_device(compute.device)
     start, precision = weights.card.recipe, _feature_precision(compute, device)
     if naming is None and annotations.is_frames:

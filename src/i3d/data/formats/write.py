@@ -17,7 +17,7 @@ from i3d.data.formats.read import kind_of
 from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, is_utf8, printable
 from i3d.utils.atomic_files import write_atomically
 
 log = logging.getLogger("i3d")
@@ -30,19 +30,22 @@ def write_annotations(annotations: Annotations, out: Path | str, *, naming: Fram
 
     Paths are those of the annotations, relative to their root. `naming`: of frames, if folders must be counted; by
     default inferred. MMAction2's lists have class numbers and no times, splits or groups: several splits, a start or
-    an end, and a name that would be read as another are an InputError; groups are omitted with a warning.
+    an end, and a name that would be read as another are an InputError; groups are omitted with a warning. JSON lines
+    hold file names that are not UTF-8, the other formats refuse them.
     """
     out = Path(out)
+    if out.suffix.lower() != ".jsonl":
+        annotations.check_utf8("this list", "rename it, or write JSON lines (.jsonl)")
     match out.suffix.lower():
         case ".csv" | ".tsv" as suffix:
             text = _table(annotations, "\t" if suffix == ".tsv" else ",")
         case ".jsonl":
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(annotations))
+            text = "".join(_json_line(row) for row in _rows(annotations))
         case ".txt":
             text = _mmaction2(annotations, out, naming)
         case _:
             raise InputError(f"{out}: not a suffix of lists; use .csv, .tsv, .jsonl or .txt")
-    write_atomically(out, text.encode("utf-8", "surrogateescape"))
+    write_atomically(out, text.encode())
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:
@@ -71,6 +74,11 @@ def _rows(annotations: Annotations) -> list[dict[str, Any]]:
         ends = ("start", "end") if (values["start"], values["end"]) != (None, None) else ()  # both, or none
         rows.append({key: value for key, value in values.items() if value is not None or key in ends})
     return rows
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    line = json.dumps(row, ensure_ascii=False)
+    return f"{line if is_utf8(line) else json.dumps(row)}\n"
 
 
 def _table(annotations: Annotations, delimiter: str) -> str:
