@@ -1,12 +1,14 @@
 """Folders that cannot be listed and disks that fail: the folder is named, and nothing is left out in silence."""
 
 import errno
+import io
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from i3d.data.check.dataset import check_dataset
 from i3d.utils.folders import paths_matching, walk_folders
 from support.commands import run
 from support.evaluation_runs import save_model
@@ -14,6 +16,7 @@ from support.rendering import render
 from support.training_runs import RECIPE, command, finish, make_clips
 
 ERRORS = (errno.EACCES, errno.EIO, errno.ESTALE)
+PATTERNS = ("top/*/b.mp4", "top/[a-z]*/b.mp4", "top/**/b.mp4", "t*/*/b.mp4", "top/*/b.*", "t*p/walk/b.mp4")
 VERBS = {  # words, and the folder that cannot be listed
     "predict": ("predict clips --model m.safetensors", "clips/walk"),
     "predict one": ("predict clips/walk --model m.safetensors", "clips/walk"),
@@ -63,6 +66,19 @@ def refuse_to_list(monkeypatch, folder, number):
         monkeypatch.setattr(os, name, fail)
 
 
+def refuse_to_enter(monkeypatch, folder, number):
+    """As of a folder without the right to enter it, which can be listed: its files cannot be looked up."""
+    for module, name in ((os, "stat"), (os, "lstat"), (os, "open"), (io, "open")):
+        real = getattr(module, name)
+
+        def fail(path, *args, real=real, **options):
+            if isinstance(path, str | os.PathLike) and Path(os.path.abspath(path)).parent == folder:
+                raise OSError(number, os.strerror(number), str(path))
+            return real(path, *args, **options)
+
+        monkeypatch.setattr(module, name, fail)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_that_walks_names_the_folder(inputs, tmp_path, monkeypatch, verb):
     shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
@@ -91,6 +107,60 @@ def test_no_folder_is_left_out(inputs, monkeypatch, number):
             list(walk_folders(inputs))
         paths = paths_matching(str(inputs / "clips" / "run" / "*.mp4"))
     assert paths == [str(inputs / "clips" / "run" / "a.mp4")]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("number", ERRORS)
+def test_no_pattern_leaves_out_a_folder_that_cannot_be_entered(inputs, tmp_path, monkeypatch, pattern, number):
+    shutil.copytree(inputs / "clips", tmp_path / "top")
+    monkeypatch.chdir(tmp_path)
+    assert paths_matching(pattern) == ["top/walk/b.mp4"]
+    with monkeypatch.context() as patch:
+        refuse_to_enter(patch, tmp_path / "top/walk", number)
+        try:
+            assert paths_matching(pattern) == ["top/walk/b.mp4"]  # by the listing alone
+        except OSError as error:
+            assert error.errno == number
+            assert str(error.filename).startswith("top/walk")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_names_a_link_that_leads_nowhere(inputs, tmp_path, monkeypatch, pattern):
+    shutil.copytree(inputs / "clips", tmp_path / "top")
+    shutil.rmtree(tmp_path / "top" / "walk")
+    (tmp_path / "top" / "walk").symlink_to("/mnt/gone/walk")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="a link that leads nowhere"):
+        paths_matching(pattern)
+
+
+@pytest.mark.parametrize("first", ["walk", "run"])
+@pytest.mark.parametrize("form", ["csv", "txt", "jsonl"])
+def test_a_row_in_a_folder_that_cannot_be_entered_is_one_row_of_the_check(inputs, tmp_path, monkeypatch, first, form):
+    shutil.copytree(inputs / "clips", tmp_path / "clips")
+    paths = sorted(("clips/run/a.mp4", "clips/walk/b.mp4"), key=lambda path: first not in path)
+    header, row = {"csv": ("path,label\n", "{},a\n"), "txt": ("", "{} 0\n"), "jsonl": ("", '{{"path": "{}"}}\n')}[form]
+    (tmp_path / f"l.{form}").write_text(header + "".join(row.format(path) for path in paths))
+    with monkeypatch.context() as patch:
+        refuse_to_enter(patch, tmp_path / "clips/walk", errno.EACCES)
+        rows = check_dataset(tmp_path / f"l.{form}", num_workers=0).rows
+    assert [(row.path, row.status) for row in rows] == [
+        (path, "unreadable" if "walk" in path else "ok") for path in paths
+    ]
+    assert "cannot be read (Permission denied)" in rows["walk" not in paths[0]].reason
+
+
+def test_a_path_in_a_folder_that_cannot_be_entered_is_one_row_of_predict(inputs, tmp_path, monkeypatch):
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.txt").write_text("clips/walk/b.mp4\nclips/run/a.mp4\n")
+    with monkeypatch.context() as patch:
+        refuse_to_enter(patch, tmp_path / "clips/walk", errno.EACCES)
+        result = run("predict", "p.txt", "--model", "m.safetensors", "--out", "r.csv", "--device", "cpu")
+    assert result.returncode == 3, result.output
+    rows = (tmp_path / "r.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:2] for row in rows] == [["clips/walk/b.mp4", "error"], ["clips/run/a.mp4", "ok"]]
+    assert "Permission denied" in rows[0]
 
 
 @pytest.mark.parametrize("words", ["predict clips --model m.safetensors", "data list clips --out o.csv"])

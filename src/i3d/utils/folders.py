@@ -4,6 +4,7 @@ import errno
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,20 +29,33 @@ def check_link(path: str) -> None:
         raise FileNotFoundError(errno.ENOENT, "a link that leads nowhere: a disk that is not mounted?", path)
 
 
+def is_folder(path: Path | str) -> bool:
+    """Whether a path is a folder; not if it cannot be looked up, which reading it reports."""
+    return os.path.isdir(path)  # noqa: PTH112 (`Path.is_dir` raises a PermissionError)
+
+
 def paths_matching(pattern: str) -> list[str]:
     """The paths that match a pattern (`glob.glob`, with `**`)."""
     parts = Path(pattern).parts
-    for number, part in enumerate(parts):
-        if not glob.has_magic(part):
-            continue
+    first = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    for number in range(first, len(parts)):
         above = os.path.join(*parts[:number]) if number else os.curdir  # noqa: PTH118
         for place in glob.glob(above, recursive=True) if number else [above]:  # noqa: PTH207 (absolute patterns)
-            if part == "**":
-                for _ in walk_folders(place):
-                    pass
-            elif os.path.isdir(place):  # noqa: PTH112
-                os.scandir(place).close()
+            _check_part(place, parts[number])
     return glob.glob(pattern, recursive=True)  # noqa: PTH207
+
+
+def _check_part(place: str, part: str) -> None:
+    """An OSError if what `part` of a pattern matches in a folder cannot be found out, which `glob` leaves out."""
+    check_link(place)
+    if part == "**":
+        for _ in walk_folders(place):
+            pass
+    elif not glob.has_magic(part):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(os.path.join(place, part))  # noqa: PTH118
+    elif is_folder(place):
+        os.scandir(place).close()
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.rows import Label, Rows
+from i3d.utils.folders import is_folder
 from i3d.utils.text import is_number, line_error, numbered_lines
 
 MAX_INSPECTED: Final = 50  # lines from which the kind of a list is recognised
@@ -58,7 +59,7 @@ def read_list(
 def _names_folders(lines: list[Line], root: Path) -> bool:
     """Whether the paths are folders of frames: not if they end like a video, or are files."""
     for _, text in lines[:MAX_INSPECTED]:
-        if (match := _VIDEO.fullmatch(text)) is not None and not (root / match[1]).is_dir():
+        if (match := _VIDEO.fullmatch(text)) is not None and not is_folder(root / match[1]):
             return False
         _, numbers = _tail_numbers(text)
         if not numbers:
@@ -67,9 +68,9 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
             continue
         for in_name in range(len(numbers)):
             candidate = root / _folder(text, len(numbers) - in_name)
-            if candidate.is_dir():
+            if is_folder(candidate):
                 return True
-            if candidate.is_file():
+            if os.path.isfile(candidate):  # noqa: PTH113 (as `is_folder`)
                 return False
         if len(numbers) >= 2:
             return True
@@ -80,7 +81,7 @@ def _has_offsets(lines: list[Line], root: Path) -> bool:
     """Whether `a 30 250 1` lists frames from the middle of `a`: that folder exists, and `a 30` does not."""
     for _, text in lines[:MAX_INSPECTED]:
         head, numbers = _tail_numbers(text)
-        if len(numbers) == 3 and (root / head).is_dir() and not (root / _folder(text, 2)).is_dir():
+        if len(numbers) == 3 and is_folder(root / head) and not is_folder(root / _folder(text, 2)):
             return True
     return False
 
@@ -101,7 +102,7 @@ def _frame_folder(text: str, root: str, num_counts: int, *, multi_label: bool) -
     elif (in_name := len(labels) - 1) > 0:  # the name of the folder ends in numbers, or there are several labels
         if multi_label:
             sizes = range(in_name, 0, -1)
-            in_name = next((k for k in sizes if os.path.isdir(f"{root}/{_folder(text, len(numbers) - k)}")), 0)  # noqa: PTH112
+            in_name = next((k for k in sizes if is_folder(f"{root}/{_folder(text, len(numbers) - k)}")), 0)
         head, numbers = _folder(text, len(numbers) - in_name), numbers[in_name:]
         labels = tuple(numbers[num_counts:])
     if len(numbers) < num_counts:

@@ -6,7 +6,8 @@ label,youtube_id,time_start,time_end,split            Kinetics; the file is `ID_
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ SPLIT_NAMES: Final = {
 }
 JSON_LINES: Final = ".jsonl"
 LONG_SECONDS: Final = 6 * 3600  # a longer video is less likely than times in another unit
+MAX_INSPECTED: Final = 50  # paths from which the kind of the clips is recognised
 YOUTUBE_ID: Final = "youtube_id"
 Record = tuple[int, dict[str, Any], Columns]  # line, fields
 
@@ -51,11 +53,19 @@ def read_table(path: Path, lines: list[str], *, root: Path, multi_label: bool) -
         )
     if is_json and rows.label_kind == "either":
         rows.label_kind = "names"  # in JSON, numbers have no quotes
-    rows.is_frames = bool(rows.paths) and (root / rows.paths[0]).is_dir()
+    rows.is_frames = _lists_folders(root, rows.paths)
     if (latest := max((end for end in rows.ends if not math.isnan(end)), default=0)) > LONG_SECONDS:
         hours = f"times up to {latest:,.0f}, {latest / 3600:,.0f} hours if they are seconds"
         rows.warnings.append(f"{hours}; convert them if they are milliseconds or frame numbers")
     return rows
+
+
+def _lists_folders(root: Path, paths: Sequence[str]) -> bool:
+    """Whether the first path is a folder; one that may not be looked up is left to the reading of the clips."""
+    for path in paths[:MAX_INSPECTED]:
+        with suppress(PermissionError):
+            return (root / path).is_dir()
+    return False
 
 
 def read_kinetics(path: Path, lines: list[str], *, root: Path) -> Rows:
