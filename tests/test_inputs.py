@@ -1,10 +1,14 @@
 """Files, folders, patterns and lists become paths. (users.md: paths with spaces, BOM, CRLF; faults.md A6, A7)"""
 
+import re
+
 import pytest
 from PIL import Image
 
 from i3d.data.formats.inputs import expand_inputs
+from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
+from i3d.inference.sources import expand, is_many
 
 
 @pytest.fixture
@@ -98,6 +102,52 @@ def test_missing_files_and_empty_folders(tree):
         expand_inputs(["void"])
     with pytest.raises(InputError, match="gone.mp4: no such file"):
         expand_inputs(["gone.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (["clip", "b.foo", "c.FOO", "d.bin"], "4 files are left out, .* (1 without a suffix, 1 .bin, 2 .foo); rename"),
+        (["clip"], "1 file is left out, with names that are not those of videos (1 without a suffix); rename the"),
+        (["a.txt", "b.json", ".hidden", "README", "f.npy", "p.png", "m.safetensors", "c.srt"], ""),
+    ],
+)
+def test_files_that_may_be_videos_are_not_left_out_in_silence(tree, caplog, names, what):
+    (tree / "set" / "run").mkdir(parents=True)
+    for name in ("a.mp4", *names):
+        (tree / "set" / "run" / name).write_bytes(b"")
+    assert expand_inputs(["set"]) == ["set/run/a.mp4"]
+    warnings = read_annotations(tree / "set").warnings
+    for message in (*(record.getMessage().removeprefix("set: ") for record in caplog.records), *warnings):
+        assert not what or re.match(re.escape(what).replace(r"\.\*", ".*"), message) or "one class" in message
+    assert len(caplog.records) == len(warnings) - 1 == bool(what)
+    (tree / "set" / "run" / "a.mp4").unlink()
+    for read in (read_annotations, lambda path: expand_inputs([str(path)])):
+        with pytest.raises(InputError, match="left out, with names" if what else "no video and no f"):
+            read(tree / "set")
+    caplog.clear()
+    assert is_many("set/../b")
+    assert list(expand("b")) == ["b/clip2.MP4", "b/clip10.mp4"]
+    (tree / "b" / "clip").write_bytes(b"")
+    list(expand("b"))
+    assert len(caplog.records) == 1
+
+
+COMMENTED = {  # lists with a comment in every place, and the paths of their clips
+    "l.txt": ("# made by me\ntop.webm 0\n  # second\nb/clip2.MP4 1\n# \n", ["top.webm", "b/clip2.MP4"]),
+    "frames.txt": ("# folders\nshots/one 3 0\n", ["shots/one"]),
+    "testlist01.txt": ("# ucf\nArchery/v_Archery_g01_c01.avi\n", ["Archery/v_Archery_g01_c01.avi"]),
+    "something-v1-train.csv": ("# first\n12;a b\n# 13;c\n", ["12"]),
+}
+
+
+@pytest.mark.parametrize("name", COMMENTED)
+def test_comments_are_no_clips_in_lists_of_one_clip_a_line(tree, name):
+    text, paths = COMMENTED[name]
+    (tree / name).write_text(text)
+    assert [clip.path for clip in read_annotations(tree / name)] == paths
+    if name in ("l.txt", "frames.txt"):
+        assert expand_inputs([name]) == paths
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import torch
 
-from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs
+from i3d.data.formats.inputs import LIST_SUFFIXES, STDIN, expand_inputs, is_frame_folder
 from i3d.errors import InputError, check_not_empty
 from i3d.video.base import Source
 from i3d.video.frame_names import IMAGE_SUFFIXES
@@ -67,8 +67,9 @@ def is_many(path: str | os.PathLike[str]) -> bool:
     check_not_empty(video=name)
     if name == STDIN or (Path(name).exists() and not Path(name).is_dir()):
         return Path(name).suffix.lower() in LIST_SUFFIXES
-    is_pattern = not os.path.lexists(name) and glob.has_magic(name)
-    return (Path(name).is_dir() or is_pattern) and expand_inputs([name]) != [name]
+    if Path(name).is_dir():
+        return not is_frame_folder(Path(name))
+    return not os.path.lexists(name) and glob.has_magic(name)
 
 
 def _frames_THWC(frames: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -65,6 +65,11 @@ def numbered_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
+def clip_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Those of the lines of a list of clips, one a line, that are neither blank nor comments (`# ` begins them)."""
+    return ((number, line) for number, line in numbered_lines(lines) if not line.lstrip().startswith("# "))
+
+
 def line_error(path: Path, line: int, value: object, why: str) -> InputError:
     """`file:line: value: reason; next step`."""
     return InputError(f"{path}:{line}: {quoted(value)}: {why}")

@@ -8,7 +8,7 @@ root/<class>/<clip>/img_00001.jpg        folders of frames
 import os
 from pathlib import Path
 
-from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, walk_visible
+from i3d.data.formats.inputs import VIDEO_SUFFIXES, is_visible_folder, left_out, walk_visible
 from i3d.data.formats.tables import SPLIT_NAMES
 from i3d.data.rows import Rows
 from i3d.errors import InputError, abridged
@@ -24,14 +24,17 @@ def read_folders(root: Path) -> Rows:
     splits = {name: split for name, split in splits.items() if split} if has_splits else {"": ""}
     rows = Rows()
     classes: set[str] = set()
+    names: list[str] = []  # of all files
     for top, split in splits.items():
         _no_strays(root / top)
         for name in _folders(root / top):
             classes.add(name)
-            _add_class(rows, root, "/".join(filter(None, (top, name))), name, split)
+            names += _add_class(rows, root, "/".join(filter(None, (top, name))), name, split)
+    notes = left_out(names)
     if not rows.paths:
         todo = "give a folder with one folder per class (or train/ and val/ of such), or a list"
-        raise InputError(f"{root}: no video and no folder of frames in its folders; {todo}")
+        raise InputError("; ".join([f"{root}: no video and no folder of frames in its folders", *notes, todo]))
+    rows.warnings += notes
     rows.classes = tuple(sorted(classes))
     rows.warnings += _deeper(rows, has_splits=has_splits)
     return rows
@@ -74,7 +77,9 @@ def _folders(place: Path) -> list[str]:
     return sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
 
 
-def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> None:
+def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> list[str]:
+    """Add the clips in the folder of a class; the names of all files in it."""
+    names: list[str] = []
     for place, folders, files in walk_visible(root / folder):
         folders.sort(key=natural_key)
         relative = os.path.relpath(place, root)
@@ -88,6 +93,8 @@ def _add_class(rows: Rows, root: Path, folder: str, label: str, split: str) -> N
         for file in videos:
             _set_kind(rows, root, is_frames=False)
             rows.add(f"{relative}/{file}", (label,), split=split)
+        names += files
+    return names
 
 
 def _set_kind(rows: Rows, root: Path, *, is_frames: bool) -> None:

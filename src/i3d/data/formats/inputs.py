@@ -3,15 +3,16 @@
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
-from i3d.errors import InputError, abridged, printable
+from i3d.errors import InputError, abridged, counted, printable
 from i3d.utils.folders import paths_matching, walk_folders
-from i3d.utils.text import csv_records, line_error, read_lines
-from i3d.video.frame_names import natural_key
+from i3d.utils.text import clip_lines, csv_records, line_error, read_lines
+from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 from i3d.video.images import images_in, images_matching
 
 VIDEO_SUFFIXES: Final = frozenset({
@@ -19,6 +20,12 @@ VIDEO_SUFFIXES: Final = frozenset({
     ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
     ".obu", ".ogv", ".rm", ".rmvb", ".swf", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 })  # fmt: skip
+NOT_VIDEOS: Final = IMAGE_SUFFIXES | {  # texts, arrays, weights, archives: also what i3d writes
+    ".cfg", ".csv", ".flo", ".h5", ".html", ".json", ".jsonl", ".log", ".md", ".npy", ".npz", ".parquet", ".pdf",
+    ".pkl", ".pt", ".pth", ".py", ".rst", ".safetensors", ".sh", ".srt", ".svg", ".tar", ".tsv", ".txt", ".vtt", ".xml",
+    ".yaml", ".yml", ".zip",
+}  # fmt: skip
+TEXT_FILES: Final = frozenset({"LICENSE", "Makefile", "README", "SHA256SUMS"})
 JUNK: Final = frozenset({"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 STDIN: Final = "-"  # the path of one video on the standard input
 LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv"})
@@ -55,9 +62,10 @@ def expand_inputs(names: Iterable[str]) -> list[str]:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    if _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir()):
+    if is_frame_folder(folder):
         return [str(folder)]
     paths: list[str] = []
+    names: list[str] = []
     for place, folders, files in walk_visible(folder):
         folders.sort(key=natural_key)
         here = Path(place)
@@ -65,9 +73,30 @@ def _in_folder(folder: Path) -> list[str]:
             paths.append(place)
         videos = [f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES and not f.startswith(".")]
         paths += [str(here / f) for f in sorted(videos, key=natural_key)]
+        names += files
+    notes = left_out(names)
     if not paths:
-        raise InputError(f"{folder}: the folder contains no video and no frames; check the path")
+        what = "; ".join(["the folder contains no video and no frames", *(notes or ["check the path"])])
+        raise InputError(f"{folder}: {what}")
+    for note in notes:
+        log.warning("%s: %s", printable(str(folder)), note)
     return paths
+
+
+def is_frame_folder(folder: Path) -> bool:
+    """Whether a folder is one video: it holds images, and neither videos nor folders."""
+    return _is_clip(folder, min_images=1) and not any(entry.is_dir() for entry in folder.iterdir())
+
+
+def left_out(names: Iterable[str]) -> list[str]:
+    """A note on the files of a folder that may be videos, but are not read as such because of their names."""
+    visible = (name for name in names if not name.startswith(".") and name not in TEXT_FILES)
+    counts = Counter(Path(name).suffix.lower() for name in visible)
+    unknown = sorted((suffix, count) for suffix, count in counts.items() if suffix not in VIDEO_SUFFIXES | NOT_VIDEOS)
+    kinds = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in unknown]
+    number = counted(sum(count for _, count in unknown), "file is", "files are")
+    what = f"{number} left out, with names that are not those of videos ({abridged(kinds, 5)})"
+    return [f"{what}; rename the videos among them"] if unknown else []
 
 
 def walk_visible(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -91,13 +120,12 @@ def _is_clip(folder: Path, *, min_images: int) -> bool:
 def _in_list(path: Path) -> list[str]:
     is_table = path.suffix.lower() != ".txt"
     lines = read_lines(path)
-    entries = _column(path, lines) if is_table else (line.strip() for line in lines)
+    entries = _column(path, lines) if is_table else (line.strip() for _, line in clip_lines(lines))
     folder, num_shortened = os.path.dirname(path), 0  # noqa: PTH120 (many paths, fast)
     paths: list[str] = []
     for entry in entries:
-        if entry:
-            paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry)))  # noqa: PTH118
-            num_shortened += not paths[-1].endswith(entry)
+        paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry)))  # noqa: PTH118
+        num_shortened += not paths[-1].endswith(entry)
     if not paths:
         raise InputError(f"{path}: the list is empty; write one path on each line")
     if num_shortened:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.rows import Label, Rows
 from i3d.utils.folders import is_folder
-from i3d.utils.text import is_number, line_error, numbered_lines
+from i3d.utils.text import clip_lines, is_number, line_error
 
 MAX_INSPECTED: Final = 50  # lines from which the kind of a list is recognised
 _SUFFIXES: Final = "|".join(sorted((re.escape(suffix) for suffix in VIDEO_SUFFIXES), key=len, reverse=True))
@@ -38,7 +38,7 @@ def read_list(
     path: Path, lines: list[str], *, root: Path, frames: bool | None, with_offset: bool, multi_label: bool
 ) -> Rows:
     """The clips of a list. `frames`: it lists folders of frames; None: recognised by its lines and the disk."""
-    numbered = [(number, line.strip()) for number, line in numbered_lines(lines) if not line.strip().startswith("# ")]
+    numbered = [(number, line.strip()) for number, line in clip_lines(lines)]
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))

@@ -17,7 +17,7 @@ from i3d.data.rows import Rows
 from i3d.data.shards import CLASSES, LIST, Shards, is_as_packed, is_packed
 from i3d.errors import InputError, check_not_empty
 from i3d.utils.arguments import checks_types
-from i3d.utils.text import is_json_object, line_error, read_lines
+from i3d.utils.text import clip_lines, is_json_object, line_error, read_lines
 
 Format = Literal[
     "auto", "folders", "videos", "frames", "frames-offset", "table", "kinetics", "ucf101", "hmdb51", "something-v1",
@@ -202,7 +202,7 @@ def _rows_of_lists(folder: Path, lists: list[tuple[str, Path, str]], *, multi_la
 
 def kind_of(source: Path, lines: list[str]) -> Format:
     """The format of a list by its name and its first line; "auto": one of MMAction2's."""
-    first = next((line for line in lines if line.strip()), "").strip()
+    first = next((line for _, line in clip_lines(lines)), "").strip()
     if is_json_object(first) or source.suffix.lower() == tables.JSON_LINES:
         return "table"
     fields = [field.strip().lower().strip('"') for field in re.split(r"[,\t;]", first)]

@@ -15,7 +15,7 @@ from i3d.data.formats.tables import files_below
 from i3d.data.labels import dataset_labels
 from i3d.data.rows import Rows
 from i3d.errors import InputError
-from i3d.utils.text import line_error, numbered_lines, parse_json, read_lines, read_text
+from i3d.utils.text import clip_lines, line_error, parse_json, read_lines, read_text
 
 UCF_FILE: Final = re.compile(r"(train|test)list(0[1-3])\.txt")
 HMDB_FILE: Final = re.compile(r"(.+)_test_split([1-3])\.txt")
@@ -31,7 +31,7 @@ def read_ucf101(path: Path, lines: list[str]) -> Rows:
     rows = Rows(classes=classes)
     known = {name.casefold(): name for name in classes}
     number_of = {name: i for i, name in enumerate(classes)}
-    for number, line in numbered_lines(lines):
+    for number, line in clip_lines(lines):
         match = _UCF_LINE.fullmatch(line)
         label = None if match is None else known.get(match[1].casefold())
         if match is None or label is None:
@@ -47,7 +47,7 @@ def read_ucf101(path: Path, lines: list[str]) -> Rows:
 def _ucf101_classes(path: Path) -> tuple[str, ...]:
     """The classes of a `classInd.txt`, `1 ApplyEyeMakeup` a line; empty if there is no such file."""
     names: list[str] = []
-    for number, line in numbered_lines(read_lines(path) if path.is_file() else ()):
+    for number, line in clip_lines(read_lines(path) if path.is_file() else ()):
         fields = line.split()
         if len(fields) != 2 or fields[0] != str(len(names) + 1):
             raise line_error(path, number, line, f"expected `{len(names) + 1} Name`; number the classes from 1")
@@ -64,7 +64,7 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
     rows = Rows(classes=tuple(sorted(files)))
     for name, file in sorted(files.items()):
         rows.begin(file)
-        for number, line in numbered_lines(read_lines(file)):
+        for number, line in clip_lines(read_lines(file)):
             clip, _, mark = line.strip().replace("\t", " ").rpartition(" ")
             if not clip or mark not in ("0", "1", "2"):
                 why = "not a line `video.avi 1` (1 train, 2 test, 0 neither); correct it"
@@ -78,7 +78,7 @@ def read_hmdb51(folder: Path, *, fold: int) -> Rows:
 def read_something_v1(path: Path, lines: list[str], *, split: str) -> Rows:
     """`id;label` lines; each clip is the folder of frames `id`. Lists for testing have no label."""
     rows = Rows(is_frames=True)
-    for number, line in numbered_lines(lines):
+    for number, line in clip_lines(lines):
         clip, _, label = line.strip().partition(";")
         if not clip.isdigit():
             raise line_error(path, number, line, "not `id;label`; correct it")
