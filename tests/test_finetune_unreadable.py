@@ -43,6 +43,23 @@ def test_a_list_whose_clips_are_all_missing_is_one_line_with_the_next_step(root,
     assert message.endswith("(--root)")
 
 
+@pytest.mark.parametrize("form", ["path label", "frames", "table", "one of them"])
+def test_a_wrong_root_is_named_for_every_list(root, form):
+    names = [f"{name}/{i}" for name in "ab" for i in range(3)]
+    (root / "other" / "a").mkdir(parents=True)
+    if form == "one of them":
+        (root / "clips/a/0.mp4").rename(root / "other/a/0.mp4")
+    line, header = {"frames": ("{} 7 0", ""), "table": ("{}.mp4,x", "path,label\n")}.get(form, ("{}.mp4 0", ""))
+    (root / "list.txt").write_text(header + "".join(f"{line.format(name)}\n" for name in names))
+    message = train(
+        root / "list.txt", root / "W", root / "tiny.safetensors", *FAST, "--root", root / "other", expected=2
+    )
+    assert str(root / "other") in message
+    assert "--root" in message
+    assert ("'a/0" in message) == (form != "one of them")
+    assert "contains no frame" not in message
+
+
 def test_a_folder_of_damaged_clips_is_one_line_with_the_first(root):
     for path in (root / "clips").rglob("*.mp4"):
         path.write_bytes(path.read_bytes()[:450])

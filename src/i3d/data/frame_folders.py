@@ -213,6 +213,7 @@ def dataset_naming(annotations: Annotations, *, modality: Modality = "rgb") -> F
     """The naming of the frames in the folders of a dataset. An InputError if no inspected folder has frames."""
     naming = infer_common_naming(annotations.readable, len(annotations), modality=modality)
     if naming is None:
+        annotations.check_present()  # missing folders have another root
         raise annotations.error(0, "contains no frame, like the other folders; extract frames, or give another --root")
     return naming
 

@@ -85,7 +85,7 @@ def inspect_clips(
     position = {index: n for n, index in enumerate(readable)}
     pairs = [(position[a], position[b]) for a, b in duplicate_pairs(report) if a in position and b in position]
     splits_N = annotations.splits_N.copy()
-    bad = [f"{row.path}: {row.reason}" for row in report.rows if not is_readable(row)]
+    bad = [_why_bad(row, annotations) for row in report.rows if not is_readable(row)]
     check_num_bad(len(bad), len(report.rows), max_bad, next(iter(bad), ""))
     clips = _split(annotations.select(readable), options, pairs, seed=seed)
     splits_N[readable] = clips.splits_N
@@ -230,6 +230,13 @@ def _check(
     if all(signature for _, signature in signatures):  # clips in shards have none
         compute.cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
+
+
+def _why_bad(row: ClipReport, annotations: Annotations) -> str:
+    if row.status != "missing":
+        return f"{row.path}: {row.reason}"
+    root = annotations.root or "."
+    return f"{row.path}: no such file below {root}; restore it, or give the folder that paths begin in (--root)"
 
 
 def _nothing_readable(annotations: Annotations, report: DatasetReport) -> InputError:
