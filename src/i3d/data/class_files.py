@@ -8,11 +8,12 @@ id,name                                    such a header, above numbers and name
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from string import digits as DIGITS
+from typing import Any, Final, NamedTuple
 
 from i3d.data.labels import dataset_labels, is_class_name
 from i3d.errors import InputError, quoted
-from i3d.utils.text import is_json_object, line_error, parse_json, read_text, split_lines
+from i3d.utils.text import is_json_object, is_number, line_error, parse_json, read_text, split_lines
 
 NUMBER_HEADERS: Final = frozenset({
     "id", "index", "idx", "number", "no", "label", "class", "label_id", "class_id", "label_index", "class_index",
@@ -20,9 +21,7 @@ NUMBER_HEADERS: Final = frozenset({
 NAME_HEADERS: Final = frozenset({
     "name", "names", "label", "labels", "class", "classes", "label_name", "class_name", "action", "category",
 })  # fmt: skip
-_AFTER_TAB: Final = re.compile(r"(?P<name>.*[^\t])(?P<between>\t)(?P<number>\d{1,9})", re.ASCII)
-_BEHIND: Final = re.compile(r"(?P<name>.*[^\s,;:])(?P<between>[\s,;:]+)(?P<number>\d{1,9})", re.ASCII)
-_BEFORE: Final = re.compile(r"(?P<number>\d{1,9})(?P<between>[.)]?[\s,;:]+)(?P<name>[^\s,;:].*)", re.ASCII)
+_SEPARATORS: Final = ",;:" + "".join(filter(str.isspace, map(chr, range(0x3001))))
 Line = tuple[int, str]  # its number from 1, and its text; of JSON the number is 0
 
 
@@ -71,7 +70,7 @@ def _in_lines(path: Path, lines: list[str]) -> list[Line]:
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     while numbered and not numbered[-1][1]:
         numbered.pop()
-    if not numbered or _AFTER_TAB.fullmatch(numbered[0][1]) or not _is_header(path, numbered[0][1]):
+    if not numbered or _after_tab(numbered[0][1]) or not _is_header(path, numbered[0][1]):
         return _by_numbers(path, numbered) or numbered
     names = _by_numbers(path, numbered[1:])
     if names is None:
@@ -100,22 +99,54 @@ def _header_fields(line: str) -> list[str]:
     return [field.strip('"').lower() for field in re.split(r"[\s,;]+", line)]
 
 
+class _Numbered(NamedTuple):
+    """A line with a class number beside the name."""
+
+    number: int
+    between: str
+    name: str
+
+
+def _after_tab(text: str) -> _Numbered | None:
+    """`name<TAB>number`."""
+    name, tab, number = text.rpartition("\t")
+    return _Numbered(int(number), tab, name) if is_number(number) and name and name[-1] != "\t" else None
+
+
+def _behind(text: str) -> _Numbered | None:
+    """`name number`, with separators between. From the right, as lines may be long."""
+    head = text.rstrip(DIGITS)
+    name, number = head.rstrip(_SEPARATORS), text[len(head) :]
+    return _Numbered(int(number), head[len(name) :], name) if is_number(number) and name and name != head else None
+
+
+def _before(text: str) -> _Numbered | None:
+    """`number name`, `number. name`, `number) name`, with separators between."""
+    behind = text.lstrip(DIGITS)
+    number = text[: len(text) - len(behind)]
+    rest = behind[1:] if behind[:1] in (".", ")") else behind
+    name = rest.lstrip(_SEPARATORS)
+    if not is_number(number) or not name or name == rest:
+        return None
+    return _Numbered(int(number), behind[: len(behind) - len(name)], name)
+
+
 def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
     """The names in the order of the numbers beside them; None: there are no numbers."""
-    patterns = [_AFTER_TAB] if all(_AFTER_TAB.fullmatch(text) for _, text in lines) else [_BEHIND, _BEFORE]
+    forms = [_after_tab] if all(_after_tab(text) for _, text in lines) else [_behind, _before]
     readings, others = [], []
-    for pattern in patterns:
-        matches = [pattern.fullmatch(text) for _, text in lines]
-        pairs = [(int(match["number"]), match["name"]) for match in matches if match is not None]
-        pairs = pairs if pattern is _AFTER_TAB else [(number, _unquoted(name)) for number, name in pairs]
-        has_separators = all(match["between"].strip(" ") for match in matches if match is not None)
+    for form in forms:
+        matches = [form(text) for _, text in lines]
+        pairs = [(match.number, match.name) for match in matches if match is not None]
+        pairs = pairs if form is _after_tab else [(number, _unquoted(name)) for number, name in pairs]
+        has_separators = all(match.between.strip(" ") for match in matches if match is not None)
         if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names
         if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):
             by_number = sorted(zip(pairs, lines, strict=True))
             readings.append([(line, name) for (_, name), (line, _) in by_number])
         else:
-            others.append([None if match is None else int(match["number"]) for match in matches])
+            others.append([None if match is None else match.number for match in matches])
     is_mmaction2 = all(re.fullmatch(r"\d+ +\d+", text) for _, text in lines)  # of classes named by numbers
     if len(readings) == 2 and readings[0] != readings[1] and not is_mmaction2:
         raise InputError(f"{path}: numbers stand before and behind the names; write `name number` with a tab between")

@@ -3,10 +3,14 @@
 import errno
 import glob
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
+
+MAX_NAME: Final = 255  # letters in the name of a file, on all usual disks
+FEW: Final = 16  # look-ups in a folder, which are faster than its listing
 
 
 def walk_folders(folder: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -32,6 +36,39 @@ def check_link(path: str) -> None:
 def is_folder(path: Path | str) -> bool:
     """Whether a path is a folder; not if it cannot be looked up, which reading it reports."""
     return os.path.isdir(path)  # noqa: PTH112 (`Path.is_dir` raises a PermissionError)
+
+
+class PathLookup:
+    """Finds the longest path that exists of many that differ in their last name, as `a`, `a 1`, `a 1 17`.
+
+    The first few of a folder are looked up one by one; for more of them, in this path and others, it is listed once.
+    """
+
+    def __init__(self, exists: Callable[[str], bool] = os.path.lexists) -> None:
+        self._exists = exists
+        self._names: dict[str, frozenset[str] | None] = {}  # None: the folder cannot be listed
+        self._num_lookups: Counter[str] = Counter()  # in each folder
+
+    def first(self, text: str, ends: Sequence[int], *, folder: str) -> int | None:
+        """The number of the first of `ends` up to which `text` is a path below `folder`; None: there is none."""
+        name_start = text.rfind("/", 0, min(ends)) + 1
+        possible = [number for number, end in enumerate(ends) if end - name_start <= MAX_NAME]
+        place = os.path.join(folder, text[:name_start])  # noqa: PTH118
+        self._num_lookups[place] += len(possible)
+        if self._num_lookups[place] > FEW and (names := self._names_in(place)) is not None:
+            possible = [number for number in possible if text[name_start : ends[number]] in names]
+        paths = ((number, os.path.join(folder, text[: ends[number]])) for number in possible)  # noqa: PTH118
+        return next((number for number, path in paths if self._exists(path)), None)
+
+    def _names_in(self, folder: str) -> frozenset[str] | None:
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder or os.curdir))  # noqa: PTH208 (many names, fast)
+            except PermissionError:
+                self._names[folder] = None
+            except (OSError, ValueError):  # it does not exist
+                self._names[folder] = frozenset()
+        return self._names[folder]
 
 
 def paths_matching(pattern: str) -> list[str]:

@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 
 from i3d.data.formats.columns import Columns, find_columns, no_path_column
 from i3d.errors import InputError, abridged, counted, printable
-from i3d.utils.folders import paths_matching, walk_folders
+from i3d.utils.folders import MAX_NAME, PathLookup, paths_matching, walk_folders
 from i3d.utils.text import clip_lines, csv_records, line_error, read_lines
 from i3d.video.frame_names import IMAGE_SUFFIXES, natural_key
 from i3d.video.images import images_in, images_matching
@@ -121,10 +122,10 @@ def _in_list(path: Path) -> list[str]:
     is_table = path.suffix.lower() != ".txt"
     lines = read_lines(path)
     entries = _column(path, lines) if is_table else (line.strip() for _, line in clip_lines(lines))
-    folder, num_shortened = os.path.dirname(path), 0  # noqa: PTH120 (many paths, fast)
+    folder, num_shortened, lookup = os.path.dirname(path), 0, PathLookup()  # noqa: PTH120 (many paths, fast)
     paths: list[str] = []
     for entry in entries:
-        paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry)))  # noqa: PTH118
+        paths.append(os.path.join(folder, entry if is_table else _without_numbers(folder, entry, lookup)))  # noqa: PTH118
         num_shortened += not paths[-1].endswith(entry)
     if not paths:
         raise InputError(f"{path}: the list is empty; write one path on each line")
@@ -151,12 +152,13 @@ def _column(path: Path, lines: list[str]) -> Iterator[str]:
         yield entry
 
 
-def _without_numbers(folder: str, entry: str) -> str:
+def _without_numbers(folder: str, entry: str, lookup: PathLookup) -> str:
     """The path in a line: without trailing numbers (frames, labels) if it exists only so."""
-    words = entry
-    while not os.path.lexists(os.path.join(folder, words)):  # noqa: PTH118 (many paths, fast)
-        head, _, last = words.rpartition(" ")
-        if not (head and last.isdecimal()):
-            return entry
-        words = head.rstrip()
-    return words
+    head = len(entry.rstrip("0123456789 "))
+    first_blank = entry.find(" ", head)
+    if not head or first_blank < 0:
+        return entry
+    longest = entry.rfind("/", 0, head) + 1 + MAX_NAME  # no file has a longer name, however many numbers follow
+    blanks = [match.start() for match in re.finditer(" +", entry[: longest + 1]) if match.start() >= first_blank]
+    ends = [len(entry), *reversed(blanks)]
+    return entry[: ends[lookup.first(entry, ends, folder=folder) or 0]]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
 from i3d.data.rows import Label, Rows
-from i3d.utils.folders import is_folder
+from i3d.utils.folders import MAX_NAME, PathLookup, is_folder
 from i3d.utils.text import clip_lines, is_number, line_error
 
 MAX_INSPECTED: Final = 50  # lines from which the kind of a list is recognised
@@ -42,9 +42,9 @@ def read_list(
     if frames is None:
         frames = with_offset or _names_folders(numbered, root)
         with_offset = with_offset or (frames and not multi_label and _has_offsets(numbered, root))
-    rows, base = Rows(is_frames=frames, label_kind="either"), str(root)
+    rows, base, lookup = Rows(is_frames=frames, label_kind="either"), str(root), PathLookup(is_folder)
     for number, text in numbered:
-        row = _frame_folder(text, base, 1 + with_offset, multi_label=multi_label) if frames else _video(text)
+        row = _frame_folder(text, base, 1 + with_offset, lookup if multi_label else None) if frames else _video(text)
         if row is None:
             expected = ("folder frames label", "folder first frames label")[with_offset] if frames else "path label"
             todo = "correct it, or pass --list-format if this is another kind of list"
@@ -61,13 +61,16 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
     for _, text in lines[:MAX_INSPECTED]:
         if (match := _VIDEO.fullmatch(text)) is not None and not is_folder(root / match[1]):
             return False
-        _, numbers = _tail_numbers(text)
+        ends, numbers = _tail_numbers(text)
         if not numbers:
             if _named_after_counts(text, 1)[1]:
                 return True
             continue
-        for in_name in range(len(numbers)):
-            candidate = root / _folder(text, len(numbers) - in_name)
+        name_start = text.rfind("/", 0, ends[-1]) + 1
+        for end in reversed(ends[1:]):
+            if end - name_start > MAX_NAME:
+                break
+            candidate = root / text[:end]
             if is_folder(candidate):
                 return True
             if os.path.isfile(candidate):  # noqa: PTH113 (as `is_folder`)
@@ -80,8 +83,8 @@ def _names_folders(lines: list[Line], root: Path) -> bool:
 def _has_offsets(lines: list[Line], root: Path) -> bool:
     """Whether `a 30 250 1` lists frames from the middle of `a`: that folder exists, and `a 30` does not."""
     for _, text in lines[:MAX_INSPECTED]:
-        head, numbers = _tail_numbers(text)
-        if len(numbers) == 3 and is_folder(root / head) and not is_folder(root / _folder(text, 2)):
+        ends, numbers = _tail_numbers(text)
+        if len(numbers) == 3 and is_folder(root / text[: ends[3]]) and not is_folder(root / text[: ends[2]]):
             return True
     return False
 
@@ -94,16 +97,18 @@ def _video(text: str) -> _Row | None:
     return _Row(head, (label,)) if blank and head else None  # unknown suffix: the last field is the label
 
 
-def _frame_folder(text: str, root: str, num_counts: int, *, multi_label: bool) -> _Row | None:
-    head, numbers = _tail_numbers(text)
-    labels: tuple[Label, ...] = tuple(numbers[num_counts:])
+def _frame_folder(text: str, root: str, num_counts: int, lookup: PathLookup | None) -> _Row | None:
+    """A line of a list of folders of frames. `lookup`: of a multi-label list, which of the numbers are of the name."""
+    ends, numbers = _tail_numbers(text)
+    head, labels = text[: ends[-1]], tuple[Label, ...](numbers[num_counts:])
     if not numbers:
         head, numbers, labels = _named_after_counts(text, num_counts)
     elif (in_name := len(labels) - 1) > 0:  # the name of the folder ends in numbers, or there are several labels
-        if multi_label:
-            sizes = range(in_name, 0, -1)
-            in_name = next((k for k in sizes if is_folder(f"{root}/{_folder(text, len(numbers) - k)}")), 0)
-        head, numbers = _folder(text, len(numbers) - in_name), numbers[in_name:]
+        sizes = range(in_name, 0, -1)
+        if lookup is not None:
+            place = lookup.first(text, [ends[len(numbers) - size] for size in sizes], folder=root)
+            in_name = 0 if place is None else sizes[place]
+        head, numbers = text[: ends[len(numbers) - in_name]], numbers[in_name:]
         labels = tuple(numbers[num_counts:])
     if len(numbers) < num_counts:
         return None
@@ -111,18 +116,17 @@ def _frame_folder(text: str, root: str, num_counts: int, *, multi_label: bool) -
     return _Row(head, labels, first, num_frames) if first >= 0 and num_frames >= 1 else None
 
 
-def _tail_numbers(text: str) -> tuple[str, list[str]]:
-    """Split off the numbers at the end of a line: "a b 12 3" -> "a b", 12 3."""
+def _tail_numbers(text: str) -> tuple[list[int], list[str]]:
+    """The numbers at the end of a line, and where it ends without the last 0, 1, 2 ... of them.
+
+    "a b 12 3" -> [8, 6, 3], [12, 3].
+    """
     parts = _SEPARATOR.split(text)
-    end = len(parts)
+    end, ends = len(parts), [len(text)]
     while end > 2 and _WHOLE.fullmatch(parts[end - 1]):
+        ends.append(ends[-1] - len(parts[end - 1]) - len(parts[end - 2]))
         end -= 2
-    return "".join(parts[:end]), parts[end + 1 :: 2]
-
-
-def _folder(text: str, num_fields: int) -> str:
-    """A line without its last fields."""
-    return "".join(_SEPARATOR.split(text)[: -2 * num_fields])
+    return ends, parts[end + 1 :: 2]
 
 
 def _named_after_counts(text: str, num_counts: int) -> tuple[str, list[str], tuple[Label, ...]]:
