@@ -581,7 +581,7 @@ def test_a_split_without_its_list_and_a_class_without_training_clips_are_warning
     alone = read_annotations(tmp_path / "kinetics-400_train.csv", root=tmp_path)
     assert (alone.classes, alone.labels.tolist()) == (("archery", "yoga"), [1])
     write(tmp_path / "own.csv", "path,label,split\na.mp4,run,train\nb.mp4,swim,val\n")
-    assert read_annotations(tmp_path / "own.csv").warnings == ("1 classes have clips, but none in train: 'swim'",)
+    assert read_annotations(tmp_path / "own.csv").warnings == ("1 class has clips, but none in train: 'swim'",)
 
 
 def test_system_files_in_folders_are_no_classes(tmp_path):

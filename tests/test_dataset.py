@@ -469,7 +469,7 @@ def test_in_testing_nothing_is_replaced(some_bad):
 
 def test_missing_files_are_fatal_at_once(videos, tmp_path):
     shutil.copy(videos / "clips.csv", tmp_path)
-    with pytest.raises(InputError, match=r"clips\.csv:2: .*none of the 12 clips is below .*--root"):
+    with pytest.raises(InputError, match=r"clips\.csv:2: .*none of 12 clips is below .*--root"):
         ClipDataset(read_annotations(tmp_path / "clips.csv"), train_view())
     for path in videos.glob("*.mp4"):
         os.link(path, tmp_path / path.name)
@@ -606,7 +606,7 @@ def test_an_empty_first_folder_does_not_hide_the_names(folders, tmp_path):
 def test_a_link_to_nothing_is_a_missing_file(videos, tmp_path):
     (tmp_path / "a.mp4").symlink_to(tmp_path / "gone.mp4")
     (tmp_path / "list.txt").write_text("a.mp4 0\n")
-    with pytest.raises(InputError, match="none of the 1 clips is below"):
+    with pytest.raises(InputError, match="none of 1 clip is below"):
         ClipDataset(read_annotations(tmp_path / "list.txt"), train_view())
 
 

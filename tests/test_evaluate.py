@@ -384,7 +384,7 @@ def test_missing_files_and_nothing_to_score(some_bad, models):
     (some_bad / "3.mp4").unlink()
     assert "3.mp4" in run(models["clips"], "--data", some_bad / "clips.csv", "--max-bad", "100%", expected=2)
     only = read_annotations(some_bad / "clips.csv").select([4])
-    with pytest.raises(i3d.InputError, match="none of the 1 clips can be read; the first: .*web page"):
+    with pytest.raises(i3d.InputError, match="none of 1 clip can be read; the first: .*web page"):
         score_clips(models["clips"], only, max_bad=1.0)
 
 

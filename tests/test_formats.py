@@ -382,10 +382,10 @@ def test_ugly_lists_are_one_line(tmp_path, monkeypatch, video, text, command, co
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [  # A5, A8, A12, A23 of the catalogue of faults
-        ("l.txt", "~/a.mp4 0\n", r":1: '~/a\.mp4': none of the 1 clips is below"),
-        ("l.txt", "$HOME/a.mp4 0\n", r":1: '\$HOME/a\.mp4': none of the 1 clips is below"),
-        ("l.txt", "file:///etc/a.mp4 0\n", r":1: 'file:///etc/a\.mp4': none of the 1 clips is below"),
-        ("l.txt", "\\\\host\\a.mp4 0\n", r":1: .*host.*: none of the 1 clips is below"),
+        ("l.txt", "~/a.mp4 0\n", r":1: '~/a\.mp4': none of 1 clip is below"),
+        ("l.txt", "$HOME/a.mp4 0\n", r":1: '\$HOME/a\.mp4': none of 1 clip is below"),
+        ("l.txt", "file:///etc/a.mp4 0\n", r":1: 'file:///etc/a\.mp4': none of 1 clip is below"),
+        ("l.txt", "\\\\host\\a.mp4 0\n", r":1: .*host.*: none of 1 clip is below"),
         ("l.txt", "a/../../a.mp4 0\n", r":1: 'a/\.\./\.\./a\.mp4': leads out of the root"),
         ("l.csv", "path,label\na.mp4,ru\u202en\n", r":2: 'ru\\u202en': a class name with invisible characters"),
         ("l.csv", "path;label;start\na.mp4;run;1,5\n", r":2: '1,5': start is not a time in seconds"),

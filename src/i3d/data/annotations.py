@@ -21,7 +21,7 @@ from i3d.data.class_numbers import assign_class_numbers, not_a_class
 from i3d.data.labels import LOOK_ALIKE, check_numbers, clean_label, is_numbered, scripts_in
 from i3d.data.rows import Rows
 from i3d.data.shards import Shards, is_packed
-from i3d.errors import InputError, abridged, is_utf8, printable, quoted
+from i3d.errors import InputError, abridged, counted, is_utf8, printable, quoted
 
 SPLITS: Final = ("train", "val", "test")
 PIECES: Final = ("paths_utf8", "path_ends_N", "labels", "label_ends_N")
@@ -152,7 +152,7 @@ class Annotations:
         if not missing:
             return
         if len(missing) == num_clips:
-            why = f"none of the {num_clips} clips is below {self.root}; give their folder as --root"
+            why = f"none of {counted(num_clips, 'clip')} is below {self.root}; give their folder as --root"
         else:
             what = f"no such file below {self.root}; {len(missing)} of {num_clips} clips are missing"
             why = f"{what}: restore them, or list them by `i3d data check`"
@@ -327,9 +327,8 @@ def _class_warnings(
         warnings.append(f"{len(missing)} of {len(names)} classes have no clip: {abridged([*map(repr, missing)], 3)}")
     trained = {label for labels, split in zip(ids_N, splits, strict=True) if split == "train" for label in labels}
     if "train" in splits and (untrained := [names[label] for label in sorted(used - trained)]):
-        warnings.append(
-            f"{len(untrained)} classes have clips, but none in train: {abridged([*map(repr, untrained)], 3)}"
-        )
+        have = counted(len(untrained), "class has", "classes have")
+        warnings.append(f"{have} clips, but none in train: {abridged([*map(repr, untrained)], 3)}")
     if several := next((name for name in names if "|" in name), None):
         warnings.append(f"class names contain `|`, such as {several!r}; pass --multi-label if they are several classes")
     if mixed := next((name for name in names if not name.isascii() and len(scripts_in(name)) > 1), None):

@@ -195,7 +195,7 @@ def _shown_clip(
     if isinstance(info, _VideoInfo):
         words.append(f"{info.width} x {info.height}")
         if info.num_frames is not None:
-            words.append(f"{info.num_frames} frames" + (f", {info.seconds:.2f} s" if info.seconds else ""))
+            words.append(counted(info.num_frames, "frame") + (f", {info.seconds:.2f} s" if info.seconds else ""))
     reason = bad[index].reason if index in bad else ""
     return " + ".join(names) or "(no label)", listed.path, ", ".join(words), strip_HWC, reason
 
@@ -264,7 +264,7 @@ def _draw_statistics(
     class_subtitle, class_rows = _class_rows(annotations)
     size_rows, num_charts = _size_rows(known), max(len(charts), 1)
     num_rows = max(3, len(class_rows), len(size_rows))
-    which = "all clips" if num_opened == len(annotations) else f"{num_opened:,} clips drawn at random"
+    which = "all clips" if num_opened == len(annotations) else f"{counted(num_opened, 'clip')} drawn at random"
     unread = f" without {num_opened - len(known):,} that cannot be read" if len(known) < num_opened else ""
     lines = (source, f"Lengths and sizes: {which}{unread}.")
     with statistics_sheet(

@@ -23,7 +23,7 @@ from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
 from i3d.data.resume import CHANGED, Resume
-from i3d.errors import InputError, VideoError, abridged, printable, quoted
+from i3d.errors import InputError, VideoError, abridged, counted, printable, quoted
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
 from i3d.evaluation.scorer import EvaluationOptions, EvaluationProtocol, ProtocolScores, Scorer
@@ -146,7 +146,8 @@ def match_classes(annotations: Annotations, labels: tuple[str, ...], model: str)
     where = f"{annotations.source}: "
     if are_numbers:
         raise InputError(
-            f"{where}numbers its {len(listed)} classes, {quoted(model)} has {len(labels)}; name them with --classes"
+            f"{where}numbers its {counted(len(listed), 'class', 'classes')}, {quoted(model)} has {len(labels)}; "
+            "name them with --classes"
         )
     if is_numbered(labels):
         remedy = "its classes have no names: add them with `i3d convert --classes`"
@@ -279,7 +280,8 @@ class _Evaluator:
         if len(scores) + len(bad) != num_clips:
             raise RuntimeError(f"{len(scores)} clips have scores and {len(bad)} are bad, of {num_clips}")
         if not scores:
-            raise InputError(f"none of the {num_clips} clips can be read; the first: {next(iter(bad.values())).reason}")
+            what = f"none of {counted(num_clips, 'clip')} can be read"
+            raise InputError(f"{what}; the first: {next(iter(bad.values())).reason}")
         loader.bad = bad  # of all ranks
         loader.check_bad()
         return scores, bad

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from i3d.data.formats.inputs import VIDEO_SUFFIXES
-from i3d.errors import InputError, abridged, quoted
+from i3d.errors import InputError, abridged, counted, quoted
 from i3d.evaluation.metrics import Scores
 from i3d.evaluation.result import BadClip, Evaluation
 from i3d.evaluation.scoring import Average
@@ -121,7 +121,7 @@ def check_sweep(chosen_on: Sequence[Evaluation], streams: Sequence[Evaluation]) 
     held_out, tested = ({str(Path(f).absolute()) for e in some for f in e.files_N} for some in (chosen_on, streams))
     names = [{_stem(name) for name, _ in _listed(some[0])} for some in (chosen_on, streams)]
     if shared := (held_out & tested) or (names[0] if names[0] == names[1] else set()):
-        what = f"{len(shared)} clips are in both, such as {min(shared)}"
+        what = f"{counted(len(shared), 'clip is', 'clips are')} in both, such as {min(shared)}"
         raise InputError(f"--sweep-on: {what}; choose weights on other clips")
 
 
@@ -139,7 +139,7 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         for listed, compared, lacks, has in ((clips_S[0], clips, number, 1), (clips, clips_S[0], 1, number)):
             if missing := sorted(set(listed) - set(compared)):
                 named = abridged([name for name, _ in missing], 3)
-                raise InputError(f"result {lacks}: lacks {len(missing)} clips of result {has}: {named}")
+                raise InputError(f"result {lacks}: lacks {counted(len(missing), 'clip')} of result {has}: {named}")
     rows_S: list[list[int]] = [[] for _ in same]
     bad = []
     for place, (key, own) in enumerate(clips_S[0].items()):

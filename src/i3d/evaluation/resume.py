@@ -11,6 +11,7 @@ import numpy as np
 from i3d.data.annotations import Annotations
 from i3d.data.resume import Resume, ResumeLog, file_signature
 from i3d.data.shards import INDEX
+from i3d.errors import counted
 from i3d.evaluation.scorer import ClipScores, ProtocolScores
 from i3d.utils.distributed import World
 
@@ -56,7 +57,7 @@ class ScoreCache:
     def _key(self, index: int) -> str:
         """The name of a clip; of a folder, also how many of its frames belong to the clip."""
         num_frames = self._clips[index].num_frames
-        return self._clips.name(index) + ("" if num_frames is None else f" ({num_frames} frames)")
+        return self._clips.name(index) + ("" if num_frames is None else f" ({counted(num_frames, 'frame')})")
 
     def signature(self, index: int) -> Sequence[int]:
         """Of the file of a clip; of packed clips, of the index of the shards."""

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from i3d._version import __version__
 from i3d.data.loading.batch import Batch, UnreadableClip
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, printable
+from i3d.errors import InputError, counted, printable
 from i3d.training.curves import draw_curves
 from i3d.training.logger import MetricsLogger, Stopwatch, read_log
 from i3d.training.run_folder import BEST, CURVES, LOG, RunFolder
@@ -308,7 +308,7 @@ class TrainingRun:
             if time.monotonic() - self._drawn_at > DRAW_EVERY:
                 self.draw()
         words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.info(f"epoch {epoch + 1}, step {self.step}: validation {words} ({num_clips} clips)")
+        self.info(f"epoch {epoch + 1}, step {self.step}: validation {words} ({counted(num_clips, 'clip')})")
         self.stopwatch.restart()
 
     def draw(self) -> None:

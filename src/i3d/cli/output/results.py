@@ -9,7 +9,7 @@ from rich.table import Table
 
 from i3d.cli.messages import log
 from i3d.cli.output.tables import format_shape, gflops, print_table, show
-from i3d.errors import printable
+from i3d.errors import counted, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +144,8 @@ def print_check(report: DatasetReport) -> None:
         rows = [(row.status, printable(row.path), printable(why)) for row, why in zip(bad, reasons, strict=True)]
         print_table(("status", "clip", "why"), rows)
     kinds = ", ".join(f"{count} {status}" for status, count in report.counts.items() if status != "ok")
-    print(f"{len(report.rows) - len(bad)} of {len(report.rows)} clips are sound" + (f"; {kinds}" if kinds else ""))
+    sound = f"{len(report.rows) - len(bad)} of {counted(len(report.rows), 'clip')}"
+    print(f"{sound} {'is' if len(report.rows) == 1 else 'are'} sound" + (f"; {kinds}" if kinds else ""))
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -163,7 +164,7 @@ def print_preview(preview: Preview) -> None:
             print(f"{what:<9}{values.min:.4g} to {values.max:.4g}, median {values.median:.4g}{unit}")
     sizes = sorted(preview.sizes.items(), key=lambda item: -item[1])
     print("sizes    " + ", ".join(f"{width}x{height} ({count})" for (width, height), count in sizes[:6]))
-    print(f"(lengths and sizes of {preview.num_inspected} clips)")
+    print(f"(lengths and sizes of {counted(preview.num_inspected, 'clip')})")
 
 
 def print_training(result: TrainResult) -> None:
@@ -247,7 +248,7 @@ def print_data_speed(speed: DataSpeed) -> None:
         for workers, rate in speed.clips_per_second.items()
     ]
     print_table(("workers", "clips/s", "clips/s of each"), speeds)
-    print(f"{speed.num_clips} clips of the {speed.view} view, {speed.num_cores} cores")
+    print(f"{counted(speed.num_clips, 'clip')} of the {speed.view} view, {speed.num_cores} cores")
     print(f"bottleneck: {speed.bottleneck}")
 
 

@@ -27,7 +27,7 @@ from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.shards import open_stored_video
-from i3d.errors import I3DError, InputError, VideoError
+from i3d.errors import I3DError, InputError, VideoError, counted
 from i3d.recipes.augmentation import Augmentation, TrainSampling, flips_of
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Video
@@ -177,7 +177,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     indices.append(candidate)
                     break
             else:
-                raise InputError(f"{len(bad)} clips in a row cannot be read; the first: {bad[0].reason}")
+                raise InputError(f"{counted(len(bad), 'clip')} in a row cannot be read; the first: {bad[0].reason}")
         batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad))
         self.timer.lap("collate")
         return batch

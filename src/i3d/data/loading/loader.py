@@ -20,7 +20,7 @@ import torch
 from i3d.data.loading.batch import Batch, UnreadableClip, check_free_shared_memory
 from i3d.data.loading.dataset import ClipDataset, Key, TestView, TrainView
 from i3d.data.loading.samplers import Order, balanced_order, evaluation_batches, training_batches
-from i3d.errors import I3DError, InputError, first_line
+from i3d.errors import I3DError, InputError, counted, first_line
 from i3d.recipes.settings import WindowProtocol
 from i3d.utils.process_pool import WORKER_CONTEXT
 
@@ -152,7 +152,8 @@ class ClipLoader:
         """An InputError if more clips are bad than `max_bad` allows."""
         num_clips = len(self.dataset)
         if len(self.bad) > self.max_bad * num_clips:
-            what = f"{len(self.bad)} of {num_clips} clips cannot be read, more than --max-bad {100 * self.max_bad:g}%"
+            what = f"{len(self.bad)} of {counted(num_clips, 'clip')} cannot be read"
+            what += f", more than --max-bad {100 * self.max_bad:g}%"
             first = next(iter(self.bad.values()))
             raise InputError(f"{what} allows; the first: {first.reason} (`i3d data check` lists all)")
 
