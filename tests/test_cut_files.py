@@ -57,6 +57,8 @@ def test_cut_files_are_errors_or_have_a_note(tmp_path, codec):
     ("clip.mpg", "mpeg2video", {}),
     ("clip.avi", "mjpeg", {}),
     ("clip.avi", "mpeg4", {}),
+    ("clip.mp4", "libx264", {"movflags": "faststart"}),
+    ("clip.mov", "mjpeg", {"movflags": "faststart"}),
     ("clip.mp4", "libx264", {"movflags": "frag_every_frame+empty_moov"}),
     ("clip.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
     ("clip.webm", "libvpx-vp9", {}),
@@ -69,4 +71,4 @@ def test_cut_files_are_errors_or_have_a_note(tmp_path, codec):
 def test_the_end_of_each_container_is_known(tmp_path, name, codec, container):
     whole = render(tmp_path / name, codec=codec, container=container, num_frames=25, options={"g": "8"})
     size = whole.stat().st_size
-    check_cuts(whole, [size // 3, size // 2 + 1, size * 3 // 4 + 2, size - 3])
+    check_cuts(whole, [size // 3, size // 2 + 1, size * 3 // 4 + 2, size * 9 // 10, size - 40, size - 3])

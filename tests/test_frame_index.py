@@ -56,36 +56,54 @@ def test_intra_refresh_is_decoded_from_a_true_keyframe(tmp_path):
         check_frames_by_index(render(tmp_path / name, options=options))
 
 
-def packed_mpeg4(path, num_frames):
-    """Write MPEG-4 in AVI with each B-frame in one packet with its reference, as encoders of DivX and XviD do."""
+def encoded_mpeg4(numbers, **options):
+    """The content of each coded frame of MPEG-4, in the order of coding."""
     encoder = av.CodecContext.create("mpeg4", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 48, "yuv420p", 25
     encoder.time_base = 1 / encoder.framerate
-    encoder.options = {"bf": "1", "g": "12", "sc_threshold": "1000000000", "b_strategy": "0"}
+    encoder.options = {"g": "12", "sc_threshold": "1000000000", **options}
     coded = []
-    for i in range(num_frames):
-        frame = av.VideoFrame.from_ndarray(numbered_frame(i), format="rgb24").reformat(format="yuv420p")
-        frame.pts, frame.time_base = i, encoder.time_base
+    for place, number in enumerate(numbers):
+        frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = place, encoder.time_base
         coded += map(bytes, encoder.encode(frame))
-    coded += map(bytes, encoder.encode(None))
-    start_of_frame, packets = b"\0\0\1\xb6", []
-    kinds = [content[content.index(start_of_frame) + 4] >> 6 for content in coded]  # 0: I, 1: P, 2: B
-    for content, kind, next_content, next_kind in zip(coded, kinds, [*coded[1:], b""], [*kinds[1:], 0], strict=True):
-        at = content.index(b"\0\0\1\xb3" if kind == 0 and b"\0\0\1\xb3" in content else start_of_frame)
-        marked = content[:at] + b"\0\0\1\xb2DivX503b1393p" + content[at:] if kind == 0 else content
-        if kind != 2:
-            packets.append((marked + (next_content if next_kind == 2 else b""), kind == 0))
-        else:
-            packets.append((start_of_frame + b"\x50\x4f", False))  # a frame that is not coded, in its place
+    return [*coded, *map(bytes, encoder.encode(None))]
+
+
+def write_avi(path, coded, *, places):
+    """Write coded frames of MPEG-4 to an AVI; the first is a keyframe. Places that are left out are empty chunks."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for place, (content, is_keyframe) in enumerate(packets):
+        for place, content in zip(places, coded, strict=True):
             packet = av.Packet(content)
             packet.pts = packet.dts = place
-            packet.time_base, packet.stream, packet.is_keyframe = encoder.time_base, stream, is_keyframe
+            packet.time_base, packet.stream = 1 / stream.codec_context.framerate, stream
+            packet.is_keyframe = _kind_of(content) == 0
             out.mux(packet)
     return path
+
+
+def _kind_of(content):
+    """0: I, 1: P, 2: B."""
+    return content[content.index(START_OF_FRAME) + 4] >> 6
+
+
+START_OF_FRAME = b"\0\0\1\xb6"
+
+
+def packed_mpeg4(path, num_frames):
+    """Write MPEG-4 in AVI with each B-frame in one packet with its reference, as encoders of DivX and XviD do."""
+    coded = encoded_mpeg4(range(num_frames), bf="1", b_strategy="0")
+    packets, kinds = [], [_kind_of(content) for content in coded]
+    for content, kind, next_content, next_kind in zip(coded, kinds, [*coded[1:], b""], [*kinds[1:], 0], strict=True):
+        at = content.index(b"\0\0\1\xb3" if kind == 0 and b"\0\0\1\xb3" in content else START_OF_FRAME)
+        marked = content[:at] + b"\0\0\1\xb2DivX503b1393p" + content[at:] if kind == 0 else content
+        if kind != 2:
+            packets.append(marked + (next_content if next_kind == 2 else b""))
+        else:
+            packets.append(START_OF_FRAME + b"\x50\x4f")  # a frame that is not coded, in its place
+    return write_avi(path, packets, places=range(num_frames))
 
 
 def test_packed_b_frames_are_exact(tmp_path):
@@ -105,6 +123,44 @@ def test_frames_after_a_change_of_size_have_the_size_of_the_first(tmp_path):
         frames = check_frames_by_index(both)
         assert {frame_HWC.shape for frame_HWC in frames} == {(48, 64, 3)}
         assert len(frames) == 24
+
+
+VARIABLE = [0, 40, 80, 200, 240, 280, 1400, 1440, 1480, 1520, 1560, 1600]  # ms; a still scene, dropped frames
+VALID = {
+    "interlaced": ("interlaced.mp4", {"options": {"x264-params": "tff=1:keyint=8"}}),
+    "interlaced in a transport stream": ("interlaced.ts", {"options": {"x264-params": "tff=1:keyint=8"}}),
+    "fields": ("fields.mpg", {"codec": "mpeg2video", "options": {"flags": "+ildct+ilme", "bf": "2", "g": "8"}}),
+    "a variable rate": ("variable.mp4", {"stamps": VARIABLE, "num_frames": 12}),
+    "a variable rate in Matroska": ("variable.mkv", {"stamps": VARIABLE, "num_frames": 12}),
+    "an index first": ("first.mp4", {"container": {"movflags": "faststart"}}),
+    "segments": ("dash.mp4", {"container": {"movflags": "dash+global_sidx+frag_keyframe+empty_moov"}}),
+    "a fragment of each frame": ("frames.mp4", {"container": {"movflags": "frag_every_frame"}}),
+    "one frame": ("one.avi", {"codec": "mpeg4", "num_frames": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", VALID)
+def test_valid_files_of_rare_kinds_have_no_note(tmp_path, kind):
+    name, options = VALID[kind]
+    check_frames_by_index(render(tmp_path / name, **{"num_frames": 24, **options}))
+
+
+def test_dropped_frames_of_an_avi_are_no_damage(tmp_path):
+    """A recorder that drops a frame writes an empty chunk in its place."""
+    coded = encoded_mpeg4([0, 1, 2, 4, 5, 8, 9])
+    check_frames_by_index(write_avi(tmp_path / "dropped.avi", coded, places=[0, 1, 2, 4, 5, 8, 9]))
+
+
+def test_joined_segments_of_a_transport_stream_have_no_note(tmp_path):
+    """Each segment counts its packets from 0, as those of HLS do; its times continue, or begin again."""
+    for name, shift in (("continued", 480), ("again", 0)):
+        joined = b""
+        for part in range(3):
+            stamps = [40 * i + part * shift for i in range(12)]
+            segment = render(tmp_path / f"{part}.ts", num_frames=12, stamps=stamps, options={"bf": "0"})
+            joined += segment.read_bytes()
+        (tmp_path / f"{name}.ts").write_bytes(joined)
+        assert len(check_frames_by_index(tmp_path / f"{name}.ts")) == 36
 
 
 def join(parts, path):

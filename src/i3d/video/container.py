@@ -27,8 +27,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from i3d.errors import VideoError, counted, printable
-from i3d.video.base import DecodedFrame, FrameHWC, Limits, StampedFrame, Video, assign_times
-from i3d.video.file_headers import find_truncation
+from i3d.video.base import MAX_GAP_SECONDS, DecodedFrame, FrameHWC, Limits, StampedFrame, Video, assign_times
+from i3d.video.file_headers import find_lost_fragment, find_truncation
 from i3d.video.opening import (
     BUFFER_BYTES,
     DEFAULT_PERIOD,
@@ -39,7 +39,7 @@ from i3d.video.opening import (
     video_stream,
     why_not_opened,
 )
-from i3d.video.packets import SKIPPING_CODECS, TIMED_CONTAINERS, FrameIndex, PacketLog
+from i3d.video.packets import SKIPPING_CODECS, TIMED_CONTAINERS, Continuity, FrameIndex, PacketLog
 from i3d.video.pixels import blend_onto_black, orientation
 
 FORMATS: Final = (
@@ -77,8 +77,9 @@ class ContainerVideo(Video):
         self._reformatter = VideoReformatter()
         try:
             with self._stopwatch():
-                self._note_size()
+                truncation = self._note_size()
                 self._open()
+                self._note_missing_samples(truncation)
         except BaseException:
             self.close()
             raise
@@ -147,7 +148,9 @@ class ContainerVideo(Video):
         if end == 0:
             raise VideoError(self.name, "it holds no frame that can be decoded", "check that the file is complete")
         self._note_short((first_stamp or Fraction(0)) + end)
-        self._note_difference(log)
+        self._notes |= dict.fromkeys(log.damage(frame_period(self._stream)))
+        if self._kind == "flv" and len(self._stream.container.streams.video) > 1:
+            self._notes["it has packets of several codecs: damaged?"] = None
 
     def _decode_all(self, log: PacketLog) -> Iterator[VideoFrame]:
         """Decode from the start. Frames and packets in which the decoder reports errors are counted."""
@@ -156,7 +159,7 @@ class ContainerVideo(Video):
         for packet in self._packets():
             log.add(packet)
             frames, errors = self.decode_packet(packet)
-            has_begun |= packet.is_keyframe
+            has_begun |= packet.is_keyframe or bool(frames)
             num_failed += has_begun and bool(errors)
             for frame in frames:
                 log.add_frame(frame)
@@ -192,7 +195,8 @@ class ContainerVideo(Video):
             return None
         pts = self._index.pts.tolist()
         starts = [(stamp - pts[0]) * self._time_base for stamp in pts]
-        return [*starts, starts[-1] + frame_period(self._stream)]
+        last = self._index.last_duration * self._time_base
+        return [*starts, starts[-1] + (last if 0 < last <= MAX_GAP_SECONDS else frame_period(self._stream))]
 
     @cached_property
     def _index(self) -> FrameIndex | None:
@@ -279,6 +283,7 @@ class ContainerVideo(Video):
         assert self._container is not None
         self._fresh = False
         packets = self._container.demux(self._stream)
+        continuity = Continuity(self._kind, self._time_base, frame_period(self._stream))
         while True:
             self._check_time()
             with av.logging.Capture() as errors:
@@ -286,8 +291,10 @@ class ContainerVideo(Video):
             self._note_errors(errors)
             if packet is None:
                 return
-            if packet.is_corrupt and self._kind != "mpegts":  # there also where two recordings are joined
+            if packet.is_corrupt and self._kind != "mpegts":
                 self._notes["a packet is incomplete: truncated?"] = None
+            if continuity.is_broken(packet):
+                self._notes["packets of the transport stream are missing: damaged?"] = None
             yield packet
 
     def decode_packet(self, packet: Packet[VideoStream]) -> tuple[list[VideoFrame], list[tuple[int, str, str]]]:
@@ -324,19 +331,26 @@ class ContainerVideo(Video):
             is_cut = re.search(r"prematurely|partial file|truncat", message)
             self._notes[f"FFmpeg reports {printable(message.strip())!r}{': truncated?' if is_cut else ''}"] = None
 
-    def _note_difference(self, log: PacketLog) -> None:
-        """Note packets that are no frames, and times that are not in the order of the frames."""
-        index = log.index()
-        if index is not None and len(index.pts) != self.num_decoded:
-            self._notes[f"its container lists {len(index.pts)} frames, {self.num_decoded} can be decoded"] = None
-        elif index is not None and not np.array_equal(index.pts, log.frame_pts):
-            self._notes["its time stamps are not in the order of its frames: damaged?"] = None
-
-    def _note_size(self) -> None:
-        """Note a file that ends earlier than its container stores."""
-        truncation, is_certain = find_truncation(self._file, self._file.seek(0, os.SEEK_END))
+    def _note_size(self) -> str:
+        """Note a file that ends earlier than its container stores, or has lost a fragment; return what is missing."""
+        self._size_in_bytes = size = self._file.seek(0, os.SEEK_END)
+        truncation, is_certain = find_truncation(self._file, size)
         if truncation and is_certain:
             self._notes[f"{truncation}: truncated?"] = None
+        lost = find_lost_fragment(self._file, size)
+        if lost:
+            self._notes[f"{lost}: damaged?"] = None
+        return truncation
+
+    def _note_missing_samples(self, truncation: str) -> None:
+        """Note an MP4 whose sample table lists frames behind the end of the file."""
+        entries, size = self._stream.index_entries, self._size_in_bytes
+        if "mov" not in self._kind or not len(entries):
+            return
+        listed = entries if truncation else [entries[len(entries) - 1]]  # all only where it matters: there may be many
+        lost = sum(entry.pos + entry.size > size for entry in listed)
+        if lost:
+            self._notes[f"{counted(lost, 'frame lies', 'frames lie')} behind the end of the file: truncated?"] = None
 
     def _note_short(self, end: Fraction) -> None:
         """Note a video that ends earlier than its header states, as interrupted downloads and recordings do."""

@@ -1,10 +1,13 @@
 """Format of a video file, and whether its end is missing, by what its container stores, read without FFmpeg."""
 
 import os
+import re
+import struct
 from collections.abc import Callable
 from typing import IO, Final
 
 BOXES: Final = frozenset(b"ftyp styp moov moof mdat mfra free skip wide udta uuid meta sidx pnot pdin".split())
+SEGMENT_BOXES: Final = frozenset(b"ssix prft emsg pssh idat imda".split())  # of segments, besides
 MATROSKA: Final = b"\x1a\x45\xdf\xa3"
 SEGMENT: Final = b"\x18\x53\x80\x67"  # of Matroska
 ASF: Final = bytes.fromhex("3026b2758e66cf11")
@@ -25,6 +28,9 @@ SUFFIXES: Final = {  # by format; files of other formats are not judged
 }
 TS_PACKETS: Final = {188: 0, 192: 4, 204: 0}  # size of a transport stream's packet: where its sync byte is
 SYNC: Final = b"\x47"
+FLV_SIZE: Final = re.compile(rb"\x00\x08filesize\x00(.{8})", re.DOTALL)
+MAX_SIZE: Final = 1 << 50  # a larger stated size is damage
+BOX_OF_FRAGMENT: Final = re.compile(rb"traf|tfhd|trun")
 TAIL_BYTES: Final = 1 << 17  # an Ogg page has up to 64 KiB
 
 
@@ -64,12 +70,8 @@ def _boxes(file: IO[bytes], size: int) -> tuple[str, bool]:
     """Boxes of ISO 14496-12. In a fragmented file the last box is complete, and `sidx` lists all fragments."""
     at, kind, kinds, stated_end = 0, b"", set(), 0
     while at + 8 <= size:
-        head = _at(file, at, 16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if kind not in BOXES:
-            return "", False
-        length = int.from_bytes(head[8:], "big") if length == 1 else length or size - at
-        if length < 8:
+        length, kind = _box(file, at, size)
+        if kind not in BOXES or length < 8:
             return "", False
         if kind == b"sidx" and b"sidx" not in kinds:
             stated_end = _end_of_fragments(_at(file, at, min(length, TAIL_BYTES)), at + length)
@@ -83,6 +85,29 @@ def _boxes(file: IO[bytes], size: int) -> tuple[str, bool]:
     if b"moof" in kinds and b"moov" in kinds:
         return missing, True
     return missing or ("" if b"moov" in kinds else "its index (the moov atom) is missing"), False
+
+
+def _box(file: IO[bytes], at: int, size: int) -> tuple[int, bytes]:
+    """(length, type) of the box at an offset of a file."""
+    head = _at(file, at, 16)
+    length = int.from_bytes(head[:4], "big")
+    return int.from_bytes(head[8:], "big") if length == 1 else length or size - at, head[4:8]
+
+
+def find_lost_fragment(file: IO[bytes], size: int) -> str:
+    """What is wrong with the first fragment of a fragmented MP4 that readers leave out; "" if there is none."""
+    at, before, num_fragments = 0, b"", 0
+    while file_kind(file) == "mp4" and at + 8 <= size:
+        length, kind = _box(file, at, size)
+        is_known = kind in BOXES | SEGMENT_BOXES
+        if length < 8 or (kind == b"mdat" and before not in BOXES | SEGMENT_BOXES) or not (is_known or kind.isalnum()):
+            return f"the boxes at byte {at:,} are no fragment" if num_fragments else ""
+        if kind == b"moof":
+            num_fragments += 1
+            if not {b"traf", b"tfhd", b"trun"} <= set(BOX_OF_FRAGMENT.findall(_at(file, at, min(length, TAIL_BYTES)))):
+                return f"the fragment at byte {at:,} lists no frames"
+        at, before = at + length, kind
+    return ""
 
 
 def _end_of_fragments(sidx: bytes, end: int) -> int:
@@ -163,7 +188,10 @@ def _program_stream(file: IO[bytes], size: int) -> str:
 
 
 def _flv(file: IO[bytes], size: int) -> str:
-    """Each tag is followed by its size."""
+    """The metadata may state the size of the file; each tag is followed by its size."""
+    stated = FLV_SIZE.search(_at(file, 0, 1 << 13))
+    if stated and size < (stated_size := struct.unpack(">d", stated[1])[0]) < MAX_SIZE:
+        return _missing(int(stated_size), size)
     length = int.from_bytes(_at(file, max(size - 4, 0), 4), "big")
     head = _at(file, size - 4 - length, 4) if 11 <= length <= size - 4 else b""
     return "" if int.from_bytes(head[1:], "big") == length - 11 and head else "its last tag is incomplete"

@@ -3,13 +3,16 @@
 A seek is right only if the frame that follows it is recognised. In MP4 and Matroska each packet has the time at which
 its frame is displayed. AVI has no times: after a seek FFmpeg guesses them, wrongly where frames are reordered (open
 GOPs, packed B-frames); without reordering, the place of a packet is its time. Every other container is decoded from the
-start.
+start. So is a stream with a packet that does not begin a frame as its codec prescribes: it is damaged.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -25,6 +28,18 @@ INTRA_CODECS: Final = ("mjpeg", "prores", "dnxhd", "png", "rawvideo", "huffyuv",
 # Their keyframes depend on no earlier frame, and each packet is one frame.
 SEEKABLE_CODECS: Final = frozenset({*INTER_CODECS, *MICROSOFT_CODECS, *INTRA_CODECS})
 SKIPPING_CODECS: Final = frozenset({"h264", "hevc"})
+STEADY_CONTAINERS: Final = ("mpegts", "mpeg")  # recordings of broadcasts: one frame rate, without gaps
+PARSER_DELAY: Final = 2  # so many packets after one that FFmpeg flags, the break in the counters is over
+MIN_STEPS: Final = 4  # from which a frame rate is recognised as constant
+MAX_GAP: Final = 10  # seconds; a longer one is the join of two recordings
+
+# Start of a frame or field of MPEG-1 and 2, of type I, P or B.
+MPEG_FRAME: Final = re.compile(rb"\x00\x00\x01\x00.[\x08-\x1f\x48-\x5f\x88-\x9f\xc8-\xdf]", re.DOTALL)
+STRUCTURE: Final = re.compile(rb"\x00\x00\x01\xb5[\x80-\x8f].(.)", re.DOTALL)  # of MPEG-2: frame, or which field
+SLICE: Final = re.compile(rb"\x00\x00\x01[\x01-\xaf]")
+VOP: Final = b"\0\0\1\xb6"  # of MPEG-4
+FRAME_OBUS: Final = frozenset({3, 6})  # AV1: a frame header, a frame
+RESERVED_OBUS: Final = frozenset({0, *range(9, 15)})
 
 
 @dataclass(frozen=True)
@@ -33,38 +48,52 @@ class FrameIndex:
 
     pts: npt.NDArray[np.int64]
     key_pts: npt.NDArray[np.int64]  # some may precede the first displayed frame (an edit list removes them)
+    last_duration: int  # of the last displayed frame; 0: unknown
 
 
 class PacketLog:
-    """The packets of a stream, in the order in which they are read from its start."""
+    """The packets of a stream, in the order in which they are read from its start, and the frames decoded of them."""
 
     def __init__(self, kind: str, stream: VideoStream) -> None:
         codec = stream.codec_context
+        self._kind, self._stream = kind, stream
         self._has_edit_lists = "mov" in kind
         self._is_timed = any(name in kind for name in TIMED_CONTAINERS)
-        self.is_complete = codec.codec.canonical_name in SEEKABLE_CODECS and (self._is_timed or kind == "avi")
+        self._is_frame_each = codec.codec.canonical_name in SEEKABLE_CODECS  # each packet is one frame
+        self.is_complete = self._is_frame_each and (self._is_timed or kind == "avi")
         # 4:4:4 of older x264 deviates from the standard; FFmpeg corrects that only after reading the first packet.
         self._one_key = codec.name == "h264" and (codec.pix_fmt or "").startswith(("yuv444", "yuvj444", "gbr"))
         self._is_reordered = codec.has_b_frames
-        self._pts, self._key_pts, self._is_displayed = array("q"), array("q"), bytearray()
+        self._holds_frame = frame_check(codec.codec.canonical_name, codec.extradata)
+        self._pts, self._dts, self._key_pts, self._is_displayed = array("q"), array("q"), array("q"), bytearray()
+        self._num_packets, self._num_frames, self._has_fields = 0, 0, False
+        self._last = (0, 0)  # time stamp and duration of the last displayed packet
         self.frame_pts = array("q")  # of the decoded frames, in display order
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Record the next packet. One whose frame or time is uncertain makes the index impossible."""
-        if not packet.size or not self.is_complete:
+        if not packet.size:
             return
-        discarded = packet.is_discard and not self._has_edit_lists
-        if packet.pts is None or packet.is_corrupt or discarded or not (self._is_timed or packet.pts == packet.dts):
-            self.is_complete = False
-            return
-        self._pts.append(packet.pts)
-        self._is_displayed.append(not packet.is_discard)  # an edit list removes frames after decoding
-        if packet.is_keyframe:
-            self._key_pts.append(packet.pts)
+        self._num_packets += 1
+        if packet.dts is not None:
+            self._dts.append(packet.dts)
+        if packet.pts is not None:
+            self._pts.append(packet.pts)
+            self._is_displayed.append(not packet.is_discard)  # an edit list removes frames after decoding
+            if not packet.is_discard:
+                self._last = max(self._last, (packet.pts, packet.duration or 0))
+            if packet.is_keyframe:
+                self._key_pts.append(packet.pts)
+        if self.is_complete:
+            is_listed = packet.pts is not None and (self._is_timed or packet.pts == packet.dts)
+            is_sound = not packet.is_corrupt and (not packet.is_discard or self._has_edit_lists)
+            self.is_complete = is_listed and is_sound and self._holds_frame(bytes(packet))
 
     def add_frame(self, frame: VideoFrame) -> None:
         """Record the next frame that the decoder gives."""
-        if self.is_complete and frame.pts is not None:
+        self._num_frames += 1
+        self._has_fields |= frame.interlaced_frame
+        if frame.pts is not None:
             self.frame_pts.append(frame.pts)
 
     def index(self) -> FrameIndex | None:
@@ -77,4 +106,137 @@ class PacketLog:
             return None
         if not self._is_reordered and (np.diff(pts) < 0).any():
             return None  # damaged: without B-frames, times increase
-        return FrameIndex(displayed_pts, np.sort(key_pts[: 1 if self._one_key else None]))
+        return FrameIndex(displayed_pts, np.sort(key_pts[: 1 if self._one_key else None]), self._last[1])
+
+    def damage(self, period: Fraction) -> list[str]:
+        """What packets and frames show of damage once all of both are recorded. `period`: of the frames, in seconds."""
+        notes, index, num_listed = [], self.index(), self._num_listed()
+        if num_listed is not None and num_listed != self._num_frames:
+            notes.append(f"its container lists {num_listed} frames, {self._num_frames} can be decoded")
+        elif index is not None and not np.array_equal(index.pts, self.frame_pts):
+            notes.append("its time stamps are not in the order of its frames: damaged?")
+        stated = self._num_stated()
+        if stated and stated not in (self._num_packets, self._num_chunks()):
+            notes.append(f"its header states {stated} frames, it contains {self._num_packets}")
+        gap = self._gap(period)
+        if gap is not None:
+            notes.append(f"frames are missing: its time stamps jump {gap:.2f} s ahead")
+        return notes
+
+    def _num_listed(self) -> int | None:
+        """Number of packets from the first frame on; None where not each is a frame.
+
+        Frames before it refer to those before the start of the recording, and cannot be decoded.
+        """
+        is_certain = self._is_frame_each and not self._has_fields and len(self._pts) == self._num_packets
+        if not is_certain or len(self.frame_pts) != self._num_frames:
+            return None
+        shown = [pts for pts, is_displayed in zip(self._pts, self._is_displayed, strict=True) if is_displayed]
+        has_times = self._kind != "avi" and self._num_frames > 0
+        return sum(pts >= self.frame_pts[0] for pts in shown) if has_times else len(shown)
+
+    def _num_stated(self) -> int:
+        """Number of frames in the header, in containers that state the exact number there; else 0."""
+        return self._stream.frames if self._kind == "avi" else self._stream.duration or 0 if self._kind == "mxf" else 0
+
+    def _num_chunks(self) -> int:
+        """Number of chunks of an AVI, the empty ones too, which repeat a frame: FFmpeg counts them in the times."""
+        return self._dts[-1] + 1 if self._kind == "avi" and self._dts else self._num_packets
+
+    def _gap(self, period: Fraction) -> float | None:
+        """A gap, in seconds, between packets that otherwise have one distance, in containers of broadcasts."""
+        if self._kind not in STEADY_CONTAINERS or len(self._dts) <= MIN_STEPS or self._stream.time_base is None:
+            return None
+        steps = np.diff(np.array(self._dts, np.float64)) * float(self._stream.time_base)
+        gaps = steps[(steps > 1.9 * max(float(np.median(steps)), float(period))) & (steps < MAX_GAP)]
+        return float(gaps[0]) if 0 < len(gaps) <= max(len(steps) // 50, 1) else None
+
+
+class Continuity:
+    """Finds packets that an MPEG transport stream has lost, by the counters of its packets, which FFmpeg compares.
+
+    The counters also break where recordings or segments are joined: there a keyframe follows, whose time continues that
+    of the packet before or starts again.
+    """
+
+    def __init__(self, kind: str, time_base: Fraction, period: Fraction) -> None:
+        self._is_transport_stream, self._max_step = kind == "mpegts", 2 * period / time_base
+        self._dts: int | None = None  # of the packet before
+        self._num_awaited = 0  # packets, of which one may be the first of a joined part
+
+    def is_broken(self, packet: Packet[VideoStream]) -> bool:
+        """Whether packets are missing a few packets before this one."""
+        is_first, was_awaited = self._begins_part(packet), self._num_awaited > 0
+        self._num_awaited = 0 if is_first or not packet.size else max(self._num_awaited - 1, 0)
+        is_broken = was_awaited and not is_first and self._num_awaited == 0
+        self._dts = packet.dts
+        if packet.is_corrupt and self._is_transport_stream:
+            self._num_awaited = PARSER_DELAY
+        return is_broken
+
+    def _begins_part(self, packet: Packet[VideoStream]) -> bool:
+        if packet.dts is None or self._dts is None:
+            return False
+        return packet.is_keyframe and packet.dts - self._dts < self._max_step
+
+
+def frame_check(codec: str, extradata: bytes | None) -> Callable[[bytes], bool]:
+    """A function that is False for packets which certainly are not one frame of this codec."""
+    header = extradata or b""
+    match codec:
+        case "mpeg1video" | "mpeg2video":
+            return _holds_mpeg_frame
+        case "mpeg4":
+            return lambda packet: packet.count(VOP) == 1
+        case "h264" if header[:1] == b"\1" and len(header) > 4:
+            return lambda packet: _holds_slices(packet, (header[4] & 3) + 1, _is_avc_slice)
+        case "hevc" if header[:1] == b"\1" and len(header) > 21:
+            return lambda packet: _holds_slices(packet, (header[21] & 3) + 1, _is_hevc_slice)
+        case "av1":
+            return _holds_obus
+        case "mjpeg":
+            return lambda packet: packet.startswith(b"\xff\xd8") and b"\xff\xdb" in packet[: packet.find(b"\xff\xda")]
+    return bool
+
+
+def _holds_mpeg_frame(packet: bytes) -> bool:
+    """One frame, or its two fields, with slices."""
+    structures = sorted(content[0] & 3 for content in STRUCTURE.findall(packet))
+    num_parts = 1 if structures in ([], [3]) else 2 if structures == [1, 2] else 0
+    return len(MPEG_FRAME.findall(packet)) == num_parts and SLICE.search(packet) is not None
+
+
+def _holds_slices(packet: bytes, length_size: int, is_slice: Callable[[int], bool]) -> bool:
+    """The NAL units, each after its length, fill the packet; one is a slice (ISO 14496-15)."""
+    at, has_slice = 0, False
+    while at + length_size < len(packet):
+        unit = at + length_size
+        has_slice |= is_slice(packet[unit])
+        at = unit + int.from_bytes(packet[at:unit], "big")
+    return at == len(packet) and has_slice
+
+
+def _is_avc_slice(header: int) -> bool:
+    return 1 <= header & 0x9F <= 5
+
+
+def _is_hevc_slice(header: int) -> bool:
+    return header >> 1 < 32
+
+
+def _holds_obus(packet: bytes) -> bool:
+    """The units of AV1 are of known types, fill the packet, and one is a frame."""
+    at, kinds = 0, set()
+    while at < len(packet):
+        header, at = packet[at], at + 1 + (packet[at] >> 2 & 1)
+        kinds.add(header >> 3)
+        if not header & 2:  # without a size: up to the end
+            at = len(packet)
+            break
+        size = shift = 0
+        while at < len(packet) and shift < 56:
+            size, at, shift = size | (packet[at] & 127) << shift, at + 1, shift + 7
+            if packet[at - 1] < 128:
+                break
+        at += size
+    return at == len(packet) and not kinds & RESERVED_OBUS and not kinds.isdisjoint(FRAME_OBUS)
