@@ -53,7 +53,7 @@ def test_shell_and_python_give_the_same_numbers(clips):
     result = run("predict", "z.webm", "--json", "--top-k", "3")
     [row] = json.loads(result.stdout)
     prediction = i3d.predict("z.webm", top_k=3)
-    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error", "coverage"]
+    assert list(row) == ["path", "status", "predictions", "protocol", "frames", "error", "coverage", "looped"]
     assert row["predictions"] == [{"label": p.label, "score": p.score} for p in prediction.predictions]
     assert (row["path"], row["status"], row["frames"], row["error"]) == ("z.webm", "ok", 9, None)
 
@@ -68,7 +68,8 @@ def test_one_bad_file_among_many(clips):
     ]
     with Path("r.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["path", "status", *(f"{w}{k}" for k in range(1, 6) for w in ("top", "score")), "error", "coverage"]
+    classes = (f"{word}{k}" for k in range(1, 6) for word in ("top", "score"))
+    columns = ["path", "status", *classes, "error", "coverage", "looped"]
     assert list(rows[0]) == columns
     assert [row["path"] for row in rows] == ["a b (1).mp4", "m-broken.mp4", "z.webm", "é.mkv"]
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]

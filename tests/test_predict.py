@@ -252,6 +252,18 @@ def test_windows_of_a_network_of_clips_are_as_long_and_fast_as_a_clip(tmp_path, 
     assert scores == pytest.approx([predicted[label] for label in "abc"], abs=1e-6)
 
 
+def test_repeated_frames_of_short_videos_are_counted(tmp_path, own):
+    """A clip spans 11 frames."""
+    short, long = (render(tmp_path / f"{n}.mp4", num_frames=n) for n in (10, 11))
+    for options in ([], ["--num-clips", "3"], ["--protocol", "2x3"]):
+        result = run("predict", short, long, "--model", own, "--device", "cpu", "--json", *options)
+        assert [row["looped"] for row in json.loads(result.stdout)] == [True, False]
+        line = f"1 of 2 videos, such as {short}, is shorter than what the network takes: frames are repeated"
+        assert result.stderr.count("are repeated") == result.stderr.count(line) == 1
+    result = run("predict", long, "--model", own, "--device", "cpu", "--json")
+    assert "are repeated" not in result.stderr
+
+
 def test_a_short_video_is_scored_as_a_whole(tmp_path, own):
     result = run("predict", render(tmp_path / "s.mp4", num_frames=11), "--model", own, "--device", "cpu")
     assert "scored in part" not in result.stderr

@@ -51,6 +51,7 @@ class Prediction:
     frames: int  # decoded from the video
     error: str = ""  # why there is no prediction; with status "ok", "warning: ..." about the file
     coverage: float = 1.0  # the fraction of the video's length that was scored
+    looped: bool = False  # its frames were repeated: it is shorter than what the network takes
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.predictions):
@@ -169,14 +170,15 @@ class Predictions(list[Prediction]):
 
 
 def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
-    """A row a video: path, status, `top_k` labels and scores, error, the fraction of its length that was scored."""
+    """A row a video: path, status, `top_k` labels and scores, error, the scored fraction, if frames repeat."""
     ranks = range(1, top_k + 1)
     scores = [f"{word}{rank}" for rank in ranks for word in ("top", "score")]
-    table: list[list[object]] = [["path", "status", *scores, "error", "coverage"]]
+    table: list[list[object]] = [["path", "status", *scores, "error", "coverage", "looped"]]
     for row in rows:
         cells: list[object] = [cell for p in row.predictions for cell in (p.label, p.score)]
         cells += [""] * (2 * top_k - len(cells))
-        table.append([row.path, row.status, *cells, row.error, f"{row.coverage:.4g}" if row.predictions else ""])
+        extent = [f"{row.coverage:.4g}", "yes" if row.looped else ""] if row.predictions else ["", ""]
+        table.append([row.path, row.status, *cells, row.error, *extent])
     return csv_text(table)
 
 

@@ -42,6 +42,7 @@ class VideoLogits:
     timed: bool  # False: the frames have no times
     notes: tuple[str, ...]
     coverage: float  # the fraction of the video's length that the views span
+    looped: bool  # the video is shorter than a clip or than the network takes: frames are repeated
 
     def __post_init__(self) -> None:
         if len(self.logits_VK) != len(self.num_frames_V) or len(self.logits_VK) == 0:
@@ -181,6 +182,7 @@ class Predictor(VideoClassifier):
             frames=logits.frames_decoded,
             error=f"warning: {'; '.join(logits.notes)}" if logits.notes else "",
             coverage=logits.coverage,
+            looped=logits.looped,
         )
 
     def logits(
@@ -223,7 +225,8 @@ class Predictor(VideoClassifier):
                 raise view
             if isinstance(view, EndOfVideo):
                 run()
-                return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *view)
+                end = view._replace(looped=view.looped or min(num_frames_V) < self.engine.min_frames)
+                return VideoLogits(np.concatenate(logits), np.array(num_frames_V), *end)
             if batch and len(batch[0]) != len(view.clip_THWC):
                 run()
             batch.append(view.clip_THWC)

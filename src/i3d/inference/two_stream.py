@@ -73,5 +73,5 @@ class TwoStreams(VideoClassifier):
             fused_K += weight * scores_K[order_K]
         probabilities_K = fused_K / sum(self.weights) if self.average == "prob" else to_probabilities(fused_K)
         coverage = min(one.coverage for one in logits_of_streams)
-        logits = replace(logits, coverage=coverage)
+        logits = replace(logits, coverage=coverage, looped=any(one.looped for one in logits_of_streams))
         return self.rgb.prediction(source, probabilities_K, logits, top_k=top_k, protocol_line=self.protocol_line)

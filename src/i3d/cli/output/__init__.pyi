@@ -9,6 +9,7 @@ from .evaluations import (
 )
 from .progress import ProgressBar
 from .results import (
+    log_notes,
     print_catalogue,
     print_check,
     print_checks,
@@ -29,6 +30,7 @@ from .tables import print_json, print_result
 
 __all__ = [
     "ProgressBar",
+    "log_notes",
     "print_catalogue",
     "print_check",
     "print_checks",

@@ -61,6 +61,11 @@ def print_summary(rows: list[Prediction], bad: int, out: Path | None, protocol: 
         name = f", {printable(path)} the least" if len(rows) > 1 else ""
         todo = "--protocol windows scores all frames, --num-clips 10 ten clips"
         log.info("%s scored in part (%.2g %% of its length%s); %s", which, 100 * least, name, todo)
+    looped = [printable(row.path) for row in rows if row.looped]
+    if looped:
+        which = f"{len(looped)} of {len(rows)} videos, such as {looped[0]}," if len(rows) > 1 else "the video"
+        verb = "is" if len(looped) == 1 else "are"
+        log.info("%s %s shorter than what the network takes: frames are repeated", which, verb)
     if len(rows) > 1 or out is not None:
         where = f", in {printable(str(out))}" if out else ""
         log.info("%d of %d videos recognised%s", len(rows) - bad, len(rows), where)
@@ -185,6 +190,13 @@ def print_training(result: TrainResult) -> None:
         name = "last" if result.best is None else "best"
         print(f"{result.steps} steps done{best}; weights, log and curves are in {where}")
         print(f"i3d predict clip.mp4 --model {where}/{name}.safetensors")
+
+
+def log_notes(notes: Sequence[str]) -> None:
+    """A warning about clips that were read up to a damage: how many, and the first. `notes`: one of each such clip."""
+    if notes:
+        clips = counted(len(notes), "clip is", "clips are")
+        log.warning("%s damaged; the first: %s (`i3d data check` lists all)", clips, printable(notes[0]))
 
 
 def print_runs(summaries: Sequence[RunSummary]) -> None:

@@ -4,11 +4,11 @@ Letters in names: T frames, H rows, W columns, C channels, V views.
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from i3d.video.base import FrameHWC, Limits, Source, Video
 from i3d.video.reader import open_video
 from i3d.video.sampling import protocol_clips, windows
 from i3d.video.transforms import center_crop, crop_views
+
+LONG_VIDEO: Final = 1 << 30  # frames, more than any clip spans
 
 
 class View(NamedTuple):
@@ -36,6 +38,7 @@ class EndOfVideo(NamedTuple):
     timed: bool  # False: the frames have no times
     notes: tuple[str, ...]
     coverage: float  # the fraction of the video's length that the views span
+    looped: bool  # the video is shorter than a clip, whose frames are repeated
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,12 @@ class ViewSampler:
         """
         content = None if self.flow is None else _content_of(source, frames_fps)
         with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
-            coverage = 1.0
+            coverage, looped = 1.0, False
             if isinstance(self.protocol, WindowProtocol):
                 yield from self._windows(video, self.protocol, content)
             else:
-                coverage = yield from self._clips(video, self.protocol, content)
-            yield EndOfVideo(video.frames_decoded, video.timed, video.notes, coverage)
+                coverage, looped = yield from self._clips(video, self.protocol, content)
+            yield EndOfVideo(video.frames_decoded, video.timed, video.notes, coverage, looped)
 
     def _windows(self, video: Video, protocol: WindowProtocol, content: str | None) -> Iterator[View]:
         pre = self.preprocessing
@@ -72,8 +75,10 @@ class ViewSampler:
         for clip_THWC in windows_of(frames, protocol):
             yield View(clip_THWC, len(clip_THWC) / protocol.fps)
 
-    def _clips(self, video: Video, protocol: ClipProtocol, content: str | None) -> Generator[View, None, float]:
-        """Yield the views of all clips; return the fraction of the video's length that they span."""
+    def _clips(
+        self, video: Video, protocol: ClipProtocol, content: str | None
+    ) -> Generator[View, None, tuple[float, bool]]:
+        """Yield the views of all clips; return the fraction of the video's length that they span, and if one loops."""
         pre = self.preprocessing
         rate = protocol.target_fps if self.flow is not None else None  # flow is between frames at this rate
         sample = partial(protocol_clips, protocol=protocol, fps=(rate or video.fps) if protocol.target_fps else None)
@@ -98,7 +103,12 @@ class ViewSampler:
             duration = float(np.ptp(seconds_T[np.searchsorted(wanted, indices_T)]))
             crops = crop_views(clip_THWC, size=pre.crop, crops=protocol.crops)
             yield from (View(crop_THWC, duration / len(crops)) for crop_THWC in crops)
-        return coverage_of(indices_VT, num_frames=num_frames)
+        return coverage_of(indices_VT, num_frames=num_frames), num_frames < _frames_of_clip(sample)
+
+
+def _frames_of_clip(sample: Callable[[int], npt.NDArray[np.int64]]) -> int:
+    """How many frames of a video a clip spans, where the video is long enough."""
+    return int(np.ptp(sample(LONG_VIDEO)[0])) + 1
 
 
 def coverage_of(indices_VT: npt.NDArray[np.int64], *, num_frames: int) -> float:
