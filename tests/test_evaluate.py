@@ -27,7 +27,7 @@ from i3d.video.reader import open_video
 from i3d.video.transforms import center_crop
 from support.commands import run_here
 from support.evaluation_runs import CLIPS, make_clips, save_model, save_models
-from support.rendering import read_number
+from support.rendering import read_number, render_tinted
 from support.resizing import resize_short_side
 
 FOREIGN = Path(__file__).parent / "golden" / "foreign" / "mmaction2_v1_tiny_epoch_2.pth"
@@ -540,3 +540,21 @@ def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):
     path.write_text("{")
     with pytest.raises(i3d.InputError, match="not JSON"):
         read_evaluation(path)
+
+
+def test_damaged_clips_are_in_the_log_and_in_every_result(tmp_path, models):
+    for i, name in enumerate(("whole.mkv", "cut.mkv")):
+        path = render_tinted(tmp_path / name, first=10 * i, num_frames=30, channel=i)
+        path.write_bytes(path.read_bytes()[: -100 * i or None])
+    (tmp_path / "list.csv").write_text("path,label\nwhole.mkv,a\ncut.mkv,b\n")
+    for model in models.values():
+        for suffix in ("json", "csv"):
+            out = tmp_path / f"{model.stem}.{suffix}"
+            _, stderr = run(model, "--data", tmp_path / "list.csv", "--out", out)
+            assert "1 clip is damaged; the first: cut.mkv: at least" in stderr
+            assert "`i3d data check` lists all" in stderr
+            rows = json.loads(out.read_text())["clips"] if suffix == "json" else out.read_text().splitlines()[1:]
+            assert ["truncated?" in str(row) for row in rows] == [False, True]
+        assert read_evaluation(out.with_suffix(".json")).clip_notes[0].startswith("cut.mkv: at least")
+    result = run_here(["i3d", "score", tmp_path / "clips.json"])
+    assert result.returncode == 0, result.stderr

@@ -36,7 +36,8 @@ from support import golden_weights
 from support.golden_weights import golden_state
 from support.paths import GOLDEN
 from support.processes import TORCHRUN, kill_running, start
-from support.training_runs import command, digests, finish, make_clips, make_unfinished
+from support.rendering import render_tinted
+from support.training_runs import RECIPE, command, digests, finish, make_clips, make_unfinished
 from support.training_states import make_parts
 
 
@@ -63,7 +64,7 @@ class Given:
     """What the loop asks of a loader, with clips that are normalised already."""
 
     def __init__(self, batches):
-        self._batches, self.bad, self.dataset = batches, {}, SimpleNamespace()
+        self._batches, self.bad, self.notes, self.dataset = batches, {}, {}, SimpleNamespace()
 
     def batches(self, *, epoch, first):  # noqa: ARG002
         return iter(self._batches[first:])
@@ -176,6 +177,20 @@ def test_a_performance_run_saves_nothing(clips, tmp_path):
     assert re.search(r"\d\.\d+ s per step, .* clips/s in all, .* on each of 1 devices, .* GiB at the", output)
     assert "nothing is saved" in output
     assert not list((tmp_path / "p").rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_damaged_clips_are_in_the_log(tmp_path):
+    for number, cut in enumerate((None, -100, -200)):
+        path = render_tinted(tmp_path / f"{number}.mkv", first=10 * number, num_frames=12, channel=number % 2)
+        path.write_bytes(path.read_bytes()[:cut])
+    (tmp_path / "clips.csv").write_text("path,label\n0.mkv,a\n1.mkv,b\n2.mkv,a\n")
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    for workers in ("0", "1"):
+        more = ["--workers", workers, "--batch-size", "3", "--accumulate", "1", "--benchmark-steps", "5"]
+        output = finish(command(tmp_path, tmp_path / workers, *more))
+        assert re.search(r"2 clips are damaged; the first: \S*/1\.mkv: at least .* bytes are missing", output)
+        assert "`i3d data check` lists all" in output
 
 
 @pytest.mark.slow

@@ -259,7 +259,9 @@ class _Evaluator:
         for batch in loader.batches():
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
                 file = self.annotations.file(index)
-                clip = self.scorer(views, file, index=index)
+                note = next((noted.note for noted in batch.notes if noted.index == index), "")
+                scored = self.scorer(views, file, index=index)
+                clip = {name: replace(of_protocol, note=note) for name, of_protocol in scored.items()}
                 if cache.signature(index) != signatures[index]:
                     loader.bad[index] = UnreadableClip(index, str(VideoError(file, *CHANGED)))
                     loader.check_bad()
@@ -335,4 +337,5 @@ class _Evaluator:
                 for clip in map(clips.__getitem__, indices)
             ),
             frame_naming=dataset.naming,
+            notes_N=tuple(clip.note for clip in scores_N),
         )

@@ -67,7 +67,8 @@ def as_csv(evaluations: Sequence[Evaluation]) -> str:
             labels = "|".join(e.classes[k] for k in e.labels_N[n])
             predicted = e.classes[int(np.argmax(e.scores_NK[n]))]
             scores = [repr(float(score)) for score in e.scores_NK[n]]
-            rows.append([name, "ok", e.protocol, labels, predicted, e.num_views_N[n], *scores, ""])
+            warning = f"warning: {e.notes_N[n]}" if e.notes_N and e.notes_N[n] else ""
+            rows.append([name, "ok", e.protocol, labels, predicted, e.num_views_N[n], *scores, warning])
         for bad in e.bad:
             labels = "|".join(e.classes[k] for k in bad.labels)
             rows.append([bad.name, "error", e.protocol, labels, "", 0, *([""] * len(e.classes)), bad.reason])

@@ -80,6 +80,7 @@ class Evaluation:
     views_N: tuple[ViewLogits, ...] = ()  # only with `save_views`
     ranges_N: tuple[ClipRange, ...] = ()  # empty: all clips are whole files
     frame_naming: FrameNaming | None = None  # None: the clips are videos
+    notes_N: tuple[str, ...] = ()  # of damaged or truncated files; "": none; empty: not known
 
     def __post_init__(self) -> None:
         shape = (len(self.files_N), len(self.classes))
@@ -101,9 +102,14 @@ class Evaluation:
             return self.scores_NK
         return sigmoid(self.scores_NK) if self.multi_label else softmax(self.scores_NK)
 
+    @property
+    def clip_notes(self) -> tuple[str, ...]:
+        """The name and the note of each damaged clip."""
+        return tuple(f"{name}: {note}" for name, note in zip(self.names_N, self.notes_N, strict=False) if note)
+
     def select(self, chosen: Sequence[int]) -> Self:
         """The evaluation of only the clips at these indices, without bad clips."""
-        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "ranges_N")
+        names = ("files_N", "names_N", "labels_N", "num_views_N", "views_N", "ranges_N", "notes_N")
         picked: dict[str, Any] = {
             name: tuple(values[n] for n in chosen) for name in names if (values := getattr(self, name))
         }

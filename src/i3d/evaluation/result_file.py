@@ -95,6 +95,7 @@ def digest_of(evaluations: Sequence[Evaluation]) -> str:
     listed: list[Any] = [first.model, first.weights_sha256, first.recipe, first.data, first.classes, first.multi_label]
     listed += [first.files_N, first.names_N, first.labels_N, [asdict(bad) for bad in first.bad]]
     listed += [[n, asdict(part)] for n, part in enumerate(first.ranges_N) if part != ClipRange()]
+    listed += [[n, note] for n, note in enumerate(first.notes_N) if note]
     for e in evaluations:
         listed.append([e.name, e.protocol, e.average, e.gflops, e.num_views_N, [v.num_frames_V for v in e.views_N]])
     digest = hashlib.sha256(json.dumps(listed).encode())
@@ -174,6 +175,8 @@ def _clip(evaluations: Sequence[Evaluation], n: int) -> dict[str, Any]:
     row: dict[str, Any] = {"file": first.files_N[n], "name": first.names_N[n], "labels": list(first.labels_N[n])}
     if first.ranges_N and first.ranges_N[n] != ClipRange():
         row["range"] = asdict(first.ranges_N[n])
+    if first.notes_N and first.notes_N[n]:
+        row["note"] = first.notes_N[n]
     row["views"] = {e.name: e.num_views_N[n] for e in evaluations}
     if first.views_N:
         row["frames"] = {e.name: list(e.views_N[n].num_frames_V) for e in evaluations}
@@ -204,6 +207,7 @@ class _Clip(_Frozen):
     name: str
     labels: tuple[StrictInt, ...]
     range: ClipRange = ClipRange()
+    note: str = ""
     views: dict[str, StrictInt]
     scores: dict[str, list[StrictFloat]] = {}
     frames: dict[str, tuple[StrictInt, ...]] = {}  # these and the logits only with `save_views`
@@ -267,6 +271,7 @@ def _evaluation(file: _File, name: str, average: Average | None) -> Evaluation:
         views_N=views_N,
         ranges_N=tuple(clip.range for clip in clips),
         frame_naming=file.frame_naming,
+        notes_N=tuple(clip.note for clip in clips),
     )
     if chosen == "prob" and not file.multi_label and np.abs(evaluation.scores_NK.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError("probabilities that do not sum to 1")

@@ -72,6 +72,7 @@ def encode_scores(scores: ProtocolScores) -> dict[str, Any]:
             "values": base64.b64encode(clip.values_RK.astype("<f8").tobytes()).decode(),
             "rows": len(clip.values_RK),
             "frames": list(clip.num_frames_V),
+            "note": clip.note,
         }
         for name, clip in scores.items()
     }
@@ -82,5 +83,6 @@ def decode_scores(row: dict[str, Any]) -> ProtocolScores:
     scores = {}
     for name, clip in row.items():
         values_RK = np.frombuffer(base64.b64decode(clip["values"], validate=True), "<f8").reshape(clip["rows"], -1)
-        scores[name] = ClipScores(values_RK.astype(np.float64), tuple(int(frames) for frames in clip["frames"]))
+        num_frames_V = tuple(int(frames) for frames in clip["frames"])
+        scores[name] = ClipScores(values_RK.astype(np.float64), num_frames_V, str(clip.get("note", "")))
     return scores

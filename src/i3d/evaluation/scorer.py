@@ -63,6 +63,7 @@ class ClipScores:
 
     values_RK: Scores
     num_frames_V: tuple[int, ...]
+    note: str = ""  # of its video: truncated, damaged
 
 
 ProtocolScores = dict[str, ClipScores]  # of one clip, by protocol name

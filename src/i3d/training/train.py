@@ -50,6 +50,7 @@ class TrainResult:
     best_step: int
     validation: dict[str, float]  # metrics of the last validation
     bad_clips: tuple[str, ...]  # for each unreadable clip, the reason
+    clip_notes: tuple[str, ...] = ()  # of each damaged clip that this process read
     stop_signal: int = 0  # 0: the run went to its end
     speed: dict[str, float] = field(default_factory=dict)  # of a speed measurement
 
@@ -246,6 +247,7 @@ def _finish(run: TrainingRun) -> TrainResult:
 
 
 def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | None = None) -> TrainResult:
+    loaders = [run.loader] if run.validation is None else [run.loader, run.validation]
     return TrainResult(
         work_dir=run.folder.path,
         steps=run.step,
@@ -254,6 +256,7 @@ def _result(run: TrainingRun, stop_signal: int = 0, speed: dict[str, float] | No
         best_step=run.trainer_state.best_step,
         validation=dict(run.trainer_state.validation),
         bad_clips=tuple(clip.reason for clip in run.loader.bad.values()),
+        clip_notes=tuple(note for loader in loaders for _, note in sorted(loader.notes.items())),
         stop_signal=stop_signal,
         speed=speed or {},
     )

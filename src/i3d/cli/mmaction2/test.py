@@ -104,6 +104,7 @@ def evaluate_by_config(
     if is_first_rank():
         for bad in evaluation.bad:
             log.error(bad.reason)
+        output.log_notes(evaluation.clip_notes)
         values = compute_metrics(evaluation)
         if out is not None:
             write_results(out, [(evaluation, values)], out_format="mmaction2")

@@ -50,6 +50,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
         )
     for reason in result.bad_clips:
         log.warning(reason)
+    output.log_notes(result.clip_notes)
     if is_first_rank():
         output.print_training(result)
     if result.stop_signal:

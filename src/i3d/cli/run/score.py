@@ -71,6 +71,7 @@ def finish(evaluations: Sequence[Evaluation], options: ResultOptions | TestOptio
     out, pairs = options.out, with_metrics(evaluations, options)
     for bad in evaluations[0].bad:
         log.error(bad.reason)
+    output.log_notes(evaluations[0].clip_notes)
     _write(pairs, options)
     if evaluations[0].views_N and out is not None:
         if options.out_format == "i3d":

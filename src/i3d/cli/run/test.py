@@ -104,6 +104,7 @@ def run_frame_orders(model: str, options: TestOptions) -> int:
     bad = result.evaluations["forward"].bad
     for clip in bad:
         log.error(clip.reason)
+    output.log_notes(result.evaluations["forward"].clip_notes)
     output.print_result(result, output.print_frame_orders, json=options.json)
     return 3 if bad else 0
 

@@ -38,6 +38,7 @@ def run_train(options: TrainOptions) -> int:
     if is_first_rank():
         for reason in result.bad_clips:
             log.warning(reason)
+        output.log_notes(result.clip_notes)
         output.print_result(result, output.print_training, json=options.json)
     return 128 + result.stop_signal if result.stop_signal else 0
 

@@ -28,6 +28,14 @@ class UnreadableClip:
     reason: str
 
 
+@dataclass(frozen=True)
+class ClipNote:
+    """What its video notes of a clip that was read: truncated, damaged."""
+
+    index: int
+    note: str
+
+
 @dataclass(frozen=True, repr=False)
 class Views:
     """All test views of one video. They share its frames, of which there is one copy."""
@@ -114,6 +122,7 @@ class Batch:
     labels_N: torch.Tensor  # int64 (N), -1 where unknown; for multi-label data float32 (N, K) of 0 and 1
     indices_N: torch.Tensor  # int64: places in the annotations; of a replaced clip, that of its replacement
     bad: tuple[UnreadableClip, ...]
+    notes: tuple[ClipNote, ...] = ()  # of those that could be read
 
     def __len__(self) -> int:
         return len(self.indices_N)

@@ -22,7 +22,7 @@ import torch
 from i3d.data.annotations import Annotations
 from i3d.data.flow_files import flow_from_rgb
 from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
-from i3d.data.loading.batch import Batch, Box, UnreadableClip, Views, allocate_uint8, to_shared
+from i3d.data.loading.batch import Batch, Box, ClipNote, UnreadableClip, Views, allocate_uint8, to_shared
 from i3d.data.loading.flow_cache import ClipFlow, content_digest
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
@@ -118,6 +118,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         self.seeds_N = np.arange(len(annotations)) if seeds_N is None else seeds_N
         self.multi_label, self.flow = multi_label, flow
         self.timer = LoadTimer()
+        self._notes: dict[int, str] = {}  # of the clips of a batch
         annotations.check_present()
         self.naming = naming
         if annotations.is_frames and naming is None:
@@ -138,6 +139,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """A whole batch. Each frame is written to its place in the batch, so that nothing is collated."""
         self.timer.lap()
+        self._notes.clear()
         try:
             if isinstance(self.view, TrainView):
                 return self._training_batch(keys, self.view)
@@ -178,7 +180,8 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                     break
             else:
                 raise InputError(f"{counted(len(bad), 'clip')} in a row cannot be read; the first: {bad[0].reason}")
-        batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad))
+        notes = self._notes_of(indices)
+        batch = Batch(clips_NVTHWC, (), self._targets(labels), torch.tensor(indices), tuple(bad), notes)
         self.timer.lap("collate")
         return batch
 
@@ -232,7 +235,11 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
         labels = self._targets([self.annotations.labels_of(index) for index in indices])
         no_clips = torch.empty(0, dtype=torch.uint8)
         self.timer.lap("collate")
-        return Batch(no_clips, tuple(views), labels, torch.tensor(indices, dtype=torch.int64), tuple(bad))
+        indices_N, notes = torch.tensor(indices, dtype=torch.int64), self._notes_of(indices)
+        return Batch(no_clips, tuple(views), labels, indices_N, tuple(bad), notes)
+
+    def _notes_of(self, indices: Sequence[int]) -> tuple[ClipNote, ...]:
+        return tuple(ClipNote(index, self._notes[index]) for index in indices if self._notes.get(index))
 
     def _views(self, index: int, view: TestView) -> Views:
         """The views of all protocols. Clips index frames by number, windows by time: their frames are separate."""
@@ -322,6 +329,7 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
                         todo = "split it into several clips (columns start and end of a table)"
                         raise VideoError(video.name, what, todo)
                 places.append(len(distinct_D) - 1)
+            self._notes[index] = "; ".join(video.notes)
         frames_DHWC = allocate_uint8((len(distinct_D), *distinct_D[0].shape))
         np.stack(distinct_D, out=frames_DHWC.numpy())
         return frames_DHWC, places
@@ -336,11 +344,13 @@ class ClipDataset(torch.utils.data.Dataset[Batch]):
             fps = video.fps if rate is not None else None
             if self.flow is None or not self.computes_flow:
                 yield _ClipFrames(video, video.iter_frames_at, first, stop - first, fps)
+                self._notes[index] = "; ".join(video.notes)
                 return
             content, between = content_digest(self.annotations.readable(index)), (first, stop)
             with self.flow.open(video, content, short_side=short_side, fps=rate, between=between) as flow:
                 at = partial(flow.iter_frames_at, transform=flow_from_rgb)
                 yield _ClipFrames(video, at, 0, flow.num_frames, rate or fps)
+                self._notes[index] = "; ".join(video.notes)
 
     def open_clip(self, index: int) -> Video:
         """The whole video of a clip, as a context manager."""

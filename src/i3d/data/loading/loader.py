@@ -45,10 +45,10 @@ class ClipLoader:
         for batch in loader.batches(epoch=3, first=120):   # resumes in the middle of epoch 3
             ...
 
-    Clips that cannot be read are collected in `bad`. Training replaces them by the next clips of the epoch's order;
-    validation and testing leave them out. More of them than the fraction `max_bad` of the dataset (by default 1 % in
-    training and none otherwise) are an InputError. `balanced`: training draws every class equally often. `subset`:
-    indices of the clips to validate or test, by default all.
+    Clips that cannot be read are collected in `bad`, and the notes of those that are damaged in `notes`. Training
+    replaces them by the next clips of the epoch's order; validation and testing leave them out. More of them than the
+    fraction `max_bad` of the dataset (by default 1 % in training and none otherwise) are an InputError. `balanced`:
+    training draws every class equally often. `subset`: indices of the clips to validate or test, by default all.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class ClipLoader:
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"max_bad {self.max_bad}: must be a fraction from 0 to 1")
         self.bad: dict[int, UnreadableClip] = {}
+        self.notes: dict[int, str] = {}
         self._time_limit = _seconds_per_clip(dataset) * batch_size
         self._keys: list[list[Key]] = []  # of each batch of the epoch: the `batch_sampler` of the DataLoader
         self._pass = self._number = 0
@@ -127,6 +128,8 @@ class ClipLoader:
             for bad in batch.bad:
                 self.bad.setdefault(bad.index, bad)
                 self.check_bad()
+            for noted in batch.notes:
+                self.notes[noted.index] = f"{self.dataset.annotations.file(noted.index)}: {noted.note}"
             yield batch
             self._number += 1
 
