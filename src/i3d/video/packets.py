@@ -56,7 +56,9 @@ class PacketLog:
 
     def __init__(self, kind: str, stream: VideoStream) -> None:
         codec = stream.codec_context
-        self._kind, self._stream = kind, stream
+        self._kind, self._time_base = kind, stream.time_base
+        # The exact number of frames, in containers whose header states it; else 0.
+        self._num_stated = stream.frames if kind == "avi" else stream.duration or 0 if kind == "mxf" else 0
         self._has_edit_lists = "mov" in kind
         self._is_timed = any(name in kind for name in TIMED_CONTAINERS)
         self._is_frame_each = codec.codec.canonical_name in SEEKABLE_CODECS  # each packet is one frame
@@ -115,7 +117,7 @@ class PacketLog:
             notes.append(f"its container lists {num_listed} frames, {self._num_frames} can be decoded")
         elif index is not None and not np.array_equal(index.pts, self.frame_pts):
             notes.append("its time stamps are not in the order of its frames: damaged?")
-        stated = self._num_stated()
+        stated = self._num_stated
         if stated and stated not in (self._num_packets, self._num_chunks()):
             notes.append(f"its header states {stated} frames, it contains {self._num_packets}")
         gap = self._gap(period)
@@ -135,19 +137,15 @@ class PacketLog:
         has_times = self._kind != "avi" and self._num_frames > 0
         return sum(pts >= self.frame_pts[0] for pts in shown) if has_times else len(shown)
 
-    def _num_stated(self) -> int:
-        """Number of frames in the header, in containers that state the exact number there; else 0."""
-        return self._stream.frames if self._kind == "avi" else self._stream.duration or 0 if self._kind == "mxf" else 0
-
     def _num_chunks(self) -> int:
         """Number of chunks of an AVI, the empty ones too, which repeat a frame: FFmpeg counts them in the times."""
         return self._dts[-1] + 1 if self._kind == "avi" and self._dts else self._num_packets
 
     def _gap(self, period: Fraction) -> float | None:
         """A gap, in seconds, between packets that otherwise have one distance, in containers of broadcasts."""
-        if self._kind not in STEADY_CONTAINERS or len(self._dts) <= MIN_STEPS or self._stream.time_base is None:
+        if self._kind not in STEADY_CONTAINERS or len(self._dts) <= MIN_STEPS or self._time_base is None:
             return None
-        steps = np.diff(np.array(self._dts, np.float64)) * float(self._stream.time_base)
+        steps = np.diff(np.array(self._dts, np.float64)) * float(self._time_base)
         gaps = steps[(steps > 1.9 * max(float(np.median(steps)), float(period))) & (steps < MAX_GAP)]
         return float(gaps[0]) if 0 < len(gaps) <= max(len(steps) // 50, 1) else None
 
