@@ -1,18 +1,24 @@
 """Arguments of wrong types from Python: one line that names the argument; no other kind of error, no guess."""
 
 import inspect
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import i3d
-from i3d.data import read_annotations
+from i3d.data import check_annotations, read_annotations, write_annotations
 from i3d.data.check.dataset import check_dataset
 from i3d.errors import I3DError, InputError
-from i3d.evaluation import EvaluationOptions
+from i3d.evaluation import EvaluationOptions, write_report
 from i3d.finetuning import FinetuneOptions
-from i3d.video import open_video
+from i3d.inference.annotate import annotate
+from i3d.training import draw_curves
+from i3d.video import open_video, write_video
+from i3d.weights import save_checkpoint
+from support.evaluations import make_evaluation
 from support.finetuning_runs import make_clip, save_tiny
 
 ODD = (3, None, "abcd", [1, 2], {"a": 1}, True, -1, "3", b"x", float("nan"), "", 1.5)
@@ -98,6 +104,93 @@ def test_wrong_types_are_refused_by_name(place, function, changes, message):
     with pytest.raises(InputError) as error:
         function(**{**right, **changes})
     assert str(error.value).startswith(message)
+
+
+def public_functions():
+    packages = [i3d, *(getattr(i3d, name) for name in i3d.__all__ if inspect.ismodule(getattr(i3d, name)))]
+    named = {f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__}
+    return {name: value for name, value in named.items() if inspect.isfunction(value)}
+
+
+@pytest.mark.parametrize("name", sorted(public_functions()))
+def test_every_public_function_refuses_what_it_cannot_take(name):
+    """An object of no use in place of each argument: the first of a known type is named."""
+    function = public_functions()[name]
+    parameters = [one for one in inspect.signature(function).parameters.values() if not one.name.startswith("on_")]
+    if not parameters or name in ("i3d.evaluation.confusion_matrix", "i3d.models.build_network"):  # arrays, settings
+        return
+    with pytest.raises(InputError) as error:
+        function(**{one.name: object() for one in parameters if not one.kind.name.startswith("VAR")})
+    assert str(error.value).split(":")[0] in [one.name for one in parameters]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (EvaluationOptions, {"protocols": "10x3"}, "protocols: '10x3' is of type str; give a sequence of EvaluationPr"),
+        (EvaluationOptions, {"seed": "3"}, "seed: '3' is of type str; give an integer"),
+        (i3d.TwoStreams, {"rgb": "a", "flow": "b"}, "rgb: 'a' is of type str; give one of type Predictor"),
+        (draw_curves, {"out": Path("x.png"), "logs": {"a": "log.jsonl"}}, "logs: "),
+        (
+            check_annotations,
+            {"annotations": "clips.csv"},
+            "annotations: 'clips.csv' is of type str; give one of type A",
+        ),
+    ],
+)
+def test_items_of_sequences_and_mappings_are_checked(function, arguments, message):
+    with pytest.raises(InputError) as error:
+        function(**arguments)
+    assert str(error.value).startswith(message)
+
+
+def writers(place):
+    """Public functions that write a file, without its path; which parameter that is; its suffix."""
+    annotations, clip = read_annotations(place / "clips"), str(place / "clips/a/0.mp4")
+    weights = i3d.weights.load_weights(place / "tiny.safetensors")
+    prediction = i3d.Prediction(clip, "ok", (i3d.LabelScore("a", 1.0),), "", 1)
+    frames = [np.zeros((32, 32, 3), np.uint8)] * 3
+    (place / "log.jsonl").write_text('{"step": 1, "epoch": 0, "loss": 1.0, "top1": 0.5, "lr": 0.1}\n')
+    return {
+        write_annotations: ({"annotations": annotations}, "out", ".csv"),
+        annotate: ({"source": clip, "prediction": prediction}, "out", ".mp4"),
+        write_video: ({"frames": frames, "fps": 5}, "path", ".gif"),
+        write_report: ({"evaluation": make_evaluation([[0.75, 0.25], [0.25, 0.75]], [0, 1])}, "out", ".html"),
+        draw_curves: ({"logs": {"a": place / "log.jsonl"}}, "out", ".png"),
+        save_checkpoint: ({"state": weights.state, "card": weights.card}, "path", ".safetensors"),
+        i3d.convert: ({"source": place / "tiny.safetensors"}, "target", ".safetensors"),
+        i3d.Predictions([prediction]).to_csv: ({}, "path", ".csv"),
+        i3d.Predictions([prediction]).plot: ({}, "path", ".svg"),
+    }
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_a_function_replaces_a_file_only_with_force(place, tmp_path, number):
+    function, (arguments, parameter, suffix) = list(writers(place).items())[number]
+    out = tmp_path / f"o{suffix}"
+    for kind in ("file", "link to nothing"):
+        out.unlink(missing_ok=True)
+        out.write_bytes(b"mine") if kind == "file" else out.symlink_to("nowhere")
+        with pytest.raises(InputError) as error:
+            function(**arguments, **{parameter: out})
+        assert str(error.value) == f"{out}: the file exists; choose another name, or replace it with force=True"
+        assert os.readlink(out) == "nowhere" if out.is_symlink() else out.read_bytes() == b"mine"
+    out.unlink()
+    out.write_bytes(b"mine")
+    function(**arguments, **{parameter: out}, force=True)
+    assert out.read_bytes() != b"mine"
+    with pytest.raises(InputError, match="there is no folder"):
+        function(**arguments, **{parameter: tmp_path / "absent" / out.name})
+    with pytest.raises(InputError, match="is empty; give"):
+        function(**arguments, **{parameter: Path() if function is annotate else ""})
+
+
+def test_labels_are_never_drawn_over_the_video_itself(place, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(place / "clips/a/0.mp4", clip)
+    prediction = i3d.Prediction(str(clip), "ok", (i3d.LabelScore("a", 1.0),), "", 1)
+    with pytest.raises(InputError, match="is the video itself"):
+        annotate(str(clip), prediction, clip, force=True)
 
 
 def test_numbers_of_numpy_and_lists_of_names_are_right(place):

@@ -69,7 +69,7 @@ def classes_of(annotations):
 def written_and_read(annotations, folder, suffix, **options):
     """The annotations from a list as `i3d data list` writes it, with its classes beside it."""
     source = folder / f"list{suffix}"
-    write_annotations(annotations, source)
+    write_annotations(annotations, source, force=True)
     write_classes(annotations.classes, source.with_suffix(".classes.txt"))
     return read_annotations(source, root=folder, **options)
 

@@ -7,13 +7,18 @@ import pytest
 import i3d
 from i3d.cli.main import app
 from i3d.data.annotations import build_annotations
+from i3d.data.frame_extraction.extract import extract_frames
+from i3d.data.frame_extraction.jobs import FrameSettings
+from i3d.data.pack import pack_dataset
 from i3d.data.rows import Rows
 from i3d.errors import InputError
+from i3d.recipes.features import FeatureSettings
 from i3d.recipes.named import named_recipe
 from support.commands import commands_below, run, run_here
 
 COMMANDS = dict(commands_below(app))
 RECIPE = named_recipe("inception_rgb_kinetics400")
+EXTRACTOR = i3d.features.FeatureExtractor((), FeatureSettings())
 SCRIPTS = {  # script: words that it needs
     "tools/train.py": ["config.py"],
     "tools/test.py": ["config.py", "model.pth", "--eval", "top_k_accuracy"],
@@ -78,6 +83,14 @@ def clips():
         lambda: i3d.video.open_video(""),
         lambda: i3d.data.read_annotations(""),
         lambda: i3d.data.read_annotations(".", root=""),
+        lambda: i3d.train(RECIPE, clips(), work_dir=Path("")),
+        lambda: i3d.finetune(clips(), work_dir=Path("")),
+        lambda: extract_frames(clips(), Path(""), FrameSettings()),
+        lambda: extract_frames(clips(), "", FrameSettings()),
+        lambda: pack_dataset(clips(), Path("")),
+        lambda: i3d.features.extract_features(["a.mp4"], Path(""), EXTRACTOR),
+        lambda: i3d.features.extract_features(["a.mp4"], "", EXTRACTOR),
+        lambda: i3d.features.extract_features([""], Path("out"), EXTRACTOR),
     ],
 )
 def test_from_python_too(call, tmp_path, monkeypatch):

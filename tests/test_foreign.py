@@ -579,7 +579,8 @@ def test_a_checkpoint_of_ours_that_contradicts_itself(tmp_path):
         pre = card.recipe.preprocessing.model_copy(update={"mean": even, "std": even})
         wrong = card.recipe.model_copy(update={"network": network, "preprocessing": pre})
         labels = tuple(map(str, range(network.num_classes)))
-        save_checkpoint(tmp_path / "w.safetensors", state, card.model_copy(update={"recipe": wrong, "labels": labels}))
+        card_w = card.model_copy(update={"recipe": wrong, "labels": labels})
+        save_checkpoint(tmp_path / "w.safetensors", state, card_w, force=True)
         with pytest.raises(WeightsError, match=f"its state dict does not fit the network of its card .*({reason})"):
             i3d.load_model(tmp_path / "w.safetensors")
 

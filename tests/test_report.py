@@ -249,7 +249,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path):
     out = tmp_path / "report.html"
     out.write_text("old")
     with pytest.raises(ValueError, match="PNG"):
-        write_report(out, evaluation_of(), images={"curves": b"GIF89a"})
+        write_report(out, evaluation_of(), images={"curves": b"GIF89a"}, force=True)
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
 

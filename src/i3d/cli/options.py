@@ -84,6 +84,17 @@ def out_file(*suffixes: str, option: str = "--out", **rule: Any) -> Parameter:
     return Parameter(group=OUTPUT, alias=alias, validator=OutputFile(option, suffixes, **rule))
 
 
+def _parse_folder(_: type, tokens: Sequence[Token]) -> Path:
+    """A path that is not Path("."), which functions refuse: it is that of an empty text too."""
+    folder = Path(tokens[0].value)
+    return Path.cwd() if folder == Path() else folder
+
+
+def out_folder(option: str, alias: str | None = None) -> Parameter:
+    """An option that names a folder to write to, which need not exist."""
+    return Parameter(group=OUTPUT, alias=alias, converter=_parse_folder, validator=no_file(option))
+
+
 def in_file(text: str, *, option: str = "", required: bool | None = None) -> Parameter:
     """An argument, or an option, that names an existing file or folder."""
     alias = "-d" if option == "--data" else None
@@ -113,9 +124,7 @@ Videos = Annotated[
 DATASET: Final = "A list of clips in any format, or a folder of classes."
 Dataset = Annotated[Path, in_file(DATASET)]
 DataOption = Annotated[Path, in_file(DATASET, option="--data")]
-OutFolder = Annotated[
-    Path, Parameter(group=OUTPUT, alias="-o", validator=no_file("--out"), help="The folder to write to.")
-]
+OutFolder = Annotated[Path, out_folder("--out", alias="-o"), Parameter(help="The folder to write to.")]
 WEIGHTS: Final = Parameter(group=MODEL, validator=accepted(check_weights_name))
 Root = Annotated[Path | None, Parameter(validator=exists("--root"))]
 Classes = Annotated[FileOrName | None, Parameter(validator=exists("--classes", tuple(SHIPPED)))]

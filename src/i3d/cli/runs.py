@@ -52,7 +52,7 @@ def plot_runs(logs: Sequence[Path], out: Path) -> None:
     names = [path.parent.name if path.name == LOG else path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in logs]
-    training.draw_curves(out, dict(zip(names, paths, strict=True)))
+    training.draw_curves(out, dict(zip(names, paths, strict=True)), force=True)
     log.info("curves: %s", printable(str(out)))
 
 

@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from i3d.cli import options as shared
 from i3d.cli import run
-from i3d.cli.checks import accepted, check_recipe, exists, no_file, refuse
+from i3d.cli.checks import accepted, check_recipe, exists, refuse
 from i3d.cli.limits import BELOW_1, Within
 from i3d.cli.usage import command
 from i3d.errors import InputError
@@ -77,7 +77,7 @@ class TrainOptions:
 
     data: shared.DataOption
 
-    work_dir: Annotated[Path, Parameter(group=shared.OUTPUT, validator=no_file("--work-dir"))]
+    work_dir: Annotated[Path, shared.out_folder("--work-dir")]
     """Folder of the run; the same command resumes it."""
 
     dataset: shared.ListOptions = shared.ListOptions()

@@ -16,13 +16,16 @@ from i3d.data.flow_files import flow_file_in
 from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import unfinished_folder, write_atomically
+from i3d.utils.outputs import output_folder
 from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
 
 PackedEntry = tuple[bytes, int, int, int]  # name, shard, offset, size
 
 
+@checks_types
 def pack_dataset(
     annotations: Annotations,
     out: Path,
@@ -35,6 +38,7 @@ def pack_dataset(
     The folder appears complete or not at all. Its list contains the times, splits and groups of the clips. `on_clip` is
     called with the number of finished clips. An existing `out`, and missing files, are an InputError.
     """
+    out = output_folder("out", out)
     if out.exists():
         raise InputError(f"{out}: exists; choose a new folder, or remove this one")
     if not out.parent.is_dir():

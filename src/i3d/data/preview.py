@@ -16,9 +16,10 @@ from i3d.data.annotations import Annotations
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.errors import I3DError, InputError, VideoError, counted
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.drawing import contact_sheet, draw_bars, draw_clip, draw_histogram, film_strip, statistics_sheet
-from i3d.utils.outputs import check_new, is_drawing
+from i3d.utils.outputs import check_new, is_drawing, output_folder
 from i3d.video.flow import bytes_to_flow, flow_to_rgb
 
 CLIPS: Final = "clips.png"
@@ -62,6 +63,7 @@ class _VideoInfo:
     has_timetable: bool  # in its container, so that its length is known without decoding
 
 
+@checks_types
 def preview_dataset(
     dataset: ClipDataset,
     out: Path,
@@ -127,6 +129,7 @@ def preview_dataset(
 
 def _output_files(out: Path, *, force: bool) -> tuple[Path, Path]:
     """The two images in a folder, which is created; they may replace only drawings of i3d."""
+    out = output_folder("out", out)
     with writing_to(f"{out}:", "choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
     paths = (out / CLIPS, out / STATISTICS)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.sources import derived_pairs, known_source
 from i3d.errors import InputError, abridged, counted
+from i3d.utils.arguments import checks_types
 from i3d.utils.text import group_pattern
 
 GroupKey = tuple[str, str]  # kind of group (pattern, group, path, file) and its name
@@ -26,6 +27,7 @@ class SplitResult:
     warnings: tuple[str, ...]  # classes that a split lacks
 
 
+@checks_types
 def split_annotations(
     annotations: Annotations,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.loader import ClipLoader
 from i3d.errors import InputError
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import num_cores
 
 
@@ -48,6 +49,7 @@ ADVICE = {
 }
 
 
+@checks_types
 def measure_data(
     dataset: ClipDataset, *, num_clips: int = 64, batch_size: int = 8, workers: tuple[int, ...] = (0, 1, 2)
 ) -> DataSpeed:

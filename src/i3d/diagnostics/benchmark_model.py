@@ -26,6 +26,7 @@ from i3d.models.flops import network_cost, view_gflops, view_shape
 from i3d.recipes.protocols import with_protocol
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, Precision, Runtime, arithmetic_of, num_cores, pick_device, processor
 from i3d.utils.process_pool import WorkerDied, run_jobs
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
@@ -93,6 +94,7 @@ class ModelSpeed:
         return values
 
 
+@checks_types
 def measure_model(
     name: str,
     configurations: Sequence[Configuration],

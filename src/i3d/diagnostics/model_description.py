@@ -5,6 +5,7 @@ from typing import Any
 
 from i3d.models.flops import Cost, Layer, trace_layers, view_shape
 from i3d.recipes.recipe import Recipe
+from i3d.utils.arguments import checks_types
 from i3d.weights.checkpoint import Card
 from i3d.weights.load import Weights, load_weights
 from i3d.weights.untrained import recipe_without_weights
@@ -28,6 +29,7 @@ class ModelDescription:
         return {"name": self.name, "recipe": recipe, "card": card, "cost": asdict(self.cost), "layers": layers}
 
 
+@checks_types
 def describe_model(name: str, *, recipe: str | None = None) -> ModelDescription:
     """The layers of a network, a recipe, weights of the package or a weights file. Raises InputError if unknown.
 

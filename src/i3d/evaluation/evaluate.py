@@ -110,6 +110,7 @@ def evaluate_protocols(
     return tuple(evaluator.evaluation(protocol, scores, bad, dataset) for protocol in options.protocols)
 
 
+@checks_types
 def select_protocols(
     weights: Weights, *, protocols: Sequence[str] = (), average: str | None = None, settings: Sequence[str] = ()
 ) -> tuple[EvaluationProtocol, ...]:

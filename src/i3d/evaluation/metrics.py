@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from i3d.utils.arguments import checks_types
+
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -21,6 +23,7 @@ def class_targets(labels_N: Sequence[Sequence[int]], num_classes: int) -> Scores
     return targets_NK
 
 
+@checks_types
 def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int = 1) -> float:
     """The fraction of clips whose class is among the `k` highest scores; of equal scores the lower class number wins.
 
@@ -33,6 +36,7 @@ def top_k_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, k: int 
     return float((best_Nk == labels[:, None]).any(axis=1).mean())
 
 
+@checks_types
 def mean_class_accuracy(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike, *, with_predicted: bool = False) -> float:
     """The mean recall over classes; classes without clips do not count.
 
@@ -73,6 +77,7 @@ def average_precisions(scores_NK: npt.ArrayLike, targets_NK: npt.ArrayLike) -> S
     return precisions_K
 
 
+@checks_types
 def confusion_matrix(scores_NK: npt.ArrayLike, labels_N: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """(K, K): the number of clips of class i whose highest score is at class j; of equal scores the lower class."""
     scores, labels = _checked(scores_NK, labels_N)

@@ -20,7 +20,9 @@ from i3d.evaluation.hardest_clips import select_hardest_clips
 from i3d.evaluation.intervals import format_interval
 from i3d.evaluation.metrics import Labels, Scores, average_precisions, calibration_bins
 from i3d.evaluation.result import Evaluation, Metrics, cheapest_protocol, compute_metrics
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import ASSETS, write_atomically
+from i3d.utils.outputs import is_report, new_file
 
 TEMPLATES: Final = ASSETS / "report"
 FULL_MATRIX: Final = 60  # up to this many classes, the matrix shows all; of more, the most confused ones
@@ -30,6 +32,7 @@ MAX_CLIPS: Final = 24
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
+@checks_types
 def write_report(
     out: Path,
     evaluation: Evaluation,
@@ -39,13 +42,15 @@ def write_report(
     images: Mapping[str, bytes] | None = None,
     others: Sequence[Evaluation] = (),
     bad_as_wrong: bool = False,
+    force: bool = False,
 ) -> None:
     """Write the report of a test as one HTML file.
 
     `images`: PNG files by caption, shown at the end. `others`: evaluations of the same clips by other protocols,
-    shown in a table. `bad_as_wrong`: count unreadable clips as wrong. Raises ValueError if no clip has scores or a
-    image is not a PNG; the old file then stays.
+    shown in a table. `bad_as_wrong`: count unreadable clips as wrong. An existing file that is no report of i3d is an
+    InputError, unless `force` replaces it. Raises ValueError if no clip has scores or an image is not a PNG.
     """
+    out = new_file(out, force=force, is_own=is_report)
     if not_png := [name for name, content in (images or {}).items() if not content.startswith(PNG)]:
         raise ValueError(f"images must be PNG files, {printable(not_png[0])} is not")
     metrics = compute_metrics(evaluation, bad_as_wrong=bad_as_wrong)

@@ -16,6 +16,7 @@ from i3d.evaluation import metrics as measures
 from i3d.evaluation.intervals import Interval, precision_interval, proportion_interval
 from i3d.evaluation.metrics import ClassMetrics, Labels, Scores
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
+from i3d.utils.arguments import checks_types
 
 TOP_K: Final = "top_k_accuracy"
 TABLES: Final = ("per_class", "confusion")  # metrics that are not one number
@@ -182,6 +183,7 @@ def cheapest_protocol(tested: Sequence[tuple[Evaluation, Metrics]], *, within: f
     return min(near, key=lambda e: e.gflops or 0.0, default=None)
 
 
+@checks_types
 def compute_metrics(evaluation: Evaluation, *, bad_as_wrong: bool = False) -> Metrics:
     """The metrics of an evaluation. `bad_as_wrong`: count bad clips as wrong. No clip with scores is a ValueError."""
     num_bad = len(evaluation.bad)

@@ -23,6 +23,7 @@ from i3d.evaluation.scoring import Average
 from i3d.recipes.recipe import AVERAGED
 from i3d.recipes.settings import first_error
 from i3d.recipes.yaml import read_yaml
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.text import refuse_endless
 
@@ -114,6 +115,7 @@ def _check_complete(file: "_File", evaluations: Sequence[Evaluation]) -> None:
         raise ValueError("its content is not what was written: its digest is of other clips, labels or scores")
 
 
+@checks_types
 def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Evaluation, ...]:
     """Read a file of `write_evaluations`. Any other file is an InputError.
 

@@ -20,6 +20,7 @@ from i3d.models.engine.forward import forward_views, views_at_once
 from i3d.models.flops import view_shape
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol
+from i3d.utils.arguments import check_fields
 from i3d.utils.device import ComputeConfig
 from i3d.weights.load import Weights, build_model
 
@@ -53,6 +54,7 @@ class EvaluationOptions:
     frame_naming: FrameNaming | None = None  # of frame folders; None: inferred from the file names
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.max_views is not None and self.max_views < 1:
             raise InputError(f"max_views must be at least 1, got {self.max_views}")
 

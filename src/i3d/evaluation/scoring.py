@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from i3d.utils.arguments import checks_types
+
 Average = Literal["score", "prob"]  # in the order of the flags: typing takes other orders for the same
 Floats = npt.NDArray[np.float64]
 
@@ -53,6 +55,7 @@ class VideoScores:
         return f"VideoScores({len(self.scores_K)} classes, {self.average!r} of {self.num_views} views, best {best})"
 
 
+@checks_types
 def average_views(
     logits_VK: npt.ArrayLike,
     *,

@@ -23,6 +23,7 @@ from i3d.features.extractor import FeatureExtractor, Stream
 from i3d.features.sidecar import read_sidecar
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import Preprocessing
+from i3d.utils.arguments import checks_types
 from i3d.video.base import FrameHWC
 from i3d.video.flow import METHODS
 from i3d.video.reader import open_video
@@ -58,6 +59,7 @@ class LikelyCause:
     cosine: float
 
 
+@checks_types
 def compare_features(one: Path, other: Path) -> FeatureComparison:
     """The cosines of the rows of two files, of i3d or other tools. Different channels are an InputError.
 
@@ -107,6 +109,7 @@ def likely_causes(extractor: FeatureExtractor, video: Path, other: Path) -> list
     return sorted(causes, key=lambda cause: -cause.cosine)
 
 
+@checks_types
 def read_features(path: Path) -> npt.NDArray[Any]:
     """The rows of a file: (R, C), with several crops (R, V, C). Raises InputError for anything else."""
     values = read_array(path)

@@ -22,7 +22,7 @@ import torch
 from i3d._version import __version__
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
 from i3d.data.resume import check_unchanged, file_signature
-from i3d.errors import InputError, VideoError
+from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
 from i3d.features.extractor import FeatureExtractor, Stream
@@ -30,10 +30,11 @@ from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.models.engine.engine import Engine
 from i3d.recipes.features import FeatureSettings
 from i3d.recipes.settings import FlowMethod
+from i3d.utils.arguments import checks_types
 from i3d.utils.device import ComputeConfig, pick_device
 from i3d.utils.distributed import local_device
 from i3d.utils.launcher import launched_as
-from i3d.utils.outputs import locked_output
+from i3d.utils.outputs import locked_output, output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.video.base import Limits
 from i3d.video.flow import BOUND
@@ -54,6 +55,7 @@ class ExtractResult:
     notes: tuple[str, ...] = ()
 
 
+@checks_types
 def load_extractor(
     model: str | os.PathLike[str] | None,
     settings: FeatureSettings,
@@ -108,6 +110,7 @@ def load_extractor(
     return FeatureExtractor(tuple(streams), settings, made_with=made_with)
 
 
+@checks_types
 def extract_features(
     sources: Sequence[str],
     out: Path,
@@ -124,7 +127,22 @@ def extract_features(
     `force` replaces it. An unreadable video has an `error` in its outcome. Under torchrun each rank extracts a fraction
     of the videos. `on_progress` receives the number of rows of the current video.
     """
-    targets = feature_files(sources, out, file_format)
+    for source in sources:
+        check_not_empty(source=source)
+    targets = feature_files(sources, output_folder("out", out), file_format)  # errors come before the first video
+    limits = limits or Limits()
+    return _extract_each(targets, extractor, file_format, force=force, limits=limits, on_progress=on_progress)
+
+
+def _extract_each(
+    targets: Sequence[FeatureFile],
+    extractor: FeatureExtractor,
+    file_format: FileFormat,
+    *,
+    force: bool,
+    limits: Limits,
+    on_progress: ProgressCallback,
+) -> Iterator[ExtractResult]:
     rank, world_size = launched_as()
     extractor = replace(extractor, made_with={**extractor.made_with, "file_format": file_format})
     for target in targets[rank::world_size]:
@@ -133,7 +151,7 @@ def extract_features(
             continue
         signature = file_signature(target.video)
         try:
-            with open_video(target.video, limits=limits or Limits()) as video:
+            with open_video(target.video, limits=limits) as video:
                 features = extractor(video, on_progress=on_progress)
             check_unchanged(target.video, signature)
         except VideoError as error:

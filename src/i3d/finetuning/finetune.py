@@ -31,6 +31,7 @@ from i3d.training.setup import check_training_runtime
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import Arithmetic, ComputeConfig, arithmetic_of, pick_device
+from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 from i3d.weights.load import load_weights
 from i3d.weights.pretrained import DEFAULT
@@ -90,7 +91,8 @@ def finetune(
     Raises:
         InputError: there is nothing to train, the overfit check fails, or the folder holds another run.
     """
-    check_not_empty(work_dir=work_dir, init=init)
+    work_dir = output_folder("work_dir", work_dir)
+    check_not_empty(init=init)
     init = os.fspath(init)
     if seed < 0:
         raise InputError(f"seed {seed}: must be at least 0")
@@ -152,7 +154,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         features = tuner.extract_features()
         if features.lost:
             tuner, features = tuner.without_lost(features)
-            write_annotations(tuner.annotations, work_dir / SPLIT)
+            write_annotations(tuner.annotations, work_dir / SPLIT, force=True)
         split = tuner.split
         if overfit_check:
             tuner.check_overfit(features)

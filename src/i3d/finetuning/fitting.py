@@ -90,4 +90,4 @@ def write_model(
         origin={"source": "trained by i3d train", "started_from": weights.card.recipe.name, "weights": weights.sha256},
         training={key: printable(value) for key, value in notes.items()},
     )
-    save_checkpoint(path, state, card)
+    save_checkpoint(path, state, card, force=True)

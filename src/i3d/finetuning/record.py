@@ -64,7 +64,7 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())  # the first file: `RunFolder.check_own`
-    write_annotations(tuner.annotations, work_dir / SPLIT)
+    write_annotations(tuner.annotations, work_dir / SPLIT, force=True)
     write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(CLASSES_SUFFIX))
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
@@ -93,7 +93,7 @@ def write_end(
         if (work_dir / CURVES).exists():
             images["curves"] = (work_dir / CURVES).read_bytes()
         images["training clips"] = (work_dir / PREVIEW / "clips.png").read_bytes()
-        write_report(work_dir / REPORT, evaluation, notes=diagnosis, images=images)
+        write_report(work_dir / REPORT, evaluation, notes=diagnosis, images=images, force=True)
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from i3d.errors import InputError
 from i3d.inference.prediction import Prediction
+from i3d.utils.arguments import checks_types
+from i3d.utils.outputs import new_file
 from i3d.video.base import FrameHWC, Limits, Source
 from i3d.video.reader import open_video
 from i3d.video.transforms import resize_frame, short_side_size
@@ -24,14 +28,27 @@ FORMATS: Final = {  # short side, frames per second, number of frames: a GIF has
 }
 
 
+@checks_types
 def annotate(
-    source: Source, prediction: Prediction, out: Path, *, frames_fps: float | None = None, limits: Limits | None = None
+    source: Source,
+    prediction: Prediction,
+    out: Path,
+    *,
+    frames_fps: float | None = None,
+    limits: Limits | None = None,
+    force: bool = False,
 ) -> None:
-    """Write the video to `out` (.mp4, or the first 10 s as .gif) with the predicted labels and their scores on it."""
+    """Write the video to `out` (.mp4, or the first 10 s as .gif) with the predicted labels and their scores on it.
+
+    An existing file is an InputError, unless `force` replaces it; the video itself always is.
+    """
+    out = new_file(out, tuple(FORMATS), force=force)
+    if isinstance(source, str | PathLike) and out.exists() and Path(source).exists() and out.samefile(source):
+        raise InputError(f"{out}: is the video itself; choose another name")
     short_side, fps, num_frames = FORMATS[out.suffix.lower()]
     with open_video(source, frames_fps=frames_fps, limits=limits or Limits()) as video:
         frames = video.stream(fps=float(fps), transform=partial(_scale, short_side=short_side))
-        write_video(out, _draw(islice(frames, num_frames), prediction), fps=fps)
+        write_video(out, _draw(islice(frames, num_frames), prediction), fps=fps, force=True)
 
 
 def _scale(frame_HWC: FrameHWC, *, short_side: int) -> FrameHWC:

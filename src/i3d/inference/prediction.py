@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, SupportsIndex, over
 import numpy as np
 import numpy.typing as npt
 
-from i3d.errors import InputError, printable
+from i3d.errors import printable
 from i3d.evaluation.scoring import top_k
 from i3d.utils.atomic_files import write_atomically
-from i3d.utils.outputs import PNG_METADATA, is_drawing
+from i3d.utils.outputs import PNG_METADATA, is_drawing, new_file
 from i3d.utils.text import csv_text
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Predictions(list[Prediction]):
         """
         from matplotlib.figure import Figure
 
-        out = None if path is None else new_file(path, IMAGE_SUFFIXES, force=force)
+        out = None if path is None else new_file(path, IMAGE_SUFFIXES, force=force, is_own=is_drawing)
 
         rows = [row for row in self if row.predictions]
         height = 0.6 + 0.25 * sum(len(row.predictions) + 2 for row in rows)
@@ -180,16 +180,6 @@ def to_csv(rows: Iterable[Prediction], *, top_k: int) -> str:
         extent = [f"{row.coverage:.4g}", "yes" if row.looped else ""] if row.predictions else ["", ""]
         table.append([row.path, row.status, *cells, row.error, *extent])
     return csv_text(table)
-
-
-def new_file(path: str | os.PathLike[str], suffixes: Sequence[str], *, force: bool) -> Path:
-    """The path of a file to write, checked by the rule of outputs (`utils/outputs.py`)."""
-    out = Path(path)
-    if out.suffix.lower() not in suffixes:
-        raise InputError(f"{os.fspath(path)!r}: the name must end in {' or '.join(suffixes)}")
-    if not force and os.path.lexists(out) and not is_drawing(out):
-        raise InputError(f"{out}: the file exists; choose another name, or replace it with force=True")
-    return out
 
 
 def write_predictions(path: Path, rows: Sequence[Prediction], *, top_k: int) -> None:

@@ -15,6 +15,7 @@ from i3d.errors import InputError, quoted
 from i3d.evaluation.scoring import Average, average_views, sigmoid, softmax
 from i3d.inference.prediction import Prediction
 from i3d.inference.predictor import Predictor, VideoClassifier, VideoLogits
+from i3d.utils.arguments import checks_types
 from i3d.video.base import Source
 
 
@@ -25,13 +26,12 @@ class TwoStreams(VideoClassifier):
     are an InputError.
     """
 
+    @checks_types
     def __init__(
         self, rgb: Predictor, flow: Predictor, *, weights: Sequence[float] = (1.0, 1.0), average: Average = "score"
     ) -> None:
         if len(weights) != 2 or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
             raise InputError(f"weights {list(weights)}: give two numbers of at least 0, not both 0")
-        if average not in ("score", "prob"):
-            raise InputError(f"average {average!r}: is neither score nor prob")
         if rgb.flow is not None or flow.flow is None:
             raise InputError("two streams are one network of RGB and one of flow, in this order")
         if rgb.card.recipe.multi_label != flow.card.recipe.multi_label:

@@ -8,6 +8,7 @@ from i3d.models.inception import InceptionI3D
 from i3d.models.network import VideoNetwork
 from i3d.models.resnet import ResNetI3D
 from i3d.recipes.settings import InceptionSettings, NetworkSettings, ResNetSettings, Settings
+from i3d.utils.arguments import checks_types
 
 NETWORKS: Final[dict[type[Settings], type[VideoNetwork]]] = {
     InceptionSettings: InceptionI3D,
@@ -15,6 +16,7 @@ NETWORKS: Final[dict[type[Settings], type[VideoNetwork]]] = {
 }
 
 
+@checks_types
 def build_network(settings: NetworkSettings) -> VideoNetwork:
     """A network with fresh weights, in training mode."""
     return NETWORKS[type(settings)](settings)

@@ -16,6 +16,7 @@ from i3d.errors import InputError, first_line
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, NetworkSettings
+from i3d.utils.arguments import checks_types
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def view_shape(recipe: Recipe) -> tuple[int, ...]:
     return 1, recipe.network.in_channels, frames, crop, crop
 
 
+@checks_types
 def network_cost(recipe: Recipe, view_NCTHW: tuple[int, ...] | None = None) -> Cost:
     """Parameters, and GFLOPs for one view, by default of the recipe's protocol.
 

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from i3d.utils.arguments import checks_types
 
+
+@checks_types
 def inflate_weights(weights_2d: Mapping[str, Tensor], shapes_3d: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """2D weights under the state-dict keys of the 3D network -> weights of the 3D shapes.
 

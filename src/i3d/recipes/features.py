@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from i3d.errors import InputError, quoted
 from i3d.recipes.settings import Settings
+from i3d.utils.arguments import checks_types
 
 POOLED: Final = "pooled"
 
@@ -58,6 +59,7 @@ def describe_other_network(preset: str, num_channels: int) -> str:
     return f"{theirs}; these have {num_channels}, and cannot replace them"
 
 
+@checks_types
 def feature_preset(name: str) -> FeatureSettings:
     """The settings of a preset by its name."""
     if name not in PRESETS:

@@ -14,12 +14,14 @@ from i3d.recipes.names import SUFFIXES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import TAGS, first_error
 from i3d.recipes.yaml import read_yaml
+from i3d.utils.arguments import checks_types
 from i3d.utils.text import refuse_endless
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 4
 
 
+@checks_types
 def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     """A named recipe, or one in a YAML or JSON file or in a config of MMAction2 (.py), which is not executed.
 
@@ -51,6 +53,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
     return _validated(_merged(before.model_dump(mode="json"), {"name": path.stem, **content}), where=str(path))
 
 
+@checks_types
 def with_overrides(recipe: Recipe, settings: Sequence[str], *, page: str = "docs/training.md") -> Recipe:
     """The recipe with `key=value` settings, such as `training.epochs=20`; values are YAML: 3, 0.1, true, [1, 2], name.
 

@@ -13,6 +13,7 @@ from i3d.recipes.names import unknown_recipe
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, InceptionSettings, Preprocessing, ResNetSettings, WindowProtocol
 from i3d.recipes.training import SGD, CosineSchedule, PiecewiseSchedule, Training
+from i3d.utils.arguments import checks_types
 
 
 def _like(recipe: Recipe, name: str, **changes: Any) -> Recipe:
@@ -213,6 +214,7 @@ ALIASES: Final[Mapping[str, str]] = {  # older names of the same recipes
 }
 
 
+@checks_types
 def named_recipe(name: str) -> Recipe:
     """The recipe of that name. An unknown name is an InputError that lists the nearest ones."""
     recipe = RECIPES.get(ALIASES.get(name, name))

@@ -7,6 +7,7 @@ from i3d.errors import InputError, quoted
 from i3d.recipes.io import with_overrides
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, Protocol, WindowProtocol
+from i3d.utils.arguments import checks_types
 
 CROPS: Final = {1: "center", 3: "three", 10: "ten"}
 WINDOWS: Final = "windows"
@@ -23,6 +24,7 @@ def protocol_name(protocol: Protocol) -> str:
     return f"{protocol.num_views // num_crops}x{num_crops}"
 
 
+@checks_types
 def with_protocol(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the clips and crops of a short name, or with windows of all frames.
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from i3d.errors import InputError
 from i3d.training.log_reader import Curves, read_curves
+from i3d.utils.arguments import checks_types
 from i3d.utils.drawing import SOFT, open_figure
+from i3d.utils.outputs import is_drawing, new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +19,13 @@ PANELS: Final = {
 }  # fmt: skip
 
 
-def draw_curves(out: Path, logs: Mapping[str, Path]) -> None:
-    """Draw the logs of some runs, by their names, into a PNG. Without any line to draw, that is an InputError."""
+@checks_types
+def draw_curves(out: Path, logs: Mapping[str, Path], *, force: bool = False) -> None:
+    """Draw the logs of some runs, by their names, into a PNG. Without any line to draw, that is an InputError.
+
+    So is an existing file that i3d did not draw, unless `force` replaces it.
+    """
+    out = new_file(out, force=force, is_own=is_drawing)
     runs = {name: read_curves(path) for name, path in logs.items()}
     if not any(any(curves.values()) for curves in runs.values()):
         raise InputError(f"{next(iter(logs.values()))}: holds nothing to draw yet")

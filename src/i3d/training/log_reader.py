@@ -6,6 +6,7 @@ from typing import Any, Final, TypeGuard
 
 from i3d.errors import InputError
 from i3d.training.run_folder import TIMING
+from i3d.utils.arguments import checks_types
 from i3d.utils.text import refuse_endless
 
 Curve = tuple[list[float], list[float]]  # steps, values
@@ -14,6 +15,7 @@ TRAINING: Final = {"loss": "loss", "top1": "accuracy", "top1_acc": "accuracy", "
 OTHERS: Final = ("top1_acc", "top5_acc", "mean_class_accuracy")  # names of MMAction2 0.x
 
 
+@checks_types
 def read_curves(path: Path) -> Curves:
     """The curves in a log of JSON lines: "loss", "accuracy" and "lr" of training, "validation".
 

@@ -20,6 +20,7 @@ import torch
 from i3d.errors import InputError
 from i3d.training.log_reader import read_lines
 from i3d.training.run_folder import LOG, TIMING, RunFolder
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 
 B = TypeVar("B")
@@ -93,6 +94,7 @@ class MetricsLogger:
                 self._tensorboard.add_scalar(name, value, line["step"])
 
 
+@checks_types
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a log; none if there is no file. A last line that was cut off is left out."""
     lines = read_lines(path) if path.is_file() else []

@@ -317,7 +317,7 @@ class TrainingRun:
             return
         self._drawn_at = time.monotonic()
         try:
-            draw_curves(self.folder / CURVES, {self.folder.path.name: self.folder / LOG})
+            draw_curves(self.folder / CURVES, {self.folder.path.name: self.folder / LOG}, force=True)
         except (OSError, InputError) as error:
             self.warn(f"{CURVES} could not be drawn ({error})")
 
@@ -345,7 +345,7 @@ class TrainingRun:
                 **{f"validation_{key}": f"{value:.4f}" for key, value in self.trainer_state.validation},
             },
         )
-        save_checkpoint(self.folder / name, weights, card)
+        save_checkpoint(self.folder / name, weights, card, force=True)
 
     def sync_stop_signal(self, stopping: Stopping) -> int:
         """The signal that any rank received, or 0: all ranks stop after the same step."""

@@ -8,6 +8,7 @@ from typing import Any
 from i3d.errors import InputError
 from i3d.training.logger import read_log
 from i3d.training.run_folder import DONE, LOG, RUN
+from i3d.utils.arguments import checks_types
 from i3d.utils.folders import walk_folders
 
 
@@ -27,6 +28,7 @@ class RunSummary:
     settings: dict[str, Any]  # those in which the runs differ
 
 
+@checks_types
 def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in a folder and below it, by name. None is an InputError; a damaged one, too, with its name."""
     if not folder.is_dir():

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from i3d.data.annotations import Annotations
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError, check_not_empty, first_line, printable
+from i3d.errors import InputError, first_line, printable
 from i3d.models.factory import build_meta_network
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import ClipProtocol, first_error
@@ -34,6 +34,7 @@ from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
 from i3d.utils.distributed import local_device
+from i3d.utils.outputs import output_folder
 from i3d.utils.progress import ProgressCallback, ignore_progress
 
 WARM_UP: Final = 3  # steps that a speed measurement leaves out
@@ -95,7 +96,7 @@ def train(
     Raises:
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
-    check_not_empty(work_dir=work_dir)
+    work_dir = output_folder("work_dir", work_dir)
     if seed < 0:
         raise InputError(f"seed {seed}: must be at least 0")
     die_with_launcher()

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from i3d.errors import InputError
+from i3d.errors import InputError, check_not_empty
 from i3d.utils.atomic_files import try_lock_for_process, writing_to
 
 PNG_METADATA: Final = {"Software": "i3d"}
@@ -28,10 +28,52 @@ def is_report(path: Path) -> bool:
     return REPORT_MARK in _head(path)
 
 
-def check_new(where: str, path: Path, *, force: bool, is_own: Callable[[Path], bool] = lambda _: False) -> None:
+def is_ours(_: Path) -> bool:
+    """No file is: for outputs that cannot be made again."""
+    return False
+
+
+def check_new(
+    where: str, path: Path, *, force: bool, is_own: Callable[[Path], bool] = is_ours, flag: str = "--force"
+) -> None:
     """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv."""
     if os.path.lexists(path) and not force and not is_own(path):
-        raise InputError(f"{where}: the file exists; choose another name, or replace it with --force")
+        raise InputError(f"{where}: the file exists; choose another name, or replace it with {flag}")
+
+
+def new_file(
+    path: str | os.PathLike[str],
+    suffixes: Sequence[str] = (),
+    *,
+    force: bool,
+    is_own: Callable[[Path], bool] = is_ours,
+) -> Path:
+    """The path of a file that a function of the Python API writes, checked by the same rule as outputs of commands.
+
+    The name must end in one of the suffixes, if there are any, and the folder must exist.
+    """
+    out = Path(path)
+    if out == Path():
+        raise InputError("the path of the output: is empty; give a value")
+    if suffixes and out.suffix.lower() not in suffixes:
+        raise InputError(f"{os.fspath(path)!r}: the name must end in {' or '.join(suffixes)}")
+    if out.is_dir():
+        raise InputError(f"{os.fspath(path)!r}: is a folder; name a file in it")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}; create it first")
+    check_new(str(out), out, force=force, is_own=is_own, flag="force=True")
+    return out
+
+
+def output_folder(name: str, folder: str | os.PathLike[str]) -> Path:
+    """The path of a folder that a function of the Python API fills. An empty one is an InputError, as is ".".
+
+    `Path("")`, as of an unset variable, is `Path(".")`.
+    """
+    check_not_empty(**{name: os.fspath(folder)})
+    if Path(folder) == Path():
+        raise InputError(f"{name}: is empty; give a folder; for the current one, Path.cwd()")
+    return Path(folder)
 
 
 def resume_log(out: Path, rank: int = 0) -> Path:

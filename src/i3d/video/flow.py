@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from i3d.recipes.settings import FlowMethod
+from i3d.utils.arguments import checks_types
 from i3d.video.base import FrameHWC
 
 METHODS: Final[tuple[FlowMethod, ...]] = get_args(FlowMethod)
@@ -20,6 +21,7 @@ BOUND: Final = 20.0  # pixels; larger displacements are clipped
 Flow = npt.NDArray[np.float32]
 
 
+@checks_types
 def flow_between(before_HWC: FrameHWC, after_HWC: FrameHWC, *, method: FlowMethod = "tvl1") -> Flow:
     """(H, W, 2) float32: the displacement of each pixel from one RGB frame to the next, in pixels right and down.
 

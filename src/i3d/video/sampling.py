@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from i3d.recipes.augmentation import TrainSampling
 from i3d.recipes.settings import ClipProtocol
+from i3d.utils.arguments import checks_types
 
 Indices = npt.NDArray[np.int64]
 OutOfBound = Literal["loop", "repeat_last"]
@@ -53,6 +54,7 @@ def looped_indices(num_frames: int, *, length: int) -> Indices:
     return np.arange(length, dtype=np.int64) % num_frames
 
 
+@checks_types
 def uniform_clips(
     num_frames: int,
     *,
@@ -121,6 +123,7 @@ def dense_clips(
     return clips_at(starts, offsets_T, num_frames=num_frames, out_of_bound=out_of_bound)
 
 
+@checks_types
 def random_clips(
     num_frames: int,
     *,

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.utils.arguments import checks_types
+
 FrameArray = npt.NDArray[np.uint8]
 
 
@@ -29,6 +31,7 @@ def resize_frame(frame_HWC: FrameArray, *, height: int, width: int) -> FrameArra
     return cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
+@checks_types
 def center_crop(frames_THWC: FrameArray, *, size: int) -> FrameArray:
     """The middle `size` x `size` of every frame: (T, size, size, C)."""
     top, left = (side - _fits(side, size) for side in frames_THWC.shape[1:3])

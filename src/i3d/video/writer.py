@@ -10,28 +10,28 @@ import numpy as np
 from av.video.stream import VideoStream
 from PIL import Image
 
-from i3d.errors import InputError
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
+from i3d.utils.outputs import new_file
 from i3d.video.base import FrameHWC
 
 SUFFIXES: Final = (".mp4", ".gif")
 NO_FRAMES: Final = "a video needs at least one frame"
 
 
-def write_video(path: str | Path, frames: Iterable[FrameHWC], *, fps: float | Fraction) -> int:
+@checks_types
+def write_video(path: str | Path, frames: Iterable[FrameHWC], *, fps: float | Fraction, force: bool = False) -> int:
     """Write uint8 RGB frames (H, W, 3) of one size to an `.mp4` (H.264; H and W even) or `.gif`, chosen by the suffix.
 
-    The file is written whole or not at all. Returns the number of frames. Another suffix is an InputError, no frames a
-    ValueError.
+    The file is written whole or not at all. Returns the number of frames. Another suffix is an InputError, and so is an
+    existing file, unless `force` replaces it; no frames are a ValueError.
     """
-    path, rate = Path(path), Fraction(fps).limit_denominator(1_000_000)
+    path, rate = new_file(path, SUFFIXES, force=force), Fraction(fps).limit_denominator(1_000_000)
     match path.suffix.lower():
         case ".mp4":
             return _encode(path, frames, "libx264", "yuv420p", rate, options={"crf": "20", "preset": "veryfast"})
-        case ".gif":
-            return _write_gif(path, frames, rate)
         case _:
-            raise InputError(f"{path}: the name must end in {' or '.join(SUFFIXES)}")
+            return _write_gif(path, frames, rate)
 
 
 def write_lossless(path: Path, frames: Iterable[FrameHWC], *, fps: Fraction) -> int:

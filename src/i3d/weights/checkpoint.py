@@ -15,7 +15,9 @@ from pydantic import ValidationError, model_validator
 from i3d.errors import WeightsError
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import Settings, first_error
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import replacing
+from i3d.utils.outputs import new_file
 from i3d.weights.file_checksum import FileChecksum, save_with_checksum
 from i3d.weights.foreign.files import read_weights_file, safetensors_metadata
 from i3d.weights.foreign.numbers import Array
@@ -46,9 +48,10 @@ class Card(Settings):
         return self
 
 
-def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card) -> None:
-    """Write tensors and card to `path` atomically."""
-    with replacing(path) as temporary:
+@checks_types
+def save_checkpoint(path: Path, state: Mapping[str, torch.Tensor], card: Card, *, force: bool = False) -> None:
+    """Write tensors and card to `path` atomically. An existing file is an InputError, unless `force` replaces it."""
+    with replacing(new_file(path, force=force)) as temporary:
         save_with_checksum(temporary, state, key=METADATA_KEY, record=card)
 
 
@@ -57,6 +60,7 @@ def is_checkpoint(path: Path) -> bool:
     return METADATA_KEY in safetensors_metadata(path)
 
 
+@checks_types
 def load_checkpoint(path: Path, *, sha256: str | None = None) -> tuple[Mapping[str, Array], Card]:
     """The state dict as stored, and the card. Raises WeightsError for a damaged file and for another format."""
     file = read_weights_file(path)

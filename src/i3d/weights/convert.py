@@ -3,10 +3,9 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from i3d.errors import InputError, check_not_empty
 from i3d.utils.arguments import checks_types
+from i3d.utils.outputs import new_file
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.load import LoadReport, load_weights
 
@@ -47,20 +46,11 @@ def convert(
     file, `state` chooses one by its key, or "ema" the averaged one. Raises WeightsError for a file that
     is damaged, hostile or of another network, InputError for a bad option.
     """
-    check_not_empty(target=target)
-    path = Path(target)
-    if path.suffix != SUFFIX:
-        raise InputError(f"{path}: the target is a safetensors file; let its name end in {SUFFIX}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; create it first")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; choose another name")
-    if path.exists() and not force:
-        raise InputError(f"{path}: exists already; choose another name or use --force")
+    path = new_file(target, (SUFFIX,), force=force)
     weights = load_weights(
         source, recipe=recipe, labels=labels, in_channels=in_channels, state_key=state, partial=partial
     )
-    save_checkpoint(path, weights.state, weights.card)
+    save_checkpoint(path, weights.state, weights.card, force=True)
     return Conversion(
         source=str(source),
         target=str(target),

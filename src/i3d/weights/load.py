@@ -126,6 +126,7 @@ def load_weights(
     return Weights(state, card, sha256, checkpoint.format, checkpoint.recipe_from, labels_from, report)
 
 
+@checks_types
 def build_model(weights: Weights) -> VideoNetwork:
     """A network with these weights, in eval mode."""
     recipe = weights.card.recipe

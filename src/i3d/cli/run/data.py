@@ -161,7 +161,7 @@ def _write_list(annotations: Annotations, out: Path, *, force: bool, naming: Fra
     with locked_output(str(names), names):  # lists of other suffixes share it
         if not (names.is_file() and names.read_bytes() == classes_file(annotations.classes)):
             check_new(str(names), names, force=force)
-        write_annotations(annotations, out, naming=naming)
+        write_annotations(annotations, out, naming=naming, force=True)
         write_classes(annotations.classes, names)
     return names
 

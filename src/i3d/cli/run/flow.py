@@ -58,7 +58,7 @@ def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, max_
         raise VideoError(str(source), "it has one frame, and flow needs two", "give a longer one")
     height, width = (side - side % 2 for side in first_HW2.shape[:2])
     images = (flow_to_rgb(f, bound=max_displacement)[:height, :width] for f in chain([first_HW2], flows))
-    write_video(out, images, fps=fps)
+    write_video(out, images, fps=fps, force=True)
 
 
 def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[str, ...]:

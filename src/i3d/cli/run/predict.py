@@ -44,7 +44,7 @@ def run_predict(paths: list[str], options: PredictOptions, networks: Streams, fu
         output.print_json([row.to_dict() for row in rows])
     output.print_summary(rows, bad, out, protocol_line, json=options.json)
     if annotated is not None and not bad:
-        annotate(paths[0], rows[0], annotated, frames_fps=options.frames_fps, limits=_limits(options))
+        annotate(paths[0], rows[0], annotated, frames_fps=options.frames_fps, limits=_limits(options), force=True)
         log.info("labels drawn on the video: %s", printable(str(annotated)))
     return 3 if bad else 0
 

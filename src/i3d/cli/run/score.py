@@ -101,7 +101,7 @@ def _write(pairs: Sequence[tuple[Evaluation, Metrics]], options: ResultOptions |
         if out_format == "mmaction2" and first.bad:
             log.warning("%d clips could not be read; null stands in their places", len(first.bad))
     if report is not None:
-        write_report(report, first, others=others, bad_as_wrong=options.bad_as_wrong)
+        write_report(report, first, others=others, bad_as_wrong=options.bad_as_wrong, force=True)
         log.info("report: %s", printable(str(report)))
 
 

@@ -149,6 +149,7 @@ def check_dataset(
     return check.report(str(source))
 
 
+@checks_types
 def check_annotations(
     annotations: Annotations,
     *,

@@ -18,22 +18,29 @@ from i3d.data.frame_folders import FrameNaming, count_frames, dataset_naming
 from i3d.data.labels import is_numbered
 from i3d.data.rows import Rows
 from i3d.errors import InputError, is_utf8, printable
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import write_atomically
+from i3d.utils.outputs import new_file
 
 log = logging.getLogger("i3d")
 LABEL_NAME: Final = "label_name"  # a column of names, also where these are numbers
+SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".txt")
 COLUMNS: Final = ("path", "label", "start", "end", "split", "group", "num_frames")
 
 
-def write_annotations(annotations: Annotations, out: Path | str, *, naming: FrameNaming | None = None) -> None:
+@checks_types
+def write_annotations(
+    annotations: Annotations, out: Path | str, *, naming: FrameNaming | None = None, force: bool = False
+) -> None:
     """Write a table (.csv, .tsv), JSON lines (.jsonl), or MMAction2's list of videos or of frame folders (.txt).
 
     Paths are those of the annotations, relative to their root. `naming`: of frames, if folders must be counted; by
     default inferred. MMAction2's lists have class numbers and no times, splits or groups: several splits, a start or
     an end, and a name that would be read as another are an InputError; groups are omitted with a warning. JSON lines
-    hold file names that are not UTF-8, the other formats refuse them.
+    hold file names that are not UTF-8, the other formats refuse them. An existing file is an InputError, unless `force`
+    replaces it.
     """
-    out = Path(out)
+    out = new_file(out, SUFFIXES, force=force)
     if out.suffix.lower() != ".jsonl":
         annotations.check_utf8("this list", "rename it, or write JSON lines (.jsonl)")
     match out.suffix.lower():
@@ -41,10 +48,8 @@ def write_annotations(annotations: Annotations, out: Path | str, *, naming: Fram
             text = _table(annotations, "\t" if suffix == ".tsv" else ",")
         case ".jsonl":
             text = "".join(_json_line(row) for row in _rows(annotations))
-        case ".txt":
-            text = _mmaction2(annotations, out, naming)
         case _:
-            raise InputError(f"{out}: not a suffix of lists; use .csv, .tsv, .jsonl or .txt")
+            text = _mmaction2(annotations, out, naming)
     write_atomically(out, text.encode())
 
 

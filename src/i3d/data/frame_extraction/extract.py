@@ -29,8 +29,9 @@ from i3d.data.frame_extraction.jobs import WRITE_TODO, BadVideo, FrameFolder, Fr
 from i3d.data.frame_folders import RECORD
 from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted
+from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
-from i3d.utils.outputs import locked_output
+from i3d.utils.outputs import locked_output, output_folder
 from i3d.utils.process_pool import WorkerDied, run_jobs
 
 LIST: Final = "list.txt"
@@ -54,6 +55,7 @@ class ExtractionResult:
     notes: tuple[tuple[str, str], ...]  # (path, remark on the video): truncated, damaged
 
 
+@checks_types
 def extract_frames(
     annotations: Annotations,
     out: Path,
@@ -72,6 +74,7 @@ def extract_frames(
     Two clips with the same folder, missing videos, an unwritable `out`, and existing folders of other videos or
     settings (unless `force`, which replaces them) are an InputError.
     """
+    out = output_folder("out", out)
     if annotations.is_frames:
         raise InputError(f"{annotations.source}: these are folders of frames; give videos")
     if out.resolve() == Path(annotations.root).resolve():
