@@ -82,15 +82,38 @@ def test_a_line_that_a_kill_has_cut_is_ignored_and_removed(out, tail):
         assert values(log) == [10, 20, 30]
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [("junk", "Expecting value"), ("[]", ""), ('{"key": "c", "signature": [1], "row": 3}', "a line without")],
-)
-def test_a_damaged_line_is_an_error(out, line, reason):
+@pytest.mark.parametrize("line", ["junk", "[]", "[" * 3000, '{"key": "c", "signature": [1], "row": {"value": 30}}'])
+def test_a_line_that_is_not_ours_is_dropped(out, line, caplog):
     with out.with_name(".r.json.resume").open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(InputError, match=rf"\.r\.json\.resume: damaged \(.*{reason}.*--force"):
-        open_log(out)
+    with open_log(out) as log:
+        assert values(log) == [10, 20, None]
+    named = ": c" if "key" in line else ""
+    dropped = "dropped, and what they held is done again"
+    assert caplog.messages == [f"{log.path}: 1 line damaged or edited (line 4{named}); {dropped}"]
+    caplog.clear()
+    open_log(out).close()
+    assert not caplog.messages  # it is no longer in the log
+
+
+def test_every_changed_character_is_found(out, caplog):
+    """An item is believed as it was logged, or done again; other settings than those that were logged are refused."""
+    path = out.with_name(".r.json.resume")
+    content = path.read_bytes()
+    for place in range(len(content) - 1):
+        for byte in {content[place] ^ 1, ord("0"), ord("\n"), 0xFF} - {content[place]}:
+            path.write_bytes(content[:place] + bytes([byte]) + content[place + 1 :])
+            caplog.clear()
+            try:
+                with open_log(out) as log:
+                    read = values(log)
+            except InputError as error:
+                assert place < content.index(b"\n") + 1
+                assert "--force" in str(error)
+                assert "\n" not in str(error)
+                continue
+            assert read in ([None, 20, None], [10, None, None], [None, None, None])
+            assert len(caplog.messages) == 1
 
 
 def test_an_item_that_cannot_be_decoded_is_an_error(out):

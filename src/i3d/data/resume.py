@@ -9,25 +9,29 @@ Two kinds of output need it:
 
 import hashlib
 import json
+import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
-from i3d.errors import InputError, VideoError, first_line
+from i3d.errors import InputError, VideoError, abridged, counted, first_line, printable
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
 from i3d.utils.outputs import RESUME, check_new, is_open_file, resume_log
 from i3d.video.images import images_in
 
+DIGEST: Final = ', "digest": "'  # before the digest, at the end of a line
 WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
 MAX_CHANGES: Final = 5  # that a message names
 TODO: Final = "choose another --out, or replace them with --force"
 CHANGED: Final = ("it changed while it was read", "run again when it is complete")
 Entry = dict[str, Any]  # key, signature, row
 T = TypeVar("T")
+logger = logging.getLogger("i3d")
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,10 @@ class ResumeLog(Generic[T]):
     """The finished items of one output file, a JSON line each, in a hidden file beside it.
 
     The first line holds the settings. Each further line holds the key of an item, the signature of its source file
-    (`file_signature`) and the item, as `encode` makes it a JSON object and `decode` reads it. A last line that a kill
-    has cut is ignored. When the output is written, `finish_log` removes the log, or keeps it if items are missing.
+    (`file_signature`) and the item, as `encode` makes it a JSON object and `decode` reads it. Each ends in a digest of
+    itself: a damaged or edited one is dropped with a warning, so that its item is computed again, and a first line of
+    that kind is refused. A last line that a kill has cut is ignored. When the output is written, `finish_log` removes
+    the log, or keeps it if items are missing.
 
     Before anything is written, an InputError refuses a log of other settings, a log with items that are not in `keys`,
     a log that another run is writing, and an output that is not the one which a run with this log wrote. With `force`
@@ -68,7 +74,7 @@ class ResumeLog(Generic[T]):
         self._encode, self._decode = encode, decode
         self._file: BinaryIO | None = None
         self._entries: dict[str, Entry] = {}
-        self._header = json.dumps({"i3d": 2, "settings": settings}, sort_keys=True)
+        self._header = _with_digest({"i3d": 3, "settings": settings}, sort_keys=True)
         refusals: list[str] = []
         try:
             lines = self._read_logs(out, keys, force=force)
@@ -106,31 +112,26 @@ class ResumeLog(Generic[T]):
         """Log a finished item. A source without a signature is not logged: a change of it would go unnoticed."""
         if signature and self._file is not None:
             entry = {"key": key, "signature": list(signature), "row": self._encode(item)}
-            self._file.write(f"{json.dumps(entry)}\n".encode())
+            self._file.write(f"{_with_digest(entry)}\n".encode())
             self._file.flush()
 
     def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> dict[Path, list[str]]:
         """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
         logs = _logs(out)
-        if not any(log.exists() for log in logs):
+        if not any(one.exists() for one in logs):
             check_new(f"--out {out}", out, force=force)
         if self.path == logs[0]:
             self._file = _open_locked(self.path, out)
         lines_of: dict[Path, list[str]] = {}
         for log in [] if force else logs:
             if lines := _complete_lines(log, self._file if log == self.path else None):
-                entries = _entries(log, lines[1:])
-                if lines[0] != self._header:
-                    with _reading(log):
-                        before = json.loads(lines[0])["settings"]
-                    changes = describe_changes(before, json.loads(self._header)["settings"]) or "its format"
-                    what = f"{log.name} holds results made with other settings ({changes})"
-                    raise InputError(f"--out {out}: {what}; {TODO}")
-                if dropped := entries.keys() - set(keys):
-                    what = f"{log.name} holds results of {min(dropped)}, which is not in this run"
+                self._check_header(out, log, lines[0])
+                lines_of[log] = [lines[0], *_intact_lines(log, lines[1:])]
+                entries = _entries(lines_of[log])
+                if removed := entries.keys() - set(keys):
+                    what = f"{log.name} holds results of {min(removed)}, which is not in this run"
                     raise InputError(f"--out {out}: {what}; {TODO}")
                 self._entries |= entries
-                lines_of[log] = lines
         check_new(
             f"--out {out}",
             out,
@@ -138,6 +139,17 @@ class ResumeLog(Generic[T]):
             is_own=lambda path: any(_written_line(path) in lines for lines in lines_of.values()),
         )
         return lines_of
+
+    def _check_header(self, out: Path, log: Path, line: str) -> None:
+        """An InputError if the first line of a log names other settings, or is not as it was written."""
+        if line == self._header:
+            return
+        if (before := _record_of(line)) is None:
+            what = "its first line, the settings, was edited or is of another version; delete it, or start again with "
+            raise InputError(f"{log}: {what}--force")
+        changes = describe_changes(before.get("settings"), json.loads(self._header)["settings"]) or "its format"
+        what = f"{log.name} holds results made with other settings ({changes})"
+        raise InputError(f"--out {out}: {what}; {TODO}")
 
     def _remove_empty(self) -> None:
         """Close the log; remove it if it was made only now."""
@@ -149,7 +161,13 @@ class ResumeLog(Generic[T]):
     def _merge_logs(self, file: BinaryIO, out: Path, lines_of: dict[Path, list[str]]) -> None:
         """Add the items of the other logs to this one, and remove those logs."""
         own = lines_of.pop(self.path, [])
-        file.truncate(sum(len(line.encode()) + 1 for line in own))  # without a last line that was cut
+        content = "".join(f"{line}\n" for line in own).encode()
+        file.seek(0, os.SEEK_SET)
+        if file.read(len(content)) == content:
+            file.truncate(len(content))  # without a last line that was cut
+        else:  # without lines that were dropped
+            file.truncate(0)
+            file.write(content)
         new = [] if own else [self._header]
         for lines in lines_of.values():
             new += lines[1:]
@@ -254,7 +272,20 @@ def _logs(out: Path) -> list[Path]:
 
 def _written_line(path: Path) -> str:
     with path.open("rb") as file:
-        return json.dumps({WRITTEN: hashlib.file_digest(file, "sha256").hexdigest()})
+        return _with_digest({WRITTEN: hashlib.file_digest(file, "sha256").hexdigest()})
+
+
+def _with_digest(record: Mapping[str, Any], *, sort_keys: bool = False) -> str:
+    """A record as a line of JSON that ends in a digest of the line."""
+    text = json.dumps(record, sort_keys=sort_keys)
+    return f'{text[:-1]}{DIGEST}{hashlib.sha256(text.encode()).hexdigest()[:16]}"}}'
+
+
+def _record_of(line: str) -> dict[str, Any] | None:
+    """The record of a line; None if its digest is wrong or missing."""
+    text, mark, digest = line.rpartition(DIGEST)
+    expected = hashlib.sha256(f"{text}}}".encode()).hexdigest()[:16]
+    return json.loads(f"{text}}}") if mark and digest == f'{expected}"}}' else None
 
 
 def _open_locked(path: Path, out: Path) -> BinaryIO:
@@ -278,18 +309,32 @@ def _complete_lines(path: Path, file: BinaryIO | None) -> list[str]:
         else:
             file.seek(0, os.SEEK_SET)
             content = file.read()
-        return content.decode().split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
+        return content.decode(errors="replace").split("\n")[:-1]
+    except OSError as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it to start again") from error
 
 
-def _entries(path: Path, lines: Sequence[str]) -> dict[str, Entry]:
-    with _reading(path):
-        records = [record for record in map(json.loads, lines) if record.keys() != {WRITTEN}]
-        entries = {entry["key"]: entry for entry in records}
-        if any(not isinstance(e["signature"], list) or not isinstance(e["row"], dict) for e in entries.values()):
-            raise ValueError("a line without signature and row")
-        return entries
+def _intact_lines(log: Path, lines: Sequence[str]) -> list[str]:
+    """The lines with the right digest; a warning counts and names the others."""
+    intact = [_record_of(line) is not None for line in lines]
+    wrong = [_name_of(number, line) for number, line in enumerate(lines, start=2) if not intact[number - 2]]
+    if wrong:
+        what = f"{counted(len(wrong), 'line')} damaged or edited ({abridged(wrong, MAX_CHANGES)})"
+        logger.warning("%s: %s; dropped, and what they held is done again", printable(str(log)), what)
+    return [line for line, is_intact in zip(lines, intact, strict=True) if is_intact]
+
+
+def _name_of(number: int, line: str) -> str:
+    """Of a line that cannot be believed: its number, and its key as far as it can be read."""
+    key = re.search(r'"key": ("(?:[^"\\]|\\.)*")', line)
+    with suppress(ValueError):
+        return f"line {number}: {printable(json.loads(key[1]))}" if key else f"line {number}"
+    return f"line {number}"
+
+
+def _entries(lines: Sequence[str]) -> dict[str, Entry]:
+    """The items of intact lines by their keys; of one key, the last."""
+    return {record["key"]: record for line in lines if (record := _record_of(line)) and "key" in record}
 
 
 @contextmanager
