@@ -1,15 +1,17 @@
 """A video that is replaced or written to while it is read: an error, and nothing is logged or stored of it."""
 
 import json
+import os
 from multiprocessing import Process
 
 import pytest
 
+from i3d.data.content import content_digest
 from i3d.data.formats.read import read_annotations
 from i3d.data.frame_extraction import jobs
 from i3d.data.frame_extraction.extract import extract_frames
 from i3d.data.frame_extraction.jobs import FrameSettings
-from i3d.data.loading.flow_cache import ClipFlow, content_digest
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.pack import pack_dataset
 from i3d.errors import VideoError
 from i3d.evaluation.scorer import Scorer
@@ -21,7 +23,7 @@ from i3d.utils.cache import Cache
 from i3d.video.reader import open_video
 from support.commands import run
 from support.evaluation_runs import save_model
-from support.rendering import render
+from support.rendering import encode, numbered_frame, render
 
 CHANGED = "it changed while it was read; run again when it is complete"
 SETTINGS = FeatureSettings(window=8, stride=8)
@@ -97,6 +99,49 @@ def test_arrays_of_others_beside_features_stay(clips, model):
     assert {(clips / "out" / f"a.{suffix}").read_bytes() for suffix in ("h5", "npz", "parquet")} == {b"mine"}
     (row,) = extract_features([str(path)], clips / "out", extractor, file_format="npz", force=True)
     assert not (clips / "out" / "a.npy").exists()  # our own in another format
+
+
+def exchange(path, *, num_frames=12):
+    """Another video of the same size, name and time."""
+    before = path.stat()
+    frames = [numbered_frame(k, height=48, width=64) for k in range(num_frames)]
+    encode(path, frames[::-1], codec="rawvideo", pix_fmt="yuv420p")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+COMMANDS = {  # words, and what is printed when only a.avi is done again
+    "predict": ("a.avi b.avi bad.avi --out r.json", "a.avi"),
+    "test": ("MODEL --data l.csv --out r.json --workers 0 --max-bad 40%", "1 of 3 clips were done before"),
+    "features": ("a.avi b.avi --out out --window 8 --stride 8", "2 videos, 1 reused"),
+    "flow": ("a.avi b.avi --out out --flow-method dis", "1 reused"),
+    "data extract-frames": ("l.csv --out out", "1 reused"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_another_video_of_the_same_size_and_time_is_not_taken_for_the_first(tmp_path, model, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.avi", "b.avi"):
+        render(tmp_path / name, num_frames=12, codec="rawvideo", pix_fmt="yuv420p")
+    (tmp_path / "bad.avi").write_bytes(b"x")  # the logs of results stay
+    (tmp_path / "l.csv").write_text("path,label\na.avi,a\nb.avi,b\nbad.avi,b\n")
+    words = [*command.split(), *COMMANDS[command][0].replace("MODEL", str(model)).split()]
+    words += {"predict": ["--model", model], "features": ["--model", model]}.get(command, [])
+    run(*words)
+    first = files_of(tmp_path)
+    os.utime(tmp_path / "b.avi", (1, 1))  # the same content
+    exchange(tmp_path / "a.avi")
+    result = run(*words)
+    changed = {path for path, content in files_of(tmp_path).items() if first[path] != content}
+    assert COMMANDS[command][1] in result.output
+    assert {path.relative_to(tmp_path).parts[0] for path in changed} >= {"a.avi"}
+    assert any("b" not in path.parts and path.name != "a.avi" for path in changed), changed
+    assert not [path for path in changed if path.stem == "b" or path.parent.name == "b"]
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.mark.parametrize("flow", [None, "dis"])

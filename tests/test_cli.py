@@ -195,9 +195,9 @@ def test_a_second_run_computes_only_videos_that_failed_or_changed(clips, countin
     assert Path(out).read_bytes() == first
     shutil.copy("z.webm", "zz.webm")
     Path("m-broken.mp4").write_bytes(b"fixed")
-    os.utime("z.webm", (1, 1))
+    os.utime("z.webm", (1, 1))  # its content is the same
     in_process("predict", ".", "--out", out)
-    assert counting[2].calls == ["m-broken.mp4", "z.webm", "zz.webm"]
+    assert counting[2].calls == ["m-broken.mp4", "zz.webm"]
     assert not Path(f".{out}.resume").exists()  # every video has a result
     assert "the file exists" in in_process("predict", ".", "--out", out)
 

@@ -145,7 +145,7 @@ def test_the_first_rank_decides_which_scores_are_reused(clips, tmp_path):
         cache = ScoreCache(Resume(homes[world.rank] / "r.json"), {}, annotations, world=world)
         loaded = sorted(cache.load())
         index = (2, 3)[world.rank]
-        cache.add(index, cache.signature(index), scores)
+        cache.add(index, cache.stamp(index), scores)
         cache.close()
         return loaded
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import i3d.data.check.clip
 import i3d.data.check.dataset
 import i3d.data.loading.dataset
 import i3d.data.preview
+import i3d.finetuning.finetune
 from i3d.errors import VideoError
 from i3d.utils.cache import Cache, cache_key
 from support.finetuning_runs import make_clip, make_folder, save_tiny, state_of, train
@@ -46,6 +48,35 @@ def start(root, work_dir, *more, data="clips"):
     output = train(root / data, root / work_dir, root / "tiny.safetensors", *common, *more)
     (line,) = (line for line in output.splitlines() if line.startswith("features: ") and "computed" in line)
     return int(line.split()[1])
+
+
+@pytest.mark.slow
+def test_a_clip_of_the_same_size_and_time_is_another(root):
+    clip = sorted((root / "clips").rglob("*.mp4"))[0]
+    before, content = clip.stat(), bytearray(clip.read_bytes())
+    content[-1] ^= 1  # in the index, where nothing depends on it
+    clip.write_bytes(content)
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert start(root, "two") == 2  # the views of this clip
+
+
+@pytest.mark.slow
+def test_a_clip_that_is_replaced_after_the_inspection_is_lost_and_not_cached(clean, monkeypatch):
+    """In the middle of the run, as another program does it."""
+    clips, real = sorted((clean / "clips").rglob("*.mp4")), i3d.finetuning.finetune.divide
+    before = clips[0].read_bytes()
+
+    def replaced(*arguments, **options):
+        clips[0].write_bytes(clips[1].read_bytes())
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(i3d.finetuning.finetune, "divide", replaced)
+        common = ["--views", 2, "--head", "prototype", "--precision", "fp32", "--no-overfit-check", "--max-bad", "50%"]
+        output = train(clean / "clips", clean / "one", clean / "tiny.safetensors", *common)
+    assert f"{clips[0]}: it changed while it was read; run again when it is complete" in output
+    clips[0].write_bytes(before)
+    assert start(clean, "two") == 2  # nothing was cached under the content that it had at the inspection
 
 
 def best(root, work_dir):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from i3d.data.content import content_digest
 from i3d.data.formats.read import read_annotations
 from i3d.data.loading import flow_cache as computed_flow
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
@@ -366,7 +367,7 @@ def test_a_few_clips_of_a_long_video_have_only_their_flow_computed(tmp_path):
     few = predictor(str(file))
     assert not list((tmp_path / "c").glob("**/*.mkv"))
     with open_video(file) as video:
-        predictor.sampler.flow.open(video, computed_flow.content_digest(file), short_side=PRE.short_side).__exit__()
+        predictor.sampler.flow.open(video, content_digest(file), short_side=PRE.short_side).__exit__()
     assert replace(few, path="") == replace(predictor(str(file)), path="")
 
 

@@ -19,16 +19,14 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
-from i3d.errors import InputError, VideoError, abridged, counted, first_line, printable
+from i3d.errors import InputError, abridged, counted, first_line, printable
 from i3d.utils.atomic_files import try_lock_for_process, write_atomically, writing_to
 from i3d.utils.outputs import RESUME, check_new, is_open_file, resume_log
-from i3d.video.images import images_in
 
 DIGEST: Final = ', "digest": "'  # before the digest, at the end of a line
 WRITTEN: Final = "written"  # key of a line with the SHA-256 of the output
 MAX_CHANGES: Final = 5  # that a message names
 TODO: Final = "choose another --out, or replace them with --force"
-CHANGED: Final = ("it changed while it was read", "run again when it is complete")
 Entry = dict[str, Any]  # key, signature, row
 T = TypeVar("T")
 logger = logging.getLogger("i3d")
@@ -47,7 +45,7 @@ class ResumeLog(Generic[T]):
     """The finished items of one output file, a JSON line each, in a hidden file beside it.
 
     The first line holds the settings. Each further line holds the key of an item, the signature of its source file
-    (`file_signature`) and the item, as `encode` makes it a JSON object and `decode` reads it. Each ends in a digest of
+    (`data/content.py`) and the item, as `encode` makes it a JSON object and `decode` reads it. Each ends in a digest of
     itself: a damaged or edited one is dropped with a warning, so that its item is computed again, and a first line of
     that kind is refused. A last line that a kill has cut is ignored. When the output is written, `finish_log` removes
     the log, or keeps it if items are missing.
@@ -100,7 +98,7 @@ class ResumeLog(Generic[T]):
         if self._file is not None:
             self._file.close()
 
-    def get(self, key: str, signature: Callable[[], Sequence[int]]) -> T | None:
+    def get(self, key: str, signature: Callable[[], Sequence[Any]]) -> T | None:
         """A finished item, if the signature of its source is still the same; it is computed only for logged items."""
         entry = self._entries.get(key)
         if entry is None or not (current := list(signature())) or entry["signature"] != current:
@@ -108,7 +106,7 @@ class ResumeLog(Generic[T]):
         with _reading(self.path):
             return self._decode(entry["row"])
 
-    def add(self, key: str, signature: Sequence[int], item: T) -> None:
+    def add(self, key: str, signature: Sequence[Any], item: T) -> None:
         """Log a finished item. A source without a signature is not logged: a change of it would go unnoticed."""
         if signature and self._file is not None:
             entry = {"key": key, "signature": list(signature), "row": self._encode(item)}
@@ -196,25 +194,6 @@ def is_logged(path: Path, out: Path) -> bool:
     """Whether the log of `out` names the content that the file `path` has now."""
     log = resume_log(out)
     return path.is_file() and log.exists() and _written_line(path) in _complete_lines(log, None)
-
-
-def file_signature(path: str) -> list[int]:
-    """Number of files, total size and newest modification time of a video file, or of the images of a folder.
-
-    Empty for what is no file, such as the standard input: it never counts as unchanged.
-    """
-    try:
-        files = images_in(Path(path)) if Path(path).is_dir() else [Path(path)]
-        stats = [file.stat() for file in files]
-    except OSError:
-        return []
-    return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
-
-
-def check_unchanged(path: str, signature: Sequence[int]) -> None:
-    """A VideoError if a file no longer has the signature that it had before it was read."""
-    if signature and file_signature(path) != signature:
-        raise VideoError(path, *CHANGED)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

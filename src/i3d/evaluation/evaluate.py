@@ -17,12 +17,13 @@ from typing import Any, Final
 import numpy as np
 
 from i3d.data.annotations import Annotations
+from i3d.data.content import CHANGED
 from i3d.data.labels import check_numbers, clean_label, is_numbered
 from i3d.data.loading.batch import UnreadableClip
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.data.resume import CHANGED, Resume
+from i3d.data.resume import Resume
 from i3d.errors import InputError, VideoError, abridged, counted, printable, quoted
 from i3d.evaluation.result import BadClip, ClipRange, Evaluation, ViewLogits
 from i3d.evaluation.resume import ScoreCache, decode_scores, encode_scores
@@ -256,19 +257,20 @@ class _Evaluator:
         for index in list(scores)[world.rank :: world.size]:
             reporter.clip(self._is_correct(scores[index], index))
         lines = []
-        signatures = {index: cache.signature(index) for index in remaining[world.rank :: world.size]}
+        stamps = {index: cache.stamp(index) for index in remaining[world.rank :: world.size]}
         for batch in loader.batches():
             for index, views in zip(batch.indices_N.tolist(), batch.views_N, strict=True):
                 file = self.annotations.file(index)
                 note = next((noted.note for noted in batch.notes if noted.index == index), "")
                 scored = self.scorer(views, file, index=index)
                 clip = {name: replace(of_protocol, note=note) for name, of_protocol in scored.items()}
-                if cache.signature(index) != signatures[index]:
+                try:
+                    cache.add(index, stamps[index], clip)
+                except VideoError:
                     loader.bad[index] = UnreadableClip(index, str(VideoError(file, *CHANGED)))
                     loader.check_bad()
                     reporter.clip(None)
                     continue
-                cache.add(index, signatures[index], clip)
                 lines.append(json.dumps([index, encode_scores(clip)]))
                 reporter.clip(self._is_correct(clip, index))
             for _ in batch.bad:

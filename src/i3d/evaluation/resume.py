@@ -2,14 +2,14 @@
 
 import base64
 import json
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from i3d.data.annotations import Annotations
-from i3d.data.resume import Resume, ResumeLog, file_signature
+from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
+from i3d.data.resume import Resume, ResumeLog
 from i3d.data.shards import INDEX
 from i3d.errors import counted
 from i3d.evaluation.scorer import ClipScores, ProtocolScores
@@ -44,25 +44,30 @@ class ScoreCache:
             return {}
         lines = []
         for index in range(len(self._clips)) if self._world.rank == 0 else ():
-            scores = self._log.get(self._key(index), partial(self.signature, index))
+            scores = self._log.get(self._key(index), partial(file_signature, self._source(index)))
             if scores is not None:
                 lines.append(json.dumps([index, encode_scores(scores)]))
         return {index: decode_scores(row) for index, row in map(json.loads, self._world.all_gather(lines))}
 
-    def add(self, index: int, signature: Sequence[int], scores: ProtocolScores) -> None:
-        """Log the scores of a clip, whose file had this signature before it was read."""
+    def add(self, index: int, stamp: Stamp, scores: ProtocolScores) -> None:
+        """Log the scores of a clip, whose file had this stamp before it was read. A VideoError if it changed."""
+        check_unchanged(self._source(index), stamp)
         if self._log is not None:
-            self._log.add(self._key(index), signature, scores)
+            self._log.add(self._key(index), signature_of_read(self._source(index), stamp), scores)
 
     def _key(self, index: int) -> str:
         """The name of a clip; of a folder, also how many of its frames belong to the clip."""
         num_frames = self._clips[index].num_frames
         return self._clips.name(index) + ("" if num_frames is None else f" ({counted(num_frames, 'frame')})")
 
-    def signature(self, index: int) -> Sequence[int]:
-        """Of the file of a clip; of packed clips, of the index of the shards."""
+    def stamp(self, index: int) -> Stamp:
+        """What changes with the file of a clip."""
+        return file_stamp(self._source(index))
+
+    def _source(self, index: int) -> str:
+        """The file of a clip; of packed clips, the index of the shards."""
         shards = self._clips.shards
-        return file_signature(self._clips.file(index) if shards is None else str(shards.root / INDEX))
+        return self._clips.file(index) if shards is None else str(shards.root / INDEX)
 
 
 def encode_scores(scores: ProtocolScores) -> dict[str, Any]:

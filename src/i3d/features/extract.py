@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from i3d._version import __version__
+from i3d.data.content import file_stamp, signature_of_read
 from i3d.data.formats.inputs import LIST_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
-from i3d.data.resume import check_unchanged, file_signature
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.features.array_formats import FileFormat, check_format
 from i3d.features.crops import crop_names
@@ -149,17 +149,17 @@ def _extract_each(
         if is_complete(target, extractor.made_with, force=force):
             yield ExtractResult(target, 0, True)
             continue
-        signature = file_signature(target.video)
+        stamp = file_stamp(target.video)
         try:
             with open_video(target.video, limits=limits) as video:
                 features = extractor(video, on_progress=on_progress)
-            check_unchanged(target.video, signature)
+            signature = signature_of_read(target.video, stamp)
         except VideoError as error:
             yield ExtractResult(target, 0, False, str(error))
             continue
         target.base.parent.mkdir(parents=True, exist_ok=True)
         with locked_output(str(target.sidecar), target.sidecar, waits=True):  # another run may write the same features
-            is_written = is_complete(target, extractor.made_with, force=force)
+            is_written = is_complete(target, extractor.made_with, force=force, is_quiet=True)
             if not is_written:
                 write_features(target, features, extractor.made_with, signature)
         yield ExtractResult(target, 0 if is_written else len(features.rows), is_written, "", features.notes)

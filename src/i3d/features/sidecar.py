@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.resume import TODO, check_settings, file_signature, is_current, read_record
-from i3d.errors import InputError
+from i3d.data.content import file_signature
+from i3d.data.resume import TODO, check_settings, is_current, read_record
+from i3d.errors import InputError, printable
 from i3d.features.array_formats import FORMATS, FileFormat, array_bytes
 from i3d.features.extractor import VideoFeatures
 from i3d.utils.atomic_files import write_atomically
@@ -45,10 +46,11 @@ class FeatureFile:
         return self.base.with_name(f"{self.base.name}.json")
 
 
-def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: bool) -> bool:
+def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: bool, is_quiet: bool = False) -> bool:
     """Whether the features of the video, as it is now, exist completely and were made with these settings.
 
-    Foreign files, and features of other settings or of another video, are an InputError, unless `force` replaces them.
+    An array with another content than was written is reported, unless `is_quiet`, and counts as missing. Foreign files,
+    and features of other settings or of another video, are an InputError, unless `force` replaces them.
     """
     record = read_sidecar(target.sidecar)
     if record is None:
@@ -66,13 +68,14 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     if not is_current(record, made_with, file_signature(target.video)) or not target.values.exists():
         return False
     is_intact: bool = record.get("sha256") == file_sha256(target.values)
-    if not is_intact:
-        log.warning("%s: damaged since it was written (its SHA-256 is wrong); it is extracted again", target.values)
+    if not is_intact and not is_quiet:
+        what = "edited or damaged since it was written (its SHA-256 is wrong)"
+        log.warning("%s: %s; it is extracted again", printable(str(target.values)), what)
     return is_intact
 
 
 def write_features(
-    target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any], signature: Sequence[int]
+    target: FeatureFile, features: VideoFeatures, made_with: Mapping[str, Any], signature: Sequence[str]
 ) -> None:
     """Write the array between two versions of its sidecar, each atomically. `signature`: of the video that was read."""
     content = array_bytes(features, target.format)

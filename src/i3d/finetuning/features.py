@@ -16,11 +16,12 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.content import CHANGED, file_signature
 from i3d.data.frame_folders import FrameNaming
 from i3d.data.loading.dataset import ClipDataset, TestView, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.loader import ClipLoader
-from i3d.errors import InputError
+from i3d.errors import InputError, VideoError
 from i3d.models.engine.engine import Engine
 from i3d.models.engine.forward import network_input
 from i3d.models.network import VideoNetwork
@@ -57,11 +58,18 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips and the SHA-256 of the content of each."""
+    """Clips, and a hash of each with which its features are cached."""
 
     annotations: Annotations
     sha256_N: tuple[str, ...]
     naming: FrameNaming | None = None
+    contents_N: tuple[list[str], ...] = ()  # the signatures of the files when they were hashed; empty: unknown
+
+    def change(self, index: int) -> str:
+        """Why the features of a clip must not be cached: its file is no longer the one that was hashed."""
+        file = self.annotations.file(index)
+        is_changed = bool(self.contents_N) and file_signature(file) != self.contents_N[index]
+        return str(VideoError(file, *CHANGED)) if is_changed else ""
 
     def part(self, index: int) -> list[Any]:
         """The part of its file that a clip is."""
@@ -70,7 +78,8 @@ class Clips:
 
     def select(self, chosen: Sequence[int]) -> Self:
         sha256_N = tuple(self.sha256_N[index] for index in chosen)
-        return type(self)(self.annotations.select(list(chosen)), sha256_N, self.naming)
+        contents_N = tuple(self.contents_N[index] for index in chosen) if self.contents_N else ()
+        return type(self)(self.annotations.select(list(chosen)), sha256_N, self.naming, contents_N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +138,10 @@ def clip_features(
         for place, values_VC in (
             _compute(backbone, clips.select(missing), view, draw, seed, cache, num_workers) if missing else ()
         ):
-            if isinstance(values_VC, str):
-                lost[missing[place]] = values_VC
+            if reason := values_VC if isinstance(values_VC, str) else clips.change(missing[place]):
+                lost[missing[place]] = reason
                 continue
+            assert not isinstance(values_VC, str)
             key = keys_ND[missing[place]][draw]
             cache.save_array(key, values_VC)
             num_computed += key not in features

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from i3d.data.annotations import SPLITS, Annotations
 from i3d.data.check.dataset import check_annotations
 from i3d.data.check.report import ClipReport, DatasetReport
+from i3d.data.content import CHANGED, file_signature
 from i3d.data.frame_folders import FrameNaming
-from i3d.data.resume import file_signature
 from i3d.data.sources import guess_sources
 from i3d.data.split import assign_folds, find_groups, split_annotations, with_groups
-from i3d.errors import InputError, counted, quoted
+from i3d.errors import InputError, VideoError, counted, quoted
 from i3d.finetuning.data_issues import DataIssue, duplicate_pairs, find_data_issues, is_readable
 from i3d.finetuning.features import Clips
 from i3d.finetuning.options import FinetuneOptions
@@ -26,7 +26,7 @@ from i3d.utils.cache import cache_key
 from i3d.utils.device import ComputeConfig
 from i3d.utils.progress import Progress, ProgressCallback, ignore_progress
 
-VERSION: Final = 1  # of the cached report
+VERSION: Final = 2  # of the cached report
 VAL_FRACTION: Final = 0.2
 FEW_CLIPS: Final = 100  # held out, below which an accuracy is uncertain by more than ten points
 NUM_FOLDS: Final = 5
@@ -78,7 +78,8 @@ def inspect_clips(
         )
     if options.group_by:
         annotations = with_groups(annotations, options.group_by)  # a wrong pattern is an error before any decoding
-    report = _trim_to_parts(_check(annotations, naming, compute, on_progress), annotations)
+    contents = [file_signature(annotations.file(index)) for index in range(len(annotations))]
+    report = _trim_to_parts(_check(annotations, contents, naming, compute, on_progress), annotations)
     readable = [index for index, row in enumerate(report.rows) if is_readable(row)]
     if not readable:
         raise _nothing_readable(annotations, report)
@@ -106,7 +107,8 @@ def inspect_clips(
         duplicates=tuple(pairs),
         source_risk=_source_risk(clips),
     )
-    return Clips(clips, tuple(row.sha256 for row in rows), naming), stats
+    sha256_N, contents_N = tuple(row.sha256 for row in rows), tuple(contents[index] for index in readable)
+    return Clips(clips, sha256_N, naming, contents_N), stats
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,19 +201,22 @@ def _source_risk(clips: Annotations) -> str:
 
 
 def _check(
-    annotations: Annotations, naming: FrameNaming | None, compute: ComputeConfig, on_progress: ProgressCallback
+    annotations: Annotations,
+    contents: Sequence[list[str]],
+    naming: FrameNaming | None,
+    compute: ComputeConfig,
+    on_progress: ProgressCallback,
 ) -> DatasetReport:
-    """The report of `i3d data check`, from the cache if no clip, label or file has changed.
+    """The report of `i3d data check`, from the cache if no clip, label or content (a signature) has changed.
 
     It is one entry of the cache and no `ResumeLog`: it depends on all clips together, as duplicates do, and runs of
     different work directories share it.
     """
-    signatures = [[asdict(clip), file_signature(annotations.file(index))] for index, clip in enumerate(annotations)]
     key = cache_key(
         kind="inspection",
         version=VERSION,
         root=os.path.abspath(annotations.root),  # noqa: PTH100
-        clips=signatures,
+        clips=[[asdict(clip), content] for clip, content in zip(annotations, contents, strict=True)],
         classes=annotations.classes,
         naming=str(naming),
     )
@@ -227,7 +232,8 @@ def _check(
         on_progress(Progress("check clips", completed, len(annotations), "clip"))
 
     report = check_annotations(annotations, naming=naming, num_workers=compute.num_workers, on_clip=count)
-    if all(signature for _, signature in signatures):  # clips in shards have none
+    _check_unchanged(annotations, contents)
+    if all(contents):  # clips in shards have none
         compute.cache.save_json(key, {"rows": [asdict(row) for row in report.rows], "counts": report.counts})
     return report
 
@@ -237,6 +243,13 @@ def _why_bad(row: ClipReport, annotations: Annotations) -> str:
         return f"{row.path}: {row.reason}"
     root = annotations.root or "."
     return f"{row.path}: no such file below {root}; restore it, or give the folder that paths begin in (--root)"
+
+
+def _check_unchanged(annotations: Annotations, contents: Sequence[list[str]]) -> None:
+    """An InputError for the first clip whose file has changed since its digest was computed."""
+    for index, content in enumerate(contents):
+        if file_signature(file := annotations.file(index)) != content:
+            raise InputError(str(VideoError(file, *CHANGED)))
 
 
 def _nothing_readable(annotations: Annotations, report: DatasetReport) -> InputError:

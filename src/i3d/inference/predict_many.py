@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from i3d.data.content import Stamp, check_unchanged, file_signature, file_stamp, signature_of_read
 from i3d.data.formats.inputs import STDIN
 from i3d.data.loading.view_stream import EndOfVideo, View
-from i3d.data.resume import ResumeLog, check_unchanged, file_signature
+from i3d.data.resume import ResumeLog
 from i3d.errors import InputError, VideoError, check_not_empty
 from i3d.inference.prediction import Prediction, Predictions
 from i3d.inference.predictor import Predictor, VideoClassifier, source_name
@@ -173,12 +174,13 @@ def predict_each(
                     for stream in predictor.streams
                 ]
                 if isinstance(item.source, str):
-                    check_unchanged(item.source, item.signature)
+                    check_unchanged(item.source, item.stamp)
+                    signature = signature_of_read(item.source, item.stamp) if log else ()
                 row = predictor.make_prediction(item.source, logits, top_k=top_k)
             except VideoError as error:
                 row = Prediction(name, "error", (), predictor.protocol_line, 0, str(error))
             if log and row.status == "ok":  # the next run tries the others again
-                log.add(row.path, item.signature, row)
+                log.add(row.path, signature, row)
             yield row
 
 
@@ -186,11 +188,11 @@ class _Start(NamedTuple):
     """The views that follow are of this video."""
 
     source: Source
-    signature: list[int]  # of its file, before it was read; empty if it is no file
+    stamp: Stamp  # of its file, before it was read; empty if it is no file
 
     @classmethod
     def from_source(cls, source: Source) -> Self:
-        return cls(source, file_signature(source) if isinstance(source, str) else [])
+        return cls(source, file_stamp(source) if isinstance(source, str) else ())
 
 
 def _decode(

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.content import CHANGED, content_digest
 from i3d.data.flow_files import FILES, FlowFormat, write_flow_file
 from i3d.data.frame_folders import RECORD, FrameNaming
-from i3d.data.loading.flow_cache import content_digest
-from i3d.data.resume import CHANGED, is_current, read_record
+from i3d.data.resume import is_current, read_record
 from i3d.data.shards import PackedPath, open_stored_video
 from i3d.errors import InputError, VideoError, abridged, first_line
 from i3d.recipes.settings import FlowMethod

@@ -20,10 +20,11 @@ import numpy.typing as npt
 import torch
 
 from i3d.data.annotations import Annotations
+from i3d.data.content import content_digest
 from i3d.data.flow_files import flow_from_rgb
 from i3d.data.frame_folders import FrameNaming, dataset_naming, open_frames
 from i3d.data.loading.batch import Batch, Box, ClipNote, UnreadableClip, Views, allocate_uint8, to_shared
-from i3d.data.loading.flow_cache import ClipFlow, content_digest
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.preprocess import check_size, window_frames
 from i3d.data.loading.samplers import epoch_order
 from i3d.data.shards import open_stored_video

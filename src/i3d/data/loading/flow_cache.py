@@ -6,12 +6,11 @@ video, the method, the size and rate of the frames. It is lossless: all epochs g
 Letters in names: D distinct frames, H rows, W columns.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,17 +18,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from i3d.data.content import CHANGED, content_digest
 from i3d.data.flow_files import flow_as_rgb, flow_from_rgb
 from i3d.data.loading.preprocess import flow_at, resize_checked
-from i3d.data.resume import CHANGED
-from i3d.data.shards import PackedPath
 from i3d.errors import InputError, VideoError
 from i3d.recipes.settings import FlowMethod, NetworkSettings, Preprocessing, flow_method
 from i3d.utils.atomic_files import writing_to
 from i3d.utils.cache import Cache, cache_key
 from i3d.video.base import FrameHWC, Video
 from i3d.video.flow import BOUND, consecutive_flows, flow_to_bytes
-from i3d.video.images import images_in
 from i3d.video.reader import open_video
 from i3d.video.writer import write_lossless
 
@@ -149,28 +146,3 @@ class ClipFlow:
         with writing_to(what, "free disk space, or choose another folder with --cache"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_lossless(path, map(flow_as_rgb, self._flow_bytes(frames)), fps=Fraction(25))
-
-
-def content_digest(path: Path | PackedPath) -> str:
-    """A hash of the content of a video file, on disk or in shards, or of a folder of frames."""
-    if isinstance(path, PackedPath):
-        content = path.read_bytes()  # the same hash as of the file
-        return hashlib.sha256(f"{len(content)} ".encode() + hashlib.sha256(content).digest()).hexdigest()
-    try:
-        files = images_in(path) if path.is_dir() else [path]
-        stats = [(str(file), file.stat()) for file in files]
-        return _digest(tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats))
-    except OSError as error:
-        what = f"cannot be read ({error.strerror})"
-        raise VideoError(str(path), what, "check the path and its permissions") from error
-
-
-@lru_cache(maxsize=1 << 16)
-def _digest(files: tuple[tuple[str, int, int, int], ...]) -> str:
-    """Of files with these sizes and times of change: a process reads each file only once."""
-    digest = hashlib.sha256()
-    for name, size, *_ in files:
-        digest.update(f"{size} ".encode())
-        with Path(name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from i3d.data.loading.flow_cache import ClipFlow, content_digest
+from i3d.data.content import content_digest
+from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.loading.preprocess import resize_checked, window_frames
 from i3d.recipes.settings import ClipProtocol, Preprocessing, Protocol, WindowProtocol
 from i3d.video.base import FrameHWC, Limits, Source, Video
