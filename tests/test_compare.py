@@ -1,6 +1,7 @@
 """Two files of features: how alike, and what was done otherwise."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 from i3d.errors import InputError
 from i3d.features.compare import compare_features, likely_causes
 from i3d.features.extract import load_extractor
+from i3d.features.extractor import Row, VideoFeatures
+from i3d.features.sidecar import FeatureFile, is_complete, write_features
 from i3d.recipes.features import FeatureSettings
 from i3d.utils.device import ComputeConfig
 from i3d.video.reader import open_video
 from i3d.weights.pretrained import DEFAULT
 from support.commands import run_here
 from support.evaluation_runs import save_model
+from support.odd_json import DEEP, mutants
 from support.rendering import encode, numbered_frame
 
 SETTINGS = FeatureSettings(window=8, stride=4, fps=20.0)
@@ -205,6 +209,70 @@ def test_the_command(clip, source, tmp_path):
     assert output["differ"] == ["settings.fps: 20.0, 24.0"]
     same = run_here(["i3d", "features", "compare", ours, ours])
     assert "the same to the bit" in same.stdout
+
+
+def written(base, values_RC, *, video="v.mp4", content="c"):
+    """Features as they are written of a video."""
+    rows = tuple(Row(8 * r, 8 * r + 8) for r in range(len(values_RC)))
+    features = VideoFeatures(np.float32(values_RC), rows, ((0.0, 1.0),) * len(rows), 8 * len(rows), ())
+    write_features(FeatureFile(video, base, "npy"), features, {"file_format": "npy"}, [content])
+    return base.with_name(f"{base.name}.npy")
+
+
+def test_other_videos_and_edited_arrays_are_reported(tmp_path):
+    one = written(tmp_path / "one", np.eye(3))
+    assert compare_features(one, written(tmp_path / "copy", np.eye(3), video="copy.mp4")).notes == ()
+    other = written(tmp_path / "other.v2", np.eye(3), video="w.mp4", content="d")
+    message = "they are of videos of different content: v.mp4 and w.mp4"
+    assert compare_features(one, other).notes == (message,)
+    result = run_here(["i3d", "features", "compare", one, other, "--json"])
+    assert result.stderr == f"warning: {message}\n"
+    assert json.loads(result.stdout)["notes"] == [message]
+    np.save(one, 2 * np.eye(3))
+    np.save(tmp_path / "theirs.npy", np.eye(3))
+    edited = f"{one}: edited or damaged since it was written (its SHA-256 is not that of {one.with_suffix('.json')})"
+    assert compare_features(tmp_path / "theirs.npy", one).notes == (edited,)
+    one.with_suffix(".json").write_text("[]")
+    assert "one.json: is damaged or of another tool" in compare_features(one, one).notes[0]
+
+
+def test_odd_sidecars_are_one_line(tmp_path):
+    """Whatever is in the JSON: extracting refuses it by name or replaces it with --force; comparing reports it."""
+    one, other = written(tmp_path / "one", np.eye(2)), written(tmp_path / "other", np.eye(2))
+    sidecar, target = one.with_suffix(".json"), FeatureFile("v.mp4", tmp_path / "one", "npy")
+    text = sidecar.read_text()
+    odd = [json.dumps(mutant) for mutant in mutants({**json.loads(text), "rows": []})]
+    for content in (
+        "NaN",
+        "null",
+        "7",
+        DEEP,
+        text.replace('"c"', "NaN"),
+        text.replace("{", '{"made_with": {}, ', 1),
+        *odd,
+    ):
+        sidecar.write_text(content)
+        compare_features(one, other)
+        is_complete(target, {"file_format": "npy"}, force=True)
+        try:
+            is_reused = is_complete(target, {"file_format": "npy"}, force=False)
+        except InputError as error:
+            assert str(sidecar) in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert not is_reused  # the video is not there
+
+
+@pytest.mark.parametrize("name", ["one.npy", "one.json"])
+def test_pipes_are_not_waited_for(tmp_path, name):
+    one, other = written(tmp_path / "one", np.eye(2)), written(tmp_path / "other", np.eye(2))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    if name == "one.npy":
+        with pytest.raises(InputError, match=r"one\.npy: a pipe or a device"):
+            compare_features(one, other)
+    else:
+        assert "one.json: is damaged" in compare_features(one, other).notes[0]
 
 
 def test_arrays_that_cannot_be_compared(clip, source, tmp_path):

@@ -517,7 +517,7 @@ def test_files_that_are_no_evaluation_are_refused(clips, models, tmp_path):
         ),
         ({"clips": [{**clip, "scores": {"3x3": [0.1, 2, 0.7]}}]}, "probabilities lie between 0 and 1"),
         ({"clips": [{**clip, "scores": {"9x9": [0.1, 0.2, 0.7]}}]}, "damaged .'3x3' is missing"),
-        ({"clips": [{"file": "x", "name": "x", "labels": [0]}]}, "damaged .0.views: Field required"),
+        ({"clips": [{"file": "x", "name": "x", "labels": [0]}]}, "damaged .0.views is missing"),
         ({"model": 3}, "damaged .model: Input should be a valid string, got '3'"),
         ({"multi_label": "no"}, "damaged .multi_label: Input should be a valid boolean, got 'no'"),
         ({"protocols": {}}, "damaged .protocols: .* at least 1 item"),

@@ -1,6 +1,7 @@
 """Streams become one: matched, weighed, swept on held-out clips; and metrics by their names."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -137,7 +138,8 @@ def test_sweep_finds_the_best_of_the_weights_that_it_tries():
         assert accuracy == np.mean(scores_NK.argmax(axis=1) == LABELS)
     assert dict(sweep.tried)[sweep.weights] == max(accuracy for _, accuracy in sweep.tried)
     assert sweep.weights[0] > 0.5
-    assert sweep_weights([good, good]).weights == (0.5, 0.5)  # all alike: the middle
+    alike = replace(good, protocol="p: 2 clips, logits averaged; fp32")
+    assert sweep_weights([good, alike]).weights == (0.5, 0.5)  # all alike: the middle
     assert len(sweep_weights([few.select(range(6)) for few in (good, bad, good)]).tried) == 66
 
 
@@ -200,6 +202,30 @@ def test_weights_are_not_chosen_on_the_reported_clips():
         InputError, match="--sweep-on 1: is of other weights than result 1; give them in the same order"
     ):
         check_sweep(others[::-1], [one, two])
+
+
+def test_a_result_is_not_fused_with_itself(tmp_path):
+    """The same file by two names, a copy, and one whose clips come in another order."""
+    one, two = stream(LABELS, 0), stream(LABELS, 1)
+    file = save(tmp_path / "a.json", one)
+    copy = save(tmp_path / "b.yaml", one)
+    turned = {name: getattr(one, name)[::-1] for name in ("files_N", "names_N", "labels_N", "num_views_N", "scores_NK")}
+    save(tmp_path / "c.json", replace(one, **turned))
+    (tmp_path / "link.json").symlink_to(file)
+    assert run("fuse", file, file, expected=2) == f"error: {file}: is given twice; give the result of another stream\n"
+    for other in (tmp_path / "link.json", copy, tmp_path / "c.json"):
+        message = f"error: {other}: has the same clips and scores as {file}; give the result of another stream\n"
+        assert run("fuse", file, save(tmp_path / "d.json", two), other, expected=2) == message
+    with pytest.raises(InputError, match="result 2: has the same clips and scores as result 1"):
+        fuse_scores([one, one])
+
+
+def test_a_result_without_a_digest_is_refused_in_plain_words(tmp_path):
+    file = save(tmp_path / "a.json", stream(LABELS, 0))
+    file.write_text(re.sub(r'"digest": "\w+",', "", file.read_text()))
+    assert "has no digest, so that nobody can check that its scores are those of a test" in run(
+        "score", file, expected=2
+    )
 
 
 def test_one_result_is_no_fusion():

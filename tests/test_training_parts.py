@@ -951,7 +951,7 @@ def test_numbers_are_finite_or_come_back(tmp_path, key):
         ("r.yaml", "base: 3", r"base '3': not the name of a recipe"),
         ("r.yaml", "base: i3d_rbg", r"no recipe 'i3d_rbg'; did you mean i3d_rgb"),
         ("r.yaml", "name: x", r"r\.yaml: names no base; write `base: NAME`"),
-        ("r.yaml", "network: {kind: resnet}", r"r\.yaml: [a-z.]+: Field required"),
+        ("r.yaml", "network: {kind: resnet}", r"r\.yaml: [a-z.]+ is missing"),
         ("r.yaml", "base: i3d_rgb\ntraining: {epohcs: 3}", r"training\.epohcs: Extra inputs are not permitted"),
         ("r.yaml", "base: i3d_rgb\ntraining: {epochs: x}", r"r\.yaml: training\.epochs: .*valid integer"),
         ("r.yaml", "base: i3d_rgb\nname: !!python/object/apply:os.system [id]", r"r\.yaml: not YAML or JSON"),

@@ -169,7 +169,7 @@ def test_every_field_of_the_trainer_state_is_needed(tmp_path, field):
     fields = json.loads(metadata_of(path))
     del fields[field]
     rewrite(path, load_file(path), json.dumps(fields, separators=(",", ":")))
-    with pytest.raises(InputError, match=f"{field}: Field required"):
+    with pytest.raises(InputError, match=f"{field} is missing"):
         load_newest(tmp_path, parts)
 
 

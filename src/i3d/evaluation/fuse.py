@@ -125,6 +125,19 @@ def check_sweep(chosen_on: Sequence[Evaluation], streams: Sequence[Evaluation]) 
         raise InputError(f"--sweep-on: {what}; choose weights on other clips")
 
 
+def check_distinct(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
+    """An InputError that names two results which are the same: fusing them changes nothing, and looks as if it did."""
+    first_of: dict[object, str] = {}
+    for evaluation, name in zip(evaluations, names, strict=True):
+        scores = (row_K.tobytes() for row_K in evaluation.scores_NK)
+        content = (evaluation.protocol, frozenset(zip(evaluation.names_N, scores, strict=True)))
+        if content in first_of:
+            other = first_of[content]
+            twice = "is given twice" if other == name else f"has the same clips and scores as {other}"
+            raise InputError(f"{name}: {twice}; give the result of another stream")
+        first_of[content] = name
+
+
 def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The evaluations with the clips and classes in the order of the first; clips unreadable in one are bad in all.
 
@@ -132,6 +145,7 @@ def align_evaluations(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """
     if len(evaluations) < 2:
         raise InputError(f"fusion needs two results or more, got {len(evaluations)}")
+    check_distinct(evaluations, [f"result {number}" for number in range(1, len(evaluations) + 1)])
     first = evaluations[0]
     same = [first, *(_with_classes(other, first) for other in evaluations[1:])]
     clips_S = [_by_key(evaluation) for evaluation in same]

@@ -130,6 +130,9 @@ def read_evaluations(path: Path, *, average: Average | None = None) -> tuple[Eva
         raise InputError(
             f"{path}: version {str(data.get('version'))[:20]!r} of the format, only {VERSION} is supported; test again"
         )
+    if "digest" not in data:
+        what = "has no digest, so that nobody can check that its scores are those of a test"
+        raise InputError(f"{path}: {what}; write it again with `i3d test --out`")
     try:
         file = _File.model_validate(data)
         _check_complete(file, [_evaluation(file, name, None) for name in file.protocols])

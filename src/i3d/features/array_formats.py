@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from i3d.errors import InputError, first_line
 from i3d.features.extractor import VideoFeatures
+from i3d.utils.text import refuse_endless
 
 FileFormat = Literal["npy", "npz", "h5", "parquet"]
 FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
@@ -49,6 +50,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     """The only array of a file in any of these formats, of i3d or other tools, or the one named `features`."""
     kind = path.suffix.lower().removeprefix(".")
     try:
+        refuse_endless(path)
         content = path.read_bytes()
         match "h5" if kind in ("hdf5", "hdf") else kind:
             case "h5":

@@ -27,6 +27,7 @@ from i3d.utils.arguments import checks_types
 from i3d.video.base import FrameHWC
 from i3d.video.flow import METHODS
 from i3d.video.reader import open_video
+from i3d.weights.checkpoint import file_sha256
 
 MAX_ROWS: Final = 4  # extracted again for each cause
 RATES: Final = (24.0, 25.0, 30.0, None)
@@ -45,6 +46,7 @@ class FeatureComparison:
     reordered: float  # the mean cosine with the crops of the second in that order
     shifted: dict[int, float]  # offset in rows -> mean cosine
     differ: tuple[str, ...]  # settings in which the two sidecars differ
+    notes: tuple[str, ...]  # other videos, arrays that are not those of their sidecars, damaged sidecars
 
     @property
     def mean(self) -> float:
@@ -87,6 +89,7 @@ def compare_features(one: Path, other: Path) -> FeatureComparison:
         reordered=aligned.cosine,
         shifted=shifted,
         differ=_differences(one, other),
+        notes=_notes(one, other),
     )
 
 
@@ -128,6 +131,23 @@ def _differences(one: Path, other: Path) -> tuple[str, ...]:
         return ()
     changes = changed_settings(records[0].get("made_with"), records[1].get("made_with"))
     return tuple(f"{name}: {a}, {b}" for name, a, b in changes)
+
+
+def _notes(one: Path, other: Path) -> tuple[str, ...]:
+    """Why the comparison may not be what was meant, by the sidecars of two files."""
+    notes, records = [], []
+    for path in (one, other):
+        record = read_sidecar(sidecar := path.with_suffix(".json"))
+        if record is None and sidecar.exists():
+            notes.append(f"{sidecar}: is damaged or of another tool; its settings are not compared")
+        if record is not None and record["made_with"].get("file_format", "npy") == path.suffix.lower()[1:]:
+            records.append(record)
+            if record.get("sha256") != file_sha256(path):
+                notes.append(f"{path}: edited or damaged since it was written (its SHA-256 is not that of {sidecar})")
+    if len(records) == 2 and records[0].get("signature") != records[1].get("signature"):
+        names = " and ".join(record.get("video") or "unknown" for record in records)
+        notes.append(f"they are of videos of different content: {names}")
+    return tuple(notes)
 
 
 def _changes(extractor: FeatureExtractor) -> Iterator[tuple[str, FeatureExtractor]]:

@@ -26,6 +26,8 @@ from i3d.weights.checkpoint import file_sha256
 FORMAT: Final = "i3d features"
 VERSION: Final = 1
 
+TYPES: Final[dict[str, Any]] = {"video": str, "signature": list, "sha256": str}  # of what is read back
+
 log = logging.getLogger("i3d")
 
 
@@ -56,7 +58,8 @@ def is_complete(target: FeatureFile, made_with: Mapping[str, Any], *, force: boo
     if record is None:
         foreign = next((path for path in (target.sidecar, target.values) if path.exists()), None)
         if foreign is not None and not force:
-            raise InputError(f"{foreign}: exists and was not written by i3d; move it away, or replace it with --force")
+            what = "exists, and is damaged or was not written by i3d"
+            raise InputError(f"{foreign}: {what}; move it away, or replace it with --force")
         return False
     if record.get("made_with") != made_with:
         if force:
@@ -105,6 +108,8 @@ def write_features(
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The content of a sidecar; None if the file is missing or no sidecar."""
+    """The content of a sidecar; None if the file is missing, damaged or no sidecar."""
     record = read_record(path) or {}
-    return record if (record.get("format"), record.get("version")) == (FORMAT, VERSION) else None
+    has_types = all(isinstance(record.get(name, kind()), kind) for name, kind in TYPES.items())
+    is_ours = (record.get("format"), record.get("version")) == (FORMAT, VERSION) and "made_with" in record
+    return record if is_ours and has_types else None

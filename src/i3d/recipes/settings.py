@@ -129,8 +129,10 @@ def first_error(error: ValidationError) -> str:
     fault = error.errors()[0]
     *around, last = fault["loc"] or ("the settings",)
     place = ".".join(str(part) for part in (*(part for part in around if part not in TAGS), last))
+    if fault["type"] == "missing":
+        return printable(f"{place} is missing")
     value = fault["input"]
-    got = "" if isinstance(value, dict) or fault["type"] == "missing" else f", got {str(value)[:60]!r}"
+    got = "" if isinstance(value, dict) else f", got {str(value)[:60]!r}"
     return printable(f"{place}: {fault['msg'].removeprefix('Value error, ')}{got}")
 
 

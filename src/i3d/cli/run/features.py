@@ -66,6 +66,8 @@ def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
     """Print how alike two files are, and with a network what may have made them differ."""
     comparison = comparisons.compare_features(ours, theirs)
     causes = _causes(ours, theirs, options) if options.model.model or options.flow.flow_model else []
+    for note in comparison.notes:
+        log.warning(printable(note))
     if options.json:
         summary: dict[str, Any] = {
             "cosines": comparison.cosines_R.tolist(),
@@ -76,6 +78,7 @@ def run_compare(ours: Path, theirs: Path, options: CompareOptions) -> None:
             "reordered": comparison.reordered,
             "shifted": comparison.shifted,
             "differ": comparison.differ,
+            "notes": comparison.notes,
             "causes": causes,
         }
         output.print_json(summary)
@@ -93,6 +96,7 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
         made_with = record["made_with"]
         flows = [weights["flow"] for weights in made_with["weights"] if weights["flow"]]
         settings, precision = FeatureSettings(**made_with["settings"]), made_with["precision"]
+        digests = [weights["sha256"] for weights in made_with["weights"]]
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(f"{sidecar}: is damaged; extract the features again (--force)") from error
     extractor = load_extractor(
@@ -104,7 +108,7 @@ def _causes(ours: Path, theirs: Path, options: CompareOptions) -> list[compariso
         flow=flows[0] if flows else None,
         compute=ComputeConfig(options.device, precision),
     )
-    if [w["sha256"] for w in extractor.made_with["weights"]] != [w["sha256"] for w in made_with["weights"]]:
+    if [w["sha256"] for w in extractor.made_with["weights"]] != digests:
         raise InputError(f"{sidecar}: was made with other weights than --model and --flow-model")
     return comparisons.likely_causes(extractor, options.video or Path(record["video"]), theirs)
 

@@ -17,7 +17,7 @@ from i3d.data.frame_extraction.jobs import FlowSettings, FrameSettings
 from i3d.data.frame_folders import RECORD, infer_naming, open_frames
 from i3d.data.resume import read_record
 from i3d.data.rows import Rows
-from i3d.errors import InputError, VideoError, printable
+from i3d.errors import InputError, VideoError, first_line, printable
 from i3d.utils.folders import walk_folders
 from i3d.video.flow import BOUND, Flow, bytes_to_flow, consecutive_flows, flow_to_rgb
 from i3d.video.reader import open_video
@@ -63,15 +63,21 @@ def _draw(out: Path, source: Path, flows: Iterator[Flow], *, fps: Fraction, max_
 
 def _draw_folder(out: Path, folder: Path, *, max_displacement: float) -> tuple[str, ...]:
     """Stored flow; the record of its folder has the displacement that its bytes stand for."""
-    settings = (read_record(folder / RECORD) or {}).get("made_with", {})
+    record = read_record(folder / RECORD)
+    if record is not None and "made_with" not in record:
+        raise InputError(f"{folder / RECORD}: is damaged; compute the flow again")
+    settings = (record or {}).get("made_with", {})
     if settings.get("flow") is None or "video" not in settings:
         places = (place for place, _, files in walk_folders(folder) if RECORD in files)
         inner = next((place for place in places if place != str(folder)), "")
         if inner:
             what = f"holds a folder for each video; name one, such as {inner}"
             raise InputError(f"{folder}: {what}")
-    stored = float((settings.get("flow") or {}).get("bound", BOUND))
-    fps = Fraction(settings.get("fps") or 25).limit_denominator(1000)
+    try:
+        stored = float((settings.get("flow") or {}).get("bound", BOUND))
+        fps = Fraction(settings.get("fps") or 25).limit_denominator(1000)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{folder / RECORD}: is damaged ({first_line(error)}); compute the flow again") from error
     try:
         names = infer_naming(folder, modality="flow")
     except InputError as error:

@@ -10,7 +10,15 @@ from i3d.cli.score import FuseOptions, ResultOptions, ScoreOptions
 from i3d.cli.test import TestOptions
 from i3d.errors import InputError, printable
 from i3d.evaluation.exports import write_results
-from i3d.evaluation.fuse import WeightSweep, align_evaluations, check_sweep, fuse_scores, hold_out, sweep_weights
+from i3d.evaluation.fuse import (
+    WeightSweep,
+    align_evaluations,
+    check_distinct,
+    check_sweep,
+    fuse_scores,
+    hold_out,
+    sweep_weights,
+)
 from i3d.evaluation.report import write_report
 from i3d.evaluation.result import Evaluation, Metrics, check_metrics, compute_metrics, named_metrics
 from i3d.evaluation.result_file import metrics_as_dict, read_evaluation, read_evaluations
@@ -47,6 +55,7 @@ def run_fuse(results: Sequence[Path], weights: Sequence[float] | None, fuse_opti
     """Fuse saved scores and print the metrics of the streams and of all together; the exit code."""
     options, fusion = fuse_options.result, fuse_options.fusion
     streams = [read_evaluation(path, protocol=options.protocol) for path in results]
+    check_distinct(streams, [str(path) for path in results])
     check_bad_as_wrong(options, multi_label=streams[0].multi_label)
     swept = None
     if fusion.stream_weights == "sweep":
