@@ -240,6 +240,31 @@ def test_two_labelled_runs_at_once_are_refused(videos, tmp_path):
     extract(annotations, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["list.txt", "list_val.txt"])
+def test_a_list_that_was_edited_is_not_replaced_without_force(videos, tmp_path, name):
+    both = table(videos, ["run/a.mp4,run,train", "walk/c.mp4,walk,val"], header="path,label,split")
+    extract(both, tmp_path)
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(before.replace(b" 1\n", b" 0\n"))
+    edited = contents(tmp_path)
+    with pytest.raises(InputError, match=rf"/{name}: was edited since it was written, .*; move it away, or .*--force"):
+        extract(both, tmp_path)
+    assert contents(tmp_path) == edited
+    extract(both, tmp_path, force=True)
+    assert (tmp_path / name).read_bytes() == before
+    changed = replace(both, labels=both.labels[::-1].copy())
+    record = (tmp_path / RECORD).read_bytes()
+    extract(changed, tmp_path)  # other labels: a kill before the list leaves the old list and the new record
+    (tmp_path / name).write_bytes(before)
+    extract(both, tmp_path)
+    (tmp_path / RECORD).write_bytes(record)  # the record of another run
+    extract(both, tmp_path)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_clips_that_left_the_dataset_are_reported(videos, tmp_path, caplog):
     both = table(videos, ["run/a.mp4,run,train", "walk/c.mp4,walk,val"], header="path,label,split")
     extract(both, tmp_path)

@@ -90,6 +90,16 @@ def test_the_folder_of_another_run_is_not_changed(root):
     assert (root / "done" / "best.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["split.csv", "split.classes.txt"])
+def test_a_split_that_was_edited_is_not_replaced(root, name):
+    edited = shutil.copytree(root / "done", root / f"edited {name}") / name
+    edited.write_bytes(edited.read_bytes() + b"\n")
+    before = {path: path.read_bytes() for path in edited.parent.rglob("*") if path.is_file()}
+    message = train(root / "clips", edited.parent, root / "tiny.safetensors", *FAST, expected=2)
+    assert f"{edited}: was edited since it was written, or is of another run; choose another --work-dir" in message
+    assert {path: path.read_bytes() for path in edited.parent.rglob("*") if path.is_file()} == before
+
+
 def test_a_record_that_cannot_be_read(root):
     shutil.copytree(root / "done", root / "hurt")
     (root / "hurt" / "finetune.json").write_text("{")

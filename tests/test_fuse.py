@@ -140,7 +140,7 @@ def test_sweep_finds_the_best_of_the_weights_that_it_tries():
     assert sweep.weights[0] > 0.5
     alike = replace(good, protocol="p: 2 clips, logits averaged; fp32")
     assert sweep_weights([good, alike]).weights == (0.5, 0.5)  # all alike: the middle
-    assert len(sweep_weights([few.select(range(6)) for few in (good, bad, good)]).tried) == 66
+    assert len(sweep_weights([few.select(range(6)) for few in (good, bad, alike)]).tried) == 66
 
 
 def test_held_out_clips_are_not_in_the_metrics():

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from i3d.data.annotations import Annotations
-from i3d.data.formats.write import write_annotations
 from i3d.data.frame_folders import FrameNaming, dataset_naming
 from i3d.errors import InputError, check_not_empty
 from i3d.evaluation.result import Evaluation, Metrics, compute_metrics
@@ -24,7 +23,7 @@ from i3d.finetuning.defaults import Decision, choose, with_folds
 from i3d.finetuning.diagnosis import LayerGain, describe_folds, diagnose
 from i3d.finetuning.inspect_data import DatasetStats, divide, inspect_clips
 from i3d.finetuning.options import FinetuneOptions
-from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_start
+from i3d.finetuning.record import OWN_FILES, RECORD, SPLIT, write_end, write_split, write_start
 from i3d.finetuning.steps import START, CrossValidation, Finetuner
 from i3d.training.run_folder import BEST, LAST, RunFolder
 from i3d.training.setup import check_training_runtime
@@ -154,7 +153,7 @@ def _run(tuner: Finetuner, stats: DatasetStats, work_dir: Path, *, overfit_check
         features = tuner.extract_features()
         if features.lost:
             tuner, features = tuner.without_lost(features)
-            write_annotations(tuner.annotations, work_dir / SPLIT, force=True)
+            write_split(work_dir, tuner.annotations)
         split = tuner.split
         if overfit_check:
             tuner.check_overfit(features)

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from i3d.data.formats.write import write_annotations, write_classes
+from i3d.data.annotations import Annotations
+from i3d.data.class_files import classes_file
+from i3d.data.formats.write import list_content
 from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.loading.dataset import ClipDataset, TrainView
 from i3d.data.loading.flow_cache import ClipFlow
 from i3d.data.preview import preview_dataset
+from i3d.data.resume import read_record
 from i3d.errors import printable
 from i3d.evaluation.confusion import draw_confusion
 from i3d.evaluation.report import write_report
@@ -24,12 +27,14 @@ from i3d.training.run_folder import BEST, CURVES, RUN, check_same_run, fingerpri
 from i3d.training.run_folder import OWN_FILES as RUN_FILES
 from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import cache_key
+from i3d.utils.outputs import WRITTEN, check_recorded, content_hash, recorded
 
 RECORD, SPLIT, TEST, CONFUSION = "finetune.json", "split.csv", "test.json", "confusion.png"
 REPORT, PREVIEW = "report.html", "preview"
+CLASSES: Final = str(Path(SPLIT).with_suffix(CLASSES_SUFFIX))
 
 OWN_FILES: Final = (  # of fine-tuning, beside its record
-    SPLIT, str(Path(SPLIT).with_suffix(CLASSES_SUFFIX)), TEST, CONFUSION, REPORT, f"{PREVIEW}/clips.png",
+    SPLIT, CLASSES, TEST, CONFUSION, REPORT, f"{PREVIEW}/clips.png",
     f"{PREVIEW}/statistics.png", START, "fold_1", RUN, *RUN_FILES,
 )  # fmt: skip
 
@@ -63,12 +68,28 @@ def write_start(work_dir: Path, tuner: Finetuner, stats: DatasetStats) -> None:
         check_same_run(path, config)
     elif path.exists():
         (work_dir / PREVIEW / "clips.png").unlink(missing_ok=True)
+    before = read_record(path)
+    for name in (SPLIT, CLASSES):
+        check_recorded(work_dir / name, recorded(before, name), todo="choose another --work-dir, or move it away")
+    record[WRITTEN] = {name: recorded(before, name) for name in (SPLIT, CLASSES)}
     write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())  # the first file: `RunFolder.check_own`
-    write_annotations(tuner.annotations, work_dir / SPLIT, force=True)
-    write_classes(tuner.annotations.classes, (work_dir / SPLIT).with_suffix(CLASSES_SUFFIX))
+    write_split(work_dir, tuner.annotations)
     log.info(f"{printable(str(work_dir / SPLIT))}: the clips and their splits")
     log.info(format_decisions(tuner.config.decisions))
     _write_preview(work_dir, tuner)
+
+
+def write_split(work_dir: Path, annotations: Annotations) -> None:
+    """Write the clips with their splits, and the class names; their digests are in the record before."""
+    path = work_dir / RECORD
+    contents = {SPLIT: list_content(annotations, work_dir / SPLIT), CLASSES: classes_file(annotations.classes)}
+    record = json.loads(path.read_bytes())
+    for name, content in contents.items():
+        digests = [digest for digest in recorded(record, name) if digest != content_hash(content)]
+        record[WRITTEN][name] = [*digests, content_hash(content)][-2:]
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+    for name, content in contents.items():
+        write_atomically(work_dir / name, content)
 
 
 def write_end(

@@ -1,11 +1,12 @@
 """Which existing files an output may replace, and a lock, so that two commands never write one output."""
 
+import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from i3d.errors import InputError, check_not_empty
 from i3d.utils.atomic_files import try_lock_for_process, writing_to
@@ -14,6 +15,7 @@ PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
 REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
 RESUME: Final = ".resume"
+WRITTEN: Final = "written"  # in a record: of each file, the digests of the last two contents
 POLL_SECONDS: Final = 0.1
 HEAD: Final = 2000  # bytes of a file in which its mark is
 
@@ -74,6 +76,24 @@ def output_folder(name: str, folder: str | os.PathLike[str]) -> Path:
     if Path(folder) == Path():
         raise InputError(f"{name}: is empty; give a folder; for the current one, Path.cwd()")
     return Path(folder)
+
+
+def check_recorded(path: Path, digests: Collection[str], *, todo: str) -> None:
+    """An InputError for an existing file whose content is none of those that a run recorded before it wrote them."""
+    if path.exists() and content_hash(path.read_bytes()) not in digests:
+        raise InputError(f"{path}: was edited since it was written, or is of another run; {todo}")
+
+
+def recorded(record: Mapping[str, Any] | None, name: str) -> list[str]:
+    """The digests of a file in a record, under "written"."""
+    written = (record or {}).get(WRITTEN)
+    digests = written.get(name) if isinstance(written, dict) else None
+    return [digest for digest in digests if isinstance(digest, str)] if isinstance(digests, list) else []
+
+
+def content_hash(content: bytes) -> str:
+    """As a record holds it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def resume_log(out: Path, rank: int = 0) -> Path:

@@ -41,6 +41,11 @@ def write_annotations(
     replaces it.
     """
     out = new_file(out, SUFFIXES, force=force)
+    write_atomically(out, list_content(annotations, out, naming=naming))
+
+
+def list_content(annotations: Annotations, out: Path, *, naming: FrameNaming | None = None) -> bytes:
+    """The content that `write_annotations` writes to a file of this name."""
     if out.suffix.lower() != ".jsonl":
         annotations.check_utf8("this list", "rename it, or write JSON lines (.jsonl)")
     match out.suffix.lower():
@@ -50,7 +55,7 @@ def write_annotations(
             text = "".join(_json_line(row) for row in _rows(annotations))
         case _:
             text = _mmaction2(annotations, out, naming)
-    write_atomically(out, text.encode())
+    return text.encode()
 
 
 def write_classes(classes: tuple[str, ...], out: Path) -> None:

@@ -31,7 +31,7 @@ from i3d.data.resume import check_settings, read_record
 from i3d.errors import InputError, counted
 from i3d.utils.arguments import checks_types
 from i3d.utils.atomic_files import UNFINISHED, remove_abandoned_folders, write_atomically, writing_to
-from i3d.utils.outputs import locked_output, output_folder
+from i3d.utils.outputs import WRITTEN, check_recorded, content_hash, locked_output, output_folder, recorded
 from i3d.utils.process_pool import WorkerDied, run_jobs
 
 LIST: Final = "list.txt"
@@ -86,18 +86,19 @@ def extract_frames(
     is_labelled = bool(annotations.classes)  # a labelled list contains this dataset only: one run at a time
     with locked_output(str(out), out / LIST) if is_labelled else nullcontext():
         _check_out(annotations, out, jobs, settings, force=force)
-        write_atomically(out / RECORD, json.dumps({"made_with": asdict(settings)}, indent=1).encode())
+        _write_record(out, settings, {})
         try:
             results = _run(jobs, settings, num_workers, Counter(numbers_N), on_clip)
         finally:
             remove_abandoned_folders(out)
         with nullcontext() if is_labelled else locked_output(str(out), out / LIST, waits=True):
-            return _finish(annotations, out, jobs, numbers_N, results, append=not force and not is_labelled)
+            return _finish(annotations, out, settings, jobs, numbers_N, results, append=not force and not is_labelled)
 
 
 def _finish(
     annotations: Annotations,
     out: Path,
+    settings: FrameSettings,
     jobs: list[FrameJob],
     numbers_N: list[int],
     results: dict[int, FrameFolder | BadVideo],
@@ -107,7 +108,7 @@ def _finish(
     """Write the lists of all folders; the result."""
     written = {n: result for n, result in results.items() if isinstance(result, FrameFolder)}
     listed = [(clip, jobs[n].folder, written.get(n)) for clip, n in zip(annotations, numbers_N, strict=True)]
-    _write_lists(out, listed, append=append)
+    _write_lists(out, settings, listed, append=append)
     if annotations.classes:
         write_classes(annotations.classes, out / CLASSES)
     notes = [(jobs[number].path, note) for number, result in written.items() for note in result.notes]
@@ -211,6 +212,9 @@ def _check_out(
             raise _foreign(out / name)
     elif not force:
         _check_record(out / RECORD, out / RECORD, asdict(settings))
+        record, todo = read_record(out / RECORD), "move it away, or replace it with --force"
+        for name in LISTS.values():
+            check_recorded(out / name, recorded(record, name), todo=todo)
     classes = out / CLASSES
     if not force and classes.exists() and classes.read_bytes() != classes_file(annotations.classes):
         todo = "give the same classes (--classes), choose another folder, or replace them with --force"
@@ -233,7 +237,20 @@ def _foreign(path: Path) -> InputError:
     return InputError(f"{path}: exists and was not written by i3d; choose another folder, or move it away")
 
 
-def _write_lists(out: Path, listed: list[tuple[Clip, str, FrameFolder | None]], *, append: bool) -> None:
+def _write_record(out: Path, settings: FrameSettings, lists: dict[str, bytes]) -> None:
+    """Write the settings, and the digests of the lists that are written next and before: a kill leaves one of both."""
+    record = read_record(out / RECORD)
+    written = {name: recorded(record, name) for name in LISTS.values()}
+    for name, content in lists.items():
+        written[name] = [*written[name], content_hash(content)][-2:]
+    content = json.dumps({"made_with": asdict(settings), WRITTEN: written}, indent=1).encode()
+    if not record or record != json.loads(content):  # a run beside this one may have written it
+        write_atomically(out / RECORD, content)
+
+
+def _write_lists(
+    out: Path, settings: FrameSettings, listed: list[tuple[Clip, str, FrameFolder | None]], *, append: bool
+) -> None:
     """Write a list of all clips and one per split. `append`: with the lines of folders from earlier runs."""
     current = {folder for _, folder, _ in listed}
     others = {split: _lines_of_others(out, name, current) for split, name in LISTS.items()}
@@ -246,9 +263,11 @@ def _write_lists(out: Path, listed: list[tuple[Clip, str, FrameFolder | None]], 
             line = " ".join([folder, str(frames.num_frames), *map(str, clip.labels)])
             for split in {"", clip.split}:
                 lines[split].append(f"{line}\n")
-    for split, name in LISTS.items():
-        if lines[split] or split == "":
-            write_atomically(out / name, "".join(lines[split]).encode())
+    contents = {LISTS[split]: "".join(lines[split]).encode() for split in LISTS if lines[split] or split == ""}
+    _write_record(out, settings, contents)
+    for name in LISTS.values():
+        if name in contents:
+            write_atomically(out / name, contents[name])
         else:  # of an earlier run
             (out / name).unlink(missing_ok=True)
 
