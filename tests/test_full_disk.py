@@ -21,17 +21,20 @@ from i3d.utils.atomic_files import write_atomically
 from i3d.utils.cache import Cache
 from i3d.weights.checkpoint import save_checkpoint
 from i3d.weights.load import load_weights
+from support.commands import run
+from support.evaluation_runs import save_model
 from support.evaluations import make_evaluation
 from support.finetuning_runs import make_folder, save_tiny
+from support.rendering import render
 
 LIMIT = 16  # bytes of a file
 
 
 @contextlib.contextmanager
-def full_disk():
+def full_disk(limit=LIMIT):
     """Files cannot grow beyond some bytes: writes fail with EFBIG, as they do with ENOSPC on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         yield
     finally:
@@ -83,3 +86,55 @@ def test_every_writer_names_its_file_and_leaves_the_old_one(name, tmp_path, caps
     if name != "array":
         assert path.read_bytes() == b"old"
         assert not [left for left in os.listdir(tmp_path) if left.startswith(".")]
+
+
+PACKED = "packed-video"
+
+
+def folder_writers(place):
+    """Commands that write many files, or a file through a library, with their words after the output."""
+    for name in ("a.mp4", "b.mp4"):
+        render(place / name, num_frames=12)
+    (place / "l.csv").write_text("path,label,split\na.mp4,a,train\nb.mp4,b,val\n")
+    model = save_model(place / "m.safetensors")
+    return {
+        "frames": ("out", ["data", "extract-frames", "l.csv", "--workers", 0]),
+        "flow": ("out", ["flow", "a.mp4", "b.mp4", "--flow-method", "dis", "--workers", 0]),
+        "flow file": ("out", ["flow", "a.mp4", "--flow-method", "dis", "--workers", 0, "--flow-format", "npz"]),
+        "flow video": (
+            "out",
+            ["flow", "a.mp4", "--flow-method", "dis", "--workers", 0, "--flow-format", "packed-video"],
+        ),
+        "pack": ("out", ["data", "pack", "l.csv"]),
+        "features": ("out", ["features", "a.mp4", "--model", model, "--window", 8, "--stride", 8]),
+        "labels": ("o.mp4", ["predict", "a.mp4", "--model", model, "--annotate", "o.mp4"]),
+        "labels gif": ("o.gif", ["predict", "a.mp4", "--model", model, "--annotate", "o.gif"]),
+        "flow shown": ("o.mp4", ["flow", "show", "a.mp4", "--flow-method", "dis"]),
+        "list": ("o.csv", ["data", "list", "l.csv"]),
+        "preview": ("out", ["data", "preview", "l.csv", "--split", "train"]),
+        "results": ("o.json", ["predict", "a.mp4", "--model", model]),
+    }
+
+
+KINDS = ("frames", "flow", "flow file", "flow video", "pack", "features", "labels", "labels gif", "flow shown", "list",
+         "preview", "results")  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [LIMIT, 700])
+@pytest.mark.parametrize("kind", KINDS)
+def test_commands_name_the_place_and_leave_no_partial_file(kind, limit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, words = folder_writers(tmp_path)[kind]
+    words = [*words, *([] if "--annotate" in words else ["--out", out])]
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    with full_disk(limit):
+        result = run(*words)
+    if result.returncode == 0:  # its files are smaller
+        assert limit > LIMIT
+        return
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors, result.output
+    assert all(out in line and "unexpected" not in line for line in errors), errors
+    left = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert all(path.stat().st_size and path.suffix in (".json", ".resume") for path in left), left
+    assert run(*words).returncode == 0  # with space, the same command ends it

@@ -17,7 +17,7 @@ from i3d.data.formats.write import write_annotations, write_classes
 from i3d.data.shards import BLOCK, CLASSES, INDEX, LIST, SHARD, SUMS, Integers, spans
 from i3d.errors import InputError
 from i3d.utils.arguments import checks_types
-from i3d.utils.atomic_files import unfinished_folder, write_atomically
+from i3d.utils.atomic_files import naming_full_disk, unfinished_folder, write_atomically
 from i3d.utils.outputs import output_folder
 from i3d.video.frame_names import is_half_of_flow
 from i3d.video.images import images_in
@@ -47,7 +47,7 @@ def pack_dataset(
         raise InputError(f"{annotations.root}: is already packed; give the original files")
     annotations.check_present()
     annotations.check_utf8(LIST)  # before hours of copying
-    with unfinished_folder(out.parent) as unfinished:
+    with naming_full_disk(out), unfinished_folder(out.parent) as unfinished:
         folder = unfinished / out.name
         folder.mkdir()
         files, shard_sizes = _write_shards(annotations, folder, shard_bytes, on_clip)

@@ -83,7 +83,11 @@ class ResumeLog(Generic[T]):
             self._remove_empty()
             raise InputError(refusals[0])
         if self._file is not None:
-            self._merge_logs(self._file, out, lines)
+            try:
+                self._merge_logs(self._file, out, lines)
+            except InputError:
+                self.close()
+                raise
         all_gather([])  # rank 0 has merged the logs of earlier ranks: the others may replace them
         if rank > 0:
             write_atomically(self.path, f"{self._header}\n".encode())
@@ -97,7 +101,8 @@ class ResumeLog(Generic[T]):
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # each line is flushed: only one that failed is left
+                self._file.close()
 
     def get(self, key: str, signature: Callable[[], Sequence[Any]]) -> T | None:
         """A finished item, if the signature of its source is still the same; it is computed only for logged items."""
@@ -111,8 +116,9 @@ class ResumeLog(Generic[T]):
         """Log a finished item. A source without a signature is not logged: a change of it would go unnoticed."""
         if signature and self._file is not None:
             entry = {"key": key, "signature": list(signature), "row": self._encode(item)}
-            self._file.write(f"{_with_digest(entry)}\n".encode())
-            self._file.flush()
+            with writing_to(f"{self.path}:", "free disk space; the same command resumes"):
+                self._file.write(f"{_with_digest(entry)}\n".encode())
+                self._file.flush()
 
     def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> dict[Path, list[str]]:
         """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
@@ -170,8 +176,9 @@ class ResumeLog(Generic[T]):
         new = [] if own else [self._header]
         for lines in lines_of.values():
             new += lines[1:]
-        file.write("".join(f"{line}\n" for line in new).encode())
-        file.flush()
+        with writing_to(f"{self.path}:", "free disk space"):
+            file.write("".join(f"{line}\n" for line in new).encode())
+            file.flush()
         for log in _logs(out)[1:]:
             log.unlink(missing_ok=True)
 

@@ -37,6 +37,17 @@ def writing_to(place: str, todo: str) -> Iterator[None]:
 
 
 @contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """The error of a full disk, which has no file name where a file was open already, names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.errno != errno.EIO and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; at the end it is flushed to the disk and renamed to `path`.
 
@@ -59,7 +70,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in FULL and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # an error of `write` has no name
+            raise OSError(error.errno, error.strerror, str(path)) from error  # an error of `write` has no name
         raise
     finally:
         if is_locked:
