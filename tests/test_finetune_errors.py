@@ -137,7 +137,7 @@ def test_an_interrupt_leaves_no_half_of_a_file(root, monkeypatch, step):
     name = {"fit": "write_model", "test": "score_clips", "see": "clip_features"}[step]
     monkeypatch.setattr(i3d.finetuning.steps, name, stop)
     train(root / "clips", work_dir, root / "tiny.safetensors", *FAST, expected=130)
-    assert not [path for path in work_dir.rglob(".*") if path.name != ".lock"]
+    assert not [path for path in work_dir.rglob(".*") if path.name != ".i3d-lock"]
     assert (work_dir / "best.safetensors").exists() == (step == "test")
     monkeypatch.undo()
     train(root / "clips", work_dir, root / "tiny.safetensors", *FAST)

@@ -106,6 +106,39 @@ def test_a_file_is_not_replaced_without_force(place, command, option):
 
 
 @pytest.mark.parametrize(("command", "option"), FILES)
+def test_a_link_is_not_replaced_even_with_force(place, command, option):
+    """It would become a file, and what it names would stay as it is."""
+    words = words_of(command, FILES[command, option], place / "out")
+    out = next(Path(word) for word in words if word.startswith(str(place / "out")))
+    (place / "target").write_bytes(OURS)
+    out.symlink_to("target")
+    before = contents(place)
+    result = run(*words, "--force")
+    assert result.returncode == 2
+    assert "is a link to target, which would become a file of its own; name the file itself" in result.stderr
+    assert (contents(place), out.is_symlink()) == (before, True)
+
+
+def test_a_file_that_is_called_lock_stays(place):
+    (place / ".o.csv.lock").write_bytes(OURS)
+    assert run("data", "list", "clips.csv", "--out", "o.csv").returncode == 0
+    assert (place / ".o.csv.lock").read_bytes() == OURS
+    assert not [path.name for path in place.iterdir() if path.name.endswith("i3d-lock")]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands_below(app)])
+def test_an_option_given_twice_is_refused(place, name):
+    command = dict(commands_below(app))[name]
+    for argument in command.assemble_argument_collection():
+        flags = [flag for flag in argument.names if flag.startswith("--")]
+        if not flags or "list[" in str(argument.hint):
+            continue
+        value = [] if argument.hint is bool else ["1"]
+        result = run(*name.split(), flags[0], *value, flags[0], *value)
+        assert result.stderr == f"error: {flags[0]}: is given twice; give it once; see `i3d {name} --help`\n"
+
+
+@pytest.mark.parametrize(("command", "option"), FILES)
 def test_an_output_is_not_also_an_input(place, command, option):
     """Even with --force: the names of inputs are exchanged for that of the output."""
     words = words_of(command, FILES[command, option], place / "out")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from i3d.training.run_folder import RunFolder
 from i3d.utils.atomic_files import replacing, unfinished_folder
 from support.training_runs import command, digests, finish, make_clips, make_unfinished
 
@@ -40,6 +41,19 @@ def contents(folder):
 
 def states(run):
     return sorted((run / "checkpoints").glob("step-*"))
+
+
+def test_a_refused_run_leaves_no_new_parents(tmp_path):
+    for name in ("a/b/c", "old/d"):
+        (tmp_path / "old").mkdir(exist_ok=True)
+        folder = RunFolder(tmp_path / name)
+        folder.lock()
+        folder.release()
+        assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    folder.lock()
+    (tmp_path / "old/d/mine").write_text("")
+    folder.release()
+    assert (tmp_path / "old/d/mine").exists()
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from i3d.errors import printable
 STDIN: Final = "-"
 STDIN_WORD: Final = "/dev/stdin\0"  # stands for "-" while options are parsed: cyclopts takes that as an option
 EXAMPLES: Final = "Examples:\n"
-FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]; of a flag given twice the last one counts
-    negative=(), allow_repeating=True, show_default=lambda value: None if value in (False, None) else value
+FLAGS: Final = Parameter(  # no --no-json for --json; no [default: False]
+    negative=(), show_default=lambda value: None if value in (False, None) else value
 )
 
 
@@ -54,6 +54,8 @@ def _reason(error: CycloptsError) -> str:
     if isinstance(error, cyclopts.ValidationError) and error.argument is not None:
         value = error.argument.tokens[0].value if error.argument.tokens else error.value
         return f"{flag} {value}: {error.exception_message[:1].lower()}{error.exception_message[1:].rstrip('.')}"
+    if isinstance(error, cyclopts.RepeatArgumentError) and error.token is not None:
+        return f"{error.token.keyword}: is given twice; give it once"
     if isinstance(error, cyclopts.UnknownCommandError):
         return str(error).split(" Available commands:")[0].rstrip(".")
     return str(error).rstrip(".")

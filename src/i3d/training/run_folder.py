@@ -29,14 +29,16 @@ from i3d.data.annotations import COLUMNS, PIECES, Annotations
 from i3d.data.resume import changed_settings, describe_change
 from i3d.errors import InputError
 from i3d.utils.atomic_files import remove_abandoned_in, try_lock_for_process, write_atomically
-from i3d.utils.outputs import is_open_file
+from i3d.utils.outputs import LOCK, is_open_file
 
 RECIPE, RUN, LOG, TIMING, CURVES = "recipe.json", "run.json", "log.jsonl", "timing.jsonl", "curves.png"
 BEST, LAST = "best.safetensors", "last.safetensors"
 CHECKPOINTS: Final = "checkpoints"
 OWN_FILES: Final = (RECIPE, LOG, TIMING, CURVES, BEST, LAST)  # of a run, beside its record and checkpoints
-LOCK: Final = ".lock"
-FINGERPRINTS: Final = {"clips": "training clips", "validation": "validation clips"}  # keys in the configuration
+FINGERPRINTS: Final = {  # keys of hashes in the configuration
+    "clips": "training clips", "validation": "validation clips", "contents": "contents of the clips",
+    "weights": "initial weights",
+}  # fmt: skip
 RELEVANT: Final = re.compile(  # environment variables that a start records
     r"CUDA|NCCL|GLOO|OMP|MKL|ONEDNN|TORCH|PYTORCH|ACCELERATE|(WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|SLURM_JOB_ID)$"
 )
@@ -50,7 +52,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints = path, path / CHECKPOINTS
         self._lock: Any = None
-        self._is_new = False
+        self._new_folders: list[Path] = []
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -60,7 +62,7 @@ class RunFolder:
 
         What killed processes left in it is removed.
         """
-        self._is_new = not self.path.exists()
+        self._new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("a+")
@@ -81,7 +83,15 @@ class RunFolder:
             remove_abandoned_in(folder)
 
     def check_own(self, record: str, names: Sequence[str]) -> None:
-        """An InputError if one of the files that a run writes exists, but not the record of a run, its first file."""
+        """An InputError if one of the files that a run writes exists, but not the record of a run, its first file.
+
+        A link among them is one always: it would be replaced, and its target would not.
+        """
+        for path in map(self.path.joinpath, (record, *names)):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: is a link, which a run would replace; choose another --work-dir, or remove it"
+                )
         if not (self.path / record).exists():
             for path in map(self.path.joinpath, names):
                 if os.path.lexists(path):
@@ -95,8 +105,8 @@ class RunFolder:
         (self.path / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # not empty
             self.checkpoints.rmdir()
-            if self._is_new:
-                self.path.rmdir()
+            for folder in self._new_folders:
+                folder.rmdir()
         self._lock.close()
         self._lock = None
 

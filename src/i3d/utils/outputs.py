@@ -14,6 +14,7 @@ from i3d.utils.atomic_files import try_lock_for_process, writing_to
 PNG_METADATA: Final = {"Software": "i3d"}
 PNG_MARK: Final = b"tEXtSoftware\0i3d"
 REPORT_MARK: Final = b'<meta name="generator" content="i3d">'
+LOCK: Final = ".i3d-lock"  # the suffix of files that are locked, and removed then: no user has such a file
 RESUME: Final = ".resume"
 WRITTEN: Final = "written"  # in a record: of each file, the digests of the last two contents
 POLL_SECONDS: Final = 0.1
@@ -38,9 +39,15 @@ def is_ours(_: Path) -> bool:
 def check_new(
     where: str, path: Path, *, force: bool, is_own: Callable[[Path], bool] = is_ours, flag: str = "--force"
 ) -> None:
-    """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv."""
+    """An InputError if there is a file that must not be replaced. `where` begins the message: --out x.csv.
+
+    A link is never replaced: files are renamed when they are complete, which would leave its target as it is.
+    """
     if os.path.lexists(path) and not force and not is_own(path):
         raise InputError(f"{where}: the file exists; choose another name, or replace it with {flag}")
+    if path.is_symlink():
+        what = f"is a link to {os.readlink(path)}, which would become a file of its own"  # noqa: PTH115 (text)
+        raise InputError(f"{where}: {what}; name the file itself, or remove the link")
 
 
 def new_file(
@@ -118,7 +125,7 @@ def is_open_file(path: Path, handle: int) -> bool:
 @contextmanager
 def locked_output(where: str, path: Path, *, waits: bool = False) -> Iterator[None]:
     """A lock on an output file until the block ends. If another process has it, wait for it, or raise an InputError."""
-    lock = path.with_name(f".{path.name}.lock")
+    lock = path.with_name(f".{path.name}{LOCK}")
     while True:
         with writing_to(f"{where}:", "choose another place"):
             file = lock.open("ab")

@@ -319,6 +319,7 @@ class _DatasetCheck:
         """Encode the decodable frames of damaged files again."""
         jobs: list[RepairJob] = []
         files: list[_SourceFile] = []
+        source_of: dict[Path, str] = {}
         for file in self.files.values():
             info = file.info
             is_fixable = info.remark or any(status in FIXABLE for status, _ in info.problems)
@@ -330,6 +331,9 @@ class _DatasetCheck:
             target = target_path(file.path, folder)
             if target is None:
                 file.add_remark("not encoded again: it lies outside the dataset")
+                continue
+            if (other := source_of.setdefault(target, file.path)) != file.path:
+                file.add_remark(f"not encoded again: {target} is the new file of {other}; rename one of them")
                 continue
             jobs.append(RepairJob(file.job, info.frame_seconds, target))
             files.append(file)
