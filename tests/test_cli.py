@@ -221,6 +221,27 @@ class Replacing(Counting):
             file.write(b"more")
 
 
+class Interrupted(Counting):
+    """Ctrl-C during the second video."""
+
+    def make_prediction(self, source, logits, **options):
+        if self.calls:
+            raise KeyboardInterrupt
+        return super().make_prediction(source, logits, **options)
+
+
+def test_an_interrupt_names_the_results_that_are_stored(clips, counting, monkeypatch):
+    videos = ["z.webm", "a b (1).mp4", "é.mkv"]
+    with monkeypatch.context() as patch:
+        patch.setattr("i3d.inference.predictor.Predictor", lambda _model, **options: Interrupted(**options))
+        result = run("predict", *videos, "--out", "r.csv")
+    assert result.returncode == 130
+    ending = "warning: 1 result is stored in .r.csv.resume; the same command resumes\ninterrupted\n"
+    assert result.stderr.endswith(ending)
+    in_process("predict", *videos, "--out", "r.csv")
+    assert counting[0].calls == videos[1:]
+
+
 def test_a_video_that_changes_while_it_is_read_is_an_error(clips, monkeypatch):
     monkeypatch.setattr("i3d.inference.predictor.Predictor", lambda _model, **options: Replacing(**options))
     for _ in range(2):  # and it is not in the log

@@ -213,6 +213,7 @@ def test_fixing_replaces_nothing(tmp_path):
     cut(tmp_path / "clips" / "x" / "cut.mkv", tmp_path / "clips" / "x" / "odd.mkv", 0.7)
     shutil.copy(video(tmp_path / "real.mkv", 2), tmp_path / "clips" / "x" / "named.mp4")
     shutil.copy(tmp_path / "clips" / "x" / "cut.mkv", tmp_path / "clips" / "x" / "there.mkv")
+    shutil.copy(tmp_path / "clips" / "x" / "cut.mkv", tmp_path / "clips" / "x" / "cut.webm")  # both become cut.mp4
     existing = tmp_path / "new" / "x" / "there.mp4"
     existing.parent.mkdir(parents=True)
     existing.write_text("mine")
@@ -220,6 +221,7 @@ def test_fixing_replaces_nothing(tmp_path):
     rows = by_path(report)
     assert statuses(report) == {
         "x/cut.mkv": "truncated",
+        "x/cut.webm": "truncated",
         "x/named.mp4": "ok",
         "x/odd.mkv": "ok",
         "x/there.mkv": "truncated",
@@ -227,6 +229,8 @@ def test_fixing_replaces_nothing(tmp_path):
     assert rows["x/there.mkv"].fixed_to == ""
     assert rows["x/there.mkv"].reason.endswith(f"not encoded again: {existing} exists already")
     assert existing.read_text() == "mine"
+    what = f"{tmp_path / 'new' / 'x' / 'cut.mp4'} is the new file of x/cut.mkv; rename one of them"
+    assert rows["x/cut.webm"].reason.endswith(f"not encoded again: {what}")
     assert rows["x/named.mp4"].reason == (
         "it is Matroska or WebM, though its name ends in .mp4 | 24 frames encoded again"
     )

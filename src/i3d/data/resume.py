@@ -73,6 +73,7 @@ class ResumeLog(Generic[T]):
         self._encode, self._decode = encode, decode
         self._file: BinaryIO | None = None
         self._entries: dict[str, Entry] = {}
+        self._stored: set[str] = set()  # keys of what is in the log
         self._header = _with_digest({"i3d": 3, "settings": settings}, sort_keys=True)
         refusals: list[str] = []
         try:
@@ -96,8 +97,11 @@ class ResumeLog(Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is KeyboardInterrupt:
+            stored = counted(len(self._stored), "result is", "results are")
+            logger.warning("%s stored in %s; the same command resumes", stored, printable(str(self.path)))
 
     def close(self) -> None:
         if self._file is not None:
@@ -119,6 +123,7 @@ class ResumeLog(Generic[T]):
             with writing_to(f"{self.path}:", "free disk space; the same command resumes"):
                 self._file.write(f"{_with_digest(entry)}\n".encode())
                 self._file.flush()
+            self._stored.add(key)
 
     def _read_logs(self, out: Path, keys: Collection[str], *, force: bool) -> dict[Path, list[str]]:
         """Lock this log, if it is the first rank's, and read those of all ranks of the last run: their lines."""
@@ -137,6 +142,7 @@ class ResumeLog(Generic[T]):
                     what = f"{log.name} holds results of {min(removed)}, which is not in this run"
                     raise InputError(f"--out {out}: {what}; {TODO}")
                 self._entries |= entries
+                self._stored |= entries.keys()
         check_new(
             f"--out {out}",
             out,
