@@ -96,40 +96,71 @@ def train(
     Raises:
         InputError: the loss is not finite, the folder holds another run, or settings and clips do not fit.
     """
-    work_dir = output_folder("work_dir", work_dir)
-    if seed < 0:
-        raise InputError(f"seed {seed}: must be at least 0")
+    options = _Options(
+        compute or ComputeConfig(), seed, deterministic, sharded, lr, max_bad, max_steps, validate_start, naming,
+        tensorboard,
+    )  # fmt: skip
+    folder = RunFolder(output_folder("work_dir", work_dir))
     die_with_launcher()
-    if lr is not None and not 0 < lr < math.inf:
-        raise InputError(f"learning rate {lr}: must be above 0 and finite (--lr)")
-    compute = compute or ComputeConfig()
-    check_training_runtime(compute)
-    recipe = _resolve_recipe(recipe, annotations, validation, compute)
-    folder = RunFolder(work_dir)
+    recipe = _resolve_recipe(recipe, annotations, validation, options.compute)
     with Stopping() as stopping:
         try:
-            accelerator = build_accelerator(training_of(recipe), compute, sharded=sharded)
-            if accelerator.is_main_process and max_steps is None:
-                folder.lock()
-                folder.check_own(RUN, OWN_FILES)
-            loader, val_loader = build_loaders(
-                recipe, annotations, validation,
-                accelerator=accelerator, compute=compute, seed=seed, naming=naming, max_bad=max_bad,
-            )  # fmt: skip
-            state, base_lr, messages = build_train_state(
-                recipe, annotations, accelerator=accelerator, compute=compute, deterministic=deterministic,
-                sharded=sharded, seed=seed, lr=lr,
-            )  # fmt: skip
-            run = TrainingRun(state, loader, val_loader, folder, base_lr, *_num_steps(state, loader), on_progress)
-            for message in (*_describe(run, annotations, validation), *messages):
-                run.info(message)
+            run = _build_run(recipe, annotations, validation, folder, options, on_progress)
             with run.naming_lost_clips():
-                return _run(
-                    run, stopping, compute, max_steps,
-                    validate_start=validate_start, deterministic=deterministic, tensorboard=tensorboard,
-                )  # fmt: skip
+                return _run(run, stopping, options)
         finally:
             folder.release()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The keywords of `train`, except its data. A number that makes no sense is an InputError."""
+
+    compute: ComputeConfig
+    seed: int
+    deterministic: bool
+    sharded: bool
+    lr: float | None
+    max_bad: float | None
+    max_steps: int | None
+    validate_start: bool
+    naming: FrameNaming | None
+    tensorboard: bool
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed {self.seed}: must be at least 0")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise InputError(f"learning rate {self.lr}: must be above 0 and finite (--lr)")
+        check_training_runtime(self.compute)
+
+
+def _build_run(
+    recipe: Recipe,
+    annotations: Annotations,
+    validation: Annotations | None,
+    folder: RunFolder,
+    options: _Options,
+    on_progress: ProgressCallback,
+) -> TrainingRun:
+    """Lock the folder, build loaders, network and optimiser, and log what they are."""
+    compute, seed, sharded = options.compute, options.seed, options.sharded
+    accelerator = build_accelerator(training_of(recipe), compute, sharded=sharded)
+    if accelerator.is_main_process and options.max_steps is None:
+        folder.lock()
+        folder.check_own(RUN, OWN_FILES)
+    loader, val_loader = build_loaders(
+        recipe, annotations, validation,
+        accelerator=accelerator, compute=compute, seed=seed, naming=options.naming, max_bad=options.max_bad,
+    )  # fmt: skip
+    state, base_lr, messages = build_train_state(
+        recipe, annotations, accelerator=accelerator, compute=compute, deterministic=options.deterministic,
+        sharded=sharded, seed=seed, lr=options.lr,
+    )  # fmt: skip
+    run = TrainingRun(state, loader, val_loader, folder, base_lr, *_num_steps(state, loader), on_progress)
+    for message in (*_describe(run, annotations, validation), *messages):
+        run.info(message)
+    return run
 
 
 def _num_steps(state: TrainState, loader: ClipLoader) -> tuple[int, int]:
@@ -138,18 +169,33 @@ def _num_steps(state: TrainState, loader: ClipLoader) -> tuple[int, int]:
     return steps_per_epoch, state.training.steps or state.training.epochs * steps_per_epoch
 
 
-def _run(
-    run: TrainingRun,
-    stopping: Stopping,
-    compute: ComputeConfig,
-    max_steps: int | None,
-    *,
-    validate_start: bool,
-    deterministic: bool,
-    tensorboard: bool,
-) -> TrainResult:
+def _run(run: TrainingRun, stopping: Stopping, options: _Options) -> TrainResult:
     """Measure the speed, report a complete run, or resume and train."""
-    config = {  # that a resumed run must match
+    config = _config(run)
+    config_text = json.dumps(config)
+    run.check_ranks_match(config_text)
+    config_hash = hashlib.sha256(config_text.encode()).hexdigest()
+    run.trainer_state = TrainerState.initial(config_hash, is_validated=not options.validate_start)
+    if options.max_steps is not None:
+        return run_steps(run, stopping, options.max_steps, measures_speed=True)
+    path = run.folder / RUN
+    before = read_run(path, config) if path.exists() else None
+    if before is not None and before[DONE]:
+        return _complete(run, before)
+    run.resume(has_saved=before is not None and bool(before.get(SAVED)))
+    if run.is_first_rank:
+        _record_start(run, config, before, options)
+    try:
+        stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
+        return _result(run, stop_signal) if stop_signal else run_steps(run, stopping, run.total_steps)
+    finally:
+        if run.metrics_logger is not None:
+            run.metrics_logger.close()
+
+
+def _config(run: TrainingRun) -> dict[str, Any]:
+    """What a resumed run must match."""
+    return {
         "recipe": run.state.recipe.model_dump(mode="json"),
         "lr": run.base_lr,
         "seed": run.state.seed,
@@ -157,46 +203,39 @@ def _run(
         "validation": fingerprint(run.validation.dataset.annotations) if run.validation is not None else None,
         "world_size": run.world_size,
     }
-    config_text = json.dumps(config)
-    run.check_ranks_match(config_text)
-    config_hash = hashlib.sha256(config_text.encode()).hexdigest()
-    run.trainer_state = TrainerState.initial(config_hash, is_validated=not validate_start)
-    if max_steps is not None:
-        return run_steps(run, stopping, max_steps, measures_speed=True)
-    path = run.folder / RUN
-    before = read_run(path, config) if path.exists() else None
-    if before is not None and before[DONE]:
-        where = printable(str(run.folder.path))
-        run.info(f"{where}: this run is complete; train in another --work-dir to repeat it")
-        try:
-            run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
-        except ValidationError as error:
-            raise InputError(f"{path}: is damaged ({first_error(error)}); choose another --work-dir") from error
-        run.restore_bad_clips()
-        return _result(run)
-    run.resume(has_saved=before is not None and bool(before.get(SAVED)))
-    if run.is_first_rank:
-        settings = {  # that change results by rounding only, and may be others in a resumed run
-            "deterministic": deterministic,
-            "compile": compute.runtime == "compile",
-            "sharded": run.state.is_sharded,
-            "num_threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "device": run.state.device.type,
-        }
-        for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
-            run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
-        write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
-        validated_step = run.trainer_state.validated_step
-        run.metrics_logger = MetricsLogger(
-            run.folder, step=run.step, validated_step=validated_step, tensorboard=tensorboard
-        )
+
+
+def _complete(run: TrainingRun, before: dict[str, Any]) -> TrainResult:
+    """The result of a run that is complete, by its record."""
+    run.info(f"{printable(str(run.folder.path))}: this run is complete; train in another --work-dir to repeat it")
     try:
-        stop_signal = _end_epoch(run, stopping, 0) if run.validation_is_due else 0  # it was stopped before it ended
-        return _result(run, stop_signal) if stop_signal else run_steps(run, stopping, run.total_steps)
-    finally:
-        if run.metrics_logger is not None:
-            run.metrics_logger.close()
+        run.trainer_state = TrainerState.model_validate_json(json.dumps(before["trainer_state"]))
+    except ValidationError as error:
+        what = f"is damaged ({first_error(error)}); choose another --work-dir"
+        raise InputError(f"{run.folder / RUN}: {what}") from error
+    run.restore_bad_clips()
+    return _result(run)
+
+
+def _record_start(run: TrainingRun, config: dict[str, Any], before: dict[str, Any] | None, options: _Options) -> None:
+    """Record this start and its recipe, report changes that affect the rounding, and open the log."""
+    settings = {  # that change results by rounding only, and may be others in a resumed run
+        "deterministic": options.deterministic,
+        "compile": options.compute.runtime == "compile",
+        "sharded": run.state.is_sharded,
+        "num_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": run.state.device.type,
+    }
+    for change in run.folder.record_start(config, before, seed=run.state.seed, compute=settings):
+        run.warn(f"{change}: from this step on, the run differs in rounding from one without the change")
+    write_atomically(run.folder / RECIPE, (run.state.recipe.model_dump_json(indent=1) + "\n").encode())
+    run.metrics_logger = MetricsLogger(
+        run.folder,
+        step=run.step,
+        validated_step=run.trainer_state.validated_step,
+        tensorboard=options.tensorboard,
+    )
 
 
 def run_steps(run: TrainingRun, stopping: Stopping, last_step: int, *, measures_speed: bool = False) -> TrainResult:
