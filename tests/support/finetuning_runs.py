@@ -68,7 +68,16 @@ def write_csv(path, rows, header="path,label"):
 
 def train_command(data, work_dir, tiny, *more, cache=None):
     start = ["i3d", "train", "--data", data, "--work-dir", work_dir, "--init", tiny, "--device", "cpu", "--workers", 0]
-    return [*start, "--cache", cache or work_dir.parent / "cache", *more]
+    return [*start, "--cache", cache or work_dir.parent / "cache", *last_values(more)]
+
+
+def last_values(words):
+    """Of an option that is given again (other than --set), only the last value."""
+    rest = list(words)
+    for place in reversed([n for n, word in enumerate(rest) if str(word).startswith("--") and word != "--set"]):
+        if rest[place] in rest[place + 1 :]:
+            del rest[place : place + 2]
+    return rest
 
 
 def train(data, work_dir, tiny, *more, cache=None, expected=0, draw=False):
