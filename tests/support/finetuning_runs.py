@@ -30,7 +30,8 @@ def save_tiny(path, *, labels=("x", "y", "z"), name="tiny"):
     protocol = ClipProtocol(clip_len=8, frame_interval=1, num_clips=1)
     recipe = Recipe(name=name, network=network, preprocessing=pre, protocol=protocol, dataset="")
     state = build_network(network).state_dict()
-    save_checkpoint(path, state, Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"}))
+    card = Card(recipe=recipe, labels=labels, licence="none", origin={"source": "a test"})
+    save_checkpoint(path, state, card, force=True)
     return path
 
 

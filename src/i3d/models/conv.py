@@ -20,6 +20,8 @@ from i3d.utils.device import has_amx, has_bf16
 # AVX512-BF16 alone. Other CPUs were not measured.
 HAS_AMX: Final = has_amx()
 TRUST_BF16_GRADIENT: Final = has_bf16() and not HAS_AMX
+# Whether oneDNN has operators in bfloat16 on this CPU, if slow ones: not without AVX512 or AVX-NE-CONVERT.
+ONEDNN_HAS_BF16: Final = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 Triple = tuple[int, ...]  # along T, H and W; the type that `nn.Conv3d` declares for its kernel, stride and padding
 Lowering = Literal["per_frame", "per_pixel", "none"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from i3d.models.conv import (
+    ONEDNN_HAS_BF16,
     Conv3d,
     Triple,
     can_use_onednn,
@@ -154,7 +155,9 @@ class PrepackedConv3d(nn.Module):
             flat = pair_columns(flat, self.kernel_size[2], pads[2])
             stride, pads = [*stride[:2], 1], [*pads[:2], 0]
         kernel = tuple(self.packed_weight.shape[2:])
-        if flat.dtype == torch.bfloat16 and is_wrong_in_bf16(flat.shape[2:], kernel, tuple(stride), tuple(pads)):
+        if flat.dtype == torch.bfloat16 and (
+            not ONEDNN_HAS_BF16 or is_wrong_in_bf16(flat.shape[2:], kernel, tuple(stride), tuple(pads))
+        ):
             out: Tensor = restore_output(self._convolve_in_fp32(flat, stride, pads), self.lowering, x_NCTHW)
             out = out if residual_NCTHW is None else out + residual_NCTHW
             return F.relu(out, inplace=True) if relu else out
