@@ -326,6 +326,11 @@ def test_something_something_v1(tmp_path):
     assert [(c.path, c.labels, c.split) for c in annotations] == [("100218", (1,), "train"), ("24413", (0,), "train")]
     test = read_annotations(write(tmp_path / "x-test.csv", "7\n8\n"), need_labels=False)
     assert [c.path for c in test] == ["7", "8"]
+    damaged = write(tmp_path / "train.csv", "10Throwing some\nthing\n7;Folding something\n")
+    with pytest.raises(
+        InputError, match=r"train\.csv:3: '7;Folding something': `number;label`, as the first line is not"
+    ):
+        read_annotations(damaged)
 
 
 def test_something_something_v2(tmp_path):

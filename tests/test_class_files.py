@@ -55,6 +55,7 @@ def test_every_form_gives_the_names_in_the_order_of_their_numbers(tmp_path, form
         ("c.csv", "id,name\n0,run\nwalk\n", r"c\.csv:1: 'id,name': a header of numbers and names, which not every"),
         ("c.csv", "id,name,parent\n0,run,x\n", r"c\.csv:1: 'id,name,parent': more columns than numbers and names"),
         ("c.csv", "name\nrun\nwalk\n", r"c\.csv:1: 'name': a header, and no class name; remove the line"),
+        ("c.txt", "run 1\nrun ; 0\nhop 2\n", r"c\.txt:\d: 'run.*': also on line"),
         ("c.txt", "0 a 0\n1 b 1\n", r"numbers stand before and behind the names"),
         ("c.txt", "run\nwalk\nrun\n", r"c\.txt:3: 'run': also on line 1"),
         ("c.txt", "run\n\nwalk\n", r"c\.txt:2: '': not a class name"),

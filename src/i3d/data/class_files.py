@@ -139,7 +139,7 @@ def _by_numbers(path: Path, lines: list[Line]) -> list[Line] | None:
         matches = [form(text) for _, text in lines]
         pairs = [(match.number, match.name) for match in matches if match is not None]
         pairs = pairs if form is _after_tab else [(number, _unquoted(name)) for number, name in pairs]
-        has_separators = all(match.between.strip(" ") for match in matches if match is not None)
+        has_separators = any(match.between.strip(" ") for match in matches if match is not None)
         if len({name for _, name in pairs}) < len(pairs) and not has_separators:
             continue  # class 0, class 1 ... are names
         if len(pairs) == len(lines) and sorted(number for number, _ in pairs) == list(range(len(lines))):

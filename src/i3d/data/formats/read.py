@@ -24,6 +24,7 @@ Format = Literal[
     "something-v2",
 ]  # fmt: skip
 SPLIT_LIST: Final = re.compile(r"(?:kinetics-?_?\d+_)?([a-z]+)(?:_label|_list)?(?:\.txt|\.csv)?")
+MAX_INSPECTED: Final = 50  # lines from which the format is recognised
 CLASS_NUMBERS: Final = "cls2index.json"  # MindSpore's
 
 
@@ -222,4 +223,7 @@ def kind_of(source: Path, lines: list[str]) -> Format:
             raise line_error(source, 1, first, why)
         why = f"no column {', '.join(PATH_COLUMNS)} or youtube_id; rename the column of the paths"
         raise line_error(source, 1, first, why)
+    for line, text in clip_lines(lines[:MAX_INSPECTED] if source.suffix.lower() == ".csv" else ()):
+        if re.match(r"\d+;", text):
+            raise line_error(source, line, text, "`number;label`, as the first line is not; correct that line")
     return "auto"
