@@ -13,7 +13,7 @@ from i3d.data.formats.read import read_annotations
 from i3d.data.frame_folders import RECORD, FrameNaming, open_frames
 from i3d.data.loading.dataset import ClipDataset, TestView
 from i3d.data.loading.flow_cache import ClipFlow
-from i3d.errors import VideoError
+from i3d.errors import InputError, VideoError
 from i3d.recipes.settings import ClipProtocol, Preprocessing
 from i3d.video.flow import BOUND, METHODS, bytes_to_flow, consecutive_flows, flow_between, flow_to_bytes, flow_to_rgb
 from i3d.video.reader import open_video
@@ -77,7 +77,7 @@ def test_flow_depends_on_nothing_but_its_frames(method):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="one size"):
         flow_between(texture(), texture(width=100))
-    with pytest.raises(ValueError, match="method must be one of tvl1, dis, farneback, got 'raft'"):
+    with pytest.raises(InputError, match="method 'raft': is not one of tvl1, dis, farneback"):
         flow_between(texture(), texture(), method="raft")
 
 

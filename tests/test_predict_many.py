@@ -182,6 +182,6 @@ def test_files_of_others_are_not_replaced_from_python(tmp_path):
         getattr(predictions, write)(tmp_path / name, force=True)
         assert (tmp_path / name).read_bytes() != b"mine"
     for write in ("to_csv", "plot"):
-        for name in ("clips/b.mp4", "", "r"):
-            with pytest.raises(i3d.InputError, match="the name must end in"):
+        for name, why in (("clips/b.mp4", "the name must end in"), ("", "is empty"), ("r", "the name must end in")):
+            with pytest.raises(i3d.InputError, match=why):
                 getattr(predictions, write)(name)

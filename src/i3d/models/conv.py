@@ -20,7 +20,7 @@ from i3d.utils.device import has_amx, has_bf16
 # AVX512-BF16 alone. Other CPUs were not measured.
 HAS_AMX: Final = has_amx()
 TRUST_BF16_GRADIENT: Final = has_bf16() and not HAS_AMX
-# Whether oneDNN has operators in bfloat16 on this CPU, if slow ones: not without AVX512 or AVX-NE-CONVERT.
+# Whether oneDNN has operators in bfloat16 on this CPU: not without AVX512 or AVX-NE-CONVERT. PyTorch's own are slow.
 ONEDNN_HAS_BF16: Final = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 Triple = tuple[int, ...]  # along T, H and W; the type that `nn.Conv3d` declares for its kernel, stride and padding
@@ -41,7 +41,7 @@ class Conv3d(nn.Conv3d):
             x_NCTHW, pads = pad_small_map(x_NCTHW, kernel, pads)
         lowering = choose_lowering(kernel, stride, pads)
         is_bf16 = x_NCTHW.dtype == torch.bfloat16 or is_bf16_autocast()
-        if is_bf16 and is_wrong_in_bf16(x_NCTHW.shape[2:], kernel, stride, pads):
+        if is_bf16 and (not ONEDNN_HAS_BF16 or is_wrong_in_bf16(x_NCTHW.shape[2:], kernel, stride, pads)):
             with torch.autocast("cpu", enabled=False):
                 bias = None if self.bias is None else self.bias.float()
                 return F.conv3d(x_NCTHW.float(), self.weight.float(), bias, stride, pads).bfloat16()

@@ -22,7 +22,7 @@ MAX_DEPTH: Final = 4
 
 
 @checks_types
-def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
+def load_recipe(name_or_file: str | Path, *, depth: int = 0) -> Recipe:
     """A named recipe, or one in a YAML or JSON file or in a config of MMAction2 (.py), which is not executed.
 
     A file holds all settings, as `recipe.json` in the folder of a run does, or `base: NAME` and those that differ;
@@ -37,7 +37,7 @@ def load_recipe(name_or_file: str, *, depth: int = 0) -> Recipe:
 
         return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem).recipe
     if path.suffix.lower() not in SUFFIXES:
-        return named_recipe(name_or_file)
+        return named_recipe(str(name_or_file))
     content = _read(path)
     base = content.pop("base", None)
     if base is None and "network" not in content:

@@ -78,7 +78,7 @@ def arithmetic_of(precision: Precision | None, device: torch.device) -> Arithmet
     if precision == "bf16" and device.type == "cuda" and not _cuda_has_bf16(device):
         raise InputError("precision bf16: this GPU has no bfloat16; use --precision fp16, fp32 or auto")
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
-        log.warning("precision bf16: this processor has no bfloat16 instructions; fp32 is many times faster")
+        log.warning("precision bf16: this processor has no bfloat16 instructions; fp32 is faster")
     return precision
 
 

@@ -7,11 +7,12 @@ from collections.abc import Generator, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Final, NoReturn, TypeVar
+from weakref import WeakSet
 
 JOIN_SECONDS: Final = 5.0  # for the item that the producer is computing when its consumer stops
 POLL_SECONDS: Final = 0.05  # between checks whether the consumer has stopped
 T = TypeVar("T")
-_unjoined: list[Thread] = []
+_producers: WeakSet[Thread] = WeakSet()  # also those whose consumer was left by an exception, and is not closed yet
 _Entry = tuple[T] | BaseException | None  # an item; at the end, the exception of the iterator or None
 
 
@@ -24,6 +25,7 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
     queue: Queue[_Entry[T]] = Queue(maxsize=max_ahead)
     stop = Event()
     thread = Thread(target=_produce, args=(items, queue, stop), daemon=True)
+    _producers.add(thread)
     thread.start()
     try:
         while isinstance(item := queue.get(), tuple):
@@ -33,13 +35,11 @@ def prefetch(items: Iterator[T], *, max_ahead: int) -> Generator[T, None, None]:
     finally:
         stop.set()
         thread.join(JOIN_SECONDS)
-        if thread.is_alive():
-            _unjoined.append(thread)
 
 
 def has_running_producer() -> bool:
-    """Whether a producer whose consumer has stopped is still computing an item."""
-    return any(thread.is_alive() for thread in _unjoined)
+    """Whether a producer is still computing an item, such as one whose consumer has stopped."""
+    return any(thread.is_alive() for thread in _producers)
 
 
 def exit_without_join(exit_request: SystemExit) -> NoReturn:

@@ -38,6 +38,15 @@ class CheckedFile(io.BufferedReader):
         self._check()
         return super().read(size)
 
+    def close(self) -> None:
+        """Close the file, and let go of `check`, which may hold what holds this file with its large buffer."""
+        super().close()
+        self._check = _nothing
+
+
+def _nothing() -> None:
+    pass
+
 
 def _open(path: Path, name: str) -> io.FileIO:
     """The file for reading, or a VideoError. Pipes and devices are refused before they can block."""
