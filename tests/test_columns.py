@@ -5,6 +5,7 @@ import json
 import pytest
 
 from i3d.data.check.dataset import check_annotations
+from i3d.data.formats.inputs import expand_inputs
 from i3d.data.formats.read import read_annotations
 from i3d.errors import InputError
 from support.rendering import render
@@ -117,6 +118,11 @@ def test_columns_that_are_not_read_are_named(tmp_path, kind):
         source = table(tmp_path, ("path", "end", *two), [("a.mp4", 1, 0, 0)], kind=kind)
         with pytest.raises(InputError, match=f"columns {', '.join(two)} mean the same; remove all but one"):
             read_annotations(source)
+    source = table(tmp_path, ("path", "video", "label"), [("a.mp4", "b.mp4", "run")], kind=kind)
+    readers = [read_annotations, *([] if source.suffix == ".jsonl" else [lambda path: expand_inputs([str(path)])])]
+    for read in readers:
+        with pytest.raises(InputError, match="columns path, video mean the same; remove all but one"):
+            read(source)
 
 
 @pytest.mark.parametrize("column", ["split", "subset", "partition", "set", "data_split"])

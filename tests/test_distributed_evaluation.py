@@ -192,6 +192,7 @@ def test_ranks_on_gpus_exchange_numbers_over_gloo(tmp_path):
     ("variables", "reason"),
     [
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x: is not a whole number; unset it, or start with torchrun"),
+        ({"RANK": "x"}, "RANK=x: is not a whole number; unset it, or start with torchrun"),
         ({"WORLD_SIZE": "2.5"}, "WORLD_SIZE=2.5: is not a whole number; unset it, or start with torchrun"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2: must be below WORLD_SIZE=2; unset both, or start with torchrun"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, "the processes of WORLD_SIZE=2 cannot be joined"),

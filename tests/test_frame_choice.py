@@ -82,6 +82,14 @@ def test_every_reader_chooses_the_same_rgb_frames(tmp_path, layout):
     assert values(clip) == list(range(N))
 
 
+def test_a_few_numbered_images_among_others_are_no_frames(tmp_path):
+    folder = rgb_folder(tmp_path / "v0", "img_{:05d}.png", [])
+    for letter in "abcdefghijklmnopqrst":
+        write(folder / f"{letter}.png", 255)
+    with pytest.raises(VideoError, match=f"only {N} of its {N + 20} images are numbered alike, unlike a.png, b.png"):
+        open_video(folder)
+
+
 @pytest.mark.parametrize("layout", FLOW)
 def test_flow_is_found_and_is_an_error_for_rgb(tmp_path, layout):
     x_name, y_name, template = FLOW[layout]

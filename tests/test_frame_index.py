@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import time
 
 import av
@@ -10,7 +11,7 @@ import pytest
 
 from i3d.errors import VideoError
 from i3d.video import Limits, open_video
-from support.codecs import CODECS, clips_of
+from support.codecs import CODECS, clip_in, clips_of
 from support.rendering import encode, numbered_frame, read_number, render
 
 
@@ -178,6 +179,26 @@ def join(parts, path):
                         packet.stream = stream
                         out.mux(packet)
                 shift += last
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "ffv1", "png", "huffyuv", "mpeg4 p", "vp8"])
+def test_a_lost_chunk_of_an_avi_moves_no_frame(tmp_path, codec):
+    """FFmpeg counts the times of AVI in chunks: behind a lost one they are those of other frames."""
+    path = clip_in(codec, "avi", tmp_path, num_frames=10)
+    content = bytearray(path.read_bytes())
+    chunks = [match.start() for match in re.finditer(b"00dc", content[: content.index(b"idx1")])]
+    content[chunks[5] : chunks[5] + 4] = bytes(4)
+    path.write_bytes(content)
+    with open_video(path) as video:
+        frames, notes = list(video.stream()), video.notes
+    assert len(frames) == 9
+    assert notes[0] == "its header states 10 frames, it contains 9"
+    with open_video(path) as video:
+        assert video.num_frames == 9
+    for indices in ([1], [4], [5], [8], [3, 4, 5, 6]):
+        with open_video(path) as video:
+            assert np.array_equal(video.frames_at(indices).frames_THWC, [frames[i] for i in indices])
+            assert notes[0] in video.notes or codec == "vp8"  # decoded from the start, but not to the end
 
 
 @pytest.mark.parametrize(("codec", "suffix", "options"), [

@@ -7,10 +7,9 @@ from i3d.errors import InputError
 
 def launched_as() -> tuple[int, int]:
     """(rank, number of processes); (0, 1) without a launcher. Values that are no such numbers are an InputError."""
-    size = launch_number("WORLD_SIZE", 1)
+    size, rank = launch_number("WORLD_SIZE", 1), launch_number("RANK", 0)
     if size < 2 or "RANK" not in os.environ:
         return 0, 1
-    rank = launch_number("RANK", 0)
     if rank >= size:
         raise InputError(f"RANK={rank}: must be below WORLD_SIZE={size}; unset both, or start with torchrun")
     if not os.environ.get("MASTER_ADDR"):

@@ -211,6 +211,8 @@ class ContainerVideo(Video):
                         return None
             except DECODE_ERRORS:
                 return None
+            if lost := log.lost_packets():
+                self._notes[lost] = None
             return log.index()
 
     def _seeking(self, wanted: Sequence[int], scan: FrameIndex, table: list[Fraction]) -> Iterator[DecodedFrame]:

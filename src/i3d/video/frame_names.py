@@ -138,8 +138,12 @@ def choose_rgb(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]
         raise unclear_frames(folder, [sequence[0] for sequence in sequences])
     chosen = sorted(set(names).difference(flow), key=natural_key)
     if sequences:
-        in_sequence = [name for kind in sequences[0] for name in kind.names]
-        chosen = sorted(in_sequence, key=natural_key) if 2 * len(in_sequence) >= len(chosen) else chosen
+        in_sequence = sorted((name for kind in sequences[0] for name in kind.names), key=natural_key)
+        if 2 * len(in_sequence) < len(chosen):
+            others = abridged(sorted(set(chosen).difference(in_sequence), key=natural_key), 3)
+            what = f"only {len(in_sequence)} of its {len(chosen)} images are numbered alike, unlike {others}"
+            raise VideoError(str(folder), what, "move the others, or number all: img_00001.jpg, img_00002.jpg")
+        chosen = in_sequence
     for kind in kinds_of(chosen):
         if len(kind.numbers) > 1:
             kind.check_numbers(folder)

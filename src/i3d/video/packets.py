@@ -104,7 +104,7 @@ class PacketLog:
         if not self.is_complete or not len(key_pts) or key_pts[0] != pts[0] or pts[0] != pts.min():
             return None
         displayed_pts = np.sort(pts[np.array(self._is_displayed, bool)])
-        if len(np.unique(pts)) < len(pts) or not len(displayed_pts):
+        if len(np.unique(pts)) < len(pts) or not len(displayed_pts) or self.lost_packets():
             return None
         if not self._is_reordered and (np.diff(pts) < 0).any():
             return None  # damaged: without B-frames, times increase
@@ -117,9 +117,8 @@ class PacketLog:
             notes.append(f"its container lists {num_listed} frames, {self._num_frames} can be decoded")
         elif index is not None and not np.array_equal(index.pts, self.frame_pts):
             notes.append("its time stamps are not in the order of its frames: damaged?")
-        stated = self._num_stated
-        if stated and stated not in (self._num_packets, self._num_chunks()):
-            notes.append(f"its header states {stated} frames, it contains {self._num_packets}")
+        if lost := self.lost_packets():
+            notes.append(lost)
         gap = self._gap(period)
         if gap is not None:
             notes.append(f"frames are missing: its time stamps jump {gap:.2f} s ahead")
@@ -136,6 +135,16 @@ class PacketLog:
         shown = [pts for pts, is_displayed in zip(self._pts, self._is_displayed, strict=True) if is_displayed]
         has_times = self._kind != "avi" and self._num_frames > 0
         return sum(pts >= self.frame_pts[0] for pts in shown) if has_times else len(shown)
+
+    def lost_packets(self) -> str:
+        """A note if the header states another number of frames than there are packets, "" if not.
+
+        After a lost packet, the times that FFmpeg counts for AVI are those of other frames.
+        """
+        stated = self._num_stated
+        if not stated or stated in (self._num_packets, self._num_chunks()):
+            return ""
+        return f"its header states {stated} frames, it contains {self._num_packets}"
 
     def _num_chunks(self) -> int:
         """Number of chunks of an AVI, the empty ones too, which repeat a frame: FFmpeg counts them in the times."""

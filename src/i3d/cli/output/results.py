@@ -218,7 +218,7 @@ def print_extraction(result: ExtractionResult, *, num_missing: int = 0) -> None:
     for bad in result.bad:
         log.error(bad.reason)
     reused = f", {result.num_reused} reused" if result.num_reused else ""
-    clips = f"{result.num_written + result.num_reused} of {result.num_clips + num_missing} clips"
+    clips = f"{result.num_written + result.num_reused} of {counted(result.num_clips + num_missing, 'clip')}"
     log.info("%s, %d frames%s; the list is %s", clips, result.num_frames, reused, printable(str(result.list_file)))
 
 

@@ -22,15 +22,15 @@ from i3d.data.labels import CLASSES_SUFFIX
 from i3d.data.pack import pack_dataset
 from i3d.data.preview import preview_dataset
 from i3d.data.split import split_annotations
-from i3d.errors import printable
+from i3d.errors import counted, printable
 from i3d.utils.outputs import check_new, locked_output
 
 
 def run_list(source: Path, out: Path, dataset: DatasetOptions, frames: ModalityOptions, *, force: bool) -> None:
     annotations = read_dataset(source, dataset)
     names = _write_list(annotations, out, naming=frame_naming(frames, frames.modality), force=force)
-    num_classes = len(annotations.classes)
-    log.info("%d clips of %d classes, in %s and %s", len(annotations), num_classes, _name(out), _name(names))
+    classes = counted(len(annotations.classes), "class", "classes")
+    log.info("%s of %s, in %s and %s", counted(len(annotations), "clip"), classes, _name(out), _name(names))
     _log_root(annotations, out)
 
 
@@ -64,9 +64,8 @@ def run_pack(source: Path, out: Path, dataset: DatasetOptions, *, shard_megabyte
     annotations = read_dataset(source, dataset)
     with output.ProgressBar("pack files", len(annotations)) as bar:
         num_files = pack_dataset(annotations, out, shard_bytes=shard_megabytes << 20, on_clip=bar.update)
-    log.info(
-        "%d files of %d clips packed; use %s wherever a dataset is expected", num_files, len(annotations), _name(out)
-    )
+    what = f"{counted(num_files, 'file')} of {counted(len(annotations), 'clip')} packed"
+    log.info("%s; use %s wherever a dataset is expected", what, _name(out))
 
 
 def run_extract(source: Path, options: ExtractOptions, fps: float | None) -> int:

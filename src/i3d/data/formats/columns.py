@@ -84,7 +84,7 @@ class Columns:
 def find_columns(path: Path, names: Iterable[str]) -> Columns:
     """The meaning of the columns of these names. Two columns of one meaning are an InputError."""
     plain = {name: re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in names}
-    chosen: dict[str, str] = {"path": next((column for column in PATH_COLUMNS if column in plain), "")}
+    chosen: dict[str, str] = {"path": _only(path, [name for name in plain if plain[name] in PATH_COLUMNS] or [""])}
     kind: LabelKind = "either"
     for label_kind, pattern in _LABELS.items():
         if matching := [name for name in plain if pattern.fullmatch(plain[name])]:
