@@ -30,6 +30,7 @@ from i3d.models.flops import network_cost
 from i3d.utils.device import ComputeConfig, processor
 
 GEMM: Final = 8192
+REHEARSAL_GEMM: Final = 256  # on a CPU, which may have no instructions for bfloat16
 Row = dict[str, Any]
 NETWORKS: Final = {
     "R50": ("r50", lambda: peers.mmaction2_r50()),
@@ -58,10 +59,8 @@ def main() -> None:
         raise SystemExit("no CUDA GPU is available (torch.cuda.is_available() is False)")
     if not options.no_peers:
         peers.install(options.peers)
-    gemm = gemm_rate(device)
-    print(
-        f"{device_name(device)}: {gemm:.0f} GFLOP/s in bfloat16, matrices of {GEMM if device.type == 'cuda' else 2048}"
-    )
+    gemm, size = gemm_rate(device), GEMM if device.type == "cuda" else REHEARSAL_GEMM
+    print(f"{device_name(device)}: {gemm:.0f} GFLOP/s in bfloat16, matrices of {size}")
     options.out.mkdir(parents=True, exist_ok=True)
     table = options.out / ("gpu-" + re.sub(r"[^A-Za-z0-9]+", "-", device_name(device)).strip("-").lower())
     rows = []
@@ -194,7 +193,7 @@ def clear(device: torch.device) -> None:
 
 def gemm_rate(device: torch.device) -> float:
     """GFLOP/s of a product of bfloat16 matrices."""
-    size = GEMM if device.type == "cuda" else 2048
+    size = GEMM if device.type == "cuda" else REHEARSAL_GEMM
     a, b = (torch.rand(size, size, device=device).bfloat16() for _ in range(2))
     seconds = statistics.median([timed(lambda: a @ b, device) for _ in range(12)][2:])
     return 2 * size**3 / 1e9 / seconds
