@@ -347,7 +347,7 @@ def test_flow_of_folders_of_frames_and_beside_earlier_ones(moving, tmp_path):
     for source in (clips / "left" / "a.mp4", frames, frames):
         result = run_here(["i3d", "flow", source, *options])
         assert result.returncode == 0, result.stderr
-    assert "1 of 1 clips, 4 frames, 1 reused" in result.stderr
+    assert "1 of 1 clip, 4 frames, 1 reused" in result.stderr
     assert (out / "list.txt").read_text() == "a 4\nframes 4\n"
     of_video, of_frames = (np.load(out / name / "flow.npz")["flow"] for name in ("a", "frames"))
     assert np.array_equal(of_video, of_frames)

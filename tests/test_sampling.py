@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i3d.errors import InputError
 from i3d.recipes.settings import ClipProtocol
 from i3d.video.sampling import (
     dense_clips,
@@ -72,7 +73,7 @@ def test_zero_is_refused_by_name(bad):
 
 
 def test_unknown_placement_is_refused():
-    with pytest.raises(ValueError, match="'centred', or 'end_to_end' not sampled twice, got 'middle'"):
+    with pytest.raises(InputError, match="placement 'middle': is not one of centred, end_to_end"):
         uniform_clips(9, clip_len=1, frame_interval=1, num_clips=1, placement="middle")
 
 
@@ -195,7 +196,7 @@ def test_frames_past_the_end_loop_or_repeat_the_last_of_the_clip():
     rng = np.random.default_rng(0)
     assert random_clips(6, **settings, rng=rng).tolist() == [[0, 2, 4, 0, 2]]
     assert random_clips(6, **settings, rng=rng, out_of_bound="repeat_last").tolist() == [[0, 2, 4, 4, 4]]
-    with pytest.raises(ValueError, match="out_of_bound must be 'loop' or 'repeat_last', got 'wrap'"):
+    with pytest.raises(InputError, match="out_of_bound 'wrap': is not one of loop, repeat_last"):
         random_clips(6, **settings, rng=rng, out_of_bound="wrap")
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from i3d.errors import InputError
 from i3d.evaluation.scoring import VideoScores, average_views, softmax, top_k
 from i3d.inference.prediction import LabelScore, Prediction, best_labels
 
@@ -53,7 +54,7 @@ def test_bad_logits_are_refused():
         average_views(np.zeros((0, 3)), average="prob")
     with pytest.raises(ValueError, match="not all 0"):
         average_views([[1.0]], average="prob", weights_V=[0.0])
-    with pytest.raises(ValueError, match="'prob' or 'score', got 'none'"):
+    with pytest.raises(InputError, match="average 'none': is not one of score, prob"):
         average_views([[1.0]], average="none")
 
 
