@@ -16,14 +16,15 @@ from i3d import load_model
 from i3d.cli.main import app
 from i3d.cli.mmaction2.arguments import kinetics_lists, read_config_arguments
 from i3d.errors import InputError
-from i3d.recipes.io import load_recipe
+from i3d.recipes.io import config_notes, load_recipe
 from i3d.recipes.mmaction2.from_config import from_config
 from i3d.recipes.mmaction2.options import parse_value
-from i3d.recipes.mmaction2.parse import read_config
+from i3d.recipes.mmaction2.parse import Table, read_config
 from i3d.recipes.mmaction2.to_config import to_config
 from i3d.recipes.named import RECIPES, named_recipe
 from i3d.recipes.settings import ResNetSettings
 from i3d.recipes.training import AdamW, CosineSchedule
+from i3d.training.optimizer import scaled_lr
 from support.commands import run_here
 from support.foreign_files import mindspore_arrays, mindspore_bytes
 from support.mmaction2_configs import (
@@ -34,6 +35,7 @@ from support.mmaction2_configs import (
     SCHEDULE_1,
     config_0,
     data_1,
+    dumped,
     write_configs_1,
 )
 from support.mmaction2_runs import NAMES_1, RAW, TINY_1, VIDEO, config, tiny_0, tiny_checkpoint, tiny_test
@@ -77,6 +79,103 @@ def test_recipes_written_as_configs_are_read_as_they_were(version):
                 table, where=name, name=name, placement=placement, base_batch=recipe.training.base_batch
             )
             assert converted.recipe == recipe
+
+
+def configs_of(tmp_path, version):
+    """(name, the variables of the config) of all published recipes of a version, and of the configs as they are."""
+    for name, recipe in RECIPES.items():
+        if isinstance(recipe.network, ResNetSettings) and recipe.training and ("8xb8" in name) == bool(version):
+            yield name, to_config(recipe, kinetics_lists(recipe), version=version)
+    written = write_configs_1(tmp_path / "configs") if version else {}
+    for name, text in {} if version else CONFIGS_0.items():
+        written[name] = config(tmp_path, text, name)
+    yield from ((name, read_config(path)) for name, path in written.items())
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_configs_that_a_run_wrote_are_equal_to_their_originals(tmp_path, version):
+    for number, (name, table) in enumerate(configs_of(tmp_path, version)):
+        if version == 0:
+            table = Table({"runner": Table({"type": "EpochBasedRunner", "max_epochs": 100}), **table})
+        path = config(tmp_path, dumped(table, version), f"dumped_{number}")
+        parsed = read_config_arguments(str(path), [])
+        assert parsed.config.recipe.model_copy(update={"name": name}) == named_recipe(name)
+        assert (parsed.config.seed, parsed.config.work_dir) == (None, "./work_dirs/a")
+
+
+def test_the_seed_of_a_run_is_that_of_its_config(tmp_path):
+    written = [
+        dumped(read_config(config(tmp_path, CONFIGS_0[RAW], "a")), 0, seed=7, deterministic=True),
+        dumped(
+            read_config(write_configs_1(tmp_path / "configs")[PLAIN_1]),
+            1,
+            randomness={"deterministic": True, "seed": 7},
+        ),
+    ]
+    for text in written:
+        parsed = read_config_arguments(str(config(tmp_path, text)), []).config
+        assert (parsed.seed, parsed.deterministic) == (7, True)
+        assert "for --seed, --deterministic" in config_notes(str(tmp_path / "my_config.py"))[-1]
+        with pytest.raises(InputError, match=r"my_config.py:\d+: (randomness.)?seed = 'x' must be a whole number"):
+            load_recipe(str(config(tmp_path, re.sub(r"seed(=| = )7", r"seed\1'x'", text))))
+
+
+LR_CASES = [  # (changes of a config of 0.x, clips that its learning rate is for, why)
+    ("", 64, "that of the published recipe i3d_r50_32x2x1_100e_kinetics400_rgb"),
+    ("gpu_ids = range(0, 1)\n", 8, "the run that wrote the config had 1 x 8 clips in a step"),
+    ("data['videos_per_gpu'] = 32\n", 0, "--auto-scale-lr, or --set training.base_batch=256, scales it"),
+    ("total_epochs = 7\n", 0, "the learning rate 0.01 is used as it is: the config is no published recipe"),
+    ("auto_scale_lr = dict(enable=True, base_batch_size=16)\ntotal_epochs = 7\n", 16, "auto_scale_lr.enable=True"),
+    ("auto_scale_lr = dict(enable=False, base_batch_size=16)\ntotal_epochs = 7\n", 0, "training.base_batch=16"),
+]
+
+
+@pytest.mark.parametrize(("more", "base_batch", "why"), LR_CASES, ids=[why for _, _, why in LR_CASES])
+def test_the_learning_rate_is_scaled_only_where_the_config_means_it(tmp_path, more, base_batch, why):
+    text = config_0()
+    if more.startswith("data["):
+        text, more = text.replace("videos_per_gpu=8", "videos_per_gpu=32"), ""
+    path = str(config(tmp_path, text + more))
+    parsed = read_config_arguments(path, []).config
+    assert parsed.recipe.training.base_batch == base_batch
+    assert why in parsed.notes[-1]
+    assert config_notes(path)[-1] == parsed.notes[-1]
+    changed = read_config_arguments(path, ["data.videos_per_gpu=2"]).config  # the batch, not what the lr is for
+    assert changed.recipe.training.base_batch == base_batch
+    forced = read_config_arguments(path, [], as_written=False).config.recipe.training.base_batch
+    assert forced == base_batch or base_batch == 0 or "gpu_ids" in more
+
+
+def test_one_gpu_one_config_with_its_own_numbers(tmp_path):
+    """lr 0.01 and 32 clips: lr is 0.01."""
+    text = config_0().replace("videos_per_gpu=8", "videos_per_gpu=32")
+    for written in (text, text + "gpu_ids = range(0, 1)\n"):
+        training = read_config_arguments(str(config(tmp_path, written)), []).config.recipe.training
+        assert scaled_lr(training, clips_per_step=32) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("place", "blending", "expected"),
+    [
+        ("train_cfg = None", "dict(type='MixupBlending', num_classes=400, alpha=.3)", (0.3, 0)),
+        ("train_cfg = None", "dict(type='CutmixBlending', num_classes=400)", (0, 0.2)),
+        (
+            "train_cfg = None",
+            "dict(type='RandomBatchAugment', augments=[dict(type='MixupBlending', num_classes=400, alpha=.8), "
+            "dict(type='CutmixBlending', num_classes=400, alpha=1)])",
+            (0.8, 1),
+        ),
+        ("model", "dict(type='MixupBlending', num_classes=400)", (0.2, 0)),
+    ],
+)
+def test_mixup_is_that_of_the_config(tmp_path, place, blending, expected):
+    text = config_0()
+    if place == "model":
+        text += f"model = dict(train_cfg=dict(blending={blending}), **model)\n"
+    else:
+        text = text.replace(place, f"train_cfg = dict(blending={blending})")
+    mixup = load_recipe(str(config(tmp_path, text))).training.mixup
+    assert (mixup.mixup_alpha, mixup.cutmix_alpha) == expected
 
 
 def test_where_the_clips_lie(tmp_path):

@@ -227,3 +227,45 @@ CONFIGS_0 = {
     ),
     "i3d_r50_video_32x2x1_100e_kinetics400_rgb_o1": config_0(frames=False, more="fp16 = dict(loss_scale=128.)\n"),
 }
+
+
+def dumped(table, version, **more):
+    """A config as a run writes it into its folder: all bases merged, keys sorted (1.x), and what the run added."""
+    beside = DUMPED[version] | more
+    keys = sorted(table.keys() | beside.keys()) if version else [*table, *(beside.keys() - table.keys())]
+    return "".join(f"{key} = {_code(beside.get(key, table.get(key)))}\n" for key in keys)
+
+
+class _Code(str):
+    """Python that stands in a dump as it is."""
+
+
+def _code(value):
+    match value:
+        case _Code():
+            return value
+        case dict():
+            if all(key.isidentifier() for key in value):
+                return f"dict({', '.join(f'{key}={_code(item)}' for key, item in value.items())})"
+            return f"{{{', '.join(f'{key!r}: {_code(item)}' for key, item in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_code, value))}]"
+    return repr(value)
+
+
+DUMPED = (
+    {"gpu_ids": _Code("range(0, 8)"), "omnisource": False, "module_hooks": [], "work_dir": "./work_dirs/a",
+     "opencv_num_threads": 0, "mp_start_method": "fork", "checkpoint_config": {"interval": 5, "meta": None}},
+    {"randomness": {"deterministic": False, "diff_rank_seed": False, "seed": None}, "launcher": "none",
+     "work_dir": "./work_dirs/a", "resume": False, "log_level": "INFO", "default_scope": "mmaction",
+     "visualizer": {"type": "ActionVisualizer", "vis_backends": [{"type": "LocalVisBackend"}]},
+     "default_hooks": {
+         "checkpoint": {"interval": 5, "max_keep_ckpts": 3, "save_best": "auto", "type": "CheckpointHook"},
+         "logger": {"ignore_last": False, "interval": 20, "type": "LoggerHook"},
+         "param_scheduler": {"type": "ParamSchedulerHook"}, "runtime_info": {"type": "RuntimeInfoHook"},
+         "sampler_seed": {"type": "DistSamplerSeedHook"}, "sync_buffers": {"type": "SyncBuffersHook"},
+         "timer": {"type": "IterTimerHook"}, "visualization": {"type": "VisualizationHook"}},
+     "env_cfg": {"cudnn_benchmark": False, "dist_cfg": {"backend": "nccl"},
+                 "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
+     "log_processor": {"by_epoch": True, "type": "LogProcessor", "window_size": 20}},
+)  # fmt: skip

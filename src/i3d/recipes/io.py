@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -16,6 +16,9 @@ from i3d.recipes.settings import TAGS, first_error
 from i3d.recipes.yaml import read_yaml
 from i3d.utils.arguments import checks_types
 from i3d.utils.text import refuse_endless
+
+if TYPE_CHECKING:
+    from i3d.recipes.mmaction2.from_config import Config
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 4
@@ -33,9 +36,7 @@ def load_recipe(name_or_file: str | Path, *, depth: int = 0) -> Recipe:
     if path.suffix == ".py":
         if not path.exists():
             return named_recipe(path.stem)
-        from i3d.recipes.mmaction2 import from_config, parse  # their import takes a moment
-
-        return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem).recipe
+        return _read_config(path).recipe
     if path.suffix.lower() not in SUFFIXES:
         return named_recipe(str(name_or_file))
     content = _read(path)
@@ -51,6 +52,24 @@ def load_recipe(name_or_file: str | Path, *, depth: int = 0) -> Recipe:
         raise InputError(f"{path}: base {quoted(base)}: a base of a base of a base; write one recipe")
     before = load_recipe(str(path.parent / base), depth=depth + 1) if is_file else named_recipe(base)
     return _validated(_merged(before.model_dump(mode="json"), {"name": path.stem, **content}), where=str(path))
+
+
+def config_notes(name_or_file: str) -> list[str]:
+    """What the recipe of a config of MMAction2 assumes and leaves to options, for the log; [] for other recipes."""
+    path = Path(name_or_file)
+    if path.suffix != ".py" or not path.exists():
+        return []
+    config = _read_config(path)
+    notes = list(config.notes)
+    if config.seed is not None or config.deterministic:
+        notes.append("a recipe has no seed and no `deterministic`: those of the config are for --seed, --deterministic")
+    return notes
+
+
+def _read_config(path: Path) -> "Config":
+    from i3d.recipes.mmaction2 import from_config, parse  # their import takes a moment
+
+    return from_config.from_config(parse.read_config(path), where=str(path), name=path.stem)
 
 
 @checks_types

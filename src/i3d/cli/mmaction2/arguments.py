@@ -61,28 +61,36 @@ def config_parser(prog: str, description: str, *, script: str = "", epilog: str 
 def read_config_arguments(name_or_file: str, options: Sequence[str], *, as_written: bool = True) -> ConfigArguments:
     """A config file, or a published recipe by its name or by the name of its config, with `--cfg-options`.
 
-    `as_written`: a learning rate among the options is taken as it is; any other follows the batch by the linear rule.
+    `as_written`: a learning rate among the options is taken as it is, any other as `lr_batch` finds; otherwise it
+    follows the batch by the linear rule in any case.
     """
     path = Path(name_or_file)
     name = title = path.stem if path.suffix == ".py" else path.name
     if path.suffix == ".py" and path.exists():
         table, where = read_config(path), printable(str(path))
-        version, placement, base_batch = version_of(table), "", default_base_batch(table)
+        version, placement = version_of(table), ""
+        base_batch = None if as_written else default_base_batch(table)
+        if options and as_written:  # the options change the batch, not what the learning rate is for
+            base_batch = _base_batch(from_config(table, where=where, name=title).recipe)
     else:
         recipe = named_recipe(name)
         title, where = recipe.name, f"the published recipe {recipe.name}"
         version = int("8xb8" in title)
         lists = kinetics_lists(recipe)
         if not options:
-            return ConfigArguments(Config(recipe, lists, 2, "", ()), name_or_file, name, version)
+            return ConfigArguments(Config(recipe, lists, 2, "", None, False, ()), name_or_file, name, version)
         spelled = version_of_options(options)
         table = to_config(recipe, lists, version=version if spelled is None else spelled)
         placement = "end_to_end" if version else "centred"
-        base_batch = recipe.training.base_batch if recipe.training else 0
+        base_batch = _base_batch(recipe)
     base_batch = 0 if as_written and sets_lr(options) else base_batch
     changed: Table = with_options(table, options)
     config = from_config(changed, where=where, name=title, placement=placement, base_batch=base_batch)
     return ConfigArguments(config, name_or_file, name, version)
+
+
+def _base_batch(recipe: Recipe) -> int:
+    return recipe.training.base_batch if recipe.training else 0
 
 
 def kinetics_lists(recipe: Recipe, folder: Path = KINETICS) -> dict[str, ClipList]:

@@ -42,9 +42,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
             clips,
             to_validate,
             work_dir=work_dir,
-            seed=options.seed,
+            seed=options.seed if options.seed is not None else parsed.config.seed or 0,
             compute=ComputeConfig(device, num_workers=parsed.config.num_workers),
-            deterministic=options.deterministic,
+            deterministic=options.deterministic or parsed.config.deterministic,
             naming=naming,
             on_progress=progress,
         )
@@ -72,7 +72,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--work-dir", "--work_dir", metavar="DIR", help="the folder of the run (default: ./work_dirs/NAME)")
     add("--validate", action="store_true", help="validate (0.x; 1.x does so unless --no-validate)")
     add("--no-validate", action="store_true", help="do not validate (1.x)")
-    add("--seed", type=int, default=0, help="random seed (default: 0)")
+    add("--seed", type=int, help="random seed (default: that of the config, or 0)")
     add("--deterministic", action="store_true", help="only repeatable operations")
     add("--resume-from", metavar="STATE", help="resume a run of i3d: its folder, or a file in its checkpoints/")
     add("--resume", nargs="?", const="auto", metavar="STATE", help="the same (1.x); alone: the run in --work-dir")

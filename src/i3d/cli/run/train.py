@@ -7,7 +7,7 @@ from i3d.cli.train import TrainOptions
 from i3d.data.annotations import Annotations
 from i3d.data.labels import dataset_labels, is_numbered
 from i3d.errors import printable
-from i3d.recipes.io import load_recipe, with_overrides, with_training
+from i3d.recipes.io import config_notes, load_recipe, with_overrides, with_training
 from i3d.recipes.recipe import Recipe
 from i3d.training.train import train as train_recipe
 from i3d.utils.device import ComputeConfig, arithmetic_of, pick_device
@@ -60,6 +60,8 @@ def _recipe(options: TrainOptions) -> Recipe:
         changes["precision"] = arithmetic_of(options.precision, pick_device(local_device(options.device)))
         changes |= {} if changes["precision"] == "fp16" else {"loss_scale": 0.0}
     settings = [*(options.settings or []), *flow_settings(options)]
+    for note in config_notes(options.recipe):
+        log.info("note: %s", note)
     recipe = with_training(with_overrides(load_recipe(options.recipe), settings), changes)
     return recipe.model_copy(update={"multi_label": True}) if options.dataset.multi_label else recipe
 

@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from i3d.errors import InputError
-from i3d.recipes.mmaction2.model import Model, average_clips, read_model
+from i3d.recipes.mmaction2.model import Model, average_clips, read_blending, read_model
 from i3d.recipes.mmaction2.parse import Table
 from i3d.recipes.mmaction2.pipelines import read_pipeline
 from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.mmaction2.training import DEVICES, read_training_0, read_training_1
+from i3d.recipes.named import RECIPES
 from i3d.recipes.recipe import Recipe
 from i3d.recipes.settings import first_error
 
@@ -24,7 +25,7 @@ HARMLESS: Final = {
     "checkpoint_config", "log_config", "log_level", "dist_params", "workflow", "cudnn_benchmark", "gpu_ids", "launcher",
     "find_unused_parameters", "opencv_num_threads", "mp_start_method", "omnisource", "default_scope", "env_cfg",
     "log_processor", "vis_backends", "visualizer", "val_cfg", "test_cfg", "val_evaluator", "test_evaluator",
-    "auto_resume", "resume", "seed", "deterministic",
+    "auto_resume", "resume",
 }  # fmt: skip
 # Keys that would change the run and are not supported.
 REFUSED: Final = {
@@ -33,16 +34,16 @@ REFUSED: Final = {
     "module_hooks": "adds hooks to modules",
     "model_wrapper_cfg": "wraps the model",
     "runner_type": "runs another loop",
-    "randomness": "is --seed and --deterministic here",
     "precise_bn": "is not built",
     "multigrid": "is not built",
     "strategy": "is not built",
 }
+MAX_SEED: Final = 2**32
 TOP_KEYS: Final = {  # other keys of a 0.x config and of a 1.x config
     0: {"model", "data", "optimizer", "optimizer_config", "lr_config", "total_epochs", "runner", "evaluation", "fp16",
-        "load_from", "resume_from", "work_dir", "train_cfg"},
+        "load_from", "resume_from", "work_dir", "train_cfg", "seed", "deterministic"},
     1: {"model", "train_dataloader", "val_dataloader", "test_dataloader", "optim_wrapper", "param_scheduler",
-        "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir"},
+        "train_cfg", "default_hooks", "auto_scale_lr", "load_from", "work_dir", "randomness"},
 }  # fmt: skip
 
 
@@ -65,7 +66,9 @@ class Config:
     lists: dict[str, ClipList]
     num_workers: int
     work_dir: str
-    notes: tuple[str, ...]  # assumptions and ignored keys, for the log
+    seed: int | None
+    deterministic: bool
+    notes: tuple[str, ...]  # assumptions and decisions, for the log
 
 
 def version_of(table: Table) -> int:
@@ -77,8 +80,8 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     """A config as a recipe.
 
     `where`: the file, for errors; `placement`: of test clips, by default that of the version; `base_batch`: the clips
-    of a step that the learning rate is for, 0 to leave it unscaled. An unsupported key is an InputError
-    `file:line: key = value ...`.
+    of a step that the learning rate is for, 0 to leave it unscaled, None for what `lr_batch` finds. An unsupported key
+    is an InputError `file:line: key = value ...`.
     """
     version, notes = version_of(table), list[str]()
     config = Section(table, "", where)
@@ -88,10 +91,11 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     if "model" not in config:
         raise InputError(f"{where}: has no `model`; give a whole config, not a part that others take as their _base_")
     model = read_model(config.sub("model"), version=version, notes=notes)
-    if version == 0 and not model.average:
+    if version == 0:
         testing = config.sub("test_cfg")
         testing.ignore(*testing.table)
-        model.average = average_clips(testing)
+        model.average = model.average or average_clips(testing)
+        model.mixup |= read_blending(config.sub("train_cfg"))
     loaders = {split: _loader(config, split, version) for split in ("train", "val", "test")}
     placement = placement or ("end_to_end" if version else "centred")
     parts = {
@@ -103,15 +107,74 @@ def from_config(table: Table, *, where: str, name: str, placement: str = "", bas
     fields["dataset"] = {400: "kinetics400", 600: "kinetics600"}.get(model.network["num_classes"], "")
     fields |= _testing(model, parts, config)
     if "train" in parts:
-        fields["training"] = _training(config, model, parts, version, base_batch, fields["preprocessing"])
+        fields["training"] = _training(config, model, parts, version, fields["preprocessing"])
+    seed, deterministic = _seed(config if version == 0 else config.sub("randomness"))
+    work_dir = config.take("work_dir", "")
     _check_rest(config, version)
     workers = parts["train"].num_workers if "train" in parts else 2
     lists = {split: part.clips for split, part in parts.items() if part.clips is not None}
+    recipe = _validated(fields, where)
+    if recipe.training is not None:
+        if base_batch is None:
+            base_batch, note = lr_batch(table, recipe)
+            notes.append(note)
+        recipe = _with_base_batch(recipe, base_batch)
+    return Config(recipe, lists, workers, work_dir, seed, deterministic, tuple(notes))
+
+
+def lr_batch(table: Table, recipe: Recipe) -> tuple[int, str]:
+    """(clips of a step that the learning rate of a config is for, 0 if it is meant as it stands; why, for the log).
+
+    It is for a number of clips if the config turns on `auto_scale_lr`, if the run that wrote the config saved its
+    `gpu_ids`, or if the recipe is a published one.
+    """
+    assert recipe.training is not None
+    scaling, gpu_ids, batch = table.get("auto_scale_lr"), table.get("gpu_ids"), recipe.training.batch_size
+    base_batch, published = default_base_batch(table), published_name(recipe)
+    if isinstance(scaling, Table) and scaling.get("enable") is True:
+        why = "auto_scale_lr.enable=True"
+    elif isinstance(gpu_ids, list) and gpu_ids:
+        base_batch = len(gpu_ids) * batch
+        why = f"gpu_ids: the run that wrote the config had {len(gpu_ids)} x {batch} clips in a step"
+    elif published:
+        why = f"it is that of the published recipe {published}"
+    else:
+        return 0, (
+            f"the learning rate {recipe.training.optimizer.lr:g} is used as it is: the config is no published recipe; "
+            f"--auto-scale-lr, or --set training.base_batch={base_batch}, scales it to the batch"
+        )
+    return base_batch, f"the learning rate is for {base_batch} clips in a step and scaled to yours ({why})"
+
+
+def published_name(recipe: Recipe) -> str:
+    """The published recipe with the same settings; "" if there is none. Name and `base_batch` are not compared."""
+    same = _with_base_batch(recipe, 0)
+    names = (
+        name for name, one in RECIPES.items() if _with_base_batch(one, 0) == same.model_copy(update={"name": name})
+    )
+    return next(names, "")
+
+
+def _with_base_batch(recipe: Recipe, base_batch: int) -> Recipe:
+    if recipe.training is None:
+        return recipe
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"base_batch": base_batch})})
+
+
+def _validated(fields: dict[str, Any], where: str) -> Recipe:
     try:
-        recipe = Recipe.model_validate_json(json.dumps(fields))
+        return Recipe.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         raise InputError(f"{where}: as a recipe, {first_error(error)}") from error
-    return Config(recipe, lists, workers, config.take("work_dir", ""), tuple(notes))
+
+
+def _seed(part: Section) -> tuple[int | None, bool]:
+    """(the seed, None if there is none; whether only repeatable operations are used)."""
+    seed = part.any("seed")
+    if seed is not None and (type(seed) is not int or not 0 <= seed < MAX_SEED):
+        raise part.wrong("seed", f"must be a whole number from 0 to {MAX_SEED - 1:,}, or None")
+    part.ignore("diff_rank_seed")  # every clip has random numbers of its own
+    return seed, part.take("deterministic", False)
 
 
 class _Split:
@@ -202,7 +265,6 @@ def _training(
     model: Model,
     parts: dict[str, _Split],
     version: int,
-    base_batch: int | None,
     pre: dict[str, Any],
 ) -> dict[str, Any]:
     train = parts["train"]
@@ -211,9 +273,9 @@ def _training(
         "init": config.take("load_from", "") or model.init,
         "input": "frames" if train.frames else "videos",
         "batch_size": train.batch_size,
-        "base_batch": default_base_batch(config.table) if base_batch is None else base_batch,
         "sync_norms": model.sync_norms,
         "loss": {"label_smoothing": model.label_smoothing},
+        "mixup": model.mixup,
         "balance": "classes" if train.balanced else "none",
         "sampling": train.pipeline.sampling,
         "augmentation": _augmentation(train),
@@ -240,7 +302,7 @@ def _augmentation(train: _Split) -> dict[str, Any]:
 
 
 def default_base_batch(table: Table) -> int:
-    """Clips of a step that the learning rate of a config is for: as given, or those of eight devices."""
+    """Clips of a step of the run that a published config is for: as given, or those of eight devices."""
     scaling = table.get("auto_scale_lr")
     if isinstance(scaling, Table) and type(scaling.get("base_batch_size")) is int:
         return int(scaling["base_batch_size"])
@@ -251,6 +313,11 @@ def default_base_batch(table: Table) -> int:
 
 def _check_rest(config: Section, version: int) -> None:
     """Other names at the top level are variables, which MMAction2 ignores too; a likely typo is an error."""
+    if version == 1:
+        for key in ("val_cfg", "test_cfg"):
+            loop = config.sub(key)
+            loop.ignore("type")
+            loop.only("fp16", False)
     config.close_parts()
     for key in ("resume_from", "resume"):
         if isinstance(config.any(key), str):

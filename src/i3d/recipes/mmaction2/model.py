@@ -9,6 +9,7 @@ from i3d.recipes.mmaction2.section import Section
 from i3d.recipes.settings import RESNET_BLOCKS
 
 TORCHVISION = re.compile(r"torchvision://(resnet(?:18|34|50|101))")
+BLENDING = {"MixupBlending": "mixup_alpha", "CutmixBlending": "cutmix_alpha"}
 LOSSES = ("CrossEntropyLoss", "BCELossWithLogits")
 OUR_HUB = re.compile(r"timm/(resnet(?:18|34|50|101))\.tv_in1k")
 
@@ -22,6 +23,7 @@ class Model:
     label_smoothing: float
     sync_norms: bool
     norm: dict[str, tuple[float, ...]]  # 1.x: mean and standard deviation
+    mixup: dict[str, float]  # fields of Mixup
 
 
 def read_model(model: Section, *, version: int, notes: list[str], for_training: bool = True) -> Model:
@@ -39,14 +41,13 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
     multi_label, label_smoothing = _head(head, for_training=for_training)
     preprocessor, testing = model.sub("data_preprocessor"), model.sub("test_cfg")
     norm: dict[str, tuple[float, ...]] = {}
+    mixup = (read_blending(preprocessor) | read_blending(model.sub("train_cfg"))) if for_training else {}
     if "data_preprocessor" in model:
         preprocessor.only("type", "ActionDataPreprocessor", "mmaction.ActionDataPreprocessor")
         preprocessor.only("format_shape", "NCTHW")
         norm = normalisation(preprocessor)
     averages = [average_clips(part) for part in (testing, head) if "average_clips" in part]
     head.ignore("average_clips")
-    if for_training:
-        model.only("train_cfg", None)
     testing.ignore("average_clips", "max_testing_views")
     return Model(
         network,
@@ -56,7 +57,26 @@ def read_model(model: Section, *, version: int, notes: list[str], for_training: 
         label_smoothing,
         sync_norms,
         norm,
+        mixup,
     )
+
+
+def read_blending(part: Section) -> dict[str, float]:
+    """The fields of `Mixup` that `blending` sets: Mixup, CutMix, or one of the two for each batch."""
+    blending, alphas = part.sub("blending"), dict[str, float]()
+    if not blending.table:
+        return alphas
+    parts = [blending]
+    if blending.choose("the blending", *BLENDING, "RandomBatchAugment") == "RandomBatchAugment":
+        parts = blending.each("augments")
+        blending.only("probs", None)
+    for one in parts:
+        key = BLENDING[one.choose("the blending", *BLENDING)]
+        if key in alphas:
+            raise one.wrong("type", "is there twice")
+        one.ignore("num_classes")
+        alphas[key] = one.take("alpha", 0.2)
+    return alphas
 
 
 def average_clips(part: Section) -> str:

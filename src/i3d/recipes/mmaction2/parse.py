@@ -1,7 +1,7 @@
 """Parse MMAction2's configs, which are Python files, as data; they are never executed.
 
-Supported are literals, `dict(...)`, names assigned before, `+` and other arithmetic of them, f-strings of them,
-`_base_` with `_delete_=True`, `{{_base_.name}}` and `_base_.name`, `{{ fileDirname }}` and its like.
+Supported are literals, `dict(...)`, `range(...)`, names assigned before, `+` and other arithmetic of them, f-strings
+of them, `_base_` with `_delete_=True`, `{{_base_.name}}` and `_base_.name`, `{{ fileDirname }}` and its like.
 """
 
 import ast
@@ -178,6 +178,8 @@ def _data(node: ast.expr, names: Mapping[str, Any], file: str) -> Any:
             return _table([key and _data(key, names, file) for key in keys], values, names, file)
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
             return _table([k.arg for k in keywords], [k.value for k in keywords], names, file)
+        case ast.Call(func=ast.Name(id="range"), args=[_, *_] as ends, keywords=[]) if len(ends) <= 3:
+            return _range(node, [_data(end, names, file) for end in ends])
         case ast.BinOp(left=left, op=op, right=right):
             return _computed(node, op, _data(left, names, file), _data(right, names, file))
         case ast.JoinedStr(values=parts):
@@ -212,6 +214,16 @@ def _table(keys: list[Any], expressions: list[ast.expr], names: Mapping[str, Any
             table[str(key)] = value
             table.places[str(key)] = f"{file}:{expression.lineno}"
     return table
+
+
+def _range(node: ast.expr, ends: list[Any]) -> list[int]:
+    """`gpu_ids = range(0, 8)`, as MMCV writes it."""
+    if any(type(end) is not int for end in ends) or ends[2:] == [0]:
+        raise _NotDataError(node, f"{_source(node)} is not data")
+    numbers = range(*ends)
+    if len(numbers[:MAX_SIZE]) == MAX_SIZE:
+        raise _NotDataError(node, f"{_source(node)} is larger than anything in a config")
+    return list(numbers)
 
 
 def _computed(node: ast.expr, op: ast.operator, left: Any, right: Any) -> Any:
